@@ -1,0 +1,37 @@
+"""Time and chance, as one object that tests replace."""
+
+from __future__ import annotations
+
+import random as _random
+import time as _time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What decision code may know about time and chance. All times are seconds."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary point that never goes back."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Waits."""
+        ...
+
+    def random(self) -> float:
+        """A float in [0, 1)."""
+        ...
+
+
+class _SystemClock:
+    now = staticmethod(_time.time)
+    monotonic = staticmethod(_time.monotonic)
+    sleep = staticmethod(_time.sleep)
+    random = staticmethod(_random.random)
+
+
+SYSTEM: Clock = _SystemClock()

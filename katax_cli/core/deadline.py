@@ -1,0 +1,46 @@
+"""One budget of time for a whole operation, made outside and handed down."""
+
+from __future__ import annotations
+
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.errors import DeadlineExceeded
+
+_FOREVER = float("inf")
+
+
+class Deadline:
+    """A moment after which an operation is over; each layer takes what remains.
+
+    `seconds=None` never ends. Immutable and cheap: one clock reading to make, one to ask.
+    """
+
+    __slots__ = ("_clock", "_ends", "seconds")
+
+    def __init__(self, seconds: float | None, *, clock: Clock = SYSTEM) -> None:
+        self.seconds = seconds
+        self._clock = clock
+        self._ends = _FOREVER if seconds is None else clock.monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Seconds left, never negative; infinite when there is no limit."""
+        left = self._ends - self._clock.monotonic()
+        return left if left > 0.0 else 0.0
+
+    def within(self, seconds: float | None) -> float | None:
+        """The smaller of `seconds` and what remains; None when neither limits."""
+        left = self.remaining()
+        if seconds is None:
+            return None if left == _FOREVER else left
+        return seconds if seconds < left else left
+
+    @property
+    def expired(self) -> bool:
+        return self.remaining() == 0.0
+
+    def check(self, connection: str, doing: str) -> None:
+        """Raises DeadlineExceeded when no time is left."""
+        if self.expired:
+            raise DeadlineExceeded(connection, doing=doing, seconds=self.seconds or 0.0)
+
+
+NEVER = Deadline(None)

@@ -1,0 +1,74 @@
+"""What went wrong, in words that no driver knows: engines classify by code, the rest decides by kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FailureKind(StrEnum):
+    """What a driver's error says about the server and about the statement that was under way."""
+
+    REJECTED = "rejected"
+    """The server answered no: syntax, constraint, permission, disk full. Not applied."""
+    AUTHENTICATION = "authentication"
+    """Wrong user or password. Never retried, never counted."""
+    CONFIGURATION = "configuration"
+    """Unknown database, TLS mismatch: repeating it changes nothing."""
+    READ_ONLY = "read_only"
+    """The session's read-only guard refused a write. Not applied."""
+    UNREACHABLE = "unreachable"
+    """Nothing was sent: connecting failed, or the server refused to start work."""
+    OVERLOADED = "overloaded"
+    """Nothing was done, the server has too much to do (too many connections)."""
+    ROLLED_BACK = "rolled_back"
+    """Serialization failure or deadlock: the server rolled the transaction back."""
+    BUSY = "busy"
+    """A lock was not granted in time; the statement alone was not applied."""
+    TIMED_OUT = "timed_out"
+    """The server ended the statement at its own timeout or on cancel. Not applied."""
+    LOST = "lost"
+    """The connection broke after something was sent: a write's outcome is unknown."""
+    UNKNOWN_OUTCOME = "unknown_outcome"
+    """The server itself says that it does not know (PostgreSQL 40003, 08007)."""
+    UNKNOWN = "unknown"
+    """Not an error of this driver."""
+
+
+_TRANSIENT = frozenset(
+    {
+        FailureKind.UNREACHABLE,
+        FailureKind.OVERLOADED,
+        FailureKind.ROLLED_BACK,
+        FailureKind.BUSY,
+        FailureKind.LOST,
+    }
+)
+_COUNTED = frozenset(
+    {FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.LOST, FailureKind.TIMED_OUT}
+)
+_BROKEN = frozenset({FailureKind.UNREACHABLE, FailureKind.LOST, FailureKind.UNKNOWN_OUTCOME})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A classified error: its kind, the server's own code, and one line of text without secrets."""
+
+    kind: FailureKind
+    message: str
+    code: str | None = None
+
+    @property
+    def transient(self) -> bool:
+        """True if the same call may succeed later. Whether it may be repeated is another question."""
+        return self.kind in _TRANSIENT
+
+    @property
+    def counts(self) -> bool:
+        """True if it says something about the server's health (and so counts against a breaker)."""
+        return self.kind in _COUNTED
+
+    @property
+    def breaks_connection(self) -> bool:
+        """True if the connection must not be used again."""
+        return self.kind in _BROKEN

@@ -1,0 +1,126 @@
+"""What a connection is, as frozen values: made by `profiles`, used by `engines`.
+
+Times are float seconds. The defaults here are the defaults everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+EngineName = Literal["postgresql", "mysql", "sqlite", "mongodb", "redis"]
+Role = Literal["dev", "stage", "prod", "frozen"]
+TlsMode = Literal["disable", "require", "verify-ca", "verify-full"]
+Topology = Literal["single", "sentinel", "cluster"]
+
+ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
+ROLES: tuple[Role, ...] = get_args(Role)
+TLS_MODES: tuple[TlsMode, ...] = get_args(TlsMode)
+DEFAULT_PORTS: Mapping[str, int] = {"postgresql": 5432, "mysql": 3306, "mongodb": 27017, "redis": 6379}
+
+
+class Secret:
+    """A value that never shows: `repr`, `str`, formatting and pickling give no hint of it.
+
+    It is resolved on first `reveal()` (a password command runs only when its connection is opened).
+    """
+
+    __slots__ = ("_resolve", "_value")
+
+    def __init__(self, resolve: Callable[[], str]) -> None:
+        self._resolve = resolve
+        self._value: str | None = None
+
+    @classmethod
+    def of(cls, text: str) -> Secret:
+        return cls(lambda: text)
+
+    def reveal(self) -> str:
+        """The secret itself. Raises ConfigError or Refused when it cannot be had."""
+        if self._value is None:
+            self._value = self._resolve()
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """Sizes and times of a pool. Raises ValueError when they contradict each other."""
+
+    min: int = 0
+    max: int = 20
+    timeout: float = 5.0
+    idle_timeout: float = 30.0
+    max_lifetime: float = 3600.0
+
+    def __post_init__(self) -> None:
+        if self.max < 1:
+            raise ValueError(f"pool max is {self.max}, expected at least 1")
+        if not 0 <= self.min <= self.max:
+            raise ValueError(f"pool min is {self.min}, expected 0 to max ({self.max})")
+        for name in ("timeout", "idle_timeout", "max_lifetime"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"pool {name} is {getattr(self, name):g}, expected more than 0 seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """How the connection is encrypted and whom it trusts; paths are absolute."""
+
+    mode: TlsMode
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionSettings:
+    """One named connection of a profile, checked and with paths resolved.
+
+    `path` is SQLite's file or ":memory:"; `nodes` are the (host, port) pairs of Sentinels or of a cluster
+    (otherwise the one server), `service` is Sentinel's name of the primary; `options` are what the URL's
+    query string held beyond what katax knows, for the driver. Replicas and `direct` are whole settings.
+    """
+
+    name: str
+    type: EngineName
+    host: str | None = None
+    port: int | None = None
+    user: str | None = None
+    password: Secret | None = field(default=None, compare=False)
+    database: str | None = None
+    socket: str | None = None
+    path: str | None = None
+    embedded: bool = False
+    topology: Topology = "single"
+    nodes: tuple[tuple[str, int], ...] = ()
+    service: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    connect_timeout: float = 2.0
+    statement_timeout: float = 30.0
+    read_only: bool = False
+    pool: PoolSettings = PoolSettings()
+    tls: TlsSettings | None = None
+    prefix: str = ""
+    pooler: Literal["transaction"] | None = None
+    replicas: tuple[ConnectionSettings, ...] = ()
+    direct: ConnectionSettings | None = None
+
+    @property
+    def address(self) -> str:
+        """Where the server is, for people: without user, password or options."""
+        if self.path is not None:
+            return self.path
+        if self.embedded:
+            return "embedded"
+        if self.nodes:
+            return ",".join(f"{host}:{port}" for host, port in self.nodes)
+        return self.socket or f"{self.host}:{self.port}"

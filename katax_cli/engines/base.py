@@ -1,0 +1,250 @@
+"""What an engine offers: one small required Protocol, and one for each ability that has a caller.
+
+An engine is made from the settings of one connection and holds no connection itself; it opens, uses and
+closes the ones it is handed. An engine without an ability does not have its methods, and the services say
+so (`require`). Timeouts are float seconds; None means no limit. Methods raise their driver's errors;
+`classify` says what those mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+
+from katax_cli.core.failure import Failure
+from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.errors import WrongEngine
+from katax_cli.snapshot import PoolStats
+
+Dialect = Literal["postgresql", "mysql", "sqlite"]
+Params = Sequence[object] | Mapping[str, object] | None
+Row = tuple[Any, ...]
+
+
+class Engine(Protocol):
+    """What every engine does."""
+
+    name: EngineName
+    settings: ConnectionSettings
+
+    def connect(self, timeout: float | None) -> Any:
+        """Opens a connection (MongoDB, Redis: a client with the driver's pool that has answered once).
+
+        Makes one attempt, on the caller's thread. Name lookups cannot be interrupted, so the caller bounds
+        the call from outside; everything else ends within `timeout`. On a read-only connection the server
+        session is set read-only here, where the server has such a thing, and read back.
+        """
+        ...
+
+    def ping(self, connection: Any, timeout: float | None) -> None:
+        """One round trip to the server that does nothing."""
+        ...
+
+    def close(self, connection: Any) -> None:
+        """Closes; never raises, never waits for the server."""
+        ...
+
+    def classify(self, error: BaseException) -> Failure:
+        """Says by code what a driver's error means; `FailureKind.UNKNOWN` for anything else."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a statement gave: column names (none: no rows come back), rows, rows affected (-1: not known)."""
+
+    columns: tuple[str, ...]
+    rows: list[Row]
+    affected: int
+
+
+class RowStream(Protocol):
+    """Rows of one statement as they arrive, in batches, in constant memory. Closed by its context manager."""
+
+    columns: tuple[str, ...]
+    affected: int
+
+    def __iter__(self) -> Iterator[list[Row]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SqlFacts:
+    """Where dialects differ, as strings."""
+
+    begin: str
+    begin_read_only: str
+    savepoint: str = "SAVEPOINT {name}"
+    rollback_to: str = "ROLLBACK TO SAVEPOINT {name}"
+    release: str = "RELEASE SAVEPOINT {name}"
+
+
+@runtime_checkable
+class SqlEngine(Engine, Protocol):
+    """Runs SQL. A connection serves one thread at a time, in autocommit mode unless a statement begins."""
+
+    dialect: Dialect
+    facts: SqlFacts
+
+    def execute(
+        self, connection: Any, sql: str, params: Params = None, timeout: float | None = None
+    ) -> Result:
+        """Runs one statement and returns all its rows. `timeout` is also the server's."""
+        ...
+
+    def execute_many(
+        self, connection: Any, sql: str, rows: Sequence[Params], timeout: float | None = None
+    ) -> int:
+        """Runs one statement for each of `rows`, pipelined or batched; returns rows affected."""
+        ...
+
+    def stream(
+        self,
+        connection: Any,
+        sql: str,
+        params: Params = None,
+        timeout: float | None = None,
+        *,
+        text: bool = False,
+    ) -> AbstractContextManager[RowStream]:
+        """Runs one statement, hands out its rows in batches; with `text`, values as the server writes them.
+
+        Leaving the context early ends the statement on the server too.
+        """
+        ...
+
+    def in_transaction(self, connection: Any) -> bool:
+        """True while a transaction is open on the connection (no round trip)."""
+        ...
+
+    def reset(self, connection: Any) -> None:
+        """Makes a used connection like new (rolls back); raises when it is broken."""
+        ...
+
+    def is_broken(self, connection: Any) -> bool:
+        """True when the driver knows already that the connection is dead (no round trip)."""
+        ...
+
+    def cancel(self, connection: Any, timeout: float) -> None:
+        """Ends the statement that runs on `connection`, from another thread; never raises."""
+        ...
+
+    def interrupt(self, connection: Any) -> None:
+        """Makes the call under way return at once, from another thread; may break the connection."""
+        ...
+
+
+@runtime_checkable
+class ReadOnlyGuard(Protocol):
+    """Lets the server refuse writes."""
+
+    def read_only(self, connection: Any) -> AbstractContextManager[None]:
+        """A read-only transaction, read back from the server, in which at most one statement is run.
+
+        Always rolled back. Raises Refused when the server does not confirm that it is read-only.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table, view or collection. Row count and size are the server's estimates, None where it has none."""
+
+    schema: str | None
+    name: str
+    kind: Literal["table", "view", "materialized view", "foreign table", "partitioned table", "collection"]
+    rows_estimate: int | None
+    size_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """A column (MongoDB: a field seen in a sample, its types joined with `|`)."""
+
+    name: str
+    type: str
+    nullable: bool
+    default: str | None
+    key: Literal["primary", "unique", "foreign", "index"] | None
+    references: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index and the columns it covers in order."""
+
+    name: str
+    columns: tuple[str, ...]
+    unique: bool
+    definition: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableDescription:
+    """A table with what is in it."""
+
+    table: Table
+    columns: tuple[TableColumn, ...]
+    indexes: tuple[Index, ...]
+
+
+@runtime_checkable
+class Introspects(Protocol):
+    """Knows what tables there are."""
+
+    def tables(self, connection: Any, timeout: float | None = None) -> list[Table]:
+        """User tables and views, sorted by schema and name."""
+        ...
+
+    def describe(self, connection: Any, name: str, timeout: float | None = None) -> TableDescription | None:
+        """One table by `name` or `schema.name`; None when there is none."""
+        ...
+
+
+@runtime_checkable
+class ReportsServer(Protocol):
+    """Says what server is at the other end."""
+
+    def server(self, connection: Any, timeout: float | None = None) -> Mapping[str, object]:
+        """At least `version`; for health reports. Cheap: one round trip."""
+        ...
+
+
+@runtime_checkable
+class KeyValueEngine(Engine, Protocol):
+    """Runs Redis commands through the driver's client, which pools its own connections."""
+
+    def command(self, client: Any, *args: bytes | str | int | float, timeout: float | None = None) -> Any:
+        """Runs one command; replies are bytes, int, list, None. On a read-only connection raises Refused."""
+        ...
+
+    def pool_stats(self, client: Any) -> PoolStats: ...
+
+
+@runtime_checkable
+class DocumentEngine(Engine, Protocol):
+    """Runs MongoDB commands through the driver's client, which pools its own connections."""
+
+    def command(
+        self,
+        client: Any,
+        spec: Mapping[str, Any],
+        timeout: float | None = None,
+        *,
+        database: str | None = None,
+    ) -> Mapping[str, Any]:
+        """Runs one database command. On a read-only connection raises Refused unless it is known to read."""
+        ...
+
+    def pool_stats(self, client: Any) -> PoolStats: ...
+
+
+A = TypeVar("A")
+
+
+def require(engine: Engine, ability: type[A], *, lacks: str, wanted_by: str, works_on: Sequence[str]) -> A:
+    """Returns the engine as one that has `ability`; raises WrongEngine naming those that have it."""
+    if not isinstance(engine, ability):
+        raise WrongEngine(engine.name, lacks, wanted_by=wanted_by, works_on=works_on)
+    return engine

@@ -1,0 +1,30 @@
+"""Which module talks to which kind of server: a literal table. Listing imports nothing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.errors import ConfigError, unknown_name
+
+if TYPE_CHECKING:
+    from katax_cli.engines.base import Engine
+
+ENGINES: dict[str, str] = {
+    "postgresql": "katax_cli.engines.postgresql",
+    "mysql": "katax_cli.engines.mysql",
+    "sqlite": "katax_cli.engines.sqlite",
+    "mongodb": "katax_cli.engines.mongodb",
+    "redis": "katax_cli.engines.redis",
+}
+
+
+def load(settings: ConnectionSettings) -> Engine:
+    """Returns the engine for a connection; its module's `create(settings)` connects nowhere yet.
+
+    Raises ConfigError when there is no engine of that type.
+    """
+    if settings.type not in ENGINES:
+        raise ConfigError(unknown_name("engine", settings.type, list(ENGINES), "engines"))
+    return cast("Engine", import_module(ENGINES[settings.type]).create(settings))

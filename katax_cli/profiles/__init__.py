@@ -1,0 +1,1 @@
+"""Profiles: find, trust, load, merge, validate and mask the configuration."""
