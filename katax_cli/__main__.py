@@ -1,0 +1,22 @@
+"""The `katax` process: signals in, exit status out."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+
+def main() -> None:
+    """Runs the command line of this process and exits with its code."""
+    from katax_cli.cli import app
+
+    def terminate(_signal: int, _frame: FrameType | None) -> None:
+        raise app.Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
+    sys.exit(app.main())
+
+
+if __name__ == "__main__":
+    main()

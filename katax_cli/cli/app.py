@@ -1,0 +1,134 @@
+"""`katax` itself: the table of commands, and the one place where errors become lines and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, BinaryIO, TextIO
+
+import typer
+from typer.core import TyperOption
+
+from katax_cli import __version__
+from katax_cli.cli.diagnostics import Diagnostics
+from katax_cli.cli.exits import MEANINGS, ExitCode
+from katax_cli.cli.group import Root
+from katax_cli.cli.options import Streams
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "health": ("katax_cli.cli.health", "See whether the servers of the profile work."),
+    "db": ("katax_cli.cli.db", "Query, describe and operate databases."),
+    "cache": ("katax_cli.cli.cache", "Read and write a Redis cache."),
+    "profile": ("katax_cli.cli.profile", "Show, check and create connection profiles."),
+    "local": ("katax_cli.cli.local", "The embedded servers of the built-in profile 'local'."),
+}
+"""Group → its module and what help says about it; listing imports none of them."""
+
+_CLICK_ERROR = typer.BadParameter.__mro__[2]  # ClickException; Typer's own click has no public name for it
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    stdin: BinaryIO | None = None,
+    stdout: BinaryIO | None = None,
+    stderr: TextIO | None = None,
+) -> int:
+    """Runs one command in this process and returns its exit code. Streams default to the process's own."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    streams = _streams(words, stdin, stdout, stderr)
+    diagnostics = Diagnostics(streams.stderr, json=_wants_json(words), debug="--debug" in words)
+    try:
+        code = _run(words, streams)
+        streams.stdout.flush()
+    except typer.Exit as stop:
+        code = stop.exit_code
+    except BrokenPipeError:
+        code = _reader_left(streams)
+    except _CLICK_ERROR as error:
+        code = _usage(error, diagnostics)
+    except (KeyboardInterrupt, typer.Abort):
+        code = ExitCode.INTERRUPTED
+    except Terminated:
+        code = ExitCode.TERMINATED
+    except Exception as error:  # noqa: BLE001 - the boundary: whatever it is becomes one line and a code
+        code = diagnostics.failure(error)
+    return int(code)
+
+
+def _run(words: list[str], streams: Streams) -> int:
+    root = _root()
+    with root.make_context("katax", words, obj=streams) as context:
+        return int(root.invoke(context) or 0)
+
+
+def _root() -> Root:
+    return Root(COMMANDS, options=[_version_option()], name="katax", help=_HELP, epilog=_EXIT_CODES)
+
+
+def _version_option() -> TyperOption:
+    def show(ctx: Any, _param: Any, value: bool) -> None:
+        if value:
+            ctx.obj.stdout.write(f"katax {__version__}\n".encode())
+            raise typer.Exit
+
+    return TyperOption(
+        param_decls=["version", "--version"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=show,
+        help="Show the version.",
+    )
+
+
+_HELP = """Operate the data services behind your application.
+
+PostgreSQL, MySQL/MariaDB, MongoDB, Redis and SQLite, through named connection profiles.
+With no configuration at all the built-in profile 'local' is used."""
+
+_EXIT_CODES = "\b\nExit codes:\n" + "\n".join(f"  {code.value:>3}  {text}" for code, text in MEANINGS.items())
+
+
+def _streams(
+    words: list[str], stdin: BinaryIO | None, stdout: BinaryIO | None, stderr: TextIO | None
+) -> Streams:
+    out, err = stdout or sys.stdout.buffer, stderr or sys.stderr
+    terminal = stdout is None and sys.stdout.isatty()
+    return Streams(
+        stdin=stdin or sys.stdin.buffer,
+        stdout=out,
+        stderr=err,
+        interactive=stdin is None and sys.stdin.isatty() and err.isatty(),
+        color=terminal and not os.environ.get("NO_COLOR") and "--no-color" not in words,
+        width=os.get_terminal_size(sys.stdout.fileno()).columns if terminal else None,
+    )
+
+
+def _wants_json(words: list[str]) -> bool:
+    """True when the words ask for JSON; needed before, and even if, they can be parsed."""
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    return any(
+        (word in ("-f", "--format") and value == "json") or word in ("-fjson", "--format=json")
+        for word, value in pairs
+    )
+
+
+def _usage(error: Any, diagnostics: Diagnostics) -> ExitCode:
+    context = getattr(error, "ctx", None)
+    hint = f"; see '{context.command_path} --help'" if context is not None else ""
+    message = error.format_message().rstrip(".")
+    diagnostics.error(message[:1].lower() + message[1:] + hint, name="usage", exit_code=ExitCode.USAGE)
+    return ExitCode.USAGE
+
+
+def _reader_left(streams: Streams) -> ExitCode:
+    """`katax … | head` took what it wanted: end quietly, and let the interpreter's own flush find no pipe."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, streams.stdout.fileno())
+    os.close(null)
+    return ExitCode.DONE

@@ -1,0 +1,53 @@
+"""Everything that goes to stderr: notes for people, errors, and the log's configuration."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TextIO
+
+from katax_cli.cli.exits import ExitCode, exit_code_for
+from katax_cli.core.text import printable, to_json
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostics:
+    """Narrates on stderr. With `json`, says nothing but one error object."""
+
+    stream: TextIO
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+
+    def note(self, text: str) -> None:
+        """One line for people; nothing under `-q` or `-f json`."""
+        if not (self.json or self.quiet):
+            self._write(printable(text))
+
+    def error(self, message: str, *, name: str, exit_code: int) -> None:
+        """One line that says what went wrong and how to go on."""
+        line = " ".join(message.split())
+        if self.json:
+            self._write(to_json({"error": {"code": name, "message": line, "exit": int(exit_code)}}))
+        else:
+            self._write(f"katax: {printable(line)}")
+
+    def failure(self, error: BaseException) -> ExitCode:
+        """Reports an error and returns its exit code; the traceback, without locals, only under --debug."""
+        if self.debug:
+            import traceback
+
+            self._write("".join(traceback.format_exception(error)).rstrip())
+        code = exit_code_for(error)
+        self.error(str(error) or type(error).__name__, name=snake_case(type(error).__name__), exit_code=code)
+        return code
+
+    def _write(self, text: str) -> None:
+        sys.stdout.flush()
+        self.stream.write(text + "\n")
+        self.stream.flush()
+
+
+def snake_case(name: str) -> str:
+    """`PoolTimeout` → `pool_timeout`, the `code` of JSON errors."""
+    return "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))

@@ -1,0 +1,213 @@
+"""Command groups that cost nothing until they are used.
+
+A `Group` is a table of functions. Help lists it without building anything; running a command builds that
+one command with Typer and hands its function one frozen `Invocation` made of the shared options, which may
+stand before the first subcommand or after the last one.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer import main as typer_main
+from typer.core import TyperCommand, TyperGroup, TyperOption
+
+from katax_cli.cli.invocation import invocation
+from katax_cli.cli.options import SHARED_NAMES, Shared, Streams, shared_options
+
+Body = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """What is known when a command is reached: the streams and the options that stood before it."""
+
+    streams: Streams
+    shared: Shared
+
+
+class Group:
+    """A named table of commands; `default` is the one that runs when no subcommand is named."""
+
+    def __init__(self, *, default: str | None = None) -> None:
+        self.default = default
+        self.commands: dict[str, Command] = {}
+
+    def command(
+        self, name: str, *, formats: tuple[str, ...] = (), hidden: bool = False
+    ) -> Callable[[Body], Body]:
+        """Registers a function. Its first parameter is the Invocation, the others are Typer's."""
+
+        def register(body: Body) -> Body:
+            self.commands[name] = Command(name, body, formats, hidden)
+            return body
+
+        return register
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One registered function; `formats` are output formats that only this command has."""
+
+    name: str
+    body: Body
+    formats: tuple[str, ...]
+    hidden: bool
+
+    @property
+    def summary(self) -> str:
+        return (inspect.getdoc(self.body) or "").partition("\n")[0]
+
+    def build(self) -> typer.core.TyperCommand:
+        """The Typer command for this function."""
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command(self.name, cls=_KataxCommand, hidden=self.hidden)(_with_context(self.body))
+        built = typer_main.get_command(app)
+        assert isinstance(built, _KataxCommand)
+        built.formats = self.formats
+        return built
+
+
+def _with_context(body: Body) -> Body:
+    """`body` as Typer wants it: its Invocation parameter replaced by the context that carries it."""
+    parameters = list(inspect.signature(body, eval_str=True).parameters.values())[1:]
+    context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+
+    def run(ctx: typer.Context, **values: Any) -> Any:
+        return body(ctx.obj, **values)
+
+    run.__dict__["__signature__"] = inspect.Signature([context, *parameters])
+    run.__annotations__ = {p.name: p.annotation for p in [context, *parameters]}
+    run.__doc__ = body.__doc__
+    return run
+
+
+class _KataxCommand(TyperCommand):
+    """A command with the shared options, in a help section of their own."""
+
+    formats: tuple[str, ...] = ()
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        own = {opt for param in self.params for opt in param.opts}
+        self._shared = [option for option in shared_options() if not own & set(option.opts)]
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return [*super().get_params(ctx), *self._shared]
+
+    def make_parser(self, ctx: Any) -> Any:
+        return _with_negative_numbers(super().make_parser(ctx))
+
+    def invoke(self, ctx: Any) -> Any:
+        entered: Entered = ctx.obj
+        given = {name: ctx.params.pop(name) for name in SHARED_NAMES if self._is_shared(name, ctx.params)}
+        shared = entered.shared.merged(given)
+        with invocation(ctx.command_path.partition(" ")[2], shared, entered.streams, self.formats) as call:
+            ctx.obj = call
+            return super().invoke(ctx)
+
+    def _is_shared(self, name: str, params: Mapping[str, Any]) -> bool:
+        return name in params and any(option.name == name for option in self._shared)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        own = [p for p in super().get_params(ctx) if p not in self._shared]
+        _write_section(formatter, "Arguments", ctx, [p for p in own if p.param_type_name == "argument"])
+        _write_section(formatter, "Options", ctx, [p for p in own if p.param_type_name == "option"])
+        _write_section(formatter, "Shared options", ctx, self._shared)
+
+
+def _write_section(formatter: Any, title: str, ctx: Any, params: list[Any]) -> None:
+    records = [record for p in params if (record := p.get_help_record(ctx)) is not None]
+    if records:
+        with formatter.section(title):
+            formatter.write_dl(records)
+
+
+def _with_negative_numbers(parser: Any) -> Any:
+    """Lets `-5` be a value where no such option exists. The parser has no public hook for one word."""
+    process_options = parser._process_opts
+
+    def process(word: str, state: Any) -> None:
+        if word[1:2].isdigit() and word[:2] not in parser._short_opt:
+            state.largs.append(word)
+        else:
+            process_options(word, state)
+
+    parser._process_opts = process
+    return parser
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands live in a module that is imported when one of them is wanted."""
+
+    def __init__(self, name: str, module: str, help: str) -> None:
+        super().__init__(name=name, help=help, rich_markup_mode=None)
+        self._module = module
+
+    @property
+    def group(self) -> Group:
+        """The table of commands, imported now."""
+        loaded = import_module(self._module).group
+        assert isinstance(loaded, Group)
+        return loaded
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.group.commands)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = self.group.commands.get(cmd_name)
+        return command.build() if command else None
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        default = self.group.default
+        if default is not None and (not args or args[0] not in self.group.commands):
+            if args[:1] != ["--help"] or len(self.group.commands) == 1:
+                args = [default, *args]
+        elif not args:
+            args = ["--help"]
+        return super().parse_args(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(c.name, c.summary) for c in self.group.commands.values() if not c.hidden])
+
+
+class Root(TyperGroup):
+    """The whole tree, from a literal table of group name → (module, help)."""
+
+    def __init__(
+        self, table: Mapping[str, tuple[str, str]], *, options: list[TyperOption], **more: Any
+    ) -> None:
+        super().__init__(rich_markup_mode=None, params=[*options, *shared_options()], **more)
+        self.table = table
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(self.table)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in self.table:
+            return None
+        module, help = self.table[cmd_name]
+        return LazyGroup(cmd_name, module, help)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, args or ["--help"])
+
+    def invoke(self, ctx: Any) -> Any:
+        shared = Shared().merged(ctx.params)
+        ctx.params = {}
+        ctx.obj = Entered(streams=ctx.obj, shared=shared)
+        return super().invoke(ctx)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        self.format_commands(ctx, formatter)
+        _write_section(formatter, "Options", ctx, self.get_params(ctx))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help) for name, (_, help) in self.table.items()])

@@ -1,0 +1,132 @@
+"""What a command knows when it runs: one frozen value made of the shared options. It stays inside `cli/`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+
+from katax_cli.cli.diagnostics import Diagnostics
+from katax_cli.cli.options import Shared, Streams
+from katax_cli.cli.output import FORMATS, Output, output_stream
+
+if TYPE_CHECKING:
+    from katax_cli.core.settings import ConnectionSettings, EngineName
+    from katax_cli.profiles.model import Profile
+    from katax_cli.services.database import Database
+    from katax_cli.services.runtime import Runtime
+
+D = TypeVar("D", bound="Database")
+
+INTERACTIVE_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which connection a command is for when none is named: the preferred name, else the only fitting one."""
+
+    types: tuple[EngineName, ...]
+    preferred: str | None = None
+    lacks: str = "such ability"
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """The command, its shared options, and where it writes."""
+
+    command: str
+    shared: Shared
+    streams: Streams
+    out: Output
+    diagnostics: Diagnostics
+
+    def profile(self) -> Profile:
+        """The chosen profile; what it has to say goes to stderr."""
+        from katax_cli.profiles.load import load_profile
+
+        profile = load_profile(self.shared.profile)
+        for note in profile.notes:
+            self.diagnostics.note(note)
+        return profile
+
+    @contextmanager
+    def runtime(self, *, seconds: float | None = INTERACTIVE_SECONDS) -> Iterator[Runtime]:
+        """The services on the chosen profile, under one deadline; everything is closed at the end.
+
+        `seconds` is the command's own limit, which `--timeout` replaces; None is no limit.
+        """
+        from katax_cli.core.deadline import Deadline
+        from katax_cli.services.runtime import Runtime
+
+        limit = seconds if self.shared.timeout is None else self.shared.timeout
+        with Runtime(self.profile(), deadline=Deadline(limit), one_shot=True) as runtime:
+            yield runtime
+
+    def settings(self, runtime: Runtime, target: Target) -> ConnectionSettings:
+        """The one connection that the command is for."""
+        found = self.all_settings(runtime, target)
+        if len(found) > 1:
+            from katax_cli.errors import ConfigError
+
+            names = ", ".join(settings.name for settings in found)
+            raise ConfigError(
+                f"{self.shared.connection!r} matches {names}; {self.command!r} works on one connection"
+            )
+        return found[0]
+
+    def all_settings(self, runtime: Runtime, target: Target) -> Sequence[ConnectionSettings]:
+        """The connections that `-c` names or matches, checked to be of a fitting type."""
+        from katax_cli.errors import WrongEngine
+
+        if self.shared.connection is None:
+            return [runtime.profile.default_connection(target.types, target.preferred)]
+        found = runtime.profile.match(self.shared.connection)
+        fitting = [settings for settings in found if settings.type in target.types]
+        if not fitting:
+            raise WrongEngine(found[0].type, target.lacks, wanted_by=self.command, works_on=target.types)
+        return fitting
+
+    @property
+    def is_glob(self) -> bool:
+        """True when `-c` is a pattern, so that rows say which connection they came from."""
+        return any(c in (self.shared.connection or "") for c in "*?[")
+
+
+@contextmanager
+def invocation(
+    command: str, shared: Shared, streams: Streams, extra_formats: tuple[str, ...]
+) -> Iterator[Invocation]:
+    """The Invocation of one command; a file named with `-o` appears only when the command succeeds."""
+    known = (*FORMATS, *extra_formats)
+    format = shared.format or FORMATS[0]
+    if format not in known:
+        raise typer.BadParameter(f"no output format named {format!r}; {command!r} knows {', '.join(known)}")
+    diagnostics = Diagnostics(streams.stderr, json=format == "json", quiet=shared.quiet, debug=shared.debug)
+    with output_stream(shared.output, streams.stdout) as stream:
+        out = Output(
+            stream,
+            format,
+            header=not shared.no_header,
+            null=shared.null,
+            color=streams.color and shared.output is None,
+            note=diagnostics.note,
+        )
+        yield Invocation(command, shared, streams, out, diagnostics)
+
+
+def run_on_each(
+    call: Invocation, runtime: Runtime, target: Target, work: Callable[[Any], Sequence[Sequence[object]]]
+) -> tuple[list[tuple[object, ...]], list[BaseException]]:
+    """Rows of `work(database)` for every matching connection, run in parallel; the failures beside them."""
+    found = call.all_settings(runtime, target)
+    rows: list[tuple[object, ...]] = []
+    failures: list[BaseException] = []
+    for settings, result in runtime.each(found, work):
+        if isinstance(result, BaseException):
+            failures.append(result)
+        else:
+            rows += [(settings.name, *row) if call.is_glob else tuple(row) for row in result]
+    return rows, failures

@@ -1,0 +1,125 @@
+"""The options that every command shares: declared once, merged from both places, frozen into one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO, TextIO, TypeVar
+
+import typer
+from typer.core import TyperOption
+
+from katax_cli.cli.output import FORMATS
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """Where a command reads and writes: stdin and stdout are bytes, stderr is text."""
+
+    stdin: BinaryIO
+    stdout: BinaryIO
+    stderr: TextIO
+    interactive: bool
+    """True when a person can be asked: stdin and stderr are terminals."""
+    color: bool
+    width: int | None
+    """Columns of the terminal that stdout is, None when it is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the shared options said. None or False: not given."""
+
+    profile: str | None = None
+    connection: str | None = None
+    format: str | None = None
+    output: str | None = None
+    timeout: float | None = None
+    yes: bool = False
+    confirm: str | None = None
+    dry_run: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    debug: bool = False
+    no_color: bool = False
+    log_format: str | None = None
+    log_level: str | None = None
+    no_header: bool = False
+    null: str | None = None
+
+    def merged(self, later: Mapping[str, Any]) -> Shared:
+        """These options with those given after the subcommand; the later ones win."""
+        return Shared(**{name: later.get(name) or getattr(self, name) for name in SHARED_NAMES})
+
+
+SHARED_NAMES: tuple[str, ...] = tuple(Shared.__dataclass_fields__)
+
+
+def one_of(subject: str, values: tuple[str, ...]) -> Callable[[str | None], str | None]:
+    """A check for an option with a few words; its error names them."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in values:
+            raise typer.BadParameter(f"no {subject} named {value!r}; expected one of: {', '.join(values)}")
+        return value
+
+    return check
+
+
+def duration(value: str | float | None) -> float | None:
+    """Seconds from `250ms`, `30s`, `5m`, `2h`, `7d` or a plain number of seconds."""
+    if value is None or isinstance(value, float | int):
+        return value
+    from katax_cli.core.duration import parse_duration
+
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+def _option(name: str, *declarations: str, help: str, **more: Any) -> TyperOption:
+    """One shared option; `flag=True` takes no value."""
+    check = more.pop("check", None)
+    if more.pop("flag", False):
+        more |= {"is_flag": True, "default": False}
+    if check is not None:
+        more["callback"] = lambda _ctx, _param, value: check(value)
+    return TyperOption(param_decls=[name, *declarations], help=help, **more)
+
+
+def shared_options() -> list[TyperOption]:
+    """Fresh parser options for one command, in the order in which help shows them."""
+    formats = "|".join(FORMATS)
+    return [
+        _option("profile", "-p", "--profile", metavar="NAME", help="Profile to use (KATAX_PROFILE)."),
+        _option("connection", "-c", "--connection", metavar="NAME|GLOB", help="Connection of the profile."),
+        _option("format", "-f", "--format", metavar="FORMAT", help=f"Output format: {formats}."),
+        _option("output", "-o", "--output", metavar="FILE", help="Write data to FILE instead of stdout."),
+        _option("timeout", "--timeout", metavar="DURATION", check=duration, help="Deadline: 250ms, 30s, 5m."),
+        _option("yes", "-y", "--yes", flag=True, help="Answer yes to questions."),
+        _option("confirm", "--confirm", metavar="PROFILE/CONNECTION", help="Confirm a change to production."),
+        _option("dry_run", "--dry-run", flag=True, help="Show what would change, change nothing."),
+        _option("quiet", "-q", "--quiet", flag=True, help="No notes and no progress on stderr."),
+        _option("verbose", "-v", "--verbose", flag=True, help="More detail."),
+        _option("debug", "--debug", flag=True, help="Tracebacks and the debug log."),
+        _option("no_color", "--no-color", flag=True, help="No colour (NO_COLOR)."),
+        _option(
+            "log_format",
+            "--log-format",
+            metavar="console|json",
+            check=one_of("log format", ("console", "json")),
+            help="Format of log lines on stderr.",
+        ),
+        _option(
+            "log_level",
+            "--log-level",
+            metavar="LEVEL",
+            check=one_of("log level", ("trace", "debug", "info", "warning", "error", "fatal")),
+            help="Least level that is logged.",
+        ),
+        _option("no_header", "--no-header", flag=True, help="No header line in table, csv and tsv."),
+        _option("null", "--null", metavar="TEXT", help="What stands for NULL in table, csv and tsv."),
+    ]
