@@ -1,0 +1,30 @@
+"""SQL as text: tokens, statements, placeholders, classification, redaction. Pure; knows three dialects."""
+
+from .classify import Classification, StatementKind, classify
+from .lexer import Dialect, Kind, Token, code_tokens, quote_identifier, tokens
+from .placeholders import CompiledQuery, DriverParams, Params, PlaceholderError, Style, compile_query
+from .redact import fingerprint, normalise, redact
+from .split import Statement, split
+
+__all__ = [
+    "Classification",
+    "CompiledQuery",
+    "Dialect",
+    "DriverParams",
+    "Kind",
+    "Params",
+    "PlaceholderError",
+    "Statement",
+    "StatementKind",
+    "Style",
+    "Token",
+    "classify",
+    "code_tokens",
+    "compile_query",
+    "fingerprint",
+    "normalise",
+    "quote_identifier",
+    "redact",
+    "split",
+    "tokens",
+]

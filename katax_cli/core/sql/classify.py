@@ -1,0 +1,325 @@
+"""What a statement would do, read from its syntax alone.
+
+This decides on confirmations and retries. It is no guard: a SELECT may call a function that
+writes, so read-only sessions are enforced by the server. What is not recognised is "unknown", never "read".
+"""
+
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+from .lexer import Dialect, code_tokens, keywords
+from .split import routine_kind, split
+
+StatementKind = Literal["read", "write", "ddl", "transaction", "session", "copy", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """`verb` in upper case; `destructive` as the confirmation rules mean it, then `reason` says why.
+
+    A `reason` without `destructive` is a remark, such as "COPY PROGRAM".
+    """
+
+    verb: str
+    kind: StatementKind
+    destructive: bool = False
+    reason: str | None = None
+
+
+class _Code(NamedTuple):
+    kind: str
+    text: str
+    depth: int
+
+
+_KINDS: dict[StatementKind, str] = {
+    "read": "SELECT VALUES TABLE SHOW DESCRIBE DESC FETCH HELP",
+    "write": "INSERT UPDATE DELETE MERGE REPLACE CALL DO REFRESH",
+    "ddl": """CREATE ALTER DROP TRUNCATE RENAME COMMENT GRANT REVOKE REINDEX CLUSTER REASSIGN SECURITY IMPORT
+        VACUUM ANALYZE OPTIMIZE REPAIR CHECKPOINT INSTALL UNINSTALL""",
+    "transaction": "BEGIN START COMMIT ROLLBACK SAVEPOINT RELEASE END ABORT XA LOCK",
+    "session": """SET RESET USE ATTACH DETACH LISTEN UNLISTEN NOTIFY DISCARD DEALLOCATE PREPARE DECLARE CLOSE
+        MOVE UNLOCK""",
+}
+_KIND_OF: dict[str, StatementKind] = {verb: kind for kind, verbs in _KINDS.items() for verb in verbs.split()}
+_CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
+_MAIN = _CHANGES | {"SELECT", "VALUES", "TABLE", "REPLACE"}
+_EXPLAINABLE = _MAIN | {"WITH", "EXECUTE", "CREATE", "DECLARE", "REFRESH", "CALL"}
+_SEVERITY: tuple[StatementKind, ...] = ("read", "session", "transaction", "copy", "unknown", "write", "ddl")
+_READING_PRAGMAS = keywords(
+    """TABLE_INFO TABLE_XINFO TABLE_LIST INDEX_LIST INDEX_INFO INDEX_XINFO FOREIGN_KEY_LIST FOREIGN_KEY_CHECK
+    INTEGRITY_CHECK QUICK_CHECK"""
+)
+_ACTING_PRAGMAS = frozenset({"OPTIMIZE", "INCREMENTAL_VACUUM", "WAL_CHECKPOINT", "SHRINK_MEMORY"})
+_HARMLESS_DROPS = frozenset({"NOT", "DEFAULT", "EXPRESSION", "IDENTITY"})
+_LOSSY_WORD = re.compile(r"\b(DROP|TRUNCATE|DELETE)\b", re.IGNORECASE)
+_CACHED_LENGTH = 16_384
+_NOTHING = _Code("other", "", 0)
+
+
+def classify(statement: str, dialect: Dialect) -> Classification:
+    """What `statement` would do; of several statements in one text the gravest counts. Never raises."""
+    if len(statement) <= _CACHED_LENGTH:
+        return _cached(statement, dialect)
+    return _classify_text(statement, dialect)
+
+
+@lru_cache(maxsize=1024)
+def _cached(statement: str, dialect: Dialect) -> Classification:
+    return _classify_text(statement, dialect)
+
+
+def _classify_text(text: str, dialect: Dialect) -> Classification:
+    if ";" not in text:
+        return _classify(_code(text, dialect), dialect)
+    # Executable comments may hold `;` too, hence the second cut.
+    found = [
+        _classify(code, dialect)
+        for statement in split(text, dialect)
+        for code in _cut(statement.text, dialect)
+    ]
+    return _gravest(found) if found else Classification("", "unknown")
+
+
+def _gravest(found: list[Classification]) -> Classification:
+    gravest = max(found, key=lambda one: (one.destructive, _SEVERITY.index(one.kind)))
+    kind = max((one.kind for one in found), key=_SEVERITY.index)
+    return replace(gravest, kind=kind)
+
+
+def _cut(text: str, dialect: Dialect) -> list[list[_Code]]:
+    code = _code(text, dialect)
+    if dialect != "mysql" or routine_kind(text, dialect):
+        return [code]
+    parts: list[list[_Code]] = [[]]
+    for item in code:
+        if item.text == ";":
+            parts.append([])
+        else:
+            parts[-1].append(item)
+    return [part for part in parts if part]
+
+
+def _code(text: str, dialect: Dialect) -> list[_Code]:
+    """Words in upper case with the depth of parentheses they stand in, from the first word on."""
+    code = []
+    depth = 0
+    for token in code_tokens(text, dialect):
+        if token.text == ")" and token.kind == "punct":
+            depth -= 1
+        text_or_word = token.text.upper() if token.kind == "word" else token.text
+        code.append(_Code(token.kind, text_or_word, depth))
+        if token.text == "(" and token.kind == "punct":
+            depth += 1
+    first = next((index for index, item in enumerate(code) if item.text != "("), len(code))
+    return code[first:]
+
+
+def _classify(code: list[_Code], dialect: Dialect) -> Classification:
+    verb = code[0].text if code and code[0].kind == "word" else ""
+    special = _SPECIAL.get(verb)
+    found = special(code, dialect) if special else Classification(verb, _KIND_OF.get(verb, "unknown"))
+    if found.kind in ("read", "write", "copy") and special not in (_explain, _analyze):
+        return _with_changes(found, code)
+    return found
+
+
+def _with_changes(found: Classification, code: list[_Code]) -> Classification:
+    """Looks for INSERT, UPDATE, DELETE and MERGE at the start of the statement and of every parenthesis."""
+    changes = _changes(code)
+    if changes and found.kind == "read":
+        found = replace(found, kind="write")
+    if not found.destructive:
+        for index in changes:
+            if code[index].text in ("UPDATE", "DELETE") and not _has_where(code, index):
+                return replace(found, destructive=True, reason=f"{code[index].text} without WHERE")
+    return found
+
+
+def _changes(code: list[_Code]) -> list[int]:
+    """Where a change begins; `insert(` is MySQL's function and `FOR UPDATE` no statement."""
+    main = _main(code)
+    return [
+        index
+        for index, item in enumerate(code)
+        if item.text in _CHANGES
+        and item.kind == "word"
+        and (index == main or (_at(code, index - 1).text == "(" and _at(code, index + 1).text != "("))
+    ]
+
+
+def _main(code: list[_Code]) -> int:
+    """Where the statement itself begins: behind WITH and its queries."""
+    if _at(code, 0).text != "WITH":
+        return 0
+    # `WITH update AS (…)` names a query, hence not directly after WITH, RECURSIVE or a comma.
+    names = {"WITH", "RECURSIVE", ","}
+    for index in range(1, len(code)):
+        item = code[index]
+        if item.text in _MAIN and item.depth == code[0].depth and code[index - 1].text not in names:
+            return index
+    return 0
+
+
+def _explained(code: list[_Code]) -> int:
+    depth = code[0].depth
+    for index in range(1, len(code)):
+        if code[index].text in _EXPLAINABLE and code[index].depth == depth:
+            return index
+    # EXPLAIN (ANALYZE) (SELECT …)
+    return next((i for i in range(1, len(code)) if code[i].text in _MAIN), 0)
+
+
+def _has_where(code: list[_Code], index: int) -> bool:
+    depth = code[index].depth
+    for item in code[index + 1 :]:
+        if item.depth < depth:
+            return False
+        if item.text == "WHERE" and item.kind == "word" and item.depth == depth:
+            return True
+    return False
+
+
+def _at(code: list[_Code], index: int) -> _Code:
+    return code[index] if 0 <= index < len(code) else _NOTHING
+
+
+def _words(code: list[_Code]) -> list[str]:
+    return [item.text for item in code if item.kind == "word"]
+
+
+def _has_pair(words: list[str], first: str, seconds: frozenset[str] | set[str]) -> bool:
+    return any(a == first and b in seconds for a, b in pairwise(words))
+
+
+def _select(code: list[_Code], dialect: Dialect) -> Classification:
+    verb = code[0].text
+    for index, item in enumerate(code):
+        if item.text == "INTO" and item.kind == "word" and _at(code, index + 1).kind != "variable":
+            target = _at(code, index + 1).text
+            what = target if target in ("OUTFILE", "DUMPFILE") else ""
+            return Classification(verb, "write", reason=f"SELECT INTO {what}".strip())
+    words = _words(code)
+    if _has_pair(words, "FOR", {"UPDATE", "SHARE", "NO", "KEY"}) or _has_pair(words, "LOCK", {"IN"}):
+        return Classification(verb, "write", reason="SELECT locks rows")
+    return Classification(verb, "read")
+
+
+def _with(code: list[_Code], dialect: Dialect) -> Classification:
+    main = _main(code)
+    if not main:
+        return Classification("WITH", "unknown")
+    if code[main].text in ("SELECT", "VALUES", "TABLE"):
+        return replace(_select(code, dialect), verb=code[main].text)
+    return Classification(code[main].text, "write")
+
+
+def _explain(code: list[_Code], dialect: Dialect) -> Classification:
+    """Plain EXPLAIN reads; EXPLAIN ANALYZE runs what it explains."""
+    verb = code[0].text
+    main = _explained(code)
+    options = _words(code[: main or len(code)])
+    if "ANALYZE" not in options and "ANALYSE" not in options:
+        return Classification(verb, "read")
+    if not main:
+        return Classification(verb, "unknown")
+    return replace(_classify(code[main:], dialect), verb=verb)
+
+
+def _analyze(code: list[_Code], dialect: Dialect) -> Classification:
+    """MariaDB's ANALYZE runs the statement that follows; everybody else's gathers statistics."""
+    main = _explained(code) if dialect == "mysql" else 0
+    if main and _at(code, 1).text not in ("TABLE", "LOCAL", "NO_WRITE_TO_BINLOG"):
+        return _explain(code, dialect)
+    return Classification("ANALYZE", "ddl")
+
+
+def _destructive(verb: str, kind: StatementKind, reason: str) -> Classification:
+    return Classification(verb, kind, destructive=True, reason=reason)
+
+
+def _drop(code: list[_Code], dialect: Dialect) -> Classification:
+    return _destructive("DROP", "ddl", " ".join(_words(code)[:2]))
+
+
+def _truncate(code: list[_Code], dialect: Dialect) -> Classification:
+    return _destructive("TRUNCATE", "ddl", "TRUNCATE")
+
+
+def _purge(code: list[_Code], dialect: Dialect) -> Classification:
+    return _destructive("PURGE", "unknown", "PURGE")
+
+
+def _alter(code: list[_Code], dialect: Dialect) -> Classification:
+    words = _words(code)
+    what = " ".join(words[:2])
+    for word, after in zip(words[1:], [*words[2:], ""], strict=True):
+        if (word == "DROP" and after not in _HARMLESS_DROPS) or (word, after) == ("TRUNCATE", "PARTITION"):
+            return _destructive("ALTER", "ddl", f"{what} {word}")
+    return Classification("ALTER", "ddl")
+
+
+def _create(code: list[_Code], dialect: Dialect) -> Classification:
+    # MariaDB drops the table that is there.
+    if dialect == "mysql" and _words(code)[1:4] == ["OR", "REPLACE", "TABLE"]:
+        return _destructive("CREATE", "ddl", "CREATE OR REPLACE TABLE")
+    return Classification("CREATE", "ddl")
+
+
+def _do(code: list[_Code], dialect: Dialect) -> Classification:
+    for item in code:
+        lossy = _LOSSY_WORD.search(item.text) if item.kind == "string" else None
+        if lossy:
+            return _destructive("DO", "write", f"DO block with {lossy[1].upper()}")
+    return Classification("DO", "write")
+
+
+def _copy(code: list[_Code], dialect: Dialect) -> Classification:
+    words = [item.text for item in code if item.kind == "word" and item.depth == code[0].depth]
+    direction = next((word for word in words if word in ("FROM", "TO")), "")
+    reason = "COPY PROGRAM" if "PROGRAM" in words else None
+    return Classification(f"COPY {direction}".strip(), "copy", reason=reason)
+
+
+def _pragma(code: list[_Code], dialect: Dialect) -> Classification:
+    texts = [item.text for item in code]
+    name = texts[3] if texts[2:3] == ["."] and len(texts) > 3 else "".join(texts[1:2])
+    assigns = "=" in texts or ("(" in texts and name not in _READING_PRAGMAS)
+    return Classification("PRAGMA", "session" if assigns or name in _ACTING_PRAGMAS else "read")
+
+
+def _set(code: list[_Code], dialect: Dialect) -> Classification:
+    second = _at(code, 1).text.upper()
+    if second == "TRANSACTION":
+        return Classification("SET", "transaction")
+    changes_server = second in ("PASSWORD", "GLOBAL", "PERSIST", "PERSIST_ONLY")
+    changes_server |= second.startswith(("@@GLOBAL.", "@@PERSIST"))
+    return Classification("SET", "ddl" if changes_server and dialect == "mysql" else "session")
+
+
+def _load(code: list[_Code], dialect: Dialect) -> Classification:
+    return Classification("LOAD", "write" if _at(code, 1).text in ("DATA", "XML") else "session")
+
+
+def _begin(code: list[_Code], dialect: Dialect) -> Classification:
+    """MariaDB's `BEGIN NOT ATOMIC … END` runs anything; START REPLICA is no transaction."""
+    verb, second = code[0].text, _at(code, 1).text
+    if second == "NOT" or (verb == "START" and second != "TRANSACTION"):
+        return Classification(verb, "unknown")
+    return Classification(verb, "transaction")
+
+
+def _prepare(code: list[_Code], dialect: Dialect) -> Classification:
+    return Classification("PREPARE", "transaction" if _at(code, 1).text == "TRANSACTION" else "session")
+
+
+_SPECIAL = {
+    "SELECT": _select, "VALUES": _select, "TABLE": _select, "WITH": _with,
+    "EXPLAIN": _explain, "DESCRIBE": _explain, "DESC": _explain, "ANALYZE": _analyze,
+    "DROP": _drop, "TRUNCATE": _truncate, "PURGE": _purge, "ALTER": _alter, "CREATE": _create,
+    "DO": _do, "COPY": _copy, "PRAGMA": _pragma, "SET": _set, "LOAD": _load,
+    "BEGIN": _begin, "START": _begin, "PREPARE": _prepare,
+}  # fmt: skip

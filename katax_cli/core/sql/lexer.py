@@ -1,0 +1,205 @@
+"""The one SQL tokenizer: every other module of this package reads SQL through it.
+
+It is lossless (the texts of all tokens joined are the input) and never raises: a literal or comment
+that is not closed reaches to the end of the text. It assumes the servers' default modes
+(`standard_conforming_strings` on, no `ANSI_QUOTES`, no `NO_BACKSLASH_ESCAPES`).
+
+The possessive repeats hold no alternatives on purpose: Python before 3.11.5 mishandles
+backtracking inside them, and without them a 16 MB blob would need a gigabyte of stack.
+"""
+
+import re
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from typing import Literal, NamedTuple, cast
+
+Dialect = Literal["postgresql", "mysql", "sqlite"]
+Kind = Literal[
+    "space", "comment", "hint", "executable", "string", "quoted", "number",
+    "operator", "variable", "param", "word", "punct", "other",
+]  # fmt: skip
+
+SPACE = " \t\n\r\f\v\ufeff"
+_HIGH = r"\u0080-\U0010ffff"
+_WORD = rf"[A-Za-z_{_HIGH}][\w${_HIGH}]*+"
+
+
+def _doubled(quote: str) -> str:
+    return f"{quote}[^{quote}]*+(?:{quote}{quote}[^{quote}]*+)*+{quote}?"
+
+
+def _escaped(quote: str) -> str:
+    return rf"{quote}[^{quote}\\]*+(?:(?!{quote}(?!{quote}))[\\{quote}].[^{quote}\\]*+)*+(?:{quote}|\\\Z)?"
+
+
+_SINGLE = _doubled("'")
+_BLOCK = r".*?(?:\*/|\Z)"
+_PG_ESCAPED = rf"[eE]{_escaped(chr(39))}(?:[ \t\f\v]*+[\r\n][ \t\f\v\r\n]*+{_escaped(chr(39))})*"
+_PG_DOLLAR = (
+    rf"\$(?P<tag>(?:[A-Za-z_{_HIGH}][\w{_HIGH}]*+)?)\$"
+    r"[^$]*+(?:(?!\$(?P=tag)\$)\$[^$]*+)*+(?:\$(?P=tag)\$)?"
+)
+_NUMBER = (
+    r"0[xX][0-9A-Fa-f_]+|0[bB][01_]+|0[oO][0-7_]+"
+    r"|(?:[0-9][0-9_]*(?:\.(?!\.)[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][+-]?[0-9]+)?"
+)
+# PostgreSQL's own rule: an operator ends in + or - only if it also holds one of ~ ! @ # % ^ & | `.
+# `?` is kept out of the runs so that `a=?` is an operator and a placeholder.
+_PG_PLAIN = r"(?!--|/\*)[-+*/<>=]"
+_PG_OPERATOR = (
+    r"\?\?|\?\|(?!\|)|\?&(?!&)|@\?|::|:="
+    rf"|(?:{_PG_PLAIN}){{0,62}}[~!@#%^&|`](?:(?!--|/\*|@\?)[-+*/<>=~!@#%^&|`]){{0,62}}"
+    rf"|(?:{_PG_PLAIN}){{0,62}}(?!--|/\*)[*/<>=]|[-+]"
+)
+
+_LITERALS: dict[Dialect, dict[str, str]] = {
+    "postgresql": {
+        "comment": r"--[^\r\n]*",
+        "open": r"/\*",
+        "string": rf"{_PG_ESCAPED}|(?:[nNbBxX]|[uU]&)?{_SINGLE}|{_PG_DOLLAR}",
+        "quoted": rf"(?:[uU]&)?{_doubled(chr(34))}",
+    },
+    "mysql": {
+        "open": r"/\*M?!",
+        "hint": rf"/\*\+{_BLOCK}",
+        "comment": rf"--(?=[\x00-\x20]|\Z)[^\n]*|#[^\n]*|/\*{_BLOCK}",
+        "string": rf"[nNbBxX]?{_escaped(chr(39))}|{_escaped(chr(34))}",
+        "quoted": _doubled("`"),
+    },
+    "sqlite": {
+        "comment": rf"--[^\n]*|/\*{_BLOCK}",
+        "string": rf"[xX]?{_SINGLE}",
+        "quoted": rf"{_doubled(chr(34))}|{_doubled('`')}|\[[^\]]*\]?",
+    },
+}
+_CODE: dict[Dialect, dict[str, str]] = {
+    "postgresql": {
+        "number": _NUMBER,
+        "operator": _PG_OPERATOR,
+        "param": rf"\?|\$[0-9]+|:{_WORD}",
+        "word": _WORD,
+    },
+    "mysql": {
+        # A MySQL name may start with a digit.
+        "number": rf"(?:{_NUMBER})(?![\w${_HIGH}])",
+        "operator": r"<=>|<<|>>|<=|>=|<>|!=|:=|\|\||&&|->>|->|[-+*/%<>=!~^&|]",
+        "variable": rf"@@?[\w$.{_HIGH}]*+",
+        "param": rf"\?|\$[0-9]+(?![\w${_HIGH}])|:{_WORD}",
+        "word": rf"[\w${_HIGH}]++",
+    },
+    "sqlite": {
+        "number": _NUMBER,
+        "operator": r"->>|->|<<|>>|<=|>=|<>|!=|==|\|\||[-+*/%<>=!~&|]",
+        "param": rf"\?[0-9]*|[:@$][\w{_HIGH}]++",
+        "word": _WORD,
+    },
+}
+_FLAGS = re.ASCII | re.DOTALL
+
+
+def keywords(text: str) -> frozenset[str]:
+    """The words of `text` as a set: readable tables of key words."""
+    return frozenset(text.split())
+
+
+class Token(NamedTuple):
+    """One piece of SQL; `start` is its character offset."""
+
+    kind: Kind
+    text: str
+    start: int
+
+
+def _union(groups: dict[str, str]) -> str:
+    return "|".join(f"(?P<{name}>{pattern})" for name, pattern in groups.items())
+
+
+@cache
+def _lexer(dialect: Dialect) -> re.Pattern[str]:
+    groups = {"space": f"[{SPACE}]+"} | _LITERALS[dialect] | _CODE[dialect]
+    return re.compile(_union(groups | {"punct": r"[()\[\],;.]", "other": "."}), _FLAGS)
+
+
+@lru_cache(maxsize=32)
+def skimmer(dialect: Dialect, delimiter: str) -> re.Pattern[str]:
+    """The coarse pattern that finds `delimiter` (group `end`) outside literals and comments, fast."""
+    end = re.escape(delimiter)
+    dashes = r"-(?!-(?:[\x00-\x20]|\Z))" if dialect == "mysql" else "-(?!-)"
+    stop = {"postgresql": rf"'\"$/\-A-Za-z_{_HIGH}", "mysql": r"'\"`#/\-", "sqlite": r"'\"`\[/\-"}[dialect]
+    # Only in PostgreSQL can the letters before a quote change the literal's end, so only there words count.
+    word = f"|{_WORD}(?!')" if dialect == "postgresql" else ""
+    run = rf"(?:[^{stop}{re.escape(delimiter[0])}]++|(?!{end}){dashes}|(?!{end})/(?!\*){word}){{1,500}}"
+    rest = f"{_WORD}|." if word else "."
+    return re.compile(f"(?P<end>{end})|{_union(_LITERALS[dialect])}|{run}|{rest}", _FLAGS)
+
+
+@cache
+def _closer(dialect: Dialect) -> re.Pattern[str]:
+    if dialect == "postgresql":
+        return re.compile(r"(?P<open>/\*)|(?P<close>\*/)")
+    literals = {name: pattern for name, pattern in _LITERALS[dialect].items() if name != "open"}
+    return re.compile(f"(?P<close>\\*/)|{_union(literals)}|[^-*/'\"`#]+|.", _FLAGS)
+
+
+def end_of_open(text: str, start: int, dialect: Dialect) -> int:
+    """Where the comment ends whose opening stands at `start`: PostgreSQL's nest, MySQL's hold code."""
+    depth = 1
+    for match in _closer(dialect).finditer(text, start + 2):
+        if match.lastgroup == "open":
+            depth += 1
+        elif match.lastgroup == "close":
+            depth -= 1
+            if not depth:
+                return match.end()
+    return len(text)
+
+
+def _kind_of_open(text: str, start: int, dialect: Dialect) -> Kind:
+    if dialect == "mysql":
+        return "executable"
+    return "hint" if text.startswith("/*+", start) else "comment"
+
+
+def tokens(text: str, dialect: Dialect, start: int = 0) -> Iterator[Token]:
+    """All tokens from `start` on, comments and white space included; lossless, never raises."""
+    finditer = _lexer(dialect).finditer
+    position: int | None = start
+    while position is not None:
+        begin, position = position, None
+        for match in finditer(text, begin):
+            kind = match.lastgroup
+            if kind == "open":
+                opened = match.start()
+                position = end_of_open(text, opened, dialect)
+                yield Token(_kind_of_open(text, opened, dialect), text[opened:position], opened)
+                break
+            yield Token(cast(Kind, kind), match.group(), match.start())
+
+
+def executable_body(comment: str) -> str:
+    """The code inside `/*!50003 code */` without its markers and version."""
+    body = comment[3:] if comment[2] == "!" else comment[4:]
+    return body.removesuffix("*/").lstrip("0123456789")
+
+
+def code_tokens(text: str, dialect: Dialect) -> Iterator[Token]:
+    """What the server runs: no white space, no comments or hints, executable comments opened.
+
+    The `start` of a token inside an executable comment is that of the comment.
+    """
+    for token in tokens(text, dialect):
+        if token.kind == "executable":
+            for inner in code_tokens(executable_body(token.text), dialect):
+                yield inner._replace(start=token.start)
+        elif token.kind not in ("space", "comment", "hint"):
+            yield token
+
+
+def quote_identifier(name: str, dialect: Dialect) -> str:
+    """`name` as one identifier of `dialect`; an empty name or one with a NUL is a ValueError."""
+    if not name:
+        raise ValueError("identifier is empty; give a name")
+    if "\0" in name:
+        raise ValueError(f"identifier {name!r} holds a NUL character; remove it")
+    quote = "`" if dialect == "mysql" else '"'
+    return quote + name.replace(quote, quote * 2) + quote
