@@ -1,8 +1,14 @@
-"""How often and how long a call is repeated, as a frozen value and a counter of one call's attempts."""
+"""How often and how long a call is repeated: a frozen policy, and the count of one call's attempts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+
+from katax_cli.core import backoff
+from katax_cli.core.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +16,7 @@ class RetryPolicy:
     """When to stop repeating and how long to wait before the next attempt; times are seconds.
 
     Both limits hold: at most `attempts` calls, and none started `total` seconds after the first. The waits
-    are those of `core.backoff`. Raises ValueError when a value makes no sense.
+    follow the formula of `core.backoff`. Raises ValueError when a value makes no sense.
     """
 
     attempts: int = 3
@@ -28,3 +34,78 @@ class RetryPolicy:
                 raise ValueError(f"retry {name} is {getattr(self, name):g}, expected 0 seconds or more")
         if not self.multiplier >= 1:
             raise ValueError(f"retry multiplier is {self.multiplier:g}, expected at least 1")
+
+    def delay(self, attempt: int, random: Callable[[], float], *, overloaded: bool = False) -> float:
+        """Seconds to wait after the failed attempt number `attempt`; overload waits at least half."""
+        longest = backoff.ceiling(attempt, initial=self.initial, multiplier=self.multiplier, max=self.max)
+        if not self.jitter:
+            return longest
+        spread = backoff.equal_jitter if overloaded else backoff.full_jitter
+        return spread(longest, random)
+
+
+ONCE = RetryPolicy(attempts=1)
+"""The policy of one-shot commands and probes."""
+
+DelayFor = Callable[[int], float]
+"""Seconds to wait after the attempt of that number (from 1) failed."""
+
+_waiting = True
+
+
+def set_waiting(active: bool) -> None:
+    """Turns the waits between attempts off (or on again) in the whole process, for test suites.
+
+    Attempts and limits stay as they are.
+    """
+    global _waiting
+    _waiting = active
+
+
+_retried: ContextVar[bool] = ContextVar("katax_retried", default=False)
+
+is_retried = _retried.get
+"""True while an outer call repeats the present one, which then makes one attempt only."""
+
+
+@contextmanager
+def sole_owner() -> Iterator[None]:
+    """Everything called inside makes one attempt: the caller repeats, nothing retries twice."""
+    token = _retried.set(True)
+    try:
+        yield
+    finally:
+        _retried.reset(token)
+
+
+class Repeats:
+    """Counts the failed attempts of one call and says whether and when the next one may start.
+
+    Make it when the first attempt starts; the caller sleeps.
+    """
+
+    __slots__ = ("_clock", "_delay_for", "_policy", "_started", "failed")
+
+    def __init__(self, policy: RetryPolicy, clock: Clock, *, delay_for: DelayFor | None = None) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._delay_for = delay_for
+        self._started = clock.monotonic()
+        self.failed = 0
+
+    def pause(self, *, overloaded: bool = False, remaining: float = float("inf")) -> float | None:
+        """Seconds until the next attempt, after one more failed; None when it is time to give up.
+
+        A wait that would not end before `total` or before `remaining` seconds is not begun.
+        """
+        self.failed += 1
+        if self.failed >= self._policy.attempts or _retried.get():
+            return None
+        delay = self._next_delay(overloaded) if _waiting else 0.0
+        left = self._started + self._policy.total - self._clock.monotonic()
+        return delay if delay < min(left, remaining) else None
+
+    def _next_delay(self, overloaded: bool) -> float:
+        if self._delay_for is not None:
+            return min(self._policy.max, self._delay_for(self.failed))
+        return self._policy.delay(self.failed, self._clock.random, overloaded=overloaded)
