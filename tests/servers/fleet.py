@@ -1,0 +1,98 @@
+"""The servers of one process: started when first asked for, stopped together."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from . import docker, mongodb, mysql, postgresql, redis
+from .certificates import Certificates
+from .installs import install, planned
+from .launch import Launch
+from .rooms import Room, free_port
+from .server import Server
+
+ENGINES = ("postgresql", "mysql", "mongodb", "redis", "sqlite")
+LAUNCHERS: Mapping[str, Callable[[Launch], Server]] = {
+    "postgresql": postgresql.launch,
+    "mysql": mysql.launch,
+    "mongodb": mongodb.launch,
+    "redis": redis.launch,
+}
+GREETERS: Mapping[str, Callable[[str], str]] = {
+    "postgresql": postgresql.greet,
+    "mysql": mysql.greet,
+    "mongodb": mongodb.greet,
+    "redis": redis.greet,
+}
+NO_SETTINGS: Mapping[str, str] = MappingProxyType({})
+
+
+class Fleet:
+    """`shared` gives one server for each engine, `private` a new one whose life is the caller's."""
+
+    def __init__(self) -> None:
+        self.room = Room()
+        self._shared: dict[str, Server] = {}
+        self._private: list[Server] = []
+
+    def shared(self, engine: str) -> Server:
+        """By URL, Docker, PATH or package, the first that is there; without power over its life."""
+        if engine not in self._shared:
+            self._shared[engine] = self._find(engine)
+        return self._shared[engine]
+
+    def private(
+        self,
+        engine: str,
+        *,
+        full: bool = False,
+        certificates: Certificates | None = None,
+        client_certificate: bool = False,
+        settings: Mapping[str, str] = NO_SETTINGS,
+    ) -> Server:
+        """From PATH or a package, never somebody else's; `certificates` implies the full build."""
+        spec = Launch(
+            install=install(engine, full=full or certificates is not None),
+            folder=self.room.folder(engine),
+            port=free_port(),
+            settings=settings,
+            certificates=certificates,
+            client_certificate=client_certificate,
+        )
+        server = LAUNCHERS[engine](spec)
+        self._private.append(server)
+        return server
+
+    def dismiss(self, server: Server) -> None:
+        """Stop a private server for good."""
+        self._private.remove(server)
+        if server.process:
+            server.process.discard()
+
+    def close(self) -> None:
+        for server in list(self._private):
+            self.dismiss(server)
+        self.room.close()
+
+    def _find(self, engine: str) -> Server:
+        if url := given_url(engine):
+            return Server(engine=engine, url=url, version=GREETERS[engine](url), source="URL")
+        if docker.running():
+            url = docker.url(engine)
+            return Server(engine=engine, url=url, version=GREETERS[engine](url), source="Docker")
+        return dataclasses.replace(self.private(engine), process=None)
+
+
+def given_url(engine: str) -> str:
+    """KATAX_TEST_<ENGINE>_URL, or empty."""
+    return os.environ.get(f"KATAX_TEST_{engine.upper()}_URL", "")
+
+
+def source(engine: str) -> str:
+    """Where the shared server of `engine` would come from; starts nothing."""
+    if engine == "sqlite":
+        return "Python's sqlite3"
+    if given_url(engine):
+        return "URL"
+    return "Docker" if docker.running() else planned(engine)

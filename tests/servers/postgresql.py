@@ -1,0 +1,125 @@
+"""PostgreSQL of the tests: real passwords over TCP, quick settings, never as root."""
+
+import signal
+from pathlib import Path
+
+import psycopg
+
+from .launch import HOST, Launch, copy_of_template, own_copy, run
+from .process import ServerProcess
+from .rooms import Account, service_account
+from .server import DATABASE, PASSWORDS, USER, Server
+
+PASSWORD = PASSWORDS["postgresql"]
+# The tests kill processes, never the kernel: what was written at COMMIT is in the page cache: no fsync.
+# synchronous_commit stays on, or a killed server would lose what it had confirmed.
+QUICK = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "16MB",
+    "max_connections": "200",
+    "max_wal_size": "128MB",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "autovacuum_naptime": "1h",
+}
+
+
+def launch(spec: Launch) -> Server:
+    """Start one; the caller stops it."""
+    account = service_account()
+    data = spec.folder / "data"
+    data.mkdir(mode=0o700)
+    if account:
+        account.own(spec.folder, data)
+    _fill(spec, data, account)
+    settings = QUICK | _where(spec) | _tls(spec, data, account) | dict(spec.settings)
+    options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+    url = f"postgresql://{USER}:{PASSWORD}@{_host(spec)}:{spec.port}/{DATABASE}"
+    process = ServerProcess(
+        "postgresql",
+        [spec.install.program("postgres"), "-D", str(data), *options],
+        spec.folder,
+        lambda: greet(url, sslmode="require" if spec.certificates else "prefer"),
+        account,
+        # SIGINT is the fast shutdown; SIGTERM would wait for the clients to leave.
+        stop_signal=signal.SIGINT,
+        # SIGKILL would leave its shared memory behind.
+        farewell=signal.SIGQUIT,
+    )
+    return Server(
+        engine="postgresql",
+        url=url,
+        version=process.start(),
+        source=spec.install.source,
+        process=process,
+        socket=spec.folder / f".s.PGSQL.{spec.port}",
+        tools=spec.install.programs,
+        certificates=spec.certificates,
+    )
+
+
+def greet(url: str, *, sslmode: str = "prefer") -> str:
+    """The server's version; raises while it does not answer."""
+    with psycopg.connect(url, sslmode=sslmode, connect_timeout=2) as connection:
+        row = connection.execute("SHOW server_version").fetchone()
+    assert row
+    return str(row[0])
+
+
+def create_database(url: str, name: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE template0'.encode())
+
+
+def drop_database(url: str, name: str) -> None:
+    """Also with sessions in it."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+
+
+def _fill(spec: Launch, data: Path, account: Account | None) -> None:
+    version = run([spec.install.program("postgres"), "--version"])
+    recipe = f"{version} {spec.install.programs} {account} {PASSWORD} 1"
+
+    def make(target: Path) -> None:
+        password_file = spec.folder / "password"
+        password_file.write_text(PASSWORD)
+        initdb = [spec.install.program("initdb"), "-D", str(target), "-U", USER, "-A", "scram-sha-256"]
+        initdb += ["--encoding=UTF8", "--locale=C", "--no-sync", f"--pwfile={password_file}"]
+        run(initdb, account=account, cwd=spec.folder)
+        single = [
+            spec.install.program("postgres"),
+            "--single",
+            "-D",
+            str(target),
+            "-c",
+            "fsync=off",
+            "postgres",
+        ]
+        run(single, stdin=f"CREATE DATABASE {DATABASE}\n", account=account, cwd=spec.folder)
+
+    copy_of_template("postgresql", recipe, make, into=data)
+
+
+def _host(spec: Launch) -> str:
+    return "localhost" if spec.certificates else HOST
+
+
+def _where(spec: Launch) -> dict[str, str]:
+    return {"listen_addresses": HOST, "port": str(spec.port), "unix_socket_directories": str(spec.folder)}
+
+
+def _tls(spec: Launch, data: Path, account: Account | None) -> dict[str, str]:
+    if not (certificates := spec.certificates):
+        return {}
+    demand = " clientcert=verify-ca" if spec.client_certificate else ""
+    rules = f"hostssl all all all scram-sha-256{demand}\nlocal all all scram-sha-256\n"
+    (data / "pg_hba.conf").write_text(rules)
+    files = {
+        "ssl_ca_file": certificates.ca,
+        "ssl_cert_file": certificates.server_cert,
+        "ssl_key_file": certificates.server_key,
+    }
+    return {"ssl": "on"} | {name: str(own_copy(path, data, account)) for name, path in files.items()}
