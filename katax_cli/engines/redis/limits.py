@@ -1,0 +1,45 @@
+"""How the caller's budget of time reaches redis-py, which knows timeouts of connections only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
+
+
+class _Unlimited:
+    """Says that nobody limits; None would mean: no limit at all."""
+
+
+_UNSET: Final = _Unlimited()
+# A socket timeout of 0 would mean: do not wait at all, and fail in another way.
+_SHORTEST = 0.001
+_limit: ContextVar[float | _Unlimited | None] = ContextVar("redis_limit", default=_UNSET)
+
+
+@contextmanager
+def limited(timeout: float | None) -> Iterator[None]:
+    """Within it, each answer and each wait for a connection takes `timeout` seconds at most (None: no limit).
+
+    Holds for the current thread, and for all that a client does: commands, pipelines, scripts.
+    """
+    token = _limit.set(None if timeout is None else max(timeout, _SHORTEST))
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def answer_within(default: float | None) -> float | None:
+    """Seconds to wait for an answer: the limit around us, else the connection's own."""
+    limit = _limit.get()
+    return default if isinstance(limit, _Unlimited) else limit
+
+
+def at_most(default: float | None) -> float | None:
+    """The shorter of the limit around us and `default` seconds."""
+    limit = answer_within(None)
+    if limit is None or default is None:
+        return default if limit is None else limit
+    return min(limit, default)
