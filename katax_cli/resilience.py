@@ -1,0 +1,273 @@
+"""Repeating calls and breaking circuits, for any function: the public face of the resilience core.
+
+Everything is synchronous and of this process. Durations are float seconds. No driver is imported here: a
+driver's error can only be met where its driver is loaded already.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable
+from functools import cache, wraps
+from inspect import iscoroutinefunction
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from katax_cli.core import breaker as _core
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.core.retry import DelayFor, Repeats, RetryPolicy, set_waiting, sole_owner
+from katax_cli.errors import (
+    AuthenticationFailed,
+    BreakerOpen,
+    DeadlineExceeded,
+    KataxError,
+    OutcomeUnknown,
+    PoolClosed,
+    PoolTimeout,
+    Unavailable,
+)
+from katax_cli.snapshot import BreakerStats
+
+if TYPE_CHECKING:
+    from katax_cli.core.settings import EngineName
+
+__all__ = [
+    "BreakerOpen",
+    "BreakerStats",
+    "CircuitBreaker",
+    "create_retry_wrapper",
+    "is_transient_error",
+    "retry",
+    "set_waiting",
+    "with_retry",
+]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+ShouldRetry = Callable[[Exception], bool]
+OnRetry = Callable[[int, Exception], object]
+
+_DRIVERS: dict[str, EngineName] = {
+    "psycopg": "postgresql",
+    "pymysql": "mysql",
+    "sqlite3": "sqlite",
+    "pymongo": "mongodb",
+    "redis": "redis",
+}
+_NETWORK_ERRORS = frozenset(
+    {errno.ECONNREFUSED, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE}
+)
+_NETWORK_CLASSES = (ConnectionError, TimeoutError)
+_LASTING = (BreakerOpen, DeadlineExceeded, PoolClosed)
+_NEVER_REPEATED = (OutcomeUnknown, AuthenticationFailed, BreakerOpen)
+_DEFAULT = RetryPolicy()
+
+
+def is_transient_error(error: BaseException) -> bool:
+    """True if the same call may succeed a little later.
+
+    Judges by code: a connection refused, reset, broken or timed out, a server that starts, stops or has too
+    many clients, deadlocks, serialization failures, locks not granted, of all five drivers (SQLAlchemy's
+    wrappers too), and katax's Unavailable unless a deadline passed or a breaker or pool is shut. False for
+    an outcome that is unknown, and for all that a server will refuse again.
+    """
+    if isinstance(error, KataxError):
+        return isinstance(error, Unavailable) and not isinstance(error, _LASTING)
+    failure = _driver_failure(error)
+    if failure is not None:
+        return failure.transient
+    return isinstance(error, _NETWORK_CLASSES) or (
+        isinstance(error, OSError) and error.errno in _NETWORK_ERRORS
+    )
+
+
+def with_retry(
+    fn: Callable[[], T],
+    attempts: int = _DEFAULT.attempts,
+    *,
+    initial: float = _DEFAULT.initial,
+    max: float = _DEFAULT.max,
+    multiplier: float = _DEFAULT.multiplier,
+    backoff: bool = True,
+    jitter: bool = _DEFAULT.jitter,
+    total: float = _DEFAULT.total,
+    delay: float | DelayFor | None = None,
+    should_retry: ShouldRetry | None = None,
+    on_retry: OnRetry | None = None,
+    clock: Clock = SYSTEM,
+) -> T:
+    """Calls `fn` until it returns, at most `attempts` times; its last error passes through unchanged.
+
+    Calling it says that `fn` may run again. Repeated is what `should_retry(error)` says, by default
+    `is_transient_error`; never OutcomeUnknown, AuthenticationFailed or BreakerOpen. No attempt starts later
+    than `total` seconds after the first. Waits follow `core.backoff`: `initial` seconds, growing by
+    `multiplier` up to `max`; `backoff=False` keeps them equal; `delay` is another `initial`, or a function
+    from the number of the failed attempt to seconds, to which `jitter` is not applied.
+    `on_retry(attempt, error)` is called before each wait. Calls through katax inside make one attempt each,
+    and so does another `with_retry`. Raises ValueError for settings that make no sense.
+    """
+    repeated = retry(
+        attempts,
+        initial=initial,
+        max=max,
+        multiplier=multiplier,
+        backoff=backoff,
+        jitter=jitter,
+        total=total,
+        delay=delay,
+        should_retry=should_retry,
+        on_retry=on_retry,
+        clock=clock,
+    )
+    return repeated(fn)()
+
+
+def create_retry_wrapper(
+    fn: Callable[P, T],
+    attempts: int = _DEFAULT.attempts,
+    *,
+    initial: float = _DEFAULT.initial,
+    max: float = _DEFAULT.max,
+    multiplier: float = _DEFAULT.multiplier,
+    backoff: bool = True,
+    jitter: bool = _DEFAULT.jitter,
+    total: float = _DEFAULT.total,
+    delay: float | DelayFor | None = None,
+    should_retry: ShouldRetry | None = None,
+    on_retry: OnRetry | None = None,
+    clock: Clock = SYSTEM,
+) -> Callable[P, T]:
+    """A function like `fn` each call of which is a `with_retry`; the settings are checked here already."""
+    repeated = retry(
+        attempts,
+        initial=initial,
+        max=max,
+        multiplier=multiplier,
+        backoff=backoff,
+        jitter=jitter,
+        total=total,
+        delay=delay,
+        should_retry=should_retry,
+        on_retry=on_retry,
+        clock=clock,
+    )
+    return repeated(fn)
+
+
+def retry(
+    attempts: int = _DEFAULT.attempts,
+    *,
+    initial: float = _DEFAULT.initial,
+    max: float = _DEFAULT.max,
+    multiplier: float = _DEFAULT.multiplier,
+    backoff: bool = True,
+    jitter: bool = _DEFAULT.jitter,
+    total: float = _DEFAULT.total,
+    delay: float | DelayFor | None = None,
+    should_retry: ShouldRetry | None = None,
+    on_retry: OnRetry | None = None,
+    clock: Clock = SYSTEM,
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Decorator form of `with_retry`: `@retry(attempts=5)`."""
+    policy = RetryPolicy(
+        attempts=attempts,
+        initial=initial if delay is None or callable(delay) else delay,
+        max=max,
+        multiplier=multiplier if backoff else 1.0,
+        total=total,
+        jitter=jitter,
+    )
+    repeater = _Repeater(
+        policy,
+        delay_for=delay if callable(delay) else None,
+        should_retry=should_retry or is_transient_error,
+        on_retry=on_retry,
+        clock=clock,
+    )
+    return repeater.wrap
+
+
+class CircuitBreaker(_core.CircuitBreaker):
+    """A breaker for any function, which knows what the drivers' errors say.
+
+    By an answer such as a broken constraint, a syntax error or a wrong password the server shows that it
+    works: they do not count as failures. Any other exception does.
+    """
+
+    def verdict(self, error: BaseException) -> bool | None:
+        failure = _driver_failure(error)
+        return super().verdict(error) if failure is None else not failure.counts
+
+
+class _Repeater:
+    """The settings of a retry, checked, and the loop."""
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        *,
+        delay_for: DelayFor | None,
+        should_retry: ShouldRetry,
+        on_retry: OnRetry | None,
+        clock: Clock,
+    ) -> None:
+        self._policy = policy
+        self._delay_for = delay_for
+        self._should_retry = should_retry
+        self._on_retry = on_retry
+        self._clock = clock
+
+    def wrap(self, fn: Callable[P, T]) -> Callable[P, T]:
+        if iscoroutinefunction(fn):
+            raise TypeError(f"{fn.__name__!r} is a coroutine function; retry calls plain functions")
+
+        @wraps(fn)
+        def repeated(*args: P.args, **kwargs: P.kwargs) -> T:
+            return self._run(lambda: fn(*args, **kwargs))
+
+        return repeated
+
+    def _run(self, fn: Callable[[], T]) -> T:
+        repeats = Repeats(self._policy, self._clock, delay_for=self._delay_for)
+        while True:
+            try:
+                with sole_owner():
+                    return fn()
+            except Exception as error:
+                pause = self._pause(error, repeats)
+                if pause is None:
+                    raise
+                if self._on_retry is not None:
+                    self._on_retry(repeats.failed, error)
+            self._clock.sleep(pause)
+
+    def _pause(self, error: Exception, repeats: Repeats) -> float | None:
+        if isinstance(error, _NEVER_REPEATED) or not self._should_retry(error):
+            return None
+        return repeats.pause(overloaded=_is_overload(error))
+
+
+def _is_overload(error: BaseException) -> bool:
+    failure = _driver_failure(error.__cause__ or error)
+    overloaded = failure is not None and failure.kind is FailureKind.OVERLOADED
+    return overloaded or isinstance(error, PoolTimeout)
+
+
+def _driver_failure(error: BaseException) -> Failure | None:
+    """What a driver's error means; None for an error of no driver."""
+    error = getattr(error, "orig", None) or error  # SQLAlchemy wraps the driver's error
+    for base in type(error).__mro__:
+        root = base.__module__.partition(".")[0]
+        if root in _DRIVERS and root in sys.modules:
+            failure = _classifier(_DRIVERS[root])(error)
+            return None if failure.kind is FailureKind.UNKNOWN else failure
+    return None
+
+
+@cache
+def _classifier(engine: EngineName) -> Callable[[BaseException], Failure]:
+    from katax_cli.core.settings import ConnectionSettings
+    from katax_cli.engines.registry import load
+
+    return load(ConnectionSettings(name=engine, type=engine)).classify

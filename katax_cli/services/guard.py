@@ -1,0 +1,256 @@
+"""The one place where a call to a server is repeated, refused, counted and its error given a meaning.
+
+    Retry(Breaker(call))    within the deadline
+
+Drivers repeat nothing themselves. Inside `with_retry`, or inside a transaction that is repeated as a whole,
+a guarded call makes one attempt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import TypeVar
+
+from katax_cli.core.breaker import CircuitBreaker, verdict
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.core.retry import Repeats, RetryPolicy, sole_owner
+from katax_cli.errors import (
+    AuthenticationFailed,
+    BreakerOpen,
+    ConfigError,
+    DeadlineExceeded,
+    KataxError,
+    OutcomeUnknown,
+    QueryError,
+    Refused,
+    Unavailable,
+)
+from katax_cli.services.bounded import TookTooLong
+
+T = TypeVar("T")
+OnRetry = Callable[[int, BaseException], object]
+
+
+class Safety(Enum):
+    """What may be lost or doubled when a call is made again."""
+
+    READ = auto()
+    """A read command, or a statement inside a transaction that the server itself keeps READ ONLY."""
+    IDEMPOTENT = auto()
+    """A write that its caller declared to have the same effect when made twice."""
+    WRITE = auto()
+    """One write that commits by itself, or a COMMIT."""
+    WHOLE = auto()
+    """A transaction run as a whole by a callable; it counts as sent when its COMMIT goes out."""
+    PART = auto()
+    """A statement of an open transaction: made once, outside the breaker; lost, it is rolled back."""
+
+
+class Sent:
+    """How far an attempt got; the attempt sets it.
+
+    `sent` right before the statement goes out, `rows` once the first row was handed out. `doubt` is the
+    guard's: an earlier attempt of the same call may have been applied.
+    """
+
+    __slots__ = ("doubt", "rows", "sent")
+
+    def __init__(self, *, doubt: bool = False) -> None:
+        self.sent = False
+        self.rows = False
+        self.doubt = doubt
+
+
+_NOT_APPLIED = frozenset(
+    {FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.ROLLED_BACK, FailureKind.BUSY}
+)
+_REPEATABLE_WHEN_LOST = frozenset({Safety.READ, Safety.IDEMPOTENT})
+
+
+def may_repeat(failure: Failure, safety: Safety, sent: Sent) -> bool:
+    """True if the call may work later and making it again can neither lose nor double anything."""
+    if not failure.transient or sent.rows or safety is Safety.PART:
+        return False
+    return failure.kind in _NOT_APPLIED or not sent.sent or safety in _REPEATABLE_WHEN_LOST
+
+
+def is_doubtful(failure: Failure, safety: Safety, sent: Sent) -> bool:
+    """True if a write may or may not have been applied."""
+    if safety is Safety.READ:
+        return False
+    if failure.kind is FailureKind.UNKNOWN_OUTCOME:
+        return True
+    lost = failure.kind is FailureKind.LOST and sent.sent and safety is not Safety.PART
+    return lost or (sent.doubt and failure.kind is not FailureKind.REJECTED)
+
+
+def translate(
+    failure: Failure, *, connection: str, safety: Safety, sent: Sent, doing: str, deadline: Deadline
+) -> KataxError:
+    """The error of katax that says what a classified failure means to the caller; doubt beats a timeout."""
+    reason = f"{failure.message} ({failure.code})" if failure.code else failure.message
+    if is_doubtful(failure, safety, sent):
+        return OutcomeUnknown(connection, reason)
+    match failure.kind:
+        case FailureKind.REJECTED:
+            return QueryError(connection, failure.message, code=failure.code)
+        case FailureKind.AUTHENTICATION:
+            return AuthenticationFailed(connection, reason)
+        case FailureKind.CONFIGURATION:
+            return ConfigError(f"{connection!r} cannot be used as configured: {reason}")
+        case FailureKind.READ_ONLY:
+            return Refused(f"{connection!r} is read-only: {reason}")
+        case FailureKind.TIMED_OUT:
+            return _timed_out(connection, reason, doing, deadline)
+        case FailureKind.LOST if deadline.expired:
+            # The watchdog broke the connection, or the driver gave up waiting at the same moment.
+            return _timed_out(connection, reason, doing, deadline)
+        case _:
+            return Unavailable(connection, reason)
+
+
+def _timed_out(connection: str, reason: str, doing: str, deadline: Deadline) -> Unavailable:
+    if deadline.seconds is None:
+        return Unavailable(connection, reason)
+    # A server's own, shorter limit ends a statement long before the deadline.
+    left = deadline.remaining()
+    spent = deadline.seconds if left < 0.1 * deadline.seconds else round(deadline.seconds - left, 2)
+    return DeadlineExceeded(connection, doing=doing, seconds=spent)
+
+
+class Guard:
+    """Guards all calls to one connection; `classify` is its engine's.
+
+    `on_retry(attempt, error)` is called before the wait, with the number of the attempt that failed and the
+    driver's error.
+    """
+
+    def __init__(
+        self,
+        connection: str,
+        classify: Callable[[BaseException], Failure],
+        *,
+        retry: RetryPolicy,
+        breaker: CircuitBreaker | None,
+        on_retry: OnRetry | None = None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.connection = connection
+        self.breaker = breaker
+        self._classify = classify
+        self._retry = retry
+        self._on_retry = on_retry
+        self._clock = clock
+
+    def call(
+        self, attempt: Callable[[Sent], T], *, deadline: Deadline, safety: Safety, doing: str = "query"
+    ) -> T:
+        """Returns what an attempt returned; repeats what failed for now, if that is safe.
+
+        Raises the errors of `translate`, chained to the driver's; BreakerOpen; DeadlineExceeded when no time
+        is left to begin with. Other people's errors, and katax's own, pass through unchanged. A wait that
+        does not fit into the deadline is not begun: the last error is raised at once.
+        """
+        deadline.check(self.connection, doing)
+        call = _Call(deadline, safety, doing, Repeats(self._retry, self._clock))
+        breaker = None if safety is Safety.PART else self.breaker
+        run = _alone(attempt) if safety is Safety.WHOLE else attempt
+        generation = 0 if breaker is None else breaker.before()
+        while True:
+            try:
+                value = run(call.sent)
+            except BaseException as error:
+                failure = self._failure(error, call)
+                if breaker is not None:
+                    breaker.after(generation, self._verdict(error, failure))
+                if failure is None:
+                    raise
+                self._wait(error, failure, call)
+                generation = 0 if breaker is None else self._before_again(breaker, call, error)
+            else:
+                if breaker is not None:
+                    breaker.after(generation, ok=True)
+                return value
+
+    def _failure(self, error: BaseException, call: _Call) -> Failure | None:
+        """What the error means; None for an error that is not this connection's."""
+        if isinstance(error, TookTooLong):
+            kind = FailureKind.LOST if call.sent.sent else FailureKind.UNREACHABLE
+            return Failure(kind, str(error))
+        if isinstance(error, KataxError):
+            # A part of the transaction has translated it already; the whole may still be repeated.
+            whole = call.safety is Safety.WHOLE and isinstance(error, Unavailable) and self._is_ours(error)
+            return self._failure(error.__cause__, call) if whole and error.__cause__ is not None else None
+        if not isinstance(error, Exception):
+            return None
+        failure = self._classify(error)
+        return None if failure.kind is FailureKind.UNKNOWN else failure
+
+    def _is_ours(self, error: KataxError) -> bool:
+        return getattr(error, "connection", None) == self.connection
+
+    def _verdict(self, error: BaseException, failure: Failure | None) -> bool | None:
+        if failure is not None:
+            return not failure.counts
+        return verdict(error) if isinstance(error, KataxError) and self._is_ours(error) else None
+
+    def _wait(self, error: BaseException, failure: Failure, call: _Call) -> None:
+        """Waits for the next attempt, or raises what the error means when there is none."""
+        pause = call.pause(failure)
+        if pause is None:
+            if isinstance(error, KataxError):
+                raise error
+            raise self._meaning(failure, call) from error
+        if self._on_retry is not None:
+            self._on_retry(call.repeats.failed, error)
+        call.sent = Sent(doubt=is_doubtful(failure, call.safety, call.sent))
+        self._clock.sleep(pause)
+
+    def _before_again(self, breaker: CircuitBreaker, call: _Call, error: BaseException) -> int:
+        try:
+            return breaker.before()
+        except BreakerOpen as refused:
+            if call.sent.doubt:
+                raise OutcomeUnknown(self.connection, str(refused)) from error
+            raise refused from error
+
+    def _meaning(self, failure: Failure, call: _Call) -> KataxError:
+        return translate(
+            failure,
+            connection=self.connection,
+            safety=call.safety,
+            sent=call.sent,
+            doing=call.doing,
+            deadline=call.deadline,
+        )
+
+
+class _Call:
+    """One guarded call under way: what it may use up and how far its present attempt got."""
+
+    __slots__ = ("deadline", "doing", "repeats", "safety", "sent")
+
+    def __init__(self, deadline: Deadline, safety: Safety, doing: str, repeats: Repeats) -> None:
+        self.deadline = deadline
+        self.safety = safety
+        self.doing = doing
+        self.repeats = repeats
+        self.sent = Sent()
+
+    def pause(self, failure: Failure) -> float | None:
+        """Seconds until the next attempt, None when there is to be none."""
+        if not may_repeat(failure, self.safety, self.sent):
+            return None
+        overloaded = failure.kind is FailureKind.OVERLOADED
+        return self.repeats.pause(overloaded=overloaded, remaining=self.deadline.remaining())
+
+
+def _alone(attempt: Callable[[Sent], T]) -> Callable[[Sent], T]:
+    def run(sent: Sent) -> T:
+        with sole_owner():
+            return attempt(sent)
+
+    return run
