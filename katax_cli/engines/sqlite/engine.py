@@ -1,0 +1,268 @@
+"""SQLite as an engine: one file, or one memory database shared by the connections of one engine."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import date, datetime, time
+from decimal import Decimal
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from uuid import UUID
+from weakref import finalize
+
+from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.core.sql import CompiledQuery, compile_query
+from katax_cli.engines.base import Dialect, Params, Result, Row, RowStream, SqlFacts, Table, TableDescription
+from katax_cli.engines.sqlite import catalog
+from katax_cli.engines.sqlite.session import SLICE, Session, guard, is_guarded, unguard
+from katax_cli.errors import ConfigError, Refused
+
+BATCH = 1000
+_MEMORY = ":memory:"
+
+_KINDS = {
+    sqlite3.SQLITE_BUSY: FailureKind.BUSY,
+    sqlite3.SQLITE_LOCKED: FailureKind.BUSY,
+    sqlite3.SQLITE_READONLY: FailureKind.READ_ONLY,
+    sqlite3.SQLITE_AUTH: FailureKind.READ_ONLY,
+    sqlite3.SQLITE_INTERRUPT: FailureKind.TIMED_OUT,
+    sqlite3.SQLITE_NOTADB: FailureKind.CONFIGURATION,
+    sqlite3.SQLITE_CANTOPEN: FailureKind.CONFIGURATION,
+}
+
+
+def _iso(value: datetime | time) -> str:
+    return value.isoformat(" ") if isinstance(value, datetime) else value.isoformat()
+
+
+# What SQLite has no type for goes in as ISO 8601 or exact text; Python 3.12 deprecates its own adapters.
+_ADAPTERS: dict[type, Callable[[Any], object]] = {
+    datetime: _iso,
+    date: date.isoformat,
+    time: _iso,
+    Decimal: str,
+    UUID: str,
+}
+
+
+class SqliteEngine:
+    """SQLite. A statement waits for locks and runs within its timeout; without one it waits a minute."""
+
+    name: EngineName = "sqlite"
+    dialect: Dialect = "sqlite"
+    # A transaction that begins by reading cannot write any more when somebody else wrote meanwhile.
+    facts = SqlFacts(begin="BEGIN IMMEDIATE", begin_read_only="BEGIN")
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self.settings = settings
+        self._keeper: Session | None = None
+        self._keeping = Lock()
+
+    def connect(self, timeout: float | None) -> Session:
+        """Opens the file, or makes it: then it keeps a write-ahead log, so that readers do not block writers.
+
+        Raises ConfigError when its folder is missing, or the file itself on a read-only connection.
+        """
+        if self.settings.path in (None, "", _MEMORY):
+            return self._configured(self._open_memory(), timeout)
+        path = Path(str(self.settings.path)).absolute()
+        is_new = not path.exists() or path.stat().st_size == 0
+        self._check(path, is_new)
+        mode = "ro" if self.settings.read_only else "rwc"
+        session = self._configured(_open(f"{path.as_uri()}?mode={mode}"), timeout)
+        if is_new and not self.settings.read_only:
+            session.run("PRAGMA journal_mode=WAL", timeout=timeout)
+        return session
+
+    def _check(self, path: Path, is_new: bool) -> None:
+        if not path.parent.is_dir():
+            raise ConfigError(f"{self.settings.name!r}: folder {path.parent} does not exist; create it")
+        if self.settings.read_only and not path.exists():
+            raise ConfigError(
+                f"{self.settings.name!r}: file {path} does not exist, and is not made read-only"
+            )
+        if is_new and self.settings.embedded:
+            path.touch(mode=0o600)
+
+    def _configured(self, session: Session, timeout: float | None) -> Session:
+        try:
+            session.prepare()
+            # The first statement that reads finds out whether this is a database at all.
+            session.run("SELECT count(*) FROM sqlite_master", timeout=timeout)
+            if self.settings.read_only:
+                guard(session)
+                self._confirm(session)
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _open_memory(self) -> Session:
+        """A memory database lives as long as a connection to it: the keeper, which does nothing else."""
+        if sqlite3.sqlite_version_info < (3, 36):
+            raise ConfigError(f"':memory:' needs SQLite 3.36, here is {sqlite3.sqlite_version}; use a file")
+        address = f"file:/katax-{id(self)}?vfs=memdb"
+        with self._keeping:
+            if self._keeper is None:
+                self._keeper = _open(address)
+                finalize(self, self._keeper.close)
+        return _open(address)
+
+    def ping(self, connection: Session, timeout: float | None) -> None:
+        connection.run("SELECT 1", timeout=timeout).close()
+
+    def close(self, connection: Session) -> None:
+        with suppress(sqlite3.Error):
+            connection.close()
+
+    def classify(self, error: BaseException) -> Failure:
+        if isinstance(error, OverflowError):
+            return Failure(FailureKind.REJECTED, "an integer has more than 64 bits")
+        if not isinstance(error, sqlite3.Error | sqlite3.Warning):
+            return Failure(FailureKind.UNKNOWN, " ".join(str(error).split()))
+        return _classified(error)
+
+    def execute(
+        self, connection: Session, sql: str, params: Params = None, timeout: float | None = None
+    ) -> Result:
+        changes_before = connection.total_changes
+        cursor = connection.run(*_bind(compile_query(sql, "sqlite"), params), timeout)
+        columns = _columns(cursor)
+        rows = connection.fetch(cursor, -1) if columns else []
+        affected = cursor.rowcount
+        if affected < 0 and connection.total_changes != changes_before:
+            # sqlite3 counts only where the statement's first word is INSERT, UPDATE, DELETE or REPLACE.
+            affected = connection.execute("SELECT changes()").fetchone()[0]
+        return Result(columns, rows, affected)
+
+    def execute_many(
+        self, connection: Session, sql: str, rows: Sequence[Params], timeout: float | None = None
+    ) -> int:
+        """All rows or, outside a transaction of the caller's, none."""
+        if not rows:
+            return 0
+        query = compile_query(sql, "sqlite")
+        bound = [_bind(query, row) for row in rows]
+        return connection.run_many(bound[0][0], [values for _, values in bound], timeout)
+
+    @contextmanager
+    def stream(
+        self,
+        connection: Session,
+        sql: str,
+        params: Params = None,
+        timeout: float | None = None,
+        *,
+        text: bool = False,
+    ) -> Iterator[RowStream]:
+        """As text a number has as many digits as it takes to read the same number back."""
+        cursor = connection.run(*_bind(compile_query(sql, "sqlite"), params), timeout)
+        try:
+            yield _Stream(connection, cursor, text)
+        finally:
+            if not connection.closed:
+                cursor.close()
+
+    def in_transaction(self, connection: Session) -> bool:
+        return connection.in_transaction
+
+    def reset(self, connection: Session) -> None:
+        connection.undo()
+
+    def is_broken(self, connection: Session) -> bool:
+        return connection.closed
+
+    def cancel(self, connection: Session, timeout: float) -> None:
+        """Returns at once; a statement that waits for a lock ends within 0.1 s."""
+        with suppress(sqlite3.Error):
+            connection.interrupt()
+
+    def interrupt(self, connection: Session) -> None:
+        self.cancel(connection, 0.0)
+
+    @contextmanager
+    def read_only(self, connection: Session) -> Iterator[None]:
+        """Guards the session too, so that a COMMIT in the statement opens nothing."""
+        if not self.settings.read_only:
+            guard(connection)
+        try:
+            self._confirm(connection)
+            connection.run("BEGIN")
+            yield
+        finally:
+            with suppress(sqlite3.Error):
+                connection.undo()
+                if not self.settings.read_only:
+                    unguard(connection)
+
+    def _confirm(self, session: Session) -> None:
+        if not is_guarded(session):
+            raise Refused(f"{self.settings.name!r} did not become read-only; nothing was run")
+
+    def tables(self, connection: Session, timeout: float | None = None) -> list[Table]:
+        return catalog.tables(connection, timeout)
+
+    def describe(
+        self, connection: Session, name: str, timeout: float | None = None
+    ) -> TableDescription | None:
+        return catalog.describe(connection, name, timeout)
+
+    def server(self, connection: Session, timeout: float | None = None) -> Mapping[str, object]:
+        def ask(pragma: str) -> Any:
+            return connection.run(f"PRAGMA {pragma}", timeout=timeout).fetchone()[0]
+
+        size = ask("page_count") * ask("page_size")
+        return {"version": sqlite3.sqlite_version, "journal_mode": ask("journal_mode"), "size_bytes": size}
+
+
+def _classified(error: sqlite3.Error | sqlite3.Warning) -> Failure:
+    message = " ".join(str(error).split())
+    if message == "Cannot operate on a closed database.":
+        return Failure(FailureKind.UNREACHABLE, "the connection is closed")
+    # Errors that sqlite3 finds itself have no code, and so have warnings.
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:
+        return Failure(FailureKind.REJECTED, message)
+    if code == sqlite3.SQLITE_AUTH:
+        message = f"{message} on a read-only connection"
+    kind = _KINDS.get(code & 0xFF, FailureKind.REJECTED)
+    return Failure(kind, message, getattr(error, "sqlite_errorname", None))
+
+
+class _Stream:
+    def __init__(self, session: Session, cursor: sqlite3.Cursor, text: bool) -> None:
+        self._session = session
+        self._cursor = cursor
+        self._text = text
+        self.columns = _columns(cursor)
+        self.affected = cursor.rowcount
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        while rows := self._session.fetch(self._cursor, BATCH):
+            yield [tuple(map(_as_text, row)) for row in rows] if self._text else rows
+        self.affected = self._cursor.rowcount
+
+
+def _open(uri: str) -> Session:
+    return sqlite3.connect(
+        uri, uri=True, timeout=SLICE, isolation_level=None, check_same_thread=False, factory=Session
+    )
+
+
+def _bind(query: CompiledQuery, params: Params) -> tuple[str, tuple[Any, ...]]:
+    sql, values = query.bind(params)
+    return sql, tuple(_ADAPTERS[type(v)](v) if type(v) in _ADAPTERS else v for v in values or ())
+
+
+def _columns(cursor: sqlite3.Cursor) -> tuple[str, ...]:
+    return tuple(column[0] for column in cursor.description or ())
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, float):
+        return str(value).replace("inf", "Inf")
+    return str(value) if isinstance(value, int) else value

@@ -1,0 +1,151 @@
+"""A connection that knows when its statement has to end, and one that cannot write."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from katax_cli.core.clock import SYSTEM
+
+SLICE = 0.1
+PATIENCE = 60.0
+_PAUSE = 0.005
+# Instructions of SQLite's machine between two looks at the clock: a millisecond at most, not measurable.
+_TICK = 10_000
+_FOREVER = float("inf")
+
+
+class Session(sqlite3.Connection):
+    """One connection; `prepare` comes first.
+
+    SQLite has no timeout, and neither a signal nor `interrupt` reaches it while it waits for a lock. So it
+    waits for locks in slices of 0.1 s, and looks at the clock while it works.
+    """
+
+    ends = _FOREVER
+    stopped = False
+    closed = False
+
+    def prepare(self) -> None:
+        self.set_progress_handler(self._over, _TICK)
+        self.execute("PRAGMA foreign_keys=ON")
+
+    def run(self, sql: str, params: Sequence[Any] = (), timeout: float | None = None) -> sqlite3.Cursor:
+        """Starts a statement; waits for locks until `timeout`, without one for a minute.
+
+        The time goes on for the rows that are fetched from it.
+        """
+        started = self._starts(timeout)
+        while True:
+            try:
+                return self.execute(sql, params)
+            except sqlite3.OperationalError as error:
+                if not self._waits_for(error, started):
+                    raise self.meaning(error) from error
+            SYSTEM.sleep(_PAUSE)
+
+    def run_many(self, sql: str, rows: Sequence[Sequence[Any]], timeout: float | None = None) -> int:
+        """Runs one statement for each row, all or none of them; returns rows changed."""
+        if self.in_transaction:
+            return self._each(sql, rows, timeout)
+        started = self._starts(timeout)
+        self.run("BEGIN IMMEDIATE", timeout=timeout)
+        try:
+            changed = self._each(sql, rows, self._left(timeout, started))
+            self.run("COMMIT", timeout=self._left(timeout, started))
+        finally:
+            self.undo()
+        return changed
+
+    def _each(self, sql: str, rows: Sequence[Sequence[Any]], timeout: float | None) -> int:
+        self._starts(timeout)
+        try:
+            return self.executemany(sql, rows).rowcount
+        except sqlite3.OperationalError as error:
+            raise self.meaning(error) from error
+
+    def _left(self, timeout: float | None, started: float) -> float | None:
+        return None if timeout is None else started + timeout - SYSTEM.monotonic()
+
+    def fetch(self, cursor: sqlite3.Cursor, count: int) -> list[tuple[Any, ...]]:
+        """The next rows, within the time of their statement."""
+        try:
+            return cursor.fetchmany(count)
+        except sqlite3.OperationalError as error:
+            raise self.meaning(error) from error
+
+    def undo(self) -> None:
+        """Rolls back what is open."""
+        self._starts(None)
+        if self.in_transaction:
+            self.execute("ROLLBACK")
+
+    def interrupt(self) -> None:
+        """Ends the statement under way, from another thread; nothing when there is none."""
+        self.stopped = True
+        super().interrupt()
+
+    def close(self) -> None:
+        self.closed = True
+        super().close()
+
+    def meaning(self, error: sqlite3.OperationalError) -> BaseException:
+        """The error itself, or what it hides: sqlite3 drops an exception that a signal's handler raised."""
+        signalled = error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT and not self._over()
+        if signalled and threading.current_thread() is threading.main_thread():
+            return KeyboardInterrupt()
+        return error
+
+    def _starts(self, timeout: float | None) -> float:
+        now = SYSTEM.monotonic()
+        self.stopped = False
+        self.ends = _FOREVER if timeout is None else now + timeout
+        return now
+
+    def _over(self) -> bool:
+        return self.stopped or SYSTEM.monotonic() >= self.ends
+
+    def _waits_for(self, error: sqlite3.OperationalError, started: float) -> bool:
+        # Extended codes of BUSY (a snapshot that is too old) do not pass by waiting.
+        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            return False
+        return not self._over() and SYSTEM.monotonic() - started < PATIENCE
+
+
+_DESCRIBING_PRAGMAS = frozenset(
+    {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "index_xinfo"}
+    | {"foreign_key_list", "foreign_key_check", "integrity_check", "quick_check"}
+)
+_ACTING_PRAGMAS = frozenset({"optimize", "wal_checkpoint", "incremental_vacuum"})
+
+
+def guard(session: Session) -> None:
+    """Makes the session refuse writes, and pragmas and files through which it could write after all.
+
+    `query_only` lets ATTACH create files and lets pragmas switch it off again; hence the authorizer.
+    """
+    session.execute("PRAGMA query_only=ON")
+    session.set_authorizer(_authorize)
+
+
+def unguard(session: Session) -> None:
+    session.set_authorizer(None)
+    session.execute("PRAGMA query_only=OFF")
+
+
+def is_guarded(session: Session) -> bool:
+    return bool(session.execute("PRAGMA query_only").fetchone()[0])
+
+
+def _authorize(action: int, name: str | None, argument: str | None, *_where: str | None) -> int:
+    refused = action in (sqlite3.SQLITE_ATTACH, sqlite3.SQLITE_DETACH) or (
+        action == sqlite3.SQLITE_PRAGMA and not _reads(name or "", argument)
+    )
+    return sqlite3.SQLITE_DENY if refused else sqlite3.SQLITE_OK
+
+
+def _reads(pragma: str, argument: str | None) -> bool:
+    name = pragma.lower()
+    return name in _DESCRIBING_PRAGMAS or (argument is None and name not in _ACTING_PRAGMAS)
