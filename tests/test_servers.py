@@ -1,6 +1,14 @@
 """The servers themselves: what other tests rely on when they ask for one."""
 
+import socket
 import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pymongo
@@ -12,6 +20,7 @@ from pymysql.connections import Connection
 from tests.servers import PASSWORDS, Server
 from tests.servers.fixtures import MakeFresh, Target, Throwaway
 from tests.servers.fresh import fresh_database
+from tests.servers.rooms import REPOSITORY
 
 
 def connect_mysql(url: str) -> "Connection[pymysql.cursors.Cursor]":
@@ -102,9 +111,143 @@ def read_again(server: Server) -> int:
     if server.engine == "redis":
         with redis.Redis.from_url(server.url) as cache:
             return int(cache.get("seven") or 0)
+    if server.engine == "mongodb":
+        with pymongo.MongoClient[dict[str, int]](server.url) as client:
+            return (client.get_default_database().seven.find_one() or {"n": 0})["n"]
     if server.engine == "mysql":
         with connect_mysql(server.url) as maria, maria.cursor() as cursor:
             cursor.execute("SELECT n FROM seven")
             return int((cursor.fetchone() or (0,))[0])
     with psycopg.connect(server.url) as connection:
         return int((connection.execute("SELECT n FROM seven").fetchone() or (0,))[0])
+
+
+def test_a_frozen_server_keeps_its_connections(throwaway: Throwaway) -> None:
+    server = throwaway("postgresql")
+    with psycopg.connect(server.url) as connection:
+        server.stop_signal()
+        with pytest.raises(psycopg.errors.ConnectionTimeout):
+            psycopg.connect(server.url, connect_timeout=2)
+        server.resume()
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql", "mongodb", "redis"])
+def test_restart_keeps_the_port_and_the_data(throwaway: Throwaway, engine: str) -> None:
+    server = throwaway(engine)
+    assert write_and_read(Target(engine, server.url, server)) == 7
+    before = server.pid
+    server.restart()
+    assert server.pid != before
+    assert read_again(server) == 7
+
+
+def test_a_server_restarted_by_a_thread_outlives_it(throwaway: Throwaway) -> None:
+    server = throwaway("redis")
+    thread = threading.Thread(target=server.restart)
+    thread.start()
+    thread.join()
+    assert read_again(server) == 0
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql", "redis"])
+def test_the_socket_works(engine: str, request: pytest.FixtureRequest, throwaway: Throwaway) -> None:
+    server = throwaway(engine)
+    assert server.socket
+    assert stat.S_ISSOCK(server.socket.stat().st_mode)
+    assert len(str(server.socket)) < 108
+
+
+def test_servers_die_with_a_killed_test_run(tmp_path: Path) -> None:
+    script = (
+        "from tests.servers.fleet import Fleet; import time; fleet = Fleet()\n"
+        "servers = [fleet.private(engine) for engine in ('postgresql', 'mysql', 'mongodb', 'redis')]\n"
+        "print(*(server.pid for server in servers), flush=True); time.sleep(60)\n"
+    )
+    log = tmp_path / "log"
+    with log.open("w") as stderr:
+        run = subprocess.Popen(
+            [sys.executable, "-c", script], cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+    with run:
+        assert run.stdout
+        pids = [int(word) for word in run.stdout.readline().split()]
+        assert len(pids) == 4, log.read_text()
+        run.kill()
+    assert eventually(lambda: not any(map(runs, pids)))
+
+
+def runs(pid: int) -> bool:
+    """Whether it runs; one that waits for a parent to reap it does not."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def eventually(true: Callable[[], bool]) -> bool:
+    give_up = time.monotonic() + 15
+    while not true() and time.monotonic() < give_up:
+        time.sleep(0.02)
+    return true()
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "redis"])
+def test_the_package_serves_where_nothing_is_installed(
+    monkeypatch: pytest.MonkeyPatch, throwaway: Throwaway, engine: str
+) -> None:
+    monkeypatch.setenv(f"KATAX_TEST_{engine.upper()}_FROM", "package")
+    server = throwaway(engine)
+    assert server.source.startswith("package")
+    assert write_and_read(Target(engine, server.url, server)) == 7
+
+
+def test_debians_postgresql_runs_from_where_it_was_unpacked(
+    monkeypatch: pytest.MonkeyPatch, throwaway: Throwaway
+) -> None:
+    monkeypatch.setenv("KATAX_TEST_POSTGRESQL_FROM", "package")
+    server = throwaway("postgresql", full=True, settings={"shared_preload_libraries": "pg_stat_statements"})
+    assert server.source.startswith("Debian")
+    assert statements_are_counted(server.url)
+
+
+def test_the_full_postgresql_counts_statements(fresh: MakeFresh, postgresql_full: Server) -> None:
+    assert statements_are_counted(fresh(postgresql_full).url)
+
+
+def statements_are_counted(url: str) -> bool:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE EXTENSION pg_stat_statements")
+        connection.execute("SELECT 'counted'")
+        row = connection.execute("SELECT count(*) FROM pg_stat_statements").fetchone()
+    return bool(row and row[0])
+
+
+def test_redis_7_has_functions(redis7: Server) -> None:
+    assert int(redis7.version.split(".")[0]) >= 7
+
+
+def test_the_acl_user_is_kept_to_its_keys(redis_acl: Server) -> None:
+    with redis.Redis.from_url(redis_acl.url) as cache:
+        assert cache.set("app:seven", 7)
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            cache.set("other", 7)
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            cache.flushall()
+
+
+def test_pgbouncer_pools_by_transaction(pgbouncer_url: str) -> None:
+    with psycopg.connect(pgbouncer_url, autocommit=True) as one, psycopg.connect(pgbouncer_url) as two:
+        session = "SELECT pg_backend_pid()"
+        assert one.execute(session).fetchone() == one.execute(session).fetchone()
+        held = two.execute(session).fetchone()
+        two.commit()
+        assert one.execute(session).fetchone() is not None
+        assert held is not None
+
+
+def test_the_unreachable_port_hangs(unreachable_port: int) -> None:
+    with socket.socket() as client:
+        client.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.connect(("127.0.0.1", unreachable_port))

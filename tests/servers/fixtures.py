@@ -3,18 +3,22 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
-from .certificates import Certificates
+from . import pgbouncer as pooler
+from . import redis
+from .certificates import Certificates, make_certificates
 from .fleet import ENGINES, NO_SETTINGS, Fleet
 from .fresh import fresh_database
 from .proxy import Address, Proxy
 from .rooms import free_port
-from .server import Server
+from .server import Server, reroute
+
+STATEMENTS = "pg_stat_statements"
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,62 @@ def throwaway(fleet: Fleet) -> Iterator[Throwaway]:
         fleet.dismiss(server)
 
 
+@pytest.fixture(scope="session")
+def postgresql_full(fleet: Fleet) -> Server:
+    """Debian's build: pg_stat_statements preloaded (CREATE EXTENSION is the test's), TLS compiled in."""
+    return fleet.variant("postgresql", settings={"shared_preload_libraries": STATEMENTS})
+
+
+@pytest.fixture(scope="session")
+def redis7(fleet: Fleet) -> Server:
+    """Redis of the Debian release, 7 or later: functions, ACL, TLS compiled in."""
+    return fleet.variant("redis")
+
+
+@pytest.fixture(scope="session")
+def redis_acl(fleet: Fleet) -> Server:
+    """The user of its URL may touch `app:*` only; the password of user `default` is that of every test Redis."""
+    acl_file = fleet.room.folder("acl") / "users.acl"
+    acl_file.write_text(redis.ACL)
+    server = fleet.variant("redis", settings={"aclfile": str(acl_file)})
+    login = f"{redis.ACL_USER}:{redis.ACL_PASSWORD}"
+    return replace(server, url=f"redis://{login}@{server.host}:{server.port}/0")
+
+
+@pytest.fixture(scope="session")
+def certificates(fleet: Fleet) -> Certificates:
+    """The authority of the tls_* servers, and a client certificate that it signed."""
+    return make_certificates(fleet.room.folder("ca"))
+
+
+@pytest.fixture(scope="session")
+def tls_postgresql(fleet: Fleet, certificates: Certificates) -> Server:
+    """TLS only, for host localhost; for other certificates see `throwaway` and `make_certificates`."""
+    return fleet.variant("postgresql", certificates=certificates)
+
+
+@pytest.fixture(scope="session")
+def tls_mysql(fleet: Fleet, certificates: Certificates) -> Server:
+    return fleet.variant("mysql", certificates=certificates)
+
+
+@pytest.fixture(scope="session")
+def tls_redis(fleet: Fleet, certificates: Certificates) -> Server:
+    return fleet.variant("redis", certificates=certificates)
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(fleet: Fleet, postgresql: Server) -> Server:
+    """In transaction mode before the session's PostgreSQL; any database of that is reached through it."""
+    return fleet.adopt(pooler.launch(postgresql, fleet.room.folder("bouncer")))
+
+
+@pytest.fixture
+def pgbouncer_url(pgbouncer: Server, postgresql_url: str) -> str:
+    """The way through PgBouncer to the database of `postgresql_url`."""
+    return reroute(postgresql_url, pgbouncer.host, pgbouncer.port)
+
+
 @pytest.fixture
 def proxy() -> Iterator[MakeProxy]:
     """`proxy(server)`, `proxy(target)`, `proxy(url)` or `proxy((host, port))`: see Proxy."""
@@ -185,4 +245,16 @@ def closed_port() -> int:
 def deaf_port() -> Iterator[int]:
     """A loopback port that completes the TCP handshake and never says a word."""
     with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def unreachable_port() -> Iterator[int]:
+    """A loopback port where connecting hangs, as behind a firewall that drops packets: its backlog is full."""
+    with ExitStack() as sockets:
+        listener = sockets.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            filler = sockets.enter_context(socket.socket())
+            filler.settimeout(0)
+            filler.connect_ex(listener.getsockname())
         yield listener.getsockname()[1]

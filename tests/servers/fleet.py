@@ -64,6 +64,22 @@ class Fleet:
         self._private.append(server)
         return server
 
+    def variant(
+        self,
+        engine: str,
+        *,
+        certificates: Certificates | None = None,
+        settings: Mapping[str, str] = NO_SETTINGS,
+    ) -> Server:
+        """A full build for the whole session; like `shared`, without power over its life."""
+        server = self.private(engine, full=True, certificates=certificates, settings=settings)
+        return dataclasses.replace(server, process=None)
+
+    def adopt(self, server: Server) -> Server:
+        """Stop `server`, which somebody else started, at the end of the session."""
+        self._private.append(server)
+        return dataclasses.replace(server, process=None)
+
     def dismiss(self, server: Server) -> None:
         """Stop a private server for good."""
         self._private.remove(server)

@@ -229,7 +229,9 @@ class Proxy:
         if up and not self._spring(link, chunk):
             link.ask_to_cut()
             return False
-        return self._send(link, chunk, sink, up=up)
+        # Counted first: who has received the last byte finds it counted.
+        self._count(len(chunk), up=up)
+        return self._send(link, chunk, sink)
 
     def _spring(self, link: _Link, chunk: bytes) -> bool:
         """Tell the hook and the trap; False when `chunk` must not be forwarded."""
@@ -244,26 +246,27 @@ class Proxy:
         return trap.forward
 
     def _hold(self, link: _Link, size: int) -> None:
-        wait = self._delay + (size / self._bytes_per_second if self._bytes_per_second else 0.0)
-        until = time.monotonic() + wait
-        while (self._stalled or time.monotonic() < until) and not link.cut:
+        """Wait while stalled, or for as long as `slow` says; asked again and again, so that `resume` works."""
+        since = time.monotonic()
+        while (self._stalled or time.monotonic() - since < self._wait(size)) and not link.cut:
             time.sleep(POLL)
 
-    def _send(self, link: _Link, chunk: bytes, sink: socket.socket | None, *, up: bool) -> bool:
+    def _wait(self, size: int) -> float:
+        return self._delay + (size / self._bytes_per_second if self._bytes_per_second else 0.0)
+
+    def _send(self, link: _Link, chunk: bytes, sink: socket.socket | None) -> bool:
         while chunk and sink and not link.cut:
             _, writable, _ = select.select([link.wake[0]], [sink], [])
             if writable:
-                sent = sink.send(chunk)
-                chunk = chunk[sent:]
-                self._count(sent, up=up)
+                chunk = chunk[sink.send(chunk) :]
         return not link.cut
 
-    def _count(self, sent: int, *, up: bool) -> None:
+    def _count(self, size: int, *, up: bool) -> None:
         with self._lock:
             if up:
-                self.bytes_up += sent
+                self.bytes_up += size
             else:
-                self.bytes_down += sent
+                self.bytes_down += size
 
     def _end_of_stream(self, link: _Link, source: socket.socket | None, sink: socket.socket | None) -> None:
         self._hold(link, 0)

@@ -49,6 +49,13 @@ def greet(url: str, **tls: str) -> str:
         return str(client.info("server")["redis_version"])
 
 
+# What the user of the ACL file may do: keys and channels under app:, nothing dangerous.
+ACL_USER, ACL_PASSWORD = "app", "s3cr3t-katax-acl"
+ACL = f"""user default on >{PASSWORD} ~* &* +@all
+user {ACL_USER} on >{ACL_PASSWORD} ~app:* &app:* +@all -@dangerous -@admin
+"""
+
+
 def flush(url: str) -> None:
     """Empty the database of `url`."""
     with redis.Redis.from_url(url) as client:

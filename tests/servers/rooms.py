@@ -92,7 +92,11 @@ class Room:
 
 def _owner_lock(folder: Path) -> IO[str]:
     handle = (folder / "owner.lock").open("a")
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise
     return handle
 
 

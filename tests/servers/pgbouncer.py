@@ -1,0 +1,55 @@
+"""PgBouncer in transaction mode, in front of a PostgreSQL of the tests."""
+
+from pathlib import Path
+
+from . import postgresql
+from .installs import install
+from .launch import HOST
+from .process import ServerProcess
+from .rooms import free_port, service_account
+from .server import Server, reroute
+
+
+def launch(upstream: Server, folder: Path, *, pool_size: int = 5) -> Server:
+    """Start one; the caller stops it. Sessions that a test leaves idle in a transaction block `pool_size` slots."""
+    found, account, port = install("pgbouncer"), service_account(), free_port()
+    files = {"users.txt": f'"{upstream.user}" "{upstream.password}"\n'}
+    files["pgbouncer.ini"] = _configuration(upstream, folder, port=port, pool_size=pool_size)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    if account:
+        account.own(folder, *(folder / name for name in files))
+    url = reroute(upstream.url, HOST, port)
+    process = ServerProcess(
+        "pgbouncer",
+        [found.program("pgbouncer"), str(folder / "pgbouncer.ini")],
+        folder,
+        lambda: postgresql.greet(url),
+        account,
+    )
+    return Server(
+        engine="postgresql",
+        url=url,
+        version=process.start(),
+        source=found.source,
+        process=process,
+        socket=folder / f".s.PGSQL.{port}",
+        tools=upstream.tools,
+    )
+
+
+def _configuration(upstream: Server, folder: Path, *, port: int, pool_size: int) -> str:
+    return f"""[databases]
+* = host={upstream.host} port={upstream.port}
+[pgbouncer]
+listen_addr = {HOST}
+listen_port = {port}
+unix_socket_dir = {folder}
+auth_type = scram-sha-256
+auth_file = {folder / "users.txt"}
+admin_users = {upstream.user}
+pool_mode = transaction
+default_pool_size = {pool_size}
+server_round_robin = 1
+ignore_startup_parameters = extra_float_digits
+"""
