@@ -86,8 +86,9 @@ class ConnectionSettings:
     """One named connection of a profile, checked and with paths resolved.
 
     `path` is SQLite's file or ":memory:"; `nodes` are the (host, port) pairs of Sentinels or of a cluster
-    (otherwise the one server), `service` is Sentinel's name of the primary; `options` are what the URL's
-    query string held beyond what katax knows, for the driver. Replicas and `direct` are whole settings.
+    (otherwise the one server), `service` is Sentinel's name of the primary; `srv` says that `host` is the name
+    of a DNS seed list (mongodb+srv); `options` are what the URL's query string held beyond what katax knows,
+    for the driver: they may hold secrets and never show. Replicas and `direct` are whole settings.
     """
 
     name: str
@@ -103,7 +104,8 @@ class ConnectionSettings:
     topology: Topology = "single"
     nodes: tuple[tuple[str, int], ...] = ()
     service: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    srv: bool = False
+    options: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
     connect_timeout: float = 2.0
     statement_timeout: float = 30.0
     read_only: bool = False

@@ -1,0 +1,39 @@
+"""Durations as people write them: `250ms`, `30s`, `5m`, `2h`, `7d`, or plain seconds."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(text: str) -> float:
+    """Returns seconds. Raises ValueError for anything that is not a finite, non-negative duration."""
+    written = text.strip()
+    digits = written.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZµ")
+    unit = written[len(digits) :] or "s"
+    try:
+        seconds = _number(digits.rstrip()) * _UNITS[unit]
+    except (KeyError, ValueError):
+        raise ValueError(f"{text!r} is no duration; write seconds or 250ms, 30s, 5m, 2h, 7d") from None
+    return seconds
+
+
+def _number(digits: str) -> float:
+    # float() also takes "1_0" and non-ASCII digits, which nobody means in a duration.
+    if "_" in digits or not digits.isascii():
+        raise ValueError(digits)
+    value = float(digits)
+    if not isfinite(value) or value < 0:
+        raise ValueError(digits)
+    return value
+
+
+def format_duration(seconds: float) -> str:
+    """Returns the shortest exact form that `parse_duration` reads back: `250ms`, `1.5s`, `5m`, `7d`."""
+    if seconds and seconds < 1:
+        return f"{seconds * 1000:g}ms"
+    for unit in ("d", "h", "m"):
+        if seconds and seconds % _UNITS[unit] == 0:
+            return f"{seconds / _UNITS[unit]:.15g}{unit}"
+    return f"{seconds:.15g}s"

@@ -1,0 +1,219 @@
+"""A checked table becomes a Profile; what only shows when the parts meet is reported here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.profiles.connections import Around, Flaw, build_connection
+from katax_cli.profiles.document import Layer, Path, dotted
+from katax_cli.profiles.model import (
+    BreakerSettings,
+    CronSettings,
+    HealthSettings,
+    LoggingSettings,
+    MigrateSettings,
+    Profile,
+    RetrySettings,
+    SeedSettings,
+    ShutdownSettings,
+    StateSettings,
+    WsSettings,
+)
+from katax_cli.profiles.problems import Problems, origin_of
+from katax_cli.profiles.secrets import Place, readable_by_everyone, token
+
+_WORK = ("command", "sql", "python", "katax")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is known of a profile besides its table."""
+
+    name: str
+    folder: str
+    home: str
+    source: str | None
+    explicit: bool
+    layers: tuple[Layer, ...]
+    user_folder: str
+    environ: Mapping[str, str] = field(repr=False)
+
+
+def build_profile(
+    table: Mapping[str, Any], draft: Draft, problems: Problems, *, notes: list[str]
+) -> Profile | None:
+    """Returns the profile, or None when something is wrong with it."""
+    builder = _Builder(table, draft, problems)
+    make = builder.make
+    connections = builder.connections(notes)
+    profile = Profile(
+        name=draft.name,
+        role=table.get("role", "prod"),
+        folder=draft.folder,
+        home=draft.home,
+        source=draft.source,
+        connections=connections,
+        retry=make(("retry",), RetrySettings),
+        breaker=make(("breaker",), BreakerSettings),
+        health=make(("health",), HealthSettings),
+        logging=builder.logging(),
+        shutdown=make(("shutdown",), ShutdownSettings),
+        migrate=builder.migrate(),
+        seed=builder.seed(),
+        state=builder.state(connections),
+        cron=builder.cron(),
+        ws=builder.ws(),
+        connection_retry=builder.overrides("retry", RetrySettings),
+        connection_breaker=builder.overrides("breaker", BreakerSettings),
+        retry_set="attempts" in table.get("retry", {}),
+        explicit=draft.explicit,
+        notes=tuple(notes),
+        layers=draft.layers,
+    )
+    return None if problems.errors else profile
+
+
+class _Builder:
+    def __init__(self, table: Mapping[str, Any], draft: Draft, problems: Problems) -> None:
+        self._table = table
+        self._draft = draft
+        self._problems = problems
+
+    def make(self, path: Path, model: Callable[..., T], **defaults: object) -> T:
+        """The dataclass of a table; what its constructor refuses is a problem, and the defaults stand in."""
+        table: Mapping[str, Any] = self._table
+        for part in path:
+            table = table.get(part, {})
+        try:
+            return model(**{**defaults, **table})
+        except ValueError as error:
+            self._problems.add(path, f"[{dotted(path)}]: {error}")
+        return model()
+
+    def migrate(self) -> MigrateSettings:
+        made = self.make(("migrate",), MigrateSettings)
+        if "connection" in self._table.get("migrate", {}):
+            self._check_connection(("migrate", "connection"), made.connection)
+        return replace(made, directory=self._absolute(made.directory))
+
+    def seed(self) -> SeedSettings:
+        made = self.make(("seed",), SeedSettings)
+        return replace(made, directory=self._absolute(made.directory))
+
+    def _absolute(self, path: str) -> str:
+        return os.path.normpath(os.path.join(self._draft.folder, path))
+
+    def connections(self, notes: list[str]) -> dict[str, ConnectionSettings]:
+        role = self._table.get("role")
+        around = Around(self._draft.folder, role == "frozen", self._draft.environ)
+        made = {}
+        for name, table in self._table.get("connections", {}).items():
+            path = ("connections", name)
+            try:
+                made[name] = build_connection(name, table, around, needs_approval=self._approval(path))
+            except Flaw as flaw:
+                at = (*path, flaw.key) if flaw.key else path
+                self._problems.add(at, f"{dotted(at)} {flaw}")
+            self._note_readable(name, table, notes)
+        return made
+
+    def _approval(self, path: Path) -> str | None:
+        """The project file whose commands need approval; the user's own folder needs none."""
+        layer = origin_of(self._draft.layers, path)
+        file = layer.file if layer else None
+        own = file is not None and file.startswith(os.path.join(self._draft.user_folder, ""))
+        return None if own else file
+
+    def _note_readable(self, name: str, table: Mapping[str, Any], notes: list[str]) -> None:
+        if "password_file" in table:
+            path = self._absolute(table["password_file"])
+            if readable_by_everyone(path):
+                notes.append(f"password_file of {name!r} is readable by everyone; run: chmod 600 {path}")
+
+    def overrides(self, key: str, model: Callable[..., T]) -> dict[str, T]:
+        """What connections say differently from the profile's [retry] or [breaker]."""
+        made: dict[str, T] = {}
+        for name, table in self._table.get("connections", {}).items():
+            if key in table:
+                made[name] = self.make(("connections", name, key), model, **self._table.get(key, {}))
+        return made
+
+    def logging(self) -> LoggingSettings:
+        role = self._table.get("role")
+        defaults = {"queries": "all"} if role == "dev" else {}
+        made = self.make(("logging",), LoggingSettings, **defaults)
+        if made.query_params == "plain" and role != "dev":
+            self._problems.add(
+                ("logging", "query_params"),
+                f"logging.query_params is 'plain' in the role {role}, expected 'redacted'",
+                "only dev may log parameters",
+            )
+        return made
+
+    def state(self, connections: Mapping[str, ConnectionSettings]) -> StateSettings:
+        default = StateSettings(
+            ConnectionSettings(name="state", type="sqlite", path=os.path.join(self._draft.home, "state.db"))
+        )
+        url = self._table.get("state", {}).get("url")
+        if url is None:
+            return default
+        name = None if ":" in url else url
+        try:
+            made = self._state_of(url) if name is None else connections.get(url)
+        except Flaw as flaw:
+            self._problems.add(("state", "url"), f"state.url {flaw}")
+            return default
+        if name is not None:
+            self._check_connection(("state", "url"), name)
+        return StateSettings(self._usable(made), name) if made else default
+
+    def _state_of(self, url: str) -> ConnectionSettings:
+        around = Around(self._draft.folder, read_only=False, environ=self._draft.environ)
+        return build_connection("state", {"url": url}, around, needs_approval=None)
+
+    def _usable(self, made: ConnectionSettings) -> ConnectionSettings:
+        if made.type not in ("postgresql", "mysql", "sqlite") or made.read_only:
+            seen = "read-only" if made.read_only else f"a {made.type} connection"
+            self._problems.add(("state", "url"), f"state.url is {seen}, expected a SQL database to write to")
+        return made
+
+    def _check_connection(self, path: Path, name: str) -> None:
+        known = self._table.get("connections", {})
+        if name not in known:
+            names = ", ".join(known) or "none"
+            self._problems.add(path, f"{dotted(path)} names no connection", f"connections: {names}")
+
+    def cron(self) -> CronSettings:
+        for name, job in self._table.get("cron", {}).get("jobs", {}).items():
+            path = ("cron", "jobs", name)
+            work = [key for key in _WORK if key in job]
+            if len(work) != 1:
+                seen = " and ".join(work) or "nothing to run"
+                self._problems.add(path, f"job {name!r} has {seen}, expected one of {', '.join(_WORK)}")
+            if "connection" in job:
+                self._check_connection((*path, "connection"), job["connection"])
+        return self.make(("cron",), CronSettings)
+
+    def ws(self) -> dict[str, WsSettings]:
+        made = {}
+        for name, table in self._table.get("ws", {}).items():
+            path = ("ws", name)
+            if not 0 <= table.get("port", 0) < 65536:
+                self._problems.add((*path, "port"), f"ws.{name}.port is {table['port']}, expected 0 to 65535")
+            if "redis" in table:
+                self._check_connection((*path, "redis"), table["redis"])
+            made[name] = WsSettings(name, **{**table, **self._tokens(name, table)})
+        return made
+
+    def _tokens(self, name: str, table: Mapping[str, Any]) -> dict[str, Any]:
+        draft = self._draft
+        return {
+            key: token(table[key], Place(f"{key} of ws {name!r}", draft.folder, None, draft.environ))
+            for key in ("auth_token", "admin_token")
+            if key in table
+        }

@@ -1,0 +1,97 @@
+"""`${env:NAME}`: the real environment first, then the project's `.env`, which feeds nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from katax_cli.profiles.document import Path, read_trusted
+
+_OPEN = "${env:"
+
+
+class FromEnvironment(str):
+    """A string that a variable went into: it may be a number, and it is never quoted in a message."""
+
+    __slots__ = ()
+
+
+class Unset:
+    """Stands where a variable was missing; the missing variable is the only problem reported for it."""
+
+
+UNSET = Unset()
+
+
+class Environment:
+    """Looks variables up; `.env` is read only when the real environment does not have one."""
+
+    def __init__(self, environ: Mapping[str, str], folder: str, notes: list[str]) -> None:
+        self._environ = environ
+        self._file = os.path.join(folder, ".env")
+        self._notes = notes
+        self._dotenv: Mapping[str, str | None] | None = None
+
+    def get(self, name: str) -> str | None:
+        if name in self._environ:
+            return self._environ[name]
+        if self._dotenv is None:
+            self._dotenv = self._read()
+        return self._dotenv.get(name)
+
+    def origin(self, name: str) -> str:
+        """Where a variable's value comes from, for `profile show --origin`."""
+        return "environment" if name in self._environ else self._file
+
+    def _read(self) -> Mapping[str, str | None]:
+        text = read_trusted(self._file, self._notes)
+        if not text:
+            return {}
+        from io import StringIO
+
+        from dotenv import dotenv_values
+
+        # Interpolation would rewrite a password that contains `${`, even inside single quotes.
+        return dotenv_values(stream=StringIO(text), interpolate=False)
+
+
+Missing = Callable[[Path, str], None]
+
+
+def substitute(value: Any, path: Path, environment: Environment, missing: Missing) -> Any:
+    """Returns the value with every `${env:NAME}` in its strings replaced; `missing` hears of unset ones."""
+    if isinstance(value, str):
+        return _filled(value, path, environment, missing) if _OPEN in value else value
+    if isinstance(value, Mapping):
+        return {
+            key: each if _kept_raw((*path, key)) else substitute(each, (*path, key), environment, missing)
+            for key, each in value.items()
+        }
+    if isinstance(value, list):
+        filled = [substitute(each, path, environment, missing) for each in value]
+        return UNSET if UNSET in filled else filled
+    return value
+
+
+def _kept_raw(path: Path) -> bool:
+    # A job's condition is evaluated at each occurrence, with the environment of that moment.
+    return len(path) == 4 and path[:2] == ("cron", "jobs") and path[3] == "enabled"
+
+
+def _filled(text: str, path: Path, environment: Environment, missing: Missing) -> FromEnvironment | Unset:
+    done, rest = "", text
+    while _OPEN in rest:
+        before, _, rest = rest.partition(_OPEN)
+        name, closed, rest = rest.partition("}")
+        value = environment.get(name) if closed else None
+        if value is None:
+            missing(path, name)
+            return UNSET
+        done += before + value
+    return FromEnvironment(done + rest)
+
+
+def variables(text: str) -> list[str]:
+    """The names of the variables in a string."""
+    return [part.partition("}")[0] for part in text.split(_OPEN)[1:]]

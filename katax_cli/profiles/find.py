@@ -1,0 +1,171 @@
+"""Which profiles there are and which one is meant. Names are listed without parsing the files behind them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from katax_cli.errors import ConfigError, UnknownProfile
+from katax_cli.profiles.document import Layer, read_layer
+from katax_cli.profiles.home import upward, user_folder
+from katax_cli.profiles.trust import refuse_untrusted, trusted
+
+URL_VARIABLES = {"DATABASE_URL": "main", "REDIS_URL": "cache", "MYSQL_URL": "mysql", "MONGODB_URL": "mongodb"}
+_ALONE = ("role", "connections", "default_profile", "profiles")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with configuration: its katax.toml, if there is one to trust, and `profiles/NAME.toml` files."""
+
+    folder: str
+    katax: Layer | None
+    files: Mapping[str, str]
+
+    def tables(self) -> Mapping[str, Any]:
+        """The `[profiles.NAME]` tables of katax.toml."""
+        tables = self.katax.table.get("profiles", {}) if self.katax else {}
+        return tables if isinstance(tables, dict) else {}
+
+    def names(self) -> list[str]:
+        return sorted({*self.tables(), *self.files} - {"local"})
+
+    def shared(self) -> Layer | None:
+        """What katax.toml says for all profiles."""
+        if self.katax is None:
+            return None
+        table = {
+            key: each for key, each in self.katax.table.items() if key not in _ALONE or key == "connections"
+        }
+        return self.katax.part((), table)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A profile's own layer, its name, whether it was said aloud, and the place it is in (None: built in)."""
+
+    name: str
+    place: Place | None
+    explicit: bool = False
+
+
+@dataclass
+class Search:
+    """Looks from a folder upward and in the user's folder; `notes` tell what was passed over."""
+
+    cwd: str
+    environ: Mapping[str, str]
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.project = self._find_project()
+        self.user = self._place(user_folder(self.environ))
+        if self.project and self.project.folder == self.user.folder:
+            self.project = None
+
+    @property
+    def folder(self) -> str:
+        """Where relative paths start."""
+        return self.project.folder if self.project else self.cwd
+
+    @property
+    def places(self) -> list[Place]:
+        return [self.project, self.user] if self.project else [self.user]
+
+    def names(self) -> list[str]:
+        """Every profile that was written down, the project's first."""
+        return list(dict.fromkeys(name for place in self.places for name in place.names()))
+
+    def known(self) -> list[str]:
+        """Every profile that can be asked for."""
+        return [*self.names(), *(["env"] if self.has_env() else []), "local"]
+
+    def has_env(self) -> bool:
+        return any(self.environ.get(variable) for variable in URL_VARIABLES)
+
+    def choose(self, name: str | None) -> Found:
+        """The profile that is meant. Raises UnknownProfile, UntrustedFile, or ConfigError when several are."""
+        said = name or self.environ.get("KATAX_PROFILE") or self._default()
+        if said:
+            return self._named(said)
+        names = self.names()
+        if len(names) > 1:
+            raise ConfigError(
+                f"several profiles and none chosen: {', '.join(names)}; "
+                "choose with --profile, KATAX_PROFILE or default_profile in katax.toml"
+            )
+        if names:
+            return Found(names[0], self._place_of(names[0]))
+        if self.has_env():
+            return Found("env", None)
+        self.notes.append(
+            "no configuration found: using the built-in profile 'local' "
+            "(SQLite and an embedded Redis in .katax/); 'katax profile init' writes one"
+        )
+        return Found("local", None)
+
+    def _default(self) -> str | None:
+        for place in self.places:
+            said = place.katax.table.get("default_profile") if place.katax else None
+            if isinstance(said, str):
+                return said
+        return None
+
+    def _named(self, name: str) -> Found:
+        place = self._place_of(name)
+        if place is None and name != "local" and not (name == "env" and self.has_env()):
+            self._refuse(name)
+        return Found(name, place, explicit=True)
+
+    def _place_of(self, name: str) -> Place | None:
+        if name == "local":
+            return None
+        return next((place for place in self.places if name in place.names()), None)
+
+    def _refuse(self, name: str) -> NoReturn:
+        """Says why a profile that was asked for is not there: an untrusted file beats an unknown name."""
+        plain = os.path.basename(name) == name and name not in ("", ".", "..")
+        for folder in [*upward(self.cwd, self.environ), self.user.folder] if plain else []:
+            refuse_untrusted(os.path.join(folder, "profiles", f"{name}.toml"))
+            refuse_untrusted(os.path.join(folder, "katax.toml"))
+        if name == "env":
+            raise ConfigError(f"profile 'env' needs one of the variables {', '.join(URL_VARIABLES)}")
+        raise UnknownProfile(name, self.known())
+
+    def _find_project(self) -> Place | None:
+        for folder in upward(self.cwd, self.environ):
+            place = self._place(folder)
+            if place.katax or any(_declares(path, ("connections",)) for path in place.files.values()):
+                return place
+        return None
+
+    def _place(self, folder: str) -> Place:
+        katax = read_layer(os.path.join(folder, "katax.toml"), self.notes)
+        return Place(folder, katax, dict(self._profile_files(os.path.join(folder, "profiles"))))
+
+    def _profile_files(self, folder: str) -> Iterator[tuple[str, str]]:
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError:
+            return
+        for name in names:
+            path = os.path.join(folder, name)
+            if not name.endswith(".toml") or not _declares(path, ("connections", "role")):
+                continue
+            if trusted(path):
+                yield name.removesuffix(".toml"), path
+            else:
+                read_layer(path, self.notes)
+
+
+def _declares(path: str, keys: tuple[str, ...]) -> bool:
+    """True if a line of the file starts one of the keys or its table; other programs have a profiles/ too."""
+    try:
+        with open(path, "rb") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return False
+    words = tuple(key.encode() for key in keys)
+    return any(line.lstrip(b" \t[").startswith(words) for line in lines)

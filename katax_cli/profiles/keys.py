@@ -1,0 +1,189 @@
+"""Every key of a configuration file, once: validation, `profile schema` and the docs read this table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+from katax_cli.core.settings import ENGINE_NAMES, ROLES, TLS_MODES
+
+Kind = Literal[
+    "string",
+    "secret",  # a string that is never shown
+    "boolean",
+    "integer",
+    "number",
+    "seconds",  # a number of seconds or "5m", 0 or more
+    "positive",  # the same, more than 0
+    "choice",
+    "strings",  # a list of strings
+    "command",  # a string for the shell, or a list of words
+    "switch",  # a boolean, or an expression that is evaluated later
+    "table",
+    "tables",  # NAME → table
+]
+
+
+class Key(NamedTuple):
+    """What may stand at one key. `model` names the dataclass (in `model.MODELS`) that holds its defaults."""
+
+    kind: Kind
+    doc: str
+    choices: tuple[str, ...] = ()
+    keys: Mapping[str, Key] | None = None
+    required: bool = False
+    model: str | None = None
+
+
+POOL = {
+    "min": Key("integer", "connections kept open"),
+    "max": Key("integer", "connections at most"),
+    "timeout": Key("positive", "longest wait for a free connection"),
+    "idle_timeout": Key("positive", "an unused connection is closed after this"),
+    "max_lifetime": Key("positive", "a connection is replaced after this"),
+}
+TLS = {
+    "mode": Key("choice", "what is encrypted and checked", TLS_MODES, required=True),
+    "ca": Key("string", "file of the certificate authority"),
+    "cert": Key("string", "file of the client certificate"),
+    "key": Key("string", "file of the client's private key"),
+}
+RETRY = {
+    "attempts": Key("integer", "calls at most, the first included"),
+    "initial": Key("seconds", "wait before the second attempt"),
+    "max": Key("seconds", "longest wait between attempts"),
+    "multiplier": Key("number", "each wait is this much longer"),
+    "total": Key("seconds", "no attempt starts after this"),
+}
+BREAKER = {
+    "failures": Key("integer", "consecutive failures that open it"),
+    "reset": Key("positive", "time until it lets a probe through"),
+    "half_open_calls": Key("integer", "probes at a time"),
+    "half_open_max": Key("positive", "a probe without answer counts as failed after this"),
+    "window": Key("positive", "with rate: time over which calls are counted"),
+    "rate": Key("number", "with window: share of failures that opens it"),
+    "min_calls": Key("integer", "with window: calls before the rate means something"),
+}
+CONNECTION = {
+    "type": Key("choice", "kind of server; may be left out when the URL says it", ENGINE_NAMES),
+    "url": Key("secret", "where the server is, or 'embedded' for a Redis of katax's own"),
+    "host": Key("string", "instead of url"),
+    "port": Key("integer", "instead of url"),
+    "user": Key("string", "instead of url"),
+    "database": Key("string", "instead of url; the file for SQLite, the number for Redis"),
+    "socket": Key("string", "instead of host and port"),
+    "password": Key("secret", "usually '${env:NAME}'"),
+    "password_command": Key("command", "prints the password; needs 'katax profile trust' in a project"),
+    "password_file": Key("string", "file that holds the password"),
+    "keyring": Key("string", "service/user of the system's keyring"),
+    "connect_timeout": Key("positive", "longest time to connect"),
+    "statement_timeout": Key("positive", "longest statement of db query and the API"),
+    "read_only": Key("boolean", "the server session refuses writes"),
+    "pool": Key("table", "sizes and times of the pool", keys=POOL, model="pool"),
+    "tls": Key("table", "encryption", keys=TLS, model="tls"),
+    "replicas": Key("strings", "URLs of servers to read from"),
+    "pooler": Key("choice", "the server is behind PgBouncer", ("transaction",)),
+    "direct_url": Key("secret", "way around the pooler for migrate and lock"),
+    "prefix": Key("string", "put before every Redis key"),
+    "retry": Key("table", "overrides [retry]", keys=RETRY),
+    "breaker": Key("table", "overrides [breaker]", keys=BREAKER),
+}
+JOB = {
+    "schedule": Key("string", "five or six fields, @daily, @every 30s", required=True),
+    "command": Key("command", "what to run: a string runs through the shell, a list does not"),
+    "sql": Key("string", "statement to run instead of a command"),
+    "connection": Key("string", "connection of the statement"),
+    "python": Key("string", "package.module:function to call instead of a command"),
+    "katax": Key("strings", "katax command to run instead, as a list of words"),
+    "enabled": Key("switch", "true, false, or '${env:NAME} == value', evaluated at each occurrence"),
+    "run_on_init": Key("boolean", "also once for each start of a daemon"),
+    "timezone": Key("string", "time zone of the schedule"),
+    "timeout": Key("positive", "then the job is terminated"),
+    "kill_after": Key("seconds", "then its process tree is killed"),
+    "on_overlap": Key("choice", "when the last run still runs", ("skip", "queue", "replace", "allow")),
+    "on_miss": Key("choice", "when occurrences were missed", ("skip", "once", "all")),
+    "retries": Key("integer", "further attempts after a failure"),
+    "jitter": Key("seconds", "random delay, at most"),
+    "ping_url": Key("secret", "told about start, success and failure (healthchecks.io)"),
+}
+TABLES = {
+    "retry": Key("table", "how calls are repeated", keys=RETRY, model="retry"),
+    "breaker": Key("table", "when calls are no longer tried", keys=BREAKER, model="breaker"),
+    "health": Key(
+        "table",
+        "what healthy means",
+        keys={
+            "degraded_ms": Key("number", "a slower ping is degraded"),
+            "unhealthy_ms": Key("number", "a slower ping is unhealthy"),
+            "interval": Key("positive", "time between checks of --watch and serve"),
+        },
+        model="health",
+    ),
+    "logging": Key(
+        "table",
+        "what is logged",
+        keys={
+            "level": Key("choice", "least level", ("trace", "debug", "info", "warning", "error")),
+            "format": Key("choice", "form of a log line", ("console", "json")),
+            "queries": Key("choice", "which statements; dev: all at debug level", ("off", "slow", "all")),
+            "slow_query_ms": Key("number", "a slower statement is slow"),
+            "query_params": Key("choice", "parameters; plain in dev only", ("redacted", "plain")),
+        },
+        model="logging",
+    ),
+    "shutdown": Key(
+        "table", "how services end", keys={"timeout": Key("positive", "time to drain")}, model="shutdown"
+    ),
+    "migrate": Key(
+        "table",
+        "migrations",
+        keys={
+            "connection": Key("string", "connection that is migrated"),
+            "directory": Key("string", "folder of the migrations"),
+            "table": Key("string", "table that remembers what was applied"),
+            "lock_timeout": Key("positive", "longest wait for the lock of a table"),
+        },
+        model="migrate",
+    ),
+    "seed": Key("table", "seeds", keys={"directory": Key("string", "folder of the seeds")}, model="seed"),
+    "state": Key(
+        "table",
+        "where daemons remember what they know",
+        keys={"url": Key("secret", "URL of a SQL database, or the name of a connection")},
+    ),
+    "cron": Key(
+        "table",
+        "jobs",
+        keys={
+            "timezone": Key("string", "time zone of jobs that name none"),
+            "history": Key("positive", "how long runs are remembered"),
+            "allow_dynamic_commands": Key("boolean", "run commands that stand in a shared state database"),
+            "jobs": Key("tables", "the jobs", keys=JOB),
+        },
+        model="cron",
+    ),
+    "ws": Key(
+        "tables",
+        "Socket.IO servers",
+        keys={
+            "port": Key("integer", "port to listen on"),
+            "host": Key("string", "address to listen on"),
+            "path": Key("string", "path of the endpoint"),
+            "redis": Key("string", "connection that joins several servers"),
+            "auth_token": Key("secret", "clients must send it; env:NAME and file:PATH are read late"),
+            "admin_token": Key("secret", "for katax's own commands; made on first start if not set"),
+            "cors": Key("strings", "allowed origins"),
+        },
+        model="ws",
+    ),
+}
+CONNECTIONS = Key("tables", "the connections", keys=CONNECTION)
+ROLE = Key("choice", "how careful katax is", ROLES, required=True)
+
+PROFILE: Mapping[str, Key] = {"role": ROLE, "connections": CONNECTIONS, **TABLES}
+SHARED: Mapping[str, Key] = {
+    "default_profile": Key("string", "profile that is used when none is said"),
+    "profiles": Key("tables", "profiles", keys=PROFILE),
+    "connections": CONNECTIONS,
+    **TABLES,
+}

@@ -1,0 +1,187 @@
+"""A loaded profile, as frozen values. Times are float seconds, paths absolute; the defaults are the defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from katax_cli.core.breaker import BreakerPolicy
+from katax_cli.core.retry import RetryPolicy
+from katax_cli.core.settings import ConnectionSettings, EngineName, Role, Secret
+from katax_cli.errors import ConfigError, UnknownConnection
+from katax_cli.profiles.document import Layer
+
+RetrySettings = RetryPolicy
+BreakerSettings = BreakerPolicy
+
+
+@dataclass(frozen=True)
+class HealthSettings:
+    """What a healthy connection is. Raises ValueError when the limits contradict each other."""
+
+    degraded_ms: float = 100.0
+    unhealthy_ms: float = 500.0
+    interval: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.degraded_ms <= self.unhealthy_ms:
+            raise ValueError(
+                f"health degraded_ms is {self.degraded_ms:g}, "
+                f"expected more than 0 and at most unhealthy_ms ({self.unhealthy_ms:g})"
+            )
+
+
+@dataclass(frozen=True)
+class LoggingSettings:
+    """What is logged. In the role dev all statements are, at debug level, unless `queries` is set."""
+
+    level: Literal["trace", "debug", "info", "warning", "error"] = "info"
+    format: Literal["console", "json"] = "console"
+    queries: Literal["off", "slow", "all"] = "slow"
+    slow_query_ms: float = 100.0
+    query_params: Literal["redacted", "plain"] = "redacted"
+
+
+@dataclass(frozen=True)
+class ShutdownSettings:
+    """How long services may drain."""
+
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True)
+class MigrateSettings:
+    """Where migrations are and where they go."""
+
+    connection: str = "main"
+    directory: str = "migrations"
+    table: str = "katax_migrations"
+    lock_timeout: float = 15.0
+
+
+@dataclass(frozen=True)
+class SeedSettings:
+    """Where seeds are."""
+
+    directory: str = "seeds"
+
+
+@dataclass(frozen=True)
+class StateSettings:
+    """The state database; `name` when it is one of the profile's connections."""
+
+    connection: ConnectionSettings
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class CronSettings:
+    """Jobs: NAME → the keys that were written, checked, durations as seconds.
+
+    `enabled` is a boolean or the expression as it was written; it is evaluated at each occurrence.
+    """
+
+    timezone: str | None = None
+    history: float = 30 * 86400.0
+    allow_dynamic_commands: bool = False
+    jobs: Mapping[str, Mapping[str, object]] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True)
+class WsSettings:
+    """One Socket.IO server."""
+
+    name: str
+    port: int = 3001
+    host: str = "127.0.0.1"
+    path: str = "/socket.io"
+    redis: str | None = None
+    auth_token: Secret | None = field(default=None, compare=False)
+    admin_token: Secret | None = field(default=None, compare=False)
+    cors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A named set of connections and all that goes with it.
+
+    `folder` is where relative paths and jobs start; `source` the file it came from (None: `env`, `local`);
+    `notes` are messages for people; `explicit` is true when the profile was said aloud (option, KATAX_PROFILE
+    or default_profile); `retry_set` is true when attempts were configured (one-shot commands make one else).
+    """
+
+    name: str
+    role: Role
+    folder: str
+    home: str
+    source: str | None
+    connections: Mapping[str, ConnectionSettings] = field(hash=False)
+    retry: RetrySettings
+    breaker: BreakerSettings
+    health: HealthSettings
+    logging: LoggingSettings
+    shutdown: ShutdownSettings
+    migrate: MigrateSettings
+    seed: SeedSettings
+    state: StateSettings
+    cron: CronSettings = field(hash=False)
+    ws: Mapping[str, WsSettings] = field(hash=False)
+    connection_retry: Mapping[str, RetrySettings] = field(default_factory=dict, hash=False)
+    connection_breaker: Mapping[str, BreakerSettings] = field(default_factory=dict, hash=False)
+    retry_set: bool = False
+    explicit: bool = False
+    notes: tuple[str, ...] = ()
+    layers: tuple[Layer, ...] = field(default=(), repr=False, compare=False)
+
+    def connection(self, name: str) -> ConnectionSettings:
+        """The connection of this name. Raises UnknownConnection."""
+        if name not in self.connections:
+            raise UnknownConnection(name, list(self.connections), profile=self.name)
+        return self.connections[name]
+
+    def match(self, pattern: str) -> list[ConnectionSettings]:
+        """The connection of this name, or all that match a glob. Raises UnknownConnection for none."""
+        if pattern in self.connections:
+            return [self.connections[pattern]]
+        from fnmatch import fnmatchcase
+
+        found = [each for name, each in self.connections.items() if fnmatchcase(name, pattern)]
+        if not found:
+            raise UnknownConnection(pattern, list(self.connections), profile=self.name)
+        return found
+
+    def default_connection(self, types: Iterable[EngineName], preferred: str) -> ConnectionSettings:
+        """The preferred connection, else the only one of a fitting type. Raises ConfigError with the names."""
+        if preferred in self.connections:
+            return self.connections[preferred]
+        wanted = tuple(types)
+        fitting = [each for each in self.connections.values() if each.type in wanted]
+        if len(fitting) == 1:
+            return fitting[0]
+        kinds = " or ".join(wanted)
+        if fitting:
+            names = ", ".join(each.name for each in fitting)
+            raise ConfigError(
+                f"profile {self.name!r} has no connection {preferred!r} and several of type {kinds}; "
+                f"choose with -c: {names}"
+            )
+        others = ", ".join(f"{each.name} ({each.type})" for each in self.connections.values()) or "none"
+        raise ConfigError(f"profile {self.name!r} has no connection of type {kinds}; connections: {others}")
+
+    def retry_of(self, connection: str) -> RetrySettings:
+        return self.connection_retry.get(connection, self.retry)
+
+    def breaker_of(self, connection: str) -> BreakerSettings:
+        return self.connection_breaker.get(connection, self.breaker)
+
+
+@dataclass(frozen=True)
+class ProfileEntry:
+    """A line of `profile list`; `role` is None when the profile does not load, and `problem` says why."""
+
+    name: str
+    source: str | None
+    role: Role | None
+    chosen: bool
+    problem: str | None = None

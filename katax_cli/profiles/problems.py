@@ -1,0 +1,82 @@
+"""What is wrong with a configuration: every problem at once, each with file, line and remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from katax_cli.errors import ConfigError
+from katax_cli.profiles.document import Layer, Path, dotted
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong; `str` is the line for people."""
+
+    file: str | None
+    line: int | None
+    key: str
+    message: str
+    remedy: str | None = None
+    level: Literal["error", "warning"] = "error"
+
+    def __str__(self) -> str:
+        where = (
+            f"{self.file}:{self.line}: " if self.file and self.line else f"{self.file}: " if self.file else ""
+        )
+        return f"{where}{self.message}" + (f"; {self.remedy}" if self.remedy else "")
+
+
+class Problems:
+    """Collects problems and finds the place of each in the layers of a profile."""
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._layers = layers
+        self.found: list[Problem] = []
+
+    def add(
+        self,
+        path: Path,
+        message: str,
+        remedy: str | None = None,
+        *,
+        level: Literal["error", "warning"] = "error",
+        layer: Layer | None = None,
+    ) -> None:
+        layer = layer or origin_of(self._layers, path)
+        file, line = (layer.file, layer.line(path)) if layer else (None, None)
+        self.found.append(Problem(file, line, dotted(path), message, remedy, level))
+
+    @property
+    def errors(self) -> list[Problem]:
+        return [problem for problem in self.found if problem.level == "error"]
+
+    def raise_first(self) -> None:
+        """Raises ConfigError with the first error, and says how many more there are."""
+        errors = self.errors
+        if errors:
+            more = f" ({len(errors) - 1} more: katax profile check)" if len(errors) > 1 else ""
+            raise ConfigError(f"{errors[0]}{more}")
+
+
+def origin_of(layers: Sequence[Layer], path: Path) -> Layer | None:
+    """The layer that a key came from: the first that has it; for a missing one, the layer around it."""
+    if not layers:
+        return None
+    # Connections are replaced whole, so the layer that has the connection has all its keys.
+    depth = 2 if path[:1] == ("connections",) else len(path)
+    for length in range(min(depth, len(path)), 0, -1):
+        for layer in layers:
+            if _has(layer, path[:length]):
+                return layer
+    return layers[0]
+
+
+def _has(layer: Layer, path: Path) -> bool:
+    table: object = layer.table
+    for part in path:
+        if not isinstance(table, dict) or part not in table:
+            return False
+        table = table[part]
+    return True

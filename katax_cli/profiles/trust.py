@@ -1,0 +1,131 @@
+"""Which files are believed, and which commands of project files may run."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from katax_cli.errors import ConfigError, UntrustedFile
+
+Command = str | list[str]
+
+
+def distrust(status: os.stat_result) -> str | None:
+    """Why a file is not used: others could have written it. None when it is ours or root's."""
+    if status.st_uid not in (os.geteuid(), 0):
+        return f"it belongs to user {status.st_uid}; make it yours (chown) to use it"
+    if status.st_mode & stat.S_IWOTH:
+        return "everyone can write it; run chmod o-w on it to use it"
+    return None
+
+
+def trusted(path: str) -> bool:
+    """True if the file exists and only its reader or root could have written it."""
+    try:
+        return distrust(os.stat(path)) is None
+    except OSError:
+        return False
+
+
+def refuse_untrusted(path: str) -> None:
+    """Raises UntrustedFile when a file that was asked for by name is there and is not ours."""
+    try:
+        reason = distrust(os.stat(path))
+    except OSError:
+        return
+    if reason is not None:
+        raise UntrustedFile(f"{path} is not used: {reason}")
+
+
+def state_folder(environ: Mapping[str, str]) -> str:
+    """Where katax remembers things for this user: `$XDG_STATE_HOME/katax`."""
+    base = environ.get("XDG_STATE_HOME") or os.path.join(home_folder(environ), ".local", "state")
+    return os.path.join(base, "katax")
+
+
+def home_folder(environ: Mapping[str, str]) -> str:
+    return environ.get("HOME") or os.path.expanduser("~")
+
+
+def approved(file: str, command: Command, environ: Mapping[str, str]) -> bool:
+    """True if `approve` has seen exactly this command in exactly this file."""
+    return _mark(file, command) in _approvals(environ)
+
+
+def approve(file: str, *, environ: Mapping[str, str] | None = None) -> list[str]:
+    """Approves the password commands that stand in a file now and returns them, one line each.
+
+    A changed command needs a new approval. Raises ConfigError when the file cannot be read or is not TOML,
+    UntrustedFile when others could have written it.
+    """
+    from katax_cli.profiles.document import read_layer
+
+    environ = os.environ if environ is None else environ
+    path = os.path.abspath(file)
+    refuse_untrusted(path)
+    layer = read_layer(path, [])
+    if layer is None:
+        raise ConfigError(f"no file at {path}; 'katax profile list' shows where profiles are read from")
+    commands = list(commands_of(layer.table))
+    _remember(path, commands, environ)
+    return [_shown(command) for command in commands]
+
+
+def commands_of(table: Mapping[str, Any]) -> Iterator[Command]:
+    """Every password_command of a file: of its own connections and of its `[profiles.NAME]` tables."""
+    connections = table.get("connections")
+    if isinstance(connections, dict):
+        for connection in connections.values():
+            command = connection.get("password_command") if isinstance(connection, dict) else None
+            if command is not None:
+                yield command
+    profiles = table.get("profiles")
+    if isinstance(profiles, dict):
+        for profile in profiles.values():
+            yield from commands_of(profile) if isinstance(profile, dict) else ()
+
+
+def _shown(command: Command) -> str:
+    import shlex
+
+    return command if isinstance(command, str) else shlex.join(command)
+
+
+def _mark(file: str, command: Command) -> str:
+    import hashlib
+    import json
+
+    # A string goes through the shell and a list does not, so the two never share a mark.
+    text = json.dumps([os.path.realpath(file), command])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _approvals(environ: Mapping[str, str]) -> dict[str, str]:
+    """Mark → file. A list that is missing, broken or not ours approves nothing."""
+    import json
+
+    path = os.path.join(state_folder(environ), "trust.json")
+    try:
+        with open(path, encoding="utf-8") as file:
+            if distrust(os.fstat(file.fileno())) is not None:
+                return {}
+            known = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _remember(path: str, commands: list[Command], environ: Mapping[str, str]) -> None:
+    import json
+
+    real = os.path.realpath(path)
+    known = {mark: file for mark, file in _approvals(environ).items() if file != real}
+    known.update({_mark(path, command): real for command in commands})
+    folder = state_folder(environ)
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    draft = os.path.join(folder, f"trust.json.{os.getpid()}")
+    with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(known, file, indent=1)
+    os.replace(draft, os.path.join(folder, "trust.json"))
