@@ -19,7 +19,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
-from .lexer import Dialect, Token, keywords, tokens
+from .lexer import LAYOUT, Dialect, Token, keywords, tokens
 
 Style = Literal["numbered", "positional", "named"]
 Params = Sequence[Any] | Mapping[str, Any] | None
@@ -145,10 +145,10 @@ def _compile(sql: str, dialect: Dialect) -> CompiledQuery:
         return CompiledQuery(
             sql, None, (), doubtful=False, plain_sql=sql, driver_sql=sql, raw_sql=sql, empty_params=empty
         )
-    found = [token for token in tokens(sql, dialect) if token.kind not in ("comment", "hint")]
-    marks, escapes = _find_marks(found, dialect)
+    code = [token for token in tokens(sql, dialect) if token.kind not in LAYOUT]
+    marks, escapes = _find_marks(code, dialect)
     marks = _of_one_style(marks, dialect)
-    first = next((token.text.upper() for token in found if token.kind == "word"), "")
+    first = next((token.text.upper() for token in code if token.kind == "word"), "")
     return CompiledQuery(
         text=sql,
         style=marks[0].style if marks else None,
@@ -174,11 +174,10 @@ def _given(count: int) -> str:
     return f"{count} value was given" if count == 1 else f"{count} values were given"
 
 
-def _find_marks(found: list[Token], dialect: Dialect) -> tuple[list[_Mark], list[tuple[int, int]]]:
+def _find_marks(code: list[Token], dialect: Dialect) -> tuple[list[_Mark], list[tuple[int, int]]]:
     """The candidates of every style, and the `??` to be written as `?`."""
     marks: list[_Mark] = []
     escapes: list[tuple[int, int]] = []
-    code = [token for token in found if token.kind != "space"]
     questions = _question_marks(code) if dialect == "postgresql" else None
     brackets = 0
     for before, token in pairwise([Token("other", "", -1), *code]):

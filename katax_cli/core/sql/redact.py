@@ -2,7 +2,7 @@
 
 import re
 
-from .lexer import Dialect, Token, executable_body, tokens
+from .lexer import LAYOUT, Dialect, Token, executable_body, tokens
 from .split import Statement, split
 
 _IN_LIST = re.compile(r"(\bin ?)\( ?[-+]? ?\?(?: ?, ?[-+]? ?\?)+ ?\)", re.IGNORECASE)
@@ -62,7 +62,7 @@ def _redacted(sql: str, dialect: Dialect, *, lower: bool = False) -> str:
     out: list[str] = []
     spaced = in_values = False
     for token in _opened(sql, dialect):
-        if token.kind in ("space", "comment", "hint"):
+        if token.kind in LAYOUT:
             spaced = True
             continue
         text = "?" if _is_value(token, dialect, out, in_values) else token.text
@@ -76,7 +76,9 @@ def _redacted(sql: str, dialect: Dialect, *, lower: bool = False) -> str:
             out.append(" ")
         out.append(text)
         spaced = False
-    return "".join(out)
+    while out[-2:] == ["-", "-"]:
+        del out[-2:]
+    return "".join(out).rstrip(" ")
 
 
 def _opened(sql: str, dialect: Dialect) -> list[Token]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .lexer import SPACE, Dialect, Token, code_tokens, end_of_open, keywords, skimmer, tokens
+from .lexer import LAYOUT, SPACE, Dialect, Token, code_tokens, end_of_open, keywords, skimmer, tokens
 
 _DELIMITER = re.compile(r"delimiter[ \t]+(\S+)[^\n]*", re.IGNORECASE)
 _COPY_END = re.compile(r"^\\\.[ \t]*\r?$", re.MULTILINE)
@@ -123,7 +123,7 @@ class _Script:
         depth = 0
         previous = ""
         for token in tokens(self._text, self._dialect, first):
-            if token.kind in ("space", "comment", "hint"):
+            if token.kind in LAYOUT:
                 continue
             word = _word(token)
             if word == ";" and not depth:

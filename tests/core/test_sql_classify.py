@@ -1,0 +1,180 @@
+"""What a statement would do: never "read" unless that is certain, and destructive with its reason."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from katax_cli.core.sql import Dialect, StatementKind, classify
+
+DIALECTS: list[Dialect] = ["postgresql", "mysql", "sqlite"]
+PG, MY, LITE = DIALECTS
+
+KINDS: list[tuple[Dialect, str, str, StatementKind]] = [
+    (PG, "select 1", "SELECT", "read"),
+    (PG, "-- drop table t\n/* delete */ ((select 1) union (select 2));", "SELECT", "read"),
+    (PG, "values (1), (2)", "VALUES", "read"),
+    (PG, "table t", "TABLE", "read"),
+    (PG, "show all", "SHOW", "read"),
+    (PG, "with a as (select 1) select * from a", "SELECT", "read"),
+    (PG, "with update as (select 1), delete as (select 2) select * from update", "SELECT", "read"),
+    (PG, "with a as (insert into t values (1) returning *) select * from a", "SELECT", "write"),
+    (PG, "with a as materialized (update t set x=1 where y returning *) select 1", "SELECT", "write"),
+    (PG, "with a as (select 1) insert into t select * from a", "INSERT", "write"),
+    (PG, "with recursive a(n) as (select 1) delete from t where x in (select n from a)", "DELETE", "write"),
+    (PG, "select 1 into t", "SELECT", "write"),
+    (PG, "select * from t for update", "SELECT", "write"),
+    (PG, "select * from t for no key update", "SELECT", "write"),
+    (PG, "with a as (select 1) select * from a for share", "SELECT", "write"),
+    (PG, "select substring(a from 1 for 2), 'into' from t", "SELECT", "read"),
+    (PG, "insert into t values (1) on conflict (id) do update set a = 1", "INSERT", "write"),
+    (PG, "merge into t using u on a = b when matched then delete", "MERGE", "write"),
+    (PG, "explain select 1", "EXPLAIN", "read"),
+    (PG, "explain delete from t", "EXPLAIN", "read"),
+    (PG, "explain (costs off) update t set a = 1", "EXPLAIN", "read"),
+    (PG, "explain analyze select 1", "EXPLAIN", "read"),
+    (PG, "explain analyze delete from t where a = 1", "EXPLAIN", "write"),
+    (PG, "explain (verbose, analyze) (select 1)", "EXPLAIN", "read"),
+    (PG, "explain (analyze) with a as (delete from t where b returning *) select * from a", "EXPLAIN", "write"),
+    (PG, "explain analyze execute p", "EXPLAIN", "unknown"),
+    (PG, "explain analyze nonsense", "EXPLAIN", "unknown"),
+    (PG, "copy t to stdout", "COPY TO", "copy"),
+    (PG, "copy t from stdin", "COPY FROM", "copy"),
+    (PG, "copy (select 1 from t) to stdout", "COPY TO", "copy"),
+    (PG, "vacuum full t", "VACUUM", "ddl"),
+    (PG, "analyze t", "ANALYZE", "ddl"),
+    (PG, "reindex table t", "REINDEX", "ddl"),
+    (PG, "create table t as select 1", "CREATE", "ddl"),
+    (PG, "begin", "BEGIN", "transaction"),
+    (PG, "start transaction read only", "START", "transaction"),
+    (PG, "set transaction read only", "SET", "transaction"),
+    (PG, "prepare transaction 'x'", "PREPARE", "transaction"),
+    (PG, "set search_path = a", "SET", "session"),
+    (PG, "prepare p as delete from t", "PREPARE", "session"),
+    (PG, "load 'lib'", "LOAD", "session"),
+    (PG, "call p()", "CALL", "write"),
+    (PG, "do $$ begin perform 1; end $$", "DO", "write"),
+    (PG, "execute p", "EXECUTE", "unknown"),
+    (PG, "frobnicate", "FROBNICATE", "unknown"),
+    (PG, "", "", "unknown"),
+    (PG, "-- nothing", "", "unknown"),
+    (PG, "'drop table t'", "", "unknown"),
+    (MY, "select insert('abc', 1, 2, 'x'), concat(insert('a', 1, 1, 'b'))", "SELECT", "read"),
+    (MY, "select 1 into outfile '/tmp/x'", "SELECT", "write"),
+    (MY, "select 1 into @x", "SELECT", "read"),
+    (MY, "select 1 from t lock in share mode", "SELECT", "write"),
+    (MY, "/*!50000 insert into t values (1) */", "INSERT", "write"),
+    (MY, "select 1 /*!50000 into outfile '/tmp/x' */", "SELECT", "write"),
+    (MY, "select 1 /* into outfile */ # into outfile", "SELECT", "read"),
+    (MY, "select /*+ into */ 1", "SELECT", "read"),
+    (MY, "desc t", "DESC", "read"),
+    (MY, "describe analyze select 1", "DESCRIBE", "read"),
+    (MY, "analyze table t", "ANALYZE", "ddl"),
+    (MY, "analyze format=json update t set a = 1 where b", "ANALYZE", "write"),
+    (MY, "load data infile 'x' into table t", "LOAD", "write"),
+    (MY, "replace into t values (1)", "REPLACE", "write"),
+    (MY, "set @x = 1", "SET", "session"),
+    (MY, "set global x = 1", "SET", "ddl"),
+    (MY, "set @@global.x = 1", "SET", "ddl"),
+    (MY, "set password = 'x'", "SET", "ddl"),
+    (MY, "start replica", "START", "unknown"),
+    (MY, "begin not atomic delete from t; end", "BEGIN", "unknown"),
+    (LITE, "pragma table_info(t)", "PRAGMA", "read"),
+    (LITE, "pragma main.table_info(t)", "PRAGMA", "read"),
+    (LITE, "pragma journal_mode", "PRAGMA", "read"),
+    (LITE, "pragma journal_mode = wal", "PRAGMA", "session"),
+    (LITE, "pragma journal_mode(wal)", "PRAGMA", "session"),
+    (LITE, "pragma optimize", "PRAGMA", "session"),
+    (LITE, "attach 'x' as y", "ATTACH", "session"),
+    (LITE, "explain query plan delete from t", "EXPLAIN", "read"),
+    (LITE, "replace into t values (1)", "REPLACE", "write"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "sql", "verb", "kind"), KINDS)
+def test_verb_and_kind(dialect: Dialect, sql: str, verb: str, kind: StatementKind) -> None:
+    found = classify(sql, dialect)
+    assert (found.verb, found.kind, found.destructive) == (verb, kind, False)
+    assert classify(sql + " ;", dialect) == found
+
+
+DESTRUCTIVE: list[tuple[Dialect, str, str]] = [
+    (PG, "drop table t", "DROP TABLE"),
+    (PG, "/* x */ DROP index concurrently i", "DROP INDEX"),
+    (PG, "truncate t", "TRUNCATE"),
+    (PG, "delete from t", "DELETE without WHERE"),
+    (PG, "delete from t using (select 1 where true) u", "DELETE without WHERE"),
+    (PG, "update t set a = (select 1 where true)", "UPDATE without WHERE"),
+    (PG, "with a as (select 1 where true) delete from t", "DELETE without WHERE"),
+    (PG, "with a as (delete from t returning *) select * from a where b", "DELETE without WHERE"),
+    (PG, "with a as (update t set b = 1 returning *) select 1 where true", "UPDATE without WHERE"),
+    (PG, "explain analyze delete from t", "DELETE without WHERE"),
+    (PG, "copy (delete from t returning *) to stdout", "DELETE without WHERE"),
+    (PG, "alter table t drop column a", "ALTER TABLE DROP"),
+    (PG, "alter table t drop a", "ALTER TABLE DROP"),
+    (PG, "do $$ begin delete from t where a; end $$", "DO block with DELETE"),
+    (PG, "do language plpgsql 'begin drop table t; end'", "DO block with DROP"),
+    (PG, "select 1; drop table t; select 2", "DROP TABLE"),
+    (PG, "begin; delete from t; commit", "DELETE without WHERE"),
+    (MY, "/*!50000 drop table t */", "DROP TABLE"),
+    (MY, "delete from t /*!99999 limit 1 */", "DELETE without WHERE"),
+    (MY, "delete from t # where a", "DELETE without WHERE"),
+    (MY, "select 1 /*! ; drop table t */", "DROP TABLE"),
+    (MY, "alter table t truncate partition p", "ALTER TABLE TRUNCATE"),
+    (MY, "create or replace table t (a int)", "CREATE OR REPLACE TABLE"),
+    (MY, "purge binary logs to 'x'", "PURGE"),
+    (LITE, "update t set a = 'where'", "UPDATE without WHERE"),
+    (LITE, "delete from [where]", "DELETE without WHERE"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("dialect", "sql", "reason"), DESTRUCTIVE)
+def test_destructive_with_its_reason(dialect: Dialect, sql: str, reason: str) -> None:
+    found = classify(sql, dialect)
+    assert (found.destructive, found.reason) == (True, reason)
+    assert found.kind != "read"
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sql"),
+    [
+        (PG, "delete from t where a"),
+        (PG, "(update t set a = 1 where b)"),
+        (PG, "alter table t alter a drop not null, alter b drop default"),
+        (PG, "alter table t add column dropped int"),
+        (PG, "create function f() returns void as $$ drop table t $$ language sql"),
+        (PG, "insert into t values ('drop table t')"),
+        (PG, 'select "drop" from "truncate"'),
+        (MY, "insert into t values (1) on duplicate key update a = 1"),
+        (MY, "create procedure p() begin delete from t; end"),
+        (LITE, "create trigger t after insert on a begin delete from b; end"),
+    ],
+)
+def test_not_destructive(dialect: Dialect, sql: str) -> None:
+    found = classify(sql, dialect)
+    assert (found.destructive, found.reason) == (False, None)
+
+
+def test_gravest_of_several_statements_counts() -> None:
+    found = classify("create table t(a int); delete from t; select 1", "postgresql")
+    assert (found.verb, found.kind, found.destructive) == ("DELETE", "ddl", True)
+    assert classify("set a = 1; select 1", "postgresql").kind == "session"
+    assert classify("select 1; select 2", "postgresql").kind == "read"
+
+
+def test_copy_program_is_flagged() -> None:
+    assert classify("copy t from program 'curl x'", "postgresql").reason == "COPY PROGRAM"
+    assert classify("copy (select program from t) to stdout", "postgresql").reason is None
+
+
+WORDS = ["select", "with", "explain", "analyze", "(", ")", ";", ",", "as", "delete", "update",
+         "where", "into", "drop", "/*!", "*/", "'x'"]  # fmt: skip
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@settings(max_examples=60, deadline=None)
+@given(words=st.lists(st.sampled_from(WORDS), max_size=12))
+def test_any_sequence_of_words_is_classified(dialect: Dialect, words: list[str]) -> None:
+    found = classify(" ".join(words), dialect)
+    assert found.destructive <= (found.reason is not None)
+    if words and words[0] in ("delete", "update", "drop"):
+        assert found.kind != "read"
