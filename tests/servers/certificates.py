@@ -2,6 +2,7 @@
 
 import datetime
 import ipaddress
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,19 +39,42 @@ def make_certificates(
     return Certificates(*(folder / name for name in names))
 
 
+_CERTIFIES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
+def _name(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
 class _Authority:
     def __init__(self) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
-        self.name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "katax test authority")])
+        # A name of its own: two authorities of one name look like one with a broken signature.
+        self.name = _name(f"katax test authority {secrets.token_hex(4)}")
         builder = _builder(self.name, self.name, self.key, 2 * DAY)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        builder = builder.add_extension(_CERTIFIES, critical=True)
+        own_key = x509.SubjectKeyIdentifier.from_public_key(self.key.public_key())
+        builder = builder.add_extension(own_key, critical=False)
         self.certificate = builder.sign(self.key, hashes.SHA256())
 
     def sign(self, stem: Path, common_name: str, hosts: tuple[str, ...], until: datetime.timedelta) -> None:
         """Write `stem`.pem and `stem`.key."""
         key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-        builder = _builder(self.name, name, key, until)
+        builder = _builder(self.name, _name(common_name), key, until)
+        # Python 3.13 verifies strictly: without this the chain is refused.
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
+        builder = builder.add_extension(signer, critical=False)
         if hosts:
             builder = builder.add_extension(_alternative_names(hosts), critical=False)
         stem.with_suffix(".pem").write_bytes(_pem(builder.sign(self.key, hashes.SHA256())))

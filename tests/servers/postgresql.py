@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from .launch import HOST, Launch, copy_of_template, own_copy, run
 from .process import ServerProcess
@@ -41,7 +42,7 @@ def launch(spec: Launch) -> Server:
         "postgresql",
         [spec.install.program("postgres"), "-D", str(data), *options],
         spec.folder,
-        lambda: greet(url, sslmode="require" if spec.certificates else "prefer"),
+        lambda: greet(make_conninfo(url, **_client_tls(spec))),
         account,
         # SIGINT is the fast shutdown; SIGTERM would wait for the clients to leave.
         stop_signal=signal.SIGINT,
@@ -60,9 +61,9 @@ def launch(spec: Launch) -> Server:
     )
 
 
-def greet(url: str, *, sslmode: str = "prefer") -> str:
+def greet(url: str) -> str:
     """The server's version; raises while it does not answer."""
-    with psycopg.connect(url, sslmode=sslmode, connect_timeout=2) as connection:
+    with psycopg.connect(url, connect_timeout=2) as connection:
         row = connection.execute("SHOW server_version").fetchone()
     assert row
     return str(row[0])
@@ -123,3 +124,14 @@ def _tls(spec: Launch, data: Path, account: Account | None) -> dict[str, str]:
         "ssl_key_file": certificates.server_key,
     }
     return {"ssl": "on"} | {name: str(own_copy(path, data, account)) for name, path in files.items()}
+
+
+def _client_tls(spec: Launch) -> dict[str, str]:
+    """Unverified: the question is only whether the server is ready, bad certificate or not."""
+    if not (certificates := spec.certificates):
+        return {}
+    return {
+        "sslmode": "require",
+        "sslcert": str(certificates.client_cert),
+        "sslkey": str(certificates.client_key),
+    }
