@@ -1,0 +1,61 @@
+"""One budget of time for a whole operation."""
+
+import math
+
+import pytest
+
+from katax_cli.core.deadline import NEVER, Deadline
+from katax_cli.errors import DeadlineExceeded
+from tests.fake_clock import FakeClock
+
+
+def test_what_remains_shrinks_with_the_clock_and_is_never_negative() -> None:
+    clock = FakeClock(at=100.0)
+    deadline = Deadline(5.0, clock=clock)
+    left = []
+    for at in (100.0, 103.0, 105.0, 109.0):
+        clock.at = at
+        left.append(deadline.remaining())
+
+    assert left == [5.0, 2.0, 0.0, 0.0]
+
+
+def test_it_is_over_at_its_moment() -> None:
+    clock = FakeClock()
+    deadline = Deadline(5.0, clock=clock)
+
+    clock.at = 4.9
+    assert not deadline.expired
+    clock.at = 5.0
+    assert deadline.expired
+
+
+def test_each_layer_takes_the_smaller_of_its_own_limit_and_what_remains() -> None:
+    deadline = Deadline(5.0, clock=FakeClock())
+
+    assert [deadline.within(2.0), deadline.within(9.0), deadline.within(None)] == [2.0, 5.0, 5.0]
+
+
+def test_never_does_not_limit() -> None:
+    assert NEVER.remaining() == math.inf
+    assert not NEVER.expired
+    assert NEVER.within(None) is None
+    assert NEVER.within(3.0) == 3.0
+    NEVER.check("main", "query")
+
+
+def test_check_names_the_connection_the_work_and_the_time_given() -> None:
+    clock = FakeClock()
+    deadline = Deadline(2.5, clock=clock)
+    deadline.check("main", "query")
+    clock.at = 2.5
+
+    with pytest.raises(DeadlineExceeded) as error:
+        deadline.check("main", "query")
+
+    assert str(error.value) == "'main' is not available: query took longer than 2.5 s"
+    assert (error.value.connection, error.value.doing, error.value.seconds) == ("main", "query", 2.5)
+
+
+def test_no_time_at_all_is_over_at_once() -> None:
+    assert Deadline(0.0, clock=FakeClock()).expired
