@@ -25,7 +25,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 """Group → its module and what help says about it; listing imports none of them."""
 
-_CLICK_ERROR = typer.BadParameter.__mro__[2]  # ClickException; Typer's own click has no public name for it
+# ClickException: Typer carries a click of its own and has no public name for it.
+_CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 class Terminated(BaseException):

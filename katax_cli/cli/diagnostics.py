@@ -24,6 +24,12 @@ class Diagnostics:
         if not (self.json or self.quiet):
             self._write(printable(text))
 
+    def ask(self, question: str) -> None:
+        """Puts a question to the person at the terminal; the cursor stays behind it."""
+        sys.stdout.flush()
+        self.stream.write(printable(question))
+        self.stream.flush()
+
     def error(self, message: str, *, name: str, exit_code: int) -> None:
         """One line that says what went wrong and how to go on."""
         line = " ".join(message.split())

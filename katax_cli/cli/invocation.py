@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from katax_cli.cli.diagnostics import Diagnostics
+from katax_cli.cli.exits import ExitCode, worst
 from katax_cli.cli.options import Shared, Streams
 from katax_cli.cli.output import FORMATS, Output, output_stream
+from katax_cli.errors import ConfigError, WrongEngine
 
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings, EngineName
     from katax_cli.profiles.model import Profile
-    from katax_cli.services.database import Database
     from katax_cli.services.runtime import Runtime
-
-D = TypeVar("D", bound="Database")
 
 INTERACTIVE_SECONDS = 30.0
 
@@ -29,7 +28,7 @@ class Target:
     """Which connection a command is for when none is named: the preferred name, else the only fitting one."""
 
     types: tuple[EngineName, ...]
-    preferred: str | None = None
+    preferred: str
     lacks: str = "such ability"
 
 
@@ -52,25 +51,35 @@ class Invocation:
             self.diagnostics.note(note)
         return profile
 
+    def home(self) -> str:
+        """The `.katax` folder of the chosen profile."""
+        return self.profile().home
+
     @contextmanager
-    def runtime(self, *, seconds: float | None = INTERACTIVE_SECONDS) -> Iterator[Runtime]:
+    def runtime(
+        self, *, seconds: float | None = INTERACTIVE_SECONDS, probing: bool = False
+    ) -> Iterator[Runtime]:
         """The services on the chosen profile, under one deadline; everything is closed at the end.
 
-        `seconds` is the command's own limit, which `--timeout` replaces; None is no limit.
+        `seconds` is the command's own limit, which `--timeout` replaces; None is no limit. `probing`: see Runtime.
         """
         from katax_cli.core.deadline import Deadline
         from katax_cli.services.runtime import Runtime
 
         limit = seconds if self.shared.timeout is None else self.shared.timeout
-        with Runtime(self.profile(), deadline=Deadline(limit), one_shot=True) as runtime:
+        with Runtime(self.profile(), deadline=Deadline(limit), one_shot=True, probing=probing) as runtime:
             yield runtime
+
+    def chosen(self, runtime: Runtime, patterns: Sequence[str]) -> list[ConnectionSettings]:
+        """The connections that arguments and `-c` name or match, in the profile's order; none given: all."""
+        wanted = [*patterns, *([self.shared.connection] if self.shared.connection else [])]
+        named = {one.name for pattern in wanted for one in runtime.profile.match(pattern)}
+        return [one for one in runtime.profile.connections.values() if not wanted or one.name in named]
 
     def settings(self, runtime: Runtime, target: Target) -> ConnectionSettings:
         """The one connection that the command is for."""
         found = self.all_settings(runtime, target)
         if len(found) > 1:
-            from katax_cli.errors import ConfigError
-
             names = ", ".join(settings.name for settings in found)
             raise ConfigError(
                 f"{self.shared.connection!r} matches {names}; {self.command!r} works on one connection"
@@ -79,8 +88,6 @@ class Invocation:
 
     def all_settings(self, runtime: Runtime, target: Target) -> Sequence[ConnectionSettings]:
         """The connections that `-c` names or matches, checked to be of a fitting type."""
-        from katax_cli.errors import WrongEngine
-
         if self.shared.connection is None:
             return [runtime.profile.default_connection(target.types, target.preferred)]
         found = runtime.profile.match(self.shared.connection)
@@ -88,6 +95,46 @@ class Invocation:
         if not fitting:
             raise WrongEngine(found[0].type, target.lacks, wanted_by=self.command, works_on=target.types)
         return fitting
+
+    def answer_each(
+        self,
+        runtime: Runtime,
+        target: Target,
+        header: Sequence[str] | Callable[[], Sequence[str]],
+        work: Callable[[Any], Sequence[Sequence[object]]],
+        *,
+        named: bool = False,
+    ) -> ExitCode:
+        """Prints the rows of `work(database)` for every matching connection, run in parallel.
+
+        With a pattern each row says which connection it is from (unless the rows are `named` already). A
+        connection that fails costs its own rows: its error goes to stderr and into the exit code.
+        """
+        rows: list[Sequence[object]] = []
+        codes: list[ExitCode] = []
+        labelled = self.is_glob and not named
+        for settings, result in runtime.each(self.all_settings(runtime, target), work):
+            if not isinstance(result, BaseException):
+                rows += [(settings.name, *row) for row in result] if labelled else result
+            elif self.is_glob:
+                codes.append(self.diagnostics.failure(result))
+            else:
+                raise result
+        columns = header() if callable(header) else header
+        self.out.rows(("connection", *columns) if labelled else columns, [rows])
+        return worst(codes)
+
+    def input_bytes(self, word: str) -> bytes:
+        """An argument that may be secret or long: the word itself, `-` for stdin, `@file` for a file."""
+        if word == "-":
+            return self.streams.stdin.read()
+        if not word.startswith("@"):
+            return word.encode("utf-8", "surrogateescape")
+        try:
+            with open(word[1:], "rb") as file:
+                return file.read()
+        except OSError as error:
+            raise ConfigError(f"cannot read {word[1:]!r}: {error.strerror}; name another file") from error
 
     @property
     def is_glob(self) -> bool:
@@ -115,18 +162,3 @@ def invocation(
             note=diagnostics.note,
         )
         yield Invocation(command, shared, streams, out, diagnostics)
-
-
-def run_on_each(
-    call: Invocation, runtime: Runtime, target: Target, work: Callable[[Any], Sequence[Sequence[object]]]
-) -> tuple[list[tuple[object, ...]], list[BaseException]]:
-    """Rows of `work(database)` for every matching connection, run in parallel; the failures beside them."""
-    found = call.all_settings(runtime, target)
-    rows: list[tuple[object, ...]] = []
-    failures: list[BaseException] = []
-    for settings, result in runtime.each(found, work):
-        if isinstance(result, BaseException):
-            failures.append(result)
-        else:
-            rows += [(settings.name, *row) if call.is_glob else tuple(row) for row in result]
-    return rows, failures

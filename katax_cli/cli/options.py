@@ -57,21 +57,19 @@ class Shared:
 SHARED_NAMES: tuple[str, ...] = tuple(Shared.__dataclass_fields__)
 
 
-def one_of(subject: str, values: tuple[str, ...]) -> Callable[[str | None], str | None]:
+def one_of(subject: str, values: tuple[str, ...]) -> Callable[[str], str]:
     """A check for an option with a few words; its error names them."""
 
-    def check(value: str | None) -> str | None:
-        if value is not None and value not in values:
+    def check(value: str) -> str:
+        if value not in values:
             raise typer.BadParameter(f"no {subject} named {value!r}; expected one of: {', '.join(values)}")
         return value
 
     return check
 
 
-def duration(value: str | float | None) -> float | None:
+def duration(value: str) -> float:
     """Seconds from `250ms`, `30s`, `5m`, `2h`, `7d` or a plain number of seconds."""
-    if value is None or isinstance(value, float | int):
-        return value
     from katax_cli.core.duration import parse_duration
 
     try:
@@ -80,13 +78,25 @@ def duration(value: str | float | None) -> float | None:
         raise typer.BadParameter(str(error)) from error
 
 
+def lifetime(value: str | None) -> float | None:
+    """Seconds from a duration or a name (short, medium, long, session, week); None for no lifetime."""
+    if value is None:
+        return None
+    from katax_cli.services.cache import TTL_NAMES
+
+    seconds = TTL_NAMES.get(value) or duration(value)
+    if seconds <= 0:
+        raise typer.BadParameter(f"ttl is {value}, expected more than 0 seconds")
+    return seconds
+
+
 def _option(name: str, *declarations: str, help: str, **more: Any) -> TyperOption:
     """One shared option; `flag=True` takes no value."""
     check = more.pop("check", None)
     if more.pop("flag", False):
         more |= {"is_flag": True, "default": False}
     if check is not None:
-        more["callback"] = lambda _ctx, _param, value: check(value)
+        more["callback"] = lambda _ctx, _param, value: None if value is None else check(value)
     return TyperOption(param_decls=[name, *declarations], help=help, **more)
 
 

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import BinaryIO, Literal, get_args
 
 from katax_cli.core.text import plain, printable, to_json, unique_names, width
+from katax_cli.core.wire import parse
 from katax_cli.errors import ConfigError
 
 Format = Literal["table", "json", "jsonl", "csv", "tsv"]
@@ -63,6 +64,18 @@ class Output:
         """Writes one bare answer: a string as it is, anything else as JSON; under `-f json` always JSON."""
         bare = isinstance(value, str) and self.format not in ("json", "jsonl")
         self.text(str(value) if bare else to_json(value))
+
+    def stored(self, data: bytes, *, raw: bool = False) -> None:
+        """Writes a value as it is stored: a JSON string bare, other JSON as it is, anything else as its text."""
+        if raw:
+            self.raw(data)
+            return
+        text = data.decode("utf-8", "surrogateescape")
+        try:
+            value = parse(text)
+        except ValueError:
+            value = text
+        self.scalar(value) if isinstance(value, str) else self.text(text)
 
     def action(self, facts: Mapping[str, object]) -> None:
         """Writes what an action did: an object, or one `key  value` line each in a table."""

@@ -1,0 +1,36 @@
+"""Asks before something is lost: y/N where that is enough, the connection's full name on production."""
+
+from __future__ import annotations
+
+from katax_cli.cli.invocation import Invocation
+from katax_cli.core.roles import Tier, needed
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.errors import Refused
+from katax_cli.profiles.model import Profile
+
+__all__ = ["Tier", "confirm"]
+
+
+def confirm(call: Invocation, profile: Profile, settings: ConnectionSettings, tier: Tier, what: str) -> None:
+    """Returns when the change may be made. Raises Refused, saying how to confirm."""
+    if settings.read_only:
+        raise Refused(f"{settings.name!r} is read-only")
+    name = f"{profile.name}/{settings.name}"
+    if call.shared.confirm is not None and call.shared.confirm != name:
+        raise Refused(f"--confirm says {call.shared.confirm!r}, but this is {name!r}")
+    wanted = needed(profile.role, tier)
+    if wanted == "nothing" or call.shared.confirm == name:
+        return
+    if wanted == "yes":
+        if not (call.shared.yes or _answer(call, f"{what} on {name}? [y/N] ").lower() in ("y", "yes")):
+            raise Refused(f"{what} on {name!r} needs a yes; repeat with --yes")
+    elif _answer(call, f"{what} on {name}, a prod connection. Type {name} to go on: ") != name:
+        raise Refused(f"{settings.name!r} is a prod connection; repeat with --confirm {name}")
+
+
+def _answer(call: Invocation, question: str) -> str:
+    """What a person at a terminal answers; nothing when there is nobody to ask."""
+    if not call.streams.interactive:
+        return ""
+    call.diagnostics.ask(question)
+    return call.streams.stdin.readline().decode("utf-8", "replace").strip()

@@ -1,0 +1,134 @@
+"""`katax db`: query and describe databases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from katax_cli.cli.db_views import COLUMN_HEADER, TABLE_HEADER, column_row, table_row
+from katax_cli.cli.exits import ExitCode
+from katax_cli.cli.group import Group
+from katax_cli.cli.invocation import Invocation, Target
+
+if TYPE_CHECKING:
+    from katax_cli.services.clients import MongoDatabase
+    from katax_cli.services.database import Database
+    from katax_cli.services.sql import SqlDatabase
+
+group = Group()
+
+ANY = Target(types=("postgresql", "mysql", "sqlite", "mongodb", "redis"), preferred="main")
+SQL = Target(types=("postgresql", "mysql", "sqlite"), preferred="main", lacks="SQL")
+TABLES = Target(types=("postgresql", "mysql", "sqlite", "mongodb"), preferred="main", lacks="tables")
+
+PING_HEADER = ("connection", "type", "address", "latency_ms")
+
+
+@group.command("ping")
+def ping(call: Invocation) -> ExitCode:
+    """Make one round trip to a server; exit 3 when it does not answer."""
+
+    def work(database: Database) -> list[tuple[object, ...]]:
+        from katax_cli.services.health import ping_ms
+
+        settings = database.settings
+        return [(settings.name, settings.type, settings.address, ping_ms(database))]
+
+    with call.runtime(probing=True) as runtime:
+        return call.answer_each(runtime, ANY, PING_HEADER, work, named=True)
+
+
+@group.command("query")
+def query(
+    call: Invocation,
+    sql: Annotated[
+        str | None, typer.Argument(metavar="SQL", help="One statement; - for stdin, @file.")
+    ] = None,
+    args: Annotated[
+        list[str] | None, typer.Argument(metavar="[ARG]...", help="Values of $1, $2 … or of each ?.")
+    ] = None,
+    param: Annotated[
+        list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="Value of :NAME; repeatable.")
+    ] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", metavar="FILE|-", help="Read the SQL from a file.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=0, help="At most so many rows, with a note.")
+    ] = None,
+) -> ExitCode:
+    """Run one statement and print its rows as they arrive."""
+    from katax_cli.cli.db_run import parameters, run_query, statement
+
+    text = statement(call, sql, file)
+    values = parameters(args or [], param or [])
+    with call.runtime() as runtime:
+        return run_query(call, runtime, SQL, text, values, limit=limit)
+
+
+@group.command("exec")
+def exec_(
+    call: Invocation,
+    sql: Annotated[str | None, typer.Argument(metavar="SQL", help="A script; - for stdin, @file.")] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", metavar="FILE|-", help="Read the script from a file.")
+    ] = None,
+    single_transaction: Annotated[
+        bool, typer.Option("--single-transaction", help="All of it or nothing (where DDL allows it).")
+    ] = False,
+    max_rows_affected: Annotated[
+        int | None, typer.Option(min=0, help="Undo a statement that changes more rows than this, and stop.")
+    ] = None,
+) -> None:
+    """Run a script statement by statement; stops at the first error."""
+    from katax_cli.cli.db_run import confirm_script, script
+    from katax_cli.services.scripts import run_script
+
+    with call.runtime() as runtime:
+        settings = call.settings(runtime, SQL)
+        statements = script(call, settings, sql, file)
+        confirm_script(call, runtime.profile, settings, statements)
+        if call.shared.dry_run:
+            call.out.action({"statements": len(statements), "executed": 0})
+            return
+        result = run_script(
+            runtime.sql(settings),
+            statements,
+            single_transaction=single_transaction,
+            max_rows=max_rows_affected,
+        )
+    call.out.action(
+        {"statements": result.statements, "executed": result.executed, "rows_affected": result.affected}
+    )
+
+
+@group.command("tables")
+def tables(call: Invocation) -> ExitCode:
+    """List tables, views and collections with the server's estimates."""
+
+    def work(database: SqlDatabase | MongoDatabase) -> list[tuple[object, ...]]:
+        return [table_row(table) for table in database.tables()]
+
+    with call.runtime() as runtime:
+        return call.answer_each(runtime, TABLES, TABLE_HEADER, work)
+
+
+@group.command("describe")
+def describe(
+    call: Invocation,
+    table: Annotated[str, typer.Argument(help="NAME or SCHEMA.NAME.")],
+) -> ExitCode:
+    """Show the columns and indexes of a table; exit 1 when there is no such table."""
+    with call.runtime() as runtime:
+        settings = call.settings(runtime, TABLES)
+        found = runtime.tabular(settings).describe(table)
+    if found is None:
+        call.diagnostics.note(f"no table named {table!r} on {settings.name!r}; see 'katax db tables'")
+        return ExitCode.NO
+    call.out.rows(COLUMN_HEADER, [[column_row(found, column) for column in found.columns]])
+    for index in found.indexes:
+        call.diagnostics.note(
+            f"index {index.name} ({', '.join(index.columns)}){' unique' if index.unique else ''}"
+        )
+    return ExitCode.DONE

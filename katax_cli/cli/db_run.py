@@ -1,0 +1,116 @@
+"""The parts of `katax db query` and `exec` that are about words on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import typer
+
+from katax_cli.cli.confirm import Tier, confirm
+from katax_cli.cli.exits import ExitCode
+from katax_cli.cli.invocation import Invocation, Target
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.core.sql import Statement, split
+from katax_cli.engines.base import Params, Row, RowStream
+from katax_cli.profiles.model import Profile
+from katax_cli.services.runtime import Runtime
+from katax_cli.services.scripts import destructive_reasons
+
+
+def statement(call: Invocation, sql: str | None, file: str | None) -> str:
+    """The SQL, from the argument or from a file; exactly one of them."""
+    if (sql is None) == (file is None):
+        raise typer.BadParameter("give the SQL as an argument or with --file, one of the two")
+    source = sql if sql is not None else ("-" if file == "-" else f"@{file}")
+    return call.input_bytes(str(source)).decode("utf-8-sig")
+
+
+def parameters(args: Sequence[str], named: Sequence[str]) -> Params:
+    """Values for placeholders: positional words, or NAME=VALUE pairs; not both."""
+    if args and named:
+        raise typer.BadParameter("give positional values or --param, not both")
+    pairs = [pair.partition("=") for pair in named]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise typer.BadParameter(f"--param {name!r} has no value; write NAME=VALUE")
+    return {name: value for name, _, value in pairs} or list(args) or None
+
+
+def script(
+    call: Invocation, settings: ConnectionSettings, sql: str | None, file: str | None
+) -> list[Statement]:
+    """The statements of a script."""
+    assert settings.type in ("postgresql", "mysql", "sqlite")
+    return list(split(statement(call, sql, file), settings.type))
+
+
+def confirm_script(
+    call: Invocation, profile: Profile, settings: ConnectionSettings, statements: Sequence[Statement]
+) -> None:
+    """Asks once when statements lose data that they do not name."""
+    reasons = destructive_reasons(statements, settings)
+    if reasons and not call.shared.dry_run:
+        confirm(call, profile, settings, Tier.DESTRUCTIVE, "; ".join(dict.fromkeys(reasons)))
+
+
+def run_query(
+    call: Invocation, runtime: Runtime, target: Target, sql: str, params: Params, *, limit: int | None
+) -> ExitCode:
+    """Streams the rows of one statement; with a glob, the rows of all that match, with their connection."""
+    found = call.all_settings(runtime, target)
+    for settings in found:
+        confirm_script(call, runtime.profile, settings, [Statement(sql, 1, 0)])
+    if call.shared.dry_run:
+        call.out.action({"connections": [one.name for one in found], "executed": False})
+        return ExitCode.DONE
+    if call.is_glob:
+        return _query_each(call, runtime, target, sql, params, limit)
+    with runtime.sql(found[0]).stream(sql, params, text=call.out.wants_text) as rows:
+        _write(call, rows, limit)
+    return ExitCode.DONE
+
+
+def _write(call: Invocation, rows: RowStream, limit: int | None) -> None:
+    if not rows.columns:
+        for _ in rows:
+            pass
+        call.out.action({"rows_affected": rows.affected})
+        return
+    cut = _Cut(rows, limit)
+    call.out.rows(rows.columns, cut)
+    if cut.more:
+        call.diagnostics.note(f"there are more rows than --limit {limit}")
+
+
+class _Cut:
+    """Batches up to a number of rows; `more` says whether there were others."""
+
+    def __init__(self, batches: RowStream, limit: int | None) -> None:
+        self._batches = batches
+        self._limit = limit
+        self.more = False
+
+    def __iter__(self) -> Iterator[Sequence[Row]]:
+        left = self._limit
+        for batch in self._batches:
+            if left is not None and len(batch) > left:
+                self.more = True
+                yield batch[:left]
+                return
+            yield batch
+            left = None if left is None else left - len(batch)
+
+
+def _query_each(
+    call: Invocation, runtime: Runtime, target: Target, sql: str, params: Params, limit: int | None
+) -> ExitCode:
+    from katax_cli.services.sql import SqlDatabase
+
+    header: list[tuple[str, ...]] = []
+
+    def work(database: SqlDatabase) -> list[Row]:
+        with database.stream(sql, params, text=call.out.wants_text) as rows:
+            header.append(rows.columns)
+            return [row for batch in _Cut(rows, limit) for row in batch]
+
+    return call.answer_each(runtime, target, lambda: header[0] if header else (), work)

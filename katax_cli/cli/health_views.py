@@ -1,0 +1,117 @@
+"""A health report as bytes, for each format. Pure: report in, text out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from katax_cli.cli.exits import ExitCode
+from katax_cli.cli.output import Output
+from katax_cli.core.health import HealthPolicy
+from katax_cli.core.text import to_json
+from katax_cli.services.health import as_dict
+from katax_cli.snapshot import ConnectionHealth, HealthReport, HealthStatus
+
+EXTRA_FORMATS = ("nagios", "prometheus")
+Gauge = Callable[[ConnectionHealth], float | None]
+
+COLUMNS = ("connection", "status", "latency_ms", "connect_ms", "pool", "server", "message")
+
+_EXIT: dict[HealthStatus, ExitCode] = {
+    "healthy": ExitCode.DONE,
+    "degraded": ExitCode.NO,
+    "unhealthy": ExitCode.UNAVAILABLE,
+}
+_NAGIOS: dict[HealthStatus, tuple[int, str]] = {
+    "healthy": (0, "OK"),
+    "degraded": (1, "WARNING"),
+    "unhealthy": (2, "CRITICAL"),
+}
+
+
+def exit_code(report: HealthReport, format: str, fail_on: str) -> ExitCode:
+    """0 healthy, 1 degraded, 3 unhealthy; `nagios` has codes of its own: 0 OK, 1 WARNING, 2 CRITICAL."""
+    if format == "nagios":
+        return ExitCode(_NAGIOS[report.status][0])
+    if report.status == "degraded" and fail_on == "unhealthy":
+        return ExitCode.DONE
+    return _EXIT[report.status]
+
+
+def view(out: Output, report: HealthReport, policy: HealthPolicy) -> bytes:
+    """The report in the format that `out` is set to."""
+    if out.format == "json":
+        return to_json(as_dict(report)).encode() + b"\n"
+    if out.format == "nagios":
+        return nagios(report, policy).encode()
+    if out.format == "prometheus":
+        return prometheus(report).encode()
+    buffer = io.BytesIO()
+    replace(out, stream=buffer).rows(COLUMNS, [[_row(*one) for one in report.connections.items()]])
+    return buffer.getvalue()
+
+
+def _row(name: str, health: ConnectionHealth) -> tuple[object, ...]:
+    pool = health.pool
+    return (
+        name,
+        health.status,
+        health.latency_ms,
+        health.connect_ms,
+        f"{pool.active}/{pool.total}/{pool.max}" if pool else None,
+        health.server.get("version"),
+        "; ".join(health.errors) or None,
+    )
+
+
+def nagios(report: HealthReport, policy: HealthPolicy) -> str:
+    """One line with performance data, as the Nagios plugin guidelines write it."""
+    bad = [f"{name} {one.status}" for name, one in report.connections.items() if one.status != "healthy"]
+    summary = ", ".join(bad) or f"{len(report.connections)} healthy"
+    perfdata = " ".join(
+        f"'{name}'={one.latency_ms:g}ms;{policy.degraded_ms:g};{policy.unhealthy_ms:g};0"
+        for name, one in report.connections.items()
+        if one.latency_ms is not None
+    )
+    return f"KATAX {_NAGIOS[report.status][1]} - {report.profile}: {summary} | {perfdata}\n"
+
+
+def prometheus(report: HealthReport) -> str:
+    """Prometheus text exposition format 0.0.4; labels are connection names only."""
+    return "".join(_metrics(report))
+
+
+def _metrics(report: HealthReport) -> Iterator[str]:
+    yield from _gauge("katax_up", "1 when the connection is not unhealthy.", report, _up)
+    yield from _gauge("katax_degraded", "1 when the connection is degraded.", report, _degraded)
+    yield from _gauge("katax_ping_seconds", "Latency of a ping on an open connection.", report, _ping)
+    yield from _gauge("katax_connect_seconds", "Time to open a connection.", report, _connect)
+
+
+def _gauge(name: str, text: str, report: HealthReport, value: Gauge) -> Iterator[str]:
+    yield f"# HELP {name} {text}\n# TYPE {name} gauge\n"
+    for connection, health in report.connections.items():
+        number = value(health)
+        if number is not None:
+            yield f'{name}{{profile="{_label(report.profile)}",connection="{_label(connection)}"}} {number:g}\n'
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _up(health: ConnectionHealth) -> float:
+    return float(health.status != "unhealthy")
+
+
+def _degraded(health: ConnectionHealth) -> float:
+    return float(health.status == "degraded")
+
+
+def _ping(health: ConnectionHealth) -> float | None:
+    return None if health.latency_ms is None else health.latency_ms / 1000
+
+
+def _connect(health: ConnectionHealth) -> float | None:
+    return None if health.connect_ms is None else health.connect_ms / 1000

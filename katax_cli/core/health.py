@@ -1,0 +1,64 @@
+"""What healthy means, as functions of values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from katax_cli.snapshot import HealthStatus
+
+_BAD_TO_WORSE: tuple[HealthStatus, ...] = ("healthy", "degraded", "unhealthy")
+
+
+@dataclass(frozen=True, slots=True)
+class HealthPolicy:
+    """Latency limits in milliseconds and the seconds between checks; raises ValueError when they contradict."""
+
+    degraded_ms: float = 100.0
+    unhealthy_ms: float = 500.0
+    interval: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.degraded_ms <= self.unhealthy_ms:
+            raise ValueError(
+                f"health degraded_ms is {self.degraded_ms:g}, "
+                f"expected more than 0 and at most unhealthy_ms ({self.unhealthy_ms:g})"
+            )
+
+    def verdict(self, latency_ms: float) -> HealthStatus:
+        """Healthy below `degraded_ms`, degraded up to `unhealthy_ms`, unhealthy above."""
+        if latency_ms < self.degraded_ms:
+            return "healthy"
+        return "degraded" if latency_ms <= self.unhealthy_ms else "unhealthy"
+
+
+def worst(statuses: Iterable[HealthStatus]) -> HealthStatus:
+    """The worst of several; healthy when there are none."""
+    return max(statuses, key=_BAD_TO_WORSE.index, default="healthy")
+
+
+class Hysteresis:
+    """Changes its mind only after `bad` results in a row that are worse, or `good` that are better.
+
+    The first result counts at once.
+    """
+
+    def __init__(self, *, bad: int = 2, good: int = 2) -> None:
+        self._needed = {True: bad, False: good}
+        self._shown: HealthStatus | None = None
+        self._streak: list[HealthStatus] = []
+
+    def seen(self, status: HealthStatus) -> HealthStatus:
+        """Takes a result and returns the status to show."""
+        shown = self._shown
+        if shown is None or status == shown:
+            self._shown, self._streak = status, []
+            return status
+        is_worse = _BAD_TO_WORSE.index(status) > _BAD_TO_WORSE.index(shown)
+        if self._streak and (_BAD_TO_WORSE.index(self._streak[-1]) > _BAD_TO_WORSE.index(shown)) != is_worse:
+            self._streak = []
+        self._streak.append(status)
+        if len(self._streak) >= self._needed[is_worse]:
+            self._shown, self._streak = status, []
+            return status
+        return shown

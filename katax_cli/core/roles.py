@@ -1,0 +1,27 @@
+"""What a change needs before it is made, as a function of the profile's role."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Literal
+
+from katax_cli.core.settings import Role
+
+
+class Tier(Enum):
+    """How much a change can hurt."""
+
+    DESTRUCTIVE = auto()
+    """Data is lost that was not named item by item."""
+    DISRUPTIVE = auto()
+    """Somebody's work is interrupted."""
+
+
+Needed = Literal["nothing", "yes", "name"]
+
+
+def needed(role: Role, tier: Tier) -> Needed:
+    """`yes`: a y/N answer or --yes; `name`: PROFILE/CONNECTION typed or passed with --confirm."""
+    if tier is Tier.DISRUPTIVE:
+        return "yes" if role == "prod" else "nothing"
+    return "name" if role == "prod" else "yes"

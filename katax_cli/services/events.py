@@ -1,0 +1,43 @@
+"""Who wants to know: listeners of one connection's events."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+from katax_cli.errors import unknown_name
+
+Event = Literal["query", "slow_query", "connection_error"]
+EVENTS: tuple[Event, ...] = get_args(Event)
+
+_log = logging.getLogger("katax.events")
+
+
+class Events:
+    """Calls listeners in the order in which they were added; one that raises is logged and does no harm."""
+
+    __slots__ = ("_listeners",)
+
+    def __init__(self) -> None:
+        self._listeners: dict[str, tuple[Callable[..., Any], ...]] = {}
+
+    def on(self, event: Event, listener: Callable[..., Any]) -> Callable[[], None]:
+        """Adds a listener; returns what removes it. Raises ValueError for an unknown event."""
+        if event not in EVENTS:
+            raise ValueError(unknown_name("event", event, EVENTS, "events"))
+        self._listeners[event] = (*self._listeners.get(event, ()), listener)
+        return lambda: self._remove(event, listener)
+
+    def _remove(self, event: Event, listener: Callable[..., Any]) -> None:
+        self._listeners[event] = tuple(one for one in self._listeners.get(event, ()) if one is not listener)
+
+    def wants(self, event: Event) -> bool:
+        return bool(self._listeners.get(event))
+
+    def emit(self, event: Event, *facts: object) -> None:
+        for listener in self._listeners.get(event, ()):
+            try:
+                listener(*facts)
+            except Exception:  # noqa: BLE001 - a listener is foreign code: it may not break the call that it watches
+                _log.exception("a listener of %r failed", event)

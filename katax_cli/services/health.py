@@ -1,0 +1,133 @@
+"""The health of a profile: every connection probed by itself, at the same time, within its own deadline.
+
+A probe holds at most one connection, asks no breaker, retries nothing and leaves no session behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.health import HealthPolicy, Hysteresis, worst
+from katax_cli.errors import KataxError
+from katax_cli.services.background import Running, start
+from katax_cli.services.database import Database
+from katax_cli.snapshot import Check, ConnectionHealth, HealthReport
+
+PROBE_SECONDS = 5.0
+_GRACE = 0.1
+"""Seconds that a probe gets after its deadline to say itself why it failed."""
+
+
+@dataclass
+class _Probe:
+    """One connection under observation: what runs for it now, and what was shown last."""
+
+    database: Database
+    hysteresis: Hysteresis | None
+    running: Running | None = None
+
+
+class HealthChecker:
+    """Checks the connections of one profile, once or again and again.
+
+    `steady` shows a change of status only when it lasts (for `--watch`). The databases come from a Runtime that
+    is `probing`: without a breaker, with one attempt and one connection.
+    """
+
+    def __init__(
+        self,
+        profile: str,
+        databases: Sequence[Database],
+        *,
+        policy: HealthPolicy,
+        steady: bool = False,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._profile = profile
+        self._policy = policy
+        self._clock = clock
+        self._probes = {one.name: _Probe(one, Hysteresis() if steady else None) for one in databases}
+
+    def check(self, *, seconds: float = PROBE_SECONDS) -> HealthReport:
+        """Probes all connections in parallel; takes at most `seconds` and a moment, whatever hangs."""
+        deadline = Deadline(seconds, clock=self._clock)
+        for probe in self._probes.values():
+            if probe.running is None:
+                probe.running = start(f"katax-probe-{probe.database.name}", self._probe_of(probe, deadline))
+        found = {name: self._result(probe, deadline) for name, probe in self._probes.items()}
+        status = worst(one.status for one in found.values())
+        now = datetime.fromtimestamp(self._clock.now()).astimezone()
+        return HealthReport(status, now, self._profile, found)
+
+    def _probe_of(self, probed: _Probe, deadline: Deadline) -> Callable[[], ConnectionHealth]:
+        return lambda: probe(probed.database, self._policy, deadline, clock=self._clock)
+
+    def _result(self, probe: _Probe, deadline: Deadline) -> ConnectionHealth:
+        running = probe.running
+        assert running is not None
+        if not running.ended(deadline.remaining() + _GRACE):
+            since = self._clock.monotonic() - running.started
+            return _hung(probe.database, f"no answer for {since:.1f} s; the probe still waits")
+        probe.running, outcome = None, running.outcome
+        health = outcome if isinstance(outcome, ConnectionHealth) else _hung(probe.database, str(outcome))
+        if probe.hysteresis is None:
+            return health
+        return replace(health, status=probe.hysteresis.seen(health.status))
+
+
+def probe(
+    database: Database, policy: HealthPolicy, deadline: Deadline, *, clock: Clock = SYSTEM
+) -> ConnectionHealth:
+    """Connects unless connected, pings, and asks what server it is. Failures are part of the answer."""
+    checks: list[Check] = []
+    server: Mapping[str, object] = {}
+    try:
+        connect_ms = _timed(lambda: database.connect(timeout=deadline.within(None)), clock)
+        checks.append(Check("connect", "healthy", connect_ms))
+        latency_ms = _timed(lambda: database.ping(timeout=deadline.within(None)), clock)
+        checks.append(Check("ping", policy.verdict(latency_ms), latency_ms))
+        server = database.server(timeout=deadline.within(None))
+    except KataxError as error:
+        name = ("connect", "ping", "server")[len(checks)]
+        checks.append(Check(name, "unhealthy", message=str(error)))
+        return ConnectionHealth(
+            "unhealthy", None, None, tuple(checks), database.pool_stats(), {}, (str(error),)
+        )
+    return ConnectionHealth(
+        policy.verdict(latency_ms), latency_ms, connect_ms, tuple(checks), database.pool_stats(), server
+    )
+
+
+def ping_ms(database: Database) -> float:
+    """Milliseconds of a ping on an open connection. Raises what connecting and pinging raise."""
+    database.connect()
+    return _timed(database.ping, SYSTEM)
+
+
+def as_dict(report: HealthReport) -> dict[str, object]:
+    """The report with the keys of `katax health -f json`."""
+    return {
+        "status": report.status,
+        "timestamp": report.timestamp.isoformat(timespec="milliseconds"),
+        "profile": report.profile,
+        "connections": {name: _connection_dict(one) for name, one in report.connections.items()},
+    }
+
+
+def _connection_dict(health: ConnectionHealth) -> dict[str, object]:
+    return asdict(health) | {"server": dict(health.server)}
+
+
+def _hung(database: Database, message: str) -> ConnectionHealth:
+    check = Check("probe", "unhealthy", message=message)
+    return ConnectionHealth("unhealthy", None, None, (check,), database.pool_stats(), {}, (message,))
+
+
+def _timed(call: Callable[[], object], clock: Clock) -> float:
+    started = clock.monotonic()
+    call()
+    return round((clock.monotonic() - started) * 1000, 3)

@@ -1,0 +1,62 @@
+"""What can be asked of a database and of an open transaction alike."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from katax_cli.core.text import unique_names
+from katax_cli.engines.base import Params, Result
+
+
+class Queries(ABC):
+    """Statements, however they are run.
+
+    Placeholders are `$1`, `?` or `:name`, on every engine. `timeout` is seconds for the whole call.
+    """
+
+    @abstractmethod
+    def run(
+        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+    ) -> Result:
+        """Runs one statement and returns columns, rows and rows affected."""
+
+    @abstractmethod
+    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: float | None = None) -> int:
+        """Runs one statement once for each of `rows`; returns rows affected."""
+
+    def query(
+        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+    ) -> list[dict[str, Any]]:
+        """The rows of one statement as dicts; columns of the same name become `a`, `a_2`."""
+        result = self.run(sql, params, timeout=timeout, idempotent=idempotent)
+        names = unique_names(result.columns)
+        return [dict(zip(names, row, strict=True)) for row in result.rows]
+
+    def execute(
+        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+    ) -> int:
+        """Runs one statement; returns rows affected (-1 when the server does not say)."""
+        return self.run(sql, params, timeout=timeout, idempotent=idempotent).affected
+
+    def raw(self, sql: str, params: Params = None, *, timeout: float | None = None) -> list[dict[str, Any]]:
+        """The same as `query`, for SQL that no builder writes."""
+        return self.query(sql, params, timeout=timeout)
+
+    def prepare(self, sql: str) -> Prepared:
+        """A statement to be executed again and again; the driver prepares it on the server where it pays."""
+        return Prepared(self, sql)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A statement bound to where it runs."""
+
+    on: Queries
+    sql: str
+
+    def execute(self, params: Params = None, *, timeout: float | None = None) -> list[dict[str, Any]]:
+        """Its rows with these parameters."""
+        return self.on.query(self.sql, params, timeout=timeout)

@@ -1,0 +1,157 @@
+"""The one composition root: profile → engine → pool → deadline → retry → breaker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from threading import RLock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from katax_cli.core.breaker import CircuitBreaker
+from katax_cli.core.deadline import NEVER, Deadline
+from katax_cli.core.retry import RetryPolicy
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.engines import registry
+from katax_cli.errors import DeadlineExceeded
+from katax_cli.profiles.model import Profile
+from katax_cli.services.background import Running, start
+from katax_cli.services.database import Database, MakeDeadline, classify_with, statement_deadline
+from katax_cli.services.guard import Guard
+
+if TYPE_CHECKING:
+    from katax_cli.services.clients import MongoDatabase, RedisDatabase
+    from katax_cli.services.sql import SqlDatabase
+
+_LEAVE_BEHIND_AFTER = 1.0
+"""Seconds after its deadline that a call has to come back by itself before it is left behind."""
+
+
+class Runtime:
+    """The databases of one profile, opened when they are first used and closed together.
+
+    `one_shot`: a single command, under one `deadline`, without a breaker and with one attempt unless the
+    profile configures more. `probing`: for health checks, which ask no breaker, retry nothing, and hold one
+    connection to each server at the most.
+    """
+
+    def __init__(
+        self,
+        profile: Profile,
+        *,
+        deadline: Deadline = NEVER,
+        one_shot: bool = False,
+        probing: bool = False,
+    ) -> None:
+        self.profile = profile
+        self.deadline = deadline
+        self._one_shot = one_shot
+        self._probing = probing
+        self._databases: dict[str, Database] = {}
+        self._lock = RLock()
+
+    def database(self, name: str) -> Database:
+        """The database of this name, the same object every time. Raises UnknownConnection."""
+        return self.open(self.profile.connection(name))
+
+    def open(self, settings: ConnectionSettings) -> Database:
+        """The database for these settings; connects nowhere yet."""
+        with self._lock:
+            if settings.name not in self._databases:
+                self._databases[settings.name] = self._make(settings)
+            return self._databases[settings.name]
+
+    def sql(self, settings: ConnectionSettings) -> SqlDatabase:
+        """The same, for settings of an SQL engine."""
+        return cast("SqlDatabase", self.open(settings))
+
+    def redis(self, settings: ConnectionSettings) -> RedisDatabase:
+        """The same, for settings of Redis."""
+        return cast("RedisDatabase", self.open(settings))
+
+    def tabular(self, settings: ConnectionSettings) -> SqlDatabase | MongoDatabase:
+        """The same, for settings of an engine that has tables or collections."""
+        return cast("SqlDatabase | MongoDatabase", self.open(settings))
+
+    def each(
+        self, settings: Sequence[ConnectionSettings], work: Callable[[Any], Any]
+    ) -> Iterator[tuple[ConnectionSettings, Any]]:
+        """`work(database)` on each, in parallel; yields results in the order given, exceptions as values.
+
+        A call that does not come back within the deadline is left behind in its daemon thread and yields
+        DeadlineExceeded; it delays nobody else.
+        """
+        running = [(one, start(f"katax-{one.name}", partial(self._work_on, one, work))) for one in settings]
+        for one, call in running:
+            yield one, self._outcome(one.name, call)
+
+    def _work_on(self, settings: ConnectionSettings, work: Callable[[Any], Any]) -> Any:
+        return work(self.open(settings))
+
+    def _outcome(self, name: str, call: Running) -> Any:
+        left = self.deadline.within(None)
+        if call.ended(None if left is None else left + _LEAVE_BEHIND_AFTER):
+            return call.outcome
+        return DeadlineExceeded(name, doing="the call", seconds=self.deadline.seconds or 0.0)
+
+    def close(self) -> None:
+        """Closes every database at once."""
+        with self._lock:
+            databases, self._databases = list(self._databases.values()), {}
+        for database in databases:
+            database.close()
+
+    def cancel(self) -> None:
+        """Ends what runs on the servers for this runtime."""
+        for database in list(self._databases.values()):
+            database.cancel_running()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and not isinstance(error, Exception):
+            self.cancel()
+        self.close()
+
+    def _make(self, settings: ConnectionSettings) -> Database:
+        engine = registry.load(settings)
+        guard = Guard(
+            settings.name,
+            classify_with(engine),
+            retry=self._retry(settings),
+            breaker=None
+            if self._one_shot
+            else CircuitBreaker.of(self._breaker(settings), name=settings.name),
+        )
+        return _database_class(settings)(engine, guard, self._make_deadline(settings))
+
+    def _retry(self, settings: ConnectionSettings) -> RetryPolicy:
+        policy = self.profile.connection_retry.get(settings.name, self.profile.retry)
+        configured = self.profile.retry_set or settings.name in self.profile.connection_retry
+        return policy if configured or not self._one_shot else RetryPolicy(attempts=1)
+
+    def _breaker(self, settings: ConnectionSettings) -> Any:
+        return self.profile.connection_breaker.get(settings.name, self.profile.breaker)
+
+    def _make_deadline(self, settings: ConnectionSettings) -> MakeDeadline:
+        if not self._one_shot:
+            return statement_deadline(settings)
+        return lambda seconds: self.deadline if seconds is None else Deadline(self.deadline.within(seconds))
+
+
+def _database_class(settings: ConnectionSettings) -> Callable[..., Database]:
+    """Imported when wanted: a command on Redis does not pay for SQL."""
+    if settings.type == "redis":
+        from katax_cli.services.clients import RedisDatabase
+
+        return RedisDatabase
+    if settings.type == "mongodb":
+        from katax_cli.services.clients import MongoDatabase
+
+        return MongoDatabase
+    from katax_cli.services.sql import SqlDatabase
+
+    return SqlDatabase

@@ -1,0 +1,226 @@
+"""The SQL databases: queries, streams and transactions on one named connection, every one a guarded call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar, overload
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.pool import Pool
+from katax_cli.core.sql import classify
+from katax_cli.engines.base import (
+    Introspects,
+    Params,
+    ReadOnlyGuard,
+    Result,
+    RowStream,
+    SqlEngine,
+    Table,
+    TableDescription,
+    require,
+)
+from katax_cli.errors import Refused
+from katax_cli.services.database import Database, MakeDeadline, Work, open_bounded
+from katax_cli.services.guard import Guard, Safety, Sent
+from katax_cli.services.queries import Queries
+from katax_cli.services.transaction import Origin, Transaction, TransactionBlock
+from katax_cli.services.watchdog import watchdog
+from katax_cli.snapshot import PoolStats
+
+T = TypeVar("T")
+
+SQL_ENGINES = ("postgresql", "mysql", "sqlite")
+_INTERRUPT_GRACE = 0.5
+"""Seconds that the server's own timeout gets to end a statement before the call is cut from this side."""
+_CANCEL_SECONDS = 2.0
+
+
+class SqlDatabase(Database, Queries):
+    """PostgreSQL, MySQL/MariaDB or SQLite, through katax's own pool."""
+
+    engine: SqlEngine
+
+    def __init__(self, engine: SqlEngine, guard: Guard, make_deadline: MakeDeadline | None = None) -> None:
+        super().__init__(engine, guard, make_deadline)
+        self._origin = Origin(engine, guard, self._lease)
+        self._running: set[Any] = set()
+        self.pool: Pool[Any] = Pool(
+            self.name,
+            lambda timeout: open_bounded(engine, timeout),
+            close=engine.close,
+            check=lambda connection: engine.ping(connection, self.settings.connect_timeout),
+            is_broken=engine.is_broken,
+            reset=engine.reset,
+            settings=self.settings.pool,
+        )
+
+    def run(
+        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+    ) -> Result:
+        return self._guarded(
+            lambda connection, seconds: self.engine.execute(connection, sql, params, seconds),
+            sql,
+            timeout=timeout,
+            idempotent=idempotent,
+        )
+
+    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: float | None = None) -> int:
+        return self._guarded(
+            lambda connection, seconds: self.engine.execute_many(connection, sql, rows, seconds),
+            sql,
+            timeout=timeout,
+        )
+
+    @contextmanager
+    def stream(
+        self, sql: str, params: Params = None, *, timeout: float | None = None, text: bool = False
+    ) -> Iterator[RowStream]:
+        """Rows in batches as they arrive, in constant memory; leaving early ends the statement on the server."""
+        deadline = self._deadline(timeout)
+        safety = self._safety(sql)
+        with ExitStack() as stack:
+
+            def open_stream(sent: Sent) -> RowStream:
+                connection = stack.enter_context(self._lease(deadline))
+                stack.enter_context(self._read_only_if_needed(connection, sql))
+                sent.sent = True
+                opened = self.engine.stream(connection, sql, params, deadline.within(None), text=text)
+                return stack.enter_context(opened)
+
+            rows = self.guard.call(open_stream, deadline=deadline, safety=safety, doing="query")
+            with self.guard.translating(deadline=deadline, safety=safety, doing="query"):
+                yield rows
+
+    @overload
+    def transaction(self, work: Callable[[Transaction], T], *, timeout: float | None = None) -> T: ...
+    @overload
+    def transaction(self, work: None = None, *, timeout: float | None = None) -> TransactionBlock: ...
+    def transaction(
+        self, work: Callable[[Transaction], T] | None = None, *, timeout: float | None = None
+    ) -> T | TransactionBlock:
+        """A transaction: as a `with` block, or of a callable.
+
+        A callable is run again as a whole when the server rolled it back (serialization failure, deadlock);
+        a block raises.
+        """
+        deadline = self._deadline(timeout)
+        if work is None:
+            return TransactionBlock(self._origin, deadline)
+
+        def attempt(sent: Sent) -> T:
+            with (
+                self._lease(deadline) as connection,
+                Transaction(self._origin, connection, deadline, sent) as transaction,
+            ):
+                return work(transaction)
+
+        return self.guard.call(attempt, deadline=deadline, safety=Safety.WHOLE, doing="transaction")
+
+    def begin(self, *, timeout: float | None = None) -> Transaction:
+        """An open transaction, to be ended with `commit()` or `rollback()`."""
+        return TransactionBlock(self._origin, self._deadline(timeout)).begin()
+
+    def tables(self, *, timeout: float | None = None) -> list[Table]:
+        """User tables and views."""
+        engine = require(
+            self.engine, Introspects, lacks="tables", wanted_by="db tables", works_on=SQL_ENGINES
+        )
+        return self._on_connection(
+            engine.tables, safety=Safety.READ, timeout=timeout, doing="listing the tables"
+        )
+
+    def describe(self, name: str, *, timeout: float | None = None) -> TableDescription | None:
+        """One table; None when there is none."""
+        engine = require(
+            self.engine, Introspects, lacks="tables", wanted_by="db describe", works_on=SQL_ENGINES
+        )
+        return self._on_connection(
+            lambda connection, seconds: engine.describe(connection, name, seconds),
+            safety=Safety.READ,
+            timeout=timeout,
+            doing=f"describing {name!r}",
+        )
+
+    def get_client(self, *, timeout: float | None = None) -> Any:
+        """The driver's own connection, out of the pool until `release`. Raises Refused when read-only."""
+        if self.settings.read_only:
+            raise Refused(f"{self.name!r} is read-only, so its driver's connection is not handed out")
+        return self.pool.acquire(self._deadline(timeout).within(None))
+
+    def release(self, client: Any) -> None:
+        """Gives a connection of `get_client` back; an open transaction is rolled back."""
+        self.pool.release(client, broken=self.engine.is_broken(client))
+
+    def pool_stats(self) -> PoolStats:
+        return self.pool.stats()
+
+    def cancel_running(self) -> None:
+        for connection in tuple(self._running):
+            self.engine.cancel(connection, _CANCEL_SECONDS)
+
+    def close(self, *, timeout: float = 0.0) -> tuple[str, ...]:
+        return tuple(str(leased) for leased in self.pool.close(timeout))
+
+    def _guarded(self, work: Work[T], sql: str, *, timeout: float | None, idempotent: bool = False) -> T:
+        def statement(connection: Any, seconds: float | None) -> T:
+            with self._read_only_if_needed(connection, sql):
+                return work(connection, seconds)
+
+        started = SYSTEM.monotonic()
+        safety = Safety.IDEMPOTENT if idempotent else self._safety(sql)
+        try:
+            return self._on_connection(statement, safety=safety, timeout=timeout, doing="query")
+        finally:
+            self._observe(sql, (SYSTEM.monotonic() - started) * 1000)
+
+    def _observe(self, sql: str, duration_ms: float) -> None:
+        if self.events.wants("query"):
+            from katax_cli.core.sql import redact
+
+            self.events.emit("query", redact(sql, self.engine.dialect), duration_ms)
+
+    def _safety(self, sql: str) -> Safety:
+        """READ only when the server enforces it; a statement that merely looks like a read is not repeated."""
+        if self.settings.read_only:
+            return Safety.READ
+        looks_like_read = classify(sql, self.engine.dialect).kind == "read"
+        return Safety.LOOKUP if looks_like_read else Safety.WRITE
+
+    @contextmanager
+    def _read_only_if_needed(self, connection: Any, sql: str) -> Iterator[None]:
+        """On a read-only connection: refuses what does not read, and lets the server refuse the rest."""
+        if not self.settings.read_only:
+            yield
+            return
+        kind = classify(sql, self.engine.dialect)
+        if kind.kind != "read":
+            raise Refused(f"{self.name!r} is read-only; {kind.verb or 'this statement'} is not known to read")
+        assert isinstance(self.engine, ReadOnlyGuard)
+        with self.engine.read_only(connection):
+            yield
+
+    @contextmanager
+    def _lease(self, deadline: Deadline) -> Iterator[Any]:
+        connection = self.pool.acquire(deadline.within(None))
+        self._running.add(connection)
+        try:
+            with self._watched(connection, deadline):
+                yield connection
+        except BaseException as error:
+            if not isinstance(error, Exception | GeneratorExit):
+                self.engine.cancel(connection, _CANCEL_SECONDS)
+            raise
+        finally:
+            self._running.discard(connection)
+            self.pool.release(connection, broken=self.engine.is_broken(connection))
+
+    @contextmanager
+    def _watched(self, connection: Any, deadline: Deadline) -> Iterator[None]:
+        seconds = deadline.within(None)
+        if seconds is None:
+            yield
+            return
+        with watchdog.limit(seconds + _INTERRUPT_GRACE, lambda: self.engine.interrupt(connection)):
+            yield

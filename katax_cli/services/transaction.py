@@ -1,0 +1,150 @@
+"""Transactions: a block, a callable that may be run again as a whole, or begin and commit by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from katax_cli.core.deadline import Deadline
+from katax_cli.engines.base import Params, Result, RowStream, SqlEngine
+from katax_cli.errors import KataxError
+from katax_cli.services.guard import Guard, Safety, Sent
+from katax_cli.services.queries import Queries
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a transaction comes from: the engine and guard of its connection, and how to lease one."""
+
+    engine: SqlEngine
+    guard: Guard
+    lease: Callable[[Deadline], AbstractContextManager[Any]]
+
+
+class Transaction(Queries):
+    """An open transaction on one connection. A context manager: commits at the end, rolls back on an error."""
+
+    def __init__(
+        self, origin: Origin, connection: Any, deadline: Deadline, sent: Sent, level: int = 0
+    ) -> None:
+        self._origin = origin
+        self._engine = origin.engine
+        self._connection = connection
+        self._deadline = deadline
+        self._sent = sent
+        self._level = level
+        self._on_end: Callable[[], None] = lambda: None
+        self.open = False
+
+    def when_ended(self, call: Callable[[], None]) -> None:
+        """Calls `call` once the transaction has ended, however it ended."""
+        self._on_end = call
+
+    def __enter__(self) -> Transaction:
+        facts = self._engine.facts
+        begin = facts.begin_read_only if self._engine.settings.read_only else facts.begin
+        self._send(facts.savepoint.format(name=self._savepoint) if self._level else begin)
+        self.open = True
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not self.open:
+            return
+        if error is None:
+            self.commit()
+        else:
+            self._roll_back_quietly(error)
+
+    def run(
+        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+    ) -> Result:
+        with self._translating("query"):
+            seconds = self._deadline.within(timeout)
+            return self._engine.execute(self._connection, sql, params, seconds)
+
+    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: float | None = None) -> int:
+        with self._translating("query"):
+            seconds = self._deadline.within(timeout)
+            return self._engine.execute_many(self._connection, sql, rows, seconds)
+
+    @contextmanager
+    def stream(
+        self, sql: str, params: Params = None, *, timeout: float | None = None, text: bool = False
+    ) -> Iterator[RowStream]:
+        """Rows in batches as they arrive; one stream at a time."""
+        with self._translating("query"):
+            seconds = self._deadline.within(timeout)
+            with self._engine.stream(self._connection, sql, params, seconds, text=text) as rows:
+                yield rows
+
+    def transaction(self) -> Transaction:
+        """A savepoint inside this transaction, as a `with` block."""
+        return Transaction(self._origin, self._connection, self._deadline, self._sent, self._level + 1)
+
+    def commit(self) -> None:
+        """Makes it last. Raises OutcomeUnknown when the answer does not come."""
+        self._end(self._engine.facts.release.format(name=self._savepoint) if self._level else "COMMIT")
+
+    def rollback(self) -> None:
+        """Undoes it."""
+        self._end(self._engine.facts.rollback_to.format(name=self._savepoint) if self._level else "ROLLBACK")
+
+    @property
+    def _savepoint(self) -> str:
+        return f"katax_{self._level}"
+
+    def _end(self, sql: str) -> None:
+        self.open = False
+        try:
+            self._send(sql)
+        finally:
+            self._on_end()
+
+    def _send(self, sql: str) -> None:
+        committing = sql == "COMMIT"
+        with self._translating("commit" if committing else "transaction", committing=committing):
+            self._engine.execute(self._connection, sql, None, self._deadline.within(None))
+
+    def _roll_back_quietly(self, error: BaseException) -> None:
+        """The error that ended the block is the one that the caller must see."""
+        try:
+            self.rollback()
+        except KataxError as second:
+            error.add_note(f"and rolling back failed: {second}")
+
+    @contextmanager
+    def _translating(self, doing: str, *, committing: bool = False) -> Iterator[None]:
+        """What fails before COMMIT was rolled back by the server; only COMMIT itself can be unknown."""
+        self._sent.sent = committing
+        safety = Safety.WRITE if committing else Safety.PART
+        with self._origin.guard.translating(deadline=self._deadline, safety=safety, doing=doing):
+            yield
+
+
+class TransactionBlock:
+    """A transaction that leases its own connection for the length of a block, or until it is ended."""
+
+    def __init__(self, origin: Origin, deadline: Deadline) -> None:
+        self._origin = origin
+        self._deadline = deadline
+
+    def begin(self) -> Transaction:
+        """Opens it; nothing has been asked of it yet, so a broken connection is replaced."""
+        self._transaction = self._origin.guard.call(
+            self._open, deadline=self._deadline, safety=Safety.READ, doing="begin"
+        )
+        return self._transaction
+
+    def _open(self, sent: Sent) -> Transaction:
+        with ExitStack() as stack:
+            connection = stack.enter_context(self._origin.lease(self._deadline))
+            transaction = Transaction(self._origin, connection, self._deadline, sent).__enter__()
+            transaction.when_ended(stack.pop_all().close)
+            return transaction
+
+    __enter__ = begin
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._transaction.__exit__(kind, error, trace)
