@@ -1,0 +1,108 @@
+"""What the server has and what it is, from information_schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from katax_cli.engines.base import Index, Table, TableColumn, TableDescription
+
+from .session import Session
+
+Key = Literal["primary", "unique", "foreign", "index"]
+
+# Without a database of its own a connection sees those of the users.
+_VISIBLE = """
+CASE WHEN DATABASE() IS NULL THEN table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')
+ELSE table_schema = DATABASE() END
+"""
+_TABLES = """
+SELECT table_schema, table_name, CASE WHEN table_type LIKE '%VIEW' THEN 'view' ELSE 'table' END,
+    table_rows, data_length + index_length
+FROM information_schema.tables
+WHERE table_type IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED', 'SYSTEM VIEW') AND
+"""
+_COLUMNS = """
+SELECT column_name, column_type, is_nullable, column_default, column_key FROM information_schema.columns
+WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position
+"""
+_REFERENCES = """
+SELECT column_name, concat(IF(referenced_table_schema = table_schema, '', concat(referenced_table_schema, '.')),
+    referenced_table_name, '.', referenced_column_name)
+FROM information_schema.key_column_usage
+WHERE table_schema = ? AND table_name = ? AND referenced_table_name IS NOT NULL
+"""
+_INDEXES = """
+SELECT index_name, non_unique = 0, column_name FROM information_schema.statistics
+WHERE table_schema = ? AND table_name = ? ORDER BY index_name = 'PRIMARY' DESC, index_name, seq_in_index
+"""
+_SERVER = """
+SELECT version(), @@GLOBAL.read_only, @@GLOBAL.max_connections, variable_value
+FROM {status} WHERE variable_name = 'Threads_connected'
+"""
+_KEYS: dict[str, Key] = {"PRI": "primary", "UNI": "unique"}
+
+
+def tables(session: Session, timeout: float | None) -> list[Table]:
+    """Those of the connection's database, or of all databases of users."""
+    return [Table(*row) for row in _all(session, f"{_TABLES} {_VISIBLE} ORDER BY 1, 2", (), timeout)]
+
+
+def describe(session: Session, name: str, timeout: float | None) -> TableDescription | None:
+    """A name with a dot is first looked for as `schema.name`, then as a name."""
+    schema, _, bare = name.rpartition(".")
+    found = _find(session, schema, bare, timeout) or _find(session, "", name, timeout)
+    if found is None:
+        return None
+    where = (found.schema, found.name)
+    references = dict(_all(session, _REFERENCES, where, timeout))
+    columns = tuple(
+        TableColumn(
+            column,
+            kind,
+            nullable=nullable == "YES",
+            default=_default(default),
+            key=_KEYS.get(key) or ("foreign" if column in references else "index" if key else None),
+            references=references.get(column),
+        )
+        for column, kind, nullable, default, key in _all(session, _COLUMNS, where, timeout)
+    )
+    return TableDescription(found, columns, _indexes(session, where, timeout))
+
+
+def server(session: Session, timeout: float | None) -> Mapping[str, object]:
+    """`role` is what the server's read_only variable says: a replica is usually read-only."""
+    schema = "information_schema" if session.is_mariadb else "performance_schema"
+    [(version, read_only, most, now)] = _all(
+        session, _SERVER.format(status=f"{schema}.global_status"), (), timeout
+    )
+    return {
+        "version": version,
+        "flavour": "mariadb" if session.is_mariadb else "mysql",
+        "role": "replica" if read_only else "primary",
+        "max_connections": most,
+        "connections": int(now),
+    }
+
+
+def _find(session: Session, schema: str, name: str, timeout: float | None) -> Table | None:
+    where = "table_schema = ? AND table_name = ?" if schema else f"table_name = ? AND {_VISIBLE}"
+    found = _all(session, f"{_TABLES} {where}", (schema, name) if schema else (name,), timeout)
+    return Table(*found[0]) if found else None
+
+
+def _default(text: str | None) -> str | None:
+    # MariaDB says NULL in words where there is a default of NULL.
+    return None if text == "NULL" else text
+
+
+def _indexes(session: Session, where: tuple[str | None, str], timeout: float | None) -> tuple[Index, ...]:
+    found: dict[str, Index] = {}
+    for name, unique, column in _all(session, _INDEXES, where, timeout):
+        before = found[name].columns if name in found else ()
+        found[name] = Index(name, (*before, column or "(expression)"), bool(unique))
+    return tuple(found.values())
+
+
+def _all(session: Session, sql: str, params: tuple[Any, ...], timeout: float | None) -> list[tuple[Any, ...]]:
+    return list(session.send(sql, params, timeout).fetchall())

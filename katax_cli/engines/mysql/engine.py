@@ -1,0 +1,185 @@
+"""MySQL and MariaDB as an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+
+import pymysql
+
+from katax_cli.core.failure import Failure
+from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.core.sql import classify as classify_sql
+from katax_cli.core.sql import compile_query
+from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription
+from katax_cli.errors import KataxError, Refused
+
+from . import catalog
+from .failures import classify
+from .session import Session, open_session
+from .stream import streamed
+
+_KILL_TIMEOUT = 2.0
+# What ends or divides a transaction changes nothing about who may write.
+_HARMLESS_VERBS = frozenset({"COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE"})
+
+
+class MysqlEngine:
+    """MySQL or MariaDB.
+
+    MariaDB ends every statement at its timeout. MySQL itself ends SELECT only, and up to twice as late: there
+    the caller's watchdog uses `cancel`.
+    """
+
+    name: EngineName = "mysql"
+    dialect: Dialect = "mysql"
+    facts = SqlFacts(begin="START TRANSACTION", begin_read_only="START TRANSACTION READ ONLY")
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self.settings = settings
+
+    def connect(self, timeout: float | None) -> Session:
+        session = open_session(self.settings, timeout)
+        if self.settings.read_only:
+            try:
+                self._make_read_only(session)
+            except BaseException:
+                session.drop()
+                raise
+        return session
+
+    def _make_read_only(self, session: Session) -> None:
+        session.query("SET SESSION TRANSACTION READ ONLY")
+        variable = "tx_read_only" if session.is_mariadb else "transaction_read_only"
+        [(seen,)] = session.send(f"SELECT @@SESSION.{variable}").fetchall()
+        if seen != 1:
+            raise Refused(f"{self.settings.name!r} did not become read-only; nothing was run")
+
+    def ping(self, connection: Session, timeout: float | None) -> None:
+        connection.give(timeout)
+        connection.ping()
+
+    def close(self, connection: Session) -> None:
+        connection.say_goodbye()
+
+    def classify(self, error: BaseException) -> Failure:
+        return classify(error)
+
+    def execute(
+        self, connection: Session, sql: str, params: Params = None, timeout: float | None = None
+    ) -> Result:
+        """The first result; a procedure's others are dropped."""
+        self._check_guarded(connection, sql)
+        with connection.send(sql, params, timeout) as cursor:
+            columns = tuple(column[0] for column in cursor.description or ())
+            return Result(columns, list(cursor.fetchall()), cursor.rowcount)
+
+    def execute_many(
+        self, connection: Session, sql: str, rows: Sequence[Params], timeout: float | None = None
+    ) -> int:
+        """All rows or, outside a transaction of the caller's, none; INSERT sends many rows at once."""
+        self._check_guarded(connection, sql)
+        if not rows:
+            return 0
+        if connection.in_transaction:
+            return _each(connection, sql, rows, timeout)
+        connection.send(self.facts.begin, timeout=timeout)
+        try:
+            affected = _each(connection, sql, rows, timeout)
+            connection.send("COMMIT", timeout=timeout)
+        except BaseException:
+            self._roll_back(connection)
+            raise
+        return affected
+
+    def stream(
+        self,
+        connection: Session,
+        sql: str,
+        params: Params = None,
+        timeout: float | None = None,
+        *,
+        text: bool = False,
+    ) -> AbstractContextManager[RowStream]:
+        """What was not read is ended by KILL QUERY; the connection and its transaction stay usable."""
+        self._check_guarded(connection, sql)
+        return streamed(
+            connection, sql, params, timeout, text=text, kill=lambda: self._kill(connection, _KILL_TIMEOUT)
+        )
+
+    def in_transaction(self, connection: Session) -> bool:
+        return connection.in_transaction
+
+    def reset(self, connection: Session) -> None:
+        if connection.in_transaction or not connection.open:
+            connection.send("ROLLBACK", timeout=self.settings.connect_timeout)
+
+    def is_broken(self, connection: Session) -> bool:
+        return connection.has_hung_up()
+
+    def cancel(self, connection: Session, timeout: float) -> None:
+        self._kill(connection, timeout)
+
+    def _kill(self, connection: Session, timeout: float) -> bool:
+        """A connection says nothing while its statement runs, so a second one ends it."""
+        with suppress(pymysql.Error, KataxError, OSError):
+            other = open_session(self.settings, timeout)
+            try:
+                other.query(f"KILL QUERY {connection.server_thread_id[0]}")
+                return True
+            finally:
+                other.say_goodbye()
+        return False
+
+    def interrupt(self, connection: Session) -> None:
+        with suppress(OSError):
+            connection.shut_down()
+
+    @contextmanager
+    def read_only(self, connection: Session) -> Iterator[None]:
+        connection.send(self.facts.begin_read_only, timeout=self.settings.connect_timeout)
+        try:
+            if not connection.in_read_only_transaction:
+                raise Refused(f"{self.settings.name!r} did not become read-only; nothing was run")
+            connection.guarded = True
+            yield
+        finally:
+            connection.guarded = False
+            self._roll_back(connection)
+
+    def _roll_back(self, connection: Session) -> None:
+        try:
+            connection.send("ROLLBACK", timeout=self.settings.connect_timeout)
+        except pymysql.Error:
+            connection.drop()
+
+    def _check_guarded(self, connection: Session, sql: str) -> None:
+        """A read-only transaction lets SET GLOBAL, KILL, INTO OUTFILE and its own end pass; this does not."""
+        if not connection.guarded and not self.settings.read_only:
+            return
+        found = classify_sql(sql, "mysql")
+        if found.kind == "read":
+            return
+        ends = found.kind == "transaction" and found.verb in _HARMLESS_VERBS
+        if connection.guarded or not (ends or sql == self.facts.begin_read_only):
+            what = found.reason or found.verb or "this statement"
+            raise Refused(f"{what} on {self.settings.name!r}, which is read-only")
+
+    def tables(self, connection: Session, timeout: float | None = None) -> list[Table]:
+        return catalog.tables(connection, timeout)
+
+    def describe(
+        self, connection: Session, name: str, timeout: float | None = None
+    ) -> TableDescription | None:
+        return catalog.describe(connection, name, timeout)
+
+    def server(self, connection: Session, timeout: float | None = None) -> Mapping[str, object]:
+        return catalog.server(connection, timeout)
+
+
+def _each(session: Session, sql: str, rows: Sequence[Params], timeout: float | None) -> int:
+    query = compile_query(sql, "mysql")
+    bound = [query.bind(row) for row in rows]
+    session.give(timeout)
+    with session.cursor() as cursor:
+        return cursor.executemany(bound[0][0], [values or () for _, values in bound]) or 0

@@ -1,0 +1,86 @@
+"""What errors of MySQL, MariaDB and PyMySQL mean: by number, where it is ambiguous by what caused it."""
+
+from __future__ import annotations
+
+import ssl
+
+import pymysql
+from pymysql.constants import CR, ER
+
+from katax_cli.core.failure import Failure, FailureKind
+
+# https://dev.mysql.com/doc/mysql-errors/8.4/en/ and https://mariadb.com/docs/server/reference/error-codes;
+# numbers without a name are those that PyMySQL has no constant for.
+_KINDS: dict[int, FailureKind] = {
+    ER.LOCK_WAIT_TIMEOUT: FailureKind.BUSY,
+    3572: FailureKind.BUSY,  # ER_LOCK_NOWAIT
+    ER.LOCK_DEADLOCK: FailureKind.ROLLED_BACK,
+    3101: FailureKind.ROLLED_BACK,  # ER_TRANSACTION_ROLLBACK_DURING_COMMIT
+    1180: FailureKind.UNKNOWN_OUTCOME,  # ER_ERROR_DURING_COMMIT
+    ER.CON_COUNT_ERROR: FailureKind.OVERLOADED,
+    ER.TOO_MANY_USER_CONNECTIONS: FailureKind.OVERLOADED,
+    ER.USER_LIMIT_REACHED: FailureKind.OVERLOADED,
+    ER.ACCESS_DENIED_ERROR: FailureKind.AUTHENTICATION,
+    1698: FailureKind.AUTHENTICATION,  # ER_ACCESS_DENIED_NO_PASSWORD_ERROR
+    1820: FailureKind.AUTHENTICATION,  # ER_MUST_CHANGE_PASSWORD
+    1862: FailureKind.AUTHENTICATION,  # ER_MUST_CHANGE_PASSWORD_LOGIN
+    3118: FailureKind.AUTHENTICATION,  # ER_ACCOUNT_HAS_BEEN_LOCKED
+    4151: FailureKind.AUTHENTICATION,  # MariaDB's ER_ACCOUNT_HAS_BEEN_LOCKED
+    ER.HOST_NOT_PRIVILEGED: FailureKind.CONFIGURATION,
+    ER.HOST_IS_BLOCKED: FailureKind.CONFIGURATION,
+    ER.DBACCESS_DENIED_ERROR: FailureKind.CONFIGURATION,
+    ER.BAD_DB_ERROR: FailureKind.CONFIGURATION,
+    CR.CR_SSL_CONNECTION_ERROR: FailureKind.CONFIGURATION,
+    CR.CR_AUTH_PLUGIN_CANNOT_LOAD: FailureKind.CONFIGURATION,
+    3159: FailureKind.CONFIGURATION,  # ER_SECURE_TRANSPORT_REQUIRED
+    1792: FailureKind.READ_ONLY,  # ER_CANT_EXECUTE_IN_READ_ONLY_TRANSACTION
+    1836: FailureKind.READ_ONLY,  # ER_READ_ONLY_MODE
+    ER.QUERY_INTERRUPTED: FailureKind.TIMED_OUT,
+    ER.STATEMENT_TIMEOUT: FailureKind.TIMED_OUT,
+    ER.QUERY_TIMEOUT: FailureKind.TIMED_OUT,
+    CR.CR_CONNECTION_ERROR: FailureKind.UNREACHABLE,
+    CR.CR_CONN_HOST_ERROR: FailureKind.UNREACHABLE,
+    CR.CR_UNKNOWN_HOST: FailureKind.UNREACHABLE,
+    ER.SERVER_SHUTDOWN: FailureKind.LOST,
+    ER.NORMAL_SHUTDOWN: FailureKind.LOST,
+    1927: FailureKind.LOST,  # MariaDB's ER_CONNECTION_KILLED
+    4031: FailureKind.LOST,  # ER_CLIENT_INTERACTION_TIMEOUT
+    CR.CR_SERVER_GONE_ERROR: FailureKind.LOST,
+    CR.CR_SERVER_LOST: FailureKind.LOST,
+    CR.CR_COMMANDS_OUT_OF_SYNC: FailureKind.LOST,
+}
+_LOST_WHILE_CONNECTING = (CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST)
+
+
+def classify(error: BaseException) -> Failure:
+    """What an error of PyMySQL means. The text is the server's own, on one line."""
+    if not isinstance(error, pymysql.Error):
+        return Failure(FailureKind.UNKNOWN, _line(error))
+    number = error.args[0] if error.args and isinstance(error.args[0], int) else None
+    if isinstance(error, pymysql.err.InterfaceError) and number == 0:
+        return Failure(FailureKind.UNREACHABLE, "the connection is closed")
+    if number is None:
+        return Failure(FailureKind.LOST, _line(error))
+    return Failure(_kind(number, error), _line(*error.args[1:2]), str(number))
+
+
+def connect_failed(error: pymysql.err.OperationalError) -> pymysql.err.OperationalError:
+    """The error of a login that broke off: nothing was asked of the server yet, so nothing is lost."""
+    if error.args[0] not in _LOST_WHILE_CONNECTING:
+        return error
+    return pymysql.err.OperationalError(CR.CR_CONN_HOST_ERROR, f"no login: {_line(*error.args[1:2])}")
+
+
+def _kind(number: int, error: pymysql.Error) -> FailureKind:
+    cause = getattr(error, "original_exception", None)
+    # A certificate stays wrong; a handshake that was cut short may work next time.
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+        return FailureKind.CONFIGURATION
+    # One number for every option that forbids a statement.
+    if number == ER.OPTION_PREVENTS_STATEMENT and "read-only" in str(error.args[1]).replace("_", "-"):
+        return FailureKind.READ_ONLY
+    return _KINDS.get(number, FailureKind.REJECTED)
+
+
+def _line(*words: object) -> str:
+    return " ".join(" ".join(map(str, words)).split())

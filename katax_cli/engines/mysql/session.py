@@ -1,0 +1,235 @@
+"""One connection to the server: how it is opened, how a statement is sent, how long it may take."""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from math import ceil, log2
+from typing import Any
+
+import pymysql
+from pymysql.connections import Connection
+from pymysql.constants import ER, FIELD_TYPE
+from pymysql.converters import conversions
+from pymysql.cursors import Cursor
+
+from katax_cli.core.settings import ConnectionSettings, TlsSettings
+from katax_cli.core.sql import classify, compile_query
+from katax_cli.engines.base import Params
+from katax_cli.errors import ConfigError
+
+from .failures import connect_failed
+
+# The server ends a statement at its timeout; when it does not, the socket gives up this much later.
+GRACE = 0.5
+_OPTIONS = frozenset({"collation", "sql_mode", "init_command", "bind_address"})
+_IN_TRANSACTION = 1
+_IN_READ_ONLY_TRANSACTION = 0x2000
+_UNTIMED = ("transaction", "session")
+
+
+def _bit_number(value: bytes) -> int:
+    return int.from_bytes(value, "big")
+
+
+# Dates that are none ("0000-00-00") stay text; BIT is a number; JSON stays text as the server sends it.
+_VALUES: dict[Any, Callable[[Any], Any]] = {**conversions, FIELD_TYPE.BIT: _bit_number}
+_TEXTS: dict[int, Callable[[Any], Any]] = {FIELD_TYPE.BIT: lambda value: str(_bit_number(value))}
+
+
+class Session(Connection):
+    """PyMySQL's connection, for one thread at a time.
+
+    What PyMySQL keeps to itself and is used here: its socket, its time limits (which it offers for the whole
+    connection only), and the result under way (which it reads to the end, however long that is).
+    """
+
+    server_version: str
+    server_status: int
+    server_thread_id: tuple[int]
+    _sock: socket.socket | None
+    _read_timeout: float | None
+    _write_timeout: float | None
+    _result: Any
+    _force_close: Callable[[], None]
+    guarded = False
+    waits_for_readers = False
+    _limit_ms = 0
+
+    @property
+    def is_mariadb(self) -> bool:
+        return "mariadb" in self.server_version.lower()
+
+    @property
+    def in_transaction(self) -> bool:
+        return bool(self.server_status & _IN_TRANSACTION)
+
+    @property
+    def in_read_only_transaction(self) -> bool:
+        """What the server itself said with its last answer."""
+        return bool(self.server_status & _IN_READ_ONLY_TRANSACTION)
+
+    def send(
+        self, sql: str, params: Params = None, timeout: float | None = None, *, by: type[Cursor] = Cursor
+    ) -> Cursor:
+        """Runs one statement, on the server too for at most `timeout`; the cursor has its rows.
+
+        Raises InterfaceError if the server has hung up already: then the statement is certain not to have run.
+        """
+        text, values = compile_query(sql, "mysql").bind(params)
+        self._check_alive()
+        text = self._limited(text, sql, timeout)
+        self.give(timeout)
+        cursor = by(self)
+        try:
+            cursor.execute(text, values)
+        except pymysql.err.OperationalError as error:
+            self._note_rollback(error)
+            raise
+        return cursor
+
+    def give(self, timeout: float | None) -> None:
+        """Lets each of the answers that follow take `timeout`."""
+        self._read_timeout = self._write_timeout = None if timeout is None else max(timeout, 0.0) + GRACE
+
+    def has_hung_up(self) -> bool:
+        """True when the connection is closed, or the server's goodbye waits to be read; no round trip."""
+        if self._sock is None:
+            return True
+        waiter = select.poll()
+        waiter.register(self._sock, select.POLLIN)
+        return bool(waiter.poll(0))
+
+    def shut_down(self) -> None:
+        """Makes a read under way fail, from another thread. TLS is left out: its state is that thread's."""
+        if (wire := self._sock) is not None:
+            socket.socket.shutdown(wire, socket.SHUT_RDWR)
+
+    def say_goodbye(self) -> None:
+        """Closes, so that the server does not count it among its aborted clients; never waits, never raises."""
+        if self._result is not None and self._result.unbuffered_active:
+            self.drop()
+        self.give(0.0)
+        with suppress(pymysql.Error):
+            self.close()
+
+    def drop(self) -> None:
+        """Closes without a word to the server, also in the middle of a result."""
+        if self._result is not None:
+            self._result.unbuffered_active = False
+        self._force_close()
+
+    def hand_out_texts(self, *, text: bool) -> None:
+        """Whether the next results have values as the server writes them."""
+        self.decoders = _TEXTS if text else _DECODERS
+
+    def _check_alive(self) -> None:
+        if self.has_hung_up():
+            self.drop()
+            raise pymysql.err.InterfaceError(0, "")
+
+    def _limited(self, text: str, sql: str, timeout: float | None) -> str:
+        """MariaDB takes a limit with the statement; MySQL has one for the session, and for SELECT only."""
+        if classify(sql, "mysql").kind in _UNTIMED:
+            return text
+        if self.is_mariadb:
+            return (
+                text
+                if timeout is None
+                else f"SET STATEMENT max_statement_time={_floor(timeout):f} FOR {text}"
+            )
+        if (limit := _rounded_up(timeout)) != self._limit_ms:
+            self.query(f"SET SESSION max_execution_time={limit}")
+            self._limit_ms = limit
+        return text
+
+    def _note_rollback(self, error: pymysql.err.OperationalError) -> None:
+        # Errors carry no status: PyMySQL would go on believing in a transaction that a deadlock ended.
+        if error.args[0] == ER.LOCK_DEADLOCK:
+            self.server_status &= ~(_IN_TRANSACTION | _IN_READ_ONLY_TRANSACTION)
+
+
+_DECODERS: dict[int, Callable[[Any], Any]] = {k: v for k, v in _VALUES.items() if isinstance(k, int)}
+
+
+def _floor(timeout: float) -> float:
+    """Zero would mean no limit."""
+    return max(timeout, 0.001)
+
+
+def _rounded_up(timeout: float | None) -> int:
+    """Milliseconds, a power of two: a deadline that shrinks from call to call costs a SET only now and then.
+
+    The caller's watchdog is exact; this limit is what ends a SELECT when the client is gone.
+    """
+    return 0 if timeout is None else 2 ** max(0, ceil(log2(_floor(timeout) * 1000)))
+
+
+def open_session(settings: ConnectionSettings, timeout: float | None) -> Session:
+    """A new session in autocommit mode: one attempt to log in. Raises PyMySQL's errors or ConfigError."""
+    given: dict[str, Any] = {
+        "host": settings.host,
+        "port": settings.port or 0,
+        "unix_socket": settings.socket,
+        "user": settings.user,
+        # PyMySQL would take a text for Latin-1.
+        "password": settings.password.reveal().encode() if settings.password else b"",
+        "database": settings.database or None,
+        "charset": "utf8mb4",
+        "autocommit": True,
+        "local_infile": False,
+        "program_name": "katax",
+        "conv": _VALUES,
+        "connect_timeout": _connect_timeout(settings, timeout),
+        "read_timeout": timeout,
+        "write_timeout": timeout,
+        **_tls(settings),
+        **_options(settings),
+    }
+    try:
+        return Session(**given)
+    except pymysql.err.OperationalError as error:
+        raise connect_failed(error) from error
+
+
+def _connect_timeout(settings: ConnectionSettings, timeout: float | None) -> float:
+    return settings.connect_timeout if timeout is None else min(settings.connect_timeout, timeout)
+
+
+def _options(settings: ConnectionSettings) -> dict[str, str]:
+    unknown = sorted(set(settings.options) - _OPTIONS)
+    if unknown:
+        known = ", ".join(sorted(_OPTIONS))
+        raise ConfigError(
+            f"{settings.name!r}: unknown option {unknown[0]!r} in the url; known options: {known}"
+        )
+    return dict(settings.options)
+
+
+def _tls(settings: ConnectionSettings) -> dict[str, Any]:
+    """Without a mode PyMySQL encrypts where the server can, and trusts anybody; over a socket it need not."""
+    tls = settings.tls
+    if tls is None:
+        return {"ssl_disabled": True} if settings.socket else {}
+    if tls.mode == "disable":
+        return {"ssl_disabled": True}
+    try:
+        return {"ssl": _context(tls)}
+    except OSError as error:
+        raise ConfigError(
+            f"{settings.name!r}: tls files cannot be used: {error}; check their paths"
+        ) from error
+
+
+def _context(tls: TlsSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=tls.ca)
+    # The certificates that MySQL makes for itself lack what Python 3.13 asks for.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.check_hostname = tls.mode == "verify-full"
+    context.verify_mode = ssl.CERT_NONE if tls.mode == "require" else ssl.CERT_REQUIRED
+    if tls.cert:
+        context.load_cert_chain(tls.cert, tls.key)
+    return context

@@ -1,0 +1,82 @@
+"""Rows as they arrive, and what to do with those that nobody wants any more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pymysql
+from pymysql.constants import ER
+from pymysql.cursors import Cursor, SSCursor
+
+from katax_cli.engines.base import Params, Row
+
+from .session import Session
+
+BATCH = 1000
+_SETTLING = 5.0
+# The server gives up on a client that does not read for a minute; who pauses longer is slow, not gone.
+_PATIENCE = "SET SESSION net_write_timeout=3600"
+_KILLED = (ER.QUERY_INTERRUPTED, ER.QUERY_TIMEOUT, ER.STATEMENT_TIMEOUT)
+
+
+class Stream:
+    """Rows of one statement in batches; holds one batch at a time."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self.columns = tuple(column[0] for column in cursor.description or ())
+        self.affected = -1 if self.columns else cursor.rowcount
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        while self.columns and (rows := self._cursor.fetchmany(BATCH)):
+            yield list(rows)
+
+
+@contextmanager
+def streamed(
+    session: Session,
+    sql: str,
+    params: Params,
+    timeout: float | None,
+    *,
+    text: bool,
+    kill: Callable[[], bool],
+) -> Iterator[Stream]:
+    """Runs one statement; `kill` ends it on the server when not all of its rows were read."""
+    if not session.waits_for_readers and not session.in_transaction:
+        session.send(_PATIENCE, timeout=timeout)
+        session.waits_for_readers = True
+    session.hand_out_texts(text=text)
+    try:
+        cursor = session.send(sql, params, timeout, by=SSCursor)
+    finally:
+        session.hand_out_texts(text=False)
+    try:
+        yield Stream(cursor)
+    finally:
+        _finish(session, cursor, kill)
+
+
+def _finish(session: Session, cursor: Cursor, kill: Callable[[], bool]) -> None:
+    result = session._result
+    if result is None or not result.unbuffered_active:
+        return
+    if not session.open or not kill():
+        session.drop()
+        return
+    session.give(_SETTLING)
+    try:
+        _swallow_kill(cursor.close)
+        # The statement may have ended by itself before; then the kill waits for the next one.
+        _swallow_kill(lambda: session.query("DO 0"))
+    except pymysql.Error:
+        session.drop()
+
+
+def _swallow_kill(act: Callable[[], object]) -> None:
+    try:
+        act()
+    except pymysql.err.OperationalError as error:
+        if error.args[0] not in _KILLED:
+            raise
