@@ -8,7 +8,8 @@ a guarded call makes one attempt.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum, auto
 from typing import TypeVar
 
@@ -39,6 +40,8 @@ class Safety(Enum):
 
     READ = auto()
     """A read command, or a statement inside a transaction that the server itself keeps READ ONLY."""
+    LOOKUP = auto()
+    """A statement that only looks like a read (a function in it may write): not repeated once sent."""
     IDEMPOTENT = auto()
     """A write that its caller declared to have the same effect when made twice."""
     WRITE = auto()
@@ -68,6 +71,7 @@ _NOT_APPLIED = frozenset(
     {FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.ROLLED_BACK, FailureKind.BUSY}
 )
 _REPEATABLE_WHEN_LOST = frozenset({Safety.READ, Safety.IDEMPOTENT})
+_WRITES = frozenset({Safety.IDEMPOTENT, Safety.WRITE, Safety.WHOLE})
 
 
 def may_repeat(failure: Failure, safety: Safety, sent: Sent) -> bool:
@@ -83,7 +87,7 @@ def is_doubtful(failure: Failure, safety: Safety, sent: Sent) -> bool:
         return False
     if failure.kind is FailureKind.UNKNOWN_OUTCOME:
         return True
-    lost = failure.kind is FailureKind.LOST and sent.sent and safety is not Safety.PART
+    lost = failure.kind is FailureKind.LOST and sent.sent and safety in _WRITES
     return lost or (sent.doubt and failure.kind is not FailureKind.REJECTED)
 
 
@@ -163,7 +167,7 @@ class Guard:
             try:
                 value = run(call.sent)
             except BaseException as error:
-                failure = self._failure(error, call)
+                failure = self._failure(error)
                 if breaker is not None:
                     breaker.after(generation, self._verdict(error, failure))
                 if failure is None:
@@ -175,15 +179,37 @@ class Guard:
                     breaker.after(generation, ok=True)
                 return value
 
-    def _failure(self, error: BaseException, call: _Call) -> Failure | None:
+    @contextmanager
+    def translating(self, *, deadline: Deadline, safety: Safety, doing: str = "query") -> Iterator[None]:
+        """Gives the errors of a block their meaning; for what is sent once, outside `call` and the breaker.
+
+        A part of a transaction says PART or WHOLE, its COMMIT says WRITE.
+        """
+        try:
+            yield
+        except Exception as error:
+            failure = None if isinstance(error, KataxError) else self._failure(error)
+            if failure is None:
+                raise
+            sent = Sent()
+            sent.sent = safety is not Safety.WHOLE
+            raise translate(
+                failure,
+                connection=self.connection,
+                safety=safety,
+                sent=sent,
+                doing=doing,
+                deadline=deadline,
+            ) from error
+
+    def _failure(self, error: BaseException) -> Failure | None:
         """What the error means; None for an error that is not this connection's."""
         if isinstance(error, TookTooLong):
-            kind = FailureKind.LOST if call.sent.sent else FailureKind.UNREACHABLE
-            return Failure(kind, str(error))
+            return Failure(FailureKind.UNREACHABLE, str(error))
         if isinstance(error, KataxError):
-            # A part of the transaction has translated it already; the whole may still be repeated.
-            whole = call.safety is Safety.WHOLE and isinstance(error, Unavailable) and self._is_ours(error)
-            return self._failure(error.__cause__, call) if whole and error.__cause__ is not None else None
+            # A part of the call has translated it already (`translating`); the whole may still be repeated.
+            translated = isinstance(error, Unavailable) and self._is_ours(error)
+            return self._failure(error.__cause__) if translated and error.__cause__ is not None else None
         if not isinstance(error, Exception):
             return None
         failure = self._classify(error)
