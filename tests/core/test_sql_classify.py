@@ -161,6 +161,16 @@ def test_gravest_of_several_statements_counts() -> None:
     assert classify("select 1; select 2", "postgresql").kind == "read"
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_bulk_insert_is_a_write_and_hides_nothing(dialect: Dialect) -> None:
+    bulk = "insert into t values " + ", ".join(["(1, 'delete; drop')"] * 2000)
+    assert (classify(bulk, dialect).kind, classify(bulk, dialect).destructive) == ("write", False)
+    assert classify(bulk + "; drop table t", dialect).reason == "DROP TABLE"
+    assert classify(bulk + " /*! ; drop table t */", dialect).destructive == (dialect == "mysql")
+    hidden = f"insert into t select '{'x' * 20_000}' from (delete from u returning *) v"
+    assert classify(hidden, dialect).reason == "DELETE without WHERE"
+
+
 def test_copy_program_is_flagged() -> None:
     assert classify("copy t from program 'curl x'", "postgresql").reason == "COPY PROGRAM"
     assert classify("copy (select program from t) to stdout", "postgresql").reason is None
@@ -171,7 +181,7 @@ WORDS = ["select", "with", "explain", "analyze", "(", ")", ";", ",", "as", "dele
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(words=st.lists(st.sampled_from(WORDS), max_size=12))
 def test_any_sequence_of_words_is_classified(dialect: Dialect, words: list[str]) -> None:
     found = classify(" ".join(words), dialect)

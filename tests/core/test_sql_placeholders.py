@@ -71,6 +71,13 @@ def test_without_values_the_text_is_sent_as_it_is(dialect: Dialect, params: Valu
     assert bind(sql, dialect, params) == (sql, NOTHING[dialect])
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_a_long_statement_is_read_like_a_short_one(dialect: Dialect) -> None:
+    sql = "insert into t values " + ", ".join(["('12:30 ? $1 @x')"] * 2000)
+    assert bind(sql, dialect) == (sql, NOTHING[dialect])
+    assert bind(sql + ", ($1)", dialect, [7]) == (sql + f", ({SIGN[dialect]})", (7,))
+
+
 def test_sqlite_native_styles() -> None:
     assert bind("select ?2, ?1", "sqlite", [1, 2]) == ("select ?, ?", (2, 1))
     assert bind("select @a, $b, :c", "sqlite", {"a": 1, "b": 2, "c": 3}) == ("select ?, ?, ?", (1, 2, 3))
@@ -178,7 +185,7 @@ def test_a_query_is_compiled_once_and_never_shows_its_text() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     parts=st.lists(
         st.sampled_from(

@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from .lexer import Dialect, code_tokens, keywords
+from .lexer import Dialect, code_tokens, keywords, skimmer
 from .split import routine_kind, split
 
 StatementKind = Literal["read", "write", "ddl", "transaction", "session", "copy", "unknown"]
@@ -55,7 +55,9 @@ _READING_PRAGMAS = keywords(
 )
 _ACTING_PRAGMAS = frozenset({"OPTIMIZE", "INCREMENTAL_VACUUM", "WAL_CHECKPOINT", "SHRINK_MEMORY"})
 _HARMLESS_DROPS = frozenset({"NOT", "DEFAULT", "EXPRESSION", "IDENTITY"})
-_LOSSY_WORD = re.compile(r"\b(DROP|TRUNCATE|DELETE)\b", re.IGNORECASE)
+# Patterns as text are compiled at their first use, which keeps the import cheap.
+_LOSSY_WORD = r"(?i)\b(DROP|TRUNCATE|DELETE|(?<!KEY )(?<!DO )UPDATE)\b"
+_BULK = r"(?i)\s*(?:INSERT|REPLACE)\b"
 _CACHED_LENGTH = 16_384
 _NOTHING = _Code("other", "", 0)
 
@@ -73,13 +75,13 @@ def _cached(statement: str, dialect: Dialect) -> Classification:
 
 
 def _classify_text(text: str, dialect: Dialect) -> Classification:
-    if ";" not in text:
+    if ";" not in text and len(text) <= _CACHED_LENGTH:
         return _classify(_code(text, dialect), dialect)
     # Executable comments may hold `;` too, hence the second cut.
     found = [
         _classify(code, dialect)
         for statement in split(text, dialect)
-        for code in _cut(statement.text, dialect)
+        for code in _cut(_shortened(statement.text, dialect), dialect)
     ]
     return _gravest(found) if found else Classification("", "unknown")
 
@@ -88,6 +90,19 @@ def _gravest(found: list[Classification]) -> Classification:
     gravest = max(found, key=lambda one: (one.destructive, _SEVERITY.index(one.kind)))
     kind = max((one.kind for one in found), key=_SEVERITY.index)
     return replace(gravest, kind=kind)
+
+
+def _shortened(text: str, dialect: Dialect) -> str:
+    """The head of a bulk INSERT, which alone says what it does where no other change is named in the rest."""
+    if len(text) <= _CACHED_LENGTH or not re.match(_BULK, text):
+        return text
+    pieces = []
+    for match in skimmer(dialect, ";").finditer(text):
+        if match.lastgroup == "open":
+            return text
+        if match.lastgroup not in ("string", "quoted", "comment"):
+            pieces.append(match[0])
+    return text if re.search(_LOSSY_WORD, " ".join(pieces)) else text[:_CACHED_LENGTH]
 
 
 def _cut(text: str, dialect: Dialect) -> list[list[_Code]]:
@@ -271,7 +286,7 @@ def _create(code: list[_Code], dialect: Dialect) -> Classification:
 
 def _do(code: list[_Code], dialect: Dialect) -> Classification:
     for item in code:
-        lossy = _LOSSY_WORD.search(item.text) if item.kind == "string" else None
+        lossy = re.search(_LOSSY_WORD, item.text) if item.kind == "string" else None
         if lossy:
             return _destructive("DO", "write", f"DO block with {lossy[1].upper()}")
     return Classification("DO", "write")

@@ -168,6 +168,20 @@ def end_of_open(text: str, start: int, dialect: Dialect) -> int:
     return len(text)
 
 
+def find_outside_literals(text: str, sought: str, dialect: Dialect, start: int = 0) -> int:
+    """Where `sought` first stands outside literals and comments; the length of the text if nowhere."""
+    pattern = skimmer(dialect, sought)
+    while True:
+        for match in pattern.finditer(text, start):
+            if match.lastgroup == "end":
+                return match.start()
+            if match.lastgroup == "open":
+                start = end_of_open(text, match.start(), dialect)
+                break
+        else:
+            return len(text)
+
+
 def _kind_of_open(text: str, start: int, dialect: Dialect) -> Kind:
     if dialect == "mysql":
         return "executable"

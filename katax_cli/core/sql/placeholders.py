@@ -19,7 +19,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
-from .lexer import LAYOUT, Dialect, Token, keywords, tokens
+from .lexer import LAYOUT, Dialect, Token, find_outside_literals, keywords, tokens
 
 Style = Literal["numbered", "positional", "named"]
 Params = Sequence[Any] | Mapping[str, Any] | None
@@ -141,7 +141,7 @@ def _cached(sql: str, dialect: Dialect) -> CompiledQuery:
 
 def _compile(sql: str, dialect: Dialect) -> CompiledQuery:
     empty: DriverParams = () if dialect == "sqlite" else None
-    if not _may_hold_placeholders(sql):
+    if not _may_hold_placeholders(sql, dialect):
         return CompiledQuery(
             sql, None, (), doubtful=False, plain_sql=sql, driver_sql=sql, raw_sql=sql, empty_params=empty
         )
@@ -161,8 +161,12 @@ def _compile(sql: str, dialect: Dialect) -> CompiledQuery:
     )
 
 
-def _may_hold_placeholders(sql: str) -> bool:
-    return "?" in sql or "$" in sql or ":" in sql or "@" in sql
+def _may_hold_placeholders(sql: str, dialect: Dialect) -> bool:
+    signs = [sign for sign in "?$:@" if sign in sql]
+    if len(sql) <= _CACHED_LENGTH:
+        return bool(signs)
+    # A bulk INSERT holds megabytes of literals, which need no tokens.
+    return any(find_outside_literals(sql, sign, dialect) < len(sql) for sign in signs)
 
 
 def _refuse_text(params: object) -> None:
@@ -178,7 +182,8 @@ def _find_marks(code: list[Token], dialect: Dialect) -> tuple[list[_Mark], list[
     """The candidates of every style, and the `??` to be written as `?`."""
     marks: list[_Mark] = []
     escapes: list[tuple[int, int]] = []
-    questions = _question_marks(code) if dialect == "postgresql" else None
+    may_be_jsonb = dialect == "postgresql" and any(token.text == "?" for token in code)
+    questions = _question_marks(code) if may_be_jsonb else None
     brackets = 0
     for before, token in pairwise([Token("other", "", -1), *code]):
         if token.kind == "punct":

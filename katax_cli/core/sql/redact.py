@@ -2,11 +2,12 @@
 
 import re
 
-from .lexer import LAYOUT, Dialect, Token, executable_body, tokens
+from .lexer import LAYOUT, SPACE, Dialect, Token, executable_body, tokens
 from .split import Statement, split
 
-_IN_LIST = re.compile(r"(\bin ?)\( ?[-+]? ?\?(?: ?, ?[-+]? ?\?)+ ?\)", re.IGNORECASE)
-_ROWS = re.compile(r"(\bvalues? ?\([^()]*\))(?: ?, ?\([^()]*(?:\)|\Z))+", re.IGNORECASE)
+# Patterns as text are compiled at their first use, which keeps the import cheap.
+_IN_LIST = r"(?i)(\bin ?)\( ?[-+]? ?\?(?: ?, ?[-+]? ?\?)+ ?\)"
+_ROWS = r"(?i)(\bvalues? ?\([^()]*\))(?: ?, ?\([^()]*(?:\)|\Z))+"
 _READ_AHEAD = 16
 _FINGERPRINTED = 65_536
 
@@ -51,7 +52,7 @@ def normalise(text: str, dialect: Dialect) -> str:
 def _normal_statement(statement: Statement, dialect: Dialect) -> str:
     found = tokens(statement.text, dialect)
     kept = [token.text for token in found if token.kind not in ("space", "comment")]
-    body = " ".join(kept).strip("; ")
+    body = " ".join(kept).strip(SPACE + ";")
     data = statement.copy_data
     if data is None:
         return f"{body} ;\n"
@@ -115,4 +116,4 @@ def _is_closed(text: str) -> bool:
 
 
 def _fold(text: str) -> str:
-    return _ROWS.sub(r"\1", _IN_LIST.sub(r"\1(?)", text))
+    return re.sub(_ROWS, r"\1", re.sub(_IN_LIST, r"\1(?)", text))

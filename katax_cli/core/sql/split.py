@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .lexer import LAYOUT, SPACE, Dialect, Token, code_tokens, end_of_open, keywords, skimmer, tokens
+from .lexer import LAYOUT, SPACE, Dialect, Token, code_tokens, find_outside_literals, keywords, tokens
 
-_DELIMITER = re.compile(r"delimiter[ \t]+(\S+)[^\n]*", re.IGNORECASE)
-_COPY_END = re.compile(r"^\\\.[ \t]*\r?$", re.MULTILINE)
+# Patterns as text are compiled at their first use, which keeps the import cheap.
+_DELIMITER = r"(?i)delimiter[ \t]+(\S+)[^\n]*"
+_COPY_END = r"(?m)^\\\.[ \t]*\r?$"
 _ROUTINES: dict[Dialect, frozenset[str]] = {
     "postgresql": frozenset({"FUNCTION", "PROCEDURE", "RULE"}),
     "mysql": frozenset({"FUNCTION", "PROCEDURE", "TRIGGER", "EVENT", "PACKAGE"}),
@@ -92,7 +93,7 @@ class _Script:
     def _changes_delimiter(self, first: int) -> bool:
         if self._dialect != "mysql":
             return False
-        command = _DELIMITER.match(self._text, first)
+        command = re.compile(_DELIMITER).match(self._text, first)
         line_start = self._text.rfind("\n", 0, first) + 1
         if command is None or self._text[line_start:first].strip(SPACE):
             return False
@@ -105,19 +106,7 @@ class _Script:
             routine = routine_kind(self._text[first : first + _HEAD_LENGTH], self._dialect)
             if routine is not None:
                 return self._end_of_routine(first, routine)
-        return self._skim(first)
-
-    def _skim(self, position: int) -> int:
-        pattern = skimmer(self._dialect, self._delimiter)
-        while True:
-            for match in pattern.finditer(self._text, position):
-                if match.lastgroup == "end":
-                    return match.start()
-                if match.lastgroup == "open":
-                    position = end_of_open(self._text, match.start(), self._dialect)
-                    break
-            else:
-                return len(self._text)
+        return find_outside_literals(self._text, self._delimiter, self._dialect, first)
 
     def _end_of_routine(self, first: int, routine: str) -> int:
         depth = 0
@@ -141,7 +130,7 @@ class _Script:
         newline = self._text.find("\n", end)
         if newline < 0 or self._last_copy_end < newline:
             return None
-        closing = _COPY_END.search(self._text, newline + 1)
+        closing = re.compile(_COPY_END).search(self._text, newline + 1)
         if closing is None:
             self._last_copy_end = -1
             return None
