@@ -92,8 +92,9 @@ class Watchdog:
 
     def _wake(self) -> None:
         if self._thread is None:
-            self._thread = Thread(target=self._run, name="katax-watchdog", daemon=True)
-            self._thread.start()
+            thread = Thread(target=self._run, name="katax-watchdog", daemon=True)
+            thread.start()
+            self._thread = thread
         self._changed.notify()
 
     def _compact(self) -> None:
