@@ -87,9 +87,14 @@ class RedisEngine:
 
 def server_facts(info: bytes) -> dict[str, object]:
     """What health reports show of INFO's text; a number where the server says a number."""
-    lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines())
-    facts = {key: value for key, colon, value in lines if colon}
+    facts = info_fields(info)
     return {ours: _number(facts[theirs]) for ours, theirs in _FACTS.items() if theirs in facts}
+
+
+def info_fields(info: bytes) -> dict[str, str]:
+    """INFO's text as fields, by the server's names."""
+    lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines())
+    return {key: value for key, colon, value in lines if colon}
 
 
 _FACTS = {

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from katax_cli.engines.redis.limits import answer_within, at_most
+from katax_cli.engines.redis.limits import answer_within, at_most, unlimited
 
 CLIENT_NAME = "katax"
 Command = Sequence[Any]
@@ -41,7 +41,9 @@ class OneRoundTrip(AbstractConnection):
             raise
 
     def on_connect_check_health(self, check_health: bool = True) -> None:
-        self._parser.on_connect(self)
+        # The parser goes back to this time whenever it looked for data without waiting, so it is not the caller's.
+        with unlimited():
+            self._parser.on_connect(self)
         handshake = _handshake(self)
         self.send_packed_command(super().pack_commands(handshake), check_health=False)
         for command in handshake:
@@ -50,7 +52,7 @@ class OneRoundTrip(AbstractConnection):
     def _settle(self, command: Command) -> None:
         try:
             self.read_response()
-        except ResponseError:
+        except NoPermissionError:
             # A restricted user may not be allowed to PING or to have a name; it was let in all the same.
             if command[0] not in ("PING", "CLIENT"):
                 raise

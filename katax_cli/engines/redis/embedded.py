@@ -99,7 +99,7 @@ def is_running(home: Home) -> bool:
 
 def answers(path: Path) -> bool:
     """True when a server at this socket of ours is ready for commands. Raises UntrustedFile as `check_trusted`."""
-    return _exchange(path, b"PING").startswith(b"+PONG")
+    return (_exchange(path, b"PING") or b"").startswith(b"+PONG")
 
 
 def new_socket(home: Home) -> Path:
@@ -147,7 +147,7 @@ def stop(home: Home, timeout: float) -> bool:
         return False
     deadline = Deadline(timeout)
     # SHUTDOWN is answered by nothing but the end of the connection.
-    if _exchange(home.socket(), b"SHUTDOWN"):
+    if _exchange(home.socket(), b"SHUTDOWN") != b"":
         _terminate(home)
     while is_running(home):
         _wait(
@@ -171,6 +171,7 @@ def _start(home: Home, connection: str, descriptor: int) -> None:
     # What a killed server left would be found by those who wait for this one.
     for leftover in (listens_at, home.pid_file):
         leftover.unlink(missing_ok=True)
+    home.recorded_socket.touch(mode=0o600)
     home.recorded_socket.write_text(f"{listens_at}\n")
     _launch([str(binary), *_configuration(home, listens_at)], home, connection, descriptor)
 
@@ -211,15 +212,15 @@ def _configuration(home: Home, listens_at: Path) -> list[str]:
     return [word for name, value in settings.items() for word in (f"--{name}", value)]
 
 
-def _exchange(path: Path, command: bytes) -> bytes:
-    """The first bytes of the answer; empty when there is none. redis-py would be a client to throw away."""
+def _exchange(path: Path, command: bytes) -> bytes | None:
+    """The first bytes of the answer, None when nobody answers. redis-py would be a client to throw away."""
     check_trusted(path)
     with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
         client.settimeout(1.0)
         client.connect(str(path))
         client.sendall(command + b"\r\n")
         return client.recv(64)
-    return b""
+    return None
 
 
 def _wait(deadline: Deadline, connection: str, reason: str) -> None:

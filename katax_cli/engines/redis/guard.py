@@ -118,6 +118,6 @@ def _upper(word: bytes) -> str:
 
 
 def _title(words: Sequence[bytes]) -> str:
-    name = _upper(words[0]) if words else "nothing"
+    name = (_upper(words[0]) if words else "") or "an empty command"
     has_subcommand = name in HARMLESS_SUBCOMMANDS and len(words) > 1
     return f"{name} {_upper(words[1])}" if has_subcommand else name

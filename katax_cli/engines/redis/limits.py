@@ -31,6 +31,16 @@ def limited(timeout: float | None) -> Iterator[None]:
         _limit.reset(token)
 
 
+@contextmanager
+def unlimited() -> Iterator[None]:
+    """Within it, connections have the time that they were made with."""
+    token = _limit.set(_UNSET)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
 def answer_within(default: float | None) -> float | None:
     """Seconds to wait for an answer: the limit around us, else the connection's own."""
     limit = _limit.get()

@@ -69,8 +69,9 @@ class Pool(BlockingConnectionPool):
 
     def _exhausted(self, waited: float | None) -> PoolTimeout:
         now = self.stats()
+        # We still count as waiting ourselves.
         return PoolTimeout(
-            self.label, waited=waited or 0.0, active=now.active, max=now.max, waiting=now.waiting
+            self.label, waited=waited or 0.0, active=now.active, max=now.max, waiting=now.waiting - 1
         )
 
 
