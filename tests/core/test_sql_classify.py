@@ -107,6 +107,7 @@ DESTRUCTIVE: list[tuple[Dialect, str, str]] = [
     (PG, "with a as (select 1 where true) delete from t", "DELETE without WHERE"),
     (PG, "with a as (delete from t returning *) select * from a where b", "DELETE without WHERE"),
     (PG, "with a as (update t set b = 1 returning *) select 1 where true", "UPDATE without WHERE"),
+    (PG, "with a as (delete from t returning *), b as (select 1 where c) select 1", "DELETE without WHERE"),
     (PG, "explain analyze delete from t", "DELETE without WHERE"),
     (PG, "copy (delete from t returning *) to stdout", "DELETE without WHERE"),
     (PG, "alter table t drop column a", "ALTER TABLE DROP"),

@@ -125,6 +125,7 @@ def test_jsonb_operator_without_values_is_left_alone() -> None:
 def test_casts_slices_and_assignments_are_no_placeholders() -> None:
     sql = "select a::int, b[1:n], b[x:n], b[$1:n], f(c:=1), '::x'"
     assert bind(sql, "postgresql", [1]) == (sql.replace("$1", "%s"), (1,))
+    assert bind("select b[1:n], b[x:n], :x", "postgresql", {"x": 1}) == ("select b[1:n], b[x:n], %s", (1,))
     assert bind("set @a:=1, @b := :c", "mysql", {"c": 1}) == ("set @a:=1, @b := %s", (1,))
 
 

@@ -48,6 +48,8 @@ sql_like = st.lists(st.sampled_from(FRAGMENTS), max_size=20).map("".join)
         (LITE, 'insert into "t" values ("hunter2")', 'insert into "t" values (?)'),
         (PG, "a in (1, -2,'3') or b IN ($1,$2)", "a in (?) or b IN (?)"),
         (PG, "insert into t values (1, 'a'), (2, 'b') ,(3, now)", "insert into t values (?, ?)"),
+        (PG, "select 1'a'", "select ? ?"),
+        (MY, "select 5--/* c */1 + 2", "select ?--? + ?"),
         (PG, "f(1, 2)", "f(?, ?)"),
     ],
 )  # fmt: skip
