@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -19,6 +20,7 @@ from pymysql.connections import Connection
 
 from tests.servers import PASSWORDS, Server
 from tests.servers.fixtures import MakeFresh, Target, Throwaway
+from tests.servers.fleet import Fleet
 from tests.servers.fresh import fresh_database
 from tests.servers.rooms import REPOSITORY
 
@@ -88,6 +90,11 @@ def test_a_database_goes_with_its_test_even_when_a_session_is_open(postgresql: S
     with psycopg.connect(postgresql.url) as connection:
         assert not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name]).fetchone()
     left_open.close()
+
+
+def test_mariadb_is_mariadb(fresh: MakeFresh, mariadb: Server) -> None:
+    assert mariadb.flavour == "mariadb"
+    assert write_and_read(fresh(mariadb)) == 7
 
 
 def test_a_shared_server_cannot_be_killed(postgresql: Server) -> None:
@@ -244,6 +251,20 @@ def test_pgbouncer_pools_by_transaction(pgbouncer_url: str) -> None:
         two.commit()
         assert one.execute(session).fetchone() is not None
         assert held is not None
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql", "mongodb", "redis"])
+def test_a_url_in_the_environment_wins(
+    monkeypatch: pytest.MonkeyPatch, throwaway: Throwaway, engine: str
+) -> None:
+    given = throwaway(engine)
+    monkeypatch.setenv(f"KATAX_TEST_{engine.upper()}_URL", given.url)
+    with closing(Fleet()) as fleet:
+        server = fleet.shared(engine)
+        assert (server.url, server.version, server.source) == (given.url, given.version, "URL")
+        with fresh_database(server) as url:
+            assert write_and_read(Target(engine, url, server)) == 7
+    assert given.pid
 
 
 def test_the_unreachable_port_hangs(unreachable_port: int) -> None:

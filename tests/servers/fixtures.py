@@ -67,6 +67,12 @@ def mysql(fleet: Fleet) -> Server:
 
 
 @pytest.fixture(scope="session")
+def mariadb(fleet: Fleet) -> Server:
+    """MariaDB even where `mysql` is MySQL proper."""
+    return fleet.mariadb()
+
+
+@pytest.fixture(scope="session")
 def mongodb(fleet: Fleet) -> Server:
     return fleet.shared("mongodb")
 

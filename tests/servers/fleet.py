@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from . import docker, mongodb, mysql, postgresql, redis
 from .certificates import Certificates
-from .installs import install, planned
+from .installs import install, packaged, planned
 from .launch import Launch
 from .rooms import Room, free_port
 from .server import Server
@@ -41,6 +41,15 @@ class Fleet:
         if engine not in self._shared:
             self._shared[engine] = self._find(engine)
         return self._shared[engine]
+
+    def mariadb(self) -> Server:
+        """The shared `mysql` where that is MariaDB, else one of its own."""
+        server = self.shared("mysql")
+        if server.flavour == "mariadb":
+            return server
+        if "mariadb" not in self._shared:
+            self._shared["mariadb"] = self._other_mariadb()
+        return self._shared["mariadb"]
 
     def private(
         self,
@@ -91,13 +100,22 @@ class Fleet:
             self.dismiss(server)
         self.room.close()
 
+    def _other_mariadb(self) -> Server:
+        if docker.running():
+            return _given(docker.url("mariadb"), "mysql", "Docker")
+        spec = Launch(install=packaged("mysql"), folder=self.room.folder("mysql"), port=free_port())
+        return self.adopt(mysql.launch(spec))
+
     def _find(self, engine: str) -> Server:
         if url := given_url(engine):
-            return Server(engine=engine, url=url, version=GREETERS[engine](url), source="URL")
+            return _given(url, engine, "URL")
         if docker.running():
-            url = docker.url(engine)
-            return Server(engine=engine, url=url, version=GREETERS[engine](url), source="Docker")
+            return _given(docker.url(engine), engine, "Docker")
         return dataclasses.replace(self.private(engine), process=None)
+
+
+def _given(url: str, engine: str, source: str) -> Server:
+    return Server(engine=engine, url=url, version=GREETERS[engine](url), source=source)
 
 
 def given_url(engine: str) -> str:

