@@ -160,6 +160,11 @@ def test_executable_comment_is_opened_and_a_hint_is_not() -> None:
     assert ("executable", "/*!50001 '*/', */") in kinds(text, "mysql")
 
 
+def test_deep_nesting_of_executable_comments_is_no_recursion() -> None:
+    text = "select " + "/*!" * 1500 + " 1 */"
+    assert [token.text for token in code_tokens(text, "mysql")] == ["select", "1"]
+
+
 @pytest.mark.parametrize(
     ("dialect", "quoted"),
     [("postgresql", '"a""b`"'), ("sqlite", '"a""b`"'), ("mysql", '`a"b```')],

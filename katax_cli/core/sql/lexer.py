@@ -49,8 +49,8 @@ _NUMBER = (
 _PG_PLAIN = r"(?!--|/\*)[-+*/<>=]"
 _PG_OPERATOR = (
     r"\?\?|\?\|(?!\|)|\?&(?!&)|@@(?=\?)|@\?|::|:="
-    rf"|(?:{_PG_PLAIN}){{0,62}}[~!@#%^&|`](?:(?!--|/\*|@\?)[-+*/<>=~!@#%^&|`]){{0,62}}"
-    rf"|(?:{_PG_PLAIN}){{0,62}}(?!--|/\*)[*/<>=]|[-+]"
+    rf"|(?:{_PG_PLAIN}){{0,14}}[~!@#%^&|`](?:(?!--|/\*|@\?)[-+*/<>=~!@#%^&|`]){{0,14}}"
+    rf"|(?:{_PG_PLAIN}){{0,14}}(?!--|/\*)[*/<>=]|[-+]"
 )
 
 _LITERALS: dict[Dialect, dict[str, str]] = {
@@ -210,17 +210,30 @@ def executable_body(comment: str) -> str:
     return body.removesuffix("*/").lstrip("0123456789")
 
 
-def code_tokens(text: str, dialect: Dialect) -> Iterator[Token]:
-    """What the server runs: no white space, no comments or hints, executable comments opened.
+def opened_tokens(text: str, dialect: Dialect) -> Iterator[Token]:
+    """All tokens, but those inside executable comments in place of the comments, between spaces.
 
     The `start` of a token inside an executable comment is that of the comment.
     """
-    for token in tokens(text, dialect):
-        if token.kind == "executable":
-            for inner in code_tokens(executable_body(token.text), dialect):
-                yield inner._replace(start=token.start)
-        elif token.kind not in LAYOUT:
-            yield token
+    # A stack of its own: nesting may go deeper than Python's.
+    stack = [tokens(text, dialect)]
+    outer = 0
+    while stack:
+        token = next(stack[-1], None)
+        if token is None:
+            stack.pop()
+            yield Token("space", " ", outer)
+        elif token.kind == "executable":
+            outer = token.start if len(stack) == 1 else outer
+            yield Token("space", " ", outer)
+            stack.append(tokens(executable_body(token.text), dialect))
+        else:
+            yield token if len(stack) == 1 else token._replace(start=outer)
+
+
+def code_tokens(text: str, dialect: Dialect) -> Iterator[Token]:
+    """What the server runs: no white space, no comments or hints, executable comments opened."""
+    return (token for token in opened_tokens(text, dialect) if token.kind not in LAYOUT)
 
 
 def quote_identifier(name: str, dialect: Dialect) -> str:

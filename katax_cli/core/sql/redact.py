@@ -2,7 +2,7 @@
 
 import re
 
-from .lexer import LAYOUT, SPACE, Dialect, Token, executable_body, tokens
+from .lexer import LAYOUT, SPACE, Dialect, Token, opened_tokens, tokens
 from .split import Statement, split
 
 # Patterns as text are compiled at their first use, which keeps the import cheap.
@@ -62,7 +62,7 @@ def _normal_statement(statement: Statement, dialect: Dialect) -> str:
 def _redacted(sql: str, dialect: Dialect, *, lower: bool = False) -> str:
     out: list[str] = []
     spaced = in_values = False
-    for token in _opened(sql, dialect):
+    for token in opened_tokens(sql, dialect):
         if token.kind in LAYOUT:
             spaced = True
             continue
@@ -80,17 +80,6 @@ def _redacted(sql: str, dialect: Dialect, *, lower: bool = False) -> str:
     while out[-2:] == ["-", "-"]:
         del out[-2:]
     return "".join(out).rstrip(" ")
-
-
-def _opened(sql: str, dialect: Dialect) -> list[Token]:
-    found: list[Token] = []
-    for token in tokens(sql, dialect):
-        if token.kind == "executable":
-            space = Token("space", " ", token.start)
-            found += [space, *_opened(executable_body(token.text), dialect), space]
-        else:
-            found.append(token)
-    return found
 
 
 def _is_value(token: Token, dialect: Dialect, out: list[str], in_values: bool) -> bool:
