@@ -87,16 +87,22 @@ class Pool(Generic[C]):
         Waits at most `timeout` seconds and never longer than `settings.timeout`, first come first served.
         Raises PoolTimeout, PoolClosed, and what the driver raises when it cannot connect.
         """
-        now = self._monotonic()
-        member = self._slots.take_fresh(now)
-        if member is None:
-            return self._acquire_slowly(now, self._limit(timeout))
+        claim: Claim[C] = Claim()
+        started = now = self._monotonic()
         try:
-            self.acquire_times.observe(0.0)
+            self._slots.take_fresh(claim, now)
+            if claim.member is None:
+                self._take_slowly(claim, started, self._limit(timeout))
+                now = self._monotonic()
+            member = claim.member
+            assert member is not None
+            member.thread = threading.current_thread()
+            member.leased_at = now
+            self.acquire_times.observe(now - started)
+            return member.connection
         except BaseException:
-            self.release(member.connection)
+            self._abandon(claim)
             raise
-        return member.connection
 
     def release(self, connection: C, *, broken: bool = False) -> None:
         """Takes a connection back; a `broken` one is closed. Raises ValueError when it is not out."""
@@ -162,25 +168,19 @@ class Pool(Generic[C]):
         limit = min(self.settings.timeout, threading.TIMEOUT_MAX)
         return limit if timeout is None else max(0.0, min(timeout, limit))
 
-    def _acquire_slowly(self, started: float, seconds: float) -> C:
-        claim: Claim[C] = Claim()
-        try:
-            self._slots.stake(claim)
-            if claim.queued:
-                self._wait(claim, started, seconds)
-            elif claim.member is not None:
-                self._vet(claim, claim.member)
-            if claim.member is None:
-                self._open(claim, started, seconds)
-            return self._hand_out(claim, started)
-        except BaseException:
-            self._abandon(claim)
-            raise
+    def _take_slowly(self, claim: Claim[C], started: float, seconds: float) -> None:
+        self._slots.stake(claim)
+        if claim.gate is not None:
+            self._wait(claim, started, seconds)
+        elif claim.member is not None:
+            self._vet(claim, claim.member)
+        if claim.member is None:
+            self._open(claim, started, seconds)
 
     def _wait(self, claim: Claim[C], started: float, seconds: float) -> None:
         self._counts["queued"] += 1
         # What was handed over in the last moment is taken.
-        if not claim.gate.acquire(timeout=seconds) and self._slots.leave_queue(claim):
+        if not claim.wait(seconds) and self._slots.leave_queue(claim):
             raise self._timed_out(started)
         if claim.member is None and not claim.slot:
             raise PoolClosed(self.name)
@@ -217,17 +217,9 @@ class Pool(Generic[C]):
             if claim.member is None:
                 self._close_quietly(connection)
 
-    def _hand_out(self, claim: Claim[C], started: float) -> C:
-        member = claim.member
-        assert member is not None
-        member.thread = threading.current_thread()
-        member.leased_at = now = self._monotonic()
-        self.acquire_times.observe(now - started)
-        return member.connection
-
     def _abandon(self, claim: Claim[C]) -> None:
         """Gives up what the claim has; the state of its connection is not known, so that is closed."""
-        if claim.queued:
+        if claim.gate is not None:
             self._slots.leave_queue(claim)
         if claim.member is not None:
             member = self._slots.reduce_to_slot(claim)

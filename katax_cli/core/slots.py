@@ -70,14 +70,27 @@ def _jittered(seconds: float, random: Callable[[], float]) -> float:
 class Claim(Generic[C]):
     """What a caller has got so far: nothing, a slot, or a connection with its slot; queued, it waits at `gate`."""
 
-    __slots__ = ("gate", "member", "queued", "slot")
+    __slots__ = ("gate", "member", "slot")
 
     def __init__(self) -> None:
-        self.gate = threading.Lock()
-        self.gate.acquire()
+        self.gate: threading.Lock | None = None
         self.member: Member[C] | None = None
-        self.queued = False
         self.slot = False
+
+    def wait(self, timeout: float) -> bool:
+        """True when it was answered, False after `timeout` seconds."""
+        return self.gate is None or self.gate.acquire(timeout=timeout)
+
+    def answer(self) -> None:
+        assert self.gate is not None
+        self.gate.release()
+
+
+def _shut_gate() -> threading.Lock:
+    """A lock that is taken already: whoever acquires it waits until it is opened."""
+    gate = threading.Lock()
+    gate.acquire()
+    return gate
 
 
 class Slots(Generic[C]):
@@ -101,26 +114,17 @@ class Slots(Generic[C]):
         self._queue: deque[Claim[C]] = deque()
         self.drained = threading.Event()
 
-    def take_fresh(self, now: float) -> Member[C] | None:
-        """Lends the connection that came back last if it needs no look; None when there is no such."""
-        member: Member[C] | None = None
-        thread = threading.current_thread()
-        try:
-            with self._lock:
-                if self._idle and self._idle[-1].fresh_until > now:
-                    member = self._idle[-1]
-                    del self._idle[-1]
-                    self._leased[member.key] = member
-                    member.thread = thread
-                    member.leased_at = now
-        except BaseException:
-            if member is not None:
-                self.put_back(member, now)
-            raise
-        return member
+    def take_fresh(self, claim: Claim[C], now: float) -> None:
+        """Gives the connection that came back last if it needs no look."""
+        with self._lock:
+            if self._idle and self._idle[-1].fresh_until > now:
+                claim.member = member = self._idle[-1]
+                del self._idle[-1]
+                self._leased[member.key] = member
 
     def stake(self, claim: Claim[C]) -> None:
         """Gives an idle connection, else a free slot, else a place in the queue. Raises PoolClosed."""
+        gate = _shut_gate()
         with self._lock:
             if self.closed:
                 raise PoolClosed(self.name)
@@ -132,7 +136,7 @@ class Slots(Generic[C]):
                 self._taken += 1
                 claim.slot = True
             else:
-                claim.queued = True
+                claim.gate = gate
                 self._queue.append(claim)
 
     def stake_spare(self, claim: Claim[C]) -> bool:
@@ -219,7 +223,7 @@ class Slots(Generic[C]):
                 self._leased[member.key] = member
                 claim.member = member
                 del self._queue[0]
-                claim.gate.release()
+                claim.answer()
                 return False
             idle_until = now + member.idle_limit
             fresh_until = now + member.fresh_for
@@ -235,7 +239,7 @@ class Slots(Generic[C]):
                 claim = self._queue[0]
                 claim.slot = True
                 del self._queue[0]
-                claim.gate.release()
+                claim.answer()
                 return
             self._taken -= 1
             if self.closed and not self._taken:
@@ -250,7 +254,7 @@ class Slots(Generic[C]):
             if not self._taken:
                 self.drained.set()
         for claim in queue:
-            claim.gate.release()
+            claim.answer()
         return idle
 
     def sever(self) -> list[Member[C]]:
