@@ -1,0 +1,131 @@
+"""PostgreSQL through psycopg: `create(settings)` gives the engine."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from katax_cli.core.failure import Failure
+from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.core.sql import compile_query
+from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription
+
+from . import inspect
+from .connect import open_connection
+from .failures import classify
+from .guard import check_guarded, read_only_transaction
+from .session import PostgresConnection
+from .values import Values
+from .wire import affected, check_alive, columns, hung_up, run, run_setting, streamed
+
+
+class PostgresEngine:
+    """Engine, SqlEngine, ReadOnlyGuard, Introspects and ReportsServer for one PostgreSQL connection."""
+
+    name: EngineName = "postgresql"
+    dialect: Dialect = "postgresql"
+    facts = SqlFacts(begin="BEGIN", begin_read_only="BEGIN READ ONLY")
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self.settings = settings
+
+    def connect(self, timeout: float | None) -> PostgresConnection:
+        return open_connection(self.settings, timeout)
+
+    def ping(self, connection: PostgresConnection, timeout: float | None) -> None:
+        # An empty statement is the least that a server answers; its time limit is the caller's watchdog.
+        check_alive(connection)
+        connection.execute("")
+
+    def close(self, connection: PostgresConnection) -> None:
+        with suppress(psycopg.Error):
+            connection.close()
+
+    def classify(self, error: BaseException) -> Failure:
+        return classify(error)
+
+    def execute(
+        self, connection: PostgresConnection, sql: str, params: Params = None, timeout: float | None = None
+    ) -> Result:
+        check_guarded(connection, sql)
+        result = run(connection, sql, params, timeout)
+        rows = Values(connection).rows(result) if result.ntuples else []
+        return Result(columns(result), rows, affected(result))
+
+    def execute_many(
+        self,
+        connection: PostgresConnection,
+        sql: str,
+        rows: Sequence[Params],
+        timeout: float | None = None,
+    ) -> int:
+        """All rows in one pipeline: outside a transaction they are applied together or not at all."""
+        check_guarded(connection, sql)
+        if not rows:
+            return 0
+        query = compile_query(sql, "postgresql")
+        bound = [query.bind_raw(row) for row in rows]
+        check_alive(connection)
+        if (setting := connection.missing_setting(timeout)) is not None:
+            run_setting(connection, setting)
+        with psycopg.RawCursor(connection) as cursor:
+            cursor.executemany(bound[0][0].encode(), [values or () for _, values in bound])
+            return cursor.rowcount
+
+    def stream(
+        self,
+        connection: PostgresConnection,
+        sql: str,
+        params: Params = None,
+        timeout: float | None = None,
+        *,
+        text: bool = False,
+    ) -> AbstractContextManager[RowStream]:
+        check_guarded(connection, sql)
+        return streamed(connection, sql, params, timeout, text=text)
+
+    def in_transaction(self, connection: PostgresConnection) -> bool:
+        return connection.status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+
+    def reset(self, connection: PostgresConnection) -> None:
+        check_alive(connection)
+        connection.rollback()
+
+    def is_broken(self, connection: PostgresConnection) -> bool:
+        return bool(connection.closed) or hung_up(connection)
+
+    def cancel(self, connection: PostgresConnection, timeout: float) -> None:
+        with suppress(psycopg.Error):
+            connection.cancel_safe(timeout=timeout)
+
+    def interrupt(self, connection: PostgresConnection) -> None:
+        # A duplicate descriptor, so that its closing leaves libpq's own alone.
+        with (
+            suppress(psycopg.Error, OSError),
+            socket.socket(fileno=os.dup(connection.pgconn.socket)) as wire,
+        ):
+            wire.shutdown(socket.SHUT_RDWR)
+
+    def read_only(self, connection: PostgresConnection) -> AbstractContextManager[None]:
+        return read_only_transaction(connection, self.settings.name)
+
+    def tables(self, connection: PostgresConnection, timeout: float | None = None) -> list[Table]:
+        return inspect.tables(self, connection, timeout)
+
+    def describe(
+        self, connection: PostgresConnection, name: str, timeout: float | None = None
+    ) -> TableDescription | None:
+        return inspect.describe(self, connection, name, timeout)
+
+    def server(self, connection: PostgresConnection, timeout: float | None = None) -> Mapping[str, object]:
+        return inspect.server(self, connection, timeout)
+
+
+def create(settings: ConnectionSettings) -> PostgresEngine:
+    """The engine of one connection; connects nowhere yet."""
+    return PostgresEngine(settings)

@@ -1,0 +1,171 @@
+"""Opening a PostgreSQL connection: exact time limits, one login attempt, the session prepared at start-up."""
+
+from __future__ import annotations
+
+import select
+import time
+from math import inf
+from pathlib import PurePath
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import conninfo_attempts, make_conninfo
+from psycopg.pq import ConnStatus, PollingStatus
+from psycopg.pq.abc import PGconn
+
+from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.errors import Refused
+
+from .failures import ConnectFailed, connect_failure
+from .session import PostgresConnection, milliseconds
+from .wire import run
+
+# A peer that vanished without a word is noticed within about a minute, also while a statement waits.
+_KEEPALIVE = {
+    "keepalives": "1",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+# The server said no, for a reason that no other address of it changes.
+_FINAL = frozenset({FailureKind.AUTHENTICATION, FailureKind.CONFIGURATION})
+
+
+def open_connection(settings: ConnectionSettings, timeout: float | None) -> PostgresConnection:
+    """A new session in autocommit mode. Raises ConnectFailed, or Refused if it should be read-only and is not.
+
+    Each address gets at most `connect_timeout`, all of them together at most `timeout`.
+    """
+    pgconn = _first_that_answers(settings, timeout)
+    connection = PostgresConnection(pgconn)
+    connection.prepare(settings)
+    if settings.read_only and not settings.pooler:
+        _check_read_only(connection, settings)
+    return connection
+
+
+def parameters(settings: ConnectionSettings) -> dict[str, str]:
+    """libpq's connection parameters, without the password."""
+    given = {
+        "application_name": "katax",
+        "gssencmode": "disable",
+        **_KEEPALIVE,
+        **_address(settings),
+        "user": settings.user,
+        "dbname": settings.database,
+        **_tls(settings),
+        **settings.options,
+        "client_encoding": "UTF8",
+        "options": _session_options(settings),
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+def _address(settings: ConnectionSettings) -> dict[str, str | None]:
+    if settings.nodes:
+        hosts, ports = zip(*settings.nodes, strict=True)
+        return {"host": ",".join(hosts), "port": ",".join(map(str, ports))}
+    port = str(settings.port) if settings.port else None
+    if not settings.socket:
+        return {"host": settings.host, "port": port}
+    socket = PurePath(settings.socket)
+    if socket.name.startswith(".s.PGSQL."):
+        return {"host": str(socket.parent), "port": socket.suffix[1:]}
+    return {"host": str(socket), "port": port}
+
+
+def _tls(settings: ConnectionSettings) -> dict[str, str | None]:
+    if settings.tls is None:
+        return {}
+    tls = settings.tls
+    # libpq trusts the system's authorities only when told, and only with full verification.
+    ca = tls.ca or ("system" if tls.mode == "verify-full" else None)
+    return {"sslmode": tls.mode, "sslrootcert": ca, "sslcert": tls.cert, "sslkey": tls.key}
+
+
+def _session_options(settings: ConnectionSettings) -> str:
+    """Settings that the session starts with, so that they cost no round trip; a pooler would refuse them."""
+    if settings.pooler:
+        return ""
+    options = [f"-c statement_timeout={milliseconds(settings.statement_timeout)}"]
+    if settings.read_only:
+        options.append("-c default_transaction_read_only=on")
+    # Later ones win: the guard stays last.
+    own = settings.options.get("options", "")
+    return " ".join([options[0], own, *options[1:]]).strip()
+
+
+def _first_that_answers(settings: ConnectionSettings, timeout: float | None) -> PGconn:
+    secret = {"password": settings.password.reveal()} if settings.password else {}
+    ends = time.monotonic() + timeout if timeout is not None else inf
+    failed: ConnectFailed | None = None
+    attempts = _attempts(settings)
+    for left, attempt in zip(range(len(attempts), 0, -1), attempts, strict=True):
+        share = (ends - time.monotonic()) / left
+        try:
+            return _handshake({**attempt, **secret}, min(settings.connect_timeout, share))
+        except ConnectFailed as error:
+            failed = error
+            if error.failure.kind in _FINAL:
+                break
+    assert failed is not None, "there is at least one address, and it failed"
+    raise failed
+
+
+def _attempts(settings: ConnectionSettings) -> list[dict[str, str]]:
+    try:
+        found = conninfo_attempts(parameters(settings))
+    except psycopg.Error as error:
+        raise ConnectFailed(Failure(FailureKind.UNREACHABLE, _unresolved(settings))) from error
+    return [{name: str(value) for name, value in attempt.items()} for attempt in found]
+
+
+def _unresolved(settings: ConnectionSettings) -> str:
+    return f"host name {settings.host or settings.address!r} could not be resolved"
+
+
+def _handshake(attempt: dict[str, str], seconds: float) -> PGconn:
+    ends = time.monotonic() + max(seconds, 0.0)
+    try:
+        pgconn = pq.PGconn.connect_start(make_conninfo("", **attempt).encode())
+    except psycopg.Error as error:
+        raise ConnectFailed(connect_failure(str(error))) from None
+    try:
+        while (state := _poll(pgconn)) is not PollingStatus.OK:
+            if not _ready(pgconn.socket, state, ends - time.monotonic()):
+                where = f"{attempt.get('host')}:{attempt.get('port', 5432)}"
+                raise ConnectFailed(
+                    Failure(FailureKind.UNREACHABLE, f"no answer from {where} within {seconds:.3g} s")
+                )
+    except BaseException:
+        pgconn.finish()
+        raise
+    pgconn.nonblocking = 1
+    return pgconn
+
+
+def _poll(pgconn: PGconn) -> PollingStatus:
+    state = PollingStatus.FAILED if pgconn.status == ConnStatus.BAD else pgconn.connect_poll()
+    text = pgconn.get_error_message()
+    # With sslmode=prefer libpq logs in a second time without TLS after a refused password: lockouts count both.
+    if state == PollingStatus.FAILED or (pgconn.used_password and "FATAL" in text):
+        raise ConnectFailed(connect_failure(text, password_was_sent=bool(pgconn.used_password)))
+    return PollingStatus(state)
+
+
+def _ready(fd: int, state: PollingStatus, seconds: float) -> bool:
+    waiter = select.poll()
+    waiter.register(fd, select.POLLIN if state is PollingStatus.READING else select.POLLOUT)
+    return seconds > 0 and bool(waiter.poll(seconds * 1000))
+
+
+def _check_read_only(connection: PostgresConnection, settings: ConnectionSettings) -> None:
+    # Servers from 14 on report the setting at start-up; the others are asked.
+    seen = connection.pgconn.parameter_status(b"default_transaction_read_only")
+    if seen is None:
+        seen = run(connection, "SHOW default_transaction_read_only", None, None).get_value(0, 0)
+    if seen != b"on":
+        connection.close()
+        raise Refused(f"{settings.name!r} is read-only, but the server did not make its session so")

@@ -1,0 +1,136 @@
+"""What PostgreSQL's and libpq's errors mean: by SQLSTATE, and by libpq's words where it has no code."""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+
+from katax_cli.core.failure import Failure, FailureKind
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_BY_CODE = {
+    "08007": FailureKind.UNKNOWN_OUTCOME,
+    "40003": FailureKind.UNKNOWN_OUTCOME,
+    "40001": FailureKind.ROLLED_BACK,
+    "40P01": FailureKind.ROLLED_BACK,
+    "53300": FailureKind.OVERLOADED,
+    "55P03": FailureKind.BUSY,
+    "57014": FailureKind.TIMED_OUT,
+    "25006": FailureKind.READ_ONLY,
+    "3D000": FailureKind.CONFIGURATION,
+    # The server closes the session with these: shutdown, crash, not ready, database dropped, idle too long.
+    "57P01": FailureKind.LOST,
+    "57P02": FailureKind.LOST,
+    "57P03": FailureKind.LOST,
+    "57P04": FailureKind.LOST,
+    "57P05": FailureKind.LOST,
+    "25P03": FailureKind.LOST,
+    "25P04": FailureKind.LOST,
+}
+_BY_CLASS = {"08": FailureKind.LOST, "28": FailureKind.AUTHENTICATION}
+
+# libpq gives no SQLSTATE for a connection that did not come about, so here its and the server's words count.
+# Text of servers that speak another language ends in the fallbacks of `connect_failure`.
+_BY_WORDS = tuple(
+    (re.compile(words, re.IGNORECASE), kind, code)
+    for words, kind, code in (
+        (r"password authentication failed|no password supplied", FailureKind.AUTHENTICATION, "28P01"),
+        (
+            r"no pg_hba\.conf entry .*(no encryption|SSL off|SSL encryption)",
+            FailureKind.CONFIGURATION,
+            "28000",
+        ),
+        (r"requires a valid client certificate", FailureKind.CONFIGURATION, "28000"),
+        (
+            r"(peer|ident|certificate|GSSAPI|LDAP|PAM|RADIUS) authentication failed",
+            FailureKind.AUTHENTICATION,
+            "28000",
+        ),
+        (r"role \".*\" (does not exist|is not permitted to log in)", FailureKind.AUTHENTICATION, "28000"),
+        (r"no pg_hba\.conf entry|no such user|authentication failed", FailureKind.AUTHENTICATION, "28000"),
+        (r"permission denied for database", FailureKind.AUTHENTICATION, "42501"),
+        (r"database \".*\" does not exist|no such database", FailureKind.CONFIGURATION, "3D000"),
+        (
+            r"too many (clients|connections)|connection slots are reserved|max_client_conn",
+            FailureKind.OVERLOADED,
+            "53300",
+        ),
+        (
+            r"is (starting up|shutting down|in recovery mode|not (yet )?accepting)",
+            FailureKind.UNREACHABLE,
+            "57P03",
+        ),
+        (
+            r"does not support SSL|SSL error|certificate|sslmode|\bssl\b.*required",
+            FailureKind.CONFIGURATION,
+            None,
+        ),
+        (
+            r"invalid .*(option|value|port|integer)|unsupported startup parameter",
+            FailureKind.CONFIGURATION,
+            None,
+        ),
+        (r"unrecognized configuration parameter", FailureKind.CONFIGURATION, "42704"),
+    )
+)
+_PREFIX = re.compile(
+    r"^(connection (failed|is bad): )?(connection to server .*? failed: )?((FATAL|ERROR): +)?"
+)
+_CONNECTING = re.compile(
+    r"^(connection failed|connection is bad|connection timeout expired|failed to resolve)"
+)
+
+
+class ConnectFailed(psycopg.OperationalError):
+    """Connecting did not succeed; `failure` says why, the driver's error is its cause."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class NotSent(psycopg.OperationalError):
+    """The connection was found dead before the statement was sent."""
+
+
+def classify(error: BaseException) -> Failure:
+    """What an error of psycopg or of this package means."""
+    if isinstance(error, ConnectFailed):
+        return error.failure
+    if not isinstance(error, psycopg.Error):
+        return Failure(FailureKind.UNKNOWN, one_line(str(error)))
+    message = error.diag.message_primary or one_line(str(error))
+    if error.sqlstate is not None:
+        return Failure(_kind_of_code(error.sqlstate), message, error.sqlstate)
+    if _CONNECTING.match(message):
+        return connect_failure(message)
+    return Failure(_kind_without_code(error, message), message)
+
+
+def connect_failure(text: str, *, password_was_sent: bool = False) -> Failure:
+    """What libpq's text about a failed connection means.
+
+    Unknown words after a password was sent count as a refused login, so that no retry locks the account.
+    """
+    message = one_line(text)
+    for words, kind, code in _BY_WORDS:
+        if words.search(message):
+            return Failure(kind, message, code)
+    return Failure(FailureKind.AUTHENTICATION if password_was_sent else FailureKind.UNREACHABLE, message)
+
+
+def one_line(text: str) -> str:
+    """The first line of a driver's text, without libpq's preamble."""
+    first = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
+    return _PREFIX.sub("", first)
+
+
+def _kind_of_code(code: str) -> FailureKind:
+    return _BY_CODE.get(code) or _BY_CLASS.get(code[:2], FailureKind.REJECTED)
+
+
+def _kind_without_code(error: psycopg.Error, message: str) -> FailureKind:
+    if isinstance(error, NotSent) or message == "the connection is closed":
+        return FailureKind.UNREACHABLE
+    return FailureKind.LOST if isinstance(error, psycopg.OperationalError) else FailureKind.REJECTED

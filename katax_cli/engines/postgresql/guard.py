@@ -1,0 +1,77 @@
+"""A read-only transaction that one statement cannot talk its way out of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg.pq import TransactionStatus
+from psycopg.pq.abc import PGconn
+
+from katax_cli.core.sql import classify, code_tokens
+from katax_cli.errors import Refused
+
+from .session import PostgresConnection
+from .wire import check_alive, exchange
+
+# The SELECT fixes the snapshot: from then on the server refuses SET TRANSACTION READ WRITE.
+_BEGIN = b"BEGIN READ ONLY"
+_READ_BACK = b"SELECT current_setting('transaction_read_only')"
+_INSIDE = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
+# What a read-only transaction lets through: the server's files and programs.
+_SERVER_FILES = frozenset({"lo_export", "pg_file_write", "pg_file_rename", "pg_file_unlink", "pg_file_sync"})
+
+
+@contextmanager
+def read_only_transaction(connection: PostgresConnection, name: str) -> Iterator[None]:
+    """See `ReadOnlyGuard.read_only`: two round trips more than the statement."""
+    check_alive(connection)
+    if connection.status != TransactionStatus.IDLE:
+        raise Refused(f"a transaction is open on {name!r}; a read-only one cannot begin inside it")
+    if _begin(connection) != b"on":
+        connection.close()
+        raise Refused(f"{name!r} did not confirm that the transaction is read-only")
+    connection.guarded = True
+    try:
+        yield
+    finally:
+        connection.guarded = False
+        _roll_back(connection)
+
+
+def check_guarded(connection: PostgresConnection, sql: str) -> None:
+    """Raises Refused for what the server's read-only transaction does not stop, or once it has ended."""
+    if not connection.guarded:
+        return
+    if connection.status not in _INSIDE:
+        raise Refused("the read-only transaction has ended; one statement runs in it")
+    verb = classify(sql, "postgresql").verb
+    if verb in ("COPY", "DO"):
+        raise Refused(f"{verb} on a read-only connection: it can reach the server's files and programs")
+    names = {token.text.strip('"').lower() for token in code_tokens(sql, "postgresql")} & _SERVER_FILES
+    if names:
+        raise Refused(f"{min(names)} on a read-only connection: it writes files of the server")
+
+
+def _begin(connection: PostgresConnection) -> bytes | None:
+    def queue(pgconn: PGconn) -> None:
+        pgconn.send_query_params(_BEGIN, None)
+        pgconn.send_query_params(_READ_BACK, None)
+        pgconn.pipeline_sync()
+
+    begun, seen, _ = exchange(connection, queue, replies=3)
+    for results in (begun, seen):
+        if results[-1].error_message:
+            raise psycopg.errors.error_from_result(results[-1])
+    return seen[-1].get_value(0, 0)
+
+
+def _roll_back(connection: PostgresConnection) -> None:
+    if connection.closed or connection.status == TransactionStatus.IDLE:
+        return
+    try:
+        connection.rollback()
+    except psycopg.Error:
+        # What was read is good; the connection is not, and says so to the pool.
+        connection.close()

@@ -1,0 +1,103 @@
+"""How values cross the wire: Python values where Python has them, the server's text where it has not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import psycopg
+from psycopg.abc import AdaptContext, Buffer
+from psycopg.adapt import AdaptersMap, Loader, PyFormat, Transformer
+from psycopg.pq import Format
+from psycopg.pq.abc import PGresult
+from psycopg.types.json import JsonbDumper
+from psycopg.types.multirange import MultirangeInfo
+from psycopg.types.range import RangeInfo
+from psycopg.types.string import TextLoader
+
+from katax_cli.engines.base import Row
+
+ANY_TYPE = 0
+
+
+def _tuned() -> AdaptersMap:
+    adapters = AdaptersMap(psycopg.adapters)
+    adapters.register_dumper(dict, JsonbDumper)
+    for info in adapters.types:
+        if isinstance(info, RangeInfo | MultirangeInfo):
+            adapters.register_loader(info.oid, TextLoader)
+    return adapters
+
+
+def _text_only() -> AdaptersMap:
+    adapters = AdaptersMap()
+    adapters.register_loader(ANY_TYPE, TextLoader)
+    return adapters
+
+
+def _lenient_loader(strict: type[Any]) -> type[Loader]:
+    class Lenient(Loader):
+        """Gives the server's text for values that Python has no room for."""
+
+        def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+            super().__init__(oid, context)
+            self._strict = strict(oid, context)
+
+        def load(self, data: Buffer) -> Any:
+            try:
+                return self._strict.load(data)
+            except psycopg.DataError:
+                return bytes(data).decode()
+
+    return Lenient
+
+
+def _lenient() -> AdaptersMap:
+    adapters = AdaptersMap(ADAPTERS)
+    for name in ("date", "time", "timetz", "timestamp", "timestamptz", "interval"):
+        oid = adapters.types[name].oid
+        strict = ADAPTERS.get_loader(oid, Format.TEXT)
+        assert strict is not None, f"psycopg knows {name}"
+        adapters.register_loader(oid, _lenient_loader(strict))
+    return adapters
+
+
+ADAPTERS = _tuned()
+_TEXT = _text_only()
+_LENIENT = _lenient()
+
+
+class _Context:
+    """psycopg's context of adaptation: a connection with other adapters than its own."""
+
+    def __init__(self, adapters: AdaptersMap, connection: psycopg.Connection[Any]) -> None:
+        self.adapters = adapters
+        self.connection = connection
+
+
+class Values:
+    """Values of one statement, in both directions."""
+
+    def __init__(self, connection: psycopg.Connection[Any], *, text: bool = False) -> None:
+        self._connection = connection
+        self._loading = Transformer(_Context(_TEXT, connection) if text else connection)
+        self._known: PGresult | None = None
+
+    def rows(self, result: PGresult, *, first: bool = True) -> list[Row]:
+        """The rows of a result; `first` unless one of the same statement came before."""
+        self._loading.set_pgresult(result, set_loaders=first)
+        try:
+            return self._loading.load_rows(0, result.ntuples, tuple)
+        except psycopg.DataError:
+            # Infinity, BC and 24:00 are rare: only results that hold them pay for the slower loaders.
+            self._loading = Transformer(_Context(_LENIENT, self._connection))
+            self._loading.set_pgresult(result)
+            return self._loading.load_rows(0, result.ntuples, tuple)
+
+
+def dumped(connection: psycopg.Connection[Any], params: tuple[Any, ...] | None) -> tuple[Any, Any, Any]:
+    """Values, their types and their formats as libpq takes them."""
+    if not params:
+        return None, None, None
+    dumping = Transformer(connection)
+    values = dumping.dump_sequence(params, [PyFormat.AUTO] * len(params))
+    return values, dumping.types, dumping.formats

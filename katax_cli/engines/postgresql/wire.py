@@ -1,0 +1,204 @@
+"""Statements on the wire: always the extended protocol, which takes exactly one statement at a time.
+
+psycopg's cursors use the simple protocol for statements without values, where `COMMIT; INSERT …` in one
+string would run; so statements are sent through `psycopg.pq` itself. That also lets a SET go ahead in the
+same round trip, and is quicker.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import psycopg
+from psycopg import generators
+from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus, version
+from psycopg.pq.abc import PGconn, PGresult
+
+from katax_cli.core.sql import compile_query
+from katax_cli.engines.base import Params, Row
+
+from .failures import NotSent
+from .session import PostgresConnection, Setting
+from .values import Values, dumped
+
+_BATCH = 1000
+_COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
+_HAS_CHUNKS = version() >= 170000
+
+
+def run(connection: PostgresConnection, sql: str, params: Params, timeout: float | None) -> PGresult:
+    """Runs one statement with at most `timeout` seconds on the server; raises psycopg's errors."""
+    statement = _Statement(connection, sql, params)
+    check_alive(connection)
+    setting = connection.missing_setting(timeout)
+    if setting is None:
+        statement.send()
+        results = connection.wait(generators.execute(connection.pgconn))
+    else:
+        results = _run_after(connection, setting, statement)
+    return _checked(connection, results[-1])
+
+
+@contextmanager
+def streamed(
+    connection: PostgresConnection, sql: str, params: Params, timeout: float | None, *, text: bool
+) -> Iterator[Stream]:
+    """Runs one statement and hands out its rows as they arrive; what is left at the end is cancelled."""
+    statement = _Statement(connection, sql, params)
+    if (setting := connection.missing_setting(timeout)) is not None:
+        run_setting(connection, setting)
+    check_alive(connection)
+    statement.send()
+    pgconn = connection.pgconn
+    pgconn.set_chunked_rows_mode(_BATCH) if _HAS_CHUNKS else pgconn.set_single_row_mode()
+    try:
+        connection.wait(generators.send(pgconn))
+        yield Stream(connection, text=text)
+    finally:
+        if connection.status == TransactionStatus.ACTIVE:
+            abandon(connection)
+
+
+class Stream:
+    """Rows of one statement in batches; holds one batch at a time."""
+
+    def __init__(self, connection: PostgresConnection, *, text: bool) -> None:
+        self._connection = connection
+        self._values = Values(connection, text=text)
+        self._next = self._fetch()
+        self.columns = columns(self._next) if self._next else ()
+        self.affected = -1
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        first = True
+        while (result := self._next) is not None:
+            if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+                self.affected = affected(result)
+            if result.ntuples:
+                yield self._values.rows(result, first=first)
+                first = False
+            self._next = self._fetch()
+
+    def _fetch(self) -> PGresult | None:
+        result: PGresult | None = self._connection.wait(generators.fetch(self._connection.pgconn))
+        return None if result is None else _checked(self._connection, result)
+
+
+def columns(result: PGresult) -> tuple[str, ...]:
+    """Names of the columns, as the server gave them: duplicates and all."""
+    return tuple((result.fname(index) or b"").decode() for index in range(result.nfields))
+
+
+def affected(result: PGresult) -> int:
+    """Rows that the server says it touched, or -1."""
+    count = result.command_tuples
+    return -1 if count is None else count
+
+
+def check_alive(connection: PostgresConnection) -> None:
+    """Raises NotSent if the server has hung up already: then the statement is certain not to have run."""
+    if connection.closed or hung_up(connection):
+        connection.close()
+        raise NotSent("the server closed the connection before the statement was sent")
+
+
+def hung_up(connection: PostgresConnection) -> bool:
+    """Whether the server's goodbye waits on an idle connection; no round trip."""
+    pgconn = connection.pgconn
+    if pgconn.transaction_status not in (TransactionStatus.IDLE, TransactionStatus.INTRANS):
+        return pgconn.status != ConnStatus.OK
+    waiter = select.poll()
+    waiter.register(pgconn.socket, select.POLLIN)
+    with suppress(psycopg.OperationalError):
+        while pgconn.status == ConnStatus.OK and waiter.poll(0):
+            pgconn.consume_input()
+            pgconn.is_busy()
+    return pgconn.status != ConnStatus.OK
+
+
+def abandon(connection: PostgresConnection) -> None:
+    """Ends the statement under way and drops what it still sends; closes when that does not work."""
+    try:
+        connection.cancel_safe(timeout=5.0)
+        while connection.wait(generators.fetch(connection.pgconn)) is not None:
+            pass
+    except psycopg.Error:
+        pass
+    if connection.status not in (
+        TransactionStatus.IDLE,
+        TransactionStatus.INTRANS,
+        TransactionStatus.INERROR,
+    ):
+        connection.close()
+
+
+class _Statement:
+    """A statement bound to its values, ready to be sent."""
+
+    def __init__(self, connection: PostgresConnection, sql: str, params: Params) -> None:
+        text, values = compile_query(sql, "postgresql").bind_raw(params)
+        if "\0" in text:
+            # libpq would end the statement there without a word.
+            raise psycopg.DataError("the statement holds a NUL character; PostgreSQL has no such text")
+        self._pgconn = connection.pgconn
+        self._sql = text.encode()
+        self._values, self._types, self._formats = dumped(connection, values)
+
+    def send(self) -> None:
+        self._pgconn.send_query_params(self._sql, self._values, self._types, self._formats)
+
+
+def exchange(
+    connection: PostgresConnection, queue: Callable[[PGconn], None], *, replies: int
+) -> list[list[PGresult]]:
+    """Sends what `queue` puts into a pipeline in one go, and waits for its replies (a Sync is one too)."""
+    pgconn = connection.pgconn
+    pgconn.enter_pipeline_mode()
+    try:
+        queue(pgconn)
+        connection.wait(generators.send(pgconn))
+        answers = [connection.wait(generators.fetch_many(pgconn)) for _ in range(replies)]
+        pgconn.exit_pipeline_mode()
+    except BaseException:
+        # Half of a pipeline is no state to go on from.
+        connection.close()
+        raise
+    return answers
+
+
+def _run_after(connection: PostgresConnection, setting: Setting, statement: _Statement) -> list[PGresult]:
+    """Sends SET and statement together, each with a Sync of its own: no transaction spans both."""
+
+    def queue(pgconn: PGconn) -> None:
+        pgconn.send_query_params(setting.sql.encode(), None)
+        pgconn.pipeline_sync()
+        statement.send()
+        pgconn.pipeline_sync()
+
+    taken, _, results, _ = exchange(connection, queue, replies=4)
+    if taken[-1].status == ExecStatus.COMMAND_OK:
+        connection.setting_taken(setting)
+    return results
+
+
+def run_setting(connection: PostgresConnection, setting: Setting) -> None:
+    """Sends a SET alone."""
+    check_alive(connection)
+    connection.pgconn.send_query_params(setting.sql.encode(), None)
+    result = connection.wait(generators.execute(connection.pgconn))[-1]
+    if result.status == ExecStatus.COMMAND_OK:
+        connection.setting_taken(setting)
+
+
+def _checked(connection: PostgresConnection, result: PGresult) -> PGresult:
+    status = result.status
+    if status == ExecStatus.FATAL_ERROR:
+        raise psycopg.errors.error_from_result(result)
+    if status in _COPYING:
+        # libpq hands out such results for ever; the way back would be to speak COPY to the end.
+        connection.close()
+        raise psycopg.NotSupportedError("COPY from or to the client is no statement; use import or export")
+    connection.statement_done(result.command_status)
+    return result
