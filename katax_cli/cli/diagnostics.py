@@ -8,6 +8,7 @@ from typing import TextIO
 
 from katax_cli.cli.exits import ExitCode, exit_code_for
 from katax_cli.core.text import printable, to_json
+from katax_cli.errors import KataxError
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +46,20 @@ class Diagnostics:
 
             self._write("".join(traceback.format_exception(error)).rstrip())
         code = exit_code_for(error)
-        self.error(str(error) or type(error).__name__, name=snake_case(type(error).__name__), exit_code=code)
+        self.error(_sentence(error), name=snake_case(type(error).__name__), exit_code=code)
         return code
 
     def _write(self, text: str) -> None:
         sys.stdout.flush()
         self.stream.write(text + "\n")
         self.stream.flush()
+
+
+def _sentence(error: BaseException) -> str:
+    """Our errors and wrong values speak for themselves; anything else is a defect and says so."""
+    if isinstance(error, KataxError | ValueError):
+        return str(error)
+    return f"internal error: {type(error).__name__}: {error}; repeat with --debug and report it"
 
 
 def snake_case(name: str) -> str:

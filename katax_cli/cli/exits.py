@@ -42,6 +42,7 @@ _BY_ERROR: tuple[tuple[type[BaseException], ExitCode], ...] = (
     (errors.ConfigError, ExitCode.USAGE),
     (errors.UnsupportedArgument, ExitCode.USAGE),
     (errors.MisshapedRecord, ExitCode.USAGE),
+    (ValueError, ExitCode.USAGE),
     (KeyboardInterrupt, ExitCode.INTERRUPTED),
 )
 

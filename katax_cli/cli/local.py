@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -11,11 +11,10 @@ import typer
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.group import Group
 from katax_cli.cli.invocation import Invocation
-from katax_cli.services import local
 
 group = Group()
 
-HEADER = tuple(field.name for field in fields(local.LocalServer))
+HEADER = ("connection", "folder", "running", "pid", "socket", "uptime_seconds", "memory_bytes", "version")
 
 
 @group.command("status")
@@ -24,13 +23,17 @@ def status(
     all: Annotated[bool, typer.Option("--all", help="Every running server of this user.")] = False,
 ) -> None:
     """List the embedded servers; starts none."""
-    servers = local.status(Path(call.home()), all=all)
-    call.out.rows(HEADER, [[tuple(asdict(server).values()) for server in servers]])
+    from katax_cli.services import local
+
+    servers = [asdict(server) for server in local.status(Path(call.home()), all=all)]
+    call.out.rows(HEADER, [[tuple(server[name] for name in HEADER) for server in servers]])
 
 
 @group.command("stop")
 def stop(call: Invocation) -> ExitCode:
     """End the embedded server after it wrote its data; exit 1 when none runs."""
+    from katax_cli.services import local
+
     stopped = local.stop(Path(call.home()))
     if stopped is None:
         call.diagnostics.note("no embedded server runs for this folder")

@@ -82,7 +82,9 @@ class Output:
         if self.format in ("json", "jsonl"):
             self.text(to_json(facts))
         elif self.format == "table":
-            self.rows(("", ""), [list(facts.items())])
+            size = max(map(len, facts), default=0)
+            for name, value in facts.items():
+                self.text(f"{name.ljust(size)}  {printable(plain(value))}")
         else:
             self.rows(tuple(facts), [[tuple(facts.values())]])
 

@@ -1,0 +1,54 @@
+# The commands of this repository. `make health` and `make test` work on a fresh machine with Python 3.11+.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PEERS := .venv-peers
+PEERS_STAMP := $(PEERS)/.installed
+# Two workers share one set of servers; more only wait for each other on small machines.
+WORKERS ?= 2
+
+.PHONY: health test check format bench completions docs clean
+
+health: $(STAMP)  ## Install into .venv and show the health of the embedded default
+	$(BIN)/katax -p local health
+
+test: $(STAMP)  ## Get the servers and run the whole suite
+	$(BIN)/python -m tests.servers fetch
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+check: $(STAMP)  ## Format, lint, types, import contracts, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP) $(PEERS_STAMP)  ## Side by side with peers, in one run
+	$(PEERS)/bin/python benchmarks/run.py $(ARGS)
+
+completions: $(STAMP)  ## Write completions/ from the command tree
+	$(BIN)/python -m katax_cli.cli.completion completions
+
+docs: $(STAMP)  ## Write docs/commands.md from --help
+	$(BIN)/python -m tests.cli.reference docs/commands.md
+
+clean:
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[keyring]' --group dev
+	touch $@
+
+$(PEERS_STAMP): pyproject.toml benchmarks/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(PEERS)/bin/python -m pip install --quiet --editable . --group dev -r benchmarks/requirements.txt
+	touch $@

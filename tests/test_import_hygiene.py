@@ -1,0 +1,73 @@
+"""What a fresh interpreter has loaded: the static contracts cannot see an import that is allowed but costly."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from katax_cli.cli.app import COMMANDS
+from katax_cli.engines.registry import ENGINES
+
+DRIVERS = {
+    "postgresql": {"psycopg"},
+    "mysql": {"pymysql"},
+    "sqlite": {"sqlite3"},
+    "mongodb": {"pymongo", "bson"},
+    "redis": {"redis"},
+}
+HEAVY = set().union(*DRIVERS.values()) | {"textual", "rich", "sqlalchemy", "croniter", "asyncio", "dotenv"}
+
+
+def loaded_after(code: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has loaded after `code`."""
+    script = f"import sys\n{code}\nimport json\nprint(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_package_imports_nothing() -> None:
+    """`import katax_cli` loads no module beyond its own and what the interpreter has anyway."""
+    script = (
+        "import sys; before = set(sys.modules); import katax_cli; print(sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "['__future__', 'katax_cli']"
+
+
+@pytest.mark.parametrize("words", [["--version"], ["--help"]])
+def test_the_command_tree_loads_no_driver(words: list[str]) -> None:
+    code = f"from katax_cli.cli import app; app.main({words!r})"
+
+    assert loaded_after(code) & HEAVY == set()
+
+
+@pytest.mark.parametrize("group", sorted(COMMANDS))
+def test_help_of_a_group_loads_no_driver(group: str) -> None:
+    code = f"from katax_cli.cli import app; app.main([{group!r}, '--help'])"
+
+    assert loaded_after(code) & HEAVY == set()
+
+
+@pytest.mark.parametrize("engine", sorted(ENGINES))
+def test_an_engine_loads_only_its_own_driver(engine: str) -> None:
+    """Loading one engine imports its driver and no other engine's."""
+    code = (
+        "from katax_cli.core.settings import ConnectionSettings\n"
+        "from katax_cli.engines.registry import load\n"
+        f"load(ConnectionSettings(name='x', type={engine!r}, host='h', path='x.db'))"
+    )
+
+    loaded = loaded_after(code)
+
+    assert DRIVERS[engine] <= loaded
+    assert loaded & (HEAVY - {"asyncio"} - DRIVERS[engine]) == set()
+
+
+def test_listing_engines_loads_none() -> None:
+    loaded = loaded_after("from katax_cli.engines.registry import ENGINES; sorted(ENGINES)")
+
+    assert loaded & HEAVY == set()
