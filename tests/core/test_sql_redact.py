@@ -115,6 +115,7 @@ def test_fingerprint_ignores_values_case_and_layout() -> None:
         (PG, "select a=-1", "select a = - 1"),
         (MY, "DELIMITER //\nselect 1//\nDELIMITER ;\nselect 2", "select 1; # c\nselect 2;"),
         (LITE, "select a+b", "select a /* + */ + b"),
+        (MY, "--;select 1", "select 1"),
         (PG, "copy t from stdin;\n1\r\n\\.\n", "copy  t from stdin ;\n1\n\\.\n"),
     ],
 )

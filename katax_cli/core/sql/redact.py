@@ -55,7 +55,8 @@ def _normal_statement(statement: Statement, dialect: Dialect) -> str:
     body = " ".join(kept).strip(SPACE + ";")
     data = statement.copy_data
     if data is None:
-        return f"{body} ;\n"
+        # MySQL's `--;` is code, but without its terminator it is a comment.
+        return f"{body} ;\n" if body else ""
     return f"{body} ;\n" + data.replace("\r\n", "\n") + "\\.\n"
 
 
