@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any, NamedTuple, TypeVar
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.profiles.connections import Around, Flaw, build_connection
 from katax_cli.profiles.document import Layer, Path, dotted
+from katax_cli.profiles.find import Search
 from katax_cli.profiles.model import (
     BreakerSettings,
     CronSettings,
@@ -30,18 +31,14 @@ _WORK = ("command", "sql", "python", "katax")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(NamedTuple):
     """What is known of a profile besides its table."""
 
     name: str
-    folder: str
     home: str
-    source: str | None
     explicit: bool
     layers: tuple[Layer, ...]
-    user_folder: str
-    environ: Mapping[str, str] = field(repr=False)
+    search: Search
 
 
 def build_profile(
@@ -54,9 +51,9 @@ def build_profile(
     profile = Profile(
         name=draft.name,
         role=table.get("role", "prod"),
-        folder=draft.folder,
+        folder=draft.search.folder,
         home=draft.home,
-        source=draft.source,
+        source=draft.layers[0].file,
         connections=connections,
         retry=make(("retry",), RetrySettings),
         breaker=make(("breaker",), BreakerSettings),
@@ -82,6 +79,8 @@ class _Builder:
     def __init__(self, table: Mapping[str, Any], draft: Draft, problems: Problems) -> None:
         self._table = table
         self._draft = draft
+        self._folder = draft.search.folder
+        self._environ = draft.search.environ
         self._problems = problems
 
     def make(self, path: Path, model: Callable[..., T], **defaults: object) -> T:
@@ -106,11 +105,11 @@ class _Builder:
         return replace(made, directory=self._absolute(made.directory))
 
     def _absolute(self, path: str) -> str:
-        return os.path.normpath(os.path.join(self._draft.folder, path))
+        return os.path.normpath(os.path.join(self._folder, path))
 
     def connections(self, notes: list[str]) -> dict[str, ConnectionSettings]:
         role = self._table.get("role")
-        around = Around(self._draft.folder, role == "frozen", self._draft.environ)
+        around = Around(self._folder, environ=self._environ, read_only=role == "frozen")
         made = {}
         for name, table in self._table.get("connections", {}).items():
             path = ("connections", name)
@@ -126,7 +125,7 @@ class _Builder:
         """The project file whose commands need approval; the user's own folder needs none."""
         layer = origin_of(self._draft.layers, path)
         file = layer.file if layer else None
-        own = file is not None and file.startswith(os.path.join(self._draft.user_folder, ""))
+        own = file is not None and file.startswith(os.path.join(self._draft.search.user.folder, ""))
         return None if own else file
 
     def _note_readable(self, name: str, table: Mapping[str, Any], notes: list[str]) -> None:
@@ -173,8 +172,8 @@ class _Builder:
         return StateSettings(self._usable(made), name) if made else default
 
     def _state_of(self, url: str) -> ConnectionSettings:
-        around = Around(self._draft.folder, read_only=False, environ=self._draft.environ)
-        return build_connection("state", {"url": url}, around, needs_approval=None)
+        around = Around(self._folder, environ=self._environ)
+        return build_connection("state", {"url": url}, around)
 
     def _usable(self, made: ConnectionSettings) -> ConnectionSettings:
         if made.type not in ("postgresql", "mysql", "sqlite") or made.read_only:
@@ -211,9 +210,8 @@ class _Builder:
         return made
 
     def _tokens(self, name: str, table: Mapping[str, Any]) -> dict[str, Any]:
-        draft = self._draft
         return {
-            key: token(table[key], Place(f"{key} of ws {name!r}", draft.folder, None, draft.environ))
+            key: token(table[key], Place(f"{key} of ws {name!r}", self._folder, environ=self._environ))
             for key in ("auth_token", "admin_token")
             if key in table
         }

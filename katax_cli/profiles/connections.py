@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from katax_cli.core.settings import DEFAULT_PORTS, ConnectionSettings, PoolSettings, Secret
@@ -16,13 +16,15 @@ _PARTS = ("host", "port", "user", "database", "socket")
 _COPIED = ("connect_timeout", "statement_timeout", "read_only", "prefix", "pooler")
 
 
-@dataclass(frozen=True)
 class Around:
     """What a connection needs to know of its profile."""
 
-    folder: str
-    read_only: bool
-    environ: Mapping[str, str] = field(repr=False)
+    __slots__ = ("environ", "folder", "read_only")
+
+    def __init__(self, folder: str, *, environ: Mapping[str, str], read_only: bool = False) -> None:
+        self.folder = folder
+        self.environ = environ
+        self.read_only = read_only
 
 
 class Flaw(ValueError):
@@ -34,18 +36,23 @@ class Flaw(ValueError):
 
 
 def build_connection(
-    name: str, table: Mapping[str, Any], around: Around, *, needs_approval: str | None
+    name: str, table: Mapping[str, Any], around: Around, *, needs_approval: str | None = None
 ) -> ConnectionSettings:
     """Returns the settings of one connection. Raises Flaw."""
-    place = Place(_password_key(table, name), around.folder, needs_approval, around.environ)
+    place = Place(
+        _password_key(table, name), around.folder, environ=around.environ, needs_approval=needs_approval
+    )
     fields = _where(table, around.folder)
     try:
         secret = secret_of(table, place)
         if secret is not None and fields.get("password") is not None:
             raise ValueError("has a password in its url and another one; keep one")
-        pool = PoolSettings(**table.get("pool", {}))
     except ValueError as error:
         raise Flaw("", str(error)) from None
+    try:
+        pool = PoolSettings(**table.get("pool", {}))
+    except ValueError as error:
+        raise Flaw("pool", str(error).removeprefix("pool ")) from None
     fields.update({key: table[key] for key in _COPIED if key in table})
     fields["password"] = secret or fields.get("password")
     fields["read_only"] = around.read_only or table.get("read_only", False) or fields.get("read_only", False)

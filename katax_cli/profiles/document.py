@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from katax_cli.errors import ConfigError
@@ -13,17 +12,22 @@ from katax_cli.profiles.trust import distrust
 Path = tuple[str, ...]
 
 
-@dataclass(frozen=True, repr=False)
 class Layer:
     """A table that a profile is made of, and where it is written.
 
     `file` is None for what katax makes up itself; `prefix` is where the table stands in the file.
     """
 
-    table: Mapping[str, Any]
-    file: str | None = None
-    text: str = field(default="")
-    prefix: Path = ()
+    # A plain class: the text may hold secrets and has no business in a repr.
+    __slots__ = ("file", "prefix", "table", "text")
+
+    def __init__(
+        self, table: Mapping[str, Any], file: str | None = None, text: str = "", prefix: Path = ()
+    ) -> None:
+        self.table = table
+        self.file = file
+        self.text = text
+        self.prefix = prefix
 
     def line(self, path: Path) -> int | None:
         """The line of a key, or of the nearest table or key around it."""

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from katax_cli.errors import ConfigError, UnknownProfile
 from katax_cli.profiles.document import Layer, read_layer
 from katax_cli.profiles.home import upward, user_folder
+from katax_cli.profiles.keys import PROFILE
 from katax_cli.profiles.trust import refuse_untrusted, trusted
 
 URL_VARIABLES = {"DATABASE_URL": "main", "REDIS_URL": "cache", "MYSQL_URL": "mysql", "MONGODB_URL": "mongodb"}
-_ALONE = ("role", "connections", "default_profile", "profiles")
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """A folder with configuration: its katax.toml, if there is one to trust, and `profiles/NAME.toml` files."""
 
     folder: str
@@ -36,14 +34,11 @@ class Place:
         """What katax.toml says for all profiles."""
         if self.katax is None:
             return None
-        table = {
-            key: each for key, each in self.katax.table.items() if key not in _ALONE or key == "connections"
-        }
+        table = {key: each for key, each in self.katax.table.items() if key in PROFILE and key != "role"}
         return self.katax.part((), table)
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """A profile's own layer, its name, whether it was said aloud, and the place it is in (None: built in)."""
 
     name: str
@@ -51,15 +46,13 @@ class Found:
     explicit: bool = False
 
 
-@dataclass
 class Search:
     """Looks from a folder upward and in the user's folder; `notes` tell what was passed over."""
 
-    cwd: str
-    environ: Mapping[str, str]
-    notes: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
+    def __init__(self, cwd: str, environ: Mapping[str, str]) -> None:
+        self.cwd = cwd
+        self.environ = environ
+        self.notes: list[str] = []
         self.project = self._find_project()
         self.user = self._place(user_folder(self.environ))
         if self.project and self.project.folder == self.user.folder:

@@ -25,7 +25,7 @@ Kind = Literal[
 
 
 class Key(NamedTuple):
-    """What may stand at one key. `model` names the dataclass (in `model.MODELS`) that holds its defaults."""
+    """What may stand at one key. `model` is the name in `schema.MODELS` of the dataclass that holds its defaults."""
 
     kind: Kind
     doc: str
@@ -177,7 +177,7 @@ TABLES = {
         model="ws",
     ),
 }
-CONNECTIONS = Key("tables", "the connections", keys=CONNECTION)
+CONNECTIONS = Key("tables", "the connections", keys=CONNECTION, model="connection")
 ROLE = Key("choice", "how careful katax is", ROLES, required=True)
 
 PROFILE: Mapping[str, Key] = {"role": ROLE, "connections": CONNECTIONS, **TABLES}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from katax_cli.core.settings import ROLES, Role
 from katax_cli.errors import ConfigError, KataxError
@@ -23,8 +22,7 @@ from katax_cli.profiles.validate import read_table
 _LOOPBACK = ("localhost", "::1", "0:0:0:0:0:0:0:1")
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(NamedTuple):
     """A profile as far as it could be built, with all that is wrong with it."""
 
     profile: Profile | None
@@ -69,13 +67,10 @@ def load(search: Search, name: str | None) -> Loaded:
     table = read_table(merged, PROFILE, (), problems)
     draft = Draft(
         name=found.name,
-        folder=search.folder,
         home=katax_home(search.folder, search.environ),
-        source=layers[0].file,
         explicit=found.explicit,
         layers=layers,
-        user_folder=search.user.folder,
-        environ=search.environ,
+        search=search,
     )
     profile = build_profile(table, draft, problems, notes=search.notes)
     return Loaded(profile, problems, layers, search, found)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from katax_cli.core.breaker import BreakerPolicy
+from katax_cli.core.health import HealthPolicy
 from katax_cli.core.retry import RetryPolicy
 from katax_cli.core.settings import ConnectionSettings, EngineName, Role, Secret
 from katax_cli.errors import ConfigError, UnknownConnection
@@ -14,22 +15,7 @@ from katax_cli.profiles.document import Layer
 
 RetrySettings = RetryPolicy
 BreakerSettings = BreakerPolicy
-
-
-@dataclass(frozen=True)
-class HealthSettings:
-    """What a healthy connection is. Raises ValueError when the limits contradict each other."""
-
-    degraded_ms: float = 100.0
-    unhealthy_ms: float = 500.0
-    interval: float = 30.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.degraded_ms <= self.unhealthy_ms:
-            raise ValueError(
-                f"health degraded_ms is {self.degraded_ms:g}, "
-                f"expected more than 0 and at most unhealthy_ms ({self.unhealthy_ms:g})"
-            )
+HealthSettings = HealthPolicy
 
 
 @dataclass(frozen=True)
@@ -168,12 +154,6 @@ class Profile:
             )
         others = ", ".join(f"{each.name} ({each.type})" for each in self.connections.values()) or "none"
         raise ConfigError(f"profile {self.name!r} has no connection of type {kinds}; connections: {others}")
-
-    def retry_of(self, connection: str) -> RetrySettings:
-        return self.connection_retry.get(connection, self.retry)
-
-    def breaker_of(self, connection: str) -> BreakerSettings:
-        return self.connection_breaker.get(connection, self.breaker)
 
 
 @dataclass(frozen=True)

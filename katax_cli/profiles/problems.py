@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.document import Layer, Path, dotted
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong; `str` is the line for people."""
 
     file: str | None
@@ -45,7 +43,7 @@ class Problems:
         layer: Layer | None = None,
     ) -> None:
         layer = layer or origin_of(self._layers, path)
-        file, line = (layer.file, layer.line(path)) if layer else (None, None)
+        file, line = (layer.file, layer.line(path) or 1) if layer and layer.file else (None, None)
         self.found.append(Problem(file, line, dotted(path), message, remedy, level))
 
     @property

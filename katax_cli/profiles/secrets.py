@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from katax_cli.core.settings import Secret
@@ -15,14 +14,18 @@ SOURCES = ("password", "password_command", "password_file", "keyring")
 COMMAND_TIMEOUT = 30.0
 
 
-@dataclass(frozen=True)
 class Place:
     """Where a secret is asked for: its key for messages, the project folder, its file if that needs approval."""
 
-    key: str
-    folder: str
-    needs_approval: str | None
-    environ: Mapping[str, str] = field(repr=False)
+    __slots__ = ("environ", "folder", "key", "needs_approval")
+
+    def __init__(
+        self, key: str, folder: str, *, environ: Mapping[str, str], needs_approval: str | None = None
+    ) -> None:
+        self.key = key
+        self.folder = folder
+        self.environ = environ
+        self.needs_approval = needs_approval
 
 
 def secret_of(table: Mapping[str, Any], place: Place) -> Secret | None:

@@ -28,11 +28,12 @@ _ENCODE = "percent-encode @ : / ? in user and password"
 
 def scheme_of(url: str) -> str:
     """The scheme, one of SCHEMES. Raises ValueError."""
-    scheme, found, _ = url.partition(":")
+    scheme, found, rest = url.partition(":")
     scheme = scheme.lower()
     if scheme in SCHEMES and found:
         return scheme
-    if not found or not scheme.replace("+", "").isalnum():
+    # Without '//' it may be anything, a password too.
+    if not rest.startswith("//") or not scheme.replace("+", "").isalnum():
         raise ValueError(f"is no URL, expected one that starts with {', '.join(SCHEMES)} and '://'")
     base = scheme.partition("+")[0]
     near = base if base in SCHEMES else _nearest(scheme, SCHEMES)
@@ -173,11 +174,12 @@ def mask_url(url: str) -> str:
     head, found, rest = url.partition("://")
     if not found:
         return url
-    before, question, query = rest.partition("?")
-    userinfo, at, hosts = before.rpartition("@")
+    # The last '@' of all, so that no part of a password with a '/' or '?' in it is taken for something else.
+    userinfo, at, server = rest.rpartition("@")
     user, colon, _ = userinfo.partition(":")
-    pairs = [_masked_pair(pair) for pair in query.split("&")]
-    return f"{head}://{user}{':***' if colon else ''}{at}{hosts}{question}{'&'.join(pairs)}"
+    place, question, query = server.partition("?")
+    pairs = "&".join(_masked_pair(pair) for pair in query.split("&"))
+    return f"{head}://{user}{':***' if colon else ''}{at}{place}{question}{pairs}"
 
 
 def _masked_pair(pair: str) -> str:
