@@ -36,7 +36,7 @@ class Histogram:
         """Adds one duration; a negative one, which a clock set back may give, counts as zero."""
         if seconds < 0.0:
             seconds = 0.0
-        bucket = bisect_left(BOUNDS, seconds)
+        bucket = bisect_left(BOUNDS, seconds) if seconds > _SHORTEST else 0
         # No lock: CPython switches threads at calls and loops only, and there is none from here on. A lock
         # would double the cost, and a child forked while another thread holds it could never observe again.
         self._buckets[bucket] += 1

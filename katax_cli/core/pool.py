@@ -114,7 +114,9 @@ class Pool(Generic[C]):
             if broken:
                 self._counts["discarded"] += 1
             elif self._reset is None or self._succeeds(self._reset, connection, "reset"):
-                self._put_back(member)
+                now = self._monotonic()
+                if self._slots.put_back(member, now):
+                    self._evict(now)
         finally:
             if member.returns == returns:
                 self._discard(member)
@@ -228,11 +230,6 @@ class Pool(Generic[C]):
             self._close_quietly(member.connection)
         if claim.slot:
             self._slots.free_slot()
-
-    def _put_back(self, member: Member[C]) -> None:
-        now = self._monotonic()
-        if self._slots.put_back(member, now):
-            self._evict(now)
 
     def _evict(self, now: float) -> bool:
         """Closes one idle connection that is past its limits; False when there is none."""

@@ -1,0 +1,187 @@
+"""One way to compare katax with a peer: same process, same server, alternating runs, medians.
+
+A script calls `compare` for each piece of work and `finish` at its end. Rows are printed as one table and
+merged into `benchmarks/results.json` by work and peer, which `run.py` prints whole.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import platform
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+RESULTS = Path(__file__).with_name("results.json")
+HEADINGS = ("work", "katax", "peer", "", "ratio", "target", "met")
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One piece of work: seconds for katax and for its peer, None when that is absent; `target` is the most allowed
+    of their ratio."""
+
+    work: str
+    katax: float
+    peer: str
+    seconds: float | None
+    target: float
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        return None if self.seconds is None else self.katax / self.seconds
+
+    @property
+    def met(self) -> bool | None:
+        return None if self.ratio is None else self.ratio <= self.target
+
+
+_rows: list[Row] = []
+
+
+def row(
+    work: str,
+    *,
+    katax_seconds: float,
+    peer_name: str,
+    peer_seconds: float | None,
+    target: float = 1.0,
+    note: str = "",
+) -> Row:
+    """Adds a row that was measured elsewhere."""
+    made = Row(work, katax_seconds, peer_name, peer_seconds, target, note)
+    _rows.append(made)
+    return made
+
+
+def compare(
+    work: str,
+    *,
+    katax: Work,
+    peers: Mapping[str, Work | None],
+    target: float = 1.0,
+    runs: int = 7,
+    warm_up: int = 1,
+) -> list[Row]:
+    """Runs katax and all peers in turn, `runs` times, and adds a row for each peer with the median times.
+
+    A peer that is None is absent here, and its row says so. The order turns round with every run, so that
+    nobody always runs in the wake of the same neighbour.
+    """
+    contenders: dict[str, Work] = {"katax": katax, **{name: run for name, run in peers.items() if run}}
+    for _ in range(warm_up):
+        for run in contenders.values():
+            run()
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(runs):
+        for name in _rotated(list(contenders), number):
+            times[name].append(_seconds(contenders[name]))
+    mine = median(times["katax"])
+    return [
+        row(
+            work,
+            katax_seconds=mine,
+            peer_name=name,
+            peer_seconds=median(times[name]) if name in times else None,
+            target=target,
+            note="" if name in times else "absent",
+        )
+        for name in peers
+    ]
+
+
+def present(module: str) -> bool:
+    """Whether a peer's module is installed here."""
+    return find_spec(module) is not None
+
+
+def finish() -> int:
+    """Prints the rows of this script and merges them into the results; 1 when a target was missed."""
+    print(table(_rows))
+    _merge(_rows)
+    return int(any(each.met is False for each in _rows))
+
+
+def recorded() -> list[Row]:
+    """All rows of earlier scripts, sorted by work and peer."""
+    if not RESULTS.exists():
+        return []
+    fields = Row.__dataclass_fields__
+    rows = json.loads(RESULTS.read_text())["rows"]
+    return [Row(**{name: each[name] for name in fields}) for each in rows]
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Columns: work, katax, peer and its time, ratio, target, whether it is met."""
+    cells = [HEADINGS, *(_cells(each) for each in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _cells(each: Row) -> tuple[str, ...]:
+    if each.ratio is None or each.seconds is None:
+        return (
+            each.work,
+            _human(each.katax),
+            each.peer,
+            each.note or "absent",
+            "–",
+            f"≤ {each.target:g}",
+            "–",
+        )
+    verdict = "yes" if each.met else "NO"
+    ratio, target = f"{each.ratio:.2f}", f"≤ {each.target:g}"
+    return (each.work, _human(each.katax), each.peer, _human(each.seconds), ratio, target, verdict)
+
+
+def _human(seconds: float) -> str:
+    for unit, factor in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
+        if seconds * factor >= 1.0:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds * 1e9:.3g} ns"
+
+
+def _merge(rows: Sequence[Row]) -> None:
+    kept = {(each.work, each.peer): each for each in (*recorded(), *rows)}
+    document = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "rows": [
+            {**asdict(kept[key]), "ratio": kept[key].ratio, "met": kept[key].met} for key in sorted(kept)
+        ],
+    }
+    RESULTS.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def _rotated(names: list[str], by: int) -> list[str]:
+    start = by % len(names)
+    return names[start:] + names[:start]
+
+
+def _seconds(run: Work) -> float:
+    gc.collect()
+    started = perf_counter()
+    run()
+    return perf_counter() - started
+
+
+@contextmanager
+def server(engine: str) -> Iterator[str]:
+    """The URL of a real server as the tests start it; it ends with the context."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    from contextlib import closing
+
+    from tests.servers.fleet import Fleet
+
+    with closing(Fleet()) as fleet:
+        yield fleet.shared(engine).url
