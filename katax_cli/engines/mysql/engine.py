@@ -56,6 +56,7 @@ class MysqlEngine:
             raise Refused(f"{self.settings.name!r} did not become read-only; nothing was run")
 
     def ping(self, connection: Session, timeout: float | None) -> None:
+        connection.check_alive()
         connection.give(timeout)
         connection.ping()
 

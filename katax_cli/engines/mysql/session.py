@@ -12,7 +12,7 @@ from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
-from pymysql.constants import ER, FIELD_TYPE
+from pymysql.constants import CR, ER, FIELD_TYPE
 from pymysql.converters import conversions
 from pymysql.cursors import Cursor
 
@@ -53,6 +53,7 @@ class Session(Connection):
     _sock: socket.socket | None
     _read_timeout: float | None
     _write_timeout: float | None
+    _secure: bool
     _result: Any
     _force_close: Callable[[], None]
     guarded = False
@@ -77,10 +78,10 @@ class Session(Connection):
     ) -> Cursor:
         """Runs one statement, on the server too for at most `timeout`; the cursor has its rows.
 
-        Raises InterfaceError if the server has hung up already: then the statement is certain not to have run.
+        An InterfaceError means that the statement was not sent, so that it is certain not to have run.
         """
         text, values = compile_query(sql, "mysql").bind(params)
-        self._check_alive()
+        self.check_alive()
         text = self._limited(text, sql, timeout)
         self.give(timeout)
         cursor = by(self)
@@ -126,7 +127,8 @@ class Session(Connection):
         """Whether the next results have values as the server writes them."""
         self.decoders = _TEXTS if text else _DECODERS
 
-    def _check_alive(self) -> None:
+    def check_alive(self) -> None:
+        """Raises InterfaceError if the server has hung up already: then nothing was sent."""
         if self.has_hung_up():
             self.drop()
             raise pymysql.err.InterfaceError(0, "")
@@ -173,7 +175,6 @@ def open_session(settings: ConnectionSettings, timeout: float | None) -> Session
     given: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port or 0,
-        "unix_socket": settings.socket,
         "user": settings.user,
         # PyMySQL would take a text for Latin-1.
         "password": settings.password.reveal().encode() if settings.password else b"",
@@ -188,11 +189,30 @@ def open_session(settings: ConnectionSettings, timeout: float | None) -> Session
         "write_timeout": timeout,
         **_tls(settings),
         **_options(settings),
+        "defer_connect": True,
     }
+    session = Session(**given)
+    # Passwords may cross a local socket in the clear, as MySQL's newer plugins ask for.
+    session._secure = settings.socket is not None
     try:
-        return Session(**given)
+        session.connect(_local_socket(settings.socket, given["connect_timeout"]) if settings.socket else None)
     except pymysql.err.OperationalError as error:
         raise connect_failed(error) from error
+    return session
+
+
+def _local_socket(path: str, timeout: float) -> socket.socket:
+    """PyMySQL would name `localhost` instead of the path, and leave the socket open when nobody listens."""
+    wire = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        wire.settimeout(timeout)
+        wire.connect(path)
+    except OSError as error:
+        wire.close()
+        raise pymysql.err.OperationalError(
+            CR.CR_CONNECTION_ERROR, f"no server at {path} ({error})"
+        ) from error
+    return wire
 
 
 def _connect_timeout(settings: ConnectionSettings, timeout: float | None) -> float:
