@@ -42,11 +42,11 @@ class Invocation:
     out: Output
     diagnostics: Diagnostics
 
-    def profile(self) -> Profile:
-        """The chosen profile; what it has to say goes to stderr."""
+    def profile(self, name: str | None = None) -> Profile:
+        """The profile of this name, or the chosen one; what it has to say goes to stderr."""
         from katax_cli.profiles.load import load_profile
 
-        profile = load_profile(self.shared.profile)
+        profile = load_profile(name or self.shared.profile)
         for note in profile.notes:
             self.diagnostics.note(note)
         return profile
@@ -55,9 +55,20 @@ class Invocation:
         """The `.katax` folder of the chosen profile."""
         return self.profile().home
 
+    def source(self) -> str:
+        """The file of the chosen profile. Raises ConfigError for one that has none."""
+        profile = self.profile()
+        if profile.source is None:
+            raise ConfigError(f"profile {profile.name!r} comes from no file, so there is nothing to approve")
+        return profile.source
+
     @contextmanager
     def runtime(
-        self, *, seconds: float | None = INTERACTIVE_SECONDS, probing: bool = False
+        self,
+        *,
+        seconds: float | None = INTERACTIVE_SECONDS,
+        probing: bool = False,
+        profile: str | None = None,
     ) -> Iterator[Runtime]:
         """The services on the chosen profile, under one deadline; everything is closed at the end.
 
@@ -67,14 +78,30 @@ class Invocation:
         from katax_cli.services.runtime import Runtime
 
         limit = seconds if self.shared.timeout is None else self.shared.timeout
-        with Runtime(self.profile(), deadline=Deadline(limit), one_shot=True, probing=probing) as runtime:
+        with Runtime(
+            self.profile(profile), deadline=Deadline(limit), one_shot=True, probing=probing
+        ) as runtime:
             yield runtime
 
     def chosen(self, runtime: Runtime, patterns: Sequence[str]) -> list[ConnectionSettings]:
         """The connections that arguments and `-c` name or match, in the profile's order; none given: all."""
         wanted = [*patterns, *([self.shared.connection] if self.shared.connection else [])]
         named = {one.name for pattern in wanted for one in runtime.profile.match(pattern)}
-        return [one for one in runtime.profile.connections.values() if not wanted or one.name in named]
+        everything = runtime.profile.connections.values()
+        return [one for one in everything if (one.name in named if wanted else self._is_there(one))]
+
+    def _is_there(self, settings: ConnectionSettings) -> bool:
+        """False, with a note, for an embedded server on a machine that has none to embed."""
+        if not settings.embedded:
+            return True
+        from katax_cli.services.local import available
+
+        if not available():
+            self.diagnostics.note(
+                f"{settings.name!r} is left out: there is no redis-server to embed; install one or name a url"
+            )
+            return False
+        return True
 
     def settings(self, runtime: Runtime, target: Target) -> ConnectionSettings:
         """The one connection that the command is for."""

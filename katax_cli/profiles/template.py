@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+from katax_cli.errors import ConfigError
+
+_RESERVED = ("env", "local")
 _TEXT = """\
 # Profile {name}. 'katax profile check {name}' finds mistakes, 'katax profile show {name}' what katax makes of it.
 role = "dev"                       # dev | stage | prod | frozen (nothing can be written)
@@ -34,3 +39,19 @@ url = "sqlite:///{name}.db"
 def profile_template(name: str) -> str:
     """A commented starter file that loads as it is."""
     return _TEXT.format(name=name)
+
+
+def write_template(folder: str, name: str) -> str:
+    """Writes `profiles/NAME.toml` below `folder` and returns its path. Raises ConfigError when it is there."""
+    path = os.path.join(folder, "profiles", f"{name}.toml")
+    if name in _RESERVED or not name.replace("-", "_").isidentifier():
+        raise ConfigError(f"{name!r} is not a name for a profile; use letters, digits, - and _")
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(profile_template(name))
+    except FileExistsError as error:
+        raise ConfigError(f"{path} is there already; name another profile") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+    return path

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from katax_cli.core.settings import ConnectionSettings
+from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
 from katax_cli.engines import redis
 from katax_cli.engines.redis import embedded
 
 CONNECTION = "cache"
-DATA_FOLDER = "redis"
 _ASK_TIMEOUT = 2.0
 
 
@@ -30,12 +29,17 @@ class LocalServer:
     version: str | None = None
 
 
+def available() -> bool:
+    """True if there is a server binary to embed."""
+    return embedded.server_binary() is not None
+
+
 def status(home: Path, *, all: bool = False) -> list[LocalServer]:
     """The server whose data is in the `.katax` folder `home`; with `all`, every running one of this user.
 
     Starts nothing. A folder without data has no row. Raises UntrustedFile when a socket is not ours.
     """
-    folders = {embedded.Home.of(home / DATA_FOLDER).folder}
+    folders = {embedded.Home.of(home / EMBEDDED_FOLDER).folder}
     if all:
         folders.update(_running_folders())
     return [_row(embedded.Home(folder)) for folder in sorted(folders) if folder.is_dir()]
@@ -46,7 +50,7 @@ def stop(home: Path, *, timeout: float = 10.0) -> LocalServer | None:
 
     Raises Unavailable when it still runs after `timeout` seconds.
     """
-    server = embedded.Home.of(home / DATA_FOLDER)
+    server = embedded.Home.of(home / EMBEDDED_FOLDER)
     if not server.folder.is_dir():
         return None
     before = _row(server)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from threading import RLock
 from types import TracebackType
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from katax_cli.core.breaker import CircuitBreaker
 from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.core.retry import RetryPolicy
-from katax_cli.core.settings import ConnectionSettings
+from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
 from katax_cli.engines import registry
 from katax_cli.errors import DeadlineExceeded
 from katax_cli.profiles.model import Profile
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from katax_cli.services.clients import MongoDatabase, RedisDatabase
     from katax_cli.services.sql import SqlDatabase
 
+_EMBEDDED_START_SECONDS = 10.0
 _LEAVE_BEHIND_AFTER = 1.0
 """Seconds after its deadline that a call has to come back by itself before it is left behind."""
 
@@ -117,27 +120,45 @@ class Runtime:
         self.close()
 
     def _make(self, settings: ConnectionSettings) -> Database:
+        settings = self._placed(settings)
+        if self._probing:
+            settings = replace(settings, pool=replace(settings.pool, min=0, max=1))
         engine = registry.load(settings)
         guard = Guard(
             settings.name,
             classify_with(engine),
-            retry=self._retry(settings),
-            breaker=None
-            if self._one_shot
-            else CircuitBreaker.of(self._breaker(settings), name=settings.name),
+            retry=self._retry(settings.name),
+            breaker=self._breaker(settings.name),
         )
         return _database_class(settings)(engine, guard, self._make_deadline(settings))
 
-    def _retry(self, settings: ConnectionSettings) -> RetryPolicy:
-        policy = self.profile.connection_retry.get(settings.name, self.profile.retry)
-        configured = self.profile.retry_set or settings.name in self.profile.connection_retry
-        return policy if configured or not self._one_shot else RetryPolicy(attempts=1)
+    def _placed(self, settings: ConnectionSettings) -> ConnectionSettings:
+        """What lives in `.katax/` gets its folder; an embedded server also gets the time to start."""
+        home = self.profile.home
+        if settings.embedded and settings.path is None:
+            folder = os.path.join(home, EMBEDDED_FOLDER)
+            settings = replace(settings, path=folder, connect_timeout=_EMBEDDED_START_SECONDS)
+        if settings.path is not None and settings.path.startswith(home + os.sep):
+            from katax_cli.profiles.home import ensure_home
 
-    def _breaker(self, settings: ConnectionSettings) -> Any:
-        return self.profile.connection_breaker.get(settings.name, self.profile.breaker)
+            ensure_home(home)
+        return settings
+
+    def _retry(self, name: str) -> RetryPolicy:
+        configured = self.profile.retry_set or name in self.profile.connection_retry
+        once = self._probing or (self._one_shot and not configured)
+        return (
+            RetryPolicy(attempts=1) if once else self.profile.connection_retry.get(name, self.profile.retry)
+        )
+
+    def _breaker(self, name: str) -> CircuitBreaker | None:
+        if self._one_shot or self._probing:
+            return None
+        policy = self.profile.connection_breaker.get(name, self.profile.breaker)
+        return CircuitBreaker.of(policy, name=name)
 
     def _make_deadline(self, settings: ConnectionSettings) -> MakeDeadline:
-        if not self._one_shot:
+        if self._probing or not self._one_shot:
             return statement_deadline(settings)
         return lambda seconds: self.deadline if seconds is None else Deadline(self.deadline.within(seconds))
 
