@@ -1,5 +1,6 @@
 """The servers themselves: what other tests rely on when they ask for one."""
 
+import signal
 import socket
 import sqlite3
 import stat
@@ -7,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import psycopg
@@ -95,6 +97,11 @@ def test_a_database_goes_with_its_test_even_when_a_session_is_open(postgresql: S
 def test_mariadb_is_mariadb(fresh: MakeFresh, mariadb: Server) -> None:
     assert mariadb.flavour == "mariadb"
     assert write_and_read(fresh(mariadb)) == 7
+
+
+def test_a_server_does_not_show_its_password(postgresql: Server, throwaway: Throwaway) -> None:
+    assert PASSWORDS["postgresql"] not in repr(postgresql)
+    assert PASSWORDS["redis"] not in repr(throwaway("redis"))
 
 
 def test_a_shared_server_cannot_be_killed(postgresql: Server) -> None:
@@ -244,13 +251,27 @@ def test_the_acl_user_is_kept_to_its_keys(redis_acl: Server) -> None:
 
 
 def test_pgbouncer_pools_by_transaction(pgbouncer_url: str) -> None:
-    with psycopg.connect(pgbouncer_url, autocommit=True) as one, psycopg.connect(pgbouncer_url) as two:
-        session = "SELECT pg_backend_pid()"
-        assert one.execute(session).fetchone() == one.execute(session).fetchone()
-        held = two.execute(session).fetchone()
-        two.commit()
-        assert one.execute(session).fetchone() is not None
-        assert held is not None
+    with ExitStack() as open_clients:
+        clients = [
+            open_clients.enter_context(psycopg.connect(pgbouncer_url, autocommit=True)) for _ in range(8)
+        ]
+        sessions = {client.execute("SELECT pg_backend_pid()").fetchone() for client in clients}
+    assert len(sessions) <= 5
+
+
+def test_up_runs_all_five_until_interrupted(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.servers", "up", "--write", str(tmp_path)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as up:
+        assert up.stdout
+        shown = "".join(iter(up.stdout.readline, "# Ctrl-C stops them\n"))
+        profile = tomllib.loads((tmp_path / "profiles" / "five.toml").read_text())
+        for engine, connection in profile["connections"].items():
+            server = Server(engine=engine, url=connection["url"], version="", source="")
+            assert write_and_read(Target(engine, server.url, server)) == 7
+        up.send_signal(signal.SIGINT)
+        assert up.wait() == 0
+    assert list(profile["connections"]) == ["postgresql", "mysql", "mongodb", "redis", "sqlite"]
+    assert f"export KATAX_TEST_REDIS_URL='{profile['connections']['redis']['url']}'" in shown
 
 
 @pytest.mark.parametrize("engine", ["postgresql", "mysql", "mongodb", "redis"])

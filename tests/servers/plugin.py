@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -41,6 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(SkipWatch(), "skip-watch")
     # Workers inherit it: all of a run share what Docker brought up.
     os.environ.setdefault("KATAX_TEST_RUN", str(os.getpid()))
+    # Docker finds its compose plugin and contexts there, also from within a test, whose HOME is empty.
+    os.environ.setdefault("DOCKER_CONFIG", str(Path.home() / ".docker"))
 
 
 def pytest_report_header() -> list[str]:

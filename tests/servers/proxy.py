@@ -79,6 +79,7 @@ class Proxy:
         self._client_hook: Callable[[bytes], None] | None = None
         self._links: list[_Link] = []
         self._lock = threading.Lock()
+        self._accepting = threading.Lock()
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
         self.port = 0
@@ -104,6 +105,10 @@ class Proxy:
 
     def cut(self) -> None:
         """Reset every connection; returns when they are gone. New ones are accepted."""
+        if listener := self._listener:
+            # A client may believe to be connected that our thread has not come round to yet.
+            with contextlib.suppress(OSError):
+                self._accept_waiting(listener)
         with self._lock:
             links = list(self._links)
             for link in links:
@@ -150,6 +155,7 @@ class Proxy:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((self.host, self.port))
         listener.listen(128)
+        listener.settimeout(0)
         self.port = listener.getsockname()[1]
         self._listener = listener
         self._acceptor = _thread(f"proxy-{self.port}-accept", lambda: self._accept_from(listener))
@@ -174,13 +180,21 @@ class Proxy:
         self.cut()
 
     def _accept_from(self, listener: socket.socket) -> None:
-        while True:
-            try:
+        try:
+            while True:
+                select.select([listener], [], [])
+                self._accept_waiting(listener)
+        except (OSError, ValueError):
+            # `refuse` has shut it down.
+            return
+
+    def _accept_waiting(self, listener: socket.socket) -> None:
+        """Open a link for every client whose handshake is done."""
+        with self._accepting, contextlib.suppress(BlockingIOError):
+            while True:
                 client, _ = listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            self._open_link(client)
+                self.connections += 1
+                self._open_link(client)
 
     def _open_link(self, client: socket.socket) -> None:
         try:

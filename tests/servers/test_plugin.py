@@ -40,6 +40,7 @@ def run_pytest(folder: Path, body: str, *options: str, ci: bool = False) -> subp
     (folder / "test_sample.py").write_text(body)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
     environment |= {"CI": "true" if ci else "", "PYTHONPATH": str(REPOSITORY)}
+    environment |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     command = [sys.executable, "-m", "pytest", "-p", "tests.servers.plugin", "-c", os.devnull, "-rA"]
     command += ["--rootdir", str(folder), "-p", "no:cacheprovider", *options, str(folder)]
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
@@ -50,7 +51,7 @@ def test_a_skip_is_a_skip_at_home(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("workers", [(), ("-n", "2")])
+@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")])
 def test_a_skip_is_a_failure_in_ci(tmp_path: Path, workers: tuple[str, ...]) -> None:
     done = run_pytest(tmp_path, SKIPPING, *workers, ci=True)
     assert done.returncode == 1, done.stdout
@@ -70,20 +71,16 @@ def test_no_skip_no_failure_in_ci(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_marks_without_their_server_are_deselected_and_named(tmp_path: Path) -> None:
+def test_the_header_names_servers_and_marks_that_cannot_run(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, MARKED)
     assert "soak (on demand: -m soak)" in done.stdout
     assert "PASSED test_sample.py::test_plain" in done.stdout
     assert "test_soak" not in done.stdout
     assert ("test_mongod" in done.stdout) is ("needs_mongod" not in unavailable())
+    for engine in ("postgresql", "mysql", "mongodb", "redis", "sqlite"):
+        assert f"{engine}: " in done.stdout
 
 
 def test_soak_runs_on_demand(tmp_path: Path) -> None:
     done = run_pytest(tmp_path, MARKED, "-m", "soak")
     assert "PASSED test_sample.py::test_soak" in done.stdout
-
-
-def test_the_header_names_a_source_for_each_engine(tmp_path: Path) -> None:
-    header = run_pytest(tmp_path, MARKED).stdout
-    for engine in ("postgresql", "mysql", "mongodb", "redis", "sqlite"):
-        assert f"{engine}: " in header

@@ -160,7 +160,8 @@ def test_the_hook_sees_what_clients_send(proxy: MakeProxy, echo: tuple[str, int]
 
 
 def test_a_server_that_is_gone_looks_gone(proxy: MakeProxy, closed_port: int) -> None:
-    with connect(proxy(("127.0.0.1", closed_port))) as client, pytest.raises(ConnectionResetError):
+    between = proxy(("127.0.0.1", closed_port))
+    with pytest.raises(ConnectionResetError), connect(between) as client:
         client.recv(1)
 
 
