@@ -133,7 +133,9 @@ def _handshake(attempt: dict[str, str], seconds: float) -> PGconn:
     except psycopg.Error as error:
         raise ConnectFailed(connect_failure(str(error))) from None
     try:
-        while (state := _poll(pgconn)) is not PollingStatus.OK:
+        password_sent = False
+        while (state := _poll(pgconn, password_sent=password_sent)) is not PollingStatus.OK:
+            password_sent = password_sent or bool(pgconn.used_password)
             if not _ready(pgconn.socket, state, ends - time.monotonic()):
                 where = f"{attempt.get('host')}:{attempt.get('port', 5432)}"
                 raise ConnectFailed(
@@ -146,13 +148,21 @@ def _handshake(attempt: dict[str, str], seconds: float) -> PGconn:
     return pgconn
 
 
-def _poll(pgconn: PGconn) -> PollingStatus:
+def _poll(pgconn: PGconn, *, password_sent: bool) -> PollingStatus:
     state = PollingStatus.FAILED if pgconn.status == ConnStatus.BAD else pgconn.connect_poll()
     text = pgconn.get_error_message()
-    # With sslmode=prefer libpq logs in a second time without TLS after a refused password: lockouts count both.
-    if state == PollingStatus.FAILED or (pgconn.used_password and "FATAL" in text):
-        raise ConnectFailed(connect_failure(text, password_was_sent=bool(pgconn.used_password)))
+    if state == PollingStatus.FAILED or _would_try_again(text):
+        raise ConnectFailed(connect_failure(text, password_was_sent=password_sent))
     return PollingStatus(state)
+
+
+def _would_try_again(text: str) -> bool:
+    """Whether libpq, going on in spite of a refusal, is about to log in a second time.
+
+    With sslmode=prefer it tries again without TLS whatever the server said, and a lockout counts both
+    attempts of a wrong password. That is of use only where pg_hba.conf has no entry for TLS.
+    """
+    return "FATAL" in text and "pg_hba.conf" not in text
 
 
 def _ready(fd: int, state: PollingStatus, seconds: float) -> bool:

@@ -74,8 +74,8 @@ class Stream:
     def __iter__(self) -> Iterator[list[Row]]:
         first = True
         while (result := self._next) is not None:
-            if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-                self.affected = affected(result)
+            # libpq puts the count on the last chunk, and says nothing more with the result after it.
+            self.affected = max(self.affected, affected(result))
             if result.ntuples:
                 yield self._values.rows(result, first=first)
                 first = False
