@@ -1,0 +1,64 @@
+"""Runs whole commands in this process: words in, exit code and both streams out."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from katax_cli.cli import app
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A command that ended."""
+
+    code: int
+    stdout: bytes
+    err: str
+
+    @property
+    def out(self) -> str:
+        return self.stdout.decode()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+def katax(*words: str, stdin: bytes = b"") -> Done:
+    """`katax WORDS…`, without a terminal."""
+    out, err = io.BytesIO(), io.StringIO()
+    code = app.main(list(words), stdin=io.BytesIO(stdin), stdout=out, stderr=err)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def write_profile(
+    folder: Path, connections: Mapping[str, str], *, name: str = "test", role: str = "dev", extra: str = ""
+) -> Path:
+    """A profile file with a URL for each connection; `extra` is TOML that goes before them."""
+    file = folder / "profiles" / f"{name}.toml"
+    file.parent.mkdir(exist_ok=True)
+    tables = "".join(
+        f'\n[connections.{key}]\ntype = "{_type(url)}"\nurl = "{url}"\n' for key, url in connections.items()
+    )
+    file.write_text(f'role = "{role}"\n{extra}{tables}')
+    return file
+
+
+def _type(url: str) -> str:
+    scheme = url.partition(":")[0]
+    aliases = {
+        "rediss": "redis",
+        "unix": "redis",
+        "sentinel": "redis",
+        "cluster": "redis",
+        "embedded": "redis",
+        "postgres": "postgresql",
+        "mariadb": "mysql",
+        "mongodb+srv": "mongodb",
+    }
+    return aliases.get(scheme, scheme)
