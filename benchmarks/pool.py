@@ -17,8 +17,11 @@ from katax_cli.core.settings import PoolSettings
 
 CONNECTIONS = 8
 THREADS = 32
-QUERIES = 100
-CHECKOUTS = 20_000
+QUERIES = 50
+QUERIES_ALONE = 400
+CHECKOUTS = 5_000
+# Many short runs in turn: what else the machine does then meets all alike.
+RUNS = 31
 PATIENCE = 60.0
 
 Connection = psycopg.Connection[Any]
@@ -39,7 +42,7 @@ def main() -> int:
             (f"pool: {CHECKOUTS} acquire and release, 1 thread", checkouts),
         ):
             ours = build(lambda body: _with_katax(katax, body))
-            compare(work, katax=ours, peers={n: build(p) if p else None for n, p in peers.items()}, runs=11)
+            compare(work, katax=ours, peers={n: build(p) if p else None for n, p in peers.items()}, runs=RUNS)
     return finish()
 
 
@@ -68,7 +71,7 @@ def in_a_crowd(lend: Lend) -> Work:
 
 def alone(lend: Lend) -> Work:
     def run() -> None:
-        for _ in range(THREADS * QUERIES // 4):
+        for _ in range(QUERIES_ALONE):
             lend(select_1)
 
     return run

@@ -112,7 +112,7 @@ def _streams(
 
 def _wants_json(words: list[str]) -> bool:
     """True when the words ask for JSON; needed before, and even if, they can be parsed."""
-    pairs = zip(words, [*words[1:], ""], strict=True)
+    pairs = zip(words, [*words[1:], ""], strict=False)
     return any(
         (word in ("-f", "--format") and value == "json") or word in ("-fjson", "--format=json")
         for word, value in pairs

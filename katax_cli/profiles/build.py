@@ -11,6 +11,7 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.profiles.connections import Around, Flaw, build_connection
 from katax_cli.profiles.document import Layer, Path, dotted
 from katax_cli.profiles.find import Search
+from katax_cli.profiles.keys import CONNECTION
 from katax_cli.profiles.model import (
     BreakerSettings,
     CronSettings,
@@ -113,6 +114,8 @@ class _Builder:
         made = {}
         for name, table in self._table.get("connections", {}).items():
             path = ("connections", name)
+            if self._is_incomplete(path):
+                continue
             try:
                 made[name] = build_connection(name, table, around, needs_approval=self._approval(path))
             except Flaw as flaw:
@@ -120,6 +123,12 @@ class _Builder:
                 self._problems.add(at, f"{dotted(at)} {flaw}")
             self._note_readable(name, table, notes)
         return made
+
+    def _is_incomplete(self, path: Path) -> bool:
+        """True if a key was dropped as wrong: what is missing then is no further problem."""
+        start = f"{dotted(path)}."
+        keys = (each.key.removeprefix(start) for each in self._problems.errors if each.key.startswith(start))
+        return any(key.partition(".")[0] in CONNECTION for key in keys)
 
     def _approval(self, path: Path) -> str | None:
         """The project file whose commands need approval; the user's own folder needs none."""

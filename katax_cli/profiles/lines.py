@@ -12,12 +12,18 @@ def line_of(text: str, path: tuple[str, ...]) -> int | None:
 
     Keys inside inline tables and arrays stand on the line of the key that holds them.
     """
-    best: tuple[int, int] | None = None
+    best, where = 0, None
     for line, written in _keys(text):
-        shared = min(len(written), len(path))
-        if written[:shared] == path[:shared] and (best is None or shared > best[0]):
-            best = (shared, line)
-    return best[1] if best else None
+        shared = _shared(written, path)
+        if shared > best:
+            best, where = shared, line
+    return where
+
+
+def _shared(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """How many parts two paths begin with together."""
+    pairs = zip(one, other, strict=False)
+    return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def _keys(text: str) -> Iterator[tuple[int, tuple[str, ...]]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from katax_cli.core.breaker import BreakerPolicy
 from katax_cli.core.health import HealthPolicy
@@ -156,8 +156,7 @@ class Profile:
         raise ConfigError(f"profile {self.name!r} has no connection of type {kinds}; connections: {others}")
 
 
-@dataclass(frozen=True)
-class ProfileEntry:
+class ProfileEntry(NamedTuple):
     """A line of `profile list`; `role` is None when the profile does not load, and `problem` says why."""
 
     name: str

@@ -45,7 +45,7 @@ def test_the_exit_codes_are_in_help(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (("nope",), "katax: no such command 'nope'; see 'katax --help'\n"),
         (("cache", "gte", "k"), "katax: no such command 'gte'"),
-        (("cache", "get"), "katax: missing argument 'KEY'; see 'katax cache get --help'\n"),
+        (("cache", "get"), "katax: missing argument 'key'; see 'katax cache get --help'\n"),
         (("--nope",), "katax: no such option: --nope; see 'katax --help'\n"),
         (("health", "-f", "xml"), "no output format named 'xml'"),
         (("health", "--timeout", "soon"), "soon"),
@@ -67,7 +67,7 @@ def test_usage_error_as_json() -> None:
 
     assert done.code == 2
     assert done.err == (
-        '{"error": {"code": "usage", "message": "missing argument \'KEY\'; '
+        '{"error": {"code": "usage", "message": "missing argument \'key\'; '
         'see \'katax cache get --help\'", "exit": 2}}\n'
     )
 

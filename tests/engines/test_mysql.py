@@ -478,7 +478,7 @@ class TestStream:
         def consume() -> None:
             with engine.stream(session, self.MANY, timeout=0.3) as stream:
                 for _ in stream:
-                    threading.Event().wait(0.05)
+                    threading.Event().wait(0.01)
 
         assert failure_of(engine, consume)[0] is FailureKind.TIMED_OUT
         assert engine.execute(session, "SELECT 1").rows == [(1,)]

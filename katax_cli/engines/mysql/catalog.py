@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from katax_cli.engines.base import Index, Table, TableColumn, TableDescription
 
+from .rows import fetched
 from .session import Session
 
 Key = Literal["primary", "unique", "foreign", "index"]
@@ -105,4 +106,4 @@ def _indexes(session: Session, where: tuple[str | None, str], timeout: float | N
 
 
 def _all(session: Session, sql: str, params: tuple[Any, ...], timeout: float | None) -> list[tuple[Any, ...]]:
-    return list(session.send(sql, params, timeout).fetchall())
+    return fetched(session, sql, params, timeout).rows

@@ -16,6 +16,7 @@ from katax_cli.errors import KataxError, Refused
 
 from . import catalog
 from .failures import classify
+from .rows import fetched
 from .session import Session, open_session
 from .stream import streamed
 
@@ -51,7 +52,7 @@ class MysqlEngine:
     def _make_read_only(self, session: Session) -> None:
         session.query("SET SESSION TRANSACTION READ ONLY")
         variable = "tx_read_only" if session.is_mariadb else "transaction_read_only"
-        [(seen,)] = session.send(f"SELECT @@SESSION.{variable}").fetchall()
+        [(seen,)] = fetched(session, f"SELECT @@SESSION.{variable}").rows
         if seen != 1:
             raise Refused(f"{self.settings.name!r} did not become read-only; nothing was run")
 
@@ -71,9 +72,7 @@ class MysqlEngine:
     ) -> Result:
         """The first result; a procedure's others are dropped."""
         self._check_guarded(connection, sql)
-        with connection.send(sql, params, timeout) as cursor:
-            columns = tuple(column[0] for column in cursor.description or ())
-            return Result(columns, list(cursor.fetchall()), cursor.rowcount)
+        return fetched(connection, sql, params, timeout)
 
     def execute_many(
         self, connection: Session, sql: str, rows: Sequence[Params], timeout: float | None = None

@@ -7,6 +7,8 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import date, datetime
+from io import BufferedReader
 from math import ceil, log2
 from typing import Any
 
@@ -14,7 +16,7 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.constants import CR, ER, FIELD_TYPE
 from pymysql.converters import conversions
-from pymysql.cursors import Cursor
+from pymysql.cursors import Cursor, SSCursor
 
 from katax_cli.core.settings import ConnectionSettings, TlsSettings
 from katax_cli.core.sql import classify, compile_query
@@ -35,8 +37,28 @@ def _bit_number(value: bytes) -> int:
     return int.from_bytes(value, "big")
 
 
+def _moment(text: str) -> datetime | str:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return text
+
+
+def _day(text: str) -> date | str:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return text
+
+
 # Dates that are none ("0000-00-00") stay text; BIT is a number; JSON stays text as the server sends it.
-_VALUES: dict[Any, Callable[[Any], Any]] = {**conversions, FIELD_TYPE.BIT: _bit_number}
+_VALUES: dict[Any, Callable[[Any], Any]] = {
+    **conversions,
+    FIELD_TYPE.BIT: _bit_number,
+    FIELD_TYPE.DATE: _day,
+    FIELD_TYPE.DATETIME: _moment,
+    FIELD_TYPE.TIMESTAMP: _moment,
+}
 _TEXTS: dict[int, Callable[[Any], Any]] = {FIELD_TYPE.BIT: lambda value: str(_bit_number(value))}
 
 
@@ -54,6 +76,8 @@ class Session(Connection):
     _read_timeout: float | None
     _write_timeout: float | None
     _secure: bool
+    _rfile: BufferedReader
+    _next_seq_id: int
     _result: Any
     _force_close: Callable[[], None]
     guarded = False
@@ -65,6 +89,10 @@ class Session(Connection):
         return "mariadb" in self.server_version.lower()
 
     @property
+    def is_streaming(self) -> bool:
+        return self._result is not None and bool(self._result.unbuffered_active)
+
+    @property
     def in_transaction(self) -> bool:
         return bool(self.server_status & _IN_TRANSACTION)
 
@@ -73,10 +101,8 @@ class Session(Connection):
         """What the server itself said with its last answer."""
         return bool(self.server_status & _IN_READ_ONLY_TRANSACTION)
 
-    def send(
-        self, sql: str, params: Params = None, timeout: float | None = None, *, by: type[Cursor] = Cursor
-    ) -> Cursor:
-        """Runs one statement, on the server too for at most `timeout`; the cursor has its rows.
+    def send(self, sql: str, params: Params = None, timeout: float | None = None) -> Cursor:
+        """Runs one statement, on the server too for at most `timeout`; its rows are still to be read.
 
         An InterfaceError means that the statement was not sent, so that it is certain not to have run.
         """
@@ -84,7 +110,7 @@ class Session(Connection):
         self.check_alive()
         text = self._limited(text, sql, timeout)
         self.give(timeout)
-        cursor = by(self)
+        cursor = SSCursor(self)
         try:
             cursor.execute(text, values)
         except pymysql.err.OperationalError as error:
@@ -111,17 +137,23 @@ class Session(Connection):
 
     def say_goodbye(self) -> None:
         """Closes, so that the server does not count it among its aborted clients; never waits, never raises."""
-        if self._result is not None and self._result.unbuffered_active:
-            self.drop()
+        self.drop_unread()
         self.give(0.0)
         with suppress(pymysql.Error):
             self.close()
 
     def drop(self) -> None:
         """Closes without a word to the server, also in the middle of a result."""
+        # Nobody shall try to read the rest, a destructor least of all.
         if self._result is not None:
             self._result.unbuffered_active = False
+            self._result = None
         self._force_close()
+
+    def drop_unread(self) -> None:
+        """Closes if rows are left to be read: whoever spoke next would get them for an answer."""
+        if self.is_streaming:
+            self.drop()
 
     def hand_out_texts(self, *, text: bool) -> None:
         """Whether the next results have values as the server writes them."""

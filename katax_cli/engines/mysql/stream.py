@@ -7,10 +7,11 @@ from contextlib import contextmanager
 
 import pymysql
 from pymysql.constants import ER
-from pymysql.cursors import Cursor, SSCursor
+from pymysql.cursors import Cursor
 
 from katax_cli.engines.base import Params, Row
 
+from .rows import read_rows
 from .session import Session
 
 BATCH = 1000
@@ -23,14 +24,14 @@ _KILLED = (ER.QUERY_INTERRUPTED, ER.QUERY_TIMEOUT, ER.STATEMENT_TIMEOUT)
 class Stream:
     """Rows of one statement in batches; holds one batch at a time."""
 
-    def __init__(self, cursor: Cursor) -> None:
-        self._cursor = cursor
+    def __init__(self, session: Session, cursor: Cursor) -> None:
+        self._session = session
         self.columns = tuple(column[0] for column in cursor.description or ())
         self.affected = -1 if self.columns else cursor.rowcount
 
     def __iter__(self) -> Iterator[list[Row]]:
-        while self.columns and (rows := self._cursor.fetchmany(BATCH)):
-            yield list(rows)
+        while self.columns and (rows := read_rows(self._session, BATCH)):
+            yield rows
 
 
 @contextmanager
@@ -49,18 +50,17 @@ def streamed(
         session.waits_for_readers = True
     session.hand_out_texts(text=text)
     try:
-        cursor = session.send(sql, params, timeout, by=SSCursor)
+        cursor = session.send(sql, params, timeout)
     finally:
         session.hand_out_texts(text=False)
     try:
-        yield Stream(cursor)
+        yield Stream(session, cursor)
     finally:
         _finish(session, cursor, kill)
 
 
 def _finish(session: Session, cursor: Cursor, kill: Callable[[], bool]) -> None:
-    result = session._result
-    if result is None or not result.unbuffered_active:
+    if not session.is_streaming:
         return
     if not session.open or not kill():
         session.drop()
