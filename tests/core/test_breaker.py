@@ -72,6 +72,14 @@ def test_senseless_values_are_refused(wrong: dict[str, float], message: str) -> 
     assert str(error.value) == message
 
 
+def test_a_rate_of_all_calls_is_allowed() -> None:
+    breaker = CircuitBreaker(window=10.0, rate=1.0, min_calls=2, clock=FakeClock())
+
+    succeed(breaker)
+    fail(breaker)
+    assert breaker.is_closed()
+
+
 def test_of_takes_every_value_of_the_policy() -> None:
     policy = BreakerPolicy(2, 3.0, 4, 5.0, 6.0, 0.7, 8)
 
@@ -176,8 +184,11 @@ def test_a_probe_that_says_nothing_makes_room_for_another() -> None:
     clock = FakeClock()
     breaker = opened(clock)
     clock.at = 60.0
+    probe = breaker.before()
+    with pytest.raises(BreakerOpen):
+        breaker.before()
 
-    breaker.after(breaker.before(), ok=None)
+    breaker.after(probe, ok=None)
     clock.at = 200.0
     assert state(breaker) == "half_open"
     succeed(breaker)
@@ -434,6 +445,18 @@ def test_changes_are_told_new_then_old_and_outside_the_lock() -> None:
         ("half_open", "open", "half_open"),
         ("closed", "half_open", "closed"),
     ]
+
+
+def test_commands_are_told_at_once() -> None:
+    told: list[tuple[BreakerState, BreakerState]] = []
+    breaker = CircuitBreaker(on_state_change=lambda new, old: told.append((new, old)))
+
+    breaker.force_open()
+    assert told == [("forced_open", "closed")]
+    breaker.disable()
+    assert told[1:] == [("disabled", "forced_open")]
+    breaker.reset()
+    assert told[2:] == [("closed", "disabled")]
 
 
 def test_a_broken_listener_is_logged_and_breaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
