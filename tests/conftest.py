@@ -1,6 +1,7 @@
 """Every test sees real servers when it asks for them, and nothing of the developer's configuration."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,16 +24,28 @@ FOREIGN = (
 
 @pytest.fixture(autouse=True)
 def isolated(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, spotless: Callable[[str], Path]
 ) -> Path:
-    """An empty home, `tmp_path` as working directory, no variable that katax or a driver would read."""
+    """An empty home, which it returns; `tmp_path` as working directory; no variable that katax or a driver reads."""
     for name in list(os.environ):
         if name.startswith(FOREIGN) and not name.startswith("KATAX_TEST_"):
             monkeypatch.delenv(name)
-    home = tmp_path_factory.mktemp("home")
-    runtime = home / "run"
-    runtime.mkdir(mode=0o700)
+    home = spotless("home")
     monkeypatch.setenv("HOME", str(home))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(spotless("run")))
+    asked = "tmp_path" in request.fixturenames
+    monkeypatch.chdir(request.getfixturevalue("tmp_path") if asked else spotless("cwd"))
     return home
+
+
+@pytest.fixture(scope="session")
+def spotless(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Empty folders, lent again while they stay empty: making them anew would cost more than most tests do."""
+    folders: dict[str, Path] = {}
+
+    def lend(name: str) -> Path:
+        if name not in folders or any(folders[name].iterdir()):
+            folders[name] = tmp_path_factory.mktemp(name)
+        return folders[name]
+
+    return lend

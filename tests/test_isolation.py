@@ -37,15 +37,18 @@ def test_the_choice_of_servers_stays() -> None:
     assert "KATAX_TEST_NOTHING" in os.environ
 
 
-def test_home_is_empty_and_outside_of_the_working_directory(tmp_path: Path, isolated: Path) -> None:
+@pytest.mark.parametrize("time", ["first", "second"])
+def test_home_and_working_directory_are_empty_each_time(time: str, isolated: Path) -> None:
     assert Path.home() == isolated
-    assert [path.name for path in isolated.iterdir()] == ["run"]
+    for folder in (Path.home(), Path.cwd(), Path(os.environ["XDG_RUNTIME_DIR"])):
+        assert list(folder.iterdir()) == []
+        (folder / time).touch()
+
+
+def test_the_working_directory_is_the_tests_own(tmp_path: Path, isolated: Path) -> None:
     assert Path.cwd() == tmp_path
-    assert list(tmp_path.iterdir()) == []
     assert not tmp_path.is_relative_to(isolated)
 
 
-def test_the_runtime_folder_is_ours_alone(isolated: Path) -> None:
-    runtime = Path(os.environ["XDG_RUNTIME_DIR"])
-    assert runtime.parent == isolated
-    assert runtime.stat().st_mode & 0o077 == 0
+def test_the_runtime_folder_is_ours_alone() -> None:
+    assert Path(os.environ["XDG_RUNTIME_DIR"]).stat().st_mode & 0o077 == 0
