@@ -1,0 +1,150 @@
+"""What pymongo's errors mean, by the server's code and labels where there are some."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from bson.errors import BSONError
+from pymongo.errors import (
+    BulkWriteError,
+    ConfigurationError,
+    ConnectionFailure,
+    ExecutionTimeout,
+    NotPrimaryError,
+    OperationFailure,
+    PyMongoError,
+    ServerSelectionTimeoutError,
+    WriteConcernError,
+)
+
+from katax_cli.core.failure import Failure, FailureKind
+
+
+class NotSent(ConnectionFailure):
+    """The connection could not be opened, so the command was not sent; the cause is chained."""
+
+
+# Names of https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
+_BY_CODE: Mapping[int, FailureKind] = {
+    6: FailureKind.LOST,  # HostUnreachable: told by a mongos about a shard
+    7: FailureKind.LOST,  # HostNotFound
+    13: FailureKind.REJECTED,  # Unauthorized
+    18: FailureKind.AUTHENTICATION,  # AuthenticationFailed
+    24: FailureKind.BUSY,  # LockTimeout
+    46: FailureKind.BUSY,  # LockBusy
+    50: FailureKind.TIMED_OUT,  # MaxTimeMSExpired
+    64: FailureKind.UNKNOWN_OUTCOME,  # WriteConcernFailed: applied here, not known elsewhere
+    89: FailureKind.LOST,  # NetworkTimeout
+    # The next three interrupt what runs too, a half-done update of many documents among it.
+    91: FailureKind.LOST,  # ShutdownInProgress
+    189: FailureKind.LOST,  # PrimarySteppedDown
+    11600: FailureKind.LOST,  # InterruptedAtShutdown
+    11602: FailureKind.LOST,  # InterruptedDueToReplStateChange
+    112: FailureKind.ROLLED_BACK,  # WriteConflict
+    246: FailureKind.ROLLED_BACK,  # SnapshotUnavailable
+    251: FailureKind.ROLLED_BACK,  # NoSuchTransaction
+    261: FailureKind.OVERLOADED,  # TooManyLogicalSessions
+    262: FailureKind.TIMED_OUT,  # ExceededTimeLimit
+    8000: FailureKind.AUTHENTICATION,  # AtlasError
+    9001: FailureKind.LOST,  # SocketException
+    10107: FailureKind.UNREACHABLE,  # NotWritablePrimary: refused before anything was done
+    11601: FailureKind.TIMED_OUT,  # Interrupted, by killOp
+    13435: FailureKind.UNREACHABLE,  # NotPrimaryNoSecondaryOk
+    13436: FailureKind.UNREACHABLE,  # NotPrimaryOrSecondary
+}
+_BY_LABEL = {
+    "UnknownTransactionCommitResult": FailureKind.UNKNOWN_OUTCOME,
+    "TransientTransactionError": FailureKind.ROLLED_BACK,
+}
+_UNAUTHORIZED = 13
+# Where pymongo begins to describe its own state.
+_STATE_NOTES = (", Timeout: ", " (configured timeouts: ", ", full error: ", ", Topology Description: ")
+
+
+def classify(error: BaseException) -> Failure:
+    """What `error` says about the server and the command; UNKNOWN for what pymongo did not raise."""
+    if not isinstance(error, PyMongoError | BSONError):
+        return Failure(FailureKind.UNKNOWN, type(error).__name__)
+    code = _code(error)
+    return Failure(_kind(error, code), _message(error), None if code is None else str(code))
+
+
+def _kind(error: BaseException, code: int | None) -> FailureKind:
+    if isinstance(error, PyMongoError):
+        for label, kind in _BY_LABEL.items():
+            if error.has_error_label(label):
+                return kind
+    if isinstance(error, WriteConcernError):
+        return FailureKind.UNKNOWN_OUTCOME
+    if code == _UNAUTHORIZED and "requires authentication" in _message(error):
+        return FailureKind.AUTHENTICATION
+    if code is not None and code in _BY_CODE:
+        return _BY_CODE[code]
+    return _kind_of_class(error)
+
+
+def _kind_of_class(error: BaseException) -> FailureKind:
+    if isinstance(error, NotSent | ServerSelectionTimeoutError):
+        return _why_not_sent(error)
+    if isinstance(error, NotPrimaryError):
+        return FailureKind.UNREACHABLE
+    if isinstance(error, ConnectionFailure):
+        return FailureKind.LOST
+    if isinstance(error, ExecutionTimeout):
+        return FailureKind.TIMED_OUT
+    if isinstance(error, ConfigurationError):
+        return FailureKind.CONFIGURATION
+    return FailureKind.REJECTED
+
+
+def _why_not_sent(error: BaseException) -> FailureKind:
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            return FailureKind.UNREACHABLE
+        if isinstance(cause, ssl.SSLError | PermissionError):
+            return FailureKind.CONFIGURATION
+    # pymongo keeps only the words of what the server selection met.
+    return FailureKind.CONFIGURATION if "certificate verify failed" in str(error) else FailureKind.UNREACHABLE
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        if isinstance(error, ServerSelectionTimeoutError):
+            yield from _met_while_selecting(error)
+        error = error.__cause__ or error.__context__
+
+
+def _met_while_selecting(error: ServerSelectionTimeoutError) -> Iterator[BaseException]:
+    topology: Any = error.details
+    servers = topology.server_descriptions().values() if hasattr(topology, "server_descriptions") else ()
+    for server in servers:
+        if server.error is not None:
+            yield from _causes(server.error)
+
+
+def _answer(error: BaseException) -> Mapping[str, Any]:
+    """What the server said; of a bulk write, about the first document that failed."""
+    details = getattr(error, "details", None)
+    if not isinstance(details, Mapping):
+        return {}
+    if isinstance(error, BulkWriteError):
+        failed = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
+        return failed[0] if failed else {}
+    return details
+
+
+def _code(error: BaseException) -> int | None:
+    code = _answer(error).get("code")
+    if code is None and isinstance(error, OperationFailure) and not isinstance(error, BulkWriteError):
+        code = error.code
+    return code if isinstance(code, int) else None
+
+
+def _message(error: BaseException) -> str:
+    text = str(_answer(error).get("errmsg") or error)
+    for note in _STATE_NOTES:
+        text = text.partition(note)[0]
+    return " ".join(text.split())
