@@ -8,6 +8,7 @@ from typing import Any
 
 import pymysql
 import pytest
+from pymysql.constants import FIELD_TYPE
 
 from katax_cli.core.failure import FailureKind
 from katax_cli.core.settings import Secret, TlsSettings
@@ -270,6 +271,63 @@ class TestValues:
     def test_affected_rows_are_changed_rows(self, engine: MysqlEngine, session: Session, table: str) -> None:
         assert engine.execute(session, "UPDATE t SET a = 'one'").affected == 0
         assert engine.execute(session, "UPDATE t SET a = 'two'").affected == 1
+
+
+class TestRowsOnTheWire:
+    """Where a row's length, a value's length and the read buffer's end fall."""
+
+    # Length bytes change at 251, 2^16 and 2^24, packets at 2^24 - 1; the buffer holds 8 KiB.
+    LENGTHS = (0, 1, 249, 250, 251, 252, 8000, 8185, 8190, 8192, 65_535, 65_536, 2**24 - 9, 2**24 - 1, 2**24)
+
+    @pytest.mark.parametrize("length", LENGTHS)
+    def test_a_value_of_any_length(self, engine: MysqlEngine, session: Session, length: int) -> None:
+        sql = "SELECT repeat('x', ?), NULL, 'end' UNION ALL SELECT NULL, repeat('y', ?), ''"
+        rows = [("x" * length, None, "end"), (None, "y" * length, "")]
+        assert engine.execute(session, sql, [length, length]).rows == rows
+        assert engine.execute(session, "SELECT 1").rows == [(1,)]
+
+    def test_rows_across_the_ends_of_buffers(self, engine: MysqlEngine, session: Session) -> None:
+        numbers = list(range(1, 3000))
+        engine.execute(session, "CREATE TABLE n (n INT)")
+        engine.execute_many(session, "INSERT INTO n VALUES (?)", [[n] for n in numbers])
+        found = engine.execute(session, "SELECT n, repeat('é', n % 97), n * 0.5 FROM n ORDER BY n").rows
+        assert found == [(n, "é" * (n % 97), Decimal(n) / 2) for n in numbers]
+
+    def test_results_of_a_procedure(self, engine: MysqlEngine, session: Session) -> None:
+        body = "BEGIN SELECT 1 AS a; SELECT 2 AS b UNION SELECT 3; DO 1; END"
+        engine.execute(session, f"CREATE PROCEDURE twice() {body}")
+        first = engine.execute(session, "CALL twice()")
+        assert (first.columns, first.rows) == (("a",), [(1,)])
+        with engine.stream(session, "CALL twice()") as stream:
+            assert list(stream) == [[(1,)]]
+        assert engine.execute(session, "SELECT 4").rows == [(4,)]
+
+    def test_a_procedure_that_fails_behind_its_first_result_has_failed(
+        self, engine: MysqlEngine, session: Session
+    ) -> None:
+        engine.execute(session, "CREATE PROCEDURE fails() BEGIN SELECT 1; SELECT * FROM nothing; END")
+
+        def consume() -> None:
+            with engine.stream(session, "CALL fails()") as stream:
+                assert list(stream) == [[(1,)]]
+
+        assert failure_of(engine, lambda: engine.execute(session, "CALL fails()"))[2] == "1146"
+        assert failure_of(engine, consume)[2] == "1146"
+        assert engine.execute(session, "SELECT 4").rows == [(4,)]
+
+    def test_ctrl_c_in_the_middle_leaves_no_answer_for_the_next(
+        self, engine: MysqlEngine, session: Session
+    ) -> None:
+        engine.execute(session, "CREATE TABLE bits (b BIT(8))")
+        engine.execute_many(session, "INSERT INTO bits VALUES (?)", [[1]] * 5000)
+
+        def interrupted(value: str | bytes) -> int:
+            raise KeyboardInterrupt
+
+        session.decoders = {**session.decoders, FIELD_TYPE.BIT: interrupted}
+        with pytest.raises(KeyboardInterrupt):
+            engine.execute(session, "SELECT b FROM bits")
+        assert engine.is_broken(session)
 
 
 class TestTimeout:

@@ -15,9 +15,10 @@ from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts,
 from katax_cli.errors import KataxError, Refused
 
 from . import catalog
+from .connect import open_session
 from .failures import classify
 from .rows import fetched
-from .session import Session, open_session
+from .session import Session
 from .stream import streamed
 
 _KILL_TIMEOUT = 2.0

@@ -1,10 +1,9 @@
-"""One connection to the server: how it is opened, how a statement is sent, how long it may take."""
+"""One connection to the server: how a statement is sent, how long it may take, what its values become."""
 
 from __future__ import annotations
 
 import select
 import socket
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, datetime
@@ -14,20 +13,15 @@ from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
-from pymysql.constants import CR, ER, FIELD_TYPE
+from pymysql.constants import ER, FIELD_TYPE
 from pymysql.converters import conversions
 from pymysql.cursors import Cursor, SSCursor
 
-from katax_cli.core.settings import ConnectionSettings, TlsSettings
 from katax_cli.core.sql import classify, compile_query
 from katax_cli.engines.base import Params
-from katax_cli.errors import ConfigError
-
-from .failures import connect_failed
 
 # The server ends a statement at its timeout; when it does not, the socket gives up this much later.
 GRACE = 0.5
-_OPTIONS = frozenset({"collation", "sql_mode", "init_command", "bind_address"})
 _IN_TRANSACTION = 1
 _IN_READ_ONLY_TRANSACTION = 0x2000
 _UNTIMED = ("transaction", "session")
@@ -52,7 +46,7 @@ def _day(text: str) -> date | str:
 
 
 # Dates that are none ("0000-00-00") stay text; BIT is a number; JSON stays text as the server sends it.
-_VALUES: dict[Any, Callable[[Any], Any]] = {
+VALUES: dict[Any, Callable[[Any], Any]] = {
     **conversions,
     FIELD_TYPE.BIT: _bit_number,
     FIELD_TYPE.DATE: _day,
@@ -142,6 +136,13 @@ class Session(Connection):
         with suppress(pymysql.Error):
             self.close()
 
+    def drain(self) -> None:
+        """Reads to the end what is under way, and the results behind it; raises the error that ends it."""
+        if self.is_streaming:
+            self._result._finish_unbuffered_query()
+        while self._result is not None and self._result.has_next:
+            self.next_result()
+
     def drop(self) -> None:
         """Closes without a word to the server, also in the middle of a result."""
         # Nobody shall try to read the rest, a destructor least of all.
@@ -186,7 +187,7 @@ class Session(Connection):
             self.server_status &= ~(_IN_TRANSACTION | _IN_READ_ONLY_TRANSACTION)
 
 
-_DECODERS: dict[int, Callable[[Any], Any]] = {k: v for k, v in _VALUES.items() if isinstance(k, int)}
+_DECODERS: dict[int, Callable[[Any], Any]] = {k: v for k, v in VALUES.items() if isinstance(k, int)}
 
 
 def _floor(timeout: float) -> float:
@@ -200,88 +201,3 @@ def _rounded_up(timeout: float | None) -> int:
     The caller's watchdog is exact; this limit is what ends a SELECT when the client is gone.
     """
     return 0 if timeout is None else 2 ** max(0, ceil(log2(_floor(timeout) * 1000)))
-
-
-def open_session(settings: ConnectionSettings, timeout: float | None) -> Session:
-    """A new session in autocommit mode: one attempt to log in. Raises PyMySQL's errors or ConfigError."""
-    given: dict[str, Any] = {
-        "host": settings.host,
-        "port": settings.port or 0,
-        "user": settings.user,
-        # PyMySQL would take a text for Latin-1.
-        "password": settings.password.reveal().encode() if settings.password else b"",
-        "database": settings.database or None,
-        "charset": "utf8mb4",
-        "autocommit": True,
-        "local_infile": False,
-        "program_name": "katax",
-        "conv": _VALUES,
-        "connect_timeout": _connect_timeout(settings, timeout),
-        "read_timeout": timeout,
-        "write_timeout": timeout,
-        **_tls(settings),
-        **_options(settings),
-        "defer_connect": True,
-    }
-    session = Session(**given)
-    # Passwords may cross a local socket in the clear, as MySQL's newer plugins ask for.
-    session._secure = settings.socket is not None
-    try:
-        session.connect(_local_socket(settings.socket, given["connect_timeout"]) if settings.socket else None)
-    except pymysql.err.OperationalError as error:
-        raise connect_failed(error) from error
-    return session
-
-
-def _local_socket(path: str, timeout: float) -> socket.socket:
-    """PyMySQL would name `localhost` instead of the path, and leave the socket open when nobody listens."""
-    wire = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        wire.settimeout(timeout)
-        wire.connect(path)
-    except OSError as error:
-        wire.close()
-        raise pymysql.err.OperationalError(
-            CR.CR_CONNECTION_ERROR, f"no server at {path} ({error})"
-        ) from error
-    return wire
-
-
-def _connect_timeout(settings: ConnectionSettings, timeout: float | None) -> float:
-    return settings.connect_timeout if timeout is None else min(settings.connect_timeout, timeout)
-
-
-def _options(settings: ConnectionSettings) -> dict[str, str]:
-    unknown = sorted(set(settings.options) - _OPTIONS)
-    if unknown:
-        known = ", ".join(sorted(_OPTIONS))
-        raise ConfigError(
-            f"{settings.name!r}: unknown option {unknown[0]!r} in the url; known options: {known}"
-        )
-    return dict(settings.options)
-
-
-def _tls(settings: ConnectionSettings) -> dict[str, Any]:
-    """Without a mode PyMySQL encrypts where the server can, and trusts anybody; over a socket it need not."""
-    tls = settings.tls
-    if tls is None:
-        return {"ssl_disabled": True} if settings.socket else {}
-    if tls.mode == "disable":
-        return {"ssl_disabled": True}
-    try:
-        return {"ssl": _context(tls)}
-    except OSError as error:
-        raise ConfigError(
-            f"{settings.name!r}: tls files cannot be used: {error}; check their paths"
-        ) from error
-
-
-def _context(tls: TlsSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=tls.ca)
-    # The certificates that MySQL makes for itself lack what Python 3.13 asks for.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    context.check_hostname = tls.mode == "verify-full"
-    context.verify_mode = ssl.CERT_NONE if tls.mode == "require" else ssl.CERT_REQUIRED
-    if tls.cert:
-        context.load_cert_chain(tls.cert, tls.key)
-    return context

@@ -56,18 +56,19 @@ def streamed(
     try:
         yield Stream(session, cursor)
     finally:
-        _finish(session, cursor, kill)
+        _finish(session, kill)
 
 
-def _finish(session: Session, cursor: Cursor, kill: Callable[[], bool]) -> None:
+def _finish(session: Session, kill: Callable[[], bool]) -> None:
     if not session.is_streaming:
+        session.drain()
         return
     if not session.open or not kill():
         session.drop()
         return
     session.give(_SETTLING)
     try:
-        _swallow_kill(cursor.close)
+        _swallow_kill(session.drain)
         # The statement may have ended by itself before; then the kill waits for the next one.
         _swallow_kill(lambda: session.query("DO 0"))
     except pymysql.Error:

@@ -1,0 +1,103 @@
+"""Opening a session: one attempt, TLS as the profile says, nothing switched on that a server could abuse."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Any
+
+import pymysql
+from pymysql.constants import CR
+
+from katax_cli.core.settings import ConnectionSettings, TlsSettings
+from katax_cli.errors import ConfigError
+
+from .failures import connect_failed
+from .session import VALUES, Session
+
+_OPTIONS = frozenset({"collation", "sql_mode", "init_command", "bind_address"})
+
+
+def open_session(settings: ConnectionSettings, timeout: float | None) -> Session:
+    """A new session in autocommit mode: one attempt to log in. Raises PyMySQL's errors or ConfigError."""
+    given: dict[str, Any] = {
+        "host": settings.host,
+        "port": settings.port or 0,
+        "user": settings.user,
+        # PyMySQL would take a text for Latin-1.
+        "password": settings.password.reveal().encode() if settings.password else b"",
+        "database": settings.database or None,
+        "charset": "utf8mb4",
+        "autocommit": True,
+        "local_infile": False,
+        "program_name": "katax",
+        "conv": VALUES,
+        "connect_timeout": _connect_timeout(settings, timeout),
+        "read_timeout": timeout,
+        "write_timeout": timeout,
+        **_tls(settings),
+        **_options(settings),
+        "defer_connect": True,
+    }
+    session = Session(**given)
+    # Passwords may cross a local socket in the clear, as MySQL's newer plugins ask for.
+    session._secure = settings.socket is not None
+    try:
+        session.connect(_local_socket(settings.socket, given["connect_timeout"]) if settings.socket else None)
+    except pymysql.err.OperationalError as error:
+        raise connect_failed(error) from error
+    return session
+
+
+def _local_socket(path: str, timeout: float) -> socket.socket:
+    """PyMySQL would name `localhost` instead of the path, and leave the socket open when nobody listens."""
+    wire = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        wire.settimeout(timeout)
+        wire.connect(path)
+    except OSError as error:
+        wire.close()
+        raise pymysql.err.OperationalError(
+            CR.CR_CONNECTION_ERROR, f"no server at {path} ({error})"
+        ) from error
+    return wire
+
+
+def _connect_timeout(settings: ConnectionSettings, timeout: float | None) -> float:
+    return settings.connect_timeout if timeout is None else min(settings.connect_timeout, timeout)
+
+
+def _options(settings: ConnectionSettings) -> dict[str, str]:
+    unknown = sorted(set(settings.options) - _OPTIONS)
+    if unknown:
+        known = ", ".join(sorted(_OPTIONS))
+        raise ConfigError(
+            f"{settings.name!r}: unknown option {unknown[0]!r} in the url; known options: {known}"
+        )
+    return dict(settings.options)
+
+
+def _tls(settings: ConnectionSettings) -> dict[str, Any]:
+    """Without a mode PyMySQL encrypts where the server can, and trusts anybody; over a socket it need not."""
+    tls = settings.tls
+    if tls is None:
+        return {"ssl_disabled": True} if settings.socket else {}
+    if tls.mode == "disable":
+        return {"ssl_disabled": True}
+    try:
+        return {"ssl": _context(tls)}
+    except OSError as error:
+        raise ConfigError(
+            f"{settings.name!r}: tls files cannot be used: {error}; check their paths"
+        ) from error
+
+
+def _context(tls: TlsSettings) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=tls.ca)
+    # The certificates that MySQL makes for itself lack what Python 3.13 asks for.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.check_hostname = tls.mode == "verify-full"
+    context.verify_mode = ssl.CERT_NONE if tls.mode == "require" else ssl.CERT_REQUIRED
+    if tls.cert:
+        context.load_cert_chain(tls.cert, tls.key)
+    return context
