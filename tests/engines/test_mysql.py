@@ -15,7 +15,7 @@ from katax_cli.core.settings import Secret, TlsSettings
 from katax_cli.engines.base import Introspects, ReadOnlyGuard, ReportsServer, SqlEngine
 from katax_cli.engines.mysql import create
 from katax_cli.engines.mysql.engine import MysqlEngine
-from katax_cli.engines.mysql.session import Session
+from katax_cli.engines.mysql.session import Session, rounded_up_ms
 from katax_cli.errors import ConfigError, Refused
 from tests.servers.certificates import Certificates, make_certificates
 from tests.servers.fixtures import MakeProxy, Throwaway
@@ -351,17 +351,28 @@ class TestTimeout:
         engine.execute(session, "SELECT 1", timeout=0.05)
         assert engine.execute(session, "SELECT sleep(0.3)").rows == [(0,)]
 
-    def test_a_limit_costs_no_round_trip(
+    def test_a_limit_costs_no_round_trip_of_its_own(
         self, engine: MysqlEngine, session: Session, proxy: MakeProxy, mysql_url: str, connect: Connect
     ) -> None:
-        if not session.is_mariadb:
-            return
         seen: list[bytes] = []
         wire = proxy(mysql_url)
         other = connect(create(settings_for(wire.url)))
         wire.on_client_bytes(seen.append)
-        engine.execute(other, "SELECT 1", timeout=5.0)
-        assert [chunk[5:] for chunk in seen] == [b"SET STATEMENT max_statement_time=5.000000 FOR SELECT 1"]
+        for timeout in (5.0, 4.5):
+            engine.execute(other, "SELECT 1", timeout=timeout)
+        expected = {
+            True: [b"SET STATEMENT max_statement_time=%.6f FOR SELECT 1" % timeout for timeout in (5.0, 4.5)],
+            False: [b"SET SESSION max_execution_time=8192", b"SELECT 1", b"SELECT 1"],
+        }
+        assert [chunk[5:] for chunk in seen] == expected[session.is_mariadb]
+
+    @pytest.mark.parametrize(
+        ("seconds", "limit"), [(None, 0), (0.0, 1), (0.3, 512), (4.096, 4096), (30.0, 32768)]
+    )
+    def test_mysqls_limit_changes_seldom_and_is_never_too_short(
+        self, seconds: float | None, limit: int
+    ) -> None:
+        assert rounded_up_ms(seconds) == limit
 
     def test_a_server_that_falls_silent(
         self, mysql_url: str, engine: MysqlEngine, proxy: MakeProxy, connect: Connect
@@ -505,6 +516,18 @@ class TestStream:
             with engine.stream(session, "SELECT id FROM t") as stream:
                 next(iter(stream))
             assert engine.execute(session, "SELECT 1").rows == [(1,)]
+
+    def test_a_second_statement_in_between_is_refused_and_breaks_nothing(
+        self, engine: MysqlEngine, session: Session
+    ) -> None:
+        with engine.stream(session, self.MANY) as stream:
+            batches = iter(stream)
+            next(batches)
+            kind, message, _ = failure_of(engine, lambda: engine.execute(session, "SELECT 1"))
+            assert len(next(batches)) == 1000
+            assert not engine.is_broken(session)
+        assert kind is FailureKind.REJECTED
+        assert message == "rows of another statement are still to be read on this connection"
 
     def test_when_the_kill_does_not_arrive_the_connection_goes(
         self, mysql_url: str, engine: MysqlEngine, proxy: MakeProxy, connect: Connect
@@ -681,6 +704,23 @@ class TestReadOnly:
         with engine.read_only(session):
             engine.interrupt(session)
         assert engine.is_broken(session)
+
+
+@pytest.mark.needs_mysql8
+class TestMysql8:
+    def test_its_passwords_work_without_tls(
+        self, mysql_url: str, engine: MysqlEngine, session: Session, connect: Connect
+    ) -> None:
+        engine.execute(session, "CREATE USER sha IDENTIFIED WITH caching_sha2_password BY 's3cret'")
+        try:
+            plain = TlsSettings("disable")
+            settings = settings_for(
+                mysql_url, user="sha", password=Secret.of("s3cret"), database="", tls=plain
+            )
+            other = create(settings)
+            assert other.execute(connect(other), "SELECT 1").rows == [(1,)]
+        finally:
+            engine.execute(session, "DROP USER sha")
 
 
 class TestReset:

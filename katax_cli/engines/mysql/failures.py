@@ -76,6 +76,9 @@ def _kind(number: int, error: pymysql.Error) -> FailureKind:
     # A certificate stays wrong; a handshake that was cut short may work next time.
     if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
         return FailureKind.CONFIGURATION
+    # The caller's own fault; with other classes the same numbers mean a broken conversation.
+    if isinstance(error, pymysql.err.ProgrammingError):
+        return FailureKind.REJECTED
     # One number for every option that forbids a statement.
     if number == ER.OPTION_PREVENTS_STATEMENT and "read-only" in str(error.args[1]).replace("_", "-"):
         return FailureKind.READ_ONLY

@@ -13,7 +13,7 @@ from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
-from pymysql.constants import ER, FIELD_TYPE
+from pymysql.constants import CR, ER, FIELD_TYPE
 from pymysql.converters import conversions
 from pymysql.cursors import Cursor, SSCursor
 
@@ -120,6 +120,8 @@ class Session(Connection):
         """True when the connection is closed, or the server's goodbye waits to be read; no round trip."""
         if self._sock is None:
             return True
+        if self.is_streaming:
+            return False
         waiter = select.poll()
         waiter.register(self._sock, select.POLLIN)
         return bool(waiter.poll(0))
@@ -162,6 +164,9 @@ class Session(Connection):
 
     def check_alive(self) -> None:
         """Raises InterfaceError if the server has hung up already: then nothing was sent."""
+        if self.is_streaming:
+            reading = "rows of another statement are still to be read on this connection"
+            raise pymysql.err.ProgrammingError(CR.CR_COMMANDS_OUT_OF_SYNC, reading)
         if self.has_hung_up():
             self.drop()
             raise pymysql.err.InterfaceError(0, "")
@@ -176,7 +181,7 @@ class Session(Connection):
                 if timeout is None
                 else f"SET STATEMENT max_statement_time={_floor(timeout):f} FOR {text}"
             )
-        if (limit := _rounded_up(timeout)) != self._limit_ms:
+        if (limit := rounded_up_ms(timeout)) != self._limit_ms:
             self.query(f"SET SESSION max_execution_time={limit}")
             self._limit_ms = limit
         return text
@@ -195,7 +200,7 @@ def _floor(timeout: float) -> float:
     return max(timeout, 0.001)
 
 
-def _rounded_up(timeout: float | None) -> int:
+def rounded_up_ms(timeout: float | None) -> int:
     """Milliseconds, a power of two: a deadline that shrinks from call to call costs a SET only now and then.
 
     The caller's watchdog is exact; this limit is what ends a SELECT when the client is gone.
