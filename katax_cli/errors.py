@@ -44,7 +44,8 @@ class ConfigError(KataxError):
     """The request or the configuration is wrong."""
 
 
-def _nearest(wanted: str, known: Iterable[str]) -> str | None:
+def nearest(wanted: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like the wanted one."""
     from difflib import get_close_matches
 
     return next(iter(get_close_matches(wanted, list(known), n=1)), None)
@@ -53,7 +54,7 @@ def _nearest(wanted: str, known: Iterable[str]) -> str | None:
 def unknown_name(subject: str, wanted: str, known: Sequence[str], plural: str) -> str:
     """Returns `no SUBJECT named 'WANTED'; did you mean …? known PLURAL: …`."""
     names = ", ".join(known) or "none"
-    near = _nearest(wanted, known)
+    near = nearest(wanted, known)
     hint = f" did you mean {near!r}?" if near else ""
     return f"no {subject} named {wanted!r};{hint} known {plural}: {names}"
 

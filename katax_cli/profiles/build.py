@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.profiles.connections import Around, Flaw, build_connection
+from katax_cli.profiles.connections import Around, Flaw, build_connection, variants_of
 from katax_cli.profiles.document import Layer, Path, dotted
 from katax_cli.profiles.find import Search
 from katax_cli.profiles.keys import CONNECTION
@@ -83,6 +83,7 @@ class _Builder:
         self._folder = draft.search.folder
         self._environ = draft.search.environ
         self._problems = problems
+        self._variants: dict[str, list[str]] = {}
 
     def make(self, path: Path, model: Callable[..., T], **defaults: object) -> T:
         """The dataclass of a table; what its constructor refuses is a problem, and the defaults stand in."""
@@ -118,6 +119,7 @@ class _Builder:
                 continue
             try:
                 made[name] = build_connection(name, table, around, needs_approval=self._approval(path))
+                self._variants[name] = [each.name for each in variants_of(made[name])]
             except Flaw as flaw:
                 at = (*path, flaw.key) if flaw.key else path
                 self._problems.add(at, f"{dotted(at)} {flaw}")
@@ -144,11 +146,12 @@ class _Builder:
                 notes.append(f"password_file of {name!r} is readable by everyone; run: chmod 600 {path}")
 
     def overrides(self, key: str, model: Callable[..., T]) -> dict[str, T]:
-        """What connections say differently from the profile's [retry] or [breaker]."""
+        """What connections say differently from the profile's [retry] or [breaker], their variants included."""
         made: dict[str, T] = {}
         for name, table in self._table.get("connections", {}).items():
             if key in table:
-                made[name] = self.make(("connections", name, key), model, **self._table.get(key, {}))
+                policy = self.make(("connections", name, key), model, **self._table.get(key, {}))
+                made.update(dict.fromkeys(self._variants.get(name, (name,)), policy))
         return made
 
     def logging(self) -> LoggingSettings:

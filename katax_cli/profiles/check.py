@@ -10,7 +10,7 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import ConfigError, UnknownProfile
 from katax_cli.profiles.document import Path, dotted, read_trusted
 from katax_cli.profiles.find import Place, Search
-from katax_cli.profiles.load import Loaded, load, merge
+from katax_cli.profiles.load import Loaded, load, merge, search_from
 from katax_cli.profiles.problems import Problem, Problems, origin_of
 from katax_cli.profiles.secrets import readable_by_everyone
 from katax_cli.profiles.show import is_reference
@@ -27,7 +27,7 @@ def check_profile(
     """
     search = None
     try:
-        search = Search(os.path.abspath(cwd or os.getcwd()), os.environ if environ is None else environ)
+        search = search_from(cwd, environ)
         loaded = load(search, name)
     except UnknownProfile:
         raise

@@ -10,7 +10,7 @@ from typing import Any
 from katax_cli.core.settings import DEFAULT_PORTS, ConnectionSettings, PoolSettings, Secret
 from katax_cli.profiles.secrets import Place, secret_of
 from katax_cli.profiles.tls import tls_from_options, tls_from_table
-from katax_cli.profiles.urls import _database_number, parse_url, sqlite_path
+from katax_cli.profiles.urls import database_number, parse_url, sqlite_path
 
 _PARTS = ("host", "port", "user", "database", "socket")
 _COPIED = ("connect_timeout", "statement_timeout", "read_only", "prefix", "pooler")
@@ -113,7 +113,7 @@ def _from_parts(table: Mapping[str, Any], folder: str) -> dict[str, Any]:
     fields = {part: table[part] for part in ("user", "database") if part in table}
     if kind == "redis" and "database" in table:
         try:
-            _database_number(table["database"])
+            database_number(table["database"])
         except ValueError:
             raise Flaw("database", "is not a number, which is what Redis databases are called") from None
     port = table.get("port", DEFAULT_PORTS[kind])
@@ -166,3 +166,8 @@ def _variant(
 def _replicas(main: ConnectionSettings, urls: tuple[str, ...], folder: str) -> list[ConnectionSettings]:
     found = [_variant(main, f"replica-{at}", url, folder, "replicas") for at, url in enumerate(urls, start=1)]
     return [replace(replica, read_only=True) for replica in found if replica is not None]
+
+
+def variants_of(main: ConnectionSettings) -> list[ConnectionSettings]:
+    """The connection and its other addresses."""
+    return [main, *main.replicas, *([main.direct] if main.direct else [])]

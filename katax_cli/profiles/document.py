@@ -52,7 +52,7 @@ def read_trusted(path: str, notes: list[str]) -> str | None:
     """The text of a file, or None when it is not there or not to be trusted (a note says so)."""
     try:
         # Checking the open file, not its name, leaves no moment to swap it.
-        with open(path, encoding="utf-8", newline="") as file:
+        with open(path, encoding="utf-8", newline="", opener=_open_at_once) as file:
             reason = distrust(os.fstat(file.fileno()))
             if reason is None:
                 return file.read()
@@ -64,6 +64,11 @@ def read_trusted(path: str, notes: list[str]) -> str | None:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
     notes.append(f"ignored {path}: {reason}")
     return None
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    # Opening a FIFO that somebody left in a shared folder would wait for its writer.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def parse(path: str, text: str) -> dict[str, Any]:

@@ -6,20 +6,18 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from katax_cli.core.settings import ROLES, Role
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.build import Draft, build_profile
+from katax_cli.profiles.builtin import env_table, local_table
 from katax_cli.profiles.document import Layer, dotted, read_layer
 from katax_cli.profiles.environment import Environment, substitute
-from katax_cli.profiles.find import URL_VARIABLES, Found, Search
+from katax_cli.profiles.find import Found, Search
 from katax_cli.profiles.home import katax_home
 from katax_cli.profiles.keys import PROFILE, SHARED
 from katax_cli.profiles.model import Profile, ProfileEntry
 from katax_cli.profiles.problems import Problems
 from katax_cli.profiles.trust import refuse_untrusted
-from katax_cli.profiles.validate import read_table
-
-_LOOPBACK = ("localhost", "::1", "0:0:0:0:0:0:0:1")
+from katax_cli.profiles.validate import read_table, unknown_key
 
 
 class Loaded(NamedTuple):
@@ -40,13 +38,19 @@ def load_profile(
     Connects nowhere, runs no command and reads no password file. Raises ConfigError (UnknownProfile) and
     UntrustedFile.
     """
-    loaded = load(
-        Search(os.path.abspath(cwd or os.getcwd()), os.environ if environ is None else environ), name
-    )
-    loaded.problems.raise_first()
+    loaded = load(search_from(cwd, environ), name)
     if loaded.profile is None:
-        raise ConfigError(f"profile {loaded.found.name!r} cannot be loaded; see 'katax profile check'")
+        raise loaded.problems.first()
     return loaded.profile
+
+
+def search_from(cwd: str | None, environ: Mapping[str, str] | None) -> Search:
+    """A search from a folder (default: the current one). Raises ConfigError when that is gone."""
+    try:
+        folder = os.path.abspath(cwd or os.getcwd())
+    except FileNotFoundError:
+        raise ConfigError("the current folder does not exist any more; change to another one") from None
+    return Search(folder, os.environ if environ is None else environ)
 
 
 def load(search: Search, name: str | None) -> Loaded:
@@ -81,7 +85,7 @@ def list_profiles(
 ) -> list[ProfileEntry]:
     """Every profile that can be asked for; one that does not load says why. Raises ConfigError only when a
     katax.toml cannot be read."""
-    search = Search(os.path.abspath(cwd or os.getcwd()), os.environ if environ is None else environ)
+    search = search_from(cwd, environ)
     try:
         chosen = search.choose(name).name
     except KataxError:
@@ -137,7 +141,7 @@ def _layers(search: Search, found: Found) -> tuple[Layer, ...]:
 def _own(search: Search, found: Found) -> Layer:
     place = found.place
     if place is None:
-        return Layer(_env_table(search.environ) if found.name == "env" else _local_table(search))
+        return Layer(env_table(search.environ) if found.name == "env" else local_table(search))
     file = place.files.get(found.name)
     if place.katax is None or found.name not in place.tables():
         return _file_layer(file or "", search.notes)
@@ -161,67 +165,16 @@ def _file_layer(file: str, notes: list[str]) -> Layer:
     return layer
 
 
-def _local_table(search: Search) -> dict[str, Any]:
-    home = katax_home(search.folder, search.environ)
-    return {
-        "role": "dev",
-        "connections": {
-            "main": {"type": "sqlite", "database": os.path.join(home, "main.db")},
-            "cache": {"type": "redis", "url": "embedded"},
-        },
-    }
-
-
-def _env_table(environ: Mapping[str, str]) -> dict[str, Any]:
-    said = {name: variable for variable, name in URL_VARIABLES.items() if environ.get(variable)}
-    connections = {name: {"url": f"${{env:{variable}}}"} for name, variable in said.items()}
-    role = environ.get("KATAX_ROLE") or _env_role([environ[variable] for variable in said.values()])
-    if role not in ROLES:
-        raise ConfigError(f"KATAX_ROLE is {role!r}, expected {', '.join(ROLES[:-1])} or {ROLES[-1]}")
-    return {"role": role, "connections": connections}
-
-
-def _env_role(urls: Sequence[str]) -> Role:
-    """`dev` only when every server is this machine; what cannot be read counts as somewhere else."""
-    from katax_cli.profiles.urls import parse_url
-
-    try:
-        return "dev" if all(_is_here(parse_url(url, "/")) for url in urls) else "prod"
-    except ValueError:
-        return "prod"
-
-
-def _is_here(fields: Mapping[str, Any]) -> bool:
-    if fields.get("srv"):
-        return False
-    hosts = [host for host, _ in fields.get("nodes", ())]
-    return all(host.lower() in _LOOPBACK or _is_loopback_address(host) for host in hosts)
-
-
-def _is_loopback_address(host: str) -> bool:
-    # A name such as 127.example.com is not an address.
-    numbers = host.split(".")
-    return len(numbers) == 4 and numbers[0] == "127" and all(number.isdigit() for number in numbers)
-
-
 def _check_shared(search: Search, found: Found, problems: Problems) -> None:
-    """Unknown keys at the top of a katax.toml; its tables are checked where they end up, merged."""
-    for place in search.places:
-        if place.katax is None or (place is not search.project and place is not found.place):
-            continue
-        for key, each in place.katax.table.items():
-            if key not in SHARED and (key != "role"):
-                problems.add((key,), *_unknown_top(key), layer=place.katax)
-            elif key == "role":
+    """The top of each katax.toml that counts; its tables are checked where they end up, merged."""
+    used = [place.katax for place in search.places if place in (search.project, found.place)]
+    for katax in used:
+        for key, each in katax.table.items() if katax else ():
+            if key == "role":
                 problems.add(
-                    (key,), "role at the top of katax.toml", "write it into each profile", layer=place.katax
+                    (key,), "role at the top of katax.toml", "write it into each profile", layer=katax
                 )
+            elif key not in SHARED:
+                problems.add((key,), *unknown_key(key, SHARED, ()), layer=katax)
             elif key == "default_profile" and not isinstance(each, str):
-                problems.add((key,), "default_profile is not a string", layer=place.katax)
-
-
-def _unknown_top(key: str) -> tuple[str, str]:
-    from katax_cli.errors import _nearest
-
-    near = _nearest(key, SHARED)
-    return f"unknown key {key!r}", f"did you mean {near!r}?" if near else f"known keys: {', '.join(SHARED)}"
+                problems.add((key,), "default_profile is not a string", layer=katax)

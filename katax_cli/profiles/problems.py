@@ -50,12 +50,11 @@ class Problems:
     def errors(self) -> list[Problem]:
         return [problem for problem in self.found if problem.level == "error"]
 
-    def raise_first(self) -> None:
-        """Raises ConfigError with the first error, and says how many more there are."""
+    def first(self) -> ConfigError:
+        """The first error, which says how many more there are."""
         errors = self.errors
-        if errors:
-            more = f" ({len(errors) - 1} more: katax profile check)" if len(errors) > 1 else ""
-            raise ConfigError(f"{errors[0]}{more}")
+        more = f" ({len(errors) - 1} more: katax profile check)" if len(errors) > 1 else ""
+        return ConfigError(f"{errors[0]}{more}")
 
 
 def origin_of(layers: Sequence[Layer], path: Path) -> Layer | None:

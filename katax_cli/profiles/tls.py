@@ -52,7 +52,7 @@ _FILES = {
 def tls_from_options(options: dict[str, str], folder: str, *, always: bool) -> TlsSettings | None:
     """Takes what concerns encryption out of a URL's options; `always` for schemes that imply it.
 
-    `sslmode=prefer` and `allow` stay with the driver. Raises ValueError for a mode nobody knows.
+    libpq's `sslmode=prefer` and `allow` stay with it. Raises ValueError for a mode nobody knows.
     """
     files: dict[str, str] = {}
     found: list[TlsMode] = []
@@ -78,6 +78,8 @@ def _decided(found: list[TlsMode]) -> TlsMode:
 def _mode(option: str, options: dict[str, str]) -> list[TlsMode]:
     value = options[option].lower().replace("_", "-")
     if value in _OPPORTUNISTIC:
+        if option != "sslmode":
+            del options[option]
         return []
     if value not in _MODES:
         raise ValueError(f"has an unknown {option}, expected {', '.join((*_OPPORTUNISTIC[:2], *_MODES))}")

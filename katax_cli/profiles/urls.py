@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from katax_cli.core.settings import DEFAULT_PORTS, Secret
-from katax_cli.errors import _nearest
+from katax_cli.errors import nearest
 
 SCHEMES = {
     "postgresql": "postgresql",
@@ -36,7 +36,7 @@ def scheme_of(url: str) -> str:
     if not rest.startswith("//") or not scheme.replace("+", "").isalnum():
         raise ValueError(f"is no URL, expected one that starts with {', '.join(SCHEMES)} and '://'")
     base = scheme.partition("+")[0]
-    near = base if base in SCHEMES else _nearest(scheme, SCHEMES)
+    near = base if base in SCHEMES else nearest(scheme, SCHEMES)
     hint = f"did you mean {near}://? " if near else ""
     raise ValueError(f"has the unknown scheme {scheme!r}; {hint}known schemes: {', '.join(SCHEMES)}")
 
@@ -61,7 +61,7 @@ def parse_url(url: str, folder: str) -> dict[str, Any]:
     user, password, hosts = _userinfo(authority)
     fields: dict[str, Any] = {"type": SCHEMES[scheme], "user": user, "password": password, "options": options}
     if scheme == "unix":
-        fields.update(socket="/" + decode(path), database=_database_number(options.pop("db", None)))
+        fields.update(socket="/" + decode(path), database=database_number(options.pop("db", None)))
     else:
         _place(fields, scheme, hosts, decode(path))
     return fields
@@ -98,12 +98,12 @@ def _redis(fields: dict[str, Any], scheme: str, path: str) -> None:
         fields["service"] = service
     if scheme in ("sentinel", "cluster"):
         fields["topology"] = scheme
-    fields["database"] = _database_number(number or options.pop("db", None))
+    fields["database"] = database_number(number or options.pop("db", None))
     if scheme == "cluster" and fields["database"] not in (None, "0"):
         raise ValueError("has a database number, but a cluster has only database 0")
 
 
-def _database_number(text: str | None) -> str | None:
+def database_number(text: str | None) -> str | None:
     if text and not (text.isascii() and text.isdigit()):
         raise ValueError("has a Redis database that is not a number, expected redis://host:6379/0")
     return text or None

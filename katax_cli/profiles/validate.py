@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from katax_cli.core.duration import parse_duration
-from katax_cli.errors import _nearest
+from katax_cli.errors import nearest
 from katax_cli.profiles.document import Path, dotted
 from katax_cli.profiles.environment import FromEnvironment, Unset
 from katax_cli.profiles.keys import Key
@@ -34,7 +34,7 @@ def read_table(
     known = {}
     for name, each in value.items():
         if name not in keys:
-            _unknown(name, keys, path, problems)
+            problems.add((*path, name), *unknown_key(name, keys, path))
         elif not isinstance(each, Unset):
             known[name] = read_value(each, keys[name], (*path, name), problems)
     for name, key in keys.items():
@@ -65,11 +65,12 @@ def _read_tables(value: Any, key: Key, path: Path, problems: Problems) -> dict[s
     return {name: table for name, table in tables.items() if table is not None}
 
 
-def _unknown(name: str, keys: Mapping[str, Key], path: Path, problems: Problems) -> None:
-    near = _nearest(name, keys)
+def unknown_key(name: str, keys: Mapping[str, Key], path: Path) -> tuple[str, str]:
+    """The message and the remedy for a key that does not exist."""
+    near = nearest(name, keys)
     where = f" in [{dotted(path)}]" if path else ""
     hint = f"did you mean {near!r}?" if near else f"known keys: {', '.join(keys)}"
-    problems.add((*path, name), f"unknown key {name!r}{where}", hint)
+    return f"unknown key {name!r}{where}", hint
 
 
 def _missing(name: str, key: Key, path: Path, problems: Problems) -> None:

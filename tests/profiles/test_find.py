@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import katax_cli
 from katax_cli.errors import ConfigError, UnknownProfile, UntrustedFile
+from katax_cli.profiles.home import upward
 from katax_cli.profiles.load import list_profiles
 from tests.profiles.conftest import MAIN, Project, make_foreign
 
@@ -164,6 +168,35 @@ def test_a_foreign_file_that_was_asked_for_is_refused(project: Project, file: st
     with pytest.raises(UntrustedFile) as error:
         project.load("dev")
     assert str(error.value) == f"refused: {path} is not used: {reason}"
+
+
+def test_a_fifo_does_not_hang_the_search(project: Project) -> None:
+    os.mkfifo(project.folder / "katax.toml", 0o600)
+    assert project.load().name == "local"
+
+
+def test_the_search_stays_on_its_file_system(project: Project) -> None:
+    assert list(upward("/proc", project.environ)) == ["/proc"]
+
+
+def test_a_folder_that_is_gone(project: Project) -> None:
+    code = (
+        "import os; os.rmdir(os.getcwd())\nfrom katax_cli.profiles.load import load_profile\nload_profile()"
+    )
+    gone = project.folder / "gone"
+    gone.mkdir()
+    package = str(Path(katax_cli.__file__ or "").parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=gone,
+        env={**project.environ, "PYTHONPATH": package},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1] == (
+        "katax_cli.errors.ConfigError: the current folder does not exist any more; change to another one"
+    )
 
 
 def test_the_list_says_what_is_chosen_and_what_does_not_load(project: Project) -> None:

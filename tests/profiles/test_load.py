@@ -115,6 +115,16 @@ cors = ["https://example.com"]
     }
 
 
+def test_overrides_hold_for_the_other_addresses_too(project: Project) -> None:
+    profile = project.connection(
+        'url = "postgresql://db/x"\npooler = "transaction"\nretry = { attempts = 7 }\n'
+        'direct_url = "postgresql://direct"\nreplicas = ["postgresql://replica"]'
+    )
+    assert profile.connection_retry == dict.fromkeys(
+        ("main", "main/direct", "main/replica-1"), RetrySettings(attempts=7)
+    )
+
+
 def test_retry_without_attempts_is_not_set(project: Project) -> None:
     project.write("profiles/dev.toml", MAIN + "[retry]\ntotal = 10\n")
     profile = project.load()

@@ -183,6 +183,7 @@ def test_user_and_password(url: str, user: str | None, password: str | None) -> 
             {},
         ),
         ("mysql://db/x?ssl_mode=REQUIRED", TlsSettings("require"), {}),
+        ("mysql://db/x?ssl-mode=PREFERRED", None, {}),
         ("mongodb://db/x?tls=true", TlsSettings("verify-full"), {}),
         ("mongodb://db/x?ssl=true&tlsInsecure=true", TlsSettings("require"), {}),
         ("mongodb://db/x?tls=true&tlsAllowInvalidHostnames=true", TlsSettings("verify-ca"), {}),
