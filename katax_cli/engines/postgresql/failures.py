@@ -103,8 +103,8 @@ def classify(error: BaseException) -> Failure:
     message = error.diag.message_primary or one_line(str(error))
     if error.sqlstate is not None:
         return Failure(_kind_of_code(error.sqlstate), message, error.sqlstate)
-    if _CONNECTING.match(message):
-        return connect_failure(message)
+    if _CONNECTING.match(str(error)):
+        return connect_failure(str(error))
     return Failure(_kind_without_code(error, message), message)
 
 

@@ -46,9 +46,9 @@ def check_guarded(connection: PostgresConnection, sql: str) -> None:
         return
     if connection.status not in _INSIDE:
         raise Refused("the read-only transaction has ended; one statement runs in it")
-    verb = classify(sql, "postgresql").verb
-    if verb in ("COPY", "DO"):
-        raise Refused(f"{verb} on a read-only connection: it can reach the server's files and programs")
+    seen = classify(sql, "postgresql")
+    if seen.kind == "copy" or seen.verb == "DO":
+        raise Refused(f"{seen.verb} on a read-only connection: it can reach the server's files and programs")
     names = {token.text.strip('"').lower() for token in code_tokens(sql, "postgresql")} & _SERVER_FILES
     if names:
         raise Refused(f"{min(names)} on a read-only connection: it writes files of the server")
@@ -62,9 +62,9 @@ def _begin(connection: PostgresConnection) -> bytes | None:
 
     begun, seen, _ = exchange(connection, queue, replies=3)
     for results in (begun, seen):
-        if results[-1].error_message:
-            raise psycopg.errors.error_from_result(results[-1])
-    return seen[-1].get_value(0, 0)
+        if results[0].error_message:
+            raise psycopg.errors.error_from_result(results[0])
+    return seen[0].get_value(0, 0)
 
 
 def _roll_back(connection: PostgresConnection) -> None:

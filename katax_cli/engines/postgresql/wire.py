@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 import psycopg
 from psycopg import generators
-from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus, version
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus, version
 from psycopg.pq.abc import PGconn, PGresult
 
 from katax_cli.core.sql import compile_query
@@ -38,7 +38,8 @@ def run(connection: PostgresConnection, sql: str, params: Params, timeout: float
         results = connection.wait(generators.execute(connection.pgconn))
     else:
         results = _run_after(connection, setting, statement)
-    return _checked(connection, results[-1])
+    # A session that is ended adds a second error, "server closed the connection", which has no code.
+    return _checked(connection, results[0])
 
 
 @contextmanager
@@ -155,17 +156,33 @@ def exchange(
 ) -> list[list[PGresult]]:
     """Sends what `queue` puts into a pipeline in one go, and waits for its replies (a Sync is one too)."""
     pgconn = connection.pgconn
+    answers: list[list[PGresult]] = []
     pgconn.enter_pipeline_mode()
     try:
         queue(pgconn)
         connection.wait(generators.send(pgconn))
-        answers = [connection.wait(generators.fetch_many(pgconn)) for _ in range(replies)]
+        for _ in range(replies):
+            answers.append(_reply(connection))
         pgconn.exit_pipeline_mode()
-    except BaseException:
+    except BaseException as error:
         # Half of a pipeline is no state to go on from.
         connection.close()
+        if isinstance(error, psycopg.OperationalError) and answers:
+            _raise_last_words(answers[-1][0])
         raise
     return answers
+
+
+def _raise_last_words(result: PGresult) -> None:
+    """Raises what the server said when it ended the session: it tells more than the silence that followed."""
+    if result.error_field(DiagnosticField.SEVERITY_NONLOCALIZED) in (b"FATAL", b"PANIC"):
+        raise psycopg.errors.error_from_result(result)
+
+
+def _reply(connection: PostgresConnection) -> list[PGresult]:
+    results: list[PGresult] = connection.wait(generators.fetch_many(connection.pgconn))
+    _refuse_copy(connection, results[0])
+    return results
 
 
 def _run_after(connection: PostgresConnection, setting: Setting, statement: _Statement) -> list[PGresult]:
@@ -178,7 +195,7 @@ def _run_after(connection: PostgresConnection, setting: Setting, statement: _Sta
         pgconn.pipeline_sync()
 
     taken, _, results, _ = exchange(connection, queue, replies=4)
-    if taken[-1].status == ExecStatus.COMMAND_OK:
+    if taken[0].status == ExecStatus.COMMAND_OK:
         connection.setting_taken(setting)
     return results
 
@@ -193,12 +210,15 @@ def run_setting(connection: PostgresConnection, setting: Setting) -> None:
 
 
 def _checked(connection: PostgresConnection, result: PGresult) -> PGresult:
-    status = result.status
-    if status == ExecStatus.FATAL_ERROR:
+    if result.status == ExecStatus.FATAL_ERROR:
         raise psycopg.errors.error_from_result(result)
-    if status in _COPYING:
+    _refuse_copy(connection, result)
+    connection.statement_done(result.command_status)
+    return result
+
+
+def _refuse_copy(connection: PostgresConnection, result: PGresult) -> None:
+    if result.status in _COPYING:
         # libpq hands out such results for ever; the way back would be to speak COPY to the end.
         connection.close()
         raise psycopg.NotSupportedError("COPY from or to the client is no statement; use import or export")
-    connection.statement_done(result.command_status)
-    return result

@@ -1,0 +1,501 @@
+"""PostgreSQL's own side of the SQL engine; what all SQL engines share is in test_sql_engines.py."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg.pq import Trace
+
+from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.engines.postgresql import PostgresEngine, create
+from katax_cli.engines.postgresql.failures import classify, connect_failure
+from katax_cli.engines.postgresql.session import PostgresConnection
+from tests.servers import Server
+from tests.servers.fixtures import MakeProxy, Throwaway
+
+from .connections import settings_for
+
+Connect = Callable[[PostgresEngine], PostgresConnection]
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    opened: list[tuple[PostgresEngine, PostgresConnection]] = []
+
+    def open_one(engine: PostgresEngine) -> PostgresConnection:
+        opened.append((engine, engine.connect(5.0)))
+        return opened[-1][1]
+
+    yield open_one
+    for engine, connection in opened:
+        engine.close(connection)
+
+
+@pytest.fixture
+def engine(postgresql_url: str) -> PostgresEngine:
+    return create(settings_for(postgresql_url))
+
+
+@pytest.fixture
+def connection(engine: PostgresEngine, connect: Connect) -> PostgresConnection:
+    return connect(engine)
+
+
+def failure_of(act: Callable[[], object]) -> Failure:
+    with pytest.raises(psycopg.Error) as caught:
+        act()
+    return classify(caught.value)
+
+
+def scalar(engine: PostgresEngine, connection: PostgresConnection, sql: str, *params: Any) -> Any:
+    return engine.execute(connection, sql, params, 30.0).rows[0][0]
+
+
+def session_timeout(engine: PostgresEngine, connection: PostgresConnection, timeout: float | None) -> str:
+    sql = "SELECT current_setting('statement_timeout')"
+    return str(engine.execute(connection, sql, None, timeout).rows[0][0])
+
+
+def traced(connection: PostgresConnection, folder: Path, act: Callable[[], object]) -> str:
+    """What libpq sent (F) and received (B) during `act`, a line for each message."""
+    with (folder / "trace").open("w+") as file:
+        connection.pgconn.trace(file.fileno())
+        connection.pgconn.set_trace_flags(Trace.SUPPRESS_TIMESTAMPS)
+        act()
+        connection.pgconn.untrace()
+        file.seek(0)
+        return file.read()
+
+
+def round_trips(trace: str) -> int:
+    return [sender for sender, _ in groupby(trace.splitlines(), lambda line: line[0])].count("F")
+
+
+class TestValues:
+    @pytest.mark.parametrize(
+        ("sql", "value"),
+        [
+            ("1.10::numeric", Decimal("1.10")),
+            ("'NaN'::float8 > 1", True),
+            ("'2024-02-29 12:00+02'::timestamptz", datetime(2024, 2, 29, 10, tzinfo=UTC)),
+            ("'2024-02-29'::date", date(2024, 2, 29)),
+            ("'infinity'::timestamptz", "infinity"),
+            ("'-infinity'::date", "-infinity"),
+            ("'0044-03-15 BC'::date", "0044-03-15 BC"),
+            ("'24:00'::time", "24:00:00"),
+            ("ARRAY['infinity', '2024-02-29']::date[]", ["infinity", date(2024, 2, 29)]),
+            ("interval '90 minutes'", timedelta(minutes=90)),
+            ("""'{"a": [1, null]}'::jsonb""", {"a": [1, None]}),
+            ("""'{"a": 1}'::json""", {"a": 1}),
+            ("'12345678-1234-1234-1234-123456789abc'::uuid", UUID("12345678-1234-1234-1234-123456789abc")),
+            ("ARRAY[1, NULL, 3]", [1, None, 3]),
+            ("'[1,5)'::int4range", "[1,5)"),
+            ("ARRAY['[1,5)'::int4range]", ["[1,5)"]),
+            (r"'\x00ff'::bytea", b"\x00\xff"),
+            ("'(1,2)'::point", "(1,2)"),
+            ("NULL", None),
+        ],
+    )
+    def test_from_the_server(
+        self, engine: PostgresEngine, connection: PostgresConnection, sql: str, value: object
+    ) -> None:
+        assert scalar(engine, connection, f"SELECT {sql}") == value
+
+    @pytest.mark.parametrize(
+        ("type_", "value"),
+        [
+            ("jsonb", {"a": [1, "ü"]}),
+            ("int[]", [1, 2]),
+            ("text", "O'Neil \\ 😀"),
+            ("bytea", b"\x00'\\"),
+            ("numeric", Decimal("1e-20")),
+            ("bigint", 2**62),
+            ("timestamptz", datetime(2024, 1, 1, tzinfo=UTC)),
+        ],
+    )
+    def test_there_and_back(
+        self, engine: PostgresEngine, connection: PostgresConnection, type_: str, value: object
+    ) -> None:
+        assert scalar(engine, connection, f"SELECT ?::{type_}", value) == value
+
+    def test_rows_before_and_after_a_value_that_python_lacks(
+        self, engine: PostgresEngine, connection: PostgresConnection
+    ) -> None:
+        sql = "SELECT CASE g WHEN 3500 THEN 'infinity'::date ELSE date '2024-01-01' END FROM generate_series(1, 5000) g"
+        with engine.stream(connection, sql) as rows:
+            seen = [row[0] for batch in rows for row in batch]
+        assert seen[3499] == "infinity"
+        assert seen.count(date(2024, 1, 1)) == 4999
+
+    def test_as_text(self, engine: PostgresEngine, connection: PostgresConnection) -> None:
+        sql = r"""SELECT 1.50::numeric, true, '\x00ff'::bytea, '2024-01-01 00:00Z'::timestamptz, NULL,
+            ARRAY[1,2], '{}'::jsonb"""
+        with engine.stream(connection, sql, text=True) as rows:
+            assert list(rows) == [[("1.50", "t", "\\x00ff", "2024-01-01 00:00:00+00", None, "{1,2}", "{}")]]
+
+    def test_a_nul_character_does_not_cut_the_statement(
+        self, engine: PostgresEngine, connection: PostgresConnection
+    ) -> None:
+        failure = failure_of(lambda: engine.execute(connection, "SELECT 1 \0 WHERE false"))
+        assert failure.kind is FailureKind.REJECTED
+        assert scalar(engine, connection, "SELECT 1") == 1
+
+
+class TestTimeouts:
+    @pytest.mark.parametrize(
+        ("timeout", "seen"),
+        [
+            (30.0, "30s"),
+            (29.99, "30s"),
+            (25.0, "30s"),
+            (24.9, "25s"),
+            (30.1, "31s"),
+            (0.0501, "51ms"),
+            (None, "0"),
+        ],
+    )
+    def test_the_session_is_set_only_when_it_is_too_far_off(
+        self, engine: PostgresEngine, connection: PostgresConnection, timeout: float | None, seen: str
+    ) -> None:
+        assert session_timeout(engine, connection, timeout) == seen
+
+    def test_one_round_trip_with_the_setting_and_without(
+        self, engine: PostgresEngine, connection: PostgresConnection, tmp_path: Path
+    ) -> None:
+        for timeout, messages in ((30.0, 1), (5.0, 2), (5.0, 1), (4.5, 1), (None, 2)):
+            trace = traced(connection, tmp_path, partial(session_timeout, engine, connection, timeout))
+            assert (round_trips(trace), trace.count("\tParse\t")) == (1, messages)
+
+    def test_round_trips_of_the_guard(
+        self, engine: PostgresEngine, connection: PostgresConnection, tmp_path: Path
+    ) -> None:
+        def guarded() -> None:
+            with engine.read_only(connection):
+                session_timeout(engine, connection, 30.0)
+
+        assert round_trips(traced(connection, tmp_path, guarded)) == 3
+
+    def test_local_to_a_transaction(self, engine: PostgresEngine, connection: PostgresConnection) -> None:
+        engine.execute(connection, "BEGIN", None, 30.0)
+        assert session_timeout(engine, connection, 2.0) == "2s"
+        assert session_timeout(engine, connection, 30.0) == "30s"
+        engine.execute(connection, "SAVEPOINT s", None, 30.0)
+        assert session_timeout(engine, connection, 2.0) == "2s"
+        engine.execute(connection, "ROLLBACK TO s", None, 2.0)
+        assert session_timeout(engine, connection, 2.0) == "2s"
+        engine.execute(connection, "ROLLBACK", None, 2.0)
+        assert session_timeout(engine, connection, 30.0) == "30s"
+
+    def test_set_with_the_begin_outlives_the_rollback(
+        self, engine: PostgresEngine, connection: PostgresConnection
+    ) -> None:
+        engine.execute(connection, "BEGIN", None, 3.0)
+        engine.execute(connection, "ROLLBACK", None, 3.0)
+        assert session_timeout(engine, connection, 3.0) == "3s"
+
+    def test_what_the_user_set_is_not_trusted(
+        self, engine: PostgresEngine, connection: PostgresConnection
+    ) -> None:
+        engine.execute(connection, "SET statement_timeout = 0", None, 30.0)
+        assert session_timeout(engine, connection, 30.0) == "30s"
+
+    def test_a_statement_that_no_transaction_may_hold(
+        self, engine: PostgresEngine, connection: PostgresConnection
+    ) -> None:
+        engine.execute(connection, "CREATE TABLE t (id int)", None, 30.0)
+        engine.execute(connection, "VACUUM t", None, 7.0)
+        engine.execute(connection, "CREATE INDEX CONCURRENTLY i ON t (id)", None, None)
+
+    def test_the_setting_stays_when_the_statement_fails(
+        self, engine: PostgresEngine, connection: PostgresConnection
+    ) -> None:
+        failure_of(lambda: engine.execute(connection, "SELECT 1/0", None, 5.0))
+        assert session_timeout(engine, connection, 5.0) == "5s"
+
+    def test_the_server_ends_the_statement(
+        self, engine: PostgresEngine, connection: PostgresConnection
+    ) -> None:
+        failure = failure_of(lambda: engine.execute(connection, "SELECT pg_sleep(20)", None, 0.1))
+        assert (failure.kind, failure.code) == (FailureKind.TIMED_OUT, "57014")
+        assert not engine.is_broken(connection)
+
+    def test_in_a_failed_transaction_the_rollback_goes_through(
+        self, engine: PostgresEngine, connection: PostgresConnection
+    ) -> None:
+        engine.execute(connection, "BEGIN", None, 30.0)
+        failure_of(lambda: engine.execute(connection, "SELECT 1/0", None, 30.0))
+        engine.execute(connection, "ROLLBACK", None, 1.0)
+        assert not engine.in_transaction(connection)
+
+
+class TestPooler:
+    def test_settings_in_transactions_only(
+        self, pgbouncer_url: str, connect: Connect, postgresql: Server
+    ) -> None:
+        engine = create(settings_for(pgbouncer_url, pooler="transaction"))
+        connection = connect(engine)
+        before = session_timeout(engine, connection, 3.0)
+        engine.execute(connection, "BEGIN", None, 3.0)
+        assert session_timeout(engine, connection, 3.0) == "3s"
+        engine.execute(connection, "ROLLBACK", None, 3.0)
+        assert session_timeout(engine, connection, 3.0) == before == "0"
+
+    def test_no_prepared_statement_is_left(self, pgbouncer_url: str, connect: Connect) -> None:
+        engine = create(settings_for(pgbouncer_url, pooler="transaction"))
+        connection = connect(engine)
+        engine.execute(connection, "CREATE TABLE t (id int)")
+        for start in range(0, 100, 10):
+            rows = [[n] for n in range(start, start + 10)]
+            assert engine.execute_many(connection, "INSERT INTO t VALUES (?)", rows) == 10
+            assert scalar(engine, connection, "SELECT count(*) FROM pg_prepared_statements") == 0
+
+    def test_a_read_only_connection_is_guarded(self, pgbouncer_url: str, connect: Connect) -> None:
+        engine = create(settings_for(pgbouncer_url, pooler="transaction", read_only=True))
+        connection = connect(engine)
+        with engine.read_only(connection):
+            failure = failure_of(lambda: engine.execute(connection, "CREATE TABLE t ()"))
+        assert failure.kind is FailureKind.READ_ONLY
+
+
+class TestStatements:
+    @pytest.mark.parametrize("sql", ["SELECT 1; SELECT 2", "COMMIT; CREATE TABLE t ()", "BEGIN; SELECT 1"])
+    def test_one_at_a_time(self, engine: PostgresEngine, connection: PostgresConnection, sql: str) -> None:
+        for act in (
+            lambda: engine.execute(connection, sql),
+            lambda: engine.execute(connection, sql, None, 5.0),
+            lambda: engine.execute_many(connection, sql, [()]),
+            lambda: engine.stream(connection, sql).__enter__(),
+        ):
+            failure = failure_of(act)
+            assert failure.message == "cannot insert multiple commands into a prepared statement"
+            assert not engine.in_transaction(connection)
+
+    @pytest.mark.parametrize("sql", ["COPY (SELECT 1) TO STDOUT", "COPY t FROM STDIN"])
+    @pytest.mark.parametrize("timeout", [30.0, 5.0])
+    def test_copy_with_the_client_fails_and_gives_the_connection_up(
+        self, engine: PostgresEngine, connection: PostgresConnection, sql: str, timeout: float
+    ) -> None:
+        engine.execute(connection, "CREATE TABLE t (id int)", None, 30.0)
+        failure = failure_of(lambda: engine.execute(connection, sql, None, timeout))
+        assert failure.kind is FailureKind.REJECTED
+        assert engine.is_broken(connection)
+
+    def test_the_count_of_a_stream(self, engine: PostgresEngine, connection: PostgresConnection) -> None:
+        with engine.stream(connection, "SELECT generate_series(1, 2500)") as rows:
+            assert sum(map(len, rows)) == 2500
+            assert rows.affected == 2500
+        engine.execute(connection, "CREATE TABLE t (id int)")
+        with engine.stream(connection, "INSERT INTO t SELECT generate_series(1, 7)") as rows:
+            assert (rows.columns, list(rows), rows.affected) == ((), [], 7)
+
+    def test_a_stream_that_fails_on_the_way(
+        self, engine: PostgresEngine, connection: PostgresConnection
+    ) -> None:
+        seen = 0
+
+        def read() -> None:
+            nonlocal seen
+            with engine.stream(connection, "SELECT 1 / (5000 - g) FROM generate_series(1, 6000) g") as rows:
+                for batch in rows:
+                    seen += len(batch)
+
+        assert failure_of(read).message == "division by zero"
+        assert 0 < seen < 5000
+        assert scalar(engine, connection, "SELECT 1") == 1
+
+    def test_a_stream_left_early_is_ended_on_the_server(
+        self, engine: PostgresEngine, connection: PostgresConnection, connect: Connect
+    ) -> None:
+        with engine.stream(connection, "SELECT generate_series(1, 1000000000)") as rows:
+            next(iter(rows))
+        assert not engine.is_broken(connection)
+        active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid = $1"
+        assert scalar(engine, connect(engine), active, connection.pgconn.backend_pid) == 0
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        ("sql", "kind", "code"),
+        [
+            ("SELEC", FailureKind.REJECTED, "42601"),
+            ("SELECT nope", FailureKind.REJECTED, "42703"),
+            ("SELECT 1/0", FailureKind.REJECTED, "22012"),
+            ("SELECT lo_get(1)", FailureKind.REJECTED, "42704"),
+        ],
+    )
+    def test_of_statements(
+        self, engine: PostgresEngine, connection: PostgresConnection, sql: str, kind: FailureKind, code: str
+    ) -> None:
+        failure = failure_of(lambda: engine.execute(connection, sql))
+        assert (failure.kind, failure.code) == (kind, code)
+        assert "\n" not in failure.message
+
+    @pytest.mark.parametrize(
+        ("code", "kind"),
+        [
+            ("40001", FailureKind.ROLLED_BACK),
+            ("40P01", FailureKind.ROLLED_BACK),
+            ("40003", FailureKind.UNKNOWN_OUTCOME),
+            ("08007", FailureKind.UNKNOWN_OUTCOME),
+            ("08006", FailureKind.LOST),
+            ("57P01", FailureKind.LOST),
+            ("57P03", FailureKind.LOST),
+            ("53300", FailureKind.OVERLOADED),
+            ("53100", FailureKind.REJECTED),
+            ("23505", FailureKind.REJECTED),
+            ("55P03", FailureKind.BUSY),
+            ("57014", FailureKind.TIMED_OUT),
+            ("25006", FailureKind.READ_ONLY),
+            ("28P01", FailureKind.AUTHENTICATION),
+            ("3D000", FailureKind.CONFIGURATION),
+            ("XX000", FailureKind.REJECTED),
+        ],
+    )
+    def test_by_the_servers_code(
+        self, engine: PostgresEngine, connection: PostgresConnection, code: str, kind: FailureKind
+    ) -> None:
+        sql = f"DO $do$ BEGIN RAISE EXCEPTION 'on purpose' USING ERRCODE = '{code}'; END $do$"
+        assert failure_of(lambda: engine.execute(connection, sql)) == Failure(kind, "on purpose", code)
+
+    def test_a_lock_that_is_not_granted(
+        self, engine: PostgresEngine, connection: PostgresConnection, connect: Connect
+    ) -> None:
+        other = connect(engine)
+        engine.execute(other, "CREATE TABLE t (id int)")
+        engine.execute(other, "BEGIN")
+        engine.execute(other, "LOCK TABLE t")
+        engine.execute(connection, "SET lock_timeout = '50ms'")
+        assert failure_of(lambda: engine.execute(connection, "SELECT * FROM t")).kind is FailureKind.BUSY
+
+    @pytest.mark.parametrize(
+        ("text", "kind", "code"),
+        [
+            ("FATAL:  the database system is starting up", FailureKind.UNREACHABLE, "57P03"),
+            (
+                "FATAL:  the database system is not yet accepting connections",
+                FailureKind.UNREACHABLE,
+                "57P03",
+            ),
+            ("FATAL:  sorry, too many clients already", FailureKind.OVERLOADED, "53300"),
+            (
+                "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
+                FailureKind.OVERLOADED,
+                "53300",
+            ),
+            ('FATAL:  Peer authentication failed for user "x"', FailureKind.AUTHENTICATION, "28000"),
+            ('FATAL:  permission denied for database "x"', FailureKind.AUTHENTICATION, "42501"),
+            ("could not receive data from server: Connection reset by peer", FailureKind.UNREACHABLE, None),
+        ],
+    )
+    def test_by_words_while_connecting(self, text: str, kind: FailureKind, code: str | None) -> None:
+        seen = connect_failure(f'connection to server at "10.0.0.1", port 5432 failed: {text}\n')
+        assert (seen.kind, seen.code) == (kind, code)
+        assert "10.0.0.1" not in seen.message
+        assert "FATAL" not in seen.message
+
+    def test_a_refused_password_in_another_language(self) -> None:
+        text = "FATAL:  Passwort-Authentifizierung für Benutzer »app« fehlgeschlagen"
+        assert connect_failure(text, password_was_sent=True).kind is FailureKind.AUTHENTICATION
+
+    def test_psycopgs_own_connect_errors(self, closed_port: int) -> None:
+        failure = failure_of(lambda: psycopg.connect(host="127.0.0.1", port=closed_port, connect_timeout=2))
+        assert failure.kind is FailureKind.UNREACHABLE
+
+    def test_errors_of_others(self) -> None:
+        assert classify(ValueError("x")) == Failure(FailureKind.UNKNOWN, "x")
+
+
+class TestBrokenWires:
+    def test_a_session_that_the_server_ended_is_noticed_before_anything_is_sent(
+        self, engine: PostgresEngine, connection: PostgresConnection, connect: Connect
+    ) -> None:
+        killer = connect(engine)
+        scalar(engine, killer, "SELECT pg_terminate_backend($1, 5000)", connection.pgconn.backend_pid)
+        failure = failure_of(lambda: engine.execute(connection, "CREATE TABLE t ()"))
+        assert failure.kind is FailureKind.UNREACHABLE
+        assert engine.is_broken(connection)
+
+    def test_a_session_that_the_server_ends_during_a_statement_is_lost(
+        self, engine: PostgresEngine, connection: PostgresConnection, connect: Connect
+    ) -> None:
+        killer = connect(engine)
+        pid = connection.pgconn.backend_pid
+        timer = threading.Timer(0.2, lambda: scalar(engine, killer, "SELECT pg_terminate_backend($1)", pid))
+        timer.start()
+        failure = failure_of(lambda: engine.execute(connection, "SELECT pg_sleep(20)"))
+        timer.join()
+        assert (failure.kind, failure.code) == (FailureKind.LOST, "57P01")
+        assert engine.is_broken(connection)
+
+    @pytest.mark.parametrize("timeout", [30.0, 5.0])
+    def test_a_write_that_was_sent_and_not_answered_is_lost(
+        self, postgresql_url: str, proxy: MakeProxy, connect: Connect, timeout: float
+    ) -> None:
+        gate = proxy(postgresql_url)
+        engine = create(settings_for(gate.url))
+        connection = connect(engine)
+        gate.cut_after(b"CREATE TABLE", forward=True)
+        failure = failure_of(lambda: engine.execute(connection, "CREATE TABLE t ()", None, timeout))
+        assert failure.kind is FailureKind.LOST
+        assert engine.is_broken(connection)
+        direct = create(settings_for(postgresql_url))
+        assert scalar(direct, connect(direct), "SELECT count(*) FROM pg_class WHERE relname = 't'") == 1
+
+    def test_a_server_that_is_frozen_is_left_by_interrupt(
+        self, throwaway: Throwaway, connect: Connect
+    ) -> None:
+        server = throwaway("postgresql")
+        engine = create(settings_for(server))
+        connection = connect(engine)
+        server.stop_signal()
+        timer = threading.Timer(0.2, lambda: engine.interrupt(connection))
+        timer.start()
+        failure = failure_of(lambda: engine.ping(connection, 1.0))
+        timer.join()
+        assert failure.kind is FailureKind.LOST
+        engine.close(connection)
+        server.resume()
+
+    @pytest.mark.parametrize("timeout", [30.0, 5.0])
+    def test_ctrl_c_leaves_no_query_on_the_server(
+        self, engine: PostgresEngine, connection: PostgresConnection, connect: Connect, timeout: float
+    ) -> None:
+        pid = connection.pgconn.backend_pid
+        timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            engine.execute(connection, "SELECT pg_sleep(20)", None, timeout)
+        timer.join()
+        active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid = $1"
+        assert scalar(engine, connect(engine), active, pid) == 0
+
+    def test_ctrl_c_in_a_stream_leaves_no_query_on_the_server(
+        self, engine: PostgresEngine, connection: PostgresConnection, connect: Connect
+    ) -> None:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            engine.stream(connection, "SELECT generate_series(1, 1000000000)"),
+        ):
+            raise KeyboardInterrupt
+        active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid = $1"
+        assert scalar(engine, connect(engine), active, connection.pgconn.backend_pid) == 0
+
+    def test_cancel_says_nothing_when_there_is_nothing(
+        self, engine: PostgresEngine, connection: PostgresConnection
+    ) -> None:
+        engine.cancel(connection, 1.0)
+        assert scalar(engine, connection, "SELECT 1") == 1
+        engine.close(connection)
+        engine.cancel(connection, 1.0)
+        engine.interrupt(connection)
+        engine.close(connection)

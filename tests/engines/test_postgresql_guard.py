@@ -1,0 +1,177 @@
+"""Ways around PostgreSQL's read-only transaction that do not lead around ours."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from katax_cli.core.failure import FailureKind
+from katax_cli.engines.postgresql import PostgresEngine, create
+from katax_cli.engines.postgresql.failures import classify
+from katax_cli.engines.postgresql.session import PostgresConnection
+from katax_cli.errors import Refused
+
+from .connections import settings_for
+
+SETUP = (
+    "CREATE TABLE t (id int)",
+    "CREATE SEQUENCE s",
+    "CREATE FUNCTION writes() RETURNS int LANGUAGE sql AS 'INSERT INTO t VALUES (1) RETURNING id'",
+    "CREATE PROCEDURE commits() LANGUAGE plpgsql AS 'BEGIN COMMIT; INSERT INTO t VALUES (1); END'",
+    """CREATE FUNCTION sets() RETURNS int LANGUAGE plpgsql AS $$BEGIN
+        SET transaction_read_only = off; INSERT INTO t VALUES (1); RETURN 1; END$$""",
+)
+WRITES = (
+    "INSERT INTO t VALUES (1)",
+    "WITH x AS (INSERT INTO t VALUES (1) RETURNING id) SELECT * FROM x",
+    "SELECT * INTO copied FROM t",
+    "CREATE TABLE made ()",
+    "CREATE TEMP TABLE t2 AS SELECT nextval('s')",
+    "TRUNCATE t",
+    "SELECT nextval('s')",
+    "SELECT setval('s', 5)",
+    "SELECT writes()",
+    "SELECT sets()",
+    "CALL commits()",
+    "EXPLAIN ANALYZE INSERT INTO t VALUES (1)",
+    "SELECT * FROM t FOR UPDATE",
+    "BEGIN READ WRITE",
+    "SET TRANSACTION READ WRITE",
+    "SET transaction_read_only = off",
+    "SELECT set_config('transaction_read_only', 'off', false)",
+    "COMMIT; INSERT INTO t VALUES (1)",
+    "ROLLBACK; INSERT INTO t VALUES (1)",
+    "SELECT 1; INSERT INTO t VALUES (1)",
+    "VACUUM t",
+    "ALTER SYSTEM SET work_mem = '8MB'",
+)
+# Accepted by the server: each ends with the transaction, and what comes after it is refused or read-only.
+FIRST_STEPS = (
+    "COMMIT",
+    "ROLLBACK",
+    "COMMIT AND CHAIN",
+    "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+    "SET default_transaction_read_only = off",
+    "PREPARE x AS INSERT INTO t VALUES (1)",
+    "SELECT lo_create(4711)",
+    "SELECT pg_logical_emit_message(true, 'a', 'b')",
+    "LISTEN somewhere",
+)
+REFUSED = {
+    "COPY t TO '/tmp/katax-leak'": "COPY TO",
+    "COPY t FROM '/etc/passwd'": "COPY FROM",
+    "COPY t TO PROGRAM 'touch /tmp/katax-leak'": "COPY TO",
+    " /* x */ copy (SELECT 1) TO PROGRAM 'true'": "COPY TO",
+    "DO $$ BEGIN EXECUTE 'COPY t TO PROGRAM ''true'''; END $$": "DO",
+    "DO $$ BEGIN COMMIT; INSERT INTO t VALUES (1); END $$": "DO",
+    "SELECT lo_export(1, '/tmp/katax-leak')": "lo_export",
+    "SELECT pg_catalog.\"lo_export\"(1, '/tmp/katax-leak')": "lo_export",
+    "SELECT LO_EXPORT(1, '/tmp/katax-leak')": "lo_export",
+}
+
+
+@pytest.fixture
+def owner(postgresql_url: str) -> Iterator[tuple[PostgresEngine, PostgresConnection]]:
+    """A connection that may write, and what the attempts need."""
+    engine = create(settings_for(postgresql_url))
+    connection = engine.connect(5.0)
+    for statement in SETUP:
+        engine.execute(connection, statement)
+    yield engine, connection
+    engine.close(connection)
+
+
+@pytest.fixture(params=[False, True], ids=["writable connection", "read-only connection"])
+def guarded(
+    request: pytest.FixtureRequest, postgresql_url: str, owner: object
+) -> Iterator[tuple[PostgresEngine, PostgresConnection]]:
+    engine = create(settings_for(postgresql_url, read_only=request.param))
+    connection = engine.connect(5.0)
+    yield engine, connection
+    engine.close(connection)
+
+
+Pair = tuple[PostgresEngine, PostgresConnection]
+
+
+def state(owner: Pair) -> list[object]:
+    engine, connection = owner
+    sql = """SELECT (SELECT count(*) FROM t), (SELECT is_called FROM s),
+        (SELECT count(*) FROM pg_class WHERE relname IN ('copied', 'made', 't2')),
+        (SELECT count(*) FROM pg_largeobject_metadata)"""
+    return list(engine.execute(connection, sql).rows[0])
+
+
+@pytest.mark.parametrize("sql", WRITES)
+def test_writes_are_refused_by_the_server(owner: Pair, guarded: Pair, sql: str) -> None:
+    engine, connection = guarded
+    with engine.read_only(connection), pytest.raises(psycopg.Error) as error:
+        engine.execute(connection, sql)
+    assert classify(error.value).kind in (FailureKind.READ_ONLY, FailureKind.REJECTED)
+    assert state(owner) == [0, False, 0, 0]
+    assert not engine.in_transaction(connection)
+    assert engine.execute(connection, "SELECT 1").rows == [(1,)]
+
+
+@pytest.mark.parametrize("sql", FIRST_STEPS)
+@pytest.mark.parametrize("then", ["INSERT INTO t VALUES (1)", "EXECUTE x"])
+def test_a_first_step_leads_nowhere(owner: Pair, guarded: Pair, sql: str, then: str) -> None:
+    engine, connection = guarded
+    with engine.read_only(connection):
+        engine.execute(connection, sql)
+        with pytest.raises((psycopg.Error, Refused)):
+            engine.execute(connection, then)
+    assert state(owner) == [0, False, 0, 0]
+
+
+@pytest.mark.parametrize("sql", REFUSED)
+def test_files_and_programs_of_the_server_are_refused(owner: Pair, guarded: Pair, sql: str) -> None:
+    engine, connection = guarded
+    acts = (
+        lambda: engine.execute(connection, sql),
+        lambda: engine.execute_many(connection, sql, [()]),
+        lambda: engine.stream(connection, sql).__enter__(),
+    )
+    with engine.read_only(connection):
+        for act in acts:
+            with pytest.raises(Refused) as error:
+                act()
+            assert str(error.value).startswith(f"refused: {REFUSED[sql]} on a read-only connection")
+
+
+@pytest.mark.parametrize("sql", ["SELECT 'COPY', $$DO$$ AS lo", "SELECT 1 AS copy"])
+def test_reading_is_not_in_the_way(guarded: Pair, sql: str) -> None:
+    engine, connection = guarded
+    with engine.read_only(connection):
+        assert len(engine.execute(connection, sql).rows) == 1
+    with engine.read_only(connection), engine.stream(connection, sql, text=True) as rows:
+        assert len(list(rows)) == 1
+
+
+def test_outside_the_guard_everything_runs(owner: Pair) -> None:
+    engine, connection = owner
+    engine.execute(connection, "DO $$ BEGIN INSERT INTO t VALUES (1); END $$")
+    with engine.read_only(connection):
+        engine.execute(connection, "SELECT 1")
+    engine.execute(connection, "INSERT INTO t VALUES (2)")
+    assert state(owner) == [2, False, 0, 0]
+
+
+def test_not_inside_another_transaction(owner: Pair) -> None:
+    engine, connection = owner
+    engine.execute(connection, "BEGIN")
+    engine.execute(connection, "INSERT INTO t VALUES (1)")
+    with pytest.raises(Refused) as error, engine.read_only(connection):
+        pytest.fail("it began")
+    assert str(error.value).startswith("refused: a transaction is open on 'main'")
+    engine.execute(connection, "COMMIT")
+    assert state(owner)[0] == 1
+
+
+def test_a_server_that_does_not_confirm(owner: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, connection = owner
+    monkeypatch.setattr("katax_cli.engines.postgresql.guard._BEGIN", b"BEGIN READ WRITE")
+    with pytest.raises(Refused) as error, engine.read_only(connection):
+        pytest.fail("it began")
+    assert str(error.value) == "refused: 'main' did not confirm that the transaction is read-only"
+    assert engine.is_broken(connection)
