@@ -194,8 +194,7 @@ class Pool(Generic[C]):
 
     def _vet(self, claim: Claim[C], member: Member[C]) -> None:
         """Keeps the claim's connection if it is young and alive, else closes it and keeps its slot."""
-        now = self._monotonic()
-        if not self._slots.past_limits(member, now) and (now < member.fresh_until or self._alive(member)):
+        if not self._slots.past_limits(member, self._monotonic()) and self._alive(member):
             return
         if self._slots.reduce_to_slot(claim) is None:
             raise PoolClosed(self.name)

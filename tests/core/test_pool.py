@@ -13,6 +13,7 @@ import pytest
 
 from katax_cli.core.pool import Leased, Pool
 from katax_cli.core.settings import PoolSettings
+from katax_cli.core.slots import Claim
 from katax_cli.errors import PoolClosed, PoolTimeout
 from katax_cli.snapshot import PoolStats
 
@@ -234,6 +235,42 @@ def test_a_broken_connection_lets_the_waiter_connect_itself(make_pool: MakePool,
     assert (driver.most_open, pool.counters()["discarded"]) == (1, 1)
 
 
+def test_slots_are_passed_on_in_order(make_pool: MakePool, driver: Driver) -> None:
+    pool = make_pool(maximum=1)
+    wire = pool.acquire()
+    first, second = waiter(pool), waiter(pool)
+    pool.release(wire, broken=True)
+    assert first.result() is driver.opened[1]
+    assert not second.done()
+
+
+def test_a_connection_whose_life_is_over_is_not_handed_on(
+    make_pool: MakePool, driver: Driver, clock: StillClock
+) -> None:
+    pool = make_pool(maximum=1, max_lifetime=5.0)
+    wire = pool.acquire()
+    waiting = waiter(pool)
+    clock.time += 5.0
+    driver.refuse = True
+    pool.release(wire)
+    assert type(waiting.exception()) in (PoolTimeout, Refusal)
+    assert wire.closed
+
+
+def test_what_is_handed_over_in_the_last_moment_is_taken(make_pool: MakePool) -> None:
+    pool = make_pool(maximum=1)
+    wire = pool.acquire()
+
+    def release_when_time_is_up(frame: FrameType, event: str, _: object) -> None:
+        if event == "c_return" and frame.f_code is Claim.wait.__code__:
+            sys.setprofile(None)
+            pool.release(wire)
+
+    sys.setprofile(release_when_time_is_up)
+    assert pool.acquire(timeout=0.0) is wire
+    assert pool.counters()["timed_out"] == 0
+
+
 def test_a_failed_connect_wakes_the_next_waiter(make_pool: MakePool, driver: Driver) -> None:
     pool = make_pool(maximum=1)
     wire = pool.acquire()
@@ -368,6 +405,7 @@ def test_context_returns_a_healthy_connection_after_an_error(make_pool: MakePool
 
 def test_context_discards_a_connection_that_broke(make_pool: MakePool, driver: Driver) -> None:
     pool = make_pool()
+    pool._reset = None
     with pytest.raises(Refusal):
         use_dead(pool)
     assert driver.opened[0].closed
