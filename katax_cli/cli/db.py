@@ -12,8 +12,8 @@ from katax_cli.cli.group import Group
 from katax_cli.cli.invocation import Invocation, Target
 
 if TYPE_CHECKING:
-    from katax_cli.services.clients import MongoDatabase
     from katax_cli.services.database import Database
+    from katax_cli.services.documents import MongoDatabase
     from katax_cli.services.sql import SqlDatabase
 
 group = Group()

@@ -1,27 +1,21 @@
-"""Redis and MongoDB on one named connection: their drivers pool connections themselves, katax guards the calls."""
+"""Databases whose driver pools connections itself, and Redis among them; katax guards the calls."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from katax_cli.core.deadline import Deadline
-from katax_cli.engines.base import (
-    DocumentEngine,
-    Engine,
-    Introspects,
-    KeyValueEngine,
-    Table,
-    TableDescription,
-    require,
-)
 from katax_cli.errors import PoolClosed, Refused
 from katax_cli.services.database import Database, MakeDeadline, open_bounded
 from katax_cli.services.guard import Guard, Safety
-from katax_cli.snapshot import PoolStats
+
+if TYPE_CHECKING:
+    from katax_cli.engines.base import Engine, KeyValueEngine
+    from katax_cli.snapshot import PoolStats
 
 
 class ClientDatabase(Database):
@@ -35,6 +29,8 @@ class ClientDatabase(Database):
 
     def pool_stats(self) -> PoolStats:
         if self._client is None:
+            from katax_cli.snapshot import PoolStats
+
             return PoolStats(max=self.settings.pool.max, total=0, active=0, idle=0, waiting=0)
         return self._stats(self._client)
 
@@ -89,47 +85,6 @@ class RedisDatabase(ClientDatabase):
             safety=Safety.READ if self.settings.read_only else safety,
             timeout=timeout,
             doing=str(args[0]).upper() if args else "command",
-        )
-
-    def _stats(self, client: Any) -> PoolStats:
-        return self.engine.pool_stats(client)
-
-
-class MongoDatabase(ClientDatabase):
-    """MongoDB."""
-
-    engine: DocumentEngine
-
-    def command(
-        self, spec: Mapping[str, Any], *, timeout: float | None = None, safety: Safety = Safety.WRITE
-    ) -> Mapping[str, Any]:
-        """Runs one database command."""
-        return self._on_connection(
-            lambda client, seconds: self.engine.command(client, spec, seconds),
-            safety=Safety.READ if self.settings.read_only else safety,
-            timeout=timeout,
-            doing=next(iter(spec), "command"),
-        )
-
-    def tables(self, *, timeout: float | None = None) -> list[Table]:
-        """Collections and views."""
-        engine = require(
-            self.engine, Introspects, lacks="tables", wanted_by="db tables", works_on=("mongodb",)
-        )
-        return self._on_connection(
-            engine.tables, safety=Safety.READ, timeout=timeout, doing="listing the collections"
-        )
-
-    def describe(self, name: str, *, timeout: float | None = None) -> TableDescription | None:
-        """One collection: the fields of a sample, and its indexes; None when there is none."""
-        engine = require(
-            self.engine, Introspects, lacks="tables", wanted_by="db describe", works_on=("mongodb",)
-        )
-        return self._on_connection(
-            lambda client, seconds: engine.describe(client, name, seconds),
-            safety=Safety.READ,
-            timeout=timeout,
-            doing=f"describing {name!r}",
         )
 
     def _stats(self, client: Any) -> PoolStats:

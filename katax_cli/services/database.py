@@ -6,17 +6,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.failure import Failure, FailureKind
-from katax_cli.core.settings import ConnectionSettings
-from katax_cli.engines.base import Engine, ReportsServer
 from katax_cli.errors import KataxError
 from katax_cli.services.bounded import bounded
 from katax_cli.services.events import Event, Events
 from katax_cli.services.guard import Guard, Safety, Sent
-from katax_cli.snapshot import PoolStats
+
+if TYPE_CHECKING:
+    from katax_cli.core.settings import ConnectionSettings
+    from katax_cli.engines.base import Engine
+    from katax_cli.snapshot import PoolStats
 
 T = TypeVar("T")
 
@@ -64,6 +66,8 @@ class Database(ABC):
 
     def server(self, *, timeout: float | None = None) -> Mapping[str, object]:
         """What server it is; empty when the engine cannot say."""
+        from katax_cli.engines.base import ReportsServer
+
         engine = self.engine
         if not isinstance(engine, ReportsServer):
             return {}

@@ -22,7 +22,8 @@ from katax_cli.services.database import Database, MakeDeadline, classify_with, s
 from katax_cli.services.guard import Guard
 
 if TYPE_CHECKING:
-    from katax_cli.services.clients import MongoDatabase, RedisDatabase
+    from katax_cli.services.clients import RedisDatabase
+    from katax_cli.services.documents import MongoDatabase
     from katax_cli.services.sql import SqlDatabase
 
 _EMBEDDED_START_SECONDS = 10.0
@@ -170,7 +171,7 @@ def _database_class(settings: ConnectionSettings) -> Callable[..., Database]:
 
         return RedisDatabase
     if settings.type == "mongodb":
-        from katax_cli.services.clients import MongoDatabase
+        from katax_cli.services.documents import MongoDatabase
 
         return MongoDatabase
     from katax_cli.services.sql import SqlDatabase

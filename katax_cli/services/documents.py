@@ -1,0 +1,52 @@
+"""MongoDB on one named connection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from katax_cli.engines.base import DocumentEngine, Introspects, Table, TableDescription, require
+from katax_cli.services.clients import ClientDatabase
+from katax_cli.services.guard import Safety
+from katax_cli.snapshot import PoolStats
+
+
+class MongoDatabase(ClientDatabase):
+    """MongoDB."""
+
+    engine: DocumentEngine
+
+    def command(
+        self, spec: Mapping[str, Any], *, timeout: float | None = None, safety: Safety = Safety.WRITE
+    ) -> Mapping[str, Any]:
+        """Runs one database command."""
+        return self._on_connection(
+            lambda client, seconds: self.engine.command(client, spec, seconds),
+            safety=Safety.READ if self.settings.read_only else safety,
+            timeout=timeout,
+            doing=next(iter(spec), "command"),
+        )
+
+    def tables(self, *, timeout: float | None = None) -> list[Table]:
+        """Collections and views."""
+        engine = require(
+            self.engine, Introspects, lacks="tables", wanted_by="db tables", works_on=("mongodb",)
+        )
+        return self._on_connection(
+            engine.tables, safety=Safety.READ, timeout=timeout, doing="listing the collections"
+        )
+
+    def describe(self, name: str, *, timeout: float | None = None) -> TableDescription | None:
+        """One collection: the fields of a sample, and its indexes; None when there is none."""
+        engine = require(
+            self.engine, Introspects, lacks="tables", wanted_by="db describe", works_on=("mongodb",)
+        )
+        return self._on_connection(
+            lambda client, seconds: engine.describe(client, name, seconds),
+            safety=Safety.READ,
+            timeout=timeout,
+            doing=f"describing {name!r}",
+        )
+
+    def _stats(self, client: Any) -> PoolStats:
+        return self.engine.pool_stats(client)
