@@ -135,6 +135,28 @@ def test_an_interrupt_of_the_main_thread_passes_at_once() -> None:
     assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
+def test_what_an_interrupted_call_still_makes_is_thrown_away() -> None:
+    program = HANGING + (
+        "release = threading.Event()\n"
+        "def connect():\n"
+        "    print('hanging', flush=True)\n"
+        "    release.wait()\n"
+        "    return 'connection'\n"
+        "try: bounded(connect, None, name='connecting', discard=lambda made: print('discarded', made))\n"
+        "except KeyboardInterrupt:\n"
+        "    release.set()\n"
+        "    for thread in threading.enumerate():\n"
+        "        if thread.name == 'connecting': thread.join()\n"
+    )
+    with run_python(program) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "hanging\n"
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+
+    assert (output, errors) == ("discarded connection\n", "")
+
+
 def test_what_was_left_behind_does_not_hold_up_the_exit() -> None:
     program = HANGING + (
         "try: bounded(hang, 0.01, name='connecting', discard=print)\n"

@@ -10,6 +10,7 @@ from threading import Event, Thread
 import pytest
 
 from katax_cli.services.watchdog import Watchdog
+from tests.fake_clock import FakeClock
 
 
 @pytest.fixture
@@ -41,6 +42,15 @@ def test_a_block_that_ends_in_time_is_left_alone(dog: Watchdog) -> None:
         pass
     with dog.limit(0.04, later.set):
         assert later.wait(30)
+
+    assert not limit.fired
+
+
+def test_a_limit_does_not_fire_before_its_time() -> None:
+    dog, now = Watchdog(FakeClock()), Event()
+
+    with dog.limit(10.0, never) as limit, dog.limit(0.0, now.set):
+        assert now.wait(30)
 
     assert not limit.fired
 
