@@ -221,7 +221,9 @@ class Guard:
     def _verdict(self, error: BaseException, failure: Failure | None) -> bool | None:
         if failure is not None:
             return not failure.counts
-        return verdict(error) if isinstance(error, KataxError) and self._is_ours(error) else None
+        if isinstance(error, KataxError) and self._is_ours(error) and error.__cause__ is not None:
+            return verdict(error)
+        return None  # not from the server: no free connection, no time left, somebody else's error
 
     def _wait(self, error: BaseException, failure: Failure, call: _Call) -> None:
         """Waits for the next attempt, or raises what the error means when there is none."""

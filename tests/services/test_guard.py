@@ -404,6 +404,7 @@ def test_other_peoples_errors_pass_through_unchanged_and_uncounted() -> None:
     "error",
     [
         PoolTimeout("main", waited=1.0, active=1, max=1, waiting=0),
+        DeadlineExceeded("main", doing="waiting", seconds=1.0),
         QueryError("other", "no"),
         Unavailable("other", "gone"),
     ],
@@ -421,6 +422,21 @@ def test_katax_errors_pass_through_unchanged(error: KataxError) -> None:
     assert raised.value is error
     assert len(tries) == 1
     assert breaker.is_closed()
+
+
+def test_a_commit_lost_inside_a_whole_counts_and_is_not_repeated() -> None:
+    breaker, clock = CircuitBreaker(1), FakeClock()
+    guard = guard_of(clock, breaker=breaker)
+
+    def whole(_sent: Sent) -> bytes:
+        with guard.translating(deadline=NEVER, safety=Safety.WRITE):
+            return ask(server.port, b"commit", sending=lambda: None)
+
+    with line_server("drop") as server, pytest.raises(OutcomeUnknown):
+        guard.call(whole, deadline=NEVER, safety=Safety.WHOLE)
+
+    assert len(server.requests) == 1
+    assert breaker.is_open()
 
 
 def test_a_connect_that_was_left_behind_is_unreachable_and_repeated() -> None:
