@@ -18,7 +18,6 @@ from katax_cli.core.settings import PoolSettings
 CONNECTIONS = 8
 THREADS = 32
 QUERIES = 50
-QUERIES_ALONE = 400
 CHECKOUTS = 5_000
 # Many short runs in turn: what else the machine does then meets all alike.
 RUNS = 31
@@ -38,7 +37,6 @@ def main() -> int:
         }
         for work, build in (
             (f"pool: select 1, {THREADS} threads on {CONNECTIONS} connections", in_a_crowd),
-            ("pool: select 1, 1 thread", alone),
             (f"pool: {CHECKOUTS} acquire and release, 1 thread", checkouts),
         ):
             ours = build(lambda body: _with_katax(katax, body))
@@ -65,14 +63,6 @@ def in_a_crowd(lend: Lend) -> Work:
             thread.start()
         for thread in threads:
             thread.join()
-
-    return run
-
-
-def alone(lend: Lend) -> Work:
-    def run() -> None:
-        for _ in range(QUERIES_ALONE):
-            lend(select_1)
 
     return run
 
