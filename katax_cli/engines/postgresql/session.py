@@ -13,6 +13,7 @@ from psycopg.rows import TupleRow
 
 from katax_cli.core.settings import ConnectionSettings
 
+from .prepared import Prepared
 from .values import ADAPTERS
 
 # A session's limit may be this much longer than what a statement has left; the caller's watchdog is exact,
@@ -39,6 +40,7 @@ class PostgresConnection(psycopg.Connection[TupleRow]):
 
     _in_session: int | None
     _in_transaction: int | None
+    prepared: Prepared
     pooled: bool
     guarded: bool
 
@@ -46,6 +48,7 @@ class PostgresConnection(psycopg.Connection[TupleRow]):
         super().__init__(pgconn, row_factory)
         self._autocommit = True
         self._in_session = self._in_transaction = None
+        self.prepared = Prepared()
         self.pooled = self.guarded = False
 
     def prepare(self, settings: ConnectionSettings) -> None:
@@ -85,12 +88,15 @@ class PostgresConnection(psycopg.Connection[TupleRow]):
 
     def statement_done(self, command: bytes | None) -> None:
         """Forgets what a statement of the user may have changed; `command` is the server's command tag."""
+        if command in _DEALLOCATING:
+            self.prepared.clear()
         if command in _UNSETTLING:
             self._in_transaction = None
             if command != b"ROLLBACK":
                 self._in_session = None
 
 
+_DEALLOCATING = frozenset({b"DISCARD ALL", b"DEALLOCATE ALL"})
 _UNSETTLING = frozenset({b"SET", b"RESET", b"DISCARD ALL", b"ROLLBACK", b"DO", b"CALL"})
 
 

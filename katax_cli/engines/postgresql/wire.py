@@ -32,6 +32,20 @@ def run(connection: PostgresConnection, sql: str, params: Params, timeout: float
     """Runs one statement with at most `timeout` seconds on the server; raises psycopg's errors."""
     statement = _Statement(connection, sql, params)
     check_alive(connection)
+    statement.prepare()
+    try:
+        return _run(connection, statement, timeout)
+    except psycopg.Error as error:
+        if not connection.prepared.outdated(error):
+            raise
+        connection.prepared.clear()
+        if connection.status != TransactionStatus.IDLE:
+            raise
+    statement.name = None
+    return _run(connection, statement, timeout)
+
+
+def _run(connection: PostgresConnection, statement: _Statement, timeout: float | None) -> PGresult:
     setting = connection.missing_setting(timeout)
     if setting is None:
         statement.send()
@@ -143,12 +157,34 @@ class _Statement:
         if "\0" in text:
             # libpq would end the statement there without a word.
             raise psycopg.DataError("the statement holds a NUL character; PostgreSQL has no such text")
-        self._pgconn = connection.pgconn
+        self._connection = connection
         self._sql = text.encode()
         self._values, self._types, self._formats = dumped(connection, values)
+        self.name: bytes | None = None
+
+    def prepare(self) -> None:
+        """Takes the prepared statement, or makes it when this one recurs. Raises what the server says to it."""
+        connection, prepared = self._connection, self._connection.prepared
+        if connection.pooled or connection.status == TransactionStatus.INERROR:
+            return
+        key = (self._sql, self._types)
+        self.name = prepared.name(key)
+        if self.name is None and prepared.is_due(key):
+            name = prepared.new_name()
+            connection.pgconn.send_prepare(name, self._sql, self._types)
+            _checked(connection, connection.wait(generators.execute(connection.pgconn))[0])
+            prepared.add(key, name)
+            self.name = name
+            if (old := prepared.surplus()) is not None:
+                connection.pgconn.send_query_params(b"DEALLOCATE " + old, None)
+                connection.wait(generators.execute(connection.pgconn))
 
     def send(self) -> None:
-        self._pgconn.send_query_params(self._sql, self._values, self._types, self._formats)
+        pgconn = self._connection.pgconn
+        if self.name is not None:
+            pgconn.send_query_prepared(self.name, self._values, self._formats)
+        else:
+            pgconn.send_query_params(self._sql, self._values, self._types, self._formats)
 
 
 def exchange(
