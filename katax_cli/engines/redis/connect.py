@@ -8,13 +8,13 @@ from typing import Any, cast
 from redis.backoff import NoBackoff
 from redis.client import Redis
 from redis.connection import AbstractConnection
-from redis.credentials import CredentialProvider
 from redis.retry import Retry
 
 from katax_cli.core.settings import ConnectionSettings, TlsSettings
 from katax_cli.engines.redis.connection import (
     CLIENT_NAME,
     Guard,
+    Login,
     TcpConnection,
     TlsConnection,
     UnixConnection,
@@ -25,17 +25,6 @@ from katax_cli.engines.redis.pool import Pool, labelled
 from katax_cli.errors import ConfigError
 
 SUBSCRIBER_PING_EVERY = 30
-
-
-class Login(CredentialProvider):
-    """User and password, kept out of the arguments that redis-py's objects show."""
-
-    def __init__(self, settings: ConnectionSettings) -> None:
-        self._user = settings.user
-        self._password = settings.password.reveal() if settings.password else ""
-
-    def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        return (self._user, self._password) if self._user else (self._password,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +44,7 @@ class Plan:
         """redis-py's arguments that all topologies share; its own retries are off."""
         settings = self.settings
         return {
-            "credential_provider": Login(settings) if settings.password or settings.user else None,
+            "credential_provider": login(settings),
             "protocol": 2,
             "client_name": CLIENT_NAME,
             "driver_info": None,
@@ -102,6 +91,13 @@ def _single(plan: Plan) -> Redis:
         connection_class = plan.connection_class()
         where = {"host": settings.host or "localhost", "port": settings.port or 6379, **plan.network()}
     return Redis.from_pool(pool_class(connection_class=connection_class, **where, **plan.single_options()))
+
+
+def login(settings: ConnectionSettings) -> Login | None:
+    """None when the profile has neither user nor password."""
+    if not settings.password and not settings.user:
+        return None
+    return Login(settings.user, settings.password.reveal() if settings.password else "")
 
 
 def no_retry() -> Retry:

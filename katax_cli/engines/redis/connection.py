@@ -7,12 +7,14 @@ connection that could not be opened as for an answer that did not come, which is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 from redis.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.credentials import CredentialProvider
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisClusterException
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoPermissionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from katax_cli.engines.redis.limits import answer_within, at_most, unlimited
@@ -24,6 +26,37 @@ Guard = Callable[[AbstractConnection, Command], None]
 
 class NotSent(RedisConnectionError):
     """The connection could not be opened, so the command was not sent; the cause is chained."""
+
+
+class Login(CredentialProvider):
+    """User and password, kept out of the arguments that redis-py's objects show."""
+
+    def __init__(self, user: str | None, password: str) -> None:
+        self._user = user
+        self._password = password
+        self._remembers = False
+        self._refused: AuthenticationError | None = None
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        if self._refused:
+            raise self._refused
+        return (self._user, self._password) if self._user else (self._password,)
+
+    def refused(self, error: AuthenticationError) -> None:
+        """Told by a connection whose login failed."""
+        if self._remembers:
+            self._refused = error
+
+    @contextmanager
+    def at_most_once(self) -> Iterator[None]:
+        """Within it, a login that one node of a cluster refused is not tried on the others."""
+        self._remembers = True
+        try:
+            yield
+        except RedisClusterException as error:
+            raise (self._refused or error) from error.__cause__
+        finally:
+            self._remembers, self._refused = False, None
 
 
 class OneRoundTrip(AbstractConnection):
@@ -52,6 +85,10 @@ class OneRoundTrip(AbstractConnection):
     def _settle(self, command: Command) -> None:
         try:
             self.read_response()
+        except AuthenticationError as error:
+            if isinstance(self.credential_provider, Login):
+                self.credential_provider.refused(error)
+            raise
         except NoPermissionError:
             # A restricted user may not be allowed to PING or to have a name; it was let in all the same.
             if command[0] not in ("PING", "CLIENT"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from contextvars import ContextVar
 from typing import Any
 
@@ -107,13 +108,16 @@ def cluster(plan: Plan) -> Cluster:
     if settings.database not in (None, "", "0"):
         raise ConfigError(f"{settings.name!r} has the database {settings.database!r}; a cluster has only 0")
     (host, port), *others = settings.nodes
-    # Only with a URL does redis-py make the nodes' pools from the classes that it is given.
-    return Cluster(
-        url=f"redis://{host}:{port}",
-        startup_nodes=[ClusterNode(*other) for other in others],
-        retry=no_retry(),
-        connection_pool_class=labelled(Pool, settings.name),
-        connection_class=plan.connection_class(),
-        **plan.network(),
-        **plan.options(),
-    )
+    options = plan.options()
+    login = options["credential_provider"]
+    with login.at_most_once() if login else nullcontext():
+        # Only with a URL does redis-py make the nodes' pools from the classes that it is given.
+        return Cluster(
+            url=f"redis://{host}:{port}",
+            startup_nodes=[ClusterNode(*other) for other in others],
+            retry=no_retry(),
+            connection_pool_class=labelled(Pool, settings.name),
+            connection_class=plan.connection_class(),
+            **plan.network(),
+            **options,
+        )
