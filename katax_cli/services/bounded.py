@@ -31,13 +31,13 @@ def bounded(fn: Callable[[], T], timeout: float | None, *, name: str, discard: C
     TimeoutError).
     """
     call = _Call(fn, name, discard)
-    Thread(target=copy_context().run, args=(call.run,), name=name, daemon=True).start()
-    ended = False
     try:
-        ended = call.ended.wait(timeout)
-    finally:
-        late = not ended and call.leave_behind()
-    if late:
+        Thread(target=copy_context().run, args=(call.run,), name=name, daemon=True).start()
+        call.ended.wait(timeout)
+    except BaseException:
+        call.abandon()
+        raise
+    if call.leave_behind():
         raise TookTooLong(name, timeout or 0.0)
     return call.result()
 
@@ -68,6 +68,11 @@ class _Call(Generic[T]):
         with self._lock:
             self._left = not self.ended.is_set()
             return self._left
+
+    def abandon(self) -> None:
+        """Leaves it behind wherever it is; what it made already is thrown away here."""
+        if not self.leave_behind() and self._value:
+            self._throw_away(self._value.pop())
 
     def result(self) -> T:
         if self._error is not None:

@@ -13,7 +13,7 @@ from threading import Event
 import pytest
 
 from katax_cli.core.retry import is_retried, sole_owner
-from katax_cli.services.bounded import TookTooLong, bounded
+from katax_cli.services.bounded import TookTooLong, _Call, bounded
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,6 +102,16 @@ def test_what_goes_wrong_later_is_logged_without_its_text(
 def test_the_thread_knows_who_retries() -> None:
     with sole_owner():
         assert bounded(is_retried, 5.0, name="connecting", discard=keep)
+
+
+def test_a_result_that_came_just_before_the_interrupt_is_thrown_away_too() -> None:
+    discarded: list[str] = []
+    call = _Call(lambda: "connection", "connecting", discarded.append)
+
+    call.run()
+    call.abandon()
+
+    assert discarded == ["connection"]
 
 
 def run_python(program: str) -> subprocess.Popen[str]:
