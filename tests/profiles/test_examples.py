@@ -58,6 +58,15 @@ def test_what_the_examples_show(tmp_path: Path) -> None:
     assert example("cluster", tmp_path).connections["cache"].topology == "cluster"
 
 
+def test_the_first_example_of_the_docs_loads(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8")
+    toml = text.split("```toml\n")[1].split("```")[0]
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "profiles" / "docs.toml").write_text(toml, encoding="utf-8")
+    profile = load_profile(cwd=str(tmp_path), environ=environ(tmp_path))
+    assert (profile.name, list(profile.connections)) == ("docs", ["main", "cache"])
+
+
 def test_the_root_uses_local(tmp_path: Path) -> None:
     profile = load_profile(cwd=str(ROOT / "katax_cli" / "core"), environ=environ(tmp_path))
     assert (profile.name, profile.explicit, profile.folder) == ("local", True, str(ROOT))

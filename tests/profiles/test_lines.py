@@ -33,6 +33,11 @@ text = \'\'\'
 attempts=3
 [[array]]
 x = 1
+list = [
+"""
+fake = 1""",
+]
+[tail]
 '''
 
 
@@ -54,6 +59,8 @@ x = 1
         ("connections/other", 4),
         ("retry/attempts", 21),
         ("array/x", 23),
+        ("array/fake", 22),
+        ("tail", 28),
     ],
 )
 def test_the_line_of_a_key(path: str, line: int) -> None:
