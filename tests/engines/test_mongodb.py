@@ -113,6 +113,14 @@ def test_the_consumers_own_time_does_not_hold_a_limit(open_client: Open, mongodb
     assert engine.pool_stats(client).active == 0
 
 
+def test_connecting_opens_a_connection_however_fast_the_monitor_is(
+    open_client: Open, mongodb_url: str
+) -> None:
+    for _ in range(10):
+        engine, client = open_client(settings_of(mongodb_url))
+        assert engine.pool_stats(client).total == 1
+
+
 def test_a_client_is_alone_in_retrying(open_client: Open, mongodb_url: str) -> None:
     _, client = open_client(settings_of(mongodb_url, options={"retryWrites": "true", "RetryReads": "true"}))
     assert client.options.retry_writes is False
@@ -182,7 +190,7 @@ def test_connecting_ends_within_its_time(where: str, request: pytest.FixtureRequ
 def test_an_answer_that_does_not_come_is_lost(proxy: MakeProxy, open_client: Open, mongodb_url: str) -> None:
     proxied = proxy(mongodb_url)
     engine, client = open_client(settings_of(proxied.url))
-    proxied.stall()
+    proxied.on_client_bytes(lambda chunk: proxied.stall() if b"insert" in chunk else None)
     insert = {"insert": "users", "documents": [{"_id": 1}]}
     assert failure_of(engine, lambda: engine.command(client, insert, 0.3))[0] is FailureKind.LOST
     proxied.resume()
@@ -311,7 +319,7 @@ def test_a_collection_is_described_by_a_sample(open_client: Open, mongodb_url: s
 def test_a_collection_is_found_in_another_database(open_client: Open, mongodb_url: str) -> None:
     engine, client = open_client(settings_of(mongodb_url))
     fill(engine, client, "users", [{"_id": 1}])
-    elsewhere = create(settings_of(mongodb_url, database="elsewhere"))
+    elsewhere = create(settings_of(f"{mongodb_url}_2"))
     described = elsewhere.describe(client, f"{urlsplit(mongodb_url).path[1:]}.users", 10.0)
     assert described is not None
     assert described.table.name == "users"

@@ -53,8 +53,8 @@ class MongoEngine:
         """
         client = connect.client(self.settings, timeout)
         try:
-            with self.attempt(client, timeout):
-                pass
+            with self._translated(client):
+                self._knock(client, timeout)
         except BaseException:
             self.close(client)
             raise
@@ -128,18 +128,33 @@ class MongoEngine:
 
         Raises PoolTimeout when no connection became free, NotSent when none could be opened.
         """
+        with self._translated(client):
+            if not client.topology_description.has_readable_server():
+                self._knock(client, timeout)
+            with _limited(timeout):
+                yield
+
+    @contextmanager
+    def _translated(self, client: Any) -> Iterator[None]:
         SendWatch.forget()
         began = SYSTEM.monotonic()
         try:
-            self._wait_for_server(client, timeout)
-            with _limited(timeout):
-                yield
+            yield
         except WaitQueueTimeoutError as error:
             raise self._exhausted(client, SYSTEM.monotonic() - began) from error
         except AutoReconnect as error:
             if SendWatch.sent() or isinstance(error, NotPrimaryError | ServerSelectionTimeoutError):
                 raise
             raise failures.NotSent(str(error)) from error
+
+    def _knock(self, client: Any, timeout: float | None) -> None:
+        """A server that is gone is waited for as long as connecting may take, not for all the caller's time."""
+        try:
+            with _limited(connect.connecting(self.settings, timeout)):
+                client.admin.command("ping")
+        finally:
+            # This ping is not the caller's command.
+            SendWatch.forget()
 
     def pool_stats(self, client: Any) -> PoolStats:
         return pool_watch(client).stats()
@@ -180,17 +195,6 @@ class MongoEngine:
                 if not batch:
                     return
                 yield batch
-
-    def _wait_for_server(self, client: Any, timeout: float | None) -> None:
-        """A server that is gone is waited for as long as connecting may take, not for all the caller's time."""
-        if client.topology_description.has_readable_server():
-            return
-        try:
-            with _limited(connect.connecting(self.settings, timeout)):
-                client.admin.command("ping")
-        finally:
-            # This ping is not the caller's command.
-            SendWatch.forget()
 
     def _database(self, client: Any, name: str | None) -> Any:
         return client[name or connect.database_name(self.settings)]

@@ -46,7 +46,8 @@ def tables(database: Any) -> list[Table]:
 
 def describe(database: Any, name: str) -> TableDescription | None:
     """One collection: the fields of up to 100 documents and its indexes."""
-    info = next(iter(database.list_collections(filter={"name": name})), None)
+    found = database.list_collections(filter={"name": name})
+    info = next((each for each in found if each["name"] == name), None)
     if info is None:
         return None
     table = _table(database, info)
