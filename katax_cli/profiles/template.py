@@ -6,6 +6,10 @@ import os
 
 from katax_cli.errors import ConfigError
 
+import os
+
+from katax_cli.errors import ConfigError
+
 _RESERVED = ("env", "local")
 _TEXT = """\
 # Profile {name}. 'katax profile check {name}' finds mistakes, 'katax profile show {name}' what katax makes of it.
@@ -52,6 +56,27 @@ def write_template(folder: str, name: str) -> str:
             file.write(profile_template(name))
     except FileExistsError as error:
         raise ConfigError(f"{path} is there already; name another profile") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
+    return path
+
+
+def write_template(folder: str, name: str) -> str:
+    """Writes `profiles/NAME.toml` in the folder and returns its path; never over a file that is there.
+
+    Raises ConfigError for that, for the reserved name `local`, and for a name that is no plain file name.
+    """
+    if name == "local":
+        raise ConfigError("profile 'local' is built in; choose another name")
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise ConfigError(f"{name!r} is no name for a profile; use letters, digits, - and _")
+    path = os.path.join(folder, "profiles", f"{name}.toml")
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(profile_template(name))
+    except FileExistsError:
+        raise ConfigError(f"{path} exists; choose another name or edit it") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
     return path
