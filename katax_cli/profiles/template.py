@@ -6,11 +6,7 @@ import os
 
 from katax_cli.errors import ConfigError
 
-import os
-
-from katax_cli.errors import ConfigError
-
-_RESERVED = ("env", "local")
+_BUILT_IN = ("env", "local")
 _TEXT = """\
 # Profile {name}. 'katax profile check {name}' finds mistakes, 'katax profile show {name}' what katax makes of it.
 role = "dev"                       # dev | stage | prod | frozen (nothing can be written)
@@ -46,28 +42,12 @@ def profile_template(name: str) -> str:
 
 
 def write_template(folder: str, name: str) -> str:
-    """Writes `profiles/NAME.toml` below `folder` and returns its path. Raises ConfigError when it is there."""
-    path = os.path.join(folder, "profiles", f"{name}.toml")
-    if name in _RESERVED or not name.replace("-", "_").isidentifier():
-        raise ConfigError(f"{name!r} is not a name for a profile; use letters, digits, - and _")
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(profile_template(name))
-    except FileExistsError as error:
-        raise ConfigError(f"{path} is there already; name another profile") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
-    return path
-
-
-def write_template(folder: str, name: str) -> str:
     """Writes `profiles/NAME.toml` in the folder and returns its path; never over a file that is there.
 
-    Raises ConfigError for that, for the reserved name `local`, and for a name that is no plain file name.
+    Raises ConfigError for that, for the name of a built-in profile, and for one that is no plain file name.
     """
-    if name == "local":
-        raise ConfigError("profile 'local' is built in; choose another name")
+    if name in _BUILT_IN:
+        raise ConfigError(f"profile {name!r} is built in; choose another name")
     if not name.replace("-", "").replace("_", "").isalnum():
         raise ConfigError(f"{name!r} is no name for a profile; use letters, digits, - and _")
     path = os.path.join(folder, "profiles", f"{name}.toml")

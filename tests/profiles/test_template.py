@@ -51,10 +51,11 @@ def test_a_name_is_a_file_name(project: Project, name: str) -> None:
     assert list(project.folder.iterdir()) == []
 
 
-def test_local_is_no_name(project: Project) -> None:
+@pytest.mark.parametrize("name", ["local", "env"])
+def test_a_built_in_name_is_refused(project: Project, name: str) -> None:
     with pytest.raises(ConfigError) as error:
-        write_template(str(project.folder), "local")
-    assert str(error.value) == "profile 'local' is built in; choose another name"
+        write_template(str(project.folder), name)
+    assert str(error.value) == f"profile {name!r} is built in; choose another name"
 
 
 def test_where_it_cannot_be_written(project: Project) -> None:
