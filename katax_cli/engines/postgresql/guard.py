@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import psycopg
+from psycopg import generators
 from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
 
@@ -46,12 +48,17 @@ def check_guarded(connection: PostgresConnection, sql: str) -> None:
         return
     if connection.status not in _INSIDE:
         raise Refused("the read-only transaction has ended; one statement runs in it")
+    if (reason := _way_out(sql)) is not None:
+        raise Refused(reason)
+
+
+@lru_cache(maxsize=256)
+def _way_out(sql: str) -> str | None:
     seen = classify(sql, "postgresql")
     if seen.kind == "copy" or seen.verb == "DO":
-        raise Refused(f"{seen.verb} on a read-only connection: it can reach the server's files and programs")
+        return f"{seen.verb} on a read-only connection: it can reach the server's files and programs"
     names = {token.text.strip('"').lower() for token in code_tokens(sql, "postgresql")} & _SERVER_FILES
-    if names:
-        raise Refused(f"{min(names)} on a read-only connection: it writes files of the server")
+    return f"{min(names)} on a read-only connection: it writes files of the server" if names else None
 
 
 def _begin(connection: PostgresConnection) -> bytes | None:
@@ -71,7 +78,8 @@ def _roll_back(connection: PostgresConnection) -> None:
     if connection.closed or connection.status == TransactionStatus.IDLE:
         return
     try:
-        connection.rollback()
+        connection.pgconn.send_query(b"ROLLBACK")
+        connection.wait(generators.execute(connection.pgconn))
     except psycopg.Error:
         # What was read is good; the connection is not, and says so to the pool.
         connection.close()

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 
 import psycopg
 from psycopg import generators
+from psycopg.abc import PQGen
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus, version
 from psycopg.pq.abc import PGconn, PGresult
 
@@ -196,9 +197,9 @@ def exchange(
     pgconn.enter_pipeline_mode()
     try:
         queue(pgconn)
-        connection.wait(generators.send(pgconn))
-        for _ in range(replies):
-            answers.append(_reply(connection))
+        connection.wait(_replies(pgconn, replies, answers))
+        for results in answers:
+            _refuse_copy(connection, results[0])
         pgconn.exit_pipeline_mode()
     except BaseException as error:
         # Half of a pipeline is no state to go on from.
@@ -215,10 +216,14 @@ def _raise_last_words(result: PGresult) -> None:
         raise psycopg.errors.error_from_result(result)
 
 
-def _reply(connection: PostgresConnection) -> list[PGresult]:
-    results: list[PGresult] = connection.wait(generators.fetch_many(connection.pgconn))
-    _refuse_copy(connection, results[0])
-    return results
+def _replies(pgconn: PGconn, count: int, answers: list[list[PGresult]]) -> PQGen[None]:
+    yield from generators.send(pgconn)
+    for _ in range(count):
+        results: list[PGresult] = yield from generators.fetch_many(pgconn)
+        answers.append(results)
+        if results[0].status in _COPYING:
+            # Nothing follows until somebody speaks COPY.
+            return
 
 
 def _run_after(connection: PostgresConnection, setting: Setting, statement: _Statement) -> list[PGresult]:
