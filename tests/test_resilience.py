@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from inspect import signature
 from pathlib import Path
 
 import psycopg
@@ -18,6 +19,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import NEVER
 from katax_cli.core.retry import RetryPolicy
 from katax_cli.errors import (
@@ -221,6 +223,26 @@ def test_the_decorator_takes_the_same_settings() -> None:
 
     assert fetch() == "done"
     assert clock.sleeps == [3.0, 3.0, 3.0]
+
+
+def test_all_forms_take_the_same_settings_with_the_same_defaults() -> None:
+    forms = [list(signature(form).parameters.values()) for form in (with_retry, create_retry_wrapper, retry)]
+    settings = [[(each.name, each.kind, each.default) for each in form[-11:]] for form in forms]
+
+    assert settings[0] == settings[1] == settings[2]
+    assert [(name, default) for name, _, default in settings[0]] == [
+        ("attempts", 3),
+        ("initial", 1.0),
+        ("max", 10.0),
+        ("multiplier", 2.0),
+        ("backoff", True),
+        ("jitter", True),
+        ("total", 45.0),
+        ("delay", None),
+        ("should_retry", None),
+        ("on_retry", None),
+        ("clock", SYSTEM),
+    ]
 
 
 def test_wrong_settings_are_refused_before_anything_is_called() -> None:

@@ -16,7 +16,7 @@ from types import TracebackType
 from katax_cli.core.clock import SYSTEM, Clock
 
 _NEVER = float("inf")
-_COMPACT_FROM = 1024
+_COMPACT_FROM = 128
 
 
 class Limit:
