@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import Statement, classify
-from katax_cli.errors import Refused
+from katax_cli.engines.base import Dialect
+from katax_cli.errors import ConfigError, KataxError, Refused
 from katax_cli.services.sql import SqlDatabase
-from katax_cli.services.transaction import Transaction
+from katax_cli.services.transaction import Session, Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +36,43 @@ def run_script(
     *,
     single_transaction: bool = False,
     max_rows: int | None = None,
+    on_failure: Callable[[Statement, int], object] = lambda _statement, _done: None,
 ) -> ScriptResult:
-    """Runs the statements in order; the first error stops it and is raised.
+    """Runs the statements in order on one connection; the first error stops it and is raised.
 
-    Raises Refused, after undoing it, for a statement that changes more than `max_rows` rows.
+    `on_failure` is told the statement that failed and how many succeeded before it. Raises Refused, after undoing
+    it, for a statement that changes more than `max_rows` rows, and for one that ends the single transaction;
+    KataxError, after undoing it, for a transaction that the script left open; ConfigError, before anything ran,
+    for COPY … FROM stdin.
     """
+    for statement in statements:
+        if statement.copy_data is not None:
+            raise ConfigError(f"line {statement.line} copies from the script itself; run it with psql")
     affected = 0
-    with database.transaction() if single_transaction else nullcontext(database) as target:
-        for statement in statements:
-            affected += max(0, _run(target, statement, max_rows))
+    with (
+        database.session() as session,
+        session.transaction() if single_transaction else nullcontext(session) as run,
+    ):
+        for done, statement in enumerate(statements):
+            try:
+                affected += max(0, _run(run, statement, max_rows))
+            except KataxError:
+                on_failure(statement, done)
+                raise
+        if not single_transaction and session.in_transaction:
+            raise KataxError(
+                f"the script left its transaction on {database.name!r} open, so it was rolled back; end it with COMMIT"
+            )
     return ScriptResult(len(statements), len(statements), affected)
 
 
-def _run(target: SqlDatabase | Transaction, statement: Statement, max_rows: int | None) -> int:
-    if max_rows is None:
+def _run(target: Session | Transaction, statement: Statement, max_rows: int | None) -> int:
+    controls = _controls_transaction(statement, target.dialect)
+    if controls and isinstance(target, Transaction):
+        raise Refused(
+            f"line {statement.line} begins or ends a transaction inside --single-transaction; leave one of them out"
+        )
+    if max_rows is None or controls:
         return target.execute(statement.text)
     with target.transaction() as transaction:
         changed = transaction.execute(statement.text)
@@ -57,3 +81,11 @@ def _run(target: SqlDatabase | Transaction, statement: Statement, max_rows: int 
                 f"line {statement.line} changes {changed} rows, more than --max-rows-affected {max_rows}; undone"
             )
     return changed
+
+
+def _controls_transaction(statement: Statement, dialect: Dialect) -> bool:
+    """True for what begins or ends a transaction; going back to a savepoint does neither."""
+    verb = classify(statement.text, dialect).verb
+    if verb == "ROLLBACK":
+        return "TO" not in statement.text.upper().split()
+    return verb in ("BEGIN", "START", "COMMIT", "END", "ABORT")

@@ -13,7 +13,6 @@ from katax_cli.core.sql import classify
 from katax_cli.engines.base import (
     Introspects,
     Params,
-    ReadOnlyGuard,
     Result,
     RowStream,
     SqlEngine,
@@ -25,7 +24,7 @@ from katax_cli.errors import Refused
 from katax_cli.services.database import Database, MakeDeadline, Work, open_bounded
 from katax_cli.services.guard import Guard, Safety, Sent
 from katax_cli.services.queries import Queries
-from katax_cli.services.transaction import Origin, Transaction, TransactionBlock
+from katax_cli.services.transaction import Origin, Session, Transaction, TransactionBlock
 from katax_cli.services.watchdog import watchdog
 from katax_cli.snapshot import PoolStats
 
@@ -84,7 +83,7 @@ class SqlDatabase(Database, Queries):
 
             def open_stream(sent: Sent) -> RowStream:
                 connection = stack.enter_context(self._lease(deadline))
-                stack.enter_context(self._read_only_if_needed(connection, sql))
+                stack.enter_context(self._origin.guarded(connection, sql))
                 sent.sent = True
                 opened = self.engine.stream(connection, sql, params, deadline.within(None), text=text)
                 return stack.enter_context(opened)
@@ -117,6 +116,17 @@ class SqlDatabase(Database, Queries):
                 return work(transaction)
 
         return self.guard.call(attempt, deadline=deadline, safety=Safety.WHOLE, doing="transaction")
+
+    @contextmanager
+    def session(self, *, timeout: float | None = None) -> Iterator[Session]:
+        """One connection for statements that build on each other, as a `with` block."""
+        deadline = self._deadline(timeout)
+        with ExitStack() as stack:
+
+            def open_session(_sent: Sent) -> Session:
+                return Session(self._origin, stack.enter_context(self._lease(deadline)), deadline)
+
+            yield self.guard.call(open_session, deadline=deadline, safety=Safety.READ, doing="connecting")
 
     def begin(self, *, timeout: float | None = None) -> Transaction:
         """An open transaction, to be ended with `commit()` or `rollback()`."""
@@ -165,7 +175,7 @@ class SqlDatabase(Database, Queries):
 
     def _guarded(self, work: Work[T], sql: str, *, timeout: float | None, idempotent: bool = False) -> T:
         def statement(connection: Any, seconds: float | None) -> T:
-            with self._read_only_if_needed(connection, sql):
+            with self._origin.guarded(connection, sql):
                 return work(connection, seconds)
 
         started = SYSTEM.monotonic()
@@ -187,19 +197,6 @@ class SqlDatabase(Database, Queries):
             return Safety.READ
         looks_like_read = classify(sql, self.engine.dialect).kind == "read"
         return Safety.LOOKUP if looks_like_read else Safety.WRITE
-
-    @contextmanager
-    def _read_only_if_needed(self, connection: Any, sql: str) -> Iterator[None]:
-        """On a read-only connection: refuses what does not read, and lets the server refuse the rest."""
-        if not self.settings.read_only:
-            yield
-            return
-        kind = classify(sql, self.engine.dialect)
-        if kind.kind != "read":
-            raise Refused(f"{self.name!r} is read-only; {kind.verb or 'this statement'} is not known to read")
-        assert isinstance(self.engine, ReadOnlyGuard)
-        with self.engine.read_only(connection):
-            yield
 
     @contextmanager
     def _lease(self, deadline: Deadline) -> Iterator[Any]:

@@ -1,15 +1,16 @@
-"""Transactions: a block, a callable that may be run again as a whole, or begin and commit by hand."""
+"""Several statements on one connection: a session, or a transaction (a block, a callable, begin and commit)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from katax_cli.core.deadline import Deadline
-from katax_cli.engines.base import Params, Result, RowStream, SqlEngine
-from katax_cli.errors import KataxError
+from katax_cli.core.sql import classify
+from katax_cli.engines.base import Dialect, Params, ReadOnlyGuard, Result, RowStream, SqlEngine
+from katax_cli.errors import KataxError, Refused
 from katax_cli.services.guard import Guard, Safety, Sent
 from katax_cli.services.queries import Queries
 
@@ -21,6 +22,81 @@ class Origin:
     engine: SqlEngine
     guard: Guard
     lease: Callable[[Deadline], AbstractContextManager[Any]]
+
+    @property
+    def read_only(self) -> bool:
+        return self.engine.settings.read_only
+
+    def refuse_unless_reading(self, sql: str) -> None:
+        """Raises Refused on a read-only connection for what is not known to read; the server refuses the rest."""
+        if self.read_only:
+            seen = classify(sql, self.engine.dialect)
+            if seen.kind != "read":
+                what = seen.verb or "this statement"
+                raise Refused(f"{self.engine.settings.name!r} is read-only; {what} is not known to read")
+
+    def reading(self, connection: Any) -> AbstractContextManager[None]:
+        """On a read-only connection a transaction that the server keeps from writing, read back; else nothing."""
+        if not self.read_only:
+            return nullcontext()
+        assert isinstance(self.engine, ReadOnlyGuard)
+        return self.engine.read_only(connection)
+
+    @contextmanager
+    def guarded(self, connection: Any, sql: str) -> Iterator[None]:
+        """Around one statement: both of them."""
+        self.refuse_unless_reading(sql)
+        with self.reading(connection):
+            yield
+
+
+class Session(Queries):
+    """One connection for statements that build on each other: what they SET, BEGIN or lock lasts until the end.
+
+    Nothing is repeated, and a transaction that is still open at the end is rolled back.
+    """
+
+    def __init__(self, origin: Origin, connection: Any, deadline: Deadline) -> None:
+        self._origin = origin
+        self._engine = origin.engine
+        self._connection = connection
+        self._deadline = deadline
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._engine.dialect
+
+    @property
+    def in_transaction(self) -> bool:
+        """True while a statement's own transaction is open."""
+        return self._engine.in_transaction(self._connection)
+
+    def run(
+        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+    ) -> Result:
+        with self._guarded(sql):
+            return self._engine.execute(self._connection, sql, params, self._deadline.within(timeout))
+
+    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: float | None = None) -> int:
+        with self._guarded(sql):
+            return self._engine.execute_many(self._connection, sql, rows, self._deadline.within(timeout))
+
+    def transaction(self) -> Transaction:
+        """A transaction on this connection, as a `with` block; inside one that is open, a savepoint."""
+        level = 1 if self.in_transaction else 0
+        return Transaction(self._origin, self._connection, self._deadline, Sent(), level)
+
+    @contextmanager
+    def _guarded(self, sql: str) -> Iterator[None]:
+        safety = Safety.PART if self.in_transaction else Safety.WRITE
+        if self._origin.read_only:
+            safety = Safety.READ
+        self._deadline.check(self._origin.engine.settings.name, "query")
+        with (
+            self._origin.guard.translating(deadline=self._deadline, safety=safety),
+            self._origin.guarded(self._connection, sql),
+        ):
+            yield
 
 
 class Transaction(Queries):
@@ -35,17 +111,24 @@ class Transaction(Queries):
         self._deadline = deadline
         self._sent = sent
         self._level = level
-        self._on_end: Callable[[], None] = lambda: None
+        self._at_end = ExitStack()
         self.open = False
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._engine.dialect
 
     def when_ended(self, call: Callable[[], None]) -> None:
         """Calls `call` once the transaction has ended, however it ended."""
-        self._on_end = call
+        self._at_end.callback(call)
 
     def __enter__(self) -> Transaction:
         facts = self._engine.facts
-        begin = facts.begin_read_only if self._engine.settings.read_only else facts.begin
-        self._send(facts.savepoint.format(name=self._savepoint) if self._level else begin)
+        if not self._origin.read_only:
+            self._send(facts.savepoint.format(name=self._savepoint) if self._level else facts.begin)
+        elif not self._level:
+            with self._translating("transaction"):
+                self._at_end.enter_context(self._origin.reading(self._connection))
         self.open = True
         return self
 
@@ -60,12 +143,12 @@ class Transaction(Queries):
     def run(
         self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
     ) -> Result:
-        with self._translating("query"):
+        with self._statement(sql):
             seconds = self._deadline.within(timeout)
             return self._engine.execute(self._connection, sql, params, seconds)
 
     def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: float | None = None) -> int:
-        with self._translating("query"):
+        with self._statement(sql):
             seconds = self._deadline.within(timeout)
             return self._engine.execute_many(self._connection, sql, rows, seconds)
 
@@ -74,7 +157,7 @@ class Transaction(Queries):
         self, sql: str, params: Params = None, *, timeout: float | None = None, text: bool = False
     ) -> Iterator[RowStream]:
         """Rows in batches as they arrive; one stream at a time."""
-        with self._translating("query"):
+        with self._statement(sql):
             seconds = self._deadline.within(timeout)
             with self._engine.stream(self._connection, sql, params, seconds, text=text) as rows:
                 yield rows
@@ -97,10 +180,9 @@ class Transaction(Queries):
 
     def _end(self, sql: str) -> None:
         self.open = False
-        try:
-            self._send(sql)
-        finally:
-            self._on_end()
+        with self._at_end:
+            if not self._origin.read_only:
+                self._send(sql)
 
     def _send(self, sql: str) -> None:
         committing = sql == "COMMIT"
@@ -113,6 +195,12 @@ class Transaction(Queries):
             self.rollback()
         except KataxError as second:
             error.add_note(f"and rolling back failed: {second}")
+
+    @contextmanager
+    def _statement(self, sql: str) -> Iterator[None]:
+        self._origin.refuse_unless_reading(sql)
+        with self._translating("query"):
+            yield
 
     @contextmanager
     def _translating(self, doing: str, *, committing: bool = False) -> Iterator[None]:
