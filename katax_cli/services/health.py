@@ -71,9 +71,9 @@ class HealthChecker:
         assert running is not None
         if not running.ended(deadline.remaining() + _GRACE):
             since = self._clock.monotonic() - running.started
-            return _hung(probe.database, f"no answer for {since:.1f} s; the probe still waits")
+            return _unseen(probe.database, f"no answer for {since:.1f} s; the probe still waits")
         probe.running, outcome = None, running.outcome
-        health = outcome if isinstance(outcome, ConnectionHealth) else _hung(probe.database, str(outcome))
+        health = outcome if isinstance(outcome, ConnectionHealth) else _broken(probe.database, outcome)
         if probe.hysteresis is None:
             return health
         return replace(health, status=probe.hysteresis.seen(health.status))
@@ -122,7 +122,13 @@ def _connection_dict(health: ConnectionHealth) -> dict[str, object]:
     return asdict(health) | {"server": dict(health.server)}
 
 
-def _hung(database: Database, message: str) -> ConnectionHealth:
+def _broken(database: Database, error: object) -> ConnectionHealth:
+    """A probe that failed with anything but an error of ours is a defect, and says so."""
+    return _unseen(database, f"internal error of the probe: {type(error).__name__}: {error}")
+
+
+def _unseen(database: Database, message: str) -> ConnectionHealth:
+    """What is shown of a connection whose probe gave no answer."""
     check = Check("probe", "unhealthy", message=message)
     return ConnectionHealth("unhealthy", None, None, (check,), database.pool_stats(), {}, (message,))
 

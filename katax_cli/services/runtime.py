@@ -18,7 +18,7 @@ from katax_cli.engines import registry
 from katax_cli.errors import DeadlineExceeded
 from katax_cli.profiles.model import Profile
 from katax_cli.services.background import Running, start
-from katax_cli.services.database import Database, MakeDeadline, classify_with, statement_deadline
+from katax_cli.services.database import Database, MakeDeadline, classify_with
 from katax_cli.services.guard import Guard
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Runtime:
 
     `one_shot`: a single command, under one `deadline`, without a breaker and with one attempt unless the
     profile configures more. `probing`: for health checks, which ask no breaker, retry nothing, and hold one
-    connection to each server at the most.
+    connection to each server at the most. `statement_timeouts`: False when the deadline alone limits a call.
     """
 
     def __init__(
@@ -46,11 +46,13 @@ class Runtime:
         deadline: Deadline = NEVER,
         one_shot: bool = False,
         probing: bool = False,
+        statement_timeouts: bool = True,
     ) -> None:
         self.profile = profile
         self.deadline = deadline
         self._one_shot = one_shot
         self._probing = probing
+        self._statement_timeouts = statement_timeouts
         self._databases: dict[str, Database] = {}
         self._lock = RLock()
 
@@ -143,6 +145,8 @@ class Runtime:
             from katax_cli.profiles.home import ensure_home
 
             ensure_home(home)
+            # Its engine makes the file for its owner alone.
+            settings = replace(settings, embedded=True)
         return settings
 
     def _retry(self, name: str) -> RetryPolicy:
@@ -159,9 +163,15 @@ class Runtime:
         return CircuitBreaker.of(policy, name=name)
 
     def _make_deadline(self, settings: ConnectionSettings) -> MakeDeadline:
-        if self._probing or not self._one_shot:
-            return statement_deadline(settings)
-        return lambda seconds: self.deadline if seconds is None else Deadline(self.deadline.within(seconds))
+        usual = settings.statement_timeout if self._statement_timeouts else None
+
+        def make(seconds: float | None) -> Deadline:
+            limit = usual if seconds is None else seconds
+            # The deadline itself where it ends first: an error names the seconds that the caller gave.
+            tighter = limit is not None and limit < self.deadline.remaining()
+            return Deadline(limit) if tighter else self.deadline
+
+        return make
 
 
 def _database_class(settings: ConnectionSettings) -> Callable[..., Database]:
