@@ -49,7 +49,7 @@ def main(
     except typer.Exit as stop:
         code = stop.exit_code
     except BrokenPipeError:
-        code = _reader_left(streams)
+        code = ExitCode.DONE  # `katax … | head` took what it wanted
     except _CLICK_ERROR as error:
         code = _usage(error, diagnostics)
     except (KeyboardInterrupt, typer.Abort):
@@ -58,6 +58,7 @@ def main(
         code = ExitCode.TERMINATED
     except Exception as error:  # noqa: BLE001 - the boundary: whatever it is becomes one line and a code
         code = diagnostics.failure(error)
+    _flush_or_drop(streams)
     return int(code)
 
 
@@ -122,14 +123,16 @@ def _wants_json(words: list[str]) -> bool:
 def _usage(error: Any, diagnostics: Diagnostics) -> ExitCode:
     context = getattr(error, "ctx", None)
     hint = f"; see '{context.command_path} --help'" if context is not None else ""
-    message = error.format_message().rstrip(".")
+    message = error.format_message().removeprefix("Invalid value: ").rstrip(".")
     diagnostics.error(message[:1].lower() + message[1:] + hint, name="usage", exit_code=ExitCode.USAGE)
     return ExitCode.USAGE
 
 
-def _reader_left(streams: Streams) -> ExitCode:
-    """`katax … | head` took what it wanted: end quietly, and let the interpreter's own flush find no pipe."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, streams.stdout.fileno())
-    os.close(null)
-    return ExitCode.DONE
+def _flush_or_drop(streams: Streams) -> None:
+    """Leaves nothing for the interpreter's own flush at exit, which would complain and change the exit code."""
+    try:
+        streams.stdout.flush()
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, streams.stdout.fileno())
+        os.close(null)

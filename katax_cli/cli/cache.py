@@ -66,6 +66,8 @@ def set_(
     only_if = {(True, False): "nx", (False, True): "xx", (False, False): None}.get((nx, xx), "both")
     if only_if == "both" or (keep_ttl and ttl is not None):
         raise typer.BadParameter("use one of --nx and --xx, and one of --ttl and --keep-ttl")
+    if call.only_planned(key=key, stored=False):
+        return ExitCode.DONE
     with cache(call) as values:
         stored = values.set_raw(
             key, data if raw else to_stored(data), lifetime(ttl), only_if=only_if, keep_ttl=keep_ttl
@@ -77,6 +79,8 @@ def set_(
 @group.command("del")
 def del_(call: Invocation, keys: Annotated[list[str], typer.Argument(help="Keys.")]) -> None:
     """Delete keys and print how many there were."""
+    if call.only_planned(keys=keys, deleted=0):
+        return
     with cache(call) as values:
         call.out.scalar(values.delete(*keys))
 
@@ -109,6 +113,8 @@ def expire(
 ) -> ExitCode:
     """Set the lifetime of a key; exit 1 when there is none."""
     seconds = lifetime(ttl) or 0.0
+    if call.only_planned(key=key, ttl_seconds=seconds):
+        return ExitCode.DONE
     with cache(call) as values:
         found = values.expire(key, seconds)
     if found:
@@ -130,8 +136,7 @@ def clear(
         values = Cache(runtime.redis(settings))
         matching = values.count(pattern)
         call.diagnostics.note(f"{matching} keys match {pattern!r}")
-        if call.shared.dry_run:
-            call.out.action({"pattern": pattern, "matching": matching, "deleted": 0})
+        if call.only_planned(pattern=pattern, matching=matching, deleted=0):
             return
         confirm(
             call,

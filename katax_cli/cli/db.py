@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -82,21 +83,21 @@ def exec_(
     ] = None,
 ) -> None:
     """Run a script statement by statement; stops at the first error."""
-    from katax_cli.cli.db_run import confirm_script, script
+    from katax_cli.cli.db_run import confirm_script, note_failure, script
     from katax_cli.services.scripts import run_script
 
     with call.runtime() as runtime:
         settings = call.settings(runtime, SQL)
         statements = script(call, settings, sql, file)
         confirm_script(call, runtime.profile, settings, statements)
-        if call.shared.dry_run:
-            call.out.action({"statements": len(statements), "executed": 0})
+        if call.only_planned(statements=len(statements), executed=0):
             return
         result = run_script(
             runtime.sql(settings),
             statements,
             single_transaction=single_transaction,
             max_rows=max_rows_affected,
+            on_failure=partial(note_failure, call, len(statements)),
         )
     call.out.action(
         {"statements": result.statements, "executed": result.executed, "rows_affected": result.affected}

@@ -53,6 +53,11 @@ def confirm_script(
         confirm(call, profile, settings, Tier.DESTRUCTIVE, "; ".join(dict.fromkeys(reasons)))
 
 
+def note_failure(call: Invocation, total: int, failed: Statement, done: int) -> None:
+    """Says how far a script came."""
+    call.diagnostics.note(f"line {failed.line} failed; {done} of {total} statements succeeded before it")
+
+
 def run_query(
     call: Invocation, runtime: Runtime, target: Target, sql: str, params: Params, *, limit: int | None
 ) -> ExitCode:
@@ -60,8 +65,7 @@ def run_query(
     found = call.all_settings(runtime, target)
     for settings in found:
         confirm_script(call, runtime.profile, settings, [Statement(sql, 1, 0)])
-    if call.shared.dry_run:
-        call.out.action({"connections": [one.name for one in found], "executed": False})
+    if call.only_planned(connections=[one.name for one in found], executed=False):
         return ExitCode.DONE
     if call.is_glob:
         return _query_each(call, runtime, target, sql, params, limit)
@@ -74,12 +78,21 @@ def _write(call: Invocation, rows: RowStream, limit: int | None) -> None:
     if not rows.columns:
         for _ in rows:
             pass
-        call.out.action({"rows_affected": rows.affected})
+        call.out.action({"rows_affected": _count(rows)})
         return
     cut = _Cut(rows, limit)
     call.out.rows(rows.columns, cut)
     if cut.more:
-        call.diagnostics.note(f"there are more rows than --limit {limit}")
+        _note_more(call, limit)
+
+
+def _note_more(call: Invocation, limit: int | None, where: str = "") -> None:
+    call.diagnostics.note(f"there are more rows{where} than --limit {limit}")
+
+
+def _count(rows: RowStream) -> int | None:
+    """Rows affected; None when the server does not say."""
+    return None if rows.affected < 0 else rows.affected
 
 
 class _Cut:
@@ -110,7 +123,11 @@ def _query_each(
 
     def work(database: SqlDatabase) -> list[Row]:
         with database.stream(sql, params, text=call.out.wants_text) as rows:
-            header.append(rows.columns)
-            return [row for batch in _Cut(rows, limit) for row in batch]
+            header.append(rows.columns or ("rows_affected",))
+            cut = _Cut(rows, limit)
+            found = [row for batch in cut for row in batch]
+            if cut.more:
+                _note_more(call, limit, f" of {database.name!r}")
+            return found if rows.columns else [(_count(rows),)]
 
     return call.answer_each(runtime, target, lambda: header[0] if header else (), work)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from katax_cli.cli.exits import ExitCode, exit_code_for
 from katax_cli.core.text import printable, to_json
 from katax_cli.errors import KataxError
+
+if TYPE_CHECKING:
+    import logging
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +54,50 @@ class Diagnostics:
         self.error(_sentence(error), name=snake_case(type(error).__name__), exit_code=code)
         return code
 
+    @contextmanager
+    def log(self, level: str, format: str) -> Iterator[None]:
+        """Shows what katax logs from `level` on, as lines for people or one JSON object each; `off`: nothing."""
+        import logging
+
+        logger = logging.getLogger("katax")
+        before = logger.level, logger.propagate
+        handler = logging.NullHandler() if level == "off" else logging.StreamHandler(self.stream)
+        handler.setFormatter(_formatter(format))
+        logger.setLevel(_LEVELS.get(level, level.upper()))
+        logger.propagate = False
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.level, logger.propagate = before
+
     def _write(self, text: str) -> None:
         sys.stdout.flush()
         self.stream.write(text + "\n")
         self.stream.flush()
+
+
+# What the standard library has no name for.
+_LEVELS: dict[str, int | str] = {"trace": 5, "fatal": "CRITICAL", "off": "CRITICAL"}
+
+
+def _formatter(format: str) -> logging.Formatter:
+    import logging
+
+    if format == "json":
+        from pythonjsonlogger.json import JsonFormatter
+
+        return JsonFormatter("{asctime}{levelname}{name}{message}", style="{", rename_fields=_JSON_NAMES)
+
+    class Console(logging.Formatter):
+        def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
+            return f"{record.levelname.lower()} {record.name}: {printable(record.message)}"
+
+    return Console()
+
+
+_JSON_NAMES = {"asctime": "timestamp", "levelname": "level", "name": "logger"}
 
 
 def _sentence(error: BaseException) -> str:

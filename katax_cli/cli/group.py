@@ -19,6 +19,7 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from katax_cli.cli.invocation import invocation
 from katax_cli.cli.options import SHARED_NAMES, Shared, Streams, shared_options
+from katax_cli.errors import unknown_name
 
 Body = Callable[..., Any]
 
@@ -142,7 +143,16 @@ def _with_negative_numbers(parser: Any) -> Any:
     return parser
 
 
-class LazyGroup(TyperGroup):
+class _NamedGroup(TyperGroup):
+    """A group that says which commands there are when it is asked for another."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            ctx.fail(unknown_name("command", args[0], self.list_commands(ctx), "commands"))
+        return super().resolve_command(ctx, args)
+
+
+class LazyGroup(_NamedGroup):
     """A group whose commands live in a module that is imported when one of them is wanted."""
 
     def __init__(self, name: str, module: str, help: str) -> None:
@@ -177,7 +187,7 @@ class LazyGroup(TyperGroup):
             formatter.write_dl([(c.name, c.summary) for c in self.group.commands.values() if not c.hidden])
 
 
-class Root(TyperGroup):
+class Root(_NamedGroup):
     """The whole tree, from a literal table of group name → (module, help)."""
 
     def __init__(

@@ -33,8 +33,8 @@ def check(
 ) -> ExitCode:
     """See whether the servers of the profile work; exit 0 healthy, 1 degraded, 3 unhealthy."""
     one_of("status", ("degraded", "unhealthy"))(fail_on)
-    seconds = call.shared.timeout or PROBE_SECONDS
-    with call.runtime(probing=True) as runtime:
+    seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
+    with call.runtime(probing=True, endless=True) as runtime:
         policy = runtime.profile.health
         databases = [runtime.open(settings) for settings in call.chosen(runtime, connections or [])]
         checker = HealthChecker(runtime.profile.name, databases, policy=policy, steady=watching)

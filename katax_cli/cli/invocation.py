@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,19 +69,37 @@ class Invocation:
         seconds: float | None = INTERACTIVE_SECONDS,
         probing: bool = False,
         profile: str | None = None,
+        endless: bool = False,
     ) -> Iterator[Runtime]:
         """The services on the chosen profile, under one deadline; everything is closed at the end.
 
         `seconds` is the command's own limit, which `--timeout` replaces; None is no limit. `probing`: see Runtime.
+        `endless`: no limit in any case, for a command that gives each of its calls its time.
         """
         from katax_cli.core.deadline import Deadline
         from katax_cli.services.runtime import Runtime
 
         limit = seconds if self.shared.timeout is None else self.shared.timeout
-        with Runtime(
-            self.profile(profile), deadline=Deadline(limit), one_shot=True, probing=probing
-        ) as runtime:
+        chosen = self.profile(profile)
+        with (
+            self._logging(chosen),
+            Runtime(
+                chosen,
+                deadline=Deadline(None if endless else limit),
+                one_shot=True,
+                probing=probing,
+                statement_timeouts=self.shared.timeout is None,
+            ) as runtime,
+        ):
             yield runtime
+
+    def _logging(self, profile: Profile) -> AbstractContextManager[None]:
+        """The log on stderr, as the options say, else the profile; not beside JSON, unless it was asked for."""
+        shared, configured = self.shared, profile.logging
+        level = shared.log_level or ("debug" if shared.debug else None)
+        if level is None and self.diagnostics.json:
+            level = "off"
+        return self.diagnostics.log(level or configured.level, shared.log_format or configured.format)
 
     def chosen(self, runtime: Runtime, patterns: Sequence[str]) -> list[ConnectionSettings]:
         """The connections that arguments and `-c` name or match, in the profile's order; none given: all."""
@@ -150,6 +168,12 @@ class Invocation:
         columns = header() if callable(header) else header
         self.out.rows(("connection", *columns) if labelled else columns, [rows])
         return worst(codes)
+
+    def only_planned(self, **facts: object) -> bool:
+        """Under --dry-run: writes what would be changed, and is True: change nothing."""
+        if self.shared.dry_run:
+            self.out.action({**facts, "dry_run": True})
+        return self.shared.dry_run
 
     def input_bytes(self, word: str) -> bytes:
         """An argument that may be secret or long: the word itself, `-` for stdin, `@file` for a file."""

@@ -34,6 +34,8 @@ def stop(call: Invocation) -> ExitCode:
     """End the embedded server after it wrote its data; exit 1 when none runs."""
     from katax_cli.services import local
 
+    if call.only_planned(folder=call.home(), stopped=False):
+        return ExitCode.DONE
     stopped = local.stop(Path(call.home()))
     if stopped is None:
         call.diagnostics.note("no embedded server runs for this folder")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, TextIO, TypeVar
 
 import typer
@@ -51,7 +51,8 @@ class Shared:
 
     def merged(self, later: Mapping[str, Any]) -> Shared:
         """These options with those given after the subcommand; the later ones win."""
-        return Shared(**{name: later.get(name) or getattr(self, name) for name in SHARED_NAMES})
+        given = {name: value for name, value in later.items() if value is not None and value is not False}
+        return replace(self, **given)
 
 
 SHARED_NAMES: tuple[str, ...] = tuple(Shared.__dataclass_fields__)
@@ -76,6 +77,14 @@ def duration(value: str) -> float:
         return parse_duration(value)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+def limit(value: str) -> float:
+    """A duration that leaves time to do something."""
+    seconds = duration(value)
+    if seconds <= 0:
+        raise typer.BadParameter(f"it is {value}, expected more than 0 seconds")
+    return seconds
 
 
 def lifetime(value: str | None) -> float | None:
@@ -108,7 +117,7 @@ def shared_options() -> list[TyperOption]:
         _option("connection", "-c", "--connection", metavar="NAME|GLOB", help="Connection of the profile."),
         _option("format", "-f", "--format", metavar="FORMAT", help=f"Output format: {formats}."),
         _option("output", "-o", "--output", metavar="FILE", help="Write data to FILE instead of stdout."),
-        _option("timeout", "--timeout", metavar="DURATION", check=duration, help="Deadline: 250ms, 30s, 5m."),
+        _option("timeout", "--timeout", metavar="DURATION", check=limit, help="Deadline: 250ms, 30s, 5m."),
         _option("yes", "-y", "--yes", flag=True, help="Answer yes to questions."),
         _option("confirm", "--confirm", metavar="PROFILE/CONNECTION", help="Confirm a change to production."),
         _option("dry_run", "--dry-run", flag=True, help="Show what would change, change nothing."),

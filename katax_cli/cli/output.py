@@ -14,7 +14,7 @@ from typing import BinaryIO, Literal, get_args
 
 from katax_cli.core.text import plain, printable, to_json, unique_names, width
 from katax_cli.core.wire import parse
-from katax_cli.errors import ConfigError
+from katax_cli.errors import ConfigError, KataxError
 
 Format = Literal["table", "json", "jsonl", "csv", "tsv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -56,8 +56,8 @@ class Output:
             "tsv": self._tsv,
         }[self.format]
         for chunk in write(names, counted):
-            self.stream.write(chunk.encode("utf-8", "surrogateescape"))
-        self.stream.flush()
+            self._write(chunk.encode("utf-8", "surrogateescape"))
+        self._write(b"", flush=True)
         return counted.rows
 
     def scalar(self, value: object) -> None:
@@ -90,13 +90,17 @@ class Output:
 
     def text(self, text: str) -> None:
         """Writes a line that is formatted already."""
-        self.stream.write(text.encode("utf-8", "surrogateescape") + b"\n")
-        self.stream.flush()
+        self.raw(text.encode("utf-8", "surrogateescape") + b"\n")
 
     def raw(self, data: bytes) -> None:
         """Writes bytes as they are."""
-        self.stream.write(data)
-        self.stream.flush()
+        self._write(data, flush=True)
+
+    def _write(self, data: bytes, *, flush: bool = False) -> None:
+        with _saying_what_failed():
+            self.stream.write(data)
+            if flush:
+                self.stream.flush()
 
     def _table(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
         null = "" if self.null is None else self.null
@@ -170,7 +174,7 @@ def output_stream(path: str | None, stdout: BinaryIO) -> Iterator[BinaryIO]:
     except OSError as error:
         raise ConfigError(f"cannot write {path!r}: {error.strerror}; name another file with -o") from error
     try:
-        with stream:
+        with _saying_what_failed(), stream:
             yield stream
         if not special:
             os.replace(part, path)
@@ -178,6 +182,17 @@ def output_stream(path: str | None, stdout: BinaryIO) -> Iterator[BinaryIO]:
         if not special:
             os.unlink(part)
         raise
+
+
+@contextmanager
+def _saying_what_failed() -> Iterator[None]:
+    """A full disk is an answer; a reader that left is the boundary's business."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise KataxError(f"cannot write the output: {error.strerror}; what is there is incomplete") from error
 
 
 class _Counted:

@@ -83,6 +83,8 @@ def init(
     """Write a commented starter file, profiles/NAME.toml; never over an existing one."""
     from katax_cli.profiles.template import write_template
 
+    if call.only_planned(profile=name, file=None):
+        return ExitCode.DONE
     path = write_template(os.getcwd(), name)
     call.out.action({"profile": name, "file": path})
     return ExitCode.DONE
@@ -107,5 +109,7 @@ def trust(
     from katax_cli.profiles.trust import approve
 
     path = file or call.source()
+    if call.only_planned(file=path, approved=0):
+        return
     commands = approve(path)
     call.out.rows(("file", "command"), [[(path, command) for command in commands]])

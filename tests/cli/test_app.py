@@ -43,8 +43,11 @@ def test_the_exit_codes_are_in_help(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("nope",), "katax: no such command 'nope'; see 'katax --help'\n"),
-        (("cache", "gte", "k"), "katax: no such command 'gte'"),
+        (("nope",), "katax: no command named 'nope'; known commands: health, "),
+        (
+            ("cache", "gte", "k"),
+            "katax: no command named 'gte'; did you mean 'get'? known commands: get, set, ",
+        ),
         (("cache", "get"), "katax: missing argument 'key'; see 'katax cache get --help'\n"),
         (("--nope",), "katax: no such option: --nope; see 'katax --help'\n"),
         (("health", "-f", "xml"), "no output format named 'xml'"),
