@@ -44,7 +44,9 @@ def _notes(search: Search) -> Iterator[Problem]:
     """Files that were passed over."""
     for note in search.notes:
         if note.startswith("ignored "):
-            yield Problem(None, None, "", note, level="warning")
+            file, _, reason = note.removeprefix("ignored ").partition(": ")
+            why, _, remedy = reason.partition("; ")
+            yield Problem(file, None, "", f"ignored, {why}", remedy, level="warning")
 
 
 def _check_connections(loaded: Loaded) -> None:
@@ -154,7 +156,9 @@ def _reserved(place: Place) -> Iterator[tuple[str, int | None]]:
 def _check_dotenv(loaded: Loaded) -> None:
     """Values that `.env` readers do not agree about."""
     path = os.path.join(loaded.search.folder, ".env")
-    text = read_trusted(path, [])
+    notes: list[str] = []
+    text = read_trusted(path, notes)
+    loaded.search.notes += [note for note in notes if note not in loaded.search.notes]
     if not text:
         return
     from io import StringIO

@@ -85,7 +85,15 @@ def test_ignored_files_are_warnings(project: Project) -> None:
     project.write("profiles/dev.toml", MAIN)
     other = project.write("profiles/other.toml", MAIN)
     reason = make_foreign(other)
-    assert lines(check(project)) == [f"warning: ignored {other}: {reason}"]
+    dotenv = project.write(".env", "A=x")
+    make_foreign(dotenv)
+    assert lines(check(project)) == [
+        f"warning: {other}: ignored, {reason}",
+        f"warning: {dotenv}: ignored, {reason}",
+    ]
+    assert check(project)[0].file == other
+    project.write("profiles/dev.toml", MAIN.replace("app.db", "${env:A}"))
+    assert len([line for line in lines(check(project)) if ": ignored, " in line]) == 2
 
 
 def test_password_files(project: Project) -> None:
