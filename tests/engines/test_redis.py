@@ -442,6 +442,8 @@ def test_a_client_certificate(throwaway: Throwaway, certificates: Certificates, 
     )
 
 
-def test_a_plain_client_of_a_tls_server_fails_without_hanging(tls_redis: Server) -> None:
+def test_a_plain_client_of_a_tls_server_gets_a_hint(tls_redis: Server) -> None:
     engine = create(settings_of(tls_redis.url, host="127.0.0.1"))
-    assert failure_of(engine, lambda: engine.connect(5.0))[0] is FailureKind.UNREACHABLE
+    kind, message = failure_of(engine, lambda: engine.connect(5.0))
+    assert kind is FailureKind.UNREACHABLE
+    assert message.endswith("; does the server expect TLS?")

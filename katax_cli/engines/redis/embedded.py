@@ -27,6 +27,7 @@ from katax_cli.errors import ConfigError, EmbeddedUnavailable, Unavailable, Untr
 
 START_TIMEOUT = 10.0
 _POLL = 0.01
+_FIRST_WITH_FOLDER = 7
 _LONGEST_SOCKET_PATH = 107  # sun_path of Linux, without the closing zero
 
 
@@ -166,6 +167,7 @@ def _start(home: Home, connection: str, descriptor: int) -> None:
     binary = server_binary()
     if binary is None:
         raise EmbeddedUnavailable(connection)
+    _check_format(binary, home)
     listens_at = new_socket(home)
     check_trusted(listens_at)
     # What a killed server left would be found by those who wait for this one.
@@ -174,6 +176,19 @@ def _start(home: Home, connection: str, descriptor: int) -> None:
     home.recorded_socket.touch(mode=0o600)
     home.recorded_socket.write_text(f"{listens_at}\n")
     _launch([str(binary), *_configuration(home, listens_at)], home, connection, descriptor)
+
+
+def _check_format(binary: Path, home: Home) -> None:
+    """Redis 7 keeps its data where an older server does not look: that one would start empty."""
+    if not (home.folder / "appendonlydir").is_dir():
+        return
+    told = subprocess.run([str(binary), "--version"], capture_output=True, text=True, check=False).stdout
+    major = told.partition("v=")[2].partition(".")[0]
+    if major.isdecimal() and int(major) < _FIRST_WITH_FOLDER:
+        raise ConfigError(
+            f"the data in {home.folder} were written by redis 7 or later and {binary} is redis {major}; "
+            "put a newer redis-server on PATH"
+        )
 
 
 def _launch(command: list[str], home: Home, connection: str, descriptor: int) -> None:

@@ -46,6 +46,9 @@ _BY_TEXT = {
 # redis-py puts the failing command of a pipeline, values included, in front of the server's words.
 _PIPELINE_NOTE = " of pipeline caused error: "
 
+# How it reads when a server takes the connection and ends it without a word.
+_HUNG_UP = ("Error while reading from", "Connection closed by server")
+
 
 def classify(error: BaseException) -> Failure:
     """What `error` says about the server and the command; UNKNOWN for what redis-py did not raise."""
@@ -110,4 +113,6 @@ def _code(error: BaseException) -> str | None:
 def _message(error: BaseException) -> str:
     text = str(error)
     _, note, told = text.partition(_PIPELINE_NOTE)
-    return " ".join((told if note else text).split())
+    hung_up = isinstance(error, NotSent) and text.startswith(_HUNG_UP)
+    hint = "; does the server expect TLS?" if hung_up else ""
+    return " ".join((told if note else text).split()) + hint

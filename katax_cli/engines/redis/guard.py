@@ -52,20 +52,20 @@ class ReadOnly:
 
     def __call__(self, connection: AbstractConnection, command: Command) -> None:
         """Raises Refused before anything is sent unless the command is known to change nothing."""
-        words = spelled(command)
-        if not words or not self._allows(connection, words):
+        words = spelled(command[:2])
+        if not words or not self._allows(connection, words, command):
             raise Refused(
                 f"{self._label!r} is read-only and {_title(words)} is not known to only read; "
                 "use a connection that may write"
             )
 
-    def _allows(self, connection: AbstractConnection, words: Sequence[bytes]) -> bool:
+    def _allows(self, connection: AbstractConnection, words: Sequence[bytes], command: Command) -> bool:
         name, subcommand = _upper(words[0]), _upper(words[1]) if len(words) > 1 else ""
         if name in NEVER:
             return False
         if name in HARMLESS_SUBCOMMANDS:
             return subcommand in HARMLESS_SUBCOMMANDS[name]
-        return name in HARMLESS or _reads_with(name, words[1:]) or self._flagged(connection, name, subcommand)
+        return name in HARMLESS or _reads_with(name, command) or self._flagged(connection, name, subcommand)
 
     def _flagged(self, connection: AbstractConnection, name: str, subcommand: str) -> bool:
         known = self._reads
@@ -85,11 +85,11 @@ def spelled(command: Command) -> list[bytes]:
     return [*(first.split() if split else [first]), *rest]
 
 
-def _reads_with(name: str, arguments: Sequence[bytes]) -> bool:
+def _reads_with(name: str, command: Command) -> bool:
     """The two commands that the server flags as writing because of what some of their options do."""
     if name == "SORT":
-        return all(_upper(word) != "STORE" for word in arguments)
-    return name == "GETEX" and len(arguments) == 1
+        return all(_upper(word) != "STORE" for word in spelled(command))
+    return name == "GETEX" and len(spelled(command)) == 2
 
 
 def _flags_of(connection: AbstractConnection, name: str) -> dict[str, bool]:
