@@ -342,6 +342,7 @@ LASTING = [
     *(mysql(code) for code in (1045, 1062, 1064, 1021)),
     sqlite3.IntegrityError("UNIQUE constraint failed"),
     lite(sqlite3.SQLITE_FULL),
+    sqlite3.Warning("of the driver's module, and no error of a server"),
     redis.exceptions.AuthenticationError("WRONGPASS invalid username-password pair"),
     redis.exceptions.ResponseError("WRONGTYPE Operation against a key"),
     pymongo.errors.DuplicateKeyError("E11000 duplicate key"),
