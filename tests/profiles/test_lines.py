@@ -38,6 +38,8 @@ list = [
 fake = 1""",
 ]
 [tail]
+empty = """"""
+last = 1
 '''
 
 
@@ -61,6 +63,7 @@ fake = 1""",
         ("array/x", 23),
         ("array/fake", 22),
         ("tail", 28),
+        ("tail/last", 30),
     ],
 )
 def test_the_line_of_a_key(path: str, line: int) -> None:
