@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "db": ("katax_cli.cli.db", "Query, describe and operate databases."),
     "cache": ("katax_cli.cli.cache", "Read and write a Redis cache."),
     "profile": ("katax_cli.cli.profile", "Show, check and create connection profiles."),
+    "completion": ("katax_cli.cli.completion", "Shell completions."),
     "local": ("katax_cli.cli.local", "The embedded servers of the built-in profile 'local'."),
 }
 """Group → its module and what help says about it; listing imports none of them."""
@@ -63,12 +64,13 @@ def main(
 
 
 def _run(words: list[str], streams: Streams) -> int:
-    root = _root()
-    with root.make_context("katax", words, obj=streams) as context:
-        return int(root.invoke(context) or 0)
+    tree = root()
+    with tree.make_context("katax", words, obj=streams) as context:
+        return int(tree.invoke(context) or 0)
 
 
-def _root() -> Root:
+def root() -> Root:
+    """The whole command tree; no group is imported yet."""
     return Root(COMMANDS, options=[_version_option()], name="katax", help=_HELP, epilog=_EXIT_CODES)
 
 
