@@ -192,8 +192,14 @@ def test_connecting_ends_within_its_time(where: str, request: pytest.FixtureRequ
 def test_an_answer_that_does_not_come_is_lost(proxy: MakeProxy, redis_url: str, connect: Connect) -> None:
     proxied = proxy(redis_url)
     engine, client = connect(settings_of(proxied.url))
-    proxied.stall()
-    chunks = sent_chunks(proxied)
+    chunks: list[bytes] = []
+
+    def stall_at_once(chunk: bytes) -> None:
+        chunks.append(chunk)
+        if b"INCR" in chunk:
+            proxied.stall()
+
+    proxied.on_client_bytes(stall_at_once)
     kind, _ = failure_of(engine, lambda: engine.command(client, "INCR", "n", timeout=0.2))
     assert kind is FailureKind.LOST
     proxied.resume()
