@@ -15,7 +15,7 @@ from .session import PostgresConnection
 _NOTE_BYTES = 63
 """What the server keeps of an application_name."""
 
-_TRY_LOCK = "SELECT pg_try_advisory_lock($1, $2)"
+_TRY_LOCK = "SELECT pg_try_advisory_lock($1::int, $2::int)"
 _HELD = """
 SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted
     AND classid = $2::bigint::oid AND objid = $3::bigint::oid AND objsubid = 2
@@ -32,7 +32,8 @@ SELECT l.pid, l.mode, a.usename, a.application_name, a.state,
     round(extract(epoch FROM now() - a.xact_start))::int
 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
-    AND l.relation = to_regclass($1)::oid AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+    AND l.relation = to_regclass($1)::oid
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ORDER BY a.xact_start"""
 
 _USER = "n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_t%'"
@@ -132,7 +133,7 @@ class PostgresMigrations:
         return self._one(connection, _HELD, [short, class_id, object_id]) is True
 
     def unlock(self, connection: PostgresConnection, name: str) -> None:
-        self._one(connection, "SELECT pg_advisory_unlock($1, $2)", _keys(name))
+        self._one(connection, "SELECT pg_advisory_unlock($1::int, $2::int)", _keys(name))
 
     def holder(self, connection: PostgresConnection, name: str) -> LockSession | None:
         keys = [key % 2**32 for key in _keys(name)]
@@ -140,7 +141,7 @@ class PostgresMigrations:
         return LockSession(*rows[0]) if rows else None
 
     def end_session(self, connection: PostgresConnection, session: str) -> bool:
-        return self._one(connection, "SELECT pg_terminate_backend($1)", [int(session)]) is True
+        return self._one(connection, "SELECT pg_terminate_backend($1::int)", [int(session)]) is True
 
     def definitions(
         self, connection: PostgresConnection, names: Sequence[str] | None = None

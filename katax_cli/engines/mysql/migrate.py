@@ -1,0 +1,138 @@
+"""What migrations need of MySQL and MariaDB: named locks, the schema as text, and what DDL does to others."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from hashlib import blake2b
+
+import pymysql
+
+from katax_cli.core.sql import classify, code_tokens, quote_identifier
+from katax_cli.engines.base import DdlImpact, LockSession, MigrationFacts
+
+from .engine import MysqlEngine
+from .session import Session
+
+_HOLDER = """
+SELECT id, user, host FROM information_schema.processlist WHERE id = IS_USED_LOCK(?)"""
+_OBJECTS = """
+SELECT CASE table_type WHEN 'VIEW' THEN 'view' ELSE 'table' END, table_name FROM information_schema.tables
+    WHERE table_schema = DATABASE()
+UNION ALL SELECT LOWER(routine_type), routine_name FROM information_schema.routines
+    WHERE routine_schema = DATABASE()
+UNION ALL SELECT 'trigger', trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE()
+UNION ALL SELECT 'event', event_name FROM information_schema.events WHERE event_schema = DATABASE()
+ORDER BY 1, 2"""
+_DEFINITION_COLUMN = {"table": 1, "view": 1, "procedure": 2, "function": 2, "trigger": 2, "event": 3}
+_COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
+_NO_ONLINE = (" MODIFY ", " CHANGE ", " ENGINE ", " CONVERT TO ", " DROP PRIMARY KEY ")
+
+
+class MysqlMigrations:
+    """SessionLocks, Definitions and DdlImpacts of MySQL and MariaDB, where every DDL statement commits."""
+
+    facts = MigrationFacts(
+        transactional_ddl=False,
+        long_text="LONGTEXT",
+        set_lock_timeout="SET SESSION lock_wait_timeout = {seconds}, SESSION innodb_lock_wait_timeout = {seconds}",
+        reset_lock_timeout="SET SESSION lock_wait_timeout = DEFAULT, SESSION innodb_lock_wait_timeout = DEFAULT",
+    )
+
+    def __init__(self, engine: MysqlEngine) -> None:
+        self._engine = engine
+
+    def lock(self, connection: Session, name: str, note: str) -> bool:
+        return self._one(connection, "SELECT GET_LOCK(?, 0)", self._name(name)) == 1
+
+    def renew(self, connection: Session, name: str, note: str) -> bool:
+        return self._one(connection, "SELECT IS_USED_LOCK(?) = CONNECTION_ID()", self._name(name)) == 1
+
+    def unlock(self, connection: Session, name: str) -> None:
+        self._one(connection, "SELECT RELEASE_LOCK(?)", self._name(name))
+
+    def holder(self, connection: Session, name: str) -> LockSession | None:
+        for number, user, client in connection.send(_HOLDER, [self._name(name)]).fetchall():
+            return LockSession(str(number), "", user, client)
+        number = self._one(connection, "SELECT IS_USED_LOCK(?)", self._name(name))
+        return None if number is None else LockSession(str(number), "")
+
+    def end_session(self, connection: Session, session: str) -> bool:
+        with suppress(pymysql.err.OperationalError):
+            connection.send(f"KILL CONNECTION {int(session)}")
+            return True
+        return False
+
+    def definitions(self, connection: Session, names: Sequence[str] | None = None) -> dict[str, str]:
+        wanted = None if names is None else {name.lower() for name in names}
+        return dict(self._defined(connection, wanted))
+
+    def _defined(self, connection: Session, wanted: set[str] | None) -> Iterator[tuple[str, str]]:
+        for kind, name in connection.send(_OBJECTS).fetchall():
+            if wanted is not None and name.lower() not in wanted:
+                continue
+            row = connection.send(f"SHOW CREATE {kind.upper()} {quote_identifier(name, 'mysql')}").fetchone()
+            text = (row[_DEFINITION_COLUMN[kind]] if row else None) or ""
+            yield f"{kind} {name}", _COUNTER.sub("", text)
+
+    def impact(self, sql: str) -> DdlImpact:
+        return impact(sql)
+
+    def blockers(self, connection: Session, table: str) -> list[str]:
+        """Sessions with open transactions; only MySQL with its performance schema says on which tables."""
+        with suppress(pymysql.err.MySQLError):
+            return [
+                f"session {number} of {user}@{client} holds {mode} on {name}"
+                for number, user, client, mode, name in connection.send(
+                    _METADATA_LOCKS, [table.rpartition(".")[2].strip("`")]
+                ).fetchall()
+            ]
+        with suppress(pymysql.err.MySQLError):
+            return [
+                f"session {number} has been in a transaction for {seconds} s, perhaps on {table}"
+                for number, seconds in connection.send(_TRANSACTIONS).fetchall()
+            ]
+        return []
+
+    def _one(self, connection: Session, sql: str, name: str) -> object:
+        row = connection.send(sql, [name]).fetchone()
+        return row[0] if row else None
+
+    def _name(self, name: str) -> str:
+        """Named locks are the server's, not the database's, and at most 64 characters long."""
+        whole = f"{self._engine.settings.database}.{name}"
+        return f"katax.{blake2b(whole.encode(), digest_size=16).hexdigest()}"
+
+
+_METADATA_LOCKS = """
+SELECT t.processlist_id, t.processlist_user, t.processlist_host, l.lock_type, l.object_name
+FROM performance_schema.metadata_locks l JOIN performance_schema.threads t ON t.thread_id = l.owner_thread_id
+WHERE l.object_schema = DATABASE() AND l.object_name = ? AND l.lock_status = 'GRANTED'
+AND t.processlist_id <> CONNECTION_ID()"""
+_TRANSACTIONS = """
+SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started, NOW()) FROM information_schema.innodb_trx
+WHERE trx_mysql_thread_id <> CONNECTION_ID()"""
+
+
+def impact(sql: str) -> DdlImpact:
+    """What a statement locks, by its syntax; https://dev.mysql.com/doc/refman/8.0/en/innodb-online-ddl.html."""
+    found = classify(sql, "mysql")
+    texts = [token.text for token in code_tokens(sql, "mysql")]
+    words = [text.upper() for text in texts]
+    if found.kind == "write":
+        return DdlImpact("rows")
+    if found.kind != "ddl":
+        return DdlImpact()
+    if words[:2] != ["ALTER", "TABLE"]:
+        return DdlImpact("metadata, exclusive", transactional=False)
+    text = f" {' '.join(words)} "
+    rewrites = any(part in text for part in _NO_ONLINE)
+    advice = None if "ALGORITHM" in words else "ALGORITHM=INPLACE, LOCK=NONE makes the server refuse a copy"
+    table = "".join(texts[2:5]) if texts[3:4] == ["."] else "".join(texts[2:3])
+    return DdlImpact("metadata, exclusive", (table,), transactional=False, rewrites=rewrites, advice=advice)
+
+
+def create(engine: MysqlEngine) -> MysqlMigrations:
+    """What migrations on this engine need."""
+    return MysqlMigrations(engine)

@@ -1,0 +1,108 @@
+"""What migrations need of SQLite: a lock file beside the database, the schema as text, what DDL does."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+
+from katax_cli.core.sql import classify
+from katax_cli.engines.base import DdlImpact, LockSession, MigrationFacts
+
+from .engine import SqliteEngine
+from .session import Session
+
+_DEFINITIONS = """
+SELECT type || ' ' || name, sql FROM sqlite_master
+WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name"""
+
+
+class SqliteMigrations:
+    """SessionLocks, Definitions and DdlImpacts of SQLite. The lock is the kernel's: it ends with its process."""
+
+    facts = MigrationFacts(transactional_ddl=True, long_text="TEXT")
+
+    def __init__(self, engine: SqliteEngine) -> None:
+        self._engine = engine
+        self._held: dict[str, int] = {}
+
+    def _path(self, name: str) -> str | None:
+        path = self._engine.settings.path
+        return None if path in (None, "", ":memory:") else f"{os.path.abspath(str(path))}.{name}.lock"
+
+    def lock(self, connection: Session, name: str, note: str) -> bool:
+        path = self._path(name)
+        if path is None:
+            return True
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            return False
+        self._held[name] = file
+        return self.renew(connection, name, note)
+
+    def renew(self, connection: Session, name: str, note: str) -> bool:
+        path = self._path(name)
+        if path is None:
+            return True
+        file = self._held.get(name)
+        if file is None or not _is_the_file(file, path):
+            return False
+        os.ftruncate(file, 0)
+        os.pwrite(file, note.encode(), 0)
+        return True
+
+    def unlock(self, connection: Session, name: str) -> None:
+        """The file stays: removing it would let two processes lock two files of one name."""
+        file = self._held.pop(name, None)
+        if file is not None:
+            with suppress(OSError):
+                os.ftruncate(file, 0)
+            os.close(file)
+
+    def holder(self, connection: Session, name: str) -> LockSession | None:
+        path = self._path(name)
+        if path is None or self.lock(connection, name, ""):
+            self.unlock(connection, name)
+            return None
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return LockSession(session=path, note=file.read())
+
+    def end_session(self, connection: Session, session: str) -> bool:
+        return False
+
+    def definitions(self, connection: Session, names: Sequence[str] | None = None) -> dict[str, str]:
+        wanted = None if names is None else {name.lower() for name in names}
+        rows = connection.run(_DEFINITIONS).fetchall()
+        return {
+            key: sql or "" for key, sql in rows if wanted is None or key.partition(" ")[2].lower() in wanted
+        }
+
+    def impact(self, sql: str) -> DdlImpact:
+        found = classify(sql, "sqlite")
+        writes = found.kind in ("ddl", "write")
+        return DdlImpact(
+            "database, for writing" if writes else None,
+            (),
+            found.verb not in ("VACUUM", "PRAGMA", "ATTACH", "DETACH"),
+            found.verb == "VACUUM",
+        )
+
+    def blockers(self, connection: Session, table: str) -> list[str]:
+        return []
+
+
+def _is_the_file(file: int, path: str) -> bool:
+    """Whether the file that is locked is still the one that others would lock."""
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except OSError:
+        return False
+
+
+def create(engine: SqliteEngine) -> SqliteMigrations:
+    """What migrations on this engine need."""
+    return SqliteMigrations(engine)

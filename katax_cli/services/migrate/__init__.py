@@ -1,0 +1,1 @@
+"""Migrations: files, the ledger of what was applied, one runner at a time, exactly once."""

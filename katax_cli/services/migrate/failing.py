@@ -1,0 +1,35 @@
+"""What a `.py` migration raises, with the name and the line of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from katax_cli.errors import KataxError, QueryError
+
+from .jobs import Job
+from .values import StatementFailed
+
+
+@contextmanager
+def failing_as(job: Job, kept: str) -> Iterator[None]:
+    """Gives what a `.py` file raises the name of its migration; katax's own errors keep their meaning."""
+    try:
+        yield
+    except QueryError as error:
+        raise StatementFailed(job.name, line=_line_of(job, error), reason=str(error), kept=kept) from error
+    except KataxError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise StatementFailed(job.name, line=_line_of(job, error), reason=reason, kept=kept) from error
+
+
+def _line_of(job: Job, error: BaseException) -> int:
+    """The line of the migration in which an exception began."""
+    line, trace = 0, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == job.file.path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return line

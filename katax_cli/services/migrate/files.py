@@ -1,0 +1,106 @@
+"""The folder of migrations: reading it, and adding to it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+from itertools import pairwise
+
+from katax_cli.errors import ConfigError, MigrationError, unknown_name
+
+from .values import MigrationFile
+
+_FILE = re.compile(r"(\d+)[^/]*\.(sql|py)")
+_TIMESTAMP_DIGITS = 14
+_SQL = "-- UP\n\n-- DOWN\n"
+_PYTHON = '''"""{title}."""
+
+
+def up(db):
+    pass
+
+
+def down(db):
+    pass
+'''
+
+
+def scan(directory: str) -> list[MigrationFile]:
+    """The migrations of a folder in the order of their versions; other files are left alone.
+
+    Raises ConfigError when there is no such folder, MigrationError for a file that cannot be read and for two
+    files of one version.
+    """
+    try:
+        names = sorted(name for name in os.listdir(directory) if _FILE.fullmatch(name))
+    except OSError as error:
+        raise ConfigError(
+            f"no migrations folder at {directory}: {error.strerror}; "
+            "make one with 'katax migrate create NAME' or set directory in [migrate]"
+        ) from error
+    files = sorted((read(os.path.join(directory, name)) for name in names), key=lambda file: file.number)
+    _refuse_duplicates(files)
+    return files
+
+
+def read(path: str) -> MigrationFile:
+    """One migration. Raises MigrationError when it cannot be read."""
+    name = os.path.basename(path)
+    match = _FILE.fullmatch(name)
+    if match is None:
+        raise MigrationError(f"{name} is no migration; name it <version>_<name>.sql or .py")
+    try:
+        with open(path, "rb", buffering=0) as file:
+            data = file.read()
+    except OSError as error:
+        raise MigrationError(f"migration {name} cannot be read: {error.strerror}; check {path}") from error
+    return MigrationFile(match[1], name, path, data, sha256(data).hexdigest())
+
+
+def _refuse_duplicates(files: Sequence[MigrationFile]) -> None:
+    for one, other in pairwise(files):
+        if one.number == other.number:
+            raise MigrationError(
+                f"version {other.version} belongs to two migrations: {one.name} and {other.name}; "
+                "give one of them another version"
+            )
+
+
+def find(files: Iterable[MigrationFile], wanted: str) -> MigrationFile:
+    """The migration with this version, file name, or path. Raises ConfigError with the nearest name."""
+    known = list(files)
+    base = os.path.basename(wanted)
+    for file in known:
+        if base == file.name or (wanted.isdigit() and int(wanted) == file.number):
+            return file
+    raise ConfigError(unknown_name("migration", wanted, [file.name for file in known], "migrations"))
+
+
+def create(directory: str, title: str, *, python: bool = False, now: float) -> str:
+    """Writes a new migration in the folder's style and returns its path; makes the folder when needed.
+
+    `now` is seconds since the epoch. Raises ConfigError when no name is left of the title.
+    """
+    slug = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
+    if not slug:
+        raise ConfigError(f"no letter or digit in the name {title!r}; use a-z, 0-9 and _")
+    os.makedirs(directory, exist_ok=True)
+    version = next_version([file.version for file in scan(directory)], now)
+    path = os.path.join(directory, f"{version}_{slug}.{'py' if python else 'sql'}")
+    with open(path, "x", encoding="utf-8") as file:
+        file.write(_PYTHON.format(title=title.replace('"', "'")) if python else _SQL)
+    return path
+
+
+def next_version(versions: Sequence[str], now: float) -> str:
+    """The next number where the folder counts, else the time as UTC digits, above all that are there."""
+    stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%d%H%M%S")
+    if not versions:
+        return stamp
+    last = max(versions, key=int)
+    if len(last) < _TIMESTAMP_DIGITS:
+        return str(int(last) + 1).zfill(len(last))
+    return stamp if int(stamp) > int(last) else str(int(last) + 1)

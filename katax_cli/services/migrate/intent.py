@@ -1,0 +1,164 @@
+"""What a statement was meant to change, and whether it did: decided from definitions before and now. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Literal
+
+from katax_cli.core.sql import Dialect, Token, code_tokens
+
+Effect = Literal["create", "drop", "alter"]
+
+
+class Verdict(Enum):
+    """What became of a statement whose runner was killed."""
+
+    UNDONE = auto()
+    DONE = auto()
+    UNCLEAR = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One object that a statement creates, drops or alters; names are lower case, without their schema."""
+
+    effect: Effect
+    kind: str
+    name: str
+
+
+_KINDS = frozenset(
+    {"table", "view", "index", "sequence", "type", "domain", "function", "procedure", "trigger", "event"}
+    | {"schema", "extension"}
+)
+_OTHER_KINDS = frozenset({"user", "role", "database", "policy", "rule", "publication", "server", "cast"})
+_NOISE = frozenset({"only", "if", "not", "exists", "concurrently"})
+_REPEATABLE = frozenset(
+    {"grant", "revoke", "comment", "analyze", "vacuum", "optimize", "checkpoint", "truncate", "reindex"}
+    | {"refresh", "cluster", "set", "use", "reset", "reassign", "pragma"}
+)
+"""Statements that end in the same state however often they are run."""
+
+
+def changes(sql: str, dialect: Dialect) -> tuple[Change, ...]:
+    """The objects that a statement changes, as far as its first words say; empty when they do not."""
+    words = _Words([token for token in code_tokens(sql, dialect) if token.kind != "hint"])
+    verb = words.next()
+    if verb == "rename" and words.next() == "table":
+        return (Change("alter", "table", words.name()),)
+    if verb not in ("create", "drop", "alter"):
+        return ()
+    kind = words.kind()
+    if kind is None:
+        return ()
+    effect: Effect = "create" if verb == "create" else "drop" if verb == "drop" else "alter"
+    names = [words.name()]
+    while effect == "drop" and words.peek() == ",":
+        words.next()
+        names.append(words.name())
+    return tuple(Change(effect, kind, name) for name in names if name)
+
+
+class _Words:
+    """The code of a statement, word by word."""
+
+    def __init__(self, found: Sequence[Token]) -> None:
+        self._tokens = found
+        self._at = 0
+
+    def peek(self) -> str:
+        return self._tokens[self._at].text.lower() if self._at < len(self._tokens) else ""
+
+    def next(self) -> str:
+        word = self.peek()
+        self._at += 1
+        return word
+
+    def kind(self) -> str | None:
+        while self._at < len(self._tokens):
+            word = self.next()
+            if word in _KINDS:
+                return word
+            if word in _OTHER_KINDS:
+                return None
+        return None
+
+    def name(self) -> str:
+        while self.peek() in _NOISE:
+            self.next()
+        name = _bare(self.next())
+        while self.peek() == ".":
+            self.next()
+            name = _bare(self.next())
+        return name
+
+
+def _bare(word: str) -> str:
+    return word.strip('"`[]')
+
+
+def is_repeatable(sql: str, dialect: Dialect) -> bool:
+    """True if running the statement once more does no harm whether or not it ran before."""
+    first = next((token.text.lower() for token in code_tokens(sql, dialect)), "")
+    return first in _REPEATABLE
+
+
+def judge(sql: str, dialect: Dialect, before: Mapping[str, str], now: Mapping[str, str]) -> Verdict:
+    """Whether a statement ran: nothing changed → no; all that it means to change did, and nothing that it does
+    not mention → yes; anything else cannot be known."""
+    wanted = changes(sql, dialect)
+    if not wanted:
+        return Verdict.UNDONE if is_repeatable(sql, dialect) else Verdict.UNCLEAR
+    if before == now:
+        return Verdict.UNDONE
+    mentioned = {_bare(token.text.lower()) for token in code_tokens(sql, dialect)}
+    as_planned = all(_happened(change, before, now) for change in wanted)
+    explained = all(_explained(line, mentioned) for line in changed_lines(before, now))
+    return Verdict.DONE if as_planned and explained else Verdict.UNCLEAR
+
+
+def _happened(change: Change, before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+    was, is_ = (_of(change, state) for state in (before, now))
+    if change.effect == "create":
+        return bool(is_) and is_ != was and not any(text.endswith(" INVALID") for text in is_.values())
+    if change.effect == "drop":
+        return bool(was) and not is_
+    return was != is_
+
+
+def _of(change: Change, state: Mapping[str, str]) -> dict[str, str]:
+    return {
+        key: text
+        for key, text in state.items()
+        if key.partition(" ")[0] in (change.kind, "materialized") and _last_name(key) == change.name
+    }
+
+
+def _last_name(key: str) -> str:
+    """`function app.f(integer)` → `f`."""
+    return re.sub(r"\(.*", "", key, flags=re.DOTALL).rpartition(" ")[2].rpartition(".")[2].lower()
+
+
+def changed_lines(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """What differs between two states: `- line` that was, `+ line` that is."""
+    lines: list[str] = []
+    for key in sorted(before.keys() | now.keys()):
+        was = [f"{key}: {line.strip()}" for line in before.get(key, "").splitlines()]
+        is_ = [f"{key}: {line.strip()}" for line in now.get(key, "").splitlines()]
+        lines += [f"- {line}" for line in was if line.rstrip(",") not in {one.rstrip(",") for one in is_}]
+        lines += [f"+ {line}" for line in is_ if line.rstrip(",") not in {one.rstrip(",") for one in was}]
+    return lines
+
+
+def _explained(line: str, mentioned: set[str]) -> bool:
+    """A changed line must say something of the statement beyond the object's own name."""
+    key, _, text = line[2:].partition(": ")
+    words = set(re.findall(r"[\w$]+", text.lower()))
+    own = _last_name(key)
+    created_or_dropped = own in mentioned and " " not in own
+    return bool((words - {own, "table", "column", "null", "not", "create", "default"}) & mentioned) or (
+        created_or_dropped and not words - {own}
+    )

@@ -1,0 +1,100 @@
+"""A migration in one direction, read and checked, ready to be run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+from katax_cli.core.sql import Dialect, Statement, code_tokens, normalise
+from katax_cli.errors import MigrationError
+
+from . import python
+from .sections import parse, statements
+from .values import Direction, Directives, MigrationFile
+
+_ENDS_TRANSACTION = re.compile(r"(?i)\b(begin|start|commit|end|abort|rollback)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to run: the statements of a section, or a function of a `.py` file."""
+
+    file: MigrationFile
+    direction: Direction
+    directives: Directives
+    statements: tuple[Statement, ...] = ()
+    function: Callable[[Any], object] | None = None
+
+    @property
+    def version(self) -> str:
+        return self.file.version
+
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+    def digest(self, count: int, dialect: Dialect) -> str:
+        """A fingerprint of the first `count` statements by their meaning."""
+        meaning = "".join(normalise(one.text, dialect) for one in self.statements[:count])
+        return sha256(meaning.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def make_job(file: MigrationFile, direction: Direction, dialect: Dialect) -> Job:
+    """Reads a migration. Raises MigrationError when it cannot be run in this direction."""
+    if file.is_python:
+        return _python_job(file, direction)
+    script = parse(file.text, file.name, dialect)
+    section = script.up if direction == "up" else script.down
+    if section is None:
+        raise MigrationError(
+            f"migration {file.name} has no DOWN section; write '-- DOWN' to make it revertible"
+        )
+    found = tuple(statements(section, dialect))
+    _refuse_client_copy(file, found)
+    if section.directives.transaction:
+        _refuse_transaction_control(file, section.text, found, dialect)
+    return Job(file, direction, section.directives, found)
+
+
+def _python_job(file: MigrationFile, direction: Direction) -> Job:
+    function = python.load(file, direction)
+    if function is None:
+        raise MigrationError(f"migration {file.name} has no function {direction}(db); write one")
+    return Job(file, direction, python.directives(file.text), function=function)
+
+
+def _refuse_client_copy(file: MigrationFile, found: Sequence[Statement]) -> None:
+    for statement in found:
+        if statement.copy_data is not None:
+            raise MigrationError(
+                f"migration {file.name} has COPY … FROM stdin at line {statement.line}; "
+                "use INSERT, or 'katax db import' for bulk data"
+            )
+
+
+def _refuse_transaction_control(
+    file: MigrationFile, text: str, found: Sequence[Statement], dialect: Dialect
+) -> None:
+    """A COMMIT in a file would end the transaction that holds the file and its record together.
+
+    On MySQL, where there is no such transaction, files may open their own.
+    """
+    if dialect == "mysql" or _ENDS_TRANSACTION.search(text) is None:
+        return
+    for statement in found:
+        words = [
+            token.text.upper()
+            for _, token in zip(range(3), code_tokens(statement.text, dialect), strict=False)
+        ]
+        ends = words[:1] in (["COMMIT"], ["END"], ["ABORT"], ["BEGIN"]) or words[:2] == [
+            "START",
+            "TRANSACTION",
+        ]
+        if ends or (words[:1] == ["ROLLBACK"] and "TO" not in words):
+            raise MigrationError(
+                f"migration {file.name} has {words[0]} at line {statement.line}, but runs in a transaction; "
+                "remove it or write '-- katax: no-transaction'"
+            )

@@ -1,0 +1,191 @@
+"""The table that says what was applied: one row for each migration, with the text that was applied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from json import dumps, loads
+
+from katax_cli.core.sql import quote_identifier
+from katax_cli.engines.base import MigrationFacts
+from katax_cli.errors import ConfigError, QueryError
+from katax_cli.services.queries import Queries
+from katax_cli.services.sql import SqlDatabase
+
+from .values import Direction, Entry, MigrationFile, Recorded
+
+DBMATE_TABLE = "schema_migrations"
+_ENTRY = "version, name, state, direction, checksum, applied_at, duration_ms, done, runner, error"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a migration without a transaction came.
+
+    `digest` covers the finished units. An open intent has the unit under way (`sql`, or a step's name) with
+    its line, and the definitions of what it touches as they were before it.
+    """
+
+    digest: str = ""
+    unit: str | None = None
+    line: int = 0
+    before: dict[str, str] = field(default_factory=dict)
+    steps: tuple[str, ...] = ()
+
+
+class SqlLedger:
+    """Reads and writes the ledger through whatever runs queries: the database, or the runner's session."""
+
+    def __init__(self, database: SqlDatabase, table: str, facts: MigrationFacts) -> None:
+        self._database = database
+        self.name = table
+        self._facts = facts
+        self.table = ".".join(quote_identifier(part, database.engine.dialect) for part in table.split("."))
+
+    def entries(self, on: Queries) -> list[Entry] | None:
+        """All rows; None when there is no such table.
+
+        Raises ConfigError when there is none but dbmate's, so that nothing of it is run again.
+        """
+        try:
+            rows = on.run(f"SELECT {_ENTRY} FROM {self.table}").rows
+        except QueryError:
+            if self._database.describe(self.name) is not None:
+                raise
+            return None
+        return [Entry(*row) for row in rows]
+
+    def refuse_dbmate(self) -> None:
+        """Raises ConfigError when dbmate's table is there: its migrations must be adopted, not run again."""
+        if self._database.describe(DBMATE_TABLE) is not None:
+            raise ConfigError(
+                f"{self._database.name!r} was migrated by dbmate ({DBMATE_TABLE}) and has no {self.name}; "
+                "adopt it with 'katax migrate baseline --from dbmate'"
+            )
+
+    def body(self, on: Queries, version: str) -> str:
+        """The text of a migration as it was applied; empty when it was adopted without its file."""
+        rows = on.run(f"SELECT body FROM {self.table} WHERE version = ?", [version]).rows
+        return str(rows[0][0]) if rows else ""
+
+    def create(self, on: Queries) -> None:
+        """Makes the table unless it is there."""
+        text = self._facts.long_text
+        on.run(
+            f"CREATE TABLE IF NOT EXISTS {self.table} ("
+            "version VARCHAR(128) NOT NULL PRIMARY KEY, name VARCHAR(255) NOT NULL, state VARCHAR(16) NOT NULL, "
+            "direction VARCHAR(8) NOT NULL, checksum VARCHAR(64) NOT NULL, applied_at VARCHAR(40), "
+            "duration_ms BIGINT, done BIGINT NOT NULL, runner VARCHAR(255) NOT NULL, "
+            f"error {text}, body {text} NOT NULL, checkpoint {text})"
+        )
+
+    def record(
+        self, on: Queries, file: MigrationFile, *, applied_at: str, duration_ms: int | None, runner: str
+    ) -> None:
+        """Says that a migration is applied; in the transaction of its statements where there is one."""
+        self._insert(on, file, "applied", applied_at, duration_ms, runner)
+
+    def _insert(
+        self,
+        on: Queries,
+        file: MigrationFile,
+        state: Recorded,
+        applied_at: str | None,
+        duration_ms: int | None,
+        runner: str,
+    ) -> None:
+        on.run(
+            f"INSERT INTO {self.table} ({_ENTRY}, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                file.version,
+                file.name,
+                state,
+                "up",
+                file.checksum,
+                applied_at,
+                duration_ms,
+                0,
+                runner,
+                None,
+                file.data.decode(),
+            ],
+        )
+
+    def adopt(self, on: Queries, version: str, name: str, *, applied_at: str, runner: str) -> None:
+        """Says that a migration is applied whose file nobody has."""
+        on.run(
+            f"INSERT INTO {self.table} ({_ENTRY}, body) VALUES (?, ?, 'applied', 'up', '', ?, NULL, 0, ?, NULL, '')",
+            [version, name, applied_at, runner],
+        )
+
+    def remove(self, on: Queries, version: str) -> None:
+        on.run(f"DELETE FROM {self.table} WHERE version = ?", [version])
+
+    def begin(self, on: Queries, file: MigrationFile, direction: Direction, runner: str) -> None:
+        """Says that a migration runs that no transaction protects."""
+        if direction == "up":
+            self._insert(on, file, "running", None, None, runner)
+        else:
+            on.run(
+                f"UPDATE {self.table} SET state = 'running', direction = 'down', done = 0, runner = ?, "
+                "error = NULL, checkpoint = NULL WHERE version = ?",
+                [runner, file.version],
+            )
+
+    def reopen(self, on: Queries, version: str, runner: str) -> None:
+        """The same, for one that is resumed."""
+        on.run(
+            f"UPDATE {self.table} SET state = 'running', runner = ?, error = NULL WHERE version = ?",
+            [runner, version],
+        )
+
+    def keep(self, on: Queries, version: str, done: int, checkpoint: Checkpoint) -> None:
+        """Writes down how far a migration came, before or with its next unit."""
+        on.run(
+            f"UPDATE {self.table} SET done = ?, checkpoint = ? WHERE version = ?",
+            [done, dumps(asdict(checkpoint)), version],
+        )
+
+    def checkpoint(self, on: Queries, version: str) -> Checkpoint:
+        rows = on.run(f"SELECT checkpoint FROM {self.table} WHERE version = ?", [version]).rows
+        facts = loads(rows[0][0]) if rows and rows[0][0] else {}
+        return Checkpoint(**{**facts, "steps": tuple(facts.get("steps", ()))})
+
+    def fail(self, on: Queries, version: str, error: str) -> None:
+        on.run(
+            f"UPDATE {self.table} SET state = 'failed', error = ? WHERE version = ?",
+            [error, version],
+        )
+
+    def finish(self, on: Queries, file: MigrationFile, *, applied_at: str, duration_ms: int) -> None:
+        """Says that a migration that ran without a transaction is applied, with the text that it has now."""
+        on.run(
+            f"UPDATE {self.table} SET state = 'applied', direction = 'up', applied_at = ?, duration_ms = ?, "
+            "done = 0, error = NULL, checkpoint = NULL, checksum = ?, body = ? WHERE version = ?",
+            [applied_at, duration_ms, file.checksum, file.data.decode(), file.version],
+        )
+
+    def restore(self, on: Queries, version: str) -> None:
+        """Takes back the beginning of a `down` that changed nothing."""
+        on.run(
+            f"UPDATE {self.table} SET state = 'applied', direction = 'up', done = 0, error = NULL, "
+            "checkpoint = NULL WHERE version = ?",
+            [version],
+        )
+
+    def accept(self, on: Queries, file: MigrationFile) -> None:
+        """Takes a file's present text for the one that was applied."""
+        on.run(
+            f"UPDATE {self.table} SET name = ?, checksum = ?, body = ? WHERE version = ?",
+            [file.name, file.checksum, file.data.decode(), file.version],
+        )
+
+    def dbmate_versions(self, on: Queries) -> Sequence[str]:
+        """What dbmate has applied. Raises ConfigError when it has no table here."""
+        try:
+            rows = on.run(f"SELECT version FROM {DBMATE_TABLE} ORDER BY version").rows
+        except QueryError as error:
+            raise ConfigError(
+                f"{self._database.name!r} has no table {DBMATE_TABLE}; dbmate did not migrate it"
+            ) from error
+        return [str(row[0]) for row in rows]

@@ -1,0 +1,162 @@
+"""One runner at a time: a lock of the server's session, taken by polling, that names its holder."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from getpass import getuser
+from typing import Any, Protocol
+
+from katax_cli.core import backoff
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.engines.base import LockSession, SessionLocks
+from katax_cli.errors import LockHeld, LockLost
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_NOTE = re.compile(r"katax (?P<pid>\d+)@(?P<host>\S*) (?P<since>[0-9a-z]+) (?P<user>\S*) ?(?P<file>.*)")
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who runs migrations now; None for what is not known. `since` is RFC 3339."""
+
+    session: str
+    host: str | None = None
+    pid: int | None = None
+    user: str | None = None
+    file: str | None = None
+    since: str | None = None
+
+    def __str__(self) -> str:
+        who = f"pid {self.pid} on {self.host}" if self.pid else f"session {self.session} from {self.host}"
+        parts = [who, f"user {self.user}" if self.user else "", f"at {self.file}" if self.file else ""]
+        parts.append(f"since {self.since}" if self.since else "")
+        return ", ".join(part for part in parts if part)
+
+    @property
+    def is_gone(self) -> bool:
+        """True only when it is certain that the process has ended: it was on this host and is not there."""
+        if self.pid is None or self.host != _host():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+
+
+def _host() -> str:
+    """Short, because PostgreSQL keeps 63 bytes of a note."""
+    return socket.gethostname()[:20]
+
+
+def note(file: str, since: float) -> str:
+    """What a runner says about itself to those who wait."""
+    number, text = int(since), ""
+    while number:
+        number, digit = divmod(number, 36)
+        text = _DIGITS[digit] + text
+    return f"katax {os.getpid()}@{_host()} {text} {_user()} {file}".strip()
+
+
+def _user() -> str:
+    try:
+        return getuser()[:12]
+    except (KeyError, OSError):
+        return str(os.getuid())
+
+
+def holder_of(found: LockSession) -> Holder:
+    """What a note says, or what the server knows of the session where there is none."""
+    match = _NOTE.match(found.note)
+    if match is None:
+        return Holder(found.session, found.client, user=found.user)
+    since = datetime.fromtimestamp(int(match["since"], 36), UTC).isoformat()
+    return Holder(
+        found.session, match["host"], int(match["pid"]), match["user"], match["file"] or None, since
+    )
+
+
+class Lock(Protocol):
+    """What a runner needs of a lock."""
+
+    def acquire(self, timeout: float) -> None: ...
+    def announce(self, file: str) -> str: ...
+    def release(self) -> None: ...
+
+
+class RunnerLock:
+    """The lock of one ledger table, held by one connection; `ask` runs an ability of the engine on it.
+
+    It is asked for again and again and never waited for on the server: a waiter has no open transaction, so
+    an index that the holder builds concurrently never waits for the waiter.
+    """
+
+    def __init__(
+        self,
+        locks: SessionLocks,
+        ask: Callable[..., Any],
+        name: str,
+        *,
+        describe: Callable[[LockSession], LockSession] = lambda found: found,
+        on_wait: Callable[[Holder], None] = lambda _: None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._locks = locks
+        self._ask = ask
+        self._name = name
+        self._describe = describe
+        self._on_wait = on_wait
+        self._clock = clock
+        self._since = clock.now()
+
+    def acquire(self, timeout: float) -> None:
+        """Takes the lock within `timeout` seconds. Raises LockHeld, naming the holder."""
+        ends = self._clock.monotonic() + timeout
+        attempt = 0
+        told: Holder | None = None
+        while not self._take():
+            holder = self.holder() or told
+            if holder is not None and holder != told:
+                self._on_wait(holder)
+                told = holder
+            attempt += 1
+            if self._clock.monotonic() >= ends:
+                raise LockHeld(self._name, holder=str(told or "a session that the server does not name"))
+            self._clock.sleep(self._pause(attempt))
+
+    def _take(self) -> bool:
+        self._since = self._clock.now()
+        return bool(self._ask(self._locks.lock, self._name, note("", self._since)))
+
+    def _pause(self, attempt: int) -> float:
+        longest = backoff.ceiling(attempt, initial=_FIRST_PAUSE, multiplier=1.5, max=_LONGEST_PAUSE)
+        return backoff.equal_jitter(longest, self._clock.random)
+
+    def holder(self) -> Holder | None:
+        """Who holds it; None when nobody does."""
+        found = self._ask(self._locks.holder, self._name)
+        return None if found is None else holder_of(self._describe(found))
+
+    def announce(self, file: str) -> str:
+        """Says what is run next, and returns that note. Raises LockLost when the lock is not ours any more."""
+        text = note(file, self._since)
+        if not self._ask(self._locks.renew, self._name, text):
+            raise LockLost(
+                self._name, f"it was released before {file or 'the next statement'}; nothing more was run"
+            )
+        return text
+
+    def release(self) -> None:
+        self._ask(self._locks.unlock, self._name)
+
+    def end_holder(self, holder: Holder) -> bool:
+        """Ends the session of a holder that is gone."""
+        return bool(self._ask(self._locks.end_session, holder.session))

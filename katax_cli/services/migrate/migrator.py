@@ -1,0 +1,307 @@
+"""Migrations of one SQL database: what the commands and other programs call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import cast
+
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.engines.base import LockSession, Migrates
+from katax_cli.engines.registry import ENGINES
+from katax_cli.errors import ConfigError, KataxError, MigrationError
+from katax_cli.services.sql import SqlDatabase
+
+from . import files, plan
+from .checksum import difference, same_meaning
+from .jobs import Job, make_job
+from .ledger import SqlLedger
+from .lock import Holder, RunnerLock, note
+from .runner import Runner
+from .session import Session
+from .values import Direction, Entry, MigrationFile, Outcome, Standing
+
+Note = Callable[[str], None]
+
+
+def migrates(database: SqlDatabase) -> Migrates:
+    """What migrations need of the database's engine; its module is imported now."""
+    module = import_module(f"{ENGINES[database.engine.name]}.migrate")
+    return cast("Migrates", module.create(database.engine))
+
+
+class Migrator:
+    """Applies the migrations of `directory` to `db` and keeps `table` as its ledger.
+
+    One runner at a time: others wait up to `lock_timeout` seconds, then raise LockHeld. `on_note(text)` hears
+    what a person would want to know; `on_done(outcome)` each migration after its commit.
+    """
+
+    def __init__(
+        self,
+        db: SqlDatabase,
+        directory: str = "migrations",
+        *,
+        table: str = "katax_migrations",
+        lock_timeout: float = 15.0,
+        on_note: Note = lambda _: None,
+        on_done: Callable[[Outcome], None] = lambda _: None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.db = db
+        self.directory = directory
+        self.table = table
+        self.lock_timeout = lock_timeout
+        self._on_note = on_note
+        self._on_done = on_done
+        self._clock = clock
+        self.engine = migrates(db)
+        self.dialect = db.engine.dialect
+        self.ledger = SqlLedger(db, table, self.engine.facts)
+
+    def status(self) -> list[Standing]:
+        """Where every migration stands, by version. Changes nothing, takes no lock."""
+        return self._standings(files.scan(self.directory))
+
+    def create(self, name: str, *, python: bool = False) -> str:
+        """Writes an empty migration in the folder's style and returns its path."""
+        return files.create(self.directory, name, python=python, now=self._clock.now())
+
+    def pending(self, *, to: str | None = None, steps: int | None = None, strict: bool = False) -> list[Job]:
+        """What `up` would run, read and checked. Raises what `up` would raise before it runs anything."""
+        found = self.status()
+        plan.refuse_unsound(found, strict=strict)
+        return [self.job(file, "up") for file in plan.to_apply(found, to=to, steps=steps)]
+
+    def up(self, *, to: str | None = None, steps: int | None = None, strict: bool = False) -> list[Outcome]:
+        """Applies what is pending, in order, up to version `to` or at most `steps` of them.
+
+        Raises MigrationError (a changed or unfinished migration, a statement that failed; with `strict` also
+        one out of order or without its file), LockHeld, LockLost, Unavailable, OutcomeUnknown.
+        """
+        found = self.status()
+        plan.refuse_unsound(found, strict=strict)
+        if not plan.to_apply(found, to=to, steps=steps):
+            self._remark(found)
+            return []
+        with self.locked() as runner:
+            found = self.status()
+            plan.refuse_unsound(found, strict=strict)
+            self._remark(found)
+            pending = plan.to_apply(found, to=to, steps=steps)
+            # All are read before the first is run: a file that cannot be run stops the whole beforehand.
+            jobs = [self.job(file, "up") for file in pending]
+            return [self._run(runner, job) for job in jobs]
+
+    def to_revert(self, *, steps: int | None = None, to: str | None = None) -> list[Job]:
+        """What `down` would run, newest first."""
+        found = self.status()
+        unfinished = next((one for one in found if one.state == "failed"), None)
+        if unfinished is not None:
+            plan.refuse_unsound([unfinished])
+        return [self.job(self._file_of(one), "down") for one in plan.to_revert(found, to=to, steps=steps)]
+
+    def down(self, *, steps: int | None = None, to: str | None = None) -> list[Outcome]:
+        """Reverts the last applied migration, the last `steps`, or all above version `to` (0: all)."""
+        with self.locked() as runner:
+            return [self._run(runner, job) for job in self.to_revert(steps=steps, to=to)]
+
+    def redo(self) -> list[Outcome]:
+        """Reverts the last applied migration and applies its file again."""
+        with self.locked() as runner:
+            jobs = self.to_revert(steps=1)
+            if not jobs:
+                raise MigrationError("nothing is applied, so nothing can be done again")
+            again = self.job(files.find(files.scan(self.directory), jobs[0].version), "up")
+            return [self._run(runner, jobs[0]), self._run(runner, again)]
+
+    def run(self, name: str) -> list[Outcome]:
+        """Applies one pending migration, by file name or version. Raises MigrationError if it is applied."""
+        with self.locked() as runner:
+            found = self.status()
+            file = files.find(files.scan(self.directory), name)
+            standing = next(one for one in found if one.number == file.number)
+            if standing.state != "pending":
+                raise MigrationError(
+                    f"migration {file.name} is {standing.state}, not pending; nothing was run"
+                )
+            return [self._run(runner, self.job(file, "up"))]
+
+    def resume(self, *, assume: str | None = None, drop_invalid: bool = False) -> list[Outcome]:
+        """Goes on with the migration that stopped in its middle; nothing when there is none.
+
+        Raises OutcomeUnknown, with both states, when it cannot be known what its last statement did, unless
+        `assume` says "done" or "undone".
+        """
+        with self.locked() as runner:
+            stopped = [one for one in self.status() if one.state == "failed"]
+            outcomes = []
+            for one in stopped:
+                assert one.entry is not None
+                job = self.job(self._file_of(one), one.entry.direction)
+                outcomes.append(runner.resume(job, assume=assume, drop_invalid=drop_invalid))
+                self._on_done(outcomes[-1])
+            return outcomes
+
+    def baseline(self, version: str) -> list[MigrationFile]:
+        """Says that all migrations up to `version` are applied already; runs none. Raises MigrationError if any is."""
+        with self.locked(adopting=True) as runner:
+            found = self._standings(files.scan(self.directory), adopting=True)
+            if any(one.entry is not None for one in found):
+                raise MigrationError(
+                    f"{self.table} has entries already; a baseline is for a database without any"
+                )
+            chosen = plan.to_apply(found, to=version)
+            with runner.session.transaction():
+                for file in chosen:
+                    self.ledger.record(
+                        runner.session,
+                        file,
+                        applied_at=self._now(),
+                        duration_ms=None,
+                        runner=note("", self._clock.now()),
+                    )
+            return chosen
+
+    def adopt_dbmate(self) -> list[str]:
+        """Takes over what dbmate has applied; runs nothing. Returns the versions that were new to the ledger."""
+        with self.locked(adopting=True) as runner:
+            versions = self.ledger.dbmate_versions(runner.session)
+            known = {entry.number for entry in self.ledger.entries(runner.session) or ()}
+            by_number = {file.number: file for file in files.scan(self.directory)}
+            new = [version for version in versions if int(version) not in known]
+            with runner.session.transaction():
+                for version in new:
+                    self._adopt(runner.session, version, by_number.get(int(version)))
+            return new
+
+    def _adopt(self, session: Session, version: str, file: MigrationFile | None) -> None:
+        by, at = note("", self._clock.now()), self._now()
+        if file is None:
+            self.ledger.adopt(session, version, version, applied_at=at, runner=by)
+        else:
+            self.ledger.record(session, file, applied_at=at, duration_ms=None, runner=by)
+
+    def changed(self) -> list[tuple[Standing, list[str]]]:
+        """Applied migrations whose files differ in a byte, each with the lines of a diff."""
+        return [
+            (one, difference(one.file, self.ledger.body(self.db, one.version)))
+            for one in self.status()
+            if one.bytes_differ and one.file is not None
+        ]
+
+    def repair(self) -> list[MigrationFile]:
+        """Takes the present text of every changed file for what was applied. Runs nothing."""
+        with self.locked() as runner:
+            changed = [one.file for one in self.status() if one.bytes_differ and one.file is not None]
+            with runner.session.transaction():
+                for file in changed:
+                    self.ledger.accept(runner.session, file)
+            return changed
+
+    def holder(self) -> Holder | None:
+        """Who runs migrations now; None when nobody does."""
+        with Session(self.db) as session:
+            return self._lock(session).holder()
+
+    def unlock(self) -> Holder | None:
+        """Ends the session of a holder whose process is gone; None when the lock is free.
+
+        Raises LockHeld when the holder lives, or when that cannot be known from here.
+        """
+        from katax_cli.errors import LockHeld
+
+        with Session(self.db) as session:
+            lock = self._lock(session)
+            holder = lock.holder()
+            if holder is not None and not (holder.is_gone and lock.end_holder(holder)):
+                raise LockHeld(
+                    self.table, holder=f"{holder}; it is not known to be gone, so end it where it runs"
+                )
+            return holder
+
+    def job(self, file: MigrationFile, direction: Direction) -> Job:
+        """A migration ready to be run. Raises MigrationError when it cannot be."""
+        return make_job(file, direction, self.dialect)
+
+    @contextmanager
+    def locked(self, *, adopting: bool = False) -> Iterator[Runner]:
+        """A runner that holds the lock, with the ledger's table there."""
+        with Session(self.db) as session:
+            lock = self._lock(session)
+            lock.acquire(self.lock_timeout)
+            try:
+                if self.ledger.entries(session) is None:
+                    if not adopting:
+                        self.ledger.refuse_dbmate()
+                    self.ledger.create(session)
+                yield Runner(
+                    session, self.ledger, lock, self.engine, on_note=self._on_note, clock=self._clock
+                )
+            finally:
+                if not session.engine.is_broken(session.connection):
+                    with suppress(KataxError):
+                        lock.release()
+
+    def _lock(self, session: Session) -> RunnerLock:
+        return RunnerLock(
+            self.engine,
+            session.ask,
+            self.table,
+            describe=self._described,
+            on_wait=lambda holder: self._on_note(f"waiting for {self.table}: held by {holder}"),
+            clock=self._clock,
+        )
+
+    def _described(self, found: LockSession) -> LockSession:
+        """Where a server keeps no note for a session, the ledger says who is at which file."""
+        if found.note:
+            return found
+        with suppress(KataxError):
+            running = [one for one in self.ledger.entries(self.db) or () if one.state == "running"]
+            if running:
+                return replace(found, note=running[0].runner)
+        return found
+
+    def _run(self, runner: Runner, job: Job) -> Outcome:
+        outcome = runner.run(job)
+        self._on_done(outcome)
+        return outcome
+
+    def _remark(self, found: Sequence[Standing]) -> None:
+        for line in plan.remarks(found):
+            self._on_note(line)
+
+    def _standings(self, scanned: Sequence[MigrationFile], *, adopting: bool = False) -> list[Standing]:
+        entries = self.ledger.entries(self.db)
+        if entries is None and not adopting:
+            self.ledger.refuse_dbmate()
+        return plan.standings(scanned, entries or [], self._same_meaning)
+
+    def _same_meaning(self, file: MigrationFile, entry: Entry) -> bool:
+        return same_meaning(file.name, self.ledger.body(self.db, entry.version), file.text, self.dialect)
+
+    def _file_of(self, standing: Standing) -> MigrationFile:
+        """The file, or the text that was kept when there is none any more."""
+        if standing.file is not None:
+            return standing.file
+        body = self.ledger.body(self.db, standing.version)
+        if not body:
+            raise MigrationError(f"the file of migration {standing.name} is missing; bring it back")
+        assert standing.entry is not None
+        return MigrationFile(
+            standing.version, standing.name, standing.name, body.encode(), standing.entry.checksum
+        )
+
+    def _now(self) -> str:
+        return datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds")
+
+
+def require_version(version: str | None) -> str:
+    """The version that a baseline needs. Raises ConfigError without one."""
+    if version is None:
+        raise ConfigError("a baseline needs a version, or --from dbmate")
+    return version

@@ -1,0 +1,114 @@
+"""What is to be done, as functions of the folder and the ledger. Pure: reads nothing, changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from katax_cli.errors import ConfigError, MigrationError, unknown_name
+
+from .values import ChangedAfterApply, Entry, MigrationFile, Standing, State, Unfinished
+
+SameMeaning = Callable[[MigrationFile, Entry], bool]
+
+
+def standings(
+    files: Sequence[MigrationFile], entries: Sequence[Entry], same_meaning: SameMeaning
+) -> list[Standing]:
+    """Every migration that the folder or the ledger knows, by version.
+
+    `same_meaning` is asked only for applied files whose bytes changed.
+    """
+    recorded = {entry.number: entry for entry in entries}
+    found = [_standing_of(file, recorded.pop(file.number, None), same_meaning) for file in files]
+    found += [_without_file(entry) for entry in recorded.values()]
+    return sorted(found, key=lambda one: one.number)
+
+
+def _standing_of(file: MigrationFile, entry: Entry | None, same_meaning: SameMeaning) -> Standing:
+    if entry is None:
+        return Standing(file.version, file.name, "pending", file)
+    differ = bool(entry.checksum) and entry.checksum != file.checksum
+    state: State = "applied"
+    if entry.state != "applied":
+        state = "failed"
+    elif differ and not same_meaning(file, entry):
+        state = "modified"
+    return Standing(file.version, file.name, state, file, entry, differ)
+
+
+def _without_file(entry: Entry) -> Standing:
+    return Standing(
+        entry.version, entry.name, "missing" if entry.state == "applied" else "failed", None, entry
+    )
+
+
+def known_number(found: Sequence[Standing], version: str) -> int:
+    """The number of a version that somebody named. Raises ConfigError when no migration has it."""
+    if version.isdigit() and any(one.number == int(version) for one in found):
+        return int(version)
+    raise ConfigError(unknown_name("version", version, [one.version for one in found], "versions"))
+
+
+def to_apply(
+    found: Sequence[Standing], *, to: str | None = None, steps: int | None = None
+) -> list[MigrationFile]:
+    """What `up` applies, in order: all that is pending, up to a version or a number of them."""
+    last = None if to is None else known_number(found, to)
+    pending = [
+        one.file
+        for one in found
+        if one.state == "pending" and one.file is not None and (last is None or one.number <= last)
+    ]
+    return pending if steps is None else pending[:steps]
+
+
+def to_revert(
+    found: Sequence[Standing], *, to: str | None = None, steps: int | None = None
+) -> list[Standing]:
+    """What `down` reverts, newest version first: those above a version, or the last `steps` (one)."""
+    applied = [one for one in reversed(found) if one.entry is not None and one.entry.state == "applied"]
+    if to is not None:
+        last = 0 if to.isdigit() and int(to) == 0 else known_number(found, to)
+        applied = [one for one in applied if one.number > last]
+        return applied if steps is None else applied[:steps]
+    return applied[: 1 if steps is None else steps]
+
+
+def out_of_order(found: Sequence[Standing]) -> list[MigrationFile]:
+    """Pending files below the highest version that is applied: merged later than they were numbered."""
+    highest = max((one.number for one in found if one.entry is not None), default=-1)
+    return [file for file in to_apply(found) if file.number < highest]
+
+
+def refuse_unsound(found: Sequence[Standing], *, strict: bool = False) -> None:
+    """Raises MigrationError for the first reason why nothing may be applied.
+
+    Unfinished and modified migrations always; with `strict` also missing files and pending ones out of order.
+    """
+    for one in found:
+        if one.state == "failed" and one.entry is not None:
+            raise Unfinished(one.name, done=one.entry.done, why=one.entry.error)
+        if one.state == "modified":
+            raise ChangedAfterApply(one.name)
+    if not strict:
+        return
+    for one in found:
+        if one.state == "missing":
+            raise MigrationError(f"migration {one.name} is applied but its file is missing; bring it back")
+    late = out_of_order(found)
+    if late:
+        names = ", ".join(file.name for file in late)
+        raise MigrationError(f"out of order: {names}; give them later versions, or go on without --strict")
+
+
+def remarks(found: Sequence[Standing]) -> list[str]:
+    """What a person should know before going on, one line each."""
+    lines = [f"out of order: {file.name} is older than what is applied" for file in out_of_order(found)]
+    for one in found:
+        if one.state == "missing":
+            lines.append(f"the file of applied migration {one.name} is missing")
+        elif one.bytes_differ and one.state == "applied":
+            lines.append(
+                f"migration {one.name} changed after it was applied, but only in comments, layout or what undoes it"
+            )
+    return lines

@@ -1,0 +1,75 @@
+"""Migrations in Python: `up(db)` and `down(db)`, with steps where no transaction protects them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from katax_cli.engines.base import Params, Result
+from katax_cli.errors import MigrationError, UntrustedFile
+from katax_cli.profiles.trust import refuse_untrusted
+from katax_cli.services.queries import Queries
+
+from .values import Direction, Directives, MigrationFile
+
+_NO_TRANSACTION = re.compile(r"^#[ \t]*katax:[ \t]*no-transaction\b", re.MULTILINE)
+
+
+class Steps(Protocol):
+    """Remembers which steps of a migration are done."""
+
+    def begin(self, name: str) -> bool:
+        """Ends the step before, begins this one; False when it is done already."""
+        ...
+
+
+class Once:
+    """Steps inside a transaction: all of them run, and all are undone together."""
+
+    def begin(self, name: str) -> bool:
+        return True
+
+
+class MigrationDb(Queries):
+    """What `up(db)` and `down(db)` of an SQL engine are given."""
+
+    def __init__(self, session: Queries, steps: Steps) -> None:
+        self._session = session
+        self._steps = steps
+
+    def run(
+        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+    ) -> Result:
+        return self._session.run(sql, params, timeout=timeout, idempotent=idempotent)
+
+    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: float | None = None) -> int:
+        return self._session.execute_many(sql, rows, timeout=timeout)
+
+    def step(self, name: str) -> bool:
+        """`if db.step("backfill"): …` runs its block once, also when the migration is resumed."""
+        return self._steps.begin(name)
+
+
+def load(file: MigrationFile, direction: Direction) -> Callable[[Any], object] | None:
+    """The function of a direction; None when the file has none. Runs the file's own code.
+
+    Raises MigrationError when it cannot be run, UntrustedFile when others could have written it.
+    """
+    refuse_untrusted(file.path)
+    namespace: dict[str, Any] = {"__name__": f"migration_{file.version}", "__file__": file.path}
+    try:
+        exec(compile(file.text, file.path, "exec"), namespace)
+    except (UntrustedFile, MigrationError):
+        raise
+    except Exception as error:
+        raise MigrationError(
+            f"migration {file.name} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
+    found = namespace.get(direction)
+    return found if callable(found) else None
+
+
+def directives(text: str) -> Directives:
+    """`# katax: no-transaction` in a line of its own."""
+    return Directives(transaction=_NO_TRANSACTION.search(text) is None)

@@ -1,0 +1,153 @@
+"""Runs one migration: in a transaction together with its record, or step by step with an intent before each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from math import ceil
+from typing import TypeVar
+
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.retry import Repeats, RetryPolicy
+from katax_cli.core.sql import Statement
+from katax_cli.engines.base import Migrates
+from katax_cli.errors import QueryError, Unavailable
+
+from .failing import failing_as
+from .jobs import Job
+from .ledger import SqlLedger
+from .lock import Lock
+from .python import MigrationDb, Once
+from .session import Session
+from .stepwise import Stepwise
+from .values import Outcome, StatementFailed
+
+T = TypeVar("T")
+
+LOCK_RETRY = RetryPolicy(attempts=10, initial=0.5, max=15.0, total=600.0)
+"""How a file with a lock timeout waits for its turn: it gets out of the way, and tries again with jitter."""
+
+
+class Runner:
+    """Runs jobs one after the other under the lock; `on_note(text)` hears what goes on."""
+
+    def __init__(
+        self,
+        session: Session,
+        ledger: SqlLedger,
+        lock: Lock,
+        engine: Migrates,
+        *,
+        on_note: Callable[[str], None] = lambda _: None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.session = session
+        self.ledger = ledger
+        self.engine = engine
+        self._lock = lock
+        self._note = on_note
+        self._clock = clock
+        self._started = 0.0
+
+    def run(self, job: Job) -> Outcome:
+        """Returns after the commit. Raises StatementFailed, Unavailable, OutcomeUnknown, LockLost."""
+        self._started = self._clock.monotonic()
+        runner = self._lock.announce(job.name)
+        with self._lock_timeout(job):
+            if self.in_transaction(job):
+                return self._patiently(job, lambda: self._as_a_whole(job, runner))
+            steps = self._stepwise(job)
+            self.ledger.begin(self.session, job.file, job.direction, runner)
+            return steps.run(0)
+
+    def resume(self, job: Job, *, assume: str | None = None, drop_invalid: bool = False) -> Outcome:
+        """Goes on with a job that was stopped, after what is known to be done.
+
+        `assume` ("done" or "undone") answers for the unit under way where that cannot be known.
+        Raises OutcomeUnknown when it cannot be known, and shows both states.
+        """
+        self._started = self._clock.monotonic()
+        runner = self._lock.announce(job.name)
+        steps = self._stepwise(job)
+        if drop_invalid:
+            steps.drop_invalid_index()
+        start = steps.where_to_go_on(assume)
+        self.ledger.reopen(self.session, job.version, runner)
+        with self._lock_timeout(job):
+            return steps.run(start)
+
+    def in_transaction(self, job: Job) -> bool:
+        return self.engine.facts.transactional_ddl and job.directives.transaction
+
+    def _stepwise(self, job: Job) -> Stepwise:
+        return Stepwise(
+            job,
+            session=self.session,
+            ledger=self.ledger,
+            engine=self.engine,
+            check_lock=lambda: self._lock.announce(job.name),
+            patiently=self._patiently,
+            outcome=lambda: self._outcome(job),
+        )
+
+    def _as_a_whole(self, job: Job, runner: str) -> Outcome:
+        with self.session.transaction(timeout=job.directives.lock_timeout):
+            if job.function is not None:
+                run_python(job, self.session)
+            for statement in job.statements:
+                self._statement(job, statement)
+            outcome = self._outcome(job)
+            if job.direction == "up":
+                at, took = outcome.applied_at, outcome.duration_ms
+                self.ledger.record(self.session, job.file, applied_at=at, duration_ms=took, runner=runner)
+            else:
+                self.ledger.remove(self.session, job.version)
+        return outcome
+
+    def _statement(self, job: Job, statement: Statement) -> None:
+        try:
+            self.session.run(statement.text, timeout=job.directives.statement_timeout)
+        except QueryError as error:
+            raise StatementFailed(
+                job.name, line=statement.line, reason=str(error), kept="nothing of it was applied"
+            ) from error
+
+    def _outcome(self, job: Job) -> Outcome:
+        at = datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds")
+        took = round((self._clock.monotonic() - self._started) * 1000)
+        return Outcome(job.version, job.name, job.direction, at, took)
+
+    @contextmanager
+    def _lock_timeout(self, job: Job) -> Iterator[None]:
+        seconds, facts = job.directives.lock_timeout, self.engine.facts
+        if seconds is None or not facts.set_lock_timeout:
+            yield
+            return
+        self.session.run(
+            facts.set_lock_timeout.format(ms=max(1, ceil(seconds * 1000)), seconds=max(1, ceil(seconds)))
+        )
+        yield
+        self.session.run(facts.reset_lock_timeout)
+
+    def _patiently(self, job: Job, attempt: Callable[[], T]) -> T:
+        """Runs `attempt` again when a lock was not granted in time and the file says how long to wait."""
+        repeats = Repeats(LOCK_RETRY, self._clock)
+        while True:
+            try:
+                return attempt()
+            except Unavailable as error:
+                if not self.session.is_lock_wait(error):
+                    raise
+                pause = repeats.pause() if job.directives.lock_timeout is not None else None
+                if pause is None:
+                    raise Unavailable(self.session.name, f"migration {job.name}: {error.reason}") from error
+                self._note(f"{job.name}: {error.reason}; again in {pause:.1f} s")
+                self._clock.sleep(pause)
+
+
+def run_python(job: Job, session: Session) -> None:
+    """Runs a function of a `.py` file in the transaction that is open."""
+    assert job.function is not None
+    with failing_as(job, "nothing of it was applied"):
+        job.function(MigrationDb(session, Once()))

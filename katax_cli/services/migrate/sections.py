@@ -1,0 +1,100 @@
+"""The text of a `.sql` migration into its sections: katax's markers and dbmate's, and directives."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from katax_cli.core.duration import parse_duration
+from katax_cli.core.sql import Dialect, Statement, split, tokens
+from katax_cli.errors import MigrationError
+
+from .values import Directives, Script, Section
+
+_MARKER = re.compile(
+    r"^--[ \t]*(?:(?P<own>UP|DOWN|VERIFY)[ \t]*|migrate:(?P<dbmate>up|down)(?P<options>[ \t][^\r\n]*)?)\r?$",
+    re.MULTILINE,
+)
+_DIRECTIVE = re.compile(r"^--[ \t]*katax:([^\r\n]*)", re.MULTILINE)
+_KNOWN = "no-transaction, lock-timeout=2s, statement-timeout=30s"
+
+
+def parse(text: str, name: str, dialect: Dialect) -> Script:
+    """The sections of a migration. Raises MigrationError that names the file when they make no sense.
+
+    A marker inside a literal or a block comment is none.
+    """
+    markers = list(_markers(text, dialect))
+    first = markers[0].start() if markers else len(text)
+    _refuse_stray_statements(text[:first], name, dialect)
+    general = _directives(text[:first], Directives(), name)
+    sections: dict[str, Section] = {}
+    for marker, following in zip(markers, [*markers[1:], None], strict=True):
+        kind = (marker["own"] or marker["dbmate"]).lower()
+        if kind in sections:
+            raise MigrationError(f"migration {name} has two {kind.upper()} sections; join them")
+        body = text[marker.end() : following.start() if following else len(text)]
+        options = _dbmate_options(marker["options"] or "", general, name)
+        line = text.count("\n", 0, marker.end()) + 1
+        sections[kind] = Section(body, line, _directives(body, options, name))
+    if "up" not in sections:
+        raise MigrationError(
+            f"migration {name} has no UP section; write '-- UP' or '-- migrate:up' above its statements"
+        )
+    return Script(sections["up"], sections.get("down"), sections.get("verify"))
+
+
+def statements(section: Section, dialect: Dialect) -> list[Statement]:
+    """The statements of a section, with their lines in the file."""
+    return [replace(one, line=one.line + section.line - 1) for one in split(section.text, dialect)]
+
+
+def _markers(text: str, dialect: Dialect) -> Iterator[re.Match[str]]:
+    found = list(_MARKER.finditer(text))
+    if found:
+        comments = {token.start for token in tokens(text, dialect) if token.kind == "comment"}
+        yield from (marker for marker in found if marker.start() in comments)
+
+
+def _refuse_stray_statements(head: str, name: str, dialect: Dialect) -> None:
+    stray = next(split(head, dialect), None)
+    # Without any marker the missing section is the better message.
+    if stray is not None and _MARKER.search(head) is None and head.strip() != "":
+        raise MigrationError(
+            f"migration {name} has a statement outside its sections at line {stray.line}; "
+            "write '-- UP' or '-- migrate:up' above its statements"
+        )
+
+
+def _dbmate_options(options: str, general: Directives, name: str) -> Directives:
+    for option in options.split():
+        key, _, value = option.partition(":")
+        if key == "transaction" and value in ("true", "false"):
+            general = replace(general, transaction=value == "true")
+        else:
+            raise MigrationError(
+                f"migration {name} has unknown option {option!r}; expected transaction:false"
+            )
+    return general
+
+
+def _directives(text: str, given: Directives, name: str) -> Directives:
+    for line in _DIRECTIVE.finditer(text):
+        for word in re.split(r"[,\s]+", line[1].strip()):
+            given = _with_directive(given, word, name)
+    return given
+
+
+def _with_directive(given: Directives, word: str, name: str) -> Directives:
+    key, _, value = word.partition("=")
+    if word == "no-transaction":
+        return replace(given, transaction=False)
+    try:
+        if key == "lock-timeout":
+            return replace(given, lock_timeout=parse_duration(value))
+        if key == "statement-timeout":
+            return replace(given, statement_timeout=parse_duration(value))
+    except ValueError as error:
+        raise MigrationError(f"migration {name}, directive {word!r}: {error}") from error
+    raise MigrationError(f"migration {name} has unknown directive {word!r}; known: {_KNOWN}")

@@ -1,0 +1,267 @@
+"""Migrations that no transaction protects: an intent is written before each unit, so that a killed run can go on.
+
+A unit is a statement, or a step of a `.py` file. Statements that change rows run in a transaction together
+with the record of their being done; what defines objects is judged afterwards by the definitions themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from katax_cli.core.sql import Statement, classify, normalise, quote_identifier
+from katax_cli.engines.base import Migrates
+from katax_cli.errors import KataxError, MigrationError, OutcomeUnknown, QueryError, Unavailable
+
+from .failing import failing_as
+from .intent import Verdict, changed_lines, changes, judge
+from .jobs import Job
+from .ledger import Checkpoint, SqlLedger
+from .python import MigrationDb
+from .session import Session
+from .values import Outcome, StatementFailed
+
+_CHANGES_ROWS = frozenset({"SELECT", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE"})
+_SHOWN = 6
+
+
+class Stepwise:
+    """One run of one job, from a unit on to its end."""
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        session: Session,
+        ledger: SqlLedger,
+        engine: Migrates,
+        check_lock: Callable[[], object],
+        patiently: Callable[[Job, Callable[[], None]], None],
+        outcome: Callable[[], Outcome],
+    ) -> None:
+        self._job = job
+        self._session = session
+        self._ledger = ledger
+        self._engine = engine
+        self._check_lock = check_lock
+        self._patiently = patiently
+        self._outcome = outcome
+        self._dialect = session.engine.dialect
+        self._done = 0
+        self._steps: tuple[str, ...] = ()
+        self._step: str | None = None
+
+    def run(self, start: int) -> Outcome:
+        """Runs every unit from `start` on and says so in the ledger; returns after the last commit."""
+        self._done = start
+        try:
+            if self._job.function is not None:
+                self._run_function(self._job.function, start)
+            else:
+                self._run_statements(start)
+        except (QueryError, StatementFailed, Unavailable) as error:
+            self._note_failure(error)
+            raise
+        return self._finish()
+
+    def _run_statements(self, start: int) -> None:
+        for index, statement in enumerate(self._job.statements):
+            self._done = index
+            if index < start:
+                self._repeat_setting(statement)
+                continue
+            self._check_lock()
+            try:
+                self._patiently(self._job, lambda statement=statement: self._unit(statement))  # type: ignore[misc]
+            except QueryError as error:
+                raise self._failed(statement, error) from error
+        self._done = len(self._job.statements)
+
+    def _repeat_setting(self, statement: Statement) -> None:
+        """What a statement set in its session is gone with that session."""
+        if classify(statement.text, self._dialect).kind == "session":
+            self._session.run(statement.text)
+
+    def _unit(self, statement: Statement) -> None:
+        found = classify(statement.text, self._dialect)
+        if self._session.in_transaction:
+            # The file opened a transaction of its own: its record belongs to that, too.
+            self._run(statement)
+            if self._session.in_transaction:
+                self._keep_done()
+        elif found.kind in ("session", "transaction"):
+            self._run(statement)
+        elif found.kind in ("read", "write") and found.verb in _CHANGES_ROWS:
+            with self._session.transaction():
+                self._run(statement)
+                self._keep_done()
+        else:
+            self._keep_intent(statement)
+            self._run(statement)
+
+    def _run(self, statement: Statement) -> None:
+        self._session.run(statement.text, timeout=self._job.directives.statement_timeout)
+
+    def _keep_done(self) -> None:
+        done = self._done + 1
+        point = Checkpoint(self._job.digest(done, self._dialect))
+        self._ledger.keep(self._session, self._job.version, done, point)
+
+    def _keep_intent(self, statement: Statement) -> None:
+        point = Checkpoint(
+            self._job.digest(self._done, self._dialect),
+            statement.text,
+            statement.line,
+            self._definitions(statement.text),
+        )
+        self._ledger.keep(self._session, self._job.version, self._done, point)
+
+    def _definitions(self, sql: str) -> dict[str, str]:
+        names = [change.name for change in changes(sql, self._dialect)]
+        return self._session.ask(self._engine.definitions, names) if names else {}
+
+    def _failed(self, statement: Statement, error: QueryError) -> StatementFailed:
+        broken = self._invalid_index(statement)
+        kept = f"{self._done} of its {len(self._job.statements)} statements last"
+        if broken is not None:
+            kept += f", and the invalid index {broken}: 'katax migrate resume --drop-invalid' drops it and goes on"
+        else:
+            kept += "; correct it and go on with 'katax migrate resume'" if self._done else ""
+        return StatementFailed(self._job.name, line=statement.line, reason=str(error), kept=kept)
+
+    def _invalid_index(self, statement: Statement) -> str | None:
+        with suppress(KataxError):
+            for key, text in self._definitions(statement.text).items():
+                if key.startswith("index ") and text.endswith(" INVALID"):
+                    return key.removeprefix("index ")
+        return None
+
+    def drop_invalid_index(self) -> None:
+        """Drops the index that the statement under way built only in part, if it did."""
+        point = self._ledger.checkpoint(self._session, self._job.version)
+        if not point.unit:
+            return
+        name = self._invalid_index(Statement(point.unit, point.line, 0))
+        if name is not None:
+            quoted = ".".join(quote_identifier(part, self._dialect) for part in name.split("."))
+            self._session.run(f"DROP INDEX CONCURRENTLY {quoted}")
+
+    def _note_failure(self, error: KataxError) -> None:
+        """A run that changed nothing leaves nothing behind; any other is there to be resumed."""
+        if self._session.engine.is_broken(self._session.connection):
+            return
+        with suppress(KataxError):
+            self._session.engine.reset(self._session.connection)
+            if self._nothing_changed():
+                if self._job.direction == "up":
+                    self._ledger.remove(self._session, self._job.version)
+                else:
+                    self._ledger.restore(self._session, self._job.version)
+            else:
+                self._ledger.fail(self._session, self._job.version, str(error))
+
+    def _nothing_changed(self) -> bool:
+        if self._done or self._steps or self._step is not None or self._job.function is not None:
+            return False
+        point = self._ledger.checkpoint(self._session, self._job.version)
+        if point.unit is None:
+            return True
+        return judge(point.unit, self._dialect, point.before, self._definitions(point.unit)) is Verdict.UNDONE
+
+    def _finish(self) -> Outcome:
+        outcome = self._outcome()
+        if self._job.direction == "up":
+            at, took = outcome.applied_at, outcome.duration_ms
+            self._ledger.finish(self._session, self._job.file, applied_at=at, duration_ms=took)
+        else:
+            self._ledger.remove(self._session, self._job.version)
+        return outcome
+
+    def _run_function(self, function: Callable[[Any], object], start: int) -> None:
+        if start:
+            return
+        self._begin_step("")
+        with failing_as(self._job, "finished steps last; correct it and go on with 'katax migrate resume'"):
+            function(MigrationDb(self._session, self))
+
+    def begin(self, name: str) -> bool:
+        """Steps.begin: the step before is done when the next one is asked for."""
+        if self._step:
+            self._steps = (*self._steps, self._step)
+        if name in self._steps:
+            self._step = None
+            return False
+        self._check_lock()
+        self._begin_step(name)
+        return True
+
+    def _begin_step(self, name: str) -> None:
+        self._step = name
+        point = Checkpoint(unit=name, steps=self._steps)
+        self._ledger.keep(self._session, self._job.version, len(self._steps), point)
+
+    def where_to_go_on(self, assume: str | None) -> int:
+        """The first unit that is not done (of a `.py` file: 1 when all of it is).
+
+        Raises OutcomeUnknown when it cannot be known what the unit under way did.
+        """
+        entry = next(
+            one for one in self._ledger.entries(self._session) or () if one.version == self._job.version
+        )
+        point = self._ledger.checkpoint(self._session, self._job.version)
+        if self._job.function is not None:
+            return self._step_to_go_on(point, assume, failed=entry.state == "failed")
+        if point.digest and point.digest != self._job.digest(entry.done, self._dialect):
+            raise MigrationError(
+                f"the {entry.done} finished statements of {self._job.name} were changed; "
+                "put them back as they ran, then resume"
+            )
+        if point.unit is None:
+            return entry.done
+        return entry.done + self._judged(point, assume, entry.done)
+
+    def _judged(self, point: Checkpoint, assume: str | None, done: int) -> int:
+        """1 if the statement under way ran, 0 if not."""
+        assert point.unit is not None
+        now = self._definitions(point.unit)
+        verdict = judge(point.unit, self._dialect, point.before, now)
+        if assume is not None and verdict is Verdict.UNCLEAR:
+            verdict = Verdict.DONE if assume == "done" else Verdict.UNDONE
+        if verdict is Verdict.UNCLEAR:
+            raise OutcomeUnknown(self._session.name, self._both_states(point, now))
+        if verdict is Verdict.DONE:
+            self._refuse_edited(point.unit, done)
+        return int(verdict is Verdict.DONE)
+
+    def _refuse_edited(self, unit: str, done: int) -> None:
+        now = self._job.statements[done].text if done < len(self._job.statements) else ""
+        if normalise(now, self._dialect) != normalise(unit, self._dialect):
+            raise MigrationError(
+                f"statement {done + 1} of {self._job.name} was changed after it had run; "
+                "put it back as it ran, then resume"
+            )
+
+    def _both_states(self, point: Checkpoint, now: dict[str, str]) -> str:
+        lines = changed_lines(point.before, now)
+        shown = " | ".join(lines[:_SHOWN]) or "nothing that can be compared"
+        more = f" | and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+        return (
+            f"line {point.line} of {self._job.name} was under way; before (-) and now (+): {shown}{more}; "
+            "say which with 'katax migrate resume --assume done' or '--assume undone'"
+        )
+
+    def _step_to_go_on(self, point: Checkpoint, assume: str | None, *, failed: bool) -> int:
+        self._steps = point.steps
+        if failed or point.unit is None or assume == "undone":
+            return 0
+        if assume is None:
+            what = f"step {point.unit!r}" if point.unit else "the code"
+            raise OutcomeUnknown(
+                self._session.name,
+                f"{what} of {self._job.name} was under way; look at the data, then say which with "
+                "'katax migrate resume --assume done' or '--assume undone'",
+            )
+        self._steps = (*self._steps, point.unit)
+        # Without steps the unit is the whole file.
+        return 0 if point.unit else 1
