@@ -12,13 +12,12 @@ from urllib.parse import unquote, urlsplit
 import pymongo
 import pytest
 from bson import Binary, Decimal128, Int64, ObjectId, Regex, Timestamp
-from pymongo import errors
 
 from katax_cli.core.failure import FailureKind
 from katax_cli.core.settings import ConnectionSettings, PoolSettings, Secret, TlsSettings
 from katax_cli.engines import registry
 from katax_cli.engines.base import DocumentEngine, Index, Introspects, ReportsServer, TableColumn
-from katax_cli.engines.mongodb import MongoEngine, connect, create, failures, guard, inspect
+from katax_cli.engines.mongodb import MongoEngine, connect, create, inspect
 from katax_cli.errors import PoolTimeout, Refused
 from tests.servers import Server
 from tests.servers.certificates import Certificates, make_certificates
@@ -363,83 +362,6 @@ def test_columns_say_what_an_index_says() -> None:
     assert [column.key for column in found] == ["index", None, "index"]
 
 
-# --- read-only ---
-
-ALLOWED: tuple[dict[str, Any], ...] = (
-    {"find": "c"},
-    {"aggregate": "c", "pipeline": [{"$match": {"a": 1}}, {"$group": {"_id": "$a"}}], "cursor": {}},
-    {"aggregate": 1, "pipeline": [{"$currentOp": {}}], "cursor": {}},
-    {"count": "c"},
-    {"distinct": "c", "key": "a"},
-    {"listCollections": 1},
-    {"getMore": 1, "collection": "c"},
-    {"explain": {"find": "c"}},
-    {"explain": {"aggregate": "c", "pipeline": [], "cursor": {}}},
-    {"mapReduce": "c", "map": "", "reduce": "", "out": {"inline": 1}},
-    {"profile": -1},
-    {"aggregate": "c", "pipeline": [{"$project": {"out": 1, "x": {"$mergeObjects": ["$a"]}}}]},
-)
-FORBIDDEN: tuple[dict[str, Any], ...] = (
-    {},
-    {"insert": "c", "documents": [{}]},
-    {"update": "c"},
-    {"delete": "c"},
-    {"findAndModify": "c"},
-    {"findandmodify": "c"},
-    {"bulkWrite": 1},
-    {"create": "c"},
-    {"drop": "c"},
-    {"dropDatabase": 1},
-    {"createIndexes": "c"},
-    {"dropIndexes": "c"},
-    {"collMod": "c"},
-    {"renameCollection": "a.c"},
-    {"aggregate": "c", "pipeline": [{"$out": "d"}]},
-    {"aggregate": "c", "pipeline": [{"$merge": {"into": "d"}}]},
-    {"aggregate": "c", "pipeline": [{"$facet": {"f": [{"$out": "d"}]}}]},
-    {"aggregate": "c", "pipeline": [{"$lookup": {"from": "d", "pipeline": [{"$merge": "e"}], "as": "x"}}]},
-    {"aggregate": "c", "pipeline": ({"$unionWith": {"coll": "d", "pipeline": ({"$out": "e"},)}},)},
-    {"explain": {"delete": "c"}},
-    {"explain": {"aggregate": "c", "pipeline": [{"$out": "d"}]}},
-    {"explain": "find"},
-    {"mapReduce": "c", "out": "d"},
-    {"mapReduce": "c", "out": {"replace": "d"}},
-    {"profile": 2},
-    {"profile": -1, "slowms": 0},
-    {"validate": "c"},
-    {"compact": "c"},
-    {"setParameter": 1},
-    {"createUser": "u"},
-    {"shutdown": 1},
-    {"fsync": 1},
-    {"killOp": 1},
-    {"eval": "1"},
-    {"$eval": "1"},
-    {"applyOps": []},
-    {"insert": "c", "find": "c"},
-)
-
-
-@pytest.mark.parametrize("spec", ALLOWED, ids=str)
-def test_reads_pass_the_guard(spec: dict[str, Any]) -> None:
-    guard.check(spec, "docs")
-    assert guard.is_read(spec)
-
-
-@pytest.mark.parametrize("spec", FORBIDDEN, ids=str)
-def test_writes_are_refused(spec: dict[str, Any]) -> None:
-    assert not guard.is_read(spec)
-
-
-def test_the_message_names_connection_command_and_stage() -> None:
-    with pytest.raises(Refused) as error:
-        guard.check({"aggregate": "c", "pipeline": [{"$facet": {"f": [{"$merge": "d"}]}}]}, "docs")
-    assert str(error.value) == (
-        "refused: 'docs' is read-only and aggregate with $merge is not known to only read; "
-        "use a connection that may write"
-    )
-
-
 def test_a_read_only_connection_reads_and_writes_nothing(open_client: Open, mongodb_url: str) -> None:
     writer, admin = open_client(settings_of(mongodb_url))
     fill(writer, admin, "users", [{"_id": 1}])
@@ -454,59 +376,6 @@ def test_a_read_only_connection_reads_and_writes_nothing(open_client: Open, mong
         engine.aggregate(client, "users", [{"$out": "copy"}], timeout=5.0)
     assert [table.name for table in writer.tables(admin, 5.0)] == ["users"]
     assert writer.command(admin, {"count": "users"}, 5.0)["n"] == 1
-
-
-# --- what errors mean; the codes are the server's, the errors those that pymongo makes of them ---
-
-
-@pytest.mark.parametrize(
-    ("error", "kind"),
-    [
-        (errors.OperationFailure("Authentication failed.", 18), FailureKind.AUTHENTICATION),
-        (errors.OperationFailure("command find requires authentication", 13), FailureKind.AUTHENTICATION),
-        (errors.OperationFailure("not authorized on app", 13), FailureKind.REJECTED),
-        (errors.ExecutionTimeout("operation exceeded time limit", 50), FailureKind.TIMED_OUT),
-        (errors.DuplicateKeyError("E11000", 11000), FailureKind.REJECTED),
-        (errors.OperationFailure("interrupted", 11601), FailureKind.TIMED_OUT),
-        (errors.OperationFailure("WriteConflict", 112), FailureKind.ROLLED_BACK),
-        (errors.OperationFailure("lock", 24), FailureKind.BUSY),
-        (errors.OperationFailure("syntax", 9), FailureKind.REJECTED),
-        (errors.NotPrimaryError("not primary", {"code": 10107}), FailureKind.UNREACHABLE),
-        (errors.NotPrimaryError("stepped down", {"code": 189}), FailureKind.LOST),
-        (errors.NotPrimaryError("shutting down", {"code": 91}), FailureKind.LOST),
-        (errors.WriteConcernError("waiting for replication timed out", 64), FailureKind.UNKNOWN_OUTCOME),
-        (errors.WTimeoutError("timeout", 64), FailureKind.UNKNOWN_OUTCOME),
-        (errors.NetworkTimeout("timed out"), FailureKind.LOST),
-        (errors.AutoReconnect("connection closed"), FailureKind.LOST),
-        (failures.NotSent("connection refused"), FailureKind.UNREACHABLE),
-        (errors.ServerSelectionTimeoutError("no servers"), FailureKind.UNREACHABLE),
-        (errors.ConfigurationError("unknown option"), FailureKind.CONFIGURATION),
-        (errors.InvalidName("bad name"), FailureKind.REJECTED),
-        (errors.BulkWriteError({"writeErrors": [{"code": 11000, "errmsg": "E11000"}]}), FailureKind.REJECTED),
-        (
-            errors.BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 64, "errmsg": "x"}]}),
-            FailureKind.UNKNOWN_OUTCOME,
-        ),
-        (ValueError("x"), FailureKind.UNKNOWN),
-    ],
-    ids=lambda value: str(value)[:30],
-)
-def test_errors_are_told_by_code(error: Exception, kind: FailureKind) -> None:
-    assert failures.classify(error).kind is kind
-
-
-def test_labels_beat_codes() -> None:
-    error = errors.OperationFailure(
-        "x", 91, {"code": 91, "errmsg": "x", "errorLabels": ["TransientTransactionError"]}
-    )
-    assert failures.classify(error).kind is FailureKind.ROLLED_BACK
-
-
-def test_messages_quote_no_documents() -> None:
-    documents = {"writeErrors": [{"code": 2, "errmsg": "bad value", "op": {"card": "pr1vate"}}]}
-    assert failures.classify(errors.BulkWriteError(documents)).message == "bad value"
-    reply = {"errmsg": "bad value", "code": 2, "echo": "pr1vate"}
-    assert failures.classify(errors.OperationFailure("bad value", 2, reply)).message == "bad value"
 
 
 # --- what nx-27017 cannot do ---

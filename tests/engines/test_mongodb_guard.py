@@ -1,0 +1,82 @@
+"""Which MongoDB commands pass a read-only connection."""
+
+from typing import Any
+
+import pytest
+
+from katax_cli.engines.mongodb import guard
+from katax_cli.errors import Refused
+
+ALLOWED: tuple[dict[str, Any], ...] = (
+    {"find": "c"},
+    {"aggregate": "c", "pipeline": [{"$match": {"a": 1}}, {"$group": {"_id": "$a"}}], "cursor": {}},
+    {"aggregate": 1, "pipeline": [{"$currentOp": {}}], "cursor": {}},
+    {"count": "c"},
+    {"distinct": "c", "key": "a"},
+    {"listCollections": 1},
+    {"getMore": 1, "collection": "c"},
+    {"explain": {"find": "c"}},
+    {"explain": {"aggregate": "c", "pipeline": [], "cursor": {}}},
+    {"mapReduce": "c", "map": "", "reduce": "", "out": {"inline": 1}},
+    {"profile": -1},
+    {"aggregate": "c", "pipeline": [{"$project": {"out": 1, "x": {"$mergeObjects": ["$a"]}}}]},
+)
+FORBIDDEN: tuple[dict[str, Any], ...] = (
+    {},
+    {"insert": "c", "documents": [{}]},
+    {"update": "c"},
+    {"delete": "c"},
+    {"findAndModify": "c"},
+    {"findandmodify": "c"},
+    {"bulkWrite": 1},
+    {"create": "c"},
+    {"drop": "c"},
+    {"dropDatabase": 1},
+    {"createIndexes": "c"},
+    {"dropIndexes": "c"},
+    {"collMod": "c"},
+    {"renameCollection": "a.c"},
+    {"aggregate": "c", "pipeline": [{"$out": "d"}]},
+    {"aggregate": "c", "pipeline": [{"$merge": {"into": "d"}}]},
+    {"aggregate": "c", "pipeline": [{"$facet": {"f": [{"$out": "d"}]}}]},
+    {"aggregate": "c", "pipeline": [{"$lookup": {"from": "d", "pipeline": [{"$merge": "e"}], "as": "x"}}]},
+    {"aggregate": "c", "pipeline": ({"$unionWith": {"coll": "d", "pipeline": ({"$out": "e"},)}},)},
+    {"explain": {"delete": "c"}},
+    {"explain": {"aggregate": "c", "pipeline": [{"$out": "d"}]}},
+    {"explain": "find"},
+    {"mapReduce": "c", "out": "d"},
+    {"mapReduce": "c", "out": {"replace": "d"}},
+    {"profile": 2},
+    {"profile": -1, "slowms": 0},
+    {"validate": "c"},
+    {"compact": "c"},
+    {"setParameter": 1},
+    {"createUser": "u"},
+    {"shutdown": 1},
+    {"fsync": 1},
+    {"killOp": 1},
+    {"eval": "1"},
+    {"$eval": "1"},
+    {"applyOps": []},
+    {"insert": "c", "find": "c"},
+)
+
+
+@pytest.mark.parametrize("spec", ALLOWED, ids=str)
+def test_reads_pass_the_guard(spec: dict[str, Any]) -> None:
+    guard.check(spec, "docs")
+    assert guard.is_read(spec)
+
+
+@pytest.mark.parametrize("spec", FORBIDDEN, ids=str)
+def test_writes_are_refused(spec: dict[str, Any]) -> None:
+    assert not guard.is_read(spec)
+
+
+def test_the_message_names_connection_command_and_stage() -> None:
+    with pytest.raises(Refused) as error:
+        guard.check({"aggregate": "c", "pipeline": [{"$facet": {"f": [{"$merge": "d"}]}}]}, "docs")
+    assert str(error.value) == (
+        "refused: 'docs' is read-only and aggregate with $merge is not known to only read; "
+        "use a connection that may write"
+    )
