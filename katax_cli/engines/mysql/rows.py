@@ -22,9 +22,8 @@ from .session import Session
 Converters = Sequence[tuple[str | None, Callable[[Any], Any] | None]]
 
 _HEADER = 4
-_LONGEST = 0xFFFFFF
-_EOF, _ERROR = 0xFE, 0xFF
-_LONGEST_EOF = 9
+# End of the result, error; a row whose first value has 16 MB begins so too, and is larger than the buffer.
+_NO_ROW = (0xFE, 0xFF)
 _NULL = 251
 _WIDTHS = {252: 2, 253: 3, 254: 8}
 
@@ -75,15 +74,11 @@ def _whole_rows(data: bytes, converters: Converters, count: int) -> tuple[list[R
     while len(rows) < count and start + _HEADER < size:
         length = data[start] | data[start + 1] << 8 | data[start + 2] << 16
         end = start + _HEADER + length
-        if end > size or length == _LONGEST or _is_no_row(data[start + _HEADER], length):
+        if end > size or data[start + _HEADER] in _NO_ROW:
             break
         rows.append(_row(data, start + _HEADER, converters))
         start = end
     return rows, start
-
-
-def _is_no_row(first: int, length: int) -> bool:
-    return first == _ERROR or (first == _EOF and length < _LONGEST_EOF)
 
 
 def _row(data: bytes, at: int, converters: Converters) -> Row:
