@@ -9,7 +9,7 @@ PEERS_STAMP := $(PEERS)/.installed
 # Two workers share one set of servers; more only wait for each other on small machines.
 WORKERS ?= 2
 
-.PHONY: health test check format bench completions docs clean
+.PHONY: health test test-pure check format bench completions docs clean
 
 health: $(STAMP)  ## Install into .venv and show the health of the embedded default
 	$(BIN)/katax -p local health
@@ -17,6 +17,9 @@ health: $(STAMP)  ## Install into .venv and show the health of the embedded defa
 test: $(STAMP)  ## Get the servers and run the whole suite
 	$(BIN)/python -m tests.servers fetch
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+
+test-pure: $(STAMP)  ## What needs no server
+	$(BIN)/python -m pytest -n $(WORKERS) tests/core tests/profiles tests/test_import_hygiene.py tests/test_docs.py $(ARGS)
 
 check: $(STAMP)  ## Format, lint, types, import contracts, tests
 	$(BIN)/ruff format --check .
@@ -39,7 +42,7 @@ docs: $(STAMP)  ## Write docs/commands.md from --help
 	$(BIN)/python -m tests.cli.reference docs/commands.md
 
 clean:
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-3.* $(PEERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
