@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,12 @@ def _type(url: str) -> str:
         "mongodb+srv": "mongodb",
     }
     return aliases.get(scheme, scheme)
+
+
+def command_names() -> list[str]:
+    """Every command there is, as `group name`, read from the tree that the command line is made of."""
+    return [
+        f"{group} {name}"
+        for group, (module, _help) in app.COMMANDS.items()
+        for name in import_module(module).group.commands
+    ]

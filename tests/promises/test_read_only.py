@@ -1,0 +1,477 @@
+"""Promise 2: a read-only or frozen profile cannot be written through any command or guarded API of ours.
+
+The command tree is enumerated: a command that the table does not know fails, so that later ones are caught.
+Each attempt has its bad twin: the same words on a profile that may write do change the data.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from katax_cli.core.settings import ENGINE_NAMES
+from katax_cli.errors import KataxError, Refused
+from katax_cli.profiles.load import load_profile
+from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.runtime import Runtime
+from katax_cli.services.sql import SqlDatabase
+from tests.cli.harness import command_names, katax, write_profile
+from tests.promises.witness import Witness, witness_of
+from tests.servers import Server
+from tests.servers.fixtures import MakeFresh, Target
+from tests.servers.fleet import Fleet
+from tests.servers.fresh import fresh_database
+
+SQL = ("postgresql", "mysql", "sqlite")
+ALL = ENGINE_NAMES
+
+
+@dataclass(frozen=True)
+class Writes:
+    """Words that change data where they may, and are refused where they may not."""
+
+    words: str
+    on: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Words that work on a read-only profile too, and change nothing."""
+
+    words: str
+    on: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Exempt:
+    """A command that does not talk to the servers of a profile, and why that is so."""
+
+    why: str
+
+
+COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
+    "health check": Reads("health", ALL),
+    "db ping": Reads("db ping -c main", ALL),
+    "db query": Writes("db query -c main|insert into kept values (2)", SQL),
+    "db exec": Writes("db exec -c main|insert into kept values (2)", SQL),
+    "db tables": Reads("db tables -c main", (*SQL, "mongodb")),
+    "db describe": Reads("db describe -q -c main kept", (*SQL, "mongodb")),
+    "cache get": Reads("cache get -c main kept", ("redis",)),
+    "cache set": Writes("cache set -c main kept 2", ("redis",)),
+    "cache del": Writes("cache del -c main kept", ("redis",)),
+    "cache exists": Reads("cache exists -c main kept", ("redis",)),
+    "cache ttl": Reads("cache ttl -c main kept", ("redis",)),
+    "cache expire": Writes("cache expire -c main kept 60s", ("redis",)),
+    "cache clear": Writes("cache clear -c main -y kept*", ("redis",)),
+    "profile list": Exempt("reads files"),
+    "profile show": Exempt("reads files"),
+    "profile check": Exempt("reads files, and connects at the most"),
+    "profile init": Exempt("writes a new file of the project, no server's data"),
+    "profile schema": Exempt("prints a constant"),
+    "profile trust": Exempt("writes the user's own list of approvals"),
+    "completion show": Exempt("prints a script"),
+    "completion install": Exempt("writes a file of the user's shell"),
+    "local status": Exempt("is about the built-in profile, which is never read-only"),
+    "local stop": Exempt("is about the built-in profile, which is never read-only"),
+}
+
+
+def unknown(commands: Iterable[str]) -> set[str]:
+    """Commands that nobody has thought about yet."""
+    return set(commands) - set(COMMANDS)
+
+
+def test_the_table_knows_every_command() -> None:
+    assert unknown(command_names()) == set()
+    assert set(COMMANDS) - set(command_names()) == set()
+
+
+def test_a_later_command_would_be_caught() -> None:
+    assert unknown([*command_names(), "db truncate"]) == {"db truncate"}
+
+
+def cases(kind: type[Writes] | type[Reads]) -> list[Any]:
+    return [
+        pytest.param(engine, _split(case.words), id=f"{name.replace(' ', '-')}-{engine}")
+        for name, case in COMMANDS.items()
+        if isinstance(case, kind)
+        for engine in case.on
+    ]
+
+
+def _split(words: str) -> list[str]:
+    options, _, last = words.partition("|")
+    return [*options.split(), *([last] if last else [])]
+
+
+ROLES = {"frozen": "frozen", "read_only": "dev"}
+
+
+@pytest.fixture(params=ROLES)
+def protected(request: pytest.FixtureRequest) -> str:
+    """The two ways to say it."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def unharmed(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Witness]]:
+    """One database of each engine that nothing may change, so that all attempts can share it."""
+    with ExitStack() as databases:
+
+        @cache
+        def make(engine: str) -> Witness:
+            if engine == "sqlite":
+                file = tmp_path_factory.mktemp("unharmed") / "kept.db"
+                server = Server(engine="sqlite", url=f"sqlite:///{file}", version="", source="")
+                return witness_of(Target("sqlite", server.url, server))
+            server = fleet.shared(engine)
+            return witness_of(Target(engine, databases.enter_context(fresh_database(server)), server))
+
+        yield make
+
+
+def profile(folder: Path, target: Target, protected: str) -> None:
+    """A profile with one connection, `main`; `writable` protects nothing."""
+    file = write_profile(folder, {"main": target.url}, role=ROLES.get(protected, "dev"))
+    if protected == "read_only":
+        file.write_text(file.read_text() + "read_only = true\n")
+
+
+@pytest.mark.parametrize(("engine", "words"), cases(Writes))
+def test_a_command_that_writes_is_refused(
+    engine: str, words: list[str], protected: str, unharmed: Callable[[str], Witness], tmp_path: Path
+) -> None:
+    witness = unharmed(engine)
+    before = witness.content()
+    profile(tmp_path, witness.target, protected)
+
+    done = katax(*words)
+
+    assert witness.content() == before
+    assert (done.code, done.stdout) == (4, b"")
+    assert done.err.splitlines()[-1].startswith("katax: refused: 'main' is read-only")
+
+
+@pytest.mark.parametrize(("engine", "words"), cases(Writes))
+def test_it_writes_where_it_may(engine: str, words: list[str], fresh: MakeFresh, tmp_path: Path) -> None:
+    """The bad twin: without the guard the same words change the data."""
+    witness = seen(fresh, engine)
+    before = witness.content()
+    profile(tmp_path, witness.target, "writable")
+
+    done = katax(*words)
+
+    assert (done.code, witness.content() != before) == (0, True)
+
+
+@pytest.mark.parametrize(("engine", "words"), cases(Reads))
+def test_a_command_that_reads_works(
+    engine: str, words: list[str], protected: str, unharmed: Callable[[str], Witness], tmp_path: Path
+) -> None:
+    witness = unharmed(engine)
+    before = witness.content()
+    profile(tmp_path, witness.target, protected)
+
+    done = katax(*words)
+
+    assert (done.code, done.err) == (0, "")
+    assert witness.content() == before
+
+
+def seen(fresh: MakeFresh, engine: str) -> Witness:
+    return witness_of(fresh(engine))
+
+
+INSERT = "insert into kept values (2)"
+
+BYPASSES: dict[str, tuple[str, ...]] = {
+    "postgresql": (
+        f"begin read write; {INSERT}; commit",
+        f"set session characteristics as transaction read write; {INSERT}",
+        f"set default_transaction_read_only = off; {INSERT}",
+        f"set transaction_read_only = off; {INSERT}",
+        f"begin; set transaction read write; {INSERT}; commit",
+        f"reset all; {INSERT}",
+        f"discard all; {INSERT}",
+        f"start transaction; {INSERT}; commit",
+        f"select 1; {INSERT}",
+        "with w as (insert into kept values (2) returning n) select n from w",
+        "select n into other from kept",
+        "copy kept from program 'echo 2'",
+        "do $$ begin insert into kept values (2); end $$",
+        f"prepare p as {INSERT}; execute p",
+        f"explain analyze {INSERT}",
+        "select writes()",
+        "select nextval('counter')",
+        "create table other as select 1",
+        "drop table kept",
+        "truncate kept",
+        "/* select */ delete from kept",
+    ),
+    "mysql": (
+        f"start transaction read write; {INSERT}; commit",
+        f"set session transaction read write; {INSERT}",
+        f"set transaction read write; {INSERT}",
+        f"select 1; {INSERT}",
+        f"/*! {INSERT} */",
+        f"/*!50000 {INSERT} */",
+        f"prepare p from '{INSERT}'; execute p",
+        "set global max_error_count = 77",
+        "select writes()",
+        "call writing()",
+        f"lock tables kept write; {INSERT}; unlock tables",
+        "create table other as select 1",
+        "drop table kept",
+        "truncate kept",
+        "replace into kept values (2)",
+    ),
+    "sqlite": (
+        f"pragma query_only = off; {INSERT}",
+        f"begin; {INSERT}; commit",
+        f"select 1; {INSERT}",
+        "attach 'other.db' as other; create table other.t (a)",
+        "vacuum into 'copy.db'",
+        "pragma user_version = 7",
+        "with w as (select 2 as n) insert into kept select n from w",
+        "replace into kept values (2)",
+        "create table other (a)",
+        "drop table kept",
+        "delete from kept",
+    ),
+}
+MARIADB_ONLY = (
+    f"execute immediate '{INSERT}'",
+    f"begin not atomic {INSERT}; end",
+    f"analyze {INSERT}",
+    f"/*M! {INSERT} */",
+)
+
+sql_bypasses = pytest.mark.parametrize(
+    ("engine", "sql"), [(engine, sql) for engine, all in BYPASSES.items() for sql in all]
+)
+
+
+@sql_bypasses
+def test_a_bypass_is_refused_by_every_way_there_is(
+    engine: str, sql: str, unharmed: Callable[[str], Witness], tmp_path: Path
+) -> None:
+    witness = unharmed(engine)
+    before = witness.content()
+    profile(tmp_path, witness.target, "frozen")
+
+    assert refused_by(witness, sql) == {
+        "db exec": True,
+        "db exec in one": True,
+        "db query": True,
+        "run": True,
+        "stream": True,
+        "execute_many": True,
+        "transaction": True,
+        "session": True,
+    }
+    assert witness.content() == before
+
+
+@sql_bypasses
+def test_the_bypass_writes_where_it_may(engine: str, sql: str, fresh: MakeFresh, tmp_path: Path) -> None:
+    """The bad twin: what the list holds are attempts to write, every one."""
+    writes_where_it_may(seen(fresh, engine), sql, tmp_path)
+
+
+@pytest.mark.parametrize("sql", MARIADB_ONLY)
+def test_what_only_mariadb_runs_is_refused(
+    sql: str, mariadb: Server, fresh: MakeFresh, tmp_path: Path
+) -> None:
+    witness = witness_of(fresh(mariadb))
+    before = witness.content()
+    profile(tmp_path, witness.target, "frozen")
+
+    assert set(refused_by(witness, sql).values()) == {True}
+    assert witness.content() == before
+
+    writes_where_it_may(witness, sql, tmp_path)
+
+
+def test_a_setting_made_by_a_function_is_held_by_the_server(
+    unharmed: Callable[[str], Witness], tmp_path: Path
+) -> None:
+    """It reads by its looks, so the server has the last word."""
+    witness = unharmed("postgresql")
+    before = witness.content()
+    profile(tmp_path, witness.target, "frozen")
+    sql = f"select set_config('transaction_read_only', 'off', false); {INSERT}"
+
+    assert katax("db", "exec", sql).code != 0
+    assert katax("db", "exec", "--single-transaction", sql).code != 0
+    assert katax("db", "exec", sql.replace("transaction_", "default_transaction_")).code == 4
+    assert witness.content() == before
+
+
+def writes_where_it_may(witness: Witness, sql: str, folder: Path) -> None:
+    before = witness.content()
+    profile(folder, witness.target, "writable")
+    try:
+        done = katax("db", "exec", "-y", sql)
+        assert (done.code, witness.content() != before) == (0, True)
+    finally:
+        if "global" in sql:
+            katax("db", "exec", "set global max_error_count = default")
+
+
+def refused_by(witness: Witness, sql: str) -> dict[str, bool]:
+    """Each way to run SQL, and whether it was refused before the end."""
+    with Runtime(load_profile(None)) as runtime:
+        database = runtime.database("main")
+        assert isinstance(database, SqlDatabase)
+        return {
+            "db exec": katax("db", "exec", "-y", sql).code == 4,
+            "db exec in one": katax("db", "exec", "-y", "--single-transaction", sql).code == 4,
+            "db query": katax("db", "query", "-y", sql).code == 4,
+            "run": is_refused(lambda: database.run(sql)),
+            "stream": is_refused(lambda: streamed(database, sql)),
+            "execute_many": is_refused(lambda: database.execute_many(sql, [()])),
+            "transaction": is_refused(lambda: in_transaction(database, sql)),
+            "session": is_refused(lambda: in_session(database, sql)),
+        }
+
+
+def is_refused(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except Refused:
+        return True
+    except KataxError as error:
+        pytest.fail(f"refused, but as {type(error).__name__}: {error}")
+    return False
+
+
+def streamed(database: SqlDatabase, sql: str) -> None:
+    with database.stream(sql) as rows:
+        list(rows)
+
+
+def in_transaction(database: SqlDatabase, sql: str) -> None:
+    with database.transaction() as transaction:
+        for statement in sql.split("; "):
+            transaction.run(statement)
+
+
+def in_session(database: SqlDatabase, sql: str) -> None:
+    with database.session() as session:
+        for statement in sql.split("; "):
+            session.run(statement)
+
+
+REDIS_WRITES: tuple[tuple[str, ...], ...] = (
+    ("SET", "kept", "2"),
+    ("set", "kept", "2"),
+    ("EVAL", "return redis.call('set', 'kept', '2')", "0"),
+    ("GETDEL", "kept"),
+    ("GETEX", "kept", "EX", "60"),
+    ("GETSET", "kept", "2"),
+    ("SORT", "numbers", "STORE", "other"),
+    ("BITFIELD", "kept", "SET", "u8", "0", "65"),
+    ("RENAME", "kept", "other"),
+    ("COPY", "kept", "other"),
+    ("RESTORE", "other", "0", "\x00"),
+    ("FLUSHDB",),
+    ("FLUSHALL",),
+    ("SWAPDB", "0", "1"),
+    ("UNLINK", "kept"),
+    ("PERSIST", "kept"),
+)
+
+
+@pytest.mark.parametrize("words", REDIS_WRITES, ids=" ".join)
+def test_redis_refuses_by_the_api_too(
+    words: tuple[str, ...], unharmed: Callable[[str], Witness], tmp_path: Path
+) -> None:
+    witness = unharmed("redis")
+    before = witness.content()
+    profile(tmp_path, witness.target, "frozen")
+
+    with Runtime(load_profile(None)) as runtime:
+        database = runtime.database("main")
+        assert isinstance(database, RedisDatabase)
+        assert is_refused(lambda: database.redis(*words))
+        assert database.redis("GET", "kept") == b"1"
+
+    assert witness.content() == before
+
+
+@pytest.mark.parametrize("words", REDIS_WRITES[:8], ids=" ".join)
+def test_redis_obeys_where_it_may(words: tuple[str, ...], fresh: MakeFresh, tmp_path: Path) -> None:
+    witness = seen(fresh, "redis")
+    before = witness.content()
+    profile(tmp_path, witness.target, "writable")
+
+    with Runtime(load_profile(None)) as runtime:
+        database = runtime.database("main")
+        assert isinstance(database, RedisDatabase)
+        database.redis(*words)
+
+    assert witness.content() != before
+
+
+MONGO_WRITES: tuple[dict[str, Any], ...] = (
+    {"insert": "kept", "documents": [{"_id": 2}]},
+    {"update": "kept", "updates": [{"q": {}, "u": {"$set": {"n": 2}}}]},
+    {"delete": "kept", "deletes": [{"q": {}, "limit": 0}]},
+    {"findAndModify": "kept", "query": {}, "update": {"$set": {"n": 2}}},
+    {"drop": "kept"},
+    {"create": "other"},
+    {"aggregate": "kept", "pipeline": [{"$out": "other"}], "cursor": {}},
+    {"aggregate": "kept", "pipeline": [{"$merge": {"into": "other"}}], "cursor": {}},
+    {"mapReduce": "kept", "map": "function(){}", "reduce": "function(){}", "out": "other"},
+    {"renameCollection": "db.kept", "to": "db.other"},
+    {"dropDatabase": 1},
+    {"explain": {"insert": "kept", "documents": [{"_id": 2}]}},
+)
+EMULATED = 6
+"""So many of them the emulator obeys; the others are real only on a mongod."""
+
+
+@pytest.mark.parametrize("spec", MONGO_WRITES, ids=lambda spec: next(iter(spec)))
+def test_mongodb_refuses_by_the_api(
+    spec: dict[str, Any], unharmed: Callable[[str], Witness], tmp_path: Path
+) -> None:
+    witness = unharmed("mongodb")
+    before = witness.content()
+    profile(tmp_path, witness.target, "frozen")
+
+    with Runtime(load_profile(None)) as runtime:
+        database = runtime.database("main")
+        assert isinstance(database, MongoDatabase)
+        assert is_refused(lambda: database.command(spec))
+        assert database.command({"count": "kept"})["n"] == 1
+
+    assert witness.content() == before
+
+
+@pytest.mark.parametrize("spec", MONGO_WRITES[:EMULATED], ids=lambda spec: next(iter(spec)))
+def test_mongodb_obeys_where_it_may(spec: dict[str, Any], fresh: MakeFresh, tmp_path: Path) -> None:
+    witness = seen(fresh, "mongodb")
+    before = witness.content()
+    profile(tmp_path, witness.target, "writable")
+
+    with Runtime(load_profile(None)) as runtime:
+        database = runtime.database("main")
+        assert isinstance(database, MongoDatabase)
+        database.command(spec)
+
+    assert witness.content() != before
+
+
+def test_the_drivers_own_client_is_not_handed_out(engine: Target, protected: str, tmp_path: Path) -> None:
+    """What bypasses katax cannot be guarded by katax."""
+    profile(tmp_path, engine, protected)
+
+    with Runtime(load_profile(None)) as runtime:
+        database = runtime.database("main")
+        assert isinstance(database, SqlDatabase | RedisDatabase | MongoDatabase)
+        assert is_refused(database.get_client)
