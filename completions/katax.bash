@@ -4,11 +4,11 @@ _katax() {
     for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         known="${at:+$at }$word"
         case "$known" in
-            'health'|'health check'|'db'|'db ping'|'db query'|'db exec'|'db tables'|'db describe'|'cache'|'cache get'|'cache set'|'cache del'|'cache exists'|'cache ttl'|'cache expire'|'cache clear'|'profile'|'profile list'|'profile show'|'profile check'|'profile init'|'profile schema'|'profile trust'|'completion'|'completion show'|'completion install'|'local'|'local status'|'local stop') at="$known" ;;
+            'health'|'health check'|'db'|'db ping'|'db query'|'db exec'|'db tables'|'db describe'|'migrate'|'migrate up'|'migrate down'|'migrate redo'|'migrate run'|'migrate resume'|'migrate status'|'migrate check'|'migrate create'|'migrate baseline'|'migrate repair'|'migrate unlock'|'migrate wait'|'cache'|'cache get'|'cache set'|'cache del'|'cache exists'|'cache ttl'|'cache expire'|'cache clear'|'profile'|'profile list'|'profile show'|'profile check'|'profile init'|'profile schema'|'profile trust'|'completion'|'completion show'|'completion install'|'local'|'local status'|'local stop') at="$known" ;;
         esac
     done
     case "$at" in
-        '') offered='health db cache profile completion local --version -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null --help' ;;
+        '') offered='health db migrate cache profile completion local --version -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null --help' ;;
         'health') offered='check --help' ;;
         'health check') offered='--watch --interval --fail-on --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
         'db') offered='ping query exec tables describe --help' ;;
@@ -17,6 +17,19 @@ _katax() {
         'db exec') offered='--file --single-transaction --max-rows-affected --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
         'db tables') offered='--help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
         'db describe') offered='--help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
+        'migrate') offered='up down redo run resume status check create baseline repair unlock wait --help' ;;
+        'migrate up') offered='--to --steps --strict --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
+        'migrate down') offered='--to --steps --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
+        'migrate redo') offered='--help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
+        'migrate run') offered='--help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
+        'migrate resume') offered='--assume --drop-invalid --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
+        'migrate status') offered='--exit-code --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
+        'migrate check') offered='--help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
+        'migrate create') offered='--python --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
+        'migrate baseline') offered='--from --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
+        'migrate repair') offered='--explain --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
+        'migrate unlock') offered='--help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
+        'migrate wait') offered='--applied --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
         'cache') offered='get set del exists ttl expire clear --help' ;;
         'cache get') offered='--raw --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
         'cache set') offered='--ttl --nx --xx --keep-ttl --raw --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;

@@ -19,6 +19,7 @@ from katax_cli.cli.options import Streams
 COMMANDS: dict[str, tuple[str, str]] = {
     "health": ("katax_cli.cli.health", "See whether the servers of the profile work."),
     "db": ("katax_cli.cli.db", "Query, describe and operate databases."),
+    "migrate": ("katax_cli.cli.migrate", "Apply migrations exactly once, and see where they stand."),
     "cache": ("katax_cli.cli.cache", "Read and write a Redis cache."),
     "profile": ("katax_cli.cli.profile", "Show, check and create connection profiles."),
     "completion": ("katax_cli.cli.completion", "Shell completions."),

@@ -12,7 +12,7 @@ from typing import cast
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.engines.base import LockSession, Migrates
 from katax_cli.engines.registry import ENGINES
-from katax_cli.errors import ConfigError, KataxError, MigrationError
+from katax_cli.errors import KataxError, LockHeld, MigrationError
 from katax_cli.services.sql import SqlDatabase
 
 from . import files, plan
@@ -118,17 +118,19 @@ class Migrator:
             again = self.job(files.find(files.scan(self.directory), jobs[0].version), "up")
             return [self._run(runner, jobs[0]), self._run(runner, again)]
 
+    def pending_job(self, name: str) -> Job:
+        """One pending migration, by file name or version. Raises MigrationError if it is not pending."""
+        scanned = files.scan(self.directory)
+        file = files.find(scanned, name)
+        standing = next(one for one in self._standings(scanned) if one.number == file.number)
+        if standing.state != "pending":
+            raise MigrationError(f"migration {file.name} is {standing.state}, not pending; nothing was run")
+        return self.job(file, "up")
+
     def run(self, name: str) -> list[Outcome]:
-        """Applies one pending migration, by file name or version. Raises MigrationError if it is applied."""
+        """Applies one pending migration, by file name or version, whatever its place."""
         with self.locked() as runner:
-            found = self.status()
-            file = files.find(files.scan(self.directory), name)
-            standing = next(one for one in found if one.number == file.number)
-            if standing.state != "pending":
-                raise MigrationError(
-                    f"migration {file.name} is {standing.state}, not pending; nothing was run"
-                )
-            return [self._run(runner, self.job(file, "up"))]
+            return [self._run(runner, self.pending_job(name))]
 
     def resume(self, *, assume: str | None = None, drop_invalid: bool = False) -> list[Outcome]:
         """Goes on with the migration that stopped in its middle; nothing when there is none.
@@ -212,8 +214,6 @@ class Migrator:
 
         Raises LockHeld when the holder lives, or when that cannot be known from here.
         """
-        from katax_cli.errors import LockHeld
-
         with Session(self.db) as session:
             lock = self._lock(session)
             holder = lock.holder()
@@ -298,10 +298,3 @@ class Migrator:
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds")
-
-
-def require_version(version: str | None) -> str:
-    """The version that a baseline needs. Raises ConfigError without one."""
-    if version is None:
-        raise ConfigError("a baseline needs a version, or --from dbmate")
-    return version

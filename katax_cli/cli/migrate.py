@@ -1,0 +1,203 @@
+"""`katax migrate`: apply migrations exactly once, see where they stand, undo them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from katax_cli.cli.exits import ExitCode, worst
+from katax_cli.cli.group import Group
+from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.migrate_views import CHECK_HEADER, STATUS_HEADER, check_row, is_settled, status_row
+
+group = Group()
+
+To = Annotated[str | None, typer.Option("--to", metavar="VERSION", help="Stop at this version.")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="At most so many migrations.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse migrations out of order and applied ones without a file.")
+]
+
+
+@group.command("up")
+def up(call: Invocation, to: To = None, steps: Steps = None, strict: Strict = False) -> ExitCode:
+    """Apply pending migrations in order, one runner at a time."""
+    from katax_cli.cli.migrate_run import change, to_apply
+
+    return change(
+        call,
+        lambda migrator: to_apply(migrator, migrator.pending(to=to, steps=steps, strict=strict)),
+        lambda migrator: migrator.up(to=to, steps=steps, strict=strict),
+    )
+
+
+@group.command("down")
+def down(
+    call: Invocation,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="VERSION", help="Keep this version; 0 keeps none.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="So many migrations (1).")] = None,
+) -> ExitCode:
+    """Revert the last migration, or several."""
+    from katax_cli.cli.migrate_run import change, to_revert
+
+    return change(
+        call,
+        lambda migrator: to_revert(migrator.to_revert(to=to, steps=steps)),
+        lambda migrator: migrator.down(to=to, steps=steps),
+    )
+
+
+@group.command("redo")
+def redo(call: Invocation) -> ExitCode:
+    """Revert the last migration and apply it again."""
+    from katax_cli.cli.migrate_run import change, to_revert
+
+    return change(
+        call,
+        lambda migrator: to_revert(migrator.to_revert(steps=1)),
+        lambda migrator: migrator.redo(),
+    )
+
+
+@group.command("run")
+def run(call: Invocation, file: Annotated[str, typer.Argument(help="File name or version.")]) -> ExitCode:
+    """Apply one pending migration, whatever its place."""
+    from katax_cli.cli.migrate_run import change, to_apply
+
+    return change(
+        call,
+        lambda migrator: to_apply(migrator, [migrator.pending_job(file)]),
+        lambda migrator: migrator.run(file),
+    )
+
+
+@group.command("resume")
+def resume(
+    call: Invocation,
+    assume: Annotated[
+        str | None,
+        typer.Option("--assume", metavar="done|undone", help="What became of the statement under way."),
+    ] = None,
+    drop_invalid: Annotated[
+        bool,
+        typer.Option("--drop-invalid", help="Drop an index that was built only in part, and build it again."),
+    ] = False,
+) -> ExitCode:
+    """Go on with a migration that stopped in its middle; exit 6 when its state cannot be known."""
+    from katax_cli.cli.migrate_run import change, to_resume
+    from katax_cli.cli.options import one_of
+
+    if assume is not None:
+        one_of("answer", ("done", "undone"))(assume)
+    return change(
+        call,
+        lambda migrator: to_resume(migrator.status()),
+        lambda migrator: migrator.resume(assume=assume, drop_invalid=drop_invalid),
+    )
+
+
+@group.command("status")
+def status(
+    call: Invocation,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit 1 unless every migration is applied as its file says.")
+    ] = False,
+) -> ExitCode:
+    """List migrations and where each stands."""
+    from katax_cli.cli.migrate_run import desk, show
+
+    with desk(call) as table:
+        found = dict(table.each(lambda migrator: migrator.status()))
+        show(table, STATUS_HEADER, {name: [status_row(one) for one in rows] for name, rows in found.items()})
+        settled = all(map(is_settled, found.values()))
+        return worst([ExitCode.NO if exit_code and not settled else ExitCode.DONE, *table.codes])
+
+
+@group.command("check")
+def check(call: Invocation) -> ExitCode:
+    """Say for each connection whether all is applied; exit 1 when one is not. For deploys: -c 'shard*'."""
+    from katax_cli.cli.migrate_run import desk
+
+    with desk(call) as table:
+        found = list(table.each(lambda migrator: migrator.status()))
+        call.out.rows(CHECK_HEADER, [[check_row(name, rows) for name, rows in found]])
+        settled = all(is_settled(rows) for _, rows in found)
+        return worst([ExitCode.DONE if settled else ExitCode.NO, *table.codes])
+
+
+@group.command("create")
+def create(
+    call: Invocation,
+    name: Annotated[str, typer.Argument(help="What it does, for the file's name.")],
+    python: Annotated[bool, typer.Option("--python", help="A .py file with up(db) and down(db).")] = False,
+) -> None:
+    """Write an empty migration in the style of the folder."""
+    import os
+
+    from katax_cli.core.clock import SYSTEM
+    from katax_cli.services.migrate import files
+
+    profile = call.profile()
+    directory = os.path.join(profile.folder, profile.migrate.directory)
+    call.out.action({"path": files.create(directory, name, python=python, now=SYSTEM.now())})
+
+
+@group.command("baseline")
+def baseline(
+    call: Invocation,
+    version: Annotated[str | None, typer.Argument(help="The last version that is applied already.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="dbmate", help="Adopt what dbmate has applied.")
+    ] = None,
+) -> None:
+    """Say that migrations are applied already, without running them."""
+    from katax_cli.cli.migrate_run import adopt, desk
+
+    if (version is None) == (source is None):
+        raise typer.BadParameter("give a version or --from dbmate, one of the two")
+    if source not in (None, "dbmate"):
+        raise typer.BadParameter(f"cannot adopt from {source!r}; known: dbmate")
+    with desk(call) as table:
+        call.out.action({"recorded": adopt(table, version)})
+
+
+@group.command("repair")
+def repair(
+    call: Invocation,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what changed in applied files, change nothing.")
+    ] = False,
+) -> None:
+    """Take the present text of changed files for what was applied. Runs no statement."""
+    from katax_cli.cli.migrate_run import desk, explained, repaired
+
+    with desk(call) as table:
+        if explain:
+            call.out.rows(("version", "name", "change", "diff"), [explained(table.one)])
+        else:
+            call.out.action({"repaired": repaired(table)})
+
+
+@group.command("unlock")
+def unlock(call: Invocation) -> None:
+    """End the session of a runner that is gone; exit 5 while it lives."""
+    from katax_cli.cli.migrate_run import desk, unlocked
+
+    with desk(call) as table:
+        call.out.action(unlocked(table))
+
+
+@group.command("wait")
+def wait(
+    call: Invocation,
+    applied: Annotated[
+        bool, typer.Option("--applied", help="Wait until every migration is applied, too.")
+    ] = False,
+) -> None:
+    """Wait until the database answers, at most for --timeout (60s)."""
+    from katax_cli.cli.migrate_run import wait_until
+
+    call.out.action({"waited_seconds": wait_until(call, applied=applied)})

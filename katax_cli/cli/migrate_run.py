@@ -1,0 +1,271 @@
+"""What the commands of `katax migrate` share: whom they work on, how they ask, how they answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from katax_cli.cli.confirm import Tier, confirm
+from katax_cli.cli.exits import ExitCode, worst
+from katax_cli.cli.invocation import Invocation, Target
+from katax_cli.cli.migrate_views import done_line
+from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.errors import ConfigError, MigrationError, Refused, Unavailable
+from katax_cli.services.migrate.migrator import Migrator
+
+if TYPE_CHECKING:
+    from katax_cli.profiles.model import Profile
+    from katax_cli.services.migrate.jobs import Job
+    from katax_cli.services.migrate.values import Outcome, Standing
+    from katax_cli.services.runtime import Runtime
+
+T = TypeVar("T")
+_TYPES: tuple[EngineName, ...] = ("postgresql", "mysql", "sqlite")
+_WAIT_SECONDS = 60.0
+_WAIT_PAUSE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What is about to be done: the migrations, how much that can hurt, and what to ask."""
+
+    names: tuple[str, ...]
+    tier: Tier
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The migrators of the connections that a command is for; `codes` of those that failed."""
+
+    call: Invocation
+    runtime: Runtime
+    settings: tuple[ConnectionSettings, ...]
+    codes: list[ExitCode] = field(default_factory=list)
+
+    @property
+    def profile(self) -> Profile:
+        return self.runtime.profile
+
+    @property
+    def one(self) -> Migrator:
+        """The migrator of the one connection. Raises ConfigError when there are several."""
+        if len(self.settings) > 1:
+            names = ", ".join(each.name for each in self.settings)
+            raise ConfigError(
+                f"{self.call.shared.connection!r} matches {names}; {self.call.command!r} works on one connection"
+            )
+        return self.on(self.settings[0])
+
+    def on(self, settings: ConnectionSettings) -> Migrator:
+        return self._migrator(self.runtime.open(settings))
+
+    def each(self, work: Callable[[Migrator], T]) -> Iterator[tuple[str, T]]:
+        """`work` on every connection, in parallel if there are several; what failed is told and counted."""
+        if len(self.settings) == 1 and not self.call.is_glob:
+            yield self.settings[0].name, work(self.one)
+            return
+        for settings, result in self.runtime.each(self.settings, lambda one: work(self._migrator(one))):
+            if isinstance(result, BaseException):
+                self.codes.append(self.call.diagnostics.failure(result))
+            else:
+                yield settings.name, result
+
+    def _migrator(self, database: Any) -> Migrator:
+        rules, note = self.profile.migrate, self.call.diagnostics.note
+        prefix = f"{database.name}: " if self.call.is_glob else ""
+        return Migrator(
+            database,
+            os.path.join(self.profile.folder, rules.directory),
+            table=rules.table,
+            lock_timeout=rules.lock_timeout,
+            on_note=lambda text: note(prefix + text),
+            on_done=lambda outcome: note(prefix + done_line(outcome)),
+        )
+
+
+@contextmanager
+def desk(call: Invocation, *, only_files: bool = False) -> Iterator[Desk]:
+    """The connections of a command, without a deadline unless one is given.
+
+    Raises Refused on the built-in profile unless it was named: a container without its configuration must
+    not succeed on an empty file.
+    """
+    with call.runtime(seconds=None) as runtime:
+        profile = runtime.profile
+        if profile.name == "local" and not profile.explicit and not only_files:
+            raise Refused(
+                f"{call.command!r} uses the built-in profile only when it is named; repeat with -p local"
+            )
+        target = Target(types=_TYPES, preferred=profile.migrate.connection, lacks="migrations")
+        found = tuple(_direct(one) for one in call.all_settings(runtime, target))
+        yield Desk(call, runtime, found)
+
+
+def _direct(settings: ConnectionSettings) -> ConnectionSettings:
+    """Past a transaction pooler, which would hand the session and its lock to others."""
+    if settings.pooler is None:
+        return settings
+    if settings.direct is None:
+        raise ConfigError(
+            f"{settings.name!r} is behind a pooler, where a lock has no session to live in; set its direct_url"
+        )
+    return settings.direct
+
+
+def change(
+    call: Invocation,
+    propose: Callable[[Migrator], Proposal | None],
+    work: Callable[[Migrator], list[Outcome]],
+) -> ExitCode:
+    """Asks, does it, and says what was done: one object, or a row for each connection of a pattern."""
+    with desk(call) as table:
+        proposals = {one.name: propose(table.on(one)) for one in table.settings}
+        if call.shared.dry_run:
+            return _answer(
+                call, [(name, one.names if one else ()) for name, one in proposals.items()], "would_run"
+            )
+        for settings in table.settings:
+            proposal = proposals[settings.name]
+            if proposal is not None:
+                _ask(call, table.profile, settings, proposal)
+        done = [(name, [one.name for one in outcomes]) for name, outcomes in table.each(work)]
+        return worst([_answer(call, done, "done"), *table.codes])
+
+
+def _ask(call: Invocation, profile: Profile, settings: ConnectionSettings, proposal: Proposal) -> None:
+    for name in proposal.names if call.streams.interactive else ():
+        call.diagnostics.note(f"  {name}")
+    confirm(call, profile, settings, proposal.tier, proposal.what)
+
+
+def _answer(call: Invocation, done: Sequence[tuple[str, Sequence[str]]], key: str) -> ExitCode:
+    if call.is_glob:
+        call.out.rows(("connection", key), [[(name, list(names)) for name, names in done]])
+    else:
+        for _, names in done:
+            call.out.action({key: list(names)})
+    return ExitCode.DONE
+
+
+def to_apply(migrator: Migrator, jobs: Sequence[Job]) -> Proposal | None:
+    """Asks for more when statements lose data that they do not name."""
+    if not jobs:
+        return None
+    from katax_cli.services.scripts import destructive_reasons
+
+    statements = [statement for job in jobs for statement in job.statements]
+    reasons = list(dict.fromkeys(destructive_reasons(statements, migrator.db.settings)))
+    names = tuple(job.name for job in jobs)
+    if reasons:
+        return Proposal(names, Tier.DESTRUCTIVE, f"{_count(names)} with {', '.join(reasons)}")
+    return Proposal(names, Tier.DISRUPTIVE, _count(names))
+
+
+def to_revert(jobs: Sequence[Job]) -> Proposal | None:
+    """What reverts loses data."""
+    names = tuple(job.name for job in jobs)
+    return Proposal(names, Tier.DESTRUCTIVE, f"reverting {_count(names)}") if names else None
+
+
+def _count(names: Sequence[str]) -> str:
+    return f"migration {names[0]}" if len(names) == 1 else f"{len(names)} migrations"
+
+
+def to_resume(found: Sequence[Standing]) -> Proposal | None:
+    """Going on with a migration interrupts what its statements interrupt."""
+    names = tuple(one.name for one in found if one.state == "failed")
+    return Proposal(names, Tier.DISRUPTIVE, f"going on with {_count(names)}") if names else None
+
+
+def show(table: Desk, header: Sequence[str], found: Mapping[str, Sequence[Sequence[object]]]) -> None:
+    """Rows of one connection, or of several with their connection in front."""
+    if not table.call.is_glob:
+        table.call.out.rows(header, list(found.values()) or [[]])
+        return
+    rows = [(name, *row) for name, some in found.items() for row in some]
+    table.call.out.rows(("connection", *header), [rows])
+
+
+def adopt(table: Desk, version: str | None) -> list[str]:
+    """Records migrations that were applied by other hands; returns their names."""
+    migrator = table.one
+    if table.call.shared.dry_run:
+        raise Refused("'migrate baseline' has no --dry-run; 'katax migrate status' shows what there is")
+    confirm(table.call, table.profile, table.settings[0], Tier.DESTRUCTIVE, "recording migrations as applied")
+    if version is None:
+        return migrator.adopt_dbmate()
+    return [file.name for file in migrator.baseline(version)]
+
+
+def explained(migrator: Migrator) -> list[tuple[object, ...]]:
+    """What changed in applied files: their statements, or only what does not count."""
+    return [
+        (
+            one.version,
+            one.name,
+            "statements" if one.state == "modified" else "comments, layout or what undoes it",
+            "\n".join(lines),
+        )
+        for one, lines in migrator.changed()
+    ]
+
+
+def repaired(table: Desk) -> list[str]:
+    """Accepts changed files after a yes; returns their names."""
+    migrator = table.one
+    names = [one.name for one, _ in migrator.changed()]
+    if not names or table.call.shared.dry_run:
+        return names if table.call.shared.dry_run else []
+    what = f"taking the present text of {', '.join(names)} for what was applied"
+    confirm(table.call, table.profile, table.settings[0], Tier.DESTRUCTIVE, what)
+    return [file.name for file in migrator.repair()]
+
+
+def unlocked(table: Desk) -> dict[str, object]:
+    """Ends the session of a holder that is gone, after a yes."""
+    migrator = table.one
+    holder = migrator.holder()
+    if holder is None:
+        return {"unlocked": False, "holder": None}
+    if not table.call.shared.dry_run:
+        confirm(table.call, table.profile, table.settings[0], Tier.DESTRUCTIVE, f"ending the run of {holder}")
+        migrator.unlock()
+    return {"unlocked": not table.call.shared.dry_run, "holder": str(holder)}
+
+
+def wait_until(call: Invocation, *, applied: bool) -> float:
+    """Seconds until the database answered (and had everything applied). Raises the last error in the end."""
+    from katax_cli.core.clock import SYSTEM
+    from katax_cli.core.deadline import Deadline
+
+    started = SYSTEM.monotonic()
+    deadline = Deadline(_WAIT_SECONDS if call.shared.timeout is None else call.shared.timeout)
+    while True:
+        try:
+            with desk(call) as table:
+                _once(table, applied=applied)
+            return round(SYSTEM.monotonic() - started, 3)
+        except (Unavailable, _NotApplied) as error:
+            if deadline.remaining() < _WAIT_PAUSE:
+                raise
+            call.diagnostics.note(f"waiting: {error}") if call.shared.verbose else None
+        SYSTEM.sleep(_WAIT_PAUSE)
+
+
+class _NotApplied(MigrationError):
+    """Something is pending still."""
+
+
+def _once(table: Desk, *, applied: bool) -> None:
+    for settings in table.settings:
+        migrator = table.on(settings)
+        migrator.db.ping()
+        left = [one.name for one in migrator.status() if one.state != "applied"] if applied else []
+        if left:
+            raise _NotApplied(
+                f"{settings.name!r} has {len(left)} migrations that are not applied, first {left[0]}"
+            )

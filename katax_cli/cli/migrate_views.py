@@ -1,0 +1,35 @@
+"""What `katax migrate` shows: values in, rows out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from katax_cli.services.migrate.values import Outcome, Standing
+
+STATUS_HEADER = ("version", "name", "state", "applied_at", "duration_ms")
+CHECK_HEADER = ("connection", "ok", "applied", "pending", "failed", "missing", "modified")
+
+
+def status_row(one: Standing) -> tuple[object, ...]:
+    return (one.version, one.name, one.state, one.applied_at, one.duration_ms)
+
+
+def check_row(connection: str, found: Sequence[Standing]) -> tuple[object, ...]:
+    """How many migrations are in which state; `ok` when all are applied as their files say."""
+    count = Counter(one.state for one in found)
+    states = (count["applied"], count["pending"], count["failed"], count["missing"], count["modified"])
+    return (connection, is_settled(found), *states)
+
+
+def is_settled(found: Sequence[Standing]) -> bool:
+    """True if nothing is left to do or to explain."""
+    return all(one.state == "applied" for one in found)
+
+
+def done_line(outcome: Outcome) -> str:
+    """What is told about a migration after its commit."""
+    verb = "applied" if outcome.direction == "up" else "reverted"
+    return f"{verb} {outcome.name} ({outcome.duration_ms} ms)"

@@ -1,0 +1,263 @@
+"""`katax migrate` as a command: what it prints, what it asks, how it ends."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.servers.fixtures import MakeFresh, Target
+
+from .harness import katax, write_profile
+
+A, B = "CREATE TABLE a (id integer)", "CREATE TABLE b (id integer)"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    path = tmp_path / "migrations"
+    path.mkdir()
+    (path / "001_a.sql").write_text(f"-- UP\n{A};\n-- DOWN\nDROP TABLE a;\n")
+    (path / "002_b.sql").write_text(f"-- migrate:up\n{B};\n\n-- migrate:down\nDROP TABLE b;\n")
+    return path
+
+
+def sqlite_profile(tmp_path: Path, **more: Any) -> Path:
+    return write_profile(tmp_path, {"main": f"sqlite:///{tmp_path}/app.db"}, **more)
+
+
+def tables(path: Path) -> set[str]:
+    with closing(sqlite3.connect(path)) as database:
+        names = {row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return names - {"katax_migrations"}
+
+
+def test_a_life_on_every_sql_engine(sql_engine: Target, tmp_path: Path, folder: Path) -> None:
+    write_profile(tmp_path, {"main": sql_engine.url})
+
+    before = katax("migrate", "status", "--exit-code", "-f", "json")
+    up = katax("migrate", "up", "-f", "json")
+    after = katax("migrate", "status", "--exit-code", "-f", "json")
+    again = katax("migrate", "up", "-f", "json")
+    down = katax("migrate", "down", "-y", "-f", "json")
+
+    assert (before.code, [row["state"] for row in before.json]) == (1, ["pending", "pending"])
+    assert (up.code, up.json) == (0, {"done": ["001_a.sql", "002_b.sql"]})
+    assert (after.code, [row["state"] for row in after.json]) == (0, ["applied", "applied"])
+    assert set(after.json[0]) == {"version", "name", "state", "applied_at", "duration_ms"}
+    assert (again.code, again.json) == (0, {"done": []})
+    assert (down.code, down.json) == (0, {"done": ["002_b.sql"]})
+
+
+def test_each_migration_is_told_on_stderr_after_its_commit(tmp_path: Path, folder: Path) -> None:
+    sqlite_profile(tmp_path)
+    (folder / "003_c.sql").write_text("-- UP\nCREATE TABLE c (id integer);\nSELECT nope FROM c;\n")
+
+    done = katax("migrate", "up")
+
+    assert done.code == 1
+    told = done.err.splitlines()
+    assert [line.partition(" (")[0] for line in told[:2]] == ["applied 001_a.sql", "applied 002_b.sql"]
+    assert told[2].startswith("katax: migration 003_c.sql failed at line 3: 'main' refused the statement")
+    assert "nothing of it was applied" in told[2]
+    assert done.stdout == b""
+    assert tables(tmp_path / "app.db") == {"a", "b"}
+
+
+def test_dry_run_says_what_and_changes_nothing(tmp_path: Path, folder: Path) -> None:
+    sqlite_profile(tmp_path)
+
+    done = katax("migrate", "up", "--dry-run", "-f", "json")
+
+    assert (done.code, done.json) == (0, {"would_run": ["001_a.sql", "002_b.sql"]})
+    assert tables(tmp_path / "app.db") == set()
+
+
+def test_a_migration_that_drops_needs_a_yes(tmp_path: Path, folder: Path) -> None:
+    sqlite_profile(tmp_path)
+    (folder / "003_c.sql").write_text("-- UP\nDROP TABLE a;\n")
+
+    refused = katax("migrate", "up")
+
+    assert refused.code == 4
+    assert "3 migrations with DROP TABLE on 'test/main' needs a yes; repeat with --yes" in refused.err
+    assert tables(tmp_path / "app.db") == set()
+    assert katax("migrate", "up", "--yes").code == 0
+
+
+def test_on_prod_up_needs_a_yes_and_down_the_connections_name(tmp_path: Path, folder: Path) -> None:
+    sqlite_profile(tmp_path, role="prod")
+
+    assert katax("migrate", "up").code == 4
+    assert katax("migrate", "up", "--yes").code == 0
+    down = katax("migrate", "down", "--yes")
+    assert down.code == 4
+    assert "repeat with --confirm test/main" in down.err
+    assert tables(tmp_path / "app.db") == {"a", "b"}
+    assert katax("migrate", "down", "--confirm", "test/main").code == 0
+
+
+def test_a_frozen_profile_shows_its_status_and_takes_no_migration(tmp_path: Path, folder: Path) -> None:
+    sqlite_profile(tmp_path)
+    assert katax("migrate", "up", "--to", "001").code == 0
+    sqlite_profile(tmp_path, role="frozen")
+
+    assert katax("migrate", "status").code == 0
+    for words in (["up", "-y"], ["down", "-y"], ["redo", "-y"], ["run", "002", "-y"]):
+        assert katax("migrate", *words).code == 4
+    assert tables(tmp_path / "app.db") == {"a"}
+
+
+@pytest.mark.parametrize("words", [["up"], ["down"], ["status"], ["wait", "--timeout", "1s"], ["check"]])
+def test_the_built_in_profile_must_be_named(tmp_path: Path, folder: Path, words: list[str]) -> None:
+    done = katax("migrate", *words)
+
+    assert done.code == 4
+    assert "repeat with -p local" in done.err
+    assert katax("-p", "local", "migrate", "status").code == 0
+
+
+def test_a_missing_folder_is_a_matter_of_configuration(tmp_path: Path) -> None:
+    sqlite_profile(tmp_path)
+
+    done = katax("migrate", "up")
+
+    assert done.code == 2
+    assert "no migrations folder at" in done.err
+
+
+def test_a_pooler_without_a_direct_way_is_refused(tmp_path: Path, folder: Path) -> None:
+    write_profile(tmp_path, {"main": "postgresql://app@127.0.0.1:1/app"})
+    file = tmp_path / "profiles" / "test.toml"
+    file.write_text(file.read_text() + 'pooler = "transaction"\n')
+
+    done = katax("migrate", "up")
+
+    assert done.code == 2
+    assert "set its direct_url" in done.err
+
+
+def test_behind_pgbouncer_migrations_take_the_direct_way(
+    tmp_path: Path, folder: Path, postgresql_url: str, pgbouncer_url: str
+) -> None:
+    write_profile(tmp_path, {"main": pgbouncer_url})
+    file = tmp_path / "profiles" / "test.toml"
+    file.write_text(file.read_text() + f'pooler = "transaction"\ndirect_url = "{postgresql_url}"\n')
+
+    assert katax("migrate", "up", "-f", "json").json == {"done": ["001_a.sql", "002_b.sql"]}
+    assert katax("migrate", "status", "--exit-code").code == 0
+
+
+def test_a_pattern_migrates_every_shard_and_check_answers_for_all(
+    tmp_path: Path, folder: Path, fresh: MakeFresh
+) -> None:
+    write_profile(tmp_path, {"shard1": fresh("sqlite").url, "shard2": fresh("sqlite").url})
+    assert katax("migrate", "up", "-c", "shard1").code == 0
+
+    before = katax("migrate", "check", "-c", "shard*", "-f", "json")
+    up = katax("migrate", "up", "-c", "shard*", "-f", "json")
+    after = katax("migrate", "check", "-c", "shard*", "-f", "json")
+
+    assert before.code == 1
+    assert [(row["connection"], row["ok"], row["pending"]) for row in before.json] == [
+        ("shard1", True, 0),
+        ("shard2", False, 2),
+    ]
+    assert up.json == [
+        {"connection": "shard1", "done": []},
+        {"connection": "shard2", "done": ["001_a.sql", "002_b.sql"]},
+    ]
+    assert after.code == 0
+
+
+def test_create_continues_the_style_of_the_folder(tmp_path: Path, folder: Path) -> None:
+    sqlite_profile(tmp_path)
+
+    sql = katax("migrate", "create", "Add e-mail to users!", "-f", "json")
+    python = katax("migrate", "create", "backfill", "--python", "-f", "json")
+
+    assert Path(sql.json["path"]) == folder / "003_add_e_mail_to_users.sql"
+    assert Path(sql.json["path"]).read_text() == "-- UP\n\n-- DOWN\n"
+    assert Path(python.json["path"]).name == "004_backfill.py"
+    assert katax("migrate", "create", "!!!").code == 2
+
+
+def test_a_changed_file_stops_and_repair_explains_it(tmp_path: Path, folder: Path) -> None:
+    sqlite_profile(tmp_path)
+    katax("migrate", "up")
+    (folder / "001_a.sql").write_text("-- UP\nCREATE TABLE a (id text);\n")
+
+    stopped = katax("migrate", "up")
+    explained = katax("migrate", "repair", "--explain", "-f", "json")
+    repaired = katax("migrate", "repair", "-y", "-f", "json")
+
+    assert stopped.code == 1
+    assert "001_a.sql changed after it was applied" in stopped.err
+    assert "katax migrate repair --explain" in stopped.err
+    assert [row["change"] for row in explained.json] == ["statements"]
+    assert "+CREATE TABLE a (id text);" in explained.json[0]["diff"].splitlines()
+    assert repaired.json == {"repaired": ["001_a.sql"]}
+    assert katax("migrate", "status", "--exit-code").code == 0
+
+
+def test_repair_and_baseline_need_a_yes(tmp_path: Path, folder: Path) -> None:
+    sqlite_profile(tmp_path)
+
+    assert katax("migrate", "baseline", "001").code == 4
+    assert katax("migrate", "baseline", "001", "-y", "-f", "json").json == {"recorded": ["001_a.sql"]}
+    (folder / "001_a.sql").write_text("-- UP\nCREATE TABLE a (id text);\n")
+    assert katax("migrate", "repair").code == 4
+
+
+def test_a_database_of_dbmate_is_exit_2_until_it_is_adopted(tmp_path: Path, folder: Path) -> None:
+    sqlite_profile(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "app.db")) as database:
+        database.executescript(
+            f"CREATE TABLE schema_migrations (version varchar(128) primary key);{A};"
+            "INSERT INTO schema_migrations VALUES ('001')"
+        )
+
+    refused = katax("migrate", "up")
+
+    assert refused.code == 2
+    assert "katax migrate baseline --from dbmate" in refused.err
+    assert katax("migrate", "baseline", "--from", "dbmate", "-y", "-f", "json").json == {"recorded": ["001"]}
+    assert katax("migrate", "up", "-f", "json").json == {"done": ["002_b.sql"]}
+
+
+@pytest.mark.parametrize("words", [[], ["1", "--from", "dbmate"], ["--from", "flyway"]])
+def test_baseline_wants_a_version_or_dbmate(tmp_path: Path, folder: Path, words: list[str]) -> None:
+    sqlite_profile(tmp_path)
+
+    assert katax("migrate", "baseline", *words).code == 2
+
+
+def test_wait_gives_up_with_the_reason(tmp_path: Path, folder: Path, closed_port: int) -> None:
+    write_profile(tmp_path, {"main": f"postgresql://app@127.0.0.1:{closed_port}/app"})
+
+    done = katax("migrate", "wait", "--timeout", "300ms")
+
+    assert done.code == 3
+    assert "'main' is not available" in done.err
+
+
+def test_wait_for_applied_ends_when_all_is(tmp_path: Path, folder: Path) -> None:
+    sqlite_profile(tmp_path)
+
+    pending = katax("migrate", "wait", "--applied", "--timeout", "300ms")
+    katax("migrate", "up")
+
+    assert pending.code == 1
+    assert "2 migrations that are not applied, first 001_a.sql" in pending.err
+    assert katax("migrate", "wait", "--applied").code == 0
+
+
+def test_nothing_to_unlock_and_nothing_to_resume(tmp_path: Path, folder: Path) -> None:
+    sqlite_profile(tmp_path)
+
+    assert katax("migrate", "unlock", "-f", "json").json == {"unlocked": False, "holder": None}
+    assert katax("migrate", "resume", "-f", "json").json == {"done": []}
+    assert katax("migrate", "resume", "--assume", "maybe").code == 2
