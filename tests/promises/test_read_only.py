@@ -41,7 +41,7 @@ class Writes:
 
 @dataclass(frozen=True)
 class Reads:
-    """Words that work on a read-only profile too, and change nothing."""
+    """Words that change nothing on a read-only profile, where they work (0), say no (1) or are refused."""
 
     words: str
     on: tuple[str, ...]
@@ -74,6 +74,18 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "profile init": Exempt("writes a new file of the project, no server's data"),
     "profile schema": Exempt("prints a constant"),
     "profile trust": Exempt("writes the user's own list of approvals"),
+    "migrate up": Writes("migrate up -y", SQL),
+    "migrate run": Writes("migrate run -y 001", SQL),
+    "migrate baseline": Writes("migrate baseline -y 001", SQL),
+    "migrate down": Reads("migrate down -y", SQL),
+    "migrate redo": Reads("migrate redo -y", SQL),
+    "migrate resume": Reads("migrate resume -y", SQL),
+    "migrate status": Reads("migrate status", SQL),
+    "migrate check": Reads("migrate check", SQL),
+    "migrate repair": Reads("migrate repair -y", SQL),
+    "migrate unlock": Reads("migrate unlock -y", SQL),
+    "migrate wait": Reads("migrate wait --timeout 100ms", SQL),
+    "migrate create": Exempt("writes a new file of the project, no server's data"),
     "completion show": Exempt("prints a script"),
     "completion install": Exempt("writes a file of the user's shell"),
     "local status": Exempt("is about the built-in profile, which is never read-only"),
@@ -136,7 +148,12 @@ def unharmed(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def profile(folder: Path, target: Target, protected: str) -> None:
-    """A profile with one connection, `main`; `writable` protects nothing."""
+    """A profile with one connection, `main`, and a pending migration; `writable` protects nothing."""
+    migrations = folder / "migrations"
+    migrations.mkdir(exist_ok=True)
+    (migrations / "001_more.sql").write_text(
+        "-- UP\ninsert into kept values (2);\n-- DOWN\ndelete from kept where n = 2;\n"
+    )
     file = write_profile(folder, {"main": target.url}, role=ROLES.get(protected, "dev"))
     if protected == "read_only":
         file.write_text(file.read_text() + "read_only = true\n")
@@ -179,7 +196,7 @@ def test_a_command_that_reads_works(
 
     done = katax(*words)
 
-    assert (done.code, done.err) == (0, "")
+    assert done.code in (0, 1, 3, 4), done.err
     assert witness.content() == before
 
 
