@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.failure import Failure, FailureKind
-from katax_cli.errors import KataxError
-from katax_cli.services.bounded import bounded
+from katax_cli.engines.registry import part
+from katax_cli.errors import KataxError, WrongEngine
+from katax_cli.services.bounded import TookTooLong, bounded
 from katax_cli.services.events import Event, Events
 from katax_cli.services.guard import Guard, Safety, Sent
+from katax_cli.services.metrics import MAX_METRICS, SLOW_MS, QueryMetrics
+from katax_cli.services.observe import Observer, QueryLogging
 
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings
-    from katax_cli.engines.base import Engine
+    from katax_cli.engines.base import Engine, SlowQuery
     from katax_cli.snapshot import PoolStats
 
 T = TypeVar("T")
 
+SLOW_QUERY_ENGINES = ("postgresql", "mysql", "mongodb", "redis")
+
 MakeDeadline = Callable[[float | None], Deadline]
+_CONNECT_GRACE = 0.2
+"""Seconds that a driver gets after its time to say itself why it could not connect."""
 Work = Callable[[Any, float | None], T]
 
 
@@ -44,20 +54,28 @@ class Database(ABC):
         self.name = engine.settings.name
         self.guard = guard
         self.events = Events()
+        self.observer = Observer(
+            self.name, self.events, redacted=self._redacted, fingerprint=self._fingerprint
+        )
+        guard.on_connection_error = partial(self.events.emit, "connection_error")
         self._deadline = make_deadline or statement_deadline(engine.settings)
 
-    def connect(self, *, timeout: float | None = None) -> None:
-        """Opens a connection unless there is one. Raises Unavailable or ConfigError."""
+    def connect(self, *, timeout: float | None = None, probing: bool = False) -> None:
+        """Opens a connection unless there is one. Raises Unavailable or ConfigError.
+
+        `probing`: in one attempt, past the breaker, as `ping`.
+        """
+        safety = Safety.PROBE if probing else Safety.READ
         self._on_connection(
-            lambda _connection, _seconds: None, safety=Safety.READ, timeout=timeout, doing="connecting"
+            lambda _connection, _seconds: None, safety=safety, timeout=timeout, doing="connecting"
         )
 
     def ping(self, *, timeout: float | None = None) -> None:
-        """One round trip to the server."""
-        self._on_connection(self.engine.ping, safety=Safety.READ, timeout=timeout, doing="ping")
+        """One round trip to the server, in one attempt, whatever the breaker says."""
+        self._on_connection(self.engine.ping, safety=Safety.PROBE, timeout=timeout, doing="ping")
 
     def health_check(self, *, timeout: float | None = None) -> bool:
-        """True if the server answers a ping in time."""
+        """True if the server answers a ping in time; asks no breaker."""
         try:
             self.ping(timeout=timeout)
         except KataxError:
@@ -72,7 +90,32 @@ class Database(ABC):
         if not isinstance(engine, ReportsServer):
             return {}
         return self._on_connection(
-            engine.server, safety=Safety.READ, timeout=timeout, doing="asking for the version"
+            engine.server, safety=Safety.PROBE, timeout=timeout, doing="asking for the version"
+        )
+
+    def metrics(self, *, timeout: float | None = None) -> Mapping[str, object]:
+        """What the server says of its load, with the keys of `katax db metrics`; None where it does not say."""
+        reporter = part(self.engine, "metrics")
+        return self._on_connection(
+            reporter.metrics, safety=Safety.READ, timeout=timeout, doing="asking for metrics"
+        )
+
+    def slow_queries(self, over_ms: float = SLOW_MS, *, timeout: float | None = None) -> list[SlowQuery]:
+        """Statements that the server remembers to have taken at least so many milliseconds, the longest first.
+
+        Redacted. Raises WrongEngine when the engine keeps none, ConfigError when this server does not.
+        """
+        from katax_cli.engines.base import SlowQueries
+
+        reporter = part(self.engine, "metrics")
+        if not isinstance(reporter, SlowQueries):
+            lacks, works_on = "list of slow queries", SLOW_QUERY_ENGINES
+            raise WrongEngine(self.engine.name, lacks, wanted_by="db slow", works_on=works_on)
+        return self._on_connection(
+            lambda connection, seconds: reporter.slow_queries(connection, over_ms, seconds),
+            safety=Safety.READ,
+            timeout=timeout,
+            doing="asking for slow queries",
         )
 
     def on(self, event: Event, listener: Callable[..., Any]) -> Callable[[], None]:
@@ -82,10 +125,30 @@ class Database(ABC):
         """
         return self.events.on(event, listener)
 
+    def enable_query_logging(self, slow: bool = True, *, slow_ms: float = SLOW_MS, all: bool = False) -> None:
+        """Logs slow statements as warnings, and with `all` every statement, to the logger `katax.query`.
+
+        `slow_ms` is also from when on `slow_query` is raised. Statements are redacted, parameters left out.
+        """
+        self.observer.set_log(
+            QueryLogging(
+                slow=logging.WARNING if slow else None, all=logging.INFO if all else None, slow_ms=slow_ms
+            )
+        )
+
+    def keep_metrics(self, max_metrics: int = MAX_METRICS) -> None:
+        """Starts to count anew, remembering so many calls; 0 counts nothing any more."""
+        self.observer.metrics = QueryMetrics(max_metrics) if max_metrics else None
+
     @property
     def is_connected(self) -> bool:
         """True while a connection is open (no round trip: it may have died since)."""
         return self.pool_stats().total > 0
+
+    @property
+    @abstractmethod
+    def closed(self) -> bool:
+        """True after `close`."""
 
     @abstractmethod
     def pool_stats(self) -> PoolStats:
@@ -110,17 +173,39 @@ class Database(ABC):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r} {self.settings.type} at {self.settings.address}>"
 
-    def _on_connection(self, work: Work[T], *, safety: Safety, timeout: float | None, doing: str) -> T:
-        """Runs `work(connection, seconds left)` as a guarded call."""
+    def _on_connection(
+        self,
+        work: Work[T],
+        *,
+        safety: Safety,
+        timeout: float | None,
+        doing: str,
+        statement: object = None,
+        params: object = None,
+    ) -> T:
+        """Runs `work(connection, seconds left)` as a guarded call; one of a statement is observed."""
         deadline = self._deadline(timeout)
-        return self.guard.call(
-            lambda sent: self._attempt(work, sent, deadline), deadline=deadline, safety=safety, doing=doing
-        )
+
+        def attempt(sent: Sent) -> T:
+            return self._attempt(work, sent, deadline)
+
+        if statement is None:
+            return self.guard.call(attempt, deadline=deadline, safety=safety, doing=doing)
+        with self.observer.watch(statement, params):
+            return self.guard.call(attempt, deadline=deadline, safety=safety, doing=doing)
 
     def _attempt(self, work: Work[T], sent: Sent, deadline: Deadline) -> T:
         with self._lease(deadline) as connection:
             sent.sent = True
             return work(connection, deadline.within(None))
+
+    @abstractmethod
+    def _redacted(self, statement: Any) -> str:
+        """A statement without its values."""
+
+    @abstractmethod
+    def _fingerprint(self, statement: Any) -> str:
+        """What is equal for statements that differ in their values only."""
 
     @abstractmethod
     def _lease(self, deadline: Deadline) -> AbstractContextManager[Any]:
@@ -132,20 +217,26 @@ def open_bounded(engine: Engine, timeout: float | None) -> Any:
     settings = engine.settings
     limit = settings.connect_timeout * max(1, len(settings.nodes))
     seconds = limit if timeout is None else min(limit, timeout)
-    return bounded(
-        lambda: engine.connect(seconds),
-        timeout=seconds,
-        name=f"katax-connect-{settings.name}",
-        discard=engine.close,
-    )
+    try:
+        return bounded(
+            lambda: engine.connect(seconds),
+            timeout=seconds + _CONNECT_GRACE,
+            name=f"katax-connect-{settings.name}",
+            discard=engine.close,
+        )
+    except TookTooLong as error:
+        raise TimeoutError(f"no answer in {seconds:.3g} s") from error
 
 
 def classify_with(engine: Engine) -> Callable[[BaseException], Failure]:
-    """The engine's classification, and ours of a connect that did not come back."""
+    """The engine's classification, and ours of a connect that did not come back; both say of which server."""
+    address = engine.settings.address
 
     def classify(error: BaseException) -> Failure:
-        if type(error) is TimeoutError:
-            return Failure(FailureKind.UNREACHABLE, f"no answer from {engine.settings.address} in time")
-        return engine.classify(error)
+        late = type(error) is TimeoutError
+        failure = Failure(FailureKind.UNREACHABLE, str(error)) if late else engine.classify(error)
+        if failure.kind is FailureKind.UNREACHABLE and address not in failure.message:
+            return replace(failure, message=f"{address}: {failure.message}")
+        return failure
 
     return classify
