@@ -62,6 +62,10 @@ def changes(sql: str, dialect: Dialect) -> tuple[Change, ...]:
     return tuple(Change(effect, kind, name) for name in names if name)
 
 
+_COMMON = frozenset({"table", "column", "null", "not", "create", "default", "index", "constraint", "key"})
+"""Words that say nothing about which part of an object a statement means."""
+
+
 class _Words:
     """The code of a statement, word by word."""
 
@@ -116,7 +120,12 @@ def judge(sql: str, dialect: Dialect, before: Mapping[str, str], now: Mapping[st
         return Verdict.UNDONE
     mentioned = {_bare(token.text.lower()) for token in code_tokens(sql, dialect)}
     as_planned = all(_happened(change, before, now) for change in wanted)
-    explained = all(_explained(line, mentioned) for line in changed_lines(before, now))
+    altered = before.keys() & now.keys()
+    explained = all(
+        _explained(line, mentioned)
+        for key in altered
+        for line in changed_lines({key: before[key]}, {key: now[key]})
+    )
     return Verdict.DONE if as_planned and explained else Verdict.UNCLEAR
 
 
@@ -154,11 +163,7 @@ def changed_lines(before: Mapping[str, str], now: Mapping[str, str]) -> list[str
 
 
 def _explained(line: str, mentioned: set[str]) -> bool:
-    """A changed line must say something of the statement beyond the object's own name."""
+    """A changed line of an altered object must say something that the statement says, beyond the object's name."""
     key, _, text = line[2:].partition(": ")
     words = set(re.findall(r"[\w$]+", text.lower()))
-    own = _last_name(key)
-    created_or_dropped = own in mentioned and " " not in own
-    return bool((words - {own, "table", "column", "null", "not", "create", "default"}) & mentioned) or (
-        created_or_dropped and not words - {own}
-    )
+    return bool((words & mentioned) - _COMMON - {_last_name(key)})

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import cast
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.engines.base import LockSession, Migrates
-from katax_cli.engines.registry import ENGINES
+from katax_cli.engines.registry import part
 from katax_cli.errors import KataxError, LockHeld, MigrationError
 from katax_cli.services.sql import SqlDatabase
 
@@ -29,8 +28,7 @@ Note = Callable[[str], None]
 
 def migrates(database: SqlDatabase) -> Migrates:
     """What migrations need of the database's engine; its module is imported now."""
-    module = import_module(f"{ENGINES[database.engine.name]}.migrate")
-    return cast("Migrates", module.create(database.engine))
+    return cast("Migrates", part(database.engine, "migrate"))
 
 
 class Migrator:
@@ -73,7 +71,7 @@ class Migrator:
     def pending(self, *, to: str | None = None, steps: int | None = None, strict: bool = False) -> list[Job]:
         """What `up` would run, read and checked. Raises what `up` would raise before it runs anything."""
         found = self.status()
-        plan.refuse_unsound(found, strict=strict)
+        plan.refuse_unsound(found, strict=strict, locked=False)
         return [self.job(file, "up") for file in plan.to_apply(found, to=to, steps=steps)]
 
     def up(self, *, to: str | None = None, steps: int | None = None, strict: bool = False) -> list[Outcome]:
@@ -83,8 +81,8 @@ class Migrator:
         one out of order or without its file), LockHeld, LockLost, Unavailable, OutcomeUnknown.
         """
         found = self.status()
-        plan.refuse_unsound(found, strict=strict)
-        if not plan.to_apply(found, to=to, steps=steps):
+        plan.refuse_unsound(found, strict=strict, locked=False)
+        if not plan.to_apply(found, to=to, steps=steps) and all(one.state != "failed" for one in found):
             self._remark(found)
             return []
         with self.locked() as runner:

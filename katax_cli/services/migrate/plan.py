@@ -80,13 +80,14 @@ def out_of_order(found: Sequence[Standing]) -> list[MigrationFile]:
     return [file for file in to_apply(found) if file.number < highest]
 
 
-def refuse_unsound(found: Sequence[Standing], *, strict: bool = False) -> None:
+def refuse_unsound(found: Sequence[Standing], *, strict: bool = False, locked: bool = True) -> None:
     """Raises MigrationError for the first reason why nothing may be applied.
 
     Unfinished and modified migrations always; with `strict` also missing files and pending ones out of order.
+    Only who has the lock can tell a migration that was killed from one that another runner is at.
     """
     for one in found:
-        if one.state == "failed" and one.entry is not None:
+        if one.entry is not None and (one.entry.state == "failed" or (locked and one.state == "failed")):
             raise Unfinished(one.name, done=one.entry.done, why=one.entry.error)
         if one.state == "modified":
             raise ChangedAfterApply(one.name)

@@ -1,0 +1,199 @@
+"""One runner at a time: others wait, know for whom, and run nothing twice."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from katax_cli.errors import KataxError, LockHeld, LockLost
+from katax_cli.services.migrate.lock import Holder
+from katax_cli.services.migrate.migrator import Migrator
+from katax_cli.services.sql import SqlDatabase
+from tests.servers.fixtures import MakeFresh, Target
+
+from .conftest import Write
+
+OpenUrl = Callable[..., SqlDatabase]
+ROOT = Path(__file__).parents[3]
+RUNNERS, FILES = 8, 5
+
+
+def test_eight_runners_apply_each_file_exactly_once(
+    sql_engine: Target, open_url: OpenUrl, folder: Path, write: Write
+) -> None:
+    write("000_log.sql", "CREATE TABLE log (id integer)")
+    for number in range(1, FILES + 1):
+        write(f"{number:03}_x.sql", f"INSERT INTO log VALUES ({number})")
+    words = [sys.executable, "-m", "tests.services.migrate.killable", sql_engine.url, str(folder), "0", "up"]
+
+    running = [
+        subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        for _ in range(RUNNERS)
+    ]
+    errors = [process.communicate()[1].decode() for process in running]
+
+    assert [process.returncode for process in running] == [0] * RUNNERS, errors
+    rows = open_url(sql_engine.url).query("SELECT id FROM log ORDER BY id")
+    assert [row["id"] for row in rows] == list(range(1, FILES + 1))
+
+
+def test_a_waiter_is_told_who_holds_the_lock_and_at_which_file(
+    sql_engine: Target, open_url: OpenUrl, folder: Path, write: Write
+) -> None:
+    gate = folder / "gate"
+    (folder / "001_slow.py").write_text(
+        "import os, time\ndef up(db):\n"
+        f"    open({str(gate)!r}, 'w').close()\n"
+        f"    while os.path.exists({str(gate)!r}): time.sleep(0.01)\n"
+    )
+    first = Migrator(open_url(sql_engine.url), str(folder))
+    thread = threading.Thread(target=first.up)
+    thread.start()
+    try:
+        _until(gate.exists)
+        second = Migrator(open_url(sql_engine.url), str(folder), lock_timeout=0.1)
+        with pytest.raises(LockHeld) as error:
+            second.up()
+        holder = second.holder()
+    finally:
+        gate.unlink()
+        thread.join()
+
+    assert holder is not None
+    assert (holder.pid, holder.file) == (os.getpid(), "001_slow.py")
+    assert holder.host is not None
+    assert holder.since is not None
+    assert holder.user
+    assert str(error.value) == f"lock 'katax_migrations' is held by {holder}"
+    assert second.holder() is None
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    waiting = threading.Event()
+    for _ in range(1000):
+        if condition():
+            return
+        waiting.wait(0.01)
+    raise AssertionError("it did not happen within 10 s")
+
+
+def test_a_waiter_says_for_whom_it_waits_and_then_goes_on(
+    sql_engine: Target, open_url: OpenUrl, folder: Path, write: Write
+) -> None:
+    write("001_a.sql", "CREATE TABLE a (id integer)")
+    notes: list[str] = []
+    told = threading.Event()
+
+    def note(text: str) -> None:
+        notes.append(text)
+        told.set()
+
+    first = Migrator(open_url(sql_engine.url), str(folder))
+    second = Migrator(open_url(sql_engine.url), str(folder), on_note=note)
+    with first.locked():
+        thread = threading.Thread(target=second.up)
+        thread.start()
+        assert told.wait(10)
+    thread.join()
+
+    assert notes[0].startswith("waiting for katax_migrations: held by ")
+    assert [one.state for one in second.status()] == ["applied"]
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql", "sqlite"])
+def test_a_lock_that_is_lost_stops_before_the_next_migration(
+    engine: str, fresh: MakeFresh, open_url: OpenUrl, folder: Path, write: Write
+) -> None:
+    release = {
+        "postgresql": "SELECT pg_advisory_unlock_all()",
+        "mysql": "DO RELEASE_ALL_LOCKS()",
+        "sqlite": "SELECT 1",
+    }[engine]
+    target = fresh(engine)
+    write("001_a.sql", release)
+    write("002_b.sql", "CREATE TABLE b (id integer)")
+    migrator = Migrator(open_url(target.url), str(folder))
+    if engine == "sqlite":
+        lock = Path(f"{target.url.removeprefix('sqlite:///')}.katax_migrations.lock")
+        migrator._on_done = lambda _: lock.unlink()
+
+    with pytest.raises(LockLost) as error:
+        migrator.up()
+
+    assert "before 002_b.sql; nothing more was run" in str(error.value)
+    assert [one.state for one in migrator.status()] == ["applied", "pending"]
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+def test_a_session_that_is_ended_runs_no_further_statement(
+    engine: str, fresh: MakeFresh, open_url: OpenUrl, folder: Path, write: Write
+) -> None:
+    write("001_log.sql", "CREATE TABLE log (id integer)")
+    own_end = {
+        "postgresql": "SELECT pg_terminate_backend(pg_backend_pid())",
+        "mysql": "KILL CONNECTION_ID()",
+    }[engine]
+    write("002_end.sql", f"INSERT INTO log VALUES (1);\n{own_end};\nINSERT INTO log VALUES (2)")
+    write("003_c.sql", "INSERT INTO log VALUES (3)")
+    database = open_url(fresh(engine).url)
+
+    with pytest.raises(KataxError):
+        Migrator(database, str(folder)).up()
+
+    rows = {row["id"] for row in database.query("SELECT id FROM log")}
+    assert rows <= {1}
+
+
+def test_an_index_that_is_built_concurrently_does_not_wait_for_those_who_wait_for_the_lock(
+    fresh: MakeFresh, open_url: OpenUrl, folder: Path, write: Write
+) -> None:
+    target = fresh("postgresql")
+    write("001_a.sql", "CREATE TABLE a (id integer)")
+    Migrator(open_url(target.url), str(folder)).up()
+    write("002_i.sql", "-- katax: no-transaction\nCREATE INDEX CONCURRENTLY i ON a (id)")
+    waiters = [Migrator(open_url(target.url), str(folder)) for _ in range(3)]
+    told = [threading.Event() for _ in waiters]
+    for migrator, event in zip(waiters, told, strict=True):
+        migrator._on_note = lambda _, event=event: event.set()  # type: ignore[misc]
+    threads = [threading.Thread(target=migrator.up) for migrator in waiters]
+
+    first = Migrator(open_url(target.url), str(folder))
+    with first.locked() as runner:
+        for thread in threads:
+            thread.start()
+        assert all(event.wait(10) for event in told)
+        runner.run(first.pending_job("002_i.sql"))
+    for thread in threads:
+        thread.join()
+
+    assert [one.state for one in first.status()] == ["applied", "applied"]
+
+
+def test_unlock_of_a_living_holder_is_refused(
+    sql_engine: Target, open_url: OpenUrl, folder: Path, write: Write
+) -> None:
+    write("001_a.sql", "CREATE TABLE a (id integer)")
+    first, second = (Migrator(open_url(sql_engine.url), str(folder)) for _ in range(2))
+    with first.locked() as runner:
+        runner._lock.announce("001_a.sql")
+        with pytest.raises(LockHeld) as error:
+            second.unlock()
+    assert "is not known to be gone" in str(error.value)
+    assert second.unlock() is None
+
+
+def test_a_holder_is_gone_only_when_its_process_was_here_and_is_not() -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    here = os.uname().nodename[:20]
+
+    assert Holder("1", here, ended.pid).is_gone
+    assert not Holder("1", here, os.getpid()).is_gone
+    assert not Holder("1", "elsewhere", ended.pid).is_gone
+    assert not Holder("1", here, None).is_gone
