@@ -12,6 +12,7 @@ def main() -> None:
     from katax_cli.cli import app
 
     def terminate(_signal: int, _frame: FrameType | None) -> None:
+        app.Terminated.arrived = True
         raise app.Terminated
 
     signal.signal(signal.SIGTERM, terminate)

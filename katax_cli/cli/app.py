@@ -32,7 +32,9 @@ _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived."""
+    """SIGTERM arrived. `arrived` also tells when sqlite3, which drops what a handler raises, made another of it."""
+
+    arrived = False
 
 
 def main(
@@ -55,7 +57,7 @@ def main(
     except _CLICK_ERROR as error:
         code = _usage(error, diagnostics)
     except (KeyboardInterrupt, typer.Abort):
-        code = ExitCode.INTERRUPTED
+        code = ExitCode.TERMINATED if Terminated.arrived else ExitCode.INTERRUPTED
     except Terminated:
         code = ExitCode.TERMINATED
     except Exception as error:  # noqa: BLE001 - the boundary: whatever it is becomes one line and a code

@@ -70,7 +70,9 @@ class OneRoundTrip(AbstractConnection):
         except (RedisConnectionError, RedisTimeoutError) as error:
             # Subclasses say themselves what is wrong (wrong password, loading).
             if type(error) in (RedisConnectionError, RedisTimeoutError):
-                raise NotSent(*error.args) from error
+                # A server without TLS waits for the rest of what it takes for a command.
+                waited = isinstance(self, SSLConnection) and isinstance(error, RedisTimeoutError)
+                raise NotSent(f"{error}; does the server speak TLS?" if waited else str(error)) from error
             raise
 
     def on_connect_check_health(self, check_health: bool = True) -> None:

@@ -1,0 +1,43 @@
+"""Results stream: two million rows in constant memory, whatever the format, on every SQL engine."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.harness import write_profile
+from tests.cli.processes import memory_of_children_kib
+from tests.cli.test_signals import NUMBERS
+from tests.servers.fixtures import Target
+
+ROWS = 2_000_000
+MIB = 1024
+WIDE = {
+    "postgresql": "select generate_series(1, {rows}) as n, repeat('x', 40) as t",
+    "mysql": "select seq as n, repeat('x', 40) as t from seq_1_to_{rows}",
+    "sqlite": (
+        "with recursive n(i) as (select 1 union all select i + 1 from n where i < {rows}) "
+        "select i as n, printf('%.*c', 40, 'x') as t from n"
+    ),
+}
+
+
+def test_the_engines_are_all_there() -> None:
+    assert set(WIDE) == set(NUMBERS)
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl"])
+def test_a_result_of_any_length_takes_the_same_memory(
+    sql_engine: Target, format: str, tmp_path: Path
+) -> None:
+    """100 MB of rows: held in memory they would take many times the bound, as the few rows' figure shows."""
+    write_profile(tmp_path, {"main": sql_engine.url})
+    few, many = tmp_path / "few", tmp_path / "many"
+    query = WIDE[sql_engine.engine]
+
+    least = memory_of_children_kib(["db", "query", query.format(rows=1000), "-f", format], str(few))
+    most = memory_of_children_kib(["db", "query", query.format(rows=ROWS), "-f", format], str(many))
+
+    assert many.stat().st_size > 90 * MIB * MIB
+    assert most < least + 24 * MIB
+    with many.open("rb") as file:
+        assert sum(1 for _ in file) == ROWS + (format == "csv")

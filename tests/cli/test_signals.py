@@ -1,0 +1,152 @@
+"""Ctrl-C, SIGTERM and readers that leave: the exit code, and nothing left running on the server."""
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from tests.cli.harness import write_profile
+from tests.cli.processes import eventually, spawn
+from tests.promises.witness import mysql_connection
+from tests.servers.fixtures import MakeFresh, Target
+
+FOREVER = {
+    "postgresql": "select pg_sleep(600) /* forever */",
+    "mysql": "select sleep(600) /* forever */",
+}
+ENDLESS = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n"
+ENDS = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def running(target: Target) -> Callable[[], int]:
+    """Asks the server how many of our statements it is working on."""
+
+    def ask() -> int:
+        if target.engine == "postgresql":
+            with psycopg.connect(target.url) as connection:
+                row = connection.execute(
+                    "select count(*) from pg_stat_activity "
+                    "where query like '%forever%' and state = 'active' and pid <> pg_backend_pid()"
+                    " and datname = current_database()"
+                ).fetchone()
+        else:
+            with mysql_connection(target.url) as maria, maria.cursor() as cursor:
+                cursor.execute(
+                    "select count(*) from information_schema.processlist "
+                    "where info like '%%sleep(600)%%' and id <> connection_id() and db = database()"
+                )
+                row = cursor.fetchone()
+        assert row is not None
+        return int(row[0])
+
+    return ask
+
+
+@pytest.mark.parametrize("sent", ENDS, ids=lambda sent: sent.name)
+@pytest.mark.parametrize("engine", FOREVER)
+@pytest.mark.parametrize("connection", ["main", "*"], ids=["one", "glob"])
+def test_a_signal_ends_the_query_on_the_server(
+    engine: str, sent: signal.Signals, connection: str, fresh: MakeFresh, tmp_path: Path
+) -> None:
+    target = fresh(engine)
+    write_profile(tmp_path, {"main": target.url})
+    statements = running(target)
+
+    with spawn("db", "query", "-c", connection, FOREVER[engine]) as process:
+        assert eventually(lambda: statements() == 1)
+        process.send_signal(sent)
+        out, err = process.communicate(timeout=30)
+
+    assert (process.returncode, out, err) == (ENDS[sent], b"", b"")
+    assert eventually(lambda: statements() == 0)
+
+
+@pytest.mark.parametrize("sent", ENDS, ids=lambda sent: sent.name)
+def test_a_signal_ends_a_query_of_sqlite(sent: signal.Signals, tmp_path: Path) -> None:
+    """It runs in the process itself; its journal shows that it has begun, and its end that it is gone."""
+    file = tmp_path / "x.db"
+    with sqlite3.connect(file) as database:
+        database.execute("create table t (n)")
+    write_profile(tmp_path, {"main": f"sqlite:///{file}"})
+    script = f"begin immediate; insert into t values (1); insert into t {ENDLESS}"
+
+    with spawn("db", "exec", script) as process:
+        assert eventually(lambda: is_locked(file))
+        process.send_signal(sent)
+        out, err = process.communicate(timeout=30)
+
+    assert (process.returncode, out) == (ENDS[sent], b""), err
+    assert not is_locked(file)
+    assert sqlite3.connect(file).execute("select count(*) from t").fetchone() == (0,)
+
+
+def is_locked(file: Path) -> bool:
+    database = sqlite3.connect(file, timeout=0)
+    try:
+        database.execute("begin immediate")
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        database.close()
+    return False
+
+
+def test_a_signal_ends_waiting_for_a_server(deaf_port: int, tmp_path: Path) -> None:
+    """Nobody waits for a connect that cannot be interrupted."""
+    write_profile(tmp_path, {"main": f"postgresql://a:b@127.0.0.1:{deaf_port}/x"}, extra="")
+    profile = tmp_path / "profiles" / "test.toml"
+    profile.write_text(profile.read_text() + "connect_timeout = 600.0\n")
+
+    with spawn("db", "ping", "--timeout", "10m") as process:
+        assert eventually(lambda: _threads(process.pid) > 1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+
+    assert (process.returncode, err) == (130, b"")
+
+
+def _threads(pid: int) -> int:
+    tasks = Path(f"/proc/{pid}/task")
+    return len(list(tasks.iterdir())) if tasks.exists() else 0
+
+
+NUMBERS = {
+    "postgresql": "select generate_series(1, 3000000) as n",
+    "mysql": "select seq as n from seq_1_to_3000000",
+    "sqlite": "with recursive n(i) as (select 1 union all select i + 1 from n where i < 3000000) select i as n from n",
+}
+
+
+@pytest.mark.parametrize("format", ["csv", "table", "json"])
+def test_a_reader_that_leaves_ends_the_command_quietly(
+    sql_engine: Target, format: str, tmp_path: Path
+) -> None:
+    """`| head -1`: the first line, no complaint, and a query that is over on the server too."""
+    write_profile(tmp_path, {"main": sql_engine.url})
+    words = ["db", "query", NUMBERS[sql_engine.engine], "-f", format]
+
+    with spawn(*words) as process:
+        assert process.stdout
+        assert process.stderr
+        first = process.stdout.readline()
+        process.stdout.close()
+        complaint = process.stderr.read()
+        assert process.wait(timeout=30) == 0
+
+    assert first.strip() in (b"n", b"[")
+    assert complaint == b""
+
+
+def test_a_pipeline_of_a_shell(tmp_path: Path) -> None:
+    """The exit status of each part, as bash's PIPESTATUS says it."""
+    write_profile(tmp_path, {"main": "sqlite:///x.db"})
+    line = f'{sys.executable} -m katax_cli db query "{NUMBERS["sqlite"]}" -f csv | head -1; echo "${{PIPESTATUS[@]}}"'
+
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+
+    assert (done.stdout, done.stderr) == ("n\n0 0\n", "")
