@@ -38,6 +38,20 @@ class BreakerStats:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryStats:
+    """The calls of a period in milliseconds, None when there were none; `slow_count` of them were slow."""
+
+    total: int
+    avg_ms: float | None
+    min_ms: float | None
+    max_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    slow_count: int
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One check of one connection."""
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from katax_cli.core.failure import Failure
@@ -211,6 +212,38 @@ class ReportsServer(Protocol):
         ...
 
 
+class ReportsMetrics(Protocol):
+    """Says how much the server has to do; made by `create(engine)` of the engine's module `metrics`."""
+
+    def metrics(self, connection: Any, timeout: float | None = None) -> Mapping[str, object]:
+        """Numbers under the keys of `katax db metrics`; None where this server does not count."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SlowQuery:
+    """A statement as the server remembers it, without values: how often it ran and how long it took."""
+
+    query: str
+    calls: int
+    avg_ms: float
+    max_ms: float
+    total_ms: float
+    last_seen: datetime | None = None
+
+
+@runtime_checkable
+class SlowQueries(Protocol):
+    """Remembers statements that took long; part of the engine's module `metrics` where there is such a thing."""
+
+    def slow_queries(self, connection: Any, over_ms: float, timeout: float | None = None) -> list[SlowQuery]:
+        """Those that took at least so many milliseconds once, the longest first.
+
+        Raises ConfigError when this server keeps none, saying how it would.
+        """
+        ...
+
+
 @runtime_checkable
 class KeyValueEngine(Engine, Protocol):
     """Runs Redis commands through the driver's client, which pools its own connections."""
@@ -219,7 +252,58 @@ class KeyValueEngine(Engine, Protocol):
         """Runs one command; replies are bytes, int, list, None. On a read-only connection raises Refused."""
         ...
 
+    def pipeline(
+        self,
+        client: Any,
+        commands: Sequence[Sequence[bytes | str | int | float]],
+        timeout: float | None = None,
+        *,
+        tolerant: bool = False,
+    ) -> list[Any]:
+        """Runs commands of one key each in one round trip to each server; replies in order.
+
+        What the server refused raises once all are answered, or with `tolerant` stands there as a Failure.
+        """
+        ...
+
+    def shards(self, client: Any) -> Sequence[Any]:
+        """A client for each server that owns keys, for what is asked of every one of them."""
+        ...
+
     def pool_stats(self, client: Any) -> PoolStats: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a subscriber received: a `message` (of the `pattern`, if it was one), or an answer to its words."""
+
+    kind: str
+    pattern: bytes | None
+    channel: bytes
+    message: bytes
+
+
+class Subscriber(Protocol):
+    """Listens to channels on a connection of its own; one thread receives, any thread may send."""
+
+    def send(self, command: str, names: Sequence[bytes] = ()) -> None:
+        """SUBSCRIBE, PSUBSCRIBE, UNSUBSCRIBE, PUNSUBSCRIBE with names, or PING."""
+        ...
+
+    def receive(self, timeout: float) -> Heard | None:
+        """What came within `timeout` seconds, None when nothing did."""
+        ...
+
+    def close(self) -> None: ...
+
+
+@runtime_checkable
+class Subscribes(Protocol):
+    """Delivers messages as they are published."""
+
+    def subscriber(self, timeout: float | None) -> Subscriber:
+        """Connects within `timeout`; messages are waited for without limit."""
+        ...
 
 
 @runtime_checkable

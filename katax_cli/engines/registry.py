@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import ConfigError, unknown_name
@@ -28,3 +28,8 @@ def load(settings: ConnectionSettings) -> Engine:
     if settings.type not in ENGINES:
         raise ConfigError(unknown_name("engine", settings.type, list(ENGINES), "engines"))
     return cast("Engine", import_module(ENGINES[settings.type]).create(settings))
+
+
+def part(engine: Engine, name: str) -> Any:
+    """An ability that stands in a module of its own beside the engine, made for it; imported now."""
+    return import_module(f"{ENGINES[engine.name]}.{name}").create(engine)

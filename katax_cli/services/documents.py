@@ -25,6 +25,7 @@ class MongoDatabase(ClientDatabase):
             safety=Safety.READ if self.settings.read_only else safety,
             timeout=timeout,
             doing=next(iter(spec), "command"),
+            statement=spec,
         )
 
     def tables(self, *, timeout: float | None = None) -> list[Table]:
@@ -50,3 +51,13 @@ class MongoDatabase(ClientDatabase):
 
     def _stats(self, client: Any) -> PoolStats:
         return self.engine.pool_stats(client)
+
+    def _redacted(self, statement: Mapping[str, Any]) -> str:
+        """The command, its collection and the names of its options: `find users {filter, limit}`."""
+        name, *options = statement or {"": None}
+        target = statement.get(name)
+        words = [name, *([target] if isinstance(target, str) else [])]
+        return " ".join([*words, *([f"{{{', '.join(options)}}}"] if options else [])])
+
+    def _fingerprint(self, statement: Mapping[str, Any]) -> str:
+        return self._redacted(statement)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from threading import Lock
 from typing import Any, Literal, get_args
 
 from katax_cli.errors import unknown_name
@@ -17,20 +18,24 @@ _log = logging.getLogger("katax.events")
 class Events:
     """Calls listeners in the order in which they were added; one that raises is logged and does no harm."""
 
-    __slots__ = ("_listeners",)
+    __slots__ = ("_changing", "_listeners")
 
     def __init__(self) -> None:
+        self._changing = Lock()
         self._listeners: dict[str, tuple[Callable[..., Any], ...]] = {}
 
     def on(self, event: Event, listener: Callable[..., Any]) -> Callable[[], None]:
         """Adds a listener; returns what removes it. Raises ValueError for an unknown event."""
         if event not in EVENTS:
             raise ValueError(unknown_name("event", event, EVENTS, "events"))
-        self._listeners[event] = (*self._listeners.get(event, ()), listener)
+        with self._changing:
+            self._listeners[event] = (*self._listeners.get(event, ()), listener)
         return lambda: self._remove(event, listener)
 
     def _remove(self, event: Event, listener: Callable[..., Any]) -> None:
-        self._listeners[event] = tuple(one for one in self._listeners.get(event, ()) if one is not listener)
+        with self._changing:
+            kept = tuple(one for one in self._listeners.get(event, ()) if one is not listener)
+            self._listeners[event] = kept
 
     def wants(self, event: Event) -> bool:
         return bool(self._listeners.get(event))

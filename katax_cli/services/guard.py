@@ -33,6 +33,7 @@ from katax_cli.services.bounded import TookTooLong
 
 T = TypeVar("T")
 OnRetry = Callable[[int, BaseException], object]
+OnConnectionError = Callable[[KataxError], object]
 
 
 class Safety(Enum):
@@ -50,6 +51,8 @@ class Safety(Enum):
     """A transaction run as a whole by a callable; it counts as sent when its COMMIT goes out."""
     PART = auto()
     """A statement of an open transaction: made once, outside the breaker; lost, it is rolled back."""
+    PROBE = auto()
+    """A health probe: made once, outside the breaker; it changes nothing."""
 
 
 class Sent:
@@ -70,20 +73,24 @@ class Sent:
 _NOT_APPLIED = frozenset(
     {FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.ROLLED_BACK, FailureKind.BUSY}
 )
+_OF_THE_CONNECTION = frozenset(
+    {FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.LOST, FailureKind.AUTHENTICATION}
+)
 _REPEATABLE_WHEN_LOST = frozenset({Safety.READ, Safety.IDEMPOTENT})
+_OUTSIDE = frozenset({Safety.PART, Safety.PROBE})
 _WRITES = frozenset({Safety.IDEMPOTENT, Safety.WRITE, Safety.WHOLE})
 
 
 def may_repeat(failure: Failure, safety: Safety, sent: Sent) -> bool:
     """True if the call may work later and making it again can neither lose nor double anything."""
-    if not failure.transient or sent.rows or safety is Safety.PART:
+    if not failure.transient or sent.rows or safety in _OUTSIDE:
         return False
     return failure.kind in _NOT_APPLIED or not sent.sent or safety in _REPEATABLE_WHEN_LOST
 
 
 def is_doubtful(failure: Failure, safety: Safety, sent: Sent) -> bool:
     """True if a write may or may not have been applied."""
-    if safety is Safety.READ:
+    if safety in (Safety.READ, Safety.PROBE):
         return False
     if failure.kind is FailureKind.UNKNOWN_OUTCOME:
         return True
@@ -129,7 +136,8 @@ class Guard:
     """Guards all calls to one connection; `classify` is its engine's.
 
     `on_retry(attempt, error)` is called before the wait, with the number of the attempt that failed and the
-    driver's error.
+    driver's error. `on_connection_error(error)` is called when a call fails for good because the server was
+    not reached, lost, full, or refused the login.
     """
 
     def __init__(
@@ -144,6 +152,7 @@ class Guard:
     ) -> None:
         self.connection = connection
         self.breaker = breaker
+        self.on_connection_error: OnConnectionError | None = None
         self._classify = classify
         self._retry = retry
         self._on_retry = on_retry
@@ -160,7 +169,7 @@ class Guard:
         """
         deadline.check(self.connection, doing)
         call = _Call(deadline, safety, doing, Repeats(self._retry, self._clock))
-        breaker = None if safety is Safety.PART else self.breaker
+        breaker = None if safety in _OUTSIDE else self.breaker
         run = _alone(attempt) if safety is Safety.WHOLE else attempt
         generation = 0 if breaker is None else breaker.before()
         while True:
@@ -193,14 +202,7 @@ class Guard:
                 raise
             sent = Sent()
             sent.sent = safety is not Safety.WHOLE
-            raise translate(
-                failure,
-                connection=self.connection,
-                safety=safety,
-                sent=sent,
-                doing=doing,
-                deadline=deadline,
-            ) from error
+            raise self._translated(failure, safety, sent, doing, deadline) from error
 
     def _failure(self, error: BaseException) -> Failure | None:
         """What the error means; None for an error that is not this connection's."""
@@ -246,14 +248,19 @@ class Guard:
             raise refused from error
 
     def _meaning(self, failure: Failure, call: _Call) -> KataxError:
-        return translate(
-            failure,
-            connection=self.connection,
-            safety=call.safety,
-            sent=call.sent,
-            doing=call.doing,
-            deadline=call.deadline,
+        return self._translated(failure, call.safety, call.sent, call.doing, call.deadline)
+
+    def _translated(
+        self, failure: Failure, safety: Safety, sent: Sent, doing: str, deadline: Deadline
+    ) -> KataxError:
+        """What the failure means; who wants to know of lost connections is told."""
+        meaning = translate(
+            failure, connection=self.connection, safety=safety, sent=sent, doing=doing, deadline=deadline
         )
+        told = failure.kind in _OF_THE_CONNECTION and not isinstance(meaning, DeadlineExceeded)
+        if told and self.on_connection_error is not None:
+            self.on_connection_error(meaning)
+        return meaning
 
 
 class _Call:

@@ -86,7 +86,7 @@ def probe(
     checks: list[Check] = []
     server: Mapping[str, object] = {}
     try:
-        connect_ms = _timed(lambda: database.connect(timeout=deadline.within(None)), clock)
+        connect_ms = _timed(lambda: database.connect(timeout=deadline.within(None), probing=True), clock)
         checks.append(Check("connect", "healthy", connect_ms))
         latency_ms = _timed(lambda: database.ping(timeout=deadline.within(None)), clock)
         checks.append(Check("ping", policy.verdict(latency_ms), latency_ms))
@@ -104,7 +104,7 @@ def probe(
 
 def ping_ms(database: Database) -> float:
     """Milliseconds of a ping on an open connection. Raises what connecting and pinging raise."""
-    database.connect()
+    database.connect(probing=True)
     return _timed(database.ping, SYSTEM)
 
 

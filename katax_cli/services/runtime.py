@@ -20,6 +20,7 @@ from katax_cli.profiles.model import Profile
 from katax_cli.services.background import Running, start
 from katax_cli.services.database import Database, MakeDeadline, classify_with
 from katax_cli.services.guard import Guard
+from katax_cli.services.observe import query_logging
 
 if TYPE_CHECKING:
     from katax_cli.services.clients import RedisDatabase
@@ -63,9 +64,10 @@ class Runtime:
     def open(self, settings: ConnectionSettings) -> Database:
         """The database for these settings; connects nowhere yet."""
         with self._lock:
-            if settings.name not in self._databases:
-                self._databases[settings.name] = self._make(settings)
-            return self._databases[settings.name]
+            known = self._databases.get(settings.name)
+            if known is None or known.closed:
+                known = self._databases[settings.name] = self._make(settings)
+            return known
 
     def sql(self, settings: ConnectionSettings) -> SqlDatabase:
         """The same, for settings of an SQL engine."""
@@ -133,7 +135,9 @@ class Runtime:
             retry=self._retry(settings.name),
             breaker=self._breaker(settings.name),
         )
-        return _database_class(settings)(engine, guard, self._make_deadline(settings))
+        database = _database_class(settings)(engine, guard, self._make_deadline(settings))
+        database.observer.set_log(query_logging(self.profile, one_shot=self._one_shot))
+        return database
 
     def _placed(self, settings: ConnectionSettings) -> ConnectionSettings:
         """What lives in `.katax/` gets its folder; an embedded server also gets the time to start."""

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar, overload
 
-from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.pool import Pool
-from katax_cli.core.sql import classify
+from katax_cli.core.sql import classify, fingerprint, redact
 from katax_cli.engines.base import (
     Introspects,
     Params,
@@ -23,6 +22,7 @@ from katax_cli.engines.base import (
 from katax_cli.errors import Refused
 from katax_cli.services.database import Database, MakeDeadline, Work, open_bounded
 from katax_cli.services.guard import Guard, Safety, Sent
+from katax_cli.services.observe import WatchedStream
 from katax_cli.services.queries import Queries
 from katax_cli.services.transaction import Origin, Session, Transaction, TransactionBlock
 from katax_cli.services.watchdog import watchdog
@@ -34,6 +34,7 @@ SQL_ENGINES = ("postgresql", "mysql", "sqlite")
 _INTERRUPT_GRACE = 0.5
 """Seconds that the server's own timeout gets to end a statement before the call is cut from this side."""
 _CANCEL_SECONDS = 2.0
+_SHOWN_SQL = 10_000
 
 
 class SqlDatabase(Database, Queries):
@@ -43,7 +44,7 @@ class SqlDatabase(Database, Queries):
 
     def __init__(self, engine: SqlEngine, guard: Guard, make_deadline: MakeDeadline | None = None) -> None:
         super().__init__(engine, guard, make_deadline)
-        self._origin = Origin(engine, guard, self._lease)
+        self._origin = Origin(engine, guard, self._lease, self.observer)
         self._running: set[Any] = set()
         self.pool: Pool[Any] = Pool(
             self.name,
@@ -61,6 +62,7 @@ class SqlDatabase(Database, Queries):
         return self._guarded(
             lambda connection, seconds: self.engine.execute(connection, sql, params, seconds),
             sql,
+            params,
             timeout=timeout,
             idempotent=idempotent,
         )
@@ -69,6 +71,7 @@ class SqlDatabase(Database, Queries):
         return self._guarded(
             lambda connection, seconds: self.engine.execute_many(connection, sql, rows, seconds),
             sql,
+            rows,
             timeout=timeout,
         )
 
@@ -79,7 +82,7 @@ class SqlDatabase(Database, Queries):
         """Rows in batches as they arrive, in constant memory; leaving early ends the statement on the server."""
         deadline = self._deadline(timeout)
         safety = self._safety(sql)
-        with ExitStack() as stack:
+        with self.observer.watch(sql, params) as watch, ExitStack() as stack:
 
             def open_stream(sent: Sent) -> RowStream:
                 connection = stack.enter_context(self._lease(deadline))
@@ -90,7 +93,7 @@ class SqlDatabase(Database, Queries):
 
             rows = self.guard.call(open_stream, deadline=deadline, safety=safety, doing="query")
             with self.guard.translating(deadline=deadline, safety=safety, doing="query"):
-                yield rows
+                yield WatchedStream(rows, watch)
 
     @overload
     def transaction(self, work: Callable[[Transaction], T], *, timeout: float | None = None) -> T: ...
@@ -163,6 +166,10 @@ class SqlDatabase(Database, Queries):
         """Gives a connection of `get_client` back; an open transaction is rolled back."""
         self.pool.release(client, broken=self.engine.is_broken(client))
 
+    @property
+    def closed(self) -> bool:
+        return self.pool.closed
+
     def pool_stats(self) -> PoolStats:
         return self.pool.stats()
 
@@ -173,23 +180,23 @@ class SqlDatabase(Database, Queries):
     def close(self, *, timeout: float = 0.0) -> tuple[str, ...]:
         return tuple(str(leased) for leased in self.pool.close(timeout))
 
-    def _guarded(self, work: Work[T], sql: str, *, timeout: float | None, idempotent: bool = False) -> T:
+    def _guarded(
+        self, work: Work[T], sql: str, params: object, *, timeout: float | None, idempotent: bool = False
+    ) -> T:
         def statement(connection: Any, seconds: float | None) -> T:
             with self._origin.guarded(connection, sql):
                 return work(connection, seconds)
 
-        started = SYSTEM.monotonic()
         safety = Safety.IDEMPOTENT if idempotent else self._safety(sql)
-        try:
-            return self._on_connection(statement, safety=safety, timeout=timeout, doing="query")
-        finally:
-            self._observe(sql, (SYSTEM.monotonic() - started) * 1000)
+        return self._on_connection(
+            statement, safety=safety, timeout=timeout, doing="query", statement=sql, params=params
+        )
 
-    def _observe(self, sql: str, duration_ms: float) -> None:
-        if self.events.wants("query"):
-            from katax_cli.core.sql import redact
+    def _redacted(self, statement: str) -> str:
+        return redact(statement, self.engine.dialect, max_length=_SHOWN_SQL)
 
-            self.events.emit("query", redact(sql, self.engine.dialect), duration_ms)
+    def _fingerprint(self, statement: str) -> str:
+        return fingerprint(statement, self.engine.dialect)
 
     def _safety(self, sql: str) -> Safety:
         """READ only when the server enforces it; a statement that merely looks like a read is not repeated."""

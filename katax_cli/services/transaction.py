@@ -12,16 +12,18 @@ from katax_cli.core.sql import classify
 from katax_cli.engines.base import Dialect, Params, ReadOnlyGuard, Result, RowStream, SqlEngine
 from katax_cli.errors import KataxError, Refused
 from katax_cli.services.guard import Guard, Safety, Sent
+from katax_cli.services.observe import Observer, Watch, WatchedStream
 from katax_cli.services.queries import Queries
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a transaction comes from: the engine and guard of its connection, and how to lease one."""
+    """Where a transaction comes from: engine, guard and observer of its connection, and how to lease one."""
 
     engine: SqlEngine
     guard: Guard
     lease: Callable[[Deadline], AbstractContextManager[Any]]
+    observer: Observer
 
     @property
     def read_only(self) -> bool:
@@ -74,11 +76,11 @@ class Session(Queries):
     def run(
         self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
     ) -> Result:
-        with self._guarded(sql):
+        with self._guarded(sql, params):
             return self._engine.execute(self._connection, sql, params, self._deadline.within(timeout))
 
     def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: float | None = None) -> int:
-        with self._guarded(sql):
+        with self._guarded(sql, rows):
             return self._engine.execute_many(self._connection, sql, rows, self._deadline.within(timeout))
 
     def transaction(self) -> Transaction:
@@ -87,12 +89,13 @@ class Session(Queries):
         return Transaction(self._origin, self._connection, self._deadline, Sent(), level)
 
     @contextmanager
-    def _guarded(self, sql: str) -> Iterator[None]:
+    def _guarded(self, sql: str, params: object) -> Iterator[None]:
         safety = Safety.PART if self.in_transaction else Safety.WRITE
         if self._origin.read_only:
             safety = Safety.READ
         self._deadline.check(self._origin.engine.settings.name, "query")
         with (
+            self._origin.observer.watch(sql, params),
             self._origin.guard.translating(deadline=self._deadline, safety=safety),
             self._origin.guarded(self._connection, sql),
         ):
@@ -143,12 +146,12 @@ class Transaction(Queries):
     def run(
         self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
     ) -> Result:
-        with self._statement(sql):
+        with self._statement(sql, params):
             seconds = self._deadline.within(timeout)
             return self._engine.execute(self._connection, sql, params, seconds)
 
     def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: float | None = None) -> int:
-        with self._statement(sql):
+        with self._statement(sql, rows):
             seconds = self._deadline.within(timeout)
             return self._engine.execute_many(self._connection, sql, rows, seconds)
 
@@ -157,10 +160,10 @@ class Transaction(Queries):
         self, sql: str, params: Params = None, *, timeout: float | None = None, text: bool = False
     ) -> Iterator[RowStream]:
         """Rows in batches as they arrive; one stream at a time."""
-        with self._statement(sql):
+        with self._statement(sql, params) as watch:
             seconds = self._deadline.within(timeout)
             with self._engine.stream(self._connection, sql, params, seconds, text=text) as rows:
-                yield rows
+                yield WatchedStream(rows, watch)
 
     def transaction(self) -> Transaction:
         """A savepoint inside this transaction, as a `with` block."""
@@ -197,10 +200,10 @@ class Transaction(Queries):
             error.add_note(f"and rolling back failed: {second}")
 
     @contextmanager
-    def _statement(self, sql: str) -> Iterator[None]:
+    def _statement(self, sql: str, params: object) -> Iterator[Watch]:
         self._origin.refuse_unless_reading(sql)
-        with self._translating("query"):
-            yield
+        with self._origin.observer.watch(sql, params) as watch, self._translating("query"):
+            yield watch
 
     @contextmanager
     def _translating(self, doing: str, *, committing: bool = False) -> Iterator[None]:

@@ -75,7 +75,8 @@ NOT_APPLIED = {
 @pytest.mark.parametrize("sent", [True, False])
 def test_what_may_be_repeated(kind: FailureKind, safety: Safety, sent: bool) -> None:
     lost_but_safe = kind is FailureKind.LOST and (not sent or safety in (Safety.READ, Safety.IDEMPOTENT))
-    expected = safety is not Safety.PART and (kind in NOT_APPLIED or lost_but_safe)
+    outside = safety in (Safety.PART, Safety.PROBE)
+    expected = not outside and (kind in NOT_APPLIED or lost_but_safe)
 
     assert may_repeat(make(kind), safety, how_far(sent=sent)) is expected
 

@@ -1,0 +1,111 @@
+"""How much a MongoDB server has to do, and which operations its profiler found slow (system.profile)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pymongo.errors import OperationFailure
+
+from katax_cli.engines.base import SlowQuery
+from katax_cli.engines.mongodb import connect
+from katax_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from katax_cli.engines.mongodb import MongoEngine
+
+_ENTRIES = 1000
+_LATENCIES = ("reads", "writes", "commands")
+
+
+class Metrics:
+    """ReportsMetrics and SlowQueries."""
+
+    def __init__(self, engine: MongoEngine) -> None:
+        self._engine = engine
+
+    def metrics(self, connection: Any, timeout: float | None = None) -> Mapping[str, object]:
+        """Connections and operations of the server since its start, where the user may ask; this database's size."""
+        with self._engine.attempt(connection, timeout):
+            size = self._database(connection).command("dbStats")
+            try:
+                status = connection.admin.command("serverStatus")
+            except OperationFailure:
+                status = {}
+        return {
+            "connections": _connections(status.get("connections", {})),
+            "queries": _operations(status.get("opLatencies", {})),
+            "size_bytes": int(size.get("storageSize", 0) + size.get("indexSize", 0)),
+            "tables": size.get("collections"),
+        }
+
+    def slow_queries(self, connection: Any, over_ms: float, timeout: float | None = None) -> list[SlowQuery]:
+        """Of the operations that the profiler recorded."""
+        database = self._database(connection)
+        with self._engine.attempt(connection, timeout):
+            slow = database["system.profile"].find({"millis": {"$gte": over_ms}})
+            entries = list(slow.sort("millis", -1).limit(_ENTRIES))
+            if not entries and not _profiles(database):
+                raise ConfigError(
+                    f"{self._engine.settings.name!r} keeps no slow queries: its profiler is off; "
+                    "run the command {profile: 1, slowms: 100} on this database"
+                )
+        return _grouped(entries)
+
+    def _database(self, client: Any) -> Any:
+        return client[connect.database_name(self._engine.settings)]
+
+
+def _profiles(database: Any) -> bool:
+    try:
+        return bool(database.command({"profile": -1}).get("was"))
+    except OperationFailure:
+        return False
+
+
+def _connections(seen: Mapping[str, Any]) -> dict[str, int | None]:
+    total, active, free = seen.get("current"), seen.get("active"), seen.get("available")
+    known = total is not None
+    return {
+        "active": active,
+        "idle": total - active if known and active is not None else None,
+        "total": total,
+        "max": total + free if known and free is not None else None,
+    }
+
+
+def _operations(seen: Mapping[str, Any]) -> dict[str, float | None]:
+    kinds = [seen[kind] for kind in _LATENCIES if kind in seen]
+    count = sum(kind.get("ops", 0) for kind in kinds)
+    micros = sum(kind.get("latency", 0) for kind in kinds)
+    return {
+        "count": count if kinds else None,
+        "avg_ms": round(micros / count / 1000, 3) if count else None,
+    }
+
+
+def _grouped(entries: Sequence[Mapping[str, Any]]) -> list[SlowQuery]:
+    found: dict[str, list[tuple[float, datetime]]] = {}
+    for entry in entries:
+        found.setdefault(_redacted(entry), []).append((float(entry["millis"]), entry["ts"]))
+    return [_summary(text, runs) for text, runs in found.items()]
+
+
+def _redacted(entry: Mapping[str, Any]) -> str:
+    """Operation, collection and the names of its options; what they were given stays out."""
+    options = [key for key in entry.get("command", {}) if key not in ("lsid", "$db", "$clusterTime")][1:]
+    text = f"{entry.get('op', 'command')} {entry.get('ns', '')}".rstrip()
+    return f"{text} {{{', '.join(options)}}}" if options else text
+
+
+def _summary(text: str, runs: Sequence[tuple[float, datetime]]) -> SlowQuery:
+    times = [took for took, _ in runs]
+    total = sum(times)
+    last = max(at for _, at in runs)
+    return SlowQuery(text, len(runs), round(total / len(runs), 3), max(times), total, last)
+
+
+def create(engine: MongoEngine) -> Metrics:
+    """The metrics of one connection's server."""
+    return Metrics(engine)

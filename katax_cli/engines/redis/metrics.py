@@ -1,0 +1,72 @@
+"""How much a Redis server has to do, and which commands it found slow (SLOWLOG)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from katax_cli.engines.base import KeyValueEngine, SlowQuery
+from katax_cli.engines.redis import info_fields
+
+_ENTRIES = 1000
+
+
+class Metrics:
+    """ReportsMetrics and SlowQueries."""
+
+    def __init__(self, engine: KeyValueEngine) -> None:
+        self._engine = engine
+
+    def metrics(self, connection: Any, timeout: float | None = None) -> Mapping[str, object]:
+        """Since the server's start, but for memory and connections, which are those of now."""
+        info = info_fields(cast("bytes", self._engine.command(connection, "INFO", "all", timeout=timeout)))
+        return {
+            "memory_bytes": _number(info, "used_memory"),
+            "connections": _number(info, "connected_clients"),
+            "ops": {"get": _calls(info, "get"), "set": _calls(info, "set")},
+            "hit_rate": _hit_rate(info),
+        }
+
+    def slow_queries(self, connection: Any, over_ms: float, timeout: float | None = None) -> list[SlowQuery]:
+        """Of the entries that SLOWLOG still has: the server's slowlog-log-slower-than decides what gets there."""
+        entries = self._engine.command(connection, "SLOWLOG", "GET", _ENTRIES, timeout=timeout)
+        found: dict[str, list[tuple[float, int]]] = {}
+        for _id, at, micros, command, *_client in entries:
+            if micros / 1000 >= over_ms:
+                found.setdefault(_redacted(command), []).append((micros / 1000, at))
+        summed = [_summary(text, runs) for text, runs in found.items()]
+        return sorted(summed, key=lambda one: one.max_ms, reverse=True)
+
+
+def _redacted(command: Sequence[bytes]) -> str:
+    """The command's name alone: keys may say as much as values."""
+    name = bytes(command[0]).decode("utf-8", "replace").upper() if command else ""
+    return f"{name} ?" if len(command) > 1 else name
+
+
+def _summary(text: str, runs: Sequence[tuple[float, int]]) -> SlowQuery:
+    times = [took for took, _ in runs]
+    total = sum(times)
+    last = datetime.fromtimestamp(max(at for _, at in runs)).astimezone()
+    return SlowQuery(text, len(runs), round(total / len(runs), 3), max(times), round(total, 3), last)
+
+
+def _calls(info: Mapping[str, str], command: str) -> int:
+    """`cmdstat_get:calls=21,usec=175,…`; a command that never ran has no line."""
+    fields = dict(pair.partition("=")[::2] for pair in info.get(f"cmdstat_{command}", "").split(","))
+    return int(fields.get("calls", 0))
+
+
+def _hit_rate(info: Mapping[str, str]) -> float | None:
+    hits, misses = _number(info, "keyspace_hits") or 0, _number(info, "keyspace_misses") or 0
+    return round(hits / (hits + misses), 4) if hits + misses else None
+
+
+def _number(info: Mapping[str, str], field: str) -> int | None:
+    return int(info[field]) if field in info else None
+
+
+def create(engine: KeyValueEngine) -> Metrics:
+    """The metrics of one connection's server."""
+    return Metrics(engine)

@@ -1,0 +1,248 @@
+"""Is a database well, and how has it been: the public face of health checks and query metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from logging import getLogger
+from threading import Event, Lock, Thread, current_thread
+from typing import Protocol
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.health import HealthPolicy
+from katax_cli.core.recommend import Facts, recommend
+from katax_cli.errors import ConfigError
+from katax_cli.services.database import Database
+from katax_cli.services.health import PROBE_SECONDS, probe
+from katax_cli.services.metrics import MAX_METRICS, PERIOD, SLOW_MS, QueryMetrics
+from katax_cli.snapshot import Check, HealthStatus, PoolStats, QueryStats
+
+__all__ = [
+    "MAX_METRICS",
+    "Check",
+    "HealthCheckResult",
+    "HealthMetrics",
+    "HealthMonitor",
+    "MetricsResult",
+    "check_database_health",
+    "get_metrics",
+    "has_database_metrics",
+    "perform_health_check",
+]
+
+RESERVED_CONNECTIONS = 3
+"""Connections that a server keeps for its administrators; PostgreSQL's superuser_reserved_connections."""
+_POLICY = HealthPolicy()
+_STOP_SECONDS = 1.0
+
+
+class HasPoolStats(Protocol):
+    """What `create_metrics_pool` gives."""
+
+    def get_metrics(self) -> PoolStats: ...
+
+
+class HealthLog(Protocol):
+    """A logger: the standard library's, or katax's own."""
+
+    def warning(self, msg: str) -> object: ...
+    def error(self, msg: str) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class HealthMetrics:
+    """What was measured: the milliseconds of a ping, None when it failed, and the pool."""
+
+    check_latency_ms: float | None
+    pool: PoolStats | None
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheckResult:
+    """What a check found; `details` are filled by a verbose one: `server` and `recommendations`."""
+
+    status: HealthStatus
+    checks: tuple[Check, ...]
+    errors: tuple[str, ...]
+    metrics: HealthMetrics
+    timestamp: datetime
+    details: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def healthy(self) -> bool:
+        return self.status == "healthy"
+
+    @property
+    def error(self) -> str | None:
+        """The first error; None when there is none."""
+        return self.errors[0] if self.errors else None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsResult:
+    """How a database did over the last `period` seconds."""
+
+    period: float
+    timestamp: datetime
+    connections: PoolStats
+    queries: QueryStats
+    recommendations: tuple[str, ...]
+
+
+def check_database_health(db: Database, pool: HasPoolStats | None = None) -> HealthCheckResult:
+    """Connects unless connected and pings, in one attempt and past the breaker; errors are in the result.
+
+    Healthy below 100 ms, degraded up to 500, unhealthy above or when it fails; takes 5 s at the most.
+    """
+    return perform_health_check(db, pool=pool)
+
+
+def perform_health_check(
+    db: Database,
+    *,
+    pool: HasPoolStats | None = None,
+    verbose: bool = False,
+    logger: HealthLog | None = None,
+) -> HealthCheckResult:
+    """The same; `verbose` adds what the server says of itself and what to do, `logger` hears of what is not well."""
+    seen = probe(db, _POLICY, Deadline(PROBE_SECONDS))
+    stats = db.pool_stats() if pool is None else pool.get_metrics()
+    result = HealthCheckResult(
+        seen.status,
+        seen.checks,
+        seen.errors,
+        HealthMetrics(seen.latency_ms, stats),
+        datetime.fromtimestamp(SYSTEM.now()).astimezone(),
+        _details(db, stats, seen.server) if verbose else {},
+    )
+    if logger is not None and not result.healthy:
+        logger.warning(f"{db.name!r} is {result.status}{': ' + result.error if result.error else ''}")
+    return result
+
+
+def _details(db: Database, pool: PoolStats, server: Mapping[str, object]) -> Mapping[str, object]:
+    most = server.get("max_connections")
+    metrics = db.observer.metrics
+    facts = Facts(
+        queries=None if metrics is None else metrics.stats(),
+        pool=pool,
+        max_connections=most if isinstance(most, int) else None,
+        reserved=RESERVED_CONNECTIONS,
+    )
+    return {"server": dict(server), "recommendations": recommend(facts)}
+
+
+def has_database_metrics(db: object) -> bool:
+    """True if its calls are counted, as those of every database of katax are unless `keep_metrics(0)` was said."""
+    return isinstance(_metrics(db), QueryMetrics)
+
+
+def get_metrics(
+    db: Database,
+    *,
+    period: float = PERIOD,
+    pool: HasPoolStats | None = None,
+    slow_ms: float = SLOW_MS,
+    max_connections: int | None = None,
+    reserved: int = RESERVED_CONNECTIONS,
+    instances: int = 1,
+) -> MetricsResult:
+    """The last `max_metrics` calls of the last `period` seconds, the pool, and what to do; asks no server.
+
+    `max_connections` of the server and the `instances` that share it let the size of the pool be judged.
+    Raises ConfigError when the calls are not counted.
+    """
+    metrics = _metrics(db)
+    if metrics is None:
+        raise ConfigError("get_metrics needs a database of katax whose calls are counted; see keep_metrics")
+    stats = db.pool_stats() if pool is None else pool.get_metrics()
+    queries = metrics.stats(period=period, slow_ms=slow_ms)
+    facts = Facts(queries, stats, max_connections, reserved, instances)
+    now = datetime.fromtimestamp(SYSTEM.now()).astimezone()
+    return MetricsResult(period, now, stats, queries, recommend(facts))
+
+
+def _metrics(db: object) -> QueryMetrics | None:
+    return db.observer.metrics if isinstance(db, Database) else None
+
+
+OnCheck = Callable[[HealthCheckResult], object]
+
+
+class HealthMonitor:
+    """Checks one database again and again, in a daemon thread named after it; two checks never overlap.
+
+    The first check is made at once, the others `interval` seconds after the one before began, or ended when
+    it took longer. Raises ValueError for an interval that is no time.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        pool: HasPoolStats | None = None,
+        interval: float = _POLICY.interval,
+        logger: HealthLog | None = None,
+    ) -> None:
+        if not interval > 0:
+            raise ValueError(f"interval is {interval:g}, expected more than 0 seconds")
+        self._db = db
+        self._pool = pool
+        self._interval = interval
+        self._logger = logger
+        self._checking = Lock()
+        self._switching = Lock()
+        self._last: HealthCheckResult | None = None
+        self._thread: Thread | None = None
+        self._stopping = Event()
+
+    def start(self, on_check: OnCheck | None = None) -> None:
+        """Begins; nothing when it runs already. An exception in `on_check(result)` is logged, and it goes on."""
+        with self._switching:
+            if self.is_running():
+                return
+            self._stopping = Event()
+            name = f"katax-health-{self._db.name}"
+            self._thread = Thread(target=self._run, args=(self._stopping, on_check), name=name, daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Ends it: no check begins any more and no result is announced; a check under way is left behind."""
+        with self._switching:
+            self._stopping.set()
+            thread, self._thread = self._thread, None
+        if thread is not None and thread is not current_thread():
+            thread.join(_STOP_SECONDS)
+
+    def check_now(self) -> HealthCheckResult:
+        """A check on the caller's thread, after the one under way."""
+        with self._checking:
+            self._last = perform_health_check(self._db, pool=self._pool, logger=self._logger)
+            return self._last
+
+    def get_last_check(self) -> HealthCheckResult | None:
+        """The result of the last check; None before the first."""
+        return self._last
+
+    def is_running(self) -> bool:
+        return self._thread is not None and self._thread.is_alive() and not self._stopping.is_set()
+
+    def _run(self, stopping: Event, on_check: OnCheck | None) -> None:
+        pause = 0.0
+        while not stopping.wait(pause):
+            began = SYSTEM.monotonic()
+            self._check(stopping, on_check)
+            pause = max(0.0, self._interval - (SYSTEM.monotonic() - began))
+
+    def _check(self, stopping: Event, on_check: OnCheck | None) -> None:
+        try:
+            result = self.check_now()
+            if on_check is not None and not stopping.is_set():
+                on_check(result)
+        except Exception as error:  # noqa: BLE001 - the worker's boundary: a monitor that dies watches nothing
+            log = self._logger or getLogger("katax.health")
+            log.error(
+                f"the health monitor of {self._db.name!r} goes on after {type(error).__name__}: {error}"
+            )

@@ -1,0 +1,221 @@
+"""What is seen of the calls on one connection: counted always, told to listeners and the log when wanted.
+
+Statements are redacted at the moment when somebody is told, and never before; parameters reach nobody but
+the log of a dev profile that asks for them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.errors import BreakerOpen, PoolClosed, PoolTimeout, Refused
+from katax_cli.services.events import Event, Events
+from katax_cli.services.metrics import MAX_METRICS, SLOW_MS, QueryMetrics
+
+if TYPE_CHECKING:
+    from katax_cli.engines.base import Row, RowStream
+    from katax_cli.profiles.model import Profile
+
+Level = int | None
+
+_log = logging.getLogger("katax.query")
+_NEVER_SENT = (BreakerOpen, PoolTimeout, PoolClosed, Refused)
+_SHOWN_PARAMS = 1000
+_ASKING = {"queries", "slow_query_ms"}
+
+
+@dataclass(frozen=True, slots=True)
+class QueryLogging:
+    """At which level of logging slow statements and all statements are logged; None: not.
+
+    A statement is slow from `slow_ms` milliseconds on. `plain_params`: parameters are logged as they are.
+    """
+
+    slow: Level = None
+    all: Level = None
+    slow_ms: float = SLOW_MS
+    plain_params: bool = False
+
+
+def query_logging(profile: Profile, *, one_shot: bool) -> QueryLogging:
+    """What a profile asks for. In a single command, what no file asks for is at debug level."""
+    settings = profile.logging
+    quiet = one_shot and not any(_ASKING & set(layer.table.get("logging", {})) for layer in profile.layers)
+    slow = logging.DEBUG if quiet else logging.WARNING
+    every = logging.DEBUG if quiet or profile.role == "dev" else logging.INFO
+    return QueryLogging(
+        slow=None if settings.queries == "off" else slow,
+        all=every if settings.queries == "all" else None,
+        slow_ms=settings.slow_query_ms,
+        plain_params=settings.query_params == "plain" and profile.role == "dev",
+    )
+
+
+class Observer:
+    """Watches the calls of one connection; `redacted` and `fingerprint` turn a statement into text."""
+
+    __slots__ = (
+        "_clock",
+        "_connection",
+        "_events",
+        "_fingerprint",
+        "_redacted",
+        "_slow_seconds",
+        "log",
+        "metrics",
+    )
+
+    def __init__(
+        self,
+        connection: str,
+        events: Events,
+        *,
+        redacted: Callable[[Any], str],
+        fingerprint: Callable[[Any], str],
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._connection = connection
+        self._events = events
+        self._redacted = redacted
+        self._fingerprint = fingerprint
+        self._clock = clock
+        self.metrics: QueryMetrics | None = QueryMetrics(MAX_METRICS, clock=clock)
+        self.set_log(QueryLogging())
+
+    def set_log(self, log: QueryLogging) -> None:
+        """Changes what is logged, and from when on a statement is slow."""
+        self.log = log
+        self._slow_seconds = log.slow_ms / 1000
+
+    def watch(self, statement: Any, params: object = None) -> Watch:
+        """Use as `with observer.watch(sql, params):` around the one guarded call of a statement."""
+        return Watch(self, self._clock, statement, params)
+
+    def ended(
+        self, statement: Any, params: object, seconds: float, now: float, error: BaseException | None
+    ) -> None:
+        """Counts a call that ended `now`; one that never went out counts nowhere."""
+        if error is not None and isinstance(error, _NEVER_SENT):
+            return
+        if self.metrics is not None:
+            self.metrics.add(seconds, ended=now, failed=error is not None)
+        if seconds >= self._slow_seconds or self._all_are_wanted():
+            self._tell(statement, params, seconds, error)
+
+    def _all_are_wanted(self) -> bool:
+        every = self.log.all
+        return self._events.wants("query") or (every is not None and _log.isEnabledFor(every))
+
+    def _tell(self, statement: Any, params: object, seconds: float, error: BaseException | None) -> None:
+        slow = seconds >= self._slow_seconds
+        level = self._level(slow)
+        told: tuple[Event, ...] = ("query", "slow_query") if slow else ("query",)
+        if level is None and not any(map(self._events.wants, told)):
+            return
+        text, duration_ms = self._redacted(statement), seconds * 1000
+        if level is not None:
+            self._write(level, text, statement, params, duration_ms, error, slow=slow)
+        for event in told:
+            self._events.emit(event, text, duration_ms)
+
+    def _level(self, slow: bool) -> Level:
+        levels = [level for level in (self.log.slow if slow else None, self.log.all) if level is not None]
+        level = max(levels, default=None)
+        return level if level is not None and _log.isEnabledFor(level) else None
+
+    def _write(
+        self,
+        level: int,
+        text: str,
+        statement: Any,
+        params: object,
+        duration_ms: float,
+        error: BaseException | None,
+        *,
+        slow: bool,
+    ) -> None:
+        outcome = "ok" if error is None else type(error).__name__
+        kind = "slow query" if slow else "query"
+        shown = f" with {_shown(params)}" if self.log.plain_params and params else ""
+        failed = "" if error is None else f", {outcome}"
+        _log.log(
+            level,
+            "%s on %r took %.1f ms%s: %s%s",
+            *(kind, self._connection, duration_ms, failed, text, shown),
+            extra={
+                "connection": self._connection,
+                "duration_ms": round(duration_ms, 3),
+                "fingerprint": self._fingerprint(statement),
+                "outcome": outcome,
+            },
+        )
+
+
+class Watch:
+    """The time of one call: that of its `with` block, less what lies between `pause` and `resume`."""
+
+    __slots__ = ("_clock", "_observer", "_params", "_spent", "_started", "_statement")
+
+    def __init__(self, observer: Observer, clock: Clock, statement: Any, params: object) -> None:
+        self._observer = observer
+        self._clock = clock
+        self._statement = statement
+        self._params = params
+        self._spent: float | None = None
+
+    def __enter__(self) -> Self:
+        self._started = self._clock.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        now = self._clock.monotonic()
+        seconds = now - self._started if self._spent is None else self._spent
+        self._observer.ended(self._statement, self._params, seconds, now, error)
+
+    def pause(self) -> None:
+        """The caller's own time begins."""
+        self._spent = self._clock.monotonic() - self._started
+
+    def resume(self) -> None:
+        """The server's time goes on."""
+        if self._spent is not None:
+            self._started, self._spent = self._clock.monotonic() - self._spent, None
+
+
+class WatchedStream:
+    """Rows whose batches are waited for on the watch; what their reader does between them is not."""
+
+    def __init__(self, rows: RowStream, watch: Watch) -> None:
+        self._rows = rows
+        self._watch = watch
+        self.columns = rows.columns
+        self.affected = rows.affected
+        watch.pause()
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        batches = iter(self._rows)
+        while True:
+            batch = self._next(batches)
+            if batch is None:
+                return
+            yield batch
+
+    def _next(self, batches: Iterator[list[Row]]) -> list[Row] | None:
+        self._watch.resume()
+        try:
+            return next(batches, None)
+        finally:
+            self._watch.pause()
+            self.affected = self._rows.affected
+
+
+def _shown(params: object) -> str:
+    text = repr(params)
+    return text if len(text) <= _SHOWN_PARAMS else text[: _SHOWN_PARAMS - 1] + "…"
