@@ -7,10 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from katax_cli.cli.db_views import COLUMN_HEADER, TABLE_HEADER, column_row, table_row
+from katax_cli.cli.db_views import (
+    COLUMN_HEADER,
+    METRICS_HEADER,
+    SIZE_HEADER,
+    SLOW_HEADER,
+    TABLE_HEADER,
+    column_row,
+    metrics_row,
+    size_row,
+    slow_row,
+    table_row,
+)
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.group import Group
 from katax_cli.cli.invocation import Invocation, Target
+from katax_cli.cli.options import duration
 
 if TYPE_CHECKING:
     from katax_cli.services.database import Database
@@ -133,3 +145,45 @@ def describe(
             f"index {index.name} ({', '.join(index.columns)}){' unique' if index.unique else ''}"
         )
     return ExitCode.DONE
+
+
+@group.command("size")
+def size(call: Invocation) -> ExitCode:
+    """Show how large a database is (Redis: the memory in use)."""
+
+    def work(database: Database) -> list[tuple[object, ...]]:
+        return [size_row(database.settings, database.metrics())]
+
+    with call.runtime() as runtime:
+        return call.answer_each(runtime, ANY, SIZE_HEADER, work, named=True)
+
+
+@group.command("metrics")
+def metrics(call: Invocation) -> ExitCode:
+    """Show what a server has to do: connections, statements, size, as far as it counts them."""
+    with call.runtime() as runtime:
+        if not call.is_glob:
+            call.out.action(runtime.open(call.settings(runtime, ANY)).metrics())
+            return ExitCode.DONE
+
+        def work(database: Database) -> list[tuple[object, ...]]:
+            return [metrics_row(database.settings, database.metrics())]
+
+        return call.answer_each(runtime, ANY, METRICS_HEADER, work, named=True)
+
+
+@group.command("slow")
+def slow(
+    call: Invocation,
+    over: Annotated[
+        str | None, typer.Option("--over", metavar="DURATION", help="Least time (default: slow_query_ms).")
+    ] = None,
+) -> ExitCode:
+    """List the statements that the server itself found slow, without their values, the longest first."""
+    with call.runtime() as runtime:
+        ms = runtime.profile.logging.slow_query_ms if over is None else duration(over) * 1000
+
+        def work(database: Database) -> list[tuple[object, ...]]:
+            return [slow_row(query) for query in database.slow_queries(ms)]
+
+        return call.answer_each(runtime, ANY, SLOW_HEADER, work)
