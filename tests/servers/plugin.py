@@ -73,6 +73,7 @@ def unavailable() -> dict[str, str]:
         "needs_mongod": "" if has_mongod() else "no mongod on PATH, no KATAX_TEST_MONGODB_URL",
         "needs_mysql8": "" if has_mysql8() else "no MySQL on PATH, no KATAX_TEST_MYSQL_URL of one",
         "needs_docker": "" if docker.running() else "docker info fails",
+        "needs_node": "" if shutil.which("node") else "no node on PATH",
         "soak": "on demand: -m soak",
     }
     return {mark: why for mark, why in found.items() if why}
