@@ -22,18 +22,15 @@ from katax_cli.engines.base import (
 from katax_cli.errors import Refused
 from katax_cli.services.database import Database, MakeDeadline, Work, open_bounded
 from katax_cli.services.guard import Guard, Safety, Sent
+from katax_cli.services.lease import Lease, Leases
 from katax_cli.services.observe import WatchedStream
 from katax_cli.services.queries import Queries
 from katax_cli.services.transaction import Origin, Session, Transaction, TransactionBlock
-from katax_cli.services.watchdog import watchdog
 from katax_cli.snapshot import PoolStats
 
 T = TypeVar("T")
 
 SQL_ENGINES = ("postgresql", "mysql", "sqlite")
-_INTERRUPT_GRACE = 0.5
-"""Seconds that the server's own timeout gets to end a statement before the call is cut from this side."""
-_CANCEL_SECONDS = 2.0
 _SHOWN_SQL = 10_000
 
 
@@ -45,7 +42,6 @@ class SqlDatabase(Database, Queries):
     def __init__(self, engine: SqlEngine, guard: Guard, make_deadline: MakeDeadline | None = None) -> None:
         super().__init__(engine, guard, make_deadline)
         self._origin = Origin(engine, guard, self._lease, self.observer)
-        self._running: set[Any] = set()
         self.pool: Pool[Any] = Pool(
             self.name,
             lambda timeout: open_bounded(engine, timeout),
@@ -55,6 +51,7 @@ class SqlDatabase(Database, Queries):
             reset=engine.reset,
             settings=self.settings.pool,
         )
+        self.leases = Leases(engine, self.pool)
 
     def run(
         self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
@@ -174,8 +171,7 @@ class SqlDatabase(Database, Queries):
         return self.pool.stats()
 
     def cancel_running(self) -> None:
-        for connection in tuple(self._running):
-            self.engine.cancel(connection, _CANCEL_SECONDS)
+        self.leases.cancel_running()
 
     def close(self, *, timeout: float = 0.0) -> tuple[str, ...]:
         return tuple(str(leased) for leased in self.pool.close(timeout))
@@ -183,14 +179,18 @@ class SqlDatabase(Database, Queries):
     def _guarded(
         self, work: Work[T], sql: str, params: object, *, timeout: float | None, idempotent: bool = False
     ) -> T:
+        safety = Safety.IDEMPOTENT if idempotent else self._safety(sql)
+        if self.settings.read_only:
+            work = self._guarding(work, sql)
+        with self.observer.watch(sql, params):
+            return self._on_connection(work, safety=safety, timeout=timeout, doing="query")
+
+    def _guarding(self, work: Work[T], sql: str) -> Work[T]:
         def statement(connection: Any, seconds: float | None) -> T:
             with self._origin.guarded(connection, sql):
                 return work(connection, seconds)
 
-        safety = Safety.IDEMPOTENT if idempotent else self._safety(sql)
-        return self._on_connection(
-            statement, safety=safety, timeout=timeout, doing="query", statement=sql, params=params
-        )
+        return statement
 
     def _redacted(self, statement: str) -> str:
         return redact(statement, self.engine.dialect, max_length=_SHOWN_SQL)
@@ -205,26 +205,5 @@ class SqlDatabase(Database, Queries):
         looks_like_read = classify(sql, self.engine.dialect).kind == "read"
         return Safety.LOOKUP if looks_like_read else Safety.WRITE
 
-    @contextmanager
-    def _lease(self, deadline: Deadline) -> Iterator[Any]:
-        connection = self.pool.acquire(deadline.within(None))
-        self._running.add(connection)
-        try:
-            with self._watched(connection, deadline):
-                yield connection
-        except BaseException as error:
-            if not isinstance(error, Exception | GeneratorExit):
-                self.engine.cancel(connection, _CANCEL_SECONDS)
-            raise
-        finally:
-            self._running.discard(connection)
-            self.pool.release(connection, broken=self.engine.is_broken(connection))
-
-    @contextmanager
-    def _watched(self, connection: Any, deadline: Deadline) -> Iterator[None]:
-        seconds = deadline.within(None)
-        if seconds is None:
-            yield
-            return
-        with watchdog.limit(seconds + _INTERRUPT_GRACE, lambda: self.engine.interrupt(connection)):
-            yield
+    def _lease(self, deadline: Deadline) -> Lease:
+        return Lease(self.leases, deadline)

@@ -15,6 +15,8 @@ from katax_cli.services.guard import Guard, Safety, Sent
 from katax_cli.services.observe import Observer, Watch, WatchedStream
 from katax_cli.services.queries import Queries
 
+_NO_GUARD = nullcontext()
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -40,16 +42,14 @@ class Origin:
     def reading(self, connection: Any) -> AbstractContextManager[None]:
         """On a read-only connection a transaction that the server keeps from writing, read back; else nothing."""
         if not self.read_only:
-            return nullcontext()
+            return _NO_GUARD
         assert isinstance(self.engine, ReadOnlyGuard)
         return self.engine.read_only(connection)
 
-    @contextmanager
-    def guarded(self, connection: Any, sql: str) -> Iterator[None]:
+    def guarded(self, connection: Any, sql: str) -> AbstractContextManager[None]:
         """Around one statement: both of them."""
         self.refuse_unless_reading(sql)
-        with self.reading(connection):
-            yield
+        return self.reading(connection)
 
 
 class Session(Queries):

@@ -93,8 +93,10 @@ class PostgresEngine:
         return connection.status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
     def reset(self, connection: PostgresConnection) -> None:
-        check_alive(connection)
-        connection.rollback()
+        # An idle one that died meanwhile is found out before the next statement is sent.
+        if connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            check_alive(connection)
+            connection.rollback()
 
     def is_broken(self, connection: PostgresConnection) -> bool:
         return bool(connection.closed) or hung_up(connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import select
 from typing import Any, NamedTuple
 
 import psycopg
@@ -19,6 +20,7 @@ from .values import ADAPTERS
 # A session's limit may be this much longer than what a statement has left; the caller's watchdog is exact,
 # the server's limit is what ends the statement when the client is gone.
 _SLACK = 1.2
+_IDLE, _INTRANS, _INERROR = TransactionStatus.IDLE, TransactionStatus.INTRANS, TransactionStatus.INERROR
 
 
 class Setting(NamedTuple):
@@ -43,6 +45,7 @@ class PostgresConnection(psycopg.Connection[TupleRow]):
     prepared: Prepared
     pooled: bool
     guarded: bool
+    arrivals: select.poll
 
     def __init__(self, pgconn: PGconn, row_factory: Any = psycopg.rows.tuple_row) -> None:
         super().__init__(pgconn, row_factory)
@@ -50,6 +53,8 @@ class PostgresConnection(psycopg.Connection[TupleRow]):
         self._in_session = self._in_transaction = None
         self.prepared = Prepared()
         self.pooled = self.guarded = False
+        self.arrivals = select.poll()
+        self.arrivals.register(pgconn.socket, select.POLLIN)
 
     def prepare(self, settings: ConnectionSettings) -> None:
         """Takes over what the session was started with."""
@@ -60,8 +65,9 @@ class PostgresConnection(psycopg.Connection[TupleRow]):
             self._in_session = milliseconds(settings.statement_timeout)
 
     @property
-    def status(self) -> TransactionStatus:
-        return TransactionStatus(self.pgconn.transaction_status)
+    def status(self) -> int:
+        """A TransactionStatus, without the cost of making one."""
+        return self.pgconn.transaction_status
 
     def missing_setting(self, timeout: float | None) -> Setting | None:
         """The SET that a statement with `timeout` needs; None when there is no need.
@@ -69,9 +75,9 @@ class PostgresConnection(psycopg.Connection[TupleRow]):
         Behind a transaction pooler only a transaction can have settings; a failed one takes none.
         """
         status = self.status
-        if status == TransactionStatus.INERROR or (self.pooled and status == TransactionStatus.IDLE):
+        if status == _INERROR or (self.pooled and status == _IDLE):
             return None
-        local = status == TransactionStatus.INTRANS
+        local = status == _INTRANS
         if not local:
             self._in_transaction = self._in_session
         wanted = 0 if timeout is None else milliseconds(timeout)

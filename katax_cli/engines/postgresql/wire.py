@@ -7,7 +7,6 @@ same round trip, and is quicker.
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -26,6 +25,8 @@ from .values import Values, dumped
 
 _BATCH = 1000
 _COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
+_QUIET = (TransactionStatus.IDLE, TransactionStatus.INTRANS)
+_OK = ConnStatus.OK
 _HAS_CHUNKS = version() >= 170000
 
 
@@ -123,15 +124,17 @@ def check_alive(connection: PostgresConnection) -> None:
 def hung_up(connection: PostgresConnection) -> bool:
     """Whether the server's goodbye waits on an idle connection; no round trip."""
     pgconn = connection.pgconn
-    if pgconn.transaction_status not in (TransactionStatus.IDLE, TransactionStatus.INTRANS):
-        return pgconn.status != ConnStatus.OK
-    waiter = select.poll()
-    waiter.register(pgconn.socket, select.POLLIN)
+    if pgconn.transaction_status in _QUIET and connection.arrivals.poll(0):
+        _take_in(connection)
+    return pgconn.status != _OK
+
+
+def _take_in(connection: PostgresConnection) -> None:
+    pgconn = connection.pgconn
     with suppress(psycopg.OperationalError):
-        while pgconn.status == ConnStatus.OK and waiter.poll(0):
+        while pgconn.status == _OK and connection.arrivals.poll(0):
             pgconn.consume_input()
             pgconn.is_busy()
-    return pgconn.status != ConnStatus.OK
 
 
 def abandon(connection: PostgresConnection) -> None:

@@ -1,0 +1,91 @@
+"""A pooled connection for the length of a `with` block, and what happens when its deadline passes."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.pool import Pool
+from katax_cli.engines.base import SqlEngine
+from katax_cli.services.watchdog import Limit, watchdog
+
+SERVER_FIRST = 0.1
+"""Seconds after a deadline that the server's own limit gets to end the statement."""
+GRACE = 0.5
+"""Seconds that a cancelled statement then gets to come back, before its connection is broken from this side."""
+CANCEL_SECONDS = 2.0
+
+
+class Leases:
+    """What the leases of one pool share: its engine, and which connections are out."""
+
+    def __init__(self, engine: SqlEngine, pool: Pool[Any]) -> None:
+        self.engine = engine
+        self.pool = pool
+        self.running: set[Any] = set()
+
+    def cancel_running(self) -> None:
+        """Ends the statements under way on the server."""
+        for connection in tuple(self.running):
+            self.engine.cancel(connection, CANCEL_SECONDS)
+
+
+class Lease:
+    """One connection on loan. A generator would cost as much as all that it does.
+
+    Past the deadline the server is asked to cancel the statement (it may have no limit of its own: MySQL has
+    none for writes, a pooler forbids it), so that a write comes back as not applied; when that does not help,
+    the connection is broken. A connection that was cancelled is not used again.
+    """
+
+    __slots__ = ("_connection", "_deadline", "_last_resort", "_leases", "_limit")
+
+    def __init__(self, leases: Leases, deadline: Deadline) -> None:
+        self._leases = leases
+        self._deadline = deadline
+        self._limit: Limit | None = None
+        self._last_resort: Limit | None = None
+
+    def __enter__(self) -> Any:
+        leases, deadline = self._leases, self._deadline
+        connection = self._connection = leases.pool.acquire(deadline.within(None))
+        try:
+            leases.running.add(connection)
+            seconds = deadline.within(None)
+            if seconds is not None:
+                self._limit = watchdog.limit(seconds + SERVER_FIRST, self._cancel)
+                self._limit.__enter__()
+        except BaseException:
+            self._give_back(broken=True)
+            raise
+        return connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        broken = True
+        try:
+            if error is not None and not isinstance(error, Exception | GeneratorExit):
+                self._leases.engine.cancel(self._connection, CANCEL_SECONDS)
+            cancelled = self._limit is not None and self._end_limits(self._limit)
+            broken = cancelled or (error is not None and self._leases.engine.is_broken(self._connection))
+        finally:
+            self._give_back(broken=broken)
+
+    def _give_back(self, *, broken: bool) -> None:
+        self._leases.running.discard(self._connection)
+        self._leases.pool.release(self._connection, broken=broken)
+
+    def _end_limits(self, limit: Limit) -> bool:
+        """True when the deadline passed; what it started has ended then, and hits nobody else."""
+        limit.__exit__(None, None, None)
+        if self._last_resort is not None:
+            self._last_resort.__exit__(None, None, None)
+        return limit.fired
+
+    def _cancel(self) -> None:
+        engine, connection = self._leases.engine, self._connection
+        self._last_resort = watchdog.limit(GRACE, lambda: engine.interrupt(connection))
+        self._last_resort.__enter__()
+        engine.cancel(connection, GRACE)
