@@ -1,0 +1,1 @@
+"""Scheduled jobs: every occurrence is accounted for by one row."""

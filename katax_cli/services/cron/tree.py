@@ -1,0 +1,156 @@
+"""The processes that belong to a run, also those that left its group, and how to end them all.
+
+On Linux `/proc` is walked: a process belongs to a run when it is in its session or group, descends from one that
+does, or carries the run's id in the environment it was started with. A process that cleared its environment,
+left the session and lost its parent before the first signal cannot be told apart. Elsewhere only the process
+group is reached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+_PR_SET_CHILD_SUBREAPER = 36
+HAS_PROC = sys.platform == "linux" and os.path.exists("/proc/self/stat")
+
+
+class Seen(NamedTuple):
+    """A process at one moment; pid and start time together are never used again."""
+
+    pid: int
+    started: int
+    parent: int
+    group: int
+    session: int
+    state: str
+
+
+def become_subreaper() -> bool:
+    """Makes orphans of jobs children of this process, so that they can be seen and reaped (Linux)."""
+    if not HAS_PROC:
+        return False
+    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+
+
+def processes() -> Iterator[Seen]:
+    """Every process of this machine."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (seen := _seen(int(name))) is not None:
+            yield seen
+
+
+def _seen(pid: int) -> Seen | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name of a program may hold spaces and parentheses.
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return Seen(pid, int(fields[19]), int(fields[1]), int(fields[2]), int(fields[3]), fields[0].decode())
+
+
+def _carries(pid: int, mark: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return mark in file.read().split(b"\0")
+    except OSError:
+        return False
+
+
+class Tree:
+    """The processes of one run: the leader of a session of its own, and `mark`, `NAME=value` of its environment."""
+
+    def __init__(self, leader: int, mark: str) -> None:
+        self.leader = leader
+        self._mark = mark.encode()
+        self._known: set[tuple[int, int]] = set()
+
+    def members(self) -> list[Seen]:
+        """Those that live now; zombies are dead."""
+        everything = [seen for seen in processes() if seen.state not in "ZX" and seen.pid != os.getpid()]
+        inside = {seen.pid: seen for seen in everything if self._is_inside(seen)}
+        grew = True
+        while grew:
+            more = [seen for seen in everything if seen.parent in inside and seen.pid not in inside]
+            inside.update((seen.pid, seen) for seen in more)
+            grew = bool(more)
+        self._known.update((seen.pid, seen.started) for seen in inside.values())
+        return list(inside.values())
+
+    def _is_inside(self, seen: Seen) -> bool:
+        ids = (seen.pid, seen.group, seen.session)
+        return self.leader in ids or (seen.pid, seen.started) in self._known or _carries(seen.pid, self._mark)
+
+    def signal(self, number: signal.Signals) -> bool:
+        """Sends a signal to all of them; True when there was one."""
+        if not HAS_PROC:
+            return _to_group(self.leader, number)
+        found = self.members()
+        for seen in found:
+            with contextlib.suppress(OSError):
+                os.kill(seen.pid, number)
+        return bool(found)
+
+    def kill(self) -> bool:
+        """Kills all of them; a child that was forked meanwhile is found in the next round. True when none is left."""
+        for _ in range(50):
+            if not self.signal(signal.SIGKILL):
+                return True
+        return not HAS_PROC
+
+    @property
+    def alive(self) -> bool:
+        return bool(self.members()) if HAS_PROC else _to_group(self.leader, None)
+
+
+def _to_group(leader: int, number: signal.Signals | None) -> bool:
+    try:
+        os.killpg(leader, number or 0)
+    except OSError:
+        return False
+    return True
+
+
+class Reaper:
+    """Reaps the orphans that became children of this process, and nobody else's children.
+
+    A child that somebody here waits for may be a zombie for a moment, so only what was one in two rounds is taken.
+    """
+
+    def __init__(self) -> None:
+        self._suspects: set[tuple[int, int]] = set()
+
+    def reap(self, ours: Iterable[int]) -> int:
+        """One round; `ours` are the children that have somebody who waits for them. Returns how many it took."""
+        if not HAS_PROC or not _has_zombie():
+            return 0
+        mine = os.getpid()
+        waited_for = set(ours)
+        zombies = {
+            (seen.pid, seen.started)
+            for seen in processes()
+            if seen.state == "Z" and seen.parent == mine and seen.pid not in waited_for
+        }
+        taken = [pid for pid, _started in zombies & self._suspects if _reaped(pid)]
+        self._suspects = zombies
+        return len(taken)
+
+
+def _has_zombie() -> bool:
+    try:
+        return os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return False
+
+
+def _reaped(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return False
