@@ -8,10 +8,11 @@ import typer
 
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.group import Group
-from katax_cli.cli.health_views import EXTRA_FORMATS, exit_code, view
+from katax_cli.cli.health_views import EXTRA_FORMATS, HISTORY, exit_code, history_row, view
 from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.options import duration, one_of
+from katax_cli.cli.options import limit, one_of
 from katax_cli.cli.watch import watch
+from katax_cli.errors import ConfigError
 from katax_cli.services.health import PROBE_SECONDS, HealthChecker
 
 group = Group(default="check")
@@ -30,9 +31,17 @@ def check(
     fail_on: Annotated[
         str, typer.Option(metavar="degraded|unhealthy", help="From which status on the exit code is not 0.")
     ] = "degraded",
+    history: Annotated[
+        bool, typer.Option("--history", help="Show what --watch found before, the newest first.")
+    ] = False,
 ) -> ExitCode:
     """See whether the servers of the profile work; exit 0 healthy, 1 degraded, 3 unhealthy."""
+    if history:
+        return show_history(call, connections or [])
     one_of("status", ("degraded", "unhealthy"))(fail_on)
+    every = limit(interval)
+    if watching and call.shared.output not in (None, "-"):
+        raise ConfigError("--watch has no end at which -o could write a whole file; redirect stdout")
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
     with call.runtime(probing=True, endless=True) as runtime:
         policy = runtime.profile.health
@@ -40,11 +49,25 @@ def check(
         checker = HealthChecker(runtime.profile.name, databases, policy=policy, steady=watching)
 
         if watching:
-            watch(
-                call,
-                every=duration(interval),
-                work=lambda: view(call.out, checker.check(seconds=seconds), policy),
-            )
+            watched = runtime.report("health --watch")
+
+            def look() -> bytes:
+                report = checker.check(seconds=seconds)
+                watched.checked(report)
+                return view(call.out, report, policy)
+
+            watch(call, every=every, work=look)
         report = checker.check(seconds=seconds)
         call.out.raw(view(call.out, report, policy))
     return exit_code(report, call.out.format, fail_on)
+
+
+def show_history(call: Invocation, connections: list[str]) -> ExitCode:
+    """What long-lived processes found, from the state database."""
+    from katax_cli.services.state import StateStore
+
+    with call.runtime(probing=True) as runtime, StateStore(runtime.profile) as store:
+        names = {settings.name for settings in call.chosen(runtime, connections)}
+        found = [record for record in store.health() if record.connection in names]
+    call.out.rows(HISTORY, [[history_row(record) for record in found]])
+    return ExitCode.DONE

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.output import Output
@@ -13,10 +15,15 @@ from katax_cli.core.text import to_json
 from katax_cli.services.health import as_dict
 from katax_cli.snapshot import ConnectionHealth, HealthReport, HealthStatus
 
+if TYPE_CHECKING:
+    from katax_cli.services.state import HealthRecord
+
 EXTRA_FORMATS = ("nagios", "prometheus")
 Gauge = Callable[[ConnectionHealth], float | None]
 
 COLUMNS = ("connection", "status", "latency_ms", "connect_ms", "pool", "server", "message")
+
+HISTORY = ("timestamp", "connection", "status", "latency_ms", "connect_ms", "message")
 
 _EXIT: dict[HealthStatus, ExitCode] = {
     "healthy": ExitCode.DONE,
@@ -61,7 +68,24 @@ def _row(name: str, health: ConnectionHealth) -> tuple[object, ...]:
         health.connect_ms,
         f"{pool.active}/{pool.total}/{pool.max}" if pool else None,
         health.server.get("version"),
-        "; ".join(health.errors) or None,
+        "; ".join(health.errors) or _remarks(health),
+    )
+
+
+def _remarks(health: ConnectionHealth) -> str | None:
+    """What a probe that got its answers found strange about them."""
+    return "; ".join(f"{check.name} {check.message}" for check in health.checks if check.message) or None
+
+
+def history_row(record: HealthRecord) -> tuple[object, ...]:
+    at = datetime.fromtimestamp(round(record.happened_at, 3)).astimezone()
+    return (
+        at,
+        record.connection,
+        record.status,
+        record.latency_ms,
+        record.connect_ms,
+        record.message,
     )
 
 

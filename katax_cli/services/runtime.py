@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from katax_cli.core.breaker import CircuitBreaker
+from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.core.retry import RetryPolicy
 from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
@@ -18,6 +19,7 @@ from katax_cli.engines import registry
 from katax_cli.errors import DeadlineExceeded
 from katax_cli.profiles.model import Profile
 from katax_cli.services.background import Running, start
+from katax_cli.services.circuits import COPY
 from katax_cli.services.database import Database, MakeDeadline, classify_with
 from katax_cli.services.guard import Guard
 from katax_cli.services.observe import query_logging
@@ -25,7 +27,9 @@ from katax_cli.services.observe import query_logging
 if TYPE_CHECKING:
     from katax_cli.services.clients import RedisDatabase
     from katax_cli.services.documents import MongoDatabase
+    from katax_cli.services.reporting import Reporter
     from katax_cli.services.sql import SqlDatabase
+    from katax_cli.snapshot import BreakerState
 
 _EMBEDDED_START_SECONDS = 10.0
 _LEAVE_BEHIND_AFTER = 1.0
@@ -55,6 +59,7 @@ class Runtime:
         self._probing = probing
         self._statement_timeouts = statement_timeouts
         self._databases: dict[str, Database] = {}
+        self._reporter: Reporter | None = None
         self._lock = RLock()
 
     def database(self, name: str) -> Database:
@@ -104,8 +109,11 @@ class Runtime:
 
     def close(self) -> None:
         """Closes every database at once."""
+        if self._reporter is not None:
+            self._reporter.stop()
         with self._lock:
-            databases, self._databases = list(self._databases.values()), {}
+            databases = list(self._databases.values())
+            self._databases.clear()
         for database in databases:
             database.close()
 
@@ -161,10 +169,45 @@ class Runtime:
         )
 
     def _breaker(self, name: str) -> CircuitBreaker | None:
-        if self._one_shot or self._probing:
+        if self._probing:
             return None
+        if self._one_shot:
+            return self._kept_off(name)
         policy = self.profile.connection_breaker.get(name, self.profile.breaker)
-        return CircuitBreaker.of(policy, name=name)
+        return CircuitBreaker.of(policy, name=name, on_state_change=partial(self._breaker_changed, name))
+
+    def _kept_off(self, name: str) -> CircuitBreaker | None:
+        """A single command has a breaker only while an operator keeps everybody off the server."""
+        if not os.path.exists(os.path.join(self.profile.home, COPY)):
+            return None
+        from katax_cli.services.circuits import kept_off
+
+        now = SYSTEM.now()
+        decision = kept_off(self.profile.home, self.profile.name, name.partition("/")[0], now)
+        if decision is None:
+            return None
+        breaker = CircuitBreaker(name=name)
+        breaker.force_open(None if decision.ends_at is None else decision.ends_at - now, decision.sentence)
+        return breaker
+
+    def report(self, kind: str) -> Reporter:
+        """Takes part in the shared state until `close`: follows what operators decide, and reports as `kind`.
+
+        For a process that lives on. Returns at once, and whatever is wrong with the state database harms nobody.
+        """
+        from katax_cli.services.reporting import Reporter
+
+        with self._lock:
+            if self._reporter is None:
+                # Probes have no breakers, and pools of one connection that say nothing.
+                databases = {} if self._probing else self._databases
+                self._reporter = Reporter(self.profile, kind, lambda: databases)
+                self._reporter.start()
+            return self._reporter
+
+    def _breaker_changed(self, name: str, new: BreakerState, old: BreakerState) -> None:
+        if self._reporter is not None:
+            self._reporter.changed(name, new, old)
 
     def _make_deadline(self, settings: ConnectionSettings) -> MakeDeadline:
         usual = settings.statement_timeout if self._statement_timeouts else None

@@ -1,0 +1,103 @@
+"""`katax circuit`: keep everybody off a server for a while, and see whose breakers are open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, fields, replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from katax_cli.cli.group import Group
+from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.options import limit
+
+if TYPE_CHECKING:
+    from katax_cli.services.circuits import Action
+    from katax_cli.services.operators import Circuit
+    from katax_cli.services.state import StateStore
+
+group = Group()
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Connection of the profile.")]
+
+
+@contextmanager
+def state(call: Invocation) -> Iterator[StateStore]:
+    """The state database of the chosen profile."""
+    from katax_cli.services.state import StateStore
+
+    with call.runtime(probing=True) as runtime, StateStore(runtime.profile) as store:
+        yield store
+
+
+@group.command("ls")
+def ls(call: Invocation) -> None:
+    """List what is decided about each connection, and the breakers of living processes."""
+    from katax_cli.services.operators import Circuit, circuits
+
+    with state(call) as store:
+        rows = [astuple(circuit) for circuit in circuits(store)]
+    call.out.rows([field.name for field in fields(Circuit)], [rows])
+
+
+@group.command("trip")
+def trip(
+    call: Invocation,
+    name: Name,
+    for_: Annotated[
+        str | None,
+        typer.Option("--for", metavar="DURATION", help="Then let calls out again; none: until reset."),
+    ] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="What others read.")] = None,
+) -> None:
+    """Keep all commands and processes off a server; they fail at once, with the reason."""
+    from katax_cli.cli.confirm import Tier, confirm
+
+    seconds = None if for_ is None else limit(for_)
+    with state(call) as store:
+        # What the servers of a read-only connection are spared is no change of theirs.
+        settings = replace(store.profile.connection(name), read_only=False)
+        if call.only_planned(connection=name, state="forced_open"):
+            return
+        confirm(call, store.profile, settings, Tier.DISRUPTIVE, f"keep everybody off {name!r}")
+        _decide(call, store, name, "trip", seconds=seconds, reason=reason)
+
+
+@group.command("reset")
+def reset(call: Invocation, name: Name) -> None:
+    """Let calls out again, and close the breakers of all processes."""
+    with state(call) as store:
+        if not call.only_planned(connection=store.profile.connection(name).name, state="closed"):
+            _decide(call, store, name, "reset")
+
+
+@group.command("disable")
+def disable(
+    call: Invocation,
+    name: Name,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="What others read.")] = None,
+) -> None:
+    """Let every call out whatever fails, in all processes, until a reset."""
+    with state(call) as store:
+        if not call.only_planned(connection=store.profile.connection(name).name, state="disabled"):
+            _decide(call, store, name, "disable", reason=reason)
+
+
+def _decide(
+    call: Invocation,
+    store: StateStore,
+    name: str,
+    action: Action,
+    *,
+    seconds: float | None = None,
+    reason: str | None = None,
+) -> None:
+    from katax_cli.services.operators import decide
+
+    call.out.action(_facts(decide(store, name, action, seconds=seconds, reason=reason)))
+
+
+def _facts(circuit: Circuit) -> dict[str, object]:
+    return {field.name: getattr(circuit, field.name) for field in fields(circuit)}

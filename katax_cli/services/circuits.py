@@ -1,0 +1,120 @@
+"""What operators decided about connections, and the host's copy of it, which single commands read.
+
+The copy is one small file beside the state database. Reading it needs no connection and no engine; missing or
+unreadable, nobody is kept off.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+Action = Literal["trip", "reset", "disable"]
+
+COPY = "circuits.json"
+_ACTIONS: tuple[str, ...] = get_args(Action)
+_LARGEST = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What an operator said about one connection; times are seconds since the epoch."""
+
+    id: str
+    connection: str
+    action: Action
+    decided_at: float
+    ends_at: float | None = None
+    reason: str | None = None
+    decided_by: str | None = None
+
+    def keeps_off(self, now: float) -> bool:
+        """True while nobody may call the server."""
+        return self.action == "trip" and (self.ends_at is None or self.ends_at > now)
+
+    @property
+    def sentence(self) -> str:
+        """Who keeps everybody off, until when and why."""
+        until = f"until {_moment(self.ends_at)}" if self.ends_at is not None else "until it is reset"
+        why = f": {self.reason}" if self.reason else ""
+        return f"tripped by {self.decided_by or 'an operator'} {until}{why}"
+
+
+Decisions = Mapping[str, Decision]
+
+
+def newest(*sources: Iterable[Decision]) -> dict[str, Decision]:
+    """The last word about each connection, whichever source has it."""
+    found: dict[str, Decision] = {}
+    for decision in sorted((one for source in sources for one in source), key=lambda one: one.decided_at):
+        found[decision.connection] = decision
+    return found
+
+
+def copied(home: str, profile: str) -> dict[str, Decision]:
+    """The decisions that this host knows of; none when there is no copy that can be read. Never raises."""
+    table = _read(os.path.join(home, COPY)).get(profile)
+    entries = table if isinstance(table, list) else []
+    return newest(decision for entry in entries if (decision := _decision(entry)) is not None)
+
+
+def kept_off(home: str, profile: str, connection: str, now: float) -> Decision | None:
+    """The decision that keeps everybody off this connection `now`, as far as this host knows."""
+    decision = copied(home, profile).get(connection)
+    return decision if decision is not None and decision.keeps_off(now) else None
+
+
+def write_copy(home: str, profile: str, decisions: Iterable[Decision]) -> None:
+    """Replaces this profile's part of the copy, at once or not at all. Raises OSError."""
+    from katax_cli.core.text import to_json
+
+    path = os.path.join(home, COPY)
+    table = _read(path)
+    table[profile] = [asdict(decision) for decision in decisions]
+    part = f"{path}.{os.getpid()}"
+    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(to_json(table) + "\n")
+    os.replace(part, path)
+
+
+@contextmanager
+def copying(home: str) -> Iterator[None]:
+    """One writer at a time, so that the last one writes what all of them decided."""
+    import fcntl
+
+    with open(os.open(os.path.join(home, f".{COPY}.lock"), os.O_RDWR | os.O_CREAT, 0o600), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        seen = os.stat(path)
+        # What others could have written keeps nobody off.
+        if seen.st_uid not in (0, os.getuid()) or seen.st_mode & 0o022 or seen.st_size > _LARGEST:
+            return {}
+        import json
+
+        with open(path, encoding="utf-8") as file:
+            table = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    return table if isinstance(table, dict) else {}
+
+
+def _decision(entry: object) -> Decision | None:
+    try:
+        decision = Decision(**entry)  # type: ignore[arg-type]
+    except TypeError:  # written by another version
+        return None
+    times = (decision.decided_at, decision.ends_at or 0.0)
+    known = decision.action in _ACTIONS and all(isinstance(time, int | float) for time in times)
+    return decision if known and isinstance(decision.connection, str) else None
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")

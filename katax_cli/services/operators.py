@@ -1,0 +1,140 @@
+"""What operators do about circuits: keep everybody off a server, let them back, and see who reports what."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.errors import KataxError, Unavailable
+from katax_cli.profiles.home import ensure_home
+from katax_cli.services.circuits import (
+    Action,
+    Decision,
+    copied,
+    copying,
+    newest,
+    write_copy,
+)
+from katax_cli.services.state import Breaker, Process, StateStore
+from katax_cli.snapshot import BreakerState
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """A circuit: what was decided for all (`process` None), or the breaker of one long-lived process."""
+
+    connection: str
+    state: BreakerState
+    failures: int
+    last_failure_at: datetime | None
+    next_probe_at: datetime | None
+    reason: str | None
+    process: str | None
+
+
+def decide(
+    store: StateStore,
+    connection: str,
+    action: Action,
+    *,
+    seconds: float | None = None,
+    reason: str | None = None,
+    clock: Clock = SYSTEM,
+) -> Circuit:
+    """Records a decision for all processes of the profile, on this host at once.
+
+    Long-lived processes follow within two seconds. Raises UnknownConnection; and Unavailable when the state
+    database cannot be written: then the decision holds for the commands and processes of this host only.
+    """
+    profile = store.profile
+    profile.connection(connection)
+    now = clock.now()
+    ends_at = None if seconds is None else now + seconds
+    decision = Decision(secrets.token_hex(8), connection, action, now, ends_at, reason, _operator())
+    ensure_home(profile.home)
+    with copying(profile.home):
+        try:
+            store.decide(decision)
+        except KataxError as error:
+            write_copy(
+                profile.home,
+                profile.name,
+                newest(copied(profile.home, profile.name).values(), [decision]).values(),
+            )
+            why = f"{error}; the decision holds on this host only"
+            raise Unavailable(profile.state.connection.name, why) from error
+        write_copy(profile.home, profile.name, known(store).values())
+    return _decided(connection, decision, now)
+
+
+def known(store: StateStore) -> dict[str, Decision]:
+    """What the state database and this host's copy say, the later word of both. Raises KataxError."""
+    return newest(copied(store.profile.home, store.profile.name).values(), store.decisions().values())
+
+
+def circuits(store: StateStore, *, clock: Clock = SYSTEM) -> list[Circuit]:
+    """Every connection of the profile: what is decided, then what each living process reports. Raises KataxError."""
+    now = clock.now()
+    decisions = known(store)
+    living = {process.id: process for process in store.processes()}
+    reported = [breaker for breaker in store.breakers() if breaker.process in living]
+    return [
+        row
+        for name in store.profile.connections
+        for row in _rows(name, decisions.get(name), reported, living, now)
+    ]
+
+
+def _rows(
+    name: str, decision: Decision | None, reported: list[Breaker], living: dict[str, Process], now: float
+) -> Iterator[Circuit]:
+    yield _decided(name, decision, now)
+    for breaker in reported:
+        if breaker.connection.partition("/")[0] == name:
+            yield _reported(breaker, living[breaker.process])
+
+
+def _decided(name: str, decision: Decision | None, now: float) -> Circuit:
+    state: BreakerState = "closed"
+    if decision is not None and decision.keeps_off(now):
+        state = "forced_open"
+    elif decision is not None and decision.action == "disable":
+        state = "disabled"
+    if decision is None or state == "closed":
+        return Circuit(name, state, 0, None, None, None, None)
+    return Circuit(name, state, 0, None, _moment(decision.ends_at), _reason(decision), None)
+
+
+def _reason(decision: Decision) -> str:
+    """Why, or at least who."""
+    return decision.reason or f"{decision.action} by {decision.decided_by}"
+
+
+def _reported(breaker: Breaker, process: Process) -> Circuit:
+    return Circuit(
+        breaker.connection,
+        breaker.state,
+        breaker.failures,
+        _moment(breaker.last_failure_at),
+        _moment(breaker.next_probe_at),
+        breaker.reason,
+        f"{process.kind} {process.host}:{process.pid}",
+    )
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(round(seconds, 3)).astimezone()
+
+
+def _operator() -> str:
+    """Who decides, for those who wonder why nothing works."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        user = "somebody"
+    return f"{user}@{socket.gethostname()}"

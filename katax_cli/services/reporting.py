@@ -1,0 +1,205 @@
+"""How a long-lived process takes part in the shared state: it follows what operators decide and reports itself.
+
+One daemon thread. Whatever happens to the state database, the process's own calls never notice: it is logged
+once, the host's copy of the decisions is followed meanwhile, and what was not written is kept within limits.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from logging import getLogger
+from threading import Event, Thread, current_thread
+
+from katax_cli.core.breaker import CircuitBreaker
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.errors import KataxError
+from katax_cli.profiles.home import ensure_home
+from katax_cli.profiles.model import Profile
+from katax_cli.services.circuits import Decision, copied, copying, write_copy
+from katax_cli.services.database import Database
+from katax_cli.services.operators import known
+from katax_cli.services.state import Breaker, HealthRecord, PoolSample, Process, StateStore, Transition
+from katax_cli.snapshot import BreakerState, HealthReport
+
+FOLLOW_EVERY = 1.0
+"""Seconds until a decision is followed."""
+REPORT_EVERY = 10.0
+PRUNE_EVERY = 3600.0
+_KEPT_UNWRITTEN = 1000
+_STOP_SECONDS = 3.0
+
+_log = getLogger("katax.state")
+
+
+class Reporter:
+    """Follows and reports for the `databases()` of one process, under the name `kind`, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        profile: Profile,
+        kind: str,
+        databases: Callable[[], Mapping[str, Database]],
+        *,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        now = clock.now()
+        self.process = Process(secrets.token_hex(16), kind, socket.gethostname(), os.getpid(), now, now)
+        self._profile = profile
+        self._databases = databases
+        self._clock = clock
+        self._store = StateStore(profile, clock=clock)
+        self._applied: dict[str, tuple[str, CircuitBreaker]] = {}
+        self._transitions: deque[Transition] = deque(maxlen=_KEPT_UNWRITTEN)
+        self._health: deque[HealthRecord] = deque(maxlen=_KEPT_UNWRITTEN)
+        self._report_at = self._prune_at = clock.monotonic()
+        self._copied: list[Decision] | None = None
+        self._trouble: str | None = None
+        self._stopping = Event()
+        self._thread: Thread | None = None
+
+    def start(self) -> None:
+        """Begins; nothing when it runs already."""
+        if self._thread is None:
+            name = f"katax-state-{self._profile.name}"
+            self._thread = Thread(target=self._run, name=name, daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Writes what is left and forgets the process; waits a few seconds at the most."""
+        self._stopping.set()
+        if self._thread is not None and self._thread is not current_thread():
+            self._thread.join(_STOP_SECONDS)
+
+    def changed(self, connection: str, new: BreakerState, old: BreakerState) -> None:
+        """A breaker changed its state; never blocks."""
+        self._transitions.append(Transition(self._clock.now(), connection, old, new))
+        self._report_at = self._clock.monotonic()
+
+    def checked(self, report: HealthReport) -> None:
+        """A health check has ended; never blocks."""
+        at = report.timestamp.timestamp()
+        for name, seen in report.connections.items():
+            message = "; ".join(seen.errors) or None
+            self._health.append(
+                HealthRecord(at, name, seen.status, seen.latency_ms, seen.connect_ms, message)
+            )
+
+    def tick(self) -> None:
+        """One round: follow what is decided, report when it is time. Never raises."""
+        self._follow(self._decisions())
+        now = self._clock.monotonic()
+        if now >= self._report_at or self._health:
+            self._attempt(self._report)
+            self._report_at = now + REPORT_EVERY
+        if now >= self._prune_at:
+            self._attempt(self._store.prune)
+            self._prune_at = now + PRUNE_EVERY
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self.tick()
+            self._stopping.wait(FOLLOW_EVERY)
+        self._attempt(self._report)
+        self._attempt(lambda: self._store.leave(self.process))
+        self._store.close()
+
+    def _decisions(self) -> Mapping[str, Decision]:
+        found: dict[str, Decision] = {}
+
+        def ask() -> None:
+            found.update(known(self._store))
+            self._refresh_copy(list(found.values()))
+
+        if self._attempt(ask):
+            return found
+        return copied(self._profile.home, self._profile.name)
+
+    def _refresh_copy(self, decisions: list[Decision]) -> None:
+        """The decisions that other hosts took reach this host's commands."""
+        if decisions == self._copied or (self._copied is None and not decisions):
+            return
+        home, name = ensure_home(self._profile.home), self._profile.name
+        with copying(home):
+            decisions = list(known(self._store).values())
+            write_copy(home, name, decisions)
+        self._copied = decisions
+
+    def _follow(self, decisions: Mapping[str, Decision]) -> None:
+        """Applies each decision once to each breaker, those of databases opened later too."""
+        for name, breaker in self._breakers():
+            decision = decisions.get(name.partition("/")[0])
+            if decision is None or self._applied.get(name) == (decision.id, breaker):
+                continue
+            self._apply(decision, breaker, is_first=name not in self._applied)
+            self._applied[name] = (decision.id, breaker)
+
+    def _apply(self, decision: Decision, breaker: CircuitBreaker, *, is_first: bool) -> None:
+        now = self._clock.now()
+        if decision.keeps_off(now):
+            seconds = None if decision.ends_at is None else decision.ends_at - now
+            breaker.force_open(seconds, decision.sentence)
+        elif decision.action == "disable":
+            breaker.disable(decision.reason)
+        elif decision.action == "reset" and (not is_first or decision.decided_at >= self.process.started_at):
+            breaker.reset()
+
+    def _breakers(self) -> Iterator[tuple[str, CircuitBreaker]]:
+        for name, database in list(self._databases().items()):
+            if database.guard.breaker is not None:
+                yield name, database.guard.breaker
+
+    def _report(self) -> None:
+        now = self._clock.now()
+        transitions, health = list(self._transitions), list(self._health)
+        process = replace(self.process, seen_at=now)
+        self._store.report(
+            process,
+            breakers=[self._reported(name, breaker) for name, breaker in self._breakers()],
+            transitions=transitions,
+            samples=[_sample(now, name, database) for name, database in list(self._databases().items())],
+            health=health,
+        )
+        for kept, written in ((self._transitions, transitions), (self._health, health)):
+            for _ in written:
+                kept.popleft()
+
+    def _reported(self, name: str, breaker: CircuitBreaker) -> Breaker:
+        seen = breaker.get_state()
+        return Breaker(
+            self.process.id,
+            name,
+            seen.state,
+            seen.failures,
+            seen.last_failure_at,
+            seen.next_probe_at,
+            seen.reason,
+        )
+
+    def _attempt(self, work: Callable[[], object]) -> bool:
+        """True when it succeeded. Trouble is logged when it begins and when it is over, not every second."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - the worker's boundary: state is never worth a process
+            trouble = (
+                str(error) if isinstance(error, KataxError | OSError) else f"{type(error).__name__}: {error}"
+            )
+            if self._trouble is None:
+                _log.warning(
+                    "the state database cannot be used: %s; this process goes on without it", trouble
+                )
+            self._trouble = trouble
+            return False
+        if self._trouble is not None:
+            _log.info("the state database can be used again")
+        self._trouble = None
+        return True
+
+
+def _sample(now: float, name: str, database: Database) -> PoolSample:
+    pool = database.pool_stats()
+    return PoolSample(now, name, pool.max, pool.total, pool.active, pool.idle, pool.waiting)

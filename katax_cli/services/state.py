@@ -1,0 +1,326 @@
+"""The state database: what operators decided and what long-lived processes know, for others to read.
+
+Written through katax's own SQL engines, SQLite in `.katax/` unless the profile says otherwise. It is never
+needed: whoever writes to it from beside a data path (`services.reporting`) survives its absence.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import astuple, dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.errors import ConfigError, QueryError
+from katax_cli.profiles.model import Profile
+from katax_cli.services.circuits import Decision, newest
+from katax_cli.services.observe import QueryLogging
+from katax_cli.services.queries import Queries
+from katax_cli.services.runtime import Runtime
+from katax_cli.services.sql import SqlDatabase
+from katax_cli.snapshot import BreakerState, HealthStatus
+
+SECONDS = 2.0
+"""Longest time of one call on the state database."""
+ALIVE_SECONDS = 30.0
+"""A process that said nothing for so long is taken for dead."""
+_DAY = 86400.0
+
+_KEY = "VARCHAR(190) NOT NULL"
+_TIME = "DOUBLE PRECISION"
+_PROCESS = "VARCHAR(32) NOT NULL"
+_SEEN = f"happened_at {_TIME} NOT NULL, profile {_KEY}, process {_PROCESS}, connection {_KEY}"
+_SEEN_KEY = "PRIMARY KEY (happened_at, process, connection)"
+
+VERSIONS: tuple[tuple[str, ...], ...] = (
+    (
+        f"CREATE TABLE IF NOT EXISTS katax_decisions (id {_PROCESS} PRIMARY KEY, connection {_KEY}, "
+        f"action VARCHAR(16) NOT NULL, decided_at {_TIME} NOT NULL, ends_at {_TIME}, reason TEXT, "
+        f"decided_by VARCHAR(190), profile {_KEY})",
+        f"CREATE TABLE IF NOT EXISTS katax_processes (id {_PROCESS} PRIMARY KEY, kind VARCHAR(64) NOT NULL, "
+        f"host VARCHAR(255) NOT NULL, pid INTEGER NOT NULL, started_at {_TIME} NOT NULL, "
+        f"seen_at {_TIME} NOT NULL, profile {_KEY})",
+        f"CREATE TABLE IF NOT EXISTS katax_breakers (process {_PROCESS}, connection {_KEY}, "
+        f"state VARCHAR(16) NOT NULL, failures INTEGER NOT NULL, last_failure_at {_TIME}, "
+        f"next_probe_at {_TIME}, reason TEXT, profile {_KEY}, PRIMARY KEY (process, connection))",
+        f"CREATE TABLE IF NOT EXISTS katax_transitions ({_SEEN}, old_state VARCHAR(16) NOT NULL, "
+        f"new_state VARCHAR(16) NOT NULL, {_SEEN_KEY})",
+        f"CREATE TABLE IF NOT EXISTS katax_pool_samples ({_SEEN}, pool_max INTEGER NOT NULL, "
+        f"total INTEGER NOT NULL, active INTEGER NOT NULL, idle INTEGER NOT NULL, waiting INTEGER NOT NULL, "
+        f"{_SEEN_KEY})",
+        f"CREATE TABLE IF NOT EXISTS katax_health ({_SEEN}, status VARCHAR(16) NOT NULL, latency_ms {_TIME}, "
+        f"connect_ms {_TIME}, message TEXT, {_SEEN_KEY})",
+    ),
+)
+"""What leads from each version of the schema to the next; statements that may be run again."""
+
+KEPT: tuple[tuple[str, str, float], ...] = (
+    ("katax_pool_samples", "happened_at", 2 * _DAY),
+    ("katax_health", "happened_at", 7 * _DAY),
+    ("katax_transitions", "happened_at", 30 * _DAY),
+    ("katax_processes", "seen_at", _DAY),
+)
+"""Table, the time of its rows, and how many seconds they are kept."""
+_KEPT_DECISIONS = 90 * _DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A long-lived process; times are seconds since the epoch."""
+
+    id: str
+    kind: str
+    host: str
+    pid: int
+    started_at: float
+    seen_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """A breaker as its process last reported it."""
+
+    process: str
+    connection: str
+    state: BreakerState
+    failures: int
+    last_failure_at: float | None
+    next_probe_at: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A breaker's change."""
+
+    happened_at: float
+    connection: str
+    old: BreakerState
+    new: BreakerState
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSample:
+    """A pool at one moment."""
+
+    happened_at: float
+    connection: str
+    max: int
+    total: int
+    active: int
+    idle: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class HealthRecord:
+    """One connection in one health check."""
+
+    happened_at: float
+    connection: str
+    status: HealthStatus
+    latency_ms: float | None
+    connect_ms: float | None
+    message: str | None
+
+
+class StateStore:
+    """The state database as one profile sees it; opened when first used, made when first written to.
+
+    Every call takes `SECONDS` at the most and may raise KataxError.
+    """
+
+    def __init__(self, profile: Profile, *, clock: Clock = SYSTEM) -> None:
+        self.profile = profile
+        self._clock = clock
+        # Probing: one connection, one attempt, no breaker. What is decided about a connection binds its data
+        # commands, not the database that holds the decision.
+        self._runtime = Runtime(profile, probing=True)
+        self._ready = False
+
+    @property
+    def exists(self) -> bool:
+        """False while it is a file that nobody has made."""
+        path = self.profile.state.connection.path
+        return path is None or os.path.exists(path)
+
+    def decisions(self) -> dict[str, Decision]:
+        """The last word about each connection."""
+        rows = self._read(
+            "SELECT id, connection, action, decided_at, ends_at, reason, decided_by FROM katax_decisions "
+            "WHERE profile = ?",
+            (self.profile.name,),
+        )
+        return newest([Decision(*row) for row in rows])
+
+    def decide(self, decision: Decision) -> None:
+        """Adds a decision; what was decided before stays as its history."""
+        with self._open().transaction(timeout=SECONDS) as change:
+            _insert(change, "katax_decisions", (*astuple(decision), self.profile.name))
+
+    def processes(self) -> list[Process]:
+        """Those that said within `ALIVE_SECONDS` that they live."""
+        since = self._clock.now() - ALIVE_SECONDS
+        rows = self._read(
+            "SELECT id, kind, host, pid, started_at, seen_at FROM katax_processes "
+            "WHERE profile = ? AND seen_at >= ? ORDER BY started_at",
+            (self.profile.name, since),
+        )
+        return [Process(*row) for row in rows]
+
+    def breakers(self) -> list[Breaker]:
+        """What processes reported, dead ones too."""
+        rows = self._read(
+            "SELECT process, connection, state, failures, last_failure_at, next_probe_at, reason "
+            "FROM katax_breakers WHERE profile = ? ORDER BY connection",
+            (self.profile.name,),
+        )
+        return [Breaker(*row) for row in rows]
+
+    def transitions(self, *, limit: int = 100) -> list[Transition]:
+        """The last changes of breakers, newest first."""
+        rows = self._read(
+            "SELECT happened_at, connection, old_state, new_state FROM katax_transitions "
+            f"WHERE profile = ? ORDER BY happened_at DESC LIMIT {int(limit)}",
+            (self.profile.name,),
+        )
+        return [Transition(*row) for row in rows]
+
+    def pool_samples(self, *, since: float) -> list[PoolSample]:
+        """Samples from that moment on, oldest first."""
+        rows = self._read(
+            "SELECT happened_at, connection, pool_max, total, active, idle, waiting FROM katax_pool_samples "
+            "WHERE profile = ? AND happened_at >= ? ORDER BY happened_at",
+            (self.profile.name, since),
+        )
+        return [PoolSample(*row) for row in rows]
+
+    def health(self, *, limit: int = 100) -> list[HealthRecord]:
+        """The last results of health checks, newest first."""
+        rows = self._read(
+            "SELECT happened_at, connection, status, latency_ms, connect_ms, message FROM katax_health "
+            f"WHERE profile = ? ORDER BY happened_at DESC, connection LIMIT {int(limit)}",
+            (self.profile.name,),
+        )
+        return [HealthRecord(*row) for row in rows]
+
+    def report(
+        self,
+        process: Process,
+        *,
+        breakers: Sequence[Breaker] = (),
+        transitions: Iterable[Transition] = (),
+        samples: Iterable[PoolSample] = (),
+        health: Iterable[HealthRecord] = (),
+    ) -> None:
+        """Writes what a process knows, all of it or nothing; its own rows are replaced."""
+        name = self.profile.name
+        with self._open().transaction(timeout=SECONDS) as change:
+            change.execute("DELETE FROM katax_processes WHERE id = ?", (process.id,))
+            _insert(change, "katax_processes", (*astuple(process), name))
+            if breakers:
+                change.execute("DELETE FROM katax_breakers WHERE process = ?", (process.id,))
+            for breaker in breakers:
+                _insert(change, "katax_breakers", (*astuple(breaker), name))
+            for table, events in (
+                ("katax_transitions", transitions),
+                ("katax_pool_samples", samples),
+                ("katax_health", health),
+            ):
+                for event in events:
+                    _insert_event(change, table, event, name, process.id)
+
+    def leave(self, process: Process) -> None:
+        """Forgets a process that ends, and its breakers."""
+        with self._open().transaction(timeout=SECONDS) as change:
+            change.execute("DELETE FROM katax_processes WHERE id = ?", (process.id,))
+            change.execute("DELETE FROM katax_breakers WHERE process = ?", (process.id,))
+
+    def prune(self) -> None:
+        """Deletes what is older than it is kept, in all profiles; a decision that still counts stays."""
+        now = self._clock.now()
+        with self._open().transaction(timeout=SECONDS) as change:
+            for table, time, seconds in KEPT:
+                change.execute(f"DELETE FROM {table} WHERE {time} < ?", (now - seconds,))
+            change.execute("DELETE FROM katax_breakers WHERE process NOT IN (SELECT id FROM katax_processes)")
+            old = now - _KEPT_DECISIONS
+            replaced = change.query(
+                "SELECT d.id FROM katax_decisions d WHERE d.decided_at < ? AND EXISTS (SELECT 1 FROM "
+                "katax_decisions n WHERE n.profile = d.profile AND n.connection = d.connection "
+                "AND n.decided_at > d.decided_at)",
+                (old,),
+            )
+            for row in replaced:
+                change.execute("DELETE FROM katax_decisions WHERE id = ?", (row["id"],))
+
+    def close(self) -> None:
+        self._runtime.close()
+        self._ready = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self, sql: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        return self._open().run(sql, params, timeout=SECONDS).rows if self.exists else []
+
+    def _open(self) -> SqlDatabase:
+        """The database, its schema made or brought up to date."""
+        database = self._runtime.sql(self.profile.state.connection)
+        if not self._ready:
+            # Its own statements are nobody's news.
+            database.observer.set_log(QueryLogging())
+            self._prepare(database)
+            self._ready = True
+        return database
+
+    def _prepare(self, database: SqlDatabase) -> None:
+        version = _version(database)
+        if version > len(VERSIONS):
+            raise ConfigError(
+                f"the state database {database.name!r} has schema version {version}, this katax knows "
+                f"{len(VERSIONS)}; upgrade katax or set state.url"
+            )
+        for number in range(version, len(VERSIONS)):
+            _upgrade(database, number)
+
+
+def _version(database: SqlDatabase) -> int:
+    """0 for a database without a schema of ours."""
+    try:
+        found = database.run("SELECT max(version) FROM katax_state", timeout=SECONDS).rows
+    except QueryError:
+        return 0
+    return int(found[0][0] or 0)
+
+
+def _upgrade(database: SqlDatabase, number: int) -> None:
+    """Several processes may do so at once: the statements may be run again, and one of them writes the version."""
+    for statement in (
+        "CREATE TABLE IF NOT EXISTS katax_state (version INTEGER PRIMARY KEY)",
+        *VERSIONS[number],
+    ):
+        try:
+            database.execute(statement, timeout=SECONDS)
+        except QueryError:
+            # PostgreSQL: IF NOT EXISTS fails when another session makes the same table at the same moment.
+            database.execute(statement, timeout=SECONDS)
+    with suppress(QueryError):
+        database.execute("INSERT INTO katax_state VALUES (?)", (number + 1,), timeout=SECONDS)
+
+
+def _insert(change: Queries, table: str, values: Sequence[object]) -> None:
+    """`values` in the order of the table's columns."""
+    change.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(values))})", tuple(values))
+
+
+def _insert_event(change: Queries, table: str, event: Any, profile: str, process: str) -> None:
+    happened_at, connection, *facts = astuple(event)
+    _insert(change, table, (happened_at, profile, process, connection, *facts))
