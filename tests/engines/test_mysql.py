@@ -1,7 +1,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -252,6 +252,25 @@ class TestValues:
     )
     def test_in(self, engine: MysqlEngine, session: Session, value: object) -> None:
         assert engine.execute(session, "SELECT ?", [value]).rows == [(value,)]
+
+    @pytest.mark.parametrize(
+        ("value", "kind"),
+        [
+            (datetime(2024, 2, 3, 4, 5, tzinfo=timezone(timedelta(hours=2))), "datetime"),
+            (time(4, 5, tzinfo=UTC), "time"),
+        ],
+    )
+    def test_a_time_zone_is_refused_because_it_would_be_lost(
+        self, engine: MysqlEngine, session: Session, value: object, kind: str
+    ) -> None:
+        with pytest.raises(ValueError) as error:
+            engine.execute(session, "SELECT ?", [value])
+        assert str(error.value) == (
+            f"a {kind} with a time zone was given, and MySQL keeps none; "
+            "give it without one, in the session's time zone"
+        )
+        naive = datetime(2024, 2, 3, 4, 5, 6, 7)
+        assert engine.execute(session, "SELECT CAST(? AS DATETIME(6))", [naive]).rows == [(naive,)]
 
     def test_columns(self, engine: MysqlEngine, session: Session) -> None:
         engine.execute(session, "CREATE TABLE v (bits BIT(10), doc JSON, raw BLOB, kind ENUM('a', 'b'))")

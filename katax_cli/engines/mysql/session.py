@@ -6,7 +6,7 @@ import select
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import date, datetime, time
 from io import BufferedReader
 from math import ceil, log2
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pymysql
 from pymysql.connections import Connection
 from pymysql.constants import CR, ER, FIELD_TYPE
-from pymysql.converters import conversions
+from pymysql.converters import conversions, escape_datetime, escape_time
 from pymysql.cursors import Cursor, SSCursor
 
 from katax_cli.core.sql import classify, compile_query
@@ -45,9 +45,25 @@ def _day(text: str) -> date | str:
         return text
 
 
+def _zoneless(encode: Callable[[Any, Any], str]) -> Callable[[Any, Any], str]:
+    """PyMySQL would drop the zone without a word, and with it hours."""
+
+    def encoded(value: datetime | time, mapping: Any = None) -> str:
+        if value.tzinfo is not None:
+            raise ValueError(
+                f"a {type(value).__name__} with a time zone was given, and MySQL keeps none; "
+                "give it without one, in the session's time zone"
+            )
+        return encode(value, mapping)
+
+    return encoded
+
+
 # Dates that are none ("0000-00-00") stay text; BIT is a number; JSON stays text as the server sends it.
-VALUES: dict[Any, Callable[[Any], Any]] = {
+VALUES: dict[Any, Callable[..., Any]] = {
     **conversions,
+    datetime: _zoneless(escape_datetime),
+    time: _zoneless(escape_time),
     FIELD_TYPE.BIT: _bit_number,
     FIELD_TYPE.DATE: _day,
     FIELD_TYPE.DATETIME: _moment,
