@@ -69,6 +69,7 @@ def build_profile(
         connection_retry=builder.overrides("retry", RetrySettings),
         connection_breaker=builder.overrides("breaker", BreakerSettings),
         retry_set="attempts" in table.get("retry", {}),
+        connection_retry_set=builder.with_own_attempts(),
         explicit=draft.explicit,
         notes=tuple(notes),
         layers=draft.layers,
@@ -153,6 +154,12 @@ class _Builder:
                 policy = self.make(("connections", name, key), model, **self._table.get(key, {}))
                 made.update(dict.fromkeys(self._variants.get(name, (name,)), policy))
         return made
+
+    def with_own_attempts(self) -> frozenset[str]:
+        """The connections whose own [retry] says how many attempts, their variants included."""
+        tables = self._table.get("connections", {}).items()
+        names = [name for name, table in tables if "attempts" in table.get("retry", {})]
+        return frozenset(variant for name in names for variant in self._variants.get(name, (name,)))
 
     def logging(self) -> LoggingSettings:
         role = self._table.get("role")

@@ -94,7 +94,8 @@ class Profile:
 
     `folder` is where relative paths and jobs start; `source` the file it came from (None: `env`, `local`);
     `notes` are messages for people; `explicit` is true when the profile was said aloud (option, KATAX_PROFILE
-    or default_profile); `retry_set` is true when attempts were configured (one-shot commands make one else).
+    or default_profile); `retry_set` is true when attempts were configured (one-shot commands make one else),
+    `connection_retry_set` names the connections for which they were.
     """
 
     name: str
@@ -116,6 +117,7 @@ class Profile:
     connection_retry: Mapping[str, RetrySettings] = field(default_factory=dict, hash=False)
     connection_breaker: Mapping[str, BreakerSettings] = field(default_factory=dict, hash=False)
     retry_set: bool = False
+    connection_retry_set: frozenset[str] = frozenset()
     explicit: bool = False
     notes: tuple[str, ...] = ()
     layers: tuple[Layer, ...] = field(default=(), repr=False, compare=False)

@@ -162,7 +162,7 @@ class Runtime:
         return settings
 
     def _retry(self, name: str) -> RetryPolicy:
-        configured = self.profile.retry_set or name in self.profile.connection_retry
+        configured = self.profile.retry_set or name in self.profile.connection_retry_set
         once = self._probing or (self._one_shot and not configured)
         return (
             RetryPolicy(attempts=1) if once else self.profile.connection_retry.get(name, self.profile.retry)

@@ -123,6 +123,13 @@ def test_overrides_hold_for_the_other_addresses_too(project: Project) -> None:
     assert profile.connection_retry == dict.fromkeys(
         ("main", "main/direct", "main/replica-1"), RetrySettings(attempts=7)
     )
+    assert profile.connection_retry_set == {"main", "main/direct", "main/replica-1"}
+
+
+def test_a_connections_retry_without_attempts_sets_none(project: Project) -> None:
+    project.write("profiles/dev.toml", MAIN + "[connections.main.retry]\ntotal = 10\n")
+    profile = project.load()
+    assert (profile.connection_retry["main"].total, profile.connection_retry_set) == (10.0, frozenset())
 
 
 def test_retry_without_attempts_is_not_set(project: Project) -> None:
