@@ -173,6 +173,11 @@ class CircuitBreaker:
             clock=clock,
         )
 
+    @property
+    def generation(self) -> int:
+        """The present one, to hand to `after` with what belongs to a call that was let out before."""
+        return self._generation
+
     def execute(self, fn: Callable[[], T]) -> T:
         """Runs `fn` and counts how it ended; raises BreakerOpen without running it when not let through."""
         generation = self.before()

@@ -212,8 +212,12 @@ class Database(ABC):
         """A connection for one attempt, watched by the deadline."""
 
 
+class ConnectTimeout(TimeoutError):
+    """A server that neither answered nor refused within the time for connecting."""
+
+
 def open_bounded(engine: Engine, timeout: float | None) -> Any:
-    """`engine.connect` that returns in time even when a name lookup hangs; raises TimeoutError then."""
+    """`engine.connect` that returns in time even when a name lookup hangs; raises ConnectTimeout then."""
     settings = engine.settings
     limit = settings.connect_timeout * max(1, len(settings.nodes))
     seconds = limit if timeout is None else min(limit, timeout)
@@ -225,7 +229,7 @@ def open_bounded(engine: Engine, timeout: float | None) -> Any:
             discard=engine.close,
         )
     except TookTooLong as error:
-        raise TimeoutError(f"no answer in {seconds:.3g} s") from error
+        raise ConnectTimeout(f"no answer in {seconds:.3g} s") from error
 
 
 def classify_with(engine: Engine) -> Callable[[BaseException], Failure]:
@@ -233,7 +237,7 @@ def classify_with(engine: Engine) -> Callable[[BaseException], Failure]:
     address = engine.settings.address
 
     def classify(error: BaseException) -> Failure:
-        late = type(error) is TimeoutError
+        late = isinstance(error, ConnectTimeout)
         failure = Failure(FailureKind.UNREACHABLE, str(error)) if late else engine.classify(error)
         if failure.kind is FailureKind.UNREACHABLE and address not in failure.message:
             return replace(failure, message=f"{address}: {failure.message}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import Enum, auto
 from typing import TypeVar
 
@@ -169,8 +170,8 @@ class Guard:
         """
         deadline.check(self.connection, doing)
         call = _Call(deadline, safety, doing, Repeats(self._retry, self._clock))
-        breaker = None if safety in _OUTSIDE else self.breaker
-        run = _alone(attempt) if safety is Safety.WHOLE else attempt
+        breaker = None if safety in _OUTSIDE else self._breaker_to_ask()
+        run = self._alone(attempt) if safety is Safety.WHOLE else attempt
         generation = 0 if breaker is None else breaker.before()
         while True:
             try:
@@ -190,16 +191,21 @@ class Guard:
 
     @contextmanager
     def translating(self, *, deadline: Deadline, safety: Safety, doing: str = "query") -> Iterator[None]:
-        """Gives the errors of a block their meaning; for what is sent once, outside `call` and the breaker.
+        """Gives the errors of a block their meaning; for what is sent once, as a part of what was let through.
 
-        A part of a transaction says PART or WHOLE, its COMMIT says WRITE.
+        The breaker is told of failures, and not asked. A part of a transaction says PART or WHOLE, its COMMIT
+        says WRITE.
         """
+        breaker = None if self.breaker is None else _Joined(self.breaker)
+        generation = 0 if breaker is None else breaker.before()
         try:
             yield
         except Exception as error:
             failure = None if isinstance(error, KataxError) else self._failure(error)
             if failure is None:
                 raise
+            if breaker is not None:
+                breaker.after(generation, ok=not failure.counts)
             sent = Sent()
             sent.sent = safety is not Safety.WHOLE
             raise self._translated(failure, safety, sent, doing, deadline) from error
@@ -221,11 +227,29 @@ class Guard:
         return getattr(error, "connection", None) == self.connection
 
     def _verdict(self, error: BaseException, failure: Failure | None) -> bool | None:
-        if failure is not None:
-            return not failure.counts
-        if isinstance(error, KataxError) and self._is_ours(error) and error.__cause__ is not None:
-            return verdict(error)
-        return None  # not from the server: no free connection, no time left, somebody else's error
+        if isinstance(error, KataxError):
+            # From the server if it has a cause; then a part of this call has told the breaker of a failure.
+            from_server = self._is_ours(error) and error.__cause__ is not None
+            return (verdict(error) or None) if from_server else None
+        return None if failure is None else not failure.counts
+
+    def _breaker_to_ask(self) -> CircuitBreaker | _Joined | None:
+        if self.breaker is not None and self in _wholes.get():
+            return _Joined(self.breaker)
+        return self.breaker
+
+    def _alone(self, attempt: Callable[[Sent], T]) -> Callable[[Sent], T]:
+        """The attempt as the one that is repeated: calls of its own are parts of it."""
+
+        def run(sent: Sent) -> T:
+            token = _wholes.set((*_wholes.get(), self))
+            try:
+                with sole_owner():
+                    return attempt(sent)
+            finally:
+                _wholes.reset(token)
+
+        return run
 
     def _wait(self, error: BaseException, failure: Failure, call: _Call) -> None:
         """Waits for the next attempt, or raises what the error means when there is none."""
@@ -239,7 +263,7 @@ class Guard:
         call.sent = Sent(doubt=is_doubtful(failure, call.safety, call.sent))
         self._clock.sleep(pause)
 
-    def _before_again(self, breaker: CircuitBreaker, call: _Call, error: BaseException) -> int:
+    def _before_again(self, breaker: CircuitBreaker | _Joined, call: _Call, error: BaseException) -> int:
         try:
             return breaker.before()
         except BreakerOpen as refused:
@@ -283,9 +307,23 @@ class _Call:
         return self.repeats.pause(overloaded=overloaded, remaining=self.deadline.remaining())
 
 
-def _alone(attempt: Callable[[Sent], T]) -> Callable[[Sent], T]:
-    def run(sent: Sent) -> T:
-        with sole_owner():
-            return attempt(sent)
+class _Joined:
+    """The breaker of what belongs to a call that it let through: not asked again, told of failures only.
 
-    return run
+    Else a transaction that is the one probe of a half-open breaker could not make a call of its own.
+    """
+
+    __slots__ = ("_breaker",)
+
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self._breaker = breaker
+
+    def before(self) -> int:
+        return self._breaker.generation
+
+    def after(self, generation: int, ok: bool | None) -> None:
+        if ok is False:
+            self._breaker.after(generation, ok)
+
+
+_wholes: ContextVar[tuple[Guard, ...]] = ContextVar("katax_wholes", default=())

@@ -513,6 +513,74 @@ def test_a_part_neither_asks_nor_feeds_the_breaker() -> None:
     assert len(server.requests) == 2
 
 
+def test_a_failed_part_counts_once_with_and_without_a_call_around_it() -> None:
+    breaker = CircuitBreaker(failures=9)
+    guard = guard_of(FakeClock(), breaker=breaker, retry=RetryPolicy(attempts=1))
+
+    def part(_sent: Sent) -> bytes:
+        with guard.translating(deadline=NEVER, safety=Safety.PART):
+            return ask(server.port, b"update", sending=lambda: None)
+
+    with line_server("drop", "drop", "syntax") as server:
+        with pytest.raises(Unavailable):
+            part(Sent())
+        assert breaker.get_state().failures == 1
+        with pytest.raises(Unavailable):
+            guard.call(part, deadline=NEVER, safety=Safety.WHOLE)
+        assert breaker.get_state().failures == 2
+        with pytest.raises(QueryError):
+            part(Sent())
+        assert breaker.get_state().failures == 2
+
+
+def test_a_call_inside_the_whole_that_is_the_only_probe_is_let_through() -> None:
+    clock = FakeClock()
+    breaker = CircuitBreaker(failures=1, reset=1.0, half_open_calls=1, clock=clock)
+    guard = guard_of(clock, breaker=breaker)
+    breaker.force_open(1.0)
+    clock.at += 1.0
+
+    def whole(_sent: Sent) -> str:
+        guard.call(asking(server), deadline=NEVER, safety=Safety.READ)
+        return breaker.get_state().state
+
+    with line_server() as server:
+        assert guard.call(whole, deadline=NEVER, safety=Safety.WHOLE) == "half_open"
+
+    assert (breaker.is_closed(), len(server.requests)) == (True, 1)
+
+
+def test_a_call_inside_a_whole_that_fails_counts_once() -> None:
+    breaker = CircuitBreaker(failures=9)
+    guard = guard_of(FakeClock(), breaker=breaker, retry=RetryPolicy(attempts=1))
+
+    with line_server("drop") as server, pytest.raises(Unavailable):
+        guard.call(
+            lambda _sent: guard.call(asking(server), deadline=NEVER, safety=Safety.READ),
+            deadline=NEVER,
+            safety=Safety.WHOLE,
+        )
+
+    assert breaker.get_state().failures == 1
+
+
+def test_a_part_that_began_before_the_breaker_opened_says_nothing_later() -> None:
+    clock = FakeClock()
+    breaker = CircuitBreaker(failures=1, reset=1.0, clock=clock)
+    guard = guard_of(clock, breaker=breaker)
+    with (  # noqa: PT012 - the breaker changes while the part is under way
+        line_server("drop") as server,
+        pytest.raises(Unavailable),
+        guard.translating(deadline=NEVER, safety=Safety.PART),
+    ):
+        breaker.force_open(1.0)
+        clock.at += 1.0
+        assert breaker.get_state().state == "half_open"
+        ask(server.port, b"update", sending=lambda: None)
+
+    assert breaker.get_state().state == "half_open"
+
+
 def test_an_interrupted_probe_makes_room_for_the_next() -> None:
     clock = FakeClock()
     breaker = CircuitBreaker(clock=clock)
