@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.trust import home_folder, refuse_untrusted, trusted
 
+CIRCUITS = "circuits.json"
+"""The host's copy of what operators decided, inside `.katax/`."""
+
 
 def upward(start: str, environ: Mapping[str, str]) -> Iterator[str]:
     """The folder and those above it, up to the home folder or the edge of the file system."""

@@ -9,19 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
+
+from katax_cli.profiles.home import CIRCUITS
 
 Action = Literal["trip", "reset", "disable"]
 
-COPY = "circuits.json"
 _ACTIONS: tuple[str, ...] = get_args(Action)
 _LARGEST = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(NamedTuple):
     """What an operator said about one connection; times are seconds since the epoch."""
 
     id: str
@@ -57,7 +56,7 @@ def newest(*sources: Iterable[Decision]) -> dict[str, Decision]:
 
 def copied(home: str, profile: str) -> dict[str, Decision]:
     """The decisions that this host knows of; none when there is no copy that can be read. Never raises."""
-    table = _read(os.path.join(home, COPY)).get(profile)
+    table = _read(os.path.join(home, CIRCUITS)).get(profile)
     entries = table if isinstance(table, list) else []
     return newest(decision for entry in entries if (decision := _decision(entry)) is not None)
 
@@ -72,9 +71,9 @@ def write_copy(home: str, profile: str, decisions: Iterable[Decision]) -> None:
     """Replaces this profile's part of the copy, at once or not at all. Raises OSError."""
     from katax_cli.core.text import to_json
 
-    path = os.path.join(home, COPY)
+    path = os.path.join(home, CIRCUITS)
     table = _read(path)
-    table[profile] = [asdict(decision) for decision in decisions]
+    table[profile] = [decision._asdict() for decision in decisions]
     part = f"{path}.{os.getpid()}"
     with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
         file.write(to_json(table) + "\n")
@@ -86,7 +85,7 @@ def copying(home: str) -> Iterator[None]:
     """One writer at a time, so that the last one writes what all of them decided."""
     import fcntl
 
-    with open(os.open(os.path.join(home, f".{COPY}.lock"), os.O_RDWR | os.O_CREAT, 0o600), "w") as file:
+    with open(os.open(os.path.join(home, f".{CIRCUITS}.lock"), os.O_RDWR | os.O_CREAT, 0o600), "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -106,9 +105,9 @@ def _read(path: str) -> dict[str, Any]:
     return table if isinstance(table, dict) else {}
 
 
-def _decision(entry: object) -> Decision | None:
+def _decision(entry: Any) -> Decision | None:
     try:
-        decision = Decision(**entry)  # type: ignore[arg-type]
+        decision = Decision(**entry)
     except TypeError:  # written by another version
         return None
     times = (decision.decided_at, decision.ends_at or 0.0)

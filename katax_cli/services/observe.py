@@ -29,7 +29,7 @@ _SHOWN_PARAMS = 1000
 _ASKING = {"queries", "slow_query_ms"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class QueryLogging:
     """At which level of logging slow statements and all statements are logged; None: not.
 

@@ -17,9 +17,9 @@ from katax_cli.core.retry import RetryPolicy
 from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
 from katax_cli.engines import registry
 from katax_cli.errors import DeadlineExceeded
+from katax_cli.profiles.home import CIRCUITS
 from katax_cli.profiles.model import Profile
 from katax_cli.services.background import Running, start
-from katax_cli.services.circuits import COPY
 from katax_cli.services.database import Database, MakeDeadline, classify_with
 from katax_cli.services.guard import Guard
 from katax_cli.services.observe import query_logging
@@ -178,7 +178,7 @@ class Runtime:
 
     def _kept_off(self, name: str) -> CircuitBreaker | None:
         """A single command has a breaker only while an operator keeps everybody off the server."""
-        if not os.path.exists(os.path.join(self.profile.home, COPY)):
+        if not os.path.exists(os.path.join(self.profile.home, CIRCUITS)):
             return None
         from katax_cli.services.circuits import kept_off
 

@@ -159,7 +159,7 @@ class StateStore:
     def decide(self, decision: Decision) -> None:
         """Adds a decision; what was decided before stays as its history."""
         with self._open().transaction(timeout=SECONDS) as change:
-            _insert(change, "katax_decisions", (*astuple(decision), self.profile.name))
+            _insert(change, "katax_decisions", (*decision, self.profile.name))
 
     def processes(self) -> list[Process]:
         """Those that said within `ALIVE_SECONDS` that they live."""
