@@ -2,39 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from katax_cli.cli.cache_keys import group as cache_keys
+from katax_cli.cli.cache_server import group as cache_server
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation, Target
+from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.options import lifetime
-
-if TYPE_CHECKING:
-    from katax_cli.services.cache import Cache
+from katax_cli.cli.redis import cache
 
 group = Group()
 
-REDIS = Target(types=("redis",), preferred="cache", lacks="cache commands")
-
 Key = Annotated[str, typer.Argument(help="Key, without the connection's prefix.")]
 Raw = Annotated[bool, typer.Option("--raw", help="Bytes as they are, no JSON.")]
+By = Annotated[int, typer.Option("--by", metavar="N", help="How much.")]
 Ttl = Annotated[
     str | None,
     typer.Option(metavar="DURATION|NAME", help="Lifetime: 30s, 5m, or short|medium|long|session|week."),
 ]
-
-
-@contextmanager
-def cache(call: Invocation) -> Iterator[Cache]:
-    """The cache on the chosen connection."""
-    from katax_cli.services.cache import Cache
-
-    with call.runtime() as runtime:
-        yield Cache(runtime.redis(call.settings(runtime, REDIS)))
 
 
 @group.command("get")
@@ -122,28 +110,66 @@ def expire(
     return ExitCode.DONE if found else ExitCode.NO
 
 
-@group.command("clear")
-def clear(
-    call: Invocation,
-    pattern: Annotated[str, typer.Argument(help="Redis glob, without the prefix: 'temp:*'.")],
-) -> None:
-    """Delete all keys that match a pattern."""
-    from katax_cli.cli.confirm import Tier, confirm
-    from katax_cli.services.cache import Cache
+@group.command("persist")
+def persist(call: Invocation, key: Key) -> ExitCode:
+    """Let a key live for ever; exit 1 when there is none, or when it does already."""
+    if call.only_planned(key=key, persisted=False):
+        return ExitCode.DONE
+    with cache(call) as values:
+        done = values.persist(key)
+    call.out.action({"key": key, "persisted": done})
+    return ExitCode.DONE if done else ExitCode.NO
 
-    with call.runtime(seconds=None) as runtime:
-        settings = call.settings(runtime, REDIS)
-        values = Cache(runtime.redis(settings))
-        matching = values.count(pattern)
-        call.diagnostics.note(f"{matching} keys match {pattern!r}")
-        if call.only_planned(pattern=pattern, matching=matching, deleted=0):
-            return
-        confirm(
-            call,
-            runtime.profile,
-            settings,
-            Tier.DESTRUCTIVE,
-            f"delete {matching} keys that match {pattern!r}",
-        )
-        deleted = values.clear(pattern)
-    call.out.action({"pattern": pattern, "matching": matching, "deleted": deleted})
+
+@group.command("incr")
+def incr(call: Invocation, key: Key, by: By = 1) -> None:
+    """Add to a counter, which starts at 0, and print its new value."""
+    _count(call, key, by)
+
+
+@group.command("decr")
+def decr(call: Invocation, key: Key, by: By = 1) -> None:
+    """Take from a counter and print its new value."""
+    _count(call, key, -by)
+
+
+def _count(call: Invocation, key: str, by: int) -> None:
+    if call.only_planned(key=key, by=by):
+        return
+    with cache(call) as values:
+        call.out.scalar(values.incr(key, by))
+
+
+@group.command("mget")
+def mget(call: Invocation, keys: Annotated[list[str], typer.Argument(help="Keys.")]) -> ExitCode:
+    """Print the values of several keys; exit 1 when one of them is missing."""
+    from katax_cli.cli.cache_views import VALUE_HEADER, value_row
+
+    with cache(call) as values:
+        found = values.mget_raw(keys)
+    rows = [value_row(key, data, text=call.out.wants_text) for key, data in zip(keys, found, strict=True)]
+    call.out.rows(VALUE_HEADER, [rows])
+    return ExitCode.NO if None in found else ExitCode.DONE
+
+
+@group.command("mset")
+def mset(
+    call: Invocation,
+    pairs: Annotated[
+        list[str], typer.Argument(metavar="K=V...", help="Pairs; or - or @file: one JSON object.")
+    ],
+    ttl: Ttl = None,
+) -> None:
+    """Store several values."""
+    from katax_cli.cli.cache_views import pairs_to_store
+
+    stored = pairs_to_store(call, pairs)
+    if call.only_planned(stored=0, keys=sorted(stored)):
+        return
+    with cache(call) as values:
+        values.mset_raw(stored, lifetime(ttl))
+    call.out.action({"stored": len(stored)})
+
+
+group.commands.update(cache_keys.commands)
+group.commands.update(cache_server.commands)

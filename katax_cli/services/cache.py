@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from json import JSONDecodeError
-from typing import Any
+from typing import Any, TypeVar
 
 from katax_cli.core.wire import parse, stringify
+from katax_cli.errors import QueryError
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.guard import Safety
+from katax_cli.services.keyspace import Keyspace, Survey, escape_glob
 
-_SCAN_COUNT = 1000
+T = TypeVar("T")
+
+_MANY = 2000
+"""Keys of one round trip of `mget` and `mset`."""
+_SMALLEST_LIMIT = 1 << 20
+_USUAL_LIMIT = 512 << 20
+"""Bytes of one value: the server's `proto-max-bulk-len` is 512 MiB unless configured, and never below 1 MiB."""
 
 
 class DEFAULT_TTL:  # noqa: N801 - the name that the seed documents and their users know
@@ -33,11 +41,21 @@ TTL_NAMES: dict[str, int] = {
 
 
 class Cache:
-    """Keys are without the connection's prefix; TTLs are seconds (fractions allowed)."""
+    """Keys are without the connection's prefix; TTLs are seconds (fractions allowed).
+
+    Raises ValueError for what cannot be stored (NaN, a TTL of 0, a value over the server's limit), QueryError
+    for a key that holds another type.
+    """
 
     def __init__(self, redis: RedisDatabase) -> None:
-        self._redis = redis
+        self.redis = redis
         self._prefix = redis.settings.prefix
+        self._value_limit: int | None = None
+
+    @property
+    def keyspace(self) -> Keyspace:
+        """All keys under the connection's prefix."""
+        return Keyspace(self.redis, self._prefix)
 
     def get(self, key: str) -> Any:
         """The value, None when there is none. What was not stored as JSON comes back as its text."""
@@ -58,7 +76,7 @@ class Cache:
 
     def get_raw(self, key: str) -> bytes | None:
         """The bytes of a key, None when there is none."""
-        data = self._redis.redis("GET", self._key(key), safety=Safety.READ)
+        data = self.redis.redis("GET", self.full(key), safety=Safety.READ)
         assert data is None or isinstance(data, bytes)
         return data
 
@@ -72,57 +90,178 @@ class Cache:
         keep_ttl: bool = False,
     ) -> bool:
         """Stores bytes as they are; see `set`."""
+        self._check_size(key, data)
         options: list[str | int] = ["PX", positive_ms(ttl)] if ttl is not None else []
         if only_if is not None:
             options.append(only_if.upper())
         if keep_ttl:
             options.append("KEEPTTL")
-        return self._redis.redis("SET", self._key(key), data, *options) is not None
+        return self.redis.redis("SET", self.full(key), data, *options) is not None
+
+    def mget(self, keys: Iterable[str]) -> list[Any]:
+        """The values in the order of the keys, None for each that is missing."""
+        return [None if data is None else decode(data) for data in self.mget_raw(keys)]
+
+    def mget_raw(self, keys: Iterable[str]) -> list[bytes | None]:
+        """The bytes in the order of the keys; a key of another type than string counts as missing."""
+        found: list[bytes | None] = []
+        for full in _chunks([self.full(key) for key in keys]):
+            if self._is_cluster:
+                replies = self.redis.pipeline(
+                    [("GET", key) for key in full], safety=Safety.READ, tolerant=True
+                )
+                found += [reply if isinstance(reply, bytes) else None for reply in replies]
+            else:
+                found += self.redis.redis("MGET", *full, safety=Safety.READ)
+        return found
+
+    def mset(self, values: Mapping[str, Any], ttl: float | None = None) -> None:
+        """Stores many values as JSON, 2,000 in a round trip; not a transaction."""
+        self.mset_raw({key: stringify(value).encode() for key, value in values.items()}, ttl)
+
+    def mset_raw(self, values: Mapping[str, bytes], ttl: float | None = None) -> None:
+        """Stores many values as they are; see `mset`."""
+        for key, data in values.items():
+            self._check_size(key, data)
+        expiry = () if ttl is None else ("PX", positive_ms(ttl))
+        for chunk in _chunks([(self.full(key), data) for key, data in values.items()]):
+            if expiry or self._is_cluster:
+                commands = [("SET", key, data, *expiry) for key, data in chunk]
+                self.redis.pipeline(commands, safety=Safety.IDEMPOTENT)
+            else:
+                words = [word for pair in chunk for word in pair]
+                self.redis.redis("MSET", *words, safety=Safety.IDEMPOTENT)
 
     def delete(self, *keys: str) -> int:
         """Deletes keys; returns how many there were."""
-        return int(self._redis.redis("UNLINK", *map(self._key, keys))) if keys else 0
+        full = [self.full(key) for key in keys]
+        if self._is_cluster:
+            return sum(self.redis.pipeline([("UNLINK", key) for key in full])) if full else 0
+        return int(self.redis.redis("UNLINK", *full)) if full else 0
+
+    def del_many(self, keys: Iterable[str]) -> int:
+        """Deletes keys; returns how many there were."""
+        return self.delete(*keys)
+
+    def forget(self, key: str) -> bool:
+        """Deletes what `remember` keeps of a key; False when there was no value."""
+        from katax_cli.services.remember import note_key
+
+        return self.delete(key, note_key(key)) > 0
 
     def exists(self, key: str) -> bool:
-        return bool(self._redis.redis("EXISTS", self._key(key), safety=Safety.READ))
+        return bool(self.redis.redis("EXISTS", self.full(key), safety=Safety.READ))
 
     def ttl(self, key: str) -> int:
         """Seconds to live, rounded; -1: for ever, -2: no such key."""
-        return int(self._redis.redis("TTL", self._key(key), safety=Safety.READ))
+        return int(self.redis.redis("TTL", self.full(key), safety=Safety.READ))
 
     def expire(self, key: str, ttl: float) -> bool:
         """Sets the lifetime of a key; False when there is none."""
-        return bool(self._redis.redis("PEXPIRE", self._key(key), positive_ms(ttl)))
+        return bool(self.redis.redis("PEXPIRE", self.full(key), positive_ms(ttl)))
 
-    def scan(self, pattern: str = "*", *, count: int = _SCAN_COUNT) -> Iterator[list[bytes]]:
-        """Keys that match, in batches, without the prefix; SCAN may repeat keys and never blocks the server."""
-        cursor = b"0"
-        match = escape_glob(self._prefix) + pattern
-        skip = len(self._prefix.encode())
-        while True:
-            cursor, keys = self._redis.redis(
-                "SCAN", cursor, "MATCH", match, "COUNT", count, safety=Safety.READ
-            )
-            if keys:
-                yield [key[skip:] for key in keys]
-            if cursor == b"0":
-                return
+    def persist(self, key: str) -> bool:
+        """Lets a key live for ever; False when there is none, or when it does already."""
+        return bool(self.redis.redis("PERSIST", self.full(key)))
 
-    def count(self, pattern: str) -> int:
-        """How many keys match now (those that SCAN repeats are counted once)."""
-        return len({key for batch in self.scan(pattern) for key in batch})
+    def incr(self, key: str, by: int = 1) -> int:
+        """Adds to a counter, which starts at 0; returns its new value. Keeps the lifetime."""
+        return int(self.redis.redis("INCRBY", self.full(key), by))
+
+    def incr_by(self, key: str, by: int) -> int:
+        """The same as `incr`."""
+        return self.incr(key, by)
+
+    def decr(self, key: str, by: int = 1) -> int:
+        """Takes from a counter; see `incr`."""
+        return self.incr(key, -by)
+
+    def scan(self, pattern: str = "*") -> Iterator[list[bytes]]:
+        """Keys that match, in batches, without the prefix; see Keyspace."""
+        return self.keyspace.scan(pattern)
+
+    def survey(self, pattern: str) -> Survey:
+        """What `clear` would delete, from a sample."""
+        return self.keyspace.survey(pattern)
 
     def clear(self, pattern: str, *, on_batch: Callable[[int], object] = lambda _: None) -> int:
-        """Deletes all keys that match (UNLINK in batches); returns how many there were."""
-        deleted = 0
-        prefix = self._prefix.encode()
-        for keys in self.scan(pattern):
-            deleted += int(self._redis.redis("UNLINK", *(prefix + key for key in keys)))
-            on_batch(deleted)
-        return deleted
+        """Deletes all keys that match; returns how many there were. See Keyspace."""
+        return self.keyspace.clear(pattern, on_batch=on_batch)
 
-    def _key(self, key: str) -> str:
-        return self._prefix + key
+    def invalidate(self, resource: str, id: str | int | None = None) -> int:
+        """Deletes `cache:RESOURCE:*`, or `cache:RESOURCE:ID:*`; returns how many keys there were."""
+        return self.clear(invalidation_pattern(resource, id))
+
+    def flush(self) -> int | None:
+        """Deletes everything under the prefix and returns how many keys; without a prefix the whole database."""
+        if self._prefix:
+            return self.clear("*")
+        for shard in self.redis.shards():
+            self.redis.redis("FLUSHDB", "ASYNC", safety=Safety.IDEMPOTENT, shard=shard)
+        return None
+
+    def stats(self) -> dict[str, Any]:
+        """The server's counters; `hit_rate` is hits / (hits + misses), None before the first lookup."""
+        from katax_cli.services.cache_stats import stats
+
+        return stats(self.redis)
+
+    def remember(
+        self,
+        key: str,
+        ttl: float,
+        fn: Callable[[], T],
+        *,
+        beta: float = 1.0,
+        stale_if_error: bool = False,
+    ) -> T | Any:
+        """The value of a key, computed by `fn` when there is none, by one caller at a time. See `remember`."""
+        from katax_cli.services.remember import Remembering
+
+        remembering = Remembering(self, key, ttl=ttl, beta=beta, stale_if_error=stale_if_error)
+        return decode(remembering.get(lambda: stringify(fn()).encode()))
+
+    def full(self, key: str) -> bytes:
+        """The key on the server."""
+        return (self._prefix + key).encode("utf-8", "surrogateescape")
+
+    @property
+    def _is_cluster(self) -> bool:
+        return self.redis.settings.topology == "cluster"
+
+    def _check_size(self, key: str, data: bytes) -> None:
+        # The server breaks the connection over such a value, which would look like an unknown outcome.
+        if len(data) >= _SMALLEST_LIMIT and len(data) > self._limit():
+            raise ValueError(
+                f"the value of {key!r} has {len(data)} bytes, the server takes no more than {self._limit()}"
+            )
+
+    def _limit(self) -> int:
+        if self._value_limit is None:
+            command = ("CONFIG", "GET", "proto-max-bulk-len")
+            try:
+                shard = self.redis.shards()[0]
+                (_, limit) = self.redis.redis(*command, safety=Safety.READ, shard=shard)
+                self._value_limit = int(limit)
+            except (QueryError, ValueError):
+                self._value_limit = _USUAL_LIMIT  # a restricted user may not ask
+        return self._value_limit
+
+
+def _chunks(items: list[T]) -> Iterator[list[T]]:
+    for start in range(0, len(items), _MANY):
+        yield items[start : start + _MANY]
+
+
+def invalidation_pattern(resource: str, id: str | int | None = None) -> str:
+    """The keys that hold what was cached of a resource. Raises ValueError without one."""
+    if not resource or id == "":
+        raise ValueError("the resource or its id is empty; name one, as in 'user' or 'user' 123")
+    parts = ["cache", resource, *([] if id is None else [str(id)])]
+    return (
+        escape_glob(":".join(parts).encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
+        + ":*"
+    )
 
 
 def to_stored(data: bytes) -> bytes:
@@ -147,11 +286,6 @@ def decode(data: bytes) -> Any:
         return parse(text)
     except ValueError:
         return text
-
-
-def escape_glob(text: str) -> str:
-    """`text` as a Redis glob that matches nothing but itself."""
-    return "".join(f"\\{c}" if c in "*?[]\\^-" else c for c in text)
 
 
 def positive_ms(ttl: float) -> int:

@@ -169,3 +169,13 @@ class RedisDatabase(ClientDatabase):
 
     def _fingerprint(self, statement: Sequence[object]) -> str:
         return self._redacted(statement)
+
+
+_LOSE_DATA = frozenset(
+    {"FLUSHALL", "FLUSHDB", "SWAPDB", "SHUTDOWN", "DEBUG", "REPLICAOF", "SLAVEOF", "FAILOVER"}
+)
+
+
+def loses_data(words: Sequence[str]) -> bool:
+    """True for a command that loses more than the keys that it names."""
+    return bool(words) and words[0].strip().upper() in _LOSE_DATA

@@ -68,6 +68,21 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "cache ttl": Reads("cache ttl -c main kept", ("redis",)),
     "cache expire": Writes("cache expire -c main kept 60s", ("redis",)),
     "cache clear": Writes("cache clear -c main -y kept*", ("redis",)),
+    "cache persist": Writes("cache persist -c main cache:kept:1", ("redis",)),
+    "cache incr": Writes("cache incr -c main kept", ("redis",)),
+    "cache decr": Writes("cache decr -c main kept", ("redis",)),
+    "cache mget": Reads("cache mget -c main kept", ("redis",)),
+    "cache mset": Writes("cache mset -c main kept=2", ("redis",)),
+    "cache scan": Reads("cache scan -c main", ("redis",)),
+    "cache invalidate": Writes("cache invalidate -c main kept", ("redis",)),
+    "cache flush": Writes("cache flush -c main -y", ("redis",)),
+    "cache export": Reads("cache export -q -c main", ("redis",)),
+    "cache import": Writes("cache import -c main -y --replace kept.jsonl", ("redis",)),
+    "cache stats": Reads("cache stats -c main", ("redis",)),
+    "cache doctor": Reads("cache doctor -q -c main", ("redis",)),
+    "cache remember": Writes("cache remember -c main --ttl 60s new -- echo 2", ("redis",)),
+    "cache acl": Reads("cache acl -c main", ("redis",)),
+    "cache cmd": Writes("cache cmd -c main set kept 2", ("redis",)),
     "profile list": Exempt("reads files"),
     "profile show": Exempt("reads files"),
     "profile check": Exempt("reads files, and connects at the most"),
@@ -154,6 +169,7 @@ def profile(folder: Path, target: Target, protected: str) -> None:
     (migrations / "001_more.sql").write_text(
         "-- UP\ninsert into kept values (2);\n-- DOWN\ndelete from kept where n = 2;\n"
     )
+    (folder / "kept.jsonl").write_text('{"key":"kept","ttl_ms":null,"dump":"AMACCQBfUOFwrFIdeg=="}\n')
     file = write_profile(folder, {"main": target.url}, role=ROLES.get(protected, "dev"))
     if protected == "read_only":
         file.write_text(file.read_text() + "read_only = true\n")

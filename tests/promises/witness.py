@@ -126,12 +126,13 @@ class RedisWitness(Witness):
     def prepare(self) -> None:
         with self.client() as client:
             client.set("kept", "1")
+            client.set("cache:kept:1", "1", ex=9999)
             client.rpush("numbers", 2, 1)
 
     def content(self) -> object:
         with self.client() as client:
             keys = sorted(client.keys())
-            return {key: (client.dump(key), client.ttl(key)) for key in keys}
+            return {key: (client.dump(key), client.ttl(key) >= 0) for key in keys}
 
     def client(self) -> redis.Redis:
         return redis.Redis.from_url(self.target.url)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
 from katax_cli.core.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
-from katax_cli.engines.redis import connect, failures
+from katax_cli.engines.redis import batch, connect, failures
 from katax_cli.engines.redis.limits import limited
+from katax_cli.engines.redis.subscriber import Subscriber
 from katax_cli.snapshot import PoolStats
 
 
 class RedisEngine:
-    """Implements Engine, KeyValueEngine and ReportsServer; see those for what the methods promise."""
+    """Implements Engine, KeyValueEngine, Subscribes and ReportsServer; see those for what the methods promise."""
 
     name: EngineName = "redis"
 
@@ -67,6 +68,23 @@ class RedisEngine:
     def command(self, client: Any, *args: bytes | str | int | float, timeout: float | None = None) -> Any:
         with limited(timeout):
             return connect.raw(client, args)
+
+    def pipeline(
+        self,
+        client: Any,
+        commands: Sequence[Sequence[bytes | str | int | float]],
+        timeout: float | None = None,
+        *,
+        tolerant: bool = False,
+    ) -> list[Any]:
+        with limited(timeout):
+            return batch.pipeline(client, commands, tolerant=tolerant)
+
+    def shards(self, client: Any) -> Sequence[Any]:
+        return batch.shards(client)
+
+    def subscriber(self, timeout: float | None) -> Subscriber:
+        return Subscriber(self.connect_subscriber(timeout))
 
     def limited(self, timeout: float | None) -> AbstractContextManager[None]:
         """Within it, each answer to any call on any client (pipelines, scripts) takes `timeout` at most."""

@@ -1,0 +1,123 @@
+"""The commands of `katax cache` on many keys at once: scan, clear, invalidate, flush, export, import."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from katax_cli.cli.group import Group
+from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.redis import cache, redis, word
+
+group = Group()
+
+PATTERN_HELP = "Redis glob, without the prefix: 'temp:*'."
+AnyPattern = Annotated[str, typer.Argument(help=PATTERN_HELP)]
+
+
+@group.command("scan")
+def scan(
+    call: Invocation,
+    pattern: AnyPattern = "*",
+    limit: Annotated[int | None, typer.Option("--limit", min=0, help="At most so many keys.")] = None,
+) -> None:
+    """List the keys that match, each once, as SCAN finds them."""
+    from itertools import islice
+
+    with cache(call, seconds=None) as values:
+        batches = values.keyspace.distinct(pattern)
+        if limit is not None:
+            keys = (key for batch in batches for key in batch)
+            batches = iter([list(islice(keys, limit))])
+        call.out.rows(("key",), ([(word(key),) for key in batch] for batch in batches))
+
+
+@group.command("clear")
+def clear(call: Invocation, pattern: Annotated[str, typer.Argument(help=PATTERN_HELP)]) -> None:
+    """Delete all keys that match a pattern, after a look at what they are."""
+    from katax_cli.cli.cache_purge import preview
+    from katax_cli.cli.cache_views import Progress
+    from katax_cli.cli.confirm import Tier, confirm
+    from katax_cli.services.cache import Cache
+
+    with redis(call, seconds=None) as (database, profile):
+        values = Cache(database)
+        survey = preview(call, values, profile, pattern)
+        if call.only_planned(pattern=pattern, matching=survey.matching, deleted=0):
+            return
+        what = f"delete {survey.matching} keys that match {pattern!r}"
+        confirm(call, profile, database.settings, Tier.DESTRUCTIVE, what)
+        deleted = values.clear(pattern, on_batch=Progress(call, "deleted", survey.matching))
+    call.out.action({"pattern": pattern, "matching": survey.matching, "deleted": deleted})
+
+
+@group.command("invalidate")
+def invalidate(
+    call: Invocation,
+    resource: Annotated[str, typer.Argument(help="As in cache:RESOURCE:*.")],
+    id: Annotated[str | None, typer.Argument(help="As in cache:RESOURCE:ID:*.")] = None,
+) -> None:
+    """Delete what is cached of a resource: cache:RESOURCE:*, or cache:RESOURCE:ID:*."""
+    from katax_cli.services.cache import invalidation_pattern
+
+    pattern = invalidation_pattern(resource, id)
+    if call.only_planned(pattern=pattern, deleted=0):
+        return
+    with cache(call, seconds=None) as values:
+        call.out.action({"pattern": pattern, "deleted": values.clear(pattern)})
+
+
+@group.command("flush")
+def flush(call: Invocation) -> None:
+    """Delete every key under the connection's prefix; without a prefix, the whole database."""
+    from katax_cli.cli.confirm import Tier, confirm
+    from katax_cli.services.cache import Cache
+
+    with redis(call, seconds=None) as (database, profile):
+        values, prefix = Cache(database), database.settings.prefix
+        matching = values.survey("*").matching
+        what = (
+            f"delete {matching} keys under {prefix!r}" if prefix else f"flush a database of {matching} keys"
+        )
+        if call.only_planned(matching=matching, deleted=0):
+            return
+        call.diagnostics.note(what)
+        confirm(call, profile, database.settings, Tier.DESTRUCTIVE, what)
+        deleted = values.flush()
+    call.out.action({"matching": matching, "deleted": matching if deleted is None else deleted})
+
+
+@group.command("export")
+def export(call: Invocation, pattern: AnyPattern = "*") -> None:
+    """Write keys of all types with their lifetimes, one JSON object a line, for 'cache import'."""
+    from katax_cli.services import cache_copy
+
+    exported = 0
+    with cache(call, seconds=None) as values:
+        for lines in cache_copy.export(values, pattern):
+            call.out.raw("".join(f"{line}\n" for line in lines).encode())
+            exported += len(lines)
+    call.diagnostics.note(f"exported {exported} keys")
+
+
+@group.command("import")
+def import_(
+    call: Invocation,
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="What 'cache export' wrote.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Replace keys that exist.")] = False,
+) -> None:
+    """Restore exported keys with the lifetimes that they had; those that exist are skipped."""
+    from katax_cli.cli.confirm import Tier, confirm
+    from katax_cli.services import cache_copy
+    from katax_cli.services.cache import Cache
+
+    lines = call.input_bytes(file if file == "-" else f"@{file}").splitlines()
+    with redis(call, seconds=None) as (database, profile):
+        if call.only_planned(lines=len(lines), imported=0):
+            return
+        if replace:
+            what = f"replace up to {len(lines)} keys"
+            confirm(call, profile, database.settings, Tier.DESTRUCTIVE, what)
+        done = cache_copy.load(Cache(database), lines, replace=replace)
+    call.out.action({"imported": done.imported, "skipped": done.skipped})

@@ -1,0 +1,104 @@
+"""The commands of `katax cache` that look at the server or run something: stats, doctor, remember, acl, cmd."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from katax_cli.cli.exits import ExitCode
+from katax_cli.cli.group import Group
+from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.options import lifetime
+from katax_cli.cli.redis import cache, redis
+
+group = Group()
+
+
+@group.command("stats")
+def stats(call: Invocation) -> None:
+    """Show the server's counters: uptime, clients, memory, commands, hit rate."""
+    with cache(call) as values:
+        call.out.action(values.stats())
+
+
+@group.command("doctor")
+def doctor(
+    call: Invocation,
+    sample: Annotated[int, typer.Option("--sample", min=1, help="Keys to look at.")] = 10_000,
+) -> None:
+    """Look for keys without ttl, ttl cliffs, big keys, eviction and fragmentation in a sample of the keys."""
+    from katax_cli.cli.cache_views import FINDING_HEADER
+    from katax_cli.services.cache_doctor import examine
+
+    with cache(call) as values:
+        findings, looked = examine(values, sample=sample)
+    call.out.rows(FINDING_HEADER, [[(each.check, each.subject, each.message) for each in findings]])
+    call.diagnostics.note(f"{len(findings)} findings in {looked} keys")
+
+
+@group.command("remember")
+def remember(
+    call: Invocation,
+    key: Annotated[str, typer.Argument(help="Key, without the connection's prefix.")],
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="Prints the value.")],
+    ttl: Annotated[str, typer.Option(metavar="DURATION|NAME", help="How long the value is good.")],
+    beta: Annotated[
+        float, typer.Option("--beta", help="Early refresh: 0 never, 1 usual, more earlier.")
+    ] = 1.0,
+    stale_if_error: Annotated[
+        bool, typer.Option("--stale-if-error", help="Print the last value when CMD fails.")
+    ] = False,
+) -> int:
+    """Print a value that is remembered, or that CMD computes: once, however many ask."""
+    from katax_cli.services.programs import or_status, output_of
+    from katax_cli.services.remember import Remembering
+
+    if call.only_planned(key=key, command=command):
+        return ExitCode.DONE
+    with cache(call, seconds=None) as values:
+        wanted = Remembering(values, key, ttl=lifetime(ttl) or 0.0, beta=beta, stale_if_error=stale_if_error)
+        data, status = or_status(lambda: wanted.get(lambda: output_of(command)), call.diagnostics.note)
+    if data is not None:
+        call.out.stored(data)
+    return status
+
+
+@group.command("acl")
+def acl(
+    call: Invocation,
+    groups: Annotated[list[str] | None, typer.Argument(metavar="[GROUP]...", help="Default: all.")] = None,
+    user: Annotated[str, typer.Option("--user", help="Name of the user.")] = "katax",
+    read_only: Annotated[bool, typer.Option("--read-only", help="For a read-only connection.")] = False,
+) -> None:
+    """Print the least ACL rule for the commands cache, session, limit, lock, pubsub and record; no round trip."""
+    from katax_cli.services.acl import GROUPS, least_rule
+
+    with redis(call) as (database, _profile):
+        settings = database.settings
+        cluster = settings.topology == "cluster"
+        only_reads = read_only or settings.read_only
+        rule = least_rule(user, settings.prefix, groups or GROUPS, read_only=only_reads, cluster=cluster)
+    call.out.scalar(rule)
+
+
+@group.command("cmd")
+def cmd(
+    call: Invocation,
+    words: Annotated[list[str], typer.Argument(metavar="ARG...", help="Keys with their prefix.")],
+) -> ExitCode:
+    """Run any Redis command and print its reply; exit 1 for nil."""
+    from katax_cli.cli.cache_views import reply_value
+    from katax_cli.cli.confirm import Tier, confirm
+    from katax_cli.services.clients import loses_data
+
+    if call.only_planned(command=words):
+        return ExitCode.DONE
+    with redis(call) as (database, profile):
+        if loses_data(words):
+            confirm(call, profile, database.settings, Tier.DESTRUCTIVE, f"run {words[0].upper()}")
+        reply = database.redis(*(word.encode("utf-8", "surrogateescape") for word in words))
+    if reply is None:
+        return ExitCode.NO
+    call.out.scalar(reply_value(reply))
+    return ExitCode.DONE

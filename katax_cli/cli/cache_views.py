@@ -1,0 +1,97 @@
+"""What `katax cache` reads and shows: words in, values out, and the other way round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.redis import word
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.wire import parse, stringify
+from katax_cli.services.cache import decode, to_stored
+from katax_cli.services.keyspace import Survey
+
+VALUE_HEADER = ("key", "value")
+FINDING_HEADER = ("check", "subject", "message")
+_EVERY_SECONDS = 2.0
+
+
+def value_row(key: str, data: bytes | None, *, text: bool) -> tuple[str, object]:
+    """A key and its value: strings bare, other JSON as it is stored."""
+    if data is None:
+        return key, None
+    value = decode(data)
+    return key, word(data) if text and not isinstance(value, str) else value
+
+
+def pairs_to_store(call: Invocation, pairs: Sequence[str]) -> dict[str, bytes]:
+    """What to store from K=V words, or from one JSON object on stdin or in a file."""
+    if len(pairs) == 1 and (pairs[0] == "-" or pairs[0].startswith("@")):
+        return _object_to_store(pairs[0], call.input_bytes(pairs[0]))
+    split = [pair.partition("=") for pair in pairs]
+    for key, equals, _ in split:
+        if not (key and equals):
+            raise typer.BadParameter(f"{key!r} has no value; write KEY=VALUE")
+    return {key: to_stored(value.encode("utf-8", "surrogateescape")) for key, _, value in split}
+
+
+def _object_to_store(source: str, data: bytes) -> dict[str, bytes]:
+    where = "stdin" if source == "-" else repr(source[1:])
+    try:
+        values = parse(data.decode("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{where} is no JSON: {error}; expected one object of keys and values") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{where} holds JSON of another kind; expected one object of keys and values")
+    return {key: stringify(value).encode() for key, value in values.items()}
+
+
+def survey_lines(survey: Survey, pattern: str) -> list[str]:
+    """What would be deleted, for people."""
+    about = "about " if survey.estimated else ""
+    lines = [f"{about}{survey.matching} keys match {pattern!r}"]
+    if survey.bytes is not None:
+        from katax_cli.services.cache_stats import human_bytes
+
+        lines[0] += f", about {human_bytes(survey.bytes)}"
+    if survey.measured:
+        lines.append(f"types: {_shares(survey.types, survey.measured)}")
+        lines.append(f"lifetimes: {_shares(survey.lifetimes, survey.measured)}")
+    return lines
+
+
+def _shares(counts: Any, total: int) -> str:
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    return ", ".join(f"{name} {count / total:.0%}" for name, count in ordered)
+
+
+class Progress:
+    """A line every two seconds while many keys are worked on."""
+
+    def __init__(self, call: Invocation, done: str, total: int | None, clock: Clock = SYSTEM) -> None:
+        self._note = call.diagnostics.note
+        self._done = done
+        self._total = total
+        self._clock = clock
+        self._started = self._told = clock.monotonic()
+
+    def __call__(self, count: int) -> None:
+        now = self._clock.monotonic()
+        if now - self._told < _EVERY_SECONDS:
+            return
+        self._told = now
+        rate = count / (now - self._started)
+        left = (
+            "" if not self._total else f" of {self._total}, {max(self._total - count, 0) / rate:.0f} s left"
+        )
+        self._note(f"{self._done} {count}{left} ({rate:.0f}/s)")
+
+
+def reply_value(reply: object) -> object:
+    """A server's reply with its bytes as text."""
+    if isinstance(reply, bytes):
+        return word(reply)
+    return [reply_value(each) for each in reply] if isinstance(reply, list | tuple) else reply

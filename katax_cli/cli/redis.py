@@ -1,0 +1,41 @@
+"""What the command groups on Redis share: their connection, and keys as words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from katax_cli.cli.invocation import INTERACTIVE_SECONDS, Invocation, Target
+
+if TYPE_CHECKING:
+    from katax_cli.core.settings import ConnectionSettings
+    from katax_cli.profiles.model import Profile
+    from katax_cli.services.cache import Cache
+    from katax_cli.services.clients import RedisDatabase
+
+REDIS = Target(types=("redis",), preferred="cache", lacks="such keys")
+
+
+@contextmanager
+def cache(call: Invocation, *, seconds: float | None = INTERACTIVE_SECONDS) -> Iterator[Cache]:
+    """The cache on the chosen connection."""
+    from katax_cli.services.cache import Cache
+
+    with redis(call, seconds=seconds) as (database, _profile):
+        yield Cache(database)
+
+
+@contextmanager
+def redis(
+    call: Invocation, *, seconds: float | None = INTERACTIVE_SECONDS, endless: bool = False
+) -> Iterator[tuple[RedisDatabase, Profile]]:
+    """The chosen connection, and the profile that it is of."""
+    with call.runtime(seconds=seconds, endless=endless) as runtime:
+        settings: ConnectionSettings = call.settings(runtime, REDIS)
+        yield runtime.redis(settings), runtime.profile
+
+
+def word(data: bytes) -> str:
+    """A key as it would be typed; bytes that are no text pass through unharmed."""
+    return data.decode("utf-8", "surrogateescape")

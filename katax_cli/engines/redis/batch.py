@@ -1,0 +1,87 @@
+"""Many commands in one round trip, on one server or spread over the nodes of a cluster."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from redis.client import Redis
+from redis.exceptions import AskError, MovedError, ResponseError
+
+from katax_cli.engines.redis import failures
+from katax_cli.engines.redis.connect import raw
+from katax_cli.engines.redis.connection import Command
+
+# Where the key stands; in all other commands that are sent in batches it comes first.
+_KEY_AT = {"EVAL": 3, "EVALSHA": 3, "MEMORY": 2, "OBJECT": 2}
+
+
+def pipeline(client: Any, commands: Sequence[Command], *, tolerant: bool) -> list[Any]:
+    """The replies, in order. Each command has one key, which says where it goes in a cluster.
+
+    A command that the server refused raises once all replies are read; when `tolerant`, what was refused for
+    good stands as a Failure in its place.
+    """
+    replies = _on_one(client, commands) if isinstance(client, Redis) else _on_cluster(client, commands)
+    if any(isinstance(reply, ResponseError) for reply in replies):
+        return [_settled(reply, tolerant) for reply in replies]
+    return replies
+
+
+def shards(client: Any) -> list[Redis]:
+    """One client for each server that owns keys."""
+    if isinstance(client, Redis):
+        return [client]
+    return [client.get_redis_connection(node) for node in client.get_primaries()]
+
+
+def _on_one(client: Redis, commands: Sequence[Command]) -> list[Any]:
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    try:
+        connection.send_packed_command(connection.pack_commands(commands))
+        return [_reply(connection) for _ in commands]
+    except BaseException:
+        # Replies that nobody read would answer the next command.
+        connection.disconnect()
+        raise
+    finally:
+        pool.release(connection)
+
+
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
+
+
+def _on_cluster(client: Any, commands: Sequence[Command]) -> list[Any]:
+    by_node: defaultdict[Any, list[int]] = defaultdict(list)
+    for number, command in enumerate(commands):
+        by_node[client.get_node_from_key(command[_KEY_AT.get(command[0], 1)])].append(number)
+    replies: list[Any] = [None] * len(commands)
+    for node, numbers in by_node.items():
+        answers = _on_one(client.get_redis_connection(node), [commands[number] for number in numbers])
+        for number, answer in zip(numbers, answers, strict=True):
+            moved = isinstance(answer, MovedError | AskError)
+            replies[number] = _again(client, commands[number]) if moved else answer
+    return replies
+
+
+def _again(client: Any, command: Command) -> Any:
+    """A command whose slot moves: the cluster client follows it, and learns where it went."""
+    try:
+        return raw(client, tuple(command))
+    except ResponseError as error:
+        return error
+
+
+def _settled(reply: Any, tolerant: bool) -> Any:
+    if not isinstance(reply, ResponseError):
+        return reply
+    failure = failures.classify(reply)
+    if not tolerant or failure.transient:
+        raise reply
+    return failure

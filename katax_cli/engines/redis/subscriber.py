@@ -1,0 +1,40 @@
+"""One connection that listens to channels, and tells silence from a dead wire."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from redis.client import Redis
+
+from katax_cli.engines.base import Heard
+
+_KINDS = frozenset({b"message", b"pmessage"})
+
+
+class Subscriber:
+    """Messages of channels and patterns; one thread receives, any thread may subscribe."""
+
+    def __init__(self, client: Any) -> None:
+        node = client if isinstance(client, Redis) else client.get_redis_connection(client.get_primaries()[0])
+        self._pool = node.connection_pool
+        self._connection = self._pool.get_connection()
+
+    def send(self, command: str, names: Sequence[bytes] = ()) -> None:
+        """SUBSCRIBE, PSUBSCRIBE, UNSUBSCRIBE, PUNSUBSCRIBE or PING; what comes back is `receive`'s."""
+        self._connection.send_command(command, *names, check_health=False)
+
+    def receive(self, timeout: float) -> Heard | None:
+        """What came within `timeout` seconds, None when nothing did; a message, or a sign of life."""
+        if not self._connection.can_read(timeout=timeout):
+            return None
+        kind, *rest = self._connection.read_response(disconnect_on_error=False)
+        if kind not in _KINDS:
+            return Heard(kind.decode("ascii"), None, rest[0] or b"", b"")
+        *pattern, channel, message = rest
+        return Heard("message", pattern[0] if pattern else None, channel, message)
+
+    def close(self) -> None:
+        """Ends it; a receiver in another thread returns with an error."""
+        self._connection.disconnect()
+        self._pool.release(self._connection)

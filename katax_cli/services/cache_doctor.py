@@ -1,0 +1,119 @@
+"""What may go wrong with a cache: looked for in INFO and in a sample of its keys, within a bounded effort."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.services.cache import Cache
+from katax_cli.services.cache_stats import hit_rate, human_bytes, server_infos
+
+_BIG_BYTES = 1 << 20
+_CLIFF_SHARE, _CLIFF_KEYS = 0.1, 20
+_FRAGMENTED, _FRAGMENTED_BYTES = 1.5, 64 << 20
+_FULL = 0.8
+_LOW_HIT_RATE, _LOOKUPS = 0.5, 1000
+_OUTPUT_BUFFER_BYTES = 32 << 20
+_FACTS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing to look at; `subject` is a pattern, a key, or the server."""
+
+    check: str
+    subject: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    name: str
+    ttl_ms: int
+    bytes: int | None
+
+    @property
+    def family(self) -> str:
+        """What it is called together with its like: `user:1:x` → `user:*`."""
+        head, colon, _ = self.name.partition(":")
+        return f"{head}:*" if colon else self.name
+
+
+def examine(cache: Cache, *, sample: int = 10_000, clock: Clock = SYSTEM) -> tuple[list[Finding], int]:
+    """Findings, and how many keys were looked at: at most about `sample`."""
+    keys = _sampled(cache, sample)
+    infos = server_infos(cache.redis)
+    findings = [
+        *_without_ttl(keys),
+        *_cliffs(keys, clock.now()),
+        *_big(keys),
+        *(finding for info in infos for finding in _server(info)),
+        *_hits(infos),
+    ]
+    return findings, len(keys)
+
+
+def _sampled(cache: Cache, sample: int) -> list[_Key]:
+    names: dict[bytes, None] = {}
+    for batch in cache.scan("*"):
+        names.update(dict.fromkeys(batch))
+        if len(names) >= sample:
+            break
+    wanted, keys = list(names)[:sample], []
+    prefix = cache.full("")
+    for start in range(0, len(wanted), _FACTS_AT_ONCE):
+        chunk = wanted[start : start + _FACTS_AT_ONCE]
+        facts = cache.keyspace.facts([prefix + name for name in chunk])
+        keys += [
+            _Key(name.decode("utf-8", "surrogateescape"), ttl, size)
+            for name, (kind, ttl, size) in zip(chunk, facts, strict=True)
+            if kind != "none"
+        ]
+    return keys
+
+
+def _without_ttl(keys: list[_Key]) -> Iterator[Finding]:
+    families = Counter(key.family for key in keys)
+    for family, count in Counter(key.family for key in keys if key.ttl_ms < 0).most_common():
+        yield Finding("no_ttl", family, f"{count} of {families[family]} sampled keys never expire")
+
+
+def _cliffs(keys: list[_Key], now: float) -> Iterator[Finding]:
+    seconds = Counter(int(now + key.ttl_ms / 1000) for key in keys if key.ttl_ms >= 0)
+    mortal = seconds.total()
+    for second, count in seconds.most_common(3):
+        if count >= max(_CLIFF_KEYS, mortal * _CLIFF_SHARE):
+            message = f"{count} of {mortal} sampled keys expire within one second; add jitter to their ttl"
+            yield Finding("ttl_cliff", f"in {second - int(now)} s", message)
+
+
+def _big(keys: list[_Key]) -> Iterator[Finding]:
+    for key in sorted(keys, key=lambda each: -(each.bytes or 0))[:10]:
+        if key.bytes is not None and key.bytes >= _BIG_BYTES:
+            yield Finding("big_key", key.name, f"takes {human_bytes(key.bytes)} of memory")
+
+
+def _server(info: Mapping[str, str]) -> Iterator[Finding]:
+    name = f"server on port {info.get('tcp_port', '?')}"
+    used, most = int(info.get("used_memory", "0")), int(info.get("maxmemory", "0"))
+    policy = info.get("maxmemory_policy", "noeviction")
+    if int(info.get("evicted_keys", "0")):
+        yield Finding("eviction", name, f"{info['evicted_keys']} keys were evicted; maxmemory is too small")
+    if most and policy == "noeviction" and used > most * _FULL:
+        message = f"{used / most:.0%} of maxmemory is used and the policy is noeviction; writes will fail"
+        yield Finding("memory", name, message)
+    ratio = float(info.get("mem_fragmentation_ratio", "1") or 1)
+    if ratio > _FRAGMENTED and used > _FRAGMENTED_BYTES:
+        yield Finding("fragmentation", name, f"takes {ratio:.1f} times the memory of its data")
+    buffer = int(info.get("client_recent_max_output_buffer", "0"))
+    if buffer > _OUTPUT_BUFFER_BYTES:
+        yield Finding("output_buffer", name, f"a client let {human_bytes(buffer)} of replies pile up")
+
+
+def _hits(infos: list[Mapping[str, str]]) -> Iterator[Finding]:
+    rate = hit_rate(infos)
+    lookups = sum(int(info.get(name, "0")) for info in infos for name in ("keyspace_hits", "keyspace_misses"))
+    if rate is not None and rate < _LOW_HIT_RATE and lookups >= _LOOKUPS:
+        yield Finding("hit_rate", "all servers", f"{rate:.0%} of {lookups} lookups found something")

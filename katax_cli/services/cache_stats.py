@@ -1,0 +1,55 @@
+"""What INFO says of a cache, summed over the servers of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.guard import Safety
+
+_SUMMED = ("connected_clients", "used_memory", "total_commands_processed")
+
+
+def stats(redis: RedisDatabase) -> dict[str, Any]:
+    """Counters of the whole server, not of the prefix; of a cluster the sums, and the shortest uptime."""
+    infos = server_infos(redis)
+    sums = {name: sum(_number(info, name) for info in infos) for name in _SUMMED}
+    return {
+        "uptime_seconds": min(_number(info, "uptime_in_seconds") for info in infos),
+        "connected_clients": sums["connected_clients"],
+        "used_memory": sums["used_memory"],
+        "used_memory_human": human_bytes(sums["used_memory"]),
+        "total_commands_processed": sums["total_commands_processed"],
+        "hit_rate": hit_rate(infos),
+    }
+
+
+def server_infos(redis: RedisDatabase) -> list[Mapping[str, str]]:
+    """INFO of each server that owns keys, by the server's names."""
+    return [_fields(redis.redis("INFO", safety=Safety.READ, shard=shard)) for shard in redis.shards()]
+
+
+def hit_rate(infos: list[Mapping[str, str]]) -> float | None:
+    """Hits of all lookups since the server started; None before the first."""
+    hits = sum(_number(info, "keyspace_hits") for info in infos)
+    lookups = hits + sum(_number(info, "keyspace_misses") for info in infos)
+    return round(hits / lookups, 4) if lookups else None
+
+
+def human_bytes(size: float) -> str:
+    """Bytes as Redis writes them: 1.50M."""
+    for unit in ("B", "K", "M", "G"):
+        if size < 1024:
+            return f"{size:.0f}B" if unit == "B" else f"{size:.2f}{unit}"
+        size /= 1024
+    return f"{size:.2f}T"
+
+
+def _fields(info: bytes) -> dict[str, str]:
+    lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines())
+    return {name: value for name, colon, value in lines if colon}
+
+
+def _number(info: Mapping[str, str], name: str) -> int:
+    return int(info.get(name, "0"))

@@ -1,0 +1,195 @@
+"""The keys under a prefix on every server that has some: looked at by SCAN, deleted by UNLINK, never by KEYS."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.failure import Failure
+from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.guard import Safety
+
+Command = tuple[bytes | str | int, ...]
+
+_SCAN_COUNT = 1000
+_FIRST_BATCH, _SMALLEST_BATCH, _LARGEST_BATCH = 500, 50, 10_000
+_ROUND_TRIP_SECONDS = 0.002
+"""What one batch may take: other clients of the server wait that long at the most."""
+_SURVEYED_KEYS = 20_000
+_MEASURED_KEYS = 200
+_TTL_BUCKETS: tuple[tuple[float, str], ...] = (
+    (60_000, "under 1m"),
+    (3_600_000, "under 1h"),
+    (86_400_000, "under 1d"),
+    (float("inf"), "1d and more"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a pattern matches. `matching` and `bytes` are estimates unless the whole keyspace was looked at.
+
+    `types` and `lifetimes` count `measured` keys of the sample; `bytes` is None where the server does not say.
+    """
+
+    matching: int
+    estimated: bool
+    measured: int
+    bytes: int | None
+    types: Mapping[str, int]
+    lifetimes: Mapping[str, int]
+
+
+class Keyspace:
+    """Keys are bytes without the prefix; patterns are Redis globs below it. Raises ValueError for an empty one."""
+
+    def __init__(self, redis: RedisDatabase, prefix: str = "", *, clock: Clock = SYSTEM) -> None:
+        self._redis = redis
+        self._prefix = prefix.encode("utf-8", "surrogateescape")
+        self._clock = clock
+
+    def scan(self, pattern: str = "*", *, count: int = _SCAN_COUNT) -> Iterator[list[bytes]]:
+        """Keys that match, in batches; SCAN may repeat keys and never blocks the server."""
+        match, skip = self._match(pattern), len(self._prefix)
+        for shard in self._redis.shards():
+            cursor = b"0"
+            while True:
+                cursor, keys = self._page(shard, cursor, match, count)
+                if keys:
+                    yield [key[skip:] for key in keys]
+                if cursor == b"0":
+                    break
+
+    def distinct(self, pattern: str = "*") -> Iterator[list[bytes]]:
+        """The same, each key once; holds all of them in memory."""
+        seen: set[bytes] = set()
+        for batch in self.scan(pattern):
+            fresh = [key for key in dict.fromkeys(batch) if key not in seen]
+            seen.update(fresh)
+            yield fresh
+
+    def size(self) -> int:
+        """How many keys there are under any prefix."""
+        return sum(
+            self._redis.redis("DBSIZE", safety=Safety.READ, shard=shard) for shard in self._redis.shards()
+        )
+
+    def survey(self, pattern: str, *, limit: int = _SURVEYED_KEYS) -> Survey:
+        """What a pattern matches, from a sample of about `limit` keys of each server."""
+        found: set[bytes] = set()
+        looked, whole = 0, True
+        for shard in self._redis.shards():
+            keys, pages, ended = self._sample(shard, self._match(pattern), limit)
+            found |= keys
+            looked += pages * _SCAN_COUNT
+            whole = whole and ended
+        matching = len(found) if whole else max(len(found), round(self.size() * len(found) / looked))
+        return self._measured(sorted(found)[:: max(1, len(found) // _MEASURED_KEYS)], matching, not whole)
+
+    def clear(self, pattern: str, *, on_batch: Callable[[int], object] = lambda _: None) -> int:
+        """Deletes all keys that match; returns how many there were. Repeated after a failure it deletes the rest.
+
+        Batches grow and shrink so that one round trip takes about 2 ms.
+        """
+        match = self._match(pattern)
+        deleted = 0
+        for shard in self._redis.shards():
+            for gone in self._clear(shard, match):
+                deleted += gone
+                on_batch(deleted)
+        return deleted
+
+    def facts(self, keys: Sequence[bytes]) -> list[tuple[str, int, int | None]]:
+        """For each full key: its type ("none" when it is gone), PTTL, and bytes if the server says."""
+        commands = chain.from_iterable(
+            (("TYPE", key), ("PTTL", key), ("MEMORY", "USAGE", key)) for key in keys
+        )
+        replies = self._redis.pipeline(list(commands), safety=Safety.READ, tolerant=True)
+        triples = zip(replies[0::3], replies[1::3], replies[2::3], strict=True)
+        return [
+            (kind.decode(), ttl, None if size is None or isinstance(size, Failure) else int(size))
+            for kind, ttl, size in triples
+        ]
+
+    def _match(self, pattern: str) -> bytes:
+        if not pattern:
+            raise ValueError("the pattern is empty; write '*' for all keys, or a glob such as 'temp:*'")
+        return escape_glob(self._prefix) + pattern.encode("utf-8", "surrogateescape")
+
+    def _page(self, shard: Any, cursor: bytes, match: bytes, count: int) -> tuple[bytes, list[bytes]]:
+        cursor, keys = self._redis.redis(*_scan(cursor, match, count), safety=Safety.READ, shard=shard)
+        return cursor, keys
+
+    def _sample(self, shard: Any, match: bytes, limit: int) -> tuple[set[bytes], int, bool]:
+        cursor, found, pages = b"0", set[bytes](), 0
+        while pages * _SCAN_COUNT < limit:
+            cursor, keys = self._page(shard, cursor, match, _SCAN_COUNT)
+            found.update(keys)
+            pages += 1
+            if cursor == b"0":
+                return found, pages, True
+        return found, pages, False
+
+    def _measured(self, sample: Sequence[bytes], matching: int, estimated: bool) -> Survey:
+        facts = [each for each in self.facts(sample) if each[0] != "none"] if sample else []
+        sizes = [size for _, _, size in facts if size is not None]
+        return Survey(
+            matching,
+            estimated,
+            measured=len(facts),
+            bytes=round(matching * sum(sizes) / len(sizes)) if sizes else None,
+            types=dict(Counter(kind for kind, _, _ in facts)),
+            lifetimes=dict(Counter(lifetime_bucket(ttl) for _, ttl, _ in facts)),
+        )
+
+    def _clear(self, shard: Any, match: bytes) -> Iterator[int]:
+        """Deletes what the page before found and asks for the next one, in one round trip."""
+        size = _FIRST_BATCH
+        cursor, keys = self._page(shard, b"0", match, size)
+        while keys or cursor != b"0":
+            started = self._clock.monotonic()
+            more = [_scan(cursor, match, size)] if cursor != b"0" else []
+            gone, (cursor, next_keys) = self._unlink_and_scan(shard, keys, more)
+            if keys:
+                yield gone
+            keys = next_keys
+            size = next_batch(size, self._clock.monotonic() - started)
+
+    def _unlink_and_scan(
+        self, shard: Any, keys: list[bytes], more: list[Command]
+    ) -> tuple[int, tuple[bytes, list[bytes]]]:
+        if self._redis.settings.topology == "cluster":
+            # Keys of one command must be in one slot there, and a slot may be on its way to another node.
+            gone = self._redis.pipeline([("UNLINK", key) for key in keys], safety=Safety.IDEMPOTENT)
+            page = self._redis.pipeline(more, safety=Safety.READ, shard=shard) if more else []
+        else:
+            unlink: list[Command] = [("UNLINK", *keys)] if keys else []
+            replies = self._redis.pipeline([*unlink, *more], safety=Safety.IDEMPOTENT, shard=shard)
+            gone, page = (replies[:1], replies[1:]) if keys else ([], replies)
+        return sum(gone), (page[0][0], page[0][1]) if page else (b"0", [])
+
+
+def _scan(cursor: bytes, match: bytes, count: int) -> Command:
+    return ("SCAN", cursor, "MATCH", match, "COUNT", count)
+
+
+def next_batch(size: int, seconds: float) -> int:
+    """How many keys the next batch should have when one of `size` took `seconds`; at most twice or half of it."""
+    wanted = size * _ROUND_TRIP_SECONDS / seconds if seconds > 0 else size * 2
+    return int(min(max(wanted, size / 2, _SMALLEST_BATCH), size * 2, _LARGEST_BATCH))
+
+
+def lifetime_bucket(ttl_ms: int) -> str:
+    """Where a PTTL belongs in a histogram."""
+    if ttl_ms < 0:
+        return "for ever"
+    return next(name for limit, name in _TTL_BUCKETS if ttl_ms < limit)
+
+
+def escape_glob(text: bytes) -> bytes:
+    """`text` as a Redis glob that matches nothing but itself."""
+    return b"".join(b"\\" + bytes([c]) if c in b"*?[]\\^-" else bytes([c]) for c in text)

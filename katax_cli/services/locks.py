@@ -1,0 +1,265 @@
+"""Locks that one holder has at a time, over machines: on Redis with a lifetime, or held by a session of SQL.
+
+A lock on Redis keeps work from being done twice; it cannot keep a holder that was paused (a stopped process, a
+long garbage collection) from acting after its time. What must not happen twice compares the fencing token:
+it grows from holder to holder, so a resource that remembers the highest one refuses the late ones.
+See docs/locks.md.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from logging import getLogger
+from secrets import token_hex
+from threading import Event, Thread
+from types import TracebackType
+from typing import Protocol, Self
+
+from katax_cli.core import backoff
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.wire import parse, stringify
+from katax_cli.errors import KataxError, LockHeld, LockLost
+from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.guard import Safety
+from katax_cli.services.keyspace import Keyspace
+from katax_cli.services.scripts_lua import LOCK_ACQUIRE, LOCK_RELEASE, LOCK_RENEW
+
+PREFIX = "lock:"
+DEFAULT_TTL = 30.0
+MAX_HOLD = 86400.0
+"""Seconds after which a lock is not renewed any more, so that a holder that hangs does not keep it for ever."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLock:
+    """Who holds a lock. `token` and what follows it is None for a holder that is not katax."""
+
+    name: str
+    ttl: float | None
+    token: int | None = None
+    host: str | None = None
+    pid: int | None = None
+    acquired_at: datetime | None = None
+
+    def __str__(self) -> str:
+        who = f"pid {self.pid} on {self.host}" if self.pid else "somebody who does not say who it is"
+        since = f" since {self.acquired_at.isoformat(timespec='seconds')}" if self.acquired_at else ""
+        return who + since
+
+
+class Backend(Protocol):
+    """Where a lock lives."""
+
+    def acquire(self, name: str, ttl: float) -> int:
+        """Takes the lock and returns its token. Raises LockHeld, naming the holder."""
+        ...
+
+    def renew(self, ttl: float, timeout: float) -> bool:
+        """False when it is lost."""
+        ...
+
+    def release(self) -> bool:
+        """False when it was lost."""
+        ...
+
+
+class RedisBackend:
+    """One key with a lifetime: `lock:NAME`, and beside it the highest token, in the same slot of a cluster."""
+
+    def __init__(self, redis: RedisDatabase) -> None:
+        self._redis = redis
+        self._key = b""
+        self._value = b""
+
+    def acquire(self, name: str, ttl: float) -> int:
+        key, fence = lock_keys(self._redis, name)
+        taken, value = LOCK_ACQUIRE(self._redis, [key, fence], _about_us(), round(ttl * 1000))
+        if not taken:
+            raise LockHeld(name, holder=str(_described(name, value, None)))
+        self._key, self._value = key, value
+        return int(parse(value.decode())["token"])
+
+    def renew(self, ttl: float, timeout: float) -> bool:
+        args = (self._value, round(ttl * 1000))
+        return bool(LOCK_RENEW(self._redis, [self._key], *args, safety=Safety.IDEMPOTENT, timeout=timeout))
+
+    def release(self) -> bool:
+        return bool(LOCK_RELEASE(self._redis, [self._key], self._value))
+
+
+class Lock:
+    """One lock, as a `with` block: taken at its start, renewed every third of `ttl`, released at its end.
+
+    `wait` is how many seconds to try when another holds it, `max_hold` after how many it is not renewed any
+    more. `on_lost(error)` is called once, in the renewing thread, when the lock is lost; the end of the block
+    raises LockLost then. Raises LockHeld; ValueError for a ttl or name that cannot be.
+    """
+
+    def __init__(
+        self,
+        where: RedisDatabase | Backend,
+        name: str,
+        *,
+        ttl: float = DEFAULT_TTL,
+        wait: float = 0.0,
+        max_hold: float = MAX_HOLD,
+        on_lost: Callable[[LockLost], object] = lambda _: None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        if ttl < 0.1:
+            raise ValueError(f"ttl is {ttl:g} s, expected at least 0.1: it is renewed every third of that")
+        if not name:
+            raise ValueError("the lock has no name; give it one")
+        self.name = name
+        self.ttl = ttl
+        self.token = 0
+        self._backend: Backend = RedisBackend(where) if isinstance(where, RedisDatabase) else where
+        self._wait = wait
+        self._max_hold = max_hold
+        self._on_lost = on_lost
+        self._clock = clock
+        self._stop = Event()
+        self._renewer: Thread | None = None
+        self._lost: LockLost | None = None
+
+    def acquire(self) -> int:
+        """Takes the lock and starts to renew it; returns the fencing token, higher than any before."""
+        started, attempt = self._clock.monotonic(), 0
+        while True:
+            asked = self._clock.monotonic()
+            try:
+                self.token = self._backend.acquire(self.name, self.ttl)
+            except LockHeld:
+                attempt += 1
+                if self._clock.monotonic() - started >= self._wait:
+                    raise
+                self._clock.sleep(self._pause(attempt, started))
+            else:
+                self._start_renewing(asked)
+                return self.token
+
+    def release(self) -> None:
+        """Stops renewing and gives the lock back. Raises LockLost when it was not ours any more."""
+        self._stop.set()
+        if self._renewer is not None:
+            self._renewer.join(self.ttl)
+        if self._lost is None and not self._backend.release():
+            self._lost = LockLost(self.name, "it had expired before it was released")
+        self.check()
+
+    def check(self) -> None:
+        """Raises LockLost once the lock is lost; no round trip."""
+        if self._lost is not None:
+            raise self._lost
+
+    @property
+    def lost(self) -> bool:
+        return self._lost is not None
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.release()
+            return
+        try:
+            self.release()
+        except KataxError as second:
+            error.add_note(f"and releasing failed: {second}")
+
+    def _pause(self, attempt: int, started: float) -> float:
+        longest = backoff.ceiling(attempt, initial=_FIRST_PAUSE, multiplier=1.5, max=_LONGEST_PAUSE)
+        left = self._wait - (self._clock.monotonic() - started)
+        return min(backoff.equal_jitter(longest, self._clock.random), max(left, 0.0))
+
+    def _start_renewing(self, since: float) -> None:
+        self._stop.clear()
+        self._lost = None
+        self._renewer = Thread(
+            target=self._renew_until_stopped, args=(since,), name=f"katax-lock-{self.name}", daemon=True
+        )
+        self._renewer.start()
+
+    def _renew_until_stopped(self, since: float) -> None:
+        """Our lock ends a `ttl` after the last renewal was asked for: earlier than on the server, never later."""
+        held_until = since + self.ttl
+        while not self._stop.wait(self.ttl / 3):
+            asked = self._clock.monotonic()
+            if asked - since > self._max_hold:
+                self._lose(f"it was held for its maximum of {self._max_hold:g} s")
+                return
+            try:
+                renewed = self._backend.renew(self.ttl, max(min(self.ttl / 3, held_until - asked), 0.05))
+            except KataxError as error:
+                getLogger("katax").warning("lock %r could not be renewed: %s", self.name, error)
+                if self._stop.wait(max(0.0, min(self.ttl / 10, held_until - self._clock.monotonic()))):
+                    return
+                if self._clock.monotonic() >= held_until:
+                    self._lose(f"it could not be renewed within its ttl of {self.ttl:g} s")
+                    return
+            else:
+                if not renewed:
+                    self._lose("it expired, or somebody released it")
+                    return
+                held_until = asked + self.ttl
+
+    def _lose(self, reason: str) -> None:
+        self._lost = LockLost(self.name, reason)
+        self._on_lost(self._lost)
+
+
+def held_locks(redis: RedisDatabase) -> list[HeldLock]:
+    """The locks that are held now, by name."""
+    prefix = redis.settings.prefix + PREFIX
+    names = sorted(key for batch in Keyspace(redis, prefix).distinct() for key in batch)
+    full = [prefix.encode() + name for name in names]
+    values = redis.pipeline([("GET", key) for key in full], safety=Safety.READ, tolerant=True)
+    ttls = redis.pipeline([("PTTL", key) for key in full], safety=Safety.READ)
+    return [
+        _described(name.decode("utf-8", "replace"), value, ttl / 1000 if ttl >= 0 else None)
+        for name, value, ttl in zip(names, values, ttls, strict=True)
+        if isinstance(value, bytes)
+    ]
+
+
+def release_by_force(redis: RedisDatabase, name: str) -> bool:
+    """Takes the lock away from whoever holds it; False when nobody does. Its holder notices when it renews."""
+    return bool(redis.redis("UNLINK", lock_keys(redis, name)[0]))
+
+
+def lock_keys(redis: RedisDatabase, name: str) -> tuple[bytes, bytes]:
+    """The key of a lock, and of its highest token; both in one slot of a cluster."""
+    prefix = redis.settings.prefix
+    key = f"{prefix}{PREFIX}{name}"
+    tagged = "{" in key and "}" in key.partition("{")[2][1:]
+    fence = f"{key}:fence" if tagged else f"{prefix}fence:{{{key}}}"
+    return key.encode("utf-8", "surrogateescape"), fence.encode("utf-8", "surrogateescape")
+
+
+def _about_us() -> str:
+    facts = {
+        "id": token_hex(8),
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "since": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }
+    return stringify(facts)[1:]
+
+
+def _described(name: str, value: bytes, ttl: float | None) -> HeldLock:
+    try:
+        facts = parse(value.decode())
+        since = datetime.fromisoformat(facts["since"])
+        return HeldLock(name, ttl, int(facts["token"]), str(facts["host"]), int(facts["pid"]), since)
+    except (ValueError, KeyError, TypeError):
+        return HeldLock(name, ttl)  # another program's lock: SET lock:NAME 1 NX EX 30

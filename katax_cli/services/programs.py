@@ -1,0 +1,53 @@
+"""Programs that a command runs: what they print, or how they failed."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from katax_cli.errors import ConfigError, KataxError
+
+T = TypeVar("T")
+
+
+class ProgramFailed(KataxError):
+    """A program ended with another status than 0; `status` is as a shell gives it."""
+
+    def __init__(self, command: Sequence[str], status: int) -> None:
+        self.command = tuple(command)
+        self.status = status
+        super().__init__(command[0])
+
+    def __str__(self) -> str:
+        return f"{self.command[0]!r} ended with status {self.status}"
+
+
+def output_of(command: Sequence[str]) -> bytes:
+    """What a program prints, as a value to store: JSON, or text without its last line ends.
+
+    Its stdin and stderr are ours. Raises ProgramFailed; ConfigError when there is no such program.
+    """
+    from katax_cli.services.cache import to_stored
+
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    except OSError as error:
+        raise ConfigError(f"cannot run {command[0]!r}: {error.strerror}; name a program") from error
+    if done.returncode:
+        raise ProgramFailed(command, shell_status(done.returncode))
+    return to_stored(done.stdout.rstrip(b"\r\n"))
+
+
+def or_status(work: Callable[[], T], tell: Callable[[str], object]) -> tuple[T | None, int]:
+    """What `work` returns and 0; when a program of its failed, None and the status of that."""
+    try:
+        return work(), 0
+    except ProgramFailed as failed:
+        tell(str(failed))
+        return None, failed.status
+
+
+def shell_status(returncode: int) -> int:
+    """The exit status of a process as a shell says it: 128 + the signal that ended it."""
+    return 128 - returncode if returncode < 0 else returncode

@@ -1,0 +1,188 @@
+"""The Lua that makes a decision and its effect one step on the server, and how it is called.
+
+Every script touches the keys that it is given and no other (of one slot, for a cluster), takes its time from
+the server, and uses nothing that Redis 6.2 lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import sha1
+from typing import Any
+
+from katax_cli.errors import QueryError
+from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.guard import Safety
+
+
+class Script:
+    """One script; sent by its hash, and whole only to a server that does not know it yet."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._hash = sha1(source.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(
+        self,
+        redis: RedisDatabase,
+        keys: Sequence[bytes],
+        *args: bytes | str | int | float,
+        safety: Safety = Safety.WRITE,
+        timeout: float | None = None,
+    ) -> Any:
+        """Its reply, in one round trip."""
+        words = (len(keys), *keys, *args)
+        try:
+            return redis.redis("EVALSHA", self._hash, *words, safety=safety, timeout=timeout)
+        except QueryError as error:
+            if error.code != "NOSCRIPT":
+                raise
+        return redis.redis("EVAL", self._source, *words, safety=safety, timeout=timeout)
+
+
+_NOW = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+"""
+"""`now`: the server's time in microseconds."""
+
+# KEYS: counter. ARGV: max, window in µs, n. Returns allowed, used, µs until the window ends.
+LIMIT_FIXED = Script("""
+local max, window, n = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local used = tonumber(redis.call('GET', KEYS[1]) or 0)
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 then
+  used, left = 0, math.ceil(window / 1000)
+end
+local allowed = used + n <= max
+if allowed then
+  used = used + n
+  redis.call('SET', KEYS[1], used, 'PX', math.max(left, 1))
+end
+return {allowed and 1 or 0, used, left * 1000}
+""")
+
+# KEYS: hash of bucket → taken. ARGV: max, window in µs, n, bucket in µs. A bucket counts until a whole window
+# has passed since its end, so no window of any position ever holds more than max.
+# Returns allowed, used, µs until n fit, µs until all is free.
+LIMIT_SLIDING = Script(
+    _NOW
+    + """
+local max, window, n, size = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local current = math.floor(now / size)
+local flat = redis.call('HGETALL', KEYS[1])
+local used, kept, old = 0, {}, {}
+for i = 1, #flat, 2 do
+  local bucket, taken = tonumber(flat[i]), tonumber(flat[i + 1])
+  if (bucket + 1) * size + window <= now then
+    old[#old + 1] = flat[i]
+  else
+    used = used + taken
+    kept[#kept + 1] = {bucket, taken}
+  end
+end
+if #old > 0 then redis.call('HDEL', KEYS[1], unpack(old)) end
+local allowed = used + n <= max
+if allowed then
+  used = used + n
+  redis.call('HINCRBY', KEYS[1], string.format('%.0f', current), n)
+  redis.call('PEXPIRE', KEYS[1], math.ceil((window + size) / 1000))
+  kept[#kept + 1] = {current, n}
+end
+table.sort(kept, function(a, b) return a[1] < b[1] end)
+local fits, free = 0, 0
+local over = used + n - max
+for _, each in ipairs(kept) do
+  free = (each[1] + 1) * size + window - now
+  if over > 0 then
+    fits, over = free, over - each[2]
+  end
+end
+return {allowed and 1 or 0, used, fits, free}
+"""
+)
+
+# KEYS: theoretical arrival time in µs. ARGV: max, window in µs, n.
+# Generic cell rate algorithm, ITU-T I.371 annex A (virtual scheduling), with a burst of max.
+# Returns allowed, µs that are booked ahead of now, µs until n fit.
+LIMIT_GCRA = Script(
+    _NOW
+    + """
+local max, window, n = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local cost = math.ceil(window / max * n)
+local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
+local wait = arrival + cost - window - now
+local allowed = wait <= 0
+if allowed then
+  arrival = arrival + cost
+  local life = math.max(1, math.ceil((arrival - now) / 1000))
+  redis.call('SET', KEYS[1], string.format('%.0f', arrival), 'PX', life)
+end
+return {allowed and 1 or 0, arrival - now, math.max(wait, 0)}
+"""
+)
+
+# KEYS: lock, fence. ARGV: what the holder says about itself (JSON without its opening brace), ttl in ms.
+# The token is never lower than the server's time, so a server that lost its data does not hand out old ones.
+# Returns the lock's value, or what another holder wrote, after 1 or 0.
+LOCK_ACQUIRE = Script(
+    _NOW
+    + """
+local held = redis.call('GET', KEYS[1])
+if held then return {0, held} end
+local last = tonumber(redis.call('GET', KEYS[2]) or 0)
+local token = string.format('%.0f', math.max(last + 1, now))
+local value = '{"token":' .. token .. ',' .. ARGV[1]
+redis.call('SET', KEYS[2], token, 'PX', 3600000 + ARGV[2])
+redis.call('SET', KEYS[1], value, 'PX', ARGV[2])
+return {1, value}
+"""
+)
+
+# KEYS: lock. ARGV: the value of the holder, ttl in ms. Returns 1, or 0 when it is not his any more.
+LOCK_RENEW = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+""")
+
+# KEYS: lock. ARGV: the value of the holder. Returns 1, or 0 when it was not his any more.
+LOCK_RELEASE = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call('UNLINK', KEYS[1])
+""")
+
+# KEYS: a value. ARGV: what it was, what it becomes, ttl in ms or '' to keep the lifetime.
+# Returns 1, or 0 when somebody changed it meanwhile.
+COMPARE_AND_SET = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+if ARGV[3] == '' then
+  redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
+else
+  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+end
+return 1
+""")
+
+# KEYS: hash of session id → "created expires" in ms. ARGV: id, ttl in ms.
+# Drops what has expired, and lets the index live as long as its longest session.
+INDEX_ADD = Script(
+    _NOW
+    + """
+local ms = math.floor(now / 1000)
+local known = redis.call('HGET', KEYS[1], ARGV[1])
+local created = known and string.match(known, '^%d+') or string.format('%.0f', ms)
+local latest = ms + tonumber(ARGV[2])
+redis.call('HSET', KEYS[1], ARGV[1], created .. ' ' .. string.format('%.0f', latest))
+local flat = redis.call('HGETALL', KEYS[1])
+for i = 1, #flat, 2 do
+  local expires = tonumber(string.match(flat[i + 1], '%d+$'))
+  if expires <= ms then
+    redis.call('HDEL', KEYS[1], flat[i])
+  else
+    latest = math.max(latest, expires)
+  end
+end
+redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', latest))
+return 1
+"""
+)

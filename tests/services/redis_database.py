@@ -1,0 +1,33 @@
+"""Redis as services get it: guarded, without a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+from katax_cli.core.retry import RetryPolicy
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.engines.redis import create
+from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.database import classify_with
+from katax_cli.services.guard import Guard
+from tests.engines.connections import settings_for
+
+
+def redis_database(url: str, **changes: Any) -> RedisDatabase:
+    """A database `cache`; the caller closes it."""
+    return database_of(settings_for(url, **{"name": "cache", **changes}))
+
+
+def database_of(settings: ConnectionSettings) -> RedisDatabase:
+    engine = create(settings)
+    guard = Guard(settings.name, classify_with(engine), retry=RetryPolicy(attempts=1), breaker=None)
+    return RedisDatabase(engine, guard)
+
+
+@contextmanager
+def opened(url: str, **changes: Any) -> Iterator[RedisDatabase]:
+    """The same, closed at the end."""
+    with closing(redis_database(url, **changes)) as database:
+        yield database
