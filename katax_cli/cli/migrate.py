@@ -9,7 +9,18 @@ import typer
 from katax_cli.cli.exits import ExitCode, worst
 from katax_cli.cli.group import Group
 from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.migrate_views import CHECK_HEADER, STATUS_HEADER, check_row, is_settled, status_row
+from katax_cli.cli.migrate_views import (
+    CHECK_HEADER,
+    PLAN_HEADER,
+    STATUS_HEADER,
+    VERIFY_HEADER,
+    check_row,
+    is_settled,
+    plan_row,
+    rehearsal_facts,
+    status_row,
+    verify_row,
+)
 
 group = Group()
 
@@ -201,3 +212,49 @@ def wait(
     from katax_cli.cli.migrate_run import wait_until
 
     call.out.action({"waited_seconds": wait_until(call, applied=applied)})
+
+
+@group.command("plan")
+def plan(call: Invocation) -> None:
+    """Show what each pending statement locks, whether it rewrites, who is in the way, what would be gentler."""
+    from katax_cli.cli.migrate_run import desk
+    from katax_cli.services.migrate.forecast import forecast
+
+    with desk(call) as table:
+        call.out.rows(PLAN_HEADER, [[plan_row(one) for one in forecast(table.one)]])
+
+
+@group.command("verify")
+def verify(call: Invocation) -> ExitCode:
+    """Run the VERIFY sections of applied migrations, changing nothing; exit 1 when one objects."""
+    from katax_cli.cli.migrate_run import desk
+    from katax_cli.services.migrate.verify import verify
+
+    with desk(call) as table:
+        proofs = verify(table.one)
+        call.out.rows(VERIFY_HEADER, [[verify_row(one) for one in proofs]])
+        return ExitCode.DONE if all(one.ok for one in proofs) else ExitCode.NO
+
+
+@group.command("rehearse")
+def rehearse(call: Invocation) -> ExitCode:
+    """Run pending migrations up, down and up on a throwaway copy; exit 1 when the schemas differ."""
+    from katax_cli.cli.migrate_run import desk
+    from katax_cli.services.migrate.rehearse import open_settings, rehearse
+
+    with desk(call) as table:
+        rehearsal = rehearse(table.one, open_settings)
+        call.out.action(rehearsal_facts(rehearsal))
+        return ExitCode.DONE if rehearsal.ok else ExitCode.NO
+
+
+@group.command("dump")
+def dump(call: Invocation) -> None:
+    """Write the schema, by the server's own tool where it is there."""
+    from katax_cli.cli.migrate_run import desk
+    from katax_cli.services.migrate.dump import dump
+
+    with desk(call) as table:
+        found = dump(table.one)
+        call.diagnostics.note(f"written by {found.by}")
+        call.out.text(found.text)

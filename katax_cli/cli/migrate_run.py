@@ -45,6 +45,7 @@ class Desk:
     runtime: Runtime
     settings: tuple[ConnectionSettings, ...]
     codes: list[ExitCode] = field(default_factory=list)
+    _made: dict[str, Migrator] = field(default_factory=dict)
 
     @property
     def profile(self) -> Profile:
@@ -75,6 +76,12 @@ class Desk:
                 yield settings.name, result
 
     def _migrator(self, database: Any) -> Migrator:
+        """The same one every time: what was asked about is what is run."""
+        if database.name not in self._made:
+            self._made[database.name] = self._make(database)
+        return self._made[database.name]
+
+    def _make(self, database: Any) -> Migrator:
         rules, note = self.profile.migrate, self.call.diagnostics.note
         prefix = f"{database.name}: " if self.call.is_glob else ""
         return Migrator(
@@ -145,6 +152,8 @@ def _ask(call: Invocation, profile: Profile, settings: ConnectionSettings, propo
 def _answer(call: Invocation, done: Sequence[tuple[str, Sequence[str]]], key: str) -> ExitCode:
     if call.is_glob:
         call.out.rows(("connection", key), [[(name, list(names)) for name, names in done]])
+    elif call.out.wants_text:
+        call.out.rows((key,), [[(name,) for _, names in done for name in names]])
     else:
         for _, names in done:
             call.out.action({key: list(names)})

@@ -7,10 +7,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from katax_cli.services.migrate.forecast import Forecast
+    from katax_cli.services.migrate.rehearse import Rehearsal
     from katax_cli.services.migrate.values import Outcome, Standing
+    from katax_cli.services.migrate.verify import Proof
 
 STATUS_HEADER = ("version", "name", "state", "applied_at", "duration_ms")
 CHECK_HEADER = ("connection", "ok", "applied", "pending", "failed", "missing", "modified")
+
+PLAN_HEADER = (
+    "version", "name", "line", "statement", "lock", "on", "transactional", "rewrites", "blockers", "advice",
+)  # fmt: skip
+VERIFY_HEADER = ("version", "name", "line", "ok", "message")
 
 
 def status_row(one: Standing) -> tuple[object, ...]:
@@ -33,3 +41,33 @@ def done_line(outcome: Outcome) -> str:
     """What is told about a migration after its commit."""
     verb = "applied" if outcome.direction == "up" else "reverted"
     return f"{verb} {outcome.name} ({outcome.duration_ms} ms)"
+
+
+def plan_row(one: Forecast) -> tuple[object, ...]:
+    return (
+        one.version,
+        one.name,
+        one.line,
+        one.statement,
+        one.lock,
+        one.on,
+        one.transactional,
+        one.rewrites,
+        list(one.blockers),
+        one.advice,
+    )
+
+
+def verify_row(one: Proof) -> tuple[object, ...]:
+    return (one.version, one.name, one.line, one.ok, one.message)
+
+
+def rehearsal_facts(one: Rehearsal) -> dict[str, object]:
+    """What was rehearsed and what differs."""
+    return {
+        "ok": one.ok,
+        "migrations": list(one.migrations),
+        "copied": one.copied,
+        "left_by_down": list(one.left_by_down),
+        "second_up": list(one.second_up),
+    }

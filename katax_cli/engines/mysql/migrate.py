@@ -25,6 +25,12 @@ UNION ALL SELECT LOWER(routine_type), routine_name FROM information_schema.routi
 UNION ALL SELECT 'trigger', trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE()
 UNION ALL SELECT 'event', event_name FROM information_schema.events WHERE event_schema = DATABASE()
 ORDER BY 1, 2"""
+_INDEXES = """
+SELECT CONCAT('index ', table_name, '.', index_name), GROUP_CONCAT(CONCAT(
+    IF(non_unique, '', 'unique '), column_name, IF(sub_part IS NULL, '', CONCAT('(', sub_part, ')')))
+    ORDER BY seq_in_index SEPARATOR ', '), LOWER(index_name)
+FROM information_schema.statistics WHERE table_schema = DATABASE()
+GROUP BY table_name, index_name ORDER BY 1"""
 _DEFINITION_COLUMN = {"table": 1, "view": 1, "procedure": 2, "function": 2, "trigger": 2, "event": 3}
 _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
 _NO_ONLINE = (" MODIFY ", " CHANGE ", " ENGINE ", " CONVERT TO ", " DROP PRIMARY KEY ")
@@ -75,6 +81,9 @@ class MysqlMigrations:
             row = connection.send(f"SHOW CREATE {kind.upper()} {quote_identifier(name, 'mysql')}").fetchone()
             text = (row[_DEFINITION_COLUMN[kind]] if row else None) or ""
             yield f"{kind} {name}", _COUNTER.sub("", text)
+        for key, columns, name in connection.send(_INDEXES).fetchall():
+            if wanted is None or name in wanted:
+                yield key, columns
 
     def impact(self, sql: str) -> DdlImpact:
         return impact(sql)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
-from katax_cli.core.sql import classify
+from katax_cli.core.sql import classify, tokens
 from katax_cli.engines.base import DdlImpact, LockSession, MigrationFacts
 
 from .engine import SqliteEngine
@@ -93,6 +93,25 @@ class SqliteMigrations:
 
     def blockers(self, connection: Session, table: str) -> list[str]:
         return []
+
+
+def _lines(sql: str) -> str:
+    """One line for each column or constraint, as the other engines have it."""
+    depth, parts = 0, [""]
+    for token in tokens(sql, "sqlite"):
+        text = token.text
+        if token.kind in ("space", "comment"):
+            text = " "
+        depth += (text == "(") - (text == ")")
+        if text == ")" and depth == 0:
+            parts.append("")
+        if text == "," and depth == 1:
+            parts.append("")
+        else:
+            parts[-1] += text
+        if text == "(" and depth == 1 and len(parts) == 1:
+            parts.append("")
+    return "\n".join(" ".join(part.split()) for part in parts)
 
 
 def _is_the_file(file: int, path: str) -> bool:

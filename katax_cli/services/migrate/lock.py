@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from getpass import getuser
 from typing import Any, Protocol
 
@@ -52,6 +53,7 @@ class Holder:
         return False
 
 
+@cache
 def _host() -> str:
     """Short, because PostgreSQL keeps 63 bytes of a note."""
     return socket.gethostname()[:20]
@@ -66,6 +68,7 @@ def note(file: str, since: float) -> str:
     return f"katax {os.getpid()}@{_host()} {text} {_user()} {file}".strip()
 
 
+@cache
 def _user() -> str:
     try:
         return getuser()[:12]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.engines.base import LockSession, Migrates
@@ -15,13 +15,14 @@ from katax_cli.errors import KataxError, LockHeld, MigrationError
 from katax_cli.services.sql import SqlDatabase
 
 from . import files, plan
-from .checksum import difference, same_meaning
-from .jobs import Job, make_job
 from .ledger import SqlLedger
-from .lock import Holder, RunnerLock, note
-from .runner import Runner
-from .session import Session
 from .values import Direction, Entry, MigrationFile, Outcome, Standing
+
+if TYPE_CHECKING:
+    from .jobs import Job
+    from .lock import Holder, RunnerLock
+    from .runner import Runner
+    from .session import Session
 
 Note = Callable[[str], None]
 
@@ -59,6 +60,8 @@ class Migrator:
         self.engine = migrates(db)
         self.dialect = db.engine.dialect
         self.ledger = SqlLedger(db, table, self.engine.facts)
+        self._jobs: dict[tuple[str, str, Direction], Job] = {}
+        self._asked: list[MigrationFile] | None = None
 
     def status(self) -> list[Standing]:
         """Where every migration stands, by version. Changes nothing, takes no lock."""
@@ -69,8 +72,12 @@ class Migrator:
         return files.create(self.directory, name, python=python, now=self._clock.now())
 
     def pending(self, *, to: str | None = None, steps: int | None = None, strict: bool = False) -> list[Job]:
-        """What `up` would run, read and checked. Raises what `up` would raise before it runs anything."""
-        found = self.status()
+        """What `up` would run, read and checked. Raises what `up` would raise before it runs anything.
+
+        The next `up` runs these files as they were read here: what was asked about is what is run.
+        """
+        self._asked = files.scan(self.directory)
+        found = self._standings(self._asked)
         plan.refuse_unsound(found, strict=strict, locked=False)
         return [self.job(file, "up") for file in plan.to_apply(found, to=to, steps=steps)]
 
@@ -80,13 +87,14 @@ class Migrator:
         Raises MigrationError (a changed or unfinished migration, a statement that failed; with `strict` also
         one out of order or without its file), LockHeld, LockLost, Unavailable, OutcomeUnknown.
         """
-        found = self.status()
+        scanned, self._asked = self._asked or files.scan(self.directory), None
+        found = self._standings(scanned)
         plan.refuse_unsound(found, strict=strict, locked=False)
         if not plan.to_apply(found, to=to, steps=steps) and all(one.state != "failed" for one in found):
             self._remark(found)
             return []
         with self.locked() as runner:
-            found = self.status()
+            found = self._standings(scanned)
             plan.refuse_unsound(found, strict=strict)
             self._remark(found)
             pending = plan.to_apply(found, to=to, steps=steps)
@@ -158,11 +166,7 @@ class Migrator:
             with runner.session.transaction():
                 for file in chosen:
                     self.ledger.record(
-                        runner.session,
-                        file,
-                        applied_at=self._now(),
-                        duration_ms=None,
-                        runner=note("", self._clock.now()),
+                        runner.session, file, applied_at=self._now(), duration_ms=None, runner=self._me()
                     )
             return chosen
 
@@ -179,7 +183,7 @@ class Migrator:
             return new
 
     def _adopt(self, session: Session, version: str, file: MigrationFile | None) -> None:
-        by, at = note("", self._clock.now()), self._now()
+        by, at = self._me(), self._now()
         if file is None:
             self.ledger.adopt(session, version, version, applied_at=at, runner=by)
         else:
@@ -187,6 +191,8 @@ class Migrator:
 
     def changed(self) -> list[tuple[Standing, list[str]]]:
         """Applied migrations whose files differ in a byte, each with the lines of a diff."""
+        from .checksum import difference
+
         return [
             (one, difference(one.file, self.ledger.body(self.db, one.version)))
             for one in self.status()
@@ -204,6 +210,8 @@ class Migrator:
 
     def holder(self) -> Holder | None:
         """Who runs migrations now; None when nobody does."""
+        from .session import Session
+
         with Session(self.db) as session:
             return self._lock(session).holder()
 
@@ -212,6 +220,8 @@ class Migrator:
 
         Raises LockHeld when the holder lives, or when that cannot be known from here.
         """
+        from .session import Session
+
         with Session(self.db) as session:
             lock = self._lock(session)
             holder = lock.holder()
@@ -223,11 +233,20 @@ class Migrator:
 
     def job(self, file: MigrationFile, direction: Direction) -> Job:
         """A migration ready to be run. Raises MigrationError when it cannot be."""
-        return make_job(file, direction, self.dialect)
+        from .jobs import make_job
+
+        key = (file.name, file.checksum, direction)
+        if key not in self._jobs:
+            self._jobs[key] = make_job(file, direction, self.dialect)
+        return self._jobs[key]
 
     @contextmanager
     def locked(self, *, adopting: bool = False) -> Iterator[Runner]:
         """A runner that holds the lock, with the ledger's table there."""
+        # Imported when needed: most runs find nothing to do, and read two lists for that.
+        from .runner import Runner
+        from .session import Session
+
         with Session(self.db) as session:
             lock = self._lock(session)
             lock.acquire(self.lock_timeout)
@@ -245,6 +264,8 @@ class Migrator:
                         lock.release()
 
     def _lock(self, session: Session) -> RunnerLock:
+        from .lock import RunnerLock
+
         return RunnerLock(
             self.engine,
             session.ask,
@@ -280,6 +301,8 @@ class Migrator:
         return plan.standings(scanned, entries or [], self._same_meaning)
 
     def _same_meaning(self, file: MigrationFile, entry: Entry) -> bool:
+        from .checksum import same_meaning
+
         return same_meaning(file.name, self.ledger.body(self.db, entry.version), file.text, self.dialect)
 
     def _file_of(self, standing: Standing) -> MigrationFile:
@@ -293,6 +316,11 @@ class Migrator:
         return MigrationFile(
             standing.version, standing.name, standing.name, body.encode(), standing.entry.checksum
         )
+
+    def _me(self) -> str:
+        from .lock import note
+
+        return note("", self._clock.now())
 
     def _now(self) -> str:
         return datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""A runner in a process of its own that dies without a word at the n-th exchange with the server.
+"""A runner in a process of its own that dies without a word before its n-th exchange with the server.
 
     python -m tests.services.migrate.killable URL FOLDER KILL_AT [resume|up|down]
 
@@ -18,7 +18,7 @@ from .conftest import open_database
 
 
 class Counted:
-    """An engine's `execute` that kills its own process before or after the n-th statement."""
+    """An engine's `execute` that kills its own process before the n-th statement: after the one before."""
 
     def __init__(self, execute: Any, kill_at: int) -> None:
         self._execute = execute
@@ -26,15 +26,10 @@ class Counted:
         self.count = 0
 
     def __call__(self, *args: Any, **more: Any) -> Any:
-        self._tick()
-        result = self._execute(*args, **more)
-        self._tick()
-        return result
-
-    def _tick(self) -> None:
         self.count += 1
         if self.count == self._kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
+        return self._execute(*args, **more)
 
 
 def main(url: str, folder: str, kill_at: int, action: str) -> None:

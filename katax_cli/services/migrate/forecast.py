@@ -1,0 +1,79 @@
+"""What pending migrations will do to others: locks, rewrites, who is in the way, what would be gentler."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from katax_cli.errors import KataxError
+
+from .jobs import Job
+from .migrator import Migrator
+from .session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """One statement of a pending migration. `rewrites` is None where it is not known."""
+
+    version: str
+    name: str
+    line: int
+    statement: str
+    lock: str | None
+    on: str | None
+    transactional: bool
+    rewrites: bool | None
+    blockers: tuple[str, ...]
+    advice: str | None
+
+
+def forecast(migrator: Migrator) -> list[Forecast]:
+    """Every statement that `up` would run, in order. Changes nothing."""
+    jobs = migrator.pending()
+    with Session(migrator.db) as session:
+        return [one for job in jobs for one in _of_job(migrator, session, job)]
+
+
+def _of_job(migrator: Migrator, session: Session, job: Job) -> list[Forecast]:
+    found = []
+    for statement in job.statements:
+        impact = migrator.engine.impact(statement.text)
+        blockers = [
+            line for table in impact.objects for line in _blockers(migrator, session, table) if impact.lock
+        ]
+        advice = impact.advice
+        if (
+            not impact.transactional
+            and job.directives.transaction
+            and migrator.engine.facts.transactional_ddl
+        ):
+            advice = "cannot run in a transaction; write '-- katax: no-transaction'"
+        found.append(
+            Forecast(
+                job.version,
+                job.name,
+                statement.line,
+                _shown(statement.text),
+                impact.lock,
+                ", ".join(impact.objects) or None,
+                impact.transactional,
+                impact.rewrites,
+                tuple(blockers),
+                advice,
+            )
+        )
+    return found
+
+
+def _blockers(migrator: Migrator, session: Session, table: str) -> list[str]:
+    with suppress(KataxError):
+        return list(session.ask(migrator.engine.blockers, table))
+    return []
+
+
+def _shown(sql: str) -> str:
+    """Its first line that is no comment, shortened."""
+    lines = [line.strip() for line in sql.splitlines()]
+    first = next((line for line in lines if line and not line.startswith("--")), "")
+    return first if len(first) <= 80 else first[:79] + "…"

@@ -1,0 +1,142 @@
+"""Up, down and up again on a throwaway database: what `down` leaves behind, and whether `up` can be repeated."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
+
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.core.sql import quote_identifier
+from katax_cli.engines.registry import load
+from katax_cli.errors import MigrationError, QueryError
+from katax_cli.services.sql import SqlDatabase
+
+from .intent import changed_lines
+from .migrator import Migrator
+from .session import Session
+
+Open = Callable[[ConnectionSettings], SqlDatabase]
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What differs afterwards, one line each (`-` was before, `+` is after); empty when all is well.
+
+    What `down` left behind makes a second `up` pointless, so there is none then.
+    """
+
+    migrations: tuple[str, ...]
+    copied: bool
+    """True for a copy of the database; False where its history was run on an empty one."""
+    left_by_down: tuple[str, ...]
+    second_up: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not (self.left_by_down or self.second_up)
+
+
+def rehearse(migrator: Migrator, open_database: Open) -> Rehearsal:
+    """Runs the pending migrations up, down, up on a throwaway database and compares the schemas.
+
+    SQLite and PostgreSQL get a copy, with data (PostgreSQL only while nobody else is connected); otherwise
+    the history of migrations is run on an empty database first. Nothing is pending: the last one is taken.
+    Closes the migrator's own database: PostgreSQL copies none that has sessions.
+    """
+    applied = [one for one in migrator.status() if one.state == "applied"]
+    with _throwaway(migrator.db) as (settings, copied), open_database(settings) as database:
+        stage = replace_database(migrator, database)
+        if not copied and applied:
+            stage.up(to=applied[-1].version)
+        if not stage.pending():
+            stage.down()
+        before = _schema(stage)
+        names = tuple(one.name for one in stage.up())
+        first = _schema(stage)
+        stage.down(steps=len(names)) if names else None
+        left = tuple(changed_lines(before, _schema(stage)))
+        return Rehearsal(names, copied, left, () if left else _second_up(stage, first))
+
+
+def _second_up(stage: Migrator, first: dict[str, str]) -> tuple[str, ...]:
+    try:
+        stage.up()
+    except MigrationError as error:
+        return (str(error),)
+    return tuple(changed_lines(first, _schema(stage)))
+
+
+def replace_database(migrator: Migrator, database: SqlDatabase) -> Migrator:
+    """The same migrations on another database."""
+    return Migrator(database, migrator.directory, table=migrator.table)
+
+
+def open_settings(settings: ConnectionSettings) -> SqlDatabase:
+    """A database for settings that no profile has; one attempt for each call."""
+    from katax_cli.core.retry import ONCE
+    from katax_cli.services.database import classify_with
+    from katax_cli.services.guard import Guard
+
+    engine = load(settings)
+    return SqlDatabase(engine, Guard(settings.name, classify_with(engine), retry=ONCE, breaker=None))  # type: ignore[arg-type]
+
+
+def _schema(migrator: Migrator) -> dict[str, str]:
+    with Session(migrator.db) as session:
+        found: dict[str, str] = session.ask(migrator.engine.definitions, None)
+    return {key: text for key, text in found.items() if migrator.table not in key}
+
+
+@contextmanager
+def _throwaway(database: SqlDatabase) -> Iterator[tuple[ConnectionSettings, bool]]:
+    if database.settings.type == "sqlite":
+        with _sqlite_copy(database) as settings:
+            yield settings, True
+        return
+    name = f"katax_rehearsal_{os.getpid()}_{os.urandom(3).hex()}"
+    copied = _create(database, name)
+    try:
+        yield replace(database.settings, database=name), copied
+    finally:
+        _drop(database, name)
+
+
+@contextmanager
+def _sqlite_copy(database: SqlDatabase) -> Iterator[ConnectionSettings]:
+    with TemporaryDirectory(prefix="katax-rehearsal-") as folder:
+        path = os.path.join(folder, "copy.db")
+        database.execute("VACUUM INTO ?", [path])
+        yield replace(database.settings, path=path)
+
+
+def _create(database: SqlDatabase, name: str) -> bool:
+    """Makes the database; True when it is a copy. A template must have no other session."""
+    quoted = quote_identifier(name, database.engine.dialect)
+    if database.engine.dialect != "postgresql":
+        database.execute(f"CREATE DATABASE {quoted}")
+        return False
+    database.close()
+    with _administrator(database) as other:
+        template = quote_identifier(database.settings.database or "postgres", "postgresql")
+        try:
+            other.execute(f"CREATE DATABASE {quoted} TEMPLATE {template}")
+        except QueryError:
+            other.execute(f"CREATE DATABASE {quoted}")
+            return False
+    return True
+
+
+def _administrator(database: SqlDatabase) -> SqlDatabase:
+    return open_settings(replace(database.settings, database="postgres"))
+
+
+def _drop(database: SqlDatabase, name: str) -> None:
+    quoted = quote_identifier(name, database.engine.dialect)
+    if database.engine.dialect == "postgresql":
+        with _administrator(database) as other:
+            other.execute(f"DROP DATABASE IF EXISTS {quoted} WITH (FORCE)")
+    else:
+        database.execute(f"DROP DATABASE IF EXISTS {quoted}")

@@ -1,0 +1,68 @@
+"""`-- VERIFY` sections: statements that prove that a migration did what it should. They change nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from katax_cli.core.sql import Statement
+from katax_cli.errors import QueryError
+
+from .migrator import Migrator
+from .sections import parse, statements
+from .session import Session
+from .values import Standing
+
+
+class _Undo(Exception):
+    """Ends a transaction whose work is to be dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What one statement of a VERIFY section said."""
+
+    version: str
+    name: str
+    line: int
+    ok: bool
+    message: str | None
+
+
+def verify(migrator: Migrator) -> list[Proof]:
+    """Runs the VERIFY sections of all applied migrations, each statement in a transaction that is undone.
+
+    A statement fails when the server refuses it, and when it answers a row of one column that is false, 0 or
+    NULL; no rows at all are no failure.
+    """
+    applied = [one for one in migrator.status() if one.state in ("applied", "modified") and one.file]
+    with Session(migrator.db) as session:
+        return [proof for one in applied for proof in _proofs(migrator, session, one)]
+
+
+def _proofs(migrator: Migrator, session: Session, standing: Standing) -> list[Proof]:
+    file = standing.file
+    if file is None or file.is_python:
+        return []
+    section = parse(file.text, file.name, migrator.dialect).verify
+    found = statements(section, migrator.dialect) if section is not None else []
+    return [_proof(session, standing, statement) for statement in found]
+
+
+def _proof(session: Session, standing: Standing, statement: Statement) -> Proof:
+    message: str | None = None
+    try:
+        with session.transaction():
+            message = _objection(session.run(statement.text).rows)
+            raise _Undo
+    except _Undo:
+        pass
+    except QueryError as error:
+        message = error.reason
+    return Proof(standing.version, standing.name, statement.line, message is None, message)
+
+
+def _objection(rows: list[tuple[object, ...]]) -> str | None:
+    for row in rows:
+        if len(row) == 1 and not row[0]:
+            return f"answered {'null' if row[0] is None else row[0]}"
+    return None
