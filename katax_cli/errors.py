@@ -21,6 +21,7 @@
     ├── RateLimitExceeded
     ├── QueryError                  the server answered: no
     ├── MigrationError
+    ├── SeedError
     └── RecordError
         ├── UnknownRecord
         ├── RecordExists
@@ -286,6 +287,10 @@ class QueryError(KataxError):
 
 class MigrationError(KataxError):
     """A migration cannot be planned or did not succeed."""
+
+
+class SeedError(KataxError):
+    """A seed cannot be read or did not succeed."""
 
 
 class RecordError(KataxError):

@@ -9,7 +9,16 @@ from typing import Any
 
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.sql import classify
-from katax_cli.engines.base import Dialect, Params, ReadOnlyGuard, Result, RowStream, SqlEngine
+from katax_cli.engines.base import (
+    Dialect,
+    Introspects,
+    Params,
+    ReadOnlyGuard,
+    Result,
+    RowStream,
+    SqlEngine,
+    TableDescription,
+)
 from katax_cli.errors import KataxError, Refused
 from katax_cli.services.guard import Guard, Safety, Sent
 from katax_cli.services.observe import Observer, Watch, WatchedStream
@@ -164,6 +173,12 @@ class Transaction(Queries):
             seconds = self._deadline.within(timeout)
             with self._engine.stream(self._connection, sql, params, seconds, text=text) as rows:
                 yield WatchedStream(rows, watch)
+
+    def describe(self, name: str) -> TableDescription | None:
+        """One table as this transaction sees it; None when there is none."""
+        assert isinstance(self._engine, Introspects)
+        with self._translating(f"describing {name!r}"):
+            return self._engine.describe(self._connection, name, self._deadline.within(None))
 
     def transaction(self) -> Transaction:
         """A savepoint inside this transaction, as a `with` block."""

@@ -1,0 +1,1 @@
+"""Seeds: data that a database starts with, kept in files and applied again only when they change."""

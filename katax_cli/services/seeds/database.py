@@ -1,0 +1,122 @@
+"""What a seed of an SQL database works on: one transaction that nothing in the seed can end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from katax_cli.core.sql import Dialect, Statement, classify
+from katax_cli.engines.base import Params, Result
+from katax_cli.errors import QueryError, SeedError
+from katax_cli.services.queries import Queries
+from katax_cli.services.transaction import Transaction
+
+from .upsert import Upsert
+from .values import Counts, Rows, SeedFile
+
+if TYPE_CHECKING:
+    from random import Random
+
+_CONTROL = frozenset({"BEGIN", "START", "COMMIT", "END", "ABORT", "XA"})
+_COMMITTING = frozenset({"LOCK", "UNLOCK"})
+
+
+class SeedDb(Queries):
+    """What `seed(db)` is given. `counts` adds up what was changed through it."""
+
+    def __init__(self, transaction: Transaction, file: SeedFile, *, rehearsing: bool) -> None:
+        self._transaction = transaction
+        self._file = file
+        self._rehearsing = rehearsing
+        self._inserted = self._updated = self._affected = 0
+        self._upserts = 0
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._transaction.dialect
+
+    @property
+    def counts(self) -> Counts:
+        """Of statements of its own only the rows affected are known."""
+        if not self._upserts:
+            return Counts(affected=self._affected)
+        return Counts(self._inserted, self._updated, self._affected)
+
+    @cached_property
+    def random(self) -> Random:
+        """Gives the same numbers at every run: its start is the name of the seed."""
+        from random import Random
+
+        return Random(self._file.stem)
+
+    def run(
+        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+    ) -> Result:
+        refuse_ending(self._file, sql, self.dialect)
+        result = self._transaction.run(sql, params, timeout=timeout)
+        if classify(sql, self.dialect).kind == "write":
+            self._affected += max(0, result.affected)
+        return result
+
+    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: float | None = None) -> int:
+        refuse_ending(self._file, sql, self.dialect)
+        affected = self._transaction.execute_many(sql, rows, timeout=timeout)
+        self._affected += max(0, affected)
+        return affected
+
+    def upsert(
+        self, table: str, rows: Sequence[Mapping[str, Any]], *, key: str | Sequence[str] = ()
+    ) -> Counts:
+        """Inserts rows, or changes those that are there by their `key` (the primary key unless given).
+
+        Columns that a row does not name keep their value. Raises SeedError when there is no such table, column
+        or unique key, and for rows that the key does not tell apart.
+        """
+        description = self._transaction.describe(table)
+        if description is None:
+            raise SeedError(f"seed {self._file.name}: no table named {table!r}; apply the migrations first")
+        names = (key,) if isinstance(key, str) else tuple(key)
+        upsert = Upsert(
+            self._transaction, self.dialect, description, key=names, seed=f"seed {self._file.name}"
+        )
+        counts = upsert.write(rows)
+        if not self._rehearsing:
+            upsert.advance_counters(rows)
+        self._count(counts)
+        return counts
+
+    def _count(self, counts: Counts) -> None:
+        self._upserts += 1
+        self._inserted += counts.inserted or 0
+        self._updated += counts.updated or 0
+        self._affected += counts.affected or 0
+
+    def run_script(self, statements: Sequence[Statement]) -> None:
+        """Runs them in order. Raises SeedError with the line of the first that fails."""
+        for statement in statements:
+            try:
+                self.run(statement.text)
+            except QueryError as error:
+                raise SeedError(
+                    f"seed {self._file.name} failed at line {statement.line}: {error}; nothing of it was applied"
+                ) from error
+
+    def write(self, rows: Rows) -> None:
+        """Writes the rows of a data file."""
+        self.upsert(rows.table, rows.rows, key=rows.key)
+
+
+def refuse_ending(file: SeedFile, sql: str, dialect: Dialect, *, line: int | None = None) -> None:
+    """Raises SeedError for a statement that begins or ends a transaction, or that MySQL commits by itself."""
+    seen = classify(sql, dialect)
+    where = f"seed {file.name}" if line is None else f"seed {file.name}, line {line}"
+    words = sql.upper().split()
+    if seen.verb in _CONTROL or (seen.verb == "ROLLBACK" and "TO" not in words):
+        raise SeedError(f"{where}: {seen.verb} in a seed, which is one transaction already; leave it out")
+    commits = seen.kind == "ddl" or seen.verb in _COMMITTING
+    if dialect == "mysql" and commits and "TEMPORARY" not in words[1:2]:
+        raise SeedError(
+            f"{where}: mysql commits by itself at {seen.verb}, so the seed could not be undone; "
+            "move it to a migration"
+        )

@@ -1,0 +1,203 @@
+"""Seeds of MongoDB: bulk upserts, each one safe to repeat, and the ledger's document after them.
+
+Not in a transaction, which a standalone server has not: a seed that stops in its middle is pending and runs again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from katax_cli.core.clock import Clock
+from katax_cli.engines import registry
+from katax_cli.errors import ConfigError, QueryError, SeedError
+from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.guard import Safety
+
+from .rows import check_keys, parse_rows
+from .times import finished, timestamp
+from .values import Counts, Entry, Rows, SeedFile, SeedOutcome, Work
+
+if TYPE_CHECKING:
+    from random import Random
+
+_BATCH = 100
+"""Documents in one command; so few that an answer with all of them is one reply."""
+_FOREVER = float("inf")
+Document = Mapping[str, Any]
+
+
+class MongoSeedDb:
+    """What `seed(db)` is given on MongoDB. `counts` adds up what was changed by `upsert`."""
+
+    def __init__(self, db: MongoDatabase, file: SeedFile) -> None:
+        self._db = db
+        self._file = file
+        self.counts = Counts()
+
+    @cached_property
+    def random(self) -> Random:
+        """Gives the same numbers at every run: its start is the name of the seed."""
+        from random import Random
+
+        return Random(self._file.stem)
+
+    def command(self, spec: Document) -> Document:
+        """Runs one database command. Raises QueryError also for a write that was refused in part."""
+        answer = self._db.command(spec, timeout=_FOREVER)
+        for failure in answer.get("writeErrors", ()):
+            raise QueryError(self._db.name, str(failure["errmsg"]), code=str(failure["code"]))
+        return answer
+
+    def get_client(self) -> Any:
+        """pymongo's own client."""
+        return self._db.get_client()
+
+    def upsert(
+        self, collection: str, rows: Sequence[Document], *, key: str | Sequence[str] = "_id"
+    ) -> Counts:
+        """Inserts documents, or sets the fields of those that are there by their `key`.
+
+        Raises SeedError for documents that the key does not tell apart.
+        """
+        names = _key(key)
+        check_keys(f"seed {self._file.name}", rows, names)
+        before = self.counts
+        for batch in _batches(rows):
+            updates = [_update(row, names) for row in batch]
+            answer = self.command({"update": collection, "updates": updates})
+            self._count(len(answer.get("upserted", ())), int(answer.get("nModified", 0)))
+        if before is self.counts:
+            self._count(0, 0)
+        return self.counts
+
+    def _count(self, inserted: int, updated: int) -> None:
+        new, changed = (self.counts.inserted or 0) + inserted, (self.counts.updated or 0) + updated
+        self.counts = Counts(new, changed, new + changed)
+
+
+class MongoSeeds:
+    """The Store of MongoDB."""
+
+    def __init__(self, db: MongoDatabase, table: str, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._name = table
+
+    def entries(self) -> dict[str, Entry]:
+        answer = self._db.command({"find": self._name, "batchSize": 100_000}, safety=Safety.READ)
+        found = answer["cursor"]["firstBatch"]
+        return {
+            each["_id"]: Entry(each["_id"], each["checksum"], each["applied_at"], each["duration_ms"])
+            for each in found
+        }
+
+    def work(self, file: SeedFile) -> Work:
+        if file.kind == "sql":
+            raise ConfigError(
+                f"seed {file.name} is SQL and {self._db.name!r} is mongodb; write .json, .csv or .py"
+            )
+        if file.kind == "py":
+            from .python import load
+
+            return _Code(file, load(file))
+        decode = registry.part(self._db.engine, "extended")
+        return _Documents(parse_rows(file, decode))
+
+    def destructive(self, work: Work) -> list[str]:
+        return []
+
+    def apply(self, file: SeedFile, work: Work, *, again: bool) -> SeedOutcome:
+        began = self._clock.monotonic()
+        db = MongoSeedDb(self._db, file)
+        try:
+            counts = work(db)
+        except QueryError as error:
+            raise SeedError(
+                f"seed {file.name} failed: {error}; what came before it was applied, repair it and run it again"
+            ) from error
+        outcome = finished(file, "applied", counts, began, self._clock)
+        self._record(db, file, outcome)
+        return outcome
+
+    def rehearse(self, file: SeedFile, work: Work) -> SeedOutcome:
+        """Counts what is there; code is not run, because nothing could undo it."""
+        began = self._clock.monotonic()
+        counts = self._compared(work.rows, file) if isinstance(work, _Documents) else Counts()
+        return finished(file, "would_apply", counts, began, self._clock)
+
+    def _compared(self, rows: Rows, file: SeedFile) -> Counts:
+        names = _key(rows.key)
+        check_keys(f"seed {file.name}", rows.rows, names)
+        present = same = 0
+        for batch in _batches(rows.rows):
+            found = self._present(rows.table, batch, names)
+            present += len(found)
+            # A document matches as many rows as its key does: one.
+            same += sum(any(_says(document, row) for row in batch) for document in found)
+        inserted, updated = len(rows.rows) - present, present - same
+        return Counts(inserted, updated, inserted + updated)
+
+    def _present(self, collection: str, rows: Sequence[Document], key: Sequence[str]) -> Sequence[Document]:
+        """The documents that rows would change."""
+        [first, *others] = key
+        query: Document = {"$or": [{name: row[name] for name in key} for row in rows]}
+        if not others:
+            query = {first: {"$in": [row[first] for row in rows]}}
+        answer = self._db.command(
+            {"find": collection, "filter": query, "batchSize": len(rows)},
+            timeout=_FOREVER,
+            safety=Safety.READ,
+        )
+        documents: Sequence[Document] = answer["cursor"]["firstBatch"]
+        return documents
+
+    def _record(self, db: MongoSeedDb, file: SeedFile, outcome: SeedOutcome) -> None:
+        fields = {
+            "checksum": file.checksum,
+            "applied_at": timestamp(self._clock),
+            "duration_ms": outcome.duration_ms,
+        }
+        update = {"q": {"_id": file.name}, "u": {"$set": fields}, "upsert": True}
+        db.command({"update": self._name, "updates": [update]})
+
+
+class _Documents:
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __call__(self, on: MongoSeedDb) -> Counts:
+        return on.upsert(self.rows.table, self.rows.rows, key=_key(self.rows.key))
+
+
+class _Code:
+    def __init__(self, file: SeedFile, function: Callable[[Any], object]) -> None:
+        self._file = file
+        self._function = function
+
+    def __call__(self, on: MongoSeedDb) -> Counts:
+        from .python import call
+
+        call(self._file, self._function, on, left="what came before it was applied")
+        return on.counts
+
+
+def _key(key: str | Sequence[str]) -> tuple[str, ...]:
+    return (key,) if isinstance(key, str) else tuple(key) or ("_id",)
+
+
+def _update(row: Document, key: Sequence[str]) -> Document:
+    identity = {name: row[name] for name in key}
+    others = {name: value for name, value in row.items() if name not in identity}
+    return {"q": identity, "u": {"$set": others} if others else {"$setOnInsert": identity}, "upsert": True}
+
+
+def _says(document: Document, row: Document) -> bool:
+    """True if the document has the row's fields already."""
+    return all(name in document and document[name] == value for name, value in row.items())
+
+
+def _batches(rows: Sequence[Document]) -> Iterator[Sequence[Document]]:
+    for start in range(0, len(rows), _BATCH):
+        yield rows[start : start + _BATCH]

@@ -1,0 +1,41 @@
+"""Seeds in Python: `seed(db)`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from katax_cli.errors import KataxError, SeedError
+from katax_cli.profiles.trust import refuse_untrusted
+
+from .values import SeedFile
+
+
+def load(file: SeedFile) -> Callable[[Any], object]:
+    """Its function `seed`. Runs the file's own code.
+
+    Raises SeedError when it cannot be run or has no such function, UntrustedFile when others could have written it.
+    """
+    refuse_untrusted(file.path)
+    namespace: dict[str, Any] = {"__name__": f"seed_{file.stem}", "__file__": file.path}
+    try:
+        exec(compile(file.text, file.path, "exec"), namespace)
+    except KataxError:
+        raise
+    except Exception as error:
+        raise SeedError(f"seed {file.name} cannot be loaded: {type(error).__name__}: {error}") from error
+    found = namespace.get("seed")
+    if not callable(found):
+        raise SeedError(f"seed {file.name} has no function seed(db); define it")
+    function: Callable[[Any], object] = found
+    return function
+
+
+def call(file: SeedFile, function: Callable[[Any], object], db: object, *, left: str) -> None:
+    """Calls it; what it raises becomes SeedError that says what was `left` behind."""
+    try:
+        function(db)
+    except KataxError:
+        raise
+    except Exception as error:
+        raise SeedError(f"seed {file.name} failed: {type(error).__name__}: {error}; {left}") from error

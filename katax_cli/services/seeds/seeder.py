@@ -1,0 +1,115 @@
+"""Seeds of one database: what the commands and other programs call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.errors import Refused, WrongEngine
+from katax_cli.services.database import Database
+from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.sql import SqlDatabase
+
+from . import files
+from .values import SEEDS_TABLE, Counts, Entry, SeedFile, SeedOutcome, SeedStanding, State, Store
+
+SEED_ENGINES = ("postgresql", "mysql", "sqlite", "mongodb")
+
+
+class Seeder:
+    """Applies the seeds of `directory` to `db`; the table `katax_seeds` remembers each by its checksum.
+
+    A seed that did not change is not run twice. Each file is one transaction with its line of the ledger, so it
+    is applied as a whole or not at all (MongoDB: upserts that may be repeated). `default` is the seed that `run`
+    takes without a name, if there is one called so. `on_done(outcome)` hears each seed after its commit.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        directory: str = "seeds",
+        *,
+        default: str | None = None,
+        on_done: Callable[[SeedOutcome], None] = lambda _: None,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.db = db
+        self.directory = directory
+        self._default = default
+        self._on_done = on_done
+        self._store = _store(db, clock)
+
+    def run(
+        self, name: str | None = None, *, dry_run: bool = False, again: bool = False
+    ) -> list[SeedOutcome]:
+        """Applies the seed of this name (with or without its ending), or all in the order of their names.
+
+        All files are read before the first is run. `dry_run` counts what would change and changes nothing;
+        `again` also runs what did not change. Raises SeedError, ConfigError, Refused on a read-only connection,
+        Unavailable, OutcomeUnknown.
+        """
+        if self.db.settings.read_only:
+            raise Refused(f"{self.db.name!r} is read-only")
+        wanted = [(file, self._store.work(file)) for file in self.chosen(name)]
+        known = self._store.entries()
+        done = []
+        for file, work in wanted:
+            if _is_applied(file, known) and not again:
+                outcome = SeedOutcome(file.name, "unchanged", Counts(), 0.0)
+            elif dry_run:
+                outcome = self._store.rehearse(file, work)
+            else:
+                outcome = self._store.apply(file, work, again=again)
+            self._on_done(outcome)
+            done.append(outcome)
+        return done
+
+    def chosen(self, name: str | None = None) -> Sequence[SeedFile]:
+        """The files that `run` would take."""
+        return files.choose(files.scan(self.directory), name, default=self._default)
+
+    def destructive(self, name: str | None = None, *, again: bool = False) -> list[str]:
+        """Why the `.sql` seeds that `run` would run lose data that they do not name, one reason each."""
+        known = self._store.entries()
+        scripts = [file for file in self.chosen(name) if file.kind == "sql"]
+        wanted = [file for file in scripts if again or not _is_applied(file, known)]
+        reasons = [why for file in wanted for why in self._store.destructive(self._store.work(file))]
+        return list(dict.fromkeys(reasons))
+
+    def status(self) -> list[SeedStanding]:
+        """Where every seed stands, by name. Changes nothing."""
+        found = {file.name: file for file in files.scan(self.directory)}
+        known = self._store.entries()
+        return [_standing(name, found.get(name), known.get(name)) for name in sorted({*found, *known})]
+
+    def create(self, name: str) -> str:
+        """Writes a commented starter, `.sql` unless the name has another ending, and returns its path."""
+        return files.create(self.directory, name)
+
+
+def _store(db: Database, clock: Clock) -> Store:
+    if isinstance(db, SqlDatabase):
+        from .sql import SqlSeeds
+
+        return SqlSeeds(db, SEEDS_TABLE, clock)
+    if isinstance(db, MongoDatabase):
+        from .mongodb import MongoSeeds
+
+        return MongoSeeds(db, SEEDS_TABLE, clock)
+    raise WrongEngine(db.settings.type, "seeds", wanted_by="seed run", works_on=SEED_ENGINES)
+
+
+def _is_applied(file: SeedFile, known: Mapping[str, Entry]) -> bool:
+    return file.name in known and known[file.name].checksum == file.checksum
+
+
+def _standing(name: str, file: SeedFile | None, entry: Entry | None) -> SeedStanding:
+    if entry is None:
+        return SeedStanding(name, "pending")
+    return SeedStanding(name, _state(file, entry), entry.applied_at, entry.duration_ms)
+
+
+def _state(file: SeedFile | None, entry: Entry) -> State:
+    if file is None:
+        return "missing"
+    return "applied" if file.checksum == entry.checksum else "changed"

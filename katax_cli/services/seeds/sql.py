@@ -1,0 +1,153 @@
+"""Seeds of SQL databases: each file in one transaction with its line in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from katax_cli.core.clock import Clock
+from katax_cli.core.sql import Statement, quote_identifier, split
+from katax_cli.engines.base import Dialect
+from katax_cli.errors import QueryError, SeedError
+from katax_cli.services.scripts import destructive_reasons
+from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.transaction import Transaction
+
+from .database import SeedDb, refuse_ending
+from .rows import parse_rows
+from .times import finished, timestamp
+from .values import Counts, Entry, SeedFile, SeedOutcome, Work
+
+_FOREVER = float("inf")
+"""Seeds have no time limit but the caller's; None would mean the connection's own for statements."""
+_NAMES = "name, checksum, applied_at, duration_ms"
+_CREATE = """CREATE TABLE IF NOT EXISTS {table} (name varchar(255) NOT NULL PRIMARY KEY, checksum varchar(64) NOT NULL,
+applied_at varchar(40) NOT NULL, duration_ms double precision NOT NULL)"""
+# Writes nothing new to a row that is there, and holds its lock: whoever comes second waits here.
+_CLAIM = "INSERT INTO {table} ({names}) VALUES (?, '', '', 0) {on_conflict}"
+_ON_CONFLICT: dict[Dialect, str] = {
+    "postgresql": "ON CONFLICT (name) DO UPDATE SET name = excluded.name",
+    "sqlite": "ON CONFLICT (name) DO UPDATE SET name = excluded.name",
+    "mysql": "ON DUPLICATE KEY UPDATE name = VALUES(name)",
+}
+# MySQL would show its snapshot, not what the one before just committed.
+_CURRENT: dict[Dialect, str] = {"postgresql": "", "sqlite": "", "mysql": " FOR UPDATE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """The statements of a `.sql` seed."""
+
+    statements: Sequence[Statement]
+
+    def __call__(self, on: SeedDb) -> Counts:
+        on.run_script(self.statements)
+        return on.counts
+
+
+class SqlSeeds:
+    """The Store of PostgreSQL, MySQL/MariaDB and SQLite."""
+
+    def __init__(self, db: SqlDatabase, table: str, clock: Clock) -> None:
+        self._db = db
+        self._clock = clock
+        self._name = table
+        self._dialect = db.engine.dialect
+        self._table = quote_identifier(table, self._dialect)
+
+    def entries(self) -> dict[str, Entry]:
+        # Asked beforehand: after a failed SELECT somebody else may have made it.
+        if self._db.describe(self._name) is None:
+            return {}
+        rows = self._db.run(f"SELECT {_NAMES} FROM {self._table}").rows
+        return {row[0]: Entry(*row) for row in rows}
+
+    def work(self, file: SeedFile) -> Work:
+        if file.kind == "sql":
+            return Script(self._statements(file))
+        if file.kind == "py":
+            from .python import call, load
+
+            function = load(file)
+            return partial(_counted, lambda db: call(file, function, db, left="nothing of it was applied"))
+        rows = parse_rows(file, partial(_decode, self._dialect))
+        return partial(_counted, lambda db: db.write(rows))
+
+    def _statements(self, file: SeedFile) -> list[Statement]:
+        statements = list(split(file.text, self._dialect))
+        for statement in statements:
+            if statement.copy_data is not None:
+                raise SeedError(
+                    f"seed {file.name}, line {statement.line} copies from itself; use a .csv seed"
+                )
+            refuse_ending(file, statement.text, self._dialect, line=statement.line)
+        return statements
+
+    def destructive(self, work: Work) -> list[str]:
+        """Why a seed loses data that it does not name; of code nobody knows beforehand."""
+        return destructive_reasons(work.statements, self._db.settings) if isinstance(work, Script) else []
+
+    def apply(self, file: SeedFile, work: Work, *, again: bool) -> SeedOutcome:
+        self._make_ledger()
+        began = self._clock.monotonic()
+        with self._db.transaction(timeout=_FOREVER) as transaction:
+            if self._claim(transaction, file) == file.checksum and not again:
+                return finished(file, "unchanged", Counts(), began, self._clock)
+            counts = self._run(transaction, file, work, rehearsing=False)
+            outcome = finished(file, "applied", counts, began, self._clock)
+            transaction.execute(
+                f"UPDATE {self._table} SET checksum = ?, applied_at = ?, duration_ms = ? WHERE name = ?",
+                [file.checksum, timestamp(self._clock), outcome.duration_ms, file.name],
+            )
+        return outcome
+
+    def rehearse(self, file: SeedFile, work: Work) -> SeedOutcome:
+        """Runs it in a transaction that is rolled back; only numbers taken from sequences stay taken."""
+        began = self._clock.monotonic()
+        transaction = self._db.begin(timeout=_FOREVER)
+        try:
+            counts = self._run(transaction, file, work, rehearsing=True)
+        finally:
+            transaction.rollback()
+        return finished(file, "would_apply", counts, began, self._clock)
+
+    def _run(self, transaction: Transaction, file: SeedFile, work: Work, *, rehearsing: bool) -> Counts:
+        try:
+            return work(SeedDb(transaction, file, rehearsing=rehearsing))
+        except QueryError as error:
+            raise SeedError(f"seed {file.name} failed: {error}; nothing of it was applied") from error
+
+    def _claim(self, transaction: Transaction, file: SeedFile) -> str:
+        """Locks the seed's line in the ledger and returns its checksum; an empty one when it is new."""
+        conflict = _ON_CONFLICT[self._dialect]
+        transaction.execute(_CLAIM.format(table=self._table, names=_NAMES, on_conflict=conflict), [file.name])
+        current = _CURRENT[self._dialect]
+        rows = transaction.run(
+            f"SELECT checksum FROM {self._table} WHERE name = ?{current}", [file.name]
+        ).rows
+        return str(rows[0][0])
+
+    def _make_ledger(self) -> None:
+        if self._db.describe(self._name) is not None:
+            return
+        try:
+            self._db.execute(_CREATE.format(table=self._table))
+        except QueryError:
+            # In PostgreSQL two of them at once can collide in spite of IF NOT EXISTS.
+            if self._db.describe(self._name) is None:
+                raise
+
+
+def _counted(use: Any, on: SeedDb) -> Counts:
+    use(on)
+    return on.counts
+
+
+def _decode(dialect: Dialect, text: str) -> Any:
+    """JSON with exact decimals where the driver has them."""
+    from decimal import Decimal
+    from json import loads
+
+    return loads(text, parse_float=float if dialect == "sqlite" else Decimal)

@@ -1,0 +1,127 @@
+"""Seeds as frozen values: files, ledger entries, where each seed stands, what a run did."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from katax_cli.errors import SeedError
+
+State = Literal["applied", "pending", "changed", "missing"]
+Done = Literal["applied", "unchanged", "would_apply"]
+SEEDS_TABLE = "katax_seeds"
+_ORDER = re.compile(r"\d+[_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class SeedFile:
+    """A file as it was read; `checksum` is the SHA-256 of its bytes."""
+
+    name: str
+    path: str
+    data: bytes
+    checksum: str
+
+    @property
+    def stem(self) -> str:
+        return self.name.rpartition(".")[0]
+
+    @property
+    def kind(self) -> str:
+        """`sql`, `py`, `json` or `csv`."""
+        return self.name.rpartition(".")[2]
+
+    @property
+    def table(self) -> str:
+        """The table that a `.json` or `.csv` is for: its name, without a number that only gives the order."""
+        return _ORDER.sub("", self.stem, count=1) or self.stem
+
+    @property
+    def text(self) -> str:
+        """Raises SeedError when it is not UTF-8."""
+        try:
+            return self.data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise SeedError(
+                f"seed {self.name} is not UTF-8 at byte {error.start}; save it as UTF-8"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What the ledger says of a seed; `applied_at` is RFC 3339."""
+
+    name: str
+    checksum: str
+    applied_at: str
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class SeedStanding:
+    """Where a seed stands; `missing`: it was applied and its file is gone."""
+
+    name: str
+    state: State
+    applied_at: str | None = None
+    duration_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows that were new, rows that said something else before, and all that changed; None: not known."""
+
+    inserted: int | None = None
+    updated: int | None = None
+    affected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeedOutcome:
+    """What became of one seed; `would_apply` is the answer of a dry run."""
+
+    name: str
+    state: Done
+    counts: Counts
+    duration_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a data file. Without a `key` the primary key of the table is the natural one."""
+
+    table: str
+    key: tuple[str, ...]
+    rows: list[dict[str, Any]]
+
+
+class Work(Protocol):
+    """A seed that was read, ready to be run on whatever its store hands it."""
+
+    def __call__(self, on: Any) -> Counts: ...
+
+
+class Store(Protocol):
+    """Where seeds go: applies them and remembers that it did. Raises KataxError."""
+
+    def entries(self) -> Mapping[str, Entry]:
+        """The ledger by name; empty when there is none yet. Changes nothing."""
+        ...
+
+    def work(self, file: SeedFile) -> Work:
+        """Reads a seed. Raises SeedError for one that cannot be run here; runs nothing of it but a module."""
+        ...
+
+    def destructive(self, work: Work) -> list[str]:
+        """Why it would lose data that it does not name, one reason each."""
+        ...
+
+    def apply(self, file: SeedFile, work: Work, *, again: bool) -> SeedOutcome:
+        """Runs it and writes the ledger; `unchanged` when somebody did so meanwhile, unless `again`."""
+        ...
+
+    def rehearse(self, file: SeedFile, work: Work) -> SeedOutcome:
+        """Says what `apply` would do, and changes nothing."""
+        ...
