@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from types import FrameType
@@ -9,6 +10,8 @@ from types import FrameType
 
 def main() -> None:
     """Runs the command line of this process and exits with its code."""
+    # Imports make many objects and no garbage; at the default of 700 the collector looks dozens of times.
+    gc.set_threshold(50_000)
     from katax_cli.cli import app
 
     def terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import (
@@ -28,10 +28,12 @@ from katax_cli.errors import (
     QueryError,
     Unavailable,
 )
-from katax_cli.snapshot import BreakerState, BreakerStats
+
+if TYPE_CHECKING:
+    from katax_cli.snapshot import BreakerState, BreakerStats
 
 T = TypeVar("T")
-OnStateChange = Callable[[BreakerState, BreakerState], None]
+OnStateChange = Callable[["BreakerState", "BreakerState"], None]
 
 _NEVER = float("inf")
 _BUCKETS = 10
@@ -214,6 +216,8 @@ class CircuitBreaker:
 
     def get_state(self) -> BreakerStats:
         """The state as of now; an open breaker whose time is over reads half_open."""
+        from katax_cli.snapshot import BreakerStats
+
         with self._lock:
             now = self._clock.monotonic()
             self._settle(now)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from json import JSONDecodeError
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from katax_cli.core.wire import parse, stringify
 from katax_cli.errors import QueryError
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.guard import Safety
-from katax_cli.services.keyspace import Keyspace, Survey, escape_glob
+
+if TYPE_CHECKING:
+    from katax_cli.services.keyspace import Keyspace, Survey
 
 T = TypeVar("T")
 
@@ -55,6 +57,8 @@ class Cache:
     @property
     def keyspace(self) -> Keyspace:
         """All keys under the connection's prefix."""
+        from katax_cli.services.keyspace import Keyspace
+
         return Keyspace(self.redis, self._prefix)
 
     def get(self, key: str) -> Any:
@@ -255,6 +259,8 @@ def _chunks(items: list[T]) -> Iterator[list[T]]:
 
 def invalidation_pattern(resource: str, id: str | int | None = None) -> str:
     """The keys that hold what was cached of a resource. Raises ValueError without one."""
+    from katax_cli.services.keyspace import escape_glob
+
     if not resource or id == "":
         raise ValueError("the resource or its id is empty; name one, as in 'user' or 'user' 123")
     parts = ["cache", resource, *([] if id is None else [str(id)])]

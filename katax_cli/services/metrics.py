@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.histogram import Histogram
-from katax_cli.snapshot import QueryStats
+
+if TYPE_CHECKING:
+    from katax_cli.snapshot import QueryStats
 
 MAX_METRICS = 1000
 PERIOD = 3600.0
@@ -49,6 +52,8 @@ class QueryMetrics:
 
     def stats(self, *, period: float = PERIOD, slow_ms: float = SLOW_MS) -> QueryStats:
         """The calls that ended within the last `period` seconds, of those that are kept; exact percentiles."""
+        from katax_cli.snapshot import QueryStats
+
         since = self._clock.monotonic() - period
         calls = [call for call in self._calls() if call[0] >= since]
         if not calls:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from katax_cli.core.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.engines.redis import batch, connect, failures
 from katax_cli.engines.redis.limits import limited
-from katax_cli.engines.redis.subscriber import Subscriber
-from katax_cli.snapshot import PoolStats
+
+if TYPE_CHECKING:
+    from katax_cli.engines.redis.subscriber import Subscriber
+    from katax_cli.snapshot import PoolStats
 
 
 class RedisEngine:
@@ -84,6 +86,8 @@ class RedisEngine:
         return batch.shards(client)
 
     def subscriber(self, timeout: float | None) -> Subscriber:
+        from katax_cli.engines.redis.subscriber import Subscriber
+
         return Subscriber(self.connect_subscriber(timeout))
 
     def limited(self, timeout: float | None) -> AbstractContextManager[None]:
@@ -96,6 +100,8 @@ class RedisEngine:
             sum(getattr(each, part) for each in pools)
             for part in ("max", "total", "active", "idle", "waiting")
         )
+        from katax_cli.snapshot import PoolStats
+
         return PoolStats(*sums)
 
     def server(self, connection: Any, timeout: float | None = None) -> Mapping[str, object]:

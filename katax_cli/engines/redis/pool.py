@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from redis.connection import BlockingConnectionPool, Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from katax_cli.engines.redis.limits import at_most
 from katax_cli.errors import PoolTimeout
-from katax_cli.snapshot import PoolStats
+
+if TYPE_CHECKING:
+    from katax_cli.snapshot import PoolStats
 
 
 class Pool(BlockingConnectionPool):
@@ -46,6 +48,8 @@ class Pool(BlockingConnectionPool):
             free = list(self.pool.queue)
         idle = sum(1 for connection in free if connection is not None and connection.is_connected)
         active = self.max_connections - len(free)
+        from katax_cli.snapshot import PoolStats
+
         return PoolStats(
             max=self.max_connections, total=active + idle, active=active, idle=idle, waiting=self._waiting
         )
