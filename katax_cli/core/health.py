@@ -31,6 +31,12 @@ class HealthPolicy:
             return "healthy"
         return "degraded" if latency_ms <= self.unhealthy_ms else "unhealthy"
 
+    def remark(self, latency_ms: float) -> str | None:
+        """Why the verdict is not healthy; None when it is."""
+        if latency_ms < self.degraded_ms:
+            return None
+        return f"took {latency_ms:.0f} ms, healthy is less than {self.degraded_ms:g} ms"
+
 
 def worst(statuses: Iterable[HealthStatus]) -> HealthStatus:
     """The worst of several; healthy when there are none."""

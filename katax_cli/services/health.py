@@ -18,7 +18,7 @@ from katax_cli.services.database import Database
 from katax_cli.snapshot import Check, ConnectionHealth, HealthReport
 
 PROBE_SECONDS = 5.0
-_GRACE = 0.1
+_GRACE = 0.3
 """Seconds that a probe gets after its deadline to say itself why it failed."""
 
 
@@ -89,7 +89,7 @@ def probe(
         connect_ms = _timed(lambda: database.connect(timeout=deadline.within(None), probing=True), clock)
         checks.append(Check("connect", "healthy", connect_ms))
         latency_ms = _timed(lambda: database.ping(timeout=deadline.within(None)), clock)
-        checks.append(Check("ping", policy.verdict(latency_ms), latency_ms))
+        checks.append(Check("ping", policy.verdict(latency_ms), latency_ms, policy.remark(latency_ms)))
         server = database.server(timeout=deadline.within(None))
     except KataxError as error:
         name = ("connect", "ping", "server")[len(checks)]

@@ -199,6 +199,7 @@ ABILITIES = {
     "db exec": ("SQL", ("postgresql", "mysql", "sqlite"), ("select 1",)),
     "db tables": ("tables", ("postgresql", "mysql", "sqlite", "mongodb"), ()),
     "db describe": ("tables", ("postgresql", "mysql", "sqlite", "mongodb"), ("t",)),
+    "db slow": ("list of slow queries", ("postgresql", "mysql", "mongodb", "redis"), ()),
     "cache get": ("cache commands", ("redis",), ("k",)),
     "cache clear": ("cache commands", ("redis",), ("k*",)),
 }

@@ -18,6 +18,7 @@ from katax_cli.snapshot import HealthStatus
 )
 def test_the_verdict(latency_ms: float, status: HealthStatus) -> None:
     assert HealthPolicy().verdict(latency_ms) == status
+    assert (HealthPolicy().remark(latency_ms) is None) is (status == "healthy")
 
 
 @pytest.mark.parametrize(("degraded", "unhealthy"), [(0, 1), (-1, 1), (2, 1)])

@@ -1,0 +1,154 @@
+"""`health --watch` where it is watched: on a terminal, of any size, and on a pipe."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.harness import write_profile
+from tests.cli.processes import SECONDS, spawn
+
+HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
+
+
+class Terminal:
+    """A pseudo terminal with `katax WORDS…` in its foreground, and all that it was sent."""
+
+    def __init__(self, *words: str, columns: int) -> None:
+        self.seen = b""
+        self.pid, self._end = pty.fork()
+        if self.pid == 0:
+            os.environ["TERM"] = "xterm"
+            os.execvp("python3", ["python3", "-c", _SIZED, str(columns), *words])
+
+    def resize(self, columns: int) -> None:
+        fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._end, keys)
+
+    def read_until(self, count: int, what: bytes) -> None:
+        """Reads until `what` was seen so many times since the last call."""
+        start = len(self.seen)
+        give_up = time.monotonic() + SECONDS
+        while self.seen.count(what, start) < count:
+            assert time.monotonic() < give_up, self.seen
+            ready, _, _ = select.select([self._end], [], [], 0.1)
+            if ready:
+                self.seen += os.read(self._end, 65536)
+
+    def exit_code(self) -> int:
+        """Reads to the end, and says how the program ended."""
+        while True:
+            try:
+                chunk = os.read(self._end, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            self.seen += chunk
+        _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def close(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self._end)
+
+
+# Sets the size before katax looks at it.
+_SIZED = """
+import fcntl, struct, sys, termios
+fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, int(sys.argv[1]), 0, 0))
+sys.argv[:2] = ["katax"]
+from katax_cli.__main__ import main
+main()
+"""
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Path:
+    return write_profile(tmp_path, {"main": "sqlite:///x.db", "other": "sqlite:///y.db"})
+
+
+@pytest.fixture
+def terminal(profile: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
+    import sys
+
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    screen = Terminal("health", "--watch", "--interval", "50ms", columns=100)
+    yield screen
+    screen.close()
+
+
+def test_it_draws_in_place_and_ends_clean_on_ctrl_c(terminal: Terminal) -> None:
+    terminal.read_until(3, b"healthy")
+    terminal.type(b"\x03")
+
+    assert terminal.exit_code() == 130
+    assert terminal.seen.count(HIDE) == terminal.seen.count(SHOW) == 1
+    assert terminal.seen.rindex(SHOW) > terminal.seen.rindex(b"healthy")
+    assert b"Traceback" not in terminal.seen
+    assert re.search(rb"\x1b\[\d*A", terminal.seen), "it goes back up to draw over the last answer"
+
+
+def test_a_smaller_terminal_gets_shorter_lines(terminal: Terminal) -> None:
+    terminal.read_until(2, b"other")
+    terminal.resize(30)
+    terminal.read_until(4, b"other")
+    before = len(terminal.seen)
+    terminal.read_until(4, b"other")
+    terminal.type(b"\x03")
+
+    drawn = re.sub(rb"\x1b\[[\d;?]*[A-Za-z]|\r", b"\n", terminal.seen[before:]).decode()
+    assert terminal.exit_code() == 130
+    assert max(len(line) for line in drawn.splitlines()) <= 30
+
+
+@pytest.mark.parametrize("format", ["json", "jsonl", "csv", "prometheus", "table"])
+def test_on_a_pipe_one_answer_follows_the_other(format: str, profile: Path) -> None:
+    """No escape sequence, and an end by signal as of any other command."""
+    with spawn("health", "--watch", "--interval", "20ms", "-f", format) as process:
+        assert process.stdout
+        lines = [process.stdout.readline() for _ in range(20)]
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+
+    assert (process.returncode, err) == (130, b"")
+    assert b"\x1b" not in b"".join(lines)
+    if format in ("json", "jsonl"):
+        assert [json.loads(line) for line in lines]
+
+
+def test_a_reader_that_leaves(profile: Path) -> None:
+    with spawn("health", "--watch", "--interval", "20ms", "-f", "json") as process:
+        assert process.stdout
+        assert process.stderr
+        first = json.loads(process.stdout.readline())
+        process.stdout.close()
+        assert process.wait(timeout=30) == 0
+        assert process.stderr.read() == b""
+
+    assert first["status"] == "healthy"
+
+
+def test_terminate(profile: Path) -> None:
+    with spawn("health", "--watch", "--interval", "20ms") as process:
+        assert process.stdout
+        process.stdout.readline()
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+
+    assert (process.returncode, err) == (143, b"")
