@@ -70,6 +70,9 @@ def query(
     limit: Annotated[
         int | None, typer.Option("--limit", min=0, help="At most so many rows, with a note.")
     ] = None,
+    replica: Annotated[
+        bool, typer.Option("--replica", help="Read from a replica; the primary never stands in.")
+    ] = False,
 ) -> ExitCode:
     """Run one statement and print its rows as they arrive."""
     from katax_cli.cli.db_run import parameters, run_query, statement
@@ -77,7 +80,7 @@ def query(
     text = statement(call, sql, file)
     values = parameters(args or [], param or [])
     with call.runtime() as runtime:
-        return run_query(call, runtime, SQL, text, values, limit=limit)
+        return run_query(call, runtime, SQL, text, values, limit=limit, replica=replica)
 
 
 @group.command("exec")

@@ -59,7 +59,14 @@ def note_failure(call: Invocation, total: int, failed: Statement, done: int) -> 
 
 
 def run_query(
-    call: Invocation, runtime: Runtime, target: Target, sql: str, params: Params, *, limit: int | None
+    call: Invocation,
+    runtime: Runtime,
+    target: Target,
+    sql: str,
+    params: Params,
+    *,
+    limit: int | None,
+    replica: bool = False,
 ) -> ExitCode:
     """Streams the rows of one statement; with a glob, the rows of all that match, with their connection."""
     found = call.all_settings(runtime, target)
@@ -68,8 +75,10 @@ def run_query(
     if call.only_planned(connections=[one.name for one in found], executed=False):
         return ExitCode.DONE
     if call.is_glob:
-        return _query_each(call, runtime, target, sql, params, limit)
-    with runtime.sql(found[0]).stream(sql, params, text=call.out.wants_text) as rows:
+        return _query_each(call, runtime, target, sql, params, limit, replica=replica)
+    database = runtime.sql(found[0])
+    source = database.replica() if replica else database
+    with source.stream(sql, params, text=call.out.wants_text) as rows:
         _write(call, rows, limit)
     return ExitCode.DONE
 
@@ -115,14 +124,22 @@ class _Cut:
 
 
 def _query_each(
-    call: Invocation, runtime: Runtime, target: Target, sql: str, params: Params, limit: int | None
+    call: Invocation,
+    runtime: Runtime,
+    target: Target,
+    sql: str,
+    params: Params,
+    limit: int | None,
+    *,
+    replica: bool,
 ) -> ExitCode:
     from katax_cli.services.sql import SqlDatabase
 
     header: list[tuple[str, ...]] = []
 
     def work(database: SqlDatabase) -> list[Row]:
-        with database.stream(sql, params, text=call.out.wants_text) as rows:
+        source = database.replica() if replica else database
+        with source.stream(sql, params, text=call.out.wants_text) as rows:
             header.append(rows.columns or ("rows_affected",))
             cut = _Cut(rows, limit)
             found = [row for batch in cut for row in batch]

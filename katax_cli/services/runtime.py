@@ -145,7 +145,14 @@ class Runtime:
         )
         database = _database_class(settings)(engine, guard, self._make_deadline(settings))
         database.observer.set_log(query_logging(self.profile, one_shot=self._one_shot))
+        if settings.replicas:
+            self._add_replicas(cast("SqlDatabase", database), settings)
         return database
+
+    def _add_replicas(self, database: SqlDatabase, settings: ConnectionSettings) -> None:
+        from katax_cli.services.replicas import Replicas
+
+        database.replicas = Replicas(settings.replicas, lambda one: cast("SqlDatabase", self._make(one)))
 
     def _placed(self, settings: ConnectionSettings) -> ConnectionSettings:
         """What lives in `.katax/` gets its folder; an embedded server also gets the time to start."""

@@ -19,12 +19,13 @@ from katax_cli.engines.base import (
     TableDescription,
     require,
 )
-from katax_cli.errors import Refused
+from katax_cli.errors import ConfigError, Refused
 from katax_cli.services.database import Database, MakeDeadline, Work, open_bounded
 from katax_cli.services.guard import Guard, Safety, Sent
 from katax_cli.services.lease import Lease, Leases
 from katax_cli.services.observe import WatchedStream
 from katax_cli.services.queries import Queries
+from katax_cli.services.replicas import Replicas
 from katax_cli.services.transaction import Origin, Session, Transaction, TransactionBlock
 from katax_cli.snapshot import PoolStats
 
@@ -52,6 +53,7 @@ class SqlDatabase(Database, Queries):
             settings=self.settings.pool,
         )
         self.leases = Leases(engine, self.pool)
+        self.replicas: Replicas | None = None
 
     def run(
         self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
@@ -153,6 +155,17 @@ class SqlDatabase(Database, Queries):
             doing=f"describing {name!r}",
         )
 
+    def replica(self, *, timeout: float | None = None) -> SqlDatabase:
+        """One of the connection's replicas that can be reached, for reading; it is closed with this database.
+
+        The primary never stands in. Raises ConfigError when there are none, Unavailable when none answers.
+        """
+        if self.replicas is None:
+            raise ConfigError(
+                f"{self.name!r} has no replicas; name their urls in its profile under 'replicas'"
+            )
+        return self.replicas.choose(timeout)
+
     def get_client(self, *, timeout: float | None = None) -> Any:
         """The driver's own connection, out of the pool until `release`. Raises Refused when read-only."""
         if self.settings.read_only:
@@ -172,9 +185,18 @@ class SqlDatabase(Database, Queries):
 
     def cancel_running(self) -> None:
         self.leases.cancel_running()
+        for replica in self._open_replicas():
+            replica.cancel_running()
 
     def close(self, *, timeout: float = 0.0) -> tuple[str, ...]:
-        return tuple(str(leased) for leased in self.pool.close(timeout))
+        deadline = Deadline(timeout)
+        out = [str(leased) for leased in self.pool.close(timeout)]
+        for replica in self._open_replicas():
+            out += replica.close(timeout=deadline.remaining())
+        return tuple(out)
+
+    def _open_replicas(self) -> list[SqlDatabase]:
+        return [] if self.replicas is None else self.replicas.opened()
 
     def _guarded(
         self, work: Work[T], sql: str, params: object, *, timeout: float | None, idempotent: bool = False

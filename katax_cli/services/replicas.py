@@ -1,0 +1,66 @@
+"""The servers that reads of a connection may go to instead of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.retry import sole_owner
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.errors import Unavailable
+
+if TYPE_CHECKING:
+    from katax_cli.services.sql import SqlDatabase
+
+
+class Replicas:
+    """The replicas of one connection, each with a pool and a breaker of its own, opened when they are used.
+
+    Who asks for one wants to spare the primary or to read elsewhere, so the primary never stands in.
+    """
+
+    def __init__(
+        self,
+        settings: Sequence[ConnectionSettings],
+        make: Callable[[ConnectionSettings], SqlDatabase],
+        *,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._settings = tuple(settings)
+        self._make = make
+        self._clock = clock
+        self._lock = Lock()
+        self._opened: dict[str, SqlDatabase] = {}
+
+    def choose(self, timeout: float | None = None) -> SqlDatabase:
+        """A replica that can be reached: by lot, and the next one for each that cannot.
+
+        Raises the last one's Unavailable when none can be.
+        """
+        first = int(self._clock.random() * len(self._settings))
+        return self._reachable([*self._settings[first:], *self._settings[:first]], timeout)
+
+    def opened(self) -> list[SqlDatabase]:
+        """Those that were used."""
+        return list(self._opened.values())
+
+    def _reachable(self, candidates: list[ConnectionSettings], timeout: float | None) -> SqlDatabase:
+        *others, last = candidates
+        for each in others:
+            try:
+                return self._connected(each, timeout)
+            except Unavailable:  # the next one is asked
+                continue
+        return self._connected(last, timeout)
+
+    def _connected(self, settings: ConnectionSettings, timeout: float | None) -> SqlDatabase:
+        with self._lock:
+            if settings.name not in self._opened:
+                self._opened[settings.name] = self._make(settings)
+            database = self._opened[settings.name]
+        # One attempt each: the next replica is a better second one.
+        with sole_owner():
+            database.connect(timeout=timeout)
+        return database
