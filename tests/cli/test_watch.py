@@ -8,6 +8,7 @@ import re
 import select
 import signal
 import struct
+import sys
 import termios
 import time
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ class Terminal:
         self.pid, self._end = pty.fork()
         if self.pid == 0:
             os.environ["TERM"] = "xterm"
+            # GNU readline, which the test run has loaded, sets these for its children.
+            for name in ("COLUMNS", "LINES"):
+                os.environ.pop(name, None)
             os.execvp("python3", ["python3", "-c", _SIZED, str(columns), *words])
 
     def resize(self, columns: int) -> None:
@@ -85,8 +89,6 @@ def profile(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def terminal(profile: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
-    import sys
-
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     screen = Terminal("health", "--watch", "--interval", "50ms", columns=100)
     yield screen
