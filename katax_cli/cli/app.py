@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "db": ("katax_cli.cli.db", "Query, describe and operate databases."),
     "migrate": ("katax_cli.cli.migrate", "Apply migrations exactly once, and see where they stand."),
     "cache": ("katax_cli.cli.cache", "Read and write a Redis cache."),
+    "limit": ("katax_cli.cli.limit", "Limit how often something happens."),
     "circuit": ("katax_cli.cli.circuit", "Keep everybody off a server, and see whose breakers are open."),
     "profile": ("katax_cli.cli.profile", "Show, check and create connection profiles."),
     "completion": ("katax_cli.cli.completion", "Shell completions."),

@@ -46,79 +46,79 @@ local now = time[1] * 1000000 + time[2]
 """
 """`now`: the server's time in microseconds."""
 
-# KEYS: counter. ARGV: max, window in µs, n. Returns allowed, used, µs until the window ends.
-LIMIT_FIXED = Script("""
+# Limits. ARGV: max, window in µs, n. All return: allowed, how many are left, µs until n fit, µs until all are
+# free, and the server's time in µs.
+
+# KEYS: counter, which lives as long as its window; the window begins with the first that is taken.
+LIMIT_FIXED = Script(
+    _NOW
+    + """
 local max, window, n = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local used = tonumber(redis.call('GET', KEYS[1]) or 0)
 local left = redis.call('PTTL', KEYS[1])
-if left < 0 then
+if left <= 0 then
   used, left = 0, math.ceil(window / 1000)
 end
 local allowed = used + n <= max
 if allowed then
   used = used + n
-  redis.call('SET', KEYS[1], used, 'PX', math.max(left, 1))
+  redis.call('SET', KEYS[1], used, 'PX', left)
 end
-return {allowed and 1 or 0, used, left * 1000}
-""")
+return {allowed and 1 or 0, max - used, allowed and 0 or left * 1000, left * 1000, now}
+"""
+)
 
-# KEYS: hash of bucket → taken. ARGV: max, window in µs, n, bucket in µs. A bucket counts until a whole window
-# has passed since its end, so no window of any position ever holds more than max.
-# Returns allowed, used, µs until n fit, µs until all is free.
+# KEYS: hash of bucket → taken. ARGV also: bucket in µs. A bucket counts until a whole window has passed since
+# its end, so no window of any position ever holds more than max.
 LIMIT_SLIDING = Script(
     _NOW
     + """
 local max, window, n, size = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local current = math.floor(now / size)
 local flat = redis.call('HGETALL', KEYS[1])
 local used, kept, old = 0, {}, {}
 for i = 1, #flat, 2 do
-  local bucket, taken = tonumber(flat[i]), tonumber(flat[i + 1])
-  if (bucket + 1) * size + window <= now then
+  local free = (tonumber(flat[i]) + 1) * size + window - now
+  if free <= 0 then
     old[#old + 1] = flat[i]
   else
-    used = used + taken
-    kept[#kept + 1] = {bucket, taken}
+    used = used + tonumber(flat[i + 1])
+    kept[#kept + 1] = {free, tonumber(flat[i + 1])}
   end
 end
 if #old > 0 then redis.call('HDEL', KEYS[1], unpack(old)) end
 local allowed = used + n <= max
 if allowed then
+  local current = math.floor(now / size)
   used = used + n
   redis.call('HINCRBY', KEYS[1], string.format('%.0f', current), n)
   redis.call('PEXPIRE', KEYS[1], math.ceil((window + size) / 1000))
-  kept[#kept + 1] = {current, n}
+  kept[#kept + 1] = {(current + 1) * size + window - now, n}
 end
 table.sort(kept, function(a, b) return a[1] < b[1] end)
-local fits, free = 0, 0
-local over = used + n - max
+local retry, over = 0, allowed and 0 or used + n - max
 for _, each in ipairs(kept) do
-  free = (each[1] + 1) * size + window - now
   if over > 0 then
-    fits, over = free, over - each[2]
+    retry, over = each[1], over - each[2]
   end
 end
-return {allowed and 1 or 0, used, fits, free}
+return {allowed and 1 or 0, max - used, retry, #kept > 0 and kept[#kept][1] or 0, now}
 """
 )
 
-# KEYS: theoretical arrival time in µs. ARGV: max, window in µs, n.
-# Generic cell rate algorithm, ITU-T I.371 annex A (virtual scheduling), with a burst of max.
-# Returns allowed, µs that are booked ahead of now, µs until n fit.
+# KEYS: theoretical arrival time in µs. Generic cell rate algorithm, ITU-T I.371 annex A (virtual scheduling),
+# with a burst of max.
 LIMIT_GCRA = Script(
     _NOW
     + """
 local max, window, n = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local cost = math.ceil(window / max * n)
-local arrival = math.max(tonumber(redis.call('GET', KEYS[1]) or 0), now)
-local wait = arrival + cost - window - now
-local allowed = wait <= 0
-if allowed then
-  arrival = arrival + cost
-  local life = math.max(1, math.ceil((arrival - now) / 1000))
-  redis.call('SET', KEYS[1], string.format('%.0f', arrival), 'PX', life)
+local cost = math.ceil(window / max)
+local ahead = math.max(tonumber(redis.call('GET', KEYS[1]) or 0) - now, 0)
+local wait = ahead + cost * n - cost * max
+if wait <= 0 then
+  ahead = ahead + cost * n
+  redis.call('SET', KEYS[1], string.format('%.0f', now + ahead), 'PX', math.ceil(ahead / 1000))
 end
-return {allowed and 1 or 0, arrival - now, math.max(wait, 0)}
+return {wait <= 0 and 1 or 0, max - math.ceil(ahead / cost), math.max(wait, 0), ahead, now}
 """
 )
 

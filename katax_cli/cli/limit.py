@@ -1,0 +1,101 @@
+"""`katax limit`: rate limits by hand, and for shell scripts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from katax_cli.cli.exits import ExitCode
+from katax_cli.cli.group import Group
+from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.options import limit, one_of
+from katax_cli.cli.redis import redis
+
+if TYPE_CHECKING:
+    from katax_cli.services.limits import Decision, RateLimiter
+
+group = Group()
+
+# Repeated from services.limits, which is imported only when a limit is asked; a test compares them.
+ALGORITHMS = ("fixed", "sliding", "gcra")
+ON_ERROR = ("open", "closed")
+
+Key = Annotated[str, typer.Argument(help="What is limited, such as api:42.")]
+Max = Annotated[int, typer.Option("--max", min=1, help="How many in one window.")]
+Window = Annotated[str, typer.Option("--window", metavar="DURATION", help="Length of the window.")]
+Algorithm = Annotated[
+    str, typer.Option("--algorithm", callback=one_of("algorithm", ALGORITHMS), help="fixed|sliding|gcra.")
+]
+OnError = Annotated[
+    str | None,
+    typer.Option("--on-error", metavar="open|closed", help="Answer when Redis cannot be asked; else exit 3."),
+]
+
+
+@group.command("check")
+def check(
+    call: Invocation,
+    key: Key,
+    max: Max = 100,
+    window: Window = "60s",
+    algorithm: Algorithm = "fixed",
+    peek: Annotated[bool, typer.Option("--peek", help="Take nothing.")] = False,
+    on_error: OnError = None,
+) -> ExitCode:
+    """Take one if the limit allows it; exit 1 when it does not."""
+    with redis(call) as (database, _profile):
+        limiter = _limiter(database, max, window, algorithm, on_error)
+        return _answer(call, limiter.peek(key) if peek or call.shared.dry_run else limiter.check(key))
+
+
+@group.command("consume")
+def consume(
+    call: Invocation,
+    key: Key,
+    n: Annotated[int, typer.Argument(min=1, help="How many.")] = 1,
+    max: Max = 100,
+    window: Window = "60s",
+    algorithm: Algorithm = "fixed",
+    on_error: OnError = None,
+) -> ExitCode:
+    """Take N, all or none; exit 1 when they do not fit."""
+    with redis(call) as (database, _profile):
+        limiter = _limiter(database, max, window, algorithm, on_error)
+        return _answer(call, limiter.peek(key) if call.shared.dry_run else limiter.take(key, n))
+
+
+@group.command("reset")
+def reset(call: Invocation, key: Key) -> ExitCode:
+    """Forget what was taken; exit 1 when nothing was."""
+    from katax_cli.cli.confirm import Tier, confirm
+    from katax_cli.services.limits import RateLimiter
+
+    if call.only_planned(key=key, reset=False):
+        return ExitCode.DONE
+    with redis(call) as (database, profile):
+        confirm(call, profile, database.settings, Tier.DISRUPTIVE, f"reset the limit of {key!r}")
+        done = RateLimiter(database).reset(key)
+    call.out.action({"key": key, "reset": done})
+    return ExitCode.DONE if done else ExitCode.NO
+
+
+def _limiter(database: Any, max: int, window: str, algorithm: Any, on_error: Any) -> RateLimiter:
+    from katax_cli.services.limits import RateLimiter
+
+    if on_error is not None:
+        one_of("answer for --on-error", ON_ERROR)(on_error)
+    return RateLimiter(database, max, limit(window), algorithm=algorithm, on_error=on_error)
+
+
+def _answer(call: Invocation, decision: Decision) -> ExitCode:
+    call.out.action(
+        {
+            "allowed": decision.allowed,
+            "limit": decision.limit,
+            "remaining": decision.remaining,
+            "reset_at": decision.reset_time.isoformat(timespec="milliseconds"),
+            "retry_after_seconds": round(decision.retry_after, 3),
+        }
+    )
+    return ExitCode.DONE if decision.allowed else ExitCode.NO
