@@ -1,0 +1,115 @@
+"""All jobs of a profile: its own, those of a crontab file, and those that were added to the state database."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from katax_cli.core.crontab import Crontab, parse_crontab
+from katax_cli.errors import ConfigError, Refused
+from katax_cli.profiles.model import Profile
+from katax_cli.services.cron.definitions import Stored
+from katax_cli.services.cron.jobs import Command, Job, Python, job_of, local_timezone
+
+_NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
+NAME_AT_MOST = 100
+
+
+def timezone_of(profile: Profile) -> str:
+    """The zone of jobs that name none: the profile's, else this machine's."""
+    return profile.cron.timezone or local_timezone()
+
+
+def jobs_of(profile: Profile) -> list[Job]:
+    """The jobs that the profile itself defines. Raises ConfigError naming the first that is wrong."""
+    zone = timezone_of(profile)
+    return [job_of(name, table, timezone=zone) for name, table in profile.cron.jobs.items()]
+
+
+def read_crontab(path: str, profile: Profile) -> tuple[list[Job], Crontab]:
+    """The jobs of a crontab file. Raises ConfigError naming every line that cannot be used."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise ConfigError(f"crontab {path!r} cannot be read: {reason}") from error
+    found = parse_crontab(text)
+    if found.problems:
+        raise ConfigError(f"crontab {path!r}: {'; '.join(found.problems)}")
+    zone = timezone_of(profile)
+    jobs = [
+        job_of(
+            entry.name,
+            table_of(entry.schedule, entry.command, entry.timezone),
+            timezone=zone,
+            source="crontab",
+        )
+        for entry in found.entries
+    ]
+    return jobs, found
+
+
+def table_of(schedule: str, command: object, timezone: str | None) -> dict[str, Any]:
+    """A job's table as it is written in a profile."""
+    table: dict[str, Any] = {"schedule": schedule, "command": command}
+    return table if timezone is None else {**table, "timezone": timezone}
+
+
+def merged(
+    own: Sequence[Job], stored: Iterable[Stored], *, timezone: str, notes: list[str] | None = None
+) -> list[Job]:
+    """The jobs of files, then those that were added; an operator's switch holds for both.
+
+    An added job does not replace one of a file; one that this katax cannot read is left out with a note.
+    """
+    known = {each.job: each for each in stored}
+    jobs = {job.name: job for job in own}
+    for each in known.values():
+        if each.definition is None or each.job in jobs:
+            continue
+        try:
+            jobs[each.job] = job_of(each.job, each.definition, timezone=timezone, source="added")
+        except (ConfigError, KeyError) as error:
+            if notes is not None:
+                notes.append(f"added job {each.job!r} is left out: {error}")
+    return [_switched(job, known.get(job.name)) for job in jobs.values()]
+
+
+def _switched(job: Job, stored: Stored | None) -> Job:
+    if stored is None or stored.switched is None:
+        return job
+    return replace(job, enabled=stored.switched)
+
+
+def runs_foreign_code(job: Job) -> bool:
+    """True for an added job that brings its own code: from a shared database anybody may have added it."""
+    return job.source == "added" and isinstance(job.work, Command | Python)
+
+
+def check_name(name: str) -> str:
+    """Raises ConfigError for a name that is no file name of letters, digits, `_`, `.` and `-`."""
+    if not name or len(name) > NAME_AT_MOST or not _NAME_CHARACTERS.issuperset(name):
+        raise ConfigError(
+            f"{name!r} is no name for a job; use letters, digits, '_', '.' and '-', at most 100"
+        )
+    return name
+
+
+def refuse_foreign_code(job: Job, *, shared: bool, allowed: bool) -> None:
+    """Raises Refused for code from a shared database unless the profile allows it."""
+    if shared and not allowed and runs_foreign_code(job):
+        raise Refused(
+            f"job {job.name!r} was added with a {'command' if isinstance(job.work, Command) else 'python'} to a "
+            "shared state database; set allow_dynamic_commands = true in [cron] of the daemon's profile"
+        )
+
+
+def lookup_of(profile: Profile) -> Mapping[str, str]:
+    """Variables for conditions: the project's `.env` below the real environment."""
+    import os
+
+    from katax_cli.profiles.environment import Environment
+
+    return {**Environment(os.environ, profile.folder, []).dotenv(), **os.environ}

@@ -1,0 +1,244 @@
+"""Claims and runs in the state database.
+
+The claim is an INSERT under a unique (profile, job, planned instant); all of one tick are one transaction. A
+running row is leased by the database's clock: when its daemon does not renew it, any other closes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from katax_cli.errors import OutcomeUnknown
+from katax_cli.services.cron.tables import LEASE_SECONDS, Tables, marks, parts
+from katax_cli.services.cron.values import Decide, Run
+from katax_cli.services.queries import Queries
+
+_FACTS = (
+    "run_id, trigger_kind, scheduled_at, until_at, occurrences, state, reason, started_at, finished_at, "
+    "exit_status, attempt, host, daemon, stop_reason, output_head, output_tail"
+)
+_READ = f"job, {_FACTS}"
+_COLUMNS = f"profile, job, claim, {_FACTS}"
+
+
+class Runs:
+    """The runs of one profile. Raises what a database raises."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def claim(self, runs: Sequence[Run], decide: Decide) -> list[Run]:
+        """Of these runs those that nobody else has, as they were decided; one transaction."""
+        if not runs:
+            return []
+        ordered = sorted(runs, key=lambda run: (run.job, run.scheduled_at))
+        decided: list[Run] = []
+
+        def work(transaction: Queries) -> None:
+            decided[:] = self._decided(transaction, ordered, decide)
+            self._insert_runs(transaction, decided)
+            self._advance(transaction, decided)
+
+        with suppress(OutcomeUnknown):  # the ids say which of them were written
+            self._tables.transaction(work)
+        won = self._owned([run.run_id for run in decided])
+        return [run for run in decided if run.run_id in won]
+
+    def _decided(self, on: Queries, runs: Sequence[Run], decide: Decide) -> list[Run]:
+        jobs = sorted({run.job for run in runs})
+        accounted = self._locked(on, jobs)
+        active: dict[str, list[Run]] = {}
+        for run in self._active(on, jobs):
+            active.setdefault(run.job, []).append(run)
+        found = []
+        for run in runs:
+            if run.trigger == "schedule" and run.scheduled_at <= accounted.get(run.job, -1):
+                continue
+            others = active.setdefault(run.job, [])
+            made = decide(run, others) if run.state == "running" else run
+            if made.state == "running":
+                others.append(made)
+            found.append(made)
+        return found
+
+    def _locked(self, on: Queries, jobs: Sequence[str]) -> dict[str, int]:
+        """Up to where each job is accounted for; other daemons wait for the end of this transaction."""
+        found: dict[str, int] = {}
+        for part in parts(jobs):
+            sql = (
+                "SELECT job, accounted_until FROM katax_cron_jobs "
+                f"WHERE profile = ? AND job IN ({marks(part)}) ORDER BY job{self._tables.for_update}"
+            )
+            rows = on.run(sql, [self._tables.profile, *part]).rows
+            found.update((str(job), at) for job, at in rows if at is not None)
+        return found
+
+    def _active(self, on: Queries, jobs: Sequence[str]) -> list[Run]:
+        found: list[Run] = []
+        for part in parts(jobs):
+            where = f"state = 'running' AND profile = ? AND job IN ({marks(part)})"
+            sql = f"SELECT {_READ} FROM katax_cron_runs WHERE {where}"
+            found += map(_run_of, on.run(sql, [self._tables.profile, *part]).rows)
+        return found
+
+    def active(self, jobs: Sequence[str]) -> list[Run]:
+        """What runs, or waits to run, of these jobs, on all daemons."""
+        return self._active(self._tables.database, jobs)
+
+    def record(self, runs: Sequence[Run]) -> None:
+        """Writes rows as they are, unless their occurrence has one."""
+
+        def work(transaction: Queries) -> None:
+            self._insert_runs(transaction, runs)
+            self._advance(transaction, runs)
+
+        self._tables.transaction(work)
+
+    def _insert_runs(self, on: Queries, runs: Sequence[Run]) -> None:
+        rows = [self._row(run) for run in runs]
+        lease = f"{self._tables.now} + {int(LEASE_SECONDS * 1000)}"
+        self._tables.insert(on, "katax_cron_runs", f"{_COLUMNS}, lease_until", rows, f", {lease}")
+
+    def _row(self, run: Run) -> tuple[object, ...]:
+        return (
+            *(
+                self._tables.profile,
+                run.job,
+                run.claim,
+                run.run_id,
+                run.trigger,
+                run.scheduled_at,
+                run.until_at,
+            ),
+            *(
+                run.count,
+                run.state,
+                run.reason,
+                run.started_at,
+                run.finished_at,
+                run.exit_status,
+                run.attempt,
+            ),
+            *(run.host, run.daemon, run.stop_reason, run.output_head, run.output_tail),
+        )
+
+    def _advance(self, on: Queries, runs: Sequence[Run]) -> None:
+        """Up to where each job is accounted for; never back."""
+        latest: dict[str, int] = {}
+        for run in runs:
+            if run.trigger == "schedule":
+                latest[run.job] = max(latest.get(run.job, 0), run.until_at or run.scheduled_at)
+        on.execute_many(
+            "UPDATE katax_cron_jobs SET accounted_until = ? "
+            "WHERE profile = ? AND job = ? AND (accounted_until IS NULL OR accounted_until < ?)",
+            [(at, self._tables.profile, job, at) for job, at in sorted(latest.items())],
+        )
+
+    def _owned(self, run_ids: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        for part in parts(run_ids):
+            sql = f"SELECT run_id FROM katax_cron_runs WHERE run_id IN ({marks(part)})"
+            found.update(str(row[0]) for row in self._tables.run(sql, part).rows)
+        return found
+
+    def update(self, run: Run) -> None:
+        """Writes what has become of a run, unless its row was closed by somebody else."""
+        self._tables.run(
+            "UPDATE katax_cron_runs SET state = ?, reason = ?, started_at = ?, finished_at = ?, exit_status = ?, "
+            "attempt = ?, output_head = ?, output_tail = ? WHERE run_id = ? AND state = 'running'",
+            [
+                *(run.state, run.reason, run.started_at, run.finished_at, run.exit_status, run.attempt),
+                *(run.output_head, run.output_tail, run.run_id),
+            ],
+        )
+
+    def ask_to_stop(self, run_ids: Sequence[str], reason: str) -> None:
+        """Leaves word for the daemons whose runs these are."""
+        for part in parts(run_ids):
+            self._tables.run(
+                f"UPDATE katax_cron_runs SET stop_reason = ? WHERE state = 'running' AND run_id IN ({marks(part)})",
+                [reason, *part],
+            )
+
+    def renew(self, daemon: str) -> None:
+        """Prolongs the leases of a daemon's runs."""
+        self._tables.run(
+            f"UPDATE katax_cron_runs SET lease_until = {self._tables.now} + {int(LEASE_SECONDS * 1000)} "
+            "WHERE state = 'running' AND daemon = ?",
+            [daemon],
+        )
+
+    def mine(self, daemon: str) -> dict[str, str | None]:
+        """The runs of a daemon that still count as running, and why they are to be stopped, if they are."""
+        sql = "SELECT run_id, stop_reason FROM katax_cron_runs WHERE state = 'running' AND daemon = ?"
+        return {str(row[0]): row[1] for row in self._tables.run(sql, [daemon]).rows}
+
+    def close_dead(self, reason: str, *, daemons: Iterable[str] = ()) -> list[Run]:
+        """Closes as failed what nobody renews any more, or what is of these daemons; returns those rows."""
+        named = list(daemons)
+        clause = f"daemon IN ({marks(named)})" if named else f"lease_until < {self._tables.now}"
+        where = f"WHERE state = 'running' AND profile = ? AND {clause}"
+        found = [
+            _run_of(row)
+            for row in self._tables.run(
+                f"SELECT {_READ} FROM katax_cron_runs {where}", [self._tables.profile, *named]
+            ).rows
+        ]
+        for run in found:
+            # The lease is looked at again: it may have been renewed a moment ago.
+            self._tables.run(
+                f"UPDATE katax_cron_runs SET state = 'failed', reason = ?, finished_at = {self._tables.now} {where} "
+                "AND run_id = ?",
+                [reason, self._tables.profile, *named, run.run_id],
+            )
+        return found
+
+    def history(
+        self, *, job: str | None = None, limit: int | None = None, run_id: str | None = None
+    ) -> list[Run]:
+        """Rows, the latest first; without their output unless one run is asked for by (the beginning of) its id."""
+        where, params = "profile = ?", [self._tables.profile]
+        if job is not None:
+            where, params = f"{where} AND job = ?", [*params, job]
+        if run_id is not None:
+            where, params = f"{where} AND run_id LIKE ?", [*params, f"{run_id}%"]
+        tail = f" LIMIT {limit}" if limit is not None else ""
+        rows = self._tables.run(
+            f"SELECT {_READ} FROM katax_cron_runs WHERE {where} ORDER BY scheduled_at DESC, run_id{tail}",
+            params,
+        ).rows
+        return [_run_of(row) for row in rows]
+
+    def prune(self, seconds: float) -> int:
+        """Deletes what ended longer ago; returns the number of rows."""
+        return self._tables.run(
+            f"DELETE FROM katax_cron_runs WHERE state <> 'running' AND profile = ? "
+            f"AND scheduled_at < {self._tables.now} - {int(seconds * 1000)}",
+            [self._tables.profile],
+        ).affected
+
+
+def _run_of(row: Sequence[Any]) -> Run:
+    job, run_id, trigger, scheduled_at, until_at, count, state, reason, *rest = row
+    started_at, finished_at, exit_status, attempt, host, daemon, stop_reason, head, tail = rest
+    return Run(
+        job=job,
+        scheduled_at=scheduled_at,
+        trigger=trigger,
+        state=state,
+        run_id=run_id,
+        reason=reason,
+        started_at=started_at,
+        finished_at=finished_at,
+        exit_status=exit_status,
+        attempt=attempt,
+        count=count,
+        until_at=until_at,
+        host=host,
+        daemon=daemon,
+        stop_reason=stop_reason,
+        output_head=head,
+        output_tail=tail,
+    )

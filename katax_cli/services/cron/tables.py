@@ -1,0 +1,169 @@
+"""The cron tables in the state database: their schema, and SQL that is the same on every engine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from katax_cli.core.breaker import BreakerPolicy
+from katax_cli.core.retry import RetryPolicy
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.engines.base import Dialect, Result
+from katax_cli.errors import ConfigError, QueryError, Refused
+from katax_cli.profiles.model import Profile
+from katax_cli.services.queries import Queries
+from katax_cli.services.sql import SqlDatabase
+
+SCHEMA = 1
+LEASE_SECONDS = 20.0
+_TIMEOUT = 5.0
+_AT_ONCE = 400
+"""Parameters of one IN list, below every engine's limit."""
+_RETRY = RetryPolicy(attempts=6, initial=0.02, max=0.5, total=_TIMEOUT)
+_BREAKER = BreakerPolicy(failures=5, reset=5.0)
+_NOW: dict[Dialect, str] = {
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
+    "mysql": "CAST(unix_timestamp(now(3)) * 1000 AS signed)",
+    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS integer)",
+}
+_LONG: dict[Dialect, str] = {"postgresql": "TEXT", "mysql": "MEDIUMTEXT", "sqlite": "TEXT"}
+_NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "ceph", "glusterfs", "lustre", "afs")
+
+
+def state_profile(profile: Profile) -> Profile:
+    """The profile with what the state database needs: quick repetition of what was rolled back."""
+    name = profile.state.connection.name
+    return replace(
+        profile,
+        connection_retry={**profile.connection_retry, name: _RETRY},
+        connection_breaker={**profile.connection_breaker, name: _BREAKER},
+    )
+
+
+def refuse_network_file(settings: ConnectionSettings) -> None:
+    """Raises Refused for an SQLite file on a network file system, whose locks cannot be trusted."""
+    if settings.type != "sqlite" or settings.path is None:
+        return
+    kind = _file_system(settings.path)
+    if kind.startswith(_NETWORK):
+        raise Refused(
+            f"the state database {settings.path} is on {kind}, where SQLite's locks do not hold; "
+            "set state.url to a PostgreSQL or MySQL connection"
+        )
+
+
+def _file_system(path: str) -> str:
+    """The type of the file system that holds `path`; empty where this machine does not say."""
+    best, kind = "", ""
+    try:
+        with open("/proc/mounts", encoding="utf-8") as file:
+            mounts = [line.split()[1:3] for line in file]
+    except OSError:
+        return ""
+    real = os.path.realpath(path)
+    for point, each in mounts:
+        inside = real == point or real.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, each
+    return kind
+
+
+class Tables:
+    """The cron tables of one profile. Raises what a database raises."""
+
+    def __init__(self, database: SqlDatabase, profile: str) -> None:
+        self.database = database
+        self.profile = profile
+        self.dialect = database.engine.dialect
+        self.now = _NOW[self.dialect]
+        self.for_update = "" if self.dialect == "sqlite" else " FOR UPDATE"
+        self._made = False
+
+    @property
+    def shared(self) -> bool:
+        """True when daemons on other machines may use it too."""
+        return self.dialect != "sqlite"
+
+    @property
+    def is_new(self) -> bool:
+        """True when it is a file that does not exist yet; nothing needs to be made to read from it."""
+        path = self.database.settings.path
+        return path is not None and not os.path.exists(path)
+
+    def prepare(self) -> None:
+        """Makes the tables unless they are there. Raises ConfigError when a newer katax made them."""
+        if self._made:
+            return
+        try:
+            self._create()
+        except QueryError:
+            self._create()  # another daemon made them at the same moment
+        row = self.run("SELECT value FROM katax_cron_meta WHERE name = 'schema'").rows[0]
+        if int(row[0]) > SCHEMA:
+            raise ConfigError(
+                f"the cron tables in {self.database.name!r} are of version {row[0]}, this katax knows {SCHEMA}; "
+                "update katax"
+            )
+        self._made = True
+
+    def _create(self) -> None:
+        long = _LONG[self.dialect]
+        inline = self.dialect == "mysql"
+        index = ", INDEX katax_cron_live (state, daemon), INDEX katax_cron_time (profile, scheduled_at)"
+        self.run(
+            "CREATE TABLE IF NOT EXISTS katax_cron_runs (run_id VARCHAR(40) NOT NULL PRIMARY KEY, "
+            "profile VARCHAR(128) NOT NULL, job VARCHAR(190) NOT NULL, claim VARCHAR(40) NOT NULL, "
+            "trigger_kind VARCHAR(10) NOT NULL, scheduled_at BIGINT NOT NULL, until_at BIGINT, "
+            "occurrences BIGINT NOT NULL, state VARCHAR(10) NOT NULL, reason VARCHAR(1000), started_at BIGINT, "
+            "finished_at BIGINT, exit_status BIGINT, attempt BIGINT NOT NULL, host VARCHAR(255) NOT NULL, "
+            "daemon VARCHAR(255) NOT NULL, lease_until BIGINT, stop_reason VARCHAR(255), "
+            f"output_head {long}, output_tail {long}, UNIQUE (profile, job, claim){index if inline else ''})"
+        )
+        self.run(
+            "CREATE TABLE IF NOT EXISTS katax_cron_jobs (profile VARCHAR(128) NOT NULL, "
+            f"job VARCHAR(190) NOT NULL, definition {long}, switched SMALLINT, schedule VARCHAR(500), "
+            f"canonical {long}, accounted_until BIGINT, PRIMARY KEY (profile, job))"
+        )
+        self.run(
+            "CREATE TABLE IF NOT EXISTS katax_cron_meta (name VARCHAR(190) NOT NULL PRIMARY KEY, "
+            "value BIGINT NOT NULL)"
+        )
+        if not inline:
+            self.run("CREATE INDEX IF NOT EXISTS katax_cron_live ON katax_cron_runs (state, daemon)")
+            self.run("CREATE INDEX IF NOT EXISTS katax_cron_time ON katax_cron_runs (profile, scheduled_at)")
+        self.insert(self.database, "katax_cron_meta", "name, value", [("schema", SCHEMA)])
+
+    def transaction(self, work: Callable[[Queries], None]) -> None:
+        """All of it or nothing; repeated as a whole when the server rolled it back."""
+        self.database.transaction(work, timeout=_TIMEOUT)
+
+    def insert(
+        self,
+        on: Queries,
+        table: str,
+        columns: str,
+        rows: Sequence[Sequence[object]],
+        more: str = "",
+    ) -> None:
+        """Inserts what is not there yet."""
+        if not rows:
+            return
+        ignoring = self.dialect == "mysql"
+        on.execute_many(
+            f"INSERT {'IGNORE ' if ignoring else ''}INTO {table} ({columns}) VALUES ({marks(rows[0])}{more})"
+            f"{'' if ignoring else ' ON CONFLICT DO NOTHING'}",
+            [tuple(row) for row in rows],
+        )
+
+    def run(self, sql: str, params: Sequence[object] = ()) -> Result:
+        """One statement on a connection of its own."""
+        return self.database.run(sql, list(params) or None, timeout=_TIMEOUT)
+
+
+def marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def parts(values: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (values[start : start + _AT_ONCE] for start in range(0, len(values), _AT_ONCE))

@@ -1,0 +1,57 @@
+"""Rows of the history, and what runs now: frozen values. Instants are milliseconds since the epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+from uuid import uuid4
+
+State = Literal["ran", "skipped", "missed", "failed", "killed", "running"]
+Trigger = Literal["schedule", "manual", "init"]
+
+
+def new_run_id() -> str:
+    """A UUID without its dashes."""
+    return uuid4().hex
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One row: an occurrence, or a run that somebody asked for. `until_at`: the last of a missed range."""
+
+    job: str
+    scheduled_at: int
+    trigger: Trigger = "schedule"
+    state: State = "running"
+    run_id: str = field(default_factory=new_run_id)
+    reason: str | None = None
+    started_at: int | None = None
+    finished_at: int | None = None
+    exit_status: int | None = None
+    attempt: int = 0
+    count: int = 1
+    until_at: int | None = None
+    host: str = ""
+    daemon: str = ""
+    stop_reason: str | None = None
+    output_head: str | None = None
+    output_tail: str | None = None
+
+    @property
+    def claim(self) -> str:
+        """What only one row of a job can have: the planned instant; a run by hand has its own."""
+        return str(self.scheduled_at) if self.trigger == "schedule" else self.run_id
+
+    @property
+    def duration_ms(self) -> int | None:
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return max(0, self.finished_at - self.started_at)
+
+    def skipped(self, reason: str) -> Run:
+        return replace(self, state="skipped", reason=reason, finished_at=self.scheduled_at)
+
+
+Decide = Callable[[Run, Sequence[Run]], Run]
+"""What becomes of a run when these others of its job run: pure, for it may be asked twice."""
