@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from katax_cli.services.runtime import Runtime
 
 T = TypeVar("T")
-_TYPES: tuple[EngineName, ...] = ("postgresql", "mysql", "sqlite")
+_TYPES: tuple[EngineName, ...] = ("postgresql", "mysql", "sqlite", "mongodb")
 _WAIT_SECONDS = 60.0
 _WAIT_PAUSE = 0.25
 
@@ -167,7 +167,8 @@ def to_apply(migrator: Migrator, jobs: Sequence[Job]) -> Proposal | None:
     from katax_cli.services.scripts import destructive_reasons
 
     statements = [statement for job in jobs for statement in job.statements]
-    reasons = list(dict.fromkeys(destructive_reasons(statements, migrator.db.settings)))
+    found = destructive_reasons(statements, migrator.db.settings) if statements else []
+    reasons = list(dict.fromkeys(found))
     names = tuple(job.name for job in jobs)
     if reasons:
         return Proposal(names, Tier.DESTRUCTIVE, f"{_count(names)} with {', '.join(reasons)}")

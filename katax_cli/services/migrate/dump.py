@@ -11,7 +11,6 @@ from tempfile import NamedTemporaryFile
 from katax_cli.core.settings import ConnectionSettings
 
 from .migrator import Migrator
-from .session import Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +23,13 @@ class Dump:
 
 def dump(migrator: Migrator) -> Dump:
     """The schema of the database without its data. Secrets reach the tool by environment or file, never argv."""
-    native = {"postgresql": _pg_dump, "mysql": _mysqldump}.get(migrator.dialect)
+    native = {"postgresql": _pg_dump, "mysql": _mysqldump}.get(migrator.db.settings.type)
     found = native(migrator.db.settings) if native is not None else None
     return found or _own(migrator)
 
 
 def _own(migrator: Migrator) -> Dump:
-    with Session(migrator.db) as session:
+    with migrator.session() as session:
         found: dict[str, str] = session.ask(migrator.engine.definitions, None)
     return Dump("\n\n".join(f"-- {key}\n{text}" for key, text in sorted(found.items())), "katax itself")
 

@@ -31,7 +31,7 @@ class Forecast:
 def forecast(migrator: Migrator) -> list[Forecast]:
     """Every statement that `up` would run, in order. Changes nothing."""
     jobs = migrator.pending()
-    with Session(migrator.db) as session:
+    with migrator.session() as session:
         return [one for job in jobs for one in _of_job(migrator, session, job)]
 
 

@@ -42,10 +42,14 @@ class Job:
         return sha256(meaning.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def make_job(file: MigrationFile, direction: Direction, dialect: Dialect) -> Job:
-    """Reads a migration. Raises MigrationError when it cannot be run in this direction."""
+def make_job(file: MigrationFile, direction: Direction, dialect: Dialect | None) -> Job:
+    """Reads a migration; without a dialect only `.py` files can be run. Raises MigrationError when it cannot be."""
     if file.is_python:
         return _python_job(file, direction)
+    if dialect is None:
+        raise MigrationError(
+            f"migration {file.name} is SQL, which mongodb does not run; write it as a .py file"
+        )
     script = parse(file.text, file.name, dialect)
     section = script.up if direction == "up" else script.down
     if section is None:

@@ -1,10 +1,9 @@
-"""Migrations of one SQL database: what the commands and other programs call."""
+"""Migrations of one database: what the commands and other programs call."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
@@ -12,14 +11,17 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.engines.base import LockSession, Migrates
 from katax_cli.engines.registry import part
 from katax_cli.errors import KataxError, LockHeld, MigrationError
-from katax_cli.services.sql import SqlDatabase
 
 from . import files, plan
-from .ledger import SqlLedger
 from .values import Direction, Entry, MigrationFile, Outcome, Standing
 
 if TYPE_CHECKING:
+    from katax_cli.core.sql import Dialect
+    from katax_cli.services.documents import MongoDatabase
+    from katax_cli.services.sql import SqlDatabase
+
     from .jobs import Job
+    from .ledger import SqlLedger
     from .lock import Holder, RunnerLock
     from .runner import Runner
     from .session import Session
@@ -27,9 +29,20 @@ if TYPE_CHECKING:
 Note = Callable[[str], None]
 
 
-def migrates(database: SqlDatabase) -> Migrates:
+def migrates(database: SqlDatabase | MongoDatabase) -> Migrates:
     """What migrations need of the database's engine; its module is imported now."""
     return cast("Migrates", part(database.engine, "migrate"))
+
+
+def _ledger(database: SqlDatabase | MongoDatabase, table: str, engine: Migrates) -> SqlLedger:
+    if database.settings.type == "mongodb":
+        from .documents import DocumentLedger
+
+        # The same methods; what they are run on is a matter of SQL.
+        return cast("SqlLedger", DocumentLedger(cast("MongoDatabase", database), table))
+    from .ledger import SqlLedger
+
+    return SqlLedger(cast("SqlDatabase", database), table, engine.facts)
 
 
 class Migrator:
@@ -41,7 +54,7 @@ class Migrator:
 
     def __init__(
         self,
-        db: SqlDatabase,
+        db: SqlDatabase | MongoDatabase,
         directory: str = "migrations",
         *,
         table: str = "katax_migrations",
@@ -58,8 +71,8 @@ class Migrator:
         self._on_done = on_done
         self._clock = clock
         self.engine = migrates(db)
-        self.dialect = db.engine.dialect
-        self.ledger = SqlLedger(db, table, self.engine.facts)
+        self.dialect: Dialect | None = getattr(db.engine, "dialect", None)
+        self.ledger = _ledger(db, table, self.engine)
         self._jobs: dict[tuple[str, str, Direction], Job] = {}
         self._asked: list[MigrationFile] | None = None
 
@@ -194,7 +207,7 @@ class Migrator:
         from .checksum import difference
 
         return [
-            (one, difference(one.file, self.ledger.body(self.db, one.version)))
+            (one, difference(one.file, self.ledger.body(self.sql, one.version)))
             for one in self.status()
             if one.bytes_differ and one.file is not None
         ]
@@ -210,9 +223,8 @@ class Migrator:
 
     def holder(self) -> Holder | None:
         """Who runs migrations now; None when nobody does."""
-        from .session import Session
 
-        with Session(self.db) as session:
+        with self.session() as session:
             return self._lock(session).holder()
 
     def unlock(self) -> Holder | None:
@@ -220,9 +232,8 @@ class Migrator:
 
         Raises LockHeld when the holder lives, or when that cannot be known from here.
         """
-        from .session import Session
 
-        with Session(self.db) as session:
+        with self.session() as session:
             lock = self._lock(session)
             holder = lock.holder()
             if holder is not None and not (holder.is_gone and lock.end_holder(holder)):
@@ -245,9 +256,8 @@ class Migrator:
         """A runner that holds the lock, with the ledger's table there."""
         # Imported when needed: most runs find nothing to do, and read two lists for that.
         from .runner import Runner
-        from .session import Session
 
-        with Session(self.db) as session:
+        with self.session() as session:
             lock = self._lock(session)
             lock.acquire(self.lock_timeout)
             try:
@@ -259,9 +269,25 @@ class Migrator:
                     session, self.ledger, lock, self.engine, on_note=self._on_note, clock=self._clock
                 )
             finally:
-                if not session.engine.is_broken(session.connection):
+                if not session.is_broken:
                     with suppress(KataxError):
                         lock.release()
+
+    def session(self) -> Session:
+        """A connection for the length of a run, to be opened as a context manager."""
+        if self.db.settings.type == "mongodb":
+            from .documents import MongoSession
+
+            # What only SQL's sessions have is asked for by jobs with statements, and MongoDB has none of those.
+            return cast("Session", MongoSession(cast("MongoDatabase", self.db)))
+        from .session import Session
+
+        return Session(cast("SqlDatabase", self.db))
+
+    @property
+    def sql(self) -> SqlDatabase:
+        """The database as one that runs SQL; asked for where there is a dialect."""
+        return cast("SqlDatabase", self.db)
 
     def _lock(self, session: Session) -> RunnerLock:
         from .lock import RunnerLock
@@ -280,9 +306,9 @@ class Migrator:
         if found.note:
             return found
         with suppress(KataxError):
-            running = [one for one in self.ledger.entries(self.db) or () if one.state == "running"]
+            running = [one for one in self.ledger.entries(self.sql) or () if one.state == "running"]
             if running:
-                return replace(found, note=running[0].runner)
+                return found._replace(note=running[0].runner)
         return found
 
     def _run(self, runner: Runner, job: Job) -> Outcome:
@@ -295,7 +321,7 @@ class Migrator:
             self._on_note(line)
 
     def _standings(self, scanned: Sequence[MigrationFile], *, adopting: bool = False) -> list[Standing]:
-        entries = self.ledger.entries(self.db)
+        entries = self.ledger.entries(self.sql)
         if entries is None and not adopting:
             self.ledger.refuse_dbmate()
         return plan.standings(scanned, entries or [], self._same_meaning)
@@ -303,13 +329,13 @@ class Migrator:
     def _same_meaning(self, file: MigrationFile, entry: Entry) -> bool:
         from .checksum import same_meaning
 
-        return same_meaning(file.name, self.ledger.body(self.db, entry.version), file.text, self.dialect)
+        return same_meaning(file.name, self.ledger.body(self.sql, entry.version), file.text, self.dialect)
 
     def _file_of(self, standing: Standing) -> MigrationFile:
         """The file, or the text that was kept when there is none any more."""
         if standing.file is not None:
             return standing.file
-        body = self.ledger.body(self.db, standing.version)
+        body = self.ledger.body(self.sql, standing.version)
         if not body:
             raise MigrationError(f"the file of migration {standing.name} is missing; bring it back")
         assert standing.entry is not None

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
+from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.registry import load
 from katax_cli.errors import MigrationError, QueryError
+from katax_cli.services.documents import MongoDatabase
 from katax_cli.services.sql import SqlDatabase
 
 from .intent import changed_lines
 from .migrator import Migrator
-from .session import Session
 
-Open = Callable[[ConnectionSettings], SqlDatabase]
+AnyDatabase = SqlDatabase | MongoDatabase
+Open = Callable[[ConnectionSettings], AnyDatabase]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,37 +72,47 @@ def _second_up(stage: Migrator, first: dict[str, str]) -> tuple[str, ...]:
     return tuple(changed_lines(first, _schema(stage)))
 
 
-def replace_database(migrator: Migrator, database: SqlDatabase) -> Migrator:
+def replace_database(migrator: Migrator, database: AnyDatabase) -> Migrator:
     """The same migrations on another database."""
     return Migrator(database, migrator.directory, table=migrator.table)
 
 
-def open_settings(settings: ConnectionSettings) -> SqlDatabase:
+def open_settings(settings: ConnectionSettings) -> AnyDatabase:
     """A database for settings that no profile has; one attempt for each call."""
     from katax_cli.core.retry import ONCE
     from katax_cli.services.database import classify_with
     from katax_cli.services.guard import Guard
 
     engine = load(settings)
-    return SqlDatabase(engine, Guard(settings.name, classify_with(engine), retry=ONCE, breaker=None))  # type: ignore[arg-type]
+    guard = Guard(settings.name, classify_with(engine), retry=ONCE, breaker=None)
+    if settings.type == "mongodb":
+        return MongoDatabase(engine, guard)
+    return SqlDatabase(cast("SqlEngine", engine), guard)
 
 
 def _schema(migrator: Migrator) -> dict[str, str]:
-    with Session(migrator.db) as session:
+    with migrator.session() as session:
         found: dict[str, str] = session.ask(migrator.engine.definitions, None)
     return {key: text for key, text in found.items() if migrator.table not in key}
 
 
 @contextmanager
-def _throwaway(database: SqlDatabase) -> Iterator[tuple[ConnectionSettings, bool]]:
+def _throwaway(found: AnyDatabase) -> Iterator[tuple[ConnectionSettings, bool]]:
+    name = f"katax_rehearsal_{os.getpid()}_{os.urandom(3).hex()}"
+    elsewhere = replace(found.settings, database=name)
+    if found.settings.type == "mongodb":
+        with closing(open_settings(elsewhere)) as stage:
+            yield elsewhere, False
+            cast("MongoDatabase", stage).command({"dropDatabase": 1})
+        return
+    database = cast("SqlDatabase", found)
     if database.settings.type == "sqlite":
         with _sqlite_copy(database) as settings:
             yield settings, True
         return
-    name = f"katax_rehearsal_{os.getpid()}_{os.urandom(3).hex()}"
     copied = _create(database, name)
     try:
-        yield replace(database.settings, database=name), copied
+        yield elsewhere, copied
     finally:
         _drop(database, name)
 
@@ -130,7 +143,7 @@ def _create(database: SqlDatabase, name: str) -> bool:
 
 
 def _administrator(database: SqlDatabase) -> SqlDatabase:
-    return open_settings(replace(database.settings, database="postgres"))
+    return cast("SqlDatabase", open_settings(replace(database.settings, database="postgres")))
 
 
 def _drop(database: SqlDatabase, name: str) -> None:

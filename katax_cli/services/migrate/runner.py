@@ -18,7 +18,7 @@ from .failing import failing_as
 from .jobs import Job
 from .ledger import SqlLedger
 from .lock import Lock
-from .python import MigrationDb, Once
+from .python import Once
 from .session import Session
 from .stepwise import Stepwise
 from .values import Outcome, StatementFailed
@@ -150,4 +150,4 @@ def run_python(job: Job, session: Session) -> None:
     """Runs a function of a `.py` file in the transaction that is open."""
     assert job.function is not None
     with failing_as(job, "nothing of it was applied"):
-        job.function(MigrationDb(session, Once()))
+        job.function(session.handle(Once()))

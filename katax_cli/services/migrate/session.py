@@ -16,6 +16,8 @@ from katax_cli.services.queries import Queries
 from katax_cli.services.sql import SqlDatabase
 from katax_cli.services.watchdog import watchdog
 
+from .python import MigrationDb, Steps
+
 T = TypeVar("T")
 
 _CANCEL_SECONDS = 2.0
@@ -32,6 +34,7 @@ class Session(Queries):
         self.database = database
         self.engine = database.engine
         self.name = database.name
+        self.dialect = database.engine.dialect
 
     def __enter__(self) -> Self:
         # The guarded call gives a failed connect its meaning and leaves the connection in the pool.
@@ -58,6 +61,20 @@ class Session(Queries):
         with self._guarded(timeout):
             return self.engine.execute_many(self.connection, sql, rows, timeout)
 
+    @property
+    def is_broken(self) -> bool:
+        """True when the driver knows already that the connection is dead (no round trip)."""
+        return self.engine.is_broken(self.connection)
+
+    def undo(self) -> None:
+        """Rolls back what is open."""
+        with self.translating(Safety.PART):
+            self.engine.reset(self.connection)
+
+    def handle(self, steps: Steps) -> MigrationDb:
+        """What `up(db)` and `down(db)` are given."""
+        return MigrationDb(self, steps)
+
     def ask(self, ability: Callable[..., T], *args: Any) -> T:
         """What an ability of the engine answers on this connection; it reads, or takes and leaves locks."""
         with self.translating(Safety.PART if self.in_transaction else Safety.READ):
@@ -78,11 +95,10 @@ class Session(Queries):
 
     def _roll_back(self, error: BaseException) -> None:
         """The error that ended the transaction is the one that the caller must see."""
-        if self.engine.is_broken(self.connection):
+        if self.is_broken:
             return
         try:
-            with self.translating(Safety.PART):
-                self.engine.reset(self.connection)
+            self.undo()
         except KataxError as second:
             error.add_note(f"and rolling back failed: {second}")
 

@@ -13,12 +13,12 @@ from typing import Any
 from katax_cli.core.sql import Statement, classify, normalise, quote_identifier
 from katax_cli.engines.base import Migrates
 from katax_cli.errors import KataxError, MigrationError, OutcomeUnknown, QueryError, Unavailable
+from katax_cli.services.guard import Safety
 
 from .failing import failing_as
 from .intent import Verdict, changed_lines, changes, judge
 from .jobs import Job
 from .ledger import Checkpoint, SqlLedger
-from .python import MigrationDb
 from .session import Session
 from .values import Outcome, StatementFailed
 
@@ -47,7 +47,7 @@ class Stepwise:
         self._check_lock = check_lock
         self._patiently = patiently
         self._outcome = outcome
-        self._dialect = session.engine.dialect
+        self._dialect = session.dialect
         self._done = 0
         self._steps: tuple[str, ...] = ()
         self._step: str | None = None
@@ -149,10 +149,10 @@ class Stepwise:
 
     def _note_failure(self, error: KataxError) -> None:
         """A run that changed nothing leaves nothing behind; any other is there to be resumed."""
-        if self._session.engine.is_broken(self._session.connection):
+        if self._session.is_broken:
             return
         with suppress(KataxError):
-            self._session.engine.reset(self._session.connection)
+            self._session.undo()
             if self._nothing_changed():
                 if self._job.direction == "up":
                     self._ledger.remove(self._session, self._job.version)
@@ -183,7 +183,11 @@ class Stepwise:
             return
         self._begin_step("")
         with failing_as(self._job, "finished steps last; correct it and go on with 'katax migrate resume'"):
-            function(MigrationDb(self._session, self))
+            self._call(function)
+
+    def _call(self, function: Callable[[Any], object]) -> None:
+        with self._session.translating(Safety.WRITE):
+            function(self._session.handle(self))
 
     def begin(self, name: str) -> bool:
         """Steps.begin: the step before is done when the next one is asked for."""

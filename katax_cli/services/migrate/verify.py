@@ -35,13 +35,13 @@ def verify(migrator: Migrator) -> list[Proof]:
     NULL; no rows at all are no failure.
     """
     applied = [one for one in migrator.status() if one.state in ("applied", "modified") and one.file]
-    with Session(migrator.db) as session:
+    with migrator.session() as session:
         return [proof for one in applied for proof in _proofs(migrator, session, one)]
 
 
 def _proofs(migrator: Migrator, session: Session, standing: Standing) -> list[Proof]:
     file = standing.file
-    if file is None or file.is_python:
+    if file is None or file.is_python or migrator.dialect is None:
         return []
     section = parse(file.text, file.name, migrator.dialect).verify
     found = statements(section, migrator.dialect) if section is not None else []

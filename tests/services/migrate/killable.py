@@ -32,7 +32,17 @@ class Counted:
         return self._execute(*args, **more)
 
 
+def run_on_mongodb(url: str, folder: str, action: str) -> None:
+    from .test_documents import open_mongo
+
+    with open_mongo(url) as database:
+        getattr(Migrator(database, folder), action)()
+
+
 def main(url: str, folder: str, kill_at: int, action: str) -> None:
+    if url.startswith("mongodb"):
+        run_on_mongodb(url, folder, action)
+        return
     database = open_database(url)
     counted = Counted(database.engine.execute, kill_at)
     database.engine.execute = counted  # type: ignore[method-assign]

@@ -64,7 +64,7 @@ def test_who_is_in_the_way_and_what_would_be_gentler(
     on_postgresql.up()
     write("002_i.sql", "CREATE INDEX i ON a (id)")
 
-    with on_postgresql.db.transaction() as other:
+    with on_postgresql.sql.transaction() as other:
         other.query("SELECT * FROM a")
         [one] = forecast(on_postgresql)
 
@@ -80,7 +80,7 @@ def test_a_lock_that_is_not_granted_in_time_is_tried_again(
     on_postgresql.up()
     write("002_b.sql", "-- katax: lock-timeout=50ms\nALTER TABLE a ADD COLUMN b text")
     notes: list[str] = []
-    blocker = on_postgresql.db.begin()
+    blocker = on_postgresql.sql.begin()
     blocker.query("SELECT * FROM a")
 
     def note(text: str) -> None:
@@ -94,7 +94,7 @@ def test_a_lock_that_is_not_granted_in_time_is_tried_again(
     assert notes
     assert "002_b.sql: canceling statement due to lock timeout (55P03); again in" in notes[0]
     assert [one.state for one in on_postgresql.status()] == ["applied", "applied"]
-    assert on_postgresql.db.query("SHOW lock_timeout") == [{"lock_timeout": "0"}]
+    assert on_postgresql.sql.query("SHOW lock_timeout") == [{"lock_timeout": "0"}]
 
 
 def test_a_statement_timeout_ends_the_statement(on_postgresql: Migrator, write: Write) -> None:
@@ -116,10 +116,10 @@ def test_an_index_that_was_built_in_part_is_found_and_dropped_on_request(
     with pytest.raises(StatementFailed) as error:
         on_postgresql.up()
     assert "the invalid index public.i: 'katax migrate resume --drop-invalid' drops it" in str(error.value)
-    on_postgresql.db.execute("DELETE FROM a WHERE ctid = (SELECT min(ctid) FROM a)")
+    on_postgresql.sql.execute("DELETE FROM a WHERE ctid = (SELECT min(ctid) FROM a)")
 
     assert [one.name for one in on_postgresql.resume(drop_invalid=True)] == ["002_i.sql"]
-    described = on_postgresql.db.describe("a")
+    described = on_postgresql.sql.describe("a")
     assert described is not None
     assert [index.name for index in described.indexes] == ["i"]
 
@@ -138,7 +138,7 @@ def test_verify_tells_what_holds_and_changes_nothing(migrator: Migrator, write: 
     assert [(one.line, one.ok) for one in proofs] == [(4, True), (5, True), (6, False), (7, False)]
     assert str(proofs[2].message).lower() in ("answered 0", "answered false")
     assert "nope" in str(proofs[3].message)
-    assert migrator.db.query("SELECT * FROM a") == []
+    assert migrator.sql.query("SELECT * FROM a") == []
 
 
 def test_a_rehearsal_finds_what_down_leaves_behind(

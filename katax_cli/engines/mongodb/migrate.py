@@ -1,0 +1,127 @@
+"""What migrations need of MongoDB: a lease that is kept by a heartbeat, and collections and indexes as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from logging import getLogger
+from threading import Event, Thread
+from typing import Any
+from uuid import uuid4
+
+from pymongo.errors import DuplicateKeyError, PyMongoError
+
+from katax_cli.engines.base import DdlImpact, LockSession, MigrationFacts
+
+from . import MongoEngine
+
+LEASE_SECONDS = 30.0
+_BEATS = 3
+
+
+class MongoMigrations:
+    """SessionLocks and Definitions of MongoDB. A lease that was not renewed for 30 s is free for the next one.
+
+    Times are those of the runners' hosts: clocks that differ by more than the lease let two of them in.
+    """
+
+    facts = MigrationFacts(transactional_ddl=False, long_text="")
+
+    def __init__(self, engine: MongoEngine) -> None:
+        self._engine = engine
+        self._token = uuid4().hex
+        self._stop: Event | None = None
+
+    def lock(self, connection: Any, name: str, note: str) -> bool:
+        taken = self._insert(connection, name, note) or self._take_over(connection, name, note)
+        if taken:
+            self._stop = Event()
+            Thread(
+                target=self._beat, args=(connection, name, self._stop), name="katax-lease", daemon=True
+            ).start()
+        return taken
+
+    def _insert(self, connection: Any, name: str, note: str) -> bool:
+        document = {"_id": name, "token": self._token, "note": note, "expires": _expiry()}
+        try:
+            self._leases(connection, name).insert_one(document)
+        except DuplicateKeyError:
+            return False
+        return True
+
+    def _take_over(self, connection: Any, name: str, note: str) -> bool:
+        """Takes a lease that ran out; of two who try, one finds it renewed."""
+        expired = {"_id": name, "expires": {"$lt": datetime.now(UTC)}}
+        change = {"$set": {"token": self._token, "note": note, "expires": _expiry()}}
+        return bool(self._leases(connection, name).update_one(expired, change).modified_count)
+
+    def renew(self, connection: Any, name: str, note: str) -> bool:
+        change = {"$set": {"note": note, "expires": _expiry()}}
+        return self._update(connection, name, change)
+
+    def _update(self, connection: Any, name: str, change: dict[str, Any]) -> bool:
+        mine = {"_id": name, "token": self._token}
+        return bool(self._leases(connection, name).update_one(mine, change).matched_count)
+
+    def _beat(self, connection: Any, name: str, stop: Event) -> None:
+        while not stop.wait(LEASE_SECONDS / _BEATS):
+            try:
+                if not self._update(connection, name, {"$set": {"expires": _expiry()}}):
+                    return
+            except PyMongoError as error:
+                getLogger("katax").warning("renewing the lease %r failed: %s", name, type(error).__name__)
+
+    def unlock(self, connection: Any, name: str) -> None:
+        if self._stop is not None:
+            self._stop.set()
+        self._leases(connection, name).delete_one({"_id": name, "token": self._token})
+
+    def holder(self, connection: Any, name: str) -> LockSession | None:
+        found = self._leases(connection, name).find_one({"_id": name, "expires": {"$gte": datetime.now(UTC)}})
+        return None if found is None else LockSession(found["token"], found["note"])
+
+    def end_session(self, connection: Any, session: str) -> bool:
+        """Drops the lease; its holder finds out before its next step."""
+        database = self._database(connection)
+        names = [name for name in database.list_collection_names() if name.endswith("_lock")]
+        return any(database[name].delete_one({"token": session}).deleted_count for name in names)
+
+    def definitions(self, connection: Any, names: Sequence[str] | None = None) -> dict[str, str]:
+        database = self._database(connection)
+        wanted = None if names is None else {name.lower() for name in names}
+        found: dict[str, str] = {}
+        for one in database.list_collections():
+            name = one["name"]
+            if wanted is not None and name.lower() not in wanted:
+                continue
+            options = json.dumps(one.get("options", {}), sort_keys=True, default=str)
+            indexes = [
+                f"index {index['name']} {json.dumps(dict(index['key']))}"
+                for index in (database[name].list_indexes() if one.get("type") != "view" else ())
+            ]
+            found[f"{one.get('type', 'collection')} {name}"] = "\n".join(
+                [f"options {options}", *sorted(indexes)]
+            )
+        return found
+
+    def impact(self, sql: str) -> DdlImpact:
+        return DdlImpact()
+
+    def blockers(self, connection: Any, table: str) -> list[str]:
+        return []
+
+    def _database(self, connection: Any) -> Any:
+        return connection[self._engine.settings.database]
+
+    def _leases(self, connection: Any, name: str) -> Any:
+        return self._database(connection)[f"{name}_lock"]
+
+
+def _expiry() -> datetime:
+    return datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS)
+
+
+def create(engine: MongoEngine) -> MongoMigrations:
+    """What migrations on this engine need."""
+    return MongoMigrations(engine)

@@ -1,0 +1,191 @@
+"""Migrations on MongoDB: `.py` files, a lease, resumable steps."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from katax_cli.core.retry import ONCE
+from katax_cli.engines.base import DocumentEngine
+from katax_cli.engines.mongodb import migrate
+from katax_cli.engines.registry import load
+from katax_cli.errors import LockHeld, LockLost, MigrationError, OutcomeUnknown
+from katax_cli.services.database import classify_with
+from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.guard import Guard
+from katax_cli.services.migrate.migrator import Migrator
+from katax_cli.services.migrate.rehearse import open_settings, rehearse
+from katax_cli.services.migrate.values import StatementFailed
+from tests.engines.connections import settings_for
+
+from .test_migrator import states
+
+ROOT = Path(__file__).parents[3]
+ONE = (
+    "def up(db):\n    db.users.insert_one({'_id': 1})\n    db['users'].create_index('name')\n"
+    "def down(db):\n    db.users.drop()\n"
+)
+
+
+def open_mongo(url: str) -> MongoDatabase:
+    engine = cast(DocumentEngine, load(settings_for(url)))
+    return MongoDatabase(engine, Guard("main", classify_with(engine), retry=ONCE, breaker=None))
+
+
+@pytest.fixture
+def mongo(mongodb_url: str) -> Iterator[MongoDatabase]:
+    with open_mongo(mongodb_url) as database:
+        yield database
+
+
+@pytest.fixture
+def migrator(mongo: MongoDatabase, folder: Path) -> Migrator:
+    return Migrator(mongo, str(folder))
+
+
+def documents(mongo: MongoDatabase, name: str = "users") -> list[Any]:
+    reply = mongo.command({"find": name, "filter": {}, "sort": {"_id": 1}})
+    return [document["_id"] for document in reply["cursor"]["firstBatch"]]
+
+
+def test_up_and_down(migrator: Migrator, mongo: MongoDatabase, folder: Path) -> None:
+    (folder / "001_users.py").write_text(ONE)
+
+    assert states(migrator) == [("001_users.py", "pending")]
+    assert [one.name for one in migrator.up()] == ["001_users.py"]
+    assert migrator.up() == []
+    assert documents(mongo) == [1]
+    assert states(migrator) == [("001_users.py", "applied")]
+    migrator.down()
+    assert documents(mongo) == []
+    assert states(migrator) == [("001_users.py", "pending")]
+
+
+def test_a_file_of_sql_is_refused_before_anything_is_run(
+    migrator: Migrator, mongo: MongoDatabase, folder: Path
+) -> None:
+    (folder / "001_users.py").write_text(ONE)
+    (folder / "002_b.sql").write_text("-- UP\nSELECT 1;\n")
+
+    with pytest.raises(MigrationError) as error:
+        migrator.up()
+
+    assert (
+        str(error.value) == "migration 002_b.sql is SQL, which mongodb does not run; write it as a .py file"
+    )
+    assert documents(mongo) == []
+
+
+STEPS = """import os
+def up(db):
+    if db.step("one"):
+        db.users.insert_one({{"_id": 1}})
+    if db.step("two"):
+        if os.path.exists({gate!r}):
+            raise RuntimeError("not yet")
+        db.users.insert_one({{"_id": 2}})
+"""
+
+
+def test_a_failed_step_is_resumed_and_a_finished_one_is_not_run_again(
+    migrator: Migrator, mongo: MongoDatabase, folder: Path
+) -> None:
+    gate = folder / "gate"
+    gate.touch()
+    (folder / "001_users.py").write_text(STEPS.format(gate=str(gate)))
+
+    with pytest.raises(StatementFailed):
+        migrator.up()
+    gate.unlink()
+    migrator.resume()
+
+    assert documents(mongo) == [1, 2]
+    assert states(migrator) == [("001_users.py", "applied")]
+
+
+def test_a_step_of_a_runner_that_died_cannot_be_known(
+    migrator: Migrator, mongo: MongoDatabase, folder: Path
+) -> None:
+    gate = folder / "gate"
+    gate.touch()
+    (folder / "001_users.py").write_text(STEPS.format(gate=str(gate)))
+    with pytest.raises(StatementFailed):
+        migrator.up()
+    gate.unlink()
+    mongo.command({"update": "katax_migrations", "updates": [{"q": {}, "u": {"$set": {"state": "running"}}}]})
+
+    with pytest.raises(OutcomeUnknown) as error:
+        migrator.resume()
+    assert "step 'two' of 001_users.py was under way" in str(error.value)
+    migrator.resume(assume="done")
+    assert documents(mongo) == [1]
+
+
+def test_eight_runners_apply_each_file_exactly_once(
+    mongo: MongoDatabase, mongodb_url: str, folder: Path
+) -> None:
+    for number in range(1, 4):
+        (folder / f"{number:03}_x.py").write_text(
+            f"def up(db):\n    db.users.insert_one({{'n': {number}}})\n"
+        )
+    words = [sys.executable, "-m", "tests.services.migrate.killable", mongodb_url, str(folder), "0", "up"]
+
+    running = [
+        subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(8)
+    ]
+    errors = [process.communicate()[1].decode() for process in running]
+
+    assert [process.returncode for process in running] == [0] * 8, errors
+    reply = mongo.command({"find": "users", "filter": {}})
+    assert sorted(document["n"] for document in reply["cursor"]["firstBatch"]) == [1, 2, 3]
+
+
+def test_a_lease_names_its_holder_and_a_lost_one_stops_the_run(
+    migrator: Migrator, mongo: MongoDatabase, mongodb_url: str, folder: Path
+) -> None:
+    (folder / "001_users.py").write_text(ONE)
+    with open_mongo(mongodb_url) as second, migrator.locked() as runner:
+        other = Migrator(second, str(folder), lock_timeout=0.1)
+        runner._lock.announce("001_users.py")
+        with pytest.raises(LockHeld) as error:
+            other.up()
+        assert f"pid {os.getpid()} on " in str(error.value)
+        assert "at 001_users.py" in str(error.value)
+        mongo.command({"delete": "katax_migrations_lock", "deletes": [{"q": {}, "limit": 0}]})
+        with pytest.raises(LockLost):
+            runner.run(migrator.pending_job("001"))
+    assert documents(mongo) == []
+
+
+def test_a_lease_that_ran_out_is_taken_over_and_one_that_is_kept_alive_is_not(
+    migrator: Migrator, mongodb_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "LEASE_SECONDS", 0.3)
+    with open_mongo(mongodb_url) as second, migrator.locked() as runner:
+        other = Migrator(second, str(folder), lock_timeout=1.0)
+        with pytest.raises(LockHeld), other.locked():
+            pass
+        engine = cast("migrate.MongoMigrations", migrator.engine)
+        assert engine._stop is not None
+        engine._stop.set()
+        with other.locked(), pytest.raises(LockLost):
+            runner._lock.announce("001_users.py")
+    assert all(thread.name != "katax-lease" or thread.daemon for thread in threading.enumerate())
+
+
+def test_a_rehearsal_runs_on_a_database_of_its_own(
+    migrator: Migrator, mongo: MongoDatabase, folder: Path
+) -> None:
+    (folder / "001_users.py").write_text(ONE)
+
+    found = rehearse(migrator, open_settings)
+
+    assert found.ok, found
+    assert documents(mongo) == []
