@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from logging import getLogger
 from threading import Event, Lock, Thread, current_thread
@@ -67,8 +67,8 @@ class HealthCheckResult:
     checks: tuple[Check, ...]
     errors: tuple[str, ...]
     metrics: HealthMetrics
+    details: Mapping[str, object]
     timestamp: datetime
-    details: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def healthy(self) -> bool:
@@ -114,8 +114,8 @@ def perform_health_check(
         seen.checks,
         seen.errors,
         HealthMetrics(seen.latency_ms, stats),
-        datetime.fromtimestamp(SYSTEM.now()).astimezone(),
         _details(db, stats, seen.server) if verbose else {},
+        datetime.fromtimestamp(SYSTEM.now()).astimezone(),
     )
     if logger is not None and not result.healthy:
         logger.warning(f"{db.name!r} is {result.status}{': ' + result.error if result.error else ''}")

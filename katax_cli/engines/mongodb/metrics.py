@@ -51,7 +51,7 @@ class Metrics:
                     f"{self._engine.settings.name!r} keeps no slow queries: its profiler is off; "
                     "run the command {profile: 1, slowms: 100} on this database"
                 )
-        return _grouped(entries)
+        return summed(entries)
 
     def _database(self, client: Any) -> Any:
         return client[connect.database_name(self._engine.settings)]
@@ -85,7 +85,8 @@ def _operations(seen: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _grouped(entries: Sequence[Mapping[str, Any]]) -> list[SlowQuery]:
+def summed(entries: Sequence[Mapping[str, Any]]) -> list[SlowQuery]:
+    """The profiler's entries by the shape of what was asked."""
     found: dict[str, list[tuple[float, datetime]]] = {}
     for entry in entries:
         found.setdefault(_redacted(entry), []).append((float(entry["millis"]), entry["ts"]))
