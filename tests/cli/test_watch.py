@@ -29,11 +29,9 @@ class Terminal:
         self.seen = b""
         self.pid, self._end = pty.fork()
         if self.pid == 0:
-            os.environ["TERM"] = "xterm"
-            # GNU readline, which the test run has loaded, sets these for its children.
-            for name in ("COLUMNS", "LINES"):
-                os.environ.pop(name, None)
-            os.execvp("python3", ["python3", "-c", _SIZED, str(columns), *words])
+            # Not what C holds: GNU readline, which the test run has loaded, puts a size of its own there.
+            command = ["python3", "-c", _SIZED, str(columns), *words]
+            os.execvpe("python3", command, {**os.environ, "TERM": "xterm"})
 
     def resize(self, columns: int) -> None:
         fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))

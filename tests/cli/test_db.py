@@ -1,0 +1,295 @@
+"""`katax db` on real servers: values, limits, scripts, confirmation, and many connections at once."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.harness import Done, katax, write_profile
+from tests.cli.terminal import at_terminal
+from tests.promises.witness import witness_of
+from tests.servers.fixtures import MakeFresh, Target
+
+
+@pytest.fixture
+def main(sql_engine: Target, tmp_path: Path) -> Target:
+    """Each SQL engine in turn, as the profile's connection `main`, with a table of three rows."""
+    write_profile(tmp_path, {"main": sql_engine.url})
+    katax(
+        "db",
+        "exec",
+        "create table t (n int, name varchar(20)); insert into t values (1, 'a'), (2, 'b'), (3, 'c')",
+    )
+    return sql_engine
+
+
+def names(*words: str) -> list[str]:
+    done = katax("db", "query", *words, "-f", "csv", "--no-header")
+    assert done.code == 0, done.err
+    return done.out.split()
+
+
+def count() -> int:
+    return int(katax("db", "query", "select count(*) from t", "-f", "csv", "--no-header").out)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("select name from t where n = $1 or name = $2 order by n", "1", "c"),
+        ("select name from t where name = $2 or n = $1 order by n", "1", "c"),
+        ("select name from t where n = ? or name = ? order by n", "1", "c"),
+        ("select name from t where n = :n or name = :name order by n", "--param", "n=1", "--param", "name=c"),
+    ],
+)
+def test_placeholders_in_three_styles(words: tuple[str, ...], main: Target) -> None:
+    assert names(*words) == ["a", "c"]
+
+
+@pytest.mark.parametrize("value", ["'; drop table t; --", "%s", "$1", "?", ":n", "\\", "a=b", "", "漢字"])
+def test_a_value_is_never_sql(value: str, main: Target) -> None:
+    given = katax("db", "query", "select cast(:v as char(30)) as v", "--param", f"v={value}", "-f", "jsonl")
+
+    assert (given.code, given.err) == (0, "")
+    assert given.json["v"].rstrip() == value
+    assert count() == 3
+
+
+def test_too_few_and_too_many_values(main: Target) -> None:
+    for words in (("select ?",), ("select ?", "1", "2"), ("select :a", "--param", "b=1")):
+        done = katax("db", "query", *words)
+        assert (done.code in (1, 2), done.err.count("\n")) == (True, 1), done.err
+
+
+@pytest.mark.parametrize(
+    ("limit", "rows", "noted"), [("2", 2, True), ("3", 3, False), ("4", 3, False), ("0", 0, True)]
+)
+def test_a_limit_says_that_there_is_more(limit: str, rows: int, noted: bool, main: Target) -> None:
+    done = katax("db", "query", "select n from t order by n", "--limit", limit, "-f", "csv")
+
+    assert done.out.split() == ["n", *"123"[:rows]]
+    assert done.err == (f"there are more rows than --limit {limit}\n" if noted else "")
+
+
+def test_sql_from_files_and_standard_input(main: Target, tmp_path: Path) -> None:
+    (tmp_path / "q.sql").write_text("\ufeffselect name from t where n = 2")
+
+    assert names("@q.sql") == names("--file", "q.sql") == ["b"]
+    assert katax("db", "query", "-", "-f", "csv", stdin=b"select 7 as n").out == "n\n7\n"
+    assert katax("db", "query", "--file", "-", "-f", "csv", stdin=b"select 7 as n").out == "n\n7\n"
+
+
+def test_a_statement_without_rows_says_how_many_it_changed(main: Target) -> None:
+    assert katax("db", "query", "update t set n = n + 10 where n > 1", "-f", "json").json == {
+        "rows_affected": 2
+    }
+
+
+def test_a_script_stops_at_the_first_error(main: Target) -> None:
+    script = "insert into t values (4, 'd');\n\nselekt;\ninsert into t values (5, 'e')"
+
+    done = katax("db", "exec", script)
+
+    assert done.code == 1
+    assert done.err.startswith("line 3 failed; 1 of 3 statements succeeded before it\nkatax: 'main' refused")
+    assert count() == 4
+
+
+def test_a_script_in_one_transaction(main: Target) -> None:
+    script = "insert into t values (4, 'd'); insert into t values (5, 'e'); selekt"
+
+    assert katax("db", "exec", "--single-transaction", script).code == 1
+    assert count() == 3
+    done = katax("db", "exec", "--single-transaction", script.replace("; selekt", ""), "-f", "json")
+    assert done.json == {"statements": 2, "executed": 2, "rows_affected": 2}
+    assert count() == 5
+
+
+def test_a_scripts_own_transaction_holds(main: Target) -> None:
+    """Statement by statement, but on one connection: what was begun is rolled back."""
+    assert katax("db", "exec", "begin; insert into t values (4, 'd'); rollback").code == 0
+    assert count() == 3
+    assert katax("db", "exec", "begin; insert into t values (4, 'd'); commit").code == 0
+    assert count() == 4
+
+
+def test_a_transaction_left_open_is_undone_and_said(main: Target) -> None:
+    done = katax("db", "exec", "begin; insert into t values (4, 'd')")
+
+    assert (done.code, done.err) == (
+        1,
+        "katax: the script left its transaction on 'main' open, so it was rolled back; end it with COMMIT\n",
+    )
+    assert count() == 3
+
+
+@pytest.mark.parametrize("verb", ["begin", "commit", "rollback", "start transaction"])
+def test_a_single_transaction_is_the_only_one(verb: str, main: Target) -> None:
+    done = katax("db", "exec", "--single-transaction", f"insert into t values (4, 'd');\n{verb}")
+
+    assert done.code == 4
+    assert "line 2 begins or ends a transaction inside --single-transaction" in done.err
+    assert count() == 3
+
+
+def test_savepoints_are_no_transactions(main: Target) -> None:
+    script = "insert into t values (4, 'd'); savepoint s; delete from t where n = 1; rollback to savepoint s"
+
+    assert katax("db", "exec", "--single-transaction", script).code == 0
+    assert count() == 4
+
+
+@pytest.mark.parametrize("more", [(), ("--single-transaction",)])
+def test_a_statement_that_changes_too_much_is_undone(more: tuple[str, ...], main: Target) -> None:
+    script = "insert into t values (4, 'd');\nupdate t set n = 0 where n > 1"
+
+    done = katax("db", "exec", script, "--max-rows-affected", "2", *more)
+
+    assert done.code == 4
+    assert "refused: line 2 changes 3 rows, more than --max-rows-affected 2; undone" in done.err
+    assert names("select n from t order by n") == ["1", "2", "3", *([] if more else ["4"])]
+    assert katax("db", "exec", script, "--max-rows-affected", "4").code == 0
+
+
+DESTRUCTIVE = {
+    "delete from t": "DELETE without WHERE",
+    "update t set n = 0": "UPDATE without WHERE",
+    "drop table t": "DROP TABLE",
+    "select 1; delete from t; drop table t": "DELETE without WHERE; DROP TABLE",
+}
+
+
+@pytest.mark.parametrize("sql", DESTRUCTIVE)
+def test_what_loses_data_is_asked_about(sql: str, main: Target) -> None:
+    what = DESTRUCTIVE[sql]
+    refused = katax("db", "exec", sql)
+
+    assert (refused.code, refused.err) == (
+        4,
+        f"katax: refused: {what} on 'test/main' needs a yes; repeat with --yes\n",
+    )
+    assert at_terminal("db", "exec", sql, typed="n").code == 4
+    assert count() == 3
+    done = at_terminal("db", "exec", sql, typed="y")
+    assert (done.code, f"{what} on test/main? [y/N] " in done.err) == (0, True)
+
+
+@pytest.mark.parametrize("command", ["query", "exec"])
+def test_production_wants_its_name(command: str, sqlite_url: str, tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": sqlite_url}, role="prod")
+    katax("db", "exec", "create table t (n int); insert into t values (1)")
+    words = ("db", command, "delete from t")
+
+    for given in ((), ("-y",), ("--confirm", "main"), ("--confirm", "dev/main")):
+        assert katax(*words, *given).code == 4
+    assert at_terminal(*words, typed="y").code == 4
+    assert count() == 1
+    assert katax(*words, "--confirm", "test/main").code == 0
+    assert count() == 0
+
+
+def test_a_dry_run_runs_nothing(main: Target) -> None:
+    script = katax("db", "exec", "delete from t; drop table t", "--dry-run", "-f", "json")
+    query = katax("db", "query", "delete from t", "--dry-run", "-f", "json")
+
+    assert (script.code, script.json) == (0, {"statements": 2, "executed": 0, "dry_run": True})
+    assert (query.code, query.json) == (0, {"connections": ["main"], "executed": False, "dry_run": True})
+    assert count() == 3
+
+
+@pytest.fixture
+def shards(fresh: MakeFresh, tmp_path: Path, closed_port: int) -> list[str]:
+    """Three engines as shards, and one that is not there."""
+    urls = {f"shard_{name}": fresh(name).url for name in ("postgresql", "mysql", "sqlite")}
+    write_profile(tmp_path, {**urls, "away": f"postgresql://a:b@127.0.0.1:{closed_port}/x"})
+    return list(urls)
+
+
+def test_a_glob_merges_the_rows_of_all(shards: list[str]) -> None:
+    done = katax("db", "query", "-c", "shard_*", "select 1 as a union all select 2 order by 1", "-f", "csv")
+
+    rows = [f"{name},{n}" for name in shards for n in (1, 2)]
+    assert (done.code, done.out.splitlines(), done.err) == (0, ["connection,a", *rows], "")
+    limited = katax("db", "query", "-c", "shard_*", "select 1 as a union all select 2", "--limit", "1")
+    noted = {f"there are more rows of '{name}' than --limit 1" for name in shards}
+    assert set(limited.err.splitlines()) == noted
+
+
+def test_a_glob_of_writes_says_what_each_changed(shards: list[str]) -> None:
+    katax("db", "query", "-c", "shard_*", "create table t (n int)")
+
+    done = katax("db", "query", "-c", "shard_*", "insert into t values (1), (2)", "-f", "json")
+
+    assert done.json == [{"connection": name, "rows_affected": 2} for name in shards]
+
+
+def test_one_that_fails_costs_its_own_rows(shards: list[str]) -> None:
+    done = katax("db", "query", "-c", "*", "select 1 as a", "-f", "csv")
+
+    assert done.code == 3
+    assert done.out.splitlines() == ["connection,a", *(f"{name},1" for name in shards)]
+    assert done.err.startswith("katax: 'away' is not available: ")
+    assert done.err.count("\n") == 1
+    assert katax("db", "query", "-c", "*", "selekt").code == 3
+
+
+def test_ping_says_who_answered(shards: list[str]) -> None:
+    done = katax("db", "ping", "-c", "*", "-f", "json")
+
+    assert done.code == 3
+    assert [row["connection"] for row in done.json] == shards
+    assert all(row["latency_ms"] > 0 for row in done.json)
+    assert '"exit": 3' in done.err
+
+
+def test_what_works_on_one_connection_says_so(shards: list[str]) -> None:
+    done = katax("db", "exec", "-c", "shard_*", "select 1")
+
+    assert (done.code, done.err) == (
+        2,
+        f"katax: 'shard_*' matches {', '.join(shards)}; 'db exec' works on one connection\n",
+    )
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql", "sqlite", "mongodb"])
+def test_tables_and_describe(engine: str, fresh: MakeFresh, tmp_path: Path) -> None:
+    witness = witness_of(fresh(engine))
+    write_profile(tmp_path, {"main": witness.target.url})
+
+    tables = katax("db", "tables", "-f", "json")
+    assert (tables.code, "kept" in [table["name"] for table in tables.json]) == (0, True)
+    assert set(tables.json[0]) == {"schema", "name", "kind", "rows_estimate", "size_bytes"}
+
+    described = katax("db", "describe", "kept", "-f", "json")
+    assert (described.code, "n" in [column["column"] for column in described.json]) == (0, True)
+    missing = katax("db", "describe", "nothing")
+    assert missing == Done(1, b"", "no table named 'nothing' on 'main'; see 'katax db tables'\n")
+
+
+def test_a_default_connection(fresh: MakeFresh, tmp_path: Path) -> None:
+    """`main`, else the only one that fits, else exit 2 and the names."""
+    one = fresh("sqlite").url
+    write_profile(tmp_path, {"anything": one, "cache": fresh("redis").url})
+    assert katax("db", "query", "select 1").code == 0
+
+    write_profile(tmp_path, {"one": one, "two": fresh("sqlite").url})
+    several = katax("db", "query", "select 1")
+    assert (several.code, "choose with -c: one, two" in several.err) == (2, True)
+
+    write_profile(tmp_path, {"main": one, "two": fresh("sqlite").url})
+    assert katax("db", "query", "select 1").code == 0
+
+
+def test_the_deadline_of_the_command_and_of_the_profile(fresh: MakeFresh, tmp_path: Path) -> None:
+    """Whichever ends first, unless --timeout says otherwise; the seconds are those that were given."""
+    file = write_profile(tmp_path, {"main": fresh("postgresql").url})
+    file.write_text(file.read_text() + "statement_timeout = 0.3\n")
+
+    configured = katax("db", "query", "select pg_sleep(20)")
+    said = katax("db", "query", "select pg_sleep(20)", "--timeout", "400ms")
+
+    assert (configured.code, configured.err) == (
+        3,
+        "katax: 'main' is not available: query took longer than 0.3 s\n",
+    )
+    assert (said.code, said.err) == (3, "katax: 'main' is not available: query took longer than 0.4 s\n")
+    assert katax("db", "query", "select pg_sleep(0.5)", "--timeout", "20s").code == 0
