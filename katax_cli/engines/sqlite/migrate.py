@@ -78,7 +78,9 @@ class SqliteMigrations:
         wanted = None if names is None else {name.lower() for name in names}
         rows = connection.run(_DEFINITIONS).fetchall()
         return {
-            key: sql or "" for key, sql in rows if wanted is None or key.partition(" ")[2].lower() in wanted
+            key: _lines(sql or "")
+            for key, sql in rows
+            if wanted is None or key.partition(" ")[2].lower() in wanted
         }
 
     def impact(self, sql: str) -> DdlImpact:

@@ -30,11 +30,12 @@ def parse(text: str, name: str, dialect: Dialect) -> Script:
     _refuse_stray_statements(text[:first], name, dialect)
     general = _directives(text[:first], Directives(), name)
     sections: dict[str, Section] = {}
-    for marker, following in zip(markers, [*markers[1:], None], strict=True):
+    ends = [*(marker.start() for marker in markers[1:]), len(text)]
+    for marker, end in zip(markers, ends, strict=False):
         kind = (marker["own"] or marker["dbmate"]).lower()
         if kind in sections:
             raise MigrationError(f"migration {name} has two {kind.upper()} sections; join them")
-        body = text[marker.end() : following.start() if following else len(text)]
+        body = text[marker.end() : end]
         options = _dbmate_options(marker["options"] or "", general, name)
         line = text.count("\n", 0, marker.end()) + 1
         sections[kind] = Section(body, line, _directives(body, options, name))
