@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "health": ("katax_cli.cli.health", "See whether the servers of the profile work."),
     "db": ("katax_cli.cli.db", "Query, describe and operate databases."),
     "migrate": ("katax_cli.cli.migrate", "Apply migrations exactly once, and see where they stand."),
+    "seed": ("katax_cli.cli.seed", "Fill a database with data to start with, once for each change."),
     "cache": ("katax_cli.cli.cache", "Read and write a Redis cache."),
     "limit": ("katax_cli.cli.limit", "Limit how often something happens."),
     "circuit": ("katax_cli.cli.circuit", "Keep everybody off a server, and see whose breakers are open."),

@@ -8,7 +8,18 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import Refused
 from katax_cli.profiles.model import Profile
 
-__all__ = ["Tier", "confirm"]
+__all__ = ["Tier", "confirm", "refuse_unnamed_local"]
+
+
+def refuse_unnamed_local(call: Invocation, profile: Profile) -> None:
+    """Raises Refused on the built-in profile unless it was named.
+
+    A container without its configuration must not succeed on an empty file.
+    """
+    if profile.name == "local" and not profile.explicit:
+        raise Refused(
+            f"{call.command!r} uses the built-in profile only when it is named; repeat with -p local"
+        )
 
 
 def confirm(call: Invocation, profile: Profile, settings: ConnectionSettings, tier: Tier, what: str) -> None:

@@ -190,3 +190,32 @@ def slow(
             return [slow_row(query) for query in database.slow_queries(ms)]
 
         return call.answer_each(runtime, ANY, SLOW_HEADER, work)
+
+
+@group.command("truncate")
+def truncate(
+    call: Invocation,
+    tables: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TABLE]...", help="None: all but the ledger of migrations."),
+    ] = None,
+    cascade: Annotated[
+        bool, typer.Option("--cascade", help="Empty the tables that refer to these, too.")
+    ] = False,
+) -> None:
+    """Empty tables and start their counters again; shows first what would be lost."""
+    from katax_cli.cli.db_empty import empty_tables
+
+    empty_tables(call, TABLES, tables or [], cascade=cascade)
+
+
+@group.command("reset")
+def reset(
+    call: Invocation,
+    migrate: Annotated[bool, typer.Option("--migrate", help="Apply all migrations afterwards.")] = False,
+    seed: Annotated[bool, typer.Option("--seed", help="Run the seeds afterwards.")] = False,
+) -> None:
+    """Drop everything in the database; shows first what would be lost."""
+    from katax_cli.cli.db_empty import reset_database
+
+    reset_database(call, TABLES, migrate=migrate, seed=seed)

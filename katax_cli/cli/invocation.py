@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 INTERACTIVE_SECONDS = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Which connection a command is for when none is named: the preferred name, else the only fitting one."""
 
     types: tuple[EngineName, ...]
@@ -132,10 +131,11 @@ class Invocation:
         return found[0]
 
     def all_settings(self, runtime: Runtime, target: Target) -> Sequence[ConnectionSettings]:
-        """The connections that `-c` names or matches, checked to be of a fitting type."""
+        """The connections that `-c` names or matches, else the default, checked to be of a fitting type."""
         if self.shared.connection is None:
-            return [runtime.profile.default_connection(target.types, target.preferred)]
-        found = runtime.profile.match(self.shared.connection)
+            found = [runtime.profile.default_connection(target.types, target.preferred)]
+        else:
+            found = runtime.profile.match(self.shared.connection)
         fitting = [settings for settings in found if settings.type in target.types]
         if not fitting:
             raise WrongEngine(found[0].type, target.lacks, wanted_by=self.command, works_on=target.types)

@@ -112,6 +112,11 @@ def desk(call: Invocation, *, only_files: bool = False) -> Iterator[Desk]:
         yield Desk(call, runtime, found)
 
 
+def desk_for(call: Invocation, runtime: Runtime, settings: ConnectionSettings) -> Desk:
+    """For a command that migrates among other things. Raises ConfigError behind a pooler without direct_url."""
+    return Desk(call, runtime, (_direct(settings),))
+
+
 def _direct(settings: ConnectionSettings) -> ConnectionSettings:
     """Past a transaction pooler, which would hand the session and its lock to others."""
     if settings.pooler is None:

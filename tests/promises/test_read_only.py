@@ -65,6 +65,11 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "db metrics": Reads("db metrics -c main", ALL),
     # What of these keeps no slow queries says so with 2, as tests/engines/test_metrics.py holds.
     "db slow": Reads("db slow -c main", ("redis",)),
+    "db truncate": Writes("db truncate -c main -y", (*SQL, "mongodb")),
+    "db reset": Writes("db reset -c main -y", (*SQL, "mongodb")),
+    "seed run": Writes("seed run -c main -y", (*SQL, "mongodb")),
+    "seed status": Reads("seed status -c main", (*SQL, "mongodb")),
+    "seed create": Exempt("writes a new file of the project, no server's data"),
     "circuit ls": Exempt("reads the state database, no server's data"),
     "circuit trip": Exempt("writes to the state database, which is never a read-only connection"),
     "circuit reset": Exempt("writes to the state database, which is never a read-only connection"),
@@ -130,7 +135,7 @@ def test_the_table_knows_every_command() -> None:
 
 
 def test_a_later_command_would_be_caught() -> None:
-    assert unknown([*command_names(), "db truncate"]) == {"db truncate"}
+    assert unknown([*command_names(), "db melt"]) == {"db melt"}
 
 
 def cases(kind: type[Writes] | type[Reads]) -> list[Any]:
@@ -173,8 +178,20 @@ def unharmed(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield make
 
 
+SEED = """
+def seed(db):
+    if hasattr(db, "command"):
+        db.command({"insert": "kept", "documents": [{"_id": 2}]})
+    else:
+        db.execute("insert into kept values (2)")
+"""
+
+
 def profile(folder: Path, target: Target, protected: str) -> None:
-    """A profile with one connection, `main`, and a pending migration; `writable` protects nothing."""
+    """A profile with one connection, `main`, a pending migration and a seed; `writable` protects nothing."""
+    seeds = folder / "seeds"
+    seeds.mkdir(exist_ok=True)
+    (seeds / "more.py").write_text(SEED)
     migrations = folder / "migrations"
     migrations.mkdir(exist_ok=True)
     (migrations / "001_more.sql").write_text(

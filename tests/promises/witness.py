@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pymongo
@@ -49,12 +49,14 @@ class PostgresWitness(Witness):
             tables = connection.execute(
                 "select tablename from pg_tables where schemaname = 'public' order by 1"
             )
-            counter = connection.execute("select last_value, is_called from counter")
-            rows = connection.execute("select * from kept order by 1") if self.has_kept(connection) else None
-            return tables.fetchall(), counter.fetchall(), rows and rows.fetchall()
+            counter = self.read(connection, "counter", "select last_value, is_called from counter")
+            rows = self.read(connection, "kept", "select * from kept order by 1")
+            return tables.fetchall(), counter, rows
 
-    def has_kept(self, connection: "psycopg.Connection[Any]") -> bool:
-        return connection.execute("select to_regclass('kept')").fetchone() != (None,)
+    def read(self, connection: "psycopg.Connection[Any]", name: str, sql: LiteralString) -> object:
+        """What it says, None when it is gone."""
+        gone = connection.execute("select to_regclass(%s)", [name]).fetchone() == (None,)
+        return None if gone else connection.execute(sql).fetchall()
 
     def connection(self) -> "psycopg.Connection[Any]":
         return psycopg.connect(self.target.url, autocommit=True)

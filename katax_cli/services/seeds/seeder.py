@@ -68,6 +68,11 @@ class Seeder:
         """The files that `run` would take."""
         return files.choose(files.scan(self.directory), name, default=self._default)
 
+    def check(self, name: str | None = None) -> None:
+        """Reads what `run` would run. Raises what `run` would raise before it runs the first."""
+        for file in self.chosen(name):
+            self._store.work(file)
+
     def destructive(self, name: str | None = None, *, again: bool = False) -> list[str]:
         """Why the `.sql` seeds that `run` would run lose data that they do not name, one reason each."""
         known = self._store.entries()

@@ -1,0 +1,101 @@
+"""What the commands of `katax seed` share, and the part of `db reset` that runs seeds."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed_local
+from katax_cli.cli.exits import ExitCode
+from katax_cli.cli.invocation import Invocation, Target
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.errors import Refused
+from katax_cli.services.seeds.seeder import Seeder
+
+if TYPE_CHECKING:
+    from katax_cli.profiles.model import Profile
+    from katax_cli.services.runtime import Runtime
+    from katax_cli.services.seeds.values import SeedOutcome, SeedStanding
+
+SEEDS = Target(types=("postgresql", "mysql", "sqlite", "mongodb"), preferred="main", lacks="seeds")
+RUN_HEADER = ("name", "state", "inserted", "updated", "rows_affected", "duration_ms")
+STATUS_HEADER = ("name", "state", "applied_at", "duration_ms")
+
+
+def seeds_folder(profile: Profile) -> str:
+    """Where the profile keeps its seeds."""
+    return os.path.join(profile.folder, profile.seed.directory)
+
+
+def seeder(call: Invocation, profile: Profile, database: Any) -> Seeder:
+    """The seeder of a database; it tells people about each seed that was applied."""
+    prefix = f"{database.name}: " if call.is_glob else ""
+
+    def tell(one: SeedOutcome) -> None:
+        if one.state == "applied":
+            call.diagnostics.note(prefix + done_line(one))
+
+    return Seeder(database, seeds_folder(profile), default=profile.name, on_done=tell)
+
+
+def run_seeds(call: Invocation, name: str | None, *, again: bool) -> ExitCode:
+    """Asks where statements lose data, runs, and prints a row for each seed."""
+    with call.runtime(seconds=None) as runtime:
+        refuse_unnamed_local(call, runtime.profile)
+        for settings in call.all_settings(runtime, SEEDS):
+            refuse_protected(runtime.profile, settings)
+            if not call.shared.dry_run:
+                _confirm(call, runtime, settings, name, again=again)
+
+        def work(database: Any) -> list[tuple[object, ...]]:
+            made = seeder(call, runtime.profile, database)
+            return [run_row(one) for one in made.run(name, dry_run=call.shared.dry_run, again=again)]
+
+        return call.answer_each(runtime, SEEDS, RUN_HEADER, work)
+
+
+def show_status(call: Invocation) -> ExitCode:
+    """A row for each seed, of every connection that is meant."""
+    with call.runtime(seconds=None) as runtime:
+        refuse_unnamed_local(call, runtime.profile)
+
+        def work(database: Any) -> list[tuple[object, ...]]:
+            return [status_row(one) for one in seeder(call, runtime.profile, database).status()]
+
+        return call.answer_each(runtime, SEEDS, STATUS_HEADER, work)
+
+
+def refuse_protected(profile: Profile, settings: ConnectionSettings) -> None:
+    """Raises Refused where made-up data must never go."""
+    if settings.read_only:
+        raise Refused(f"{settings.name!r} is read-only")
+    if profile.role not in ("dev", "stage"):
+        raise Refused(
+            f"{settings.name!r} is a {profile.role} connection; seeds are for dev and stage, use a migration"
+        )
+
+
+def _confirm(
+    call: Invocation, runtime: Runtime, settings: ConnectionSettings, name: str | None, *, again: bool
+) -> None:
+    reasons = seeder(call, runtime.profile, runtime.open(settings)).destructive(name, again=again)
+    if reasons:
+        confirm(call, runtime.profile, settings, Tier.DESTRUCTIVE, f"seeds with {', '.join(reasons)}")
+
+
+def run_row(one: SeedOutcome) -> tuple[object, ...]:
+    counts = one.counts
+    return (one.name, one.state, counts.inserted, counts.updated, counts.affected, one.duration_ms)
+
+
+def status_row(one: SeedStanding) -> tuple[object, ...]:
+    return (one.name, one.state, one.applied_at, one.duration_ms)
+
+
+def done_line(one: SeedOutcome) -> str:
+    """`applied users.json: 2 inserted, 1 updated (3 ms)`."""
+    counts = one.counts
+    said = "" if counts.affected is None else f": {counts.affected} rows"
+    if counts.inserted is not None:
+        said = f": {counts.inserted} inserted, {counts.updated} updated"
+    return f"applied {one.name}{said} ({one.duration_ms:.0f} ms)"

@@ -1,0 +1,236 @@
+"""Emptying tables: what would be lost first, then in each server's own way, references respected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from katax_cli.core.sql import Dialect, quote_identifier
+from katax_cli.engines.base import Table
+from katax_cli.errors import ConfigError, QueryError, Refused, unknown_name
+from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.transaction import Session
+
+Place = tuple[str | None, str]
+"""Schema and name of a table."""
+
+_HOLD_ROWS = ("table", "partitioned table", "collection")
+_LEDGERS = ("katax_migrations", "schema_migrations")
+_COUNTED_ROWS = 100_000
+_FOREVER = float("inf")
+# The table that refers, then the one that is referred to.
+_REFERENCES: dict[Dialect, str] = {
+    "postgresql": """SELECT n.nspname, c.relname, fn.nspname, f.relname FROM pg_constraint k
+        JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
+        JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
+        WHERE k.contype = 'f' AND NOT c.relispartition AND NOT f.relispartition""",
+    "mysql": """SELECT constraint_schema, table_name, unique_constraint_schema, referenced_table_name
+        FROM information_schema.referential_constraints""",
+    "sqlite": """SELECT NULL, m.name, NULL, p.name FROM sqlite_master m, pragma_foreign_key_list(m.name) f
+        JOIN sqlite_master p ON p.type = 'table' AND lower(p.name) = lower(f."table") WHERE m.type = 'table'""",
+}
+# Tables that an extension brought are its own.
+_FOREIGN: dict[Dialect, str] = {
+    "postgresql": """SELECT n.nspname, c.relname FROM pg_depend d
+        JOIN pg_class c ON c.oid = d.objid JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'e'""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """A table about to be emptied: its name, as SQL too, and the rows that it holds (None: not known)."""
+
+    name: str
+    sql: str
+    rows: int | None
+
+
+def plan(
+    database: SqlDatabase | MongoDatabase,
+    names: Sequence[str] = (),
+    *,
+    keep: Sequence[str] = (),
+    cascade: bool = False,
+) -> list[Doomed]:
+    """The tables that `names` say; without names all that hold rows, but for the ledgers of migrations.
+
+    `keep` are more tables that stay. With `cascade` those that refer to them come too. Raises ConfigError for a
+    name that is no table, Refused for a ledger and for a table that another one refers to.
+    """
+    refuse_without_database(database)
+    kept = {*_LEDGERS, *keep}
+    kept |= {f"{name}_lock" for name in kept}  # where MongoDB's runners hold their lock
+    there = [one for one in _tables(database) if one.kind in _HOLD_ROWS]
+    wanted = [_find(there, name, kept) for name in dict.fromkeys(names)]
+    if not names:
+        wanted = [one for one in there if not _is_kept(one, kept)]
+    if isinstance(database, SqlDatabase):
+        wanted = _with_referring(there, wanted, _references(database), kept, cascade=cascade)
+    return [_doomed(database, one) for one in wanted]
+
+
+def refuse_without_database(database: SqlDatabase | MongoDatabase) -> None:
+    """Raises ConfigError for a MySQL connection that sees all databases of its server."""
+    settings = database.settings
+    if settings.type == "mysql" and not settings.database:
+        raise ConfigError(f"{database.name!r} names no database; name the one that is meant in the profile")
+
+
+def truncate(
+    database: SqlDatabase | MongoDatabase,
+    doomed: Sequence[Doomed],
+    *,
+    on_done: Callable[[str], object] = lambda _: None,
+) -> None:
+    """Empties the tables and starts their counters again; `on_done` hears the name of each.
+
+    All of them or none on PostgreSQL and SQLite, one after the other on MySQL and MongoDB.
+    """
+    if not doomed:
+        return
+    if isinstance(database, MongoDatabase):
+        for one in doomed:
+            _empty_collection(database, one.name)
+            on_done(one.name)
+        return
+    _BY_DIALECT[database.engine.dialect](database, doomed, on_done)
+
+
+def _tables(database: SqlDatabase | MongoDatabase) -> list[Table]:
+    foreign: set[Place] = set()
+    if isinstance(database, SqlDatabase) and (sql := _FOREIGN.get(database.engine.dialect)):
+        foreign = {(row[0], row[1]) for row in database.run(sql).rows}
+    return [one for one in database.tables() if (one.schema, one.name) not in foreign]
+
+
+def _references(database: SqlDatabase) -> Mapping[Place, set[Place]]:
+    """Table → those that refer to it."""
+    found: dict[Place, set[Place]] = {}
+    for schema, name, to_schema, to_name in database.run(_REFERENCES[database.engine.dialect]).rows:
+        found.setdefault((to_schema, to_name), set()).add((schema, name))
+    return found
+
+
+def _find(there: Sequence[Table], name: str, kept: set[str]) -> Table:
+    table = next((one for one in there if name in (one.name, _joined(one))), None)
+    if table is None:
+        raise ConfigError(unknown_name("table", name, [one.name for one in there], "tables"))
+    if _is_kept(table, kept):
+        raise Refused(f"{name!r} says which migrations are applied; see 'katax migrate status'")
+    return table
+
+
+def _is_kept(table: Table, kept: set[str]) -> bool:
+    return table.name in kept or _joined(table) in kept
+
+
+def _with_referring(
+    there: Sequence[Table],
+    wanted: Sequence[Table],
+    references: Mapping[Place, set[Place]],
+    kept: set[str],
+    *,
+    cascade: bool,
+) -> list[Table]:
+    """`wanted` and, with `cascade`, all that refer to them. Raises Refused for one that would be left."""
+    found = {(one.schema, one.name): one for one in wanted}
+    by_place = {(one.schema, one.name): one for one in there}
+    queue = list(found)
+    while queue:
+        place = queue.pop()
+        for referring in sorted(references.get(place, set()) - set(found), key=str):
+            other = by_place.get(referring)
+            if not cascade or other is None or _is_kept(other, kept):
+                raise Refused(f"{referring[1]!r} refers to {place[1]!r}; name both, or repeat with --cascade")
+            found[referring] = other
+            queue.append(referring)
+    return list(found.values())
+
+
+def _doomed(database: SqlDatabase | MongoDatabase, table: Table) -> Doomed:
+    if isinstance(database, MongoDatabase):
+        return Doomed(table.name, "", table.rows_estimate)
+    dialect = database.engine.dialect
+    sql = ".".join(quote_identifier(part, dialect) for part in (table.schema, table.name) if part)
+    usual = dialect != "postgresql" or table.schema == "public"
+    rows = _count(database, sql) if table.rows_estimate is None else table.rows_estimate
+    return Doomed(table.name if usual else _joined(table), sql, rows)
+
+
+def _joined(table: Table) -> str:
+    return f"{table.schema}.{table.name}"
+
+
+def _count(database: SqlDatabase, sql: str) -> int | None:
+    """The rows of a table of which the server has no estimate; None where counting would take long."""
+    counted = f"SELECT count(*) FROM (SELECT 1 FROM {sql} LIMIT {_COUNTED_ROWS + 1}) AS some_rows"
+    rows = int(database.run(counted).rows[0][0])
+    return rows if rows <= _COUNTED_ROWS else None
+
+
+OnDone = Callable[[str], object]
+
+
+def _truncate_postgresql(database: SqlDatabase, doomed: Sequence[Doomed], on_done: OnDone) -> None:
+    # One statement, so that tables that refer to each other go together, and nothing but them.
+    names = ", ".join(one.sql for one in doomed)
+    database.execute(f"TRUNCATE TABLE {names} RESTART IDENTITY", timeout=_FOREVER)
+    for one in doomed:
+        on_done(one.name)
+
+
+def _truncate_mysql(database: SqlDatabase, doomed: Sequence[Doomed], on_done: OnDone) -> None:
+    with database.session(timeout=_FOREVER) as session, unchecked(session):
+        for one in doomed:
+            session.execute(f"TRUNCATE TABLE {one.sql}")
+            on_done(one.name)
+
+
+def _truncate_sqlite(database: SqlDatabase, doomed: Sequence[Doomed], on_done: OnDone) -> None:
+    with (
+        database.session(timeout=_FOREVER) as session,
+        unchecked(session),
+        session.transaction() as transaction,
+    ):
+        for one in doomed:
+            transaction.execute(f"DELETE FROM {one.sql}")
+        if transaction.run("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'").rows:
+            counters = [[one.name] for one in doomed]
+            transaction.execute_many("DELETE FROM sqlite_sequence WHERE name = ?", counters)
+    for one in doomed:
+        on_done(one.name)
+
+
+_UNCHECKED: dict[Dialect, tuple[str, str]] = {
+    "mysql": ("SET FOREIGN_KEY_CHECKS = 0", "SET FOREIGN_KEY_CHECKS = 1"),
+    "sqlite": ("PRAGMA foreign_keys = OFF", "PRAGMA foreign_keys = ON"),
+}
+
+
+@contextmanager
+def unchecked(session: Session) -> Iterator[None]:
+    """References are not looked at on this connection, which is set right again before others get it."""
+    off, on = _UNCHECKED[session.dialect]
+    session.execute(off)
+    try:
+        yield
+    finally:
+        session.execute(on)
+
+
+_BY_DIALECT = {
+    "postgresql": _truncate_postgresql,
+    "mysql": _truncate_mysql,
+    "sqlite": _truncate_sqlite,
+}
+
+
+def _empty_collection(database: MongoDatabase, name: str) -> None:
+    """Its indexes and rules stay."""
+    deletion = {"q": {}, "limit": 0}
+    answer = database.command({"delete": name, "deletes": [deletion]}, timeout=_FOREVER)
+    for failure in answer.get("writeErrors", ()):
+        raise QueryError(database.name, str(failure["errmsg"]), code=str(failure["code"]))
