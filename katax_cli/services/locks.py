@@ -9,6 +9,7 @@ See docs/locks.md.
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from logging import getLogger
 from secrets import token_hex
 from threading import Event, Thread
+from threading import Lock as Guarding
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -34,6 +36,8 @@ MAX_HOLD = 86400.0
 """Seconds after which a lock is not renewed any more, so that a holder that hangs does not keep it for ever."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
+_TAG = re.compile(r"^[^{]*\{[^}]+\}")
+"""What a cluster hashes instead of the whole key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +101,8 @@ class Lock:
     """One lock, as a `with` block: taken at its start, renewed every third of `ttl`, released at its end.
 
     `wait` is how many seconds to try when another holds it, `max_hold` after how many it is not renewed any
-    more. `on_lost(error)` is called once, in the renewing thread, when the lock is lost; the end of the block
-    raises LockLost then. Raises LockHeld; ValueError for a ttl or name that cannot be.
+    more. When the lock is lost, `on_lost` listeners hear of it and the end of the block raises LockLost.
+    Raises LockHeld; ValueError for a ttl or name that cannot be.
     """
 
     def __init__(
@@ -109,7 +113,6 @@ class Lock:
         ttl: float = DEFAULT_TTL,
         wait: float = 0.0,
         max_hold: float = MAX_HOLD,
-        on_lost: Callable[[LockLost], object] = lambda _: None,
         clock: Clock = SYSTEM,
     ) -> None:
         if ttl < 0.1:
@@ -122,9 +125,10 @@ class Lock:
         self._backend: Backend = RedisBackend(where) if isinstance(where, RedisDatabase) else where
         self._wait = wait
         self._max_hold = max_hold
-        self._on_lost = on_lost
         self._clock = clock
         self._stop = Event()
+        self._telling = Guarding()
+        self._listeners: list[Callable[[LockLost], object]] = []
         self._renewer: Thread | None = None
         self._lost: LockLost | None = None
 
@@ -153,6 +157,21 @@ class Lock:
             self._lost = LockLost(self.name, "it had expired before it was released")
         self.check()
 
+    def release_quietly(self) -> None:
+        """The same for a holder that has an error of its own to raise: what goes wrong here is logged."""
+        try:
+            self.release()
+        except KataxError as error:
+            getLogger("katax").warning("%s", error)
+
+    def on_lost(self, listener: Callable[[LockLost], object]) -> None:
+        """Calls `listener(error)` when the lock is lost, in the renewing thread; at once when it is lost already."""
+        with self._telling:
+            lost = self._lost
+            self._listeners.append(listener)
+        if lost is not None:
+            listener(lost)
+
     def check(self) -> None:
         """Raises LockLost once the lock is lost; no round trip."""
         if self._lost is not None:
@@ -171,11 +190,8 @@ class Lock:
     ) -> None:
         if error is None:
             self.release()
-            return
-        try:
-            self.release()
-        except KataxError as second:
-            error.add_note(f"and releasing failed: {second}")
+        else:
+            self.release_quietly()
 
     def _pause(self, attempt: int, started: float) -> float:
         longest = backoff.ceiling(attempt, initial=_FIRST_PAUSE, multiplier=1.5, max=_LONGEST_PAUSE)
@@ -214,8 +230,11 @@ class Lock:
                 held_until = asked + self.ttl
 
     def _lose(self, reason: str) -> None:
-        self._lost = LockLost(self.name, reason)
-        self._on_lost(self._lost)
+        with self._telling:
+            self._lost = error = LockLost(self.name, reason)
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener(error)
 
 
 def held_locks(redis: RedisDatabase) -> list[HeldLock]:
@@ -241,8 +260,12 @@ def lock_keys(redis: RedisDatabase, name: str) -> tuple[bytes, bytes]:
     """The key of a lock, and of its highest token; both in one slot of a cluster."""
     prefix = redis.settings.prefix
     key = f"{prefix}{PREFIX}{name}"
-    tagged = "{" in key and "}" in key.partition("{")[2][1:]
-    fence = f"{key}:fence" if tagged else f"{prefix}fence:{{{key}}}"
+    if _TAG.search(key):
+        fence = f"{key}:fence"
+    elif "}" in key:
+        raise ValueError(f"the lock's name {name!r} has a brace that closes nothing; leave it out")
+    else:
+        fence = f"{prefix}fence:{{{key}}}"
     return key.encode("utf-8", "surrogateescape"), fence.encode("utf-8", "surrogateescape")
 
 

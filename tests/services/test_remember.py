@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ import pytest
 from katax_cli.services.cache import Cache
 from katax_cli.services.remember import Remembering, due, note_key
 from tests.fake_clock import FakeClock
+from tests.services.crowd import crowd
 from tests.services.redis_database import opened
 
 
@@ -153,31 +152,27 @@ def test_threads_share_one_computation(cache: Cache) -> None:
 
 
 ASK = """
-import sys, time
+import time
 from tests.services.redis_database import opened
 from katax_cli.services.cache import Cache
-url, at = sys.argv[1], float(sys.argv[2])
 
-def compute():
-    cache.incr("computations")
-    time.sleep(0.3)
-    return {"answer": 42}
-
-with opened(url) as redis:
+with opened(sys.argv[1], connect_timeout=60.0) as redis:
     cache = Cache(redis)
+
+    def compute():
+        cache.incr("computations")
+        time.sleep(0.3)
+        return {"answer": 42}
+
     cache.get("warm")
-    time.sleep(max(0.0, at - time.time()))
+    all_at_once()
     assert cache.remember("k", 600, compute) == {"answer": 42}
 """
 
 
 def computations(url: str, processes: int) -> int:
     """How often an expired key is computed when so many processes ask at once."""
-    at = str(time.time() + 0.05 * processes)
-    root = str(__file__).rsplit("/tests/", 1)[0]
-    words = [sys.executable, "-c", ASK, url, at]
-    running = [subprocess.Popen(words, cwd=root) for _ in range(processes)]
-    assert [each.wait() for each in running] == [0] * processes
+    crowd(ASK, url, processes=processes)
     with opened(url) as redis:
         return int(Cache(redis).get("computations"))
 
@@ -187,5 +182,6 @@ def test_processes_share_one_computation(redis_url: str) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(600)
 def test_two_hundred_processes_share_one_computation(redis_url: str) -> None:
     assert computations(redis_url, 200) == 1

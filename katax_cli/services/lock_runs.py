@@ -1,0 +1,86 @@
+"""A program under a lock, on any engine that has locks: it stops when the lock is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from katax_cli.errors import LockLost, WrongEngine
+from katax_cli.services import locks
+from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.database import Database
+from katax_cli.services.locks import Backend, Lock
+from katax_cli.services.supervised import Supervised
+
+if TYPE_CHECKING:
+    from katax_cli.services.sql import SqlDatabase
+
+TOKEN_VARIABLE = "KATAX_LOCK_TOKEN"
+
+
+def run_under(
+    database: Database,
+    name: str,
+    command: Sequence[str],
+    *,
+    ttl: float,
+    wait: float,
+    max_hold: float,
+    tell: Callable[[str], object] = lambda _: None,
+) -> int:
+    """Runs a program while holding a lock; returns its status as a shell gives it.
+
+    Raises LockHeld when another held it for `wait` seconds, LockLost when it was lost while the program ran:
+    the program's whole process group has ended by then.
+    """
+    with _backend(database) as backend:
+        lock = Lock(backend, name, ttl=ttl, wait=wait, max_hold=max_hold)
+        token = lock.acquire()
+        try:
+            with Supervised(command, environment={TOKEN_VARIABLE: str(token)}) as program:
+                lock.on_lost(lambda error: _stop(program, error, tell))
+                status = program.wait()
+        except BaseException:
+            lock.release_quietly()
+            raise
+        lock.release()
+        return status
+
+
+def release_by_force(database: Database, name: str) -> bool:
+    """Takes a lock away: on Redis its key, elsewhere the session that holds it; False when nobody does."""
+    if isinstance(database, RedisDatabase):
+        return locks.release_by_force(database, name)
+    from katax_cli.services.sql_locks import release_session
+
+    return release_session(_sql(database), name)
+
+
+@contextmanager
+def _backend(database: Database) -> Iterator[Backend]:
+    if isinstance(database, RedisDatabase):
+        yield locks.RedisBackend(database)
+        return
+    from katax_cli.services.sql_locks import SqlBackend
+
+    backend = SqlBackend(_sql(database))
+    try:
+        yield backend
+    finally:
+        backend.close()
+
+
+def _sql(database: Database) -> SqlDatabase:
+    from katax_cli.services.sql import SqlDatabase
+    from katax_cli.services.sql_locks import ENGINES
+
+    if not isinstance(database, SqlDatabase) or database.settings.type not in ENGINES:
+        works_on = ("redis", *ENGINES)
+        raise WrongEngine(database.settings.type, "locks", wanted_by="lock", works_on=works_on)
+    return database
+
+
+def _stop(program: Supervised, error: LockLost, tell: Callable[[str], object]) -> None:
+    tell(f"{error}; stopping the command")
+    program.stop()

@@ -1,0 +1,165 @@
+"""A program in a process group of its own, which ends with us whatever ends us, and on our word within a second.
+
+Two things hold it to us. On Linux the program asks the kernel for SIGKILL when its parent dies
+(PR_SET_PDEATHSIG). That reaches one process only, so on every system a watcher beside it reads from a pipe
+whose other end is ours: when that closes without a word, it kills the group.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from shutil import which
+from threading import Lock, current_thread, main_thread
+from types import TracebackType
+from typing import Self
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.errors import ConfigError
+from katax_cli.services.programs import shell_status
+
+_LOST_SECONDS, _ASKED_SECONDS = 0.5, 5.0
+"""How long the group may take to end by itself when its lock is lost, and when we are asked to end."""
+
+# argv: read end of the pipe, our process id, the program and its arguments. Runs before the program, in its
+# place: the watcher is forked off, then the program takes the process over. (A preexec_fn would run Python
+# between fork and exec of a process with threads.)
+_LAUNCHER = """
+import os, signal, sys
+pipe, parent, words = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+group = os.getpid()
+if os.fork() == 0:
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    while True:
+        said = os.read(pipe, 1)
+        if said:
+            os._exit(0)
+        try:
+            os.killpg(group, signal.SIGKILL)
+        except OSError:
+            pass
+        os._exit(0)
+os.close(pipe)
+if sys.platform == "linux":
+    import ctypes
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+os.execvp(words[0], words)
+"""
+
+
+class Supervised:
+    """A running program. A context manager: at its end nothing of the group is left."""
+
+    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str]) -> None:
+        """Starts it. Raises ConfigError when there is no such program."""
+        if which(command[0]) is None:
+            raise ConfigError(f"cannot run {command[0]!r}: no such program; name another")
+        reads, self._pipe = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-IS", "-c", _LAUNCHER, str(reads), str(os.getpid()), *command],
+                env={**os.environ, **environment},
+                process_group=0,
+                pass_fds=(reads,),
+            )
+        except BaseException:
+            os.close(self._pipe)
+            raise
+        finally:
+            os.close(reads)
+        self._ending = Lock()
+        self._ended = False
+
+    def wait(self) -> int:
+        """Waits for its end; the status as a shell gives it."""
+        with _foreground(self._process.pid):
+            return shell_status(self._process.wait())
+
+    def stop(self, first: int = signal.SIGTERM, *, patience: float = _LOST_SECONDS) -> None:
+        """Ends the whole group, from any thread: `patience` seconds after the signal by SIGKILL."""
+        with self._ending:
+            if self._ended:
+                return
+            self._signal(first)
+            self._signal(signal.SIGCONT)  # what is stopped acts on no signal but this and SIGKILL
+            until = SYSTEM.monotonic() + patience
+            while self._signal(0) and SYSTEM.monotonic() < until:
+                SYSTEM.sleep(0.01)
+            self._signal(signal.SIGKILL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            first = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
+            self.stop(first, patience=_ASKED_SECONDS)
+            self._process.wait()
+        with self._ending:
+            self._ended = True
+        with suppress(BrokenPipeError):
+            os.write(self._pipe, b".")
+        os.close(self._pipe)
+
+    def _signal(self, number: int) -> bool:
+        """False when there is nobody left to hear it."""
+        self._process.poll()  # or its leader would count as a member of the group after its end
+        try:
+            os.killpg(self._process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return False
+        return True
+
+
+@contextmanager
+def _foreground(group: int) -> Iterator[None]:
+    """Lets the group have the terminal, if we have it: keys, Ctrl-C and job control are the program's."""
+    terminal = _terminal()
+    if terminal is None:
+        yield
+        return
+    try:
+        with _ignoring(signal.SIGTTOU):
+            ours = os.tcgetpgrp(terminal)
+            mine = ours == os.getpgrp()
+            if mine:
+                with suppress(OSError):
+                    os.tcsetpgrp(terminal, group)
+            try:
+                yield
+            finally:
+                if mine:
+                    with suppress(OSError):
+                        os.tcsetpgrp(terminal, ours)
+    finally:
+        os.close(terminal)
+
+
+def _terminal() -> int | None:
+    """Ours, if there is one, and signals may be set here: in the main thread."""
+    if current_thread() is not main_thread():
+        return None
+    try:
+        return os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+@contextmanager
+def _ignoring(number: int) -> Iterator[None]:
+    before: Callable[..., object] | int | None = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
