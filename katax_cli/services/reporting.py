@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from logging import getLogger
-from threading import Event, Thread, current_thread
+from threading import Event, Lock, Thread, current_thread
 
 from katax_cli.core.breaker import CircuitBreaker
 from katax_cli.core.clock import SYSTEM, Clock
@@ -32,6 +32,7 @@ REPORT_EVERY = 10.0
 PRUNE_EVERY = 3600.0
 _KEPT_UNWRITTEN = 1000
 _STOP_SECONDS = 3.0
+_MICROSECOND = 1e-6
 
 _log = getLogger("katax.state")
 
@@ -57,6 +58,8 @@ class Reporter:
         self._transitions: deque[Transition] = deque(maxlen=_KEPT_UNWRITTEN)
         self._health: deque[HealthRecord] = deque(maxlen=_KEPT_UNWRITTEN)
         self._report_at = self._prune_at = clock.monotonic()
+        self._ordering = Lock()
+        self._last_change = 0.0
         self._copied: list[Decision] | None = None
         self._trouble: str | None = None
         self._stopping = Event()
@@ -72,12 +75,17 @@ class Reporter:
     def stop(self) -> None:
         """Writes what is left and forgets the process; waits a few seconds at the most."""
         self._stopping.set()
-        if self._thread is not None and self._thread is not current_thread():
+        if self._thread is None:
+            self._leave()
+        elif self._thread is not current_thread():
             self._thread.join(_STOP_SECONDS)
 
     def changed(self, connection: str, new: BreakerState, old: BreakerState) -> None:
         """A breaker changed its state; never blocks."""
-        self._transitions.append(Transition(self._clock.now(), connection, old, new))
+        with self._ordering:
+            # Two changes at one moment of the clock are two.
+            self._last_change = max(self._clock.now(), self._last_change + _MICROSECOND)
+            self._transitions.append(Transition(self._last_change, connection, old, new))
         self._report_at = self._clock.monotonic()
 
     def checked(self, report: HealthReport) -> None:
@@ -104,6 +112,9 @@ class Reporter:
         while not self._stopping.is_set():
             self.tick()
             self._stopping.wait(FOLLOW_EVERY)
+        self._leave()
+
+    def _leave(self) -> None:
         self._attempt(self._report)
         self._attempt(lambda: self._store.leave(self.process))
         self._store.close()

@@ -322,5 +322,10 @@ def _insert(change: Queries, table: str, values: Sequence[object]) -> None:
 
 
 def _insert_event(change: Queries, table: str, event: Any, profile: str, process: str) -> None:
+    """Writing it again, after a COMMIT that nobody answered, changes nothing."""
     happened_at, connection, *facts = astuple(event)
+    change.execute(
+        f"DELETE FROM {table} WHERE happened_at = ? AND process = ? AND connection = ?",
+        (happened_at, process, connection),
+    )
     _insert(change, table, (happened_at, profile, process, connection, *facts))

@@ -1,0 +1,137 @@
+"""The host's copy of what operators decided: read by single commands, never in anybody's way."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from katax_cli.profiles.home import CIRCUITS
+from katax_cli.services.circuits import Decision, copied, copying, kept_off, newest, write_copy
+
+NOW = 1_000.0
+TRIPPED = Decision("1", "main", "trip", NOW, NOW + 60, "disk full", "ann@host")
+
+
+@pytest.mark.parametrize(
+    ("decision", "now", "off"),
+    [
+        (TRIPPED, NOW, True),
+        (TRIPPED, NOW + 59.9, True),
+        (TRIPPED, NOW + 60, False),
+        (TRIPPED._replace(ends_at=None), NOW + 1e9, True),
+        (TRIPPED._replace(action="reset"), NOW, False),
+        (TRIPPED._replace(action="disable"), NOW, False),
+    ],
+)
+def test_when_everybody_is_kept_off(decision: Decision, now: float, off: bool, tmp_path: Path) -> None:
+    write_copy(str(tmp_path), "dev", [decision])
+
+    assert decision.keeps_off(now) is off
+    assert (kept_off(str(tmp_path), "dev", "main", now) == decision) is off
+    assert kept_off(str(tmp_path), "dev", "other", now) is None
+    assert kept_off(str(tmp_path), "prod", "main", now) is None
+
+
+def test_the_sentence_says_who_until_when_and_why() -> None:
+    forever = TRIPPED._replace(ends_at=None, reason=None)
+
+    assert TRIPPED.sentence.startswith("tripped by ann@host until 19")
+    assert TRIPPED.sentence.endswith(": disk full")
+    assert forever.sentence == "tripped by ann@host until it is reset"
+    assert forever._replace(decided_by=None).sentence == "tripped by an operator until it is reset"
+
+
+def test_the_last_word_counts_whoever_said_it() -> None:
+    later = TRIPPED._replace(id="2", action="reset", decided_at=NOW + 1)
+    other = TRIPPED._replace(id="3", connection="cache")
+
+    assert newest([later], [TRIPPED, other]) == {"main": later, "cache": other}
+    assert newest([TRIPPED, other], [later]) == {"main": later, "cache": other}
+
+
+def test_the_copy_is_its_owners_and_holds_each_profile_apart(tmp_path: Path) -> None:
+    home = str(tmp_path)
+    write_copy(home, "dev", [TRIPPED])
+    write_copy(home, "prod", [TRIPPED._replace(connection="other")])
+    write_copy(home, "dev", [TRIPPED._replace(id="9")])
+
+    assert copied(home, "dev") == {"main": TRIPPED._replace(id="9")}
+    assert list(copied(home, "prod")) == ["other"]
+    assert stat.S_IMODE((tmp_path / CIRCUITS).stat().st_mode) == 0o600
+    assert [each.name for each in tmp_path.iterdir()] == [CIRCUITS]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        '{"dev": {}}',
+        '{"dev": [7]}',
+        '{"dev": [{"id": "1"}]}',
+        '{"dev": [{"id": "1", "connection": "main", "action": "explode", "decided_at": 1.0}]}',
+        '{"dev": [{"id": "1", "connection": "main", "action": "trip", "decided_at": "x"}]}',
+        '{"dev": [{"id": "1", "connection": ["main"], "action": "trip", "decided_at": 1.0}]}',
+        '{"dev": [{"id": "1", "connection": "main", "action": "trip", "decided_at": 1.0, "new": 1}]}',
+    ],
+)
+def test_what_cannot_be_read_keeps_nobody_off(content: str, tmp_path: Path) -> None:
+    file = tmp_path / CIRCUITS
+    file.write_text(content)
+    file.chmod(0o600)
+
+    assert copied(str(tmp_path), "dev") == {}
+
+
+def test_what_others_could_have_written_keeps_nobody_off(tmp_path: Path) -> None:
+    write_copy(str(tmp_path), "dev", [TRIPPED])
+    (tmp_path / CIRCUITS).chmod(0o622)
+
+    assert copied(str(tmp_path), "dev") == {}
+
+
+def test_bytes_that_are_no_text_keep_nobody_off(tmp_path: Path) -> None:
+    (tmp_path / CIRCUITS).write_bytes(b"\xff\xfe")
+    (tmp_path / CIRCUITS).chmod(0o600)
+
+    assert copied(str(tmp_path), "dev") == {}
+
+
+def test_a_missing_folder_keeps_nobody_off(tmp_path: Path) -> None:
+    assert copied(str(tmp_path / "missing"), "dev") == {}
+
+
+def test_writers_wait_for_each_other(tmp_path: Path) -> None:
+    home, done = str(tmp_path), list[str]()
+
+    def other() -> None:
+        with copying(home):
+            done.append("other")
+
+    thread = Thread(target=other)
+    with copying(home):
+        thread.start()
+        thread.join(0.1)
+        done.append("first")
+    thread.join()
+
+    assert done == ["first", "other"]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    """The file is replaced, not rewritten: whoever has it open keeps the old one whole."""
+    home = str(tmp_path)
+    write_copy(home, "dev", [TRIPPED])
+    with open(tmp_path / CIRCUITS) as reader:
+        before = os.fstat(reader.fileno()).st_ino
+        write_copy(home, "dev", [TRIPPED._replace(reason="x" * 10_000)])
+        assert json.load(reader)["dev"][0]["reason"] == "disk full"
+
+    assert (tmp_path / CIRCUITS).stat().st_ino != before

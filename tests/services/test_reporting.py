@@ -1,0 +1,333 @@
+"""Long-lived processes: they follow operators, say how they do, and never suffer from the state database."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol, cast
+
+import pytest
+
+from katax_cli.core.breaker import CircuitBreaker
+from katax_cli.errors import BreakerOpen, Unavailable
+from katax_cli.profiles.model import Profile
+from katax_cli.services.circuits import copied
+from katax_cli.services.operators import circuits, decide
+from katax_cli.services.reporting import Reporter
+from katax_cli.services.runtime import Runtime
+from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.state import StateStore
+from katax_cli.snapshot import ConnectionHealth, HealthReport
+from tests.fake_clock import FakeClock
+from tests.servers.fixtures import MakeProxy
+from tests.services.profiles import profile
+
+PATIENCE = 20.0
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    """Waits for a process or a thread of somebody else's."""
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Profile:
+    return profile(tmp_path, {"main": "sqlite:///x.db", "other": "sqlite:///y.db"})
+
+
+@pytest.fixture
+def runtime(made: Profile) -> Iterator[Runtime]:
+    with Runtime(made) as opened:
+        yield opened
+
+
+def breaker(runtime: Runtime, name: str = "main") -> CircuitBreaker:
+    found = runtime.database(name).guard.breaker
+    assert found is not None
+    return found
+
+
+class MakeReporter(Protocol):
+    """Makes a reporter whose rounds the test makes itself."""
+
+    def __call__(self, runtime: Runtime, clock: FakeClock | None = None) -> Reporter: ...
+
+
+@pytest.fixture
+def reporter() -> Iterator[MakeReporter]:
+    made: list[Reporter] = []
+
+    def make(runtime: Runtime, clock: FakeClock | None = None) -> Reporter:
+        databases = runtime._databases
+        made.append(Reporter(runtime.profile, "test", lambda: databases, clock=clock or FakeClock()))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.stop()
+
+
+class TestFollowing:
+    def test_a_trip_a_reset_and_a_disabling_are_followed(self, runtime: Runtime, made: Profile) -> None:
+        db = cast(SqlDatabase, runtime.database("main"))
+        runtime.report("test")
+        with StateStore(made) as store:
+            decide(store, "main", "trip", seconds=60.0, reason="disk full")
+            eventually(lambda: breaker(runtime).is_open())
+            with pytest.raises(BreakerOpen) as error:
+                db.query("SELECT 1")
+            assert ": disk full; next try in " in str(error.value)
+
+            decide(store, "main", "reset")
+            eventually(lambda: breaker(runtime).is_closed())
+            assert db.query("SELECT 1 AS a") == [{"a": 1}]
+
+            decide(store, "main", "disable")
+            eventually(lambda: breaker(runtime).get_state().state == "disabled")
+
+    def test_a_database_that_is_opened_later_follows_too(
+        self, runtime: Runtime, made: Profile, reporter: MakeReporter
+    ) -> None:
+        with StateStore(made) as store:
+            decide(store, "other", "trip")
+        round_of = reporter(runtime)
+        round_of.tick()
+        runtime.database("other")
+        round_of.tick()
+
+        assert breaker(runtime, "other").is_open()
+
+    def test_each_decision_is_followed_once(
+        self, runtime: Runtime, made: Profile, reporter: MakeReporter
+    ) -> None:
+        """What the application does with its own breaker afterwards is its business."""
+        round_of = reporter(runtime)
+        runtime.database("main")
+        with StateStore(made) as store:
+            decide(store, "main", "trip")
+        round_of.tick()
+        breaker(runtime).reset()
+        round_of.tick()
+
+        assert breaker(runtime).is_closed()
+
+    def test_a_reset_of_long_ago_closes_no_breaker_of_a_new_process(
+        self, runtime: Runtime, made: Profile, reporter: MakeReporter
+    ) -> None:
+        clock = FakeClock()
+        with StateStore(made) as store:
+            decide(store, "main", "reset", clock=clock)
+        clock.at = 5.0
+        runtime.database("main")
+        breaker(runtime).force_open()
+        reporter(runtime, clock).tick()
+
+        assert breaker(runtime).is_open()
+
+    def test_a_trip_that_has_ended_is_not_followed(
+        self, runtime: Runtime, made: Profile, reporter: MakeReporter
+    ) -> None:
+        clock = FakeClock()
+        with StateStore(made) as store:
+            decide(store, "main", "trip", seconds=5.0, clock=clock)
+        clock.at = 5.0
+        runtime.database("main")
+        reporter(runtime, clock).tick()
+
+        assert breaker(runtime).is_closed()
+
+    def test_decisions_of_another_host_reach_the_copy(
+        self, runtime: Runtime, made: Profile, reporter: MakeReporter
+    ) -> None:
+        with StateStore(made) as store:
+            decide(store, "main", "trip")
+        (Path(made.home) / "circuits.json").unlink()
+        assert copied(made.home, made.name) == {}
+
+        reporter(runtime).tick()
+
+        assert copied(made.home, made.name)["main"].action == "trip"
+
+    def test_without_the_database_the_copy_is_followed(
+        self, closed_port: int, tmp_path: Path, reporter: MakeReporter
+    ) -> None:
+        urls = {"main": "sqlite:///x.db", "state": f"postgresql://127.0.0.1:{closed_port}/x"}
+        made = profile(tmp_path, urls, extra='[state]\nurl = "state"\n')
+        with Runtime(made) as runtime, StateStore(made) as store:
+            runtime.database("main")
+            with pytest.raises(Unavailable):
+                decide(store, "main", "trip")
+            reporter(runtime).tick()
+
+            assert breaker(runtime).is_open()
+
+
+class TestReports:
+    def test_a_living_process_and_its_breaker_are_listed(self, runtime: Runtime, made: Profile) -> None:
+        runtime.database("main")
+        runtime.report("test")
+        with StateStore(made) as store:
+            eventually(lambda: len(store.processes()) == 1)
+            (_, _, *_rest) = found = circuits(store)
+            assert [row.process is None for row in found] == [True, False, True]
+            assert found[1].state == "closed"
+            assert str(found[1].process).startswith("test ")
+
+            breaker(runtime).force_open(60.0, "by hand")
+            eventually(lambda: circuits(store)[1].state == "forced_open")
+            assert circuits(store)[1].reason == "by hand"
+            assert [(each.old, each.new) for each in store.transitions()] == [("closed", "forced_open")]
+
+            runtime.close()
+            assert store.processes() == []
+
+    def test_pools_are_sampled(self, runtime: Runtime, made: Profile, reporter: MakeReporter) -> None:
+        clock = FakeClock()
+        cast(SqlDatabase, runtime.database("main")).query("SELECT 1")
+        round_of = reporter(runtime, clock)
+        round_of.tick()
+        clock.at = 9.0
+        round_of.tick()
+        clock.at = 10.0
+        round_of.tick()
+
+        with StateStore(made) as store:
+            samples = store.pool_samples(since=0)
+        assert [each.happened_at - FakeClock.EPOCH for each in samples] == [0.0, 10.0]
+        assert (samples[0].connection, samples[0].max, samples[0].total, samples[0].idle) == (
+            "main",
+            20,
+            1,
+            1,
+        )
+
+    def test_health_is_kept_for_later(self, runtime: Runtime, made: Profile, reporter: MakeReporter) -> None:
+        moment = datetime(2026, 1, 2, tzinfo=UTC)
+        seen = {
+            "main": ConnectionHealth("healthy", 0.5, 1.5),
+            "other": ConnectionHealth("unhealthy", None, None, errors=("no answer", "really")),
+        }
+        round_of = reporter(runtime)
+        round_of.checked(HealthReport("unhealthy", moment, made.name, seen))
+        round_of.tick()
+        round_of.tick()
+
+        with StateStore(made) as store:
+            main, other = store.health()
+        assert (main.happened_at, main.connection, main.status, main.latency_ms, main.connect_ms) == (
+            moment.timestamp(),
+            "main",
+            "healthy",
+            0.5,
+            1.5,
+        )
+        assert (other.status, other.message) == ("unhealthy", "no answer; really")
+
+    def test_what_could_not_be_written_is_written_later(
+        self,
+        postgresql_url: str,
+        proxy: MakeProxy,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+        reporter: MakeReporter,
+    ) -> None:
+        wire = proxy(postgresql_url)
+        made = profile(
+            tmp_path, {"main": "sqlite:///x.db", "state": wire.url}, extra='[state]\nurl = "state"\n'
+        )
+        with Runtime(made) as runtime, caplog.at_level(logging.INFO, "katax.state"):
+            runtime.database("main")
+            round_of = reporter(runtime)
+            wire.refuse()
+            round_of.changed("main", "open", "closed")
+            for _ in range(3):
+                round_of.tick()
+            wire.come_back()
+            round_of.tick()
+            round_of.changed("main", "closed", "open")
+            round_of.tick()
+
+        said = [record.getMessage() for record in caplog.records if record.name == "katax.state"]
+        assert len(said) == 2, said
+        assert said[0].startswith("the state database cannot be used: 'state' is not available: ")
+        assert said[0].endswith("; this process goes on without it")
+        assert said[1] == "the state database can be used again"
+        with StateStore(made) as store:
+            assert len(store.transitions()) == 2
+
+    def test_what_is_not_written_has_a_limit(
+        self, closed_port: int, tmp_path: Path, reporter: MakeReporter
+    ) -> None:
+        urls = {"main": "sqlite:///x.db", "state": f"postgresql://127.0.0.1:{closed_port}/x"}
+        made = profile(tmp_path, urls, extra='[state]\nurl = "state"\n')
+        with Runtime(made) as runtime:
+            round_of = reporter(runtime)
+            for _ in range(5000):
+                round_of.changed("main", "open", "closed")
+
+            assert len(round_of._transitions) == 1000
+
+
+class TestNoHarm:
+    @pytest.mark.parametrize("content", ["this is no database" * 100, ""])
+    def test_a_broken_file_harms_no_query(self, content: str, made: Profile, tmp_path: Path) -> None:
+        (tmp_path / ".katax").mkdir(mode=0o700)
+        (tmp_path / ".katax" / "state.db").write_text(content)
+        with Runtime(made) as runtime:
+            runtime.report("test").tick()
+            assert cast(SqlDatabase, runtime.database("main")).query("SELECT 1 AS a") == [{"a": 1}]
+
+    def test_a_locked_file_delays_no_query(self, made: Profile, runtime: Runtime) -> None:
+        with StateStore(made) as store:
+            decide(store, "main", "reset")
+        state = Runtime(made, probing=True)
+        with state, cast(SqlDatabase, state.open(made.state.connection)).transaction() as lock:
+            lock.execute("DELETE FROM katax_decisions")
+            runtime.report("test")
+            assert cast(SqlDatabase, runtime.database("main")).query("SELECT 1 AS a") == [{"a": 1}]
+            assert not breaker(runtime).is_open()
+
+    def test_its_thread_is_a_daemon_with_a_name_and_ends(self, runtime: Runtime) -> None:
+        runtime.report("test")
+        assert runtime.report("test") is runtime.report("again")
+        (thread,) = [each for each in threading.enumerate() if each.name == "katax-state-test"]
+        assert thread.daemon
+
+        runtime.close()
+
+        assert not thread.is_alive()
+
+
+def test_a_runtime_that_was_not_asked_writes_and_reads_nothing(made: Profile, runtime: Runtime) -> None:
+    with StateStore(made) as store:
+        decide(store, "main", "trip")
+        cast(SqlDatabase, runtime.database("main")).query("SELECT 1")
+
+        assert store.processes() == []
+
+
+def test_reading_a_decision_loads_no_engine_and_no_sqlite(made: Profile, tmp_path: Path) -> None:
+    """A single command pays for a small file at the most."""
+    with StateStore(made) as store:
+        decide(store, "other", "trip")
+    code = (
+        "import sys, time\n"
+        "from katax_cli.services.circuits import kept_off\n"
+        f"assert kept_off({made.home!r}, 'test', 'other', time.time())\n"
+        f"assert not kept_off({made.home!r}, 'test', 'main', time.time())\n"
+        "bad = [m for m in sys.modules if m in ('sqlite3', 'psycopg') or m.startswith('katax_cli.engines')]\n"
+        "assert not bad, bad\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
