@@ -8,15 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 HealthStatus = Literal["healthy", "degraded", "unhealthy"]
 CheckStatus = Literal["healthy", "degraded", "unhealthy", "skipped"]
 BreakerState = Literal["closed", "open", "half_open", "forced_open", "disabled"]
 
 
-@dataclass(frozen=True, slots=True)
-class PoolStats:
+class PoolStats(NamedTuple):
     """Connections of one pool: the most it may open, those open, in use, free, and the callers waiting."""
 
     max: int
@@ -26,8 +25,7 @@ class PoolStats:
     waiting: int
 
 
-@dataclass(frozen=True, slots=True)
-class BreakerStats:
+class BreakerStats(NamedTuple):
     """A breaker as seen now; times are seconds since the epoch."""
 
     state: BreakerState
@@ -37,8 +35,7 @@ class BreakerStats:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class QueryStats:
+class QueryStats(NamedTuple):
     """The calls of a period in milliseconds, None when there were none; `slow_count` of them were slow."""
 
     total: int
@@ -51,8 +48,7 @@ class QueryStats:
     failed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(NamedTuple):
     """One check of one connection."""
 
     name: str

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import typer
 from typer import main as typer_main
@@ -24,8 +23,7 @@ from katax_cli.errors import unknown_name
 Body = Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Entered:
+class Entered(NamedTuple):
     """What is known when a command is reached: the streams and the options that stood before it."""
 
     streams: Streams
@@ -51,8 +49,7 @@ class Group:
         return register
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One registered function; `formats` are output formats that only this command has."""
 
     name: str

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, TextIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TextIO, TypeVar
 
 import typer
 from typer.core import TyperOption
@@ -14,8 +13,7 @@ from katax_cli.cli.output import FORMATS
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Streams:
+class Streams(NamedTuple):
     """Where a command reads and writes: stdin and stdout are bytes, stderr is text."""
 
     stdin: BinaryIO
@@ -28,8 +26,7 @@ class Streams:
     """Columns of the terminal that stdout is, None when it is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(NamedTuple):
     """What the shared options said. None or False: not given."""
 
     profile: str | None = None
@@ -52,10 +49,10 @@ class Shared:
     def merged(self, later: Mapping[str, Any]) -> Shared:
         """These options with those given after the subcommand; the later ones win."""
         given = {name: value for name, value in later.items() if value is not None and value is not False}
-        return replace(self, **given)
+        return self._replace(**given)
 
 
-SHARED_NAMES: tuple[str, ...] = tuple(Shared.__dataclass_fields__)
+SHARED_NAMES: tuple[str, ...] = Shared._fields
 
 
 def one_of(subject: str, values: tuple[str, ...]) -> Callable[[str], str]:

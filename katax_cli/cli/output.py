@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import BinaryIO, Literal, get_args
+from typing import BinaryIO, Literal, NamedTuple, get_args
 
 from katax_cli.core.text import plain, printable, to_json, unique_names, width
 from katax_cli.core.wire import parse
@@ -208,8 +208,7 @@ class _Counted:
             yield batch
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
+class _Layout(NamedTuple):
     """Widths and alignment of a table's columns; longer cells later only push their own line."""
 
     widths: tuple[int, ...]

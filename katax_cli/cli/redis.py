@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from katax_cli.services.cache import Cache
     from katax_cli.services.clients import RedisDatabase
 
-REDIS = Target(types=("redis",), preferred="cache", lacks="such keys")
+REDIS = Target(types=("redis",), preferred="cache", lacks="Redis commands")
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class FailureKind(StrEnum):
@@ -50,8 +50,7 @@ _COUNTED = frozenset(
 _BROKEN = frozenset({FailureKind.UNREACHABLE, FailureKind.LOST, FailureKind.UNKNOWN_OUTCOME})
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """A classified error: its kind, the server's own code, and one line of text without secrets."""
 
     kind: FailureKind

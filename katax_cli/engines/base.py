@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from katax_cli.core.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
@@ -52,8 +51,7 @@ class Engine(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """What a statement gave: column names (none: no rows come back), rows, rows affected (-1: not known)."""
 
     columns: tuple[str, ...]
@@ -70,8 +68,7 @@ class RowStream(Protocol):
     def __iter__(self) -> Iterator[list[Row]]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class SqlFacts:
+class SqlFacts(NamedTuple):
     """Where dialects differ, as strings."""
 
     begin: str
@@ -148,8 +145,7 @@ class ReadOnlyGuard(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(NamedTuple):
     """A table, view or collection. Row count and size are the server's estimates, None where it has none."""
 
     schema: str | None
@@ -159,8 +155,7 @@ class Table:
     size_bytes: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class TableColumn:
+class TableColumn(NamedTuple):
     """A column (MongoDB: a field seen in a sample, its types joined with `|`)."""
 
     name: str
@@ -171,8 +166,7 @@ class TableColumn:
     references: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Index:
+class Index(NamedTuple):
     """An index and the columns it covers in order."""
 
     name: str
@@ -181,8 +175,7 @@ class Index:
     definition: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TableDescription:
+class TableDescription(NamedTuple):
     """A table with what is in it."""
 
     table: Table
@@ -220,8 +213,7 @@ class ReportsMetrics(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SlowQuery:
+class SlowQuery(NamedTuple):
     """A statement as the server remembers it, without values: how often it ran and how long it took."""
 
     query: str
@@ -273,8 +265,7 @@ class KeyValueEngine(Engine, Protocol):
     def pool_stats(self, client: Any) -> PoolStats: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """What a subscriber received: a `message` (of the `pattern`, if it was one), or an answer to its words."""
 
     kind: str
@@ -324,8 +315,7 @@ class DocumentEngine(Engine, Protocol):
     def pool_stats(self, client: Any) -> PoolStats: ...
 
 
-@dataclass(frozen=True, slots=True)
-class MigrationFacts:
+class MigrationFacts(NamedTuple):
     """What migrations must know of an engine, as strings; `{ms}` and `{seconds}` stand for a time limit."""
 
     transactional_ddl: bool
@@ -334,8 +324,7 @@ class MigrationFacts:
     reset_lock_timeout: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LockSession:
+class LockSession(NamedTuple):
     """The session that holds a lock, and the note that it left; None where the server does not say."""
 
     session: str
@@ -372,8 +361,7 @@ class Definitions(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class DdlImpact:
+class DdlImpact(NamedTuple):
     """What one statement of a migration does to others: the lock that it takes and on what, whether it may run
     in a transaction, whether it rewrites the table (None: not known), and what would be gentler."""
 
@@ -391,6 +379,17 @@ class DdlImpacts(Protocol):
 
     def blockers(self, connection: Any, table: str) -> list[str]:
         """Sessions that hold locks on the table now, one line each."""
+        ...
+
+
+@runtime_checkable
+class SendsTogether(Protocol):
+    """Sends several statements in one round trip."""
+
+    def together(
+        self, connection: Any, batch: Sequence[tuple[str, Params]]
+    ) -> tuple[int, BaseException] | None:
+        """Runs statements in order, up to the first that is refused; returns which that was, and its error."""
         ...
 
 

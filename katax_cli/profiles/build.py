@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from katax_cli.core.settings import ConnectionSettings
@@ -101,11 +100,11 @@ class _Builder:
         made = self.make(("migrate",), MigrateSettings)
         if "connection" in self._table.get("migrate", {}):
             self._check_connection(("migrate", "connection"), made.connection)
-        return replace(made, directory=self._absolute(made.directory))
+        return made._replace(directory=self._absolute(made.directory))
 
     def seed(self) -> SeedSettings:
         made = self.make(("seed",), SeedSettings)
-        return replace(made, directory=self._absolute(made.directory))
+        return made._replace(directory=self._absolute(made.directory))
 
     def _absolute(self, path: str) -> str:
         return os.path.normpath(os.path.join(self._folder, path))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from katax_cli.core.breaker import BreakerPolicy
@@ -18,8 +19,7 @@ BreakerSettings = BreakerPolicy
 HealthSettings = HealthPolicy
 
 
-@dataclass(frozen=True)
-class LoggingSettings:
+class LoggingSettings(NamedTuple):
     """What is logged. In the role dev all statements are, at debug level, unless `queries` is set."""
 
     level: Literal["trace", "debug", "info", "warning", "error"] = "info"
@@ -29,15 +29,13 @@ class LoggingSettings:
     query_params: Literal["redacted", "plain"] = "redacted"
 
 
-@dataclass(frozen=True)
-class ShutdownSettings:
+class ShutdownSettings(NamedTuple):
     """How long services may drain."""
 
     timeout: float = 30.0
 
 
-@dataclass(frozen=True)
-class MigrateSettings:
+class MigrateSettings(NamedTuple):
     """Where migrations are and where they go."""
 
     connection: str = "main"
@@ -46,23 +44,20 @@ class MigrateSettings:
     lock_timeout: float = 15.0
 
 
-@dataclass(frozen=True)
-class SeedSettings:
+class SeedSettings(NamedTuple):
     """Where seeds are."""
 
     directory: str = "seeds"
 
 
-@dataclass(frozen=True)
-class StateSettings:
+class StateSettings(NamedTuple):
     """The state database; `name` when it is one of the profile's connections."""
 
     connection: ConnectionSettings
     name: str | None = None
 
 
-@dataclass(frozen=True)
-class CronSettings:
+class CronSettings(NamedTuple):
     """Jobs: NAME → the keys that were written, checked, durations as seconds.
 
     `enabled` is a boolean or the expression as it was written; it is evaluated at each occurrence.
@@ -71,11 +66,10 @@ class CronSettings:
     timezone: str | None = None
     history: float = 30 * 86400.0
     allow_dynamic_commands: bool = False
-    jobs: Mapping[str, Mapping[str, object]] = field(default_factory=dict, hash=False)
+    jobs: Mapping[str, Mapping[str, object]] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class WsSettings:
+class WsSettings(NamedTuple):
     """One Socket.IO server."""
 
     name: str
@@ -83,8 +77,8 @@ class WsSettings:
     host: str = "127.0.0.1"
     path: str = "/socket.io"
     redis: str | None = None
-    auth_token: Secret | None = field(default=None, compare=False)
-    admin_token: Secret | None = field(default=None, compare=False)
+    auth_token: Secret | None = None
+    admin_token: Secret | None = None
     cors: tuple[str, ...] = ()
 
 

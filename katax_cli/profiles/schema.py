@@ -51,11 +51,15 @@ def json_schema() -> dict[str, Any]:
 
 
 def default_of(key: str | None, name: str) -> object:
-    """The default of one key of a table's dataclass; None when it has none."""
-    for field in dataclasses.fields(MODELS[key]) if key else ():
-        if field.name == name and field.default is not dataclasses.MISSING:
-            return field.default
-    return None
+    """The default of one key of a table; None when it has none."""
+    if key is None:
+        return None
+    model = MODELS[key]
+    if not dataclasses.is_dataclass(model):
+        return getattr(model, "_field_defaults", {}).get(name)
+    defaults = {field.name: field.default for field in dataclasses.fields(model)}
+    found = defaults.get(name, dataclasses.MISSING)
+    return None if found is dataclasses.MISSING else found
 
 
 def _table(keys: Mapping[str, Key], holder: str | None) -> dict[str, Any]:

@@ -103,10 +103,10 @@ def _defaults(profile: Profile) -> Iterator[tuple[Path, object]]:
 
 
 def _fields(path: Path, value: Any) -> Iterator[tuple[Path, object]]:
-    if not dataclasses.is_dataclass(value):
-        yield path, value
-        return
-    for field in dataclasses.fields(value):
-        each = getattr(value, field.name)
+    names = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else ()
+    for name in getattr(value, "_fields", names):
+        each = getattr(value, name)
         if each is not None and not isinstance(each, Mapping):
-            yield (*path, field.name), each
+            yield (*path, name), each
+    if not dataclasses.is_dataclass(value) and not hasattr(value, "_fields"):
+        yield path, value

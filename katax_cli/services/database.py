@@ -6,7 +6,6 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -240,7 +239,7 @@ def classify_with(engine: Engine) -> Callable[[BaseException], Failure]:
         late = isinstance(error, ConnectTimeout)
         failure = Failure(FailureKind.UNREACHABLE, str(error)) if late else engine.classify(error)
         if failure.kind is FailureKind.UNREACHABLE and address not in failure.message:
-            return replace(failure, message=f"{address}: {failure.message}")
+            return failure._replace(message=f"{address}: {failure.message}")
         return failure
 
     return classify

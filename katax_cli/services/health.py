@@ -6,7 +6,7 @@ A probe holds at most one connection, asks no breaker, retries nothing and leave
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from katax_cli.core.clock import SYSTEM, Clock
@@ -119,7 +119,15 @@ def as_dict(report: HealthReport) -> dict[str, object]:
 
 
 def _connection_dict(health: ConnectionHealth) -> dict[str, object]:
-    return asdict(health) | {"server": dict(health.server)}
+    return {
+        "status": health.status,
+        "latency_ms": health.latency_ms,
+        "connect_ms": health.connect_ms,
+        "checks": [check._asdict() for check in health.checks],
+        "pool": health.pool._asdict() if health.pool else None,
+        "server": dict(health.server),
+        "errors": list(health.errors),
+    }
 
 
 def _broken(database: Database, error: object) -> ConnectionHealth:

@@ -28,24 +28,24 @@ def test_at_every_limit_nothing_is_recommended() -> None:
     ("facts", "text"),
     [
         (
-            replace(WELL, queries=replace(WELL.queries, slow_count=6)),
+            replace(WELL, queries=WELL.queries._replace(slow_count=6)),
             "6 of 100 queries were slow; look at 'katax db slow' and at the indexes of their tables",
         ),
         (
-            replace(WELL, queries=replace(WELL.queries, p95_ms=50.1)),
+            replace(WELL, queries=WELL.queries._replace(p95_ms=50.1)),
             "the 95th percentile, 50.1 ms, is more than 5 times the average of 10 ms; "
             "a few queries wait for locks or read far more than the others",
         ),
         (
-            replace(WELL, pool=replace(WELL.pool, active=9)),
+            replace(WELL, pool=WELL.pool._replace(active=9)),
             "9 of 10 connections of the pool are in use; raise pool.max or return connections sooner",
         ),
         (
-            replace(WELL, pool=replace(WELL.pool, waiting=1)),
+            replace(WELL, pool=WELL.pool._replace(waiting=1)),
             "1 callers wait for a connection; raise pool.max or make transactions shorter",
         ),
         (
-            replace(WELL, pool=replace(WELL.pool, max=11)),
+            replace(WELL, pool=WELL.pool._replace(max=11)),
             "the pool may open 11 connections, but the server has 10 for each of 2 instances "
             "(23 − 3 reserved); lower pool.max",
         ),

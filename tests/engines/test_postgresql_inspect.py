@@ -1,7 +1,6 @@
 """What the catalogues of PostgreSQL say about tables, columns, indexes and the server."""
 
 from collections.abc import Iterator
-from dataclasses import astuple
 
 import pytest
 
@@ -71,7 +70,7 @@ def test_columns(engine: PostgresEngine, connection: PostgresConnection) -> None
     found = engine.describe(connection, "customers", 5.0)
     assert found is not None
     assert found.table.kind == "table"
-    assert [astuple(column) for column in found.columns] == [
+    assert [tuple(column) for column in found.columns] == [
         ("id", "bigint", False, "generated always as identity", "primary", None),
         ("email", "character varying(80)", False, None, "unique", None),
         ("name", "text", True, "'nobody'::text", None, None),
