@@ -189,8 +189,9 @@ class Transaction(Queries):
         self._end(self._engine.facts.release.format(name=self._savepoint) if self._level else "COMMIT")
 
     def rollback(self) -> None:
-        """Undoes it."""
-        self._end(self._engine.facts.rollback_to.format(name=self._savepoint) if self._level else "ROLLBACK")
+        """Undoes it; with a connection that is lost the server has done so already."""
+        sql = self._engine.facts.rollback_to.format(name=self._savepoint) if self._level else "ROLLBACK"
+        self._end("" if self._engine.is_broken(self._connection) else sql)
 
     @property
     def _savepoint(self) -> str:
@@ -199,7 +200,7 @@ class Transaction(Queries):
     def _end(self, sql: str) -> None:
         self.open = False
         with self._at_end:
-            if not self._origin.read_only:
+            if sql and not self._origin.read_only:
                 self._send(sql)
 
     def _send(self, sql: str) -> None:

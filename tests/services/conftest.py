@@ -1,0 +1,24 @@
+"""Services as a program gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from katax_cli.profiles.load import load_profile
+from katax_cli.services.runtime import Runtime
+from tests.services.runtimes import Connection, OpenRuntime, write_profile
+
+
+@pytest.fixture
+def open_runtime(tmp_path: Path) -> Iterator[OpenRuntime]:
+    with ExitStack() as opened:
+
+        def make(extra: str = "", /, *, one_shot: bool = False, **connections: Connection) -> Runtime:
+            write_profile(tmp_path, extra, **connections)
+            return opened.enter_context(Runtime(load_profile("test", cwd=str(tmp_path)), one_shot=one_shot))
+
+        yield make

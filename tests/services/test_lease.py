@@ -1,0 +1,87 @@
+"""What happens on the server when a deadline passes or the caller is interrupted."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from threading import Thread, main_thread
+
+import pytest
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.errors import DeadlineExceeded, Unavailable
+from katax_cli.services.sql import SqlDatabase
+from tests.servers.fixtures import MakeFresh, Target
+from tests.services.runtimes import QUICK, OpenRuntime
+
+SLEEP = {"postgresql": "SELECT pg_sleep(60)", "mysql": "SELECT sleep(60)"}
+WRITE = {
+    "postgresql": "INSERT INTO written SELECT 1 FROM pg_sleep(60)",
+    "mysql": "INSERT INTO written SELECT sleep(60)",
+}
+ASLEEP = {
+    "postgresql": "SELECT count(*) AS n FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg\\_sleep(60)'",
+    "mysql": "SELECT count(*) AS n FROM information_schema.processlist WHERE info LIKE '%sleep(60)'",
+}
+
+
+@pytest.fixture(params=["postgresql", "mysql"])
+def target(request: pytest.FixtureRequest, fresh: MakeFresh) -> Target:
+    return fresh(request.param)
+
+
+@pytest.fixture
+def database(target: Target, open_runtime: OpenRuntime) -> SqlDatabase:
+    runtime = open_runtime(QUICK, main=target.url)
+    made = runtime.sql(runtime.profile.connection("main"))
+    made.execute("CREATE TABLE written (id INT)")
+    return made
+
+
+def asleep(database: SqlDatabase, target: Target) -> int:
+    return int(database.query(ASLEEP[target.engine])[0]["n"])
+
+
+def when_asleep(database: SqlDatabase, target: Target, act: Callable[[], object]) -> Thread:
+    def wait() -> None:
+        while not asleep(database, target):
+            SYSTEM.sleep(0.01)
+        act()
+
+    thread = Thread(target=wait)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("statements", [SLEEP, WRITE], ids=["read", "write"])
+def test_a_statement_that_the_server_does_not_limit_is_cancelled_there(
+    database: SqlDatabase, target: Target, statements: dict[str, str]
+) -> None:
+    """As with MySQL's writes or behind a pooler; here the engine is kept from setting the limit."""
+    engine, limited = database.engine, database.engine.execute
+    engine.execute = lambda connection, sql, params=None, timeout=None: limited(connection, sql, params, None)  # type: ignore[method-assign]
+    with pytest.raises(DeadlineExceeded):
+        database.execute(statements[target.engine], timeout=0.3)
+    assert (asleep(database, target), database.query("SELECT * FROM written")) == (0, [])
+    assert database.pool.counters()["discarded"] == 1
+
+
+def test_an_interrupted_call_leaves_nothing_running(database: SqlDatabase, target: Target) -> None:
+    database.connect()
+    interrupt = when_asleep(
+        database, target, lambda: signal.pthread_kill(main_thread().ident or 0, signal.SIGINT)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        database.query(SLEEP[target.engine], timeout=50.0)
+    interrupt.join()
+    while asleep(database, target):
+        SYSTEM.sleep(0.01)
+    assert database.pool_stats().active == 0
+
+
+def test_what_runs_can_be_cancelled_from_another_thread(database: SqlDatabase, target: Target) -> None:
+    cancel = when_asleep(database, target, database.cancel_running)
+    with pytest.raises(Unavailable):
+        database.query(SLEEP[target.engine], timeout=50.0)
+    cancel.join()
+    assert database.query("SELECT 1 AS n") == [{"n": 1}]
