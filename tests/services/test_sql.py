@@ -1,0 +1,194 @@
+"""The SQL databases as applications use them: rows, streams, sessions and what is given back."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from katax_cli.errors import DeadlineExceeded, PoolClosed, QueryError, Refused
+from katax_cli.services.runtime import Runtime
+from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.transaction import Session
+from tests.cli.processes import eventually
+from tests.servers.fixtures import MakeFresh, MakeProxy, Target
+from tests.services.profiles import profile
+
+
+@pytest.fixture
+def db(sql_engine: Target, tmp_path: Path) -> Iterator[SqlDatabase]:
+    """Each SQL engine in turn, with a table of three rows."""
+    with Runtime(profile(tmp_path, {"main": sql_engine.url})) as runtime:
+        database = cast(SqlDatabase, runtime.database("main"))
+        database.execute("create table t (n int primary key, name varchar(20))")
+        database.execute_many("insert into t values (?, ?)", [(1, "a"), (2, "b"), (3, "c")])
+        yield database
+
+
+def numbers(db: SqlDatabase) -> list[int]:
+    return [row["n"] for row in db.query("select n from t order by n")]
+
+
+def test_rows_are_dicts(db: SqlDatabase) -> None:
+    assert db.query("select n, name from t where n < ? order by n", [3]) == [
+        {"n": 1, "name": "a"},
+        {"n": 2, "name": "b"},
+    ]
+    assert db.query("select 1 as a, 2 as a") == [{"a": 1, "a_2": 2}]
+    assert db.raw("select n from t where name = :x", {"x": "c"}) == [{"n": 3}]
+
+
+def test_rows_affected(db: SqlDatabase) -> None:
+    assert db.execute("update t set name = 'x' where n > $1", [1]) == 2
+    assert db.execute("delete from t where n = 7") == 0
+    assert db.execute_many("insert into t values (:n, :name)", [{"n": n, "name": "y"} for n in (4, 5)]) == 2
+
+
+def test_a_prepared_statement(db: SqlDatabase) -> None:
+    statement = db.prepare("select name from t where n = ?")
+
+    assert [statement.execute([n]) for n in (1, 2, 9)] == [[{"name": "a"}], [{"name": "b"}], []]
+
+
+def test_a_stream_in_batches(db: SqlDatabase) -> None:
+    with db.stream("select n from t order by n") as rows:
+        assert rows.columns == ("n",)
+        assert [row for batch in rows for row in batch] == [(1,), (2,), (3,)]
+    assert db.pool_stats().active == 0
+
+
+def test_a_stream_that_is_left_early_gives_its_connection_back(db: SqlDatabase) -> None:
+    with db.stream("select a.n from t a, t b, t c, t d, t e, t f, t g, t h, t i") as rows:
+        next(iter(rows))
+
+    assert db.pool_stats().active == 0
+    assert numbers(db) == [1, 2, 3]
+
+
+def test_many_rows_are_all_or_none(db: SqlDatabase) -> None:
+    with pytest.raises(QueryError):
+        db.execute_many("insert into t values (?, ?)", [(4, "d"), (1, "again")])
+
+    assert numbers(db) == [1, 2, 3]
+
+
+def is_open(session: Session) -> bool:
+    return session.in_transaction
+
+
+def test_a_session_keeps_what_its_statements_set(db: SqlDatabase) -> None:
+    """Temporary tables and transactions live in one connection; outside a session each call may get another."""
+    with db.session() as session:
+        session.execute("create temporary table mine (n int)")
+        session.execute("insert into mine values (7)")
+        assert session.query("select n from mine") == [{"n": 7}]
+        assert not is_open(session)
+        session.execute("begin")
+        assert is_open(session)
+        session.execute("delete from t where n = 1")
+        session.execute("rollback")
+        assert not is_open(session)
+
+    assert numbers(db) == [1, 2, 3]
+
+
+def test_what_a_session_leaves_open_is_rolled_back(db: SqlDatabase) -> None:
+    with db.session() as session:
+        session.execute("begin")
+        session.execute("delete from t where n = 1")
+
+    assert numbers(db) == [1, 2, 3]
+    assert db.pool_stats().active == 0
+
+
+def test_a_transaction_inside_a_sessions_own_is_a_savepoint(db: SqlDatabase) -> None:
+    with db.session() as session:
+        session.execute("begin")
+        with pytest.raises(ZeroDivisionError), session.transaction() as inner:  # noqa: PT012 - the block is what raises
+            inner.execute("delete from t where n = 1")
+            raise ZeroDivisionError
+        assert session.in_transaction
+        with session.transaction() as inner:
+            inner.execute("delete from t where n = 2")
+        session.execute("commit")
+
+    assert numbers(db) == [1, 3]
+
+
+def test_the_time_of_a_call(fresh: MakeFresh, tmp_path: Path) -> None:
+    """What the caller says, else the connection's; the connection is usable afterwards."""
+    with Runtime(profile(tmp_path, {"main": fresh("postgresql").url})) as runtime:
+        db = cast(SqlDatabase, runtime.database("main"))
+        with pytest.raises(DeadlineExceeded) as error:
+            db.query("select pg_sleep(60)", timeout=0.2)
+
+        assert str(error.value) == "'main' is not available: query took longer than 0.2 s"
+        assert db.query("select 1 as a") == [{"a": 1}]
+
+
+def test_cancel_ends_what_runs(fresh: MakeFresh, tmp_path: Path) -> None:
+    """From another thread, as Ctrl-C does for all that a command has under way."""
+    with Runtime(profile(tmp_path, {"main": fresh("postgresql").url})) as runtime:
+        db = cast(SqlDatabase, runtime.database("main"))
+        errors: list[BaseException] = []
+
+        def sleep() -> None:
+            try:
+                db.query("select pg_sleep(60) as forever")
+            except BaseException as error:  # noqa: BLE001 - handed to the test
+                errors.append(error)
+
+        thread = threading.Thread(target=sleep)
+        thread.start()
+        asking = (
+            "select count(*) as n from pg_stat_activity where query like '%forever%' and state = 'active'"
+        )
+        assert eventually(lambda: db.query(f"{asking} and pid <> pg_backend_pid()") == [{"n": 1}])
+        db.cancel_running()
+        thread.join(timeout=30)
+
+    assert not thread.is_alive()
+    assert len(errors) == 1
+
+
+def test_the_drivers_connection_is_lent(db: SqlDatabase) -> None:
+    client = db.get_client()
+    assert db.pool_stats().active == 1
+    db.release(client)
+
+    assert db.pool_stats().active == 0
+    assert db.is_connected
+
+
+def test_a_closed_database_says_so(db: SqlDatabase) -> None:
+    db.close()
+
+    with pytest.raises(PoolClosed) as error:
+        db.query("select 1")
+    assert str(error.value) == "the pool of 'main' is closed"
+
+
+def test_nothing_connects_before_it_must(sql_engine: Target, proxy: MakeProxy, tmp_path: Path) -> None:
+    with Runtime(profile(tmp_path, {"main": "postgresql://a:b@127.0.0.1:1/x"})) as runtime:
+        db = runtime.database("main")
+
+        assert (db.is_connected, db.pool_stats().total) == (False, 0)
+        assert repr(db) == "<SqlDatabase 'main' postgresql at 127.0.0.1:1>"
+
+
+def test_a_read_only_transaction_reads(sql_engine: Target, tmp_path: Path) -> None:
+    """Several statements see one snapshot; savepoints inside need nothing; a write is refused before it is sent."""
+    with Runtime(profile(tmp_path, {"main": sql_engine.url})) as runtime:
+        cast(SqlDatabase, runtime.database("main")).execute("create table t (n int)")
+    with Runtime(profile(tmp_path, {"main": sql_engine.url}, role="frozen")) as runtime:
+        db = cast(SqlDatabase, runtime.database("main"))
+        with db.transaction() as transaction:
+            assert transaction.query("select n from t") == []
+            with transaction.transaction() as inner:
+                assert inner.query("select 1 as a") == [{"a": 1}]
+            with pytest.raises(Refused) as error:
+                transaction.execute("insert into t values (1)")
+            assert str(error.value) == "refused: 'main' is read-only; INSERT is not known to read"
+            assert transaction.query("select n from t") == []
+        assert db.pool_stats().active == 0

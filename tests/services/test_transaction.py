@@ -1,0 +1,191 @@
+"""Transactions on three engines: blocks, callables, savepoints, and begin and commit by hand."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from katax_cli.errors import KataxError, OutcomeUnknown, QueryError, Unavailable
+from katax_cli.services.runtime import Runtime
+from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.transaction import Transaction
+from tests.servers.fixtures import MakeFresh, MakeProxy, Target
+from tests.services.profiles import profile
+
+
+@pytest.fixture
+def db(sql_engine: Target, tmp_path: Path) -> Iterator[SqlDatabase]:
+    with Runtime(profile(tmp_path, {"main": sql_engine.url})) as runtime:
+        database = cast(SqlDatabase, runtime.database("main"))
+        database.execute("create table t (n int primary key)")
+        yield database
+
+
+def numbers(db: SqlDatabase) -> list[int]:
+    return [row["n"] for row in db.query("select n from t order by n")]
+
+
+def add(where: Any, *values: int) -> None:
+    for value in values:
+        where.execute("insert into t values (?)", [value])
+
+
+def test_a_block_commits(db: SqlDatabase) -> None:
+    with db.transaction() as transaction:
+        add(transaction, 1, 2)
+        assert transaction.query("select count(*) as n from t") == [{"n": 2}]
+        assert transaction.open
+
+    assert (numbers(db), transaction.open, db.pool_stats().active) == ([1, 2], False, 0)
+
+
+def test_an_error_rolls_back(db: SqlDatabase) -> None:
+    with pytest.raises(ZeroDivisionError), db.transaction() as transaction:  # noqa: PT012 - the block is what raises
+        add(transaction, 1)
+        raise ZeroDivisionError
+
+    assert (numbers(db), db.pool_stats().active) == ([], 0)
+
+
+def test_savepoints_nest(db: SqlDatabase) -> None:
+    with db.transaction() as outer:
+        add(outer, 1)
+        with pytest.raises(ZeroDivisionError), outer.transaction() as inner:  # noqa: PT012 - the block is what raises
+            add(inner, 2)
+            with inner.transaction() as innermost:
+                add(innermost, 3)
+            raise ZeroDivisionError
+        with outer.transaction() as inner:
+            add(inner, 4)
+
+    assert numbers(db) == [1, 4]
+
+
+def test_a_failed_statement_in_a_savepoint_spoils_nothing_else(db: SqlDatabase) -> None:
+    """On PostgreSQL an error ends a transaction, unless a savepoint was there to go back to."""
+    with db.transaction() as outer:
+        add(outer, 1)
+        with pytest.raises(QueryError), outer.transaction() as inner:
+            add(inner, 1)
+        add(outer, 2)
+
+    assert numbers(db) == [1, 2]
+
+
+def test_begin_commit_and_rollback_by_hand(db: SqlDatabase) -> None:
+    first = db.begin()
+    add(first, 1)
+    first.commit()
+    second = db.begin()
+    add(second, 2)
+    second.rollback()
+
+    assert (numbers(db), db.pool_stats().active) == ([1], 0)
+
+
+def test_a_rollback_inside_a_block_is_the_end_of_it(db: SqlDatabase) -> None:
+    with db.transaction() as transaction:
+        add(transaction, 1)
+        transaction.rollback()
+
+    assert (numbers(db), db.pool_stats().active) == ([], 0)
+
+
+def test_a_callable_returns_what_it_returns(db: SqlDatabase) -> None:
+    def work(transaction: Transaction) -> str:
+        add(transaction, 1)
+        return "done"
+
+    assert db.transaction(work) == "done"
+    assert numbers(db) == [1]
+
+
+def test_a_stream_in_a_transaction(db: SqlDatabase) -> None:
+    with db.transaction() as transaction:
+        add(transaction, 1, 2)
+        with transaction.stream("select n from t order by n") as rows:
+            assert [row for batch in rows for row in batch] == [(1,), (2,)]
+        assert transaction.execute_many("insert into t values (?)", [(3,), (4,)]) == 2
+
+    assert numbers(db) == [1, 2, 3, 4]
+
+
+def test_the_whole_callable_is_run_again_after_a_deadlock(fresh: MakeFresh, tmp_path: Path) -> None:
+    """Two transactions lock two rows in opposite order; the server ends one, whose callable starts over."""
+    extra = "[retry]\nattempts = 5\ninitial = 0.01\n"
+    with Runtime(profile(tmp_path, {"main": fresh("postgresql").url}, extra=extra)) as runtime:
+        db = cast(SqlDatabase, runtime.database("main"))
+        db.execute("create table t (n int primary key, touched int default 0)")
+        add_row = "insert into t (n) values (?)"
+        db.execute_many(add_row, [(1,), (2,)])
+        both = threading.Barrier(2, timeout=30)
+        starts: list[int] = []
+
+        def crossing(first: int, second: int) -> None:
+            def work(transaction: Transaction) -> None:
+                starts.append(first)
+                transaction.execute("update t set touched = touched + 1 where n = ?", [first])
+                if len(starts) <= 2:
+                    both.wait()
+                transaction.execute("update t set touched = touched + 1 where n = ?", [second])
+
+            db.transaction(work)
+
+        threads = [threading.Thread(target=crossing, args=pair) for pair in ((1, 2), (2, 1))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(timeout=60)
+
+        assert len(starts) == 3
+        assert db.query("select touched from t") == [{"touched": 2}, {"touched": 2}]
+
+
+def test_a_block_raises_instead(fresh: MakeFresh, tmp_path: Path) -> None:
+    """What stands in a `with` cannot be run again."""
+    with Runtime(profile(tmp_path, {"main": fresh("postgresql").url})) as runtime:
+        db = cast(SqlDatabase, runtime.database("main"))
+        with pytest.raises(KataxError) as error, db.transaction() as transaction:
+            transaction.execute("do $$ begin raise exception using errcode = '40001'; end $$")
+
+    assert isinstance(error.value, Unavailable)
+
+
+@pytest.mark.parametrize("name", ["postgresql", "mysql"])
+def test_a_commit_without_answer_is_unknown(
+    name: str, fresh: MakeFresh, proxy: MakeProxy, tmp_path: Path
+) -> None:
+    """It was sent, the wire broke: katax does not say that it failed, and does not send it again."""
+    target = fresh(name)
+    door = proxy(target)
+    with Runtime(profile(tmp_path, {"main": door.url, "direct": target.url})) as runtime:
+        direct = cast(SqlDatabase, runtime.database("direct"))
+        direct.execute("create table t (n int primary key)")
+        db = cast(SqlDatabase, runtime.database("main"))
+        with pytest.raises(OutcomeUnknown), db.transaction() as transaction:  # noqa: PT012 - the block is what raises
+            add(transaction, 1)
+            door.cut_after(b"COMMIT", forward=True)
+
+        assert numbers(direct) == [1]
+
+
+@pytest.mark.parametrize("name", ["postgresql", "mysql"])
+def test_a_wire_that_breaks_before_the_commit_lost_nothing(
+    name: str, fresh: MakeFresh, proxy: MakeProxy, tmp_path: Path
+) -> None:
+    """The bad twin of the unknown: the server rolled it back, so it is unavailable and may be repeated."""
+    target = fresh(name)
+    door = proxy(target)
+    with Runtime(profile(tmp_path, {"main": door.url, "direct": target.url})) as runtime:
+        direct = cast(SqlDatabase, runtime.database("direct"))
+        direct.execute("create table t (n int primary key)")
+        db = cast(SqlDatabase, runtime.database("main"))
+        with pytest.raises(Unavailable), db.transaction() as transaction:  # noqa: PT012 - the block is what raises
+            add(transaction, 1)
+            door.cut()
+            add(transaction, 2)
+
+        assert numbers(direct) == []
+        assert db.query("select count(*) as n from t") == [{"n": 0}]
