@@ -5,10 +5,140 @@ Importing this package imports nothing else; every public name is loaded on firs
 
 from __future__ import annotations
 
+TYPE_CHECKING = False  # importing typing for it would cost more than all the rest of this file
+if TYPE_CHECKING:
+    from katax_cli.errors import AuthenticationFailed as AuthenticationFailed
+    from katax_cli.errors import BreakerOpen as BreakerOpen
+    from katax_cli.errors import ConfigError as ConfigError
+    from katax_cli.errors import ConnectionConflict as ConnectionConflict
+    from katax_cli.errors import DeadlineExceeded as DeadlineExceeded
+    from katax_cli.errors import EmbeddedUnavailable as EmbeddedUnavailable
+    from katax_cli.errors import KataxError as KataxError
+    from katax_cli.errors import LockHeld as LockHeld
+    from katax_cli.errors import LockLost as LockLost
+    from katax_cli.errors import MigrationError as MigrationError
+    from katax_cli.errors import MisshapedRecord as MisshapedRecord
+    from katax_cli.errors import OutcomeUnknown as OutcomeUnknown
+    from katax_cli.errors import PoolClosed as PoolClosed
+    from katax_cli.errors import PoolTimeout as PoolTimeout
+    from katax_cli.errors import QueryError as QueryError
+    from katax_cli.errors import RateLimitExceeded as RateLimitExceeded
+    from katax_cli.errors import RecordError as RecordError
+    from katax_cli.errors import RecordExists as RecordExists
+    from katax_cli.errors import Refused as Refused
+    from katax_cli.errors import Unavailable as Unavailable
+    from katax_cli.errors import UnknownConnection as UnknownConnection
+    from katax_cli.errors import UnknownProfile as UnknownProfile
+    from katax_cli.errors import UnknownRecord as UnknownRecord
+    from katax_cli.errors import UnsupportedArgument as UnsupportedArgument
+    from katax_cli.errors import UntrustedFile as UntrustedFile
+    from katax_cli.errors import WrongEngine as WrongEngine
+    from katax_cli.health import HealthCheckResult as HealthCheckResult
+    from katax_cli.health import HealthMonitor as HealthMonitor
+    from katax_cli.health import MetricsResult as MetricsResult
+    from katax_cli.health import check_database_health as check_database_health
+    from katax_cli.health import get_metrics as get_metrics
+    from katax_cli.health import has_database_metrics as has_database_metrics
+    from katax_cli.health import perform_health_check as perform_health_check
+    from katax_cli.migrations import Migrator as Migrator
+    from katax_cli.pool import MetricsPool as MetricsPool
+    from katax_cli.pool import create_metrics_pool as create_metrics_pool
+    from katax_cli.pool import is_metrics_pool as is_metrics_pool
+    from katax_cli.resilience import CircuitBreaker as CircuitBreaker
+    from katax_cli.resilience import create_retry_wrapper as create_retry_wrapper
+    from katax_cli.resilience import is_transient_error as is_transient_error
+    from katax_cli.resilience import retry as retry
+    from katax_cli.resilience import with_retry as with_retry
+    from katax_cli.services.cache import DEFAULT_TTL as DEFAULT_TTL
+    from katax_cli.services.cache import Cache as Cache
+    from katax_cli.services.clients import RedisDatabase as RedisDatabase
+    from katax_cli.services.config import Config as Config
+    from katax_cli.services.container import Katax as Katax
+    from katax_cli.services.database import Database as Database
+    from katax_cli.services.documents import MongoDatabase as MongoDatabase
+    from katax_cli.services.logger import Logger as Logger
+    from katax_cli.services.monitor import Monitor as Monitor
+    from katax_cli.services.sql import SqlDatabase as SqlDatabase
+    from katax_cli.services.transaction import Transaction as Transaction
+    from katax_cli.shutdown import ShutdownController as ShutdownController
+    from katax_cli.shutdown import ShutdownReport as ShutdownReport
+    from katax_cli.shutdown import create_shutdown_controller as create_shutdown_controller
+    from katax_cli.shutdown import graceful_shutdown as graceful_shutdown
+    from katax_cli.shutdown import register_shutdown_handlers as register_shutdown_handlers
+    from katax_cli.shutdown import shutdown_database as shutdown_database
+    from katax_cli.snapshot import BreakerStats as BreakerStats
+    from katax_cli.snapshot import PoolStats as PoolStats
+    from katax_cli.testing import TestDatabase as TestDatabase
+    from katax_cli.testing import TestRedis as TestRedis
+    from katax_cli.testing import create_test_database as create_test_database
+
 __version__ = "0.1.0"
 
 _PUBLIC: dict[str, str] = {
+    "AuthenticationFailed": "katax_cli.errors",
+    "BreakerOpen": "katax_cli.errors",
+    "BreakerStats": "katax_cli.snapshot",
+    "Cache": "katax_cli.services.cache",
+    "CircuitBreaker": "katax_cli.resilience",
+    "Config": "katax_cli.services.config",
+    "ConfigError": "katax_cli.errors",
+    "ConnectionConflict": "katax_cli.errors",
+    "DEFAULT_TTL": "katax_cli.services.cache",
+    "Database": "katax_cli.services.database",
+    "DeadlineExceeded": "katax_cli.errors",
+    "EmbeddedUnavailable": "katax_cli.errors",
+    "HealthCheckResult": "katax_cli.health",
+    "HealthMonitor": "katax_cli.health",
+    "Katax": "katax_cli.services.container",
+    "KataxError": "katax_cli.errors",
+    "LockHeld": "katax_cli.errors",
+    "LockLost": "katax_cli.errors",
+    "Logger": "katax_cli.services.logger",
+    "MetricsPool": "katax_cli.pool",
+    "MetricsResult": "katax_cli.health",
+    "MigrationError": "katax_cli.errors",
     "Migrator": "katax_cli.migrations",
+    "MisshapedRecord": "katax_cli.errors",
+    "MongoDatabase": "katax_cli.services.documents",
+    "Monitor": "katax_cli.services.monitor",
+    "OutcomeUnknown": "katax_cli.errors",
+    "PoolClosed": "katax_cli.errors",
+    "PoolStats": "katax_cli.snapshot",
+    "PoolTimeout": "katax_cli.errors",
+    "QueryError": "katax_cli.errors",
+    "RateLimitExceeded": "katax_cli.errors",
+    "RecordError": "katax_cli.errors",
+    "RecordExists": "katax_cli.errors",
+    "RedisDatabase": "katax_cli.services.clients",
+    "Refused": "katax_cli.errors",
+    "ShutdownController": "katax_cli.shutdown",
+    "ShutdownReport": "katax_cli.shutdown",
+    "SqlDatabase": "katax_cli.services.sql",
+    "TestDatabase": "katax_cli.testing",
+    "TestRedis": "katax_cli.testing",
+    "Transaction": "katax_cli.services.transaction",
+    "Unavailable": "katax_cli.errors",
+    "UnknownConnection": "katax_cli.errors",
+    "UnknownProfile": "katax_cli.errors",
+    "UnknownRecord": "katax_cli.errors",
+    "UnsupportedArgument": "katax_cli.errors",
+    "UntrustedFile": "katax_cli.errors",
+    "WrongEngine": "katax_cli.errors",
+    "check_database_health": "katax_cli.health",
+    "create_metrics_pool": "katax_cli.pool",
+    "create_retry_wrapper": "katax_cli.resilience",
+    "create_shutdown_controller": "katax_cli.shutdown",
+    "create_test_database": "katax_cli.testing",
+    "get_metrics": "katax_cli.health",
+    "graceful_shutdown": "katax_cli.shutdown",
+    "has_database_metrics": "katax_cli.health",
+    "is_metrics_pool": "katax_cli.pool",
+    "is_transient_error": "katax_cli.resilience",
+    "perform_health_check": "katax_cli.health",
+    "register_shutdown_handlers": "katax_cli.shutdown",
+    "retry": "katax_cli.resilience",
+    "shutdown_database": "katax_cli.shutdown",
+    "with_retry": "katax_cli.resilience",
 }
 """Public name → module that defines it."""
 

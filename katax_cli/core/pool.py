@@ -36,6 +36,9 @@ class Leased:
     thread: str
     since: float
 
+    def __str__(self) -> str:
+        return f"a connection held by thread {self.thread}"
+
 
 def never(_connection: object) -> bool:
     """For drivers that cannot tell a broken connection without asking the server."""

@@ -36,7 +36,14 @@ class Secret:
 
     @classmethod
     def of(cls, text: str) -> Secret:
-        return cls(lambda: text)
+        secret = cls(lambda: text)
+        secret._value = text
+        return secret
+
+    @property
+    def known(self) -> str | None:
+        """The secret if it has been resolved, for those who must keep it out of what they write."""
+        return self._value
 
     def reveal(self) -> str:
         """The secret itself. Raises ConfigError or Refused when it cannot be had."""

@@ -34,15 +34,20 @@ class Environment:
         self._dotenv: Mapping[str, str | None] | None = None
 
     def get(self, name: str) -> str | None:
-        if name in self._environ:
-            return self._environ[name]
-        if self._dotenv is None:
-            self._dotenv = self._read()
-        return self._dotenv.get(name)
+        return self._environ[name] if name in self._environ else self._of_file().get(name)
+
+    def dotenv(self) -> dict[str, str]:
+        """What `.env` says, whether or not the real environment says something else."""
+        return {name: value for name, value in self._of_file().items() if value is not None}
 
     def origin(self, name: str) -> str:
         """Where a variable's value comes from, for `profile show --origin`."""
         return "environment" if name in self._environ else self._file
+
+    def _of_file(self) -> Mapping[str, str | None]:
+        if self._dotenv is None:
+            self._dotenv = self._read()
+        return self._dotenv
 
     def _read(self) -> Mapping[str, str | None]:
         text = read_trusted(self._file, self._notes)

@@ -1,0 +1,79 @@
+"""What ending means for each kind of thing that a program opens: databases, engines, pools, clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from inspect import signature
+from typing import Any, Protocol, runtime_checkable
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.shutdown import Shutdown, Stage, Step
+from katax_cli.services.database import Database
+from katax_cli.services.pool_metrics import in_use
+
+_WAYS = ("dispose", "close", "shutdown", "stop", "disconnect")
+"""How things are ended, the first that they have: SQLAlchemy's engines only know `dispose`."""
+_ASK_EVERY = 0.02
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """Knows itself in which order its parts end, and ends once, whoever asks."""
+
+    ending: Shutdown
+
+    def shutdown_stages(self) -> Sequence[Stage]: ...
+
+
+def stages_of(target: object) -> list[Stage]:
+    """How to end a target: a container, a database, anything with close() or dispose(), or several of them.
+
+    Raises TypeError for what cannot be ended.
+    """
+    targets = list(target) if isinstance(target, list | tuple | set | frozenset) else [target]
+    plain = [step_for(each) for each in targets if not isinstance(each, Staged)]
+    staged = [stage for each in targets if isinstance(each, Staged) for stage in each.shutdown_stages()]
+    return [*staged, *([lambda: plain] if plain else [])]
+
+
+def step_for(target: object) -> Step:
+    """The step that ends one thing after what is in use came back. Raises TypeError for what has no end."""
+    name = getattr(target, "name", None)
+    return Step(name if isinstance(name, str) else type(target).__name__, closer_of(target))
+
+
+def closer_of(target: object) -> Callable[[float], Iterable[str]]:
+    if isinstance(target, Database):
+        return partial(_close_database, target)
+    for way in _WAYS:
+        close = getattr(target, way, None)
+        if callable(close):
+            return partial(_close_other, target, close)
+    raise TypeError(f"a {type(target).__name__} cannot be shut down; it has none of {', '.join(_WAYS)}()")
+
+
+def _close_database(database: Database, seconds: float) -> Iterable[str]:
+    return [f"{database.name}: {each}" for each in database.close(timeout=seconds)]
+
+
+def _close_other(target: object, close: Callable[..., Any], seconds: float) -> Iterable[str]:
+    deadline = Deadline(seconds)
+    active = _drained(target, deadline)
+    close(**({"timeout": deadline.remaining()} if _takes_timeout(close) else {}))
+    return [f"{type(target).__name__}: {active} connections in use"] if active else []
+
+
+def _drained(target: object, deadline: Deadline) -> int:
+    """Waits until nothing of a pool is in use; how many connections still are."""
+    while (active := in_use(target)) and not deadline.expired:
+        SYSTEM.sleep(min(_ASK_EVERY, deadline.remaining()))
+    return active
+
+
+def _takes_timeout(close: Callable[..., Any]) -> bool:
+    try:
+        return "timeout" in signature(close).parameters
+    except ValueError:  # written in C
+        return False

@@ -1,0 +1,157 @@
+"""From a signal to the end of the process.
+
+The handler only wakes a thread, so the main thread can finish the call that the signal met. When everything is
+closed, the thread sends the signal once more: the handler then raises SystemExit on the main thread, whose
+`finally` blocks and the exit handlers run as ever. What does not end by then is named and cut off.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from queue import SimpleQueue
+from types import FrameType, TracebackType
+from typing import Protocol
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.shutdown import ShutdownReport
+from katax_cli.errors import PoolClosed
+
+_LAST_SECONDS = 1.0
+_CALL_AGAIN = 0.02
+
+
+class _Log(Protocol):
+    def error(self, message: str, /) -> object: ...
+
+
+class Terminator:
+    """Ends this process after `execute()`; a second signal ends it at once with 128 + its number."""
+
+    def __init__(
+        self,
+        execute: Callable[[], ShutdownReport],
+        *,
+        unfinished: Callable[[], Sequence[str]],
+        timeout: float,
+        reraise: bool,
+        log: _Log,
+    ) -> None:
+        self._execute = execute
+        self._unfinished = unfinished
+        self._timeout = timeout
+        self._reraise = reraise
+        self._log = log
+        self._process = os.getpid()
+        self._arrived: SimpleQueue[int] = SimpleQueue()
+        self._signalled = False
+        self._left = False
+        self._over = threading.Event()
+        self._exit_code: int | None = None
+
+    def register(self, signals: Iterable[signal.Signals]) -> None:
+        for each in signals:
+            signal.signal(each, self._on_signal)
+        threading.Thread(target=self._await, name="katax-signals", daemon=True).start()
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        # Takes no lock: the code that it interrupts may hold it. SimpleQueue is made for this.
+        if os.getpid() != self._process:
+            _die_of(number)  # a forked child has none of our threads
+        elif not self._signalled:
+            self._signalled = True
+            self._arrived.put(number)
+        elif self._exit_code is None:
+            self._force(number)
+        else:
+            self._leave(number, self._exit_code)
+
+    def _await(self) -> None:
+        number = self._arrived.get()
+        self._take_pool_closed_for_exit()
+        # Not a daemon: a main thread that ends by itself waits for it.
+        threading.Thread(target=self._end, args=(number,), name="katax-shutdown", daemon=False).start()
+
+    def _end(self, number: int) -> None:
+        deadline = Deadline(self._timeout)
+        self._exit_code = self._executed()
+        self._over.set()
+        last = Deadline(max(deadline.remaining(), _LAST_SECONDS))
+        self._call_main_away(number, last)
+        others = _threads_that_keep_alive(last)
+        if others:
+            self._log.error(f"left behind at exit: {', '.join(others)}")
+            _exit_now(self._exit_code)
+
+    def _call_main_away(self, number: int, deadline: Deadline) -> None:
+        # A signal that meets the main thread in a handler does not wake it from the lock that it then waits for.
+        while not self._left and not deadline.expired:
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+            SYSTEM.sleep(_CALL_AGAIN)
+
+    def _executed(self) -> int:
+        try:
+            return 0 if self._execute().clean else 1
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process must end
+            self._log.error(f"shutdown failed: {type(error).__name__}: {error}")
+            return 1
+
+    def _leave(self, number: int, code: int) -> None:
+        if self._left:
+            return  # one SystemExit: another would cut the `finally` blocks short
+        self._left = True
+        if self._reraise:
+            _die_of(number)
+        elif threading.main_thread().is_alive():
+            raise SystemExit(code)
+
+    def _force(self, number: int) -> None:
+        try:
+            names = ", ".join(self._unfinished()) or "nothing"
+            self._log.error(f"forced by a second {signal.Signals(number).name}; left behind: {names}")
+        finally:
+            _exit_now(128 + number)
+
+    def _take_pool_closed_for_exit(self) -> None:
+        """A main thread that meets a pool which this shutdown closed did not fail: it ends with the shutdown."""
+        before = sys.excepthook
+
+        def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+            if not isinstance(error, PoolClosed):
+                before(kind, error, trace)
+                return
+            self._over.wait(self._timeout + _LAST_SECONDS)
+            raise SystemExit(self._exit_code)
+
+        sys.excepthook = hook
+
+
+def _threads_that_keep_alive(deadline: Deadline) -> list[str]:
+    """The threads that the interpreter would still wait for at the deadline; the main one among them."""
+    mine = threading.current_thread()
+    waited_for = [each for each in threading.enumerate() if each is not mine and not each.daemon]
+    for each in waited_for:
+        each.join(deadline.remaining())
+    return [each.name for each in waited_for if each.is_alive()]
+
+
+def _die_of(number: int) -> None:
+    _flush()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+def _exit_now(code: int) -> None:
+    _flush()
+    os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            stream.flush()
