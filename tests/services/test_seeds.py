@@ -153,6 +153,18 @@ def test_a_row_never_changes_another_one_by_another_key(
     assert [one.state for one in seeder.status()] == ["pending"]
 
 
+def test_keys_that_mysql_takes_for_one_are_refused(mysql_url: str, open_url: Open, folder: Path) -> None:
+    """Its usual collation does not tell capitals."""
+    database = open_url(mysql_url)
+    database.execute("CREATE TABLE tags (slug varchar(20) COLLATE utf8mb4_general_ci PRIMARY KEY, n int)")
+    (folder / "tags.json").write_text('[{"slug": "a", "n": 1}, {"slug": "A", "n": 2}]')
+
+    with pytest.raises(SeedError):
+        Seeder(database, str(folder)).run()
+
+    assert database.run("SELECT count(*) FROM tags").rows == [(0,)]
+
+
 def test_a_csv_is_for_the_table_that_it_is_called_after(
     seeder: Seeder, database: SqlDatabase, folder: Path
 ) -> None:
@@ -295,7 +307,7 @@ def test_python_that_others_could_have_written_is_not_run(
 def test_a_dry_run_counts_and_changes_nothing(seeder: Seeder, database: SqlDatabase, folder: Path) -> None:
     database.execute("INSERT INTO users (id, email, score) VALUES (1, 'ada@example.com', 0)")
     (folder / "a.sql").write_text("INSERT INTO users (id) VALUES (8), (9)")
-    (folder / "b.py").write_text("def seed(db): db.execute('DELETE FROM users')")
+    (folder / "b.py").write_text("def seed(db): db.execute('DELETE FROM users WHERE id > 8')")
     (folder / "users.json").write_text(json.dumps([ADA, BOB]))
 
     assert outcomes(seeder, dry_run=True) == [
@@ -306,6 +318,31 @@ def test_a_dry_run_counts_and_changes_nothing(seeder: Seeder, database: SqlDatab
     assert users(database) == [(1, "ada@example.com", 0)]
     assert [one.state for one in seeder.status()] == ["pending", "pending", "pending"]
     assert database.describe("katax_seeds") is None
+
+
+def test_a_dry_run_lets_later_seeds_see_earlier_ones(
+    seeder: Seeder, database: SqlDatabase, folder: Path
+) -> None:
+    database.execute(
+        "CREATE TABLE posts (id integer PRIMARY KEY, author integer, FOREIGN KEY (author) REFERENCES users (id))"
+    )
+    (folder / "1_users.json").write_text(json.dumps([ADA]))
+    (folder / "2_posts.json").write_text('[{"id": 1, "author": 1}]')
+
+    assert [one[1:3] for one in outcomes(seeder, dry_run=True)] == [("would_apply", 1), ("would_apply", 1)]
+    assert users(database) == []
+
+
+def test_a_dry_run_that_fails_says_why_and_leaves_nothing(
+    seeder: Seeder, database: SqlDatabase, folder: Path
+) -> None:
+    (folder / "a.json").write_text(json.dumps({"table": "users", "rows": [ADA]}))
+    (folder / "b.sql").write_text("SELECT nope FROM users")
+
+    with pytest.raises(SeedError):
+        seeder.run(dry_run=True)
+
+    assert users(database) == []
 
 
 def test_status_knows_what_is_applied_changed_pending_and_missing(seeder: Seeder, folder: Path) -> None:

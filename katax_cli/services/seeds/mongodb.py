@@ -86,7 +86,9 @@ class MongoSeeds:
         self._name = table
 
     def entries(self) -> dict[str, Entry]:
-        answer = self._db.command({"find": self._name, "batchSize": 100_000}, safety=Safety.READ)
+        answer = self._db.command(
+            {"find": self._name, "batchSize": 100_000}, timeout=_FOREVER, safety=Safety.READ
+        )
         found = answer["cursor"]["firstBatch"]
         return {
             each["_id"]: Entry(each["_id"], each["checksum"], each["applied_at"], each["duration_ms"])
@@ -121,8 +123,11 @@ class MongoSeeds:
         self._record(db, file, outcome)
         return outcome
 
-    def rehearse(self, file: SeedFile, work: Work) -> SeedOutcome:
+    def rehearse(self, wanted: Sequence[tuple[SeedFile, Work]]) -> list[SeedOutcome]:
         """Counts what is there; code is not run, because nothing could undo it."""
+        return [self._try(file, work) for file, work in wanted]
+
+    def _try(self, file: SeedFile, work: Work) -> SeedOutcome:
         began = self._clock.monotonic()
         counts = self._compared(work.rows, file) if isinstance(work, _Documents) else Counts()
         return finished(file, "would_apply", counts, began, self._clock)

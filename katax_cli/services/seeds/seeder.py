@@ -11,7 +11,7 @@ from katax_cli.services.documents import MongoDatabase
 from katax_cli.services.sql import SqlDatabase
 
 from . import files
-from .values import SEEDS_TABLE, Counts, Entry, SeedFile, SeedOutcome, SeedStanding, State, Store
+from .values import SEEDS_TABLE, Counts, Entry, SeedFile, SeedOutcome, SeedStanding, State, Store, Work
 
 SEED_ENGINES = ("postgresql", "mysql", "sqlite", "mongodb")
 
@@ -44,25 +44,25 @@ class Seeder:
     ) -> list[SeedOutcome]:
         """Applies the seed of this name (with or without its ending), or all in the order of their names.
 
-        All files are read before the first is run. `dry_run` counts what would change and changes nothing;
-        `again` also runs what did not change. Raises SeedError, ConfigError, Refused on a read-only connection,
-        Unavailable, OutcomeUnknown.
+        All files are read before the first is run. `dry_run` counts what would change and changes nothing
+        (`on_done` hears nothing); `again` also runs what did not change. Raises SeedError, ConfigError,
+        Refused on a read-only connection, Unavailable, OutcomeUnknown.
         """
         if self.db.settings.read_only:
             raise Refused(f"{self.db.name!r} is read-only")
         wanted = [(file, self._store.work(file)) for file in self.chosen(name)]
         known = self._store.entries()
-        done = []
-        for file, work in wanted:
-            if _is_applied(file, known) and not again:
-                outcome = SeedOutcome(file.name, "unchanged", Counts(), 0.0)
-            elif dry_run:
-                outcome = self._store.rehearse(file, work)
-            else:
-                outcome = self._store.apply(file, work, again=again)
-            self._on_done(outcome)
-            done.append(outcome)
-        return done
+        due = {file.name for file, _ in wanted if again or not _is_applied(file, known)}
+        if dry_run:
+            tried = self._store.rehearse([pair for pair in wanted if pair[0].name in due])
+            found = {one.name: one for one in tried}
+            return [found.get(file.name) or _unchanged(file) for file, _ in wanted]
+        return [self._run(file, work, again=again, due=file.name in due) for file, work in wanted]
+
+    def _run(self, file: SeedFile, work: Work, *, again: bool, due: bool) -> SeedOutcome:
+        outcome = self._store.apply(file, work, again=again) if due else _unchanged(file)
+        self._on_done(outcome)
+        return outcome
 
     def chosen(self, name: str | None = None) -> Sequence[SeedFile]:
         """The files that `run` would take."""
@@ -102,6 +102,10 @@ def _store(db: Database, clock: Clock) -> Store:
 
         return MongoSeeds(db, SEEDS_TABLE, clock)
     raise WrongEngine(db.settings.type, "seeds", wanted_by="seed run", works_on=SEED_ENGINES)
+
+
+def _unchanged(file: SeedFile) -> SeedOutcome:
+    return SeedOutcome(file.name, "unchanged", Counts(), 0.0)
 
 
 def _is_applied(file: SeedFile, known: Mapping[str, Entry]) -> bool:

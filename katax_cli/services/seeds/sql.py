@@ -59,9 +59,9 @@ class SqlSeeds:
 
     def entries(self) -> dict[str, Entry]:
         # Asked beforehand: after a failed SELECT somebody else may have made it.
-        if self._db.describe(self._name) is None:
+        if self._db.describe(self._name, timeout=_FOREVER) is None:
             return {}
-        rows = self._db.run(f"SELECT {_NAMES} FROM {self._table}").rows
+        rows = self._db.run(f"SELECT {_NAMES} FROM {self._table}", timeout=_FOREVER).rows
         return {row[0]: Entry(*row) for row in rows}
 
     def work(self, file: SeedFile) -> Work:
@@ -103,14 +103,20 @@ class SqlSeeds:
             )
         return outcome
 
-    def rehearse(self, file: SeedFile, work: Work) -> SeedOutcome:
-        """Runs it in a transaction that is rolled back; only numbers taken from sequences stay taken."""
-        began = self._clock.monotonic()
+    def rehearse(self, wanted: Sequence[tuple[SeedFile, Work]]) -> list[SeedOutcome]:
+        """Runs them in one transaction, so that later ones see what earlier ones wrote, and rolls it back.
+
+        Only numbers taken from sequences stay taken.
+        """
         transaction = self._db.begin(timeout=_FOREVER)
         try:
-            counts = self._run(transaction, file, work, rehearsing=True)
+            return [self._try(transaction, file, work) for file, work in wanted]
         finally:
             transaction.rollback()
+
+    def _try(self, transaction: Transaction, file: SeedFile, work: Work) -> SeedOutcome:
+        began = self._clock.monotonic()
+        counts = self._run(transaction, file, work, rehearsing=True)
         return finished(file, "would_apply", counts, began, self._clock)
 
     def _run(self, transaction: Transaction, file: SeedFile, work: Work, *, rehearsing: bool) -> Counts:
@@ -130,13 +136,13 @@ class SqlSeeds:
         return str(rows[0][0])
 
     def _make_ledger(self) -> None:
-        if self._db.describe(self._name) is not None:
+        if self._db.describe(self._name, timeout=_FOREVER) is not None:
             return
         try:
-            self._db.execute(_CREATE.format(table=self._table))
+            self._db.execute(_CREATE.format(table=self._table), timeout=_FOREVER)
         except QueryError:
             # In PostgreSQL two of them at once can collide in spite of IF NOT EXISTS.
-            if self._db.describe(self._name) is None:
+            if self._db.describe(self._name, timeout=_FOREVER) is None:
                 raise
 
 

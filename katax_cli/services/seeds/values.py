@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -122,6 +122,6 @@ class Store(Protocol):
         """Runs it and writes the ledger; `unchanged` when somebody did so meanwhile, unless `again`."""
         ...
 
-    def rehearse(self, file: SeedFile, work: Work) -> SeedOutcome:
-        """Says what `apply` would do, and changes nothing."""
+    def rehearse(self, wanted: Sequence[tuple[SeedFile, Work]]) -> list[SeedOutcome]:
+        """Says what `apply` of them in this order would do, and changes nothing."""
         ...
