@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "seed": ("katax_cli.cli.seed", "Fill a database with data to start with, once for each change."),
     "cache": ("katax_cli.cli.cache", "Read and write a Redis cache."),
     "limit": ("katax_cli.cli.limit", "Limit how often something happens."),
+    "lock": ("katax_cli.cli.lock", "Run programs one at a time, over machines."),
+    "cron": ("katax_cli.cli.cron", "Run jobs on a schedule, every occurrence accounted for."),
     "circuit": ("katax_cli.cli.circuit", "Keep everybody off a server, and see whose breakers are open."),
     "profile": ("katax_cli.cli.profile", "Show, check and create connection profiles."),
     "completion": ("katax_cli.cli.completion", "Shell completions."),

@@ -44,7 +44,7 @@ class Books:
         try:
             won = self._runs.claim(planned, decide)
         except KataxError as error:
-            self._failed(error)
+            self.failed(error)
             return self._without(planned, decide, running)
         self._worked()
         return won
@@ -63,6 +63,21 @@ class Books:
             self._late.update((run.run_id, run) for run in decided)
         return decided
 
+    def others(self, jobs: Sequence[str]) -> list[Run]:
+        """What runs of these jobs, anywhere; nothing when the database cannot say."""
+        try:
+            return self._runs.active(jobs)
+        except KataxError as error:
+            self.failed(error)
+            return []
+
+    def ask_to_stop(self, run_ids: Sequence[str], reason: str) -> None:
+        """Leaves word for those who run them."""
+        try:
+            self._runs.ask_to_stop(run_ids, reason)
+        except KataxError as error:
+            self.failed(error)
+
     def update(self, run: Run) -> None:
         """Writes what has become of a run; later, when it cannot be written now."""
         with self._lock:
@@ -76,7 +91,7 @@ class Books:
         except KataxError as error:
             with self._lock:
                 self._late[run.run_id] = run
-            self._failed(error)
+            self.failed(error)
 
     def flush(self) -> None:
         """Writes what could not be written before; stops at the first failure."""
@@ -87,14 +102,15 @@ class Books:
                 self._runs.record([run])
                 self._runs.update(run)
             except KataxError as error:
-                self._failed(error)
+                self.failed(error)
                 return
             with self._lock:
                 if self._late.get(run.run_id) == run:
                     del self._late[run.run_id]
         self._worked()
 
-    def _failed(self, error: KataxError) -> None:
+    def failed(self, error: KataxError) -> None:
+        """Says once that the database cannot be used, and what follows."""
         if not self._down:
             follow = "what is due is skipped" if self._shared else "jobs run, and rows are written later"
             _log.error("the state database cannot be used: %s; until then %s", error, follow)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from katax_cli.core.crontab import Crontab, parse_crontab
+from katax_cli.core.crontab import Crontab, Entry, parse_crontab
 from katax_cli.errors import ConfigError, Refused
 from katax_cli.profiles.model import Profile
 from katax_cli.services.cron.definitions import Stored
@@ -39,22 +39,14 @@ def read_crontab(path: str, profile: Profile) -> tuple[list[Job], Crontab]:
     if found.problems:
         raise ConfigError(f"crontab {path!r}: {'; '.join(found.problems)}")
     zone = timezone_of(profile)
-    jobs = [
-        job_of(
-            entry.name,
-            table_of(entry.schedule, entry.command, entry.timezone),
-            timezone=zone,
-            source="crontab",
-        )
-        for entry in found.entries
-    ]
+    jobs = [job_of(entry.name, table_of(entry), timezone=zone, source="crontab") for entry in found.entries]
     return jobs, found
 
 
-def table_of(schedule: str, command: object, timezone: str | None) -> dict[str, Any]:
-    """A job's table as it is written in a profile."""
-    table: dict[str, Any] = {"schedule": schedule, "command": command}
-    return table if timezone is None else {**table, "timezone": timezone}
+def table_of(entry: Entry) -> dict[str, Any]:
+    """A line of a crontab as a profile would say it."""
+    table: dict[str, Any] = {"schedule": entry.schedule, "command": entry.command}
+    return table if entry.timezone is None else {**table, "timezone": entry.timezone}
 
 
 def merged(

@@ -63,8 +63,13 @@ class Definitions:
         self._tables.transaction(work)
 
     def switch(self, job: str, on: bool | None) -> None:
-        """An operator's word on whether a job runs; None: its definition rules again."""
-        self._change(job, "switched = ?", [None if on is None else int(on)])
+        """An operator's word on whether a job runs; None: its definition rules again.
+
+        What was due while it was off was not missed.
+        """
+        self._change(
+            job, f"switched = ?, accounted_until = {self._tables.now}", [None if on is None else int(on)]
+        )
 
     def note_schedules(self, known: Iterable[tuple[str, str, str, int]]) -> None:
         """Remembers (job, schedule, canonical form, accounted until) of jobs that are new or changed."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from katax_cli.core.schedule import Schedule, latest
 from katax_cli.services.cron.jobs import Job
@@ -91,11 +91,11 @@ class Overlaps:
         if job is None or not others or job.on_overlap == "allow":
             return run
         if job.on_overlap == "replace":
-            return replace(run, reason=WAITING)
+            return run.waiting(WAITING)
         if job.on_overlap == "queue" or run.reason == CATCHING_UP:
             waiting = sum(other.started_at is None for other in others)
             if waiting < (ALL_AT_MOST if run.reason == CATCHING_UP else QUEUE_AT_MOST):
-                return replace(run, reason=WAITING)
+                return run.waiting(WAITING)
             return run.skipped(f"{waiting} runs wait already")
         return run.skipped(f"run {others[0].run_id[:12]} still runs on {others[0].host}")
 
@@ -114,6 +114,12 @@ class Agenda:
         if at is not None:
             self._entries[job.name] = (at, job, after)
             heapq.heappush(self._heap, (at, job.name))
+
+    def change(self, job: Job) -> None:
+        """Another job of this name, due when the old one was."""
+        if job.name in self._entries:
+            at, _, after = self._entries[job.name]
+            self._entries[job.name] = (at, job, after)
 
     def drop(self, name: str) -> None:
         self._entries.pop(name, None)

@@ -175,6 +175,11 @@ class Runs:
         sql = "SELECT run_id, stop_reason FROM katax_cron_runs WHERE state = 'running' AND daemon = ?"
         return {str(row[0]): row[1] for row in self._tables.run(sql, [daemon]).rows}
 
+    def daemons(self) -> list[str]:
+        """Whose runs count as running."""
+        sql = "SELECT DISTINCT daemon FROM katax_cron_runs WHERE state = 'running' AND profile = ?"
+        return [str(row[0]) for row in self._tables.run(sql, [self._tables.profile]).rows]
+
     def close_dead(self, reason: str, *, daemons: Iterable[str] = ()) -> list[Run]:
         """Closes as failed what nobody renews any more, or what is of these daemons; returns those rows."""
         named = list(daemons)

@@ -12,6 +12,7 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import Dialect, Result
 from katax_cli.errors import ConfigError, QueryError, Refused
 from katax_cli.profiles.model import Profile
+from katax_cli.services.observe import QueryLogging
 from katax_cli.services.queries import Queries
 from katax_cli.services.sql import SqlDatabase
 
@@ -74,6 +75,7 @@ class Tables:
 
     def __init__(self, database: SqlDatabase, profile: str) -> None:
         self.database = database
+        database.observer.set_log(QueryLogging())
         self.profile = profile
         self.dialect = database.engine.dialect
         self.now = _NOW[self.dialect]

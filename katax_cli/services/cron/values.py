@@ -50,7 +50,19 @@ class Run:
         return max(0, self.finished_at - self.started_at)
 
     def skipped(self, reason: str) -> Run:
-        return replace(self, state="skipped", reason=reason, finished_at=self.scheduled_at)
+        """The same occurrence, not run."""
+        return replace(
+            self,
+            state="skipped",
+            reason=reason,
+            finished_at=self.scheduled_at,
+            started_at=None,
+            attempt=0,
+        )
+
+    def waiting(self, reason: str) -> Run:
+        """The same run, claimed, and not started yet."""
+        return replace(self, reason=reason, started_at=None, attempt=0)
 
 
 Decide = Callable[[Run, Sequence[Run]], Run]

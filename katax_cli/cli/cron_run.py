@@ -1,0 +1,144 @@
+"""The parts of `katax cron` that are about words, signals and streams."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from katax_cli.cli.confirm import Tier, confirm
+from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.options import duration, one_of
+from katax_cli.errors import Refused
+from katax_cli.services.cron.manage import Cron
+
+if TYPE_CHECKING:
+    from katax_cli.services.cron.jobs import Job
+    from katax_cli.services.cron.loop import Daemon
+
+WORK_WORDS = "A program and its words, run without a shell."
+Handler = Callable[[int, FrameType | None], Any]
+
+
+@contextmanager
+def cron(call: Invocation) -> Iterator[Cron]:
+    """The jobs of the chosen profile; what they have to say goes to stderr."""
+    with call.runtime(seconds=None) as runtime, Cron(runtime.profile) as jobs:
+        yield jobs
+        for note in jobs.notes:
+            call.diagnostics.note(note)
+
+
+def job_table(
+    call: Invocation, schedule: str, words: Sequence[str] | None, **work: str | None
+) -> dict[str, Any]:
+    """What `add` was told to run, as a profile would say it; exactly one thing."""
+    given: dict[str, Any] = {key: value for key, value in work.items() if value is not None}
+    if words:
+        given["words"] = list(words)
+    if len(given) != 1:
+        raise typer.BadParameter("give one of --command, --sql, --python, --katax, or a program after --")
+    ((key, value),) = given.items()
+    if key == "words":
+        key = "command"
+    elif key == "katax":
+        value = shlex.split(value)
+    elif key in ("command", "sql"):
+        value = call.input_bytes(value).decode()
+    table = {"schedule": schedule, key: value}
+    return {**table, "connection": call.shared.connection} if key == "sql" else table
+
+
+def policies(call: Invocation, *, ping_url: str | None, **durations: str | None) -> dict[str, Any]:
+    """Durations as seconds, and the URL, which may come from stdin or a file."""
+    url = None if ping_url is None else call.input_bytes(ping_url).decode().strip()
+    seconds = {key: duration(value) for key, value in durations.items() if value is not None}
+    return {**seconds, **chosen(ping_url=url)}
+
+
+def chosen(**values: object) -> dict[str, Any]:
+    """What was said; the words of a choice are checked."""
+    for key, known in _CHOICES.items():
+        if values.get(key) is not None:
+            one_of(key, known)(str(values[key]))
+    return {key: value for key, value in values.items() if value is not None}
+
+
+_CHOICES = {"on_overlap": ("skip", "queue", "replace", "allow"), "on_miss": ("skip", "once", "all")}
+
+
+def confirm_removal(call: Invocation, jobs: Cron, name: str) -> None:
+    """Asks on a prod profile."""
+    confirm(call, jobs.profile, jobs.profile.state.connection, Tier.DISRUPTIVE, f"remove job {name!r}")
+
+
+def streamed(call: Invocation) -> Callable[[str, bytes], None]:
+    """The job's stdout becomes ours, its stderr ours."""
+
+    def take(name: str, data: bytes) -> None:
+        if name == "stdout":
+            call.out.raw(data)
+        else:
+            call.streams.stderr.write(data.decode(errors="replace"))
+            call.streams.stderr.flush()
+
+    return take
+
+
+def daemon(call: Invocation, *, crontab: str | None, metrics_port: int | None) -> int:
+    """Runs the daemon on this thread, with the signals of this process as its messages."""
+    from katax_cli.services.cron.execution import Place
+    from katax_cli.services.cron.loop import Daemon
+    from katax_cli.services.cron.serve import MetricsServer
+
+    with cron(call) as jobs, ExitStack() as stack:
+        profile = jobs.profile
+        if profile.name == "local" and not profile.explicit:
+            raise Refused(
+                f"{call.command!r} uses the built-in profile only when it is named; repeat with -p local"
+            )
+        running = Daemon(lambda: _load(call, crontab), jobs.tables, Place(profile))
+        stack.enter_context(_signals(running))
+        if metrics_port is not None:
+            server = MetricsServer(running, metrics_port)
+            stack.callback(server.close)
+            call.diagnostics.note(f"metrics on http://127.0.0.1:{server.port}/metrics")
+        return running.run()
+
+
+def _load(call: Invocation, crontab: str | None) -> tuple[Any, Sequence[Job]]:
+    from katax_cli.services.cron.catalog import jobs_of, read_crontab
+
+    profile = call.profile()
+    own = jobs_of(profile)
+    return profile, own if crontab is None else [*own, *read_crontab(crontab, profile)[0]]
+
+
+@contextmanager
+def _signals(running: Daemon) -> Iterator[None]:
+    """TERM and INT stop, HUP and USR2 reload; as before afterwards."""
+    from katax_cli.services.cron.loop import Message
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        running.tell(Message("stop", number))
+
+    def reload(_number: int, _frame: FrameType | None) -> None:
+        running.tell(Message("reload"))
+
+    handlers: dict[signal.Signals, Handler] = {
+        signal.SIGTERM: stop,
+        signal.SIGINT: stop,
+        signal.SIGHUP: reload,
+        signal.SIGUSR2: reload,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,18 @@
+"""What the process of a `python = "pkg.mod:func"` job runs."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+
+def main(target: str) -> None:
+    """Imports the module, calls the function, and exits with the number that it returned, if it did."""
+    module, _, name = target.partition(":")
+    value: object = import_module(module)
+    for part in name.split("."):
+        value = getattr(value, part)
+    assert callable(value)
+    result = value()
+    if isinstance(result, int) and not isinstance(result, bool):
+        sys.exit(result)

@@ -1,0 +1,309 @@
+"""One run from its claim to its end: waiting its turn, attempts, output, and what its row says afterwards."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.retry import RetryPolicy
+from katax_cli.core.settings import EngineName
+from katax_cli.errors import KataxError
+from katax_cli.profiles.model import Profile
+from katax_cli.services import background
+from katax_cli.services.cron.jobs import Callback, Command, Job, KataxCommand, Python, Sql
+from katax_cli.services.cron.plan import WAITING
+from katax_cli.services.cron.process import Captured, Ended, JobProcess, Sink
+from katax_cli.services.cron.values import Run, State
+
+_log = logging.getLogger("katax.cron")
+_output = logging.getLogger("katax.cron.output")
+LOGGED_BYTES = 1024 * 1024
+_LINE_BYTES = 8 * 1024
+_BETWEEN = RetryPolicy(initial=1.0, max=60.0)
+_NOT_FOUND, _NOT_STARTED, _FAILED, _INTERRUPTED = 127, 126, 1, 130
+_SQL: tuple[EngineName, ...] = ("postgresql", "mysql", "sqlite")
+CALL = "import sys; from katax_cli.services.cron.call import main; main(sys.argv[1])"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where jobs run: the profile's folder, on its connections."""
+
+    profile: Profile
+    clock: Clock = SYSTEM
+
+
+class Activity(Protocol):
+    """Work under way, which another thread may end."""
+
+    def stop(self, reason: str, *, force: bool = False) -> None: ...
+
+    def run(self, *, timeout: float | None, kill_after: float) -> Ended: ...
+
+
+class LoggedLines:
+    """Output as log lines, up to a size; then one line says that there is more."""
+
+    def __init__(self, job: str, run_id: str) -> None:
+        self._extra = {"job": job, "run_id": run_id}
+        self._parts: dict[str, bytes] = {}
+        self._left = LOGGED_BYTES
+
+    def add(self, name: str, data: bytes) -> None:
+        if self._left <= 0:
+            return
+        self._left -= len(data)
+        *lines, rest = (self._parts.pop(name, b"") + data).split(b"\n")
+        if len(rest) > _LINE_BYTES:
+            lines, rest = [*lines, rest], b""
+        for line in lines:
+            self._write(name, line)
+        if rest:
+            self._parts[name] = rest
+        if self._left <= 0:
+            self._write(name, b"(more output is not logged; the end of it is in the history)")
+
+    def close(self) -> None:
+        for name, rest in self._parts.items():
+            self._write(name, rest)
+        self._parts.clear()
+
+    def _write(self, name: str, line: bytes) -> None:
+        text = line[:_LINE_BYTES].decode(errors="replace").rstrip("\r")
+        _output.info("%s: %s", self._extra["job"], text, extra={**self._extra, "stream": name})
+
+
+class Execution:
+    """A claimed run, in a thread of its own once it was started. `changed` hears of every new state of its row."""
+
+    def __init__(
+        self,
+        job: Job,
+        run: Run,
+        place: Place,
+        *,
+        changed: Callable[[Run], None],
+        sink: Sink | None = None,
+        log_output: bool = True,
+    ) -> None:
+        self.job = job
+        self.run = run
+        self.claimed_as_started = run.started_at is not None
+        self._place = place
+        self._changed = changed
+        self._sink = sink
+        self._captured = Captured()
+        self._lines = LoggedLines(job.name, run.run_id) if log_output else None
+        self._stopped = threading.Event()
+        self._reason: str | None = None
+        self._force = False
+        self._lock = threading.Lock()
+        self._activity: Activity | None = None
+
+    def start(self, *, delay: float = 0.0) -> None:
+        """Runs in a named thread, after `delay` seconds."""
+        name = f"katax-job-{self.job.name}"
+        threading.Thread(target=self.execute, kwargs={"delay": delay}, name=name, daemon=True).start()
+
+    def stop(self, reason: str, *, force: bool = False) -> None:
+        """Asks for its end from another thread; with `force`, without grace."""
+        with self._lock:
+            self._reason = self._reason or reason
+            self._force = self._force or force
+            activity = self._activity
+        self._stopped.set()
+        if activity is not None:
+            activity.stop(self._reason, force=force)
+
+    def execute(self, *, delay: float = 0.0) -> Run:
+        """Runs to the end, on this thread; never raises."""
+        if delay and self._stopped.wait(delay):
+            skipped = self.run.skipped(self._reason or "stopped before it started")
+            return self._become(replace(skipped, finished_at=self._now()))
+        reason = None if self.run.reason == WAITING else self.run.reason
+        self.run = replace(self.run, started_at=self._now(), reason=reason)
+        try:
+            return self._finished(self._attempts())
+        except Exception as error:  # noqa: BLE001 - the boundary of the thread: it becomes the row
+            _log.error("job %r: %s: %s", self.job.name, type(error).__name__, error)
+            return self._finished(Ended(_FAILED), f"{type(error).__name__}: {error}")
+        except BaseException:
+            self._finished(Ended(_INTERRUPTED, "interrupted"))
+            raise
+
+    def _attempts(self) -> Ended:
+        for attempt in range(1, self.job.retries + 2):
+            self.run = replace(self.run, attempt=attempt)
+            ended = self._attempt(attempt)
+            if ended.exit_status == 0 or self._stopped.is_set() or attempt > self.job.retries:
+                break
+            wait = _BETWEEN.delay(attempt, self._place.clock.random)
+            _log.warning(
+                "job %r: attempt %d failed (%s), next in %.1f s", self.job.name, attempt, _why(ended), wait
+            )
+            if self._stopped.wait(wait):
+                break
+        return ended
+
+    def _attempt(self, attempt: int) -> Ended:
+        try:
+            activity = self._activity_of(attempt)
+        except FileNotFoundError as error:
+            return self._not_started(_NOT_FOUND, f"cannot start {error.filename!r}: not found")
+        except OSError as error:
+            return self._not_started(_NOT_STARTED, f"cannot start: {error.strerror}")
+        with self._lock:
+            self._activity = activity
+            reason, force = self._reason, self._force
+        if reason is not None:
+            activity.stop(reason, force=force)
+        self._changed(self.run)
+        try:
+            return activity.run(timeout=self.job.timeout, kill_after=self.job.kill_after)
+        finally:
+            with self._lock:
+                self._activity = None
+
+    def _not_started(self, status: int, reason: str) -> Ended:
+        self._take("stderr", f"katax: {reason}\n".encode())
+        return Ended(status)
+
+    def _activity_of(self, attempt: int) -> Activity:
+        work, profile = self.job.work, self._place.profile
+        if isinstance(work, Sql):
+            return Statement(work, profile, self._take)
+        if isinstance(work, Callback):
+            return Called(work, self.job.name, self._take)
+        return JobProcess(
+            _words(work, profile),
+            folder=profile.folder,
+            environ=_environ(self.run, attempt),
+            mark=f"KATAX_RUN_ID={self.run.run_id}",
+            sink=self._take,
+        )
+
+    def _take(self, name: str, data: bytes) -> None:
+        self._captured.add(data)
+        if self._sink is not None:
+            self._sink(name, data)
+        if self._lines is not None:
+            self._lines.add(name, data)
+
+    def _finished(self, ended: Ended, reason: str | None = None) -> Run:
+        if self._lines is not None:
+            self._lines.close()
+        state: State = "killed" if ended.stopped else "ran" if ended.exit_status == 0 else "failed"
+        return self._become(
+            replace(
+                self.run,
+                state=state,
+                reason=reason or (self.run.reason if state == "ran" else _why(ended)),
+                exit_status=ended.exit_status,
+                finished_at=self._now(),
+                output_head=self._captured.head or None,
+                output_tail=self._captured.tail,
+            )
+        )
+
+    def _become(self, run: Run) -> Run:
+        self.run = run
+        self._changed(run)
+        return run
+
+    def _now(self) -> int:
+        return int(self._place.clock.now() * 1000)
+
+
+def _why(ended: Ended) -> str:
+    return ended.stopped or f"exit status {ended.exit_status}"
+
+
+def _words(work: Command | Python | KataxCommand | Sql | Callback, profile: Profile) -> str | list[str]:
+    if isinstance(work, Command):
+        return work.words if isinstance(work.words, str) else list(work.words)
+    if isinstance(work, Python):
+        return [sys.executable, "-c", CALL, work.target]
+    assert isinstance(work, KataxCommand)
+    return [sys.executable, "-m", "katax_cli", "-p", profile.name, *work.words]
+
+
+def _environ(run: Run, attempt: int) -> Mapping[str, str]:
+    """The daemon's own environment, never what `.env` or the profile holds, and what the job may want to know."""
+    planned = datetime.fromtimestamp(run.scheduled_at / 1000, UTC)
+    return {
+        **os.environ,
+        "KATAX_SCHEDULED_AT": planned.isoformat(timespec="seconds"),
+        "KATAX_RUN_ID": run.run_id,
+        "KATAX_JOB": run.job,
+        "KATAX_ATTEMPT": str(attempt),
+    }
+
+
+class Statement:
+    """One SQL statement through the profile's own services; stopping it cancels it on the server."""
+
+    def __init__(self, work: Sql, profile: Profile, sink: Sink) -> None:
+        from katax_cli.services.runtime import Runtime
+
+        self._work = work
+        self._sink = sink
+        self._reason: str | None = None
+        self._runtime = Runtime(profile, one_shot=True, statement_timeouts=False)
+        name = work.connection
+        self._settings = (
+            profile.default_connection(_SQL, "main") if name is None else profile.connection(name)
+        )
+
+    def stop(self, reason: str, *, force: bool = False) -> None:
+        self._reason = reason
+        self._runtime.cancel()
+
+    def run(self, *, timeout: float | None, kill_after: float) -> Ended:
+        with self._runtime:
+            try:
+                result = self._runtime.sql(self._settings).run(self._work.sql, timeout=timeout)
+            except KataxError as error:
+                self._sink("stderr", f"katax: {error}\n".encode())
+                return Ended(_FAILED, self._reason)
+        count = len(result.rows) if result.columns else result.affected
+        self._sink("stdout", f"{count} rows{'' if result.columns else ' affected'}\n".encode())
+        return Ended(0)
+
+
+class Called:
+    """A callable of this process. Nothing can end it: when it is given up, its thread goes on."""
+
+    def __init__(self, work: Callback, job: str, sink: Sink) -> None:
+        self._work = work
+        self._job = job
+        self._sink = sink
+        self._over = threading.Event()
+        self._reason: str | None = None
+
+    def stop(self, reason: str, *, force: bool = False) -> None:
+        self._reason = reason
+        self._over.set()
+
+    def run(self, *, timeout: float | None, kill_after: float) -> Ended:
+        running = background.start(f"katax-task-{self._job}", self._call)
+        self._over.wait(timeout)
+        if not running.ended(0.0 if self._reason or not self._over.is_set() else None):
+            reason = self._reason or f"timed out after {timeout:g} s"
+            return Ended(_FAILED, f"{reason}; its thread goes on")
+        if isinstance(running.outcome, BaseException):
+            self._sink("stderr", f"{type(running.outcome).__name__}: {running.outcome}\n".encode())
+            return Ended(_FAILED)
+        return Ended(0)
+
+    def _call(self) -> None:
+        try:
+            self._work.call()
+        finally:
+            self._over.set()

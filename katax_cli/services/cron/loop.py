@@ -1,0 +1,321 @@
+"""The cron daemon: one loop that claims what is due, keeps its leases, and ends in order.
+
+    running ──TERM──▶ draining: nothing starts, runs end ──▶ exit 0
+                         │ deadline: TERM, KILL, exit 1
+                         └ second signal: KILL at once, exit 128 + signal
+
+Signals and ended runs are messages; the loop is the only one that decides. It wakes at the next occurrence and
+once a second for what others may have changed in the state database.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from queue import Empty, SimpleQueue
+from typing import Literal
+
+from katax_cli.errors import KataxError
+from katax_cli.profiles.model import Profile
+from katax_cli.services.cron.books import Books
+from katax_cli.services.cron.catalog import lookup_of, merged, refuse_foreign_code, timezone_of
+from katax_cli.services.cron.definitions import Definitions, Stored
+from katax_cli.services.cron.execution import Place
+from katax_cli.services.cron.identity import daemon_id, host_name, is_known_dead
+from katax_cli.services.cron.jobs import Job
+from katax_cli.services.cron.process import children
+from katax_cli.services.cron.scheduler import SHUT_DOWN, Scheduler
+from katax_cli.services.cron.store import Runs
+from katax_cli.services.cron.tables import Tables
+from katax_cli.services.cron.tree import HAS_PROC, Reaper, Tree, become_subreaper
+from katax_cli.services.cron.values import Run
+
+_log = logging.getLogger("katax.cron")
+BEAT = 1.0
+_RENEW_EVERY = 5.0
+_PRUNE_EVERY = 3600.0
+_JUMP = 5.0
+"""Seconds by which the wall clock may differ from the other clock before somebody is told."""
+_FAR_AHEAD = 86400.0
+_DEAD = "its daemon is gone: the lease ran out"
+_KILLED = "its daemon was killed"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What the loop is told. `number`: of the signal."""
+
+    kind: Literal["stop", "reload", "wake"]
+    number: int = 0
+
+
+Load = Callable[[], tuple[Profile, Sequence[Job]]]
+"""The profile and the jobs of its files, read anew."""
+
+
+class Daemon:
+    """Runs the jobs of one profile until it is told to stop."""
+
+    def __init__(self, load: Load, tables: Tables, place: Place) -> None:
+        self._load = load
+        self._place = place
+        self._clock = place.clock
+        self._runs = Runs(tables)
+        self._definitions = Definitions(tables)
+        self._tables = tables
+        self.books = Books(self._runs, shared=tables.shared)
+        self.id = daemon_id()
+        self._own: Sequence[Job] = ()
+        self._profile = place.profile
+        self.scheduler = Scheduler(
+            place,
+            self.books,
+            host=host_name(),
+            daemon=self.id,
+            lookup=lookup_of(place.profile).get,
+            on_end=lambda _run: self.tell(Message("wake")),
+        )
+        self._mailbox: SimpleQueue[Message] = SimpleQueue()
+        self._reaper = Reaper()
+        self._version = -1
+        self._stored: Sequence[Stored] = ()
+        self._last_beat = self._last_renewal = self._last_prune = -1e9
+        self._offset = self._clock.now() - self._clock.monotonic()
+        self._stop_by: float | None = None
+        self._exit: int | None = None
+        self.ready = False
+
+    def tell(self, message: Message) -> None:
+        """From any thread, and from a signal handler: SimpleQueue is made for that."""
+        self._mailbox.put(message)
+
+    def run(self) -> int:
+        """Until the end; returns the exit code. Raises ConfigError for jobs that are wrong at the start."""
+        become_subreaper()
+        self._profile, self._own = self._load()
+        self._try(self._recover)
+        self._adopt()
+        _log.info("cron runs %d jobs of profile %r", len(self.scheduler.jobs), self._profile.name)
+        self.scheduler.trigger([job.name for job in self._initial()], "init")
+        self.ready = True
+        while self._exit is None:
+            self._beat_if_time()
+            self.scheduler.tick()
+            self._check_end()
+            if self._exit is None:
+                self._hear(self._sleep_seconds())
+        self.ready = False
+        self._leave()
+        return self._exit
+
+    def _initial(self) -> list[Job]:
+        return [
+            job
+            for job in self.scheduler.jobs.values()
+            if job.run_on_init and job.is_enabled(self.scheduler.lookup)
+        ]
+
+    def _sleep_seconds(self) -> float:
+        due = self.scheduler.next_at
+        beat = self._last_beat + BEAT - self._clock.monotonic()
+        return max(0.0, min(beat, BEAT if due is None else due - self._clock.now()))
+
+    def _hear(self, seconds: float) -> None:
+        try:
+            message = self._mailbox.get(timeout=seconds) if seconds else self._mailbox.get_nowait()
+        except Empty:
+            return
+        if message.kind == "stop":
+            self._stop(message.number)
+        elif message.kind == "reload":
+            self.reload()
+
+    # The end
+
+    def _stop(self, number: int) -> None:
+        if self._stop_by is not None:
+            names = self.scheduler.stop_all("forced by a second signal", force=True)
+            _log.error("forced by a second signal; killed: %s", ", ".join(names) or "nothing")
+            self._await_runs(2.0)
+            self._exit = 128 + number
+            return
+        seconds = self._profile.shutdown.timeout
+        _log.info("draining, at most %g s", seconds)
+        self._stop_by = self._clock.monotonic() + seconds
+        self.ready = False
+        self.scheduler.drain()
+
+    def _check_end(self) -> None:
+        if self._stop_by is None or self._exit is not None:
+            return
+        if not self.scheduler.running():
+            self._exit = 0
+        elif self._clock.monotonic() >= self._stop_by - self._longest_grace():
+            names = self.scheduler.stop_all(SHUT_DOWN)
+            _log.error("the deadline has come; stopped: %s", ", ".join(names))
+            self._await_runs(max(0.0, self._stop_by - self._clock.monotonic()))
+            self.scheduler.stop_all(SHUT_DOWN, force=True)
+            self._await_runs(2.0)
+            self._exit = 1
+
+    def _longest_grace(self) -> float:
+        """The time that what runs may need between TERM and KILL; half of the deadline at the most."""
+        jobs = [self.scheduler.jobs.get(run.job) for run in self.scheduler.running()]
+        grace = max((job.kill_after for job in jobs if job is not None), default=0.0)
+        return min(grace, self._profile.shutdown.timeout / 2)
+
+    def _await_runs(self, seconds: float) -> None:
+        end = self._clock.monotonic() + seconds
+        while self.scheduler.running() and self._clock.monotonic() < end:
+            self._clock.sleep(0.02)
+
+    def _leave(self) -> None:
+        self.scheduler.close(2.0)
+        self.books.flush()
+        if self.books.waiting:
+            _log.error("%d rows could not be written to the state database", self.books.waiting)
+        _log.info("cron ended")
+
+    # What others changed
+
+    def _beat_if_time(self) -> None:
+        now = self._clock.monotonic()
+        if now - self._last_beat < BEAT:
+            return
+        self._last_beat = now
+        self._notice_jump()
+        self._reaper.reap(children())
+        if not self._try(self._beat):
+            return
+        if self.books.waiting:
+            self.books.flush()
+
+    def _beat(self) -> None:
+        now = self._clock.monotonic()
+        self._tables.prepare()
+        mine = {run.run_id for run in self.scheduler.running()} if self.books.waiting == 0 else set()
+        if mine:
+            self._obey(mine)
+        if now - self._last_renewal >= _RENEW_EVERY:
+            self._last_renewal = now
+            self._runs.renew(self.id)
+            self._close_dead()
+        if now - self._last_prune >= _PRUNE_EVERY:
+            self._last_prune = now
+            self._runs.prune(self._profile.cron.history)
+        if not self.scheduler.draining and self._definitions.version() != self._version:
+            self._adopt()
+
+    def _obey(self, mine: set[str]) -> None:
+        """Stops what others want stopped, and what is no longer ours."""
+        known = self._runs.mine(self.id)
+        reasons = {run_id: why for run_id, why in known.items() if why is not None}
+        still = {run.run_id for run in self.scheduler.running() if run.state == "running"}
+        lost = (mine & still) - set(known)
+        if lost:
+            _log.error("the lease of %d runs was lost; they are killed", len(lost))
+        self.scheduler.stop_runs({**reasons, **dict.fromkeys(lost, "its lease was lost")})
+
+    def _close_dead(self) -> None:
+        for run in self._runs.close_dead(_DEAD):
+            self._note_dead(run, _DEAD)
+
+    def _recover(self) -> None:
+        """Closes what daemons of this machine left open when they were killed, and kills what is left of it."""
+        self._tables.prepare()
+        dead = [daemon for daemon in self._runs.daemons() if is_known_dead(daemon)]
+        if dead:
+            for run in self._runs.close_dead(_KILLED, daemons=dead):
+                if HAS_PROC:
+                    Tree(-1, f"KATAX_RUN_ID={run.run_id}").kill()
+                self._note_dead(run, _KILLED)
+
+    def _note_dead(self, run: Run, reason: str) -> None:
+        self.scheduler.counts[run.job, "failed"] += 1
+        _log.error("job %r: run %s failed: %s", run.job, run.run_id[:12], reason)
+
+    def _try(self, call: Callable[[], None]) -> bool:
+        try:
+            call()
+        except KataxError as error:
+            self.books.failed(error)
+            return False
+        return True
+
+    def _notice_jump(self) -> None:
+        offset = self._clock.now() - self._clock.monotonic()
+        by, self._offset = offset - self._offset, offset
+        if by > _JUMP:
+            _log.warning("the clock went on by %.0f s: a suspend, or it was set; on_miss decides", by)
+        elif by < -_JUMP:
+            _log.warning("the clock went back by %.0f s: nothing runs twice", -by)
+
+    # Definitions
+
+    def reload(self) -> None:
+        """Reads the profile again; what is wrong with it is logged, and the old one stays."""
+        try:
+            profile, own = self._load()
+        except KataxError as error:
+            _log.error("not reloaded: %s", error)
+            return
+        self._profile, self._own = profile, own
+        self.scheduler.lookup = lookup_of(profile).get
+        self.scheduler.place = self._place = replace(self._place, profile=profile)
+        self._adopt()
+        _log.info("reloaded: %d jobs", len(self.scheduler.jobs))
+
+    def _ask_stored(self) -> None:
+        version = self._definitions.version()
+        self._stored = self._definitions.jobs()
+        self._version = version
+
+    def _adopt(self) -> None:
+        """Makes the scheduler's jobs those of the files and of the database; unchanged ones keep their place."""
+        self._try(self._ask_stored)
+        notes: list[str] = []
+        jobs = merged(self._own, self._stored, timezone=timezone_of(self._profile), notes=notes)
+        for note in notes:
+            _log.error("%s", note)
+        wanted = {job.name: job for job in jobs if self._may_run(job)}
+        for name in set(self.scheduler.jobs) - set(wanted):
+            self.scheduler.drop(name)
+        now = self._clock.now()
+        known = {each.job: each for each in self._stored}
+        fresh = []
+        for job in wanted.values():
+            before = self.scheduler.jobs.get(job.name)
+            if before is not None and _due_alike(before, job):
+                self.scheduler.change(job)
+                continue
+            after = now if before is not None else self._accounted(job, known.get(job.name), now)
+            if after == now:
+                fresh.append((job.name, job.schedule.text, job.schedule.canonical, int(now * 1000)))
+            self.scheduler.put(job, after)
+        self._try(lambda: self._definitions.note_schedules(fresh))
+
+    def _accounted(self, job: Job, stored: Stored | None, now: float) -> float:
+        """Up to where the job is accounted for; one that is new, or means something else now, begins now."""
+        if stored is None or stored.accounted_until is None or stored.canonical != job.schedule.canonical:
+            return now
+        until = stored.accounted_until / 1000
+        if until > now + _FAR_AHEAD:
+            _log.warning("job %r was accounted for until a day that is to come; it begins anew", job.name)
+            return now
+        return until
+
+    def _may_run(self, job: Job) -> bool:
+        try:
+            refuse_foreign_code(
+                job, shared=self._tables.shared, allowed=self._profile.cron.allow_dynamic_commands
+            )
+        except KataxError as error:
+            _log.error("%s", error)
+            return False
+        return True
+
+
+def _due_alike(before: Job, now: Job) -> bool:
+    schedules = (before.schedule, now.schedule)
+    return before.enabled == now.enabled and len({(each.canonical, each.zone) for each in schedules}) == 1

@@ -1,0 +1,231 @@
+"""What people do with jobs from the command line: look, add, switch, run once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.errors import ConfigError, KataxError
+from katax_cli.profiles.model import Profile
+from katax_cli.services.cron.books import Books
+from katax_cli.services.cron.catalog import (
+    check_name,
+    jobs_of,
+    lookup_of,
+    merged,
+    refuse_foreign_code,
+    timezone_of,
+)
+from katax_cli.services.cron.definitions import Definitions, Stored
+from katax_cli.services.cron.execution import Execution, Place
+from katax_cli.services.cron.identity import daemon_id, host_name
+from katax_cli.services.cron.jobs import Job, Lookup, job_named, job_of
+from katax_cli.services.cron.process import Sink
+from katax_cli.services.cron.store import Runs
+from katax_cli.services.cron.tables import Tables, refuse_network_file, state_profile
+from katax_cli.services.cron.values import Run
+from katax_cli.services.runtime import Runtime
+
+_RENEW_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What `check` has to say about a job."""
+
+    job: str
+    status: str
+    message: str | None = None
+
+    @property
+    def is_problem(self) -> bool:
+        return self.status != "ok"
+
+
+class Cron:
+    """The jobs of a profile and their history. Opens the state database when it is first needed."""
+
+    def __init__(self, profile: Profile, *, clock: Clock = SYSTEM) -> None:
+        refuse_network_file(profile.state.connection)
+        self.profile = profile
+        self.clock = clock
+        self._runtime = Runtime(state_profile(profile))
+        self.tables = Tables(self._runtime.sql(profile.state.connection), profile.name)
+        self.runs = Runs(self.tables)
+        self.definitions = Definitions(self.tables)
+        self.notes: list[str] = []
+
+    def close(self) -> None:
+        self._runtime.close()
+
+    def __enter__(self) -> Cron:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def stored(self) -> list[Stored]:
+        """What the state database knows; nothing, with a note, when it cannot be asked."""
+        if self.tables.is_new:
+            return []
+        try:
+            self.tables.prepare()
+            return self.definitions.jobs()
+        except KataxError as error:
+            self.notes.append(f"added jobs and switches are not known: {error}")
+            return []
+
+    def jobs(self) -> list[Job]:
+        """Every job, as a daemon would see it."""
+        return merged(
+            jobs_of(self.profile), self.stored(), timezone=timezone_of(self.profile), notes=self.notes
+        )
+
+    @property
+    def lookup(self) -> Lookup:
+        """Variables for conditions."""
+        return lookup_of(self.profile).get
+
+    def job(self, name: str) -> Job:
+        """Raises ConfigError with the names that there are."""
+        return job_named(self.jobs(), name)
+
+    def check(self) -> list[Finding]:
+        """Every job: whether it can be read, and whether its schedule still means what it meant."""
+        zone = timezone_of(self.profile)
+        stored = {each.job: each for each in self.stored()}
+        tables: dict[str, Mapping[str, Any]] = {
+            name: each.definition for name, each in stored.items() if each.definition is not None
+        }
+        tables.update(self.profile.cron.jobs)
+        return [
+            self._finding(name, table, stored.get(name), zone, added=name not in self.profile.cron.jobs)
+            for name, table in tables.items()
+        ]
+
+    def _finding(
+        self, name: str, table: Mapping[str, Any], stored: Stored | None, zone: str, *, added: bool
+    ) -> Finding:
+        try:
+            job = job_of(name, table, timezone=zone, source="added" if added else "profile")
+            self._refuse(job)
+        except KataxError as error:
+            return Finding(name, "wrong", str(error))
+        text = job.schedule.text
+        if stored is None or stored.schedule != text or stored.canonical == job.schedule.canonical:
+            return Finding(name, "ok")
+        return Finding(
+            name, "changed", f"{text!r} meant {stored.canonical!r}, now it means {job.schedule.canonical!r}"
+        )
+
+    def _refuse(self, job: Job) -> None:
+        refuse_foreign_code(job, shared=self.tables.shared, allowed=self.profile.cron.allow_dynamic_commands)
+
+    def plan(self, name: str, table: Mapping[str, Any]) -> Job:
+        """The job that `add` would add. Raises ConfigError or Refused."""
+        job = job_of(check_name(name), table, timezone=timezone_of(self.profile), source="added")
+        if name in self.profile.cron.jobs:
+            raise ConfigError(f"job {name!r} is defined by profile {self.profile.name!r}; change it there")
+        self._refuse(job)
+        return job
+
+    def add(self, name: str, table: Mapping[str, Any], *, replacing: bool = False) -> Job:
+        """Adds a job to the state database; running daemons notice within a second."""
+        job = self.plan(name, table)
+        self._refuse_known(name, replacing=replacing)
+        self.definitions.define(name, table)
+        return job
+
+    def _refuse_known(self, name: str, *, replacing: bool) -> None:
+        self.tables.prepare()
+        known = {each.job for each in self.definitions.jobs() if each.definition is not None}
+        if name in known and not replacing:
+            raise ConfigError(f"job {name!r} exists; repeat with --replace")
+
+    def add_all(self, tables: Mapping[str, Mapping[str, Any]], *, replacing: bool = False) -> None:
+        """The same for several, after all of them were found right."""
+        for name, table in tables.items():
+            self.plan(name, table)
+            self._refuse_known(name, replacing=replacing)
+        for name, table in tables.items():
+            self.definitions.define(name, table)
+
+    def remove(self, name: str) -> None:
+        """Removes an added job; its history stays. Raises ConfigError for one of the profile."""
+        if self.job(name).source != "added":
+            raise ConfigError(
+                f"job {name!r} is defined by profile {self.profile.name!r}; remove it there, or disable it"
+            )
+        self.definitions.forget(name)
+
+    def switch(self, name: str, *, on: bool) -> Job:
+        """Turns a job on or off for all daemons. Turned on, its own condition rules again, unless that is `false`."""
+        job = self.job(name)
+        own = next((each for each in self._unswitched() if each.name == name), job)
+        self.tables.prepare()
+        self.definitions.switch(name, on=(True if own.enabled is False else None) if on else False)
+        return self.job(name)
+
+    def _unswitched(self) -> list[Job]:
+        stored = [replace(each, switched=None) for each in self.stored()]
+        return merged(jobs_of(self.profile), stored, timezone=timezone_of(self.profile))
+
+    def run(self, name: str, sink: Sink) -> Run:
+        """Runs a job on this thread, beside its schedule, and returns its row."""
+        job = self.job(name)
+        books = Books(self.runs, shared=False)
+        now = int(self.clock.now() * 1000)
+        run = Run(
+            name, now, trigger="manual", host=host_name(), daemon=daemon_id(), started_at=now, attempt=1
+        )
+        self._prepare_quietly()
+        (claimed,) = books.claim([run], lambda each, _others: each, [])
+        ended = threading.Event()
+        renewing = threading.Thread(target=self._renew, args=(ended,), name="katax-lease", daemon=True)
+        renewing.start()
+        try:
+            execution = Execution(
+                job,
+                claimed,
+                Place(self.profile, self.clock),
+                changed=books.update,
+                sink=sink,
+                log_output=False,
+            )
+            return execution.execute()
+        finally:
+            ended.set()
+            books.flush()
+
+    def _prepare_quietly(self) -> None:
+        try:
+            self.tables.prepare()
+        except KataxError as error:
+            self.notes.append(f"the run is not recorded: {error}")
+
+    def _renew(self, ended: threading.Event) -> None:
+        while not ended.wait(_RENEW_SECONDS):
+            try:
+                self.runs.renew(daemon_id())
+            except KataxError:
+                continue  # the next one may succeed; when none does, the row is closed as failed
+
+    def history(self, name: str | None, limit: int) -> list[Run]:
+        """The latest rows first."""
+        if self.tables.is_new:
+            return []
+        self.tables.prepare()
+        return self.runs.history(job=name, limit=limit)
+
+    def logs(self, run_id: str) -> Run | None:
+        """The run of this id, or of the only one that begins so. Raises ConfigError for several."""
+        if self.tables.is_new or not run_id.isalnum():
+            return None
+        self.tables.prepare()
+        found: Sequence[Run] = self.runs.history(run_id=run_id, limit=2)
+        if len(found) > 1:
+            raise ConfigError(f"several runs begin with {run_id!r}; write more of the id")
+        return found[0] if found else None

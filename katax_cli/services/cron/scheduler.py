@@ -1,0 +1,273 @@
+"""Runs what is due: claims, starts, waits for turns, stops. One thread calls it; runs have threads of their own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from katax_cli.core.clock import Clock
+from katax_cli.services.cron.execution import Execution, Place
+from katax_cli.services.cron.jobs import Job, Lookup
+from katax_cli.services.cron.ping import Pinger
+from katax_cli.services.cron.plan import WAITING, Agenda, Overlaps, due
+from katax_cli.services.cron.values import Decide, Run, State, Trigger
+
+_log = logging.getLogger("katax.cron")
+SHUT_DOWN = "the daemon shut down"
+
+
+class Accounts(Protocol):
+    """Where runs are accounted for."""
+
+    def claim(self, planned: Sequence[Run], decide: Decide, running: Sequence[Run]) -> list[Run]: ...
+
+    def update(self, run: Run) -> None: ...
+
+    def others(self, jobs: Sequence[str]) -> list[Run]:
+        """What runs elsewhere of these jobs."""
+        ...
+
+    def ask_to_stop(self, run_ids: Sequence[str], reason: str) -> None: ...
+
+
+class Memory:
+    """Accounts of a single process that remembers nothing."""
+
+    def claim(self, planned: Sequence[Run], decide: Decide, running: Sequence[Run]) -> list[Run]:
+        decided: list[Run] = []
+        for run in planned:
+            others = [
+                each for each in (*running, *decided) if each.job == run.job and each.state == "running"
+            ]
+            decided.append(decide(run, others) if run.state == "running" else run)
+        return decided
+
+    def update(self, run: Run) -> None: ...
+
+    def others(self, jobs: Sequence[str]) -> list[Run]:
+        return []
+
+    def ask_to_stop(self, run_ids: Sequence[str], reason: str) -> None: ...
+
+
+class Scheduler:
+    """Jobs, when they are due, and what runs of them here."""
+
+    def __init__(
+        self,
+        place: Place,
+        accounts: Accounts,
+        *,
+        host: str,
+        daemon: str,
+        lookup: Lookup,
+        on_end: Callable[[Run], None] = lambda _run: None,
+    ) -> None:
+        self.place = place
+        self.lookup = lookup
+        self.jobs: dict[str, Job] = {}
+        self.counts: Counter[tuple[str, State]] = Counter()
+        self.draining = False
+        self._accounts = accounts
+        self._host = host
+        self._daemon = daemon
+        self._on_end = on_end
+        self._agenda = Agenda()
+        self._pinger = Pinger()
+        self._lock = threading.Lock()
+        self._running: dict[str, Execution] = {}
+        self._waiting: list[Run] = []
+
+    @property
+    def _clock(self) -> Clock:
+        return self.place.clock
+
+    # Jobs
+
+    def put(self, job: Job, after: float) -> None:
+        """Adds a job, or replaces the one of its name; it is due from `after` on, unless it is off."""
+        self.jobs[job.name] = job
+        if job.enabled is False:
+            self._agenda.drop(job.name)
+        else:
+            self._agenda.put(job, after)
+
+    def change(self, job: Job) -> None:
+        """Replaces a job whose schedule is the same."""
+        self.jobs[job.name] = job
+        self._agenda.change(job)
+
+    def drop(self, name: str) -> None:
+        """Forgets a job; what runs of it goes on."""
+        self.jobs.pop(name, None)
+        self._agenda.drop(name)
+
+    @property
+    def next_at(self) -> int | None:
+        return None if self.draining else self._agenda.next_at
+
+    # What is due
+
+    def tick(self) -> None:
+        """Claims and starts what is due, and what has waited for its turn."""
+        if self.draining:
+            return
+        now = self._clock.now()
+        planned = [
+            self._allowed(job, run) for job, after in self._agenda.due(now) for run in due(job, after, now)
+        ]
+        self._take(planned)
+        self._start_waiting()
+
+    def trigger(self, names: Iterable[str], trigger: Trigger) -> None:
+        """Runs jobs now, beside their schedule."""
+        now = int(self._clock.now() * 1000)
+        self._take([self._ours(Run(name, now, trigger=trigger)) for name in names])
+
+    def _allowed(self, job: Job, run: Run) -> Run:
+        run = self._ours(run)
+        if run.state != "running":
+            return run
+        try:
+            enabled = job.is_enabled(self.lookup)
+        except Exception as error:  # noqa: BLE001 - a program's own condition
+            return run.skipped(f"its condition failed: {type(error).__name__}: {error}")
+        return run if enabled else run.skipped("not enabled")
+
+    def _ours(self, run: Run) -> Run:
+        """As this daemon claims it: as started already, unless it waits, so that a start costs no second write."""
+        at_once = run.state == "running" and not self.jobs[run.job].jitter
+        started_at = int(self._clock.now() * 1000) if at_once else None
+        return replace(run, host=self._host, daemon=self._daemon, started_at=started_at, attempt=int(at_once))
+
+    def _take(self, planned: Sequence[Run]) -> None:
+        if not planned:
+            return
+        for run in self._accounts.claim(planned, Overlaps(self.jobs), self.running()):
+            if run.state != "running":
+                self._note(run)
+            elif run.reason == WAITING:
+                self._wait(run)
+            else:
+                self._start(run)
+
+    def _note(self, run: Run) -> None:
+        self.counts[run.job, run.state] += run.count
+        many = f", {run.count} occurrences" if run.count > 1 else ""
+        _log.warning("job %r: %s%s: %s", run.job, run.state, many, run.reason)
+
+    def _wait(self, run: Run) -> None:
+        if self.jobs[run.job].on_overlap == "replace":
+            self._replace(run)
+        with self._lock:
+            self._waiting.append(run)
+
+    def _replace(self, run: Run) -> None:
+        reason = f"replaced by run {run.run_id[:12]}"
+        with self._lock:
+            given_up = [each for each in self._waiting if each.job == run.job]
+            self._waiting = [each for each in self._waiting if each.job != run.job]
+            mine = [each for each in self._running.values() if each.job.name == run.job]
+        for each in given_up:
+            self._skip(each, reason)
+        for execution in mine:
+            execution.stop(reason)
+        elsewhere = [each.run_id for each in self._accounts.others([run.job]) if each.run_id != run.run_id]
+        self._accounts.ask_to_stop(elsewhere, reason)
+
+    def _skip(self, run: Run, reason: str) -> None:
+        skipped = replace(run.skipped(reason), finished_at=int(self._clock.now() * 1000))
+        self._note(skipped)
+        self._accounts.update(skipped)
+
+    def _start_waiting(self) -> None:
+        with self._lock:
+            waiting = sorted(self._waiting, key=lambda run: run.scheduled_at)
+        if not waiting:
+            return
+        elsewhere = self._accounts.others(sorted({run.job for run in waiting}))
+        for run in waiting:
+            if self._is_turn_of(run, elsewhere):
+                with self._lock:
+                    self._waiting.remove(run)
+                self._start(run)
+
+    def _is_turn_of(self, run: Run, elsewhere: Sequence[Run]) -> bool:
+        with self._lock:
+            here = [*self._waiting, *(each.run for each in self._running.values())]
+        return not any(
+            each.job == run.job
+            and each.run_id != run.run_id
+            and (each.started_at is not None or each.scheduled_at < run.scheduled_at)
+            for each in (*here, *elsewhere)
+        )
+
+    def _start(self, run: Run) -> None:
+        job = self.jobs[run.job]
+        execution = Execution(job, run, self.place, changed=self._changed)
+        with self._lock:
+            self._running[run.run_id] = execution
+        execution.start(delay=job.jitter * self._clock.random() if run.trigger == "schedule" else 0.0)
+
+    def _changed(self, run: Run) -> None:
+        """Called on the thread of the run."""
+        with self._lock:
+            execution = self._running[run.run_id]
+        if run.state == "running":
+            if run.attempt == 1:
+                self._pinger.started(execution.job.ping_url, run)
+                _log.info("job %r: run %s starts", run.job, run.run_id[:12])
+            if run.attempt > 1 or not execution.claimed_as_started:
+                self._accounts.update(run)
+            return
+        self._accounts.update(run)
+        with self._lock:
+            del self._running[run.run_id]
+            self.counts[run.job, run.state] += 1
+        if run.state != "skipped":
+            self._pinger.ended(execution.job.ping_url, run)
+        level = logging.INFO if run.state == "ran" else logging.WARNING
+        why = f": {run.reason}" if run.reason else ""
+        _log.log(level, "job %r: run %s %s%s", run.job, run.run_id[:12], run.state, why)
+        self._on_end(run)
+
+    # What runs
+
+    def running(self) -> list[Run]:
+        """What runs or waits here."""
+        with self._lock:
+            return [*(each.run for each in self._running.values()), *self._waiting]
+
+    def stop_runs(self, reasons: Mapping[str, str], *, force: bool = False) -> None:
+        """Stops runs by id."""
+        with self._lock:
+            found = [each for run_id, each in self._running.items() if run_id in reasons]
+        for execution in found:
+            execution.stop(reasons[execution.run.run_id], force=force)
+
+    def drain(self) -> None:
+        """From now on nothing starts; what waits is given up."""
+        self.draining = True
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+            delayed = [each for each in self._running.values() if each.run.started_at is None]
+        for run in waiting:
+            self._skip(run, SHUT_DOWN)
+        for execution in delayed:
+            execution.stop(SHUT_DOWN)
+
+    def stop_all(self, reason: str, *, force: bool = False) -> list[str]:
+        """Stops all that runs; returns the names of the jobs."""
+        with self._lock:
+            found = list(self._running.values())
+        for execution in found:
+            execution.stop(reason, force=force)
+        return sorted({execution.job.name for execution in found})
+
+    def close(self, seconds: float) -> None:
+        """Sends the last pings."""
+        self._pinger.close(seconds)
