@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 from katax_cli.core.sql import code_tokens
-from katax_cli.engines.base import DdlImpact, LockSession, MigrationFacts
+from katax_cli.engines.base import DdlImpact, LockSession, MigrationFacts, Params
 
 from . import PostgresEngine
 from .session import PostgresConnection
+from .together import together
 
 _NOTE_BYTES = 63
 """What the server keeps of an application_name."""
@@ -111,7 +112,7 @@ _NO_TRANSACTION = frozenset({"VACUUM", "REINDEX CONCURRENTLY", "CREATE DATABASE"
 
 
 class PostgresMigrations:
-    """SessionLocks, Definitions and DdlImpacts of PostgreSQL."""
+    """SessionLocks, Definitions, DdlImpacts and SendsTogether of PostgreSQL."""
 
     facts = MigrationFacts(
         transactional_ddl=True,
@@ -161,6 +162,11 @@ class PostgresMigrations:
             f"session {pid} of {user} ({application or 'unnamed'}, {state}, for {seconds or 0} s) holds {mode}"
             for pid, mode, user, application, state, seconds in rows
         ]
+
+    def together(
+        self, connection: PostgresConnection, batch: Sequence[tuple[str, Params]]
+    ) -> tuple[int, BaseException] | None:
+        return together(connection, batch)
 
     def _one(self, connection: PostgresConnection, sql: str, params: Sequence[object]) -> object:
         return self._engine.execute(connection, sql, params).rows[0][0]

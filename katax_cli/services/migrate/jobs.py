@@ -16,6 +16,7 @@ from .sections import parse, statements
 from .values import Direction, Directives, MigrationFile
 
 _ENDS_TRANSACTION = re.compile(r"(?i)\b(begin|start|commit|end|abort|rollback)\b")
+_TOGETHER = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,12 @@ class Job:
     @property
     def name(self) -> str:
         return self.file.name
+
+    @property
+    def is_plain(self) -> bool:
+        """True for statements without a time limit of their own, few enough to be sent in one go."""
+        few = 0 < len(self.statements) <= _TOGETHER
+        return few and self.directives.statement_timeout is None
 
     def digest(self, count: int, dialect: Dialect) -> str:
         """A fingerprint of the first `count` statements by their meaning."""

@@ -83,32 +83,41 @@ class SqlLedger:
         self, on: Queries, file: MigrationFile, *, applied_at: str, duration_ms: int | None, runner: str
     ) -> None:
         """Says that a migration is applied; in the transaction of its statements where there is one."""
-        self._insert(on, file, "applied", applied_at, duration_ms, runner)
+        on.run(*self.recording(file, applied_at=applied_at, duration_ms=duration_ms, runner=runner))
 
-    def _insert(
+    def recording(
+        self, file: MigrationFile, *, applied_at: str, duration_ms: int | None, runner: str
+    ) -> tuple[str, list[object]]:
+        """The statement that says so, and its values."""
+        return self._inserting(file, "applied", applied_at, duration_ms, runner)
+
+    def removing(self, version: str) -> tuple[str, list[object]]:
+        """The statement that forgets a migration, and its values."""
+        return f"DELETE FROM {self.table} WHERE version = ?", [version]
+
+    def _inserting(
         self,
-        on: Queries,
         file: MigrationFile,
         state: Recorded,
         applied_at: str | None,
         duration_ms: int | None,
         runner: str,
-    ) -> None:
-        on.run(
+    ) -> tuple[str, list[object]]:
+        known = [
+            file.version,
+            file.name,
+            state,
+            "up",
+            file.checksum,
+            applied_at,
+            duration_ms,
+            0,
+            runner,
+            None,
+        ]
+        return (
             f"INSERT INTO {self.table} ({_ENTRY}, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [
-                file.version,
-                file.name,
-                state,
-                "up",
-                file.checksum,
-                applied_at,
-                duration_ms,
-                0,
-                runner,
-                None,
-                file.data.decode(),
-            ],
+            [*known, file.data.decode()],
         )
 
     def adopt(self, on: Queries, version: str, name: str, *, applied_at: str, runner: str) -> None:
@@ -119,12 +128,12 @@ class SqlLedger:
         )
 
     def remove(self, on: Queries, version: str) -> None:
-        on.run(f"DELETE FROM {self.table} WHERE version = ?", [version])
+        on.run(*self.removing(version))
 
     def begin(self, on: Queries, file: MigrationFile, direction: Direction, runner: str) -> None:
         """Says that a migration runs that no transaction protects."""
         if direction == "up":
-            self._insert(on, file, "running", None, None, runner)
+            on.run(*self._inserting(file, "running", None, None, runner))
         else:
             on.run(
                 f"UPDATE {self.table} SET state = 'running', direction = 'down', done = 0, runner = ?, "

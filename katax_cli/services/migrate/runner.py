@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from math import ceil
@@ -11,8 +11,9 @@ from typing import TypeVar
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.retry import Repeats, RetryPolicy
 from katax_cli.core.sql import Statement
-from katax_cli.engines.base import Migrates
+from katax_cli.engines.base import Migrates, Params, SendsTogether
 from katax_cli.errors import QueryError, Unavailable
+from katax_cli.services.guard import Safety
 
 from .failing import failing_as
 from .jobs import Job
@@ -49,6 +50,7 @@ class Runner:
         self._note = on_note
         self._clock = clock
         self._started = 0.0
+        self._together_by = engine if isinstance(engine, SendsTogether) else None
 
     def run(self, job: Job) -> Outcome:
         """Returns after the commit. Raises StatementFailed, Unavailable, OutcomeUnknown, LockLost."""
@@ -92,26 +94,59 @@ class Runner:
         )
 
     def _as_a_whole(self, job: Job, runner: str) -> Outcome:
+        if self._together_by is not None and job.is_plain:
+            return self._together(self._together_by, job, runner)
         with self.session.transaction(timeout=job.directives.lock_timeout):
             if job.function is not None:
                 run_python(job, self.session)
             for statement in job.statements:
                 self._statement(job, statement)
             outcome = self._outcome(job)
-            if job.direction == "up":
-                at, took = outcome.applied_at, outcome.duration_ms
-                self.ledger.record(self.session, job.file, applied_at=at, duration_ms=took, runner=runner)
-            else:
-                self.ledger.remove(self.session, job.version)
+            self.session.run(*self._record(job, outcome, runner))
         return outcome
+
+    def _together(self, engine: SendsTogether, job: Job, runner: str) -> Outcome:
+        """The same in two round trips: what can be lost without harm, and what ends in COMMIT."""
+        try:
+            begin = (self.session.engine.facts.begin, None)
+            self._send(engine, Safety.PART, job, [begin, *((one.text, None) for one in job.statements)])
+            outcome = self._outcome(job)
+            last = [self._record(job, outcome, runner), ("COMMIT", None)]
+            self._send(engine, Safety.WRITE, job, last)
+        except BaseException as error:
+            self.session.roll_back(error)
+            raise
+        return outcome
+
+    def _send(
+        self, engine: SendsTogether, safety: Safety, job: Job, batch: Sequence[tuple[str, Params]]
+    ) -> None:
+        index = 0
+        try:
+            with self.session.translating(safety):
+                refused = engine.together(self.session.connection, batch)
+                if refused is not None:
+                    index, error = refused
+                    raise error
+        except QueryError as error:
+            raise self._failed(job, job.statements[index - 1], error) from error
+
+    def _record(self, job: Job, outcome: Outcome, runner: str) -> tuple[str, list[object]]:
+        if job.direction == "down":
+            return self.ledger.removing(job.version)
+        at, took = outcome.applied_at, outcome.duration_ms
+        return self.ledger.recording(job.file, applied_at=at, duration_ms=took, runner=runner)
 
     def _statement(self, job: Job, statement: Statement) -> None:
         try:
             self.session.run(statement.text, timeout=job.directives.statement_timeout)
         except QueryError as error:
-            raise StatementFailed(
-                job.name, line=statement.line, reason=str(error), kept="nothing of it was applied"
-            ) from error
+            raise self._failed(job, statement, error) from error
+
+    def _failed(self, job: Job, statement: Statement, error: QueryError) -> StatementFailed:
+        return StatementFailed(
+            job.name, line=statement.line, reason=str(error), kept="nothing of it was applied"
+        )
 
     def _outcome(self, job: Job) -> Outcome:
         at = datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds")

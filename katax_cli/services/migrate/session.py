@@ -88,13 +88,13 @@ class Session(Queries):
         try:
             yield
         except BaseException as error:
-            self._roll_back(error)
+            self.roll_back(error)
             raise
         with self.translating(Safety.WRITE):
             self.engine.execute(self.connection, "COMMIT", None, None)
 
-    def _roll_back(self, error: BaseException) -> None:
-        """The error that ended the transaction is the one that the caller must see."""
+    def roll_back(self, error: BaseException) -> None:
+        """Undoes what is open. The error that ended the transaction is the one that the caller must see."""
         if self.is_broken:
             return
         try:

@@ -1,8 +1,9 @@
 """A runner in a process of its own that dies without a word before its n-th exchange with the server.
 
-    python -m tests.services.migrate.killable URL FOLDER KILL_AT [resume|up|down]
+    python -m tests.services.migrate.killable URL FOLDER KILL_AT up|down
 
-It prints `exchanges N` when it comes to its end.
+Without words it reads such words from stdin, a line for each run, and answers each with a line: the exit
+status of the process that it forked for it, negative for a signal. That spares many runs the imports.
 """
 
 from __future__ import annotations
@@ -49,8 +50,23 @@ def main(url: str, folder: str, kill_at: int, action: str) -> None:
     migrator = Migrator(database, folder)
     getattr(migrator, action)()
     database.close()
-    sys.stdout.write(f"exchanges {counted.count}\n")
+
+
+def serve() -> None:
+    for line in sys.stdin:
+        pid = os.fork()
+        if pid == 0:
+            run(line.split())
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
+        sys.stdout.flush()
+
+
+def run(words: list[str]) -> None:
+    url, folder, kill_at, action = words
+    main(url, folder, int(kill_at), action)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4])
+    run(sys.argv[1:]) if sys.argv[1:] else serve()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,14 +44,24 @@ def write_files(folder: Path, engine: str) -> None:
         (folder / name).write_text(text)
 
 
-def killed_at(url: str, folder: Path, number: int, action: str) -> str | None:
-    """Runs in a process that dies at that exchange; None if it did, else what it said."""
-    words = [sys.executable, "-m", "tests.services.migrate.killable", url, str(folder), str(number), action]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode == -9:
-        return None
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+@pytest.fixture
+def runners() -> Iterator[Callable[..., int]]:
+    """`runners(url, folder, kill_at, action)`: the exit status of a process that dies at that exchange."""
+    words = [sys.executable, "-m", "tests.services.migrate.killable"]
+    with subprocess.Popen(
+        words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        stdin, stdout = server.stdin, server.stdout
+
+        def run(*words: object) -> int:
+            stdin.write(" ".join(map(str, words)) + "\n")
+            stdin.flush()
+            return int(stdout.readline())
+
+        yield run
+        stdin.close()
 
 
 def state_of(database: SqlDatabase) -> dict[str, object]:
@@ -68,17 +78,17 @@ def state_of(database: SqlDatabase) -> dict[str, object]:
 
 @pytest.mark.parametrize("engine", ["postgresql", "mysql", "sqlite"])
 def test_after_a_kill_at_any_exchange_resume_reaches_the_state_of_a_clean_run(
-    engine: str, fresh: MakeFresh, open_url: OpenUrl, folder: Path
+    engine: str, fresh: MakeFresh, open_url: OpenUrl, folder: Path, runners: Callable[..., int]
 ) -> None:
     write_files(folder, engine)
     clean = open_url(fresh(engine).url)
     Migrator(clean, str(folder)).up()
     wanted = state_of(clean)
-    number = 0
-    while True:
+    number, status = 0, -9
+    while status == -9:
         number += 1
         target = fresh(engine)
-        said = killed_at(target.url, folder, number, "up")
+        status = runners(target.url, folder, number, "up")
         database = open_url(target.url)
         migrator = Migrator(database, str(folder))
         migrator.resume()
@@ -86,6 +96,5 @@ def test_after_a_kill_at_any_exchange_resume_reaches_the_state_of_a_clean_run(
         found = state_of(database)
         assert found == wanted, f"killed at exchange {number}"
         database.close()
-        if said is not None:
-            break
+    assert status == 0
     assert number > 25
