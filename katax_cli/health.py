@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from logging import getLogger
 from threading import Event, Lock, Thread, current_thread
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import Deadline
@@ -18,6 +18,10 @@ from katax_cli.services.database import Database
 from katax_cli.services.health import PROBE_SECONDS, probe
 from katax_cli.services.metrics import MAX_METRICS, PERIOD, SLOW_MS, QueryMetrics
 from katax_cli.snapshot import Check, HealthStatus, PoolStats, QueryStats
+
+if TYPE_CHECKING:
+    from katax_cli.services.reporting import Reporter
+    from katax_cli.services.state import HealthRecord
 
 __all__ = [
     "MAX_METRICS",
@@ -175,7 +179,8 @@ class HealthMonitor:
     """Checks one database again and again, in a daemon thread named after it; two checks never overlap.
 
     The first check is made at once, the others `interval` seconds after the one before began, or ended when
-    it took longer. Raises ValueError for an interval that is no time.
+    it took longer. With the `reporter` of a runtime (`Runtime.report`) the results are kept in the state database.
+    Raises ValueError for an interval that is no time.
     """
 
     def __init__(
@@ -185,6 +190,7 @@ class HealthMonitor:
         pool: HasPoolStats | None = None,
         interval: float = _POLICY.interval,
         logger: HealthLog | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         if not interval > 0:
             raise ValueError(f"interval is {interval:g}, expected more than 0 seconds")
@@ -192,6 +198,7 @@ class HealthMonitor:
         self._pool = pool
         self._interval = interval
         self._logger = logger
+        self._reporter = reporter
         self._checking = Lock()
         self._switching = Lock()
         self._last: HealthCheckResult | None = None
@@ -239,6 +246,8 @@ class HealthMonitor:
     def _check(self, stopping: Event, on_check: OnCheck | None) -> None:
         try:
             result = self.check_now()
+            if self._reporter is not None:
+                self._reporter.record(_record(self._db.name, result))
             if on_check is not None and not stopping.is_set():
                 on_check(result)
         except Exception as error:  # noqa: BLE001 - the worker's boundary: a monitor that dies watches nothing
@@ -246,3 +255,17 @@ class HealthMonitor:
             log.error(
                 f"the health monitor of {self._db.name!r} goes on after {type(error).__name__}: {error}"
             )
+
+
+def _record(connection: str, result: HealthCheckResult) -> HealthRecord:
+    from katax_cli.services.state import HealthRecord
+
+    connect_ms = next((check.latency_ms for check in result.checks if check.name == "connect"), None)
+    return HealthRecord(
+        result.timestamp.timestamp(),
+        connection,
+        result.status,
+        result.metrics.check_latency_ms,
+        connect_ms,
+        "; ".join(result.errors) or None,
+    )

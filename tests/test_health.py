@@ -23,6 +23,7 @@ from katax_cli.pool import create_metrics_pool
 from katax_cli.services.database import Database
 from katax_cli.services.runtime import Runtime
 from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.state import StateStore
 from katax_cli.snapshot import PoolStats
 from tests.servers.fixtures import Target
 from tests.services.profiles import profile
@@ -242,6 +243,20 @@ class TestMonitor:
         monitor.start(on_check)
         assert stopped.wait(PATIENCE)
         assert not monitor.is_running()
+
+    def test_results_are_kept_where_the_runtime_reports(self, sqlite_url: str, tmp_path: Path) -> None:
+        made, enough = profile(tmp_path, {"main": sqlite_url}), threading.Event()
+        with Runtime(made) as runtime:
+            monitor = HealthMonitor(runtime.database("main"), interval=0.01, reporter=runtime.report("tests"))
+            monitor.start(lambda _result: enough.set())
+            assert enough.wait(PATIENCE)
+            monitor.stop()
+
+        with StateStore(made) as store:
+            kept = store.health()[0]
+        assert (kept.connection, kept.status, kept.message) == ("main", "healthy", None)
+        assert kept.latency_ms is not None
+        assert kept.connect_ms is not None
 
     def test_an_outage_is_seen_and_its_end_too(self, sqlite: SqlDatabase, dead: Database) -> None:
         assert HealthMonitor(dead).check_now().status == "unhealthy"

@@ -11,6 +11,7 @@ from katax_cli.cli.group import Group
 from katax_cli.cli.health_views import EXTRA_FORMATS, HISTORY, exit_code, history_row, view
 from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.options import limit, one_of
+from katax_cli.cli.output import FORMATS
 from katax_cli.cli.watch import watch
 from katax_cli.errors import ConfigError
 from katax_cli.services.health import PROBE_SECONDS, HealthChecker
@@ -64,6 +65,7 @@ def check(
 
 def show_history(call: Invocation, connections: list[str]) -> ExitCode:
     """What long-lived processes found, from the state database."""
+    one_of("format of --history", FORMATS)(call.out.format)
     from katax_cli.services.state import StateStore
 
     with call.runtime(probing=True) as runtime, StateStore(runtime.profile) as store:

@@ -93,9 +93,11 @@ class Reporter:
         at = report.timestamp.timestamp()
         for name, seen in report.connections.items():
             message = "; ".join(seen.errors) or None
-            self._health.append(
-                HealthRecord(at, name, seen.status, seen.latency_ms, seen.connect_ms, message)
-            )
+            self.record(HealthRecord(at, name, seen.status, seen.latency_ms, seen.connect_ms, message))
+
+    def record(self, seen: HealthRecord) -> None:
+        """One connection was checked; never blocks."""
+        self._health.append(seen)
 
     def tick(self) -> None:
         """One round: follow what is decided, report when it is time. Never raises."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.cli.harness import katax, write_profile
+from tests.cli.processes import SECONDS, eventually, spawn
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, Target
 
@@ -107,3 +109,40 @@ class TestHistory:
 
         assert katax("health", "--history", "-f", "json").json == []
         assert not (tmp_path / ".katax").exists()
+
+    def test_it_has_no_format_of_a_single_check(self, tmp_path: Path) -> None:
+        write_profile(tmp_path, {"main": "sqlite:///x.db"})
+
+        done = katax("health", "--history", "-f", "nagios")
+
+        assert done.code == 2
+        assert (
+            "no format of --history named 'nagios'; expected one of: table, json, jsonl, csv, tsv" in done.err
+        )
+
+    def test_what_was_watched_is_kept(self, closed_port: int, tmp_path: Path) -> None:
+        (tmp_path / "x.db").touch()
+        write_profile(tmp_path, {"main": "sqlite:///x.db", "gone": f"postgresql://127.0.0.1:{closed_port}/x"})
+        watching = spawn("health", "--watch", "--interval", "100ms", "-f", "json")
+        try:
+            assert eventually(lambda: len(katax("health", "--history", "-f", "json").json) >= 4)
+        finally:
+            watching.send_signal(signal.SIGINT)
+            watching.communicate(timeout=SECONDS)
+        found = katax("health", "--history", "-f", "json").json
+
+        assert tuple(found[0]) == (
+            "timestamp",
+            "connection",
+            "status",
+            "latency_ms",
+            "connect_ms",
+            "message",
+        )
+        assert [row["timestamp"] for row in found] == sorted(
+            (row["timestamp"] for row in found), reverse=True
+        )
+        assert {row["connection"]: row["status"] for row in found} == {"main": "healthy", "gone": "unhealthy"}
+        assert all(str(closed_port) in row["message"] for row in found if row["connection"] == "gone")
+        only = katax("health", "gone", "--history", "-f", "json").json
+        assert {row["connection"] for row in only} == {"gone"}
