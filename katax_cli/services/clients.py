@@ -96,9 +96,7 @@ class ClientDatabase(Database):
             if self._client is None:
                 with self._opening:
                     if self._client is None:
-                        self._client = open_bounded(
-                            self.engine, deadline.within(None), unbounded=self.calls_are_left_behind
-                        )
+                        self._client = open_bounded(self.engine, deadline.within(None))
             yield self._client
 
     @abstractmethod

@@ -52,9 +52,6 @@ class Database(ABC):
         self.settings = engine.settings
         self.name = engine.settings.name
         self.guard = guard
-        self.calls_are_left_behind = False
-        """True when whoever calls runs in a thread that can be left behind, so that connecting needs none of its
-        own: one that was given up could otherwise still be at it when the next begins."""
         self.events = Events()
         self.observer = Observer(
             self.name, self.events, redacted=self._redacted, fingerprint=self._fingerprint
@@ -218,16 +215,11 @@ class ConnectTimeout(TimeoutError):
     """A server that neither answered nor refused within the time for connecting."""
 
 
-def open_bounded(engine: Engine, timeout: float | None, *, unbounded: bool = False) -> Any:
-    """`engine.connect` that returns in time even when a name lookup hangs; raises ConnectTimeout then.
-
-    `unbounded`: on the caller's thread, which takes as long as the driver does.
-    """
+def open_bounded(engine: Engine, timeout: float | None) -> Any:
+    """`engine.connect` that returns in time even when a name lookup hangs; raises ConnectTimeout then."""
     settings = engine.settings
     limit = settings.connect_timeout * max(1, len(settings.nodes))
     seconds = limit if timeout is None else min(limit, timeout)
-    if unbounded:
-        return engine.connect(seconds)
     try:
         return bounded(
             lambda: engine.connect(seconds),

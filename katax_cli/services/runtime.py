@@ -144,7 +144,6 @@ class Runtime:
             breaker=self._breaker(settings.name),
         )
         database = _database_class(settings)(engine, guard, self._make_deadline(settings))
-        database.calls_are_left_behind = self._probing
         database.observer.set_log(query_logging(self.profile, one_shot=self._one_shot))
         if settings.replicas:
             self._add_replicas(cast("SqlDatabase", database), settings)

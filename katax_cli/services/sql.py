@@ -45,7 +45,7 @@ class SqlDatabase(Database, Queries):
         self._origin = Origin(engine, guard, self._lease, self.observer)
         self.pool: Pool[Any] = Pool(
             self.name,
-            lambda timeout: open_bounded(engine, timeout, unbounded=self.calls_are_left_behind),
+            lambda timeout: open_bounded(engine, timeout),
             close=engine.close,
             check=lambda connection: engine.ping(connection, self.settings.connect_timeout),
             is_broken=engine.is_broken,

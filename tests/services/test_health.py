@@ -75,7 +75,7 @@ def test_it_comes_back_after_an_outage(runtime: Runtime, door: Proxy) -> None:
 def test_a_probe_that_hangs_is_not_joined_by_a_second_one(
     name: str, fresh: MakeFresh, proxy: MakeProxy, tmp_path: Path
 ) -> None:
-    """One connection for each server at a time, also where a driver cannot be hurried (libpq: two seconds)."""
+    """One connection for each server at a time, also where libpq by itself would wait for two seconds."""
     door = proxy(fresh(name))
     door.black_hole()
     at_once: list[int] = []
