@@ -129,6 +129,7 @@ class RedisWitness(Witness):
         with self.client() as client:
             client.set("kept", "1")
             client.set("cache:kept:1", "1", ex=9999)
+            client.set("lock:kept", "1", ex=9999)
             client.set("rate:fixed:kept", "1", ex=9999)
             client.rpush("numbers", 2, 1)
 
