@@ -9,7 +9,7 @@ from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed_local
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import Invocation, Target
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.errors import Refused
+from katax_cli.errors import Refused, Unavailable
 from katax_cli.services.seeds.seeder import Seeder
 
 if TYPE_CHECKING:
@@ -78,7 +78,12 @@ def refuse_protected(profile: Profile, settings: ConnectionSettings) -> None:
 def _confirm(
     call: Invocation, runtime: Runtime, settings: ConnectionSettings, name: str | None, *, again: bool
 ) -> None:
-    reasons = seeder(call, runtime.profile, runtime.open(settings)).destructive(name, again=again)
+    made = seeder(call, runtime.profile, runtime.open(settings))
+    try:
+        reasons = made.destructive(name, again=again)
+    except Unavailable:
+        # It fails later in its own row, or it is back by then: asked about as if nothing were applied.
+        reasons = made.destructive(name, again=True)
     if reasons:
         confirm(call, runtime.profile, settings, Tier.DESTRUCTIVE, f"seeds with {', '.join(reasons)}")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from katax_cli.core.sql import Dialect, quote_identifier
 from katax_cli.engines.base import Table
-from katax_cli.errors import ConfigError, QueryError, Refused, unknown_name
+from katax_cli.errors import ConfigError, KataxError, QueryError, Refused, unknown_name
 from katax_cli.services.documents import MongoDatabase
 from katax_cli.services.sql import SqlDatabase
 from katax_cli.services.transaction import Session
@@ -217,8 +217,12 @@ def unchecked(session: Session) -> Iterator[None]:
     session.execute(off)
     try:
         yield
-    finally:
-        session.execute(on)
+    except BaseException:
+        # On a connection that broke there is nothing to set right, and the first error is the one to see.
+        with suppress(KataxError):
+            session.execute(on)
+        raise
+    session.execute(on)
 
 
 _BY_DIALECT = {

@@ -175,6 +175,23 @@ def test_several_connections_make_one_result(fresh: MakeFresh, tmp_path: Path, s
     ]
 
 
+def test_a_connection_that_is_down_costs_its_own_rows(
+    fresh: MakeFresh, closed_port: int, tmp_path: Path, seeds: Path
+) -> None:
+    down = f"postgresql://u@127.0.0.1:{closed_port}/d"
+    write_profile(tmp_path, {"shard1": down, "shard2": fresh("sqlite").url})
+    (seeds / "a.sql").write_text("DROP TABLE IF EXISTS nobody")
+
+    refused = katax("seed", "run", "-c", "shard*")
+    (seeds / "a.sql").write_text("DROP TABLE IF EXISTS nobody")
+    done = katax("seed", "run", "-c", "shard*", "-y", "-f", "json")
+
+    assert refused.code == 4
+    assert "seeds with DROP TABLE on 'test/shard1' needs a yes" in refused.err
+    assert done.code == 3
+    assert [(row["connection"], row["state"]) for row in done.json] == [("shard2", "applied")]
+
+
 def test_truncate_previews_asks_and_empties(tmp_path: Path, file: Path) -> None:
     profile(tmp_path)
     run(file, "INSERT INTO users VALUES (1, 'a'), (2, 'b')")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from katax_cli.core.retry import ONCE
+from katax_cli.core.settings import PoolSettings
 from katax_cli.engines.registry import load
 from katax_cli.errors import ConfigError, KataxError, Refused
 from katax_cli.services import reset
@@ -292,6 +293,18 @@ def test_mongodb_is_empty_after_a_reset(mongo: MongoDatabase) -> None:
         "collection log",
         "collection users",
     ]
+
+
+def test_references_hold_again_after_a_failure(sql_engine: Target, open_url: Open) -> None:
+    """The connection goes back to the pool."""
+    database: SqlDatabase = open_url(sql_engine.url, pool=PoolSettings(max=1))
+    database.execute("CREATE TABLE a (id integer PRIMARY KEY)")
+    database.execute("CREATE TABLE b (id integer, FOREIGN KEY (id) REFERENCES a (id))")
+
+    with pytest.raises(KataxError):
+        reset.drop(database, [reset.Object("table", "x", "DROP TABLE x")])
+    with pytest.raises(KataxError):
+        database.execute("INSERT INTO b VALUES (99)")
 
 
 def test_nothing_is_dropped_when_a_part_cannot_be(sqlite_url: str, open_url: Open) -> None:

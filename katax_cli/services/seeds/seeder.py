@@ -75,11 +75,13 @@ class Seeder:
 
     def destructive(self, name: str | None = None, *, again: bool = False) -> list[str]:
         """Why the `.sql` seeds that `run` would run lose data that they do not name, one reason each."""
-        known = self._store.entries()
-        scripts = [file for file in self.chosen(name) if file.kind == "sql"]
-        wanted = [file for file in scripts if again or not _is_applied(file, known)]
-        reasons = [why for file in wanted for why in self._store.destructive(self._store.work(file))]
-        return list(dict.fromkeys(reasons))
+        found = {file: self._store.work(file) for file in self.chosen(name) if file.kind == "sql"}
+        reasons = {file: why for file, work in found.items() if (why := self._store.destructive(work))}
+        if not reasons:
+            return []
+        known = {} if again else self._store.entries()
+        due = [why for file, whys in reasons.items() if not _is_applied(file, known) for why in whys]
+        return list(dict.fromkeys(due))
 
     def status(self) -> list[SeedStanding]:
         """Where every seed stands, by name. Changes nothing."""
