@@ -60,7 +60,6 @@ class Observer:
     """Watches the calls of one connection; `redacted` and `fingerprint` turn a statement into text."""
 
     __slots__ = (
-        "_clock",
         "_connection",
         "_events",
         "_fingerprint",
@@ -68,6 +67,7 @@ class Observer:
         "_slow_seconds",
         "log",
         "metrics",
+        "monotonic",
     )
 
     def __init__(
@@ -83,7 +83,7 @@ class Observer:
         self._events = events
         self._redacted = redacted
         self._fingerprint = fingerprint
-        self._clock = clock
+        self.monotonic = clock.monotonic
         self.metrics: QueryMetrics | None = QueryMetrics(MAX_METRICS, clock=clock)
         self.set_log(QueryLogging())
 
@@ -94,7 +94,7 @@ class Observer:
 
     def watch(self, statement: Any, params: object = None) -> Watch:
         """Use as `with observer.watch(sql, params):` around the one guarded call of a statement."""
-        return Watch(self, self._clock, statement, params)
+        return Watch(self, statement, params)
 
     def ended(
         self, statement: Any, params: object, seconds: float, now: float, error: BaseException | None
@@ -159,34 +159,33 @@ class Observer:
 class Watch:
     """The time of one call: that of its `with` block, less what lies between `pause` and `resume`."""
 
-    __slots__ = ("_clock", "_observer", "_params", "_spent", "_started", "_statement")
+    __slots__ = ("_observer", "_params", "_spent", "_started", "_statement")
 
-    def __init__(self, observer: Observer, clock: Clock, statement: Any, params: object) -> None:
+    def __init__(self, observer: Observer, statement: Any, params: object) -> None:
         self._observer = observer
-        self._clock = clock
         self._statement = statement
         self._params = params
         self._spent: float | None = None
 
     def __enter__(self) -> Self:
-        self._started = self._clock.monotonic()
+        self._started = self._observer.monotonic()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        now = self._clock.monotonic()
+        now = self._observer.monotonic()
         seconds = now - self._started if self._spent is None else self._spent
         self._observer.ended(self._statement, self._params, seconds, now, error)
 
     def pause(self) -> None:
         """The caller's own time begins."""
-        self._spent = self._clock.monotonic() - self._started
+        self._spent = self._observer.monotonic() - self._started
 
     def resume(self) -> None:
         """The server's time goes on."""
         if self._spent is not None:
-            self._started, self._spent = self._clock.monotonic() - self._spent, None
+            self._started, self._spent = self._observer.monotonic() - self._spent, None
 
 
 class WatchedStream:
