@@ -20,7 +20,7 @@ from katax_cli.engines.base import Engine, SqlEngine
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.adhoc import connection_of
 from katax_cli.profiles.connections import Around
-from katax_cli.services import local, truncate
+from katax_cli.services import truncate
 from katax_cli.services.cache import Cache
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.database import classify_with
@@ -166,5 +166,7 @@ def _new_folder() -> Path:
 
 
 def _stop_redis(folder: Path) -> None:
+    from katax_cli.services import local  # brings its driver
+
     local.stop(folder)
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,170 @@
+"""Shutting down what programs really hold: katax's databases, foreign engines and pools."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg_pool
+import pytest
+import sqlalchemy
+
+from katax_cli import (
+    Katax,
+    create_shutdown_controller,
+    graceful_shutdown,
+    register_shutdown_handlers,
+    shutdown_database,
+)
+from tests.servers.fixtures import Target
+
+
+class Closing:
+    """Something with a close() of its own."""
+
+    def __init__(self, name: str, seen: list[str]) -> None:
+        self.name = name
+        self._seen = seen
+
+    def close(self) -> None:
+        self._seen.append(self.name)
+
+
+def test_a_database_of_each_engine(tmp_path: Path, engine: Target) -> None:
+    database = Katax().database("x", connection=engine.url)
+    database.ping()
+
+    report = graceful_shutdown(database)
+
+    assert report.clean
+    assert report.done == ("x",)
+    assert database.closed
+    assert not database.is_connected
+
+
+def test_the_hook_runs_first_and_several_targets_end_together(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    report = graceful_shutdown(
+        [Closing("a", seen), Closing("b", seen)], on_shutdown=lambda: seen.append("hook")
+    )
+
+    assert seen[0] == "hook"
+    assert sorted(seen[1:]) == ["a", "b"]
+    assert report.done == ("hook <lambda>", "a", "b")
+
+
+def test_a_sqlalchemy_engine_waits_for_what_is_checked_out(postgresql_url: str) -> None:
+    engine = sqlalchemy.create_engine(postgresql_url.replace("postgresql://", "postgresql+psycopg://"))
+    connection = engine.connect()
+    worked: list[str] = []
+
+    def work() -> None:
+        connection.execute(sqlalchemy.text("select pg_sleep(0.3)"))
+        worked.append("done")
+        connection.close()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    report = graceful_shutdown(engine)
+    worker.join()
+
+    assert (worked, report.clean, report.done) == (["done"], True, ("postgresql",))
+
+
+def test_what_stays_checked_out_is_named(postgresql_url: str) -> None:
+    pool: Any = psycopg_pool.ConnectionPool(postgresql_url, min_size=1, max_size=2, open=True)
+    connection = pool.getconn()
+
+    report = graceful_shutdown(pool, timeout=0.3)
+    pool.putconn(connection)
+
+    assert report.left == ("ConnectionPool: 1 connections in use",)
+    assert pool.closed
+    assert not report.clean
+
+
+def test_what_cannot_be_ended_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="a int cannot be shut down; it has none of dispose, close"):
+        create_shutdown_controller(17)
+
+
+def test_a_controller_shuts_down_once_and_says_when(tmp_path: Path) -> None:
+    seen: list[str] = []
+    controller = create_shutdown_controller(Closing("a", seen), on_shutdown=lambda: seen.append("hook"))
+    assert not controller.is_shutting_down()
+
+    with ThreadPoolExecutor(8) as threads:
+        reports = list(threads.map(lambda _: controller.execute(), range(8)))
+
+    assert seen == ["hook", "a"]
+    assert len({id(report) for report in reports}) == 1
+    assert controller.is_shutting_down()
+
+
+def test_two_ways_to_shut_a_container_down_are_one_shutdown(tmp_path: Path) -> None:
+    katax, seen = Katax(), []
+    katax.on_shutdown(lambda: seen.append("hook"))
+
+    assert graceful_shutdown(katax) is katax.shutdown()
+    assert seen == ["hook"]
+
+
+def test_it_is_shutting_down_while_a_hook_runs() -> None:
+    seen: list[bool] = []
+    controller = create_shutdown_controller(
+        [], on_shutdown=lambda: seen.append(controller.is_shutting_down())
+    )
+
+    controller.execute()
+
+    assert seen == [True]
+
+
+def test_a_hook_that_hangs_is_left_behind(tmp_path: Path) -> None:
+    database = Katax().database("x", connection="sqlite:///a.db")
+    never = threading.Event()
+    began = time.monotonic()
+
+    report = graceful_shutdown(database, timeout=0.5, on_shutdown=never.wait)
+    never.set()
+
+    assert report.unfinished == ("hook Event.wait",)
+    assert report.done == ("x",)
+    assert database.closed
+    assert time.monotonic() - began < 20
+
+
+def test_both_kinds_of_logger_hear_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "katax")
+    plain = logging.getLogger("mine")
+    plain.setLevel("INFO")
+    with Katax() as katax:
+        graceful_shutdown([], logger=katax.logger, timeout=3)
+        graceful_shutdown([], logger=plain, timeout=3)
+        graceful_shutdown([], on_shutdown=lambda: 1 / 0)
+
+    lines = [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
+    for name in ("katax.app", "mine"):
+        assert (name, "INFO", "shutting down, at most 3 s") in lines
+        assert (name, "INFO", "shutdown complete after 0.0 s") in lines
+    failed = "shutdown incomplete after 0.0 s: hook <lambda> failed: ZeroDivisionError: division by zero"
+    assert ("katax.shutdown", "ERROR", failed) in lines
+
+
+def test_shutdown_database_does_not_wait(tmp_path: Path) -> None:
+    database = Katax().database("x", connection="sqlite:///a.db")
+    client = database.get_client()
+
+    assert shutdown_database(database) is None  # type: ignore[func-returns-value]
+    assert database.closed
+    database.release(client)
+
+
+def test_handlers_are_for_the_main_thread() -> None:
+    with ThreadPoolExecutor(1) as threads, pytest.raises(ValueError, match="main thread"):
+        threads.submit(register_shutdown_handlers, []).result()
