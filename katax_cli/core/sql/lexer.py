@@ -20,8 +20,13 @@ Kind = Literal[
 ]  # fmt: skip
 
 SPACE = " \t\n\r\f\v\ufeff"
-_HIGH = r"\u0080-\U0010ffff"
-_WORD = rf"[A-Za-z_{_HIGH}][\w${_HIGH}]*+"
+# Characters of names: ASCII's, and all beyond ASCII. They are written as what they are not, because a class
+# that reaches to U+10FFFF takes milliseconds to compile.
+_START = r"[^\x00-@\[-^`{-\x7f]"
+_PART = r"[^\x00-/:-@\[-^`{-\x7f]"
+_PART_DOLLAR = r"[^\x00-#%-/:-@\[-^`{-\x7f]"
+_PART_DOLLAR_DOT = r"[^\x00-#%-\-/:-@\[-^`{-\x7f]"
+_WORD = rf"{_START}{_PART_DOLLAR}*+"
 
 
 def _doubled(quote: str) -> str:
@@ -36,7 +41,7 @@ _SINGLE = _doubled("'")
 _BLOCK = r".*?(?:\*/|\Z)"
 _PG_ESCAPED = rf"[eE]{_escaped(chr(39))}(?:[ \t\f\v]*+[\r\n][ \t\f\v\r\n]*+{_escaped(chr(39))})*"
 _PG_DOLLAR = (
-    rf"\$(?P<tag>(?:[A-Za-z_{_HIGH}][\w{_HIGH}]*+)?)\$"
+    rf"\$(?P<tag>(?:{_START}{_PART}*+)?)\$"
     r"[^$]*+(?:(?!\$(?P=tag)\$)\$[^$]*+)*+(?:\$(?P=tag)\$)?"
 )
 _PUNCT = r"[()\[\],;]|\.\.|\.(?![0-9])"
@@ -83,17 +88,17 @@ _CODE: dict[Dialect, dict[str, str]] = {
     },
     "mysql": {
         # A MySQL name may start with a digit.
-        "number": rf"(?:{_NUMBER})(?![\w${_HIGH}])",
+        "number": rf"(?:{_NUMBER})(?!{_PART_DOLLAR})",
         "operator": r"::|<=>|<<|>>|<=|>=|<>|!=|:=|\|\||&&|->>|->|[-+*/%<>=!~^&|]",
-        "variable": rf"@@?[\w$.{_HIGH}]*+",
-        "param": rf"\?|\$[0-9]+(?![\w${_HIGH}])|:{_WORD}",
-        "word": rf"(?![nNbBxX]'|\$[0-9]+(?![\w${_HIGH}]))[\w${_HIGH}]++",
+        "variable": rf"@@?{_PART_DOLLAR_DOT}*+",
+        "param": rf"\?|\$[0-9]+(?!{_PART_DOLLAR})|:{_WORD}",
+        "word": rf"(?![nNbBxX]'|\$[0-9]+(?!{_PART_DOLLAR})){_PART_DOLLAR}++",
         "punct": _PUNCT,
     },
     "sqlite": {
         "number": _NUMBER,
         "operator": r"::|->>|->|<<|>>|<=|>=|<>|!=|==|\|\||[-+*/%<>=!~&|]",
-        "param": rf"\?[0-9]*|[:@$][\w{_HIGH}]++",
+        "param": rf"\?[0-9]*|[:@$]{_PART}++",
         "word": rf"(?![xX]'){_WORD}",
         "punct": _PUNCT.replace(r"\[", ""),
     },
@@ -139,10 +144,16 @@ def skimmer(dialect: Dialect, delimiter: str) -> re.Pattern[str]:
     """The coarse pattern that finds `delimiter` (group `end`) outside literals and comments, fast."""
     end = re.escape(delimiter)
     dashes = r"-(?!-(?:[\x00-\x20]|\Z))" if dialect == "mysql" else "-(?!-)"
-    stop = {"postgresql": rf"'\"$/\-A-Za-z_{_HIGH}", "mysql": r"'\"`#/\-", "sqlite": r"'\"`\[/\-"}[dialect]
+    first = re.escape(delimiter[0])
+    plain = {
+        # Neither quotes, $, / and - nor the start of a word; PostgreSQL's delimiter is always the semicolon.
+        "postgresql": r"[\x00-!#%&(-,.0-:<-@\[-^`{-\x7f]",
+        "mysql": rf"[^'\"`#/\-{first}]",
+        "sqlite": rf"[^'\"`\[/\-{first}]",
+    }[dialect]
     # Only in PostgreSQL can the letters before a quote change the literal's end, so only there words count.
     word = f"|{_WORD}(?!')" if dialect == "postgresql" else ""
-    run = rf"(?:[^{stop}{re.escape(delimiter[0])}]++|(?!{end}){dashes}|(?!{end})/(?!\*){word}){{1,500}}"
+    run = rf"(?:{plain}++|(?!{end}){dashes}|(?!{end})/(?!\*){word}){{1,500}}"
     rest = f"{_WORD}|." if word else "."
     return re.compile(f"(?P<end>{end})|{_union(_LITERALS[dialect])}|{run}|{rest}", _FLAGS)
 

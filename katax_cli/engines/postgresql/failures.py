@@ -32,54 +32,48 @@ _BY_CLASS = {"08": FailureKind.LOST, "28": FailureKind.AUTHENTICATION}
 
 # libpq gives no SQLSTATE for a connection that did not come about, so here its and the server's words count.
 # Text of servers that speak another language ends in the fallbacks of `connect_failure`.
-_BY_WORDS = tuple(
-    (re.compile(words, re.IGNORECASE), kind, code)
-    for words, kind, code in (
-        (r"password authentication failed|no password supplied", FailureKind.AUTHENTICATION, "28P01"),
-        (
-            r"no pg_hba\.conf entry .*(no encryption|SSL off|SSL encryption)",
-            FailureKind.CONFIGURATION,
-            "28000",
-        ),
-        (r"requires a valid client certificate", FailureKind.CONFIGURATION, "28000"),
-        (
-            r"(peer|ident|certificate|GSSAPI|LDAP|PAM|RADIUS) authentication failed",
-            FailureKind.AUTHENTICATION,
-            "28000",
-        ),
-        (r"role \".*\" (does not exist|is not permitted to log in)", FailureKind.AUTHENTICATION, "28000"),
-        (r"no pg_hba\.conf entry|no such user|authentication failed", FailureKind.AUTHENTICATION, "28000"),
-        (r"permission denied for database", FailureKind.AUTHENTICATION, "42501"),
-        (r"database \".*\" does not exist|no such database", FailureKind.CONFIGURATION, "3D000"),
-        (
-            r"too many (clients|connections)|connection slots are reserved|max_client_conn",
-            FailureKind.OVERLOADED,
-            "53300",
-        ),
-        (
-            r"is (starting up|shutting down|in recovery mode|not (yet )?accepting)",
-            FailureKind.UNREACHABLE,
-            "57P03",
-        ),
-        (
-            r"does not support SSL|SSL error|certificate|sslmode|\bssl\b.*required",
-            FailureKind.CONFIGURATION,
-            None,
-        ),
-        (
-            r"invalid .*(option|value|port|integer)|unsupported startup parameter",
-            FailureKind.CONFIGURATION,
-            None,
-        ),
-        (r"unrecognized configuration parameter", FailureKind.CONFIGURATION, "42704"),
-    )
+# They are compiled when a connection fails, not when a command starts.
+_BY_WORDS: tuple[tuple[str, FailureKind, str | None], ...] = (
+    (r"password authentication failed|no password supplied", FailureKind.AUTHENTICATION, "28P01"),
+    (
+        r"no pg_hba\.conf entry .*(no encryption|SSL off|SSL encryption)",
+        FailureKind.CONFIGURATION,
+        "28000",
+    ),
+    (r"requires a valid client certificate", FailureKind.CONFIGURATION, "28000"),
+    (
+        r"(peer|ident|certificate|GSSAPI|LDAP|PAM|RADIUS) authentication failed",
+        FailureKind.AUTHENTICATION,
+        "28000",
+    ),
+    (r"role \".*\" (does not exist|is not permitted to log in)", FailureKind.AUTHENTICATION, "28000"),
+    (r"no pg_hba\.conf entry|no such user|authentication failed", FailureKind.AUTHENTICATION, "28000"),
+    (r"permission denied for database", FailureKind.AUTHENTICATION, "42501"),
+    (r"database \".*\" does not exist|no such database", FailureKind.CONFIGURATION, "3D000"),
+    (
+        r"too many (clients|connections)|connection slots are reserved|max_client_conn",
+        FailureKind.OVERLOADED,
+        "53300",
+    ),
+    (
+        r"is (starting up|shutting down|in recovery mode|not (yet )?accepting)",
+        FailureKind.UNREACHABLE,
+        "57P03",
+    ),
+    (
+        r"does not support SSL|SSL error|certificate|sslmode|\bssl\b.*required",
+        FailureKind.CONFIGURATION,
+        None,
+    ),
+    (
+        r"invalid .*(option|value|port|integer)|unsupported startup parameter",
+        FailureKind.CONFIGURATION,
+        None,
+    ),
+    (r"unrecognized configuration parameter", FailureKind.CONFIGURATION, "42704"),
 )
-_PREFIX = re.compile(
-    r"^(connection (failed|is bad): )?(connection to server .*? failed: )?((FATAL|ERROR): +)?"
-)
-_CONNECTING = re.compile(
-    r"^(connection failed|connection is bad|connection timeout expired|failed to resolve)"
-)
+_PREFIX = r"^(connection (failed|is bad): )?(connection to server .*? failed: )?((FATAL|ERROR): +)?"
+_CONNECTING = r"^(connection failed|connection is bad|connection timeout expired|failed to resolve)"
 
 
 class ConnectFailed(psycopg.OperationalError):
@@ -103,7 +97,7 @@ def classify(error: BaseException) -> Failure:
     message = error.diag.message_primary or one_line(str(error))
     if error.sqlstate is not None:
         return Failure(_kind_of_code(error.sqlstate), message, error.sqlstate)
-    if _CONNECTING.match(str(error)):
+    if re.match(_CONNECTING, str(error)):
         return connect_failure(str(error))
     return Failure(_kind_without_code(error, message), message)
 
@@ -115,7 +109,7 @@ def connect_failure(text: str, *, password_was_sent: bool = False) -> Failure:
     """
     message = one_line(text)
     for words, kind, code in _BY_WORDS:
-        if words.search(message):
+        if re.search(words, message, re.IGNORECASE):
             return Failure(kind, message, code)
     return Failure(FailureKind.AUTHENTICATION if password_was_sent else FailureKind.UNREACHABLE, message)
 
@@ -123,7 +117,7 @@ def connect_failure(text: str, *, password_was_sent: bool = False) -> Failure:
 def one_line(text: str) -> str:
     """The first line of a driver's text, without libpq's preamble."""
     first = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
-    return _PREFIX.sub("", first)
+    return re.sub(_PREFIX, "", first)
 
 
 def _kind_of_code(code: str) -> FailureKind:
