@@ -175,7 +175,11 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         now = self._observer.monotonic()
-        seconds = now - self._started if self._spent is None else self._spent
+        if self._spent is None:
+            seconds = now - self._started
+        else:
+            # What is raised while the server is not waited for is the reader's own.
+            seconds, error = self._spent, None
         self._observer.ended(self._statement, self._params, seconds, now, error)
 
     def pause(self) -> None:
@@ -208,11 +212,10 @@ class WatchedStream:
 
     def _next(self, batches: Iterator[list[Row]]) -> list[Row] | None:
         self._watch.resume()
-        try:
-            return next(batches, None)
-        finally:
-            self._watch.pause()
-            self.affected = self._rows.affected
+        batch = next(batches, None)
+        self._watch.pause()
+        self.affected = self._rows.affected
+        return batch
 
 
 def _shown(params: object) -> str:

@@ -122,6 +122,26 @@ def test_a_statement_that_fails_is_told_and_counted_as_failed(sql: SqlDatabase) 
     assert sql.observer.metrics.stats().failed == 1
 
 
+def test_what_the_reader_of_a_stream_raises_is_no_failure_of_the_statement(sql: SqlDatabase) -> None:
+    with pytest.raises(ZeroDivisionError), sql.stream(SEEN):
+        raise ZeroDivisionError
+
+    stats = get_metrics(sql).queries
+    assert (stats.total, stats.failed) == (1, 0)
+
+
+def test_a_stream_that_breaks_under_way_has_failed(postgresql_url: str, tmp_path: Path) -> None:
+    with Runtime(profile(tmp_path, {"main": postgresql_url})) as runtime:
+        db = cast(SqlDatabase, runtime.database("main"))
+        sql = "SELECT 1 / (5000 - n) FROM generate_series(1, 9000) AS n"
+        with pytest.raises(QueryError), db.stream(sql) as rows:
+            for _ in rows:
+                pass
+
+        stats = get_metrics(db).queries
+    assert (stats.total, stats.failed) == (1, 1)
+
+
 def test_pings_are_no_queries(sql: SqlDatabase) -> None:
     sql.connect()
     sql.ping()
