@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from threading import Barrier, Thread
 from urllib.parse import urlsplit, urlunsplit
 
@@ -147,6 +148,29 @@ def test_of_a_hundred_threads_at_most_k_reach_a_half_open_server(
     assert (wire.connections, outcomes.count("answered")) == (k, k)
     assert database.guard.breaker is not None
     assert database.guard.breaker.is_closed()
+
+
+def test_a_probe_that_hangs_does_not_keep_the_breaker_half_open(
+    fresh: MakeFresh, proxy: MakeProxy, open_runtime: OpenRuntime
+) -> None:
+    wire = proxy(fresh("postgresql"))
+    policy = "[breaker]\nfailures = 1\nreset = 0.01\nhalf_open_max = 0.05\n"
+    database = open_runtime(retrying(1) + policy, main={"url": wire.url, "connect_timeout": 60.0}).database(
+        "main"
+    )
+    breaker = database.guard.breaker
+    assert breaker is not None
+    open_breaker(database, wire)
+    wire.stall()
+    hangs = Thread(target=read, args=(database,))
+    hangs.start()
+    while breaker.get_state().reason != "a probe did not answer":
+        SYSTEM.sleep(0.001)
+    wire.resume()
+    hangs.join()
+    while not breaker.is_closed():
+        with suppress(BreakerOpen):
+            read(database)
 
 
 def open_breaker(database: Database, wire: Proxy) -> None:
