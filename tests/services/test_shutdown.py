@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -148,11 +149,14 @@ def test_both_kinds_of_logger_hear_of_it(tmp_path: Path, caplog: pytest.LogCaptu
         graceful_shutdown([], logger=plain, timeout=3)
         graceful_shutdown([], on_shutdown=lambda: 1 / 0)
 
-    lines = [(record.name, record.levelname, record.getMessage()) for record in caplog.records]
+    lines = [
+        (record.name, record.levelname, re.sub(r"[0-9.]+ s", "N s", record.getMessage()))
+        for record in caplog.records
+    ]
     for name in ("katax.app", "mine"):
-        assert (name, "INFO", "shutting down, at most 3 s") in lines
-        assert (name, "INFO", "shutdown complete after 0.0 s") in lines
-    failed = "shutdown incomplete after 0.0 s: hook <lambda> failed: ZeroDivisionError: division by zero"
+        assert (name, "INFO", "shutting down, at most N s") in lines
+        assert (name, "INFO", "shutdown complete after N s") in lines
+    failed = "shutdown incomplete after N s: hook <lambda> failed: ZeroDivisionError: division by zero"
     assert ("katax.shutdown", "ERROR", failed) in lines
 
 
