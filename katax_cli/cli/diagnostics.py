@@ -86,18 +86,16 @@ def _formatter(format: str) -> logging.Formatter:
     import logging
 
     if format == "json":
-        from pythonjsonlogger.json import JsonFormatter
+        from katax_cli.core.redact import Redactor
+        from katax_cli.services.logger import JsonLines
 
-        return JsonFormatter("{asctime}{levelname}{name}{message}", style="{", rename_fields=_JSON_NAMES)
+        return JsonLines(Redactor())
 
     class Console(logging.Formatter):
         def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
             return f"{record.levelname.lower()} {record.name}: {printable(record.message)}"
 
     return Console()
-
-
-_JSON_NAMES = {"asctime": "timestamp", "levelname": "level", "name": "logger"}
 
 
 def _sentence(error: BaseException) -> str:
