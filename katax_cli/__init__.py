@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from katax_cli.errors import RecordError as RecordError
     from katax_cli.errors import RecordExists as RecordExists
     from katax_cli.errors import Refused as Refused
+    from katax_cli.errors import SeedError as SeedError
     from katax_cli.errors import Unavailable as Unavailable
     from katax_cli.errors import UnknownConnection as UnknownConnection
     from katax_cli.errors import UnknownProfile as UnknownProfile
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from katax_cli.resilience import is_transient_error as is_transient_error
     from katax_cli.resilience import retry as retry
     from katax_cli.resilience import with_retry as with_retry
+    from katax_cli.seeds import Seeder as Seeder
     from katax_cli.services.cache import DEFAULT_TTL as DEFAULT_TTL
     from katax_cli.services.cache import Cache as Cache
     from katax_cli.services.clients import RedisDatabase as RedisDatabase
@@ -111,6 +113,8 @@ _PUBLIC: dict[str, str] = {
     "RecordExists": "katax_cli.errors",
     "RedisDatabase": "katax_cli.services.clients",
     "Refused": "katax_cli.errors",
+    "SeedError": "katax_cli.errors",
+    "Seeder": "katax_cli.seeds",
     "ShutdownController": "katax_cli.shutdown",
     "ShutdownReport": "katax_cli.shutdown",
     "SqlDatabase": "katax_cli.services.sql",
