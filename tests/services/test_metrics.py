@@ -64,7 +64,12 @@ def test_a_ring_without_room(size: int) -> None:
 
 def test_it_is_read_while_others_add() -> None:
     metrics = QueryMetrics(100)
-    running = [Thread(target=lambda: [metrics.add(0.001, ended=1e12, failed=False) for _ in range(5000)])]
+
+    def add() -> None:
+        for _ in range(5000):
+            metrics.add(0.001, ended=1e12, failed=False)
+
+    running = [Thread(target=add)]
     for thread in running:
         thread.start()
     seen = [metrics.stats().total for _ in range(200)]
