@@ -58,8 +58,15 @@ if TYPE_CHECKING:
     from katax_cli.services.container import Katax as Katax
     from katax_cli.services.database import Database as Database
     from katax_cli.services.documents import MongoDatabase as MongoDatabase
+    from katax_cli.services.limits import RateLimiter as RateLimiter
+    from katax_cli.services.locks import Lock as Lock
     from katax_cli.services.logger import Logger as Logger
     from katax_cli.services.monitor import Monitor as Monitor
+    from katax_cli.services.pubsub import PubSub as PubSub
+    from katax_cli.services.records import DEFAULT_DB_ALIAS as DEFAULT_DB_ALIAS
+    from katax_cli.services.records import DEFAULT_PAGE_SIZE as DEFAULT_PAGE_SIZE
+    from katax_cli.services.records import RecordStore as RecordStore
+    from katax_cli.services.sessions import SessionStore as SessionStore
     from katax_cli.services.sql import SqlDatabase as SqlDatabase
     from katax_cli.services.transaction import Transaction as Transaction
     from katax_cli.shutdown import ShutdownController as ShutdownController
@@ -85,6 +92,8 @@ _PUBLIC: dict[str, str] = {
     "Config": "katax_cli.services.config",
     "ConfigError": "katax_cli.errors",
     "ConnectionConflict": "katax_cli.errors",
+    "DEFAULT_DB_ALIAS": "katax_cli.services.records",
+    "DEFAULT_PAGE_SIZE": "katax_cli.services.records",
     "DEFAULT_TTL": "katax_cli.services.cache",
     "Database": "katax_cli.services.database",
     "DeadlineExceeded": "katax_cli.errors",
@@ -93,6 +102,7 @@ _PUBLIC: dict[str, str] = {
     "HealthMonitor": "katax_cli.health",
     "Katax": "katax_cli.services.container",
     "KataxError": "katax_cli.errors",
+    "Lock": "katax_cli.services.locks",
     "LockHeld": "katax_cli.errors",
     "LockLost": "katax_cli.errors",
     "Logger": "katax_cli.services.logger",
@@ -107,14 +117,18 @@ _PUBLIC: dict[str, str] = {
     "PoolClosed": "katax_cli.errors",
     "PoolStats": "katax_cli.snapshot",
     "PoolTimeout": "katax_cli.errors",
+    "PubSub": "katax_cli.services.pubsub",
     "QueryError": "katax_cli.errors",
     "RateLimitExceeded": "katax_cli.errors",
+    "RateLimiter": "katax_cli.services.limits",
     "RecordError": "katax_cli.errors",
     "RecordExists": "katax_cli.errors",
+    "RecordStore": "katax_cli.services.records",
     "RedisDatabase": "katax_cli.services.clients",
     "Refused": "katax_cli.errors",
     "SeedError": "katax_cli.errors",
     "Seeder": "katax_cli.seeds",
+    "SessionStore": "katax_cli.services.sessions",
     "ShutdownController": "katax_cli.shutdown",
     "ShutdownReport": "katax_cli.shutdown",
     "SqlDatabase": "katax_cli.services.sql",

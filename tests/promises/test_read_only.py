@@ -83,7 +83,9 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "cron disable": Exempt("writes to the state database, which is never a read-only connection"),
     "cron import": Exempt("writes to the state database, which is never a read-only connection"),
     "cron run": Exempt("runs the profile's own programs; its statements go through the guarded services"),
-    "cron run-daemon": Exempt("runs the profile's own programs; its statements go through the guarded services"),
+    "cron run-daemon": Exempt(
+        "runs the profile's own programs; its statements go through the guarded services"
+    ),
     "circuit ls": Exempt("reads the state database, no server's data"),
     "circuit trip": Exempt("writes to the state database, which is never a read-only connection"),
     "circuit reset": Exempt("writes to the state database, which is never a read-only connection"),
@@ -110,6 +112,27 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "cache remember": Writes("cache remember -c main --ttl 60s new -- echo 2", ("redis",)),
     "cache acl": Reads("cache acl -c main", ("redis",)),
     "cache cmd": Writes("cache cmd -c main set kept 2", ("redis",)),
+    "session create": Writes("session create -c main {}", ("redis",)),
+    "session set": Writes("session set -c main s {}", ("redis",)),
+    "session get": Reads("session get -c main kept", ("redis",)),
+    "session update": Writes('session update -c main kept|{"b":2}', ("redis",)),
+    "session touch": Writes("session touch -c main lasting", ("redis",)),
+    "session destroy": Writes("session destroy -c main kept", ("redis",)),
+    "session list": Reads("session list -c main ada", ("redis",)),
+    "session revoke": Writes("session revoke -c main ada", ("redis",)),
+    "pubsub publish": Exempt("a message is no data; the guard refuses PUBLISH all the same, see below"),
+    "pubsub subscribe": Exempt("reads, and waits for ever"),
+    "record create": Writes('record create -c main r|{"id":1}', ("redis",)),
+    "record update": Writes('record update -c main session|{"id":"kept","b":2}', ("redis",)),
+    "record save": Writes('record save -c main r|{"id":1}', ("redis",)),
+    "record get": Reads("record get -c main session kept", ("redis",)),
+    "record load": Reads("record load -c main session kept", ("redis",)),
+    "record delete": Writes("record delete -c main session kept", ("redis",)),
+    "record pick": Writes("record pick -c main session kept", ("redis",)),
+    "record list": Reads("record list -c main session", ("redis",)),
+    "record key": Reads("record key -c main session", ("redis",)),
+    "record publish": Exempt("a message is no data; the guard refuses PUBLISH all the same, see below"),
+    "record subscribe": Exempt("reads, and waits for ever"),
     "lock run": Writes("lock run -c main job --wait 0 -- touch ran", ("redis",)),
     "lock ls": Reads("lock ls -c main", ("redis",)),
     "lock release": Writes("lock release -c main kept", ("redis",)),
@@ -132,6 +155,10 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "migrate check": Reads("migrate check", SQL),
     "migrate repair": Reads("migrate repair -y", SQL),
     "migrate unlock": Reads("migrate unlock -y", SQL),
+    "migrate plan": Reads("migrate plan", SQL),
+    "migrate verify": Reads("migrate verify", SQL),
+    "migrate dump": Exempt("writes a file of the project from what it reads"),
+    "migrate rehearse": Exempt("works on a database of its own, which it makes and drops"),
     "migrate wait": Reads("migrate wait --timeout 100ms", SQL),
     "migrate create": Exempt("writes a new file of the project, no server's data"),
     "completion show": Exempt("prints a script"),
@@ -553,3 +580,14 @@ def test_the_drivers_own_client_is_not_handed_out(engine: Target, protected: str
         database = runtime.database("main")
         assert isinstance(database, SqlDatabase | RedisDatabase | MongoDatabase)
         assert is_refused(database.get_client)
+
+
+def test_messages_are_not_sent_on_a_read_only_profile(
+    protected: str, fresh: MakeFresh, tmp_path: Path
+) -> None:
+    profile(tmp_path, fresh("redis"), protected)
+    for words in (
+        ["pubsub", "publish", "-c", "main", "a", "1"],
+        ["record", "publish", "-c", "main", "a", "1"],
+    ):
+        assert katax(*words).code == 4

@@ -130,6 +130,9 @@ class RedisWitness(Witness):
             client.set("kept", "1")
             client.set("cache:kept:1", "1", ex=9999)
             client.set("lock:kept", "1", ex=9999)
+            client.set("session:kept", '{"user_id":"ada"}', ex=9999)
+            client.set("session:lasting", "{}")
+            client.hset("session:user:ada", "kept", "1 99999999999999")
             client.set("rate:fixed:kept", "1", ex=9999)
             client.rpush("numbers", 2, 1)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from redis.client import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from katax_cli.engines.base import Heard
 
@@ -16,16 +17,18 @@ class Subscriber:
     """Messages of channels and patterns; one thread receives, any thread may subscribe."""
 
     def __init__(self, client: Any) -> None:
+        self._client = client
         node = client if isinstance(client, Redis) else client.get_redis_connection(client.get_primaries()[0])
-        self._pool = node.connection_pool
-        self._connection = self._pool.get_connection()
+        self._connection = node.connection_pool.get_connection()
 
     def send(self, command: str, names: Sequence[bytes] = ()) -> None:
         """SUBSCRIBE, PSUBSCRIBE, UNSUBSCRIBE, PUNSUBSCRIBE or PING; what comes back is `receive`'s."""
+        self._check()
         self._connection.send_command(command, *names, check_health=False)
 
     def receive(self, timeout: float) -> Heard | None:
         """What came within `timeout` seconds, None when nothing did; a message, or a sign of life."""
+        self._check()
         if not self._connection.can_read(timeout=timeout):
             return None
         kind, *rest = self._connection.read_response(disconnect_on_error=False)
@@ -37,4 +40,9 @@ class Subscriber:
     def close(self) -> None:
         """Ends it; a receiver in another thread returns with an error."""
         self._connection.disconnect()
-        self._pool.release(self._connection)
+        self._client.close()
+
+    def _check(self) -> None:
+        # redis-py would connect anew without a word, and without the subscriptions.
+        if not self._connection.is_connected:
+            raise RedisConnectionError("the connection is closed")

@@ -1,0 +1,41 @@
+"""What `katax record` reads and shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import typer
+
+from katax_cli.cli.options import lifetime
+from katax_cli.services.pubsub import Message
+from katax_cli.services.records import Page
+
+
+def moment_or_lifetime(word: str | None) -> float | datetime | None:
+    """A lifetime, or the moment of its end in ISO 8601."""
+    if word is None:
+        return None
+    try:
+        return datetime.fromisoformat(word) if "-" in word[1:] else lifetime(word)
+    except ValueError as error:
+        raise typer.BadParameter(f"{word!r} is no duration and no date; write 30s or 2030-01-01") from error
+
+
+def criteria(pairs: Sequence[str]) -> dict[str, str]:
+    """F=V words."""
+    split = [pair.partition("=") for pair in pairs]
+    for field, equals, _ in split:
+        if not (field and equals):
+            raise typer.BadParameter(f"--where {field!r} has no value; write FIELD=VALUE")
+    return {field: value for field, _, value in split}
+
+
+def page_facts(page: Page) -> dict[str, Any]:
+    return {"items": page.items, "pager": asdict(page.pager)}
+
+
+def event_row(key: str | None, message: Message) -> tuple[object, ...]:
+    return (key, message.value, message.received_at)

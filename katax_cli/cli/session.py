@@ -1,0 +1,143 @@
+"""`katax session`: sessions of users by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from katax_cli.cli.exits import ExitCode
+from katax_cli.cli.group import Group
+from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.options import duration, lifetime
+from katax_cli.cli.redis import redis
+from katax_cli.cli.words import json_object
+
+if TYPE_CHECKING:
+    from katax_cli.services.sessions import SessionStore
+
+group = Group()
+
+HEADER = ("id", "created_at", "expires_at", "data")
+
+Id = Annotated[str, typer.Argument(help="Id of the session.")]
+Data = Annotated[str, typer.Argument(help="A JSON object; - for stdin, @file for a file.")]
+Ttl = Annotated[
+    str | None, typer.Option(metavar="DURATION|NAME", help="Lifetime from now; a day unless given.")
+]
+
+
+@contextmanager
+def sessions(call: Invocation) -> Iterator[SessionStore]:
+    """The store on the chosen connection."""
+    from katax_cli.services.sessions import SessionStore
+
+    with redis(call) as (database, _profile):
+        yield SessionStore(database)
+
+
+@group.command("create")
+def create(
+    call: Invocation,
+    data: Data,
+    id: Annotated[str | None, typer.Option("--id", help="Its id; random unless given.")] = None,
+    user: Annotated[str | None, typer.Option("--user", help="Its user; from DATA unless given.")] = None,
+) -> None:
+    """Store a session and print its id."""
+    stored = json_object(call, data)
+    if call.only_planned(created=False):
+        return
+    with sessions(call) as store:
+        call.out.scalar(store.create(stored, id=id, user=user))
+
+
+@group.command("set")
+def set_(call: Invocation, id: Id, data: Data, ttl: Ttl = None) -> None:
+    """Store a session as a whole, new or not."""
+    stored = json_object(call, data)
+    if call.only_planned(id=id, stored=False):
+        return
+    with sessions(call) as store:
+        store.set(id, stored, lifetime(ttl))
+    call.out.action({"id": id, "stored": True})
+
+
+@group.command("get")
+def get(call: Invocation, id: Id) -> ExitCode:
+    """Print the data of a session; exit 1 when there is none."""
+    with sessions(call) as store:
+        data = store.get(id)
+    if data is None:
+        return ExitCode.NO
+    call.out.scalar(data)
+    return ExitCode.DONE
+
+
+@group.command("update")
+def update(call: Invocation, id: Id, data: Data) -> ExitCode:
+    """Merge fields into a session and print the whole; exit 1 when there is none. Keeps its lifetime."""
+    changes = json_object(call, data)
+    if call.only_planned(id=id, updated=False):
+        return ExitCode.DONE
+    with sessions(call) as store:
+        whole = store.update(id, changes)
+    if whole is None:
+        return ExitCode.NO
+    call.out.scalar(whole)
+    return ExitCode.DONE
+
+
+@group.command("touch")
+def touch(call: Invocation, id: Id, ttl: Ttl = None) -> ExitCode:
+    """Extend the life of a session; exit 1 when there is none."""
+    if call.only_planned(id=id, touched=False):
+        return ExitCode.DONE
+    with sessions(call) as store:
+        found = store.touch(id, lifetime(ttl))
+    return _answer(call, id, "touched", found)
+
+
+@group.command("destroy")
+def destroy(call: Invocation, id: Id) -> ExitCode:
+    """End a session; exit 1 when there is none."""
+    if call.only_planned(id=id, destroyed=False):
+        return ExitCode.DONE
+    with sessions(call) as store:
+        found = store.destroy(id)
+    return _answer(call, id, "destroyed", found)
+
+
+def _answer(call: Invocation, id: str, what: str, found: bool) -> ExitCode:
+    call.out.action({"id": id, what: found})
+    return ExitCode.DONE if found else ExitCode.NO
+
+
+@group.command("list")
+def list_(call: Invocation, user: Annotated[str, typer.Argument(help="The user.")]) -> None:
+    """List the sessions of a user that live, oldest first."""
+    with sessions(call) as store:
+        found = store.list_for_user(user)
+    call.out.rows(HEADER, [[(each.id, each.created_at, each.expires_at, each.data) for each in found]])
+
+
+@group.command("revoke")
+def revoke(
+    call: Invocation,
+    user: Annotated[str, typer.Argument(help="The user.")],
+    older_than: Annotated[
+        str | None, typer.Option("--older-than", metavar="DURATION", help="Only those created before that.")
+    ] = None,
+) -> None:
+    """End the sessions of a user on all devices."""
+    from katax_cli.cli.confirm import Tier, confirm
+    from katax_cli.services.sessions import SessionStore
+
+    age = None if older_than is None else duration(older_than)
+    if call.only_planned(user=user, revoked=0):
+        return
+    with redis(call) as (database, profile):
+        confirm(call, profile, database.settings, Tier.DISRUPTIVE, f"end the sessions of {user!r}")
+        revoked = SessionStore(database).revoke(user, older_than=age)
+    call.out.action({"user": user, "revoked": revoked})

@@ -1,0 +1,46 @@
+"""What lives on Redis, for applications: cache, sessions, limits, locks, messages, records."""
+
+from __future__ import annotations
+
+from katax_cli.errors import (
+    LockHeld,
+    LockLost,
+    MisshapedRecord,
+    RateLimitExceeded,
+    RecordExists,
+    UnknownRecord,
+    UnsupportedArgument,
+)
+from katax_cli.services.cache import DEFAULT_TTL, Cache
+from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.limits import Decision, RateLimiter
+from katax_cli.services.locks import HeldLock, Lock, held_locks
+from katax_cli.services.pubsub import PubSub
+from katax_cli.services.records import DEFAULT_DB_ALIAS, DEFAULT_PAGE_SIZE, Page, Pager, RecordStore
+from katax_cli.services.sessions import SessionStore, UserSession
+
+__all__ = [
+    "DEFAULT_DB_ALIAS",
+    "DEFAULT_PAGE_SIZE",
+    "DEFAULT_TTL",
+    "Cache",
+    "Decision",
+    "HeldLock",
+    "Lock",
+    "LockHeld",
+    "LockLost",
+    "MisshapedRecord",
+    "Page",
+    "Pager",
+    "PubSub",
+    "RateLimitExceeded",
+    "RateLimiter",
+    "RecordExists",
+    "RecordStore",
+    "RedisDatabase",
+    "SessionStore",
+    "UnknownRecord",
+    "UnsupportedArgument",
+    "UserSession",
+    "held_locks",
+]

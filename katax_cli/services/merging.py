@@ -1,0 +1,47 @@
+"""Changing a stored JSON object without losing what another changed meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from katax_cli.core import backoff
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.wire import stringify
+from katax_cli.errors import Unavailable
+from katax_cli.services.cache import decode, positive_ms
+from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.guard import Safety
+from katax_cli.services.scripts_lua import COMPARE_AND_SET
+
+_ATTEMPTS = 100
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
+
+
+def merge(
+    redis: RedisDatabase, key: bytes, changes: Mapping[str, Any], *, ttl: float | None, clock: Clock = SYSTEM
+) -> dict[str, Any] | None:
+    """Merges top-level fields into the object at a full key; returns the whole, None when there is none.
+
+    Keeps the lifetime unless `ttl` is given. Merged here, since Lua's JSON turns empty lists into objects and
+    rounds numbers; written only if nobody wrote meanwhile, else tried again. Raises ValueError for a stored
+    value that is no object, Unavailable when a hundred attempts were overtaken.
+    """
+    expiry = "" if ttl is None else positive_ms(ttl)
+    for attempt in range(1, _ATTEMPTS + 1):
+        before = redis.redis("GET", key, safety=Safety.READ)
+        if before is None:
+            return None
+        value = decode(before)
+        if not isinstance(value, dict):
+            raise ValueError(
+                f"the value at {key.decode('utf-8', 'replace')!r} is no object; replace it as a whole"
+            )
+        whole = {**value, **changes}
+        if COMPARE_AND_SET(redis, [key], before, stringify(whole).encode(), expiry):
+            return whole
+        longest = backoff.ceiling(attempt, initial=_FIRST_PAUSE, multiplier=1.5, max=_LONGEST_PAUSE)
+        clock.sleep(backoff.full_jitter(longest, clock.random))
+    raise Unavailable(
+        redis.name, f"others changed {key.decode('utf-8', 'replace')!r} {_ATTEMPTS} times meanwhile"
+    )

@@ -1,0 +1,335 @@
+"""Messages by channel: a connection that comes back by itself, subscribes again, and says what was missed.
+
+Redis keeps no message for a subscriber that is away: what was published meanwhile is lost, and a gap is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from logging import getLogger
+from threading import Event, Lock, Thread, current_thread
+from types import TracebackType
+from typing import Any, Self
+
+from katax_cli.core import backoff
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.deadline import NEVER, Deadline
+from katax_cli.core.failure import FailureKind
+from katax_cli.core.wire import stringify
+from katax_cli.engines.base import Heard, Subscriber, Subscribes, require
+from katax_cli.services.cache import decode
+from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.guard import Safety
+from katax_cli.services.keyspace import escape_glob
+
+_PING_EVERY = 15.0
+"""Seconds of silence after which the server is asked for a sign of life."""
+_DEAD_AFTER = 10.0
+"""Seconds that the sign may take."""
+_LOOK_EVERY = 0.5
+_FINAL = (FailureKind.AUTHENTICATION, FailureKind.CONFIGURATION)
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What arrived; `channel` and `pattern` are without the connection's prefix."""
+
+    channel: str
+    pattern: str | None
+    data: bytes
+    received_at: datetime
+
+    @property
+    def value(self) -> Any:
+        """JSON where it is JSON, else its text."""
+        return decode(self.data)
+
+
+class Subscription:
+    """One connection and its thread, which hands every message to `on_message`.
+
+    It is opened by `start`, which raises what a first connect meets (Unavailable, AuthenticationFailed); later
+    losses are repaired: exponential pauses with full jitter (see core.backoff) up to 10 s, subscribing again,
+    then `on_gap(seconds)`. A silent wire is noticed after 25 s. `on_end(error)` is called when it cannot go
+    on: the login is refused by now, or `on_message` failed.
+    """
+
+    def __init__(
+        self,
+        redis: RedisDatabase,
+        *,
+        on_message: Callable[[Message], object],
+        on_gap: Callable[[float], object] = lambda _: None,
+        on_end: Callable[[BaseException], object] = lambda _: None,
+        ping_every: float = _PING_EVERY,
+        dead_after: float = _DEAD_AFTER,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self._redis = redis
+        self._engine = require(
+            redis.engine, Subscribes, lacks="channels", wanted_by="subscribe", works_on=("redis",)
+        )
+        prefix = redis.settings.prefix.encode("utf-8", "surrogateescape")
+        self._prefixes = {"SUBSCRIBE": prefix, "PSUBSCRIBE": escape_glob(prefix)}
+        self._on_message, self._on_gap, self._on_end = on_message, on_gap, on_end
+        self._ping_every, self._dead_after = ping_every, dead_after
+        self._clock = clock
+        self._names: dict[str, set[bytes]] = {"SUBSCRIBE": set(), "PSUBSCRIBE": set()}
+        self._changing = Lock()
+        self._subscriber: Subscriber | None = None
+        self._closed = Event()
+        self._confirmed = Event()
+        self._thread: Thread | None = None
+
+    def start(self, *, channels: Sequence[str] = (), patterns: Sequence[str] = ()) -> None:
+        """Connects, subscribes, and returns once the server has confirmed it."""
+        self._names["SUBSCRIBE"] |= {self._full("SUBSCRIBE", name) for name in channels}
+        self._names["PSUBSCRIBE"] |= {self._full("PSUBSCRIBE", name) for name in patterns}
+        deadline = Deadline(self._redis.settings.connect_timeout)
+        with self._redis.guard.translating(deadline=deadline, safety=Safety.READ, doing="subscribing"):
+            self._open()
+        self._thread = Thread(target=self._run, name=f"katax-pubsub-{self._redis.name}", daemon=True)
+        self._thread.start()
+        self._confirmed.wait(self._dead_after)
+
+    def add(self, command: str, name: str) -> None:
+        """SUBSCRIBE or PSUBSCRIBE to one more."""
+        self._change(command, name, known=command, adding=True)
+
+    def remove(self, command: str, name: str) -> None:
+        """UNSUBSCRIBE or PUNSUBSCRIBE from one."""
+        self._change(command, name, known=command.replace("UN", "", 1), adding=False)
+
+    def close(self) -> None:
+        """Ends the connection and the thread."""
+        self._closed.set()
+        with self._changing:
+            subscriber = self._subscriber
+        if subscriber is not None:
+            subscriber.close()
+        if self._thread is not None and self._thread is not current_thread():
+            self._thread.join(self._dead_after)
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Waits until it is closed; True when it is."""
+        return self._closed.wait(seconds)
+
+    def _full(self, command: str, name: str) -> bytes:
+        if not name:
+            raise ValueError("the channel is empty; give it a name")
+        return self._prefixes[command] + name.encode("utf-8", "surrogateescape")
+
+    def _short(self, command: str, full: bytes) -> str:
+        return full[len(self._prefixes[command]) :].decode("utf-8", "surrogateescape")
+
+    def _change(self, command: str, name: str, *, known: str, adding: bool) -> None:
+        full = self._full(known, name)
+        with self._changing:
+            (self._names[known].add if adding else self._names[known].discard)(full)
+            if self._subscriber is not None:
+                self._said(lambda subscriber: subscriber.send(command, [full]))
+
+    def _said(self, say: Callable[[Subscriber], object]) -> None:
+        """Says something to the server; if the wire is dead, the receiver finds out and subscribes anew."""
+        try:
+            assert self._subscriber is not None
+            say(self._subscriber)
+        except Exception as error:  # noqa: BLE001 - the receiver meets it too, and repairs it
+            getLogger("katax").debug("pub/sub connection of %r: %s", self._redis.name, type(error).__name__)
+
+    def _open(self) -> None:
+        subscriber = self._engine.subscriber(self._redis.settings.connect_timeout)
+        with self._changing:
+            for command, names in self._names.items():
+                if names:
+                    subscriber.send(command, sorted(names))
+            self._subscriber = subscriber
+
+    def _run(self) -> None:
+        lost_at: float | None = None
+        attempt = 0
+        while not self._closed.is_set():
+            try:
+                if lost_at is not None:
+                    attempt += 1
+                    self._clock.sleep(self._pause(attempt))
+                    self._open()
+                    self._tell_gap(self._clock.monotonic() - lost_at)
+                    lost_at, attempt = None, 0
+                self._receive()
+            except Exception as error:  # noqa: BLE001 - the boundary of this thread
+                if self._closed.is_set() or self._is_final(error):
+                    return
+                lost_at = self._clock.monotonic() if lost_at is None else lost_at
+                self._drop()
+
+    def _pause(self, attempt: int) -> float:
+        longest = backoff.ceiling(attempt, initial=_FIRST_PAUSE, multiplier=2.0, max=_LONGEST_PAUSE)
+        return backoff.full_jitter(longest, self._clock.random)
+
+    def _tell_gap(self, seconds: float) -> None:
+        getLogger("katax").debug("pub/sub on %r was away for %.1f s", self._redis.name, seconds)
+        self._on_gap(seconds)
+
+    def _is_final(self, error: Exception) -> bool:
+        """Whether to give up: for an error of ours, or because the server will not have us any more."""
+        kind = self._redis.engine.classify(error).kind
+        broken = isinstance(error, OSError) or kind not in (FailureKind.UNKNOWN, *_FINAL)
+        if broken:
+            return False
+        self._closed.set()
+        self._drop()
+        self._on_end(self._meaning(error))
+        return True
+
+    def _meaning(self, error: Exception) -> Exception:
+        try:
+            with self._redis.guard.translating(deadline=NEVER, safety=Safety.READ, doing="subscribing"):
+                raise error
+        except Exception as translated:  # noqa: BLE001 - it is handed on as a value
+            return translated
+
+    def _drop(self) -> None:
+        with self._changing:
+            subscriber, self._subscriber = self._subscriber, None
+        if subscriber is not None:
+            subscriber.close()
+
+    def _receive(self) -> None:
+        """Hands messages on until the wire breaks, or stays silent after a ping."""
+        heard_at, asked = self._clock.monotonic(), False
+        while not self._closed.is_set():
+            subscriber = self._subscriber
+            assert subscriber is not None
+            heard = subscriber.receive(_LOOK_EVERY)
+            now = self._clock.monotonic()
+            if heard is not None:
+                heard_at, asked = now, False
+                self._hand_on(heard)
+            elif now - heard_at > self._ping_every + self._dead_after:
+                raise ConnectionError("no sign of life")
+            elif now - heard_at > self._ping_every and not asked:
+                asked = True
+                subscriber.send("PING")
+
+    def _hand_on(self, heard: Heard) -> None:
+        if heard.kind != "message":
+            self._confirmed.set()
+            return
+        pattern = None if heard.pattern is None else self._short("PSUBSCRIBE", heard.pattern)
+        channel = self._short("SUBSCRIBE", heard.channel)
+        self._on_message(Message(channel, pattern, heard.message, datetime.now(UTC)))
+
+
+class PubSub:
+    """Publishes values as JSON and calls functions for those that arrive, in one thread, in their order.
+
+    `subscribe(channel, fn)` calls `fn(message)`, `psubscribe(pattern, fn)` calls `fn(pattern, channel,
+    message)`; a message is JSON where it is JSON, else its text. What a function raises is logged and the
+    others go on. `on_gap(seconds)` hears of every time that messages may have been lost.
+    """
+
+    def __init__(self, redis: RedisDatabase, *, on_gap: Callable[[float], object] = lambda _: None) -> None:
+        self._redis = redis
+        self._on_gap = on_gap
+        self._channels: dict[str, list[Callable[[Any], object]]] = {}
+        self._patterns: dict[str, list[Callable[[str, str, Any], object]]] = {}
+        self._subscription: Subscription | None = None
+        self._changing = Lock()
+
+    def publish(self, channel: str, value: Any) -> int:
+        """Sends a value; returns how many received it (of a cluster: on the node that was asked)."""
+        return publish_raw(self._redis, channel, stringify(value).encode())
+
+    def subscribe(self, channel: str, fn: Callable[[Any], object]) -> None:
+        """Calls `fn(message)` for each message from now on. Raises Unavailable when the first connect fails."""
+        with self._changing:
+            first = channel not in self._channels
+            self._channels.setdefault(channel, []).append(fn)
+            if first:
+                self._listen("SUBSCRIBE", channel)
+
+    def psubscribe(self, pattern: str, fn: Callable[[str, str, Any], object]) -> None:
+        """Calls `fn(pattern, channel, message)` for each message on channels that match a glob."""
+        with self._changing:
+            first = pattern not in self._patterns
+            self._patterns.setdefault(pattern, []).append(fn)
+            if first:
+                self._listen("PSUBSCRIBE", pattern)
+
+    def unsubscribe(self, channel: str, fn: Callable[[Any], object] | None = None) -> None:
+        """Ends one function's subscription, or all of the channel's."""
+        with self._changing:
+            if self._without(self._channels, channel, fn) and self._subscription is not None:
+                self._subscription.remove("UNSUBSCRIBE", channel)
+
+    def punsubscribe(self, pattern: str, fn: Callable[[str, str, Any], object] | None = None) -> None:
+        """The same for a pattern."""
+        with self._changing:
+            if self._without(self._patterns, pattern, fn) and self._subscription is not None:
+                self._subscription.remove("PUNSUBSCRIBE", pattern)
+
+    def close(self) -> None:
+        """Ends all subscriptions."""
+        with self._changing:
+            subscription, self._subscription = self._subscription, None
+            self._channels.clear()
+            self._patterns.clear()
+        if subscription is not None:
+            subscription.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _listen(self, command: str, name: str) -> None:
+        if self._subscription is not None:
+            self._subscription.add(command, name)
+            return
+        subscription = Subscription(self._redis, on_message=self._dispatch, on_gap=self._on_gap)
+        patterns = command == "PSUBSCRIBE"
+        try:
+            subscription.start(channels=[] if patterns else [name], patterns=[name] if patterns else [])
+        except BaseException:
+            self._channels.pop(name, None)
+            self._patterns.pop(name, None)
+            raise
+        self._subscription = subscription
+
+    @staticmethod
+    def _without(known: dict[str, list[Any]], name: str, fn: Callable[..., object] | None) -> bool:
+        """Removes a function, or all; True when none is left."""
+        listeners = [each for each in known.get(name, []) if fn is not None and each != fn]
+        if listeners:
+            known[name] = listeners
+            return False
+        return known.pop(name, None) is not None
+
+    def _dispatch(self, message: Message) -> None:
+        value = message.value
+        if message.pattern is None:
+            for fn in list(self._channels.get(message.channel, ())):
+                _call(message, fn, value)
+        else:
+            for heard in list(self._patterns.get(message.pattern, ())):
+                _call(message, heard, message.pattern, message.channel, value)
+
+
+def _call(message: Message, fn: Callable[..., object], *args: object) -> None:
+    try:
+        fn(*args)
+    except Exception:
+        getLogger("katax").exception("a subscriber of %r failed", message.channel)
+
+
+def publish_raw(redis: RedisDatabase, channel: str, data: bytes) -> int:
+    """Sends bytes as they are; returns how many received them."""
+    full = (redis.settings.prefix + channel).encode("utf-8", "surrogateescape")
+    return int(redis.redis("PUBLISH", full, data))

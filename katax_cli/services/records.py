@@ -1,0 +1,244 @@
+"""Records on Redis: JSON objects with an `id`, one key each, and events about them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.core.wire import stringify
+from katax_cli.errors import MisshapedRecord, RecordExists, UnknownRecord, UnsupportedArgument
+from katax_cli.services.cache import decode, positive_ms
+from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.guard import Safety
+from katax_cli.services.keyspace import Keyspace
+from katax_cli.services.merging import merge
+from katax_cli.services.pubsub import PubSub
+
+DEFAULT_PAGE_SIZE = 10
+DEFAULT_DB_ALIAS = "redis"
+
+Record = dict[str, Any]
+Ttl = float | datetime | None
+_GET_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Pager:
+    """Which part of all records a page is; pages count from 0."""
+
+    page: int
+    size: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some records, in the order of their keys."""
+
+    items: Sequence[Record]
+    pager: Pager
+
+
+class RecordStore:
+    """The records of one resource, at `<prefix><name>:<id>`. May be subclassed.
+
+    `db` is a Redis database, or the name of a connection of the container. A `ttl` is seconds or a datetime
+    (UTC unless it says otherwise). Raises MisshapedRecord for what is no object with an `id`,
+    UnsupportedArgument for a ttl, page or size that cannot be.
+    """
+
+    def __init__(self, name: str, db: str | RedisDatabase = DEFAULT_DB_ALIAS) -> None:
+        if not name:
+            raise UnsupportedArgument("the resource has no name; give it one, such as 'users'")
+        self.name = name
+        self._db = db
+        self._starting = Lock()
+
+    @cached_property
+    def client(self) -> RedisDatabase:
+        """The database. Raises UnknownConnection or WrongEngine for a name that is none."""
+        if isinstance(self._db, RedisDatabase):
+            return self._db
+        from katax_cli.services.container import Katax
+
+        return Katax.get_instance().cache(self._db).redis
+
+    @property
+    def prefix(self) -> str:
+        """The connection's prefix."""
+        return self.client.settings.prefix
+
+    def key(self, id: str | int | None = None) -> str:
+        """The key of a record on the server, or what all keys of the resource begin with."""
+        return f"{self.prefix}{self.name}" + ("" if id is None else f":{id}")
+
+    def get(self, value: str | int, field: str = "id") -> Record:
+        """The record with this id, or the first one whose `field` has this value. Raises UnknownRecord."""
+        found = self.load(value, field)
+        if found is None:
+            raise UnknownRecord(self.key(value) if field == "id" else f"{self.name}[{field}={value}]")
+        return found
+
+    def load(self, value: str | int, field: str = "id") -> Record | None:
+        """The same; None when there is none."""
+        if field != "id":
+            return next(iter(self._matching({field: value})), None)
+        data = self.client.redis("GET", self._full(value), safety=Safety.READ)
+        return None if data is None else self._record(data, value)
+
+    def create(self, record: Mapping[str, Any], *, ttl: Ttl = None) -> Record:
+        """Stores a new record and returns it. Raises RecordExists."""
+        if not self._set(record, ttl, "NX"):
+            raise RecordExists(self.key(record["id"]))
+        return dict(record)
+
+    def update(self, record: Mapping[str, Any], *, ttl: Ttl = None) -> Record:
+        """Merges fields into a record and returns the whole; keeps its lifetime unless given. Raises UnknownRecord."""
+        id = record_id(record)
+        try:
+            whole = merge(self.client, self._full(id), record, ttl=seconds_of(ttl))
+        except ValueError as error:
+            raise MisshapedRecord(str(error)) from error
+        if whole is None:
+            raise UnknownRecord(self.key(id))
+        return whole
+
+    def save(self, record: Mapping[str, Any], *, ttl: Ttl = None) -> Record:
+        """Stores a record as a whole, new or not, and returns it."""
+        self._set(record, ttl)
+        return dict(record)
+
+    def delete(self, id: str | int) -> Record | None:
+        """Deletes a record and returns it; None when there is none."""
+        data = self.client.redis("GETDEL", self._full(id))
+        return None if data is None else self._record(data, id)
+
+    def pick(self, id: str | int) -> Record:
+        """The same. Raises UnknownRecord when there is none."""
+        picked = self.delete(id)
+        if picked is None:
+            raise UnknownRecord(self.key(id))
+        return picked
+
+    def list(
+        self, criteria: Mapping[str, Any] | None = None, page: int = 0, size: int = DEFAULT_PAGE_SIZE
+    ) -> Page:
+        """A page of the records whose fields have these values; with criteria all records are read."""
+        if page < 0 or size < 1:
+            raise UnsupportedArgument(
+                f"page {page} of size {size} cannot be; expected page 0 or more, size 1 or more"
+            )
+        if not criteria:
+            ids = self._ids()
+            return Page(self._at(ids[page * size : (page + 1) * size]), Pager(page, size, len(ids)))
+        found = self._matching(criteria)
+        return Page(found[page * size : (page + 1) * size], Pager(page, size, len(found)))
+
+    def publish(self, value: Any, key: str | None = None) -> int:
+        """Sends an event to the subscribers of the resource, or of one key of it; returns how many heard it."""
+        return self._pubsub.publish(self.channel(key), value)
+
+    def subscribe(
+        self, fn: Callable[[Any], object], key: str | None = None, *, once: bool = False
+    ) -> Callable[[], None]:
+        """Calls `fn(value)` for each event; returns what ends that. `once`: for the first event only."""
+        channel, pubsub = self.channel(key), self._pubsub
+        done = Lock()
+
+        def heard(value: Any) -> None:
+            if not once:
+                fn(value)
+            elif done.acquire(blocking=False):
+                pubsub.unsubscribe(channel, heard)
+                fn(value)
+
+        pubsub.subscribe(channel, heard)
+        return lambda: pubsub.unsubscribe(channel, heard)
+
+    def channel(self, key: str | None = None) -> str:
+        """Where events are published, without the connection's prefix."""
+        return self.name if key is None else f"{self.name}:{key}"
+
+    def close(self) -> None:
+        """Ends all subscriptions of this store; the database stays open."""
+        with self._starting:
+            if "_pubsub" in self.__dict__:
+                self._pubsub.close()
+
+    @cached_property
+    def _pubsub(self) -> PubSub:
+        return PubSub(self.client)
+
+    def _full(self, id: str | int) -> bytes:
+        return self.key(record_id({"id": id})).encode("utf-8", "surrogateescape")
+
+    def _set(self, record: Mapping[str, Any], ttl: Ttl, *options: str) -> bool:
+        key = self._full(record_id(record))
+        seconds = seconds_of(ttl)
+        expiry = () if seconds is None else ("PX", positive_ms(seconds))
+        data = stringify(dict(record)).encode()
+        return self.client.redis("SET", key, data, *expiry, *options) is not None
+
+    def _record(self, data: bytes, id: str | int) -> Record:
+        value = decode(data)
+        if not isinstance(value, dict):
+            raise MisshapedRecord(
+                f"the value at {self.key(id)!r} is no record; expected an object with an id"
+            )
+        return value
+
+    def _ids(self) -> Sequence[bytes]:
+        keyspace = Keyspace(self.client, f"{self.key()}:")
+        return sorted(id for batch in keyspace.distinct() for id in batch)
+
+    def _at(self, ids: Sequence[bytes]) -> Sequence[Record]:
+        """Records by their ids; one that ended meanwhile, or that is none, is left out."""
+        start = f"{self.key()}:".encode("utf-8", "surrogateescape")
+        values = []
+        for first in range(0, len(ids), _GET_AT_ONCE):
+            commands = [("GET", start + id) for id in ids[first : first + _GET_AT_ONCE]]
+            values += self.client.pipeline(commands, safety=Safety.READ, tolerant=True)
+        decoded = (decode(value) for value in values if isinstance(value, bytes))
+        return [value for value in decoded if isinstance(value, dict)]
+
+    def _matching(self, criteria: Mapping[str, Any]) -> Sequence[Record]:
+        return [
+            record
+            for record in self._at(self._ids())
+            if all(field in record and is_same(record[field], value) for field, value in criteria.items())
+        ]
+
+
+def is_same(stored: Any, wanted: Any) -> bool:
+    """True for equal JSON, and for text that spells it: a number is found by 5 and by "5"."""
+    spelled = stringify(stored)
+    return stringify(wanted) == spelled or (isinstance(wanted, str) and wanted == spelled)
+
+
+def record_id(record: Mapping[str, Any]) -> str | int:
+    """The id of a record. Raises MisshapedRecord without one."""
+    id = record.get("id") if isinstance(record, Mapping) else None
+    if isinstance(id, bool) or not isinstance(id, str | int) or id == "":
+        raise MisshapedRecord("a record is an object with an id that is text or a whole number")
+    return id
+
+
+def seconds_of(ttl: Ttl) -> float | None:
+    """A lifetime in seconds from now. Raises UnsupportedArgument for one that is over, or is none."""
+    if ttl is None:
+        return None
+    if isinstance(ttl, datetime):
+        moment = ttl if ttl.tzinfo is not None else ttl.replace(tzinfo=UTC)
+        seconds = moment.timestamp() - SYSTEM.now()
+    elif isinstance(ttl, bool) or not isinstance(ttl, int | float):
+        raise UnsupportedArgument(f"ttl is a {type(ttl).__name__}, expected seconds or a datetime")
+    else:
+        seconds = float(ttl)
+    if not seconds >= 0.001:
+        raise UnsupportedArgument(f"ttl ends {seconds:g} s from now, expected a moment in the future")
+    return seconds

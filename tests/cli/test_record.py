@@ -1,0 +1,106 @@
+"""`katax record`: JSON in, JSON and codes out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import redis as driver
+
+from tests.cli.harness import katax, write_profile
+
+
+@pytest.fixture(autouse=True)
+def redis(redis_url: str, tmp_path: Path) -> driver.Redis:
+    file = write_profile(tmp_path, {"cache": redis_url})
+    file.write_text(file.read_text() + 'prefix = "app:"\n')
+    return driver.Redis.from_url(redis_url)
+
+
+def test_a_record_from_its_beginning_to_its_end(redis: driver.Redis) -> None:
+    assert katax("record", "create", "users", '{"id": 1, "n": 1.0}').json == {"id": 1, "n": 1}
+    assert redis.get("app:users:1") == b'{"id":1,"n":1}'
+    assert katax("record", "create", "users", '{"id": 1}').code == 1
+    assert katax("record", "update", "users", '{"id": 1, "x": true}', "--ttl", "5m").json == {
+        "id": 1,
+        "n": 1,
+        "x": True,
+    }
+    assert 298 <= redis.ttl("app:users:1") <= 300
+    assert katax("record", "get", "users", "1").json["x"] is True
+    assert katax("record", "get", "users", "1", "--field", "n").json["id"] == 1
+    assert katax("record", "save", "users", "-", "--ttl", "2099-01-01", stdin=b'{"id": 1}').json == {"id": 1}
+    assert redis.ttl("app:users:1") > 10**9
+    assert katax("record", "delete", "users", "1").json == {"id": 1}
+    assert redis.keys("*") == []
+
+
+def test_what_is_missing_is_null_or_no() -> None:
+    for words in (["load", "users", "x"], ["delete", "users", "x"]):
+        assert (katax("record", *words).code, katax("record", *words).out) == (0, "null\n")
+    for words in (["get", "users", "x"], ["pick", "users", "x"], ["update", "users", '{"id": "x"}']):
+        done = katax("record", *words)
+        assert (done.code, done.out) == (1, "")
+        assert done.err == "katax: no record at 'app:users:x'\n"
+
+
+def test_list_pages_and_filters() -> None:
+    for number in range(12):
+        katax("record", "save", "users", json.dumps({"id": f"{number:02}", "n": number % 3}))
+    page = katax("record", "list", "users", "--page", "1").json
+    assert page["pager"] == {"page": 1, "size": 10, "total": 12}
+    assert [record["id"] for record in page["items"]] == ["10", "11"]
+    found = katax("record", "list", "users", "--where", "n=1", "--where", "id=04", "--size", "1").json
+    assert (found["pager"]["total"], found["items"]) == (1, [{"id": "04", "n": 1}])
+
+
+def test_key() -> None:
+    assert katax("record", "key", "users", "7").out == "app:users:7\n"
+    assert katax("record", "key", "users").out == "app:users\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["create", "users", '{"name": "x"}'], "a record is an object with an id"),
+        (["create", "users", "{"], "the data is no JSON"),
+        (["create", "users", '{"id": 1}', "--ttl", "0"], "ttl is 0, expected more than 0 seconds"),
+        (["create", "users", '{"id": 1}', "--ttl", "2020-01-01"], "expected a moment in the future"),
+        (["create", "users", '{"id": 1}', "--ttl", "soon-ish"], "'soon-ish' is no duration and no date"),
+        (["create", "", '{"id": 1}'], "the resource has no name"),
+        (["list", "users", "--where", "x"], "--where 'x' has no value"),
+        (["list", "users", "--page", "-1"], "-1"),
+    ],
+)
+def test_bad_input_is_usage(words: list[str], told: str, redis: driver.Redis) -> None:
+    done = katax("record", *words)
+    assert (done.code, done.out) == (2, "")
+    assert told in done.err
+    assert redis.keys("*") == []
+
+
+def test_dry_run_changes_nothing(redis: driver.Redis) -> None:
+    assert katax("record", "save", "users", '{"id": 1}', "--dry-run").code == 0
+    assert redis.keys("*") == []
+
+
+def test_events(tmp_path: Path) -> None:
+    words = ["record", "subscribe", "users", "--key", "u1", "--count", "1", "-f", "jsonl"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "katax_cli", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    katax("record", "publish", "users", "1")
+    while katax("record", "publish", "users", '{"a": 1.0}', "--key", "u1").out == "0\n":
+        time.sleep(0.01)
+    out, _ = process.communicate()
+    row = json.loads(out)
+    assert list(row) == ["key", "value", "received_at"]
+    assert (row["key"], row["value"]) == ("u1", {"a": 1})

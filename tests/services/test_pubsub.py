@@ -1,0 +1,191 @@
+"""Messages through a real Redis, over wires that break."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from queue import Queue
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from katax_cli.errors import Unavailable
+from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.pubsub import Message, PubSub, Subscription
+from tests.servers.fixtures import MakeProxy, Throwaway
+from tests.services.redis_database import opened
+
+PREFIX = "app[1]:"
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[RedisDatabase]:
+    with opened(redis_url, prefix=PREFIX) as database:
+        yield database
+
+
+def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        time.sleep(0.01)
+
+
+def delivered(publisher: PubSub, channel: str, value: Any) -> None:
+    """Publishes until somebody was there to hear it."""
+    until(lambda: publisher.publish(channel, value))
+
+
+def test_messages_arrive_in_order_as_what_they_were(redis: RedisDatabase) -> None:
+    heard: Queue[Any] = Queue()
+    with PubSub(redis) as pubsub:
+        pubsub.subscribe("news", heard.put)
+        values = [{"a": 1.0}, "text", None, [1, "é"], 5]
+        assert [pubsub.publish("news", value) for value in values] == [1] * 5
+        assert [heard.get(timeout=10) for _ in values] == [{"a": 1}, "text", None, [1, "é"], 5]
+        redis.redis("PUBLISH", PREFIX + "news", b"not json")
+        assert heard.get(timeout=10) == "not json"
+        assert pubsub.publish("other", 1) == 0
+
+
+def test_patterns_say_what_matched_without_the_prefix(redis: RedisDatabase) -> None:
+    heard: Queue[Any] = Queue()
+    with PubSub(redis) as pubsub:
+        pubsub.psubscribe("user:*", lambda *args: heard.put(args))
+        redis.redis("PUBLISH", "app1:user:1", b"not under our prefix")
+        pubsub.publish("user:7", {"x": 1})
+        assert heard.get(timeout=10) == ("user:*", "user:7", {"x": 1})
+        assert heard.empty()
+
+
+def test_several_functions_and_leaving(redis: RedisDatabase) -> None:
+    first: Queue[Any] = Queue()
+    second: Queue[Any] = Queue()
+    with PubSub(redis) as pubsub:
+        pubsub.subscribe("a", first.put)
+        pubsub.subscribe("a", second.put)
+        pubsub.subscribe("b", first.put)
+        until(lambda: pubsub.publish("b", "b"))
+        assert first.get(timeout=10) == "b"
+        pubsub.unsubscribe("a", second.put)
+        pubsub.publish("a", 1)
+        assert first.get(timeout=10) == 1
+        pubsub.unsubscribe("a")
+        until(lambda: pubsub.publish("a", 2) == 0)
+        pubsub.psubscribe("p*", lambda *_args: None)
+        pubsub.punsubscribe("p*")
+        until(lambda: pubsub.publish("pp", 2) == 0)
+        assert second.empty()
+
+
+def test_a_function_that_fails_stops_nobody(redis: RedisDatabase, caplog: pytest.LogCaptureFixture) -> None:
+    heard: Queue[Any] = Queue()
+
+    def fail(_message: Any) -> None:
+        raise ZeroDivisionError
+
+    with PubSub(redis) as pubsub:
+        pubsub.subscribe("a", fail)
+        pubsub.subscribe("a", heard.put)
+        pubsub.publish("a", 1)
+        pubsub.publish("a", 2)
+        assert [heard.get(timeout=10), heard.get(timeout=10)] == [1, 2]
+    assert "a subscriber of 'a' failed" in caplog.text
+
+
+def test_a_cut_wire_is_repaired_and_the_gap_told(redis_url: str, proxy: MakeProxy) -> None:
+    way = proxy(redis_url)
+    heard: Queue[Any] = Queue()
+    gaps: Queue[float] = Queue()
+    with opened(way.url) as behind, opened(redis_url) as direct, PubSub(behind, on_gap=gaps.put) as pubsub:
+        pubsub.subscribe("a", heard.put)
+        pubsub.psubscribe("p*", lambda *args: heard.put(args))
+        publisher = PubSub(direct)
+        delivered(publisher, "pp", 0)
+        assert heard.get(timeout=10) == ("p*", "pp", 0)
+
+        way.refuse()
+        way.cut()
+        until(lambda: publisher.publish("a", "lost") == 0)
+        way.come_back()
+
+        assert gaps.get(timeout=30) > 0
+        while not heard.empty():
+            heard.get()
+        delivered(publisher, "a", "found")
+        delivered(publisher, "pp", 1)
+        assert {str(heard.get(timeout=10)), str(heard.get(timeout=10))} >= {"found"}
+        assert gaps.empty()
+
+
+def test_a_server_that_was_killed_is_found_again(throwaway: Throwaway) -> None:
+    server = throwaway("redis")
+    heard: Queue[Any] = Queue()
+    gaps: Queue[float] = Queue()
+    with opened(server.url) as redis, PubSub(redis, on_gap=gaps.put) as pubsub:
+        pubsub.subscribe("a", heard.put)
+        assert server.process is not None
+        server.process.kill()
+        server.process.start()
+        assert gaps.get(timeout=30) > 0
+        with opened(server.url) as other:
+            delivered(PubSub(other), "a", 1)
+        assert heard.get(timeout=10) == 1
+
+
+def test_a_wire_that_goes_silent_is_noticed(redis_url: str, proxy: MakeProxy) -> None:
+    """No reset, no close: only the answer to a ping is missing."""
+    way = proxy(redis_url)
+    gaps: Queue[float] = Queue()
+    heard: Queue[Message] = Queue()
+    with opened(way.url) as behind, opened(redis_url) as direct:
+        subscription = Subscription(
+            behind, on_message=heard.put, on_gap=gaps.put, ping_every=0.2, dead_after=0.5
+        )
+        subscription.start(channels=["a"])
+        way.stall()
+        until(lambda: subscription._subscriber is None)
+        way.resume()
+        assert gaps.get(timeout=30) > 0
+        delivered(PubSub(direct), "a", 1)
+        assert heard.get(timeout=10).value == 1
+        subscription.close()
+
+
+def test_silence_alone_is_no_gap(redis_url: str) -> None:
+    gaps: Queue[float] = Queue()
+    heard: Queue[Message] = Queue()
+    with opened(redis_url) as redis:
+        subscription = Subscription(
+            redis, on_message=heard.put, on_gap=gaps.put, ping_every=0.1, dead_after=0.7
+        )
+        subscription.start(channels=["a"])
+        time.sleep(2.0)
+        PubSub(redis).publish("a", 1)
+        assert heard.get(timeout=10).value == 1
+        assert gaps.empty()
+        subscription.close()
+
+
+def test_a_first_connect_that_fails_is_the_callers(closed_port: int) -> None:
+    with opened(f"redis://127.0.0.1:{closed_port}/0") as redis:
+        pubsub = PubSub(redis)
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                pubsub.subscribe("a", print)
+
+
+def test_close_ends_thread_and_connection(redis: RedisDatabase) -> None:
+    pubsub = PubSub(redis)
+    pubsub.subscribe("a", lambda _message: pubsub.close())
+    publisher = PubSub(redis)
+    delivered(publisher, "a", 1)
+    until(lambda: publisher.publish("a", 1) == 0)
+    closer = Thread(target=pubsub.close)
+    closer.start()
+    closer.join(10)
+    assert not closer.is_alive()
+
+
+def test_an_empty_channel_is_told(redis: RedisDatabase) -> None:
+    with pytest.raises(ValueError), PubSub(redis) as pubsub:
+        pubsub.subscribe("", print)
