@@ -387,9 +387,12 @@ class SendsTogether(Protocol):
     """Sends several statements in one round trip."""
 
     def together(
-        self, connection: Any, batch: Sequence[tuple[str, Params]]
+        self, connection: Any, batch: Sequence[tuple[str, Params]], note: str
     ) -> tuple[int, BaseException] | None:
-        """Runs statements in order, up to the first that is refused; returns which that was, and its error."""
+        """Runs statements in order, up to the first that is refused; returns which that was, and its error.
+
+        While they run, the note (unless empty) is what `holder` of the session's locks says.
+        """
         ...
 
 

@@ -23,7 +23,9 @@ SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_bac
     AND database = (SELECT oid FROM pg_database WHERE datname = current_database())),
     set_config('application_name', $1, false)"""
 _HOLDER = """
-SELECT l.pid::text, coalesce(a.application_name, ''), a.usename, coalesce(host(a.client_addr), 'local socket')
+SELECT l.pid::text, CASE WHEN a.query LIKE '/* katax %' THEN substring(a.query FROM 4 FOR
+    strpos(a.query, ' */') - 4) ELSE coalesce(a.application_name, '') END,
+    a.usename, coalesce(host(a.client_addr), 'local socket')
 FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
     AND l.classid = $1::bigint::oid AND l.objid = $2::bigint::oid
@@ -164,9 +166,11 @@ class PostgresMigrations:
         ]
 
     def together(
-        self, connection: PostgresConnection, batch: Sequence[tuple[str, Params]]
+        self, connection: PostgresConnection, batch: Sequence[tuple[str, Params]], note: str
     ) -> tuple[int, BaseException] | None:
-        return together(connection, batch)
+        # Cheaper than an application_name, of which the server tells its client every time.
+        head = f"/* {note.replace('*/', '')} */ " if note else ""
+        return together(connection, [(head + sql, params) for sql, params in batch])
 
     def _one(self, connection: PostgresConnection, sql: str, params: Sequence[object]) -> object:
         return self._engine.execute(connection, sql, params).rows[0][0]

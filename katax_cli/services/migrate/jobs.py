@@ -16,6 +16,7 @@ from .sections import parse, statements
 from .values import Direction, Directives, MigrationFile
 
 _ENDS_TRANSACTION = re.compile(r"(?i)\b(begin|start|commit|end|abort|rollback)\b")
+_RELEASES_LOCKS = re.compile(r"(?i)unlock|discard|\bdo\b|\bcall\b|\bselect\b|\bexecute\b")
 _TOGETHER = 200
 
 
@@ -36,6 +37,11 @@ class Job:
     @property
     def name(self) -> str:
         return self.file.name
+
+    @property
+    def may_release_locks(self) -> bool:
+        """True for code, and for statements that could release the session's locks."""
+        return self.function is not None or _RELEASES_LOCKS.search(self.file.text) is not None
 
     @property
     def is_plain(self) -> bool:

@@ -90,6 +90,8 @@ def holder_of(found: LockSession) -> Holder:
 class Lock(Protocol):
     """What a runner needs of a lock."""
 
+    def note(self, file: str) -> str: ...
+
     def acquire(self, timeout: float) -> None: ...
     def announce(self, file: str) -> str: ...
     def release(self) -> None: ...
@@ -148,9 +150,13 @@ class RunnerLock:
         found = self._ask(self._locks.holder, self._name)
         return None if found is None else holder_of(self._describe(found))
 
+    def note(self, file: str) -> str:
+        """What this runner says about itself while it is at a file."""
+        return note(file, self._since)
+
     def announce(self, file: str) -> str:
         """Says what is run next, and returns that note. Raises LockLost when the lock is not ours any more."""
-        text = note(file, self._since)
+        text = self.note(file)
         if not self._ask(self._locks.renew, self._name, text):
             raise LockLost(
                 self._name, f"it was released before {file or 'the next statement'}; nothing more was run"

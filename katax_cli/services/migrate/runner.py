@@ -50,12 +50,13 @@ class Runner:
         self._note = on_note
         self._clock = clock
         self._started = 0.0
+        self._may_be_lost = True
         self._together_by = engine if isinstance(engine, SendsTogether) else None
 
     def run(self, job: Job) -> Outcome:
         """Returns after the commit. Raises StatementFailed, Unavailable, OutcomeUnknown, LockLost."""
         self._started = self._clock.monotonic()
-        runner = self._lock.announce(job.name)
+        runner = self._announced(job)
         with self._lock_timeout(job):
             if self.in_transaction(job):
                 return self._patiently(job, lambda: self._as_a_whole(job, runner))
@@ -78,6 +79,16 @@ class Runner:
         self.ledger.reopen(self.session, job.version, runner)
         with self._lock_timeout(job):
             return steps.run(start)
+
+    def _announced(self, job: Job) -> str:
+        """The note for who waits. Raises LockLost.
+
+        What is sent together carries its note, and a lock of the session that runs it can be lost without
+        that session only by a statement that releases it.
+        """
+        carries = self._together_by is not None and job.is_plain and self.in_transaction(job)
+        may_be_lost, self._may_be_lost = self._may_be_lost, job.may_release_locks
+        return self._lock.note(job.name) if carries and not may_be_lost else self._lock.announce(job.name)
 
     def in_transaction(self, job: Job) -> bool:
         return self.engine.facts.transactional_ddl and job.directives.transaction
@@ -109,22 +120,28 @@ class Runner:
         """The same in two round trips: what can be lost without harm, and what ends in COMMIT."""
         try:
             begin = (self.session.engine.facts.begin, None)
-            self._send(engine, Safety.PART, job, [begin, *((one.text, None) for one in job.statements)])
+            batch = [begin, *((one.text, None) for one in job.statements)]
+            self._send(engine, Safety.PART, job, batch, runner)
             outcome = self._outcome(job)
             last = [self._record(job, outcome, runner), ("COMMIT", None)]
-            self._send(engine, Safety.WRITE, job, last)
+            self._send(engine, Safety.WRITE, job, last, "")
         except BaseException as error:
             self.session.roll_back(error)
             raise
         return outcome
 
     def _send(
-        self, engine: SendsTogether, safety: Safety, job: Job, batch: Sequence[tuple[str, Params]]
+        self,
+        engine: SendsTogether,
+        safety: Safety,
+        job: Job,
+        batch: Sequence[tuple[str, Params]],
+        note: str,
     ) -> None:
         index = 0
         try:
             with self.session.translating(safety):
-                refused = engine.together(self.session.connection, batch)
+                refused = engine.together(self.session.connection, batch, note)
                 if refused is not None:
                     index, error = refused
                     raise error

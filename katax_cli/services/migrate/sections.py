@@ -16,6 +16,7 @@ _MARKER = re.compile(
     r"^--[ \t]*(?:(?P<own>UP|DOWN|VERIFY)[ \t]*|migrate:(?P<dbmate>up|down)(?P<options>[ \t][^\r\n]*)?)\r?$",
     re.MULTILINE,
 )
+_OPENS = re.compile(r"/\*|[$\\\[]")
 _DIRECTIVE = re.compile(r"^--[ \t]*katax:([^\r\n]*)", re.MULTILINE)
 _KNOWN = "no-transaction, lock-timeout=2s, statement-timeout=30s"
 
@@ -53,9 +54,26 @@ def statements(section: Section, dialect: Dialect) -> list[Statement]:
 
 def _markers(text: str, dialect: Dialect) -> Iterator[re.Match[str]]:
     found = list(_MARKER.finditer(text))
-    if found:
+    if found and not _may_span_lines(text):
+        yield from found
+    elif found:
         comments = {token.start for token in tokens(text, dialect) if token.kind == "comment"}
         yield from (marker for marker in found if marker.start() in comments)
+
+
+def _may_span_lines(text: str) -> bool:
+    """Whether a literal or comment could reach over a line's end; spares most files the tokenizer.
+
+    It cannot when every line has quotes of one kind only, an even number of them, and nothing else that opens.
+    """
+    if _OPENS.search(text):
+        return True
+    return any(_is_odd(line) for line in text.splitlines() if "'" in line or '"' in line or "`" in line)
+
+
+def _is_odd(line: str) -> bool:
+    counts = [line.count(quote) for quote in "'\"`"]
+    return sum(map(bool, counts)) > 1 or sum(counts) % 2 == 1
 
 
 def _refuse_stray_statements(head: str, name: str, dialect: Dialect) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,38 @@ def test_a_waiter_is_told_who_holds_the_lock_and_at_which_file(
     assert holder.user
     assert str(error.value) == f"lock 'katax_migrations' is held by {holder}"
     assert second.holder() is None
+
+
+def test_statements_that_are_sent_together_name_their_file_to_who_waits(
+    fresh: MakeFresh, open_url: OpenUrl, folder: Path, write: Write
+) -> None:
+    target = fresh("postgresql")
+    write("001_slow.sql", "SELECT pg_sleep(60)")
+    first, second = (Migrator(open_url(target.url), str(folder)) for _ in range(2))
+    # The first file of a run is announced by itself; what follows carries its name.
+    write("000_a.sql", "CREATE TABLE a (id integer)")
+    thread = threading.Thread(target=lambda: suppressed(first.up))
+    thread.start()
+    found: list[Holder] = []
+
+    def at_the_slow_file() -> bool:
+        found.extend(one for one in [second.holder()] if one is not None and one.file == "001_slow.sql")
+        return bool(found)
+
+    try:
+        _until(at_the_slow_file)
+    finally:
+        for holder in found[:1]:
+            second.sql.query("SELECT pg_terminate_backend($1::int)", [int(holder.session)])
+        thread.join()
+
+    assert (found[0].pid, found[0].user) == (os.getpid(), found[0].user)
+    assert [one.state for one in second.status()] == ["applied", "pending"]
+
+
+def suppressed(call: Callable[[], object]) -> None:
+    with suppress(KataxError):
+        call()
 
 
 def _until(condition: Callable[[], bool]) -> None:
