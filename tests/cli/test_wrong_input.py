@@ -200,8 +200,8 @@ ABILITIES = {
     "db tables": ("tables", ("postgresql", "mysql", "sqlite", "mongodb"), ()),
     "db describe": ("tables", ("postgresql", "mysql", "sqlite", "mongodb"), ("t",)),
     "db slow": ("list of slow queries", ("postgresql", "mysql", "mongodb", "redis"), ()),
-    "cache get": ("cache commands", ("redis",), ("k",)),
-    "cache clear": ("cache commands", ("redis",), ("k*",)),
+    "cache get": ("Redis commands", ("redis",), ("k",)),
+    "cache clear": ("Redis commands", ("redis",), ("k*",)),
 }
 
 
