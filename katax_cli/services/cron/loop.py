@@ -206,6 +206,8 @@ class Daemon:
             self._runs.prune(self._profile.cron.history)
         if not self.scheduler.draining and self._definitions.version() != self._version:
             self._adopt()
+            enabled = sum(job.enabled is not False for job in self.scheduler.jobs.values())
+            _log.info("jobs changed: %d of %d enabled", enabled, len(self.scheduler.jobs))
 
     def _obey(self, mine: set[str]) -> None:
         """Stops what others want stopped, and what is no longer ours."""

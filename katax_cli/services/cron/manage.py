@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from katax_cli.core.clock import SYSTEM, Clock
@@ -53,10 +55,25 @@ class Cron:
         self.profile = profile
         self.clock = clock
         self._runtime = Runtime(state_profile(profile))
-        self.tables = Tables(self._runtime.sql(profile.state.connection), profile.name)
-        self.runs = Runs(self.tables)
-        self.definitions = Definitions(self.tables)
         self.notes: list[str] = []
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Opening it makes the folder of a local state file, so commands that only look ask `_is_new` first."""
+        return Tables(self._runtime.sql(self.profile.state.connection), self.profile.name)
+
+    @cached_property
+    def runs(self) -> Runs:
+        return Runs(self.tables)
+
+    @cached_property
+    def definitions(self) -> Definitions:
+        return Definitions(self.tables)
+
+    @property
+    def _is_new(self) -> bool:
+        path = self.profile.state.connection.path
+        return path is not None and not os.path.exists(path)
 
     def close(self) -> None:
         self._runtime.close()
@@ -69,7 +86,7 @@ class Cron:
 
     def stored(self) -> list[Stored]:
         """What the state database knows; nothing, with a note, when it cannot be asked."""
-        if self.tables.is_new:
+        if self._is_new:
             return []
         try:
             self.tables.prepare()
@@ -122,7 +139,11 @@ class Cron:
         )
 
     def _refuse(self, job: Job) -> None:
-        refuse_foreign_code(job, shared=self.tables.shared, allowed=self.profile.cron.allow_dynamic_commands)
+        refuse_foreign_code(
+            job,
+            shared=self.profile.state.connection.type != "sqlite",
+            allowed=self.profile.cron.allow_dynamic_commands,
+        )
 
     def plan(self, name: str, table: Mapping[str, Any]) -> Job:
         """The job that `add` would add. Raises ConfigError or Refused."""
@@ -215,14 +236,14 @@ class Cron:
 
     def history(self, name: str | None, limit: int) -> list[Run]:
         """The latest rows first."""
-        if self.tables.is_new:
+        if self._is_new:
             return []
         self.tables.prepare()
         return self.runs.history(job=name, limit=limit)
 
     def logs(self, run_id: str) -> Run | None:
         """The run of this id, or of the only one that begins so. Raises ConfigError for several."""
-        if self.tables.is_new or not run_id.isalnum():
+        if self._is_new or not run_id.isalnum():
             return None
         self.tables.prepare()
         found: Sequence[Run] = self.runs.history(run_id=run_id, limit=2)

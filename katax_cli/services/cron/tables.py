@@ -87,12 +87,6 @@ class Tables:
         """True when daemons on other machines may use it too."""
         return self.dialect != "sqlite"
 
-    @property
-    def is_new(self) -> bool:
-        """True when it is a file that does not exist yet; nothing needs to be made to read from it."""
-        path = self.database.settings.path
-        return path is not None and not os.path.exists(path)
-
     def prepare(self) -> None:
         """Makes the tables unless they are there. Raises ConfigError when a newer katax made them."""
         if self._made:

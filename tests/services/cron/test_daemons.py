@@ -1,0 +1,291 @@
+"""Promises 7, 8 and 13 with real daemons: every occurrence once, whatever is killed; an orderly end."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from urllib.request import urlopen
+
+import pytest
+
+from katax_cli.services.cron.tree import processes
+from katax_cli.services.cron.values import Run
+from tests.cli.harness import katax
+from tests.servers.fixtures import Target
+from tests.servers.rooms import free_port
+from tests.services.cron.daemons import DaemonProcess, history, profile, until
+
+Start = Callable[..., DaemonProcess]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts daemons; whatever still runs at the end is killed, jobs too."""
+    started: list[DaemonProcess] = []
+
+    def make(*words: str, **environ: str) -> DaemonProcess:
+        started.append(DaemonProcess(tmp_path, *words, environ=environ))
+        return started[-1]
+
+    yield make
+    for daemon in started:
+        daemon.kill()
+
+
+SLOW = """
+[cron.jobs.slow]
+schedule = "@every 1s"
+command = "echo $$ >> started; sleep {seconds}; echo done >> ended"
+"""
+
+
+def lines(file: Path) -> list[str]:
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def occurrences(jobs: int) -> str:
+    return "".join(
+        f'[cron.jobs.j{number}]\nschedule = "@every 1s"\n'
+        'command = "echo $KATAX_JOB $KATAX_SCHEDULED_AT >> starts"\non_overlap = "allow"\n'
+        for number in range(jobs)
+    )
+
+
+def run_three(start: Start, folder: Path, *, occurrences_wanted: int, **environ: str) -> None:
+    """Three daemons until so many rows are there, then their orderly end."""
+    daemons = [start(**{key: value.format(n) for key, value in environ.items()}) for n in range(3)]
+    for daemon in daemons:
+        daemon.says("cron runs")
+    until(lambda: len(lines(folder / "starts")) >= occurrences_wanted)
+    assert [daemon.stop() for daemon in daemons] == [0, 0, 0]
+
+
+def check_books(rows: list[Run], starts: list[str]) -> None:
+    """Every occurrence from the first to the last is one row and one start."""
+    assert {run.state for run in rows} == {"ran"}
+    assert Counter(starts).most_common(1)[0][1] == 1
+    assert len(rows) == len(starts)
+    for job in {run.job for run in rows}:
+        planned = [run.scheduled_at // 1000 for run in rows if run.job == job]
+        assert planned == list(range(planned[0], planned[-1] + 1))
+
+
+def test_three_daemons_start_each_occurrence_once(start: Start, sql_engine: Target, tmp_path: Path) -> None:
+    profile(tmp_path, occurrences(20), state=sql_engine.url)
+
+    run_three(start, tmp_path, occurrences_wanted=100)
+
+    check_books(history(), lines(tmp_path / "starts"))
+    assert len({run.daemon for run in history()}) > 1
+
+
+@pytest.mark.soak
+def test_a_thousand_occurrences(start: Start, sql_engine: Target, tmp_path: Path) -> None:
+    profile(tmp_path, occurrences(50), state=sql_engine.url)
+
+    run_three(start, tmp_path, occurrences_wanted=1000)
+
+    check_books(history(), lines(tmp_path / "starts"))
+
+
+def test_daemons_without_a_common_state_start_everything_three_times(start: Start, tmp_path: Path) -> None:
+    """The bad twin: where the claim is not shared, occurrences start more than once."""
+    profile(tmp_path, occurrences(3))
+
+    run_three(start, tmp_path, occurrences_wanted=30, KATAX_HOME=str(tmp_path / "home{}"))
+
+    assert Counter(lines(tmp_path / "starts")).most_common(1)[0][1] > 1
+
+
+def test_a_killed_daemon_leaves_no_open_row(start: Start, sql_engine: Target, tmp_path: Path) -> None:
+    """kill -9 in the middle of a job: the row is closed, what was left of the job ends, the next occurrence runs."""
+    profile(tmp_path, SLOW.format(seconds=600), state=sql_engine.url)
+    first = start()
+    until(lambda: lines(tmp_path / "started"))
+    (left,) = [int(pid) for pid in lines(tmp_path / "started")]
+    first.kill()
+    profile(tmp_path, SLOW.format(seconds=0), state=sql_engine.url)
+
+    second = start()
+    until(lambda: lines(tmp_path / "ended"))
+
+    assert second.stop() == 0
+    rows = history()
+    assert (rows[0].state, rows[0].reason) == ("failed", "its daemon was killed")
+    assert not any(seen.pid == left and seen.state not in "ZX" for seen in processes())
+    assert "running" not in {run.state for run in rows}
+    assert "ran" in {run.state for run in rows}
+
+
+def test_a_missing_hour_is_one_row(start: Start, tmp_path: Path) -> None:
+    """What was due while no daemon ran is accounted for at the start: one run, and one row for the others."""
+    from katax_cli.profiles.load import load_profile
+    from katax_cli.services.cron.manage import Cron
+
+    profile(tmp_path, '[cron.jobs.tick]\nschedule = "@every 1m"\ncommand = "true"\n')
+    with Cron(load_profile(None)) as cron:
+        cron.tables.prepare()
+        now = int(cron.clock.now())
+        before = (now - 3600) * 1000
+        cron.definitions.note_schedules([("tick", "@every 1m", "@every 60s", before)])
+
+    daemon = start()
+    until(lambda: len(history()) >= 2 and "running" not in {run.state for run in history()})
+
+    assert daemon.stop() == 0
+    missed, *others = history()
+    assert (missed.state, missed.reason) == ("missed", "no daemon was there in time")
+    assert {run.state for run in others} == {"ran"}
+    planned = [missed.scheduled_at + 60_000 * number for number in range(missed.count)]
+    planned += [run.scheduled_at for run in others]
+    assert planned == list(range(before // 60_000 * 60_000 + 60_000, planned[-1] + 1, 60_000))
+    assert missed.until_at == planned[missed.count - 1]
+
+
+def test_term_lets_jobs_end(start: Start, tmp_path: Path) -> None:
+    profile(tmp_path, SLOW.format(seconds=1))
+    daemon = start()
+    until(lambda: lines(tmp_path / "started"))
+
+    assert daemon.stop() == 0
+    assert len(lines(tmp_path / "ended")) == len(lines(tmp_path / "started"))
+    assert {run.state for run in history()} <= {"ran", "skipped"}
+
+
+def test_the_deadline_ends_what_does_not_end(start: Start, tmp_path: Path) -> None:
+    """It is named, its row says why, and the exit code is not 0."""
+    profile(tmp_path, SLOW.format(seconds=600) + "kill_after = 0.2\n")
+    file = tmp_path / "profiles" / "test.toml"
+    file.write_text(file.read_text().replace("timeout = 10.0", "timeout = 1.0"))
+    daemon = start()
+    until(lambda: lines(tmp_path / "started"))
+
+    assert daemon.stop() == 1
+    assert "the deadline has come; stopped: slow" in daemon.log
+    killed = [run for run in history() if run.state == "killed"]
+    assert [run.reason for run in killed] == ["the daemon shut down"]
+
+
+def test_a_second_signal_forces(start: Start, tmp_path: Path) -> None:
+    profile(tmp_path, SLOW.format(seconds=600))
+    daemon = start()
+    until(lambda: lines(tmp_path / "started"))
+    daemon.signal(signal.SIGTERM)
+    daemon.says("draining")
+    daemon.signal(signal.SIGTERM)
+
+    assert daemon.ended() == 128 + signal.SIGTERM
+    assert "forced by a second signal; killed: slow" in daemon.log
+    assert {run.reason for run in history() if run.state == "killed"} == {"forced by a second signal"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR2])
+def test_reloading(start: Start, number: signal.Signals, tmp_path: Path) -> None:
+    """A new job runs, a removed one does not; a broken file changes nothing."""
+    profile(tmp_path, '[cron.jobs.old]\nschedule = "@every 1s"\ncommand = "echo old >> ran"\n')
+    daemon = start()
+    until(lambda: "old" in lines(tmp_path / "ran"))
+
+    profile(tmp_path, "[cron.jobs.old]\nschedule = 5\n")
+    daemon.signal(number)
+    daemon.says("not reloaded: ")
+    profile(tmp_path, '[cron.jobs.new]\nschedule = "@every 1s"\ncommand = "echo new >> ran"\n')
+    daemon.signal(number)
+    daemon.says("reloaded: 1 jobs")
+    until(lambda: lines(tmp_path / "ran")[-2:] == ["new", "new"])
+
+    assert daemon.stop() == 0
+
+
+def test_added_jobs_are_noticed(start: Start, tmp_path: Path) -> None:
+    """Added, disabled, enabled and removed while the daemon runs."""
+    profile(tmp_path, "")
+    daemon = start()
+    daemon.says("cron runs 0 jobs")
+
+    assert katax("cron", "add", "later", "@every 1s", "--command", "echo x >> ran").code == 0
+    until(lambda: lines(tmp_path / "ran"))
+    assert katax("cron", "disable", "later").code == 0
+    daemon.says("jobs changed: 0 of 1 enabled")
+    assert katax("cron", "enable", "later").code == 0
+    daemon.says("jobs changed: 1 of 1 enabled")
+    assert katax("cron", "remove", "later").code == 0
+    assert daemon.stop() == 0
+    assert {run.job for run in history()} == {"later"}
+
+
+def test_metrics_and_readiness(start: Start, tmp_path: Path) -> None:
+    port = free_port()
+    profile(tmp_path, SLOW.format(seconds=0))
+    daemon = start("--metrics-port", str(port))
+    until(lambda: lines(tmp_path / "ended"))
+    until(lambda: any(run.state == "ran" for run in history()))
+
+    def get(path: str) -> str:
+        with urlopen(f"http://127.0.0.1:{port}{path}") as answer:
+            return str(answer.read().decode())
+
+    assert (get("/live"), get("/ready")) == ("live\n", "ready\n")
+    until(lambda: 'katax_cron_runs_total{job="slow",state="ran"} ' in get("/metrics"))
+    assert get("/metrics").endswith("# EOF\n")
+    assert "katax_cron_jobs 1\n" in get("/metrics")
+    assert daemon.stop() == 0, daemon.log
+
+
+def test_output_is_in_the_log(start: Start, tmp_path: Path) -> None:
+    profile(tmp_path, '[cron.jobs.say]\nschedule = "@every 1s"\ncommand = "echo said; printf unended >&2"\n')
+    daemon = start("--log-format", "json")
+    daemon.says('"job": "say", "run_id": "')
+
+    assert daemon.stop() == 0
+    assert '"message": "say: said"' in daemon.log
+    assert '"message": "say: unended"' in daemon.log
+
+
+def test_a_replaced_run_is_killed(start: Start, tmp_path: Path) -> None:
+    profile(tmp_path, SLOW.format(seconds=600) + 'on_overlap = "replace"\nkill_after = 0.2\n')
+    daemon = start()
+    until(lambda: len(lines(tmp_path / "started")) >= 3)
+    daemon.signal(signal.SIGTERM)
+    daemon.says("draining")
+    daemon.signal(signal.SIGTERM)
+    daemon.ended()
+
+    rows = history()
+    first = next(run for run in rows if run.started_at is not None)
+    assert first.state == "killed"
+    assert (first.reason or "").startswith("replaced by run ")
+
+
+def test_queued_runs_come_one_after_the_other(start: Start, tmp_path: Path) -> None:
+    profile(tmp_path, SLOW.format(seconds=1.4) + 'on_overlap = "queue"\n')
+    daemon = start()
+    until(lambda: len(lines(tmp_path / "ended")) >= 2)
+    assert daemon.stop() == 0
+
+    ran = [run for run in history() if run.state == "ran"]
+    assert all((earlier.finished_at or 0) <= (later.started_at or 0) for earlier, later in pairwise(ran))
+    assert {run.reason for run in history() if run.state == "skipped"} <= {"the daemon shut down"}
+
+
+def test_it_starts_without_its_state_database(start: Start, tmp_path: Path, closed_port: int) -> None:
+    """A shared one: what is due is skipped and said, nothing crashes."""
+    profile(tmp_path, SLOW.format(seconds=0), state=f"postgresql://x@127.0.0.1:{closed_port}/x")
+    daemon = start()
+    daemon.says("the state database cannot be used: ")
+    daemon.says("job 'slow': skipped: the state database was not available")
+
+    assert daemon.stop() == 0
+    assert not lines(tmp_path / "started")
+
+
+def test_a_daemon_needs_a_profile_or_a_word(tmp_path: Path) -> None:
+    """The built-in profile is used only when it is named: a container without its configuration must fail."""
+    done = katax("cron", "run-daemon")
+
+    assert done.code == 4
+    assert "repeat with -p local" in done.err
+    assert not (tmp_path / ".katax").exists()
