@@ -68,9 +68,8 @@ def test_nobody_else_reads_it(here: Path) -> None:
 def test_two_first_commands_share_one_server(here: Path) -> None:
     """Started at the same moment, in processes of their own."""
     both = [spawn("cache", "set", f"k{n}", str(n)) for n in range(2)]
-    assert [process.wait(timeout=60) for process in both] == [0, 0]
-    for process in both:
-        process.communicate()
+    said = [process.communicate(timeout=60)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
 
     assert (katax("cache", "get", "k0").out, katax("cache", "get", "k1").out) == ("0\n", "1\n")
     (row,) = katax("local", "status", "-f", "json").json
