@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from katax_cli.errors import BreakerOpen
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.runtime import Runtime
 from tests.cli.harness import katax, write_profile
@@ -61,6 +63,16 @@ def test_a_tripped_server_is_never_called(
     assert katax("circuit", "reset", "main").code == 0
     assert katax(*USES[name]).code in (0, 1)
     assert wire.connections > before
+
+
+@pytest.mark.parametrize("variant", ["direct", "replica-1"])
+def test_other_ways_to_the_same_connection_are_shut_too(variant: str, files: Path) -> None:
+    katax("circuit", "trip", "main")
+    made = load_profile("test")
+    settings = replace(made.connection("main"), name=f"main/{variant}")
+
+    with Runtime(made, one_shot=True) as runtime, pytest.raises(BreakerOpen):
+        runtime.sql(settings).query("SELECT 1")
 
 
 def test_the_refusal_as_json(files: Path) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
 from katax_cli.core.sql import fingerprint
-from katax_cli.errors import BreakerOpen, KataxError, PoolTimeout, QueryError
+from katax_cli.errors import BreakerOpen, DeadlineExceeded, KataxError, PoolTimeout, QueryError
 from katax_cli.health import get_metrics, has_database_metrics
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.documents import MongoDatabase
@@ -44,13 +44,6 @@ class Told:
     def __call__(self, text: str, duration_ms: float) -> None:
         self.queries.append(text)
         self.millis.append(duration_ms)
-
-
-@contextmanager
-def _used(manager: Any, use: Callable[[Any], object]) -> Iterator[None]:
-    with manager as value:
-        use(value)
-    yield
 
 
 def in_transaction(db: SqlDatabase) -> None:
@@ -264,6 +257,16 @@ class TestLog:
         assert (log.slow, log.all, log.slow_ms, log.plain_params) == (slow, every, 100.0, False)
 
 
+def test_parameters_stay_out_of_the_log_of_every_other_role(tmp_path: Path) -> None:
+    """However the profile came to ask for them; its file cannot."""
+    made = profile(tmp_path, {"main": "sqlite:///x.db"})
+    asking = replace(made, logging=made.logging._replace(query_params="plain"))
+
+    assert query_logging(asking, one_shot=False).plain_params
+    for role in ("stage", "prod", "frozen"):
+        assert not query_logging(replace(asking, role=role), one_shot=False).plain_params
+
+
 def observer(clock: FakeClock, log: QueryLogging, redactions: list[str]) -> tuple[Observer, Events]:
     def redacted(statement: str) -> str:
         redactions.append(statement)
@@ -380,6 +383,20 @@ class TestConnectionErrors:
                 db.execute("UPDATE nothing SET a = 1")
 
         assert errors == [raised.value]
+
+    def test_a_deadline_that_passes_is_no_connection_error(
+        self, postgresql_url: str, proxy: MakeProxy, tmp_path: Path
+    ) -> None:
+        wire = proxy(postgresql_url)
+        with Runtime(profile(tmp_path, {"main": wire.url})) as runtime:
+            errors = self.heard(runtime)
+            db = cast(SqlDatabase, runtime.database("main"))
+            db.connect()
+            wire.stall()
+            with pytest.raises(DeadlineExceeded):
+                db.query("SELECT 1", timeout=0.3)
+
+        assert errors == []
 
     def test_an_answer_of_the_server_is_no_connection_error(self, sql: SqlDatabase) -> None:
         errors: list[KataxError] = []

@@ -231,6 +231,8 @@ class TestReports:
             1.5,
         )
         assert (other.status, other.message) == ("unhealthy", "no answer; really")
+        # What is written once is not written again for ever.
+        assert not round_of._health
 
     def test_what_could_not_be_written_is_written_later(
         self,
