@@ -24,6 +24,7 @@ from katax_cli.errors import PoolClosed
 
 _LAST_SECONDS = 1.0
 _CALL_AGAIN = 0.02
+_NO_ECHO = 0.1
 
 
 class _Log(Protocol):
@@ -50,7 +51,7 @@ class Terminator:
         self._process = os.getpid()
         self._arrived: SimpleQueue[int] = SimpleQueue()
         self._signalled = False
-        self._left = False
+        self._left_at: float | None = None
         self._over = threading.Event()
         self._exit_code: int | None = None
 
@@ -90,7 +91,7 @@ class Terminator:
 
     def _call_main_away(self, number: int, deadline: Deadline) -> None:
         # A signal that meets the main thread in a handler does not wake it from the lock that it then waits for.
-        while not self._left and not deadline.expired:
+        while self._left_at is None and not deadline.expired:
             signal.pthread_kill(threading.main_thread().ident or 0, number)
             SYSTEM.sleep(_CALL_AGAIN)
 
@@ -102,9 +103,12 @@ class Terminator:
             return 1
 
     def _leave(self, number: int, code: int) -> None:
-        if self._left:
-            return  # one SystemExit: another would cut the `finally` blocks short
-        self._left = True
+        if self._left_at is not None:
+            # A call of ours that was under way when the first one arrived is no second signal.
+            if SYSTEM.monotonic() - self._left_at > _NO_ECHO:
+                self._force(number)
+            return
+        self._left_at = SYSTEM.monotonic()
         if self._reraise:
             _die_of(number)
         elif threading.main_thread().is_alive():

@@ -99,11 +99,12 @@ def test_the_nearest_project_upward_counts(tmp_path: Path) -> None:
 def test_has_and_get_all(tmp_path: Path) -> None:
     write(tmp_path, "pyproject.toml", PROJECT)
     write(tmp_path, ".env", "NAME=file\nOTHER=${NAME}\n")
-    found = config(tmp_path, REAL="1")
+    found = config(tmp_path, REAL="1", OTHER="real")
 
+    assert config(tmp_path).get("OTHER") == "${NAME}"
     assert [found.has(key) for key in ("REAL", "OTHER", "PORT", "NONE")] == [True, True, True, False]
     assert found.get_all() == {
-        "PORT": 8000, "NAME": "file", "RATIO": 2, "FLAG": True, "OTHER": "${NAME}", "REAL": "1",
+        "PORT": 8000, "NAME": "file", "RATIO": 2, "FLAG": True, "OTHER": "real", "REAL": "1",
         "HOME": "/nowhere",
     }  # fmt: skip
 

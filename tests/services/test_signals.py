@@ -244,6 +244,31 @@ finally:
     assert ended(process) == (0, "finally\natexit\n", "")
 
 
+def test_a_second_signal_also_cuts_what_the_program_does_at_its_end(program: Program) -> None:
+    process = program(
+        """
+import threading, time
+from katax_cli import register_shutdown_handlers
+register_shutdown_handlers([])
+print("ready", flush=True)
+try:
+    threading.Event().wait()
+finally:
+    print("finally", flush=True)
+    time.sleep(600)
+"""
+    )
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "finally\n"
+    time.sleep(0.5)  # what comes at the same moment is taken for an echo
+
+    code, _, err = ended(process)
+
+    assert code == 143
+    assert err == "forced by a second SIGTERM; left behind: nothing\n"
+
+
 def test_a_main_thread_that_ends_by_itself_waits_for_the_shutdown(program: Program) -> None:
     process = program(
         """
