@@ -261,7 +261,7 @@ def lock_keys(redis: RedisDatabase, name: str) -> tuple[bytes, bytes]:
     prefix = redis.settings.prefix
     key = f"{prefix}{PREFIX}{name}"
     if _TAG.search(key):
-        fence = f"{key}:fence"
+        fence = f"{prefix}fence:{PREFIX}{name}"
     elif "}" in key:
         raise ValueError(f"the lock's name {name!r} has a brace that closes nothing; leave it out")
     else:

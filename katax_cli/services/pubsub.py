@@ -19,6 +19,7 @@ from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.core.failure import FailureKind
 from katax_cli.core.wire import stringify
 from katax_cli.engines.base import Heard, Subscriber, Subscribes, require
+from katax_cli.errors import Unavailable
 from katax_cli.services.cache import decode
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.guard import Safety
@@ -29,7 +30,7 @@ _PING_EVERY = 15.0
 _DEAD_AFTER = 10.0
 """Seconds that the sign may take."""
 _LOOK_EVERY = 0.5
-_FINAL = (FailureKind.AUTHENTICATION, FailureKind.CONFIGURATION)
+_FINAL = (FailureKind.AUTHENTICATION, FailureKind.CONFIGURATION, FailureKind.REJECTED)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 10.0
 
 
@@ -54,7 +55,7 @@ class Subscription:
     It is opened by `start`, which raises what a first connect meets (Unavailable, AuthenticationFailed); later
     losses are repaired: exponential pauses with full jitter (see core.backoff) up to 10 s, subscribing again,
     then `on_gap(seconds)`. A silent wire is noticed after 25 s. `on_end(error)` is called when it cannot go
-    on: the login is refused by now, or `on_message` failed.
+    on: the login or the subscription is refused, or `on_message` failed.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class Subscription:
         self._subscriber: Subscriber | None = None
         self._closed = Event()
         self._confirmed = Event()
+        self._ended_by: Exception | None = None
         self._thread: Thread | None = None
 
     def start(self, *, channels: Sequence[str] = (), patterns: Sequence[str] = ()) -> None:
@@ -93,7 +95,12 @@ class Subscription:
             self._open()
         self._thread = Thread(target=self._run, name=f"katax-pubsub-{self._redis.name}", daemon=True)
         self._thread.start()
-        self._confirmed.wait(self._dead_after)
+        confirmed = self._confirmed.wait(self._dead_after)
+        if self._ended_by is not None:
+            raise self._ended_by
+        if not confirmed:
+            self.close()
+            raise Unavailable(self._redis.name, f"no answer to the subscription in {self._dead_after:g} s")
 
     def add(self, command: str, name: str) -> None:
         """SUBSCRIBE or PSUBSCRIBE to one more."""
@@ -182,7 +189,10 @@ class Subscription:
             return False
         self._closed.set()
         self._drop()
-        self._on_end(self._meaning(error))
+        self._ended_by = self._meaning(error)
+        getLogger("katax").error("pub/sub on %r ended: %s", self._redis.name, self._ended_by)
+        self._on_end(self._ended_by)
+        self._confirmed.set()
         return True
 
     def _meaning(self, error: Exception) -> Exception:
