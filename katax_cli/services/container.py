@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
@@ -26,6 +26,8 @@ from katax_cli.services.shutdown import Hook, ShutdownController, hook_stages
 if TYPE_CHECKING:
     from katax_cli.services.cache import Cache
     from katax_cli.services.clients import RedisDatabase
+    from katax_cli.services.cron.jobs import Miss, Overlap
+    from katax_cli.services.cron.program import JobStatus, ProgramCron
     from katax_cli.services.documents import MongoDatabase
     from katax_cli.services.logger import Logger
     from katax_cli.services.sql import SqlDatabase
@@ -158,6 +160,66 @@ class Katax:
         from katax_cli.services.cache import Cache
 
         return Cache(database)
+
+    def cron(
+        self,
+        name: str,
+        schedule: str,
+        task: Callable[[], object],
+        *,
+        enabled: bool | Callable[[], bool] = True,
+        run_on_init: bool = False,
+        timezone: str | None = None,
+        timeout: float | None = None,
+        on_overlap: Overlap = "skip",
+        on_miss: Miss = "once",
+        retries: int = 0,
+        jitter: float = 0.0,
+    ) -> None:
+        """Runs `task` on a schedule, in a named thread of this process; see docs/cron.md.
+
+        `timezone` is the profile's, else this machine's; a callable `enabled` is asked at each occurrence. Raises
+        ConfigError for a name in use or a schedule that is none.
+        """
+        self._cron.add(
+            name,
+            schedule,
+            task,
+            enabled=enabled,
+            run_on_init=run_on_init,
+            timezone=timezone,
+            timeout=timeout,
+            on_overlap=on_overlap,
+            on_miss=on_miss,
+            retries=retries,
+            jitter=jitter,
+        )
+
+    def cron_jobs(self) -> list[JobStatus]:
+        """The jobs of this program."""
+        return self._cron.jobs()
+
+    def cron_remove(self, name: str) -> None:
+        """Forgets a job; what runs of it goes on. Raises ConfigError for an unknown one."""
+        self._cron.remove(name)
+
+    def cron_enable(self, name: str) -> None:
+        """Lets a job run again. Raises ConfigError for an unknown one."""
+        self._cron.switch(name, on=True)
+
+    def cron_disable(self, name: str) -> None:
+        """Keeps a job from running. Raises ConfigError for an unknown one."""
+        self._cron.switch(name, on=False)
+
+    def cron_run(self, name: str) -> None:
+        """Starts a job now, beside its schedule. Raises ConfigError for an unknown one."""
+        self._cron.run(name)
+
+    @cached_property
+    def _cron(self) -> ProgramCron:
+        from katax_cli.services.cron.program import ProgramCron
+
+        return self.register(ProgramCron(self.profile))
 
     @cached_property
     def config(self) -> Config:

@@ -1,0 +1,192 @@
+"""Jobs of a program: callables on a schedule, in named threads of this process. Nothing is stored."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.schedule import parse_schedule
+from katax_cli.errors import ConfigError, KataxError
+from katax_cli.profiles.model import Profile
+from katax_cli.services.cron.catalog import timezone_of
+from katax_cli.services.cron.execution import Place
+from katax_cli.services.cron.identity import daemon_id, host_name
+from katax_cli.services.cron.jobs import Callback, Job, Miss, Overlap, job_named
+from katax_cli.services.cron.scheduler import SHUT_DOWN, Memory, Scheduler
+from katax_cli.services.cron.values import Run, State
+
+_BEAT = 60.0
+_POLL = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job of this program now; `last_state` and `last_reason` are those of the run that ended last."""
+
+    name: str
+    schedule: str
+    timezone: str
+    enabled: bool
+    running: int
+    next_at: datetime | None
+    last_state: State | None
+    last_reason: str | None
+    last_finished_at: datetime | None
+
+
+class ProgramCron:
+    """The jobs of one program; thread-safe. Its thread begins with the first job and ends with `close`."""
+
+    name = "cron"
+
+    def __init__(self, profile: Profile, *, clock: Clock = SYSTEM) -> None:
+        self._zone = timezone_of(profile)
+        self._clock = clock
+        self._lock = threading.RLock()
+        self._changed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._last: dict[str, Run] = {}
+        self._scheduler = Scheduler(
+            Place(profile, clock),
+            Memory(),
+            host=host_name(),
+            daemon=daemon_id(),
+            lookup=os.environ.get,
+            on_end=self._ended,
+        )
+
+    def add(
+        self,
+        name: str,
+        schedule: str,
+        task: Callable[[], object],
+        *,
+        enabled: bool | Callable[[], bool] = True,
+        run_on_init: bool = False,
+        timezone: str | None = None,
+        timeout: float | None = None,
+        on_overlap: Overlap = "skip",
+        on_miss: Miss = "once",
+        retries: int = 0,
+        jitter: float = 0.0,
+    ) -> None:
+        """Adds a job; a callable `enabled` is asked at each occurrence.
+
+        Raises ConfigError for a name in use, a schedule or a zone that is none, or an asynchronous task.
+        """
+        if inspect.iscoroutinefunction(task):
+            raise ConfigError(f"task of job {name!r} is asynchronous; give a function that runs it")
+        zone = timezone or self._zone
+        try:
+            parsed = parse_schedule(schedule, zone)
+        except ValueError as error:
+            raise ConfigError(f"job {name!r}: {error}") from error
+        job = Job(
+            name=name,
+            schedule=parsed,
+            work=Callback(task),
+            source="program",
+            enabled=enabled,
+            timezone=zone,
+            timeout=timeout,
+            on_overlap=on_overlap,
+            on_miss=on_miss,
+            retries=retries,
+            jitter=jitter,
+        )
+        with self._lock:
+            if name in self._scheduler.jobs:
+                raise ConfigError(f"job {name!r} exists; remove it first")
+            if self._scheduler.draining:
+                raise ConfigError(f"job {name!r} comes too late: cron was shut down")
+            self._scheduler.put(job, self._clock.now())
+            if run_on_init and job.is_enabled():
+                self._scheduler.trigger([name], "init")
+        self._wake()
+
+    def jobs(self) -> list[JobStatus]:
+        """All jobs, in the order in which they were added."""
+        with self._lock:
+            return [self._status(job) for job in self._scheduler.jobs.values()]
+
+    def remove(self, name: str) -> None:
+        """Forgets a job; what runs of it goes on. Raises ConfigError for an unknown one."""
+        with self._lock:
+            self._job(name)
+            self._scheduler.drop(name)
+
+    def switch(self, name: str, *, on: bool) -> None:
+        """Turns a job on or off. Raises ConfigError for an unknown one."""
+        with self._lock:
+            self._scheduler.put(replace(self._job(name), enabled=on), self._clock.now())
+        self._wake()
+
+    def run(self, name: str) -> None:
+        """Starts a job now, beside its schedule, unless `on_overlap` forbids it. Raises ConfigError."""
+        with self._lock:
+            self._job(name)
+            self._scheduler.trigger([name], "manual")
+
+    def close(self, *, timeout: float = 0.0) -> None:
+        """Starts nothing more and waits for what runs. Raises KataxError naming what goes on."""
+        deadline = Deadline(timeout)
+        with self._lock:
+            self._scheduler.drain()
+        self._changed.set()
+        while self._scheduler.running() and not deadline.expired:
+            self._clock.sleep(min(_POLL, deadline.remaining()))
+        left = self._scheduler.stop_all(SHUT_DOWN)
+        if left:
+            raise KataxError(f"jobs still run, and their threads go on: {', '.join(left)}")
+
+    def _job(self, name: str) -> Job:
+        return job_named(self._scheduler.jobs.values(), name)
+
+    def _status(self, job: Job) -> JobStatus:
+        last = self._last.get(job.name)
+        on = job.is_enabled()
+        next_at = job.schedule.after(self._clock.now()) if on else None
+        return JobStatus(
+            name=job.name,
+            schedule=job.schedule.text,
+            timezone=job.timezone,
+            enabled=on,
+            running=sum(run.job == job.name for run in self._scheduler.running()),
+            next_at=None if next_at is None else datetime.fromtimestamp(next_at, job.schedule.zone),
+            last_state=last.state if last else None,
+            last_reason=last.reason if last else None,
+            last_finished_at=_moment(last, job),
+        )
+
+    def _ended(self, run: Run) -> None:
+        self._last[run.job] = run
+        self._changed.set()
+
+    def _wake(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._loop, name="katax-cron", daemon=True)
+                self._thread.start()
+        self._changed.set()
+
+    def _loop(self) -> None:
+        while not self._scheduler.draining:
+            self._changed.clear()
+            with self._lock:
+                self._scheduler.tick()
+                next_at = self._scheduler.next_at
+            self._changed.wait(
+                _BEAT if next_at is None else min(_BEAT, max(0.0, next_at - self._clock.now()))
+            )
+
+
+def _moment(run: Run | None, job: Job) -> datetime | None:
+    if run is None or run.finished_at is None:
+        return None
+    return datetime.fromtimestamp(run.finished_at / 1000, job.schedule.zone)
