@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -147,6 +148,40 @@ def test_twenty_first_starts_at_once_make_one_server(folder: Path) -> None:
     assert len(set(answers)) == 1
     log = embedded.Home.of(folder).log.read_text()
     assert log.count("Server initialized") == 1
+
+
+def test_who_reads_while_the_socket_is_recorded_sees_a_whole_path(folder: Path) -> None:
+    """Half a path would be taken for somebody else's file and refused."""
+    folder.mkdir(parents=True)
+    home = embedded.Home.of(folder)
+    home.record_socket(Path("/run/b.sock"))
+    seen: set[Path] = set()
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.add(home.socket())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(500):
+        home.record_socket(Path("/run/a.sock"))
+        home.record_socket(Path("/run/b.sock"))
+    stop.set()
+    reader.join()
+
+    assert seen <= {Path("/run/a.sock"), Path("/run/b.sock")}
+    assert home.socket() == Path("/run/b.sock")
+
+
+def test_an_empty_record_of_the_socket_is_none(folder: Path) -> None:
+    """What a full disk or a lost machine may have left."""
+    folder.mkdir(parents=True)
+    home = embedded.Home.of(folder)
+    home.recorded_socket.write_text("")
+
+    assert run(folder, "PING") in (b"PONG", "PONG")
+    assert home.recorded_socket.read_text() == f"{home.socket()}\n"
 
 
 def test_the_lock_is_held_exactly_as_long_as_the_server_lives(folder: Path) -> None:

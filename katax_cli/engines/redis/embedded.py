@@ -61,9 +61,17 @@ class Home:
 
     def socket(self) -> Path:
         """Where the running server listens, or where a new one will."""
+        recorded = ""
         with contextlib.suppress(OSError):
-            return Path(self.recorded_socket.read_text().strip())
-        return new_socket(self)
+            recorded = self.recorded_socket.read_text().strip()
+        return Path(recorded) if recorded else new_socket(self)
+
+    def record_socket(self, path: Path) -> None:
+        """Others read this at any moment: they see the old record or the new one, never half of it."""
+        draft = self.folder / "socket.new"
+        draft.touch(mode=0o600)
+        draft.write_text(f"{path}\n")
+        draft.replace(self.recorded_socket)
 
 
 def ensure(settings: ConnectionSettings, timeout: float | None) -> Path:
@@ -173,8 +181,7 @@ def _start(home: Home, connection: str, descriptor: int) -> None:
     # What a killed server left would be found by those who wait for this one.
     for leftover in (listens_at, home.pid_file):
         leftover.unlink(missing_ok=True)
-    home.recorded_socket.touch(mode=0o600)
-    home.recorded_socket.write_text(f"{listens_at}\n")
+    home.record_socket(listens_at)
     _launch([str(binary), *_configuration(home, listens_at)], home, connection, descriptor)
 
 
