@@ -118,7 +118,7 @@ def felt_by_another(url: str) -> Iterator[list[float]]:
 ASKER = """
 import json, sys, redis
 from threading import Thread
-from time import perf_counter
+from time import perf_counter, sleep
 client = redis.Redis.from_url(sys.argv[1])
 client.get("kept:1")
 print("ready", flush=True)

@@ -242,6 +242,21 @@ def test_an_engine_without_locks_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_behind_a_pooler_a_lock_takes_the_direct_way(
+    postgresql_url: str, pgbouncer_url: str, tmp_path: Path
+) -> None:
+    file = write_profile(tmp_path, {"main": pgbouncer_url})
+    pooled = file.read_text() + 'pooler = "transaction"\n'
+    file.write_text(pooled)
+    done = katax("lock", "run", "-c", "main", "job", "--", "true")
+    assert done.code == 2
+    assert done.err == (
+        "katax: 'main' is behind a pooler, where a lock has no session to live in; set its direct_url\n"
+    )
+    file.write_text(pooled + f'direct_url = "{postgresql_url}"\n')
+    assert katax("lock", "run", "-c", "main", "job", "--", "true").code == 0
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
