@@ -78,7 +78,7 @@ _OF_THE_CONNECTION = frozenset(
     {FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.LOST, FailureKind.AUTHENTICATION}
 )
 _REPEATABLE_WHEN_LOST = frozenset({Safety.READ, Safety.IDEMPOTENT})
-_OUTSIDE = frozenset({Safety.PART, Safety.PROBE})
+_OUTSIDE = (Safety.PART, Safety.PROBE)  # a tuple: hashing a member of an Enum takes a call
 _WRITES = frozenset({Safety.IDEMPOTENT, Safety.WRITE, Safety.WHOLE})
 
 
