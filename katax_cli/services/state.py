@@ -275,8 +275,6 @@ class StateStore:
         """The database, its schema made or brought up to date."""
         database = self._runtime.sql(self.profile.state.connection)
         if not self._ready:
-            # Commands ask on their own thread, which no name lookup may hold.
-            database.calls_are_left_behind = False
             # Its own statements are nobody's news.
             database.observer.set_log(QueryLogging())
             self._prepare(database)

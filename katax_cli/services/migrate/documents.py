@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, fields
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -19,7 +18,7 @@ from .values import Direction, Entry, MigrationFile, Recorded
 
 T = TypeVar("T")
 _ALL = 1_000_000
-_FIELDS = tuple(field.name for field in fields(Entry))
+_FIELDS = Entry._fields
 
 
 class MongoMigrationDb:
@@ -116,7 +115,7 @@ class DocumentLedger:
         self._database.command({"update": self.name, "updates": [change]})
 
     def _insert(self, entry: Entry, body: str) -> None:
-        document = {"_id": entry.version, **asdict(entry), "body": body, "checkpoint": None}
+        document = {"_id": entry.version, **entry._asdict(), "body": body, "checkpoint": None}
         self._database.command({"insert": self.name, "documents": [document]})
 
     def refuse_dbmate(self) -> None:
@@ -158,7 +157,7 @@ class DocumentLedger:
         self._set(version, state="running", runner=runner, error=None)
 
     def keep(self, on: object, version: str, done: int, checkpoint: Checkpoint) -> None:
-        facts = {**asdict(checkpoint), "steps": list(checkpoint.steps)}
+        facts = {**checkpoint._asdict(), "before": dict(checkpoint.before), "steps": list(checkpoint.steps)}
         self._set(version, done=done, checkpoint=facts)
 
     def checkpoint(self, on: object, version: str) -> Checkpoint:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from katax_cli.core.sql import Dialect, Token, code_tokens
 
@@ -21,8 +20,7 @@ class Verdict(Enum):
     UNCLEAR = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One object that a statement creates, drops or alters; names are lower case, without their schema."""
 
     effect: Effect

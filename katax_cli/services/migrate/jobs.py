@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from katax_cli.core.sql import Dialect, Statement, code_tokens, normalise
 from katax_cli.errors import MigrationError
@@ -20,8 +19,7 @@ _RELEASES_LOCKS = re.compile(r"(?i)unlock|discard|\bdo\b|\bcall\b|\bselect\b|\be
 _TOGETHER = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """What to run: the statements of a section, or a function of a `.py` file."""
 
     file: MigrationFile

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
 from json import dumps, loads
+from types import MappingProxyType
+from typing import NamedTuple
 
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import MigrationFacts
@@ -18,8 +19,7 @@ DBMATE_TABLE = "schema_migrations"
 _ENTRY = "version, name, state, direction, checksum, applied_at, duration_ms, done, runner, error"
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """How far a migration without a transaction came.
 
     `digest` covers the finished units. An open intent has the unit under way (`sql`, or a step's name) with
@@ -29,7 +29,7 @@ class Checkpoint:
     digest: str = ""
     unit: str | None = None
     line: int = 0
-    before: dict[str, str] = field(default_factory=dict)
+    before: Mapping[str, str] = MappingProxyType({})
     steps: tuple[str, ...] = ()
 
 
@@ -152,7 +152,7 @@ class SqlLedger:
         """Writes down how far a migration came, before or with its next unit."""
         on.run(
             f"UPDATE {self.table} SET done = ?, checkpoint = ? WHERE version = ?",
-            [done, dumps(asdict(checkpoint)), version],
+            [done, dumps(checkpoint._asdict() | {"before": dict(checkpoint.before)}), version],
         )
 
     def checkpoint(self, on: Queries, version: str) -> Checkpoint:

@@ -6,11 +6,10 @@ import os
 import re
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from getpass import getuser
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from katax_cli.core import backoff
 from katax_cli.core.clock import SYSTEM, Clock
@@ -22,8 +21,7 @@ _NOTE = re.compile(r"katax (?P<pid>\d+)@(?P<host>\S*) (?P<since>[0-9a-z]+) (?P<u
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(NamedTuple):
     """Who runs migrations now; None for what is not known. `since` is RFC 3339."""
 
     session: str

@@ -90,7 +90,7 @@ def _dbmate_options(options: str, general: Directives, name: str) -> Directives:
     for option in options.split():
         key, _, value = option.partition(":")
         if key == "transaction" and value in ("true", "false"):
-            general = replace(general, transaction=value == "true")
+            general = general._replace(transaction=value == "true")
         else:
             raise MigrationError(
                 f"migration {name} has unknown option {option!r}; expected transaction:false"
@@ -108,12 +108,12 @@ def _directives(text: str, given: Directives, name: str) -> Directives:
 def _with_directive(given: Directives, word: str, name: str) -> Directives:
     key, _, value = word.partition("=")
     if word == "no-transaction":
-        return replace(given, transaction=False)
+        return given._replace(transaction=False)
     try:
         if key == "lock-timeout":
-            return replace(given, lock_timeout=parse_duration(value))
+            return given._replace(lock_timeout=parse_duration(value))
         if key == "statement-timeout":
-            return replace(given, statement_timeout=parse_duration(value))
+            return given._replace(statement_timeout=parse_duration(value))
     except ValueError as error:
         raise MigrationError(f"migration {name}, directive {word!r}: {error}") from error
     raise MigrationError(f"migration {name} has unknown directive {word!r}; known: {_KNOWN}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from katax_cli.errors import MigrationError
 
@@ -58,8 +57,7 @@ class StatementFailed(MigrationError):
         return f"migration {self.name} failed at line {self.line}: {self.reason}; {self.kept}"
 
 
-@dataclass(frozen=True, slots=True)
-class Directives:
+class Directives(NamedTuple):
     """How a section wants to be run; times are seconds."""
 
     transaction: bool = True
@@ -67,8 +65,7 @@ class Directives:
     statement_timeout: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """The text between two markers; `line` is the number of its first line in the file."""
 
     text: str
@@ -76,8 +73,7 @@ class Section:
     directives: Directives
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
+class Script(NamedTuple):
     """A parsed `.sql` migration."""
 
     up: Section
@@ -85,8 +81,7 @@ class Script:
     verify: Section | None
 
 
-@dataclass(frozen=True, slots=True)
-class MigrationFile:
+class MigrationFile(NamedTuple):
     """A migration as it lies in the folder: its version (digits), file name, bytes and their SHA-256."""
 
     version: str
@@ -114,8 +109,7 @@ class MigrationFile:
             ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A row of the ledger, without the text. `done` counts finished statements of an unfinished run."""
 
     version: str
@@ -134,8 +128,7 @@ class Entry:
         return int(self.version)
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """One migration: what the folder has, what the ledger has, and what follows from both."""
 
     version: str
@@ -159,8 +152,7 @@ class Standing:
         return self.entry.duration_ms if self.entry is not None else None
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One migration that was applied or reverted, after its commit."""
 
     version: str
