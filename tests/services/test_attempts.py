@@ -145,7 +145,7 @@ def test_of_a_hundred_threads_at_most_k_reach_a_half_open_server(
     open_breaker(database, wire)
     wire.stall()
     outcomes = crowd_of_readers(database, until_refused=100 - k, then=wire.resume)
-    assert (wire.connections, outcomes.count("answered")) == (k, k)
+    assert (wire.connections <= k, outcomes.count("answered")) == (True, k)
     assert database.guard.breaker is not None
     assert database.guard.breaker.is_closed()
 
