@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from katax_cli.services.cron.program import JobStatus, ProgramCron
     from katax_cli.services.documents import MongoDatabase
     from katax_cli.services.logger import Logger
+    from katax_cli.services.records import RecordStore
     from katax_cli.services.sql import SqlDatabase
 
 Connection = str | Mapping[str, Any]
@@ -160,6 +161,12 @@ class Katax:
         from katax_cli.services.cache import Cache
 
         return Cache(database)
+
+    def records(self, name: str) -> RecordStore:
+        """The records of a resource, on the connection `redis` or else `cache`; see RecordStore."""
+        from katax_cli.services.records import DEFAULT_DB_ALIAS, RecordStore, redis_of
+
+        return self.register(RecordStore(name, redis_of(self, DEFAULT_DB_ALIAS)))
 
     def cron(
         self,

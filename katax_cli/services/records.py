@@ -7,17 +7,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.wire import stringify
-from katax_cli.errors import MisshapedRecord, RecordExists, UnknownRecord, UnsupportedArgument
+from katax_cli.errors import (
+    MisshapedRecord,
+    RecordExists,
+    UnknownConnection,
+    UnknownRecord,
+    UnsupportedArgument,
+)
 from katax_cli.services.cache import decode, positive_ms
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.guard import Safety
 from katax_cli.services.keyspace import Keyspace
 from katax_cli.services.merging import merge
 from katax_cli.services.pubsub import PubSub
+
+if TYPE_CHECKING:
+    from katax_cli.services.container import Katax
 
 DEFAULT_PAGE_SIZE = 10
 DEFAULT_DB_ALIAS = "redis"
@@ -47,7 +56,8 @@ class Page:
 class RecordStore:
     """The records of one resource, at `<prefix><name>:<id>`. May be subclassed.
 
-    `db` is a Redis database, or the name of a connection of the container. A `ttl` is seconds or a datetime
+    `db` is a Redis database, or the name of a connection of the container (`redis` where there is one, else
+    `cache`). A `ttl` is seconds or a datetime
     (UTC unless it says otherwise). Raises MisshapedRecord for what is no object with an `id`,
     UnsupportedArgument for a ttl, page or size that cannot be.
     """
@@ -66,7 +76,7 @@ class RecordStore:
             return self._db
         from katax_cli.services.container import Katax
 
-        return Katax.get_instance().cache(self._db).redis
+        return redis_of(Katax.get_instance(), self._db)
 
     @property
     def prefix(self) -> str:
@@ -212,6 +222,16 @@ class RecordStore:
             for record in self._at(self._ids())
             if all(field in record and is_same(record[field], value) for field, value in criteria.items())
         ]
+
+
+def redis_of(container: Katax, alias: str) -> RedisDatabase:
+    """The container's Redis of this name; without a connection `redis`, the default alias means `cache`."""
+    try:
+        return container.cache(alias).redis
+    except UnknownConnection:
+        if alias != DEFAULT_DB_ALIAS:
+            raise
+        return container.cache().redis
 
 
 def is_same(stored: Any, wanted: Any) -> bool:

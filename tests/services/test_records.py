@@ -5,13 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from queue import Queue
 from threading import Thread
 from typing import Any
 
 import pytest
 
-from katax_cli.errors import MisshapedRecord, RecordExists, UnknownRecord, UnsupportedArgument
+from katax_cli import Katax
+from katax_cli.errors import (
+    MisshapedRecord,
+    RecordExists,
+    UnknownConnection,
+    UnknownRecord,
+    UnsupportedArgument,
+)
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.records import (
     DEFAULT_DB_ALIAS,
@@ -21,6 +29,7 @@ from katax_cli.services.records import (
     is_same,
     seconds_of,
 )
+from tests.cli.harness import write_profile
 from tests.services.redis_database import opened
 
 
@@ -199,3 +208,17 @@ def test_a_store_may_be_made_ones_own(redis: RedisDatabase) -> None:
         "app:users:1",
     )
     assert (DEFAULT_DB_ALIAS, DEFAULT_PAGE_SIZE) == ("redis", 10)
+
+
+@pytest.mark.parametrize("connection", ["redis", "cache"])
+def test_a_name_is_a_connection_of_the_container(connection: str, redis_url: str, tmp_path: Path) -> None:
+    write_profile(tmp_path, {connection: redis_url})
+    try:
+        katax = Katax.get_instance()
+        assert katax.records("users").save({"id": 1}) == {"id": 1}
+        assert RecordStore("users").get(1) == {"id": 1}
+        assert RecordStore("users", connection).client is katax.cache(connection).redis
+        with pytest.raises(UnknownConnection):
+            _ = RecordStore("users", "other").client
+    finally:
+        Katax.reset()
