@@ -64,7 +64,7 @@ VALUES = {
         "a_naive": "timestamp '2026-02-28 23:59:59'",
         "a_day": "date '2026-02-28'",
         "a_interval": "interval '1 day 2:03:04.5'",
-        "a_json": """'{"a": [1.5, null, "é"]}'::jsonb""",
+        "a_json": """'{"a": [1.10, null, "é"]}'::jsonb""",
         "a_array": "array['a', null, 'b c']",
         "a_uuid": "'6f0e2a4c-3b1d-4e5f-8a9b-0c1d2e3f4a5b'::uuid",
         "a_nothing": "null",
@@ -165,7 +165,7 @@ def test_json_is_exact(postgresql_url: str, tmp_path: Path) -> None:
     assert (row["a_nan"], row["a_infinity"], row["a_nothing"]) == (None, None, None)
     assert row["a_bytes"] == "AP8Q"
     assert (row["same"], row["same_2"]) == (1, 2)
-    assert (row["a_json"], row["a_array"]) == ({"a": ["1.5", None, "é"]}, ["a", None, "b c"])
+    assert (row["a_json"], row["a_array"]) == ({"a": ["1.10", None, "é"]}, ["a", None, "b c"])
     assert done.err == ""
 
 

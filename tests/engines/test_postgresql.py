@@ -97,6 +97,8 @@ class TestValues:
             ("interval '90 minutes'", timedelta(minutes=90)),
             ("""'{"a": [1, null]}'::jsonb""", {"a": [1, None]}),
             ("""'{"a": 1}'::json""", {"a": 1}),
+            ("'0.1'::jsonb", Decimal("0.1")),
+            ("""'1e99999999999999999999'::json""", float("inf")),
             ("'12345678-1234-1234-1234-123456789abc'::uuid", UUID("12345678-1234-1234-1234-123456789abc")),
             ("ARRAY[1, NULL, 3]", [1, None, 3]),
             ("'[1,5)'::int4range", "[1,5)"),
@@ -115,6 +117,7 @@ class TestValues:
         ("type_", "value"),
         [
             ("jsonb", {"a": [1, "ü"]}),
+            ("jsonb", {"price": Decimal("12345678901234567890.10"), "n": [Decimal("1e-20"), 2]}),
             ("int[]", [1, 2]),
             ("text", "O'Neil \\ 😀"),
             ("bytea", b"\x00'\\"),
@@ -127,6 +130,19 @@ class TestValues:
         self, engine: PostgresEngine, connection: PostgresConnection, type_: str, value: object
     ) -> None:
         assert scalar(engine, connection, f"SELECT ?::{type_}", value) == value
+
+    @pytest.mark.parametrize("type_", ["json", "jsonb"])
+    def test_numbers_in_json_keep_their_digits(
+        self, engine: PostgresEngine, connection: PostgresConnection, type_: str
+    ) -> None:
+        """And their kind: a whole number stays an int."""
+        sql = f"""SELECT '{{"a": 1.10, "b": [0.30000000000000000001, 7], "c": 1e400}}'::{type_}"""
+        value = scalar(engine, connection, sql)
+
+        assert str(value["a"]) == "1.10"
+        assert value["b"] == [Decimal("0.30000000000000000001"), 7]
+        assert type(value["b"][1]) is int
+        assert Decimal(value["c"]) == Decimal("1e400")
 
     def test_rows_before_and_after_a_value_that_python_lacks(
         self, engine: PostgresEngine, connection: PostgresConnection

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import psycopg
@@ -9,23 +11,55 @@ from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import AdaptersMap, Loader, PyFormat, Transformer
 from psycopg.pq import Format
 from psycopg.pq.abc import PGresult
-from psycopg.types.json import JsonbDumper
+from psycopg.types.json import Jsonb, set_json_dumps, set_json_loads
 from psycopg.types.multirange import MultirangeInfo
 from psycopg.types.range import RangeInfo
 from psycopg.types.string import TextLoader
 
+from katax_cli.core.text import to_json
 from katax_cli.engines.base import Row
 
 ANY_TYPE = 0
 
 
+class _Context:
+    """psycopg's context of adaptation: adapters other than a connection's own."""
+
+    def __init__(self, adapters: AdaptersMap, connection: psycopg.Connection[Any] | None = None) -> None:
+        self.adapters = adapters
+        self.connection = connection
+
+
 def _tuned() -> AdaptersMap:
     adapters = AdaptersMap(psycopg.adapters)
-    adapters.register_dumper(dict, JsonbDumper)
+    set_json_loads(_from_json, _Context(adapters))
+    set_json_dumps(_as_json, _Context(adapters))
+    adapters.register_dumper(dict, adapters.get_dumper(Jsonb, PyFormat.TEXT))
     for info in adapters.types:
         if isinstance(info, RangeInfo | MultirangeInfo):
             adapters.register_loader(info.oid, TextLoader)
     return adapters
+
+
+_EXACT = json.JSONDecoder(parse_float=Decimal)
+
+
+def _from_json(text: str | bytes) -> Any:
+    """Whole numbers are ints, others Decimals with the digits that the server keeps."""
+    text = text.decode() if isinstance(text, bytes) else text
+    try:
+        return _EXACT.decode(text)
+    except InvalidOperation:
+        # `json` keeps any text that is a number; only exponents of 19 digits are beyond Decimal.
+        return json.loads(text)
+
+
+def _as_json(value: object) -> str:
+    try:
+        return json.dumps(value)
+    except TypeError:
+        # Decimals, which is what was loaded before, have no form in the standard library.
+        return to_json(value)
 
 
 def _text_only() -> AdaptersMap:
@@ -64,14 +98,6 @@ def _lenient() -> AdaptersMap:
 ADAPTERS = _tuned()
 _TEXT = _text_only()
 _LENIENT = _lenient()
-
-
-class _Context:
-    """psycopg's context of adaptation: a connection with other adapters than its own."""
-
-    def __init__(self, adapters: AdaptersMap, connection: psycopg.Connection[Any]) -> None:
-        self.adapters = adapters
-        self.connection = connection
 
 
 class Values:
