@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -96,27 +95,15 @@ def exec_(
     max_rows_affected: Annotated[
         int | None, typer.Option(min=0, help="Undo a statement that changes more rows than this, and stop.")
     ] = None,
-) -> None:
+) -> ExitCode:
     """Run a script statement by statement; stops at the first error."""
-    from katax_cli.cli.db_run import confirm_script, note_failure, script
-    from katax_cli.services.scripts import run_script
+    from katax_cli.cli.db_run import run_exec, statement
 
+    text = statement(call, sql, file)
     with call.runtime() as runtime:
-        settings = call.settings(runtime, SQL)
-        statements = script(call, settings, sql, file)
-        confirm_script(call, runtime.profile, settings, statements)
-        if call.only_planned(statements=len(statements), executed=0):
-            return
-        result = run_script(
-            runtime.sql(settings),
-            statements,
-            single_transaction=single_transaction,
-            max_rows=max_rows_affected,
-            on_failure=partial(note_failure, call, len(statements)),
+        return run_exec(
+            call, runtime, SQL, text, single_transaction=single_transaction, max_rows=max_rows_affected
         )
-    call.out.action(
-        {"statements": result.statements, "executed": result.executed, "rows_affected": result.affected}
-    )
 
 
 @group.command("tables")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import typer
 
@@ -14,7 +15,10 @@ from katax_cli.core.sql import Statement, split
 from katax_cli.engines.base import Params, Row, RowStream
 from katax_cli.profiles.model import Profile
 from katax_cli.services.runtime import Runtime
-from katax_cli.services.scripts import destructive_reasons
+from katax_cli.services.scripts import destructive_reasons, run_script
+from katax_cli.services.sql import SqlDatabase
+
+SCRIPT_HEADER = ("statements", "executed", "rows_affected")
 
 
 def statement(call: Invocation, sql: str | None, file: str | None) -> str:
@@ -36,14 +40,6 @@ def parameters(args: Sequence[str], named: Sequence[str]) -> Params:
     return {name: value for name, _, value in pairs} or list(args) or None
 
 
-def script(
-    call: Invocation, settings: ConnectionSettings, sql: str | None, file: str | None
-) -> list[Statement]:
-    """The statements of a script."""
-    assert settings.type in ("postgresql", "mysql", "sqlite")
-    return list(split(statement(call, sql, file), settings.type))
-
-
 def confirm_script(
     call: Invocation, profile: Profile, settings: ConnectionSettings, statements: Sequence[Statement]
 ) -> None:
@@ -53,9 +49,59 @@ def confirm_script(
         confirm(call, profile, settings, Tier.DESTRUCTIVE, "; ".join(dict.fromkeys(reasons)))
 
 
-def note_failure(call: Invocation, total: int, failed: Statement, done: int) -> None:
+def run_exec(
+    call: Invocation,
+    runtime: Runtime,
+    target: Target,
+    text: str,
+    *,
+    single_transaction: bool,
+    max_rows: int | None,
+) -> ExitCode:
+    """Runs a script on the connection, with a glob on all that match; after the last question was answered."""
+    found = call.all_settings(runtime, target)
+    scripts = {settings.name: _statements(text, settings) for settings in found}
+    for settings in found:
+        confirm_script(call, runtime.profile, settings, scripts[settings.name])
+    if _only_planned(call, scripts):
+        return ExitCode.DONE
+
+    def work(database: SqlDatabase) -> list[Row]:
+        statements = scripts[database.name]
+        result = run_script(
+            database,
+            statements,
+            single_transaction=single_transaction,
+            max_rows=max_rows,
+            on_failure=partial(_note_failure, call, database.name, len(statements)),
+        )
+        return [(result.statements, result.executed, result.affected)]
+
+    if call.is_glob:
+        return call.answer_each(runtime, target, SCRIPT_HEADER, work)
+    (row,) = work(runtime.sql(found[0]))
+    call.out.action(dict(zip(SCRIPT_HEADER, row, strict=True)))
+    return ExitCode.DONE
+
+
+def _statements(text: str, settings: ConnectionSettings) -> list[Statement]:
+    assert settings.type in ("postgresql", "mysql", "sqlite")
+    return list(split(text, settings.type))
+
+
+def _only_planned(call: Invocation, scripts: Mapping[str, Sequence[Statement]]) -> bool:
+    if call.is_glob:
+        return call.only_planned(connections=list(scripts), executed=0)
+    (statements,) = scripts.values()
+    return call.only_planned(statements=len(statements), executed=0)
+
+
+def _note_failure(call: Invocation, name: str, total: int, failed: Statement, done: int) -> None:
     """Says how far a script came."""
-    call.diagnostics.note(f"line {failed.line} failed; {done} of {total} statements succeeded before it")
+    where = f" on {name!r}" if call.is_glob else ""
+    call.diagnostics.note(
+        f"line {failed.line} failed{where}; {done} of {total} statements succeeded before it"
+    )
 
 
 def run_query(
@@ -133,8 +179,6 @@ def _query_each(
     *,
     replica: bool,
 ) -> ExitCode:
-    from katax_cli.services.sql import SqlDatabase
-
     header: list[tuple[str, ...]] = []
 
     def work(database: SqlDatabase) -> list[Row]:

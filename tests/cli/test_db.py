@@ -242,12 +242,56 @@ def test_ping_says_who_answered(shards: list[str]) -> None:
 
 
 def test_what_works_on_one_connection_says_so(shards: list[str]) -> None:
-    done = katax("db", "exec", "-c", "shard_*", "select 1")
+    done = katax("db", "describe", "-c", "shard_*", "t")
 
     assert (done.code, done.err) == (
         2,
-        f"katax: 'shard_*' matches {', '.join(shards)}; 'db exec' works on one connection\n",
+        f"katax: 'shard_*' matches {', '.join(shards)}; 'db describe' works on one connection\n",
     )
+
+
+def test_a_script_runs_on_all_that_match(shards: list[str]) -> None:
+    script = "create table t (n int); insert into t values (1), (2); update t set n = 3 where n = 1"
+
+    done = katax("db", "exec", "-c", "shard_*", script, "-f", "json")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.json == [
+        {"connection": name, "statements": 3, "executed": 3, "rows_affected": 3} for name in shards
+    ]
+    assert len(names("-c", "shard_*", "select n from t where n > 1")) == 6
+
+
+def test_a_script_that_fails_on_one_costs_its_own_row(shards: list[str]) -> None:
+    katax("db", "exec", "-c", "shard_mysql", "create table t (n int)")
+
+    done = katax("db", "exec", "-c", "*", "create table u (n int);\ncreate table t (n int)", "-f", "csv")
+
+    assert done.code == 3, "somebody who is not there outranks a statement that failed"
+    assert done.out.splitlines() == [
+        "connection,statements,executed,rows_affected",
+        "shard_postgresql,2,2,0",
+        "shard_sqlite,2,2,0",
+    ]
+    assert "line 2 failed on 'shard_mysql'; 1 of 2 statements succeeded before it\n" in done.err
+    assert "katax: 'away' is not available: " in done.err
+    assert katax("db", "exec", "-c", "shard_*", "create table t (n int)").code == 1
+
+
+def test_nothing_of_a_script_runs_before_the_last_question(shards: list[str]) -> None:
+    katax("db", "exec", "-c", "shard_*", "create table t (n int); insert into t values (1)")
+    words = ("db", "exec", "-c", "shard_*", "delete from t")
+
+    dry = katax(*words, "--dry-run", "-f", "json")
+    assert dry.json == {"connections": shards, "executed": 0, "dry_run": True}
+    half = at_terminal(*words, typed="y")
+
+    assert half.code == 4
+    assert [half.err.count(f"test/{name}? [y/N] ") for name in shards] == [1, 1, 0]
+    assert len(names("-c", "shard_*", "select n from t")) == 3
+    done = at_terminal(*words, typed="y\ny\ny")
+    assert (done.code, done.err.count("? [y/N] ")) == (0, 3)
+    assert names("-c", "shard_*", "select n from t") == []
 
 
 @pytest.mark.parametrize("engine", ["postgresql", "mysql", "sqlite", "mongodb"])
