@@ -24,7 +24,7 @@ from typing import Protocol, Self
 from katax_cli.core import backoff
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.wire import parse, stringify
-from katax_cli.errors import KataxError, LockHeld, LockLost
+from katax_cli.errors import KataxError, LockHeld, LockLost, OutcomeUnknown
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.guard import Safety
 from katax_cli.services.keyspace import Keyspace
@@ -83,7 +83,13 @@ class RedisBackend:
 
     def acquire(self, name: str, ttl: float) -> int:
         key, fence = lock_keys(self._redis, name)
-        taken, value = LOCK_ACQUIRE(self._redis, [key, fence], _about_us(), round(ttl * 1000))
+        about = _about_us()
+        try:
+            taken, value = LOCK_ACQUIRE(self._redis, [key, fence], about, round(ttl * 1000))
+        except OutcomeUnknown:
+            taken, value = True, self._redis.redis("GET", key, safety=Safety.READ) or b""
+            if not value.endswith(about.encode()):
+                raise  # it was not taken: whoever holds it says another thing about himself
         if not taken:
             raise LockHeld(name, holder=str(_described(name, value, None)))
         self._key, self._value = key, value

@@ -11,7 +11,7 @@ from threading import Event, Thread
 
 import pytest
 
-from katax_cli.errors import LockHeld, LockLost, Unavailable
+from katax_cli.errors import LockHeld, LockLost, OutcomeUnknown, Unavailable
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.locks import Lock, held_locks, lock_keys, release_by_force
 from tests.fake_clock import FakeClock
@@ -185,6 +185,26 @@ def test_a_short_outage_does_not_lose_it(redis_url: str, proxy: MakeProxy) -> No
         way.come_back()
         time.sleep(2.2)
         lock.release()
+
+
+@pytest.mark.parametrize("forward", [True, False])
+def test_an_answer_that_was_lost_is_asked_for(redis_url: str, proxy: MakeProxy, forward: bool) -> None:
+    """Taken or not, the lock itself says it: it is not left behind until its ttl ends."""
+    with opened(redis_url) as direct:
+        Lock(direct, "warm").__enter__().release()  # the server knows the script
+        way = proxy(redis_url)
+        with opened(way.url) as redis:
+            redis.ping()
+            way.cut_after(b"EVALSHA", forward=forward)
+            lock = Lock(redis, "job")
+            if forward:
+                token = lock.acquire()
+                assert [each.token for each in held_locks(direct)] == [token]
+                lock.release()
+            else:
+                with pytest.raises(OutcomeUnknown):
+                    lock.acquire()
+        assert held_locks(direct) == []
 
 
 def test_a_server_that_is_not_there_is_unavailable(closed_port: int) -> None:
