@@ -106,6 +106,16 @@ class Execution:
         self._force = False
         self._lock = threading.Lock()
         self._activity: Activity | None = None
+        self._spawned: Activity | Ended | None = None
+
+    def spawn(self) -> None:
+        """Starts the process of the first attempt on this thread, before `start` gives it one of its own.
+
+        Of many that are due at once none then waits behind the threads of those that were started before it.
+        """
+        if not isinstance(self.job.work, Sql | Callback):
+            self.run = replace(self.run, started_at=self._now())
+            self._spawned = self._try_activity(1)
 
     def start(self, *, delay: float = 0.0) -> None:
         """Runs in a named thread, after `delay` seconds."""
@@ -128,7 +138,8 @@ class Execution:
             skipped = self.run.skipped(self._reason or "stopped before it started")
             return self._become(replace(skipped, finished_at=self._now()))
         reason = None if self.run.reason == WAITING else self.run.reason
-        self.run = replace(self.run, started_at=self._now(), reason=reason)
+        started_at = self.run.started_at if self._spawned else self._now()
+        self.run = replace(self.run, started_at=started_at, reason=reason)
         try:
             return self._finished(self._attempts())
         except Exception as error:  # noqa: BLE001 - the boundary of the thread: it becomes the row
@@ -153,12 +164,9 @@ class Execution:
         return ended
 
     def _attempt(self, attempt: int) -> Ended:
-        try:
-            activity = self._activity_of(attempt)
-        except FileNotFoundError as error:
-            return self._not_started(_NOT_FOUND, f"cannot start {error.filename!r}: not found")
-        except OSError as error:
-            return self._not_started(_NOT_STARTED, f"cannot start: {error.strerror}")
+        activity, self._spawned = self._spawned or self._try_activity(attempt), None
+        if isinstance(activity, Ended):
+            return activity
         with self._lock:
             self._activity = activity
             reason, force = self._reason, self._force
@@ -170,6 +178,14 @@ class Execution:
         finally:
             with self._lock:
                 self._activity = None
+
+    def _try_activity(self, attempt: int) -> Activity | Ended:
+        try:
+            return self._activity_of(attempt)
+        except FileNotFoundError as error:
+            return self._not_started(_NOT_FOUND, f"cannot start {error.filename!r}: not found")
+        except OSError as error:
+            return self._not_started(_NOT_STARTED, f"cannot start: {error.strerror}")
 
     def _not_started(self, status: int, reason: str) -> Ended:
         self._take("stderr", f"katax: {reason}\n".encode())

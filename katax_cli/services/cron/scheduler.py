@@ -147,13 +147,15 @@ class Scheduler:
     def _take(self, planned: Sequence[Run]) -> None:
         if not planned:
             return
+        starting: list[Run] = []
         for run in self._accounts.claim(planned, Overlaps(self.jobs), self.running()):
             if run.state != "running":
                 self._note(run)
             elif run.reason == WAITING:
                 self._wait(run)
             else:
-                self._start(run)
+                starting.append(run)
+        self._start(starting)
 
     def _note(self, run: Run) -> None:
         self.counts[run.job, run.state] += run.count
@@ -194,7 +196,7 @@ class Scheduler:
             if self._is_turn_of(run, elsewhere):
                 with self._lock:
                     self._waiting.remove(run)
-                self._start(run)
+                self._start([run])
 
     def _is_turn_of(self, run: Run, elsewhere: Sequence[Run]) -> bool:
         with self._lock:
@@ -206,12 +208,21 @@ class Scheduler:
             for each in (*here, *elsewhere)
         )
 
-    def _start(self, run: Run) -> None:
-        job = self.jobs[run.job]
-        execution = Execution(job, run, self.place, changed=self._changed)
+    def _start(self, runs: Sequence[Run]) -> None:
+        """All of their processes, and then the threads that watch them."""
+        executions = [Execution(self.jobs[run.job], run, self.place, changed=self._changed) for run in runs]
         with self._lock:
-            self._running[run.run_id] = execution
-        execution.start(delay=job.jitter * self._clock.random() if run.trigger == "schedule" else 0.0)
+            self._running.update((each.run.run_id, each) for each in executions)
+        delays = [self._delay(each) for each in executions]
+        for execution, delay in zip(executions, delays, strict=True):
+            if not delay:
+                execution.spawn()
+        for execution, delay in zip(executions, delays, strict=True):
+            execution.start(delay=delay)
+
+    def _delay(self, execution: Execution) -> float:
+        jitter = execution.job.jitter if execution.run.trigger == "schedule" else 0.0
+        return jitter * self._clock.random()
 
     def _changed(self, run: Run) -> None:
         """Called on the thread of the run."""
