@@ -81,7 +81,7 @@ def purge(url: str, redis_cli: str) -> None:
         katax_seconds=median(felt["katax"]),
         peer_name="redis-cli --scan | xargs -n 1000 redis-cli unlink",
         peer_seconds=median(felt["redis-cli"]),
-        target=float("inf"),
+        target=3.0,
     )
 
 

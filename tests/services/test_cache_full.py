@@ -356,6 +356,10 @@ def test_the_least_acl_rule_is_enough_for_the_whole_cache(redis7: Server) -> Non
         assert Cache(database).get("left") == 1
         with pytest.raises(QueryError):
             Cache(database).set("k", 1)
+    with opened(redis7.url, **{**login, "user": "reader"}, read_only=True) as database:
+        assert Cache(database).mget(["left", "none"]) == [1, None]
+        with pytest.raises(Refused):
+            Cache(database).set("k", 1)
     admin.redis("ACL", "DELUSER", "least", "reader")
     admin.close()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from katax_cli.errors import Unavailable
+from katax_cli.errors import Refused, Unavailable
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.pubsub import Message, PubSub, Subscription
 from tests.servers.fixtures import MakeProxy, Throwaway
@@ -184,6 +184,18 @@ def test_close_ends_thread_and_connection(redis: RedisDatabase) -> None:
     closer.start()
     closer.join(10)
     assert not closer.is_alive()
+
+
+def test_a_read_only_connection_listens_and_sends_nothing(redis_url: str, redis: RedisDatabase) -> None:
+    heard: Queue[Any] = Queue()
+    with opened(redis_url, prefix=PREFIX, read_only=True) as reader, PubSub(reader) as pubsub:
+        pubsub.subscribe("a", heard.put)
+        pubsub.psubscribe("b*", lambda *args: heard.put(args))
+        delivered(PubSub(redis), "bb", 1)
+        delivered(PubSub(redis), "a", 2)
+        assert [heard.get(timeout=10), heard.get(timeout=10)] == [("b*", "bb", 1), 2]
+        with pytest.raises(Refused):
+            pubsub.publish("a", 1)
 
 
 def test_an_empty_channel_is_told(redis: RedisDatabase) -> None:
