@@ -133,6 +133,21 @@ def test_retries_are_attempts_of_one_row(profile: Path, tmp_path: Path) -> None:
     assert (tmp_path / "tries").read_text() == "x\nx\n"
 
 
+def test_a_timeout_kills(profile: Path) -> None:
+    """Command and statement alike: the row says what happened, the exit status is the job's."""
+    text = profile.read_text().replace("exit 3", "sleep 600").replace("select 1", ENDLESS)
+    text = text.replace("[cron.jobs.often]", "timeout = 0.3\n[cron.jobs.often]")
+    profile.write_text(text.replace("[cron.jobs.own]", "timeout = 0.3\n[cron.jobs.own]"))
+
+    assert katax("cron", "run", "nightly").code == 128 + 15
+    assert katax("cron", "run", "count").code == 1
+    rows = katax("cron", "history", "-f", "json").json
+    assert [(row["state"], row["reason"]) for row in rows] == [("killed", "timed out after 0.3 s")] * 2
+
+
+ENDLESS = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n"
+
+
 def test_an_unknown_job() -> None:
     done = katax("cron", "run", "nightyl")
 

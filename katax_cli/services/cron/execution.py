@@ -14,7 +14,7 @@ from typing import Protocol
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.retry import RetryPolicy
 from katax_cli.core.settings import EngineName
-from katax_cli.errors import KataxError
+from katax_cli.errors import DeadlineExceeded, KataxError
 from katax_cli.profiles.model import Profile
 from katax_cli.services import background
 from katax_cli.services.cron.jobs import Callback, Command, Job, KataxCommand, Python, Sql
@@ -287,7 +287,8 @@ class Statement:
                 result = self._runtime.sql(self._settings).run(self._work.sql, timeout=timeout)
             except KataxError as error:
                 self._sink("stderr", f"katax: {error}\n".encode())
-                return Ended(_FAILED, self._reason)
+                late = f"timed out after {timeout:g} s" if isinstance(error, DeadlineExceeded) else None
+                return Ended(_FAILED, self._reason or late)
         count = len(result.rows) if result.columns else result.affected
         self._sink("stdout", f"{count} rows{'' if result.columns else ' affected'}\n".encode())
         return Ended(0)

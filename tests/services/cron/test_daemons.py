@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -11,6 +13,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from katax_cli.profiles.load import load_profile
+from katax_cli.services.cron.manage import Cron
 from katax_cli.services.cron.tree import processes
 from katax_cli.services.cron.values import Run
 from tests.cli.harness import katax
@@ -122,9 +126,6 @@ def test_a_killed_daemon_leaves_no_open_row(start: Start, sql_engine: Target, tm
 
 def test_a_missing_hour_is_one_row(start: Start, tmp_path: Path) -> None:
     """What was due while no daemon ran is accounted for at the start: one run, and one row for the others."""
-    from katax_cli.profiles.load import load_profile
-    from katax_cli.services.cron.manage import Cron
-
     profile(tmp_path, '[cron.jobs.tick]\nschedule = "@every 1m"\ncommand = "true"\n')
     with Cron(load_profile(None)) as cron:
         cron.tables.prepare()
@@ -258,6 +259,48 @@ def test_a_replaced_run_is_killed(start: Start, tmp_path: Path) -> None:
     first = next(run for run in rows if run.started_at is not None)
     assert first.state == "killed"
     assert (first.reason or "").startswith("replaced by run ")
+
+
+def test_a_lost_lease_ends_the_job(start: Start, tmp_path: Path) -> None:
+    """A daemon whose row was closed by another one kills the run: by now it may run elsewhere."""
+    profile(tmp_path, SLOW.format(seconds=600))
+    daemon = start()
+    until(lambda: lines(tmp_path / "started"))
+    with Cron(load_profile(None)) as cron:
+        cron.tables.run("UPDATE katax_cron_runs SET state = 'failed' WHERE state = 'running'")
+
+    daemon.says("the lease of 1 runs was lost; they are killed")
+
+    (pid, *_) = [int(line) for line in lines(tmp_path / "started")]
+    until(lambda: not any(seen.pid == pid and seen.state not in "ZX" for seen in processes()))
+
+
+def test_code_from_a_shared_database_is_not_run(start: Start, postgresql_url: str, tmp_path: Path) -> None:
+    """Unless the profile of the daemon allows it; a statement is bound by the profile anyway."""
+    profile(tmp_path, "", state=postgresql_url, extra="allow_dynamic_commands = true")
+    assert katax("cron", "add", "code", "@every 1s", "--command", "echo x >> ran").code == 0
+    assert katax("cron", "add", "data", "@every 1s", "--sql", "select 1").code == 0
+    profile(tmp_path, "", state=postgresql_url)
+
+    daemon = start()
+    until(lambda: any(run.job == "data" and run.state == "ran" for run in history()))
+
+    assert daemon.stop() == 0
+    assert "refused: job 'code' was added with a command to a shared state database" in daemon.log
+    assert not lines(tmp_path / "ran")
+
+
+def test_term_ends_a_run_by_hand_with_its_tree(tmp_path: Path) -> None:
+    profile(tmp_path, SLOW.format(seconds=600))
+    words = [sys.executable, "-m", "katax_cli", "cron", "run", "slow"]
+    with subprocess.Popen(words, cwd=tmp_path) as command:
+        until(lambda: lines(tmp_path / "started"))
+        command.terminate()
+
+    assert command.returncode == 143
+    (pid,) = [int(line) for line in lines(tmp_path / "started")]
+    assert not any(seen.pid == pid and seen.state not in "ZX" for seen in processes())
+    assert [(run.state, run.reason) for run in history()] == [("killed", "interrupted")]
 
 
 def test_queued_runs_come_one_after_the_other(start: Start, tmp_path: Path) -> None:
