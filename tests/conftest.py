@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from katax_cli.core import settings
+
 pytest_plugins = ["tests.servers.plugin", "tests.servers.fixtures"]
 
 FOREIGN = (
@@ -26,7 +28,11 @@ FOREIGN = (
 def isolated(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, spotless: Callable[[str], Path]
 ) -> Path:
-    """An empty home, which it returns; `tmp_path` as working directory; no variable that katax or a driver reads."""
+    """An empty home, which it returns; `tmp_path` as working directory; no variable that katax or a driver reads.
+
+    And no secret that another test revealed: it would be masked in this one's messages.
+    """
+    monkeypatch.setattr(settings, "_revealed", set())
     for name in list(os.environ):
         if name.startswith(FOREIGN) and not name.startswith("KATAX_TEST_"):
             monkeypatch.delenv(name)

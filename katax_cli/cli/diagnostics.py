@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from katax_cli.cli.exits import ExitCode, exit_code_for
 from katax_cli.core.text import printable, to_json
@@ -28,17 +28,17 @@ class Diagnostics:
     def note(self, text: str) -> None:
         """One line for people; nothing under `-q` or `-f json`."""
         if not (self.json or self.quiet):
-            self._write(printable(text))
+            self._write(printable(_hushed(text)))
 
     def ask(self, question: str) -> None:
         """Puts a question to the person at the terminal; the cursor stays behind it."""
         sys.stdout.flush()
-        self.stream.write(printable(question))
+        self.stream.write(printable(_hushed(question)))
         self.stream.flush()
 
     def error(self, message: str, *, name: str, exit_code: int) -> None:
         """One line that says what went wrong and how to go on."""
-        line = " ".join(message.split())
+        line = " ".join(_hushed(message).split())
         if self.json:
             self._write(to_json({"error": {"code": name, "message": line, "exit": int(exit_code)}}))
         else:
@@ -49,7 +49,7 @@ class Diagnostics:
         if self.debug:
             import traceback
 
-            self._write("".join(traceback.format_exception(error)).rstrip())
+            self._write(_hushed("".join(traceback.format_exception(error)).rstrip()))
         code = exit_code_for(error)
         self.error(_sentence(error), name=snake_case(type(error).__name__), exit_code=code)
         return code
@@ -87,15 +87,31 @@ def _formatter(format: str) -> logging.Formatter:
 
     if format == "json":
         from katax_cli.core.redact import Redactor
+        from katax_cli.core.settings import revealed_secrets
         from katax_cli.services.logger import JsonLines
 
-        return JsonLines(Redactor())
+        return JsonLines(Redactor(revealed_secrets))
 
     class Console(logging.Formatter):
         def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
-            return f"{record.levelname.lower()} {record.name}: {printable(record.message)}"
+            return f"{record.levelname.lower()} {record.name}: {printable(_hushed(record.message))}"
+
+        def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
+            return _hushed(super().formatException(ei))
 
     return Console()
+
+
+def _hushed(text: str) -> str:
+    """The last net for secrets: whatever a driver or a program put into its text, they are not printed.
+
+    Applied before a text is escaped, since an escaped secret would not be found.
+    """
+    # Most commands have nothing to say: they do not pay for it.
+    from katax_cli.core.redact import Redactor
+    from katax_cli.core.settings import revealed_secrets
+
+    return Redactor(revealed_secrets).text(text)
 
 
 def _sentence(error: BaseException) -> str:

@@ -49,6 +49,7 @@ class Secret:
         """The secret itself. Raises ConfigError or Refused when it cannot be had."""
         if self._value is None:
             self._value = self._resolve()
+        _revealed.add(self._value)
         return self._value
 
     def __repr__(self) -> str:
@@ -58,6 +59,14 @@ class Secret:
 
     def __reduce__(self) -> str:
         raise TypeError("a secret is not pickled")
+
+
+_revealed: set[str] = set()
+
+
+def revealed_secrets() -> tuple[str, ...]:
+    """Every secret that left its Secret in this process, for the last net before something is printed."""
+    return tuple(_revealed)
 
 
 @dataclass(frozen=True, slots=True)

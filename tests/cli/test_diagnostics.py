@@ -1,0 +1,94 @@
+"""What goes to stderr: the last net for secrets, whatever a driver says."""
+
+import io
+import json
+import logging
+import sys
+from pathlib import Path
+
+import pytest
+
+from katax_cli.cli.diagnostics import Diagnostics
+from katax_cli.core.settings import Secret
+from tests.cli.harness import katax, write_profile
+from tests.servers import PASSWORDS, Server
+
+HUSH = 'hush "quoted"\thush'
+"""Has to be found before it is escaped, for terminals or as JSON."""
+
+
+@pytest.fixture
+def revealed() -> str:
+    return Secret.of(HUSH).reveal()
+
+
+def test_what_is_said_does_not_show_a_revealed_secret(revealed: str) -> None:
+    said = io.StringIO()
+    diagnostics = Diagnostics(said, debug=True)
+
+    diagnostics.note(f"it was {revealed}")
+    diagnostics.ask(f"is it {revealed}? ")
+    diagnostics.error(f"not {revealed}", name="x", exit_code=1)
+
+    assert said.getvalue() == "it was ***\nis it ***? katax: not ***\n"
+
+
+def test_nor_does_a_traceback(revealed: str) -> None:
+    said = io.StringIO()
+    try:
+        raise RuntimeError(revealed)
+    except RuntimeError as error:
+        Diagnostics(said, debug=True).failure(error)
+
+    assert "hush" not in said.getvalue()
+    assert said.getvalue().count("RuntimeError: ***") == 2
+
+
+def test_nor_does_json(revealed: str) -> None:
+    said = io.StringIO()
+
+    Diagnostics(said, json=True).error(f"not {revealed}", name="x", exit_code=1)
+
+    assert json.loads(said.getvalue())["error"]["message"] == "not ***"
+
+
+@pytest.mark.parametrize("format", ["console", "json"])
+def test_nor_does_the_log(format: str, revealed: str) -> None:
+    said = io.StringIO()
+    log = logging.getLogger("katax.test")
+
+    with Diagnostics(said).log("debug", format):
+        log.info("it was %s", revealed)
+        try:
+            raise RuntimeError(revealed)
+        except RuntimeError:
+            log.warning("failed", exc_info=sys.exc_info())
+
+    assert said.getvalue().count("***") == 2
+    assert "hush" not in said.getvalue()
+
+
+def test_a_secret_that_nobody_asked_for_is_not_known() -> None:
+    """Only what was revealed can have come into a text; a password command is not run for a message."""
+    said = io.StringIO()
+    Secret(lambda: pytest.fail("resolved"))
+
+    Diagnostics(said).note("nothing to hide")
+
+    assert said.getvalue() == "nothing to hide\n"
+
+
+@pytest.mark.parametrize("more", [(), ("-f", "json"), ("--debug",)])
+def test_what_a_server_says_does_not_show_the_password(
+    more: tuple[str, ...], postgresql: Server, tmp_path: Path
+) -> None:
+    """PostgreSQL repeats the value that is no number; here it is the password that the profile holds."""
+    write_profile(tmp_path, {"main": postgresql.url})
+    password = PASSWORDS["postgresql"]
+
+    other = katax("db", "query", "select 'other'::int", *more)
+    done = katax("db", "query", f"select '{password}'::int", *more)
+
+    assert (other.code, "other" in other.err) == (1, True), "the server does repeat it"
+    assert (done.code, password in done.err + done.out) == (1, False)
+    assert "***" in done.err
