@@ -151,7 +151,8 @@ class Cache:
         """Deletes what `remember` keeps of a key; False when there was no value."""
         from katax_cli.services.remember import note_key
 
-        return self.delete(key, note_key(key)) > 0
+        self.delete(note_key(key))
+        return self.delete(key) > 0
 
     def exists(self, key: str) -> bool:
         return bool(self.redis.redis("EXISTS", self.full(key), safety=Safety.READ))

@@ -1,0 +1,123 @@
+"""Promise 16: a lost lock stops the command that ran under it; and what only a fencing token can protect."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from katax_cli.errors import KataxError, LockLost
+from katax_cli.services import lock_runs
+from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.locks import Lock, release_by_force
+from tests.services.redis_database import opened
+
+WORK = "while [ ! -e enough ]; do echo x >> work; sleep 0.02; done"
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[RedisDatabase]:
+    with opened(redis_url) as database:
+        yield database
+
+
+class Running:
+    """A command under a lock, in a thread."""
+
+    def __init__(self, redis: RedisDatabase) -> None:
+        self.told: list[str] = []
+        self.error: KataxError | None = None
+        self._redis = redis
+        self._thread = Thread(target=self._run)
+        self._thread.start()
+        until(lambda: work_done() > 0)
+
+    def _run(self) -> None:
+        words = ["sh", "-c", WORK]
+        try:
+            lock_runs.run_under(
+                self._redis, "job", words, ttl=0.6, wait=0.0, max_hold=60.0, tell=self.told.append
+            )
+        except KataxError as error:
+            self.error = error
+
+    def end(self) -> None:
+        Path("enough").touch()
+        self._thread.join()
+
+
+def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        time.sleep(0.01)
+
+
+def work_done() -> int:
+    return Path("work").stat().st_size if Path("work").exists() else 0
+
+
+def goes_on() -> bool:
+    """Whether work is still done: looked at for as long as fifty pieces of it take."""
+    before = work_done()
+    time.sleep(1.0)
+    return work_done() > before
+
+
+def test_a_lost_lock_stops_the_command(redis: RedisDatabase, tmp_path: Path) -> None:
+    running = Running(redis)
+    assert goes_on()
+    release_by_force(redis, "job")
+    until(lambda: running.told)
+    time.sleep(0.6)  # within a second of detection
+    assert not goes_on()
+    running.end()
+    assert isinstance(running.error, LockLost)
+
+
+def test_without_the_guard_it_goes_on(
+    redis: RedisDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bad twin: the loss is noticed and nobody acts on it."""
+    noticed = Event()
+    monkeypatch.setattr(lock_runs, "_stop", lambda *_args: noticed.set())
+    running = Running(redis)
+    release_by_force(redis, "job")
+    assert noticed.wait(20)
+    assert goes_on()
+    running.end()
+    assert isinstance(running.error, LockLost)
+
+
+class Resource:
+    """What is written under the lock; with `fenced`, it refuses tokens lower than one it has seen."""
+
+    def __init__(self, *, fenced: bool) -> None:
+        self.written: list[str] = []
+        self._fenced = fenced
+        self._highest = 0
+
+    def write(self, text: str, token: int) -> None:
+        if self._fenced and token < self._highest:
+            return
+        self._highest = max(token, self._highest)
+        self.written.append(text)
+
+
+@pytest.mark.parametrize(("fenced", "written"), [(True, ["second"]), (False, ["second", "late"])])
+def test_only_the_token_stops_a_holder_that_does_not_know_yet(
+    redis: RedisDatabase, fenced: bool, written: list[str]
+) -> None:
+    """Between the loss and the next renewal the first holder believes that it holds the lock."""
+    resource = Resource(fenced=fenced)
+    first = Lock(redis, "job", ttl=60)
+    first.acquire()
+    release_by_force(redis, "job")
+    with Lock(redis, "job") as second:
+        resource.write("second", second.token)
+        resource.write("late", first.token)
+    assert resource.written == written
+    assert not first.lost
+    with pytest.raises(LockLost):
+        first.release()
