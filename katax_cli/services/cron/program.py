@@ -52,6 +52,7 @@ class ProgramCron:
         self._changed = threading.Event()
         self._thread: threading.Thread | None = None
         self._last: dict[str, Run] = {}
+        self._conditions: dict[str, bool | Callable[[], bool]] = {}
         self._scheduler = Scheduler(
             Place(profile, clock),
             Memory(),
@@ -105,6 +106,7 @@ class ProgramCron:
                 raise ConfigError(f"job {name!r} exists; remove it first")
             if self._scheduler.draining:
                 raise ConfigError(f"job {name!r} comes too late: cron was shut down")
+            self._conditions[name] = enabled
             self._scheduler.put(job, self._clock.now())
             if run_on_init and job.is_enabled():
                 self._scheduler.trigger([name], "init")
@@ -122,9 +124,11 @@ class ProgramCron:
             self._scheduler.drop(name)
 
     def switch(self, name: str, *, on: bool) -> None:
-        """Turns a job on or off. Raises ConfigError for an unknown one."""
+        """Turns a job off, or on: then its own condition rules again. Raises ConfigError for an unknown one."""
         with self._lock:
-            self._scheduler.put(replace(self._job(name), enabled=on), self._clock.now())
+            job = self._job(name)
+            own = self._conditions[name] or True
+            self._scheduler.put(replace(job, enabled=own if on else False), self._clock.now())
         self._wake()
 
     def run(self, name: str) -> None:

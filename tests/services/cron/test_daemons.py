@@ -236,6 +236,31 @@ def test_metrics_and_readiness(start: Start, tmp_path: Path) -> None:
     assert daemon.stop() == 0, daemon.log
 
 
+def test_a_crontab_file(start: Start, tmp_path: Path) -> None:
+    """Beside the jobs of the profile; `%`, variables and @reboot are honoured."""
+    profile(tmp_path, "")
+    (tmp_path / "crontab").write_text("WHO=world\n* * * * * * cat >> ran%hello\n@reboot echo $WHO >> boot\n")
+    daemon = start("--crontab", "crontab")
+    daemon.says("cron runs 2 jobs")
+    until(lambda: lines(tmp_path / "ran"))
+    until(lambda: lines(tmp_path / "boot"))
+
+    assert daemon.stop() == 0
+    assert set(lines(tmp_path / "ran")) == {"hello"}
+    assert lines(tmp_path / "boot") == ["world"]
+    assert [run.trigger for run in history("echo")] == ["init"]
+
+
+def test_a_crontab_that_is_wrong_is_no_start(tmp_path: Path) -> None:
+    profile(tmp_path, "")
+    (tmp_path / "crontab").write_text("61 * * * * true\n")
+
+    done = katax("cron", "run-daemon", "--crontab", "crontab")
+
+    assert done.code == 2
+    assert "crontab 'crontab': line 1: '61 * * * *' is no schedule: out of range" in done.err
+
+
 def test_output_is_in_the_log(start: Start, tmp_path: Path) -> None:
     profile(tmp_path, '[cron.jobs.say]\nschedule = "@every 1s"\ncommand = "echo said; printf unended >&2"\n')
     daemon = start("--log-format", "json")

@@ -16,6 +16,7 @@ from katax_cli.services.cron.scheduler import Memory, Scheduler
 from katax_cli.services.cron.values import Decide, Run
 from tests.cli.harness import write_profile
 from tests.fake_clock import FakeClock
+from tests.services.cron.daemons import until
 
 HOUR = 3600
 START = 1_800_000_000
@@ -211,3 +212,17 @@ def test_a_draining_scheduler_starts_nothing(
 
     assert accounts.claimed == []
     assert scheduler.next_at is None
+
+
+def test_jitter_delays_the_start_and_not_the_claim(
+    scheduler: Scheduler, clock: FakeClock, accounts: Watched
+) -> None:
+    """What is still waiting when the daemon drains is given up."""
+    scheduler.put(replace(job(jitter=7200), work=Callback(int)), clock.now())
+    walk(scheduler, clock, 60)
+
+    (waiting,) = scheduler.running()
+    assert (waiting.started_at, planned(accounts.claimed)) == (None, [60])
+    scheduler.drain()
+    until(lambda: not scheduler.running())
+    assert scheduler.counts == {("j", "skipped"): 1}

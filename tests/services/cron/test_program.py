@@ -107,6 +107,15 @@ def test_enable_disable_remove(katax: Katax) -> None:
     assert [job.name for job in katax.cron_jobs()] == ["tick"]
 
 
+def test_enabling_gives_a_condition_its_word_back(katax: Katax) -> None:
+    katax.cron(name="a", schedule="@yearly", task=print, enabled=lambda: False)
+
+    katax.cron_disable("a")
+    katax.cron_enable("a")
+
+    assert not katax.cron_jobs()[0].enabled
+
+
 def test_shutdown_waits_for_what_runs(katax: Katax) -> None:
     started, ended = threading.Event(), threading.Event()
 
