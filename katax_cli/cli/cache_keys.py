@@ -48,7 +48,7 @@ def clear(call: Invocation, pattern: Annotated[str, typer.Argument(help=PATTERN_
             return
         what = f"delete {survey.matching} keys that match {pattern!r}"
         confirm(call, profile, database.settings, Tier.DESTRUCTIVE, what)
-        deleted = values.clear(pattern, on_batch=Progress(call, "deleted", survey.matching))
+        deleted = values.clear(pattern, on_batch=Progress(call.diagnostics.note, "deleted", survey.matching))
     call.out.action({"pattern": pattern, "matching": survey.matching, "deleted": deleted})
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import typer
@@ -71,8 +71,10 @@ def _shares(counts: Any, total: int) -> str:
 class Progress:
     """A line every two seconds while many keys are worked on."""
 
-    def __init__(self, call: Invocation, done: str, total: int | None, clock: Clock = SYSTEM) -> None:
-        self._note = call.diagnostics.note
+    def __init__(
+        self, note: Callable[[str], object], done: str, total: int, *, clock: Clock = SYSTEM
+    ) -> None:
+        self._note = note
         self._done = done
         self._total = total
         self._clock = clock
@@ -84,10 +86,8 @@ class Progress:
             return
         self._told = now
         rate = count / (now - self._started)
-        left = (
-            "" if not self._total else f" of {self._total}, {max(self._total - count, 0) / rate:.0f} s left"
-        )
-        self._note(f"{self._done} {count}{left} ({rate:.0f}/s)")
+        left = max(self._total - count, 0) / rate
+        self._note(f"{self._done} {count} of {self._total}, {rate:.0f}/s, {left:.0f} s left")
 
 
 def reply_value(reply: object) -> object:
