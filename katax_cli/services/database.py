@@ -92,6 +92,10 @@ class Database(ABC):
             engine.server, safety=Safety.PROBE, timeout=timeout, doing="asking for the version"
         )
 
+    def examine(self, question: Work[T], *, timeout: float | None = None, doing: str) -> T:
+        """`question(connection, seconds left)` as a health check asks: in one attempt, past the breaker."""
+        return self._on_connection(question, safety=Safety.PROBE, timeout=timeout, doing=doing)
+
     def metrics(self, *, timeout: float | None = None) -> Mapping[str, object]:
         """What the server says of its load, with the keys of `katax db metrics`; None where it does not say."""
         reporter = part(self.engine, "metrics")

@@ -1,0 +1,227 @@
+"""From what was seen to one verdict for each check. Pure: the same facts give the same verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from katax_cli.engines.base import Orphan, ServerSession
+from katax_cli.services.shutdown_drill.values import (
+    WIRE_FAULTS,
+    Facts,
+    Left,
+    Piece,
+    Plan,
+    Status,
+    Verdict,
+)
+
+FORCED_SECONDS = 2.0
+"""How long a program may take to leave at a second signal."""
+_SHOWN = 5
+
+
+def judge(plan: Plan, facts: Facts) -> tuple[Verdict, ...]:
+    """All checks, in the order in which they are shown."""
+    return (
+        *(_fault(name, trouble, facts) for name, trouble in facts.faults.items()),
+        _in_flight(plan, facts),
+        _new_work(plan, facts),
+        _pools(plan, facts),
+        _left("no_sessions_left", facts, _sessions),
+        _left("no_transactions_left", facts, _transactions),
+        _left("no_locks_left", facts, _locks),
+        _left("no_temporary_keys_left", facts, _keys),
+        _processes(facts),
+        _exit_code(plan, facts),
+        _deadline(plan, facts),
+        _second_signal(facts),
+        *_budget(plan, facts),
+    )
+
+
+def _fault(name: str, trouble: str | None, facts: Facts) -> Verdict:
+    if trouble is None:
+        return _verdict(f"fault_{name.replace('-', '_')}", "ok", "applied", facts.signalled)
+    return _verdict(f"fault_{name.replace('-', '_')}", "failed", f"not applied: {trouble}", None)
+
+
+def _in_flight(plan: Plan, facts: Facts) -> Verdict:
+    check = "in_flight_finished"
+    if trouble := _cannot_finish(plan, facts):
+        return _verdict(check, "skipped", trouble, None)
+    flying = [each for each in facts.pieces if _in_flight_at(each, facts.signalled)]
+    dropped = [each for each in flying if each.outcome == "failed"]
+    aborted = [work for work in facts.works if work.fate != "committed"]
+    if dropped or aborted:
+        details = [_dropped(each) for each in dropped]
+        details += [f"transaction {work.id} on {work.server} is {work.fate}" for work in aborted]
+        return _verdict(check, "failed", _listed(details), facts.exited)
+    total = len(flying) + len(facts.works)
+    if not total:
+        why = "no work was in flight at the signal; drive some with --load and --url or --work"
+        return _verdict(check, "skipped", why, None)
+    last = max((each.ended or 0.0 for each in flying), default=facts.exited)
+    return _verdict(check, "ok", f"all {total} in flight at the signal finished", last)
+
+
+def _cannot_finish(plan: Plan, facts: Facts) -> str | None:
+    faults = [name for name in (*WIRE_FAULTS, "second-signal") if name in plan.faults]
+    if faults:
+        return f"work cannot finish under {', '.join(faults)}"
+    return None
+
+
+def _in_flight_at(piece: Piece, moment: float) -> bool:
+    return piece.started < moment and (piece.ended is None or piece.ended >= moment)
+
+
+def _dropped(piece: Piece) -> str:
+    return f"work begun at {_ms(piece.started)} ms: {piece.detail or 'it never came back'}"
+
+
+def _new_work(plan: Plan, facts: Facts) -> Verdict:
+    check, latest = "no_new_work", facts.signalled + plan.drain
+    if not facts.pieces:
+        return _verdict(check, "skipped", "no work was driven; give --load and --url or --work", None)
+    if not any(each.outcome == "done" for each in facts.pieces):
+        return _verdict(check, "failed", f"no work was ever done: {facts.pieces[0].detail}", None)
+    taken = [each for each in facts.pieces if each.started > latest and each.outcome == "done"]
+    if taken:
+        seconds = taken[-1].started - facts.signalled
+        detail = f"still took work {seconds:.1f} s after the signal, {plan.drain:g} s are allowed"
+        return _verdict(check, "failed", detail, taken[-1].started)
+    last = max(each.started for each in facts.pieces if each.outcome == "done")
+    return _verdict(check, "ok", "none was taken once it drained", last)
+
+
+def _pools(plan: Plan, facts: Facts) -> Verdict:
+    check = "pools_closed"
+    if cut := [name for name in WIRE_FAULTS if name in plan.faults]:
+        return _verdict(check, "skipped", f"nobody can say goodbye under {', '.join(cut)}", None)
+    if not facts.seen or not any(facts.seen.values()):
+        return _verdict(check, "skipped", "no session of the program was seen on any server", None)
+    dropped = {name: left.dropped for name, left in facts.left.items() if left.dropped and facts.seen[name]}
+    if dropped:
+        details = [f"{count} on {name}" for name, count in dropped.items()]
+        return _verdict(
+            check, "failed", f"sessions ended without a goodbye: {_listed(details)}", facts.exited
+        )
+    told = [name for name, left in facts.left.items() if left.dropped is not None and facts.seen[name]]
+    before = [name for name, at in facts.gone.items() if facts.exited is None or at < facts.exited]
+    sure = sorted({*told, *before})
+    if not sure:
+        return _verdict(check, "skipped", "no server says how a session ended; see no_sessions_left", None)
+    return _verdict(check, "ok", f"closed properly: {', '.join(sure)}", facts.exited)
+
+
+def _left(check: str, facts: Facts, of: Callable[[Left], Iterable[str]]) -> Verdict:
+    found = [f"{each} on {name}" for name, left in facts.left.items() for each in of(left)]
+    if found:
+        return _verdict(check, "failed", _listed(found), facts.exited)
+    unknown = {name: left.unknown for name, left in facts.left.items() if left.unknown is not None}
+    asked = [name for name in facts.left if name not in unknown]
+    silent = _listed([f"{name} was not asked: {why}" for name, why in unknown.items()])
+    if not asked:
+        return _verdict(check, "skipped", silent or "the profile names no server", None)
+    detail = f"none on {', '.join(asked)}"
+    return _verdict(check, "ok", f"{detail}; {silent}" if silent else detail, facts.exited)
+
+
+def _sessions(left: Left) -> Iterator[str]:
+    yield from (_session(each) for each in left.sessions)
+
+
+def _session(session: ServerSession) -> str:
+    doing = f" running {session.doing or 'a statement'}" if session.busy else ""
+    return f"session {session.id.partition('@')[0]}{doing}"
+
+
+def _transactions(left: Left) -> Iterator[str]:
+    yield from (f"open in {_session(each)}" for each in left.sessions if each.in_transaction)
+    yield from (f"prepared transaction {each.name!r}" for each in _orphans(left, "transaction"))
+
+
+def _locks(left: Left) -> Iterator[str]:
+    for each in left.sessions:
+        yield from (f"{lock} held by {_session(each)}" for lock in each.locks)
+
+
+def _keys(left: Left) -> Iterator[str]:
+    yield from (f"key {each.name!r}" for each in _orphans(left, "key"))
+
+
+def _orphans(left: Left, kind: str) -> list[Orphan]:
+    return sorted(each for each in left.orphans if each.kind == kind)
+
+
+def _processes(facts: Facts) -> Verdict:
+    if facts.children:
+        detail = f"lived on: {_listed([str(pid) for pid in facts.children])}"
+        return _verdict("no_processes_left", "failed", detail, facts.exited)
+    return _verdict("no_processes_left", "ok", "the whole process tree ended", facts.exited)
+
+
+def _exit_code(plan: Plan, facts: Facts) -> Verdict:
+    expected = _expected(plan)
+    if facts.killed is not None:
+        return _verdict("exit_code", "failed", "none: it had to be killed", facts.killed)
+    wanted = " or ".join(map(str, expected))
+    if facts.second is not None:
+        detail = f"{facts.status}; after a second signal any will do"
+        return _verdict("exit_code", "ok", detail, facts.exited)
+    status: Status = "ok" if facts.status in expected else "failed"
+    return _verdict("exit_code", status, f"{facts.status}, expected {wanted}", facts.exited)
+
+
+def _expected(plan: Plan) -> tuple[int, ...]:
+    """A program that has not come to setting its handlers can only be ended by the signal."""
+    during_startup = "during-startup" in plan.faults
+    return (*plan.expected, 128 + plan.signal) if during_startup else plan.expected
+
+
+def _deadline(plan: Plan, facts: Facts) -> Verdict:
+    check = "within_deadline"
+    asked = "second-signal" in plan.faults
+    if facts.exited is None or facts.killed is not None or (facts.second is not None and not asked):
+        return _verdict(check, "failed", f"still ran {plan.grace:g} s after the signal", facts.exited)
+    took = facts.exited - facts.signalled
+    detail = f"{took:.1f} s from the signal, {plan.grace:g} s are allowed"
+    return _verdict(check, "ok" if took <= plan.grace else "failed", detail, facts.exited)
+
+
+def _second_signal(facts: Facts) -> Verdict:
+    check = "second_signal_forces"
+    if facts.second is None:
+        why = "it ended before a second signal was due; see --fault second-signal"
+        return _verdict(check, "skipped", why, None)
+    if facts.killed is not None or facts.exited is None:
+        detail = f"still ran {FORCED_SECONDS:g} s after the second signal"
+        return _verdict(check, "failed", detail, facts.second)
+    return _verdict(check, "ok", f"left {facts.exited - facts.second:.1f} s after it", facts.exited)
+
+
+def _budget(plan: Plan, facts: Facts) -> Iterator[Verdict]:
+    budget = plan.budget
+    if budget is None:
+        return
+    took = (facts.exited if facts.exited is not None else facts.signalled + plan.grace) - facts.signalled
+    allowed = budget.pre_stop + plan.grace
+    detail = (
+        f"preStop {budget.pre_stop:g} s + {took:.1f} s measured (up to {plan.grace:g} s allowed), "
+        f"terminationGracePeriodSeconds {budget.period:g}"
+    )
+    fits = budget.pre_stop + took <= budget.period and allowed <= budget.period and facts.killed is None
+    yield _verdict("kubernetes_budget", "ok" if fits else "failed", detail, facts.exited)
+
+
+def _verdict(check: str, status: Status, detail: str, at: float | None) -> Verdict:
+    return Verdict(check, status, detail, None if at is None else _ms(at))
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _listed(details: list[str]) -> str:
+    more = f", and {len(details) - _SHOWN} more" if len(details) > _SHOWN else ""
+    return ", ".join(details[:_SHOWN]) + more

@@ -1,0 +1,128 @@
+"""What a drill is told to do and what it found, as frozen values. Times are float seconds unless named `_ms`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from signal import Signals
+from typing import Literal, NamedTuple, get_args
+
+from katax_cli.engines.base import Orphan, ServerSession
+
+Status = Literal["ok", "failed", "skipped"]
+Fault = Literal["hung-query", "full-pool", "second-signal", "dead-db", "during-startup", "during-migration"]
+FAULTS: tuple[Fault, ...] = get_args(Fault)
+WIRE_FAULTS: tuple[Fault, ...] = ("hung-query", "full-pool", "dead-db")
+"""Those that need a proxy between the program and its servers."""
+KUBERNETES_SECONDS = 30.0
+
+
+class Verdict(NamedTuple):
+    """One check: whether it held, what was seen, and when, in milliseconds since the program's start."""
+
+    check: str
+    status: Status
+    detail: str
+    at_ms: int | None = None
+
+
+class Event(NamedTuple):
+    """Something that happened, in milliseconds since the program's start."""
+
+    at_ms: int
+    event: str
+
+
+class Budget(NamedTuple):
+    """What Kubernetes gives: seconds from the pod's deletion to KILL, and those that preStop takes of them."""
+
+    period: float = KUBERNETES_SECONDS
+    pre_stop: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a program is drilled. `expected` are the exit statuses of a clean end.
+
+    `after` is how long it runs before the signal, counted from when it is ready; `drain` how long it may go on
+    taking work after the signal, for load balancers that have not heard yet; `client` a pattern of the
+    application or client names that its sessions have.
+    """
+
+    command: tuple[str, ...]
+    signal: Signals = Signals.SIGTERM
+    grace: float = 30.0
+    after: float = 2.0
+    drain: float = 1.0
+    load: int = 0
+    url: str | None = None
+    work: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    expected: tuple[int, ...] = (0,)
+    client: str | None = None
+    temporary: tuple[str, ...] = ()
+    budget: Budget | None = None
+
+
+Outcome = Literal["done", "refused", "failed"]
+
+
+class Piece(NamedTuple):
+    """One piece of work that was driven; `ended` is None when it never came back."""
+
+    started: float
+    ended: float | None = None
+    outcome: Outcome = "failed"
+    detail: str = ""
+
+
+class Work(NamedTuple):
+    """A transaction that was open on a server at the signal, and what became of it."""
+
+    server: str
+    id: str
+    fate: str
+
+
+class Left(NamedTuple):
+    """What a server still has of the program, or why it could not be asked."""
+
+    sessions: tuple[ServerSession, ...] = ()
+    orphans: frozenset[Orphan] = frozenset()
+    dropped: int | None = None
+    unknown: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was seen of one drill; moments are seconds since the program's start.
+
+    `seen` are the sessions that the program had on each server; `gone` is when a server was first seen
+    without any; `faults` say of each why it could not be applied, None when it was.
+    """
+
+    signalled: float
+    exited: float | None
+    status: int | None
+    second: float | None = None
+    killed: float | None = None
+    children: tuple[int, ...] = ()
+    pieces: tuple[Piece, ...] = ()
+    works: tuple[Work, ...] = ()
+    left: Mapping[str, Left] = field(default_factory=dict)
+    seen: Mapping[str, int] = field(default_factory=dict)
+    gone: Mapping[str, float] = field(default_factory=dict)
+    faults: Mapping[Fault, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DrillReport:
+    """The checks of one drill, and what happened in which order."""
+
+    verdicts: tuple[Verdict, ...]
+    timeline: tuple[Event, ...]
+
+    @property
+    def passed(self) -> bool:
+        """True when no check failed; one that was skipped says why."""
+        return all(each.status != "failed" for each in self.verdicts)

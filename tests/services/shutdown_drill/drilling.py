@@ -1,0 +1,52 @@
+"""Drills of the targets beside, on a database of the test's own."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from katax_cli.profiles.load import load_profile
+from katax_cli.services.runtime import Runtime
+from katax_cli.services.shutdown_drill.drill import drill
+from katax_cli.services.shutdown_drill.values import DrillReport, Plan, Verdict
+from tests.cli.harness import write_profile
+
+ROOT = Path(__file__).parents[3]
+Drill = Callable[..., DrillReport]
+
+
+def command(kind: str, url: str, *more: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "tests.services.shutdown_drill.targets", kind, url, *more)
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A profile whose only server is at `url`, and a table `work` where there are tables."""
+
+    folder: Path
+    url: str
+
+    def drill(self, kind: str, *more: str, **plan: Any) -> DrillReport:
+        """The report on one kind of target."""
+        write_profile(self.folder, {"main": self.url})
+        chosen: dict[str, Any] = {"grace": 10.0, "after": 0.3, **plan}
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with Runtime(load_profile("test"), probing=True) as runtime:
+            return drill(
+                Plan(command(kind, self.url, *more), **chosen),
+                [runtime.database("main")],
+                sink=lambda _line: None,
+                environ=environ,
+            )
+
+
+def verdicts(report: DrillReport) -> Mapping[str, Verdict]:
+    return {each.check: each for each in report.verdicts}
+
+
+def failed(report: DrillReport) -> set[str]:
+    return {each.check for each in report.verdicts if each.status == "failed"}

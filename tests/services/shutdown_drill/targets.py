@@ -1,0 +1,294 @@
+"""Programs to be drilled, one that stops well and those that do not: `python targets.py KIND URL [PORT]`."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pymysql
+import redis as redis_py
+
+from tests.servers.server import Server
+
+stop = threading.Event()
+
+
+def main(kind: str, url: str, port: str = "0") -> int:
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    return KINDS[kind](url, int(port))
+
+
+def connect(url: str) -> Any:
+    """A connection in autocommit mode whose `execute` runs a statement."""
+    if url.startswith("postgresql"):
+        return psycopg.connect(url, autocommit=True)
+    return _Mysql(url)
+
+
+class _Mysql:
+    def __init__(self, url: str) -> None:
+        at = Server(engine="mysql", url=url, version="", source="")
+        self._connection = pymysql.connect(
+            host=at.host,
+            port=at.port,
+            user=at.user,
+            password=at.password,
+            database=at.database,
+            autocommit=True,
+        )
+
+    def execute(self, sql: str) -> None:
+        with self._connection.cursor() as cursor:
+            cursor.execute(sql.replace("pg_sleep", "sleep"))
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@contextmanager
+def transaction(connection: Any) -> Iterator[None]:
+    connection.execute("begin")
+    connection.execute("insert into work values (1)")
+    yield
+    connection.execute("commit")
+
+
+def good(url: str, _port: int) -> int:
+    """Finishes the transaction that it is in, closes, and ends."""
+    connection = connect(url)
+    while not stop.is_set():
+        with transaction(connection):
+            stop.wait(0.3)
+            time.sleep(0.1)
+    connection.close()
+    return 0
+
+
+def wrong_code(url: str, port: int) -> int:
+    return good(url, port) + 3
+
+
+def ignores(url: str, _port: int) -> int:
+    connection = connect(url)
+    while True:
+        connection.execute("select 1")
+        time.sleep(0.05)
+
+
+def drops_work(url: str, _port: int) -> int:
+    """Rolls back what it was doing."""
+    connection = connect(url)
+    connection.execute("begin")
+    connection.execute("insert into work values (1)")
+    stop.wait()
+    connection.execute("rollback")
+    connection.close()
+    return 0
+
+
+def rude(url: str, _port: int) -> int:
+    """Ends without closing its connection."""
+    connection = connect(url)
+    connection.execute("select 1")
+    stop.wait()
+    os._exit(0)
+
+
+def _ends_while(url: str, *statements: str) -> int:
+    """The server works on for a program that is gone."""
+    connection = connect(url)
+
+    def run() -> None:
+        for statement in statements:
+            connection.execute(statement)
+
+    threading.Thread(target=run, daemon=True).start()
+    stop.wait()
+    os._exit(0)
+
+
+def leaks_session(url: str, _port: int) -> int:
+    return _ends_while(url, "select pg_sleep(20)")
+
+
+def leaves_transaction(url: str, _port: int) -> int:
+    return _ends_while(url, "begin", "insert into work values (1)", "select pg_sleep(20)")
+
+
+def leaves_lock(url: str, _port: int) -> int:
+    lock = "get_lock('katax-drill', 0)" if url.startswith("mysql") else "pg_advisory_lock(4711)"
+    return _ends_while(url, f"select {lock}", "select pg_sleep(20)")
+
+
+def leaves_child(url: str, _port: int) -> int:
+    """Its child is in a session of its own and does not hear of the end."""
+    child = subprocess.Popen([sys.executable, "-m", __spec__.name, "holds", url], start_new_session=True)
+    connection = connect(url)
+    stop.wait()
+    connection.close()
+    return 0 if child.poll() is None else 1
+
+
+def holds(url: str, _port: int) -> int:
+    connection = connect(url)
+    connection.execute("select 1")
+    time.sleep(60)
+    connection.close()
+    return 0
+
+
+def migrates(url: str, _port: int) -> int:
+    """Waits in the middle of DDL until it is stopped."""
+    connection = connect(url)
+    time.sleep(0.3)
+    connection.execute("begin")
+    connection.execute("alter table work add column more int")
+    stop.wait(20)
+    connection.execute("commit")
+    connection.close()
+    return 0
+
+
+def deaf_in_queries(url: str, _port: int) -> int:
+    """Answers a signal only between statements, and gives none of them up."""
+    connection = connect(url)
+    while not stop.is_set():
+        connection.execute("select 1")
+        time.sleep(0.02)
+    connection.close()
+    return 0
+
+
+def gives_up(url: str, _port: int) -> int:
+    """Its statements run beside; whatever became of them it ends."""
+
+    def run() -> None:
+        connection = connect(url)
+        while not stop.is_set():
+            connection.execute("select 1")
+            time.sleep(0.02)
+        connection.close()
+
+    threading.Thread(target=run, daemon=True).start()
+    stop.wait()
+    time.sleep(0.2)
+    return 0
+
+
+def slow(url: str, _port: int) -> int:
+    """Drains for long; the second signal ends it."""
+    connection = connect(url)
+    stop.wait()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    time.sleep(20)
+    connection.close()
+    return 0
+
+
+def clean_redis(url: str, _port: int) -> int:
+    """Takes a lock and gives it back."""
+    client = redis_py.Redis.from_url(url)
+    client.set("lock:job", "1")
+    client.set("cache:answer", "42")
+    stop.wait()
+    client.delete("lock:job")
+    client.close()
+    return 0
+
+
+def leaves_key(url: str, _port: int) -> int:
+    client = redis_py.Redis.from_url(url)
+    client.set("lock:job", "1")
+    client.set("cache:answer", "42")
+    stop.wait()
+    client.close()
+    return 0
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """Answers after a while."""
+
+    def do_GET(self) -> None:
+        time.sleep(0.2)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"ok")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def _serve(port: int) -> http.server.ThreadingHTTPServer:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), _Handler)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    return server
+
+
+def serves(url: str, port: int) -> int:
+    """Stops taking requests, answers those it has, and ends."""
+    connection = connect(url)
+    server = _serve(port)
+    server.daemon_threads = False
+    stop.wait()
+    server.shutdown()
+    server.server_close()
+    connection.close()
+    return 0
+
+
+def drops_requests(url: str, port: int) -> int:
+    connection = connect(url)
+    _serve(port)
+    stop.wait()
+    connection.close()
+    os._exit(0)
+
+
+def goes_on_serving(url: str, port: int) -> int:
+    """Takes work for a second and a half after it was told to stop."""
+    connection = connect(url)
+    server = _serve(port)
+    stop.wait()
+    time.sleep(1.5)
+    server.shutdown()
+    server.server_close()
+    connection.close()
+    return 0
+
+
+KINDS: dict[str, Callable[[str, int], int]] = {
+    work.__name__.replace("_", "-"): work
+    for work in (
+        good,
+        wrong_code,
+        ignores,
+        drops_work,
+        rude,
+        leaks_session,
+        leaves_transaction,
+        leaves_lock,
+        leaves_child,
+        holds,
+        migrates,
+        deaf_in_queries,
+        gives_up,
+        slow,
+        clean_redis,
+        leaves_key,
+        serves,
+        drops_requests,
+        goes_on_serving,
+    )
+}
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
