@@ -10,8 +10,10 @@ from typing import Any
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.failure import Failure
+from katax_cli.errors import QueryError
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.guard import Safety
+from katax_cli.services.scripts_lua import PURGE_PAGE
 
 Command = tuple[bytes | str | int, ...]
 
@@ -97,10 +99,9 @@ class Keyspace:
         """
         match = self._match(pattern)
         deleted = 0
-        for shard in self._redis.shards():
-            for gone in self._clear(shard, match):
-                deleted += gone
-                on_batch(deleted)
+        for gone in self._purge(match):
+            deleted += gone
+            on_batch(deleted)
         return deleted
 
     def facts(self, keys: Sequence[bytes]) -> list[tuple[str, int, int | None]]:
@@ -146,31 +147,43 @@ class Keyspace:
             lifetimes=dict(Counter(lifetime_bucket(ttl) for _, ttl, _ in facts)),
         )
 
-    def _clear(self, shard: Any, match: bytes) -> Iterator[int]:
-        """Deletes what the page before found and asks for the next one, in one round trip."""
-        size = _FIRST_BATCH
-        cursor, keys = self._page(shard, b"0", match, size)
-        while keys or cursor != b"0":
+    def _purge(self, match: bytes) -> Iterator[int]:
+        if self._redis.settings.topology == "cluster":
+            for shard in self._redis.shards():
+                yield from self._by_pages(lambda *page, shard=shard: self._unlink_page(shard, *page), match)
+            return
+        try:
+            yield from self._by_pages(self._purge_page, match)
+        except QueryError as error:
+            if error.code != "NOPERM":
+                raise
+            # A user who may not run scripts; the keys travel then.
+            (shard,) = self._redis.shards()
+            yield from self._by_pages(lambda *page: self._unlink_page(shard, *page), match)
+
+    def _by_pages(
+        self, delete: Callable[[bytes, bytes, int], tuple[bytes, int]], match: bytes
+    ) -> Iterator[int]:
+        """How many each page deleted, until the last; the next page is as large as this one was fast."""
+        cursor, size = b"0", _FIRST_BATCH
+        while True:
             started = self._clock.monotonic()
-            more = [_scan(cursor, match, size)] if cursor != b"0" else []
-            gone, (cursor, next_keys) = self._unlink_and_scan(shard, keys, more)
-            if keys:
+            cursor, gone = delete(cursor, match, size)
+            if gone:
                 yield gone
-            keys = next_keys
+            if cursor == b"0":
+                return
             size = next_batch(size, self._clock.monotonic() - started)
 
-    def _unlink_and_scan(
-        self, shard: Any, keys: list[bytes], more: list[Command]
-    ) -> tuple[int, tuple[bytes, list[bytes]]]:
-        if self._redis.settings.topology == "cluster":
-            # Keys of one command must be in one slot there, and a slot may be on its way to another node.
-            gone = self._redis.pipeline([("UNLINK", key) for key in keys], safety=Safety.IDEMPOTENT)
-            page = self._redis.pipeline(more, safety=Safety.READ, shard=shard) if more else []
-        else:
-            unlink: list[Command] = [("UNLINK", *keys)] if keys else []
-            replies = self._redis.pipeline([*unlink, *more], safety=Safety.IDEMPOTENT, shard=shard)
-            gone, page = (replies[:1], replies[1:]) if keys else ([], replies)
-        return sum(gone), (page[0][0], page[0][1]) if page else (b"0", [])
+    def _purge_page(self, cursor: bytes, match: bytes, size: int) -> tuple[bytes, int]:
+        cursor, gone = PURGE_PAGE(self._redis, [], cursor, match, size, safety=Safety.IDEMPOTENT)
+        return cursor, gone
+
+    def _unlink_page(self, shard: Any, cursor: bytes, match: bytes, size: int) -> tuple[bytes, int]:
+        """One by one: keys of one command must be in one slot, and a slot may be on its way to another node."""
+        cursor, keys = self._page(shard, cursor, match, size)
+        commands = [("UNLINK", key) for key in keys]
+        return cursor, sum(self._redis.pipeline(commands, safety=Safety.IDEMPOTENT)) if commands else 0
 
 
 def _scan(cursor: bytes, match: bytes, count: int) -> Command:

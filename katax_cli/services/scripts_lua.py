@@ -186,3 +186,14 @@ redis.call('PEXPIREAT', KEYS[1], string.format('%.0f', latest))
 return 1
 """
 )
+
+# ARGV: cursor, pattern, count. One page of SCAN, unlinked where it is found, so that no key travels. Not for a
+# cluster, where keys of one command are of one slot. Returns the next cursor and how many keys there were.
+PURGE_PAGE = Script("""
+local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
+local keys, gone = page[2], 0
+for first = 1, #keys, 1000 do
+  gone = gone + redis.call('UNLINK', unpack(keys, first, math.min(first + 999, #keys)))
+end
+return {page[1], gone}
+""")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from katax_cli.core.settings import Secret
 from katax_cli.errors import QueryError, Refused
 from katax_cli.services import cache_copy
 from katax_cli.services.acl import least_rule
@@ -343,8 +344,6 @@ def test_the_least_acl_rule_is_enough_for_the_whole_cache(redis7: Server) -> Non
     for user, read_only in (("least", False), ("reader", True)):
         rule = least_rule(user, "acl:", ["cache"], read_only=read_only)
         admin.redis(*rule.replace(">PASSWORD", ">s3cr3t-acl").split())
-    from katax_cli.core.settings import Secret
-
     login = {"user": "least", "password": Secret.of("s3cr3t-acl"), "prefix": "acl:"}
     with opened(redis7.url, **login) as database:
         _do_everything(Cache(database))
@@ -361,6 +360,20 @@ def test_the_least_acl_rule_is_enough_for_the_whole_cache(redis7: Server) -> Non
         with pytest.raises(Refused):
             Cache(database).set("k", 1)
     admin.redis("ACL", "DELUSER", "least", "reader")
+    admin.close()
+
+
+def test_a_user_who_may_not_run_scripts_clears_all_the_same(redis7: Server) -> None:
+    admin = redis_database(redis7.url)
+    words = ["on", ">s3cr3t-acl", "~acl:*", "+@read", "+@write", "+@connection"]
+    admin.redis("ACL", "SETUSER", "scriptless", *words)
+    login: dict[str, Any] = {"user": "scriptless", "password": Secret.of("s3cr3t-acl"), "prefix": "acl:"}
+    with opened(redis7.url, **login) as database:
+        cache = Cache(database)
+        cache.mset({f"temp:{number}": 1 for number in range(3000)} | {"kept": 1})
+        assert cache.clear("temp:*") == 3000
+        assert cache.clear("kept") == 1
+    admin.redis("ACL", "DELUSER", "scriptless")
     admin.close()
 
 
