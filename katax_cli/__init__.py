@@ -69,6 +69,7 @@ if TYPE_CHECKING:
     from katax_cli.services.sessions import SessionStore as SessionStore
     from katax_cli.services.sql import SqlDatabase as SqlDatabase
     from katax_cli.services.transaction import Transaction as Transaction
+    from katax_cli.services.ws.server import Sockets as Sockets
     from katax_cli.shutdown import ShutdownController as ShutdownController
     from katax_cli.shutdown import ShutdownReport as ShutdownReport
     from katax_cli.shutdown import create_shutdown_controller as create_shutdown_controller
@@ -131,6 +132,7 @@ _PUBLIC: dict[str, str] = {
     "SessionStore": "katax_cli.services.sessions",
     "ShutdownController": "katax_cli.shutdown",
     "ShutdownReport": "katax_cli.shutdown",
+    "Sockets": "katax_cli.services.ws.server",
     "SqlDatabase": "katax_cli.services.sql",
     "TestDatabase": "katax_cli.testing",
     "TestRedis": "katax_cli.testing",

@@ -18,7 +18,11 @@ DRIVERS = {
     "mongodb": {"pymongo", "bson"},
     "redis": {"redis"},
 }
-HEAVY = set().union(*DRIVERS.values()) | {"textual", "rich", "sqlalchemy", "croniter", "asyncio", "dotenv"}
+HEAVY = (
+    set().union(*DRIVERS.values())
+    | {"textual", "rich", "sqlalchemy", "croniter", "asyncio", "dotenv"}
+    | {"socketio", "engineio", "uvicorn", "websockets"}
+)
 
 
 def loaded_after(code: str) -> set[str]:

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "limit": ("katax_cli.cli.limit", "Limit how often something happens."),
     "lock": ("katax_cli.cli.lock", "Run programs one at a time, over machines."),
     "cron": ("katax_cli.cli.cron", "Run jobs on a schedule, every occurrence accounted for."),
+    "ws": ("katax_cli.cli.ws", "Socket.IO: serve, send, listen, and see who is connected."),
     "circuit": ("katax_cli.cli.circuit", "Keep everybody off a server, and see whose breakers are open."),
     "profile": ("katax_cli.cli.profile", "Show, check and create connection profiles."),
     "completion": ("katax_cli.cli.completion", "Shell completions."),

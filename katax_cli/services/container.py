@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from katax_cli.services.logger import Logger
     from katax_cli.services.records import RecordStore
     from katax_cli.services.sql import SqlDatabase
+    from katax_cli.services.ws.opening import SocketServers
+    from katax_cli.services.ws.server import MayJoin, Sockets
 
 Connection = str | Mapping[str, Any]
 DEFAULT = "default"
@@ -239,6 +241,43 @@ class Katax:
         from katax_cli.services.logger import Logger
 
         return Logger(level=self.profile.logging.level, secrets=self._secrets)
+
+    def socket(
+        self,
+        name: str = DEFAULT,
+        port: int | None = None,
+        path: str | None = None,
+        host: str | None = None,
+        *,
+        redis: str | None = None,
+        auth_token: str | None = None,
+        cors: Sequence[str] | None = None,
+        may_join: MayJoin | None = None,
+    ) -> Sockets:
+        """The Socket.IO server of this name, the same object every time; listens when this returns.
+
+        What is not given is the profile's `[ws.NAME]`, else port 3001, path /socket.io, host 127.0.0.1. `redis`
+        is the connection that joins servers of one name; `may_join(client, room)` lets clients into rooms. Log
+        entries with `broadcast=True` go to all sockets as event `log`. Raises ConnectionConflict when the name
+        is in use with another configuration, ConfigError when the port is, Refused beyond loopback without a
+        token, Unavailable when Redis is.
+        """
+        return self._sockets.open(
+            name,
+            port=port,
+            path=path,
+            host=host,
+            redis=redis,
+            auth_token=auth_token,
+            cors=cors,
+            may_join=may_join,
+        )
+
+    @cached_property
+    def _sockets(self) -> SocketServers:
+        from katax_cli.services.ws.opening import SocketServers
+
+        return SocketServers(self)
 
     def register(self, service: S) -> S:
         """Takes a service along: it is closed before the databases are. Returns it."""

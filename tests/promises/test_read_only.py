@@ -86,6 +86,14 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "cron run-daemon": Exempt(
         "runs the profile's own programs; its statements go through the guarded services"
     ),
+    "ws serve": Exempt("serves Socket.IO, which keeps no data; it refuses to share a read-only Redis"),
+    "ws emit": Exempt("talks to katax's own server, which keeps no data"),
+    "ws listen": Exempt("talks to katax's own server, which keeps no data"),
+    "ws expect": Exempt("talks to katax's own server, which keeps no data"),
+    "ws clients": Exempt("talks to katax's own server, which keeps no data"),
+    "ws rooms": Exempt("talks to katax's own server, which keeps no data"),
+    "ws kick": Exempt("talks to katax's own server, which keeps no data"),
+    "ws doctor": Exempt("talks to katax's own server, which keeps no data"),
     "circuit ls": Exempt("reads the state database, no server's data"),
     "circuit trip": Exempt("writes to the state database, which is never a read-only connection"),
     "circuit reset": Exempt("writes to the state database, which is never a read-only connection"),

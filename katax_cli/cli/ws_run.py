@@ -1,0 +1,369 @@
+"""The parts of `katax ws` that are about words, signals and streams."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+import typer
+
+from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed_local
+from katax_cli.cli.exits import ExitCode
+from katax_cli.cli.invocation import INTERACTIVE_SECONDS, Invocation
+from katax_cli.core.clock import SYSTEM
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.settings import ConnectionSettings, Secret
+from katax_cli.core.wire import parse
+from katax_cli.errors import ConfigError, DeadlineExceeded, KataxError, unknown_name
+from katax_cli.profiles.model import Profile, WsSettings
+
+EVENT_HEADER = ("event", "room", "data", "sid", "received_at")
+_REPORT_EVERY = 10.0
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+if TYPE_CHECKING:
+    from katax_cli.services.state import HealthRecord
+    from katax_cli.services.ws.server import Sockets
+    from katax_cli.snapshot import HealthStatus
+
+Conditions = Sequence[tuple[list[str], Any]]
+
+
+def configured(profile: Profile, name: str | None) -> WsSettings:
+    """The server of this name; without one the only one, or `default`. Raises ConfigError."""
+    known = profile.ws
+    if name is None and not known:
+        return WsSettings("default")
+    if name is None:
+        if len(known) > 1 and "default" not in known:
+            raise ConfigError(
+                f"profile {profile.name!r} has several Socket.IO servers; choose one: {', '.join(known)}"
+            )
+        name = "default" if "default" in known else next(iter(known))
+    if name not in known:
+        raise ConfigError(unknown_name("Socket.IO server", name, list(known), "servers"))
+    return known[name]
+
+
+def secret_option(option: str, value: str | None) -> Secret | None:
+    """A token by its place, never by its value."""
+    if value is None:
+        return None
+    if not value.startswith(("env:", "file:")):
+        raise typer.BadParameter(f"{option} takes env:NAME or file:PATH, so that the token shows nowhere")
+    from katax_cli.profiles.secrets import Place, token
+
+    return token(value, Place(option, os.getcwd(), environ=os.environ))
+
+
+def json_or_text(data: bytes) -> Any:
+    """JSON where it is JSON, else its text."""
+    text = data.decode("utf-8", "replace")
+    try:
+        return parse(text)
+    except ValueError:
+        return text
+
+
+def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> None:
+    """Serves on this process until a signal."""
+    from katax_cli.services.ws.server import Sockets
+
+    profile = call.profile()
+    refuse_unnamed_local(call, profile)
+    ending = threading.Event()
+    with call.runtime(seconds=None) as runtime, _ended_by_signals(ending):
+        redis = None
+        if settings.redis is not None:
+            redis = runtime.redis(_redis_settings(profile, settings.redis))
+        server = Sockets(settings, home=profile.home, redis=redis, insecure=insecure, acknowledge=True)
+        state = runtime.report(f"ws serve {settings.name}")
+        call.diagnostics.note(f"ws {settings.name!r} listens on {server.url}{settings.path}")
+        try:
+            while not ending.wait(_REPORT_EVERY):
+                state.record(_health(server))
+        finally:
+            call.diagnostics.note(f"ws {settings.name!r} ends; {len(server.clients)} clients are told")
+            cut = server.close(profile.shutdown.timeout)
+        if cut:
+            call.diagnostics.note(f"{cut} clients did not read in time and were cut off")
+
+
+def _health(server: Sockets) -> HealthRecord:
+    """What the state database keeps of it."""
+    from katax_cli.services.state import HealthRecord
+
+    deaf = None if server.ready else "it does not hear the other servers of its name"
+    status: HealthStatus = "unhealthy" if deaf else "healthy"
+    return HealthRecord(SYSTEM.now(), f"ws.{server.name}", status, None, None, deaf)
+
+
+def _redis_settings(profile: Profile, name: str) -> ConnectionSettings:
+    found = profile.connection(name)
+    if found.type != "redis":
+        raise ConfigError(f"{name!r} is {found.type}; --redis takes a Redis connection")
+    return found
+
+
+@contextmanager
+def _ended_by_signals(ending: threading.Event) -> Iterator[None]:
+    """The first TERM or INT ends, the second leaves at once; as before afterwards."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        if ending.is_set():
+            os._exit(128 + number)
+        ending.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Asked(NamedTuple):
+    """A connection and the time that a command has."""
+
+    client: Any
+    deadline: Deadline
+
+    def request(self, what: str, argument: Any = None) -> Any:
+        """A question to the admin namespace. Raises KataxError with what it says against it."""
+        answer = self.client.call(what, argument, deadline=self.deadline)
+        if not isinstance(answer, dict) or "error" in answer:
+            raise KataxError(f"the server did not do it: {answer['error'] if answer else 'no answer'}")
+        return answer
+
+
+class Target:
+    """The server that a command is for: one of the profile, or one at a URL."""
+
+    def __init__(self, call: Invocation, name: str | None, url: str | None, token: str | None) -> None:
+        self.call = call
+        self.profile = call.profile()
+        self.settings = configured(self.profile, name)
+        self._url = url
+        self._token = secret_option("--token", token)
+
+    def deadline(self, seconds: float | None = INTERACTIVE_SECONDS) -> Deadline:
+        given = self.call.shared.timeout
+        return Deadline(seconds if given is None else given)
+
+    def where(self, *, as_client: bool) -> Any:
+        """Where to connect to, as whom. Raises ConfigError."""
+        from katax_cli.services.ws.client import Where
+        from katax_cli.services.ws.values import NAMESPACE
+
+        settings = self.settings
+        path = settings.path
+        if self._url is not None and urlsplit(self._url).path.strip("/"):
+            path = urlsplit(self._url).path
+        return Where(
+            self._address(), path, "/" if as_client else NAMESPACE, self._secret(as_client=as_client)
+        )
+
+    @contextmanager
+    def client(self, *, as_client: bool = False) -> Iterator[Asked]:
+        from katax_cli.services.ws.client import SocketClient
+
+        with SocketClient(self.where(as_client=as_client)) as client:
+            yield Asked(client, self.deadline())
+
+    def _address(self) -> str:
+        if self._url is not None:
+            return self._url
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
+
+    def _secret(self, *, as_client: bool) -> Secret | None:
+        if self._token is not None:
+            return self._token
+        if self._url is not None and urlsplit(self._url).hostname not in _LOOPBACK:
+            # Our tokens are for our servers, not for whatever a URL names.
+            if as_client:
+                return None
+            raise ConfigError("--url names another machine; say its admin token with --token env:NAME")
+        if as_client:
+            return self.settings.auth_token
+        from katax_cli.services.ws.tokens import known_admin_token
+
+        return known_admin_token(self.settings, self.profile.home)
+
+
+def send_as_client(call: Invocation, asked: Asked, event: str, value: Any, room: str | None) -> None:
+    """Joins the room if one is named, sends, and prints what the server acknowledges."""
+    if room is not None:
+        asked.client.join(room, deadline=asked.deadline)
+    call.out.action({"event": event, "answer": asked.client.call(event, value, deadline=asked.deadline)})
+
+
+def warn_of_deaf(call: Invocation, answer: Any) -> None:
+    """Says which servers did not hear the question, so that what they know is missing."""
+    if answer["deaf"]:
+        call.diagnostics.note(f"no answer from {', '.join(answer['deaf'])}; see 'katax ws doctor'")
+
+
+def confirm_kick(call: Invocation, target: Target, sid: str) -> None:
+    """Asks on a prod profile."""
+    server = ConnectionSettings(target.settings.name, "redis")
+    confirm(call, target.profile, server, Tier.DISRUPTIVE, f"kick {sid!r}")
+
+
+def conditions(words: Sequence[str]) -> Conditions:
+    """`a.b=1` as the path and the value. Raises ConfigError."""
+    found = []
+    for word in words:
+        path, sign, value = word.partition("=")
+        if not sign or not path:
+            raise ConfigError(f"--where is {word!r}, expected PATH=VALUE such as user.id=7")
+        found.append((path.split("."), json_or_text(value.encode())))
+    return found
+
+
+def expected(
+    call: Invocation,
+    target: Target,
+    event: str,
+    matches: Conditions,
+    *,
+    sent: tuple[str, Any] | None,
+    room: str | None,
+    as_client: bool,
+) -> ExitCode:
+    """Prints the event that matched; NO when none came in time."""
+    deadline = target.deadline()
+
+    def send(client: Any) -> None:
+        if sent is None:
+            return
+        name, data = sent
+        if as_client:
+            client.emit(name, data, deadline=deadline)
+        else:
+            client.call("emit", {"event": name, "data": data, "room": room}, deadline=deadline)
+
+    for row in _rows(call, target, deadline, room=room, as_client=as_client, begin=send):
+        if row[0] == event and all(_value_at(row[2], path) == value for path, value in matches):
+            call.out.action(dict(zip(EVENT_HEADER, row, strict=True)))
+            return ExitCode.DONE
+    call.diagnostics.note(f"no matching event {event!r} within {deadline.seconds:g} s")
+    return ExitCode.NO
+
+
+def _value_at(data: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        if isinstance(data, dict) and part in data:
+            data = data[part]
+        elif isinstance(data, list) and part.isdecimal() and int(part) < len(data):
+            data = data[int(part)]
+        else:
+            return _NOTHING
+    return data
+
+
+_NOTHING = object()
+
+
+def print_events(
+    call: Invocation,
+    target: Target,
+    *,
+    event: str | None,
+    room: str | None,
+    count: int | None,
+    as_client: bool,
+) -> None:
+    """Prints events until there are `count` of them, the deadline or Ctrl-C."""
+    deadline = target.deadline(None)
+    left = count
+    for row in _rows(call, target, deadline, room=room, as_client=as_client, begin=_say_listening(call)):
+        if event is not None and row[0] != event:
+            continue
+        _write(call, row)
+        left = None if left is None else left - 1
+        if left == 0:
+            return
+    if left is not None:
+        doing = f"listening for {count} events"
+        raise DeadlineExceeded(target.settings.name, doing=doing, seconds=deadline.seconds or 0.0)
+
+
+def _say_listening(call: Invocation) -> Callable[[Any], None]:
+    return lambda client: call.diagnostics.note(f"listening at {client.where.name}")
+
+
+def _rows(
+    call: Invocation,
+    target: Target,
+    deadline: Deadline,
+    *,
+    room: str | None,
+    as_client: bool,
+    begin: Callable[[Any], None],
+) -> Iterator[tuple[Any, ...]]:
+    """What arrives, as rows; an observer's numbers say what was missed."""
+    from katax_cli.services.ws.client import SocketClient
+
+    watched = Gaps(call.diagnostics.note)
+
+    def greet(client: Any) -> None:
+        if not as_client:
+            watched.observing(client.call("observe", deadline=Deadline(5.0)))
+
+    where = target.where(as_client=as_client)
+    with SocketClient(where, greet=greet, on_gap=watched.told) as client:
+        if as_client and room is not None:
+            client.join(room, deadline=deadline)
+        else:
+            client.connect(deadline=deadline)
+        begin(client)
+        for event in client.events(deadline):
+            now = datetime.now(UTC)
+            if as_client:
+                yield (event.name, room, event.data, None, now)
+            elif event.name == "seen":
+                seen = event.data
+                watched.count(seen["seq"])
+                if room is None or seen["room"] == room:
+                    yield (seen["event"], seen["room"], seen["data"], seen["sid"], now)
+
+
+class Gaps:
+    """Counts what an observer missed, by the numbers that the server gives to what passes."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._worker: str | None = None
+        self._seq = 0
+        self._missed: int | None = None
+
+    def observing(self, answer: Any) -> None:
+        """The observer is known to the server, which has counted so far."""
+        same = self._worker == answer["worker"]
+        self._missed = answer["seq"] - self._seq if same else None
+        self._worker, self._seq = answer["worker"], answer["seq"]
+
+    def count(self, seq: int) -> None:
+        self._seq = seq
+
+    def told(self, seconds: float) -> None:
+        """The connection is back."""
+        missed = "events sent meanwhile" if self._missed is None else f"{self._missed} events"
+        self._note(f"the connection was lost for {seconds:.1f} s; {missed} are missing")
+
+
+def _write(call: Invocation, row: tuple[Any, ...]) -> None:
+    """One row at once: its reader waits for it."""
+    if call.out.format in ("json", "jsonl"):
+        call.out.action(dict(zip(EVENT_HEADER, row, strict=True)))
+        return
+    call.out.rows(EVENT_HEADER, [[row]])
+    call.out.header = False

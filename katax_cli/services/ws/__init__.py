@@ -1,0 +1,1 @@
+"""Socket.IO: servers, the admin namespace behind `katax ws`, a client, and what joins several servers."""

@@ -1,0 +1,142 @@
+"""uvicorn under a server: the port, the paths, and connections that end when they must."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from katax_cli.services.ws.metrics import CONTENT_TYPE, exposition
+from katax_cli.services.ws.values import MAX_MESSAGE_BYTES, Scope
+
+if TYPE_CHECKING:
+    from katax_cli.services.ws.server import Sockets
+
+BACKLOG = 2048
+_SWEEP_EVERY = 5.0
+
+
+class _Uvicorn(uvicorn.Server):
+    """Leaves signals to the program."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Listener:
+    """Answers Socket.IO at the server's path, and `/live`, `/ready`, `/metrics`."""
+
+    def __init__(self, server: Sockets) -> None:
+        self._server = server
+        self._path = "/" + server.settings.path.strip("/") + "/"
+        self._socket = self._bind()
+        self.port = int(self._socket.getsockname()[1])
+        config = uvicorn.Config(
+            self._app,
+            interface="asgi3",
+            proxy_headers=False,
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            lifespan="off",
+            ws="websockets-sansio",
+            # A little more than a message: what is larger is refused before it is kept.
+            ws_max_size=MAX_MESSAGE_BYTES + 1024,
+            ws_ping_interval=None,
+            backlog=BACKLOG,
+            server_header=False,
+        )
+        self._uvicorn = _Uvicorn(config)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Returns once it accepts connections."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._uvicorn.serve(sockets=[self._socket]))]
+        while not self._uvicorn.started:
+            if self._tasks[0].done():
+                self._tasks[0].result()
+            await asyncio.sleep(0.005)
+        self._tasks.append(loop.create_task(self._sweep()))
+
+    def stop_listening(self) -> None:
+        """New connections are refused; those that are there go on."""
+        for listening in self._uvicorn.servers:
+            listening.close()
+
+    async def stop(self, seconds: float) -> None:
+        """Ends the connections: Engine.IO closes those that poll, WebSockets get 1012 (restart)."""
+        engine = self._server.io.eio
+        for sid, polling in list(engine.sockets.items()):
+            if not polling.upgraded:
+                with contextlib.suppress(Exception):
+                    await engine.disconnect(sid)
+        self._uvicorn.config.timeout_graceful_shutdown = max(1, int(seconds))
+        self._uvicorn.should_exit = True
+        serving, *others = self._tasks
+        for task in others:
+            task.cancel()
+        await asyncio.wait([serving], timeout=seconds + 0.5)
+
+    def close(self) -> None:
+        """Gives the port back without having served."""
+        self._socket.close()
+
+    def cut(self, scope: Scope | None) -> None:
+        """Resets a connection without waiting for what could not be written."""
+        for connection in list(self._uvicorn.server_state.connections):
+            transport = getattr(connection, "transport", None)
+            if scope is not None and getattr(connection, "scope", None) is scope and transport is not None:
+                transport.abort()
+
+    def _bind(self) -> socket.socket:
+        from katax_cli.services.ws.server import unusable_port
+
+        settings = self._server.settings
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        made = socket.socket(family)
+        try:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind((settings.host, settings.port))
+            made.listen(BACKLOG)
+        except OSError as error:
+            made.close()
+            raise unusable_port(settings, error) from error
+        return made
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_EVERY)
+            for sid in self._server.sweep():
+                await self._server.io.drop(sid, "it did not say what it wants")
+
+    async def _app(self, scope: Scope, receive: Any, send: Any) -> None:
+        path = scope.get("path", "")
+        if f"{path.rstrip('/')}/" == self._path:
+            await self._server.io.eio.handle_request(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": "no such path"})
+        else:
+            await _respond(send, *self._page(path))
+
+    def _page(self, path: str) -> tuple[int, str, str]:
+        if path == "/live":
+            return 200, "text/plain", "live\n"
+        if path == "/ready":
+            ready = self._server.ready
+            return (200, "text/plain", "ready\n") if ready else (503, "text/plain", "not ready\n")
+        if path == "/metrics":
+            return 200, CONTENT_TYPE, exposition(self._server)
+        return 404, "text/plain", f"no Socket.IO here; its path is {self._path}\n"
+
+
+async def _respond(send: Any, status: int, kind: str, text: str) -> None:
+    body = text.encode()
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,53 @@
+"""What a server counts, in OpenMetrics; no token, name of a room or client in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from katax_cli.services.ws.server import Sockets
+
+CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+@dataclass(slots=True)
+class Counters:
+    """Since the server was started."""
+
+    connected: int = 0
+    refused: int = 0
+    received: int = 0
+    emitted: int = 0
+    failed: int = 0
+
+
+def exposition(server: Sockets) -> str:
+    """All of it, as /metrics shows it."""
+    return "".join(_lines(server)) + "# EOF\n"
+
+
+def _lines(server: Sockets) -> Iterator[str]:
+    counters = server.counters
+    for name, text, value in (
+        ("connections", "Clients that connected.", counters.connected),
+        ("refused", "Clients with a wrong or missing token.", counters.refused),
+        ("received", "Events of clients.", counters.received),
+        ("emitted", "Events sent, each counted once however many clients it has.", counters.emitted),
+        ("handler_failures", "Events whose handler raised.", counters.failed),
+        ("cut_off", "Clients that read too slowly or spoke no Socket.IO.", server.io.dropped),
+    ):
+        yield f"# TYPE katax_ws_{name} counter\n# HELP katax_ws_{name} {text}\n"
+        yield f'katax_ws_{name}_total{{server="{_label(server.name)}"}} {value}\n'
+    for name, text, value in (
+        ("clients", "Clients that are connected here.", len(server.clients)),
+        ("rooms", "Rooms with members here.", len(server.answer("rooms", None))),
+        ("ready", "1 when it serves and hears the other servers of its name.", int(server.ready)),
+    ):
+        yield f"# TYPE katax_ws_{name} gauge\n# HELP katax_ws_{name} {text}\n"
+        yield f'katax_ws_{name}{{server="{_label(server.name)}"}} {value}\n'
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,79 @@
+"""The Socket.IO servers of a container: one for each name, and its log on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from katax_cli.core.settings import Secret
+from katax_cli.core.text import to_json
+from katax_cli.core.wire import parse
+from katax_cli.errors import ConnectionConflict
+from katax_cli.profiles.model import WsSettings
+from katax_cli.services.ws.server import MayJoin, Sockets
+
+if TYPE_CHECKING:
+    from katax_cli.services.container import Katax
+
+LOG_EVENT = "log"
+
+
+class SocketServers:
+    """Opens servers for a container, which closes them."""
+
+    def __init__(self, katax: Katax) -> None:
+        self._katax = katax
+        self._opened: dict[str, tuple[WsSettings, Sockets]] = {}
+        self._opening = Lock()
+
+    def open(
+        self,
+        name: str,
+        *,
+        port: int | None,
+        path: str | None,
+        host: str | None,
+        redis: str | None,
+        auth_token: str | None,
+        cors: Sequence[str] | None,
+        may_join: MayJoin | None,
+    ) -> Sockets:
+        """The server of this name. Raises ConnectionConflict when it was opened otherwise."""
+        with self._opening:
+            known, server = self._opened.get(name, (None, None))
+            base = known or self._katax.profile.ws.get(name, WsSettings(name))
+            wanted = WsSettings(
+                name,
+                port=base.port if port is None else port,
+                host=host or base.host,
+                path=path or base.path,
+                redis=redis or base.redis,
+                auth_token=base.auth_token if auth_token is None else Secret.of(auth_token),
+                admin_token=base.admin_token,
+                cors=base.cors if cors is None else tuple(cors),
+            )
+            if server is not None and not server.closing:
+                if _comparable(wanted) != _comparable(base):
+                    raise ConnectionConflict(name)
+                return server
+            return self._start(wanted, may_join)
+
+    def _start(self, settings: WsSettings, may_join: MayJoin | None) -> Sockets:
+        redis = None if settings.redis is None else self._katax.cache(settings.redis).redis
+        server = Sockets(settings, home=self._katax.profile.home, redis=redis, may_join=may_join)
+        self._opened[settings.name] = (settings, server)
+        self._katax.register(server)
+        self._katax.logger.broadcast_to(self._broadcast)
+        return server
+
+    def _broadcast(self, entry: Mapping[str, object], room: str | None) -> None:
+        shown = parse(to_json(entry))
+        for _settings, server in list(self._opened.values()):
+            if not server.closing:
+                server.emit_soon(LOG_EVENT, shown, room=room)
+
+
+def _comparable(settings: WsSettings) -> tuple[object, ...]:
+    tokens = (settings.auth_token, settings.admin_token)
+    return (*settings._replace(auth_token=None, admin_token=None), *(each and each.known for each in tokens))

@@ -1,0 +1,364 @@
+"""Socket.IO servers for synchronous programs: one thread owns the event loop, handlers run in others."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from logging import getLogger
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.core.deadline import Deadline
+from katax_cli.errors import ConfigError, Refused
+from katax_cli.profiles.model import WsSettings
+from katax_cli.services.ws.clients import Client, Handler
+from katax_cli.services.ws.cluster import Alone, Cluster
+from katax_cli.services.ws.loop import EventLoop, Lanes
+from katax_cli.services.ws.metrics import Counters
+from katax_cli.services.ws.tokens import made_admin_token, same, sent_token
+from katax_cli.services.ws.values import MAX_MESSAGE_BYTES, Seen, shown
+
+if TYPE_CHECKING:
+    from katax_cli.services.clients import RedisDatabase
+    from katax_cli.services.ws.wire import WireServer
+
+CALL_SECONDS = 10.0
+"""Longest time of a call from another thread."""
+MAX_ROOM = 200
+MAX_ROOMS = 1_000
+SILENT_SECONDS = 15.0
+"""A connection that has not said within so long what it wants is ended."""
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+_log = getLogger("katax.ws")
+H = TypeVar("H", bound=Handler)
+MayJoin = Callable[[Client, str], bool]
+
+
+class Sockets:
+    """One Socket.IO server, listening until `close`; its methods may be called from any thread but the loop's.
+
+    Clients send `auth: {token}` when there is an `auth_token`, and go into rooms with the events `join` and
+    `leave`, acknowledged with `{"ok": …}`, when `may_join(client, room)` lets them. With `redis` several servers
+    of one name act as one. Raises Refused for a host beyond loopback without a token unless `insecure`,
+    ConfigError when the port is taken.
+    """
+
+    def __init__(
+        self,
+        settings: WsSettings,
+        *,
+        home: str,
+        redis: RedisDatabase | None = None,
+        may_join: MayJoin | None = None,
+        insecure: bool = False,
+        acknowledge: bool = False,
+    ) -> None:
+        if settings.host not in _LOOPBACK and settings.auth_token is None and not insecure:
+            raise Refused(
+                f"ws {settings.name!r} would listen on {settings.host} without a token; "
+                "set auth_token, or say --insecure"
+            )
+        self.settings = settings
+        self.name = settings.name
+        self.counters = Counters()
+        self.clients: dict[str, Client] = {}
+        self.closing = False
+        self._may_join = may_join
+        self._acknowledge = acknowledge
+        self._handlers: dict[str, Handler] = {}
+        self._greeters: list[Callable[[Client], object]] = []
+        self._lanes = Lanes(settings.name)
+        self._token = settings.auth_token
+        if self._token is not None:
+            self._token.reveal()
+        admin = made_admin_token(settings, home)
+        # Imported now: Socket.IO takes longer to import than the rest of katax together.
+        from katax_cli.services.ws.listening import Listener
+
+        self._loop = EventLoop(settings.name)
+        try:
+            self.cluster = self._make_cluster(redis)
+            self.io = self._make_server()
+            self._listener = Listener(self)
+            self.cluster.start(self.port)
+            self._loop.call(self._start(admin), CALL_SECONDS)
+        except BaseException:
+            self._give_up()
+            raise
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._listener.port
+
+    @property
+    def url(self) -> str:
+        """Where its clients connect to, without the path."""
+        host = self.settings.host
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def ready(self) -> bool:
+        """True while it serves, and hears the others."""
+        return not self.closing and self.cluster.hears
+
+    def emit(self, event: str, data: Any = None) -> None:
+        """Sends an event to every client. Raises ValueError for data that JSON cannot hold."""
+        self._call(self.io.emit(event, data))
+
+    def emit_to_room(self, room: str, event: str, data: Any = None) -> None:
+        """Sends an event to the clients in a room; a client's id is a room of its own."""
+        self._call(self.io.emit(event, data, room=room))
+
+    def emit_soon(self, event: str, data: Any = None, *, room: str | None = None) -> None:
+        """Sends without waiting, from any thread, the loop's too; what goes wrong is logged."""
+        self._loop.start(self._emit_quietly(event, data, room))
+
+    def on(self, event: str, handler: H) -> H:
+        """Calls `handler(data)` for an event of any client, in a worker thread; it returns the acknowledgement.
+
+        Events of one client keep their order. Raises TypeError for a coroutine function.
+        """
+        self._handlers[event] = _synchronous(handler)
+        return handler
+
+    def on_connection(self, greeter: Callable[[Client], object]) -> Callable[[Client], object]:
+        """Calls `greeter(client)` for each client that has connected, before its first event is handled."""
+        self._greeters.append(_synchronous(greeter))
+        return greeter
+
+    def has_room_listeners(self, room: str) -> bool:
+        """True when somebody is in the room, on any server of this name."""
+        return self.room_clients_count(room) > 0
+
+    def room_clients_count(self, room: str) -> int:
+        """How many clients are in a room, on all servers of this name."""
+        return sum(each.value for each in self.cluster.ask("count", room).answers)
+
+    def clients_count(self) -> int:
+        """How many clients are connected, on all servers of this name."""
+        return sum(each.value for each in self.cluster.ask("count", None).answers)
+
+    def move(self, sid: str, room: str, *, joining: bool) -> None:
+        """Puts a client into a room, or takes it out."""
+        move = self.io.enter_room if joining else self.io.leave_room
+        self._call(move(sid, room))
+
+    def rooms_of(self, sid: str) -> list[str]:
+        """The rooms of a client of this server."""
+        return sorted(room for room in self.io.manager.get_rooms(sid, "/") or () if room not in (None, sid))
+
+    def kick(self, sid: str) -> None:
+        """Ends a client's connection, on whichever server it is."""
+        self._call(self.io.disconnect(sid))
+
+    def close(self, timeout: float = 10.0) -> int:
+        """Tells the clients (event `server_closing`), drains, and ends; returns how many had to be cut off.
+
+        Its clients see a lost connection, so that they come back, to another server if there is one. Handlers
+        that run and messages that wait have `timeout` seconds.
+        """
+        if self.closing:
+            return 0
+        self.closing = True
+        deadline = Deadline(timeout)
+        try:
+            return self._loop.call(self._drain(deadline), timeout + 1.0)
+        finally:
+            self.cluster.close()
+            self.admin.close()
+            self._lanes.close()
+            self._loop.stop(max(1.0, deadline.remaining()))
+
+    def answer(self, what: str, argument: Any) -> Any:
+        """What this server knows, for the others of its name; on the loop."""
+        if what == "clients":
+            return [self._described(client) for client in list(self.clients.values())]
+        if what == "count":
+            return len(self.io.manager.rooms.get("/", {}).get(argument, ()))
+        if what == "rooms":
+            rooms = self.io.manager.rooms.get("/", {})
+            return {
+                room: len(members) for room, members in rooms.items() if room not in (None, *self.clients)
+            }
+        return True
+
+    def __repr__(self) -> str:
+        return f"<Sockets {self.name!r} at {self.url}{self.settings.path}>"
+
+    def _give_up(self) -> None:
+        """Ends what there is of a server that could not start."""
+        for part in (self.__dict__.get("_listener"), self.__dict__.get("cluster")):
+            if part is not None:
+                part.close()
+        self._loop.stop(CALL_SECONDS)
+
+    async def _answered(self, what: str, argument: Any) -> Any:
+        return self.answer(what, argument)
+
+    def _call(self, work: Any) -> None:
+        self._loop.call(work, CALL_SECONDS)
+
+    def _make_cluster(self, redis: RedisDatabase | None) -> Cluster:
+        if redis is None:
+            return Alone(lambda what, argument: self._loop.call(self._answered(what, argument), CALL_SECONDS))
+        from katax_cli.services.ws.shared import Shared
+
+        return Shared(redis, self.name, answer=self.answer, soon=self._loop.soon)
+
+    def _make_server(self) -> WireServer:
+        from katax_cli.services.ws.wire import LocalManager, WireServer
+
+        cors = self.settings.cors
+        return WireServer(
+            observe=self._observe,
+            cut=lambda scope: self._listener.cut(scope),
+            client_manager=self.cluster.manager() or LocalManager(),
+            async_mode="asgi",
+            cors_allowed_origins="*" if "*" in cors else list(cors) or None,
+            max_http_buffer_size=MAX_MESSAGE_BYTES,
+            namespaces=["/"],
+        )
+
+    async def _start(self, admin_token: Any) -> None:
+        from katax_cli.services.ws.admin import Admin
+
+        self.io.on("connect", self._connect)
+        self.io.on("disconnect", self._disconnect)
+        self.io.on("*", self._dispatch)
+        self.admin = Admin(self, admin_token)
+        self.io.register_namespace(self.admin)
+        self.io.manager_initialized = True
+        self.io.manager.initialize()
+        await self._listener.start()
+
+    async def _connect(self, sid: str, environ: dict[str, Any], auth: Any) -> None:
+        if self._token is not None and not same(sent_token(auth, environ), self._token):
+            from socketio import exceptions
+
+            self.counters.refused += 1
+            raise exceptions.ConnectionRefusedError("wrong or missing token; send it as auth.token")
+        eio_sid = self.io.manager.eio_sid_from_sid(sid, "/")
+        address = (environ["asgi.scope"].get("client") or ["unknown"])[0]
+        client = Client(self, sid, address=address, transport=self.io.eio.transport(eio_sid))
+        self.clients[sid] = client
+        self.counters.connected += 1
+        for greeter in self._greeters:
+            asyncio.get_running_loop().create_task(self._run("connection", sid, partial(greeter, client)))
+
+    async def _disconnect(self, sid: str, _reason: str) -> None:
+        client = self.clients.pop(sid, None)
+        handler = None if client is None else client.handlers.get("disconnect")
+        if handler is not None:
+            await self._run("disconnect", sid, partial(handler, _reason))
+
+    async def _dispatch(self, event: str, sid: str, *arguments: Any) -> Any:
+        self.counters.received += 1
+        client = self.clients.get(sid)
+        if client is None:
+            return None
+        data = arguments[0] if len(arguments) == 1 else list(arguments) or None
+        return await self._run(event, sid, partial(self._handled, client, event, data))
+
+    def _handled(self, client: Client, event: str, data: Any) -> Any:
+        """Which handler there is may depend on the greeter, so it is looked up behind it, in the same lane."""
+        handler = client.handlers.get(event) or self._handlers.get(event)
+        if handler is not None:
+            return handler(data)
+        if event in ("join", "leave"):
+            return self._moved(client, data, joining=event == "join")
+        return {"received": True} if self._acknowledge else self.io.not_handled
+
+    async def _run(self, event: str, sid: str, call: Callable[[], Any]) -> Any:
+        try:
+            return await self._lanes.run(sid, call)
+        except Exception:  # noqa: BLE001 - the program's function; its failure is its own
+            self.counters.failed += 1
+            _log.exception("the handler of event %r failed", shown(event))
+            return {"error": "the handler failed"}
+
+    def _moved(self, client: Client, data: Any, *, joining: bool) -> dict[str, Any]:
+        """The answer to `join` and `leave`: a room's name, or `{"room": name}`."""
+        room = data.get("room") if isinstance(data, Mapping) else data
+        problem = self._problem(client, room, joining=joining)
+        if problem or not isinstance(room, str):
+            return {"ok": False, "error": problem}
+        self.move(client.id, room, joining=joining)
+        return {"ok": True, "room": room}
+
+    def _problem(self, client: Client, room: Any, *, joining: bool) -> str | None:
+        if not isinstance(room, str) or not 0 < len(room) <= MAX_ROOM:
+            return f"a room is a name of 1 to {MAX_ROOM} characters"
+        if not joining:
+            return None
+        # Every client's id is a room too: whoever could join it would read along.
+        if room in self.clients or (self._may_join is not None and not self._may_join(client, room)):
+            return "this room is not open to you"
+        return f"{MAX_ROOMS} rooms are the limit" if len(client.rooms) >= MAX_ROOMS else None
+
+    def _observe(self, seen: Seen) -> None:
+        if seen.sid is None:
+            self.counters.emitted += 1
+        self.admin.observe(seen)
+
+    def _described(self, client: Client) -> dict[str, Any]:
+        return {
+            "sid": client.id,
+            "address": client.address,
+            "transport": self._transport(client),
+            "connected_at": client.connected_at.isoformat(timespec="milliseconds"),
+            "rooms": self.rooms_of(client.id),
+        }
+
+    def _transport(self, client: Client) -> str:
+        """As it is now: most clients begin with polling and go on with a WebSocket."""
+        eio_sid = self.io.manager.eio_sid_from_sid(client.id, "/")
+        return self.io.eio.transport(eio_sid) if eio_sid in self.io.eio.sockets else client.transport
+
+    async def _emit_quietly(self, event: str, data: Any, room: str | None) -> None:
+        try:
+            await self.io.emit(event, data, room=room)
+        except Exception:  # noqa: BLE001 - nobody waits for it
+            _log.exception("event %r could not be sent", event)
+
+    async def _drain(self, deadline: Deadline) -> int:
+        self._listener.stop_listening()
+        await self._emit_quietly("server_closing", {"reason": "shutdown"}, None)
+        while deadline.remaining() > 0.5 and (self._lanes.pending or self._waiting()):
+            await asyncio.sleep(0.02)
+        cut = self._waiting()
+        await self._listener.stop(deadline.remaining())
+        await self.io.shutdown()
+        return cut
+
+    def _waiting(self) -> int:
+        """Clients to which something was not sent yet."""
+        return sum(not socket.queue.empty() for socket in self.io.eio.sockets.values())
+
+    def sweep(self) -> list[str]:
+        """Connections that have not asked for any namespace in time; on the loop."""
+        known = {eio for rooms in self.io.manager.rooms.values() for eio in rooms.get(None, {}).values()}
+        now = SYSTEM.monotonic()
+        return [
+            sid
+            for sid, scope in list(self.io.eio.scopes.items())
+            if sid not in known and now - scope.setdefault("katax.since", now) > SILENT_SECONDS
+        ]
+
+
+def _synchronous(handler: Any) -> Any:
+    if inspect.iscoroutinefunction(handler):
+        raise TypeError("a handler is a plain function; it runs in a thread of its own and may block")
+    return handler
+
+
+def unusable_port(settings: WsSettings, error: OSError) -> ConfigError:
+    """Why it cannot listen, and how to go on."""
+    return ConfigError(
+        f"ws {settings.name!r} cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
+        "choose another with --port, or end what listens there"
+    )

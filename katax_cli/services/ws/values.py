@@ -1,0 +1,38 @@
+"""Names and limits that the parts of a Socket.IO server share; imports no Socket.IO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+from typing import Any, NamedTuple
+
+from katax_cli.core.text import printable
+
+NAMESPACE = "/katax"
+"""Reserved for katax's own commands."""
+OBSERVERS = "observers"
+SEEN = "seen"
+
+MAX_MESSAGE_BYTES = 1_000_000
+MAX_QUEUED = 1_000
+MAX_QUEUED_BYTES = 16_000_000
+"""What may wait for one client; a client that does not read so much is cut off."""
+
+Scope = MutableMapping[str, Any]
+"""A connection or request as ASGI describes it."""
+
+
+class Seen(NamedTuple):
+    """An event that passed: from the client `sid`, or from the server (None), to `room` (None: everybody)."""
+
+    event: str
+    room: str | None
+    data: Any
+    sid: str | None
+
+
+Observe = Callable[[Seen], object]
+
+
+def shown(text: object) -> str:
+    """A word of a client, fit for a log line."""
+    return printable(str(text))[:200]

@@ -1,0 +1,157 @@
+"""python-socketio as katax wants it: strict JSON, queues with an end, and a view of what passes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from logging import getLogger
+from typing import Any
+from urllib.parse import parse_qs
+
+import engineio
+from engineio import packet as engine_packet
+from socketio import AsyncManager, AsyncServer, packet
+
+from katax_cli.services.ws.values import MAX_QUEUED, MAX_QUEUED_BYTES, Observe, Scope, Seen
+
+_log = getLogger("katax.ws")
+
+
+class StrictJson:
+    """JSON that every other language reads: NaN and infinity are refused both ways."""
+
+    @staticmethod
+    def dumps(value: Any, **_options: Any) -> str:
+        try:
+            return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        except TypeError as error:
+            raise ValueError(f"the data has no JSON form: {error}; convert it first") from error
+
+    @staticmethod
+    def loads(text: str | bytes, **_options: Any) -> Any:
+        return json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+class WirePacket(packet.Packet):  # type: ignore[misc]
+    """A packet in strict JSON; other Socket.IO servers of the process keep theirs."""
+
+    json = StrictJson
+
+
+class Outbox(asyncio.Queue[Any]):
+    """What waits for one client; knows how much it is."""
+
+    bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self.qsize() >= MAX_QUEUED or self.bytes >= MAX_QUEUED_BYTES
+
+    def _put(self, item: Any) -> None:
+        self.bytes += _size(item)
+        super()._put(item)
+
+    def _get(self) -> Any:
+        item = super()._get()
+        self.bytes -= _size(item)
+        return item
+
+    def discard(self) -> None:
+        while not self.empty():
+            self.get_nowait()
+            self.task_done()
+
+
+def _size(item: Any) -> int:
+    data = getattr(item, "data", None)
+    return len(data) if isinstance(data, str | bytes) else 0
+
+
+class Engine(engineio.AsyncServer):  # type: ignore[misc]
+    """Engine.IO that knows the connection behind each client."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.scopes: dict[str, Scope] = {}
+
+    def create_queue(self, *_args: Any, **_options: Any) -> Outbox:
+        return Outbox()
+
+    async def handle_request(self, scope: Scope, receive: Any, send: Any) -> None:
+        sid = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("sid", [""])[0]
+        if sid in self.sockets:
+            self.scopes[sid] = scope
+        await super().handle_request(scope, receive, send)
+
+
+class WireServer(AsyncServer):  # type: ignore[misc]
+    """Socket.IO that cuts off who does not read, and who does not speak the protocol; `cut` ends a connection."""
+
+    def __init__(self, *, observe: Observe, cut: Callable[[Scope | None], object], **options: Any) -> None:
+        super().__init__(serializer=WirePacket, logger=False, engineio_logger=False, **options)
+        self.observe = observe
+        self.dropped = 0
+        self._cut = cut
+
+    def _engineio_server_class(self) -> type[Engine]:
+        return Engine
+
+    async def _send_eio_packet(self, eio_sid: str, eio_pkt: engine_packet.Packet) -> None:
+        socket = self.eio.sockets.get(eio_sid)
+        if socket is not None and socket.queue.is_full:
+            await self.drop(eio_sid, "it does not read what it is sent")
+            return
+        await super()._send_eio_packet(eio_sid, eio_pkt)
+
+    async def drop(self, eio_sid: str, why: str) -> None:
+        """Ends a connection at once, with nothing more sent."""
+        socket = self.eio.sockets.get(eio_sid)
+        if socket is None or socket.closed:
+            return
+        self.dropped += 1
+        _log.warning("client %s is cut off: %s", eio_sid, why)
+        scope = self.eio.scopes.get(eio_sid)
+        socket.queue.discard()
+        await socket.close(wait=False, abort=True)
+        self._cut(scope)
+
+    async def _handle_eio_connect(self, eio_sid: str, environ: Mapping[str, Any]) -> None:
+        self.eio.scopes[eio_sid] = environ["asgi.scope"]
+        await super()._handle_eio_connect(eio_sid, environ)
+
+    async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
+        await super()._handle_eio_disconnect(eio_sid, reason)
+        self.eio.scopes.pop(eio_sid, None)
+
+    async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
+        try:
+            await super()._handle_eio_message(eio_sid, data)
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+            await self.drop(eio_sid, f"it sent what is no Socket.IO packet ({type(error).__name__})")
+
+    async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
+        if not isinstance(data, list) or not data or not isinstance(data[0], str):
+            raise ValueError("an event is a list that begins with its name")
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace or "/")
+        if sid is not None and (namespace or "/") == "/":
+            self.observe(Seen(data[0], None, _argument(data[1:]), sid))
+        await super()._handle_event(eio_sid, namespace, id, data)
+
+
+class LocalManager(AsyncManager):  # type: ignore[misc]
+    """The clients of a server that stands alone."""
+
+    async def emit(self, event: str, data: Any, namespace: str, room: str | None = None, **more: Any) -> None:
+        if namespace == "/":
+            self.server.observe(Seen(event, room, data, None))
+        await super().emit(event, data, namespace, room=room, **more)
+
+
+def _argument(arguments: list[Any]) -> Any:
+    """One argument bare, as `emit` takes it; several as a list."""
+    return arguments[0] if len(arguments) == 1 else arguments or None

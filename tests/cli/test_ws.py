@@ -1,0 +1,278 @@
+"""`katax ws`: a server in a process of its own, and the commands that talk to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.harness import katax, write_profile
+from tests.cli.processes import eventually, spawn
+from tests.servers import free_port
+from tests.services.ws.conftest import MakeClient, joining, next_event, soon
+
+TOKEN = "hush-token-hush"
+
+
+@contextmanager
+def serving(*words: str, **more: object) -> Iterator[subprocess.Popen[bytes]]:
+    """`katax ws serve WORDS…` that listens."""
+    process = spawn("ws", "serve", *words, **more)
+    try:
+        assert process.stderr is not None
+        line = process.stderr.readline().decode()
+        assert " listens on " in line, line
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def listening(*words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """`katax ws listen WORDS…` that has begun."""
+    process = spawn("ws", "listen", *words)
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith(b"listening at ")
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> int:
+    """A profile with one server, `main`, on this port."""
+    number = free_port()
+    write_profile(tmp_path, {"main": "sqlite:///x.db"}, extra=f"[ws.main]\nport = {number}\n")
+    return number
+
+
+@pytest.fixture
+def join(tmp_path: Path) -> Iterator[MakeClient]:
+    with joining(str(tmp_path / ".katax")) as make:
+        yield make
+
+
+@pytest.fixture
+def server(port: int) -> Iterator[str]:
+    """Its URL, while it serves."""
+    with serving():
+        yield f"http://127.0.0.1:{port}"
+
+
+def rows_of(process: subprocess.Popen[bytes]) -> list[Any]:
+    out, _ = process.communicate(timeout=30)
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_what_is_emitted_is_heard_by_clients_and_observers(server: str, join: MakeClient) -> None:
+    client = join(server)
+    client.connect(deadline=soon())
+
+    with listening("--count", "2", "-f", "jsonl") as listener:
+        sent = katax("ws", "emit", "news", '{"x": 1.5}', "-f", "json")
+        assert katax("ws", "emit", "news", "no json").code == 0
+        rows = rows_of(listener)
+
+    assert sent.json == {"event": "news", "room": None, "clients": 1}
+    assert [next_event(client, "news").data for _ in range(2)] == [{"x": 1.5}, "no json"]
+    assert list(rows[0]) == ["event", "room", "data", "sid", "received_at"]
+    assert [row["data"] for row in rows] == [{"x": 1.5}, "no json"]
+    assert listener.returncode == 0
+
+
+def test_a_room_narrows_both(server: str, join: MakeClient) -> None:
+    inside, outside = join(server), join(server)
+    inside.join("r", deadline=soon())
+    outside.connect(deadline=soon())
+
+    with listening("--room", "r", "--event", "news", "--count", "1", "-f", "jsonl") as listener:
+        katax("ws", "emit", "other", "0", "--room", "r")
+        katax("ws", "emit", "news", "1")
+        assert katax("ws", "emit", "news", "2", "--room", "r", "-f", "json").json["clients"] == 1
+        assert [row["data"] for row in rows_of(listener)] == [2]
+
+    assert next_event(inside, "news").data == 1
+    assert katax("ws", "rooms", "-f", "json").json == [{"room": "r", "clients": 1}]
+
+
+def test_an_ordinary_client_from_the_shell(server: str) -> None:
+    with listening("--as-client", "--room", "r", "--count", "1", "-f", "jsonl") as listener:
+        with listening("--event", "hello", "--count", "1", "-f", "jsonl") as observer:
+            sent = katax("ws", "emit", "hello", "7", "--as-client", "-f", "json")
+            (seen,) = rows_of(observer)
+        katax("ws", "emit", "news", "1", "--room", "r")
+        (heard,) = rows_of(listener)
+
+    assert sent.json == {"event": "hello", "answer": {"received": True}}
+    assert (seen["data"], len(seen["sid"]) > 10) == (7, True)
+    assert (heard["event"], heard["data"]) == ("news", 1)
+
+
+def test_clients_are_listed_and_kicked(server: str, join: MakeClient) -> None:
+    client = join(server)
+    client.join("r", deadline=soon())
+
+    (row,) = katax("ws", "clients", "-f", "json").json
+    assert list(row) == ["sid", "address", "transport", "connected_at", "rooms", "worker"]
+    assert (row["address"], row["transport"], row["rooms"]) == ("127.0.0.1", "websocket", ["r"])
+
+    assert katax("ws", "kick", row["sid"], "--dry-run").code == 0
+    assert katax("ws", "clients", "-f", "json").json == [row]
+    assert katax("ws", "kick", row["sid"], "-f", "json").json == {"sid": row["sid"], "kicked": True}
+    assert katax("ws", "clients", "-f", "json").json == []
+    assert katax("ws", "kick", row["sid"]).code == 1
+
+
+def test_kicking_asks_on_production(tmp_path: Path) -> None:
+    write_profile(
+        tmp_path, {"main": "sqlite:///x.db"}, role="prod", extra=f"[ws.main]\nport = {free_port()}\n"
+    )
+
+    done = katax("ws", "kick", "x")
+
+    assert done.code == 4
+    assert "needs a yes; repeat with --yes" in done.err
+    assert katax("ws", "kick", "x", "--yes").code == 2
+
+
+def test_expect_answers_with_its_exit_code(server: str) -> None:
+    words = ("ws", "expect", "ready", "--send", "ready", "--data", '{"job": {"id": [7, "x"]}}')
+
+    yes = katax(*words, "--where", "job.id.0=7", "--where", "job.id.1=x", "-f", "json")
+    no = katax(*words, "--where", "job.id.0=8", "--timeout", "300ms")
+
+    assert (yes.code, yes.json["data"]) == (0, {"job": {"id": [7, "x"]}})
+    assert (no.code, no.out) == (1, "")
+    assert no.err == "no matching event 'ready' within 0.3 s\n"
+    assert katax("ws", "expect", "x", "--where", "nonsense").code == 2
+
+
+def test_the_doctor_finds_one_server_well(server: str, port: int) -> None:
+    done = katax("ws", "doctor", "-f", "json")
+
+    (row,) = done.json
+    assert list(row) == ["worker", "host", "pid", "port", "listening", "ack_ms"]
+    assert (done.code, row["port"], row["listening"]) == (0, port, True)
+
+
+def test_the_admin_token_is_needed_and_never_shown(
+    server: str, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = (tmp_path / ".katax" / "ws-main.token").read_text().strip()
+    monkeypatch.setenv("WRONG", TOKEN)
+
+    refused = katax("ws", "clients", "--token", "env:WRONG", "--debug")
+    said = katax("ws", "clients", "--token", f"file:{tmp_path}/.katax/ws-main.token", "--url", server)
+    bare = katax("ws", "clients", "--token", token)
+    elsewhere = katax("ws", "clients", "--url", f"http://example.invalid:{port}")
+
+    assert (refused.code, said.code, bare.code, elsewhere.code) == (2, 0, 2, 2)
+    assert "wrong or missing admin token" in refused.err
+    assert "say its admin token with --token" in elsewhere.err
+    for done in (refused, said, bare, elsewhere):
+        assert token not in done.out + done.err
+        assert TOKEN not in done.out + done.err
+
+
+def test_clients_need_the_token_of_the_server(
+    port: int, join: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WS_TOKEN", TOKEN)
+
+    with serving("--auth-token", "env:WS_TOKEN", "--log-level", "debug") as process:
+        url = f"http://127.0.0.1:{port}"
+        refused = katax("ws", "emit", "x", "1", "--as-client")
+        allowed = katax("ws", "emit", "x", "1", "--as-client", "--token", "env:WS_TOKEN")
+        join(url, token=TOKEN).connect(deadline=soon())
+        arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+
+    assert (refused.code, allowed.code, process.returncode) == (2, 0, 0)
+    assert TOKEN.encode() not in err + arguments
+    assert katax("ws", "serve", "--auth-token", TOKEN).code == 2
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_and_exits_with_0(sent: signal.Signals, port: int, join: MakeClient) -> None:
+    with serving() as process:
+        client = join(f"http://127.0.0.1:{port}")
+        client.connect(deadline=soon())
+
+        process.send_signal(sent)
+
+        assert next_event(client, "server_closing").data == {"reason": "shutdown"}
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert b"ws 'main' ends; 1 clients are told\n" in err
+
+
+def test_a_listener_comes_back_and_counts_what_it_missed(port: int) -> None:
+    with serving() as first, listening("--event", "news", "--count", "1", "-f", "jsonl") as listener:
+        first.terminate()
+        first.communicate(timeout=30)
+        with serving():
+            assert listener.stderr is not None
+            told = listener.stderr.readline().decode()
+            katax("ws", "emit", "news", "1")
+            (row,) = rows_of(listener)
+    assert told.startswith("the connection was lost for ")
+    assert told.endswith("events sent meanwhile are missing\n")
+    assert row["data"] == 1
+
+
+def test_no_server_is_unavailable(port: int) -> None:
+    katax("ws", "serve", "--redis", "nowhere")
+    os.makedirs(".katax", exist_ok=True)
+    Path(".katax/ws-main.token").write_text("x")
+    os.chmod(".katax/ws-main.token", 0o600)
+
+    done = katax("ws", "clients")
+
+    assert done.code == 3
+    assert f"'127.0.0.1:{port}' is not available: " in done.err
+
+
+def test_a_server_that_never_started_here_has_no_token(port: int) -> None:
+    done = katax("ws", "clients")
+
+    assert done.code == 2
+    assert "start 'katax ws serve' first" in done.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("serve", "other"), 2, "no Socket.IO server named 'other'; known servers: main"),
+        (("serve", "--redis", "main"), 2, "--redis takes a Redis connection"),
+        (("serve", "--host", "0.0.0.0"), 4, "set auth_token, or say --insecure"),
+        (("clients", "--url", "ftp://x"), 2, "the url of a Socket.IO server is"),
+        (("listen", "--count", "0"), 2, "range"),
+    ],
+)
+def test_wrong_words(words: tuple[str, ...], code: int, says: str, port: int) -> None:
+    extra = ("--token", f"file:{__file__}") if "--url" in words else ()
+    done = katax("ws", *words, *extra)
+
+    assert (done.code, says in done.err) == (code, True), done.err
+
+
+def test_the_built_in_profile_has_to_be_named() -> None:
+    done = katax("ws", "serve")
+
+    assert done.code == 4
+    assert "repeat with -p local" in done.err
+
+
+def test_a_server_reports_to_the_state_database(server: str) -> None:
+    assert eventually(lambda: Path(".katax/state.db").exists())

@@ -1,0 +1,84 @@
+"""Servers and clients of Socket.IO for the tests: real ones, on free ports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.settings import Secret
+from katax_cli.profiles.model import WsSettings
+from katax_cli.services.ws.client import Event, SocketClient, Where
+from katax_cli.services.ws.server import Sockets
+from katax_cli.services.ws.tokens import known_admin_token
+from katax_cli.services.ws.values import NAMESPACE
+
+SECONDS = 20.0
+MakeServer = Callable[..., Sockets]
+MakeClient = Callable[..., SocketClient]
+
+
+def soon() -> Deadline:
+    """After so long a test has failed."""
+    return Deadline(SECONDS)
+
+
+def next_event(client: SocketClient, name: str) -> Event:
+    """The next event of this name."""
+    return next(event for event in client.events(soon()) if event.name == name)
+
+
+def ask(admin: SocketClient, what: str, argument: Any = None) -> Any:
+    return admin.call(what, argument, deadline=soon())
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[MakeServer]:
+    """`serve(auth_token="…", redis=database, …)`: a server that listens."""
+    with ExitStack() as servers:
+
+        def make(name: str = "test", *, redis: Any = None, may_join: Any = None, **settings: Any) -> Sockets:
+            for key in ("auth_token", "admin_token"):
+                if key in settings:
+                    settings[key] = Secret.of(settings[key])
+            made = Sockets(
+                WsSettings(name, **{"port": 0, **settings}),
+                home=str(tmp_path / ".katax"),
+                redis=redis,
+                may_join=may_join,
+            )
+            servers.callback(made.close)
+            return made
+
+        yield make
+
+
+@contextmanager
+def joining(home: str) -> Iterator[MakeClient]:
+    """Makes clients; those of the admin namespace find their token in `home`."""
+    with ExitStack() as clients:
+
+        def make(
+            server: Sockets | str, *, token: str | None = None, admin: bool = False, **more: Any
+        ) -> SocketClient:
+            url = server if isinstance(server, str) else server.url
+            path = "/socket.io" if isinstance(server, str) else server.settings.path
+            secret = None if token is None else Secret.of(token)
+            if admin and token is None:
+                assert isinstance(server, Sockets)
+                secret = known_admin_token(server.settings, home)
+            where = Where(url, path, NAMESPACE if admin else "/", secret)
+            return clients.enter_context(SocketClient(where, **more))
+
+        yield make
+
+
+@pytest.fixture
+def join(tmp_path: Path) -> Iterator[MakeClient]:
+    """`join(server, token="…")`: an ordinary client; `admin=True`: one of the admin namespace."""
+    with joining(str(tmp_path / ".katax")) as make:
+        yield make
