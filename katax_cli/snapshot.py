@@ -57,9 +57,42 @@ class Check(NamedTuple):
     message: str | None = None
 
 
+class Standing(NamedTuple):
+    """The part that a server plays; `lag_seconds` is None when it follows no other server or does not say."""
+
+    role: str
+    writable: bool
+    lag_seconds: float | None = None
+    why: str | None = None
+
+
+class Headroom(NamedTuple):
+    """How much of something is used, in `unit`; `seconds_left` until the limit at the pace seen, None: not nearing."""
+
+    name: str
+    used: float
+    limit: float | None
+    unit: str
+    seconds_left: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What a verbose probe adds: where it ends and why, how long the certificate is good, and what gets scarce."""
+
+    first_failing_layer: str | None = None
+    likely_cause: str | None = None
+    certificate_days: float | None = None
+    headroom: tuple[Headroom, ...] = ()
+    recommendations: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class ConnectionHealth:
-    """What a probe of one connection found; `latency_ms` is a ping on an open connection."""
+    """What a probe of one connection found; `latency_ms` is a ping on an open connection.
+
+    `maintenance`: why an operator keeps everybody off the server, which is then expected to be ill.
+    """
 
     status: HealthStatus
     latency_ms: float | None
@@ -68,11 +101,13 @@ class ConnectionHealth:
     pool: PoolStats | None = None
     server: Mapping[str, object] = field(default_factory=dict)
     errors: tuple[str, ...] = ()
+    depth: Depth | None = None
+    maintenance: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """The health of a profile: the worst of its connections."""
+    """The health of a profile: the worst of its connections that are not under maintenance."""
 
     status: HealthStatus
     timestamp: datetime

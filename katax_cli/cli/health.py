@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +14,14 @@ from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.options import limit, one_of
 from katax_cli.cli.output import FORMATS
 from katax_cli.cli.watch import watch
+from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
-from katax_cli.services.health import PROBE_SECONDS, HealthChecker
+from katax_cli.services.circuits import maintenance
+from katax_cli.services.health import PROBE_SECONDS, HealthChecker, Prober
+
+if TYPE_CHECKING:
+    from katax_cli.profiles.model import Profile
+    from katax_cli.services.database import Database
 
 group = Group(default="check")
 
@@ -36,7 +43,11 @@ def check(
         bool, typer.Option("--history", help="Show what --watch found before, the newest first.")
     ] = False,
 ) -> ExitCode:
-    """See whether the servers of the profile work; exit 0 healthy, 1 degraded, 3 unhealthy."""
+    """See whether the servers of the profile work; exit 0 healthy, 1 degraded, 3 unhealthy.
+
+    --verbose tries each layer (name, TCP, TLS, login, read, write role, lag), names the first that fails and its
+    likely cause, and shows what gets scarce. What 'circuit trip --reason' keeps off is shown and does not count.
+    """
     if history:
         return show_history(call, connections or [])
     one_of("status", ("degraded", "unhealthy"))(fail_on)
@@ -47,7 +58,14 @@ def check(
     with call.runtime(probing=True, endless=True) as runtime:
         policy = runtime.profile.health
         databases = [runtime.open(settings) for settings in call.chosen(runtime, connections or [])]
-        checker = HealthChecker(runtime.profile.name, databases, policy=policy, steady=watching)
+        checker = HealthChecker(
+            runtime.profile.name,
+            databases,
+            policy=policy,
+            steady=watching,
+            prober=prober(call, runtime.profile),
+            maintenance=maintenance_of(runtime.profile),
+        )
 
         if watching:
             watched = runtime.report("health --watch")
@@ -61,6 +79,20 @@ def check(
         report = checker.check(seconds=seconds)
         call.out.raw(view(call.out, report, policy))
     return exit_code(report, call.out.format, fail_on)
+
+
+def prober(call: Invocation, profile: Profile) -> Callable[[Database], Prober] | None:
+    """What looks at each connection: pings, or under --verbose every layer."""
+    if not call.shared.verbose:
+        return None
+    from katax_cli.services.depth import deep_prober
+
+    return deep_prober(profile)
+
+
+def maintenance_of(profile: Profile) -> Callable[[str], str | None]:
+    """Who keeps everybody off a connection and why, as far as this host knows."""
+    return lambda name: maintenance(profile.home, profile.name, name, SYSTEM.now())
 
 
 def show_history(call: Invocation, connections: list[str]) -> ExitCode:

@@ -13,7 +13,7 @@ from katax_cli.cli.output import Output
 from katax_cli.core.health import HealthPolicy
 from katax_cli.core.text import to_json
 from katax_cli.services.health import as_dict
-from katax_cli.snapshot import ConnectionHealth, HealthReport, HealthStatus
+from katax_cli.snapshot import ConnectionHealth, Depth, HealthReport, HealthStatus
 
 if TYPE_CHECKING:
     from katax_cli.services.state import HealthRecord
@@ -22,6 +22,8 @@ EXTRA_FORMATS = ("nagios", "prometheus")
 Gauge = Callable[[ConnectionHealth], float | None]
 
 COLUMNS = ("connection", "status", "latency_ms", "connect_ms", "pool", "server", "message")
+
+DEPTH = ("connection", "kind", "name", "status", "latency_ms", "message")
 
 HISTORY = ("timestamp", "connection", "status", "latency_ms", "connect_ms", "message")
 
@@ -55,8 +57,38 @@ def view(out: Output, report: HealthReport, policy: HealthPolicy) -> bytes:
     if out.format == "prometheus":
         return prometheus(report).encode()
     buffer = io.BytesIO()
-    replace(out, stream=buffer).rows(COLUMNS, [[_row(*one) for one in report.connections.items()]])
+    deep = any(one.depth for one in report.connections.values())
+    header, rows = (DEPTH, deep_rows(report)) if deep else (COLUMNS, _rows(report))
+    replace(out, stream=buffer).rows(header, [rows])
     return buffer.getvalue()
+
+
+def _rows(report: HealthReport) -> list[tuple[object, ...]]:
+    return [_row(*one) for one in report.connections.items()]
+
+
+def deep_rows(report: HealthReport) -> list[tuple[object, ...]]:
+    """A row for each layer, then for what may get scarce, then for what to do about it."""
+    return [(name, *row) for name, health in report.connections.items() for row in _deep(health)]
+
+
+def _deep(health: ConnectionHealth) -> Iterator[tuple[object, ...]]:
+    depth = health.depth or Depth()
+    for check in health.checks:
+        is_first = check.name == depth.first_failing_layer and depth.likely_cause
+        told = (
+            f"{check.message or check.status}; likely cause: {depth.likely_cause}"
+            if is_first
+            else check.message
+        )
+        yield "layer", check.name, check.status, check.latency_ms, told
+    for room in depth.headroom:
+        share = None if not room.limit else f"{room.used / room.limit:.1%} of {room.limit:.0f} {room.unit}"
+        yield "headroom", room.name, None, None, share or f"{room.used:.0f} {room.unit}"
+    for text in depth.recommendations:
+        yield "recommendation", None, None, None, text
+    if health.maintenance:
+        yield "maintenance", None, None, None, health.maintenance
 
 
 def _row(name: str, health: ConnectionHealth) -> tuple[object, ...]:
@@ -68,7 +100,7 @@ def _row(name: str, health: ConnectionHealth) -> tuple[object, ...]:
         health.connect_ms,
         f"{pool.active}/{pool.total}/{pool.max}" if pool else None,
         health.server.get("version"),
-        "; ".join(health.errors) or _remarks(health),
+        "; ".join(filter(None, (health.maintenance, *health.errors))) or _remarks(health),
     )
 
 
@@ -91,7 +123,11 @@ def history_row(record: HealthRecord) -> tuple[object, ...]:
 
 def nagios(report: HealthReport, policy: HealthPolicy) -> str:
     """One line with performance data, as the Nagios plugin guidelines write it."""
-    bad = [f"{name} {one.status}" for name, one in report.connections.items() if one.status != "healthy"]
+    bad = [
+        f"{name} {'under maintenance' if one.maintenance else one.status}"
+        for name, one in report.connections.items()
+        if one.status != "healthy"
+    ]
     summary = ", ".join(bad) or f"{len(report.connections)} healthy"
     perfdata = " ".join(
         f"'{name}'={one.latency_ms:g}ms;{policy.degraded_ms:g};{policy.unhealthy_ms:g};0"

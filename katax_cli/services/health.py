@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.deadline import Deadline
@@ -15,18 +16,22 @@ from katax_cli.core.health import HealthPolicy, Hysteresis, worst
 from katax_cli.errors import KataxError
 from katax_cli.services.background import Running, start
 from katax_cli.services.database import Database
-from katax_cli.snapshot import Check, ConnectionHealth, HealthReport
+from katax_cli.snapshot import Check, ConnectionHealth, Depth, HealthReport
 
 PROBE_SECONDS = 5.0
 _GRACE = 0.3
 """Seconds that a probe gets after its deadline to say itself why it failed."""
 
 
+Prober = Callable[[Deadline], ConnectionHealth]
+
+
 @dataclass
 class _Probe:
-    """One connection under observation: what runs for it now, and what was shown last."""
+    """One connection under observation: how, what runs for it now, and what was shown last."""
 
     database: Database
+    look: Prober
     hysteresis: Hysteresis | None
     running: Running | None = None
 
@@ -35,7 +40,9 @@ class HealthChecker:
     """Checks the connections of one profile, once or again and again.
 
     `steady` shows a change of status only when it lasts (for `--watch`). The databases come from a Runtime that
-    is `probing`: without a breaker, with one attempt and one connection.
+    is `probing`: without a breaker, with one attempt and one connection. `prober` makes what looks at each of
+    them; None: a ping. `maintenance(name)` says why an operator keeps everybody off a server: its status is shown
+    and does not count.
     """
 
     def __init__(
@@ -45,26 +52,35 @@ class HealthChecker:
         *,
         policy: HealthPolicy,
         steady: bool = False,
+        prober: Callable[[Database], Prober] | None = None,
+        maintenance: Callable[[str], str | None] = lambda _: None,
         clock: Clock = SYSTEM,
     ) -> None:
         self._profile = profile
         self._policy = policy
+        self._maintenance = maintenance
         self._clock = clock
-        self._probes = {one.name: _Probe(one, Hysteresis() if steady else None) for one in databases}
+        look = prober or self._pinger
+        self._probes = {
+            one.name: _Probe(one, look(one), Hysteresis() if steady else None) for one in databases
+        }
 
     def check(self, *, seconds: float = PROBE_SECONDS) -> HealthReport:
         """Probes all connections in parallel; takes at most `seconds` and a moment, whatever hangs."""
         deadline = Deadline(seconds, clock=self._clock)
         for probe in self._probes.values():
             if probe.running is None:
-                probe.running = start(f"katax-probe-{probe.database.name}", self._probe_of(probe, deadline))
-        found = {name: self._result(probe, deadline) for name, probe in self._probes.items()}
-        status = worst(one.status for one in found.values())
+                probe.running = start(f"katax-probe-{probe.database.name}", partial(probe.look, deadline))
+        found = {
+            name: replace(self._result(probe, deadline), maintenance=self._maintenance(name))
+            for name, probe in self._probes.items()
+        }
+        status = worst(one.status for one in found.values() if one.maintenance is None)
         now = datetime.fromtimestamp(self._clock.now()).astimezone()
         return HealthReport(status, now, self._profile, found)
 
-    def _probe_of(self, probed: _Probe, deadline: Deadline) -> Callable[[], ConnectionHealth]:
-        return lambda: probe(probed.database, self._policy, deadline, clock=self._clock)
+    def _pinger(self, database: Database) -> Prober:
+        return lambda deadline: probe(database, self._policy, deadline, clock=self._clock)
 
     def _result(self, probe: _Probe, deadline: Deadline) -> ConnectionHealth:
         running = probe.running
@@ -127,6 +143,18 @@ def _connection_dict(health: ConnectionHealth) -> dict[str, object]:
         "pool": health.pool._asdict() if health.pool else None,
         "server": dict(health.server),
         "errors": list(health.errors),
+        **({"maintenance": health.maintenance} if health.maintenance else {}),
+        **(_depth_dict(health.depth) if health.depth else {}),
+    }
+
+
+def _depth_dict(depth: Depth) -> dict[str, object]:
+    return {
+        "first_failing_layer": depth.first_failing_layer,
+        "likely_cause": depth.likely_cause,
+        "certificate_days": depth.certificate_days,
+        "headroom": [room._asdict() for room in depth.headroom],
+        "recommendations": list(depth.recommendations),
     }
 
 

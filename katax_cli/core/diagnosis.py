@@ -1,0 +1,31 @@
+"""What a failing layer most likely means, as a table of values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from katax_cli.core.failure import FailureKind
+
+Layer = Literal["dns", "tcp", "tls", "auth", "read", "write_role", "lag"]
+LAYERS: tuple[Layer, ...] = ("dns", "tcp", "tls", "auth", "read", "write_role", "lag")
+"""In the order in which a connection goes through them."""
+
+_AUTH: Mapping[FailureKind, str] = {
+    FailureKind.AUTHENTICATION: "the password was changed, or the user may not log in; check user and password",
+    FailureKind.CONFIGURATION: "the server has no such database, or wants another kind of encryption",
+    FailureKind.OVERLOADED: (
+        "all connections of the server are taken; close idle ones, make pools smaller or raise its limit"
+    ),
+}
+_READ: Mapping[FailureKind, str] = {
+    FailureKind.LOST: "the connection broke: the server was restarted, or something between cut it",
+    FailureKind.UNREACHABLE: "the connection broke: the server was restarted, or something between cut it",
+    FailureKind.REJECTED: "the user may log in but not read; check its privileges",
+}
+_STUCK = "the server accepts connections and then says nothing: it hangs, is starting up, or is overloaded"
+
+
+def likely_cause(layer: Layer, kind: FailureKind) -> str:
+    """One line for a person who asks why the login (`auth`) or a read failed like this."""
+    return (_AUTH if layer == "auth" else _READ).get(kind, _STUCK)

@@ -1,0 +1,79 @@
+"""Which role a MongoDB server has, and what it may run out of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from pymongo.errors import OperationFailure
+
+from katax_cli.snapshot import Headroom, Standing
+
+if TYPE_CHECKING:
+    from katax_cli.engines.mongodb import MongoEngine
+
+_PRIMARY = 1
+
+
+class Rooms:
+    """ReportsHeadroom."""
+
+    def __init__(self, engine: MongoEngine) -> None:
+        self._engine = engine
+
+    def standing(self, connection: Any, timeout: float | None = None) -> Standing:
+        """As `hello` says; the lag of a secondary where the user may ask for the state of the set."""
+        with self._engine.attempt(connection, timeout):
+            hello = connection.admin.command("hello")
+            if hello.get("isWritablePrimary", hello.get("ismaster")):
+                return Standing("primary", writable=True)
+            lag = _lag(_allowed(connection, "replSetGetStatus"))
+        role = "secondary" if hello.get("secondary") else "member without a role"
+        return Standing(role, writable=False, lag_seconds=lag, why="hello says it is no writable primary")
+
+    def headroom(self, connection: Any, timeout: float | None = None) -> list[Headroom]:
+        """Connections where the user may ask, and how far back the oplog of a set's member reaches."""
+        with self._engine.attempt(connection, timeout):
+            connections = _allowed(connection, "serverStatus").get("connections", {})
+            window = _oplog_window(connection) if connection.admin.command("hello").get("setName") else None
+        found = []
+        if "current" in connections:
+            used = connections["current"]
+            most = used + connections["available"] if "available" in connections else None
+            found.append(Headroom("connections", used, most, "connections"))
+        if window is not None:
+            found.append(Headroom("oplog_window", window, None, "seconds"))
+        return found
+
+
+def _allowed(client: Any, command: str) -> Mapping[str, Any]:
+    """Its answer; nothing where the user may not ask."""
+    try:
+        answer: Mapping[str, Any] = client.admin.command(command)
+    except OperationFailure:
+        return {}
+    return answer
+
+
+def _lag(status: Mapping[str, Any]) -> float | None:
+    members = status.get("members", ())
+    ours = [each["optimeDate"] for each in members if each.get("self") and "optimeDate" in each]
+    theirs = [each["optimeDate"] for each in members if each.get("state") == _PRIMARY]
+    if not ours or not theirs:
+        return None
+    return max(0.0, float((theirs[0] - ours[0]).total_seconds()))
+
+
+def _oplog_window(client: Any) -> float | None:
+    """Seconds between the oldest and the newest entry; None where the user may not read it."""
+    log = client["local"]["oplog.rs"]
+    try:
+        first, last = (log.find_one(sort=[("$natural", way)], projection={"ts": 1}) for way in (1, -1))
+    except OperationFailure:
+        return None
+    return float(last["ts"].time - first["ts"].time) if first and last else None
+
+
+def create(engine: MongoEngine) -> Rooms:
+    """The role and the limits of one connection's server."""
+    return Rooms(engine)

@@ -1,0 +1,79 @@
+"""Which role a MySQL or MariaDB server has, and what it may run out of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pymysql
+
+from katax_cli.engines.base import Engine
+from katax_cli.snapshot import Headroom, Standing
+
+from .rows import fetched
+from .session import Session
+
+_CONNECTIONS = """
+SELECT variable_value, @@GLOBAL.max_connections FROM {schema}.global_status
+WHERE variable_name = 'Threads_connected'"""
+_OLDEST = """
+SELECT coalesce(max(timestampdiff(SECOND, trx_started, now())), 0) FROM information_schema.innodb_trx
+WHERE trx_mysql_thread_id <> connection_id()"""
+_NOT_ALLOWED = (1142, 1227)
+
+
+class Rooms:
+    """ReportsHeadroom."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def standing(self, connection: Session, timeout: float | None = None) -> Standing:
+        """A read-only server takes no writes of ordinary users; a replica that can be written to is one too."""
+        [(read_only,)] = fetched(connection, "SELECT @@GLOBAL.read_only", (), timeout).rows
+        replica = _replica(connection, timeout)
+        writable = not read_only
+        why = None if writable else "read_only is on"
+        if replica is None:
+            return Standing("primary" if writable else "replica", writable, None, why)
+        lag = replica.get("seconds_behind_source", replica.get("seconds_behind_master"))
+        return Standing(
+            "replica",
+            writable,
+            None if lag is None else float(lag),
+            why if lag is not None else "it replicates nothing now",
+        )
+
+    def headroom(self, connection: Session, timeout: float | None = None) -> list[Headroom]:
+        """Connections, and the oldest transaction where the user may see it (PROCESS)."""
+        schema = "information_schema" if connection.is_mariadb else "performance_schema"
+        [(used, most)] = fetched(connection, _CONNECTIONS.format(schema=schema), (), timeout).rows
+        found = [Headroom("connections", int(used), int(most), "connections")]
+        oldest = _allowed(connection, _OLDEST, timeout)
+        if oldest is not None:
+            found.append(Headroom("oldest_transaction", float(oldest.rows[0][0]), None, "seconds"))
+        return found
+
+
+def _replica(session: Session, timeout: float | None) -> Mapping[str, Any] | None:
+    """How its replication does; None when it is nobody's replica, or the user may not ask."""
+    # MariaDB and MySQL before 8.0.22 know the older word only, MySQL from 8.4 on the newer one only.
+    found = _allowed(session, f"SHOW {'SLAVE' if session.is_mariadb else 'REPLICA'} STATUS", timeout)
+    if found is None or not found.rows:
+        return None
+    return dict(zip((name.lower() for name in found.columns), found.rows[0], strict=True))
+
+
+def _allowed(session: Session, sql: str, timeout: float | None) -> Any:
+    """The result; None when the user lacks the privilege."""
+    try:
+        return fetched(session, sql, (), timeout)
+    except pymysql.MySQLError as error:
+        if error.args and error.args[0] in _NOT_ALLOWED:
+            return None
+        raise
+
+
+def create(engine: Engine) -> Rooms:
+    """The role and the limits of one connection's server."""
+    return Rooms(engine)

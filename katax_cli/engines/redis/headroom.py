@@ -1,0 +1,49 @@
+"""Which role a Redis server has, and what it may run out of: both from INFO."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from katax_cli.engines.base import KeyValueEngine
+from katax_cli.engines.redis import info_fields
+from katax_cli.snapshot import Headroom, Standing
+
+
+class Rooms:
+    """ReportsHeadroom."""
+
+    def __init__(self, engine: KeyValueEngine) -> None:
+        self._engine = engine
+
+    def standing(self, connection: Any, timeout: float | None = None) -> Standing:
+        """What ROLE says too; the lag is the time since the primary was heard last."""
+        info = self._info(connection, timeout)
+        if info.get("role") != "slave":
+            return Standing("primary", writable=True)
+        if info.get("master_link_status") != "up":
+            down = info.get("master_link_down_since_seconds", "?")
+            return Standing("replica", writable=False, why=f"it lost its primary {down} s ago")
+        heard = float(info.get("master_last_io_seconds_ago", 0))
+        return Standing("replica", writable=False, lag_seconds=max(0.0, heard), why="ROLE says slave")
+
+    def headroom(self, connection: Any, timeout: float | None = None) -> list[Headroom]:
+        """Clients, and memory (without a limit where maxmemory is 0)."""
+        info = self._info(connection, timeout)
+        return [
+            _room("connections", info, "connected_clients", "maxclients", "connections"),
+            _room("memory", info, "used_memory", "maxmemory", "bytes"),
+        ]
+
+    def _info(self, connection: Any, timeout: float | None) -> Mapping[str, str]:
+        return info_fields(cast("bytes", self._engine.command(connection, "INFO", timeout=timeout)))
+
+
+def _room(name: str, info: Mapping[str, str], used: str, limit: str, unit: str) -> Headroom:
+    most = float(info.get(limit, 0))
+    return Headroom(name, float(info.get(used, 0)), most or None, unit)
+
+
+def create(engine: KeyValueEngine) -> Rooms:
+    """The role and the limits of one connection's server."""
+    return Rooms(engine)

@@ -1,0 +1,48 @@
+"""Whether a SQLite file can be written, and what it may run out of."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from katax_cli.engines.base import SqlEngine
+from katax_cli.snapshot import Headroom, Standing
+
+from .session import Session
+
+
+class Rooms:
+    """ReportsHeadroom. A database in memory has no limits that could be told."""
+
+    def __init__(self, engine: SqlEngine) -> None:
+        self._engine = engine
+
+    def standing(self, connection: Session, timeout: float | None = None) -> Standing:
+        """A file that follows nobody; SQLite writes beside it too, so the folder counts."""
+        path = self._path
+        if path is None:
+            return Standing("memory", writable=True)
+        locked = next((each for each in (path, os.path.dirname(path)) if not os.access(each, os.W_OK)), None)
+        return Standing("file", locked is None, None, None if locked is None else f"{locked} is not writable")
+
+    def headroom(self, connection: Session, timeout: float | None = None) -> list[Headroom]:
+        """The write-ahead log, which grows while a reader holds a snapshot, and the disk."""
+        path = self._path
+        if path is None:
+            return []
+        log, disk = f"{path}-wal", shutil.disk_usage(os.path.dirname(path))
+        size = os.path.getsize(log) if os.path.exists(log) else 0
+        return [
+            Headroom("wal", size, None, "bytes"),
+            Headroom("disk", disk.total - disk.free, disk.total, "bytes"),
+        ]
+
+    @property
+    def _path(self) -> str | None:
+        path = self._engine.settings.path
+        return None if path is None or path == ":memory:" else os.path.abspath(path)
+
+
+def create(engine: SqlEngine) -> Rooms:
+    """The state of one file."""
+    return Rooms(engine)

@@ -1,0 +1,213 @@
+"""A verbose health check: layer by layer to the first that fails, then what gets scarce.
+
+Holds one connection at a time: the bare one of `layers` is closed before the login. While a connection of an
+earlier check is open, it proves the way, and so does a refused login: nothing is tried bare again then (MySQL
+blocks hosts that hang up before the login too often).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.diagnosis import LAYERS, Layer, likely_cause
+from katax_cli.core.failure import FailureKind
+from katax_cli.core.headroom import advice, paced
+from katax_cli.core.health import HealthPolicy, worst
+from katax_cli.core.recommend import Facts, recommend
+from katax_cli.engines.registry import part
+from katax_cli.errors import AuthenticationFailed, KataxError
+from katax_cli.services.database import Database
+from katax_cli.services.layers import Wire, try_wire
+from katax_cli.snapshot import Check, ConnectionHealth, Depth, Headroom, HealthStatus, PoolStats, Standing
+
+if TYPE_CHECKING:
+    from katax_cli.profiles.model import Profile
+
+LAGGING_SECONDS = 10.0
+"""A standby that is further behind degrades its connection."""
+_RESERVED = 3
+
+
+class DeepProbe:
+    """Probes one connection again and again; `pool_max` is how many the profile lets the application open."""
+
+    def __init__(self, database: Database, policy: HealthPolicy, *, pool_max: int | None = None) -> None:
+        self._database = database
+        self._policy = policy
+        self._pool_max = pool_max
+        self._rooms: Any = None
+        self._wire: Wire | None = None
+        self._refused = False
+        self._earlier: tuple[float, dict[str, Headroom]] = (0.0, {})
+
+    def __call__(self, deadline: Deadline) -> ConnectionHealth:
+        """What was found within the deadline. Failures are part of the answer."""
+        reuse = self._wire is not None and (self._refused or self._database.is_connected)
+        checkup = self._checkup(deadline, anew=not reuse)
+        if reuse and checkup.error is not None and not isinstance(checkup.error, AuthenticationFailed):
+            # The open connection proved nothing after all.
+            checkup = self._checkup(deadline, anew=True)
+        self._refused = isinstance(checkup.error, AuthenticationFailed)
+        rooms = [] if checkup.failed else self._headroom(checkup, deadline)
+        return checkup.result(tuple(rooms), self._recommendations(checkup, rooms))
+
+    def _checkup(self, deadline: Deadline, *, anew: bool) -> _Checkup:
+        if anew or self._wire is None:
+            self._wire = try_wire(self._database.settings, deadline)
+        checkup = _Checkup(self._database, self._policy, deadline, self._wire)
+        if not self._wire.failed:
+            self._rooms = self._rooms or part(self._database.engine, "headroom")
+            checkup.look(self._rooms)
+        return checkup
+
+    def _headroom(self, checkup: _Checkup, deadline: Deadline) -> list[Headroom]:
+        try:
+            found = self._database.examine(
+                self._rooms.headroom, timeout=deadline.within(None), doing="asking for its limits"
+            )
+        except KataxError as error:
+            checkup.checks.append(Check("headroom", "skipped", None, str(error)))
+            return []
+        since, earlier = self._earlier
+        now = SYSTEM.monotonic()
+        rooms = [paced(room, earlier.get(room.name), now - since) for room in found]
+        if not earlier:
+            self._earlier = (now, {room.name: room for room in found})
+        return rooms
+
+    def _recommendations(self, checkup: _Checkup, rooms: list[Headroom]) -> tuple[str, ...]:
+        most = checkup.server.get("max_connections")
+        pool = None if self._pool_max is None else PoolStats(self._pool_max, 0, 0, 0, 0)
+        facts = Facts(None, pool, most if isinstance(most, int) else None, _RESERVED)
+        return (*advice(rooms, engine=self._database.engine.name), *recommend(facts))
+
+
+class _Checkup:
+    """One pass through the layers behind the wire; it ends at the first that fails."""
+
+    def __init__(self, database: Database, policy: HealthPolicy, deadline: Deadline, wire: Wire) -> None:
+        self._database = database
+        self._policy = policy
+        self._deadline = deadline
+        self._days = wire.certificate_days
+        self.checks = list(wire.checks)
+        self.cause = wire.cause
+        self.error: KataxError | None = None
+        self.server: dict[str, object] = {}
+        self._standing: Standing | None = None
+
+    @property
+    def failed(self) -> bool:
+        return self.cause is not None
+
+    def look(self, rooms: Any) -> None:
+        database = self._database
+        steps: tuple[tuple[Layer, Callable[[], object]], ...] = (
+            ("auth", lambda: database.connect(timeout=self._deadline.within(None), probing=True)),
+            ("read", lambda: database.ping(timeout=self._deadline.within(None))),
+        )
+        for layer, step in steps:
+            if not self._step(layer, step):
+                return
+        try:
+            self.server.update(database.server(timeout=self._deadline.within(None)))
+        except KataxError as error:
+            self._fail("read", None, error)
+            return
+        self._place(rooms)
+
+    def _step(self, layer: Layer, step: Callable[[], object]) -> bool:
+        began = SYSTEM.monotonic()
+        try:
+            step()
+        except KataxError as error:
+            self._fail(layer, began, error)
+            return False
+        spent = _ms_since(began)
+        is_read = layer == "read"
+        status: HealthStatus = self._policy.verdict(spent) if is_read else "healthy"
+        if status == "unhealthy":
+            self.cause = "the server answers, but too late: it is overloaded, or far away"
+        self.checks.append(Check(layer, status, spent, self._policy.remark(spent) if is_read else None))
+        return True
+
+    def _place(self, rooms: Any) -> None:
+        """Role and lag: neither is judged where the profile only reads."""
+        began = SYSTEM.monotonic()
+        try:
+            standing: Standing = self._database.examine(
+                rooms.standing, timeout=self._deadline.within(None), doing="asking for its role"
+            )
+        except KataxError as error:
+            self.checks.append(Check("write_role", "skipped", _ms_since(began), str(error)))
+            return
+        self._judge(standing, _ms_since(began))
+
+    def _judge(self, standing: Standing, spent: float) -> None:
+        text = f"{standing.role}: {standing.why}" if standing.why else standing.role
+        if standing.writable or self._database.settings.read_only:
+            self.checks.append(Check("write_role", "healthy", spent, None if standing.writable else text))
+        else:
+            self.checks.append(Check("write_role", "unhealthy", spent, f"takes no writes; {text}"))
+            self.cause = (
+                "a failover made it a standby, or it is one; name the primary, or set read_only = true"
+            )
+        self.checks.append(_lag(standing))
+
+    def _fail(self, layer: Layer, began: float | None, error: KataxError) -> None:
+        spent = None if began is None else _ms_since(began)
+        self.checks.append(Check(layer, "unhealthy", spent, str(error)))
+        self.cause = likely_cause(layer, _kind(self._database, error))
+        self.error = error
+
+    def result(self, rooms: tuple[Headroom, ...], recommendations: tuple[str, ...]) -> ConnectionHealth:
+        seen = {check.name for check in self.checks}
+        checks = (*self.checks, *(Check(name, "skipped") for name in LAYERS if name not in seen))
+        spent = {check.name: check.latency_ms for check in checks}
+        bad = [check for check in checks if check.status == "unhealthy"]
+        status = worst(check.status for check in checks if check.status != "skipped")
+        return ConnectionHealth(
+            status,
+            spent["read"],
+            spent["auth"],
+            checks,
+            self._database.pool_stats(),
+            self.server,
+            tuple(check.message or check.name for check in bad),
+            Depth(
+                bad[0].name if bad else None, self.cause if bad else None, self._days, rooms, recommendations
+            ),
+        )
+
+
+def _lag(standing: Standing) -> Check:
+    if standing.role in ("primary", "file", "memory") or standing.lag_seconds is None:
+        why = standing.why if standing.role not in ("primary", "file", "memory") else "it follows nobody"
+        return Check("lag", "skipped", None, why)
+    behind = f"{standing.lag_seconds:.1f} s behind"
+    return Check("lag", "degraded" if standing.lag_seconds > LAGGING_SECONDS else "healthy", None, behind)
+
+
+def _kind(database: Database, error: KataxError) -> FailureKind:
+    """What the driver's error, which ours was raised from, means."""
+    if isinstance(error, AuthenticationFailed):
+        return FailureKind.AUTHENTICATION
+    cause = error.__cause__
+    return FailureKind.UNKNOWN if cause is None else database.engine.classify(cause).kind
+
+
+def _ms_since(began: float) -> float:
+    return round((SYSTEM.monotonic() - began) * 1000, 3)
+
+
+def deep_prober(profile: Profile) -> Callable[[Database], DeepProbe]:
+    """Makes the probes of a verbose check of a profile's connections."""
+
+    def make(database: Database) -> DeepProbe:
+        pool_max = profile.connection(database.name).pool.max
+        return DeepProbe(database, profile.health, pool_max=pool_max)
+
+    return make
