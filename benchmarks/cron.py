@@ -169,7 +169,7 @@ def idle_daemon(folder: Path) -> bool:
         [sys.executable, "-m", "katax_cli", "cron", "run-daemon"], stderr=subprocess.PIPE, text=True
     )
     assert daemon.stderr is not None
-    while "cron runs" not in daemon.stderr.readline():
+    while f"cron runs {JOBS} jobs" not in daemon.stderr.readline():
         assert daemon.poll() is None
     time.sleep(3.0)
     before = cpu_seconds(daemon.pid)

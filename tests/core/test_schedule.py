@@ -110,6 +110,16 @@ def test_a_time_that_does_not_exist_runs_at_the_end_of_the_gap() -> None:
     ]
 
 
+def test_what_a_gap_moves_is_counted_once() -> None:
+    """02:00, 02:30 and 03:00 are one occurrence on that day, and 03:30 is another."""
+    zone = "America/New_York"
+    schedule = parse_schedule("0,30 2,3 * * *", zone)
+
+    assert schedule.count(instant(zone, "2026-03-08T00:00"), instant(zone, "2026-03-08T12:00")) == 2
+    only_in_the_gap = parse_schedule("0,30 2 * * *", zone)
+    assert only_in_the_gap.count(instant(zone, "2026-03-08T00:00"), instant(zone, "2026-03-08T12:00")) == 1
+
+
 def test_midnight_that_does_not_exist() -> None:
     """Santiago, 6 September 2026: clocks go from 24:00 to 01:00."""
     start = instant("America/Santiago", "2026-09-05T12:00")

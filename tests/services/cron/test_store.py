@@ -65,6 +65,16 @@ def test_what_is_accounted_for_is_not_claimed_again(runs: Runs, definitions: Def
     assert definitions.jobs()[0].accounted_until == AT + 5000
 
 
+def test_a_row_that_comes_late_moves_nothing_back(runs: Runs, definitions: Definitions) -> None:
+    """What was written after an outage is older than what was claimed since."""
+    definitions.note_schedules([("a", "@every 1s", "@every 1s", AT - 1)])
+    runs.claim(planned("a", 5000), as_it_is)
+
+    runs.record([Run("a", AT, state="skipped")])
+
+    assert definitions.jobs()[0].accounted_until == AT + 5000
+
+
 def test_runs_by_hand_do_not_compete(runs: Runs) -> None:
     by_hand = [Run("a", AT, trigger="manual"), Run("a", AT, trigger="manual"), Run("a", AT, trigger="init")]
 
