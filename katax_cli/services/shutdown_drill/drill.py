@@ -31,6 +31,8 @@ SETTLE_SECONDS = 3.0
 """How long servers may take to notice that their client ended."""
 _STARTUP_SECONDS = 10.0
 _SECOND_AFTER = 0.5
+_BITE_SECONDS = 0.3
+"""Until the program has come to feel a fault, as to wait for an answer."""
 _TICK = 0.1
 _DDL = frozenset({"CREATE", "ALTER", "DROP", "TRUNCATE", "REINDEX", "RENAME"})
 
@@ -131,8 +133,9 @@ class _Drill:
         return False
 
     def _ready(self) -> bool:
-        """Work was done, where work is driven; else it is connected to a server."""
-        ready = self._load.done if self._load.workers else self._connected()
+        """It answers at its URL, where it has one; else it is connected to a server, and work was done."""
+        ready = self._plan.url is not None or self._connected()
+        ready = ready and (self._load.done or not self._load.workers)
         if ready:
             self._note("ready")
         return ready
@@ -155,6 +158,8 @@ class _Drill:
         for name in self._plan.faults:
             if name in WIRE_FAULTS:
                 self._faults[name] = self._break(name)
+        if {"hung-query", "full-pool"} & set(self._plan.faults):
+            self._target.ended(_BITE_SECONDS)
         if self._target.ended(0):
             return self._note("ended before the signal")
         signalled = self._note(f"signal {self._plan.signal.name}")

@@ -32,8 +32,12 @@ def routes(connections: Iterable[ConnectionSettings]) -> list[Route]:
     return [
         Route(each.name, each.host, each.port, Proxy((each.host, each.port)))
         for each in connections
-        if each.host is not None and each.port is not None and not each.nodes and not each.srv
+        if each.host is not None and each.port is not None and _has_one_address(each)
     ]
+
+
+def _has_one_address(settings: ConnectionSettings) -> bool:
+    return settings.topology == "single" and len(settings.nodes) <= 1 and not settings.srv
 
 
 def led(environ: Mapping[str, str], ways: Sequence[Route]) -> dict[str, str]:

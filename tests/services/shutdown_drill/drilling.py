@@ -32,12 +32,16 @@ class Ground:
 
     def drill(self, kind: str, *more: str, **plan: Any) -> DrillReport:
         """The report on one kind of target."""
+        return self.run(command(kind, self.url, *more), **plan)
+
+    def run(self, words: tuple[str, ...], **plan: Any) -> DrillReport:
+        """The report on any program."""
         write_profile(self.folder, {"main": self.url})
         chosen: dict[str, Any] = {"grace": 10.0, "after": 0.3, **plan}
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         with Runtime(load_profile("test"), probing=True) as runtime:
             return drill(
-                Plan(command(kind, self.url, *more), **chosen),
+                Plan(words, **chosen),
                 [runtime.database("main")],
                 sink=lambda _line: None,
                 environ=environ,
