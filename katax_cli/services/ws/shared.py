@@ -18,7 +18,7 @@ from secrets import token_hex
 from threading import BoundedSemaphore, Event, Thread
 from typing import Any
 
-from socketio import AsyncPubSubManager
+from socketio.async_pubsub_manager import AsyncPubSubManager
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import KataxError, Refused, Unavailable
@@ -63,6 +63,9 @@ class SharedManager(AsyncPubSubManager):  # type: ignore[misc]
             yield await self._shared.received()
 
     async def _handle_emit(self, message: dict[str, Any]) -> None:
+        if not isinstance(message.get("event"), str) or "data" not in message:
+            _log.warning("somebody published an event without name or data on %s", self.channel)
+            return
         if (message.get("namespace") or "/") == "/":
             data = message["data"]
             only = isinstance(data, list) and len(data) == 1

@@ -1,0 +1,230 @@
+"""Servers of one name over one Redis, and what Redis does to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+import redis as driver
+
+from katax_cli.errors import Refused, Unavailable
+from katax_cli.services.ws.client import SocketClient
+from katax_cli.services.ws.server import Sockets
+from katax_cli.services.ws.shared import Shared
+from tests.servers.fixtures import MakeProxy, Throwaway
+from tests.services.redis_database import redis_database
+from tests.services.ws.conftest import MakeClient, MakeServer, ask, next_event, soon
+
+Pair = tuple[Sockets, Sockets]
+MakePair = Callable[..., Pair]
+
+
+def until(condition: Callable[[], object]) -> None:
+    give_up = time.monotonic() + 25
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def pair(serve: MakeServer) -> Iterator[MakePair]:
+    """Two servers of one name, each with a Redis connection of its own."""
+    with ExitStack() as databases:
+
+        def make(url: str, *, first: str | None = None) -> Pair:
+            made = [redis_database(one, prefix="app:") for one in (first or url, url)]
+            for each in made:
+                databases.callback(each.close)
+            servers = serve(redis=made[0]), serve(redis=made[1])
+            for server in servers:
+                databases.callback(server.close)
+            return servers
+
+        yield make
+
+
+def exchange(pair: Pair, clients: tuple[SocketClient, SocketClient], data: str) -> list[object]:
+    """What both clients hear of an event that each server sends to all."""
+    for server, name in zip(pair, ("first", "second"), strict=True):
+        server.emit(name, data)
+    return [data for client in clients for data in _both(client)]
+
+
+def _both(client: SocketClient) -> list[object]:
+    """The data of `first` and `second`, which may come in either order."""
+    wanted = (event for event in client.events(soon()) if event.name in ("first", "second"))
+    heard = dict(next(wanted)[:2] for _ in range(2))
+    return [heard["first"], heard["second"]]
+
+
+def connected(pair: Pair, join: MakeClient) -> tuple[SocketClient, SocketClient]:
+    first, second = join(pair[0]), join(pair[1])
+    first.join("r", deadline=soon())
+    second.join("r", deadline=soon())
+    return first, second
+
+
+def test_they_act_as_one(pair: MakePair, join: MakeClient, redis_url: str) -> None:
+    servers = pair(redis_url)
+    clients = connected(servers, join)
+
+    assert exchange(servers, clients, "x") == ["x"] * 4
+    servers[1].emit_to_room("r", "room", 1)
+    assert [next_event(client, "room").data for client in clients] == [1, 1]
+    assert [server.clients_count() for server in servers] == [2, 2]
+    assert [server.room_clients_count("r") for server in servers] == [2, 2]
+    assert not servers[0].has_room_listeners("other")
+
+
+def test_the_admin_sees_and_reaches_all(pair: MakePair, join: MakeClient, redis_url: str) -> None:
+    servers = pair(redis_url)
+    first, second = connected(servers, join)
+    admin = join(servers[0], admin=True)
+    ask(admin, "observe")
+
+    assert ask(admin, "rooms") == {"rooms": {"r": 2}, "deaf": []}
+    rows = ask(admin, "clients")["clients"]
+    assert {row["sid"] for row in rows} == {*servers[0].clients, *servers[1].clients}
+    assert ask(admin, "emit", {"event": "e", "data": 1, "room": "r"})["clients"] == 2
+    servers[1].emit("far", 2)
+
+    assert [next_event(client, "e").data for client in (first, second)] == [1, 1]
+    assert next_event(admin, "seen").data["event"] == "e"
+    assert next_event(admin, "seen").data | {"seq": 0} == {
+        "event": "far",
+        "room": None,
+        "data": 2,
+        "sid": None,
+        "seq": 0,
+    }
+    (far,) = servers[1].clients
+    assert ask(admin, "kick", far)["kicked"] is True
+    until(lambda: servers[0].clients_count() == 1)
+
+
+def test_servers_of_other_names_and_prefixes_hear_nothing(
+    serve: MakeServer, join: MakeClient, redis_url: str
+) -> None:
+    with ExitStack() as databases:
+        made = [redis_database(redis_url, prefix=prefix) for prefix in ("a:", "a:", "b:")]
+        for each in made:
+            databases.callback(each.close)
+        one, named, prefixed = (
+            serve("one", redis=made[0]),
+            serve("two", redis=made[1]),
+            serve("one", redis=made[2]),
+        )
+        outsiders = [join(named), join(prefixed)]
+        for client in outsiders:
+            client.connect(deadline=soon())
+        one.emit("secret", 1)
+        named.emit("own", 2)
+        prefixed.emit("own", 2)
+
+        for client in outsiders:
+            assert next(iter(client.events(soon()))).name == "own"
+        assert one.clients_count() == 0
+        for server in (one, named, prefixed):
+            server.close()
+
+
+def test_killed_subscriptions_come_back(pair: MakePair, join: MakeClient, redis_url: str) -> None:
+    servers = pair(redis_url)
+    clients = connected(servers, join)
+    admin = driver.Redis.from_url(redis_url)
+
+    assert admin.client_kill_filter(_type="pubsub") >= 2
+
+    channel = "app:ws:test"
+    until(lambda: admin.pubsub_numsub(channel) == [(channel.encode(), 2)])
+    assert exchange(servers, clients, "again") == ["again"] * 4
+    assert [server.ready for server in servers] == [True, True]
+
+
+def test_redis_may_restart(pair: MakePair, join: MakeClient, throwaway: Throwaway) -> None:
+    redis = throwaway("redis")
+    servers = pair(redis.url)
+    clients = connected(servers, join)
+    assert exchange(servers, clients, "before") == ["before"] * 4
+
+    redis.stop()
+    servers[0].emit("kept", 1)
+    until(lambda: not servers[0].ready and not servers[1].ready)
+    redis.start()
+
+    until(lambda: servers[0].ready and servers[1].ready)
+    assert next_event(clients[0], "kept").data == 1
+    assert exchange(servers, clients, "after") == ["after"] * 4
+
+
+def test_a_silent_wire_is_left(pair: MakePair, join: MakeClient, redis_url: str, proxy: MakeProxy) -> None:
+    way = proxy(redis_url)
+    servers = pair(redis_url, first=way.url)
+    clients = connected(servers, join)
+
+    way.stall()
+    until(lambda: not servers[0].ready)
+    assert servers[1].ready
+    way.cut()
+    way.resume()
+
+    until(lambda: servers[0].ready)
+    assert exchange(servers, clients, "after") == ["after"] * 4
+
+
+@pytest.mark.parametrize("asked", [0, 1], ids=["of the deaf one", "of the other"])
+def test_the_doctor_names_the_deaf_one(asked: int, pair: MakePair, join: MakeClient, redis_url: str) -> None:
+    servers = pair(redis_url)
+    admin = join(servers[asked], admin=True)
+    healthy = ask(admin, "doctor")
+    deaf = servers[0].cluster
+    assert isinstance(deaf, Shared)
+
+    # What brokers and bugs do to a subscriber: its connection lives, nothing arrives.
+    assert deaf._subscription is not None
+    deaf._subscription.remove("UNSUBSCRIBE", deaf.channel)
+    found = ask(admin, "doctor")
+
+    assert [(each["listening"], each["ack_ms"] is not None) for each in healthy["workers"]] == [
+        (True, True)
+    ] * 2
+    assert healthy["subscribers"] == 2
+    assert {each["port"]: each["listening"] for each in found["workers"]} == {
+        servers[0].port: False,
+        servers[1].port: True,
+    }
+    assert found["subscribers"] == 1
+    until(lambda: not servers[0].ready)
+    until(lambda: servers[0].ready)
+    assert all(each["listening"] for each in ask(admin, "doctor")["workers"])
+
+
+def test_a_server_that_ended_is_no_worker(pair: MakePair, join: MakeClient, redis_url: str) -> None:
+    servers = pair(redis_url)
+    servers[0].close()
+
+    (row,) = ask(join(servers[1], admin=True), "doctor")["workers"]
+    assert row["port"] == servers[1].port
+
+
+def test_no_redis_no_server(serve: MakeServer, closed_port: int) -> None:
+    with redis_database(f"redis://127.0.0.1:{closed_port}") as database, pytest.raises(Unavailable):
+        serve(redis=database)
+
+
+def test_a_read_only_redis_is_refused(serve: MakeServer, redis_url: str) -> None:
+    with redis_database(redis_url, read_only=True) as database, pytest.raises(Refused):
+        serve(redis=database)
+
+
+def test_what_others_publish_does_not_harm(pair: MakePair, join: MakeClient, redis_url: str) -> None:
+    servers = pair(redis_url)
+    clients = connected(servers, join)
+    admin = driver.Redis.from_url(redis_url)
+
+    for junk in (b"\xff", b"no json", b"[1]", b"{}", b'{"method": "emit"}', b'{"method": "katax"}'):
+        admin.publish("app:ws:test", junk)
+
+    assert exchange(servers, clients, "x") == ["x"] * 4
