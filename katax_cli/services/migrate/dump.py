@@ -23,6 +23,8 @@ class Dump:
 
 def dump(migrator: Migrator) -> Dump:
     """The schema of the database without its data. Secrets reach the tool by environment or file, never argv."""
+    # The tools would wait for a server that says nothing for as long as they like; we have a deadline.
+    migrator.db.ping()
     native = {"postgresql": _pg_dump, "mysql": _mysqldump}.get(migrator.db.settings.type)
     found = native(migrator.db.settings) if native is not None else None
     return found or _own(migrator)

@@ -174,3 +174,18 @@ def test_dump_has_the_schema_and_says_who_wrote_it(migrator: Migrator, write: Wr
 
     assert "a_table" in found.text
     assert found.by in ("pg_dump", "mariadb-dump", "mysqldump", "katax itself")
+
+
+def test_no_tool_is_started_for_a_server_that_does_not_answer(
+    open_url: OpenUrl, folder: Path, tmp_path: Path, closed_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would wait for as long as it likes."""
+    tool = tmp_path / "pg_dump"
+    tool.write_text("#!/bin/sh\ntouch started\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+    with pytest.raises(Unavailable):
+        dump(Migrator(open_url(f"postgresql://app@127.0.0.1:{closed_port}/x"), str(folder)))
+
+    assert not (tmp_path / "started").exists()
