@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.output import Output
+from katax_cli.cli.output import GREEN, RED, YELLOW, Output
 from katax_cli.core.health import HealthPolicy
 from katax_cli.core.text import to_json
 from katax_cli.services.health import as_dict
@@ -24,6 +24,8 @@ Gauge = Callable[[ConnectionHealth], float | None]
 COLUMNS = ("connection", "status", "latency_ms", "connect_ms", "pool", "server", "message")
 
 DEPTH = ("connection", "kind", "name", "status", "latency_ms", "message")
+
+SHADES = {"status": {"healthy": GREEN, "degraded": YELLOW, "unhealthy": RED}}
 
 HISTORY = ("timestamp", "connection", "status", "latency_ms", "connect_ms", "message")
 
@@ -59,7 +61,7 @@ def view(out: Output, report: HealthReport, policy: HealthPolicy) -> bytes:
     buffer = io.BytesIO()
     deep = any(one.depth for one in report.connections.values())
     header, rows = (DEPTH, deep_rows(report)) if deep else (COLUMNS, _rows(report))
-    replace(out, stream=buffer).rows(header, [rows])
+    replace(out, stream=buffer).rows(header, [rows], shades=SHADES)
     return buffer.getvalue()
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import BinaryIO, Literal, NamedTuple, get_args
 
@@ -24,6 +25,12 @@ Batches = Iterable[Sequence[Row]]
 
 _MEASURED_ROWS = 1000
 _BOLD, _RESET = "\x1b[1m", "\x1b[0m"
+GREEN, YELLOW, RED = "\x1b[32m", "\x1b[33m", "\x1b[31m"
+
+Write = Callable[[tuple[str, ...], Batches], Iterator[str]]
+Shades = Mapping[str, Mapping[str, str]]
+"""Column → the text of a cell → its colour."""
+NO_SHADES: Shades = {}
 
 
 @dataclass(slots=True)
@@ -42,20 +49,23 @@ class Output:
         """True when values are wanted as the server writes them, not as Python objects."""
         return self.format in ("table", "csv", "tsv")
 
-    def rows(self, columns: Sequence[str], batches: Batches) -> int:
-        """Writes rows as they arrive; returns their number. An empty result still has its header."""
+    def rows(self, columns: Sequence[str], batches: Batches, *, shades: Shades = NO_SHADES) -> int:
+        """Writes rows as they arrive; returns their number. An empty result still has its header.
+
+        `shades` are colours for a table on a terminal.
+        """
         names = unique_names(columns)
         if names != tuple(columns):
             self.note("duplicate column names were numbered: " + ", ".join(names))
         counted = _Counted(batches)
-        write = {
-            "table": self._table,
+        writers: dict[str, Write] = {
+            "table": partial(self._table, shades=shades if self.color else NO_SHADES),
             "json": self._json,
             "jsonl": self._jsonl,
             "csv": self._csv,
             "tsv": self._tsv,
-        }[self.format]
-        for chunk in write(names, counted):
+        }
+        for chunk in writers[self.format](names, counted):
             self._write(chunk.encode("utf-8", "surrogateescape"))
         self._write(b"", flush=True)
         return counted.rows
@@ -102,7 +112,7 @@ class Output:
             if flush:
                 self.stream.flush()
 
-    def _table(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
+    def _table(self, names: tuple[str, ...], batches: Batches, *, shades: Shades) -> Iterator[str]:
         null = "" if self.null is None else self.null
         stream = iter(batches)
         head: list[list[str]] = []
@@ -112,6 +122,8 @@ class Output:
                 break
         labels = [printable(name) for name in names]
         layout = _Layout.measure(labels if self.header else [""] * len(names), head)
+        if shades:
+            layout = layout._replace(shades=tuple(shades.get(name, {}) for name in names))
         if self.header and any(labels):
             yield from layout.heading(labels, bold=self.color)
         yield "".join(map(layout.line, head))
@@ -213,6 +225,7 @@ class _Layout(NamedTuple):
 
     widths: tuple[int, ...]
     right: tuple[bool, ...]
+    shades: tuple[Mapping[str, str], ...] = ()
 
     @classmethod
     def measure(cls, labels: Sequence[str], head: Sequence[Sequence[str]]) -> _Layout:
@@ -227,12 +240,19 @@ class _Layout(NamedTuple):
             " " * (size - width(cell)) + cell if right else cell + " " * (size - width(cell))
             for cell, size, right in zip(cells, self.widths, self.right, strict=True)
         ]
+        if self.shades:
+            padded = list(map(_shaded, padded, self.shades))
         return "  ".join(padded).rstrip() + "\n"
 
     def heading(self, labels: Sequence[str], *, bold: bool) -> Iterator[str]:
         line = self.line(labels)
         yield f"{_BOLD}{line[:-1]}{_RESET}\n" if bold else line
         yield "  ".join("-" * size for size in self.widths) + "\n"
+
+
+def _shaded(padded: str, shade: Mapping[str, str]) -> str:
+    cell = padded.strip()
+    return padded.replace(cell, f"{shade[cell]}{cell}{_RESET}") if cell in shade else padded
 
 
 def _all_numbers(cells: Sequence[str]) -> bool:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -240,3 +241,24 @@ def test_numbers_stand_right_and_words_left(tmp_path: Path) -> None:
     out = katax("db", "query", "select 1 as number, 'a' as word union all select 10, 'bb'").out
 
     assert out == "number  word\n------  ----\n     1  a\n    10  bb\n"
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_colours_add_nothing_else(header: bool) -> None:
+    """Only cells of the shaded column, only in a table, and only where colour is wanted."""
+    rows = [("red", "red", None), ("a", "green", "x"), ("漢", "grey", "red")]
+    shades = {"status": {"red": "\x1b[31m", "green": "\x1b[32m"}}
+
+    def written(format: str, *, color: bool) -> str:
+        stream = io.BytesIO()
+        Output(stream, format, header=header, color=color).rows(
+            ("name", "status", "more"), [rows], shades=shades
+        )
+        return stream.getvalue().decode()
+
+    plain, coloured = written("table", color=False), written("table", color=True)
+    assert re.sub(r"\x1b\[\d+m", "", coloured) == plain
+    assert [line.count("\x1b") for line in coloured.splitlines()] == [*([2, 0] if header else []), 2, 2, 0]
+    assert "red " in coloured, "the same word in another column stays as it is"
+    assert coloured.count("\x1b[31mred\x1b[0m") == 1
+    assert written("csv", color=True) == written("csv", color=False)

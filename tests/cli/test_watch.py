@@ -85,6 +85,26 @@ def profile(tmp_path: Path) -> Path:
     return write_profile(tmp_path, {"main": "sqlite:///x.db", "other": "sqlite:///y.db"})
 
 
+@pytest.mark.parametrize("watching", [("--watch", "--interval", "50ms"), ()])
+def test_a_status_has_its_colour_on_a_terminal(
+    watching: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    write_profile(tmp_path, {"main": "sqlite:///x.db", "gone": "sqlite:///no/such/folder/x.db"})
+    screen = Terminal("health", *watching, columns=100)
+    try:
+        screen.read_until(1, b"gone")
+        if watching:
+            screen.read_until(1, b"gone")
+            screen.type(b"\x03")
+        assert screen.exit_code() == (130 if watching else 3)
+    finally:
+        screen.close()
+
+    assert re.search(rb"\x1b\[3[23]m(healthy|degraded)\x1b\[0m", screen.seen), screen.seen
+    assert b"\x1b[31munhealthy\x1b[0m" in screen.seen
+
+
 @pytest.fixture
 def terminal(profile: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
