@@ -14,7 +14,7 @@ from katax_cli.profiles.load import load_profile
 from katax_cli.services.cron.manage import Cron
 from katax_cli.services.cron.values import Run
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class DaemonProcess:

@@ -18,7 +18,7 @@ from katax_cli.services.cron.manage import Cron
 from katax_cli.services.cron.tree import processes
 from katax_cli.services.cron.values import Run
 from tests.cli.harness import katax
-from tests.servers.fixtures import Target
+from tests.servers.fixtures import MakeProxy, Target
 from tests.servers.rooms import free_port
 from tests.services.cron.daemons import DaemonProcess, history, profile, until
 
@@ -348,6 +348,30 @@ def test_it_starts_without_its_state_database(start: Start, tmp_path: Path, clos
 
     assert daemon.stop() == 0
     assert not lines(tmp_path / "started")
+
+
+def test_an_outage_of_a_shared_state_database(
+    start: Start, proxy: MakeProxy, postgresql_url: str, tmp_path: Path
+) -> None:
+    """What is due meanwhile is skipped, written when it is back, and then jobs run again: one row each."""
+    wire = proxy(postgresql_url)
+    profile(tmp_path, SLOW.format(seconds=0), state=wire.url)
+    daemon = start()
+    daemon.says("job 'slow': run ")
+    wire.refuse()
+    wire.cut()
+    daemon.says("job 'slow': skipped: the state database was not available")
+    wire.come_back()
+    daemon.says("the state database works again")
+    seen = len(lines(tmp_path / "ended"))
+    until(lambda: len(lines(tmp_path / "ended")) > seen)
+
+    assert daemon.stop() == 0
+    rows = history()
+    assert "the state database was not available" in {run.reason for run in rows}
+    assert Counter(run.scheduled_at for run in rows).most_common(1)[0][1] == 1
+    planned = [run.scheduled_at // 1000 for run in rows]
+    assert planned == list(range(planned[0], planned[-1] + 1))
 
 
 def test_a_daemon_needs_a_profile_or_a_word(tmp_path: Path) -> None:
