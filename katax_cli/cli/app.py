@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cron": ("katax_cli.cli.cron", "Run jobs on a schedule, every occurrence accounted for."),
     "ws": ("katax_cli.cli.ws", "Socket.IO: serve, send, listen, and see who is connected."),
     "circuit": ("katax_cli.cli.circuit", "Keep everybody off a server, and see whose breakers are open."),
+    "shutdown-test": ("katax_cli.cli.shutdown_drill", "Stop a program, and ask the servers what it left."),
     "profile": ("katax_cli.cli.profile", "Show, check and create connection profiles."),
     "completion": ("katax_cli.cli.completion", "Shell completions."),
     "local": ("katax_cli.cli.local", "The embedded servers of the built-in profile 'local'."),

@@ -86,6 +86,7 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "cron run-daemon": Exempt(
         "runs the profile's own programs; its statements go through the guarded services"
     ),
+    "shutdown-test run": Reads("shutdown-test -c main -- true", ("postgresql", "mysql", "redis")),
     "ws serve": Exempt("serves Socket.IO, which keeps no data; it refuses to share a read-only Redis"),
     "ws emit": Exempt("talks to katax's own server, which keeps no data"),
     "ws listen": Exempt("talks to katax's own server, which keeps no data"),

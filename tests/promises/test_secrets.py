@@ -52,6 +52,7 @@ COMMANDS: Mapping[str, str] = {
     "cron logs": "cron logs nothing",
     "cron import": "cron import missing",
     "cron export": "cron export --to crontab",
+    "shutdown-test run": "shutdown-test -c {} -- true",
     "ws serve": "ws serve --redis nothing",
     "ws emit": "ws emit e 1",
     "ws listen": "ws listen --count 1",

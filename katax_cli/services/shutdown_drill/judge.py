@@ -182,6 +182,8 @@ def _expected(plan: Plan) -> tuple[int, ...]:
 def _deadline(plan: Plan, facts: Facts) -> Verdict:
     check = "within_deadline"
     asked = "second-signal" in plan.faults
+    if facts.exited is not None and facts.exited <= facts.signalled:
+        return _verdict(check, "failed", "it ended by itself, before the signal", facts.exited)
     if facts.exited is None or facts.killed is not None or (facts.second is not None and not asked):
         return _verdict(check, "failed", f"still ran {plan.grace:g} s after the signal", facts.exited)
     took = facts.exited - facts.signalled

@@ -1,0 +1,41 @@
+"""Which services of katax a profile could run, and how each is started to be drilled."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from katax_cli.profiles.model import Profile
+
+
+class Service(NamedTuple):
+    """One service: the program, and where it answers whether it takes work."""
+
+    name: str
+    command: tuple[str, ...]
+    url: str
+
+
+def own_services(profile: Profile, *, port: Callable[[], int], has_health: bool = True) -> Iterator[Service]:
+    """The cron daemon, `health serve`, and a `ws serve` for each Socket.IO server, or for the one that needs no table.
+
+    Each is on a port of its own.
+    """
+    yield _service(profile, "cron run-daemon", "--metrics-port", port())
+    if has_health:
+        yield _service(profile, "health serve", "--port", port())
+    for name in profile.ws or ("",):
+        yield _service(profile, f"ws serve {name}".strip(), "--port", port())
+
+
+def _service(profile: Profile, words: str, option: str, port: int) -> Service:
+    program = (sys.executable, "-m", "katax_cli", "-p", profile.name)
+    return Service(words, (*program, *words.split(), option, str(port)), f"http://127.0.0.1:{port}/ready")
+
+
+def free_port() -> int:
+    """One that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
