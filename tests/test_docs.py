@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,45 @@ def test_the_changelog_has_unreleased_changes() -> None:
     text = (ROOT / "CHANGELOG.md").read_text()
 
     assert "\n- " in text.partition("## Unreleased")[2]
+
+
+PROMISES = 18
+ENGINES = {"PostgreSQL", "MySQL", "SQLite", "MongoDB", "Redis"}
+
+
+@pytest.fixture(scope="module")
+def promises() -> dict[int, str]:
+    """Number → all that docs/promises.md says under it."""
+    text = (ROOT / "docs" / "promises.md").read_text()
+    sections = re.split(r"^## (?=\d+\. )", text, flags=re.MULTILINE)[1:]
+    return {int(section.partition(".")[0]): section for section in sections}
+
+
+def test_every_promise_has_its_section(promises: dict[int, str]) -> None:
+    assert list(promises) == list(range(1, PROMISES + 1))
+
+
+def test_every_test_of_a_promise_exists(promises: dict[int, str]) -> None:
+    named = {file for section in promises.values() for file in re.findall(r"`(tests/[^`]+)`", section)}
+
+    assert named
+    assert sorted(file for file in named if not (ROOT / file).is_file()) == []
+
+
+@pytest.mark.parametrize("number", range(1, PROMISES + 1))
+def test_a_promise_says_for_each_engine_how_it_is_tested(number: int, promises: dict[int, str]) -> None:
+    """One row for each, alone or with others, and a test in the section; or it says that there is nothing yet."""
+    section = promises[number]
+    if "\nNot yet: " in section:
+        return
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")][1:]
+    engines = [name for row in rows for name in row[0].split(", ")]
+
+    assert "`tests/" in section
+    assert sorted(engines) == sorted(ENGINES) or engines == ["all"]
+    assert [row for row in rows if row[1].split(";")[0] not in ("real", "emulated", "unrun", "n/a")] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/architecture.md"])
+def test_the_promises_can_be_found(page: str) -> None:
+    assert "promises.md)" in (ROOT / page).read_text()
