@@ -27,7 +27,7 @@ _output = logging.getLogger("katax.cron.output")
 LOGGED_BYTES = 1024 * 1024
 _LINE_BYTES = 8 * 1024
 _BETWEEN = RetryPolicy(initial=1.0, max=60.0)
-_NOT_FOUND, _NOT_STARTED, _FAILED, _INTERRUPTED = 127, 126, 1, 130
+_NOT_FOUND, _NOT_STARTED, _FAILED = 127, 126, 1
 _SQL: tuple[EngineName, ...] = ("postgresql", "mysql", "sqlite")
 CALL = "import sys; from katax_cli.services.cron.call import main; main(sys.argv[1])"
 
@@ -145,9 +145,6 @@ class Execution:
         except Exception as error:  # noqa: BLE001 - the boundary of the thread: it becomes the row
             _log.error("job %r: %s: %s", self.job.name, type(error).__name__, error)
             return self._finished(Ended(_FAILED), f"{type(error).__name__}: {error}")
-        except BaseException:
-            self._finished(Ended(_INTERRUPTED, "interrupted"))
-            raise
 
     def _attempts(self) -> Ended:
         for attempt in range(1, self.job.retries + 2):

@@ -12,6 +12,7 @@ from typing import Any
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.model import Profile
+from katax_cli.services import background
 from katax_cli.services.cron.books import Books
 from katax_cli.services.cron.catalog import (
     check_name,
@@ -32,6 +33,7 @@ from katax_cli.services.cron.values import Run
 from katax_cli.services.runtime import Runtime
 
 _RENEW_SECONDS = 5.0
+_KILL_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,10 @@ class Cron:
         return merged(jobs_of(self.profile), stored, timezone=timezone_of(self.profile))
 
     def run(self, name: str, sink: Sink) -> Run:
-        """Runs a job on this thread, beside its schedule, and returns its row."""
+        """Runs a job beside its schedule, waits for its end, and returns its row.
+
+        An interrupt of this thread ends the job and its tree first.
+        """
         job = self.job(name)
         books = Books(self.runs, shared=False)
         now = int(self.clock.now() * 1000)
@@ -216,7 +221,7 @@ class Cron:
                 sink=sink,
                 log_output=False,
             )
-            return execution.execute()
+            return _executed(execution)
         finally:
             ended.set()
             books.flush()
@@ -250,3 +255,18 @@ class Cron:
         if len(found) > 1:
             raise ConfigError(f"several runs begin with {run_id!r}; write more of the id")
         return found[0] if found else None
+
+
+def _executed(execution: Execution) -> Run:
+    """Runs in a thread of its own: a signal may raise here between any two steps, and there it must not."""
+    running: background.Running | None = None
+    try:
+        running = background.start(f"katax-job-{execution.job.name}", execution.execute)
+        running.ended(None)
+    except BaseException:
+        execution.stop("interrupted")
+        if running is not None and not running.ended(execution.job.kill_after + _KILL_SECONDS):
+            execution.stop("interrupted", force=True)
+            running.ended(_KILL_SECONDS)
+        raise
+    return execution.run
