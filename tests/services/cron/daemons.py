@@ -56,6 +56,12 @@ class DaemonProcess:
         self.signal(signal.SIGTERM)
         return self.ended()
 
+    def end(self) -> None:
+        """Forces its end, with its jobs, unless it has ended."""
+        while self._process.poll() is None:
+            self.signal(signal.SIGTERM)
+            time.sleep(0.05)
+
     def kill(self) -> None:
         self._process.kill()
         self._process.wait(PATIENCE)

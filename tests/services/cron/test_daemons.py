@@ -27,7 +27,7 @@ Start = Callable[..., DaemonProcess]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts daemons; whatever still runs at the end is killed, jobs too."""
+    """Starts daemons; whatever still runs at the end is forced to end, jobs too."""
     started: list[DaemonProcess] = []
 
     def make(*words: str, **environ: str) -> DaemonProcess:
@@ -36,7 +36,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     yield make
     for daemon in started:
-        daemon.kill()
+        daemon.end()
 
 
 SLOW = """
