@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from katax_cli.services.ws.server import Sockets
 
 BACKLOG = 2048
-_SWEEP_EVERY = 5.0
+SWEEP_EVERY = 5.0
 
 
 class _Uvicorn(uvicorn.Server):
@@ -64,18 +64,12 @@ class Listener:
             await asyncio.sleep(0.005)
         self._tasks.append(loop.create_task(self._sweep()))
 
-    def stop_listening(self) -> None:
-        """New connections are refused; those that are there go on."""
-        for listening in self._uvicorn.servers:
-            listening.close()
-
     async def stop(self, seconds: float) -> None:
         """Ends the connections: Engine.IO closes those that poll, WebSockets get 1012 (restart)."""
         engine = self._server.io.eio
-        for sid, polling in list(engine.sockets.items()):
-            if not polling.upgraded:
-                with contextlib.suppress(Exception):
-                    await engine.disconnect(sid)
+        for sid, one in list(engine.sockets.items()):
+            if not one.upgraded:
+                await engine.disconnect(sid)
         self._uvicorn.config.timeout_graceful_shutdown = max(1, int(seconds))
         self._uvicorn.should_exit = True
         serving, *others = self._tasks
@@ -111,18 +105,24 @@ class Listener:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(_SWEEP_EVERY)
+            await asyncio.sleep(SWEEP_EVERY)
             for sid in self._server.sweep():
                 await self._server.io.drop(sid, "it did not say what it wants")
 
     async def _app(self, scope: Scope, receive: Any, send: Any) -> None:
         path = scope.get("path", "")
-        if f"{path.rstrip('/')}/" == self._path:
+        if f"{path.rstrip('/')}/" == self._path and not self._refuses(scope):
             await self._server.io.eio.handle_request(scope, receive, send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": "no such path"})
+            await send({"type": "websocket.close", "code": 1008, "reason": "nothing to be had here"})
+        elif self._server.closing and path not in ("/live", "/ready", "/metrics"):
+            await _respond(send, 503, "text/plain", "this server ends; come back\n")
         else:
             await _respond(send, *self._page(path))
+
+    def _refuses(self, scope: Scope) -> bool:
+        """While it ends, those that are there may go on; who polls makes a new connection each time."""
+        return self._server.closing and b"sid=" not in scope.get("query_string", b"")
 
     def _page(self, path: str) -> tuple[int, str, str]:
         if path == "/live":

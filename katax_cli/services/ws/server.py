@@ -326,7 +326,6 @@ class Sockets:
             _log.exception("event %r could not be sent", event)
 
     async def _drain(self, deadline: Deadline) -> int:
-        self._listener.stop_listening()
         await self._emit_quietly("server_closing", {"reason": "shutdown"}, None)
         while deadline.remaining() > 0.5 and (self._lanes.pending or self._waiting()):
             await asyncio.sleep(0.02)

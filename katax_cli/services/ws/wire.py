@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
-from logging import getLogger
+from logging import ERROR, LogRecord, getLogger
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -16,6 +16,21 @@ from socketio import AsyncManager, AsyncServer, packet
 from katax_cli.services.ws.values import MAX_QUEUED, MAX_QUEUED_BYTES, Observe, Scope, Seen
 
 _log = getLogger("katax.ws")
+_engine_log = getLogger("katax.ws.engine")
+# Below, Socket.IO logs every packet with its data.
+_engine_log.setLevel(ERROR)
+
+
+def _one_line(record: LogRecord) -> bool:
+    """What clients cause is no traceback."""
+    if record.exc_info and record.exc_info[1] is not None:
+        error = record.exc_info[1]
+        record.msg, record.args = f"{record.getMessage()}: {type(error).__name__}", ()
+        record.exc_info = record.exc_text = None
+    return True
+
+
+_engine_log.addFilter(_one_line)
 
 
 class StrictJson:
@@ -85,15 +100,24 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
     async def handle_request(self, scope: Scope, receive: Any, send: Any) -> None:
         sid = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("sid", [""])[0]
         if sid in self.sockets:
-            self.scopes[sid] = scope
+            if self.sockets[sid].closed:
+                del self.sockets[sid]  # else Engine.IO answers 500 to who comes too late
+            else:
+                self.scopes[sid] = scope
         await super().handle_request(scope, receive, send)
+
+    async def disconnect(self, sid: str | None = None) -> None:
+        """Does not wait for the client to come for its end: some never do."""
+        for one in [self.sockets.get(sid)] if sid is not None else list(self.sockets.values()):
+            if one is not None:
+                await one.close(wait=False, reason=self.reason.SERVER_DISCONNECT)
 
 
 class WireServer(AsyncServer):  # type: ignore[misc]
     """Socket.IO that cuts off who does not read, and who does not speak the protocol; `cut` ends a connection."""
 
     def __init__(self, *, observe: Observe, cut: Callable[[Scope | None], object], **options: Any) -> None:
-        super().__init__(serializer=WirePacket, logger=False, engineio_logger=False, **options)
+        super().__init__(serializer=WirePacket, logger=_engine_log, engineio_logger=_engine_log, **options)
         self.observe = observe
         self.dropped = 0
         self._cut = cut
