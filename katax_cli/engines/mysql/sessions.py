@@ -42,7 +42,8 @@ class Sessions:
         """Of the whole server, as far as this user may see it (PROCESS).
 
         Locks are seen where the server lists them: MySQL with performance_schema, MariaDB with the plugin
-        metadata_lock_info; else only those of transactions. A server does not say how a session ended.
+        metadata_lock_info; else only those of transactions. A server does not say how a session ended. InnoDB tells
+        of transactions as they were when it was last asked unless that is more than 0.1 s ago.
         """
         sessions = _rows(connection, _SESSIONS, timeout)
         names = dict(_if_told(connection, _NAMES, timeout))
@@ -54,7 +55,7 @@ class Sessions:
             if tables and not locks[id]:
                 locks[id].append(f"rows of {tables} tables")
         prepared = frozenset(
-            Orphan("transaction", str(row[3])) for row in _if_told(connection, "XA RECOVER", timeout)
+            Orphan("transaction", _text(row[3])) for row in _if_told(connection, "XA RECOVER", timeout)
         )
         return ServerLook(
             tuple(_session(row, names, writing, tuple(sorted(set(locks[row[0]])))) for row in sessions),
@@ -76,6 +77,10 @@ def _session(
         id in writing,
         locks,
     )
+
+
+def _text(gid: bytes | str) -> str:
+    return gid.decode("utf-8", "replace") if isinstance(gid, bytes) else gid
 
 
 def _locks_of(session: Session) -> str:

@@ -14,7 +14,7 @@ from katax_cli.services.shutdown_drill.judge import FORCED_SECONDS, judge
 from katax_cli.services.shutdown_drill.load import Call, Load, requests, runs
 from katax_cli.services.shutdown_drill.proxy import Proxy
 from katax_cli.services.shutdown_drill.routes import Route, led, rewritten, routes
-from katax_cli.services.shutdown_drill.servers import Server, Whose, settled
+from katax_cli.services.shutdown_drill.servers import AGAIN_SECONDS, Server, Whose, settled
 from katax_cli.services.shutdown_drill.target import Sink, Target
 from katax_cli.services.shutdown_drill.values import (
     WIRE_FAULTS,
@@ -33,7 +33,7 @@ _STARTUP_SECONDS = 10.0
 _SECOND_AFTER = 0.5
 _BITE_SECONDS = 0.3
 """Until the program has come to feel a fault, as to wait for an answer."""
-_TICK = 0.1
+_TICK = 0.05
 _DDL = frozenset({"CREATE", "ALTER", "DROP", "TRUNCATE", "REINDEX", "RENAME"})
 
 
@@ -57,6 +57,7 @@ def drill(
         words = [rewritten(word, ways) for word in plan.command]
         target = stack.enter_context(Target(words, environ=led(given, ways), sink=sink))
         load = Load(call, max(1, plan.load) if call else 0, now=lambda: target.now, seconds=plan.grace)
+        stack.callback(load.stop, 0.0)
         return _Drill(plan, target, servers, load, ways).run()
 
 
@@ -129,7 +130,7 @@ class _Drill:
         while SYSTEM.monotonic() < until and not self._target.ended(0):
             if reached():
                 return True
-            self._target.ended(_TICK / 2)
+            self._target.ended(_TICK)
         return False
 
     def _ready(self) -> bool:
@@ -197,7 +198,7 @@ class _Drill:
 
     def _watch(self, until: float) -> bool:
         """Looks at the servers until the program ended; False when it did not."""
-        while not self._target.ended(_TICK):
+        while not self._target.ended(AGAIN_SECONDS):
             for server in self._servers:
                 if server.seen and not server.sessions(self._whose) and server.unknown is None:
                     self._see_gone(server)

@@ -19,6 +19,7 @@ from katax_cli.services.shutdown_drill.ports import client_ports
 
 MARK = "KATAX_DRILL"
 _SAMPLE_SECONDS = 0.1
+_LAST_WORDS_SECONDS = 1.0
 Sink = Callable[[bytes], object]
 
 
@@ -50,7 +51,7 @@ class Target:
         self._tree = Tree(self._process.pid, f"{MARK}={self.mark}")
         assert self._process.stdout is not None
         self._start("wait", self._wait)
-        self._start("read", lambda: _read(self._process.stdout, sink))
+        self._reader = self._start("read", lambda: _read(self._process.stdout, sink))
         self._sampler = self._start("sample", self._sample)
 
     @property
@@ -86,6 +87,8 @@ class Target:
         self._sampler.join()
         self._tree.kill()
         self._ended.wait()
+        # What left the tree and its environment may hold the pipe for ever.
+        self._reader.join(_LAST_WORDS_SECONDS)
 
     def _wait(self) -> None:
         # Not reaped before its end is noted, and never by anybody else.

@@ -1,0 +1,144 @@
+"""What servers say of those who are connected: `look` and `fates`, beside a client whose state is known."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from katax_cli.engines import registry
+from katax_cli.engines.base import Orphan, ServerLook, ServerSession
+from katax_cli.profiles.load import load_profile
+from tests.cli.harness import write_profile
+from tests.promises.witness import mysql_connection
+from tests.servers.fixtures import MakeFresh
+
+
+@contextmanager
+def asking(folder: Path, url: str) -> Iterator[tuple[Any, Any]]:
+    """The module's object and a connection."""
+    write_profile(folder, {"main": url})
+    engine = registry.load(load_profile("test").connection("main"))
+    connection = engine.connect(5.0)
+    try:
+        yield registry.part(engine, "sessions"), connection
+    finally:
+        engine.close(connection)
+
+
+def the_one(look: ServerLook, port: int) -> ServerSession:
+    (found,) = [session for session in look.sessions if session.port == port]
+    return found
+
+
+def test_postgresql_says_what_a_session_holds(tmp_path: Path, postgresql_url: str) -> None:
+    with (
+        psycopg.connect(postgresql_url, application_name="shop") as client,
+        asking(tmp_path, postgresql_url) as (sessions, connection),
+    ):
+        port = _port(client.pgconn.socket)
+        client.execute("create table t (n int)")
+        client.commit()
+        client.execute("alter table t add column m int")
+        client.execute("select pg_advisory_lock(7)")
+        open_one = the_one(sessions.look(connection), port)
+        fates = sessions.fates(connection, [str(open_one.work)])
+        client.commit()
+        closed = the_one(sessions.look(connection), port)
+
+        assert open_one.name == "shop"
+        assert open_one.in_transaction
+        assert open_one.doing == "SELECT"
+        assert "advisory lock" in open_one.locks
+        assert "AccessExclusiveLock on t" in open_one.locks
+        assert fates == {open_one.work: "in progress"}
+        assert sessions.fates(connection, [str(open_one.work)]) == {open_one.work: "committed"}
+        assert (closed.id, closed.in_transaction, closed.work) == (open_one.id, False, None)
+        assert closed.locks == ("advisory lock",)
+
+
+def test_postgresql_counts_sessions_that_were_dropped(tmp_path: Path, postgresql_url: str) -> None:
+    with asking(tmp_path, postgresql_url) as (sessions, connection):
+        before = sessions.look(connection).dropped
+        psycopg.connect(postgresql_url).close()
+
+        assert sessions.look(connection).dropped == before
+
+
+def test_mysql_says_what_a_session_holds(tmp_path: Path, mysql_url: str) -> None:
+    with (
+        mysql_connection(mysql_url) as client,
+        client.cursor() as cursor,
+        asking(tmp_path, mysql_url) as (sessions, connection),
+    ):
+        cursor.execute("create table t (n int)")
+        cursor.execute("begin")
+        cursor.execute("insert into t values (1)")
+        port = client._sock.getsockname()[1]  # type: ignore[attr-defined]
+        open_one = the_one(sessions.look(connection), port)
+        cursor.execute("commit")
+        time.sleep(0.2)
+        closed = the_one(sessions.look(connection), port)
+
+        assert open_one.in_transaction
+        assert len(open_one.locks) == 1
+        assert not open_one.busy
+        assert (closed.id, closed.in_transaction, closed.locks) == (open_one.id, False, ())
+
+
+def test_mysql_lists_prepared_transactions(tmp_path: Path, mysql_url: str) -> None:
+    with (
+        mysql_connection(mysql_url) as client,
+        client.cursor() as cursor,
+        asking(tmp_path, mysql_url) as (sessions, connection),
+    ):
+        cursor.execute("xa start 'drilled'")
+        cursor.execute("xa end 'drilled'")
+        cursor.execute("xa prepare 'drilled'")
+        found = sessions.look(connection).orphans
+        cursor.execute("xa rollback 'drilled'")
+
+        assert Orphan("transaction", "drilled") in found
+        assert Orphan("transaction", "drilled") not in sessions.look(connection).orphans
+
+
+def test_redis_says_what_a_client_does(tmp_path: Path, redis_url: str) -> None:
+    with (
+        redis.Redis.from_url(redis_url, client_name="shop", single_connection_client=True) as client,
+        asking(tmp_path, redis_url) as (sessions, connection),
+    ):
+        client.set("answer", 42)
+        client.execute_command("MULTI")
+        look = sessions.look(connection)
+        client.execute_command("DISCARD")
+
+        (found,) = [session for session in look.sessions if session.name == "shop"]
+        assert found.port is not None
+        assert found.in_transaction
+        assert found.doing == "MULTI"
+        assert Orphan("key", "answer") in look.orphans
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql", "redis"])
+def test_the_asking_session_is_left_out(engine: str, tmp_path: Path, fresh: MakeFresh) -> None:
+    with asking(tmp_path, fresh(engine).url) as (sessions, connection):
+        first, second = sessions.look(connection), sessions.look(connection)
+
+        assert not {each.doing for each in (*first.sessions, *second.sessions)} & {
+            "CLIENT",
+            "CLIENT|LIST",
+            "WITH",
+        }
+
+
+def _port(descriptor: int) -> int:
+    with socket.socket(fileno=os.dup(descriptor)) as wire:
+        return int(wire.getsockname()[1])
