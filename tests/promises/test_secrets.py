@@ -214,7 +214,7 @@ def failing(
     }
     (tmp_path / "told").write_text(FROM_COMMAND)
     tables = [
-        f"[connections.{name}]\n{keys}\nconnect_timeout = {5.0 if name.endswith('rejects') else 0.05}\n"
+        f"[connections.{name}]\n{keys}\nconnect_timeout = {5.0 if name.endswith('rejects') else 0.03}\n"
         for name, keys in connections.items()
     ]
     file = tmp_path / "profiles" / "hush.toml"
@@ -229,7 +229,7 @@ def test_nothing_shows_when_servers_fail(command: str, failing: list[str], log: 
     words = COMMANDS[command].replace("|", " ").split()
     for name, more in cases(command, failing):
         given = [word.format(name) for word in words]
-        seen = look(log, *given, "--timeout", "5s" if name.endswith("rejects") else "150ms", *more)
+        seen = look(log, *given, "--timeout", PATIENCE[name.partition("_")[2]], *more)
         assert seen.leaks() == [], seen.words
 
 
@@ -248,6 +248,8 @@ def cases(command: str, failing: list[str]) -> Iterator[tuple[str, tuple[str, ..
     yield from ((name, ("-f", "json", "--debug")) for name in others)
 
 
+PATIENCE = {"rejects": "5s", "refuses": "100ms", "deaf": "60ms", "": "150ms"}
+"""How long it takes to fail in its own way; by the end of a connection's name."""
 ON_REDIS = ("cache", "session", "pubsub", "record", "lock", "limit")
 
 
