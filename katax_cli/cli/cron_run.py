@@ -94,7 +94,7 @@ def daemon(call: Invocation, *, crontab: str | None, metrics_port: int | None) -
     """Runs the daemon on this thread, with the signals of this process as its messages."""
     from katax_cli.services.cron.execution import Place
     from katax_cli.services.cron.loop import Daemon
-    from katax_cli.services.cron.serve import MetricsServer
+    from katax_cli.services.cron.serve import metrics_server
 
     with cron(call) as jobs, ExitStack() as stack:
         profile = jobs.profile
@@ -105,7 +105,7 @@ def daemon(call: Invocation, *, crontab: str | None, metrics_port: int | None) -
         running = Daemon(lambda: _load(call, crontab), jobs.tables, Place(profile))
         stack.enter_context(_signals(running))
         if metrics_port is not None:
-            server = MetricsServer(running, metrics_port)
+            server = metrics_server(running, metrics_port)
             stack.callback(server.close)
             call.diagnostics.note(f"metrics on http://127.0.0.1:{server.port}/metrics")
         return running.run()

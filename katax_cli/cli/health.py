@@ -81,6 +81,28 @@ def check(
     return exit_code(report, call.out.format, fail_on)
 
 
+@group.command("serve")
+def serve(
+    call: Invocation,
+    connections: Annotated[
+        list[str] | None, typer.Argument(metavar="[CONN]...", help="Connections or globs; none: all.")
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="Where to listen; 0: any.")
+    ] = 9464,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Beyond loopback, for everybody.")] = False,
+) -> ExitCode:
+    """Serve /live, /ready, /startup and /metrics (OpenMetrics) until a signal; see docs/metrics.md.
+
+    The connections are checked as often as [health] interval says; answers come from the last checks. On TERM
+    /ready says no first.
+    """
+    from katax_cli.cli.health_serve import serve
+
+    return serve(call, connections or [], host=host, port=port, insecure=insecure)
+
+
 def prober(call: Invocation, profile: Profile) -> Callable[[Database], Prober] | None:
     """What looks at each connection: pings, or under --verbose every layer."""
     if not call.shared.verbose:

@@ -1,0 +1,92 @@
+"""The small HTTP server of daemons: a table of paths, each answered by a function of no arguments."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import AF_INET, AF_INET6
+from typing import NamedTuple
+
+from katax_cli.errors import ConfigError
+
+TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
+_PATIENCE = 5.0
+"""Seconds that a client may take to ask."""
+
+
+class Answer(NamedTuple):
+    """What a path says now."""
+
+    status: int
+    kind: str
+    text: str
+
+
+Routes = Mapping[str, Callable[[], Answer]]
+
+
+class HttpServer:
+    """Answers GET and HEAD in daemon threads, from its making to `close`; `port` 0 takes any.
+
+    Raises ConfigError when it cannot listen there.
+    """
+
+    def __init__(self, routes: Routes, *, name: str, port: int, host: str = "127.0.0.1") -> None:
+        try:
+            self._server = (_Six if ":" in host else _Four)((host, port), _handler(routes))
+        except OSError as error:
+            raise ConfigError(
+                f"port {port} cannot be listened on: {error.strerror}; choose another"
+            ) from error
+        self.port = int(self._server.server_address[1])
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        serve = self._server.serve_forever
+        threading.Thread(target=serve, args=(0.05,), name=name, daemon=True).start()
+
+    def close(self) -> None:
+        """Listens no more; answers under way are not waited for."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class _Four(ThreadingHTTPServer):
+    address_family = AF_INET
+    daemon_threads = True
+    request_queue_size = 128
+
+    def server_bind(self) -> None:
+        """Without HTTPServer's look for the name of this host, which may take long."""
+        socketserver.TCPServer.server_bind(self)
+
+
+class _Six(_Four):
+    address_family = AF_INET6
+
+
+def _handler(routes: Routes) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _PATIENCE
+
+        def do_GET(self) -> None:
+            self.wfile.write(self._head())
+
+        def do_HEAD(self) -> None:
+            self._head()
+
+        def _head(self) -> bytes:
+            route = routes.get(self.path.partition("?")[0])
+            answer = route() if route else Answer(404, TEXT, f"see {', '.join(routes)}\n")
+            body = answer.text.encode()
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "no-store")
+            self.end_headers()
+            return body
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    return Handler
