@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+import pymongo
 import pytest
 import redis
 
 from katax_cli.engines import registry
 from katax_cli.engines.base import Orphan, ServerLook, ServerSession
+from katax_cli.errors import ConfigError
 from katax_cli.profiles.load import load_profile
 from tests.cli.harness import write_profile
 from tests.promises.witness import mysql_connection
+from tests.servers import Server
 from tests.servers.fixtures import MakeFresh
 
 
@@ -137,6 +140,29 @@ def test_the_asking_session_is_left_out(engine: str, tmp_path: Path, fresh: Make
             "CLIENT|LIST",
             "WITH",
         }
+
+
+def test_a_server_that_does_not_list_its_operations_says_so(tmp_path: Path, mongodb: Server) -> None:
+    """What speaks MongoDB's protocol and leaves currentOp empty would look as if nothing were left."""
+    with asking(tmp_path, mongodb.url) as (sessions, connection):
+        seen, said = 0, ""
+        try:
+            seen = len(sessions.look(connection).sessions)
+        except ConfigError as error:
+            said = str(error)
+
+        assert seen or said == "'main' does not list its operations; only MongoDB's own server does"
+
+
+@pytest.mark.needs_mongod
+def test_mongodb_says_what_a_client_does(tmp_path: Path, mongodb_url: str) -> None:
+    client: pymongo.MongoClient[dict[str, object]] = pymongo.MongoClient(mongodb_url, appname="shop")
+    with client, asking(tmp_path, mongodb_url) as (sessions, connection):
+        client.get_default_database().command("ping")
+
+        found = [each for each in sessions.look(connection).sessions if each.name == "shop"]
+        assert found
+        assert all(each.port and not each.in_transaction for each in found)
 
 
 def _port(descriptor: int) -> int:

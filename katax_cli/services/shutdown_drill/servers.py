@@ -12,7 +12,7 @@ from katax_cli.errors import KataxError, WrongEngine
 from katax_cli.services.database import Database
 from katax_cli.services.shutdown_drill.values import Left, Work
 
-ENGINES = ("postgresql", "mysql", "redis")
+ENGINES = ("postgresql", "mysql", "mongodb", "redis")
 LOOK_SECONDS = 5.0
 AGAIN_SECONDS = 0.15
 """Between two looks: InnoDB repeats what it said to who asks more often than every 0.1 s."""

@@ -1,0 +1,56 @@
+"""Who is connected to a MongoDB server, and which transactions they left open (currentOp).
+
+https://www.mongodb.com/docs/manual/reference/command/currentOp/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from katax_cli.engines.base import DocumentEngine, ServerLook, ServerSession
+from katax_cli.errors import ConfigError
+
+_WRITING = ("w", "W")
+
+
+class Sessions:
+    """ListsSessions."""
+
+    def __init__(self, engine: DocumentEngine) -> None:
+        self._engine = engine
+
+    def look(self, connection: Any, timeout: float | None = None) -> ServerLook:
+        """Of the server that answers: all connections, and transactions that wait for their next statement.
+
+        Needs the privilege inprog. Raises ConfigError where the answer does not even hold the question, which
+        is not MongoDB's own server.
+        """
+        spec = {"currentOp": 1, "$all": True}
+        answer = self._engine.command(connection, spec, timeout, database="admin")
+        found = [each for each in answer.get("inprog") or () if isinstance(each, Mapping)]
+        if not any("currentOp" in (each.get("command") or ()) for each in found):
+            raise ConfigError(
+                f"{self._engine.settings.name!r} does not list its operations; only MongoDB's own server does"
+            )
+        return ServerLook(tuple(_session(each) for each in found if each.get("client")))
+
+
+def _session(operation: Mapping[str, Any]) -> ServerSession:
+    """A transaction between two statements has no connection; it is known by its session."""
+    port = str(operation["client"]).rpartition(":")[2]
+    locks = operation.get("locks") or {}
+    return ServerSession(
+        str(operation.get("connectionId") or (operation.get("lsid") or {}).get("id")),
+        str(operation.get("appName") or ""),
+        int(port) if port.isdecimal() else None,
+        str(operation.get("op") or "").upper(),
+        bool(operation.get("active")),
+        "transaction" in operation,
+        tuple(f"{name} lock" for name, mode in locks.items() if mode in _WRITING),
+    )
+
+
+def create(engine: DocumentEngine) -> Sessions:
+    """The sessions of one connection's server."""
+    return Sessions(engine)
