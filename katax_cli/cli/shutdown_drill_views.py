@@ -94,19 +94,13 @@ def _own_reports(
     from katax_cli.services.shutdown_drill.drill import drill
     from katax_cli.services.shutdown_drill.own import free_port, own_services
 
-    for service in own_services(runtime.profile, port=free_port, has_health=_serves_health()):
+    for service in own_services(runtime.profile, port=free_port):
         call.diagnostics.note(f"drilling {service.name}")
         asked = replace(plan, command=service.command, url=service.url, load=1)
         databases = [runtime.open(each) for each in settings]
         report = drill(asked, databases, sink=lambda line: _echo(call, line))
         _narrate(call, report)
         yield service.name, report
-
-
-def _serves_health() -> bool:
-    from katax_cli.cli.health import group
-
-    return "serve" in group.commands
 
 
 def _passed(reports: Mapping[str, DrillReport]) -> bool:

@@ -115,6 +115,17 @@ def test_the_built_in_profile_is_drilled_only_when_named(tmp_path: Path) -> None
     assert "uses the built-in profile only when it is named; repeat with -p local" in done.err
 
 
+def test_without_a_program_its_own_services_are_drilled(url: str, tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": url}, extra='[state]\nurl = "main"\n')
+    done = katax("shutdown-test", "--after", "500ms", "-f", "json")
+
+    assert done.code == 0, done.out
+    assert done.json["passed"] is True
+    services = [each["service"] for each in done.json["services"]]
+    assert services == ["cron run-daemon", "health serve", "ws serve"]
+    assert all(each["passed"] and each["timeline"] for each in done.json["services"])
+
+
 def test_services_of_production_ask_first(url: str, tmp_path: Path) -> None:
     write_profile(tmp_path, {"main": url}, role="prod")
 

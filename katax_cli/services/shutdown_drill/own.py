@@ -18,14 +18,13 @@ class Service(NamedTuple):
     url: str
 
 
-def own_services(profile: Profile, *, port: Callable[[], int], has_health: bool = True) -> Iterator[Service]:
+def own_services(profile: Profile, *, port: Callable[[], int]) -> Iterator[Service]:
     """The cron daemon, `health serve`, and a `ws serve` for each Socket.IO server, or for the one that needs no table.
 
     Each is on a port of its own.
     """
     yield _service(profile, "cron run-daemon", "--metrics-port", port())
-    if has_health:
-        yield _service(profile, "health serve", "--port", port())
+    yield _service(profile, "health serve", "--port", port())
     for name in profile.ws or ("",):
         yield _service(profile, f"ws serve {name}".strip(), "--port", port())
 

@@ -26,7 +26,7 @@ redis = "cache"
 schedule = "@every 1s"
 command = ["sleep", "0.3"]
 """
-NAMES = ("cron run-daemon", "ws serve chat")
+NAMES = ("cron run-daemon", "health serve", "ws serve chat")
 DrillOwn = Callable[..., DrillReport]
 
 
