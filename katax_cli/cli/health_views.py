@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.output import GREEN, RED, YELLOW, Output
 from katax_cli.core.health import HealthPolicy
+from katax_cli.core.openmetrics import escaped
 from katax_cli.core.text import to_json
 from katax_cli.services.health import as_dict
 from katax_cli.snapshot import ConnectionHealth, Depth, HealthReport, HealthStatus
@@ -156,11 +157,7 @@ def _gauge(name: str, text: str, report: HealthReport, value: Gauge) -> Iterator
     for connection, health in report.connections.items():
         number = value(health)
         if number is not None:
-            yield f'{name}{{profile="{_label(report.profile)}",connection="{_label(connection)}"}} {number:g}\n'
-
-
-def _label(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+            yield f'{name}{{profile="{escaped(report.profile)}",connection="{escaped(connection)}"}} {number:g}\n'
 
 
 def _up(health: ConnectionHealth) -> float:

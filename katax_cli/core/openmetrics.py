@@ -57,11 +57,12 @@ def _lines(family: Family) -> Iterator[str]:
 
 
 def _labels(labels: Mapping[str, str]) -> str:
-    pairs = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
+    pairs = ",".join(f'{name}="{escaped(value)}"' for name, value in labels.items())
     return f"{{{pairs}}}" if pairs else ""
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """A label's value as it stands between its quotes."""
     return _help(text).replace('"', '\\"')
 
 

@@ -1,17 +1,21 @@
 """Deep probes again and again: one connection at a time, the right layer after an outage, nothing left."""
 
+import os
 from pathlib import Path
 
 import psycopg
+import pymysql
 import pytest
+from redis import Redis
 
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.health import HealthPolicy
-from katax_cli.services.depth import DeepProbe
+from katax_cli.services.depth import DeepProbe, deep_prober
+from katax_cli.services.health import HealthChecker
 from katax_cli.services.runtime import Runtime
-from katax_cli.snapshot import ConnectionHealth
+from katax_cli.snapshot import Check, ConnectionHealth
 from tests.cli.processes import eventually
-from tests.servers.fixtures import MakeFresh, MakeProxy
+from tests.servers.fixtures import MakeFresh, MakeProxy, Throwaway
 from tests.services.profiles import profile
 
 CALM = HealthPolicy(degraded_ms=20_000, unhealthy_ms=30_000)
@@ -97,6 +101,110 @@ def test_no_session_is_left_after_many_probes(postgresql_url: str, tmp_path: Pat
                 assert DeepProbe(runtime.database("main"), CALM)(Deadline(30)).status == "healthy"
             assert sessions() <= 2
         assert eventually(lambda: sessions() == 0)
+
+
+def deep(folder: Path, url: str) -> ConnectionHealth:
+    with Runtime(profile(folder, {"main": url}), probing=True) as runtime:
+        return DeepProbe(runtime.database("main"), CALM)(Deadline(30))
+
+
+def check(health: ConnectionHealth, name: str) -> Check:
+    return next(each for each in health.checks if each.name == name)
+
+
+def test_a_replica_of_redis(throwaway: Throwaway, tmp_path: Path) -> None:
+    """It answers pings as before the failover."""
+    primary, replica = throwaway("redis"), throwaway("redis")
+    with Redis.from_url(replica.url) as admin:
+        admin.config_set("masterauth", primary.password)
+        admin.replicaof(primary.host, primary.port)
+        assert eventually(lambda: admin.info("replication")["master_link_status"] == "up")
+        found = deep(tmp_path, replica.url)
+        assert first_failing(found) == "write_role"
+        assert check(found, "write_role").message == "takes no writes; replica: ROLE says slave"
+        assert (check(found, "read").status, check(found, "lag").status) == ("healthy", "healthy")
+        admin.replicaof("127.0.0.1", 1)
+        assert eventually(lambda: admin.info("replication")["master_link_status"] == "down")
+        assert "it lost its primary" in (check(deep(tmp_path, replica.url), "write_role").message or "")
+        admin.replicaof("NO", "ONE")
+        assert deep(tmp_path, replica.url).status == "healthy"
+
+
+def test_a_read_only_mysql(throwaway: Throwaway, tmp_path: Path) -> None:
+    server = throwaway("mysql")
+    admin = pymysql.connect(host=server.host, port=server.port, user=server.user, password=server.password)
+    with admin, admin.cursor() as cursor:
+        cursor.execute("SET GLOBAL read_only = 1")
+        found = deep(tmp_path, server.url)
+
+    assert first_failing(found) == "write_role"
+    assert check(found, "write_role").message == "takes no writes; replica: read_only is on"
+
+
+def test_a_file_that_cannot_be_written(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may write everything, so the system is asked in its place."""
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK)
+    found = deep(tmp_path, sqlite_url)
+
+    assert first_failing(found) == "write_role"
+    assert "is not writable" in (check(found, "write_role").message or "")
+
+
+def test_an_old_transaction_is_seen(postgresql_url: str, tmp_path: Path) -> None:
+    with psycopg.connect(postgresql_url) as other:
+        other.execute("SELECT pg_sleep(0.2)")
+        found = deep(tmp_path, postgresql_url)
+
+    assert found.depth is not None
+    rooms = {room.name: room for room in found.depth.headroom}
+    assert rooms["oldest_transaction"].used >= 0.2
+    assert rooms["connections"].used >= 2
+    assert 0 < rooms["wraparound_age"].used < (rooms["wraparound_age"].limit or 0)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", ENGINES)
+def test_nothing_is_left_after_a_thousand_probes(
+    name: str, fresh: MakeFresh, proxy: MakeProxy, tmp_path: Path
+) -> None:
+    door = proxy(fresh(name))
+    chosen = profile(tmp_path, {"main": door.url})
+    for _ in range(1000):
+        with Runtime(chosen, probing=True) as runtime:
+            assert DeepProbe(runtime.database("main"), CALM)(Deadline(30)).status == "healthy"
+    assert door.connections == 2000
+    assert eventually(lambda: door.open_connections == 0)
+
+
+@pytest.mark.soak
+def test_memory_is_flat_over_ten_thousand_cycles(closed_port: int, tmp_path: Path) -> None:
+    """One server that works and one that does not; threads, descriptors and memory stay as they are."""
+    urls = {"main": "sqlite:///x.db", "dead": f"redis://127.0.0.1:{closed_port}/0"}
+    chosen = profile(tmp_path, urls)
+
+    def held() -> tuple[int, int]:
+        resident = int(Path("/proc/self/statm").read_text().split()[1])
+        return resident * 4, len(os.listdir("/proc/self/fd"))
+
+    with Runtime(chosen, probing=True) as runtime:
+        checker = HealthChecker(
+            "test",
+            [runtime.database(each) for each in urls],
+            policy=CALM,
+            steady=True,
+            prober=deep_prober(chosen),
+        )
+        for _ in range(1000):
+            checker.check()
+        before = held()
+        for _ in range(9000):
+            checker.check()
+        after = held()
+
+    assert after[0] - before[0] < 2048, "KiB"
+    assert after[1] == before[1]
 
 
 def test_a_pool_that_is_larger_than_the_server(postgresql_url: str, tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from katax_cli.core import openmetrics
+from katax_cli.core.openmetrics import Family, Sample
+
 if TYPE_CHECKING:
     from katax_cli.services.ws.server import Sockets
-
-CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 @dataclass(slots=True)
@@ -25,11 +26,11 @@ class Counters:
 
 def exposition(server: Sockets) -> str:
     """All of it, as /metrics shows it."""
-    return "".join(_lines(server)) + "# EOF\n"
+    return openmetrics.exposition(_families(server))
 
 
-def _lines(server: Sockets) -> Iterator[str]:
-    counters = server.counters
+def _families(server: Sockets) -> Iterator[Family]:
+    counters, labels = server.counters, {"server": server.name}
     for name, text, value in (
         ("connections", "Clients that connected.", counters.connected),
         ("refused", "Clients with a wrong or missing token.", counters.refused),
@@ -38,16 +39,10 @@ def _lines(server: Sockets) -> Iterator[str]:
         ("handler_failures", "Events whose handler raised.", counters.failed),
         ("cut_off", "Clients that read too slowly or spoke no Socket.IO.", server.io.dropped),
     ):
-        yield f"# TYPE katax_ws_{name} counter\n# HELP katax_ws_{name} {text}\n"
-        yield f'katax_ws_{name}_total{{server="{_label(server.name)}"}} {value}\n'
+        yield Family(f"katax_ws_{name}", "counter", text, [Sample(value, labels)])
     for name, text, value in (
         ("clients", "Clients that are connected here.", len(server.clients)),
         ("rooms", "Rooms with members here.", len(server.answer("rooms", None))),
         ("ready", "1 when it serves and hears the other servers of its name.", int(server.ready)),
     ):
-        yield f"# TYPE katax_ws_{name} gauge\n# HELP katax_ws_{name} {text}\n"
-        yield f'katax_ws_{name}{{server="{_label(server.name)}"}} {value}\n'
-
-
-def _label(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        yield Family(f"katax_ws_{name}", "gauge", text, [Sample(value, labels)])
