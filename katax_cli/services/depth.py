@@ -18,7 +18,7 @@ from katax_cli.core.headroom import advice, paced
 from katax_cli.core.health import HealthPolicy, worst
 from katax_cli.core.recommend import Facts, recommend
 from katax_cli.engines.registry import part
-from katax_cli.errors import AuthenticationFailed, KataxError
+from katax_cli.errors import AuthenticationFailed, KataxError, QueryError
 from katax_cli.services.database import Database
 from katax_cli.services.layers import Wire, try_wire
 from katax_cli.snapshot import Check, ConnectionHealth, Depth, Headroom, HealthStatus, PoolStats, Standing
@@ -112,12 +112,9 @@ class _Checkup:
         for layer, step in steps:
             if not self._step(layer, step):
                 return
-        try:
-            self.server.update(database.server(timeout=self._deadline.within(None)))
-        except KataxError as error:
-            self._fail("read", None, error)
-            return
-        self._place(rooms)
+        self._identify()
+        if self.error is None:
+            self._place(rooms)
 
     def _step(self, layer: Layer, step: Callable[[], object]) -> bool:
         began = SYSTEM.monotonic()
@@ -133,6 +130,16 @@ class _Checkup:
             self.cause = "the server answers, but too late: it is overloaded, or far away"
         self.checks.append(Check(layer, status, spent, self._policy.remark(spent) if is_read else None))
         return True
+
+    def _identify(self) -> None:
+        """What server it is. One that does not tell this user is none the worse for it."""
+        try:
+            self.server.update(self._database.server(timeout=self._deadline.within(None)))
+        except QueryError:
+            return
+        except KataxError as error:
+            self.checks.pop()
+            self._fail("read", None, error)
 
     def _place(self, rooms: Any) -> None:
         """Role and lag: neither is judged where the profile only reads."""

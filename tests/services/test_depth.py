@@ -15,6 +15,7 @@ from katax_cli.services.health import HealthChecker
 from katax_cli.services.runtime import Runtime
 from katax_cli.snapshot import Check, ConnectionHealth
 from tests.cli.processes import eventually
+from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, MakeProxy, Throwaway
 from tests.services.profiles import profile
 
@@ -42,7 +43,7 @@ def test_one_connection_at_a_time_and_the_second_check_reuses_it(
     assert eventually(lambda: door.open_connections == 0)
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", [*ENGINES, "mongodb"])
 def test_the_layer_is_right_when_the_server_goes_between_two_checks(
     name: str, fresh: MakeFresh, proxy: MakeProxy, tmp_path: Path
 ) -> None:
@@ -57,7 +58,7 @@ def test_the_layer_is_right_when_the_server_goes_between_two_checks(
         assert probe(Deadline(30)).status == "healthy"
 
 
-@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("name", [*ENGINES, "mongodb"])
 def test_a_probe_that_sleeps_ends_in_time(
     name: str, fresh: MakeFresh, proxy: MakeProxy, tmp_path: Path
 ) -> None:
@@ -150,6 +151,13 @@ def test_a_file_that_cannot_be_written(
 
     assert first_failing(found) == "write_role"
     assert "is not writable" in (check(found, "write_role").message or "")
+
+
+def test_a_user_that_may_not_ask_everything(redis_acl: Server, tmp_path: Path) -> None:
+    """What it may not see is left out, and the server is none the worse for it."""
+    found = deep(tmp_path, redis_acl.url)
+
+    assert (found.status, first_failing(found)) == ("healthy", None)
 
 
 def test_an_old_transaction_is_seen(postgresql_url: str, tmp_path: Path) -> None:
