@@ -1,6 +1,7 @@
 """Deep probes again and again: one connection at a time, the right layer after an outage, nothing left."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -10,14 +11,20 @@ from redis import Redis
 
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.health import HealthPolicy
+from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.depth import DeepProbe, deep_prober
 from katax_cli.services.health import HealthChecker
 from katax_cli.services.runtime import Runtime
 from katax_cli.snapshot import Check, ConnectionHealth
 from tests.cli.processes import eventually
+from tests.engines.test_redis_topologies import Watched
+from tests.engines.test_redis_topologies import watched as watched  # a fixture
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, MakeProxy, Throwaway
 from tests.services.profiles import profile
+from tests.services.redis_database import database_of
+from tests.services.test_redis_topologies import cluster as cluster  # a fixture
+from tests.services.test_redis_topologies import masters as masters  # a fixture
 
 CALM = HealthPolicy(degraded_ms=20_000, unhealthy_ms=30_000)
 ENGINES = ("postgresql", "mysql", "redis")
@@ -158,6 +165,35 @@ def test_a_user_that_may_not_ask_everything(redis_acl: Server, tmp_path: Path) -
     found = deep(tmp_path, redis_acl.url)
 
     assert (found.status, first_failing(found)) == ("healthy", None)
+
+
+def test_a_cluster(cluster: RedisDatabase, masters: list[Server]) -> None:
+    """Any of its nodes leads to all of them; one that is gone is told."""
+    nowhere = replace(cluster.settings, nodes=(("127.0.0.1", 1), *cluster.settings.nodes))
+    whole, damaged = (database_of(settings) for settings in (cluster.settings, nowhere))
+    try:
+        found, without = (DeepProbe(one, CALM)(Deadline(30)) for one in (whole, damaged))
+    finally:
+        whole.close()
+        damaged.close()
+
+    assert (found.status, len(found.server) > 0) == ("healthy", True)
+    assert (check(without, "tcp").status, check(without, "tcp").message) == (
+        "degraded",
+        "127.0.0.1:1 refused",
+    )
+    assert check(without, "read").status == "healthy"
+
+
+def test_behind_sentinel(watched: Watched) -> None:
+    """The primary that it names, whichever that is now."""
+    database = database_of(watched.settings())
+    try:
+        found = DeepProbe(database, CALM)(Deadline(30))
+    finally:
+        database.close()
+
+    assert (found.status, check(found, "write_role").status) == ("healthy", "healthy")
 
 
 def test_an_old_transaction_is_seen(postgresql_url: str, tmp_path: Path) -> None:
