@@ -27,7 +27,7 @@ from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.guard import Safety
 from katax_cli.services.pubsub import Message, Subscription
 from katax_cli.services.ws.cluster import Answer, Answerer, Poll, Worker, this_worker
-from katax_cli.services.ws.values import Seen
+from katax_cli.services.ws.wire import LocalManager
 
 BEAT_EVERY = 1.5
 DEAF_AFTER = 5.0
@@ -46,7 +46,7 @@ _log = getLogger("katax.ws")
 Command = tuple[bytes | str | int | float, ...]
 
 
-class SharedManager(AsyncPubSubManager):  # type: ignore[misc]
+class SharedManager(AsyncPubSubManager, LocalManager):  # type: ignore[misc]
     """python-socketio's own protocol between servers, over katax's Redis connections."""
 
     name = "katax"
@@ -66,10 +66,6 @@ class SharedManager(AsyncPubSubManager):  # type: ignore[misc]
         if not isinstance(message.get("event"), str) or "data" not in message:
             _log.warning("somebody published an event without name or data on %s", self.channel)
             return
-        if (message.get("namespace") or "/") == "/":
-            data = message["data"]
-            only = isinstance(data, list) and len(data) == 1
-            self.server.observe(Seen(message["event"], message.get("room"), data[0] if only else data, None))
         await super()._handle_emit(message)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from logging import ERROR, LogRecord, getLogger
 from typing import Any
 from urllib.parse import parse_qs
@@ -132,6 +132,17 @@ class WireServer(AsyncServer):  # type: ignore[misc]
             return
         await super()._send_eio_packet(eio_sid, eio_pkt)
 
+    def send_now(self, eio_sid: str, packets: Sequence[engine_packet.Packet]) -> None:
+        """The same without waiting, for packets of one event."""
+        socket = self.eio.sockets.get(eio_sid)
+        if socket is None or socket.closed:
+            return
+        if socket.queue.is_full:
+            self.start_background_task(self.drop, eio_sid, "it does not read what it is sent")
+            return
+        for each in packets:
+            socket.queue.put_nowait(each)
+
     async def drop(self, eio_sid: str, why: str) -> None:
         """Ends a connection at once, with nothing more sent."""
         socket = self.eio.sockets.get(eio_sid)
@@ -167,13 +178,52 @@ class WireServer(AsyncServer):  # type: ignore[misc]
         await super()._handle_event(eio_sid, namespace, id, data)
 
 
-class LocalManager(AsyncManager):  # type: ignore[misc]
-    """The clients of a server that stands alone."""
+class _Encoded(engine_packet.Packet):  # type: ignore[misc]
+    """A packet that is the same for all its clients, and is encoded once for them."""
 
-    async def emit(self, event: str, data: Any, namespace: str, room: str | None = None, **more: Any) -> None:
+    def __init__(self, data: Any) -> None:
+        super().__init__(engine_packet.MESSAGE, data)
+        self._text: Any = None
+
+    def encode(self, b64: bool = False) -> Any:
+        if b64:
+            return super().encode(b64=True)
+        if self._text is None:
+            self._text = super().encode()
+        return self._text
+
+
+class LocalManager(AsyncManager):  # type: ignore[misc]
+    """The clients of one server; hands an event to all their queues at once, without a task for each."""
+
+    async def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str,
+        room: Any = None,
+        skip_sid: Any = None,
+        callback: Any = None,
+        to: Any = None,
+        **more: Any,
+    ) -> None:
+        room = to or room
         if namespace == "/":
             self.server.observe(Seen(event, room, data, None))
-        await super().emit(event, data, namespace, room=room, **more)
+        if callback or skip_sid:
+            await super().emit(
+                event, data, namespace, room=room, skip_sid=skip_sid, callback=callback, **more
+            )
+            return
+        if namespace not in self.rooms:
+            return
+        arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
+        made = WirePacket(packet.EVENT, namespace=namespace, data=[event, *arguments]).encode()
+        packets = [_Encoded(part) for part in (made if isinstance(made, list) else [made])]
+        for _sid, eio_sid in self.get_participants(namespace, room):
+            self.server.send_now(eio_sid, packets)
+        # Who waits for its queue has its turn before the next event.
+        await asyncio.sleep(0)
 
 
 def _argument(arguments: list[Any]) -> Any:
