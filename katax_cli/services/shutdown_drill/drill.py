@@ -27,9 +27,7 @@ from katax_cli.services.shutdown_drill.values import (
     Plan,
 )
 
-SETTLE_SECONDS = 3.0
-"""How long servers may take to notice that their client ended."""
-_STARTUP_SECONDS = 10.0
+_KILLED_SECONDS = 5.0
 _SECOND_AFTER = 0.5
 _BITE_SECONDS = 0.3
 """Until the program has come to feel a fault, as to wait for an answer."""
@@ -122,7 +120,7 @@ class _Drill:
             self._until(self._connected, self._plan.after)
             self._faults["during-startup"] = None
         else:
-            self._until(self._ready, _STARTUP_SECONDS)
+            self._until(self._ready, self._plan.ready_within)
             self._target.ended(self._plan.after)
 
     def _until(self, reached: Callable[[], bool], seconds: float) -> bool:
@@ -192,7 +190,7 @@ class _Drill:
             self._note("killed")
             self._killed = self._target.now
             self._target.signal(signal.SIGKILL)
-            self._target.ended(SETTLE_SECONDS)
+            self._target.ended(_KILLED_SECONDS)
         if self._target.exited is not None:
             self._note(f"exited with {self._target.status}", self._target.exited)
 
@@ -217,7 +215,7 @@ class _Drill:
             self._target.ended(FORCED_SECONDS)
 
     def _facts(self, signalled: float, pieces: Sequence[Piece]) -> Facts:
-        left = settled(self._servers, self._whose, seconds=SETTLE_SECONDS)
+        left = settled(self._servers, self._whose, seconds=self._plan.settle)
         self._note_left(left)
         works = [work for server in self._servers for work in server.fates(self._works[server.name])]
         self._note_work(pieces)

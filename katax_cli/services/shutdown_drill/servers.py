@@ -118,11 +118,18 @@ class Server:
 
 
 def settled(servers: Iterable[Server], whose: Whose, *, seconds: float) -> dict[str, Left]:
-    """What is left once servers have noticed that the program ended: when it is nothing, else after `seconds`."""
+    """What is left once servers have noticed that the program ended: when it is nothing, else after `seconds`.
+
+    So what others do for a moment, as to prepare a transaction and commit it, is not taken for the program's.
+    """
     until = SYSTEM.monotonic() + seconds
     left = {server.name: server.left(whose) for server in servers}
     for server in servers:
-        while left[server.name].sessions and SYSTEM.monotonic() < until:
+        while _has_something(left[server.name]) and SYSTEM.monotonic() < until:
             SYSTEM.sleep(AGAIN_SECONDS)
             left[server.name] = server.left(whose)
     return left
+
+
+def _has_something(left: Left) -> bool:
+    return bool(left.sessions or left.orphans)

@@ -17,6 +17,12 @@ WIRE_FAULTS: tuple[Fault, ...] = ("hung-query", "full-pool", "dead-db")
 KUBERNETES_SECONDS = 30.0
 
 
+READY_SECONDS = 10.0
+"""How long is waited for the first sign that a program works."""
+SETTLE_SECONDS = 3.0
+"""How long servers may take to notice that their client ended."""
+
+
 class Verdict(NamedTuple):
     """One check: whether it held, what was seen, and when, in milliseconds since the program's start."""
 
@@ -62,6 +68,8 @@ class Plan:
     client: str | None = None
     temporary: tuple[str, ...] = ()
     budget: Budget | None = None
+    ready_within: float = READY_SECONDS
+    settle: float = SETTLE_SECONDS
 
 
 Outcome = Literal["done", "refused", "failed"]

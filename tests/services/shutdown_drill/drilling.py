@@ -37,7 +37,7 @@ class Ground:
     def run(self, words: tuple[str, ...], **plan: Any) -> DrillReport:
         """The report on any program."""
         write_profile(self.folder, {"main": self.url})
-        chosen: dict[str, Any] = {"grace": 10.0, "after": 0.3, **plan}
+        chosen: dict[str, Any] = {"grace": 10.0, "after": 0.2, "settle": 1.0, **plan}
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         with Runtime(load_profile("test"), probing=True) as runtime:
             return drill(

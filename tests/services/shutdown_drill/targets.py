@@ -12,12 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-
-import psycopg
-import pymysql
-import redis as redis_py
-
-from tests.servers.server import Server
+from urllib.parse import urlsplit
 
 stop = threading.Event()
 
@@ -29,20 +24,24 @@ def main(kind: str, url: str, port: str = "0") -> int:
 
 def connect(url: str) -> Any:
     """A connection in autocommit mode whose `execute` runs a statement."""
-    if url.startswith("postgresql"):
-        return psycopg.connect(url, autocommit=True)
-    return _Mysql(url)
+    if not url.startswith("postgresql"):
+        return _Mysql(url)
+    import psycopg
+
+    return psycopg.connect(url, autocommit=True)
 
 
 class _Mysql:
     def __init__(self, url: str) -> None:
-        at = Server(engine="mysql", url=url, version="", source="")
+        import pymysql
+
+        at = urlsplit(url)
         self._connection = pymysql.connect(
-            host=at.host,
-            port=at.port,
-            user=at.user,
-            password=at.password,
-            database=at.database,
+            host=at.hostname,
+            port=at.port or 3306,
+            user=at.username,
+            password=at.password or "",
+            database=at.path[1:],
             autocommit=True,
         )
 
@@ -194,9 +193,15 @@ def slow(url: str, _port: int) -> int:
     return 0
 
 
+def _redis(url: str) -> Any:
+    import redis
+
+    return redis.Redis.from_url(url)
+
+
 def clean_redis(url: str, _port: int) -> int:
     """Takes a lock and gives it back."""
-    client = redis_py.Redis.from_url(url)
+    client = _redis(url)
     client.set("lock:job", "1")
     client.set("cache:answer", "42")
     stop.wait()
@@ -206,7 +211,7 @@ def clean_redis(url: str, _port: int) -> int:
 
 
 def leaves_key(url: str, _port: int) -> int:
-    client = redis_py.Redis.from_url(url)
+    client = _redis(url)
     client.set("lock:job", "1")
     client.set("cache:answer", "42")
     stop.wait()

@@ -54,7 +54,7 @@ def test_a_lock_that_stays_fails(postgresql_ground: Ground) -> None:
 
 
 def test_a_child_that_holds_a_session_fails(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill("leaves-child", after=1.5)
+    report = postgresql_ground.drill("leaves-child", after=1.0)
 
     assert failed(report) == {"no_sessions_left", "no_processes_left"}
 
@@ -107,7 +107,7 @@ def test_mysql_a_transaction_that_stays_open_fails(mysql_ground: Ground) -> None
 
 
 def test_mysql_a_child_that_holds_a_session_fails(mysql_ground: Ground) -> None:
-    assert failed(mysql_ground.drill("leaves-child", after=1.5)) == {"no_sessions_left", "no_processes_left"}
+    assert failed(mysql_ground.drill("leaves-child", after=1.0)) == {"no_sessions_left", "no_processes_left"}
 
 
 def test_redis_a_good_target_passes(redis_ground: Ground) -> None:

@@ -34,7 +34,9 @@ def test_one_that_breaks_when_its_server_dies_fails(mysql_ground: Ground) -> Non
 
 def test_a_program_that_goes_past_the_proxy_is_told(redis_ground: Ground) -> None:
     """Its server is named in no word and no variable."""
-    report = redis_ground.run((sys.executable, "-c", "import time; time.sleep(30)"), faults=("dead-db",))
+    report = redis_ground.run(
+        (sys.executable, "-c", "import time; time.sleep(30)"), faults=("dead-db",), ready_within=0.5
+    )
 
     assert verdicts(report)["fault_dead_db"].status == "failed"
     assert verdicts(report)["fault_dead_db"].detail.startswith(

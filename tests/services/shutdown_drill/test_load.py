@@ -55,7 +55,7 @@ def test_work_may_be_a_program(postgresql_ground: Ground) -> None:
 
 
 def test_work_that_never_succeeds_fails(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill("good", work=(sys.executable, "-c", "exit(7)"), load=1)
+    report = postgresql_ground.drill("good", work=(sys.executable, "-c", "exit(7)"), load=1, ready_within=2.0)
 
     assert verdicts(report)["no_new_work"].detail == "no work was ever done: status 7"
 
