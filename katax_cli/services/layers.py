@@ -9,7 +9,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -27,6 +27,7 @@ _POSTGRES_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 _MYSQL_SSL, _MYSQL_CAPABILITIES = 0x800, 0x8A00  # with CLIENT_PROTOCOL_41 and CLIENT_SECURE_CONNECTION
 _UTF8 = 45
 _SHORTEST = 0.001
+_GOODBYE_SECONDS = 0.25
 # X509_V_ERR_* of OpenSSL's x509_vfy.h.
 _EXPIRED, _OTHER_NAME = 10, (62, 64)
 _TCP_CAUSES = {
@@ -87,6 +88,7 @@ class _Trial:
             resolved = self._step("dns", self._resolve)
             with closing(self._step("tcp", lambda: self._connect(resolved))) as wire:
                 days = self._step("tls", lambda: self._encrypt(wire))
+                _hang_up(wire)
         except _Failed as error:
             rest = ("dns", "tcp", "tls")[len(self._checks) :]
             skipped = (Check(name, "skipped", None, f"{self._checks[-1].name} failed") for name in rest)
@@ -157,6 +159,7 @@ class _Trial:
             _PRELUDES.get(self._settings.type, _nothing)(wire)
             with _context(self._settings, tls).wrap_socket(wire, server_hostname=self._host) as encrypted:
                 days = _days_left(encrypted.getpeercert(binary_form=True) or b"")
+                _hang_up(encrypted)
         except ssl.SSLCertVerificationError as error:
             raise _Failed(
                 f"certificate refused: {error.verify_message}", _certificate_cause(error)
@@ -180,6 +183,15 @@ def _opened(family: int, address: Any, seconds: float) -> socket.socket:
         wire.close()
         raise
     return wire
+
+
+def _hang_up(wire: socket.socket) -> None:
+    """Waits a moment for the server to close too: its place must be free before the login needs one."""
+    with suppress(OSError):
+        wire.shutdown(socket.SHUT_WR)
+        wire.settimeout(_GOODBYE_SECONDS)
+        while wire.recv(4096):
+            pass
 
 
 def _ask_postgresql(wire: socket.socket) -> None:
