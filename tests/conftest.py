@@ -1,6 +1,7 @@
 """Every test sees real servers when it asks for them, and nothing of the developer's configuration."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,11 @@ FOREIGN = (
     "FORCE_COLOR",
     "CLICOLOR",
 )
+
+
+def pytest_configure() -> None:
+    """Ctrl-C works in tests also when the suite was started in the background, where a shell ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
