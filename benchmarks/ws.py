@@ -1,0 +1,218 @@
+"""katax's Socket.IO server beside a bare python-socketio on uvicorn, and socket.io of Node: one event to everybody.
+
+Every server runs in a process of its own with all its clients connected; they broadcast in turn. The time of a run
+is from the first emit to the last arrival, and nothing may be missing. Node's package is looked for where
+KATAX_BENCH_NODE says (a folder in which `npm install socket.io` was run).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median, quantiles
+
+from harness import finish, row
+
+CLIENTS = 1_000
+BROADCASTS = 100
+RUNS = 5
+TARGET = 1 / 0.95
+"""At least 0.95 of the peer's rate."""
+SECONDS = 120.0
+UPGRADE = (
+    "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
+    "Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+NODE = """
+const { Server } = require(process.argv[1] + "/node_modules/socket.io");
+const http = require("http").createServer();
+const io = new Server(http, { transports: ["websocket"] });
+http.listen(0, "127.0.0.1", 4096, () => console.log(http.address().port));
+require("readline").createInterface({ input: process.stdin }).on("line", () => {
+  for (let n = 0; n < BROADCASTS; n++) io.emit("news", { n, at: (performance.timeOrigin + performance.now()) / 1000 });
+});
+""".replace("BROADCASTS", str(BROADCASTS))
+
+
+class Client(asyncio.Protocol):
+    """A Socket.IO client that notes how long each event was on its way; fast, so that the server is measured."""
+
+    def __init__(self, contender: Contender) -> None:
+        self.contender = contender
+        self.rest = b""
+        self.upgraded = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(UPGRADE.encode())
+
+    def data_received(self, data: bytes) -> None:
+        self.rest += data
+        if not self.upgraded:
+            head, found, rest = self.rest.partition(b"\r\n\r\n")
+            if not found:
+                return
+            assert b" 101 " in head, head
+            self.upgraded, self.rest = True, rest
+        while (text := self._frame()) is not None:
+            self._take(text)
+
+    def _frame(self) -> bytes | None:
+        if len(self.rest) < 4:
+            return None
+        size, start = self.rest[1], 2
+        if size == 126:
+            size, start = int.from_bytes(self.rest[2:4], "big"), 4
+        if len(self.rest) < start + size:
+            return None
+        text, self.rest = self.rest[start : start + size], self.rest[start + size :]
+        return text
+
+    def _take(self, text: bytes) -> None:
+        if text.startswith(b"42"):
+            self.contender.arrived(float(text.rpartition(b":")[2].rstrip(b"}]")))
+        elif text.startswith(b"40"):
+            self.contender.joined()
+        elif text[:1] in (b"0", b"2"):
+            answer = b"40" if text[:1] == b"0" else b"3"
+            self.transport.write(bytes([0x81, 0x80 | len(answer), 0, 0, 0, 0]) + answer)
+
+
+class Contender:
+    """One server and its clients."""
+
+    def __init__(self, name: str, command: list[str]) -> None:
+        self.name = name
+        self.times: list[float] = []
+        self.p99: list[float] = []
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.port = int(self.process.stdout.readline())
+        self._clients = 0
+        self._latencies: list[float] = []
+        self._done = asyncio.Event()
+
+    async def connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        for _ in range(CLIENTS // 50):
+            wanted = [loop.create_connection(lambda: Client(self), "127.0.0.1", self.port) for _ in range(50)]
+            await asyncio.gather(*wanted)
+        await asyncio.wait_for(self._done.wait(), SECONDS)
+
+    def joined(self) -> None:
+        self._clients += 1
+        if self._clients == CLIENTS:
+            self._done.set()
+
+    def arrived(self, sent_at: float) -> None:
+        self._latencies.append(time.time() - sent_at)
+        if len(self._latencies) == CLIENTS * BROADCASTS:
+            self._done.set()
+
+    async def run(self) -> None:
+        """One run; fails when an event is lost."""
+        self._latencies.clear()
+        self._done.clear()
+        started = time.perf_counter()
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        await asyncio.wait_for(self._done.wait(), SECONDS)
+        self.times.append(time.perf_counter() - started)
+        self.p99.append(quantiles(self._latencies, n=100)[-1])
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+
+async def measure(commands: dict[str, list[str]]) -> dict[str, Contender]:
+    contenders = {name: Contender(name, command) for name, command in commands.items()}
+    try:
+        for each in contenders.values():
+            await each.connect()
+        for number in range(RUNS + 1):
+            order = list(contenders.values())
+            for each in order if number % 2 else reversed(order):
+                await each.run()
+                await asyncio.sleep(0.2)
+        for each in contenders.values():
+            # The first was to warm up.
+            del each.times[0], each.p99[0]
+        return contenders
+    finally:
+        for each in contenders.values():
+            each.close()
+
+
+def main() -> int:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 16_384)), hard))
+    commands = {name: [sys.executable, __file__, name] for name in SERVERS}
+    folder = os.environ.get("KATAX_BENCH_NODE", "")
+    if (Path(folder) / "node_modules" / "socket.io").is_dir():
+        commands["socket.io (Node)"] = ["node", "-e", NODE, folder]
+    found = asyncio.run(measure(commands))
+    mine = found["katax"]
+    peers = ["bare python-socketio", "socket.io (Node)"]
+    for work, values in (
+        (f"{BROADCASTS} events to {CLIENTS:,} clients", "times"),
+        ("p99 latency of them", "p99"),
+    ):
+        for name in peers:
+            theirs = median(getattr(found[name], values)) if name in found else None
+            # The target is the rate beside the bare server; the rest is for information.
+            target = TARGET if (values, name) == ("times", peers[0]) else 1e9
+            katax = median(getattr(mine, values))
+            row(f"ws: {work}", katax_seconds=katax, peer_name=name, peer_seconds=theirs, target=target)
+    return finish()
+
+
+def serve_katax() -> None:
+    from katax_cli import Sockets
+    from katax_cli.profiles.model import WsSettings
+
+    with tempfile.TemporaryDirectory() as home:
+        server = Sockets(WsSettings("bench", port=0), home=home)
+        print(server.port, flush=True)
+        for _ in sys.stdin:
+            for n in range(BROADCASTS):
+                server.emit("news", {"n": n, "at": time.time()})
+
+
+def serve_bare() -> None:
+    asyncio.run(_serve_bare())
+
+
+async def _serve_bare() -> None:
+    import socket
+
+    import socketio
+    import uvicorn
+
+    io = socketio.AsyncServer(async_mode="asgi")
+    listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    config = uvicorn.Config(socketio.ASGIApp(io), log_level="error", lifespan="off", access_log=False)
+    serving = asyncio.create_task(uvicorn.Server(config).serve(sockets=[listener]))
+    print(listener.getsockname()[1], flush=True)
+    while await asyncio.to_thread(sys.stdin.readline):
+        for n in range(BROADCASTS):
+            await io.emit("news", {"n": n, "at": time.time()})
+    serving.cancel()
+
+
+SERVERS: dict[str, Callable[[], None]] = {"katax": serve_katax, "bare python-socketio": serve_bare}
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        SERVERS[sys.argv[1]]()
+        sys.exit(0)
+    sys.exit(main())
