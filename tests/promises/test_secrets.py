@@ -28,7 +28,7 @@ IN_URL, IN_KEY, IN_ENV, IN_DOTENV, IN_FILE, FROM_COMMAND, IN_OPTION = (
 SECRETS = (IN_URL, IN_KEY, IN_ENV, IN_DOTENV, IN_FILE, FROM_COMMAND, IN_OPTION, *PASSWORDS.values())
 
 COMMANDS: Mapping[str, str] = {
-    "health check": "health",
+    "health check": "health --verbose",
     "health serve": "health serve --port 0 --host 0.0.0.0",
     "db ping": "db ping -c *",
     "db query": "db query -c {} select|1",
