@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 import sys
+from contextlib import suppress
 from types import FrameType
+from typing import Never
 
 
-def main() -> None:
+def main() -> Never:
     """Runs the command line of this process and exits with its code."""
     # Imports make many objects and no garbage; at the default of 700 the collector looks dozens of times.
     gc.set_threshold(50_000)
@@ -19,7 +22,18 @@ def main() -> None:
         raise app.Terminated
 
     signal.signal(signal.SIGTERM, terminate)
-    sys.exit(app.main())
+    _leave(app.main())
+
+
+def _leave(code: int) -> Never:
+    """Ends the process at once: all is written and closed, and threads that were left behind may not hold it.
+
+    Taking the interpreter apart would cost a short command a fifth of its time.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from katax_cli.snapshot import HealthStatus
+if TYPE_CHECKING:
+    from katax_cli.snapshot import HealthStatus
 
 _BAD_TO_WORSE: tuple[HealthStatus, ...] = ("healthy", "degraded", "unhealthy")
 
