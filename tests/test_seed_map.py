@@ -19,7 +19,7 @@ from katax_cli.cli.tree import nodes
 from katax_cli.profiles.keys import PROFILE, Key
 
 PAGE = Path(__file__).parents[1] / "docs" / "seed-map.md"
-AREAS = {"cron", "sockets", "sessions", "records", "backup", "builder", "models", "pubsub"}
+AREAS = {"backup", "builder", "models"}
 """Areas that have a page or a map of their own."""
 OWN = {
     "Config", "Database", "MetricsPool", "MongoDatabase", "RedisDatabase", "SqlDatabase", "Transaction",
