@@ -22,6 +22,8 @@ FOREIGN = (
     "NO_COLOR",
     "FORCE_COLOR",
     "CLICOLOR",
+    "COLUMNS",
+    "LINES",
 )
 
 
