@@ -9,7 +9,7 @@ PEERS_STAMP := $(PEERS)/.installed
 # Two workers share one set of servers; more only wait for each other on small machines.
 WORKERS ?= 2
 
-.PHONY: health test test-pure check format bench completions docs clean
+.PHONY: health test test-pure lint check format bench completions docs clean
 
 health: $(STAMP)  ## Install into .venv and show the health of the embedded default
 	$(BIN)/katax -p local health
@@ -21,12 +21,13 @@ test: $(STAMP)  ## Get the servers and run the whole suite
 test-pure: $(STAMP)  ## What needs no server
 	$(BIN)/python -m pytest -n $(WORKERS) tests/core tests/profiles tests/test_import_hygiene.py tests/test_docs.py $(ARGS)
 
-check: $(STAMP)  ## Format, lint, types, import contracts, tests
+lint: $(STAMP)  ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(MAKE) test
+
+check: lint test  ## All that a change must pass
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from .server import reroute
 
 CHUNK = 65_536
+QUIET = 0.25
+"""Seconds without a word after which a server has answered all that it was sent."""
 # Closing with zero linger sends RST instead of FIN: what a cut cable's far end or a crashed host looks like.
 NO_LINGER = struct.pack("ii", 1, 0)
 POLL = 0.005
@@ -237,6 +239,10 @@ class Proxy:
     def _pass_on(self, link: _Link, chunk: bytes, sink: socket.socket | None, *, up: bool) -> bool:
         """Forward `chunk` in the state the proxy is in; False when the link is to end."""
         if not up and link.swallow_reply:
+            # The first answer may be to what went before (a SET in the same round trip): the work is done when
+            # the server has no more to say.
+            if self._says_more(link):
+                return True
             link.ask_to_cut()
             return False
         self._hold(link, len(chunk))
@@ -246,6 +252,10 @@ class Proxy:
         # Counted first: who has received the last byte finds it counted.
         self._count(len(chunk), up=up)
         return self._send(link, chunk, sink)
+
+    def _says_more(self, link: _Link) -> bool:
+        readable, _, _ = select.select([link.sockets[-1].fileno(), link.wake[0]], [], [], QUIET)
+        return bool(readable) and not link.cut
 
     def _spring(self, link: _Link, chunk: bytes) -> bool:
         """Tell the hook and the trap; False when `chunk` must not be forwarded."""
