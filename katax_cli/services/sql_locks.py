@@ -11,7 +11,7 @@ from typing import Any
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.engines.base import SessionLocks
+from katax_cli.engines.migrations import SessionLocks
 from katax_cli.errors import ConfigError, LockHeld, Unavailable
 from katax_cli.services.migrate.lock import holder_of, note
 from katax_cli.services.migrate.session import Session

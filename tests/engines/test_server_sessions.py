@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from katax_cli.engines import registry
-from katax_cli.engines.base import Orphan, ServerLook, ServerSession
+from katax_cli.engines.sessions import Orphan, ServerLook, ServerSession
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.load import load_profile
 from tests.cli.harness import write_profile

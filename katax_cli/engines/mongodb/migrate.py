@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from katax_cli.engines.base import DdlImpact, LockSession, MigrationFacts
+from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts
 
 from . import MongoEngine
 

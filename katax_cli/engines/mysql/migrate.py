@@ -10,7 +10,7 @@ from hashlib import blake2b
 import pymysql
 
 from katax_cli.core.sql import classify, code_tokens, quote_identifier
-from katax_cli.engines.base import DdlImpact, LockSession, MigrationFacts
+from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts
 
 from .engine import MysqlEngine
 from .session import Session

@@ -8,7 +8,8 @@ from typing import Any
 
 import pymysql
 
-from katax_cli.engines.base import Engine, Orphan, ServerLook, ServerSession
+from katax_cli.engines.base import Engine
+from katax_cli.engines.sessions import Orphan, ServerLook, ServerSession
 
 from .rows import fetched
 from .session import Session

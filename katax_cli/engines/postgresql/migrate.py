@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 from katax_cli.core.sql import code_tokens
-from katax_cli.engines.base import DdlImpact, LockSession, MigrationFacts, Params
+from katax_cli.engines.base import Params
+from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts
 
 from . import PostgresEngine
 from .session import PostgresConnection

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from katax_cli.engines.base import Orphan, ServerLook, ServerSession, SqlEngine
+from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.sessions import Orphan, ServerLook, ServerSession
 
 from .session import PostgresConnection
 

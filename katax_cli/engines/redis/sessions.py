@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, cast
 
-from katax_cli.engines.base import KeyValueEngine, Orphan, ServerLook, ServerSession
+from katax_cli.engines.base import KeyValueEngine
+from katax_cli.engines.sessions import Orphan, ServerLook, ServerSession
 from katax_cli.errors import ConfigError
 
 MOST_KEYS = 200_000

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from katax_cli.core.sql import classify, tokens
-from katax_cli.engines.base import DdlImpact, LockSession, MigrationFacts
+from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts
 
 from .engine import SqliteEngine
 from .session import Session

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from katax_cli.core.sql import quote_identifier
-from katax_cli.engines.base import MigrationFacts
+from katax_cli.engines.migrations import MigrationFacts
 from katax_cli.errors import ConfigError, QueryError
 from katax_cli.services.queries import Queries
 from katax_cli.services.sql import SqlDatabase

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from katax_cli.core import backoff
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.engines.base import LockSession, SessionLocks
+from katax_cli.engines.migrations import LockSession, SessionLocks
 from katax_cli.errors import LockHeld, LockLost
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.engines.base import LockSession, Migrates
+from katax_cli.engines.migrations import LockSession, Migrates
 from katax_cli.engines.registry import part
 from katax_cli.errors import KataxError, LockHeld, MigrationError
 

@@ -11,7 +11,8 @@ from typing import TypeVar
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.retry import Repeats, RetryPolicy
 from katax_cli.core.sql import Statement
-from katax_cli.engines.base import Migrates, Params, SendsTogether
+from katax_cli.engines.base import Params
+from katax_cli.engines.migrations import Migrates, SendsTogether
 from katax_cli.errors import QueryError, Unavailable
 from katax_cli.services.guard import Safety
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from katax_cli.core.sql import Statement, classify, normalise, quote_identifier
-from katax_cli.engines.base import Migrates
+from katax_cli.engines.migrations import Migrates
 from katax_cli.errors import KataxError, MigrationError, OutcomeUnknown, QueryError, Unavailable
 from katax_cli.services.guard import Safety
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from katax_cli.engines.base import Orphan, ServerSession
+from katax_cli.engines.sessions import Orphan, ServerSession
 from katax_cli.services.shutdown_drill.values import (
     WIRE_FAULTS,
     Facts,

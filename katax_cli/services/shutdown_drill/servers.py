@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterable
 from fnmatch import fnmatchcase
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.engines.base import ListsSessions, Orphan, ServerLook, ServerSession, TracesWork
 from katax_cli.engines.registry import part
+from katax_cli.engines.sessions import ListsSessions, Orphan, ServerLook, ServerSession, TracesWork
 from katax_cli.errors import KataxError, WrongEngine
 from katax_cli.services.database import Database
 from katax_cli.services.shutdown_drill.values import Left, Work

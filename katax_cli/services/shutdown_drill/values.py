@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from signal import Signals
 from typing import Literal, NamedTuple, get_args
 
-from katax_cli.engines.base import Orphan, ServerSession
+from katax_cli.engines.sessions import Orphan, ServerSession
 
 Status = Literal["ok", "failed", "skipped"]
 Fault = Literal["hung-query", "full-pool", "second-signal", "dead-db", "during-startup", "during-migration"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from katax_cli.engines.base import Orphan, ServerSession
+from katax_cli.engines.sessions import Orphan, ServerSession
 from katax_cli.services.shutdown_drill.judge import judge
 from katax_cli.services.shutdown_drill.values import Budget, Facts, Left, Piece, Plan, Verdict, Work
 

@@ -1,0 +1,95 @@
+"""What `migrate` asks of an engine: session locks, definitions, and what DDL does. See base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from katax_cli.engines.base import Params
+
+
+class MigrationFacts(NamedTuple):
+    """What migrations must know of an engine, as strings; `{ms}` and `{seconds}` stand for a time limit."""
+
+    transactional_ddl: bool
+    long_text: str
+    set_lock_timeout: str = ""
+    reset_lock_timeout: str = ""
+
+
+class LockSession(NamedTuple):
+    """The session that holds a lock, and the note that it left; None where the server does not say."""
+
+    session: str
+    note: str
+    user: str | None = None
+    client: str | None = None
+
+
+class SessionLocks(Protocol):
+    """Locks that end with their session. None of these calls waits or opens a transaction."""
+
+    def lock(self, connection: Any, name: str, note: str) -> bool:
+        """Takes the lock if it is free, and leaves a note for those who want it; False when it is held."""
+        ...
+
+    def renew(self, connection: Any, name: str, note: str) -> bool:
+        """Leaves another note; False when the lock is lost."""
+        ...
+
+    def unlock(self, connection: Any, name: str) -> None: ...
+
+    def holder(self, connection: Any, name: str) -> LockSession | None: ...
+
+    def end_session(self, connection: Any, session: str) -> bool:
+        """Ends the session that holds a lock; False when there is no such session."""
+        ...
+
+
+class Definitions(Protocol):
+    """Reads the schema as text, one line for each part, equal for equal schemas."""
+
+    def definitions(self, connection: Any, names: Sequence[str] | None = None) -> dict[str, str]:
+        """`kind schema.name` → definition of the objects with these names in any letter case; None: of all."""
+        ...
+
+
+class DdlImpact(NamedTuple):
+    """What one statement of a migration does to others: the lock that it takes and on what, whether it may run
+    in a transaction, whether it rewrites the table (None: not known), and what would be gentler."""
+
+    lock: str | None = None
+    objects: tuple[str, ...] = ()
+    transactional: bool = True
+    rewrites: bool | None = False
+    advice: str | None = None
+
+
+class DdlImpacts(Protocol):
+    """Knows what statements do to those who work on the same tables."""
+
+    def impact(self, sql: str) -> DdlImpact: ...
+
+    def blockers(self, connection: Any, table: str) -> list[str]:
+        """Sessions that hold locks on the table now, one line each."""
+        ...
+
+
+@runtime_checkable
+class SendsTogether(Protocol):
+    """Sends several statements in one round trip."""
+
+    def together(
+        self, connection: Any, batch: Sequence[tuple[str, Params]], note: str
+    ) -> tuple[int, BaseException] | None:
+        """Runs statements in order, up to the first that is refused; returns which that was, and its error.
+
+        While they run, the note (unless empty) is what `holder` of the session's locks says.
+        """
+        ...
+
+
+class Migrates(SessionLocks, Definitions, DdlImpacts, Protocol):
+    """What `migrate` needs of an SQL engine; made by `create(engine)` of the engine's module `migrate`."""
+
+    facts: MigrationFacts

@@ -1,0 +1,53 @@
+"""What `shutdown-test` asks of an engine: who is connected, and what was left behind. See base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+
+class ServerSession(NamedTuple):
+    """A session as its server sees it. `id` is never used again; `name` is the application's or client's.
+
+    `port` is the client's TCP port, None for a local socket; `doing` the first word of its statement; `busy` is
+    true while one runs; `work` is what `fates` takes: the transaction that it writes in.
+    """
+
+    id: str
+    name: str
+    port: int | None
+    doing: str = ""
+    busy: bool = False
+    in_transaction: bool = False
+    locks: tuple[str, ...] = ()
+    work: str | None = None
+
+
+class Orphan(NamedTuple):
+    """What stays on a server without a session: a prepared transaction, a key that is temporary by its name."""
+
+    kind: Literal["transaction", "key"]
+    name: str
+
+
+class ServerLook(NamedTuple):
+    """What is on a server now; `dropped` counts sessions that ended without a goodbye (None: not counted)."""
+
+    sessions: tuple[ServerSession, ...]
+    orphans: frozenset[Orphan] = frozenset()
+    dropped: int | None = None
+
+
+class ListsSessions(Protocol):
+    """Says who is connected and what they hold; made by `create(engine)` of the engine's module `sessions`."""
+
+    def look(self, connection: Any, timeout: float | None = None) -> ServerLook: ...
+
+
+@runtime_checkable
+class TracesWork(Protocol):
+    """Knows later what became of a transaction; part of the module `sessions` where there is such a thing."""
+
+    def fates(self, connection: Any, works: Sequence[str], timeout: float | None = None) -> Mapping[str, str]:
+        """`work` → committed, aborted, in progress; what the server has forgotten is missing."""
+        ...
