@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 HealthStatus = Literal["healthy", "degraded", "unhealthy"]
 CheckStatus = Literal["healthy", "degraded", "unhealthy", "skipped"]
 BreakerState = Literal["closed", "open", "half_open", "forced_open", "disabled"]
+JobState = Literal["ran", "skipped", "missed", "failed", "killed", "running"]
+
+R = TypeVar("R")
 
 
 class PoolStats(NamedTuple):
@@ -113,3 +116,161 @@ class HealthReport:
     timestamp: datetime
     profile: str
     connections: Mapping[str, ConnectionHealth]
+
+
+class Part(NamedTuple, Generic[R]):
+    """One part of a Snapshot: its rows, who says so, and when he was heard last (seconds since the epoch).
+
+    `missing`: why there are no rows, or none newer than that.
+    """
+
+    rows: tuple[R, ...]
+    source: str
+    seen_at: float | None
+    missing: str | None = None
+
+
+class Watched(NamedTuple):
+    """How a connection was observed: when it was checked last, and its pings so far, None for one that failed.
+
+    `late`: why nothing newer is known.
+    """
+
+    checked_at: float | None
+    latencies_ms: tuple[float | None, ...] = ()
+    late: str | None = None
+
+
+class Process(NamedTuple):
+    """A long-lived process that reports; times are seconds since the epoch."""
+
+    id: str
+    kind: str
+    host: str
+    pid: int
+    started_at: float
+    seen_at: float
+
+    @property
+    def label(self) -> str:
+        return f"{self.kind} {self.host}:{self.pid}"
+
+
+class PoolTrail(NamedTuple):
+    """The pool of one connection in one process: how it was, oldest first, and when it said so last."""
+
+    connection: str
+    process: str
+    samples: tuple[PoolStats, ...]
+    seen_at: float
+
+
+class Circuit(NamedTuple):
+    """A circuit: what was decided for all (`process` None), or the breaker of one long-lived process."""
+
+    connection: str
+    state: BreakerState
+    failures: int
+    last_failure_at: datetime | None
+    next_probe_at: datetime | None
+    reason: str | None
+    process: str | None
+
+
+class Traffic(NamedTuple):
+    """The calls on one connection as its server counts them, or a process; None: not told.
+
+    `p95_ms`, `slow` and `failed` are of the last minute; `trail` is `per_second`, oldest first.
+    """
+
+    connection: str
+    source: str
+    per_second: float | None
+    p95_ms: float | None
+    slow: int | None
+    failed: int | None
+    trail: tuple[float, ...]
+    seen_at: float
+
+
+class SlowCall(NamedTuple):
+    """A call that took long: its statement without values, the process that made it, and when."""
+
+    connection: str
+    process: str
+    statement: str
+    duration_ms: float
+    happened_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job now; `last_state` and `last_reason` are those of the run that ended last."""
+
+    name: str
+    schedule: str
+    timezone: str
+    enabled: bool
+    running: int
+    next_at: datetime | None
+    last_state: JobState | None
+    last_reason: str | None
+    last_finished_at: datetime | None
+
+
+class JobRun(NamedTuple):
+    """What became of an occurrence of a job; times are seconds since the epoch."""
+
+    run_id: str
+    job: str
+    scheduled_at: float
+    started_at: float | None
+    duration_ms: int | None
+    state: JobState
+    reason: str | None
+    host: str
+
+
+class SocketServer(NamedTuple):
+    """A Socket.IO server of one process; `trouble`: why it does not do its work."""
+
+    name: str
+    process: str
+    clients: int
+    rooms: int
+    received_per_second: float | None
+    emitted_per_second: float | None
+    refused: int
+    trouble: str | None
+    seen_at: float
+
+
+class Happening(NamedTuple):
+    """Something that an operator may want to know of; `happened_at` is seconds since the epoch."""
+
+    happened_at: float
+    level: Literal["info", "warning", "error"]
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A profile's services at one moment, as far as they are known; `taken_at` is seconds since the epoch.
+
+    `health` and `watched` have one entry for each connection; `health` none for one that never answered yet.
+    """
+
+    taken_at: float
+    role: str
+    health: HealthReport
+    watched: Mapping[str, Watched]
+    processes: Part[Process]
+    pools: Part[PoolTrail]
+    circuits: Part[Circuit]
+    traffic: Part[Traffic]
+    slow: Part[SlowCall]
+    jobs: Part[JobStatus]
+    runs: Part[JobRun]
+    sockets: Part[SocketServer]
+    log: Part[Happening]
