@@ -1,8 +1,9 @@
 """katax's Socket.IO server beside a bare python-socketio on uvicorn, and socket.io of Node: one event to everybody.
 
-Every server runs in a process of its own with all its clients connected; they broadcast in turn. The time of a run
-is from the first emit to the last arrival, and nothing may be missing. Node's package is looked for where
-KATAX_BENCH_NODE says (a folder in which `npm install socket.io` was run).
+Every server runs in a process of its own; in turn each gets all its clients and broadcasts to them. The time of a
+run is from the first emit to the last arrival, and no client may miss an event. Node's package is looked for where
+KATAX_BENCH_NODE says (a folder in which `npm install socket.io` was run); its server hands all broadcasts over
+before it sends, so that its latencies are about as long as its run.
 """
 
 from __future__ import annotations
@@ -41,11 +42,15 @@ require("readline").createInterface({ input: process.stdin }).on("line", () => {
 """.replace("BROADCASTS", str(BROADCASTS))
 
 
+TEXT, CLOSE, PING, PONG = 0x81, 0x88, 0x89, 0x8A
+
+
 class Client(asyncio.Protocol):
     """A Socket.IO client that notes how long each event was on its way; fast, so that the server is measured."""
 
     def __init__(self, contender: Contender) -> None:
         self.contender = contender
+        self.events = 0
         self.rest = b""
         self.upgraded = False
 
@@ -53,6 +58,9 @@ class Client(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         transport.write(UPGRADE.encode())
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.contender.lost(self, f"the connection ended ({error or 'no error'})")
 
     def data_received(self, data: bytes) -> None:
         self.rest += data
@@ -62,28 +70,39 @@ class Client(asyncio.Protocol):
                 return
             assert b" 101 " in head, head
             self.upgraded, self.rest = True, rest
-        while (text := self._frame()) is not None:
-            self._take(text)
+        self._frames()
 
-    def _frame(self) -> bytes | None:
-        if len(self.rest) < 4:
-            return None
-        size, start = self.rest[1], 2
-        if size == 126:
-            size, start = int.from_bytes(self.rest[2:4], "big"), 4
-        if len(self.rest) < start + size:
-            return None
-        text, self.rest = self.rest[start : start + size], self.rest[start + size :]
-        return text
+    def _frames(self) -> None:
+        rest, at = self.rest, 0
+        while len(rest) - at >= 2:
+            size, start = rest[at + 1], at + 2
+            if size == 126:
+                size, start = int.from_bytes(rest[start : start + 2], "big"), start + 2
+            if len(rest) < start + size:
+                break
+            self._take(rest[at], rest[start : start + size])
+            at = start + size
+        self.rest = rest[at:]
 
-    def _take(self, text: bytes) -> None:
-        if text.startswith(b"42"):
+    def _take(self, kind: int, text: bytes) -> None:
+        if kind == PING:
+            self._send(PONG, text)
+        elif kind == CLOSE:
+            self.contender.lost(self, f"closed with {int.from_bytes(text[:2], 'big')} {text[2:].decode()}")
+        elif text.startswith(b"42"):
+            self.events += 1
             self.contender.arrived(float(text.rpartition(b":")[2].rstrip(b"}]")))
         elif text.startswith(b"40"):
-            self.contender.joined()
+            self.contender.joined(self)
         elif text[:1] in (b"0", b"2"):
-            answer = b"40" if text[:1] == b"0" else b"3"
-            self.transport.write(bytes([0x81, 0x80 | len(answer), 0, 0, 0, 0]) + answer)
+            self._send(TEXT, b"40" if text[:1] == b"0" else b"3")
+
+    def _send(self, kind: int, text: bytes) -> None:
+        self.transport.write(bytes([kind, 0x80 | len(text), 0, 0, 0, 0]) + text)
+
+
+class Lost(Exception):
+    """Not everything arrived, or arrived twice."""
 
 
 class Contender:
@@ -96,54 +115,82 @@ class Contender:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
-        self._clients = 0
+        self._clients: list[Client] = []
         self._latencies: list[float] = []
-        self._done = asyncio.Event()
+        self._done: asyncio.Future[None] | None = None
 
     async def connect(self) -> None:
         loop = asyncio.get_running_loop()
+        self._done = loop.create_future()
         for _ in range(CLIENTS // 50):
             wanted = [loop.create_connection(lambda: Client(self), "127.0.0.1", self.port) for _ in range(50)]
             await asyncio.gather(*wanted)
-        await asyncio.wait_for(self._done.wait(), SECONDS)
-
-    def joined(self) -> None:
-        self._clients += 1
-        if self._clients == CLIENTS:
-            self._done.set()
-
-    def arrived(self, sent_at: float) -> None:
-        self._latencies.append(time.time() - sent_at)
-        if len(self._latencies) == CLIENTS * BROADCASTS:
-            self._done.set()
+        await self._wait(lambda: f"{len(self._clients)} of {CLIENTS} clients joined")
 
     async def run(self) -> None:
-        """One run; fails when an event is lost."""
+        """One run. Raises Lost when an event is missing or came twice."""
         self._latencies.clear()
-        self._done.clear()
+        self._done = asyncio.get_running_loop().create_future()
         started = time.perf_counter()
         assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
-        await asyncio.wait_for(self._done.wait(), SECONDS)
+        await self._wait(lambda: f"{len(self._latencies)} of {CLIENTS * BROADCASTS} events arrived")
         self.times.append(time.perf_counter() - started)
         self.p99.append(quantiles(self._latencies, n=100)[-1])
+        uneven = sum(each.events != BROADCASTS for each in self._clients)
+        if uneven:
+            raise Lost(
+                f"{self.name}: {uneven} of {CLIENTS} clients got another number than {BROADCASTS} events"
+            )
+
+    async def disconnect(self) -> None:
+        clients, self._clients, self._done = self._clients, [], None
+        for each in clients:
+            each.transport.abort()
+        # The server has its time to see them go.
+        await asyncio.sleep(1.0)
+
+    def joined(self, client: Client) -> None:
+        self._clients.append(client)
+        if len(self._clients) == CLIENTS:
+            self._settle()
+
+    def arrived(self, sent_at: float) -> None:
+        self._latencies.append(time.time() - sent_at)
+        if len(self._latencies) == CLIENTS * BROADCASTS:
+            self._settle()
+
+    def lost(self, client: Client, why: str) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_exception(Lost(f"after {client.events} events {why}"))
 
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
 
+    def _settle(self) -> None:
+        if self._done is not None and not self._done.done():
+            self._done.set_result(None)
+
+    async def _wait(self, count: Callable[[], str]) -> None:
+        assert self._done is not None
+        try:
+            await asyncio.wait_for(self._done, SECONDS)
+        except (TimeoutError, Lost) as error:
+            raise Lost(f"{self.name}: {count()} ({error or f'within {SECONDS:g} s'})") from error
+
 
 async def measure(commands: dict[str, list[str]]) -> dict[str, Contender]:
     contenders = {name: Contender(name, command) for name, command in commands.items()}
     try:
-        for each in contenders.values():
-            await each.connect()
         for number in range(RUNS + 1):
             order = list(contenders.values())
             for each in order if number % 2 else reversed(order):
+                # One at a time, so that nobody is measured while others' clients are pinged.
+                await each.connect()
                 await each.run()
-                await asyncio.sleep(0.2)
+                await each.disconnect()
         for each in contenders.values():
             # The first was to warm up.
             del each.times[0], each.p99[0]
