@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from queue import Empty, SimpleQueue
-from types import FrameType
+from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
+from katax_cli.cli.ending import ended_by_signals
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import Invocation
 from katax_cli.core.clock import SYSTEM
@@ -20,7 +17,6 @@ if TYPE_CHECKING:
     from katax_cli.services.health_serve import HealthService
 
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_LOOK_EVERY = 0.5
 
 
 def serve(call: Invocation, connections: Sequence[str], *, host: str, port: int, insecure: bool) -> ExitCode:
@@ -31,14 +27,14 @@ def serve(call: Invocation, connections: Sequence[str], *, host: str, port: int,
     from katax_cli.services.http import HttpServer
 
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
-    with call.runtime(probing=True, endless=True) as runtime, _signals() as arrived:
+    with call.runtime(probing=True, endless=True) as runtime, ended_by_signals() as ending:
         databases = [runtime.open(settings) for settings in call.chosen(runtime, connections)]
         reporter = runtime.report("health serve")
         service = HealthService(runtime.profile, databases, seconds=seconds, reporter=reporter)
         with closing(HttpServer(service.routes(), name="katax-health-http", host=host, port=port)) as server:
             service.start()
             call.diagnostics.note(f"health of {runtime.profile.name!r} on {server.url}/ready")
-            _wait(arrived)
+            ending.wait()
             _end(call, service)
             runtime.close()
     return ExitCode.DONE
@@ -52,31 +48,3 @@ def _end(call: Invocation, service: HealthService) -> None:
     call.diagnostics.note("health serve ends; it is not ready any more")
     SYSTEM.sleep(min(LINGER_SECONDS, service.profile.shutdown.timeout / 2))
     service.stop()
-
-
-def _wait(arrived: SimpleQueue[int]) -> None:
-    """For the first signal. One that the system handed to another thread does not wake this one by itself."""
-    while True:
-        with suppress(Empty):
-            arrived.get(timeout=_LOOK_EVERY)
-            return
-
-
-@contextmanager
-def _signals() -> Iterator[SimpleQueue[int]]:
-    """The first TERM or INT arrives in the queue, the second leaves at once; as before afterwards."""
-    arrived: SimpleQueue[int] = SimpleQueue()  # the one way out of a handler that takes no lock
-    seen: list[int] = []
-
-    def take(number: int, _frame: FrameType | None) -> None:
-        if seen:
-            os._exit(128 + number)
-        seen.append(number)
-        arrived.put(number)
-
-    before = {number: signal.signal(number, take) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield arrived
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import typer
 
 from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed_local
+from katax_cli.cli.ending import ended_by_signals
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import INTERACTIVE_SECONDS, Invocation
 from katax_cli.core.clock import SYSTEM
@@ -78,8 +76,7 @@ def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> Non
 
     profile = call.profile()
     refuse_unnamed_local(call, profile)
-    ending = threading.Event()
-    with call.runtime(seconds=None) as runtime, _ended_by_signals(ending):
+    with call.runtime(seconds=None) as runtime, ended_by_signals() as ending:
         redis = None
         if settings.redis is not None:
             redis = runtime.redis(_redis_settings(profile, settings.redis))
@@ -110,23 +107,6 @@ def _redis_settings(profile: Profile, name: str) -> ConnectionSettings:
     if found.type != "redis":
         raise ConfigError(f"{name!r} is {found.type}; --redis takes a Redis connection")
     return found
-
-
-@contextmanager
-def _ended_by_signals(ending: threading.Event) -> Iterator[None]:
-    """The first TERM or INT ends, the second leaves at once; as before afterwards."""
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        if ending.is_set():
-            os._exit(128 + number)
-        ending.set()
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class Asked(NamedTuple):

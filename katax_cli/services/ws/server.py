@@ -319,14 +319,17 @@ class Sockets:
         eio_sid = self.io.manager.eio_sid_from_sid(client.id, "/")
         return self.io.eio.transport(eio_sid) if eio_sid in self.io.eio.sockets else client.transport
 
-    async def _emit_quietly(self, event: str, data: Any, room: str | None) -> None:
+    async def _emit_quietly(
+        self, event: str, data: Any, room: str | None, *, ignore_queue: bool = False
+    ) -> None:
         try:
-            await self.io.emit(event, data, room=room)
+            await self.io.emit(event, data, room=room, ignore_queue=ignore_queue)
         except Exception:  # noqa: BLE001 - nobody waits for it
             _log.exception("event %r could not be sent", event)
 
     async def _drain(self, deadline: Deadline) -> int:
-        await self._emit_quietly("server_closing", {"reason": "shutdown"}, None)
+        # Only its own clients: the servers that share its Redis go on.
+        await self._emit_quietly("server_closing", {"reason": "shutdown"}, None, ignore_queue=True)
         while deadline.remaining() > 0.5 and (self._lanes.pending or self._waiting()):
             await asyncio.sleep(0.02)
         cut = self._waiting()

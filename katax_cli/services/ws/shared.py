@@ -3,6 +3,9 @@
 A server that publishes but does not hear is worse than one that is down, and nobody notices. So each server sends
 a beat through the channel, has to hear its own, and subscribes anew when it does not; answers to questions come
 back on a list of Redis, so that a deaf server can still find out who is deaf.
+
+How long it stays deaf when Redis is there: DEAF_AFTER until it notices, or at most one attempt that still ends
+(connect_timeout and _CONFIRM_SECONDS), one call (_CALL_SECONDS) and TRY_EVERY: 6 s with a connect_timeout of 2 s.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
+from functools import partial
 from logging import getLogger
 from queue import Empty, Full, Queue
 from secrets import token_hex
@@ -21,29 +25,36 @@ from typing import Any
 from socketio.async_pubsub_manager import AsyncPubSubManager
 
 from katax_cli.core.clock import SYSTEM
+from katax_cli.core.retry import RetryPolicy
 from katax_cli.errors import KataxError, Refused, Unavailable
 from katax_cli.services.background import start
 from katax_cli.services.clients import RedisDatabase
-from katax_cli.services.guard import Safety
+from katax_cli.services.database import classify_with
+from katax_cli.services.guard import Guard, Safety
 from katax_cli.services.pubsub import Message, Subscription
 from katax_cli.services.ws.cluster import Answer, Answerer, Poll, Worker, this_worker
 from katax_cli.services.ws.wire import LocalManager
 
-BEAT_EVERY = 1.5
-DEAF_AFTER = 5.0
-"""Seconds without its own beat after which a server subscribes anew."""
+BEAT_EVERY = 1.0
+DEAF_AFTER = 3.5
+"""Seconds without its own beat after which a server is deaf, says so and subscribes anew."""
+TRY_EVERY = 2.0
+"""Seconds between two attempts to subscribe."""
 ALIVE_SECONDS = 15.0
-"""A server that has not signed the register for so long is gone."""
+"""A server that has not signed the register for so long hangs, or is gone."""
+FORGOTTEN_SECONDS = 600.0
 UNSENT = 10_000
 """So many commands may wait for Redis; what comes on top is lost, and logged."""
 _UNREAD = 1_000
 _BATCH = 200
-_CALL_SECONDS = 2.0
+_CALL_SECONDS = 1.5
+_CONFIRM_SECONDS = 2.0
 _PAUSE = 0.25
 _ASK_EVERY = 0.01
 
 _log = getLogger("katax.ws")
 Command = tuple[bytes | str | int | float, ...]
+_NOTHING: Command = ()
 
 
 class SharedManager(AsyncPubSubManager, LocalManager):  # type: ignore[misc]
@@ -70,7 +81,7 @@ class SharedManager(AsyncPubSubManager, LocalManager):  # type: ignore[misc]
 
 
 class Shared:
-    """One server among those of its name; `hears` is False once its own beat did not come for 5 s."""
+    """One server among those of its name; `hears` is False once its own beat did not come for 3.5 s."""
 
     def __init__(
         self, redis: RedisDatabase, name: str, *, answer: Answerer, soon: Callable[..., object]
@@ -78,7 +89,8 @@ class Shared:
         if redis.settings.read_only:
             raise Refused(f"{redis.name!r} is read-only, and servers that share it publish on it")
         self.channel = f"ws:{name}"
-        self._redis, self._answer, self._soon = redis, answer, soon
+        self._given, self._redis = redis, _always_tried(redis)
+        self._answer, self._soon = answer, soon
         self._full = (redis.settings.prefix + self.channel).encode("utf-8", "surrogateescape")
         self._register = self._full + b":workers"
         self._worker = this_worker(0)
@@ -87,7 +99,10 @@ class Shared:
         self._room = BoundedSemaphore(_UNREAD)
         self._heard_at = self._subscribed_at = SYSTEM.monotonic()
         self._subscription: Subscription | None = None
+        self._subscriptions = 0
+        self._lags = False
         self._closed = Event()
+        self._sender: Thread | None = None
         self._lost = 0
 
     @property
@@ -100,9 +115,12 @@ class Shared:
     def start(self, port: int) -> None:
         """Subscribes, signs the register and begins to beat. Raises Unavailable, AuthenticationFailed."""
         self._worker = this_worker(port)
+        self._given.redis("PING", timeout=_CALL_SECONDS, safety=Safety.READ)
         self._subscribe()
         self._beat()
-        Thread(target=self._work, name=f"katax-{self.channel.replace(':', '-')}-redis", daemon=True).start()
+        self._heard_at = SYSTEM.monotonic()
+        self._sender = self._thread("sender", self._send_all)
+        self._thread("keeper", self._keep)
 
     def publish(self, data: Any) -> None:
         """Sends to all servers of the name, in order, without waiting; kept while Redis is away."""
@@ -114,17 +132,9 @@ class Shared:
         self._room.release()
         return message
 
-    def workers(self) -> list[Worker]:
-        """Who signed the register lately, in the order of host and process."""
-        now = self._now()
-        rows = self._call("HGETALL", self._register)
-        found = [Worker(**json.loads(value)) for value in rows[1::2]]
-        alive = [each for each in found if now - each.seen_at < ALIVE_SECONDS]
-        return sorted(alive, key=lambda each: (each.host, each.pid, each.port))
-
     def ask(self, what: str, argument: Any, *, seconds: float = 2.0) -> Poll:
-        workers = self.workers()
-        expected = {each.id for each in workers}
+        alive, silent = self._workers()
+        expected = {each.id for each in alive}
         replies = self._full + b":" + token_hex(8).encode()
         question = {"method": "katax", "ask": what, "argument": argument, "replies": replies.decode()}
         started = SYSTEM.monotonic()
@@ -135,15 +145,41 @@ class Shared:
                 worker, value = json.loads(row)
                 answers[worker] = Answer(worker, value, (SYSTEM.monotonic() - started) * 1000)
             SYSTEM.sleep(_ASK_EVERY)
+        subscribers = self._subscribers()
+        # Who was killed has no subscription either; who hangs still has.
+        workers = [*alive, *silent] if subscribers > len(alive) else alive
         deaf = [each for each in workers if each.id not in answers]
-        return Poll(list(answers.values()), deaf, workers, self._subscribers())
+        return Poll(list(answers.values()), deaf, workers, subscribers)
 
     def close(self) -> None:
+        """Sends what waits, if Redis is there, and signs off."""
         self._closed.set()
+        with suppress(Full):
+            self._unsent.put_nowait(_NOTHING)
+        if self._sender is not None:
+            self._sender.join(_CALL_SECONDS)
         with suppress(KataxError):
             self._call("HDEL", self._register, self._worker.id)
         if self._subscription is not None:
             self._subscription.close()
+        self._redis.close()
+
+    def _thread(self, name: str, work: Callable[[], object]) -> Thread:
+        made = Thread(target=work, name=f"katax-{self.channel.replace(':', '-')}-{name}", daemon=True)
+        made.start()
+        return made
+
+    def _workers(self) -> tuple[list[Worker], list[Worker]]:
+        """Who signed the register lately, and who did before; each in the order of host and process."""
+        now = self._now()
+        rows = self._call("HGETALL", self._register)
+        known = [Worker(**json.loads(value)) for value in rows[1::2]]
+        known.sort(key=lambda each: (each.host, each.pid, each.port))
+        forgotten = [each.id for each in known if now - each.seen_at > FORGOTTEN_SECONDS]
+        if forgotten:
+            self._call("HDEL", self._register, *forgotten)
+        alive = [each for each in known if now - each.seen_at < ALIVE_SECONDS]
+        return alive, [each for each in known if each not in alive and each.id not in forgotten]
 
     def _call(self, *command: bytes | str | int | float) -> Any:
         return self._redis.redis(*command, timeout=_CALL_SECONDS, safety=Safety.IDEMPOTENT)
@@ -166,7 +202,15 @@ class Shared:
     def _subscribe(self) -> None:
         before = self._subscription
         self._subscribed_at = SYSTEM.monotonic()
-        subscription = Subscription(self._redis, on_message=self._on_message, on_end=self._on_end)
+        # From now on the one before is not listened to: should it still hear, nothing arrives twice.
+        self._subscriptions += 1
+        subscription = Subscription(
+            self._redis,
+            on_message=partial(self._on_message, self._subscriptions),
+            on_end=self._on_end,
+            ping_every=TRY_EVERY,
+            dead_after=_CONFIRM_SECONDS,
+        )
         # Its thread may sleep or wait for Redis, so nobody waits for its end.
         if before is not None:
             start(f"katax-{self.channel}-old", before.close)
@@ -176,24 +220,30 @@ class Shared:
     def _on_end(self, error: BaseException) -> None:
         _log.error("%s does not hear the other servers any more: %s", self.channel, error)
 
-    def _on_message(self, message: Message) -> None:
+    def _on_message(self, subscription: int, message: Message) -> None:
         try:
             data = json.loads(message.data)
         except ValueError:
             _log.warning("somebody published what is no JSON on %s", self.channel)
             return
-        if not isinstance(data, dict):
+        if not isinstance(data, dict) or subscription != self._subscriptions:
             return
         if data.get("method") != "katax":
-            # Waiting here is what slows Redis down when this server cannot keep up.
-            while not self._room.acquire(timeout=1.0):
-                if self._closed.is_set():
-                    return
-            self._soon(self._unread.put_nowait, data)
+            if self._has_room():
+                self._soon(self._unread.put_nowait, data)
         elif data.get("beat") == self._worker.id:
             self._heard_at = SYSTEM.monotonic()
         elif "ask" in data:
             self._soon(self._reply, data)
+
+    def _has_room(self) -> bool:
+        """Waits for room, which slows Redis down when this server cannot keep up; False when it ends."""
+        while not self._room.acquire(timeout=BEAT_EVERY):
+            self._lags = True
+            if self._closed.is_set():
+                return False
+        self._lags = False
+        return True
 
     def _reply(self, question: dict[str, Any]) -> None:
         """On the loop, which owns what it tells."""
@@ -202,19 +252,16 @@ class Shared:
         self._send("RPUSH", replies, json.dumps([self._worker.id, value]))
         self._send("EXPIRE", replies, 30)
 
-    def _work(self) -> None:
-        beat_at = SYSTEM.monotonic() + BEAT_EVERY
+    def _send_all(self) -> None:
         unsent: list[Command] = []
-        while not self._closed.is_set():
-            unsent = unsent or self._waiting(max(0.0, beat_at - SYSTEM.monotonic()))
-            if SYSTEM.monotonic() >= beat_at:
-                beat_at = SYSTEM.monotonic() + BEAT_EVERY
-                self._attempt(self._beat)
-                self._attempt(self._hear_again)
+        while unsent or not self._closed.is_set() or not self._unsent.empty():
+            unsent = unsent or self._waiting(BEAT_EVERY)
             try:
                 self._deliver(unsent)
                 unsent = []
             except Unavailable as error:
+                if self._closed.is_set():
+                    return
                 # It was not sent, so it is kept: nothing arrives twice.
                 _log.warning("%s cannot reach Redis: %s", self.channel, error)
                 self._closed.wait(_PAUSE)
@@ -223,6 +270,12 @@ class Shared:
                     "%s may have lost %d messages for other servers: %s", self.channel, len(unsent), error
                 )
                 unsent = []
+
+    def _keep(self) -> None:
+        """Beats, and subscribes anew when it does not hear itself; in a thread that waits for no event."""
+        while not self._closed.wait(BEAT_EVERY):
+            self._attempt(self._hear_again)
+            self._attempt(self._beat)
 
     def _attempt(self, work: Callable[[], object]) -> None:
         try:
@@ -234,10 +287,10 @@ class Shared:
         """What is to be sent, waiting `seconds` for the first."""
         found: list[Command] = []
         with suppress(Empty):
-            found.append(self._unsent.get(timeout=seconds) if seconds > 0 else self._unsent.get_nowait())
+            found.append(self._unsent.get(timeout=seconds))
             while len(found) < _BATCH:
                 found.append(self._unsent.get_nowait())
-        return found
+        return [command for command in found if command != _NOTHING]
 
     def _deliver(self, commands: Sequence[Command]) -> None:
         if len(commands) == 1 or self._redis.settings.topology == "cluster":
@@ -254,9 +307,16 @@ class Shared:
 
     def _hear_again(self) -> None:
         now = SYSTEM.monotonic()
-        if self.hears or now - self._subscribed_at < DEAF_AFTER:
+        # Who lags would lose by it what still waits for him.
+        if self.hears or self._lags or now - self._subscribed_at < TRY_EVERY:
             return
         _log.warning(
             "%s has not heard itself for %.0f s and subscribes again", self.channel, now - self._heard_at
         )
         self._subscribe()
+
+
+def _always_tried(redis: RedisDatabase) -> RedisDatabase:
+    """The same server by connections of its own: a breaker would keep it deaf for a minute after an outage."""
+    guard = Guard(redis.name, classify_with(redis.engine), retry=RetryPolicy(attempts=1), breaker=None)
+    return RedisDatabase(redis.engine, guard)
