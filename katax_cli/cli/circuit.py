@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +15,6 @@ from katax_cli.cli.options import limit
 
 if TYPE_CHECKING:
     from katax_cli.services.circuits import Action
-    from katax_cli.services.operators import Circuit
     from katax_cli.services.state import StateStore
 
 group = Group()
@@ -35,11 +34,12 @@ def state(call: Invocation) -> Iterator[StateStore]:
 @group.command("ls")
 def ls(call: Invocation) -> None:
     """List what is decided about each connection, and the breakers of living processes."""
-    from katax_cli.services.operators import Circuit, circuits
+    from katax_cli.services.operators import circuits
+    from katax_cli.snapshot import Circuit
 
     with state(call) as store:
-        rows = [astuple(circuit) for circuit in circuits(store)]
-    call.out.rows([field.name for field in fields(Circuit)], [rows])
+        rows = circuits(store)
+    call.out.rows(Circuit._fields, [rows])
 
 
 @group.command("trip")
@@ -96,8 +96,4 @@ def _decide(
 ) -> None:
     from katax_cli.services.operators import decide
 
-    call.out.action(_facts(decide(store, name, action, seconds=seconds, reason=reason)))
-
-
-def _facts(circuit: Circuit) -> dict[str, object]:
-    return {field.name: getattr(circuit, field.name) for field in fields(circuit)}
+    call.out.action(decide(store, name, action, seconds=seconds, reason=reason)._asdict())

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from katax_cli.services.cron.loop import Daemon
 
 WORK_WORDS = "A program and its words, run without a shell."
+_REPORT_ENDS_WITHIN = 0.5
 Handler = Callable[[int, FrameType | None], Any]
 
 
@@ -95,6 +96,7 @@ def daemon(call: Invocation, *, crontab: str | None, metrics_port: int | None) -
     from katax_cli.services.cron.execution import Place
     from katax_cli.services.cron.loop import Daemon
     from katax_cli.services.cron.serve import metrics_server
+    from katax_cli.services.reporting import Reporter
 
     with cron(call) as jobs, ExitStack() as stack:
         profile = jobs.profile
@@ -102,6 +104,9 @@ def daemon(call: Invocation, *, crontab: str | None, metrics_port: int | None) -
             raise Refused(
                 f"{call.command!r} uses the built-in profile only when it is named; repeat with -p local"
             )
+        state = Reporter(profile, "cron run-daemon", dict)
+        state.start()
+        stack.callback(state.close, _REPORT_ENDS_WITHIN)
         running = Daemon(lambda: _load(call, crontab), jobs.tables, Place(profile))
         stack.enter_context(_signals(running))
         if metrics_port is not None:

@@ -73,6 +73,7 @@ def json_or_text(data: bytes) -> Any:
 def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> None:
     """Serves on this process until a signal."""
     from katax_cli.services.ws.server import Sockets
+    from katax_cli.services.ws.telling import SocketTeller
 
     profile = call.profile()
     refuse_unnamed_local(call, profile)
@@ -82,6 +83,7 @@ def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> Non
             redis = runtime.redis(_redis_settings(profile, settings.redis))
         server = Sockets(settings, home=profile.home, redis=redis, insecure=insecure, acknowledge=True)
         state = runtime.report(f"ws serve {settings.name}")
+        state.tell("sockets", SocketTeller(lambda: [server]))
         call.diagnostics.note(f"ws {settings.name!r} listens on {server.url}{settings.path}")
         try:
             while not ending.wait(_REPORT_EVERY):
@@ -96,10 +98,11 @@ def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> Non
 def _health(server: Sockets) -> HealthRecord:
     """What the state database keeps of it."""
     from katax_cli.services.state import HealthRecord
+    from katax_cli.services.ws.telling import trouble
 
-    deaf = None if server.ready else "it does not hear the other servers of its name"
-    status: HealthStatus = "unhealthy" if deaf else "healthy"
-    return HealthRecord(SYSTEM.now(), f"ws.{server.name}", status, None, None, deaf)
+    why = trouble(server)
+    status: HealthStatus = "unhealthy" if why else "healthy"
+    return HealthRecord(SYSTEM.now(), f"ws.{server.name}", status, None, None, why)
 
 
 def _redis_settings(profile: Profile, name: str) -> ConnectionSettings:

@@ -27,13 +27,15 @@ if TYPE_CHECKING:
     from katax_cli.services.cache import Cache
     from katax_cli.services.clients import RedisDatabase
     from katax_cli.services.cron.jobs import Miss, Overlap
-    from katax_cli.services.cron.program import JobStatus, ProgramCron
+    from katax_cli.services.cron.program import ProgramCron
     from katax_cli.services.documents import MongoDatabase
     from katax_cli.services.logger import Logger
     from katax_cli.services.records import RecordStore
+    from katax_cli.services.reporting import Reporter
     from katax_cli.services.sql import SqlDatabase
     from katax_cli.services.ws.opening import SocketServers
     from katax_cli.services.ws.server import MayJoin, Sockets
+    from katax_cli.snapshot import JobStatus
 
 Connection = str | Mapping[str, Any]
 DEFAULT = "default"
@@ -67,6 +69,7 @@ class Katax:
         self._opened: dict[str, tuple[ConnectionSettings, Database]] = {}
         self._hooks: list[Hook] = []
         self._services: list[Closes] = []
+        self._reporter: Reporter | None = None
         self._closed = False
         self._lock = threading.RLock()
         self.ending = Shutdown()
@@ -278,6 +281,24 @@ class Katax:
         from katax_cli.services.ws.opening import SocketServers
 
         return SocketServers(self)
+
+    def report(self, kind: str) -> None:
+        """Takes part in the shared state as `kind` until the shutdown.
+
+        Pools, circuits and calls of this program show in the dashboard, and it follows what operators decide.
+        The first `kind` stays. Raises Unavailable after the shutdown, and nothing because of the state database.
+        """
+        with self._lock:
+            if self._closed:
+                raise Unavailable(kind, "this container was shut down; make a new one, or call Katax.reset()")
+            if self._reporter is None:
+                from katax_cli.services.ws.telling import SocketTeller
+
+                self._reporter = self.register(self._runtime.report(kind))
+                self._reporter.tell("sockets", SocketTeller(self._running_sockets))
+
+    def _running_sockets(self) -> Sequence[Sockets]:
+        return self._sockets.running() if "_sockets" in self.__dict__ else ()
 
     def register(self, service: S) -> S:
         """Takes a service along: it is closed before the databases are. Returns it."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 import getpass
 import secrets
 import socket
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from katax_cli.core.clock import SYSTEM, Clock
@@ -20,21 +19,8 @@ from katax_cli.services.circuits import (
     newest,
     write_copy,
 )
-from katax_cli.services.state import Breaker, Process, StateStore
-from katax_cli.snapshot import BreakerState
-
-
-@dataclass(frozen=True, slots=True)
-class Circuit:
-    """A circuit: what was decided for all (`process` None), or the breaker of one long-lived process."""
-
-    connection: str
-    state: BreakerState
-    failures: int
-    last_failure_at: datetime | None
-    next_probe_at: datetime | None
-    reason: str | None
-    process: str | None
+from katax_cli.services.state import Breaker, StateStore
+from katax_cli.snapshot import BreakerState, Circuit, Process
 
 
 def decide(
@@ -79,15 +65,23 @@ def known(store: StateStore) -> dict[str, Decision]:
 
 def circuits(store: StateStore, *, clock: Clock = SYSTEM) -> list[Circuit]:
     """Every connection of the profile: what is decided, then what each living process reports. Raises KataxError."""
-    now = clock.now()
-    decisions = known(store)
-    living = {process.id: process for process in store.processes()}
-    reported = [breaker for breaker in store.breakers() if breaker.process in living]
-    return [
-        row
-        for name in store.profile.connections
-        for row in _rows(name, decisions.get(name), reported, living, now)
-    ]
+    return rows_of(
+        store.profile.connections, known(store), store.processes(), store.breakers(), now=clock.now()
+    )
+
+
+def rows_of(
+    names: Iterable[str],
+    decisions: Mapping[str, Decision],
+    processes: Sequence[Process],
+    breakers: Sequence[Breaker],
+    *,
+    now: float,
+) -> list[Circuit]:
+    """The same, of what was read."""
+    living = {process.id: process for process in processes}
+    reported = [breaker for breaker in breakers if breaker.process in living]
+    return [row for name in names for row in _rows(name, decisions.get(name), reported, living, now)]
 
 
 def _rows(
@@ -123,7 +117,7 @@ def _reported(breaker: Breaker, process: Process) -> Circuit:
         _moment(breaker.last_failure_at),
         _moment(breaker.next_probe_at),
         breaker.reason,
-        f"{process.kind} {process.host}:{process.pid}",
+        process.label,
     )
 
 

@@ -10,35 +10,41 @@ import os
 import secrets
 import socket
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from logging import getLogger
 from threading import Event, Lock, Thread, current_thread
 
 from katax_cli.core.breaker import CircuitBreaker
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.text import to_json
 from katax_cli.errors import KataxError
 from katax_cli.profiles.home import ensure_home
 from katax_cli.profiles.model import Profile
 from katax_cli.services.circuits import Decision, copied, copying, write_copy
 from katax_cli.services.database import Database
 from katax_cli.services.operators import known
-from katax_cli.services.state import Breaker, HealthRecord, PoolSample, Process, StateStore, Transition
-from katax_cli.snapshot import BreakerState, HealthReport
+from katax_cli.services.state import Breaker, HealthRecord, PoolSample, StateStore, Transition
+from katax_cli.services.traffic import CallWatch
+from katax_cli.snapshot import BreakerState, HealthReport, Process
 
 FOLLOW_EVERY = 1.0
 """Seconds until a decision is followed."""
-REPORT_EVERY = 10.0
+REPORT_EVERY = 5.0
 PRUNE_EVERY = 3600.0
 _KEPT_UNWRITTEN = 1000
-_STOP_SECONDS = 3.0
+STOP_SECONDS = 3.0
 _MICROSECOND = 1e-6
+_LONGEST_PART = 60_000
+"""Characters of what is told, below the least that an engine's TEXT holds."""
+
+Tell = Callable[[], Sequence[Mapping[str, object]]]
+"""What a part of the process looks like now: rows as JSON has them."""
 
 _log = getLogger("katax.state")
 
 
 class Reporter:
-    """Follows and reports for the `databases()` of one process, under the name `kind`, from `start` to `stop`."""
+    """Follows and reports for the `databases()` of one process, under the name `kind`, from `start` to `close`."""
 
     def __init__(
         self,
@@ -62,6 +68,9 @@ class Reporter:
         self._last_change = 0.0
         self._copied: list[Decision] | None = None
         self._trouble: str | None = None
+        self._calls = CallWatch(clock=clock)
+        self._told: dict[str, Tell] = {}
+        self._untold: set[str] = set()
         self._stopping = Event()
         self._thread: Thread | None = None
 
@@ -72,13 +81,17 @@ class Reporter:
             self._thread = Thread(target=self._run, name=name, daemon=True)
             self._thread.start()
 
-    def stop(self) -> None:
-        """Writes what is left and forgets the process; waits a few seconds at the most."""
+    def close(self, timeout: float = STOP_SECONDS) -> None:
+        """Writes what is left and forgets the process; waits `timeout` seconds at the most, and never long."""
         self._stopping.set()
         if self._thread is None:
             self._leave()
         elif self._thread is not current_thread():
-            self._thread.join(_STOP_SECONDS)
+            self._thread.join(min(timeout, STOP_SECONDS))
+
+    def tell(self, part: str, read: Tell) -> None:
+        """Adds what `read()` returns to each report; it is called by the reporter's thread and may fail."""
+        self._told[part] = read
 
     def changed(self, connection: str, new: BreakerState, old: BreakerState) -> None:
         """A breaker changed its state; never blocks."""
@@ -101,6 +114,7 @@ class Reporter:
 
     def tick(self) -> None:
         """One round: follow what is decided, report when it is time. Never raises."""
+        self._calls.follow(self._opened())
         self._follow(self._decisions())
         now = self._clock.monotonic()
         if now >= self._report_at or self._health:
@@ -117,6 +131,7 @@ class Reporter:
         self._leave()
 
     def _leave(self) -> None:
+        self._calls.close()
         self._attempt(self._report)
         self._attempt(lambda: self._store.leave(self.process))
         self._store.close()
@@ -161,25 +176,57 @@ class Reporter:
         elif decision.action == "reset" and (not is_first or decision.decided_at >= self.process.started_at):
             breaker.reset()
 
+    def _opened(self) -> dict[str, Database]:
+        return dict(self._databases())
+
     def _breakers(self) -> Iterator[tuple[str, CircuitBreaker]]:
-        for name, database in list(self._databases().items()):
+        for name, database in self._opened().items():
             if database.guard.breaker is not None:
                 yield name, database.guard.breaker
 
     def _report(self) -> None:
         now = self._clock.now()
         transitions, health = list(self._transitions), list(self._health)
-        process = replace(self.process, seen_at=now)
+        process = self.process._replace(seen_at=now)
         self._store.report(
             process,
             breakers=[self._reported(name, breaker) for name, breaker in self._breakers()],
             transitions=transitions,
-            samples=[_sample(now, name, database) for name, database in list(self._databases().items())],
+            samples=[self._sample(now, name, database) for name, database in self._opened().items()],
             health=health,
+            parts=self._parts(),
         )
         for kept, written in ((self._transitions, transitions), (self._health, health)):
             for _ in written:
                 kept.popleft()
+
+    def _parts(self) -> dict[str, Sequence[Mapping[str, object]]]:
+        """What there is to tell; a part that cannot be read is left out, and said once."""
+        reads: dict[str, Tell] = {
+            "traffic": lambda: self._calls.traffic(self._opened()),
+            "slow": self._calls.slow,
+            **self._told,
+        }
+        found = {part: self._read(part, read) for part, read in reads.items()}
+        return {part: rows for part, rows in found.items() if rows}
+
+    def _read(self, part: str, read: Tell) -> Sequence[Mapping[str, object]]:
+        try:
+            rows = read()
+            if len(to_json(rows)) > _LONGEST_PART:
+                raise ValueError(f"it is longer than {_LONGEST_PART} characters")
+        except Exception as error:  # noqa: BLE001 - foreign code: what one part says is not worth the others
+            if part not in self._untold:
+                self._untold.add(part)
+                _log.warning("%r is not reported: %s: %s", part, type(error).__name__, error)
+            return []
+        return rows
+
+    def _sample(self, now: float, name: str, database: Database) -> PoolSample:
+        pool = database.pool_stats()
+        return PoolSample(
+            now, name, pool.max, pool.total, pool.active, pool.idle, pool.waiting, self.process.id
+        )
 
     def _reported(self, name: str, breaker: CircuitBreaker) -> Breaker:
         seen = breaker.get_state()
@@ -211,8 +258,3 @@ class Reporter:
             _log.info("the state database can be used again")
         self._trouble = None
         return True
-
-
-def _sample(now: float, name: str, database: Database) -> PoolSample:
-    pool = database.pool_stats()
-    return PoolSample(now, name, pool.max, pool.total, pool.active, pool.idle, pool.waiting)

@@ -110,7 +110,7 @@ class Runtime:
     def close(self) -> None:
         """Closes every database at once."""
         if self._reporter is not None:
-            self._reporter.stop()
+            self._reporter.close()
         with self._lock:
             databases = list(self._databases.values())
             self._databases.clear()

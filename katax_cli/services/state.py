@@ -6,14 +6,16 @@ needed: whoever writes to it from beside a data path (`services.reporting`) surv
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.text import to_json
 from katax_cli.errors import ConfigError, QueryError
 from katax_cli.profiles.model import Profile
 from katax_cli.services.circuits import Decision, newest
@@ -21,7 +23,7 @@ from katax_cli.services.observe import QueryLogging
 from katax_cli.services.queries import Queries
 from katax_cli.services.runtime import Runtime
 from katax_cli.services.sql import SqlDatabase
-from katax_cli.snapshot import BreakerState, HealthStatus
+from katax_cli.snapshot import BreakerState, HealthStatus, Process
 
 SECONDS = 2.0
 """Longest time of one call on the state database."""
@@ -54,6 +56,10 @@ VERSIONS: tuple[tuple[str, ...], ...] = (
         f"CREATE TABLE IF NOT EXISTS katax_health ({_SEEN}, status VARCHAR(16) NOT NULL, latency_ms {_TIME}, "
         f"connect_ms {_TIME}, message TEXT, {_SEEN_KEY})",
     ),
+    (
+        f"CREATE TABLE IF NOT EXISTS katax_reports (process {_PROCESS}, part VARCHAR(32) NOT NULL, "
+        f"reported_at {_TIME} NOT NULL, content TEXT NOT NULL, profile {_KEY}, PRIMARY KEY (process, part))",
+    ),
 )
 """What leads from each version of the schema to the next; statements that may be run again."""
 
@@ -64,19 +70,9 @@ KEPT: tuple[tuple[str, str, float], ...] = (
     ("katax_processes", "seen_at", _DAY),
 )
 """Table, the time of its rows, and how many seconds they are kept."""
+_OF_PROCESSES = ("katax_breakers", "katax_reports")
+"""Tables whose rows go with their process."""
 _KEPT_DECISIONS = 90 * _DAY
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A long-lived process; times are seconds since the epoch."""
-
-    id: str
-    kind: str
-    host: str
-    pid: int
-    started_at: float
-    seen_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +100,7 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class PoolSample:
-    """A pool at one moment."""
+    """A pool of one process at one moment."""
 
     happened_at: float
     connection: str
@@ -113,6 +109,17 @@ class PoolSample:
     active: int
     idle: int
     waiting: int
+    process: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a process says about a part of itself: objects as JSON has them."""
+
+    process: str
+    part: str
+    reported_at: float
+    rows: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +163,15 @@ class StateStore:
         )
         return newest([Decision(*row) for row in rows])
 
+    def decided(self, *, limit: int = 100) -> list[Decision]:
+        """What was decided, also what counts no more; the newest first."""
+        rows = self._read(
+            "SELECT id, connection, action, decided_at, ends_at, reason, decided_by FROM katax_decisions "
+            f"WHERE profile = ? ORDER BY decided_at DESC LIMIT {int(limit)}",
+            (self.profile.name,),
+        )
+        return [Decision(*row) for row in rows]
+
     def decide(self, decision: Decision) -> None:
         """Adds a decision; what was decided before stays as its history."""
         with self._open().transaction(timeout=SECONDS) as change:
@@ -192,11 +208,22 @@ class StateStore:
     def pool_samples(self, *, since: float) -> list[PoolSample]:
         """Samples from that moment on, oldest first."""
         rows = self._read(
-            "SELECT happened_at, connection, pool_max, total, active, idle, waiting FROM katax_pool_samples "
+            "SELECT happened_at, connection, pool_max, total, active, idle, waiting, process FROM katax_pool_samples "
             "WHERE profile = ? AND happened_at >= ? ORDER BY happened_at",
             (self.profile.name, since),
         )
         return [PoolSample(*row) for row in rows]
+
+    def reports(self) -> list[Report]:
+        """What living processes say about themselves."""
+        since = self._clock.now() - ALIVE_SECONDS
+        rows = self._read(
+            "SELECT r.process, r.part, r.reported_at, r.content FROM katax_reports r "
+            "JOIN katax_processes p ON p.id = r.process "
+            "WHERE r.profile = ? AND p.seen_at >= ? ORDER BY p.started_at, r.process, r.part",
+            (self.profile.name, since),
+        )
+        return [Report(process, part, at, _objects(content)) for process, part, at, content in rows]
 
     def health(self, *, limit: int = 100) -> list[HealthRecord]:
         """The last results of health checks, newest first."""
@@ -215,16 +242,21 @@ class StateStore:
         transitions: Iterable[Transition] = (),
         samples: Iterable[PoolSample] = (),
         health: Iterable[HealthRecord] = (),
+        parts: Mapping[str, Sequence[object]] | None = None,
     ) -> None:
-        """Writes what a process knows, all of it or nothing; its own rows are replaced."""
+        """Writes what a process knows, all of it or nothing; its own rows are replaced, and all of its `parts`."""
         name = self.profile.name
         with self._open().transaction(timeout=SECONDS) as change:
             change.execute("DELETE FROM katax_processes WHERE id = ?", (process.id,))
-            _insert(change, "katax_processes", (*astuple(process), name))
+            _insert(change, "katax_processes", (*process, name))
             if breakers:
                 change.execute("DELETE FROM katax_breakers WHERE process = ?", (process.id,))
             for breaker in breakers:
                 _insert(change, "katax_breakers", (*astuple(breaker), name))
+            if parts is not None:
+                change.execute("DELETE FROM katax_reports WHERE process = ?", (process.id,))
+            for part, rows in (parts or {}).items():
+                _insert(change, "katax_reports", (process.id, part, process.seen_at, to_json(rows), name))
             for table, events in (
                 ("katax_transitions", transitions),
                 ("katax_pool_samples", samples),
@@ -234,10 +266,11 @@ class StateStore:
                     _insert_event(change, table, event, name, process.id)
 
     def leave(self, process: Process) -> None:
-        """Forgets a process that ends, and its breakers."""
+        """Forgets a process that ends, its breakers and what it said about itself."""
         with self._open().transaction(timeout=SECONDS) as change:
             change.execute("DELETE FROM katax_processes WHERE id = ?", (process.id,))
-            change.execute("DELETE FROM katax_breakers WHERE process = ?", (process.id,))
+            for table in _OF_PROCESSES:
+                change.execute(f"DELETE FROM {table} WHERE process = ?", (process.id,))
 
     def prune(self) -> None:
         """Deletes what is older than it is kept, in all profiles; a decision that still counts stays."""
@@ -245,7 +278,8 @@ class StateStore:
         with self._open().transaction(timeout=SECONDS) as change:
             for table, time, seconds in KEPT:
                 change.execute(f"DELETE FROM {table} WHERE {time} < ?", (now - seconds,))
-            change.execute("DELETE FROM katax_breakers WHERE process NOT IN (SELECT id FROM katax_processes)")
+            for table in _OF_PROCESSES:
+                change.execute(f"DELETE FROM {table} WHERE process NOT IN (SELECT id FROM katax_processes)")
             old = now - _KEPT_DECISIONS
             replaced = change.query(
                 "SELECT d.id FROM katax_decisions d WHERE d.decided_at < ? AND EXISTS (SELECT 1 FROM "
@@ -323,9 +357,20 @@ def _insert(change: Queries, table: str, values: Sequence[object]) -> None:
 
 def _insert_event(change: Queries, table: str, event: Any, profile: str, process: str) -> None:
     """Writing it again, after a COMMIT that nobody answered, changes nothing."""
-    happened_at, connection, *facts = astuple(event)
+    facts = asdict(event)
+    happened_at, connection = facts.pop("happened_at"), facts.pop("connection")
+    facts.pop("process", None)
     change.execute(
         f"DELETE FROM {table} WHERE happened_at = ? AND process = ? AND connection = ?",
         (happened_at, process, connection),
     )
-    _insert(change, table, (happened_at, profile, process, connection, *facts))
+    _insert(change, table, (happened_at, profile, process, connection, *facts.values()))
+
+
+def _objects(content: str) -> list[dict[str, Any]]:
+    """What can be read of it: another version may have written something else."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return []
+    return [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []

@@ -9,8 +9,9 @@ import pytest
 
 from katax_cli.errors import Unavailable, UnknownConnection
 from katax_cli.services.circuits import copied
-from katax_cli.services.operators import Circuit, circuits, decide
-from katax_cli.services.state import Breaker, Process, StateStore
+from katax_cli.services.operators import circuits, decide
+from katax_cli.services.state import Breaker, StateStore
+from katax_cli.snapshot import Circuit, Process
 from tests.fake_clock import FakeClock
 from tests.services.profiles import profile
 

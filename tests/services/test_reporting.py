@@ -73,7 +73,7 @@ def reporter() -> Iterator[MakeReporter]:
 
     yield make
     for each in made:
-        each.stop()
+        each.close()
 
 
 class TestFollowing:
@@ -195,14 +195,14 @@ class TestReports:
         cast(SqlDatabase, runtime.database("main")).query("SELECT 1")
         round_of = reporter(runtime, clock)
         round_of.tick()
-        clock.at = 9.0
+        clock.at = 4.0
         round_of.tick()
-        clock.at = 10.0
+        clock.at = 5.0
         round_of.tick()
 
         with StateStore(made) as store:
             samples = store.pool_samples(since=0)
-        assert [each.happened_at - FakeClock.EPOCH for each in samples] == [0.0, 10.0]
+        assert [each.happened_at - FakeClock.EPOCH for each in samples] == [0.0, 5.0]
         assert (samples[0].connection, samples[0].max, samples[0].total, samples[0].idle) == (
             "main",
             20,

@@ -22,10 +22,10 @@ from katax_cli.services.state import (
     Breaker,
     HealthRecord,
     PoolSample,
-    Process,
     StateStore,
     Transition,
 )
+from katax_cli.snapshot import Process
 from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeProxy, Target
 from tests.services.profiles import profile
@@ -91,7 +91,7 @@ def test_profiles_share_a_database_and_not_their_rows(
 
 def test_a_report_is_read_again(store: StateStore) -> None:
     change = Transition(NOW - 1, "main", "closed", "open")
-    sample = PoolSample(NOW, "main", 20, 3, 2, 1, 4)
+    sample = PoolSample(NOW, "main", 20, 3, 2, 1, 4, "p1")
     seen = [
         HealthRecord(NOW, "main", "unhealthy", None, None, "no answer"),
         HealthRecord(NOW, "other", "healthy", 0.25, 1.5, None),
@@ -126,7 +126,7 @@ def test_a_process_replaces_its_own_rows_and_leaves_others_alone(store: StateSto
 def test_a_report_that_is_written_again_changes_nothing(store: StateStore) -> None:
     """As after a COMMIT that was applied and not answered."""
     change = Transition(NOW + 0.1234567, "main", "closed", "open")
-    sample = PoolSample(NOW + 0.1234567, "main", 20, 3, 2, 1, 4)
+    sample = PoolSample(NOW + 0.1234567, "main", 20, 3, 2, 1, 4, "p1")
     seen = HealthRecord(NOW + 0.1234567, "main", "healthy", 0.25, 1.5, None)
     for _ in range(2):
         store.report(PROCESS, transitions=[change], samples=[sample], health=[seen])
@@ -149,7 +149,7 @@ def test_old_rows_go_and_decisions_that_count_stay(store: StateStore, clock: Fak
         PROCESS,
         breakers=[BREAKER],
         transitions=[Transition(NOW, "main", "closed", "open")],
-        samples=[PoolSample(NOW, "main", 1, 1, 1, 0, 0)],
+        samples=[PoolSample(NOW, "main", 1, 1, 1, 0, 0, "p1")],
         health=[HealthRecord(NOW, "main", "healthy", 1.0, 1.0, None)],
     )
     store.prune()
@@ -171,8 +171,8 @@ def test_every_table_that_grows_is_pruned() -> None:
     text = " ".join(statement for version in VERSIONS for statement in version)
     tables = {word for word in text.split() if word.startswith("katax_")}
 
-    # Decisions are pruned unless they count, breakers with their processes.
-    assert tables - {name for name, _, _ in KEPT} == {"katax_decisions", "katax_breakers"}
+    # Decisions are pruned unless they count, breakers and reports with their processes.
+    assert tables - {name for name, _, _ in KEPT} == {"katax_decisions", "katax_breakers", "katax_reports"}
 
 
 def test_several_processes_may_make_it_at_the_same_time(stored: Profile) -> None:
@@ -205,7 +205,7 @@ def test_a_newer_schema_is_left_alone(store: StateStore, stored: Profile) -> Non
         again.decisions()
 
     assert str(error.value) == (
-        "the state database 'main' has schema version 99, this katax knows 1; upgrade katax or set state.url"
+        "the state database 'main' has schema version 99, this katax knows 2; upgrade katax or set state.url"
     )
 
 

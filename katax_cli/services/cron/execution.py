@@ -20,7 +20,8 @@ from katax_cli.services import background
 from katax_cli.services.cron.jobs import Callback, Command, Job, KataxCommand, Python, Sql
 from katax_cli.services.cron.plan import WAITING
 from katax_cli.services.cron.process import Captured, Ended, JobProcess, Sink
-from katax_cli.services.cron.values import Run, State
+from katax_cli.services.cron.values import Run
+from katax_cli.snapshot import JobState
 
 _log = logging.getLogger("katax.cron")
 _output = logging.getLogger("katax.cron.output")
@@ -212,7 +213,7 @@ class Execution:
     def _finished(self, ended: Ended, reason: str | None = None) -> Run:
         if self._lines is not None:
             self._lines.close()
-        state: State = "killed" if ended.stopped else "ran" if ended.exit_status == 0 else "failed"
+        state: JobState = "killed" if ended.stopped else "ran" if ended.exit_status == 0 else "failed"
         return self._become(
             replace(
                 self.run,

@@ -6,7 +6,7 @@ import inspect
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from katax_cli.core.clock import SYSTEM, Clock
@@ -19,25 +19,11 @@ from katax_cli.services.cron.execution import Place
 from katax_cli.services.cron.identity import daemon_id, host_name
 from katax_cli.services.cron.jobs import Callback, Job, Miss, Overlap, job_named
 from katax_cli.services.cron.scheduler import SHUT_DOWN, Memory, Scheduler
-from katax_cli.services.cron.values import Run, State
+from katax_cli.services.cron.values import Run
+from katax_cli.snapshot import JobStatus
 
 _BEAT = 60.0
 _POLL = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class JobStatus:
-    """A job of this program now; `last_state` and `last_reason` are those of the run that ended last."""
-
-    name: str
-    schedule: str
-    timezone: str
-    enabled: bool
-    running: int
-    next_at: datetime | None
-    last_state: State | None
-    last_reason: str | None
-    last_finished_at: datetime | None
 
 
 class ProgramCron:

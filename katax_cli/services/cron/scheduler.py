@@ -14,7 +14,8 @@ from katax_cli.services.cron.execution import Execution, Place
 from katax_cli.services.cron.jobs import Job, Lookup
 from katax_cli.services.cron.ping import Pinger
 from katax_cli.services.cron.plan import WAITING, Agenda, Overlaps, due
-from katax_cli.services.cron.values import Decide, Run, State, Trigger
+from katax_cli.services.cron.values import Decide, Run, Trigger
+from katax_cli.snapshot import JobState
 
 _log = logging.getLogger("katax.cron")
 SHUT_DOWN = "the daemon shut down"
@@ -70,7 +71,7 @@ class Scheduler:
         self.place = place
         self.lookup = lookup
         self.jobs: dict[str, Job] = {}
-        self.counts: Counter[tuple[str, State]] = Counter()
+        self.counts: Counter[tuple[str, JobState]] = Counter()
         self.draining = False
         self._accounts = accounts
         self._host = host

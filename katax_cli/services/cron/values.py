@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 from uuid import uuid4
 
-State = Literal["ran", "skipped", "missed", "failed", "killed", "running"]
+from katax_cli.snapshot import JobState
+
 Trigger = Literal["schedule", "manual", "init"]
 
 
@@ -23,7 +24,7 @@ class Run:
     job: str
     scheduled_at: int
     trigger: Trigger = "schedule"
-    state: State = "running"
+    state: JobState = "running"
     run_id: str = field(default_factory=new_run_id)
     reason: str | None = None
     started_at: int | None = None

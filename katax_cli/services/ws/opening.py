@@ -59,6 +59,10 @@ class SocketServers:
                 return server
             return self._start(wanted, may_join)
 
+    def running(self) -> list[Sockets]:
+        """Those that were opened and not closed yet."""
+        return [server for _settings, server in list(self._opened.values()) if not server.closing]
+
     def _start(self, settings: WsSettings, may_join: MayJoin | None) -> Sockets:
         redis = None if settings.redis is None else self._katax.cache(settings.redis).redis
         server = Sockets(settings, home=self._katax.profile.home, redis=redis, may_join=may_join)
@@ -69,9 +73,8 @@ class SocketServers:
 
     def _broadcast(self, entry: Mapping[str, object], room: str | None) -> None:
         shown = parse(to_json(entry))
-        for _settings, server in list(self._opened.values()):
-            if not server.closing:
-                server.emit_soon(LOG_EVENT, shown, room=room)
+        for server in self.running():
+            server.emit_soon(LOG_EVENT, shown, room=room)
 
 
 def _comparable(settings: WsSettings) -> tuple[object, ...]:
