@@ -1,0 +1,339 @@
+"""The dashboard: panels over one Snapshot, and keys that run katax commands.
+
+It knows no service: it gets a callable for Snapshots and one that runs a command. Threads post messages; widgets
+change in message handlers only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from threading import Thread
+from typing import ClassVar, NamedTuple, cast
+
+from textual import on
+from textual.app import App, ComposeResult, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Footer, Input, Static
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.core.settings import Role
+from katax_cli.snapshot import Happening, Snapshot
+from katax_cli.tui.dialogs import CommandDialog, Info, line
+from katax_cli.tui.feed import Feed
+from katax_cli.tui.marks import span, state
+from katax_cli.tui.pane import Pane
+from katax_cli.tui.panels import PANELS, SCREENS, Action
+
+_LIGHT, _DARK = "textual-light", "textual-dark"
+_ACTIONS: dict[str, Action] = {each.name: each for panel in PANELS for each in panel.actions}
+_LOOK_EVERY = 1.0
+_KEPT = 100
+
+
+class Outcome(NamedTuple):
+    """How a command ended: its exit code and what it said last."""
+
+    code: int
+    text: str
+
+
+Run = Callable[[Sequence[str]], Outcome]
+
+
+class Dashboard(App[None]):
+    """Draws what `snapshot()` returns every `interval` seconds; `run(words)` runs a katax command."""
+
+    CSS_PATH = "katax.tcss"
+    TITLE = "katax"
+    COMMAND_PALETTE_BINDING = "colon"
+    AUTO_FOCUS = "DataTable"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (150, "-wide")]  # noqa: RUF012 - Textual declares it without ClassVar
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (40, "-tall")]  # noqa: RUF012
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("question_mark", "help", "Help"),
+        Binding("slash", "filter", "Filter"),
+        Binding("p", "pause", "Pause"),
+        Binding("escape,0", "show('')", "Overview"),
+        *(
+            Binding(str(number), f"show({name!r})", name.capitalize(), show=False)
+            for number, name in enumerate(SCREENS, 1)
+        ),
+        *(Binding(each.key, f"act({each.name!r})", each.label) for each in _ACTIONS.values()),
+        Binding("plus,equals_sign", "interval(1)", "Slower", show=False),
+        Binding("minus", "interval(-1)", "Faster", show=False),
+        Binding("f5", "now", "Ask now", show=False),
+        Binding("ctrl+t", "theme", "Light or dark", show=False),
+        Binding("q", "quit", "Quit"),
+        Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
+    ]
+
+    class Arrived(Message):
+        """The feed has a Snapshot."""
+
+        def __init__(self, snapshot: Snapshot) -> None:
+            super().__init__()
+            self.snapshot = snapshot
+
+    class Failed(Message):
+        """A thread of ours raised what nobody expected."""
+
+        def __init__(self, error: Exception) -> None:
+            super().__init__()
+            self.error = error
+
+    class Ran(Message):
+        """A command ended."""
+
+        def __init__(self, words: Sequence[str], outcome: Outcome) -> None:
+            super().__init__()
+            self.words = words
+            self.outcome = outcome
+
+    def __init__(self, snapshot: Callable[[], Snapshot], *, interval: float, run: Run) -> None:
+        super().__init__()
+        self.feed = Feed(
+            snapshot,
+            interval=interval,
+            arrived=lambda taken: self.post_message(self.Arrived(taken)),
+            failed=lambda error: self.post_message(self.Failed(error)),
+        )
+        self.error: Exception | None = None
+        self.showing = ""
+        self.words = ""
+        self._run_command = run
+        self._snapshot: Snapshot | None = None
+        self._arrived_at = SYSTEM.monotonic()
+        self._done: list[Happening] = []
+
+    def compose(self) -> ComposeResult:
+        yield Static("katax", id="top", markup=False)
+        with Container(id="panes", classes="overview"):
+            for panel in PANELS:
+                yield Pane(panel)
+        entry = Input(placeholder="words that rows must have", id="filter")
+        entry.cursor_blink = False
+        yield entry
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self._panes = {pane.panel.name: pane for pane in self.query(Pane)}
+        self._end_by_signals()
+        self.feed.start()
+        self.set_interval(_LOOK_EVERY, self._head)
+
+    def on_unmount(self) -> None:
+        self.feed.stop()
+
+    def on_dashboard_arrived(self, message: Arrived) -> None:
+        self._snapshot, self._arrived_at = message.snapshot, SYSTEM.monotonic()
+        self._draw()
+
+    def on_dashboard_failed(self, message: Failed) -> None:
+        raise message.error
+
+    def on_dashboard_ran(self, message: Ran) -> None:
+        code, said = message.outcome
+        self._note("error" if code else "info", message.words, said or f"exit {code}")
+        self.notify(said or line(message.words), severity="error" if code else "information", markup=False)
+        self.feed.soon()
+
+    @on(Input.Changed, "#filter")
+    def _filter_by(self, event: Input.Changed) -> None:
+        self.words = event.value
+        self._draw()
+
+    @on(Input.Submitted, "#filter")
+    def _leave_filter(self) -> None:
+        self.query_one("#filter").display = bool(self.words)
+        first = next((pane for pane in self._panes.values() if not pane.has_class("hidden")), None)
+        if first is not None:
+            first.table.focus()
+
+    def on_data_table_row_selected(self) -> None:
+        """Enter or a second click: from the overview to the panel's screen, from there to the whole row."""
+        pane = self._focused
+        if pane is None:
+            return
+        if not self.showing:
+            self.action_show(pane.panel.screen)
+        elif pane.chosen is not None:
+            labels = (column.label or "level" for column in pane.panel.columns)
+            facts = zip(labels, (cell.plain for cell in pane.chosen.cells), strict=True)
+            self.push_screen(Info(pane.panel.title, facts))
+
+    def action_show(self, name: str) -> None:
+        """One screen's panels, or all of them for an empty name; Escape ends the filter first."""
+        if not name and self.query_one("#filter").display:
+            self.query_one("#filter", Input).value = ""
+            self._leave_filter()
+            return
+        self.showing = name
+        self.query_one("#panes").set_class(not name, "overview")
+        for pane in self._panes.values():
+            pane.set_class(bool(name) and pane.panel.screen != name, "hidden")
+        chosen = next((pane for pane in self._panes.values() if pane.panel.screen == name), self._focused)
+        if chosen is not None:
+            chosen.table.focus()
+        self._draw()
+
+    def action_filter(self) -> None:
+        entry = self.query_one("#filter", Input)
+        entry.display = True
+        entry.focus()
+
+    def action_pause(self) -> None:
+        self.feed.paused = not self.feed.paused
+        self._arrived_at = SYSTEM.monotonic()
+        if not self.feed.paused:
+            self.feed.soon()
+        self._head()
+
+    def action_interval(self, by: int) -> None:
+        self.feed.step(by)
+        self._head()
+
+    def action_now(self) -> None:
+        self.feed.soon()
+
+    def action_theme(self) -> None:
+        self.theme = _DARK if self.theme == _LIGHT else _LIGHT
+
+    def action_help(self) -> None:
+        known = [binding for binding in self.BINDINGS if isinstance(binding, Binding)]
+        facts = [(_keys(each.key), each.description) for each in known]
+        self.push_screen(
+            Info("Keys", [*facts, (":", "All commands"), ("Enter", "Open"), ("Tab", "Next panel")])
+        )
+
+    def action_act(self, name: str) -> None:
+        """Shows the command of an action on the row under the cursor, and runs it when that is wanted."""
+        pane, snapshot, action = self._focused, self._snapshot, _ACTIONS[name]
+        if pane is None or pane.chosen is None or snapshot is None:
+            return
+        dialog = CommandDialog(
+            action, pane.chosen.subject, profile=snapshot.health.profile, role=cast("Role", snapshot.role)
+        )
+        self.push_screen(dialog, self._start)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys of an action are there while its panel has the focus and a row."""
+        if action != "act":
+            return True
+        pane = self._focused
+        return pane is not None and _ACTIONS[str(parameters[0])] in pane.panel.actions
+
+    def on_descendant_focus(self) -> None:
+        self.refresh_bindings()
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Textual's own commands, the screens, and what can be done with the chosen row."""
+        yield from super().get_system_commands(screen)
+        for name in SCREENS:
+            yield SystemCommand(
+                f"Show {name}", "A screen of its own", lambda name=name: self.action_show(name)
+            )
+        yield SystemCommand("Pause", "Ask the servers nothing, or go on", self.action_pause)
+        pane = self._focused
+        chosen = pane.chosen if pane is not None else None
+        for each in pane.panel.actions if pane is not None and chosen is not None else ():
+            title = f"{each.label} {chosen.subject if chosen is not None else ''}"
+            yield SystemCommand(title, line(each.words), lambda name=each.name: self.action_act(name))
+
+    @property
+    def _focused(self) -> Pane | None:
+        """The pane that has the focus, also below a dialog."""
+        base = self.screen_stack[0]
+        parent = base.focused.parent if base.focused is not None else None
+        return parent if isinstance(parent, Pane) else None
+
+    def _draw(self) -> None:
+        if self._snapshot is None:
+            return
+        log = self._snapshot.log
+        rows = sorted((*log.rows, *self._done), key=lambda each: each.happened_at)
+        snapshot = replace(self._snapshot, log=log._replace(rows=tuple(rows)))
+        for pane in self._panes.values():
+            pane.show(snapshot, self.words)
+        self._head()
+
+    def _head(self) -> None:
+        """The line on top. It changes only when what it says does."""
+        silent = SYSTEM.monotonic() - self._arrived_at
+        is_late = not self.feed.paused and silent > max(5.0, 3 * self.feed.interval)
+        self.query_one("#panes").set_class(is_late, "-stale")
+        top = self.query_one("#top", Static)
+        text = self._headline(f"no news for {span(silent)}" if is_late else "")
+        if text != str(top.content):
+            top.update(text)
+
+    def _headline(self, trouble: str) -> str:
+        parts = ["katax"]
+        if self._snapshot is not None:
+            health = self._snapshot.health
+            parts += [f"{health.profile} ({self._snapshot.role})", state(health.status).plain]
+            parts += [f"{len(self._snapshot.processes.rows)} processes report"]
+        parts += ["paused" if self.feed.paused else f"every {self.feed.interval:g} s"]
+        parts += [f"filter: {self.words}" if self.words else "", trouble]
+        return "  ".join(filter(None, parts))
+
+    def _start(self, words: tuple[str, ...] | None) -> None:
+        if words is None:
+            return
+        self._note("info", words, "started")
+
+        def run() -> None:
+            try:
+                self.post_message(self.Ran(words, self._run_command(words)))
+            except Exception as error:  # noqa: BLE001 - the thread's boundary: the application ends with it
+                self.post_message(self.Failed(error))
+
+        Thread(target=run, name=f"katax-{words[0]}", daemon=True).start()
+
+    def _note(self, level: str, words: Sequence[str], text: str) -> None:
+        """Every command stands in the log, as it can be repeated."""
+        happening = Happening(SYSTEM.now(), "error" if level == "error" else "info", line(words), text)
+        self._done = [*self._done[-_KEPT:], happening]
+        self._draw()
+
+    def _end_by_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            # Not on the main thread, as in tests of a program that embeds it: then its signals are not ours.
+            with suppress(ValueError, RuntimeError):
+                loop.add_signal_handler(number, self.exit, None, 128 + number)
+
+    def _fatal_error(self) -> None:
+        """Textual would print a traceback with the values of variables: `run_dashboard` raises the error instead."""
+        self.error = self._exception
+        self._close_messages_no_wait()
+
+
+def _keys(names: str) -> str:
+    shown = {
+        "question_mark": "?",
+        "slash": "/",
+        "plus": "+",
+        "equals_sign": "=",
+        "minus": "-",
+        "escape": "Esc",
+        "ctrl+c": "Ctrl+C",
+        "ctrl+t": "Ctrl+T",
+        "f5": "F5",
+    }
+    return " ".join(shown.get(name, name) for name in names.split(","))
+
+
+def run_dashboard(snapshot: Callable[[], Snapshot], *, interval: float, run: Run) -> int:
+    """Shows the dashboard until it is left; returns the exit code. Raises what went wrong inside of it."""
+    app = Dashboard(snapshot, interval=interval, run=run)
+    app.run()
+    if app.error is not None:
+        raise app.error
+    return app.return_code or 0

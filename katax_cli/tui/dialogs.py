@@ -1,0 +1,102 @@
+"""What opens above the panels: a command before it runs, one row in full, and the keys."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from typing import ClassVar
+
+from rich.table import Table
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Input, Static
+
+from katax_cli.core.roles import needed
+from katax_cli.core.settings import Role
+from katax_cli.tui.panels import Action
+
+
+def command(action: Action, subject: str, profile: str) -> tuple[str, ...]:
+    """The katax command of an action, without the options that a person may add."""
+    return (*action.words, subject, "-p", profile)
+
+
+def options(action: Action, role: Role) -> str:
+    """What the dialog suggests; where the command would ask, running it from here is the yes."""
+    asks = action.tier is not None and needed(role, action.tier) == "yes"
+    return f"{action.options} --yes".strip() if asks else action.options
+
+
+class Info(ModalScreen[None]):
+    """Labels and what belongs to them; any of the usual keys closes it."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,enter,question_mark", "dismiss", "Close")]
+
+    def __init__(self, title: str, facts: Iterable[tuple[str, str]]) -> None:
+        super().__init__()
+        self._title = title
+        self._facts = list(facts)
+
+    def compose(self) -> ComposeResult:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(no_wrap=True, style="bold")
+        table.add_column(overflow="fold")
+        for label, text in self._facts:
+            table.add_row(label, text)
+        with VerticalScroll(classes="dialog") as box:
+            box.border_title = self._title
+            yield Static(table)
+
+
+class CommandDialog(ModalScreen[tuple[str, ...] | None]):
+    """Shows the command of an action and lets its options be changed; returns its words, None for no."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "dismiss", "Leave"),
+        Binding("ctrl+y", "copy", "Copy", priority=True),
+    ]
+
+    def __init__(self, action: Action, subject: str, *, profile: str, role: Role) -> None:
+        super().__init__()
+        self._action = action
+        self._subject = subject
+        self._fixed = command(action, subject, profile)
+        self._suggested = options(action, role)
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as box:
+            box.border_title = f"{self._action.label} {self._subject}"
+            box.border_subtitle = "Enter runs it · Ctrl+Y copies it · Esc leaves"
+            yield Static(id="command", markup=False)
+            entry = Input(self._suggested, placeholder="options", select_on_focus=False)
+            entry.cursor_blink = False
+            yield entry
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Raises ValueError for a quotation without end."""
+        return (*self._fixed, *shlex.split(self.query_one(Input).value))
+
+    def on_input_changed(self) -> None:
+        try:
+            shown = line(self.words)
+        except ValueError as error:
+            shown = f"{error}"
+        self.query_one("#command", Static).update(shown)
+
+    def on_input_submitted(self) -> None:
+        try:
+            self.dismiss(self.words)
+        except ValueError as error:
+            self.notify(str(error), severity="warning")
+
+    def action_copy(self) -> None:
+        self.app.copy_to_clipboard(str(self.query_one("#command", Static).content))
+        self.notify("copied")
+
+
+def line(words: Sequence[str]) -> str:
+    """A command as a shell takes it."""
+    return shlex.join(("katax", *words))

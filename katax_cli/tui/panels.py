@@ -1,0 +1,399 @@
+"""What each panel shows: pure functions from a Snapshot to rows. A panel plugs in as one line of PANELS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
+
+from rich.text import Text
+
+from katax_cli.core.roles import Tier
+from katax_cli.snapshot import (
+    Circuit,
+    ConnectionHealth,
+    Happening,
+    JobRun,
+    JobStatus,
+    Part,
+    PoolTrail,
+    SlowCall,
+    Snapshot,
+    SocketServer,
+    Traffic,
+    Watched,
+)
+from katax_cli.tui.marks import (
+    BAD,
+    FADED,
+    ODD,
+    ago,
+    clock,
+    is_fresh,
+    number,
+    pool_bar,
+    spark,
+    state,
+    symbol,
+    until,
+)
+from katax_cli.tui.table import Column, Drawn, Row, faded
+
+R = TypeVar("R")
+
+_URGENCY: dict[str | None, int] = {"unhealthy": 0, "degraded": 1, None: 2, "healthy": 3}
+"""What is ill stands on top, where a small screen shows it."""
+
+
+class Action(NamedTuple):
+    """What a key does with the row under the cursor: a katax command; `tier` is what it needs a yes for."""
+
+    name: str
+    key: str
+    label: str
+    words: tuple[str, ...]
+    options: str = ""
+    tier: Tier | None = None
+
+
+class Panel(NamedTuple):
+    """`screen`: the full screen that it is on; `minor` ones give way in a small overview."""
+
+    name: str
+    title: str
+    screen: str
+    columns: tuple[Column, ...]
+    draw: Callable[[Snapshot, int], Drawn]
+    actions: tuple[Action, ...] = ()
+    minor: bool = False
+
+
+def connections(snapshot: Snapshot, width: int) -> Drawn:
+    rows = [_connection(name, watched, snapshot, width) for name, watched in snapshot.watched.items()]
+    rows.sort(key=lambda row: _URGENCY.get(_status(snapshot, row.subject), 0))
+    return Drawn(
+        tuple(rows),
+        _oldest(snapshot),
+        empty="the profile names no connections; see katax profile show",
+    )
+
+
+def _oldest(snapshot: Snapshot) -> str:
+    """How long ago the connection that was checked least recently was."""
+    known = [each.checked_at for each in snapshot.watched.values() if each.checked_at is not None]
+    return ago(min(known, default=None), snapshot.taken_at)
+
+
+def _status(snapshot: Snapshot, name: str) -> str | None:
+    health = snapshot.health.connections.get(name)
+    return health.status if health else None
+
+
+def _connection(name: str, watched: Watched, snapshot: Snapshot, width: int) -> Row:
+    health = snapshot.health.connections.get(name)
+    ping = health.latency_ms if health else None
+    depth = health.depth if health else None
+    cells = (
+        Text(name, "bold"),
+        state(health.status) if health else Text("? unknown", FADED),
+        number(ping),
+        spark(watched.latencies_ms, _trail(width)),
+        Text(depth.first_failing_layer or "" if depth else "", BAD),
+        Text(ago(watched.checked_at, snapshot.taken_at), justify="right"),
+        Text(watched.late or _remark(health)),
+        Text(str(health.server.get("version", "")) if health else ""),
+    )
+    return Row(name, name, faded(cells) if watched.late else cells)
+
+
+def _remark(health: ConnectionHealth | None) -> str:
+    """Why an operator keeps everybody off, what went wrong and why it likely did, or what a probe found strange."""
+    if health is None:
+        return ""
+    cause = health.depth.likely_cause if health.depth else None
+    strange = () if health.errors else tuple(check.message for check in health.checks)
+    return "; ".join(filter(None, (health.maintenance, cause, *health.errors, *strange)))
+
+
+def pools(snapshot: Snapshot, width: int) -> Drawn:
+    return _part(snapshot, snapshot.pools, lambda trail: _pool(trail, snapshot.taken_at, width))
+
+
+def _pool(trail: PoolTrail, now: float, width: int) -> Row:
+    pool = trail.samples[-1]
+    cells = (
+        Text(trail.connection, "bold"),
+        pool_bar(pool, 10),
+        Text(f"{pool.active}/{pool.idle}/{pool.max}", justify="right"),
+        number(pool.waiting),
+        spark([float(each.active) for each in trail.samples], _trail(width), top=float(max(pool.max, 1))),
+        Text(trail.process),
+        Text(ago(trail.seen_at, now), justify="right"),
+    )
+    key = f"{trail.connection} {trail.process}"
+    return Row(key, trail.connection, cells if is_fresh(trail.seen_at, now) else faded(cells))
+
+
+def circuits(snapshot: Snapshot, _width: int) -> Drawn:
+    return _part(snapshot, snapshot.circuits, lambda circuit: _circuit(circuit, snapshot.taken_at))
+
+
+def _circuit(circuit: Circuit, now: float) -> Row:
+    cells = (
+        Text(circuit.connection, "bold"),
+        state(circuit.state),
+        number(circuit.failures),
+        Text(until(circuit.next_probe_at, now)),
+        Text(ago(circuit.last_failure_at, now), justify="right"),
+        Text(circuit.process or "all", "" if circuit.process else FADED),
+        Text(circuit.reason or ""),
+    )
+    subject = circuit.connection.partition("/")[0]
+    return Row(f"{circuit.connection} {circuit.process}", subject, cells)
+
+
+def queries(snapshot: Snapshot, width: int) -> Drawn:
+    return _part(snapshot, snapshot.traffic, lambda traffic: _traffic(traffic, snapshot.taken_at, width))
+
+
+def _traffic(traffic: Traffic, now: float, width: int) -> Row:
+    cells = (
+        Text(traffic.connection, "bold"),
+        number(traffic.per_second),
+        spark(traffic.trail, _trail(width)),
+        number(traffic.p95_ms),
+        _alarming(traffic.slow, ODD),
+        _alarming(traffic.failed, BAD),
+        Text(traffic.source),
+        Text(ago(traffic.seen_at, now), justify="right"),
+    )
+    return Row(f"{traffic.connection} {traffic.source}", traffic.connection, cells)
+
+
+def slow(snapshot: Snapshot, _width: int) -> Drawn:
+    found = sorted(snapshot.slow.rows, key=lambda call: call.duration_ms, reverse=True)
+    part = snapshot.slow._replace(rows=tuple(found))
+    return _part(snapshot, part, lambda call: _slow(call, snapshot.taken_at))
+
+
+def _slow(call: SlowCall, now: float) -> Row:
+    cells = (
+        number(call.duration_ms),
+        Text(call.connection, "bold"),
+        Text(ago(call.happened_at, now), justify="right"),
+        Text(call.statement),
+        Text(call.process),
+    )
+    return Row(f"{call.happened_at} {call.process} {call.statement}", call.connection, cells)
+
+
+def jobs(snapshot: Snapshot, _width: int) -> Drawn:
+    return _part(snapshot, snapshot.jobs, lambda job: _job(job, snapshot.taken_at))
+
+
+def _job(job: JobStatus, now: float) -> Row:
+    is_on = (
+        Text("▶ running" if job.running == 1 else f"▶ {job.running} running") if job.running else Text("on")
+    )
+    cells = (
+        Text(job.name, "bold"),
+        is_on if job.enabled or job.running else Text("○ off", ODD),
+        Text(until(job.next_at, now)),
+        state(job.last_state) if job.last_state else Text("never", FADED),
+        Text(ago(job.last_finished_at, now), justify="right"),
+        Text(job.schedule),
+        Text(job.timezone),
+        Text(job.last_reason or ""),
+    )
+    return Row(job.name, job.name, cells)
+
+
+def runs(snapshot: Snapshot, _width: int) -> Drawn:
+    return _part(snapshot, snapshot.runs, lambda run: _run(run, snapshot.taken_at))
+
+
+def _run(run: JobRun, now: float) -> Row:
+    cells = (
+        Text(run.job, "bold"),
+        state(run.state),
+        Text(ago(run.started_at or run.scheduled_at, now), justify="right"),
+        number(run.duration_ms),
+        Text(run.reason or ""),
+        Text(run.host),
+        Text(run.run_id[:8]),
+    )
+    return Row(run.run_id, run.job, cells)
+
+
+def sockets(snapshot: Snapshot, _width: int) -> Drawn:
+    return _part(snapshot, snapshot.sockets, lambda server: _server(server, snapshot.taken_at))
+
+
+def _server(server: SocketServer, now: float) -> Row:
+    cells = (
+        Text(server.name, "bold"),
+        number(server.clients),
+        number(server.rooms),
+        number(server.received_per_second),
+        number(server.emitted_per_second),
+        _alarming(server.refused, ODD),
+        Text(server.process),
+        Text(ago(server.seen_at, now), justify="right"),
+        Text(server.trouble or "", BAD),
+    )
+    return Row(f"{server.name} {server.process}", server.name, cells)
+
+
+def log(snapshot: Snapshot, _width: int) -> Drawn:
+    """The newest first."""
+    part = snapshot.log._replace(rows=snapshot.log.rows[::-1])
+    return _part(snapshot, part, _happening)
+
+
+def _happening(happening: Happening) -> Row:
+    cells = (
+        Text(clock(happening.happened_at)),
+        symbol(happening.level),
+        Text(happening.subject, "bold"),
+        Text(happening.text),
+    )
+    return Row(f"{happening.happened_at} {happening.subject} {happening.text}", happening.subject, cells)
+
+
+def _part(snapshot: Snapshot, part: Part[R], row: Callable[[R], Row]) -> Drawn:
+    """Rows of a part that may be missing: without any it says why, with old ones how old they are."""
+    rows = tuple(map(row, part.rows))
+    if not rows or part.missing is None:
+        return Drawn(rows, ago(part.seen_at, snapshot.taken_at), empty=part.missing or "nothing yet")
+    old = tuple(each._replace(cells=faded(each.cells)) for each in rows)
+    return Drawn(old, f"{ago(part.seen_at, snapshot.taken_at)} old: {part.missing}", stale=True)
+
+
+def _alarming(count: int | None, style: str) -> Text:
+    drawn = number(count)
+    drawn.style = style if count else ""
+    return drawn
+
+
+def _trail(width: int) -> int:
+    """How many values of a sparkline fit into a panel of this width."""
+    return max(8, min(60, width // 8))
+
+
+_TRIP = Action("trip", "T", "Trip", ("circuit", "trip"), "--for 15m --reason ''", Tier.DISRUPTIVE)
+_RESET = Action("reset", "R", "Reset", ("circuit", "reset"))
+_RUN = Action("run", "r", "Run", ("cron", "run"))
+_ENABLE = Action("enable", "e", "Enable", ("cron", "enable"))
+_DISABLE = Action("disable", "d", "Disable", ("cron", "disable"))
+
+_AGE = Column("age", 2, 4)
+
+PANELS: tuple[Panel, ...] = (
+    Panel(
+        "connections",
+        "Connections",
+        "connections",
+        (
+            *(Column("connection"), Column("status", 0, 11), Column("ms", 0, 4), Column("ping", 2, 8)),
+            *(Column("layer", 1, 5), _AGE, Column("message", 2, 8, grows=True), Column("server", 3)),
+        ),
+        connections,
+    ),
+    Panel(
+        "pools",
+        "Pools",
+        "pools",
+        (
+            *(Column("connection"), Column("pool"), Column("used/idle/max", 1), Column("wait", 0)),
+            *(Column("over time", 3, 8), Column("process", 2, 8, grows=True), _AGE),
+        ),
+        pools,
+    ),
+    Panel(
+        "circuits",
+        "Circuits",
+        "circuits",
+        (
+            *(Column("connection"), Column("state", 0, 13), Column("fail", 2), Column("probe", 1, 7)),
+            *(Column("failed", 3), Column("process", 2), Column("reason", 2, 8, grows=True)),
+        ),
+        circuits,
+        (_TRIP, _RESET),
+    ),
+    Panel(
+        "queries",
+        "Queries",
+        "queries",
+        (
+            *(Column("connection"), Column("per s", 0, 5), Column("over time", 3, 8), Column("p95 ms", 0, 5)),
+            *(Column("slow", 1), Column("failed", 1), Column("counted by", 2, 8, grows=True), _AGE),
+        ),
+        queries,
+    ),
+    Panel(
+        "slow",
+        "Slow calls",
+        "queries",
+        (
+            Column("ms", 0, 6),
+            Column("connection", 1),
+            _AGE,
+            Column("statement", 0, 24, grows=True),
+            Column("process", 3),
+        ),
+        slow,
+        minor=True,
+    ),
+    Panel(
+        "jobs",
+        "Jobs",
+        "jobs",
+        (
+            *(Column("job"), Column("now", 0, 9), Column("next", 0, 7), Column("last", 1, 9)),
+            *(
+                Column("ended", 2),
+                Column("schedule", 3),
+                Column("zone", 4),
+                Column("reason", 3, 6, grows=True),
+            ),
+        ),
+        jobs,
+        (_RUN, _ENABLE, _DISABLE),
+    ),
+    Panel(
+        "runs",
+        "Runs",
+        "jobs",
+        (
+            *(Column("job"), Column("result", 0, 9), Column("began", 1, 5), Column("ms", 2, 5)),
+            *(Column("reason", 1, 8, grows=True), Column("host", 3), Column("run", 3)),
+        ),
+        runs,
+        minor=True,
+    ),
+    Panel(
+        "sockets",
+        "Socket.IO",
+        "sockets",
+        (
+            *(
+                Column("server"),
+                Column("clients"),
+                Column("rooms"),
+                Column("in/s", 0, 5),
+                Column("out/s", 0, 5),
+            ),
+            *(Column("refused", 2), Column("process", 3), _AGE, Column("trouble", 1, 7, grows=True)),
+        ),
+        sockets,
+    ),
+    Panel(
+        "log",
+        "Log",
+        "log",
+        (Column("at", 0, 8), Column("", 0, 1), Column("of", 0), Column("what happened", 0, 12, grows=True)),
+        log,
+    ),
+)
+"""All panels, in the order of the overview; those of one screen stand together."""
+
+SCREENS: tuple[str, ...] = tuple(dict.fromkeys(panel.screen for panel in PANELS))

@@ -1,0 +1,78 @@
+"""Tables that fit: columns, rows, and which of them are shown. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from rich.text import Text
+
+from katax_cli.tui.marks import FADED
+
+GAP = 2
+"""Cells between two columns."""
+
+
+class Column(NamedTuple):
+    """`rank`: the higher, the sooner it gives way where there is little room; 0 stays.
+
+    `width`: at least so many cells. `grows`: at most one of a table, for the text that may be long.
+    """
+
+    label: str
+    rank: int = 0
+    width: int = 1
+    grows: bool = False
+
+
+class Row(NamedTuple):
+    """`subject`: the name that an action is for. `key` is the row's own, however it changes."""
+
+    key: str
+    subject: str
+    cells: tuple[Text, ...]
+
+
+class Drawn(NamedTuple):
+    """`note`: how old it is and why, for the title. `stale`: it is not what is true now. `empty`: instead of rows."""
+
+    rows: tuple[Row, ...]
+    note: str = ""
+    stale: bool = False
+    empty: str = ""
+
+
+def faded(cells: Iterable[Text]) -> tuple[Text, ...]:
+    """The same without colours: what is not known to be true now."""
+    return tuple(Text(cell.plain, FADED, justify=cell.justify) for cell in cells)
+
+
+def found(rows: Sequence[Row], words: str) -> tuple[Row, ...]:
+    """The rows in which each of the words is somewhere, upper or lower case."""
+    wanted = words.lower().split()
+    return tuple(row for row in rows if all(word in _text_of(row) for word in wanted))
+
+
+def _text_of(row: Row) -> str:
+    return " ".join(cell.plain for cell in row.cells).lower()
+
+
+def fitted(columns: Sequence[Column], rows: Sequence[Row], width: int) -> tuple[tuple[int, int], ...]:
+    """Which columns are shown, and how wide: as many as fit, the highest rank gives way first.
+
+    The one that grows may be cut down to its own width, and gets what is left over.
+    """
+    wide = {
+        at: max([column.width, len(column.label), *(row.cells[at].cell_len for row in rows)])
+        for at, column in enumerate(columns)
+    }
+    least = {at: columns[at].width if columns[at].grows else wide[at] for at in wide}
+    shown = list(wide)
+    while len(shown) > 1 and _total(least, shown) > width:
+        shown.remove(max(shown, key=lambda at: (columns[at].rank, at)))
+    left = width - _total(least, shown)
+    return tuple((at, max(1, least[at] + left) if columns[at].grows else wide[at]) for at in shown)
+
+
+def _total(wide: Mapping[int, int], shown: Sequence[int]) -> int:
+    return sum(wide[at] + GAP for at in shown) - GAP
