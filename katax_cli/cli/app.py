@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "lock": ("katax_cli.cli.lock", "Run programs one at a time, over machines."),
     "cron": ("katax_cli.cli.cron", "Run jobs on a schedule, every occurrence accounted for."),
     "ws": ("katax_cli.cli.ws", "Socket.IO: serve, send, listen, and see who is connected."),
+    "dashboard": ("katax_cli.cli.dashboard", "See all of it on one screen."),
     "circuit": ("katax_cli.cli.circuit", "Keep everybody off a server, and see whose breakers are open."),
     "shutdown-test": ("katax_cli.cli.shutdown_drill", "Stop a program, and ask the servers what it left."),
     "profile": ("katax_cli.cli.profile", "Show, check and create connection profiles."),

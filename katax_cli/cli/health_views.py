@@ -67,7 +67,7 @@ def view(out: Output, report: HealthReport, policy: HealthPolicy) -> bytes:
 
 
 def _rows(report: HealthReport) -> list[tuple[object, ...]]:
-    return [_row(*one) for one in report.connections.items()]
+    return [row(*one) for one in report.connections.items()]
 
 
 def deep_rows(report: HealthReport) -> list[tuple[object, ...]]:
@@ -94,7 +94,7 @@ def _deep(health: ConnectionHealth) -> Iterator[tuple[object, ...]]:
         yield "maintenance", None, None, None, health.maintenance
 
 
-def _row(name: str, health: ConnectionHealth) -> tuple[object, ...]:
+def row(name: str, health: ConnectionHealth) -> tuple[object, ...]:
     pool = health.pool
     return (
         name,

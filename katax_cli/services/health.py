@@ -19,7 +19,7 @@ from katax_cli.services.database import Database
 from katax_cli.snapshot import Check, ConnectionHealth, Depth, HealthReport
 
 PROBE_SECONDS = 5.0
-_GRACE = 0.3
+GRACE = 0.3
 """Seconds that a probe gets after its deadline to say itself why it failed."""
 
 
@@ -85,11 +85,11 @@ class HealthChecker:
     def _result(self, probe: _Probe, deadline: Deadline) -> ConnectionHealth:
         running = probe.running
         assert running is not None
-        if not running.ended(deadline.remaining() + _GRACE):
+        if not running.ended(deadline.remaining() + GRACE):
             since = self._clock.monotonic() - running.started
-            return _unseen(probe.database, f"no answer for {since:.1f} s; the probe still waits")
+            return unseen(probe.database, f"no answer for {since:.1f} s; the probe still waits")
         probe.running, outcome = None, running.outcome
-        health = outcome if isinstance(outcome, ConnectionHealth) else _broken(probe.database, outcome)
+        health = outcome if isinstance(outcome, ConnectionHealth) else broken(probe.database, outcome)
         if probe.hysteresis is None:
             return health
         return replace(health, status=probe.hysteresis.seen(health.status))
@@ -158,12 +158,12 @@ def _depth_dict(depth: Depth) -> dict[str, object]:
     }
 
 
-def _broken(database: Database, error: object) -> ConnectionHealth:
+def broken(database: Database, error: object) -> ConnectionHealth:
     """A probe that failed with anything but an error of ours is a defect, and says so."""
-    return _unseen(database, f"internal error of the probe: {type(error).__name__}: {error}")
+    return unseen(database, f"internal error of the probe: {type(error).__name__}: {error}")
 
 
-def _unseen(database: Database, message: str) -> ConnectionHealth:
+def unseen(database: Database, message: str) -> ConnectionHealth:
     """What is shown of a connection whose probe gave no answer."""
     check = Check("probe", "unhealthy", message=message)
     return ConnectionHealth("unhealthy", None, None, (check,), database.pool_stats(), {}, (message,))

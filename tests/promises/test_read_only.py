@@ -96,6 +96,7 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "ws rooms": Exempt("talks to katax's own server, which keeps no data"),
     "ws kick": Exempt("talks to katax's own server, which keeps no data"),
     "ws doctor": Exempt("talks to katax's own server, which keeps no data"),
+    "dashboard show": Reads("dashboard --once", ALL),
     "circuit ls": Exempt("reads the state database, no server's data"),
     "circuit trip": Exempt("writes to the state database, which is never a read-only connection"),
     "circuit reset": Exempt("writes to the state database, which is never a read-only connection"),

@@ -61,6 +61,7 @@ COMMANDS: Mapping[str, str] = {
     "ws rooms": "ws rooms",
     "ws kick": "ws kick nobody",
     "ws doctor": "ws doctor",
+    "dashboard show": "dashboard --once",
     "circuit ls": "circuit ls",
     "circuit trip": "circuit trip {} --for 1ms",
     "circuit reset": "circuit reset {}",

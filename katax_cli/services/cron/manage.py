@@ -239,12 +239,19 @@ class Cron:
             except KataxError:
                 continue  # the next one may succeed; when none does, the row is closed as failed
 
-    def history(self, name: str | None, limit: int) -> list[Run]:
+    def active(self, jobs: Sequence[str]) -> list[Run]:
+        """What runs of these jobs, or waits to run, on all daemons."""
+        if self._is_new:
+            return []
+        self.tables.prepare()
+        return self.runs.active(jobs)
+
+    def history(self, name: str | None, limit: int, *, outputs: bool = True) -> list[Run]:
         """The latest rows first."""
         if self._is_new:
             return []
         self.tables.prepare()
-        return self.runs.history(job=name, limit=limit)
+        return self.runs.history(job=name, limit=limit, outputs=outputs)
 
     def logs(self, run_id: str) -> Run | None:
         """The run of this id, or of the only one that begins so. Raises ConfigError for several."""

@@ -20,6 +20,7 @@ _FACTS = (
     "exit_status, attempt, host, daemon, stop_reason, output_head, output_tail"
 )
 _READ = f"job, {_FACTS}"
+_BRIEF = _READ.replace("output_head, output_tail", "NULL, NULL")
 _COLUMNS = f"profile, job, claim, {_FACTS}"
 
 
@@ -201,9 +202,14 @@ class Runs:
         return found
 
     def history(
-        self, *, job: str | None = None, limit: int | None = None, run_id: str | None = None
+        self,
+        *,
+        job: str | None = None,
+        limit: int | None = None,
+        run_id: str | None = None,
+        outputs: bool = True,
     ) -> list[Run]:
-        """Rows, the latest first; without their output unless one run is asked for by (the beginning of) its id."""
+        """Rows, the latest first; of one run when it is asked for by (the beginning of) its id."""
         where, params = "profile = ?", [self._tables.profile]
         if job is not None:
             where, params = f"{where} AND job = ?", [*params, job]
@@ -211,7 +217,8 @@ class Runs:
             where, params = f"{where} AND run_id LIKE ?", [*params, f"{run_id}%"]
         tail = f" LIMIT {limit}" if limit is not None else ""
         rows = self._tables.run(
-            f"SELECT {_READ} FROM katax_cron_runs WHERE {where} ORDER BY scheduled_at DESC, run_id{tail}",
+            f"SELECT {_READ if outputs else _BRIEF} FROM katax_cron_runs "
+            f"WHERE {where} ORDER BY scheduled_at DESC, run_id{tail}",
             params,
         ).rows
         return [_run_of(row) for row in rows]

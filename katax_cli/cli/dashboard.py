@@ -1,0 +1,69 @@
+"""`katax dashboard`: all that is known of the services of a profile, at one look."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from katax_cli.cli.exits import ExitCode
+from katax_cli.cli.group import Group
+from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.options import limit, one_of
+from katax_cli.errors import ConfigError
+
+if TYPE_CHECKING:
+    from katax_cli.snapshot import Snapshot
+
+group = Group(default="show")
+
+
+@group.command("show")
+def show(
+    call: Invocation,
+    interval: Annotated[
+        str, typer.Option("--interval", metavar="DURATION", help="Time between two looks.")
+    ] = "2s",
+    once: Annotated[bool, typer.Option("--once", help="Print what is known, and end.")] = False,
+) -> ExitCode:
+    """Watch connections, pools, circuits, calls, jobs and Socket.IO servers on one screen.
+
+    What other processes know comes from the state database. --once prints the same for scripts (-f json).
+    """
+    limit(interval)
+    if not once:
+        raise ConfigError("'dashboard' needs a terminal on stdin and stdout; print what is known with --once")
+    one_of("format of --once", ("table", "json"))(call.out.format)
+    _write(call, _look(call))
+    return ExitCode.DONE
+
+
+def _look(call: Invocation) -> Snapshot:
+    """One Snapshot, when all have answered or their time is over."""
+    from katax_cli.services.collect import Collector
+    from katax_cli.services.health import PROBE_SECONDS
+
+    seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
+    with call.runtime(probing=True, endless=True) as runtime:
+        databases = [runtime.open(settings) for settings in call.chosen(runtime, [])]
+        collector = Collector(runtime, databases, seconds=seconds)
+        try:
+            return collector(patience=collector.longest)
+        finally:
+            collector.close()
+
+
+def _write(call: Invocation, snapshot: Snapshot) -> None:
+    from katax_cli.core.text import to_json
+    from katax_cli.services.snapshots import as_dict
+
+    if call.out.format == "json":
+        call.out.text(to_json(as_dict(snapshot)))
+        return
+    from katax_cli.cli.dashboard_views import tables
+
+    for title, columns, rows in tables(snapshot):
+        call.out.text(title)
+        if rows:
+            call.out.rows(columns, [rows])
+        call.out.text("")

@@ -1,0 +1,218 @@
+"""What the dashboard knows: each source is asked by itself, at each call anew, and none waits for another."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from operator import attrgetter
+from threading import Lock
+from typing import TypeVar
+
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.health import worst
+from katax_cli.services.circuits import copied, maintenance
+from katax_cli.services.cron.looking import JobsWatch
+from katax_cli.services.database import Database
+from katax_cli.services.depth import deep_prober
+from katax_cli.services.happenings import of_decisions, of_health, of_processes, of_runs, of_transitions
+from katax_cli.services.health import GRACE, PROBE_SECONDS
+from katax_cli.services.operators import rows_of
+from katax_cli.services.runtime import Runtime
+from katax_cli.services.told import StateWatch, Told
+from katax_cli.services.watching import LATE_SECONDS, ConnectionWatch, Source
+from katax_cli.snapshot import (
+    Circuit,
+    ConnectionHealth,
+    Happening,
+    HealthReport,
+    HealthStatus,
+    JobRun,
+    JobStatus,
+    Part,
+    Process,
+    Snapshot,
+    Traffic,
+)
+
+DAEMON = "cron run-daemon"
+"""As what a cron daemon reports."""
+_LINES = 200
+_AFTER_REPORT = "a program does after Katax().report('name')"
+_NO_JOBS = "no jobs are defined; add one: katax cron add"
+_NO_DAEMON = f"no daemon runs; start one: katax {DAEMON}"
+_NO_SOCKETS = "no Socket.IO server reports; start one: katax ws serve"
+
+R = TypeVar("R")
+_processes, _pools, _slow, _sockets = map(attrgetter, ("processes", "pools", "slow", "sockets"))
+
+
+class Collector:
+    """What is known of a profile's services, asked for anew at each call; one that hangs delays nobody.
+
+    `runtime` is a probing one, `seconds` the time of one probe. Nothing is asked between calls.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        databases: Sequence[Database],
+        *,
+        patience: float = 0.25,
+        seconds: float = PROBE_SECONDS,
+        clock: Clock = SYSTEM,
+    ) -> None:
+        self.longest = seconds + 2 * GRACE
+        """Seconds after which every probe has said what it found, or that it waits."""
+        self._profile = profile = runtime.profile
+        self._patience = patience
+        self._clock = clock
+        self._lock = Lock()
+        deep = deep_prober(profile)
+        self._watches = {
+            one.name: ConnectionWatch(one, profile.health, deep(one), seconds=seconds, clock=clock)
+            for one in databases
+        }
+        self._state, self._jobs = StateWatch(profile, clock=clock), JobsWatch(profile, clock=clock)
+        self._probes = {
+            name: Source(f"katax-probe-{name}", watch.look, clock=clock)
+            for name, watch in self._watches.items()
+        }
+        self._asked = {
+            "state": Source("katax-state", self._state.look, clock=clock, cleanup=self._state.close),
+            "jobs": Source("katax-jobs", self._jobs.look, clock=clock, cleanup=self._jobs.close),
+        }
+        self._statuses: dict[str, HealthStatus] = {}
+        self._processes: tuple[Process, ...] | None = None
+        self._happened: deque[Happening] = deque(maxlen=_LINES)
+
+    def __call__(self, *, patience: float | None = None) -> Snapshot:
+        """What is known after `patience` seconds, or earlier when all have answered. Raises nothing."""
+        for source in (*self._probes.values(), *self._asked.values()):
+            source.begin()
+        waiting = Deadline(self._patience if patience is None else patience)
+        silent = {name: source.silence(waiting.remaining()) for name, source in self._probes.items()}
+        troubles = {name: _trouble(source, waiting.remaining()) for name, source in self._asked.items()}
+        with self._lock:
+            return self._snapshot(silent, troubles)
+
+    def close(self) -> None:
+        """Asks nobody any more. What hangs is left behind and closes its own part when it comes back."""
+        for source in (*self._probes.values(), *self._asked.values()):
+            source.close()
+
+    def _snapshot(self, silent: Mapping[str, float | None], troubles: Mapping[str, str | None]) -> Snapshot:
+        now = self._clock.now()
+        told, trouble = self._state.told, troubles["state"]
+        health = self._health(silent, now)
+        jobs, runs = self._cron(told, trouble or troubles["jobs"])
+        self._notice(health, told)
+        return Snapshot(
+            taken_at=now,
+            role=self._profile.role,
+            health=health,
+            watched={name: watch.watched(silent[name]) for name, watch in self._watches.items()},
+            processes=self._told(told, _processes, trouble, f"no process reports; {_AFTER_REPORT}"),
+            pools=self._told(told, _pools, trouble, f"no process reports its pools; {_AFTER_REPORT}"),
+            circuits=self._circuits(told, trouble, now),
+            traffic=self._traffic(told, trouble),
+            slow=self._told(told, _slow, trouble, _no_slow(told)),
+            jobs=jobs,
+            runs=runs,
+            sockets=self._told(told, _sockets, trouble, _NO_SOCKETS),
+            log=self._log(told, runs, trouble),
+        )
+
+    def _health(self, silent: Mapping[str, float | None], now: float) -> HealthReport:
+        found: dict[str, ConnectionHealth] = {}
+        for name, watch in self._watches.items():
+            seen = watch.health(silent[name])
+            if seen is not None:
+                why = maintenance(self._profile.home, self._profile.name, name, now)
+                found[name] = replace(seen, maintenance=why)
+        status = worst(one.status for one in found.values() if one.maintenance is None)
+        moment = datetime.fromtimestamp(now).astimezone()
+        return HealthReport(status, moment, self._profile.name, found)
+
+    @property
+    def _database(self) -> str:
+        return f"state database {self._profile.state.connection.name!r}"
+
+    def _told(
+        self, told: Told | None, rows: Callable[[Told], tuple[R, ...]], trouble: str | None, empty: str
+    ) -> Part[R]:
+        if told is None:
+            return Part((), self._database, None, trouble)
+        return _part(rows(told), self._database, told.at, trouble, empty)
+
+    def _circuits(self, told: Told | None, trouble: str | None, now: float) -> Part[Circuit]:
+        if told is not None:
+            return _part(told.circuits, self._database, told.at, trouble, "no connections")
+        profile = self._profile
+        decisions = copied(profile.home, profile.name)
+        rows = rows_of(profile.connections, decisions, (), (), now=now)
+        return _part(tuple(rows), "this host's copy of the decisions", now, trouble, "no connections")
+
+    def _traffic(self, told: Told | None, trouble: str | None) -> Part[Traffic]:
+        counted = [watch.traffic for watch in self._watches.values()]
+        rows = (*(row for row in counted if row is not None), *(told.traffic if told else ()))
+        heard = [row.seen_at for row in rows] + ([told.at] if told else [])
+        empty = f"no server counts its calls and no process reports; {_AFTER_REPORT}"
+        return _part(rows, f"servers, {self._database}", max(heard, default=None), trouble, empty)
+
+    def _cron(self, told: Told | None, trouble: str | None) -> tuple[Part[JobStatus], Part[JobRun]]:
+        seen = self._jobs.jobs
+        source, at = f"profile, {self._database}", None if seen is None else seen.at
+        jobs, runs = ((), ()) if seen is None else (seen.jobs, seen.runs)
+        trouble = trouble or (seen.notes if seen else None)
+        living = told is not None and any(process.kind == DAEMON for process in told.processes)
+        idle = _NO_DAEMON if jobs and not living else None
+        return (
+            _part(jobs, source, at, trouble, _NO_JOBS),
+            _part(runs, self._database, at, trouble or idle, _NO_JOBS if not jobs else "no job ran yet"),
+        )
+
+    def _notice(self, health: HealthReport, told: Told | None) -> None:
+        """What changed since the last call."""
+        at = health.timestamp.timestamp()
+        for name, seen in health.connections.items():
+            before = self._statuses.get(name, seen.status)
+            if before != seen.status:
+                self._happened.append(of_health(name, before, seen, at))
+            self._statuses[name] = seen.status
+        if told is not None:
+            if self._processes is not None:
+                self._happened.extend(of_processes(self._processes, told.processes, told.at))
+            self._processes = told.processes
+
+    def _log(self, told: Told | None, runs: Part[JobRun], trouble: str | None) -> Part[Happening]:
+        lines = [*self._happened, *of_runs(runs.rows)]
+        if told is not None:
+            lines += [*of_transitions(told.transitions), *of_decisions(told.decisions)]
+        lines.sort(key=lambda line: line.happened_at)
+        at = None if told is None else told.at
+        return _part(
+            tuple(lines[-_LINES:]), f"this process, {self._database}", at, trouble, "nothing happened yet"
+        )
+
+
+def _part(
+    rows: tuple[R, ...], source: str, seen_at: float | None, trouble: str | None, empty: str
+) -> Part[R]:
+    return Part(rows, source, seen_at, trouble or (None if rows else empty))
+
+
+def _no_slow(told: Told | None) -> str:
+    if told is None or not told.traffic:
+        return f"no process reports slow calls; {_AFTER_REPORT}"
+    return "no slow call yet"
+
+
+def _trouble(source: Source, seconds: float) -> str | None:
+    """Why there is nothing newer from a source."""
+    silence = source.silence(seconds)
+    if silence is not None and (silence >= LATE_SECONDS or not source.answered):
+        return f"no answer for {silence:.1f} s; it is still waited for"
+    return source.trouble

@@ -1,0 +1,112 @@
+"""The jobs of a profile and what became of them, as a dashboard shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from katax_cli.core.clock import Clock
+from katax_cli.profiles.model import Profile
+from katax_cli.services.cron.jobs import Job, Lookup
+from katax_cli.services.cron.manage import Cron
+from katax_cli.services.cron.values import Run
+from katax_cli.services.watching import Answered
+from katax_cli.snapshot import JobRun, JobStatus
+
+_SHOWN = 50
+_FIRST = 500
+"""How far back the last run of each job is looked for in the beginning."""
+
+
+class Jobs(NamedTuple):
+    """One look at the jobs, at the moment `at`; runs are those that began last, the latest first."""
+
+    at: float
+    jobs: tuple[JobStatus, ...]
+    runs: tuple[JobRun, ...]
+    notes: str | None
+
+
+class JobsWatch:
+    """Looks at the jobs of a profile once in each round; `jobs` is what was seen last. Makes no file."""
+
+    def __init__(self, profile: Profile, *, clock: Clock) -> None:
+        self.jobs: Jobs | None = None
+        self._profile = profile
+        self._clock = clock
+        self._cron: Cron | None = None
+        self._last: dict[str, Run] = {}
+
+    def look(self, _answered: Answered) -> None:
+        """One round. Raises KataxError for jobs that are wrong, or a state database that cannot be read."""
+        cron = self._cron = self._cron or Cron(self._profile, clock=self._clock)
+        now = self._clock.now()
+        cron.notes.clear()
+        jobs, history, active, notes = cron.jobs(), [], [], list(cron.notes)
+        if not notes:
+            history = cron.history(None, _SHOWN if self._last else _FIRST, outputs=False)
+            active = cron.active([job.name for job in jobs])
+        self._remember(history)
+        rows = _statuses(jobs, cron.lookup, self._last, active, now)
+        runs = tuple(map(job_run, history[:_SHOWN]))
+        self.jobs = Jobs(now, tuple(rows), runs, "; ".join(notes) or None)
+
+    def close(self) -> None:
+        if self._cron is not None:
+            self._cron.close()
+
+    def _remember(self, history: Iterable[Run]) -> None:
+        for run in history:
+            before = self._last.get(run.job)
+            if run.finished_at is not None and (before is None or _ended(run) >= _ended(before)):
+                self._last[run.job] = run
+
+
+def _ended(run: Run) -> tuple[int, int]:
+    return run.finished_at or 0, run.scheduled_at
+
+
+def _statuses(
+    jobs: Sequence[Job], lookup: Lookup, last: Mapping[str, Run], active: Sequence[Run], now: float
+) -> list[JobStatus]:
+    return [
+        _status(job, lookup, last.get(job.name), sum(run.job == job.name for run in active), now)
+        for job in jobs
+    ]
+
+
+def _status(job: Job, lookup: Lookup, last: Run | None, running: int, now: float) -> JobStatus:
+    on = job.is_enabled(lookup)
+    next_at = job.schedule.after(now) if on else None
+    ended = None if last is None or last.finished_at is None else last.finished_at / 1000
+    return JobStatus(
+        name=job.name,
+        schedule=job.schedule.text,
+        timezone=job.timezone,
+        enabled=on,
+        running=running,
+        next_at=_moment(next_at, job),
+        last_state=last.state if last else None,
+        last_reason=last.reason if last else None,
+        last_finished_at=_moment(ended, job),
+    )
+
+
+def _moment(seconds: float | None, job: Job) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, job.schedule.zone)
+
+
+def job_run(run: Run) -> JobRun:
+    """A row of the history without what the job wrote."""
+    started = None if run.started_at is None else run.started_at / 1000
+    return JobRun(
+        run.run_id,
+        run.job,
+        run.scheduled_at / 1000,
+        started,
+        run.duration_ms,
+        run.state,
+        run.reason,
+        run.host,
+    )

@@ -1,0 +1,188 @@
+"""What long-lived processes and operators told the state database, as a dashboard shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from katax_cli.core.clock import Clock
+from katax_cli.profiles.model import Profile
+from katax_cli.services.circuits import Decision
+from katax_cli.services.operators import known, rows_of
+from katax_cli.services.state import PoolSample, Report, StateStore, Transition
+from katax_cli.services.watching import Answered
+from katax_cli.snapshot import Circuit, PoolStats, PoolTrail, Process, SlowCall, SocketServer, Traffic
+
+TRAIL_SECONDS = 600.0
+_OVERLAP_SECONDS = 60.0
+"""How far back samples are read again: clocks differ, and what could not be written is written later."""
+_PACES = 120
+_HISTORY = 200
+
+Key = tuple[str, str]
+"""A process and a connection."""
+R = TypeVar("R")
+
+
+class Told(NamedTuple):
+    """One reading of the state database, at the moment `at`."""
+
+    at: float
+    processes: tuple[Process, ...]
+    pools: tuple[PoolTrail, ...]
+    circuits: tuple[Circuit, ...]
+    traffic: tuple[Traffic, ...]
+    slow: tuple[SlowCall, ...]
+    sockets: tuple[SocketServer, ...]
+    transitions: tuple[Transition, ...]
+    decisions: tuple[Decision, ...]
+
+
+class StateWatch:
+    """Reads the state database of a profile once in each round; `told` is the last reading. Makes no file."""
+
+    def __init__(self, profile: Profile, *, clock: Clock) -> None:
+        self.told: Told | None = None
+        self._clock = clock
+        self._store = StateStore(profile, clock=clock)
+        self._pools: dict[Key, dict[float, PoolStats]] = {}
+        self._paces: dict[Key, dict[float, float]] = {}
+
+    def look(self, _answered: Answered) -> None:
+        """One round. Raises KataxError when the database cannot be read."""
+        store, now = self._store, self._clock.now()
+        processes = store.processes()
+        names = {process.id: process.label for process in processes}
+        seconds = _OVERLAP_SECONDS if self._pools else TRAIL_SECONDS
+        samples = store.pool_samples(since=now - seconds)
+        reports = [report for report in store.reports() if report.process in names]
+        circuits = rows_of(store.profile.connections, known(store), processes, store.breakers(), now=now)
+        self.told = Told(
+            now,
+            tuple(processes),
+            tuple(self._pool_trails(samples, names, now)),
+            tuple(circuits),
+            tuple(self._traffic(reports, names)),
+            tuple(sorted(_rows(reports, names, "slow", slow_call), key=_newest_first)),
+            tuple(_rows(reports, names, "sockets", socket_server)),
+            tuple(store.transitions(limit=_HISTORY)),
+            tuple(store.decided(limit=_HISTORY)),
+        )
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _pool_trails(
+        self, samples: Sequence[PoolSample], names: Mapping[str, str], now: float
+    ) -> Iterator[PoolTrail]:
+        for seen in samples:
+            stats = PoolStats(seen.max, seen.total, seen.active, seen.idle, seen.waiting)
+            self._pools.setdefault((seen.process, seen.connection), {})[seen.happened_at] = stats
+        self._pools = {key: _since(trail, now) for key, trail in self._pools.items() if key[0] in names}
+        for (process, connection), trail in sorted(self._pools.items()):
+            if trail:
+                moments = sorted(trail)
+                yield PoolTrail(
+                    connection, names[process], tuple(map(trail.__getitem__, moments)), moments[-1]
+                )
+
+    def _traffic(self, reports: Sequence[Report], names: Mapping[str, str]) -> list[Traffic]:
+        found = _rows(reports, names, "traffic", traffic)
+        self._paces = {key: trail for key, trail in self._paces.items() if key[0] in names.values()}
+        return [self._with_trail(row) for row in found]
+
+    def _with_trail(self, row: Traffic) -> Traffic:
+        trail = self._paces.setdefault((row.source, row.connection), {})
+        if row.per_second is not None:
+            trail[row.seen_at] = row.per_second
+        for moment in sorted(trail)[:-_PACES]:
+            del trail[moment]
+        return row._replace(trail=tuple(trail[moment] for moment in sorted(trail)))
+
+
+def _since(trail: Mapping[float, PoolStats], now: float) -> dict[float, PoolStats]:
+    return {moment: stats for moment, stats in trail.items() if moment >= now - TRAIL_SECONDS}
+
+
+def _newest_first(call: SlowCall) -> float:
+    return -call.happened_at
+
+
+def _rows(
+    reports: Sequence[Report],
+    names: Mapping[str, str],
+    part: str,
+    make: Callable[[Mapping[str, Any], str, float], R],
+) -> list[R]:
+    """What processes told about a part; a row that another version means otherwise is left out."""
+    found = []
+    for report in reports:
+        for row in report.rows if report.part == part else ():
+            try:
+                found.append(make(row, names[report.process], report.reported_at))
+            except (KeyError, TypeError):
+                continue
+    return found
+
+
+def traffic(row: Mapping[str, Any], process: str, at: float) -> Traffic:
+    """Raises KeyError or TypeError for a row that is none; so do the others."""
+    return Traffic(
+        _text(row["connection"]),
+        process,
+        _number(row["per_second"]),
+        _number(row["p95_ms"]),
+        _count(row["slow"]),
+        _count(row["failed"]),
+        (),
+        at,
+    )
+
+
+def slow_call(row: Mapping[str, Any], process: str, _at: float) -> SlowCall:
+    return SlowCall(
+        _text(row["connection"]),
+        process,
+        _text(row["statement"]),
+        _known(_number(row["duration_ms"])),
+        _known(_number(row["happened_at"])),
+    )
+
+
+def socket_server(row: Mapping[str, Any], process: str, at: float) -> SocketServer:
+    why = row["trouble"]
+    return SocketServer(
+        _text(row["name"]),
+        process,
+        _known(_count(row["clients"])),
+        _known(_count(row["rooms"])),
+        _number(row["received_per_second"]),
+        _number(row["emitted_per_second"]),
+        _known(_count(row["refused"])),
+        None if why is None else _text(why),
+        at,
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _number(value: object) -> float | None:
+    if value is not None and not isinstance(value, int | float):
+        raise TypeError
+    return value
+
+
+def _count(value: object) -> int | None:
+    if value is not None and not isinstance(value, int):
+        raise TypeError
+    return value
+
+
+def _known(value: R | None) -> R:
+    if value is None:
+        raise TypeError
+    return value

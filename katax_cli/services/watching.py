@@ -1,0 +1,189 @@
+"""Sources of what a dashboard shows: each is asked in threads of its own, and left alone while it hangs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from threading import Event, Lock
+from typing import NamedTuple
+
+from katax_cli.core.clock import Clock
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.health import HealthPolicy
+from katax_cli.errors import KataxError
+from katax_cli.services.background import start
+from katax_cli.services.database import Database
+from katax_cli.services.health import GRACE, Prober, broken, probe, unseen
+from katax_cli.services.traffic import Pace
+from katax_cli.snapshot import ConnectionHealth, Traffic, Watched
+
+PINGS = 120
+LATE_SECONDS = 1.0
+"""An answer that is waited for as long as this is late."""
+_DEEP_SHARE = 0.2
+"""A look at each layer needs so much of a probe's time, or it blames the layer at which its time was over."""
+_LOAD_EVERY = 5.0
+_LOAD_SHARE = 20.0
+"""How much longer than it took the next question about a server's load waits."""
+
+Answered = Callable[[], None]
+
+
+class Source:
+    """Runs `work(answered)` in a daemon thread called `name`, once for each `begin`, never twice at a time.
+
+    `close` ends that; `cleanup` runs once, when no work is under way any more. `trouble`: what the last
+    work raised; `answered`: whether any has ended.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[Answered], None],
+        *,
+        clock: Clock,
+        cleanup: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.trouble: str | None = None
+        self.answered = False
+        self._name = name
+        self._work = work
+        self._cleanup = cleanup
+        self._clock = clock
+        self._lock = Lock()
+        self._busy = self._closed = False
+        self._began = 0.0
+        self._answered = Event()
+        self._answered.set()
+
+    def begin(self) -> None:
+        """Starts a round unless one is under way."""
+        with self._lock:
+            if self._busy or self._closed:
+                return
+            self._busy, self._began, self._answered = True, self._clock.monotonic(), Event()
+            start(self._name, partial(self._round, self._answered))
+
+    def silence(self, seconds: float) -> float | None:
+        """Waits up to `seconds` for an answer; None when there is one, else since when it is waited for."""
+        if self._answered.wait(seconds):
+            return None
+        return self._clock.monotonic() - self._began
+
+    def close(self) -> None:
+        """No more rounds; does not wait for the one under way."""
+        with self._lock:
+            already, self._closed = self._closed, True
+            idle = not self._busy
+        if idle and not already:
+            self._cleanup()
+
+    def _round(self, answered: Event) -> None:
+        try:
+            self._work(answered.set)
+            self.trouble = None
+        except Exception as error:  # noqa: BLE001 - the worker's boundary: it is shown where the answer is missing
+            self.trouble = (
+                str(error)
+                if isinstance(error, KataxError)
+                else f"internal error: {type(error).__name__}: {error}"
+            )
+        self.answered = True
+        with self._lock:
+            self._busy, closed = False, self._closed
+        if closed:
+            self._cleanup()
+        answered.set()
+
+
+class Seen(NamedTuple):
+    """A probe's result, and when it came."""
+
+    health: ConnectionHealth
+    at: float
+
+
+class ConnectionWatch:
+    """One connection: a ping in each round, every layer while it is ill, and now and then what its server counts."""
+
+    def __init__(
+        self, database: Database, policy: HealthPolicy, deep: Prober, *, seconds: float, clock: Clock
+    ) -> None:
+        self.seen: Seen | None = None
+        self.traffic: Traffic | None = None
+        self._database = database
+        self._policy = policy
+        self._deep = deep
+        self._seconds = seconds
+        self._clock = clock
+        self._latencies: tuple[float | None, ...] = ()
+        self._pace = Pace()
+        self._trail: tuple[float, ...] = ()
+        self._load_due = clock.monotonic()
+
+    def look(self, answered: Answered) -> None:
+        """One round; `answered` once the health is known, for a server may take long to say how busy it is."""
+        deadline = Deadline(self._seconds, clock=self._clock)
+        try:
+            health = self._probe(deadline)
+        except Exception as error:  # noqa: BLE001 - a defect of the probe is shown as what it is
+            health = broken(self._database, error)
+        self._latencies = (*self._latencies, health.latency_ms)[-PINGS:]
+        self.seen = Seen(health, self._clock.now())
+        answered()
+        if health.status == "unhealthy":
+            self.traffic = None
+        elif self._clock.monotonic() >= self._load_due:
+            self._ask_load(deadline)
+
+    def watched(self, silence: float | None) -> Watched:
+        """How it was observed, when its answer is waited for since so many seconds."""
+        at = None if self.seen is None else self.seen.at
+        late = silence is not None and (silence >= LATE_SECONDS or at is None)
+        return Watched(at, self._latencies, _waiting(silence) if late and silence is not None else None)
+
+    def health(self, silence: float | None) -> ConnectionHealth | None:
+        """What is known of it; None before its first answer."""
+        if silence is not None and silence >= self._seconds + GRACE:
+            return unseen(self._database, _waiting(silence))
+        return None if self.seen is None else self.seen.health
+
+    def _probe(self, deadline: Deadline) -> ConnectionHealth:
+        if self.seen is not None and self.seen.health.status == "unhealthy":
+            return self._deep(deadline)
+        health = probe(self._database, self._policy, deadline, clock=self._clock)
+        if health.status == "unhealthy" and deadline.remaining() >= _DEEP_SHARE * self._seconds:
+            return self._deep(deadline)
+        return health
+
+    def _ask_load(self, deadline: Deadline) -> None:
+        began = self._clock.monotonic()
+        try:
+            self.traffic = self._traffic(self._database.metrics(timeout=deadline.within(None)))
+        except KataxError:
+            self.traffic = None
+        finally:
+            now = self._clock.monotonic()
+            self._load_due = now + max(_LOAD_EVERY, _LOAD_SHARE * (now - began))
+
+    def _traffic(self, metrics: Mapping[str, object]) -> Traffic | None:
+        total = _calls(metrics)
+        if total is None:
+            return None
+        pace = self._pace.of(self._database.name, total, self._clock.monotonic())
+        if pace is not None:
+            self._trail = (*self._trail, pace)[-PINGS:]
+        return Traffic(self._database.name, "server", pace, None, None, None, self._trail, self._clock.now())
+
+
+def _calls(metrics: Mapping[str, object]) -> int | None:
+    """How many calls the server has counted, as far as it does."""
+    ops, queries = metrics.get("ops"), metrics.get("queries")
+    if isinstance(ops, Mapping):
+        return sum(ops.values())
+    count = queries.get("count") if isinstance(queries, Mapping) else None
+    return count if isinstance(count, int) else None
+
+
+def _waiting(seconds: float) -> str:
+    return f"no answer for {seconds:.1f} s; the probe still waits"
