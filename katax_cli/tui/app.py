@@ -111,19 +111,20 @@ class Dashboard(App[None]):
         self._snapshot: Snapshot | None = None
         self._arrived_at = SYSTEM.monotonic()
         self._done: list[Happening] = []
+        self._top = Static(id="top", markup=False)
+        self._panes = [Pane(panel) for panel in PANELS]
+        self._grid = Container(id="panes", classes="overview")
+        self._filter = Input(placeholder="words that rows must have", id="filter")
+        self._filter.cursor_blink = False
 
     def compose(self) -> ComposeResult:
-        yield Static("katax", id="top", markup=False)
-        with Container(id="panes", classes="overview"):
-            for panel in PANELS:
-                yield Pane(panel)
-        entry = Input(placeholder="words that rows must have", id="filter")
-        entry.cursor_blink = False
-        yield entry
+        yield self._top
+        with self._grid:
+            yield from self._panes
+        yield self._filter
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        self._panes = {pane.panel.name: pane for pane in self.query(Pane)}
         self._end_by_signals()
         self.feed.start()
         self.set_interval(_LOOK_EVERY, self._head)
@@ -151,10 +152,8 @@ class Dashboard(App[None]):
 
     @on(Input.Submitted, "#filter")
     def _leave_filter(self) -> None:
-        self.query_one("#filter").display = bool(self.words)
-        first = next((pane for pane in self._panes.values() if not pane.has_class("hidden")), None)
-        if first is not None:
-            first.table.focus()
+        self._filter.display = bool(self.words)
+        next(pane for pane in self._panes if not pane.has_class("hidden")).table.focus()
 
     def on_data_table_row_selected(self) -> None:
         """Enter or a second click: from the overview to the panel's screen, from there to the whole row."""
@@ -170,23 +169,22 @@ class Dashboard(App[None]):
 
     def action_show(self, name: str) -> None:
         """One screen's panels, or all of them for an empty name; Escape ends the filter first."""
-        if not name and self.query_one("#filter").display:
-            self.query_one("#filter", Input).value = ""
+        if not name and self._filter.display:
+            self._filter.value = ""
             self._leave_filter()
             return
         self.showing = name
-        self.query_one("#panes").set_class(not name, "overview")
-        for pane in self._panes.values():
+        self._grid.set_class(not name, "overview")
+        for pane in self._panes:
             pane.set_class(bool(name) and pane.panel.screen != name, "hidden")
-        chosen = next((pane for pane in self._panes.values() if pane.panel.screen == name), self._focused)
+        chosen = next((pane for pane in self._panes if pane.panel.screen == name), self._focused)
         if chosen is not None:
             chosen.table.focus()
         self._draw()
 
     def action_filter(self) -> None:
-        entry = self.query_one("#filter", Input)
-        entry.display = True
-        entry.focus()
+        self._filter.display = True
+        self._filter.focus()
 
     def action_pause(self) -> None:
         self.feed.paused = not self.feed.paused
@@ -259,7 +257,7 @@ class Dashboard(App[None]):
         log = self._snapshot.log
         rows = sorted((*log.rows, *self._done), key=lambda each: each.happened_at)
         snapshot = replace(self._snapshot, log=log._replace(rows=tuple(rows)))
-        for pane in self._panes.values():
+        for pane in self._panes:
             pane.show(snapshot, self.words)
         self._head()
 
@@ -267,11 +265,10 @@ class Dashboard(App[None]):
         """The line on top. It changes only when what it says does."""
         silent = SYSTEM.monotonic() - self._arrived_at
         is_late = not self.feed.paused and silent > max(5.0, 3 * self.feed.interval)
-        self.query_one("#panes").set_class(is_late, "-stale")
-        top = self.query_one("#top", Static)
+        self._grid.set_class(is_late, "-stale")
         text = self._headline(f"no news for {span(silent)}" if is_late else "")
-        if text != str(top.content):
-            top.update(text)
+        if text != str(self._top.content):
+            self._top.update(text)
 
     def _headline(self, trouble: str) -> str:
         parts = ["katax"]

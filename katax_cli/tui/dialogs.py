@@ -53,6 +53,7 @@ class Info(ModalScreen[None]):
 class CommandDialog(ModalScreen[tuple[str, ...] | None]):
     """Shows the command of an action and lets its options be changed; returns its words, None for no."""
 
+    AUTO_FOCUS = "Input"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss", "Leave"),
         Binding("ctrl+y", "copy", "Copy", priority=True),
@@ -79,12 +80,19 @@ class CommandDialog(ModalScreen[tuple[str, ...] | None]):
         """Raises ValueError for a quotation without end."""
         return (*self._fixed, *shlex.split(self.query_one(Input).value))
 
-    def on_input_changed(self) -> None:
+    @property
+    def shown(self) -> str:
+        """The command as a shell takes it, or what is wrong with it."""
         try:
-            shown = line(self.words)
+            return line(self.words)
         except ValueError as error:
-            shown = f"{error}"
-        self.query_one("#command", Static).update(shown)
+            return f"{error}"
+
+    def on_mount(self) -> None:
+        self._preview()
+
+    def on_input_changed(self) -> None:
+        self._preview()
 
     def on_input_submitted(self) -> None:
         try:
@@ -93,8 +101,11 @@ class CommandDialog(ModalScreen[tuple[str, ...] | None]):
             self.notify(str(error), severity="warning")
 
     def action_copy(self) -> None:
-        self.app.copy_to_clipboard(str(self.query_one("#command", Static).content))
+        self.app.copy_to_clipboard(self.shown)
         self.notify("copied")
+
+    def _preview(self) -> None:
+        self.query_one("#command", Static).update(self.shown)
 
 
 def line(words: Sequence[str]) -> str:

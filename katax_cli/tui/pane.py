@@ -1,4 +1,4 @@
-"""One panel on the screen: its table, or why there is none. Touches only the cells that changed."""
+"""One panel on the screen: its table, or why there is none. What did not change is not drawn again."""
 
 from __future__ import annotations
 

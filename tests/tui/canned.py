@@ -37,7 +37,12 @@ def _healthy(ping: float, version: str) -> ConnectionHealth:
 
 
 MAIN = ConnectionHealth(
-    "degraded", 112.4, 31.0, (Check("ping", "degraded", 112.4, "slower than 100 ms"),), None, {"version": "15.18"}
+    "degraded",
+    112.4,
+    31.0,
+    (Check("ping", "degraded", 112.4, "slower than 100 ms"),),
+    None,
+    {"version": "15.18"},
 )
 DEAD = ConnectionHealth(
     "unhealthy",

@@ -1,0 +1,479 @@
+"""The dashboard in use: keys, filter, pause, commands, servers that hang, and a terminal that is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import Event
+from typing import ClassVar
+
+import pytest
+from textual.drivers.headless_driver import HeadlessDriver
+from textual.pilot import Pilot
+from textual.widgets import Input
+
+from katax_cli.snapshot import Snapshot
+from katax_cli.tui.app import Dashboard, Outcome
+from katax_cli.tui.dialogs import CommandDialog, Info, line
+from katax_cli.tui.panels import PANELS, SCREENS
+from tests.tui.canned import AT, EMPTY, FULL
+from tests.tui.driving import Commands, Source, dashboard, drive, head, pane, until, visible
+
+ALL = [panel.name for panel in PANELS]
+Pilots = Pilot[None]
+
+
+class TestScreens:
+    @pytest.mark.parametrize("size", [(80, 24), (120, 40), (200, 60)])
+    def test_the_overview_has_every_panel_that_fits(self, size: tuple[int, int]) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            small = [panel.name for panel in PANELS if not panel.minor]
+            assert visible(app) == (small if size == (80, 24) else ALL)
+            assert all(each.size.height >= 3 for each in app.query("Pane") if each.size.area)
+
+        drive(app, body, size=size)
+
+    def test_a_digit_opens_a_screen_and_escape_leads_back(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            for number, screen in enumerate(SCREENS, 1):
+                await pilot.press(str(number))
+                await pilot.pause()
+                assert visible(app) == [panel.name for panel in PANELS if panel.screen == screen]
+                assert app.focused is pane(app, visible(app)[0]).table
+            await pilot.press("escape")
+            await pilot.pause()
+            assert "connections" in visible(app)
+            assert "log" in visible(app)
+
+        drive(app, body)
+
+    def test_enter_opens_the_panel_and_then_the_whole_row(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("enter")
+            await pilot.pause()
+            assert visible(app) == ["connections"]
+            await pilot.press("enter")
+            await pilot.pause()
+            assert isinstance(app.screen, Info)
+            await pilot.press("escape")
+            await pilot.pause()
+            assert not isinstance(app.screen, Info)
+
+        drive(app, body)
+
+    def test_the_mouse_chooses_a_row_and_opens_it(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.click(pane(app, "circuits").table, offset=(2, 2))
+            await pilot.pause()
+            chosen = pane(app, "circuits").chosen
+            assert chosen is not None
+            assert chosen.subject == "orders"
+            await pilot.click(pane(app, "circuits").table, offset=(2, 2))
+            await pilot.pause()
+            assert visible(app) == ["circuits"]
+
+        drive(app, body)
+
+    def test_help_names_every_key(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("question_mark")
+            await pilot.pause()
+            assert isinstance(app.screen, Info)
+            text = "\n".join(str(strip.text) for strip in app.screen._compositor.render_strips())
+            for word in ("Filter", "Pause", "Trip", "Reset", "Quit"):
+                assert word in text
+
+        drive(app, body, size=(80, 40))
+
+    def test_the_palette_offers_screens_and_what_the_row_allows(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("3")
+            await pilot.pause()
+            titles = [each.title for each in app.get_system_commands(app.screen)]
+            assert {"Show pools", "Pause", "Trip main", "Reset main"} <= set(titles)
+            assert "Run main" not in titles
+            await pilot.press("colon")
+            await pilot.pause()
+            assert type(app.screen).__name__ == "CommandPalette"
+
+        drive(app, body)
+
+    def test_the_theme_changes(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            was = app.current_theme.dark
+            await pilot.press("ctrl+t")
+            assert app.current_theme.dark is not was
+
+        drive(app, body)
+
+    def test_no_color_is_honoured(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NO_COLOR", "1")
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            colours = {
+                segment.style.color.triplet
+                for strip in app.screen._compositor.render_strips()
+                for segment in strip
+                if segment.style and segment.style.color and segment.style.color.triplet
+            }
+            assert all(each.red == each.green == each.blue for each in colours)
+
+        drive(app, body)
+
+
+class TestNumbersThatChange:
+    def test_a_new_snapshot_changes_cells_and_keeps_the_cursor_on_its_row(self) -> None:
+        source = Source()
+        app = dashboard(source)
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("3", "down")
+            before = pane(app, "circuits").chosen
+            rows = FULL.circuits.rows
+            opened = rows[1]._replace(failures=6)
+            source.snapshot = replace(FULL, circuits=FULL.circuits._replace(rows=(rows[2], rows[0], opened)))
+            await pilot.press("f5")
+            table = pane(app, "circuits").table
+            await until(pilot, lambda: str(table.get_row_at(2)[2]) == "6")
+            after = pane(app, "circuits").chosen
+            assert before is not None
+            assert after is not None
+            assert after.key == before.key
+
+        drive(app, body)
+
+    def test_a_panel_that_gets_rows_shows_them_instead_of_its_hint(self) -> None:
+        source = Source(EMPTY)
+        app = dashboard(source)
+
+        async def body(pilot: Pilots) -> None:
+            pools = pane(app, "pools")
+            assert not pools.table.display
+            source.snapshot = FULL
+            await pilot.press("f5")
+            await until(pilot, lambda: pools.table.display and pools.table.row_count == 2)
+            source.snapshot = EMPTY
+            await pilot.press("f5")
+            await until(pilot, lambda: not pools.table.display)
+
+        drive(app, body)
+
+    def test_a_filter_holds_for_all_panels_until_escape(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("slash", *"orders")
+            await pilot.pause()
+            assert pane(app, "connections").table.row_count == 1
+            assert pane(app, "pools").table.row_count == 0
+            assert "filter: orders" in head(app)
+            await pilot.press("enter")
+            assert app.focused is not app.query_one("#filter", Input)
+            await pilot.press("escape")
+            await pilot.pause()
+            assert pane(app, "connections").table.row_count == 5
+            assert "filter" not in head(app)
+
+        drive(app, body)
+
+    def test_q_is_a_letter_while_a_filter_is_typed(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("slash", "q", "p")
+            assert app.words == "qp"
+            assert app.is_running
+
+        drive(app, body)
+
+    def test_a_storm_of_sizes_ends_well(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            for width, height in ((200, 60), (20, 5), (80, 24), (1, 1), (300, 100), (41, 9), (80, 24)) * 5:
+                await pilot.resize_terminal(width, height)
+            await pilot.pause()
+            assert pane(app, "connections").table.row_count == 5
+            assert "connections" in visible(app)
+
+        drive(app, body)
+
+
+class TestAsking:
+    def test_a_paused_dashboard_asks_nobody(self) -> None:
+        source = Source()
+        app = dashboard(source, interval=0.01)
+
+        async def body(pilot: Pilots) -> None:
+            await until(pilot, lambda: source.asked > 3)
+            await pilot.press("p")
+            await pilot.pause(0.1)
+            asked = source.asked
+            assert "paused" in head(app)
+            await pilot.pause(0.2)
+            assert source.asked == asked
+            await pilot.press("f5")
+            await until(pilot, lambda: source.asked == asked + 1)
+            await pilot.press("p")
+            await until(pilot, lambda: source.asked > asked + 3)
+            assert "paused" not in head(app)
+
+        drive(app, body)
+
+    def test_plus_and_minus_change_the_interval_within_limits(self) -> None:
+        app = dashboard(interval=2.0)
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("plus")
+            assert app.feed.interval == 5.0
+            await pilot.press("minus", "minus")
+            assert (app.feed.interval, "every 1 s" in head(app)) == (1.0, True)
+            await pilot.press(*["minus"] * 9)
+            assert app.feed.interval == 0.5
+            await pilot.press(*["plus"] * 9)
+            assert app.feed.interval == 60.0
+
+        drive(app, body)
+
+    def test_keys_work_while_snapshots_hang_and_the_screen_says_so(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        released, source = Event(), Source()
+
+        def hanging() -> Snapshot:
+            if source.asked:
+                released.wait()
+            return source()
+
+        app = dashboard(hanging, interval=0.01)
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("3")
+            await pilot.pause()
+            shown = visible(app)
+            assert shown == ["circuits"]
+            app._arrived_at -= 34.0
+            app._head()
+            assert "no news for 30s" in head(app)
+            assert app.query_one("#panes").has_class("-stale")
+            released.set()
+            await until(pilot, lambda: "no news" not in head(app))
+
+        drive(app, body)
+
+    def test_a_snapshot_that_cannot_be_taken_ends_the_dashboard_with_the_error(self) -> None:
+        def broken() -> Snapshot:
+            raise RuntimeError("a defect")
+
+        app = dashboard(broken)
+
+        async def body(pilot: Pilots) -> None:
+            await until(pilot, lambda: isinstance(app.error, RuntimeError))
+
+        with pytest.raises(RuntimeError, match="a defect"):
+            drive(app, body, drawn=False)
+
+
+class TestCommands:
+    def test_an_action_shows_its_command_and_runs_it(self) -> None:
+        commands = Commands()
+        app = dashboard(run=commands)
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("3", "down", "R")
+            await pilot.pause()
+            assert isinstance(app.screen, CommandDialog)
+            assert line(app.screen.words) == "katax circuit reset orders -p shop"
+            await pilot.press("enter")
+            await until(pilot, lambda: bool(commands.ran))
+            assert commands.ran == [("circuit", "reset", "orders", "-p", "shop")]
+            await until(pilot, lambda: app._done[-1].text == "done")
+            await pilot.press("escape")
+            await until(pilot, lambda: said(app)[:1] == ["done"])
+            assert "started" in said(app)
+
+        drive(app, body)
+
+    def test_what_a_command_asks_on_production_is_in_the_command(self) -> None:
+        commands = Commands()
+        app = dashboard(run=commands)
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("3", "T")
+            await pilot.pause()
+            assert isinstance(app.screen, CommandDialog)
+            assert app.screen.words[-1] == "--yes"
+            entry = app.screen.query_one(Input)
+            entry.value = "--for 5m --reason 'no disk left' --yes"
+            await pilot.press("enter")
+            await until(pilot, lambda: bool(commands.ran))
+            words = ["--for", "5m", "--reason", "no disk left", "--yes"]
+            assert list(commands.ran[0]) == ["circuit", "trip", "main", "-p", "shop", *words]
+
+        drive(app, body)
+
+    def test_elsewhere_nothing_is_asked(self) -> None:
+        app = dashboard(replace(FULL, role="dev"))
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("3", "T")
+            await pilot.pause()
+            assert isinstance(app.screen, CommandDialog)
+            assert "--yes" not in app.screen.words
+
+        drive(app, body)
+
+    def test_escape_runs_nothing(self) -> None:
+        commands = Commands()
+        app = dashboard(run=commands)
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("5", "r")
+            await until(pilot, lambda: isinstance(app.screen, CommandDialog))
+            await pilot.press("escape")
+            await until(pilot, lambda: not isinstance(app.screen, CommandDialog))
+            assert commands.ran == []
+
+        drive(app, body)
+
+    def test_a_command_is_copied(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("5", "e")
+            await pilot.pause()
+            await pilot.press("ctrl+y")
+            assert app.clipboard == "katax cron enable cleanup -p shop"
+
+        drive(app, body)
+
+    def test_a_quotation_without_end_is_not_run(self) -> None:
+        commands = Commands()
+        app = dashboard(run=commands)
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("3", "T")
+            await pilot.pause()
+            app.screen.query_one(Input).value = "--reason 'oh"
+            await pilot.press("enter")
+            await pilot.pause()
+            assert isinstance(app.screen, CommandDialog)
+            assert commands.ran == []
+
+        drive(app, body)
+
+    def test_a_key_of_another_panel_does_nothing(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("2", "T", "r")
+            await pilot.pause()
+            assert not isinstance(app.screen, CommandDialog)
+
+        drive(app, body)
+
+    def test_a_refusal_is_shown_as_it_was_said(self) -> None:
+        said = "'main' is read-only"
+        app = dashboard(run=Commands(Outcome(4, said)))
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("3", "R")
+            await pilot.pause()
+            await pilot.press("enter")
+            await until(pilot, lambda: any(each.level == "error" for each in app._done))
+            assert app._done[-1].text == said
+
+        drive(app, body)
+
+    def test_commands_that_take_long_hold_nothing_up(self) -> None:
+        released = Event()
+
+        def slow(_words: Sequence[str]) -> Outcome:
+            released.wait()
+            return Outcome(0, "at last")
+
+        app = dashboard(run=slow)
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("5", "r")
+            await pilot.pause()
+            await pilot.press("enter", "1")
+            await pilot.pause()
+            assert visible(app) == ["connections"]
+            released.set()
+            await until(pilot, lambda: app._done[-1].text == "at last")
+
+        drive(app, body)
+
+
+def said(app: Dashboard) -> list[str]:
+    """What stands in the log, the newest first."""
+    drawn = pane(app, "log").drawn
+    return [row.cells[3].plain for row in drawn.rows] if drawn is not None else []
+
+
+class CountingDriver(HeadlessDriver):
+    """A terminal that counts what is written to it."""
+
+    written: ClassVar[list[str]] = []
+
+    @property
+    def is_headless(self) -> bool:
+        return False
+
+    def write(self, data: str) -> None:
+        self.written.append(data)
+
+
+def test_nothing_is_written_when_nothing_changed() -> None:
+    source = Source()
+    app = dashboard(source, interval=0.01)
+    app.driver_class = CountingDriver
+
+    async def body(pilot: Pilots) -> None:
+        await pilot.pause(0.3)
+        await pilot.wait_for_scheduled_animations()
+        CountingDriver.written.clear()
+        asked = source.asked
+        await until(pilot, lambda: source.asked > asked + 20)
+        await pilot.pause(2.2)
+        assert CountingDriver.written == []
+        source.snapshot = replace(FULL, taken_at=AT + 30, role="stage")
+        await until(pilot, lambda: bool(CountingDriver.written))
+
+    drive(app, body, headless=False)
+
+
+def test_one_changed_number_draws_its_panel_and_nothing_else() -> None:
+    source = Source()
+    app = dashboard(source)
+    app.driver_class = CountingDriver
+
+    async def body(pilot: Pilots) -> None:
+        await pilot.pause(0.3)
+        CountingDriver.written.clear()
+        rows = FULL.sockets.rows[0]._replace(clients=1205)
+        source.snapshot = replace(FULL, sockets=FULL.sockets._replace(rows=(rows,)))
+        await pilot.press("f5")
+        await until(pilot, lambda: "1205" in "".join(CountingDriver.written))
+        text = "".join(CountingDriver.written)
+        assert "chat" in text
+        assert "cleanup" not in text
+        assert "degraded" not in text
+
+    drive(app, body, headless=False)
