@@ -184,8 +184,17 @@ class Target:
 def send_as_client(call: Invocation, asked: Asked, event: str, value: Any, room: str | None) -> None:
     """Joins the room if one is named, sends, and prints what the server acknowledges."""
     if room is not None:
-        asked.client.join(room, deadline=asked.deadline)
+        _join(asked.client, room, asked.deadline)
     call.out.action({"event": event, "answer": asked.client.call(event, value, deadline=asked.deadline)})
+
+
+def _join(client: Any, room: str, deadline: Deadline) -> None:
+    """Raises KataxError when the server does not let it in."""
+    answer = client.join(room, deadline=deadline)
+    if isinstance(answer, dict) and answer.get("ok") is False:
+        raise KataxError(
+            f"the server did not open room {room!r}: {answer.get('error', 'it gives no reason')}"
+        )
 
 
 def warn_of_deaf(call: Invocation, answer: Any) -> None:
@@ -304,7 +313,7 @@ def _rows(
     where = target.where(as_client=as_client)
     with SocketClient(where, greet=greet, on_gap=watched.told) as client:
         if as_client and room is not None:
-            client.join(room, deadline=deadline)
+            _join(client, room, deadline)
         else:
             client.connect(deadline=deadline)
         begin(client)

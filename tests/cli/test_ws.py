@@ -2,50 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import subprocess
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
+from katax_cli.profiles.model import WsSettings
+from katax_cli.services.ws.server import Sockets
 from tests.cli.harness import katax, write_profile
-from tests.cli.processes import eventually, spawn
+from tests.cli.processes import eventually
+from tests.cli.sockets import listening, next_row, rows_of, said, serving
 from tests.servers import free_port
+from tests.servers.fixtures import MakeProxy
 from tests.services.ws.conftest import MakeClient, joining, next_event, soon
 
 TOKEN = "hush-token-hush"
-
-
-@contextmanager
-def serving(*words: str, **more: object) -> Iterator[subprocess.Popen[bytes]]:
-    """`katax ws serve WORDS…` that listens."""
-    process = spawn("ws", "serve", *words, **more)
-    try:
-        assert process.stderr is not None
-        line = process.stderr.readline().decode()
-        assert " listens on " in line, line
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-@contextmanager
-def listening(*words: str) -> Iterator[subprocess.Popen[bytes]]:
-    """`katax ws listen WORDS…` that has begun."""
-    process = spawn("ws", "listen", *words)
-    try:
-        assert process.stderr is not None
-        assert process.stderr.readline().startswith(b"listening at ")
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.fixture
@@ -67,11 +44,6 @@ def server(port: int) -> Iterator[str]:
     """Its URL, while it serves."""
     with serving():
         yield f"http://127.0.0.1:{port}"
-
-
-def rows_of(process: subprocess.Popen[bytes]) -> list[Any]:
-    out, _ = process.communicate(timeout=30)
-    return [json.loads(line) for line in out.splitlines()]
 
 
 def test_what_is_emitted_is_heard_by_clients_and_observers(server: str, join: MakeClient) -> None:
@@ -231,6 +203,91 @@ def test_a_listener_comes_back_and_counts_what_it_missed(port: int) -> None:
     assert row["data"] == 1
 
 
+def test_a_listener_says_how_many_events_it_missed(server: str, port: int, proxy: MakeProxy) -> None:
+    way = proxy(("127.0.0.1", port))
+    with listening("--url", f"http://127.0.0.1:{way.port}", "--event", "news", "-f", "jsonl") as listener:
+        katax("ws", "emit", "news", "0")
+        before = next_row(listener)
+
+        way.refuse()
+        way.cut()
+        for name in ("news", "other", "news"):
+            katax("ws", "emit", name, "1")
+        way.come_back()
+        told = said(listener).decode()
+        katax("ws", "emit", "news", "2")
+        after = next_row(listener)
+
+    assert (before["data"], after["data"]) == (0, 2)
+    assert told.startswith("the connection was lost for ")
+    assert told.endswith(" s; 3 events are missing\n")
+
+
+def plain(stack: ExitStack, port: int, *, sock: socket.socket | None = None) -> ClientConnection:
+    """A WebSocket that has joined and says nothing by itself."""
+    url = f"ws://127.0.0.1:{port}/socket.io/?EIO=4&transport=websocket"
+    opening = connect(url, sock=sock, max_queue=1, proxy=None, compression=None, close_timeout=0.1)
+    made = stack.enter_context(opening)
+    made.recv(timeout=20)
+    made.send("40")
+    assert str(made.recv(timeout=20)).startswith("40")
+    return made
+
+
+def test_draining_closes_with_service_restart(port: int) -> None:
+    with serving() as process, ExitStack() as sockets:
+        client = plain(sockets, port)
+
+        process.terminate()
+
+        assert client.recv(timeout=20) == '42["server_closing",{"reason":"shutdown"}]'
+        with pytest.raises(ConnectionClosed) as closed:
+            client.recv(timeout=20)
+        process.communicate(timeout=30)
+    assert closed.value.rcvd is not None
+    assert (closed.value.rcvd.code, process.returncode) == (1012, 0)
+
+
+def who_does_not_read(stack: ExitStack, port: int) -> None:
+    """A client for which more waits than the system holds for it."""
+    narrow = socket.socket()
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    narrow.connect(("127.0.0.1", port))
+    plain(stack, port, sock=narrow)
+    Path("bulk.json").write_text(f'"{"x" * 900_000}"')
+    for _ in range(10):
+        assert katax("ws", "emit", "bulk", "@bulk.json", "-f", "json").json["clients"] == 1
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_drain_that_hangs(second: signal.Signals, tmp_path: Path) -> None:
+    port = free_port()
+    extra = f"[shutdown]\ntimeout = 600\n[ws.main]\nport = {port}\n"
+    write_profile(tmp_path, {"main": "sqlite:///x.db"}, extra=extra)
+    with serving() as process, ExitStack() as sockets:
+        who_does_not_read(sockets, port)
+
+        process.terminate()
+        assert said(process) == b"ws 'main' ends; 1 clients are told\n"
+        process.send_signal(second)
+
+        assert process.wait(timeout=30) == 128 + second
+
+
+def test_a_drain_has_an_end(tmp_path: Path) -> None:
+    port = free_port()
+    extra = f"[shutdown]\ntimeout = 1.0\n[ws.main]\nport = {port}\n"
+    write_profile(tmp_path, {"main": "sqlite:///x.db"}, extra=extra)
+    with serving() as process, ExitStack() as sockets:
+        who_does_not_read(sockets, port)
+
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+
+    assert process.returncode == 0
+    assert b"1 clients did not read in time and were cut off\n" in err
+
+
 def test_no_server_is_unavailable(port: int) -> None:
     katax("ws", "serve", "--redis", "nowhere")
     os.makedirs(".katax", exist_ok=True)
@@ -265,6 +322,47 @@ def test_wrong_words(words: tuple[str, ...], code: int, says: str, port: int) ->
     done = katax("ws", *words, *extra)
 
     assert (done.code, says in done.err) == (code, True), done.err
+
+
+def test_a_port_in_use_and_a_wrong_path_are_said(server: str, port: int) -> None:
+    again = katax("ws", "serve")
+    elsewhere = katax("ws", "emit", "x", "1", "--as-client", "--url", f"{server}/wrong")
+
+    assert (again.code, elsewhere.code) == (2, 2)
+    assert f"ws 'main' cannot listen on 127.0.0.1:{port}: Address already in use; choose another" in again.err
+    assert "no Socket.IO there; name its path" in elsewhere.err
+
+
+def test_several_servers_are_told_apart_by_their_names(tmp_path: Path, join: MakeClient) -> None:
+    ports = {"chat": free_port(), "news": free_port()}
+    extra = "".join(f"[ws.{name}]\nport = {port}\n" for name, port in ports.items())
+    write_profile(tmp_path, {"main": "sqlite:///x.db"}, extra=extra)
+    with serving("chat"), serving("news"):
+        clients = {name: join(f"http://127.0.0.1:{port}") for name, port in ports.items()}
+        for client in clients.values():
+            client.connect(deadline=soon())
+
+        unnamed = katax("ws", "emit", "x", "1")
+        for name in ports:
+            assert katax("ws", "emit", name, "1", "--name", name, "-f", "json").json["clients"] == 1
+
+        for name, client in clients.items():
+            assert next(iter(client.events(soon()))).name == name
+    assert unnamed.code == 2
+    assert "has several Socket.IO servers; choose one: chat, news" in unnamed.err
+
+
+def test_a_room_that_is_not_open_is_said(tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": "sqlite:///x.db"})
+    settings = WsSettings("closed", port=0)
+    server = Sockets(settings, home=str(tmp_path / ".katax"), may_join=lambda _client, _room: False)
+    with closing(server):
+        words = ("--as-client", "--room", "r", "--url", server.url)
+        done = [katax("ws", "listen", *words), katax("ws", "emit", "x", "1", *words)]
+
+    assert [each.code for each in done] == [1, 1]
+    for each in done:
+        assert "the server did not open room 'r': this room is not open to you" in each.err
 
 
 def test_the_built_in_profile_has_to_be_named() -> None:

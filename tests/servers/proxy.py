@@ -39,6 +39,7 @@ class _Link:
     server: socket.socket | None
     threads: list[threading.Thread] = field(default_factory=list)
     cut: bool = False
+    frozen: bool = False
     swallow_reply: bool = False
     wake: tuple[int, int] = field(default_factory=os.pipe)
     open_pumps: int = 2
@@ -123,6 +124,12 @@ class Proxy:
     def stall(self) -> None:
         """No byte flows either way until `resume`; connections stay open and new ones are accepted."""
         self._stalled = True
+
+    def freeze(self) -> None:
+        """The connections that are open now fall silent for good, as on a half-open wire; new ones work."""
+        with self._lock:
+            for link in self._links:
+                link.frozen = True
 
     def resume(self) -> None:
         """Undo `stall` and `slow`; what was held back flows first."""
@@ -272,7 +279,7 @@ class Proxy:
     def _hold(self, link: _Link, size: int) -> None:
         """Wait while stalled, or for as long as `slow` says; asked again and again, so that `resume` works."""
         since = time.monotonic()
-        while (self._stalled or time.monotonic() - since < self._wait(size)) and not link.cut:
+        while (self._stalled or link.frozen or time.monotonic() - since < self._wait(size)) and not link.cut:
             time.sleep(POLL)
 
     def _wait(self, size: int) -> float:

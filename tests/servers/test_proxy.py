@@ -102,6 +102,17 @@ def test_stall_holds_bytes_and_resume_lets_them_go(proxy: MakeProxy, echo: tuple
         assert client.recv(1024) == b"HELD BACK"
 
 
+def test_frozen_connections_fall_silent_and_new_ones_work(proxy: MakeProxy, echo: tuple[str, int]) -> None:
+    between = proxy(echo)
+    with connect(between) as old:
+        assert say(old, b"a") == b"A"
+        between.freeze()
+        old.sendall(b"b")
+        with connect(between) as new:
+            assert say(new, b"c") == b"C"
+        assert says_nothing(old)
+
+
 def test_a_stalled_connection_can_be_cut(proxy: MakeProxy, echo: tuple[str, int]) -> None:
     between = proxy(echo)
     with connect(between) as client:

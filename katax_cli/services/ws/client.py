@@ -232,9 +232,13 @@ class SocketClient:
             self._keep(answer)
 
     def join(self, room: str, *, deadline: Deadline) -> Any:
-        """Joins a room by the event `join`, now and after every loss; returns the acknowledgement."""
+        """Joins a room by the event `join`, now and after every loss; returns the acknowledgement.
+
+        Not again when that is `{"ok": false, …}`.
+        """
         answer = self.call("join", room, deadline=deadline)
-        self._rooms[room] = None
+        if not (isinstance(answer, dict) and answer.get("ok") is False):
+            self._rooms[room] = None
         return answer
 
     def events(self, deadline: Deadline) -> Iterator[Event]:

@@ -71,6 +71,8 @@ class Listener:
         for sid, one in list(engine.sockets.items()):
             if not one.upgraded:
                 await engine.disconnect(sid)
+                # A request may still wait for a client that said goodbye by another.
+                one.queue.put_nowait(None)
         self._uvicorn.config.timeout_graceful_shutdown = max(1, int(seconds))
         self._uvicorn.should_exit = True
         serving, *others = self._tasks

@@ -330,16 +330,19 @@ class Sockets:
     async def _drain(self, deadline: Deadline) -> int:
         # Only its own clients: the servers that share its Redis go on.
         await self._emit_quietly("server_closing", {"reason": "shutdown"}, None, ignore_queue=True)
-        while deadline.remaining() > 0.5 and (self._lanes.pending or self._waiting()):
+        away = self.io.eio.is_away
+        while deadline.remaining() > 0.5 and (
+            self._lanes.pending or not all(away(sid) for sid in self._waiting())
+        ):
             await asyncio.sleep(0.02)
-        cut = self._waiting()
+        cut = len(self._waiting())
         await self._listener.stop(deadline.remaining())
         await self.io.shutdown()
         return cut
 
-    def _waiting(self) -> int:
-        """Clients to which something was not sent yet."""
-        return sum(not socket.queue.empty() for socket in self.io.eio.sockets.values())
+    def _waiting(self) -> list[str]:
+        """Connections to which something was not sent yet."""
+        return [sid for sid, socket in self.io.eio.sockets.items() if not socket.queue.empty()]
 
     def sweep(self) -> list[str]:
         """Connections that have not asked for any namespace in time; on the loop."""

@@ -13,7 +13,10 @@ import engineio
 from engineio import packet as engine_packet
 from socketio import AsyncManager, AsyncServer, packet
 
+from katax_cli.core.clock import SYSTEM
 from katax_cli.services.ws.values import MAX_QUEUED, MAX_QUEUED_BYTES, Observe, Scope, Seen
+
+AWAY_SECONDS = 3.0
 
 _log = getLogger("katax.ws")
 _engine_log = getLogger("katax.ws.engine")
@@ -93,6 +96,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.scopes: dict[str, Scope] = {}
+        self.answered_at: dict[str, float] = {}
 
     def create_queue(self, *_args: Any, **_options: Any) -> Outbox:
         return Outbox()
@@ -105,6 +109,18 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
             else:
                 self.scopes[sid] = scope
         await super().handle_request(scope, receive, send)
+        if sid in self.scopes:
+            self.answered_at[sid] = SYSTEM.monotonic()
+
+    def is_away(self, sid: str) -> bool:
+        """True for a client that polls and has not come for what waits for it."""
+        polls = sid in self.answered_at and not self.sockets[sid].upgraded
+        return polls and SYSTEM.monotonic() - self.answered_at[sid] > AWAY_SECONDS
+
+    def forget(self, sid: str) -> None:
+        """What was known about the connection of a client that has gone."""
+        self.scopes.pop(sid, None)
+        self.answered_at.pop(sid, None)
 
     async def disconnect(self, sid: str | None = None) -> None:
         """Does not wait for the client to come for its end: some never do."""
@@ -157,11 +173,12 @@ class WireServer(AsyncServer):  # type: ignore[misc]
 
     async def _handle_eio_connect(self, eio_sid: str, environ: Mapping[str, Any]) -> None:
         self.eio.scopes[eio_sid] = environ["asgi.scope"]
+        self.eio.answered_at[eio_sid] = SYSTEM.monotonic()
         await super()._handle_eio_connect(eio_sid, environ)
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
         await super()._handle_eio_disconnect(eio_sid, reason)
-        self.eio.scopes.pop(eio_sid, None)
+        self.eio.forget(eio_sid)
 
     async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -13,11 +14,12 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from katax_cli.services.background import start
 from katax_cli.services.ws import listening
 from katax_cli.services.ws import server as server_module
 from katax_cli.services.ws.server import Sockets
-from tests.services.ws.conftest import MakeClient, MakeServer, next_event, soon
-from tests.services.ws.test_shared import until
+from tests.services.ws.conftest import SECONDS, MakeClient, MakeServer, next_event, soon
+from tests.services.ws.waiting import until
 
 HANDSHAKE = "/socket.io/?EIO=4&transport="
 
@@ -124,6 +126,31 @@ def test_a_huge_post_is_refused_and_ends_its_session(serve: MakeServer) -> None:
         400
     ] * 3
     assert post(server, polling(server), b"40") == 200
+
+
+def test_nobody_waits_long_for_who_does_not_poll_any_more(serve: MakeServer) -> None:
+    server = serve()
+    assert post(server, polling(server), b"40") == 200
+    until(lambda: server.clients_count() == 1)
+
+    closing = start("close", lambda: server.close(600.0))
+
+    assert closing.ended(SECONDS)
+    assert closing.outcome == 1
+
+
+def test_a_request_for_a_client_that_left_holds_nobody_up(serve: MakeServer) -> None:
+    server = serve()
+    sid = polling(server)
+    with socket.create_connection(("127.0.0.1", server.port)) as waiting:
+        waiting.sendall(f"GET {HANDSHAKE}polling&sid={sid} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        until(lambda: server.io.eio.sockets[sid].queue._getters)
+
+        assert post(server, sid, b"1") == 200
+        closing = start("close", lambda: server.close(600.0))
+
+        assert closing.ended(SECONDS)
+        assert closing.outcome == 0
 
 
 @pytest.mark.parametrize("body", [b"junk\xff", b"9", b"4" + b"\x1e4" * 50], ids=["bytes", "type", "many"])

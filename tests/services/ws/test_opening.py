@@ -85,6 +85,26 @@ def test_log_entries_are_broadcast(katax: Katax, join: MakeClient) -> None:
     assert next_event(other, "log").data["message"] == "for all"
 
 
+def test_log_entries_reach_the_clients_of_all_servers_of_the_name(
+    tmp_path: Path, join: MakeClient, redis_url: str
+) -> None:
+    write_profile(
+        tmp_path,
+        {"main": "sqlite:///x.db", "cache": redis_url},
+        extra='[ws.main]\nport = 0\nredis = "cache"\n',
+    )
+    with Katax() as first, Katax() as second:
+        near, far = join(first.socket("main")), join(second.socket("main"))
+        near.connect(deadline=soon())
+        far.join("ops", deadline=soon())
+
+        first.logger.info("for ops", broadcast=True, room="ops")
+        first.logger.info("for all", broadcast=True)
+
+        assert [next_event(far, "log").data["message"] for _ in range(2)] == ["for ops", "for all"]
+        assert next_event(near, "log").data["message"] == "for all"
+
+
 def test_an_entry_of_a_handler_is_broadcast_too(katax: Katax, join: MakeClient) -> None:
     server = katax.socket(port=0)
     server.on("e", lambda data: katax.logger.info("heard", broadcast=True, data=data))

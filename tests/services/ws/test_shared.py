@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import time
+import json
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import asdict, replace
 
 import pytest
 import redis as driver
 
+from katax_cli.core.breaker import CircuitBreaker
 from katax_cli.errors import Refused, Unavailable
+from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.ws.client import SocketClient
+from katax_cli.services.ws.cluster import this_worker
 from katax_cli.services.ws.server import Sockets
 from katax_cli.services.ws.shared import Shared
 from tests.servers.fixtures import MakeProxy, Throwaway
 from tests.services.redis_database import redis_database
 from tests.services.ws.conftest import MakeClient, MakeServer, ask, next_event, soon
+from tests.services.ws.waiting import LISTENS_AGAIN, until
 
 Pair = tuple[Sockets, Sockets]
 MakePair = Callable[..., Pair]
-
-
-def until(condition: Callable[[], object]) -> None:
-    give_up = time.monotonic() + 25
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def pair(serve: MakeServer) -> Iterator[MakePair]:
     with ExitStack() as databases:
 
         def make(url: str, *, first: str | None = None) -> Pair:
-            made = [redis_database(one, prefix="app:") for one in (first or url, url)]
+            made = [_touchy(redis_database(one, prefix="app:")) for one in (first or url, url)]
             for each in made:
                 databases.callback(each.close)
             servers = serve(redis=made[0]), serve(redis=made[1])
@@ -43,6 +42,20 @@ def pair(serve: MakeServer) -> Iterator[MakePair]:
             return servers
 
         yield make
+
+
+def _touchy(database: RedisDatabase) -> RedisDatabase:
+    """As a program's: one failure, and calls are refused for a minute."""
+    database.guard.breaker = CircuitBreaker(1, 60.0)
+    return database
+
+
+def hear(*servers: Sockets) -> bool:
+    """Whether all of them hear a canary of each."""
+    try:
+        return not any(server.cluster.ask("canary", None).deaf for server in servers)
+    except Unavailable:
+        return False
 
 
 def exchange(pair: Pair, clients: tuple[SocketClient, SocketClient], data: str) -> list[object]:
@@ -135,12 +148,12 @@ def test_killed_subscriptions_come_back(pair: MakePair, join: MakeClient, redis_
     clients = connected(servers, join)
     admin = driver.Redis.from_url(redis_url)
 
-    assert admin.client_kill_filter(_type="pubsub") >= 2
+    for number in range(3):
+        assert admin.client_kill_filter(_type="pubsub") >= 2
 
-    channel = "app:ws:test"
-    until(lambda: admin.pubsub_numsub(channel) == [(channel.encode(), 2)])
-    assert exchange(servers, clients, "again") == ["again"] * 4
-    assert [server.ready for server in servers] == [True, True]
+        until(lambda: hear(*servers), LISTENS_AGAIN)
+        assert exchange(servers, clients, f"again {number}") == [f"again {number}"] * 4
+        assert [server.ready for server in servers] == [True, True]
 
 
 def test_redis_may_restart(pair: MakePair, join: MakeClient, throwaway: Throwaway) -> None:
@@ -154,24 +167,55 @@ def test_redis_may_restart(pair: MakePair, join: MakeClient, throwaway: Throwawa
     until(lambda: not servers[0].ready and not servers[1].ready)
     redis.start()
 
-    until(lambda: servers[0].ready and servers[1].ready)
+    until(lambda: hear(*servers), LISTENS_AGAIN)
+    assert [server.ready for server in servers] == [True, True]
     assert next_event(clients[0], "kept").data == 1
     assert exchange(servers, clients, "after") == ["after"] * 4
 
 
-def test_a_silent_wire_is_left(pair: MakePair, join: MakeClient, redis_url: str, proxy: MakeProxy) -> None:
+def test_a_redis_that_hung_is_found_again(pair: MakePair, redis_url: str, proxy: MakeProxy) -> None:
+    way = proxy(redis_url)
+    servers = pair(redis_url, first=way.url)
+
+    way.stall()
+    way.black_hole()
+    until(lambda: not servers[0].ready)
+    assert servers[1].ready
+    way.resume()
+    way.freeze()
+    way.come_back()
+
+    until(lambda: servers[0].ready and hear(*servers), LISTENS_AGAIN)
+
+
+def test_a_wire_that_fell_silent_for_good_is_left(
+    pair: MakePair, join: MakeClient, redis_url: str, proxy: MakeProxy
+) -> None:
     way = proxy(redis_url)
     servers = pair(redis_url, first=way.url)
     clients = connected(servers, join)
 
-    way.stall()
-    until(lambda: not servers[0].ready)
-    assert servers[1].ready
-    way.cut()
-    way.resume()
+    way.freeze()
 
-    until(lambda: servers[0].ready)
+    until(lambda: hear(*servers), LISTENS_AGAIN)
     assert exchange(servers, clients, "after") == ["after"] * 4
+
+
+def test_who_cannot_keep_up_says_so_and_loses_nothing(
+    pair: MakePair, join: MakeClient, redis_url: str
+) -> None:
+    servers = pair(redis_url)
+    clients = connected(servers, join)
+    held = threading.Event()
+    servers[0]._loop.soon(held.wait)
+
+    for number in range(1_500):
+        servers[1].emit("n", number)
+    until(lambda: not servers[0].ready)
+    held.set()
+
+    assert [next_event(clients[0], "n").data for _ in range(1_500)] == list(range(1_500))
+    until(lambda: servers[0].ready, LISTENS_AGAIN)
 
 
 @pytest.mark.parametrize("asked", [0, 1], ids=["of the deaf one", "of the other"])
@@ -197,7 +241,7 @@ def test_the_doctor_names_the_deaf_one(asked: int, pair: MakePair, join: MakeCli
     }
     assert found["subscribers"] == 1
     until(lambda: not servers[0].ready)
-    until(lambda: servers[0].ready)
+    until(lambda: servers[0].ready, LISTENS_AGAIN)
     assert all(each["listening"] for each in ask(admin, "doctor")["workers"])
 
 
@@ -207,6 +251,38 @@ def test_a_server_that_ended_is_no_worker(pair: MakePair, join: MakeClient, redi
 
     (row,) = ask(join(servers[1], admin=True), "doctor")["workers"]
     assert row["port"] == servers[1].port
+
+
+def test_the_end_of_one_is_told_to_its_own_clients(pair: MakePair, join: MakeClient, redis_url: str) -> None:
+    servers = pair(redis_url)
+    leaving, staying = connected(servers, join)
+    servers[0].emit("last words", 1)
+    servers[0].close()
+    servers[1].emit("own", 2)
+
+    assert next_event(leaving, "server_closing").data == {"reason": "shutdown"}
+    heard = staying.events(soon())
+    assert {next(heard).name, next(heard).name} == {"last words", "own"}
+
+
+def test_who_hangs_is_named_for_long_and_who_is_gone_is_not(
+    pair: MakePair, join: MakeClient, redis_url: str
+) -> None:
+    admin, redis = join(pair(redis_url)[0], admin=True), driver.Redis.from_url(redis_url)
+    hanging = replace(this_worker(7), seen_at=redis.time()[0] - 60)
+    forgotten = replace(this_worker(8), seen_at=redis.time()[0] - 3600)
+    for each in (hanging, forgotten):
+        redis.hset("app:ws:test:workers", each.id, json.dumps(asdict(each)))
+
+    assert 7 not in {each["port"] for each in ask(admin, "doctor")["workers"]}
+    with redis.pubsub() as its_subscription:  # type: ignore[no-untyped-call]
+        its_subscription.subscribe("app:ws:test")
+        its_subscription.get_message(timeout=20)
+        found = {each["port"]: each["listening"] for each in ask(admin, "doctor")["workers"]}
+
+    assert (found[7], sorted(found.values())) == (False, [False, True, True])
+    assert not redis.hexists("app:ws:test:workers", forgotten.id)
+    assert redis.hexists("app:ws:test:workers", hanging.id)
 
 
 def test_no_redis_no_server(serve: MakeServer, closed_port: int) -> None:
