@@ -163,15 +163,16 @@ class Collector:
         return _part(rows, f"servers, {self._database}", max(heard, default=None), trouble, empty)
 
     def _cron(self, told: Told | None, trouble: str | None) -> tuple[Part[JobStatus], Part[JobRun]]:
-        seen = self._jobs.jobs
-        source, at = f"profile, {self._database}", None if seen is None else seen.at
-        jobs, runs = ((), ()) if seen is None else (seen.jobs, seen.runs)
-        trouble = trouble or (seen.notes if seen else None)
+        jobs, history = self._jobs.jobs, self._jobs.history
+        if jobs is None or history is None:
+            known = Part(jobs.rows if jobs else (), f"profile, {self._database}", jobs and jobs.at, trouble)
+            return known, Part((), self._database, None, trouble)
         living = told is not None and any(process.kind == DAEMON for process in told.processes)
-        idle = _NO_DAEMON if jobs and not living else None
+        idle = _NO_DAEMON if jobs.rows and not living else None
+        empty = "no job ran yet" if jobs.rows else _NO_JOBS
         return (
-            _part(jobs, source, at, trouble, _NO_JOBS),
-            _part(runs, self._database, at, trouble or idle, _NO_JOBS if not jobs else "no job ran yet"),
+            _part(jobs.rows, f"profile, {self._database}", jobs.at, trouble or jobs.notes, _NO_JOBS),
+            _part(history.rows, self._database, history.at, trouble or idle, empty),
         )
 
     def _notice(self, health: HealthReport, told: Told | None) -> None:

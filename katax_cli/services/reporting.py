@@ -16,14 +16,20 @@ from threading import Event, Lock, Thread, current_thread
 
 from katax_cli.core.breaker import CircuitBreaker
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.text import to_json
 from katax_cli.errors import KataxError
 from katax_cli.profiles.home import ensure_home
 from katax_cli.profiles.model import Profile
 from katax_cli.services.circuits import Decision, copied, copying, write_copy
 from katax_cli.services.database import Database
 from katax_cli.services.operators import known
-from katax_cli.services.state import Breaker, HealthRecord, PoolSample, StateStore, Transition
+from katax_cli.services.state import (
+    Breaker,
+    HealthRecord,
+    PoolSample,
+    StateStore,
+    Transition,
+    content_of,
+)
 from katax_cli.services.traffic import CallWatch
 from katax_cli.snapshot import BreakerState, HealthReport, Process
 
@@ -213,7 +219,7 @@ class Reporter:
     def _read(self, part: str, read: Tell) -> Sequence[Mapping[str, object]]:
         try:
             rows = read()
-            if len(to_json(rows)) > _LONGEST_PART:
+            if len(content_of(rows)) > _LONGEST_PART:
                 raise ValueError(f"it is longer than {_LONGEST_PART} characters")
         except Exception as error:  # noqa: BLE001 - foreign code: what one part says is not worth the others
             if part not in self._untold:

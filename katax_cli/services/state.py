@@ -15,7 +15,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.text import to_json
 from katax_cli.errors import ConfigError, QueryError
 from katax_cli.profiles.model import Profile
 from katax_cli.services.circuits import Decision, newest
@@ -256,7 +255,7 @@ class StateStore:
             if parts is not None:
                 change.execute("DELETE FROM katax_reports WHERE process = ?", (process.id,))
             for part, rows in (parts or {}).items():
-                _insert(change, "katax_reports", (process.id, part, process.seen_at, to_json(rows), name))
+                _insert(change, "katax_reports", (process.id, part, process.seen_at, content_of(rows), name))
             for table, events in (
                 ("katax_transitions", transitions),
                 ("katax_pool_samples", samples),
@@ -365,6 +364,11 @@ def _insert_event(change: Queries, table: str, event: Any, profile: str, process
         (happened_at, process, connection),
     )
     _insert(change, table, (happened_at, profile, process, connection, *facts.values()))
+
+
+def content_of(rows: Sequence[object]) -> str:
+    """What is told, as it is stored: in ASCII, which every database can hold."""
+    return json.dumps(rows, default=str)
 
 
 def _objects(content: str) -> list[dict[str, Any]]:

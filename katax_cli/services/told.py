@@ -53,8 +53,7 @@ class StateWatch:
         store, now = self._store, self._clock.now()
         processes = store.processes()
         names = {process.id: process.label for process in processes}
-        seconds = _OVERLAP_SECONDS if self._pools else TRAIL_SECONDS
-        samples = store.pool_samples(since=now - seconds)
+        samples = store.pool_samples(since=self._unread_since(now))
         reports = [report for report in store.reports() if report.process in names]
         circuits = rows_of(store.profile.connections, known(store), processes, store.breakers(), now=now)
         self.told = Told(
@@ -71,6 +70,10 @@ class StateWatch:
 
     def close(self) -> None:
         self._store.close()
+
+    def _unread_since(self, now: float) -> float:
+        longest = now - TRAIL_SECONDS
+        return longest if self.told is None else max(longest, self.told.at - _OVERLAP_SECONDS)
 
     def _pool_trails(
         self, samples: Sequence[PoolSample], names: Mapping[str, str], now: float

@@ -91,9 +91,9 @@ class Source:
         self.answered = True
         with self._lock:
             self._busy, closed = False, self._closed
+        answered.set()
         if closed:
             self._cleanup()
-        answered.set()
 
 
 class Seen(NamedTuple):

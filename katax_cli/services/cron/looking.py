@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from katax_cli.core.clock import Clock
+from katax_cli.errors import KataxError
 from katax_cli.profiles.model import Profile
 from katax_cli.services.cron.jobs import Job, Lookup
 from katax_cli.services.cron.manage import Cron
@@ -20,19 +21,26 @@ _FIRST = 500
 
 
 class Jobs(NamedTuple):
-    """One look at the jobs, at the moment `at`; runs are those that began last, the latest first."""
+    """One look at the jobs, at the moment `at`."""
 
     at: float
-    jobs: tuple[JobStatus, ...]
-    runs: tuple[JobRun, ...]
+    rows: tuple[JobStatus, ...]
     notes: str | None
 
 
+class History(NamedTuple):
+    """One look at what became of them, at the moment `at`: the latest occurrences first."""
+
+    at: float
+    rows: tuple[JobRun, ...]
+
+
 class JobsWatch:
-    """Looks at the jobs of a profile once in each round; `jobs` is what was seen last. Makes no file."""
+    """Looks at the jobs of a profile once in each round; `jobs` and `history` were seen last. Makes no file."""
 
     def __init__(self, profile: Profile, *, clock: Clock) -> None:
         self.jobs: Jobs | None = None
+        self.history: History | None = None
         self._profile = profile
         self._clock = clock
         self._cron: Cron | None = None
@@ -43,14 +51,26 @@ class JobsWatch:
         cron = self._cron = self._cron or Cron(self._profile, clock=self._clock)
         now = self._clock.now()
         cron.notes.clear()
-        jobs, history, active, notes = cron.jobs(), [], [], list(cron.notes)
-        if not notes:
-            history = cron.history(None, _SHOWN if self._last else _FIRST, outputs=False)
-            active = cron.active([job.name for job in jobs])
-        self._remember(history)
+        jobs = cron.jobs()
+        try:
+            active = self._ask(cron, jobs, now)
+        except KataxError:
+            # Those of the profile are better than nothing.
+            if self.jobs is None:
+                self.jobs = self._seen(cron, jobs, [], now)
+            raise
+        self.jobs = self._seen(cron, jobs, active, now)
+
+    def _ask(self, cron: Cron, jobs: Sequence[Job], now: float) -> list[Run]:
+        """The history; returns what runs now."""
+        runs = cron.history(None, _SHOWN if self._last else _FIRST, outputs=False)
+        self._remember(runs)
+        self.history = History(now, tuple(map(job_run, runs[:_SHOWN])))
+        return cron.active([job.name for job in jobs])
+
+    def _seen(self, cron: Cron, jobs: Sequence[Job], active: Sequence[Run], now: float) -> Jobs:
         rows = _statuses(jobs, cron.lookup, self._last, active, now)
-        runs = tuple(map(job_run, history[:_SHOWN]))
-        self.jobs = Jobs(now, tuple(rows), runs, "; ".join(notes) or None)
+        return Jobs(now, tuple(rows), "; ".join(cron.notes) or None)
 
     def close(self) -> None:
         if self._cron is not None:
