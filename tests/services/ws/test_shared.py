@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 import redis as driver
@@ -14,6 +16,7 @@ import redis as driver
 from katax_cli.core.breaker import CircuitBreaker
 from katax_cli.errors import Refused, Unavailable
 from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.pubsub import Message
 from katax_cli.services.ws.client import SocketClient
 from katax_cli.services.ws.cluster import this_worker
 from katax_cli.services.ws.server import Sockets
@@ -201,6 +204,36 @@ def test_a_wire_that_fell_silent_for_good_is_left(
     assert exchange(servers, clients, "after") == ["after"] * 4
 
 
+def beat_of(url: str, server: Sockets) -> float:
+    """When the server last signed the register."""
+    rows = [json.loads(row) for row in driver.Redis.from_url(url).hvals("app:ws:test:workers")]
+    return float(next(row["seen_at"] for row in rows if row["port"] == server.port))
+
+
+def beat_after(url: str, server: Sockets, moment: float) -> bool:
+    return beat_of(url, server) > moment
+
+
+def test_what_an_earlier_subscription_still_hears_does_not_arrive_twice(
+    pair: MakePair, join: MakeClient, redis_url: str
+) -> None:
+    servers = pair(redis_url)
+    client = join(servers[0])
+    client.connect(deadline=soon())
+    shared = servers[0].cluster
+    assert isinstance(shared, Shared)
+    earlier = shared._subscription
+    assert earlier is not None
+    late = {"method": "emit", "event": "late", "data": 1, "namespace": "/", "host_id": "another"}
+
+    shared._subscribe()
+    earlier._on_message(Message("ws:test", None, json.dumps(late).encode(), datetime.now(UTC)))
+    until(lambda: hear(*servers))
+    servers[1].emit("next", 2)
+
+    assert next(iter(client.events(soon()))).name == "next"
+
+
 def test_who_cannot_keep_up_says_so_and_loses_nothing(
     pair: MakePair, join: MakeClient, redis_url: str
 ) -> None:
@@ -212,6 +245,9 @@ def test_who_cannot_keep_up_says_so_and_loses_nothing(
     for number in range(1_500):
         servers[1].emit("n", number)
     until(lambda: not servers[0].ready)
+    # It looks after itself before each beat, and must not take lagging for deafness.
+    for _ in range(2):
+        until(partial(beat_after, redis_url, servers[0], beat_of(redis_url, servers[0])))
     held.set()
 
     assert [next_event(clients[0], "n").data for _ in range(1_500)] == list(range(1_500))
