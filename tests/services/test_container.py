@@ -23,7 +23,11 @@ from katax_cli import (
 )
 from katax_cli.core.settings import PoolSettings
 from katax_cli.services.guard import Safety
+from katax_cli.services.operators import decide
+from katax_cli.services.state import StateStore
 from tests.servers.fixtures import Target
+from tests.services.profiles import profile
+from tests.services.test_reporting import eventually
 
 
 @pytest.fixture
@@ -339,3 +343,65 @@ def test_repr_names_what_is_open_and_no_secret(katax: Katax) -> None:
     katax.database("x", connection="postgresql://u:s3cr3t@h/d")
 
     assert repr(katax) == "<Katax 'local': x>"
+
+
+class TestReporting:
+    def test_a_program_takes_part_until_its_shutdown(self, tmp_path: Path) -> None:
+        katax = Katax()
+        database = katax.database("x", connection="sqlite:///a.db")
+        database.query("select 1")
+
+        katax.report("app")
+        katax.report("again")
+
+        with StateStore(katax.profile) as store:
+            eventually(lambda: [each.kind for each in store.processes()] == ["app"])
+            eventually(lambda: [each.connection for each in store.pool_samples(since=0)] == ["x"])
+            assert [each.part for each in store.reports()] == ["traffic"]
+            decide(store, "main", "trip", reason="new disks")
+            katax.database("main")
+            eventually(lambda: katax.database("main").guard.breaker.is_open())
+
+            assert katax.shutdown().clean
+            assert store.processes() == []
+
+    def test_it_ends_before_the_databases_do(self, tmp_path: Path) -> None:
+        katax = Katax()
+        database = katax.database("x", connection="sqlite:///a.db")
+        katax.report("app")
+        reporter = katax._reporter
+        assert reporter is not None
+        seen: list[bool] = []
+        reporter.tell("seen", lambda: seen.append(database.closed) or [])  # type: ignore[func-returns-value]
+
+        katax.shutdown()
+
+        assert seen
+        assert not any(seen)
+
+    def test_after_the_shutdown_it_is_too_late(self, tmp_path: Path) -> None:
+        katax = Katax()
+        katax.shutdown()
+
+        with pytest.raises(Unavailable, match="this container was shut down"):
+            katax.report("app")
+
+    def test_without_a_state_database_nothing_is_amiss(self, closed_port: int, tmp_path: Path) -> None:
+        urls = {"main": "sqlite:///a.db", "state": f"postgresql://127.0.0.1:{closed_port}/x"}
+        with Katax(profile(tmp_path, urls, extra='[state]\nurl = "state"\n')) as katax:
+            katax.report("app")
+            assert katax.database("main").query("select 1 as a") == [{"a": 1}]
+
+    def test_its_socket_servers_are_told_too(self, tmp_path: Path) -> None:
+        with Katax() as katax, StateStore(katax.profile) as store:
+            katax.report("app")
+            katax.socket("news", port=0)
+            assert katax._reporter is not None
+            katax._reporter.changed("x", "closed", "open")  # so that it reports at once
+
+            def sockets() -> list[str]:
+                return [
+                    row["name"] for each in store.reports() if each.part == "sockets" for row in each.rows
+                ]
+
+            eventually(lambda: sockets() == ["news"])

@@ -234,6 +234,50 @@ class TestReports:
         # What is written once is not written again for ever.
         assert not round_of._health
 
+    def test_calls_are_told(self, runtime: Runtime, made: Profile, reporter: MakeReporter) -> None:
+        clock = FakeClock()
+        main = cast(SqlDatabase, runtime.database("main"))
+        round_of = reporter(runtime, clock)
+        round_of.tick()
+        main.enable_query_logging(slow=False, slow_ms=0.0)
+        for _ in range(10):
+            main.query("SELECT 'hushhush'")
+        clock.at = 5.0
+        round_of.tick()
+
+        with StateStore(made, clock=clock) as store:
+            slow, traffic = store.reports()
+        assert (slow.part, traffic.part, traffic.reported_at) == ("slow", "traffic", FakeClock.EPOCH + 5)
+        assert [row["statement"] for row in slow.rows] == ["SELECT ?"] * 10
+        assert [(row["connection"], row["per_second"]) for row in traffic.rows] == [("main", 2.0)]
+
+        round_of.close()
+        assert not main.events.wants("slow_query")
+
+    def test_a_part_that_cannot_be_read_costs_no_other(
+        self, runtime: Runtime, made: Profile, reporter: MakeReporter, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def broken() -> list[dict[str, object]]:
+            raise RuntimeError("boom")
+
+        clock = FakeClock()
+        round_of = reporter(runtime, clock)
+        round_of.tell("broken", broken)
+        round_of.tell("long", lambda: [{"name": "x" * 60_000}])
+        round_of.tell("empty", list)
+        round_of.tell("well", lambda: [{"name": "a"}])
+        with caplog.at_level(logging.INFO, "katax.state"):
+            for at in (0.0, 5.0):
+                clock.at = at
+                round_of.tick()
+
+        with StateStore(made, clock=clock) as store:
+            assert [(each.part, each.rows) for each in store.reports()] == [("well", [{"name": "a"}])]
+        assert [record.getMessage() for record in caplog.records if record.name == "katax.state"] == [
+            "'broken' is not reported: RuntimeError: boom",
+            "'long' is not reported: ValueError: it is longer than 60000 characters",
+        ]
+
     def test_what_could_not_be_written_is_written_later(
         self,
         postgresql_url: str,

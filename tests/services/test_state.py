@@ -22,6 +22,7 @@ from katax_cli.services.state import (
     Breaker,
     HealthRecord,
     PoolSample,
+    Report,
     StateStore,
     Transition,
 )
@@ -123,6 +124,81 @@ def test_a_process_replaces_its_own_rows_and_leaves_others_alone(store: StateSto
     assert [each.process for each in store.breakers()] == ["p2"]
 
 
+TRAFFIC = {"connection": "main", "per_second": 1.5, "p95_ms": None, "statement": "é 🎉"}
+
+
+def test_what_a_process_says_of_itself_is_read_again(store: StateStore) -> None:
+    store.report(PROCESS, parts={"traffic": [TRAFFIC, TRAFFIC], "sockets": [{"name": "a"}]})
+
+    assert store.reports() == [
+        Report("p1", "sockets", NOW, [{"name": "a"}]),
+        Report("p1", "traffic", NOW, [TRAFFIC, TRAFFIC]),
+    ]
+
+
+def test_each_report_replaces_all_parts_of_its_process(store: StateStore) -> None:
+    second = Process("p2", "cron", "host", 8, NOW, NOW)
+    store.report(second, parts={"traffic": [TRAFFIC]})
+    store.report(PROCESS, parts={"traffic": [TRAFFIC], "sockets": [{"name": "a"}]})
+    store.report(PROCESS._replace(seen_at=NOW + 5), parts={"traffic": []})
+    assert store.reports() == [
+        Report("p1", "traffic", NOW + 5, []),
+        Report("p2", "traffic", NOW, [TRAFFIC]),
+    ]
+
+    store.leave(PROCESS)
+
+    assert [each.process for each in store.reports()] == ["p2"]
+
+
+def test_the_dead_say_nothing(store: StateStore, clock: FakeClock) -> None:
+    store.report(PROCESS, parts={"traffic": [TRAFFIC]})
+    clock.at = ALIVE_SECONDS
+    assert len(store.reports()) == 1
+    clock.at = ALIVE_SECONDS + 0.1
+    assert store.reports() == []
+
+
+@pytest.mark.parametrize("content", ["", "{", "7", '{"a": 1}', '["a", null]'])
+def test_what_another_version_wrote_is_no_trouble(content: str, store: StateStore, stored: Profile) -> None:
+    store.report(PROCESS, parts={"traffic": [TRAFFIC]})
+    with Runtime(stored) as runtime:
+        cast(SqlDatabase, runtime.database("main")).execute(
+            "UPDATE katax_reports SET content = ?", (content,)
+        )
+
+    assert store.reports() == [Report("p1", "traffic", NOW, [])]
+
+
+def test_a_database_of_the_first_version_is_brought_up_to_date(stored: Profile, clock: FakeClock) -> None:
+    """Its rows stay."""
+    with Runtime(stored) as runtime:
+        database = cast(SqlDatabase, runtime.database("main"))
+        for statement in ("CREATE TABLE katax_state (version INTEGER PRIMARY KEY)", *VERSIONS[0]):
+            database.execute(statement)
+        database.execute("INSERT INTO katax_state VALUES (1)")
+        database.execute("INSERT INTO katax_processes VALUES (?, ?, ?, ?, ?, ?, ?)", (*PROCESS, "test"))
+
+        with StateStore(stored, clock=clock) as store:
+            assert store.processes() == [PROCESS]
+            store.report(PROCESS, parts={"traffic": [TRAFFIC]})
+            assert len(store.reports()) == 1
+
+        assert database.query("SELECT version FROM katax_state ORDER BY 1") == [
+            {"version": 1},
+            {"version": 2},
+        ]
+
+
+def test_what_was_decided_before_is_its_history(store: StateStore) -> None:
+    made = [decision(str(number), decided_at=NOW + number) for number in range(4)]
+    for each in made:
+        store.decide(each)
+
+    assert store.decided() == made[::-1]
+    assert store.decided(limit=2) == [made[3], made[2]]
+
+
 def test_a_report_that_is_written_again_changes_nothing(store: StateStore) -> None:
     """As after a COMMIT that was applied and not answered."""
     change = Transition(NOW + 0.1234567, "main", "closed", "open")
@@ -151,8 +227,10 @@ def test_old_rows_go_and_decisions_that_count_stay(store: StateStore, clock: Fak
         transitions=[Transition(NOW, "main", "closed", "open")],
         samples=[PoolSample(NOW, "main", 1, 1, 1, 0, 0, "p1")],
         health=[HealthRecord(NOW, "main", "healthy", 1.0, 1.0, None)],
+        parts={"traffic": [TRAFFIC]},
     )
     store.prune()
+    assert len(store.reports()) == 1
     assert len(store.health()) == len(store.transitions()) == len(store.pool_samples(since=0)) == 1
 
     clock.at = 365 * 86400.0
@@ -164,6 +242,8 @@ def test_old_rows_go_and_decisions_that_count_stay(store: StateStore, clock: Fak
         [],
         [],
     )
+    with Runtime(store.profile) as runtime:
+        assert cast(SqlDatabase, runtime.database("main")).query("SELECT * FROM katax_reports") == []
     assert list(store.decisions().values()) == [decision("2", decided_at=NOW + 1)]
 
 
