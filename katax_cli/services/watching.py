@@ -22,6 +22,8 @@ LATE_SECONDS = 1.0
 """An answer that is waited for as long as this is late."""
 _DEEP_SHARE = 0.2
 """A look at each layer needs so much of a probe's time, or it blames the layer at which its time was over."""
+_LOAD_SECONDS = 2.0
+"""A server has so long to say how busy it is: it is not pinged meanwhile."""
 _LOAD_EVERY = 5.0
 _LOAD_SHARE = 20.0
 """How much longer than it took the next question about a server's load waits."""
@@ -159,7 +161,7 @@ class ConnectionWatch:
     def _ask_load(self, deadline: Deadline) -> None:
         began = self._clock.monotonic()
         try:
-            self.traffic = self._traffic(self._database.metrics(timeout=deadline.within(None)))
+            self.traffic = self._traffic(self._database.metrics(timeout=deadline.within(_LOAD_SECONDS)))
         except KataxError:
             self.traffic = None
         finally:

@@ -99,14 +99,22 @@ class TestConnections:
         assert main.latencies_ms == (seen.health.connections["main"].latency_ms,)
         assert main.latencies_ms[0] is not None
 
+    @pytest.mark.parametrize("engine", ["postgresql", "mysql", "mongodb", "redis"])
     def test_one_that_hangs_is_late_and_the_others_go_on(
-        self, watch: Watch, clock: FakeClock, redis_url: str, proxy: MakeProxy, tmp_path: Path
+        self,
+        engine: str,
+        watch: Watch,
+        clock: FakeClock,
+        request: pytest.FixtureRequest,
+        proxy: MakeProxy,
+        tmp_path: Path,
     ) -> None:
-        wire = proxy(redis_url)
+        wire = proxy(str(request.getfixturevalue(f"{engine}_url")))
         (tmp_path / "x.db").touch()
         made = profile(tmp_path, {"main": "sqlite:///x.db", "hung": wire.url})
         collector = watch(made)
         assert collector(patience=ENOUGH).health.status == "healthy"
+        quiet()
 
         wire.stall()
         clock.at = 2.0
