@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,9 +12,9 @@ from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.group import Group
 from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.options import limit, one_of
-from katax_cli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from katax_cli.services.collect import Collector
     from katax_cli.snapshot import Snapshot
 
 group = Group(default="show")
@@ -25,32 +27,38 @@ def show(
         str, typer.Option("--interval", metavar="DURATION", help="Time between two looks.")
     ] = "2s",
     once: Annotated[bool, typer.Option("--once", help="Print what is known, and end.")] = False,
-) -> ExitCode:
+) -> int:
     """Watch connections, pools, circuits, calls, jobs and Socket.IO servers on one screen.
 
     What other processes know comes from the state database. --once prints the same for scripts (-f json).
     """
-    limit(interval)
+    every = limit(interval)
     if not once:
-        raise ConfigError("'dashboard' needs a terminal on stdin and stdout; print what is known with --once")
+        from katax_cli.cli.dashboard_run import interactive
+
+        return interactive(call, every=every)
     one_of("format of --once", ("table", "json"))(call.out.format)
     _write(call, _look(call))
     return ExitCode.DONE
 
 
-def _look(call: Invocation) -> Snapshot:
-    """One Snapshot, when all have answered or their time is over."""
+@contextmanager
+def collecting(call: Invocation) -> Iterator[Collector]:
+    """What asks the chosen connections and the state database."""
     from katax_cli.services.collect import Collector
     from katax_cli.services.health import PROBE_SECONDS
 
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
     with call.runtime(probing=True, endless=True) as runtime:
         databases = [runtime.open(settings) for settings in call.chosen(runtime, [])]
-        collector = Collector(runtime, databases, seconds=seconds)
-        try:
-            return collector(patience=collector.longest)
-        finally:
-            collector.close()
+        with closing(Collector(runtime, databases, seconds=seconds)) as collector:
+            yield collector
+
+
+def _look(call: Invocation) -> Snapshot:
+    """One Snapshot, when all have answered or their time is over."""
+    with collecting(call) as collector:
+        return collector(patience=collector.longest)
 
 
 def _write(call: Invocation, snapshot: Snapshot) -> None:

@@ -33,12 +33,18 @@ from katax_cli.tui.panels import PANELS, SCREENS, Action
 
 _LIGHT, _DARK = "textual-light", "textual-dark"
 _ACTIONS: dict[str, Action] = {each.name: each for panel in PANELS for each in panel.actions}
+_MORE_KEYS = (
+    (f"1 … {len(SCREENS)}", f"One screen: {', '.join(SCREENS)}"),
+    ("Tab", "Next panel"),
+    ("Enter", "Open the panel, then the row"),
+    (":", "All commands"),
+)
 _LOOK_EVERY = 1.0
 _KEPT = 100
 
 
 class Outcome(NamedTuple):
-    """How a command ended: its exit code and what it said last."""
+    """How a command ended: its exit code, and a line about it."""
 
     code: int
     text: str
@@ -61,17 +67,14 @@ class Dashboard(App[None]):
         Binding("slash", "filter", "Filter"),
         Binding("p", "pause", "Pause"),
         Binding("escape,0", "show('')", "Overview"),
-        *(
-            Binding(str(number), f"show({name!r})", name.capitalize(), show=False)
-            for number, name in enumerate(SCREENS, 1)
-        ),
+        *(Binding(str(number), f"show({name!r})", show=False) for number, name in enumerate(SCREENS, 1)),
         *(Binding(each.key, f"act({each.name!r})", each.label) for each in _ACTIONS.values()),
-        Binding("plus,equals_sign", "interval(1)", "Slower", show=False),
-        Binding("minus", "interval(-1)", "Faster", show=False),
+        Binding("plus,equals_sign", "interval(1)", "Ask less often", show=False),
+        Binding("minus", "interval(-1)", "Ask more often", show=False),
         Binding("f5", "now", "Ask now", show=False),
         Binding("ctrl+t", "theme", "Light or dark", show=False),
         Binding("q", "quit", "Quit"),
-        Binding("ctrl+c", "quit", "Quit", show=False, priority=True),
+        Binding("ctrl+c", "quit", show=False, priority=True),
     ]
 
     class Arrived(Message):
@@ -141,8 +144,8 @@ class Dashboard(App[None]):
 
     def on_dashboard_ran(self, message: Ran) -> None:
         code, said = message.outcome
-        self._note("error" if code else "info", message.words, said or f"exit {code}")
-        self.notify(said or line(message.words), severity="error" if code else "information", markup=False)
+        self._note("error" if code else "info", message.words, said)
+        self.notify(said, severity="error" if code else "information", markup=False)
         self.feed.soon()
 
     @on(Input.Changed, "#filter")
@@ -204,11 +207,9 @@ class Dashboard(App[None]):
         self.theme = _DARK if self.theme == _LIGHT else _LIGHT
 
     def action_help(self) -> None:
-        known = [binding for binding in self.BINDINGS if isinstance(binding, Binding)]
+        known = [each for each in self.BINDINGS if isinstance(each, Binding) and each.description]
         facts = [(_keys(each.key), each.description) for each in known]
-        self.push_screen(
-            Info("Keys", [*facts, (":", "All commands"), ("Enter", "Open"), ("Tab", "Next panel")])
-        )
+        self.push_screen(Info("Keys", [*facts, *_MORE_KEYS]))
 
     def action_act(self, name: str) -> None:
         """Shows the command of an action on the row under the cursor, and runs it when that is wanted."""
@@ -275,9 +276,10 @@ class Dashboard(App[None]):
         if self._snapshot is not None:
             health = self._snapshot.health
             parts += [f"{health.profile} ({self._snapshot.role})", state(health.status).plain]
+        parts += [trouble, "paused" if self.feed.paused else f"every {self.feed.interval:g} s"]
+        parts += [f"filter: {self.words}" if self.words else ""]
+        if self._snapshot is not None:
             parts += [f"{len(self._snapshot.processes.rows)} processes report"]
-        parts += ["paused" if self.feed.paused else f"every {self.feed.interval:g} s"]
-        parts += [f"filter: {self.words}" if self.words else "", trouble]
         return "  ".join(filter(None, parts))
 
     def _start(self, words: tuple[str, ...] | None) -> None:

@@ -12,7 +12,7 @@ from textual.widgets import DataTable, Static
 
 from katax_cli.snapshot import Snapshot
 from katax_cli.tui.panels import Panel
-from katax_cli.tui.table import GAP, Drawn, Row, fitted, found
+from katax_cli.tui.table import GAP, Drawn, Row, colourless, fitted, found
 
 
 class Pane(Vertical):
@@ -61,6 +61,8 @@ class Pane(Vertical):
             return
         drawn = self.panel.draw(self._snapshot, width)
         rows = found(drawn.rows, self._words)
+        if self.app.no_color:
+            rows = tuple(map(colourless, rows))
         self._say(drawn, rows)
         columns = self._fitted(rows, width)
         if columns == self._columns and [row.key for row in rows] == [row.key for row in self._rows]:
@@ -72,7 +74,7 @@ class Pane(Vertical):
     def _say(self, drawn: Drawn, rows: Sequence[Row]) -> None:
         """Sets only what differs: setting it draws it."""
         hidden = len(drawn.rows) - len(rows)
-        notes = [drawn.note, f"{hidden} hidden by the filter" if hidden else ""]
+        notes = [drawn.note, f"{hidden} hidden" if hidden else ""]
         title = " · ".join(filter(None, (self.panel.title, *notes)))
         if self.border_title != title:
             self.border_title = title

@@ -134,7 +134,9 @@ def _pool(trail: PoolTrail, now: float, width: int) -> Row:
 
 
 def circuits(snapshot: Snapshot, _width: int) -> Drawn:
-    return _part(snapshot, snapshot.circuits, lambda circuit: _circuit(circuit, snapshot.taken_at))
+    found = sorted(snapshot.circuits.rows, key=lambda circuit: circuit.state == "closed")
+    part = snapshot.circuits._replace(rows=tuple(found))
+    return _part(snapshot, part, lambda circuit: _circuit(circuit, snapshot.taken_at))
 
 
 def _circuit(circuit: Circuit, now: float) -> Row:

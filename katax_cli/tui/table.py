@@ -9,6 +9,7 @@ from rich.text import Text
 
 from katax_cli.tui.marks import FADED
 
+_WEIGHTS = ("bold", FADED)
 GAP = 2
 """Cells between two columns."""
 
@@ -45,6 +46,15 @@ class Drawn(NamedTuple):
 def faded(cells: Iterable[Text]) -> tuple[Text, ...]:
     """The same without colours: what is not known to be true now."""
     return tuple(Text(cell.plain, FADED, justify=cell.justify) for cell in cells)
+
+
+def colourless(row: Row) -> Row:
+    """The same row with weights only: colours turned to grey are hard to read."""
+    cells = (
+        Text(cell.plain, cell.style if cell.style in _WEIGHTS else "", justify=cell.justify)
+        for cell in row.cells
+    )
+    return row._replace(cells=tuple(cells))
 
 
 def found(rows: Sequence[Row], words: str) -> tuple[Row, ...]:
