@@ -71,12 +71,12 @@ class TestScreens:
         app = dashboard()
 
         async def body(pilot: Pilots) -> None:
-            await pilot.click(pane(app, "circuits").table, offset=(2, 2))
+            await pilot.click(pane(app, "circuits").table, offset=(2, 1))
             await pilot.pause()
             chosen = pane(app, "circuits").chosen
             assert chosen is not None
             assert chosen.subject == "orders"
-            await pilot.click(pane(app, "circuits").table, offset=(2, 2))
+            await pilot.click(pane(app, "circuits").table, offset=(2, 1))
             await pilot.pause()
             assert visible(app) == ["circuits"]
 
@@ -102,8 +102,8 @@ class TestScreens:
             await pilot.press("3")
             await pilot.pause()
             titles = [each.title for each in app.get_system_commands(app.screen)]
-            assert {"Show pools", "Pause", "Trip main", "Reset main"} <= set(titles)
-            assert "Run main" not in titles
+            assert {"Show pools", "Pause", "Trip orders", "Reset orders"} <= set(titles)
+            assert "Run orders" not in titles
             await pilot.press("colon")
             await pilot.pause()
             assert type(app.screen).__name__ == "CommandPalette"
@@ -149,7 +149,7 @@ class TestNumbersThatChange:
             source.snapshot = replace(FULL, circuits=FULL.circuits._replace(rows=(rows[2], rows[0], opened)))
             await pilot.press("f5")
             table = pane(app, "circuits").table
-            await until(pilot, lambda: str(table.get_row_at(2)[2]) == "6")
+            await until(pilot, lambda: str(table.get_row_at(1)[2]) == "6")
             after = pane(app, "circuits").chosen
             assert before is not None
             assert after is not None
@@ -295,7 +295,7 @@ class TestCommands:
         app = dashboard(run=commands)
 
         async def body(pilot: Pilots) -> None:
-            await pilot.press("3", "down", "R")
+            await pilot.press("3", "R")
             await pilot.pause()
             assert isinstance(app.screen, CommandDialog)
             assert line(app.screen.words) == "katax circuit reset orders -p shop"
@@ -323,7 +323,7 @@ class TestCommands:
             await pilot.press("enter")
             await until(pilot, lambda: bool(commands.ran))
             words = ["--for", "5m", "--reason", "no disk left", "--yes"]
-            assert list(commands.ran[0]) == ["circuit", "trip", "main", "-p", "shop", *words]
+            assert list(commands.ran[0]) == ["circuit", "trip", "orders", "-p", "shop", *words]
 
         drive(app, body)
 
