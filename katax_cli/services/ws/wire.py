@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import cached_property
 from logging import ERROR, LogRecord, getLogger
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,6 +18,7 @@ from katax_cli.core.clock import SYSTEM
 from katax_cli.services.ws.values import MAX_QUEUED, MAX_QUEUED_BYTES, Observe, Scope, Seen
 
 AWAY_SECONDS = 3.0
+_SEND = "katax.send"
 
 _log = getLogger("katax.ws")
 _engine_log = getLogger("katax.ws.engine")
@@ -62,13 +64,26 @@ class WirePacket(packet.Packet):  # type: ignore[misc]
 
 
 class Outbox(asyncio.Queue[Any]):
-    """What waits for one client; knows how much it is."""
+    """What waits for one client; knows how much it is, and whether its writer waits too."""
 
     bytes = 0
+    _writer_waits = False
 
     @property
     def is_full(self) -> bool:
         return self.qsize() >= MAX_QUEUED or self.bytes >= MAX_QUEUED_BYTES
+
+    @property
+    def is_idle(self) -> bool:
+        """True when all that was put in has been written."""
+        return self._writer_waits and self.empty()
+
+    async def get(self) -> Any:
+        self._writer_waits = True
+        try:
+            return await super().get()
+        finally:
+            self._writer_waits = False
 
     def _put(self, item: Any) -> None:
         self.bytes += _size(item)
@@ -102,11 +117,13 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         return Outbox()
 
     async def handle_request(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            scope[_SEND] = send
         sid = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("sid", [""])[0]
         if sid in self.sockets:
             if self.sockets[sid].closed:
                 del self.sockets[sid]  # else Engine.IO answers 500 to who comes too late
-            else:
+            elif not self.sockets[sid].upgraded:
                 self.scopes[sid] = scope
         await super().handle_request(scope, receive, send)
         if sid in self.scopes:
@@ -148,16 +165,26 @@ class WireServer(AsyncServer):  # type: ignore[misc]
             return
         await super()._send_eio_packet(eio_sid, eio_pkt)
 
-    def send_now(self, eio_sid: str, packets: Sequence[engine_packet.Packet]) -> None:
-        """The same without waiting, for packets of one event."""
+    def send_now(self, eio_sid: str, packets: Sequence[Encoded]) -> None:
+        """The same without waiting, for the packets of one event."""
         socket = self.eio.sockets.get(eio_sid)
         if socket is None or socket.closed:
             return
-        if socket.queue.is_full:
+        if socket.queue.is_idle and socket.upgraded:
+            packets = self._taken(eio_sid, packets)
+        if packets and socket.queue.is_full:
             self.start_background_task(self.drop, eio_sid, "it does not read what it is sent")
             return
         for each in packets:
             socket.queue.put_nowait(each)
+
+    def _taken(self, eio_sid: str, packets: Sequence[Encoded]) -> Sequence[Encoded]:
+        """Hands packets past the queue to a WebSocket while it takes them; returns the rest."""
+        send = self.eio.scopes[eio_sid].get(_SEND)
+        number = 0
+        while send is not None and number < len(packets) and _takes(send(packets[number].message)):
+            number += 1
+        return packets[number:]
 
     async def drop(self, eio_sid: str, why: str) -> None:
         """Ends a connection at once, with nothing more sent."""
@@ -195,19 +222,36 @@ class WireServer(AsyncServer):  # type: ignore[misc]
         await super()._handle_event(eio_sid, namespace, id, data)
 
 
-class _Encoded(engine_packet.Packet):  # type: ignore[misc]
+def _takes(sending: Coroutine[Any, Any, None]) -> bool:
+    """Whether a connection takes a message without waiting; uvicorn waits before it has taken anything of it."""
+    try:
+        sending.send(None)
+    except StopIteration:
+        return True
+    except Exception:  # noqa: BLE001 - the writer of the queue meets it too, and ends the connection
+        return False
+    sending.close()
+    return False
+
+
+class Encoded(engine_packet.Packet):  # type: ignore[misc]
     """A packet that is the same for all its clients, and is encoded once for them."""
 
     def __init__(self, data: Any) -> None:
         super().__init__(engine_packet.MESSAGE, data)
-        self._text: Any = None
 
     def encode(self, b64: bool = False) -> Any:
-        if b64:
-            return super().encode(b64=True)
-        if self._text is None:
-            self._text = super().encode()
-        return self._text
+        return super().encode(b64=True) if b64 else self._encoded
+
+    @cached_property
+    def message(self) -> dict[str, Any]:
+        """As ASGI sends it over a WebSocket."""
+        kind = "bytes" if isinstance(self._encoded, bytes) else "text"
+        return {"type": "websocket.send", kind: self._encoded}
+
+    @cached_property
+    def _encoded(self) -> Any:
+        return super().encode()
 
 
 class LocalManager(AsyncManager):  # type: ignore[misc]
@@ -236,7 +280,7 @@ class LocalManager(AsyncManager):  # type: ignore[misc]
             return
         arguments = list(data) if isinstance(data, tuple) else [] if data is None else [data]
         made = WirePacket(packet.EVENT, namespace=namespace, data=[event, *arguments]).encode()
-        packets = [_Encoded(part) for part in (made if isinstance(made, list) else [made])]
+        packets = [Encoded(part) for part in (made if isinstance(made, list) else [made])]
         for _sid, eio_sid in self.get_participants(namespace, room):
             self.server.send_now(eio_sid, packets)
         # Who waits for its queue has its turn before the next event.
