@@ -88,7 +88,7 @@ class Admin(AsyncNamespace):  # type: ignore[misc]
     async def on_doctor(self, _sid: str, _request: Any = None) -> dict[str, Any]:
         """A canary through the channel that events take, which every worker has to acknowledge."""
         poll = await self._ask("canary")
-        acks = {each.worker: each.ack_ms for each in poll.answers}
+        acks = {each.worker: round(each.ack_ms, 1) for each in poll.answers}
         workers = [
             {**asdict(each), "listening": each.id in acks, "ack_ms": acks.get(each.id)}
             for each in poll.workers
