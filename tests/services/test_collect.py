@@ -71,6 +71,12 @@ def quiet() -> None:
         time.sleep(0.01)
 
 
+def look(collector: Collector) -> Snapshot:
+    """All that can be known now: a round of each source, begun anew."""
+    quiet()
+    return collector(patience=ENOUGH)
+
+
 def until(collector: Collector, true: Callable[[Snapshot], bool]) -> Snapshot:
     """Looks again and again until it is so."""
     end = time.monotonic() + ENOUGH
@@ -90,7 +96,7 @@ class TestConnections:
     def test_all_are_known_after_one_look(self, watch: Watch, engine: Target, tmp_path: Path) -> None:
         made = profile(tmp_path, {"main": engine.url})
 
-        seen = watch(made)(patience=ENOUGH)
+        seen = look(watch(made))
 
         assert (seen.taken_at, seen.role, seen.health.status) == (NOW, "dev", "healthy")
         assert (seen.health.profile, seen.health.timestamp.timestamp()) == ("test", NOW)
@@ -113,7 +119,7 @@ class TestConnections:
         (tmp_path / "x.db").touch()
         made = profile(tmp_path, {"main": "sqlite:///x.db", "hung": wire.url})
         collector = watch(made)
-        assert collector(patience=ENOUGH).health.status == "healthy"
+        assert look(collector).health.status == "healthy"
         quiet()
 
         wire.stall()
@@ -168,7 +174,7 @@ class TestConnections:
     ) -> None:
         made = profile(tmp_path, {"main": f"postgresql://u:hushhush@127.0.0.1:{closed_port}/x"})
 
-        seen = watch(made)(patience=ENOUGH)
+        seen = look(watch(made))
 
         dead = seen.health.connections["main"]
         assert (dead.status, seen.health.status, seen.watched["main"].latencies_ms) == (
@@ -186,11 +192,11 @@ class TestConnections:
         wire = proxy(redis_url)
         wire.refuse()
         collector = watch(profile(tmp_path, {"main": wire.url}))
-        assert collector(patience=ENOUGH).health.connections["main"].depth is not None
+        assert look(collector).health.connections["main"].depth is not None
 
         wire.come_back()
-        collector(patience=ENOUGH)
-        again = collector(patience=ENOUGH).health.connections["main"]
+        look(collector)
+        again = look(collector).health.connections["main"]
 
         assert (again.status, again.depth) == ("healthy", None)
 
@@ -201,7 +207,7 @@ class TestConnections:
         with StateStore(made) as store:
             decide(store, "main", "trip", reason="new disks")
 
-        seen = watch(made)(patience=ENOUGH)
+        seen = look(watch(made))
 
         assert "new disks" in str(seen.health.connections["main"].maintenance)
         assert (seen.health.status, seen.health.connections["main"].status) == ("healthy", "unhealthy")
@@ -219,14 +225,12 @@ class TestConnections:
         quiet()
 
         clock.at = 4.9
-        collector(patience=ENOUGH)
-        quiet()
-        assert collector(patience=ENOUGH).traffic.rows[0] == first
+        look(collector)
+        assert look(collector).traffic.rows[0] == first
 
         clock.at = 10.0
-        collector(patience=ENOUGH)
-        quiet()
-        (row,) = collector(patience=ENOUGH).traffic.rows
+        look(collector)
+        (row,) = look(collector).traffic.rows
         assert (row.per_second, row.trail, row.seen_at) == (3.0, (3.0,), NOW + 10)
 
     def test_between_calls_nothing_is_asked(
@@ -235,14 +239,14 @@ class TestConnections:
         wire = proxy(postgresql_url)
         made = profile(tmp_path, {"main": wire.url}, extra='[state]\nurl = "main"\n')
         collector = watch(made)
-        collector(patience=ENOUGH)
+        look(collector)
         quiet()
         before = (wire.connections, wire.bytes_up)
 
         time.sleep(0.3)
         assert (wire.connections, wire.bytes_up) == before
 
-        collector(patience=ENOUGH)
+        look(collector)
         quiet()
         assert wire.bytes_up > before[1]
 
@@ -255,7 +259,7 @@ class TestConnections:
 
     def test_after_the_end_nobody_is_asked(self, watch: Watch, tmp_path: Path) -> None:
         collector = watch(files(tmp_path))
-        first = collector(patience=ENOUGH)
+        first = look(collector)
         quiet()
         collector.close()
         collector.close()
@@ -301,7 +305,7 @@ class TestWhatOthersTold:
             main.query("SELECT 'a secret' AS a")
             for each in (first, second):
                 each.tick()
-            seen = watch(made)(patience=ENOUGH)
+            seen = look(watch(made))
 
         app, worker = first.process.label, second.process.label
         assert [each.kind for each in seen.processes.rows] == ["app", "worker"]
@@ -334,15 +338,15 @@ class TestWhatOthersTold:
     ) -> None:
         made = files(tmp_path)
         collector = watch(made)
-        collector(patience=ENOUGH)
+        look(collector)
         with Runtime(made) as runtime:
             runtime.database("main")
             reporter = reporting(runtime, "app")
             reporter.tick()
-            assert len(collector(patience=ENOUGH).pools.rows) == 1
+            assert len(look(collector).pools.rows) == 1
 
             clock.at = ALIVE_SECONDS + 1
-            seen = collector(patience=ENOUGH)
+            seen = look(collector)
 
         label = reporter.process.label
         assert (seen.processes.rows, seen.pools.rows, seen.traffic.rows) == ((), (), ())
@@ -357,7 +361,7 @@ class TestWhatOthersTold:
         made = files(tmp_path)
         with Runtime(made) as runtime:
             reporting(runtime, "app").tick()
-            seen = watch(made)(patience=ENOUGH)
+            seen = look(watch(made))
 
         assert len(seen.processes.rows) == 1
         assert (seen.log.rows, seen.log.missing) == ((), "nothing happened yet")
@@ -375,7 +379,7 @@ class TestWhatOthersTold:
                 breakers=[Breaker("p1", "other", "open", 5, None, None, None)],
                 transitions=[Transition(NOW + 1, "other", "closed", "open")],
             )
-        seen = watch(made)(patience=ENOUGH)
+        seen = look(watch(made))
 
         trip, opened, reset = seen.log.rows
         assert (trip.happened_at, trip.level, trip.subject) == (NOW, "warning", "main")
@@ -397,13 +401,13 @@ class TestWhatOthersTold:
                 clock.at = float(at)
                 reporter.tick()
                 if at == 0:
-                    collector(patience=ENOUGH)
-            (pool,) = collector(patience=ENOUGH).pools.rows
+                    look(collector)
+            (pool,) = look(collector).pools.rows
             assert len(pool.samples) == 15
 
             clock.at = 700.0
             reporter.tick()
-            (pool,) = collector(patience=ENOUGH).pools.rows
+            (pool,) = look(collector).pools.rows
 
         # 100 s to 280 s, and now: what is older than ten minutes is gone.
         assert len(pool.samples) == 11
@@ -411,7 +415,7 @@ class TestWhatOthersTold:
 
 class TestStateDatabase:
     def test_nobody_made_it(self, watch: Watch, tmp_path: Path) -> None:
-        seen = watch(files(tmp_path))(patience=ENOUGH)
+        seen = look(watch(files(tmp_path)))
 
         assert not (tmp_path / ".katax").exists()
         parts = (seen.processes, seen.pools, seen.traffic, seen.slow, seen.sockets, seen.jobs, seen.runs)
@@ -435,7 +439,7 @@ class TestStateDatabase:
         urls = {"main": "sqlite:///x.db", "state": f"postgresql://u:hushhush@127.0.0.1:{closed_port}/x"}
         made = profile(tmp_path, urls, extra=f'[state]\nurl = "state"\n{JOB}')
 
-        seen = watch(made)(patience=ENOUGH)
+        seen = look(watch(made))
 
         assert seen.health.connections["main"].status == "healthy"
         for part in (seen.processes, seen.pools, seen.slow, seen.sockets, seen.runs, seen.jobs, seen.log):
@@ -451,7 +455,7 @@ class TestStateDatabase:
         (tmp_path / ".katax").mkdir(mode=0o700)
         (tmp_path / ".katax" / "state.db").write_text("this is no database" * 100)
 
-        seen = watch(made)(patience=ENOUGH)
+        seen = look(watch(made))
 
         assert seen.health.status == "healthy"
         assert "'state'" in str(seen.pools.missing)
@@ -473,13 +477,13 @@ class TestStateDatabase:
         with Runtime(made) as runtime:
             runtime.database("main")
             reporting(runtime, "app").tick()
-            before = collector(patience=ENOUGH).pools
+            before = look(collector).pools
             assert len(before.rows) == 1
             wire.refuse()
             wire.cut()
             clock.at = 7.0
 
-            after = collector(patience=ENOUGH)
+            after = look(collector)
             wire.come_back()
 
         assert (after.pools.rows, after.pools.seen_at) == (before.rows, NOW)
@@ -494,7 +498,7 @@ class TestStateDatabase:
         (tmp_path / "x.db").touch()
         urls = {"main": "sqlite:///x.db", "state": wire.url}
         collector = watch(profile(tmp_path, urls, extra='[state]\nurl = "state"\n'))
-        collector(patience=ENOUGH)
+        look(collector)
         wire.stall()
         collector()
         clock.at = 1.4
@@ -508,7 +512,7 @@ class TestStateDatabase:
 class TestJobs:
     def test_jobs_without_a_daemon(self, watch: Watch, tmp_path: Path) -> None:
         (tmp_path / "x.db").touch()
-        seen = watch(profile(tmp_path, {"main": "sqlite:///x.db"}, extra=JOB))(patience=ENOUGH)
+        seen = look(watch(profile(tmp_path, {"main": "sqlite:///x.db"}, extra=JOB)))
 
         (job,) = seen.jobs.rows
         assert (job.name, job.schedule, job.enabled, job.running, job.last_state) == (
@@ -534,7 +538,7 @@ class TestJobs:
         with StateStore(made, clock=clock) as store:
             store.report(Process("p1", "cron run-daemon", "host", 7, NOW, NOW))
 
-        assert watch(made)(patience=ENOUGH).runs.missing == "no job ran yet"
+        assert look(watch(made)).runs.missing == "no job ran yet"
 
     def test_runs_and_what_became_of_them(self, watch: Watch, sql_engine: Target, tmp_path: Path) -> None:
         extra = '[state]\nurl = "state"\n' + JOB.replace('"true"', '"echo hushhush; exit 3"')
@@ -543,7 +547,7 @@ class TestJobs:
         with Cron(made) as cron:
             run = cron.run("tick", lambda _name, _data: None)
 
-        seen = watch(made)(patience=ENOUGH)
+        seen = look(watch(made))
 
         (row,) = seen.runs.rows
         assert (row.run_id, row.job, row.state, row.duration_ms) == (
@@ -567,7 +571,7 @@ class TestJobs:
             cron.add("tick", {"schedule": "@daily", "command": "true"})
             cron.definitions.define("broken", {"schedule": "never"})
 
-        seen = watch(made)(patience=ENOUGH)
+        seen = look(watch(made))
 
         assert [job.name for job in seen.jobs.rows] == ["tick"]
         assert str(seen.jobs.missing).startswith("added job 'broken' is left out: ")
@@ -583,12 +587,12 @@ class TestJobs:
         with Cron(made) as cron:
             cron.add("tick", {"schedule": "@daily", "sql": "select 1", "connection": "main"})
         collector = watch(made)
-        collector(patience=ENOUGH)
+        look(collector)
         wire.refuse()
         wire.cut()
         clock.at = 7.0
 
-        seen = collector(patience=ENOUGH)
+        seen = look(collector)
         wire.come_back()
 
         assert [job.name for job in seen.jobs.rows] == ["tick"]

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
 
 from katax_cli.errors import Unavailable
-from katax_cli.services.watching import Answered, Source
+from katax_cli.services.depth import deep_prober
+from katax_cli.services.runtime import Runtime
+from katax_cli.services.watching import PINGS, Answered, ConnectionWatch, Source
+from katax_cli.snapshot import Traffic
 from tests.fake_clock import FakeClock
+from tests.servers.fixtures import MakeProxy
+from tests.services.profiles import profile
 
 ENOUGH = 20.0
 
@@ -119,3 +130,106 @@ class TestEnd:
 
         assert ended("katax-t-6")
         assert cleaned == [1]
+
+
+class Watch(Protocol):
+    """`watch(url)`: a connection under observation, by the test's clock."""
+
+    def __call__(self, url: str, *, seconds: float = ...) -> ConnectionWatch: ...
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def watch(clock: FakeClock, tmp_path: Path) -> Iterator[Watch]:
+    with ExitStack() as stack:
+
+        def make(url: str, *, seconds: float = ENOUGH) -> ConnectionWatch:
+            made = profile(tmp_path, {"main": url})
+            database = stack.enter_context(Runtime(made, probing=True)).database("main")
+            deep = deep_prober(made)(database)
+            return ConnectionWatch(database, made.health, deep, seconds=seconds, clock=clock)
+
+        yield make
+
+
+def nothing() -> None:
+    """Nobody waits."""
+
+
+class TestConnection:
+    def test_health_is_known_before_the_load(self, watch: Watch, redis_url: str) -> None:
+        watched = watch(redis_url)
+        order: list[tuple[bool, Traffic | None]] = []
+
+        watched.look(lambda: order.append((watched.seen is not None, watched.traffic)))
+
+        assert order == [(True, None)]
+        assert watched.traffic is not None
+
+    def test_every_layer_is_tried_while_it_is_ill(self, watch: Watch, deaf_port: int) -> None:
+        """The first ping waits until its time is over; the next look says where it ends."""
+        watched = watch(f"postgresql://u@127.0.0.1:{deaf_port}/x", seconds=1.0)
+        layers = []
+        for _ in range(2):
+            watched.look(nothing)
+            health = watched.health(None)
+            assert health is not None
+            layers.append(health.depth and health.depth.first_failing_layer)
+
+        assert layers[-1] == "auth"
+
+    def test_what_takes_long_is_asked_seldom(
+        self, watch: Watch, clock: FakeClock, redis_url: str, proxy: MakeProxy
+    ) -> None:
+        asked: list[float] = []
+
+        def take_a_second(chunk: bytes) -> None:
+            if b"all" in chunk:
+                asked.append(clock.at)
+                clock.at += 1.0
+
+        wire = proxy(redis_url)
+        wire.on_client_bytes(take_a_second)
+        watched = watch(wire.url)
+        for at in (0.0, 4.0, 20.9, 21.0):
+            clock.at = at
+            watched.look(nothing)
+
+        assert asked == [0.0, 21.0]
+
+    def test_what_is_quick_is_asked_every_five_seconds(
+        self, watch: Watch, clock: FakeClock, redis_url: str
+    ) -> None:
+        watched, seen = watch(redis_url), []
+        for at in (0.0, 4.9, 5.0, 9.9, 10.0):
+            clock.at = at
+            watched.look(nothing)
+            assert watched.traffic is not None
+            seen.append(watched.traffic.seen_at - FakeClock.EPOCH)
+
+        assert seen == [0.0, 0.0, 5.0, 5.0, 10.0]
+
+    def test_the_last_pings_are_kept(self, watch: Watch, sqlite_url: str, clock: FakeClock) -> None:
+        watched = watch(sqlite_url)
+        for _ in range(PINGS + 5):
+            watched.look(nothing)
+
+        assert len(watched.watched(None).latencies_ms) == PINGS
+
+    def test_one_that_is_ill_has_no_load(self, watch: Watch, redis_url: str, proxy: MakeProxy) -> None:
+        wire = proxy(redis_url)
+        watched = watch(wire.url)
+        watched.look(nothing)
+        traffic = [watched.traffic]
+        wire.refuse()
+        wire.cut()
+
+        watched.look(nothing)
+        traffic.append(watched.traffic)
+
+        assert [row is None for row in traffic] == [False, True]
+        assert watched.watched(None).latencies_ms[-1] is None
