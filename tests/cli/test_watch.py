@@ -1,83 +1,18 @@
 """`health --watch` where it is watched: on a terminal, of any size, and on a pipe."""
 
-import fcntl
 import json
-import os
-import pty
 import re
-import select
 import signal
-import struct
-import sys
-import termios
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.harness import write_profile
-from tests.cli.processes import SECONDS, spawn
+from tests.cli.processes import spawn
+from tests.cli.pseudo_terminal import Terminal
 
 HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
-
-
-class Terminal:
-    """A pseudo terminal with `katax WORDS…` in its foreground, and all that it was sent."""
-
-    def __init__(self, *words: str, columns: int) -> None:
-        self.seen = b""
-        self.pid, self._end = pty.fork()
-        if self.pid == 0:
-            # Not what C holds: GNU readline, which the test run has loaded, puts a size of its own there.
-            command = ["python3", "-c", _SIZED, str(columns), *words]
-            os.execvpe("python3", command, {**os.environ, "TERM": "xterm"})
-
-    def resize(self, columns: int) -> None:
-        fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-
-    def type(self, keys: bytes) -> None:
-        os.write(self._end, keys)
-
-    def read_until(self, count: int, what: bytes) -> None:
-        """Reads until `what` was seen so many times since the last call."""
-        start = len(self.seen)
-        give_up = time.monotonic() + SECONDS
-        while self.seen.count(what, start) < count:
-            assert time.monotonic() < give_up, self.seen
-            ready, _, _ = select.select([self._end], [], [], 0.1)
-            if ready:
-                self.seen += os.read(self._end, 65536)
-
-    def exit_code(self) -> int:
-        """Reads to the end, and says how the program ended."""
-        while True:
-            try:
-                chunk = os.read(self._end, 65536)
-            except OSError:
-                break
-            if not chunk:
-                break
-            self.seen += chunk
-        _, status = os.waitpid(self.pid, 0)
-        self.pid = 0
-        return os.waitstatus_to_exitcode(status)
-
-    def close(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-        os.close(self._end)
-
-
-# Sets the size before katax looks at it.
-_SIZED = """
-import fcntl, struct, sys, termios
-fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, int(sys.argv[1]), 0, 0))
-sys.argv[:2] = ["katax"]
-from katax_cli.__main__ import main
-main()
-"""
 
 
 @pytest.fixture
@@ -86,10 +21,7 @@ def profile(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("watching", [("--watch", "--interval", "50ms"), ()])
-def test_a_status_has_its_colour_on_a_terminal(
-    watching: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+def test_a_status_has_its_colour_on_a_terminal(watching: tuple[str, ...], tmp_path: Path) -> None:
     write_profile(tmp_path, {"main": "sqlite:///x.db", "gone": "sqlite:///no/such/folder/x.db"})
     screen = Terminal("health", *watching, columns=100)
     try:
@@ -106,8 +38,7 @@ def test_a_status_has_its_colour_on_a_terminal(
 
 
 @pytest.fixture
-def terminal(profile: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+def terminal(profile: Path) -> Iterator[Terminal]:
     screen = Terminal("health", "--watch", "--interval", "50ms", columns=100)
     yield screen
     screen.close()

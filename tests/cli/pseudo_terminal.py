@@ -1,0 +1,76 @@
+"""A program on a terminal of its own, for what is drawn and for how the terminal is left."""
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+
+from tests.cli.processes import SECONDS
+
+KATAX = "from katax_cli.__main__ import main; main()"
+# Sets the size before anybody looks at it. Not what C holds: GNU readline, which the test run has loaded, puts a
+# size of its own there.
+_SIZED = """
+import fcntl, struct, sys, termios
+fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", int(sys.argv[2]), int(sys.argv[1]), 0, 0))
+program = sys.argv[3]
+sys.argv[:4] = ["katax"]
+exec(program)
+"""
+
+
+class Terminal:
+    """A pseudo terminal with `katax WORDS…`, or another Python program, in its foreground; `seen`: what it was sent."""
+
+    def __init__(self, *words: str, columns: int, lines: int = 24, program: str = KATAX) -> None:
+        self.seen = b""
+        self.pid, self._end = pty.fork()
+        if self.pid == 0:
+            command = [sys.executable, "-c", _SIZED, str(columns), str(lines), program, *words]
+            os.execve(sys.executable, command, {**os.environ, "TERM": "xterm"})
+
+    def resize(self, columns: int) -> None:
+        fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+    @property
+    def modes(self) -> list[object]:
+        """How the terminal treats what is typed."""
+        return termios.tcgetattr(self._end)
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._end, keys)
+
+    def read_until(self, count: int, what: bytes) -> None:
+        """Reads until `what` was seen so many times since the last call."""
+        start = len(self.seen)
+        give_up = time.monotonic() + SECONDS
+        while self.seen.count(what, start) < count:
+            assert time.monotonic() < give_up, self.seen
+            ready, _, _ = select.select([self._end], [], [], 0.1)
+            if ready:
+                self.seen += os.read(self._end, 65536)
+
+    def exit_code(self) -> int:
+        """Reads to the end, and says how the program ended."""
+        while True:
+            try:
+                chunk = os.read(self._end, 65536)
+            except OSError:
+                break
+            if not chunk:
+                break
+            self.seen += chunk
+        _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def close(self) -> None:
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self._end)
