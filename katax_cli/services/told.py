@@ -54,7 +54,7 @@ class StateWatch:
         processes = store.processes()
         names = {process.id: process.label for process in processes}
         samples = store.pool_samples(since=self._unread_since(now))
-        reports = [report for report in store.reports() if report.process in names]
+        reports = store.reports()
         circuits = rows_of(store.profile.connections, known(store), processes, store.breakers(), now=now)
         self.told = Told(
             now,
@@ -117,7 +117,7 @@ def _rows(
     part: str,
     make: Callable[[Mapping[str, Any], str, float], R],
 ) -> list[R]:
-    """What processes told about a part; a row that another version means otherwise is left out."""
+    """What processes told about a part; left out is a row that another version means otherwise, or that came later."""
     found = []
     for report in reports:
         for row in report.rows if report.part == part else ():

@@ -13,6 +13,7 @@ import pytest
 
 from katax_cli.core.text import to_json
 from katax_cli.profiles.model import Profile
+from katax_cli.services.circuits import Decision
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.collect import Collector
 from katax_cli.services.cron.manage import Cron
@@ -389,6 +390,18 @@ class TestWhatOthersTold:
         assert (reset.happened_at, reset.level) == (NOW + 3, "info")
         assert seen.log.source == "this process, state database 'state'"
 
+    def test_the_log_has_an_end(self, watch: Watch, clock: FakeClock, tmp_path: Path) -> None:
+        made = files(tmp_path)
+        with StateStore(made, clock=clock) as store:
+            for at in range(198):
+                store.decide(Decision(str(at), "main", "reset", NOW + at))
+            older = [Transition(NOW - 10 + at, "other", "closed", "open") for at in range(5)]
+            store.report(Process("p1", "app", "host", 7, NOW, NOW), transitions=older)
+
+        rows = look(watch(made)).log.rows
+
+        assert [line.happened_at - NOW for line in rows] == [-7, -6, *range(198)]
+
     def test_a_pause_leaves_no_hole_in_the_pools(
         self, watch: Watch, clock: FakeClock, reporting: Reporting, tmp_path: Path
     ) -> None:
@@ -576,6 +589,18 @@ class TestJobs:
         assert [job.name for job in seen.jobs.rows] == ["tick"]
         assert str(seen.jobs.missing).startswith("added job 'broken' is left out: ")
         assert seen.runs.missing == "no daemon runs; start one: katax cron run-daemon"
+
+    def test_what_only_jobs_suffer_from(self, watch: Watch, sql_engine: Target, tmp_path: Path) -> None:
+        urls = {"main": sql_engine.url}
+        made = profile(tmp_path, urls, extra=f'[state]\nurl = "main"\n{JOB}')
+        with Cron(made) as cron:
+            cron.tables.prepare()
+            cron.tables.run("UPDATE katax_cron_meta SET value = 99 WHERE name = 'schema'")
+
+        seen = look(watch(made))
+
+        assert str(seen.runs.missing).startswith("the cron tables in 'main' are of version 99")
+        assert str(seen.pools.missing).startswith("no process reports its pools")
 
     def test_jobs_that_were_known_stay(
         self, watch: Watch, clock: FakeClock, postgresql_url: str, proxy: MakeProxy, tmp_path: Path

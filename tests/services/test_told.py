@@ -104,6 +104,18 @@ def test_rates_are_remembered_for_each_report(store: StateStore, watch: StateWat
     assert (seen.per_second, seen.trail, seen.seen_at) == (3.0, (1.0, 3.0), NOW + 10)
 
 
+def test_what_is_remembered_has_limits(store: StateStore, watch: StateWatch, clock: FakeClock) -> None:
+    for at in range(125):
+        store.report(PROCESS._replace(seen_at=NOW + at), parts={"traffic": [{**TRAFFIC, "per_second": at}]})
+        (seen,) = look(watch).traffic
+    assert seen.trail == tuple(range(5, 125))
+
+    clock.at = 125 + ALIVE_SECONDS
+    look(watch)
+
+    assert (watch._paces, watch._pools) == ({}, {})
+
+
 def test_slow_calls_are_the_newest_first(store: StateStore, watch: StateWatch) -> None:
     other = Process("p2", "cron", "host", 8, NOW, NOW)
     store.report(PROCESS, parts={"slow": [SLOW, {**SLOW, "happened_at": NOW - 9}]})

@@ -84,6 +84,14 @@ def test_a_job_now(made: Profile, runs: Runs) -> None:
     assert seen.last_finished_at.timestamp() == AT / 1000 + 600
 
 
+def test_the_last_run_is_the_one_that_ended_last(made: Profile, runs: Runs) -> None:
+    runs.record([run("on", 0, "failed"), run("on", 1, "ran"), run("off", 2, "missed")])
+
+    seen = jobs(look(made))
+
+    assert (seen["on"].last_state, seen["off"].last_state) == ("ran", "missed")
+
+
 def test_a_job_that_is_off(made: Profile, runs: Runs) -> None:
     seen = jobs(look(made))["off"]
 
@@ -100,7 +108,7 @@ def test_what_became_of_occurrences(made: Profile, runs: Runs) -> None:
     assert [row.scheduled_at for row in history(watch)] == [AT / 1000 + 60 * m for m in range(59, 9, -1)]
     # What is not shown any more is still the last of its job.
     assert jobs(watch)["on"].last_state == "failed"
-    assert "hushhush" not in repr(watch.history)
+    assert "hushhush" not in repr((watch.history, watch._last))
 
 
 def test_a_run(made: Profile, runs: Runs) -> None:
