@@ -583,11 +583,14 @@ class TestJobs:
         with Cron(made) as cron:
             cron.add("tick", {"schedule": "@daily", "command": "true"})
             cron.definitions.define("broken", {"schedule": "never"})
+        collector = watch(made)
+        look(collector)
 
-        seen = look(watch(made))
+        seen = look(collector)
 
         assert [job.name for job in seen.jobs.rows] == ["tick"]
         assert str(seen.jobs.missing).startswith("added job 'broken' is left out: ")
+        assert str(seen.jobs.missing).count("left out") == 1
         assert seen.runs.missing == "no daemon runs; start one: katax cron run-daemon"
 
     def test_what_only_jobs_suffer_from(self, watch: Watch, sql_engine: Target, tmp_path: Path) -> None:
