@@ -266,7 +266,7 @@ class Shared:
                 # It was not sent, so it is kept: nothing arrives twice.
                 _log.warning("%s cannot reach Redis: %s", self.channel, error)
                 self._closed.wait(_PAUSE)
-            except KataxError as error:
+            except Exception as error:  # noqa: BLE001 - the boundary of this thread, which has to go on
                 _log.error(
                     "%s may have lost %d messages for other servers: %s", self.channel, len(unsent), error
                 )
@@ -281,7 +281,7 @@ class Shared:
     def _attempt(self, work: Callable[[], object]) -> None:
         try:
             work()
-        except KataxError as error:
+        except Exception as error:  # noqa: BLE001 - the boundary of this thread, which has to go on
             _log.warning("%s cannot reach Redis: %s", self.channel, error)
 
     def _waiting(self, seconds: float) -> list[Command]:
