@@ -208,6 +208,7 @@ class Shared:
         subscription = Subscription(
             self._redis,
             on_message=partial(self._on_message, self._subscriptions),
+            on_gap=self._tell_gap,
             on_end=self._on_end,
             ping_every=TRY_EVERY,
             dead_after=_CONFIRM_SECONDS,
@@ -217,6 +218,14 @@ class Shared:
             start(f"katax-{self.channel}-old", before.close)
         self._subscription = subscription
         subscription.start(channels=[self.channel])
+
+    def _tell_gap(self, seconds: float) -> None:
+        _log.warning(
+            "%s did not hear the other servers for %.1f s and has subscribed again; "
+            "what they sent meanwhile did not reach the clients here",
+            self.channel,
+            seconds,
+        )
 
     def _on_end(self, error: BaseException) -> None:
         _log.error("%s does not hear the other servers any more: %s", self.channel, error)
@@ -311,10 +320,8 @@ class Shared:
         # Who lags would lose by it what still waits for him.
         if self.hears or self._lags or now - self._subscribed_at < TRY_EVERY:
             return
-        _log.warning(
-            "%s has not heard itself for %.0f s and subscribes again", self.channel, now - self._heard_at
-        )
         self._subscribe()
+        self._tell_gap(now - self._heard_at)
 
 
 def _always_tried(redis: RedisDatabase) -> RedisDatabase:

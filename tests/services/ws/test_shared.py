@@ -146,7 +146,9 @@ def test_servers_of_other_names_and_prefixes_hear_nothing(
             server.close()
 
 
-def test_killed_subscriptions_come_back(pair: MakePair, join: MakeClient, redis_url: str) -> None:
+def test_killed_subscriptions_come_back(
+    pair: MakePair, join: MakeClient, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     servers = pair(redis_url)
     clients = connected(servers, join)
     admin = driver.Redis.from_url(redis_url)
@@ -157,9 +159,13 @@ def test_killed_subscriptions_come_back(pair: MakePair, join: MakeClient, redis_
         until(lambda: hear(*servers), LISTENS_AGAIN)
         assert exchange(servers, clients, f"again {number}") == [f"again {number}"] * 4
         assert [server.ready for server in servers] == [True, True]
+        assert caplog.text.count("what they sent meanwhile did not reach the clients here") >= 2
+        caplog.clear()
 
 
-def test_redis_may_restart(pair: MakePair, join: MakeClient, throwaway: Throwaway) -> None:
+def test_redis_may_restart(
+    pair: MakePair, join: MakeClient, throwaway: Throwaway, caplog: pytest.LogCaptureFixture
+) -> None:
     redis = throwaway("redis")
     servers = pair(redis.url)
     clients = connected(servers, join)
@@ -174,6 +180,7 @@ def test_redis_may_restart(pair: MakePair, join: MakeClient, throwaway: Throwawa
     assert [server.ready for server in servers] == [True, True]
     assert next_event(clients[0], "kept").data == 1
     assert exchange(servers, clients, "after") == ["after"] * 4
+    assert caplog.text.count("what they sent meanwhile did not reach the clients here") >= 2
 
 
 def test_a_redis_that_hung_is_found_again(pair: MakePair, redis_url: str, proxy: MakeProxy) -> None:
