@@ -27,8 +27,10 @@ class Pane(Vertical):
         self._rows: tuple[Row, ...] = ()
         self._columns: tuple[tuple[int, int], ...] = ()
         self._width = 0
+        self._said = ""
         self.table: DataTable[Text] = DataTable(cursor_type="row", cell_padding=GAP // 2, show_cursor=False)
         self._empty = Static(classes="empty", markup=False)
+        self._empty.display = False
 
     def compose(self) -> ComposeResult:
         self.border_title = self.panel.title
@@ -80,9 +82,11 @@ class Pane(Vertical):
             self.border_title = title
         self.set_class(drawn.stale, "-stale")
         empty = "" if rows else drawn.empty if not drawn.rows else "no row matches the filter"
-        if empty != (self.drawn is not None and str(self._empty.content)):
+        if empty != self._said:
             self._empty.update(empty)
-        self._empty.display, self.table.display = not rows, bool(rows)
+            self._said = empty
+        if self.table.display is not bool(rows):
+            self.table.display, self._empty.display = bool(rows), not rows
 
     def _fitted(self, rows: Sequence[Row], width: int) -> tuple[tuple[int, int], ...]:
         """A column does not become narrower again until the panel does, so that nothing dances."""
