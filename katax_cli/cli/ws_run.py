@@ -240,7 +240,7 @@ def expected(
         if as_client:
             client.emit(name, data, deadline=deadline)
         else:
-            client.call("emit", {"event": name, "data": data, "room": room}, deadline=deadline)
+            Asked(client, deadline).request("emit", {"event": name, "data": data, "room": room})
 
     for row in _rows(call, target, deadline, room=room, as_client=as_client, begin=send):
         if row[0] == event and all(_value_at(row[2], path) == value for path, value in matches):
@@ -311,7 +311,7 @@ def _rows(
             watched.observing(client.call("observe", deadline=Deadline(5.0)))
 
     where = target.where(as_client=as_client)
-    with SocketClient(where, greet=greet, on_gap=watched.told) as client:
+    with SocketClient(where, greet=greet, on_loss=watched.lost, on_gap=watched.told) as client:
         if as_client and room is not None:
             _join(client, room, deadline)
         else:
@@ -346,10 +346,13 @@ class Gaps:
     def count(self, seq: int) -> None:
         self._seq = seq
 
+    def lost(self) -> None:
+        self._note("the connection is lost; trying to come back")
+
     def told(self, seconds: float) -> None:
         """The connection is back."""
         missed = "events sent meanwhile" if self._missed is None else f"{self._missed} events"
-        self._note(f"the connection was lost for {seconds:.1f} s; {missed} are missing")
+        self._note(f"back after {seconds:.1f} s; {missed} are missing")
 
 
 def _write(call: Invocation, row: tuple[Any, ...]) -> None:

@@ -194,11 +194,11 @@ def test_a_listener_comes_back_and_counts_what_it_missed(port: int) -> None:
         first.terminate()
         first.communicate(timeout=30)
         with serving():
-            assert listener.stderr is not None
-            told = listener.stderr.readline().decode()
+            lost, told = said(listener), said(listener).decode()
             katax("ws", "emit", "news", "1")
             (row,) = rows_of(listener)
-    assert told.startswith("the connection was lost for ")
+    assert lost == b"the connection is lost; trying to come back\n"
+    assert told.startswith("back after ")
     assert told.endswith("events sent meanwhile are missing\n")
     assert row["data"] == 1
 
@@ -214,12 +214,13 @@ def test_a_listener_says_how_many_events_it_missed(server: str, port: int, proxy
         for name in ("news", "other", "news"):
             katax("ws", "emit", name, "1")
         way.come_back()
-        told = said(listener).decode()
+        lost, told = said(listener), said(listener).decode()
         katax("ws", "emit", "news", "2")
         after = next_row(listener)
 
     assert (before["data"], after["data"]) == (0, 2)
-    assert told.startswith("the connection was lost for ")
+    assert lost == b"the connection is lost; trying to come back\n"
+    assert told.startswith("back after ")
     assert told.endswith(" s; 3 events are missing\n")
 
 

@@ -186,9 +186,9 @@ class _Connection:
 class SocketClient:
     """One namespace of one server. Not for several threads; pings are answered while it is called.
 
-    Connects when first used. `events` comes back after a loss, with exponential pauses of full jitter (see
-    core.backoff) up to 5 s, authenticates, joins its rooms again, calls `greet(client)`, and then
-    `on_gap(seconds)`. Raises Unavailable when the first connect fails, TokenRefused, ConfigError.
+    Connects when first used. `events` comes back after a loss: it calls `on_loss()`, makes exponential pauses of
+    full jitter (see core.backoff) up to 5 s, authenticates, calls `greet(client)`, joins its rooms again, and
+    calls `on_gap(seconds)`. Raises Unavailable when the first connect fails, TokenRefused, ConfigError.
     """
 
     def __init__(
@@ -196,12 +196,13 @@ class SocketClient:
         where: Where,
         *,
         greet: Callable[[SocketClient], object] = lambda _: None,
+        on_loss: Callable[[], object] = lambda: None,
         on_gap: Callable[[float], object] = lambda _: None,
         clock: Clock = SYSTEM,
     ) -> None:
         self.where = where
         self.gaps = 0
-        self._greet, self._on_gap, self._clock = greet, on_gap, clock
+        self._greet, self._on_loss, self._on_gap, self._clock = greet, on_loss, on_gap, clock
         self._rooms: dict[str, None] = {}
         self._events: deque[Event] = deque()
         self._connection: _Connection | None = None
@@ -297,6 +298,7 @@ class SocketClient:
 
     def _come_back(self, deadline: Deadline) -> None:
         lost_at, attempt = self._clock.monotonic(), 0
+        self._on_loss()
         while not deadline.expired:
             self.close()
             attempt += 1
