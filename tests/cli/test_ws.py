@@ -129,6 +129,18 @@ def test_expect_answers_with_its_exit_code(server: str) -> None:
     assert katax("ws", "expect", "x", "--where", "nonsense").code == 2
 
 
+@pytest.mark.parametrize("options", [(), ("--as-client",)], ids=["admin", "client"])
+def test_more_than_the_server_takes_is_said(options: tuple[str, ...], server: str) -> None:
+    Path("fits.json").write_text(f'"{"ä" * 499_000}"')
+    Path("big.json").write_text(f'"{"ä" * 500_100}"')
+
+    fits = katax("ws", "emit", "x", "@fits.json", *options)
+    big = katax("ws", "emit", "x", "@big.json", *options)
+
+    assert (fits.code, big.code) == (0, 2)
+    assert "takes messages of 1,000,000 bytes at the most, this one has 1,000,2" in big.err
+
+
 def test_the_doctor_finds_one_server_well(server: str, port: int) -> None:
     done = katax("ws", "doctor", "-f", "json")
 

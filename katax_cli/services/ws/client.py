@@ -77,6 +77,7 @@ class _Connection:
     def __init__(self, where: Where, deadline: Deadline) -> None:
         self.where = where
         self._binary: packet.Packet | None = None
+        self._takes: int | None = None
         self._stack = ExitStack()
         self._socket = self._open(deadline.within(_CONNECT_SECONDS))
         try:
@@ -86,10 +87,20 @@ class _Connection:
             raise
 
     def send(self, made: packet.Packet) -> None:
+        """Raises ConfigError for more than the server said that it takes: it would end the connection."""
         encoded = made.encode()
+        parts = [
+            engine_packet.Packet(engine_packet.MESSAGE, part).encode()
+            for part in (encoded if isinstance(encoded, list) else [encoded])
+        ]
+        longest = max(len(part.encode() if isinstance(part, str) else part) for part in parts)
+        if self._takes is not None and longest > self._takes:
+            raise ConfigError(
+                f"{self.where.name!r} takes messages of {self._takes:,} bytes at the most, this one has {longest:,}"
+            )
         try:
-            for part in encoded if isinstance(encoded, list) else [encoded]:
-                self._socket.send(engine_packet.Packet(engine_packet.MESSAGE, part).encode())
+            for part in parts:
+                self._socket.send(part)
         except ConnectionClosed as error:
             raise _Lost from error
 
@@ -157,6 +168,8 @@ class _Connection:
             raise DeadlineExceeded(self.where.name, doing="the handshake", seconds=self._silence)
         if answer.packet_type == packet.CONNECT_ERROR:
             raise TokenRefused(self.where.name, _reason(answer.data))
+        takes = hello.get("maxPayload")
+        self._takes = takes if isinstance(takes, int) else None
         return float(hello.get("pingInterval", 25000) + hello.get("pingTimeout", 20000)) / 1000
 
     def _decoded(self, text: str | bytes) -> packet.Packet | None:
