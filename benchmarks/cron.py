@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from zoneinfo import ZoneInfo
 
-from harness import Work, compare, finish, present, row
+from harness import Work, compare, cpu_seconds, finish, present, row
 
 from katax_cli.core.schedule import parse_schedule
 from katax_cli.profiles.load import load_profile
@@ -182,11 +182,6 @@ def idle_daemon(folder: Path) -> bool:
         f"cron: {JOBS} jobs: {memory:.0f} MB (≤ {MEMORY_ALLOWED:.0f}), {share:.2%} of a core (≤ {CPU_ALLOWED:.0%})"
     )
     return memory <= MEMORY_ALLOWED and share <= CPU_ALLOWED
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def megabytes(pid: int) -> float:

@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from threading import Thread
 
-from harness import finish, row, server
+from harness import cpu_seconds, finish, row, server
 
 CONNECTIONS = 20
 SECONDS = 10.0
@@ -120,11 +120,6 @@ def drain(terminal: int) -> None:
             pass
     except OSError:
         return
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def remember(home: str) -> bool:

@@ -179,6 +179,12 @@ def _seconds(run: Work) -> float:
     return perf_counter() - started
 
 
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used so far, all of its threads together."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 @contextmanager
 def server(engine: str) -> Iterator[str]:
     """The URL of a real server as the tests start it; it ends with the context."""
