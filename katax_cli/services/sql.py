@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from katax_cli.core.deadline import Deadline
@@ -27,6 +28,7 @@ from katax_cli.services.observe import WatchedStream
 from katax_cli.services.queries import Queries
 from katax_cli.services.replicas import Replicas
 from katax_cli.services.transaction import Origin, Session, Transaction, TransactionBlock
+from katax_cli.services.watchdog import watchdog
 from katax_cli.snapshot import PoolStats
 
 T = TypeVar("T")
@@ -47,13 +49,21 @@ class SqlDatabase(Database, Queries):
             self.name,
             lambda timeout: open_bounded(engine, timeout),
             close=engine.close,
-            check=lambda connection: engine.ping(connection, self.settings.connect_timeout),
+            check=self._check,
             is_broken=engine.is_broken,
             reset=engine.reset,
             settings=self.settings.pool,
         )
         self.leases = Leases(engine, self.pool)
         self.replicas: Replicas | None = None
+
+    def _check(self, connection: Any) -> None:
+        """Asks whether an idle connection still lives; no answer in the time for connecting is an answer."""
+        seconds = self.settings.connect_timeout
+        with watchdog.limit(seconds, partial(self.engine.interrupt, connection)) as late:
+            self.engine.ping(connection, seconds)
+        if late.fired:
+            raise TimeoutError(f"no answer in {seconds:g} s")
 
     def run(
         self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False

@@ -1,19 +1,23 @@
 """The SQL databases as applications use them: rows, streams, sessions and what is given back."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from katax_cli.errors import DeadlineExceeded, PoolClosed, QueryError, Refused
+from katax_cli.core.slots import CHECK_AFTER_IDLE
+from katax_cli.errors import DeadlineExceeded, KataxError, PoolClosed, QueryError, Refused
+from katax_cli.services.background import start
 from katax_cli.services.runtime import Runtime
 from katax_cli.services.sql import SqlDatabase
 from katax_cli.services.transaction import Session
-from tests.cli.processes import eventually
+from tests.cli.processes import SECONDS, eventually
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target
 from tests.services.profiles import profile
+from tests.services.runtimes import QUICK, OpenRuntime
 
 
 @pytest.fixture
@@ -192,3 +196,23 @@ def test_a_read_only_transaction_reads(sql_engine: Target, tmp_path: Path) -> No
             assert str(error.value) == "refused: 'main' is read-only; INSERT is not known to read"
             assert transaction.query("select n from t") == []
         assert db.pool_stats().active == 0
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+def test_a_server_that_fell_silent_while_nobody_asked_costs_its_time_and_no_more(
+    engine: str, request: pytest.FixtureRequest, proxy: MakeProxy, open_runtime: OpenRuntime
+) -> None:
+    """The pool asks a connection that lay idle for a second whether it still lives: that, too, has an end."""
+    wire = proxy(str(request.getfixturevalue(f"{engine}_url")))
+    runtime = open_runtime(QUICK, main={"url": wire.url, "connect_timeout": 0.3})
+    database = cast(SqlDatabase, runtime.database("main"))
+    database.query("select 1")
+    time.sleep(CHECK_AFTER_IDLE + 0.1)
+    wire.stall()
+
+    call = start("asks", lambda: database.query("select 1", timeout=1.0))
+
+    assert call.ended(SECONDS)
+    assert isinstance(call.outcome, KataxError)
+    wire.resume()
+    assert database.query("select 1 as a") == [{"a": 1}]

@@ -18,7 +18,7 @@ from katax_cli.services.state import StateStore
 from katax_cli.snapshot import JobRun, JobStatus
 from tests.cli.harness import write_profile
 from tests.fake_clock import FakeClock
-from tests.servers.fixtures import Target
+from tests.servers.fixtures import MakeProxy, Target
 from tests.services.cron import daemons
 from tests.services.cron.daemons import DaemonProcess, until
 
@@ -154,4 +154,23 @@ def test_a_daemon_says_that_it_lives(tmp_path: Path) -> None:
             assert daemon.stop() == 0
             assert store.processes() == []
     finally:
+        daemon.end()
+
+
+def test_a_state_database_that_hangs_keeps_no_daemon_from_its_end(
+    postgresql_url: str, proxy: MakeProxy, tmp_path: Path
+) -> None:
+    wire = proxy(postgresql_url)
+    job = '[cron.jobs.tick]\nschedule = "@every 1s"\ncommand = "echo >> ran"\n'
+    daemons.profile(tmp_path, job, state=wire.url)
+    daemon = DaemonProcess(tmp_path)
+    try:
+        with StateStore(load_profile(None)) as store:
+            until(lambda: store.processes() and (tmp_path / "ran").exists())
+        wire.stall()
+        daemon.says("this process goes on without it")
+
+        assert daemon.stop() == 0
+    finally:
+        wire.resume()
         daemon.end()
