@@ -25,6 +25,7 @@ from katax_cli.services.state import (
     Report,
     StateStore,
     Transition,
+    content_of,
 )
 from katax_cli.snapshot import Process
 from tests.fake_clock import FakeClock
@@ -134,6 +135,10 @@ def test_what_a_process_says_of_itself_is_read_again(store: StateStore) -> None:
         Report("p1", "sockets", NOW, [{"name": "a"}]),
         Report("p1", "traffic", NOW, [TRAFFIC, TRAFFIC]),
     ]
+
+
+def test_it_is_stored_as_every_database_can_hold_it() -> None:
+    assert content_of([{"a": "é 🎉"}]).isascii()
 
 
 def test_each_report_replaces_all_parts_of_its_process(store: StateStore) -> None:
