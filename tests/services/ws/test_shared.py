@@ -261,6 +261,27 @@ def test_who_cannot_keep_up_says_so_and_loses_nothing(
     until(lambda: servers[0].ready, LISTENS_AGAIN)
 
 
+def test_whom_redis_cuts_off_for_lagging_hears_again(
+    pair: MakePair, join: MakeClient, throwaway: Throwaway
+) -> None:
+    redis = throwaway("redis")
+    admin = driver.Redis.from_url(redis.url)
+    admin.config_set("client-output-buffer-limit", "pubsub 2mb 1mb 1")
+    servers = pair(redis.url)
+    clients = connected(servers, join)
+    subscribed = {each["id"] for each in admin.client_list(_type="pubsub")}
+    held = threading.Event()
+    servers[0]._loop.soon(held.wait)
+
+    while {each["id"] for each in admin.client_list(_type="pubsub")} >= subscribed:
+        servers[1].emit_to_room("nobody", "bulk", "x" * 100_000)
+    held.set()
+
+    until(lambda: hear(*servers), LISTENS_AGAIN)
+    servers[1].emit("after", 1)
+    assert next_event(clients[0], "after").data == 1
+
+
 @pytest.mark.parametrize("asked", [0, 1], ids=["of the deaf one", "of the other"])
 def test_the_doctor_names_the_deaf_one(asked: int, pair: MakePair, join: MakeClient, redis_url: str) -> None:
     servers = pair(redis_url)
