@@ -88,9 +88,14 @@ class Collector:
         self._processes: tuple[Process, ...] | None = None
         self._happened: deque[Happening] = deque(maxlen=_LINES)
 
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Who is asked."""
+        return (*self._probes.values(), *self._asked.values())
+
     def __call__(self, *, patience: float | None = None) -> Snapshot:
         """What is known after `patience` seconds, or earlier when all have answered. Raises nothing."""
-        for source in (*self._probes.values(), *self._asked.values()):
+        for source in self.sources:
             source.begin()
         waiting = Deadline(self._patience if patience is None else patience)
         silent = {name: source.silence(waiting.remaining()) for name, source in self._probes.items()}
@@ -100,7 +105,7 @@ class Collector:
 
     def close(self) -> None:
         """Asks nobody any more. What hangs is left behind and closes its own part when it comes back."""
-        for source in (*self._probes.values(), *self._asked.values()):
+        for source in self.sources:
             source.close()
 
     def _snapshot(self, silent: Mapping[str, float | None], troubles: Mapping[str, str | None]) -> Snapshot:

@@ -96,17 +96,25 @@ class HealthChecker:
 
 
 def probe(
-    database: Database, policy: HealthPolicy, deadline: Deadline, *, clock: Clock = SYSTEM
+    database: Database,
+    policy: HealthPolicy,
+    deadline: Deadline,
+    *,
+    known: Mapping[str, object] | None = None,
+    clock: Clock = SYSTEM,
 ) -> ConnectionHealth:
-    """Connects unless connected, pings, and asks what server it is. Failures are part of the answer."""
+    """Connects unless connected, pings, and asks what server it is unless that is `known`.
+
+    Failures are part of the answer.
+    """
     checks: list[Check] = []
-    server: Mapping[str, object] = {}
+    server = known or {}
     try:
         connect_ms = _timed(lambda: database.connect(timeout=deadline.within(None), probing=True), clock)
         checks.append(Check("connect", "healthy", connect_ms))
         latency_ms = _timed(lambda: database.ping(timeout=deadline.within(None)), clock)
         checks.append(Check("ping", policy.verdict(latency_ms), latency_ms, policy.remark(latency_ms)))
-        server = database.server(timeout=deadline.within(None))
+        server = server or database.server(timeout=deadline.within(None))
     except KataxError as error:
         name = ("connect", "ping", "server")[len(checks)]
         checks.append(Check(name, "unhealthy", message=str(error)))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
-from threading import Event, Lock
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
 from typing import NamedTuple
 
 from katax_cli.core.clock import Clock
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.health import HealthPolicy
 from katax_cli.errors import KataxError
-from katax_cli.services.background import start
 from katax_cli.services.database import Database
 from katax_cli.services.health import GRACE, Prober, broken, probe, unseen
 from katax_cli.services.traffic import Pace
@@ -22,6 +21,9 @@ LATE_SECONDS = 1.0
 """An answer that is waited for as long as this is late."""
 _DEEP_SHARE = 0.2
 """A look at each layer needs so much of a probe's time, or it blames the layer at which its time was over."""
+_END_SECONDS = 1.0
+_KNOWN_SECONDS = 60.0
+"""How long what server it is stays known without being asked again."""
 _LOAD_SECONDS = 2.0
 """A server has so long to say how busy it is: it is not pinged meanwhile."""
 _LOAD_EVERY = 5.0
@@ -35,7 +37,8 @@ class Source:
     """Runs `work(answered)` in a daemon thread called `name`, once for each `begin`, never twice at a time.
 
     `close` ends that; `cleanup` runs once, when no work is under way any more. `trouble`: what the last
-    work raised; `answered`: whether any has ended.
+    work raised; `answered`: whether any has ended; `busy`: while one runs. The thread stays between rounds,
+    for to start one costs as much as a round trip to a server.
     """
 
     def __init__(
@@ -53,18 +56,23 @@ class Source:
         self._cleanup = cleanup
         self._clock = clock
         self._lock = Lock()
-        self._busy = self._closed = False
+        self.busy = self._closed = False
         self._began = 0.0
         self._answered = Event()
         self._answered.set()
+        self._wanted: SimpleQueue[Event | None] = SimpleQueue()
+        self._thread: Thread | None = None
 
     def begin(self) -> None:
         """Starts a round unless one is under way."""
         with self._lock:
-            if self._busy or self._closed:
+            if self.busy or self._closed:
                 return
-            self._busy, self._began, self._answered = True, self._clock.monotonic(), Event()
-            start(self._name, partial(self._round, self._answered))
+            self.busy, self._began, self._answered = True, self._clock.monotonic(), Event()
+            self._wanted.put(self._answered)
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
 
     def silence(self, seconds: float) -> float | None:
         """Waits up to `seconds` for an answer; None when there is one, else since when it is waited for."""
@@ -75,10 +83,19 @@ class Source:
     def close(self) -> None:
         """No more rounds; does not wait for the one under way."""
         with self._lock:
-            already, self._closed = self._closed, True
-            idle = not self._busy
-        if idle and not already:
+            if self._closed:
+                return
+            self._closed = True
+        self._wanted.put(None)
+        if self._thread is None:
             self._cleanup()
+        elif not self.busy:
+            self._thread.join(_END_SECONDS)
+
+    def _run(self) -> None:
+        while (answered := self._wanted.get()) is not None:
+            self._round(answered)
+        self._cleanup()
 
     def _round(self, answered: Event) -> None:
         try:
@@ -92,10 +109,8 @@ class Source:
             )
         self.answered = True
         with self._lock:
-            self._busy, closed = False, self._closed
+            self.busy = False
         answered.set()
-        if closed:
-            self._cleanup()
 
 
 class Seen(NamedTuple):
@@ -119,6 +134,8 @@ class ConnectionWatch:
         self._seconds = seconds
         self._clock = clock
         self._latencies: tuple[float | None, ...] = ()
+        self._known: Mapping[str, object] | None = None
+        self._known_until = clock.monotonic()
         self._pace = Pace()
         self._trail: tuple[float, ...] = ()
         self._load_due = clock.monotonic()
@@ -153,7 +170,10 @@ class ConnectionWatch:
     def _probe(self, deadline: Deadline) -> ConnectionHealth:
         if self.seen is not None and self.seen.health.status == "unhealthy":
             return self._deep(deadline)
-        health = probe(self._database, self._policy, deadline, clock=self._clock)
+        if self._clock.monotonic() >= self._known_until:
+            self._known, self._known_until = None, self._clock.monotonic() + _KNOWN_SECONDS
+        health = probe(self._database, self._policy, deadline, known=self._known, clock=self._clock)
+        self._known = health.server
         if health.status == "unhealthy" and deadline.remaining() >= _DEEP_SHARE * self._seconds:
             return self._deep(deadline)
         return health

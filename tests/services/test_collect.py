@@ -52,7 +52,7 @@ def watch(clock: FakeClock) -> Iterator[Watch]:
             runtime = stack.enter_context(Runtime(made, probing=True))
             databases = [runtime.database(name) for name in made.connections]
             collector = Collector(runtime, databases, patience=0.1, seconds=seconds, clock=clock)
-            stack.callback(quiet)
+            stack.callback(gone)
             stack.callback(collector.close)
             return collector
 
@@ -64,17 +64,25 @@ def sources() -> list[str]:
     return [name for name in names if name.startswith(("katax-probe-", "katax-jobs", "katax-state"))]
 
 
-def quiet() -> None:
-    """Until no source is asked any more."""
+def gone() -> None:
+    """Until no thread of a source is left."""
     end = time.monotonic() + ENOUGH
     while sources():
         assert time.monotonic() < end, sources()
         time.sleep(0.01)
 
 
+def quiet(collector: Collector) -> None:
+    """Until no source is asked any more."""
+    end = time.monotonic() + ENOUGH
+    while any(source.busy for source in collector.sources):
+        assert time.monotonic() < end, sources()
+        time.sleep(0.01)
+
+
 def look(collector: Collector) -> Snapshot:
     """All that can be known now: a round of each source, begun anew."""
-    quiet()
+    quiet(collector)
     return collector(patience=ENOUGH)
 
 
@@ -121,7 +129,7 @@ class TestConnections:
         made = profile(tmp_path, {"main": "sqlite:///x.db", "hung": wire.url})
         collector = watch(made)
         assert look(collector).health.status == "healthy"
-        quiet()
+        quiet(collector)
 
         wire.stall()
         clock.at = 2.0
@@ -223,7 +231,7 @@ class TestConnections:
         with Runtime(made) as runtime:
             for _ in range(30):
                 cast(RedisDatabase, runtime.database("main")).redis("GET", "k")
-        quiet()
+        quiet(collector)
 
         clock.at = 4.9
         look(collector)
@@ -241,14 +249,14 @@ class TestConnections:
         made = profile(tmp_path, {"main": wire.url}, extra='[state]\nurl = "main"\n')
         collector = watch(made)
         look(collector)
-        quiet()
+        quiet(collector)
         before = (wire.connections, wire.bytes_up)
 
         time.sleep(0.3)
         assert (wire.connections, wire.bytes_up) == before
 
         look(collector)
-        quiet()
+        quiet(collector)
         assert wire.bytes_up > before[1]
 
     def test_one_round_at_a_time(self, watch: Watch, deaf_port: int, tmp_path: Path) -> None:
@@ -261,7 +269,7 @@ class TestConnections:
     def test_after_the_end_nobody_is_asked(self, watch: Watch, tmp_path: Path) -> None:
         collector = watch(files(tmp_path))
         first = look(collector)
-        quiet()
+        quiet(collector)
         collector.close()
         collector.close()
 

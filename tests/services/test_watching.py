@@ -102,12 +102,31 @@ def test_a_failure_is_said_until_it_is_over() -> None:
     assert said == ["'main' is not available: gone", "internal error: KeyError: 'x'", None]
 
 
+def test_rounds_share_one_thread() -> None:
+    seen: list[int] = []
+    source = Source("katax-t-7", lambda _: seen.append(threading.get_ident()), clock=FakeClock())
+    for _ in range(3):
+        source.begin()
+        assert source.silence(ENOUGH) is None
+
+    assert len(seen) == 3
+    assert len(set(seen)) == len(threads("katax-t-7")) == 1
+    source.close()
+    assert threads("katax-t-7") == []
+
+
 class TestEnd:
+    def test_one_that_never_began_is_cleaned_up(self) -> None:
+        cleaned: list[int] = []
+        Source("katax-t-8", lambda _: None, clock=FakeClock(), cleanup=lambda: cleaned.append(1)).close()
+
+        assert cleaned == [1]
+
     def test_an_idle_one_is_cleaned_up_at_once_and_once(self) -> None:
         cleaned: list[int] = []
         source = Source("katax-t-5", lambda _: None, clock=FakeClock(), cleanup=lambda: cleaned.append(1))
         source.begin()
-        assert ended("katax-t-5")
+        assert source.silence(ENOUGH) is None
 
         source.close()
         source.close()
