@@ -1,7 +1,7 @@
 """`katax dashboard` on twenty connections beside pg_activity on one, each at one look a second; and an hour of looks.
 
 Both run on terminals of the same size, in turn. What counts is processor time, for an operator leaves a dashboard
-open. The hour is 3,600 looks with nothing between them; memory is compared with that after the first ten minutes.
+open; katax may need no more for each connection than pg_activity for its one. The hour is 3,600 looks with nothing between them; memory is compared with that after the first ten minutes.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def main() -> int:
             katax_seconds=median(mine),
             peer_name="pg_activity, 1 connection",
             peer_seconds=median(theirs) if theirs else None,
-            target=2.0,
+            target=CONNECTIONS,
         )
         steady = remember(home)
     return max(finish(), int(not steady))
