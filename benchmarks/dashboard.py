@@ -1,7 +1,8 @@
 """`katax dashboard` on twenty connections beside pg_activity on one, each at one look a second; and an hour of looks.
 
 Both run on terminals of the same size, in turn. What counts is processor time, for an operator leaves a dashboard
-open; katax may need no more for each connection than pg_activity for its one. The hour is 3,600 looks with nothing between them; memory is compared with that after the first ten minutes.
+open; katax may need no more for each connection than pg_activity for its one. The hour is 3,600 looks with nothing
+between them; memory is compared with that after the first ten minutes.
 """
 
 from __future__ import annotations

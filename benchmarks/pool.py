@@ -93,7 +93,7 @@ def katax_pool(url: str) -> Pool[Connection]:
         "benchmark",
         lambda _: connect(url),
         close=psycopg.Connection.close,
-        check=select_1,
+        check=lambda connection, _: select_1(connection),
         is_broken=lambda connection: connection.broken,
         reset=roll_back,
         settings=settings,

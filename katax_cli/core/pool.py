@@ -48,10 +48,10 @@ def never(_connection: object) -> bool:
 class Pool(Generic[C]):
     """At most `settings.max` connections, each lent to one caller at a time.
 
-    `check` raises when a connection is dead; it is asked after a second of idleness. `reset` makes a used
-    connection like new or raises, then it is closed. `connect`, `close`, `check` and `reset` run on the
-    thread that acquires, releases or maintains. `acquire_times` has one observation for each success. A child
-    made by fork starts empty and leaves its parent's connections alone.
+    `check(connection, seconds)` raises when a connection is dead or does not say so in time; it is asked after a
+    second of idleness. `reset` makes a used connection like new or raises, then it is closed. `connect`, `close`,
+    `check` and `reset` run on the thread that acquires, releases or maintains. `acquire_times` has one observation
+    for each success. A child made by fork starts empty and leaves its parent's connections alone.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Pool(Generic[C]):
         connect: Callable[[float | None], C],
         *,
         close: Callable[[C], None],
-        check: Callable[[C], None],
+        check: Callable[[C, float], None],
         is_broken: Callable[[C], bool] = never,
         reset: Callable[[C], None] | None = None,
         settings: PoolSettings = PoolSettings(),  # noqa: B008 - frozen, and the real default
@@ -178,7 +178,7 @@ class Pool(Generic[C]):
         if claim.gate is not None:
             self._wait(claim, started, seconds)
         elif claim.member is not None:
-            self._vet(claim, claim.member)
+            self._vet(claim, claim.member, started + seconds)
         if claim.member is None:
             self._open(claim, started, seconds)
 
@@ -195,9 +195,10 @@ class Pool(Generic[C]):
         waited, now = self._monotonic() - started, self.stats()
         return PoolTimeout(self.name, waited=waited, active=now.active, max=now.max, waiting=now.waiting)
 
-    def _vet(self, claim: Claim[C], member: Member[C]) -> None:
+    def _vet(self, claim: Claim[C], member: Member[C], until: float) -> None:
         """Keeps the claim's connection if it is young and alive, else closes it and keeps its slot."""
-        if not self._slots.past_limits(member, self._monotonic()) and self._alive(member):
+        now = self._monotonic()
+        if not self._slots.past_limits(member, now) and self._alive(member, max(0.0, until - now)):
             return
         if self._slots.reduce_to_slot(claim) is None:
             raise PoolClosed(self.name)
@@ -262,8 +263,8 @@ class Pool(Generic[C]):
         finally:
             self._slots.free_slot()
 
-    def _alive(self, member: Member[C]) -> bool:
-        return self._succeeds(self._check, member.connection, "check")
+    def _alive(self, member: Member[C], seconds: float) -> bool:
+        return self._succeeds(lambda connection: self._check(connection, seconds), member.connection, "check")
 
     def _succeeds(self, action: Callable[[C], None], connection: C, what: str) -> bool:
         """Whatever a driver raises here says the same: this connection is not to be used again."""

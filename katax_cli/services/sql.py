@@ -35,6 +35,8 @@ T = TypeVar("T")
 
 SQL_ENGINES = ("postgresql", "mysql", "sqlite")
 _SHOWN_SQL = 10_000
+_CHECK_AT_LEAST = 0.1
+"""Seconds for the answer of a connection that lay idle, also when the caller has none left."""
 
 
 class SqlDatabase(Database, Queries):
@@ -57,9 +59,9 @@ class SqlDatabase(Database, Queries):
         self.leases = Leases(engine, self.pool)
         self.replicas: Replicas | None = None
 
-    def _check(self, connection: Any) -> None:
+    def _check(self, connection: Any, seconds: float) -> None:
         """Asks whether an idle connection still lives; no answer in the time for connecting is an answer."""
-        seconds = self.settings.connect_timeout
+        seconds = min(max(seconds, _CHECK_AT_LEAST), self.settings.connect_timeout)
         with watchdog.limit(seconds, partial(self.engine.interrupt, connection)) as late:
             self.engine.ping(connection, seconds)
         if late.fired:

@@ -59,6 +59,7 @@ class Driver:
         self.opened: list[Wire] = []
         self.refuse = False
         self.checks = 0
+        self.check_seconds = 0.0
         self.timeouts: list[float | None] = []
         self.on_connect: Callable[[], object] = lambda: None
         self.on_check: Callable[[], object] = lambda: None
@@ -77,8 +78,9 @@ class Driver:
         assert not wire.closed, "closed twice"
         wire.closed = True
 
-    def check(self, wire: Wire) -> None:
+    def check(self, wire: Wire, seconds: float) -> None:
         self.checks += 1
+        self.check_seconds = seconds
         self.on_check()
         if wire.dead:
             raise Refusal("server closed the connection")
@@ -299,6 +301,16 @@ def test_reset_runs_before_the_next_user(make_pool: MakePool) -> None:
     pool.release(wire)
     assert waiting.result() is wire
     assert not wire.dirty
+
+
+def test_a_liveness_check_gets_the_time_that_its_caller_has_left(
+    make_pool: MakePool, driver: Driver, clock: StillClock
+) -> None:
+    pool = make_pool()
+    pool.release(pool.acquire())
+    clock.time += 1.0
+    pool.acquire(timeout=0.75)
+    assert driver.check_seconds == 0.75
 
 
 @pytest.mark.parametrize(("idle", "checks"), [(0.9, 0), (1.0, 1)])
