@@ -23,6 +23,7 @@ from time import perf_counter
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 RESULTS = Path(__file__).with_name("results.json")
+_VERDICTS = {True: "yes", False: "NO", None: "–"}
 HEADINGS = ("work", "katax", "peer", "", "ratio", "target", "met")
 
 Work = Callable[[], object]
@@ -31,13 +32,13 @@ Work = Callable[[], object]
 @dataclass(frozen=True)
 class Row:
     """One piece of work: seconds for katax and for its peer, None when that is absent; `target` is the most allowed
-    of their ratio."""
+    of their ratio, None where it is for information."""
 
     work: str
     katax: float
     peer: str
     seconds: float | None
-    target: float
+    target: float | None
     note: str = ""
 
     @property
@@ -46,7 +47,7 @@ class Row:
 
     @property
     def met(self) -> bool | None:
-        return None if self.ratio is None else self.ratio <= self.target
+        return None if self.ratio is None or self.target is None else self.ratio <= self.target
 
 
 _rows: list[Row] = []
@@ -58,7 +59,7 @@ def row(
     katax_seconds: float,
     peer_name: str,
     peer_seconds: float | None,
-    target: float = 1.0,
+    target: float | None = 1.0,
     note: str = "",
 ) -> Row:
     """Adds a row that was measured elsewhere."""
@@ -133,19 +134,10 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _cells(each: Row) -> tuple[str, ...]:
-    if each.ratio is None or each.seconds is None:
-        return (
-            each.work,
-            _human(each.katax),
-            each.peer,
-            each.note or "absent",
-            "–",
-            f"≤ {each.target:g}",
-            "–",
-        )
-    verdict = "yes" if each.met else "NO"
-    ratio, target = f"{each.ratio:.2f}", f"≤ {each.target:g}"
-    return (each.work, _human(each.katax), each.peer, _human(each.seconds), ratio, target, verdict)
+    target = "–" if each.target is None else f"≤ {each.target:g}"
+    seconds = each.note or "absent" if each.seconds is None else _human(each.seconds)
+    ratio = "–" if each.ratio is None else f"{each.ratio:.2f}"
+    return (each.work, _human(each.katax), each.peer, seconds, ratio, target, _VERDICTS[each.met])
 
 
 def _human(seconds: float) -> str:

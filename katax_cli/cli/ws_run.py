@@ -19,7 +19,7 @@ from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.settings import ConnectionSettings, Secret
 from katax_cli.core.wire import parse
-from katax_cli.errors import ConfigError, DeadlineExceeded, KataxError, unknown_name
+from katax_cli.errors import ConfigError, DeadlineExceeded, KataxError, Unavailable, unknown_name
 from katax_cli.profiles.model import Profile, WsSettings
 
 EVENT_HEADER = ("event", "room", "data", "sid", "received_at")
@@ -121,9 +121,13 @@ class Asked(NamedTuple):
     def request(self, what: str, argument: Any = None) -> Any:
         """A question to the admin namespace. Raises KataxError with what it says against it."""
         answer = self.client.call(what, argument, deadline=self.deadline)
-        if not isinstance(answer, dict) or "error" in answer:
-            raise KataxError(f"the server did not do it: {answer['error'] if answer else 'no answer'}")
-        return answer
+        if not isinstance(answer, dict):
+            raise KataxError(f"the server did not do it: it gave no answer to {what!r}")
+        if "error" not in answer:
+            return answer
+        if answer.get("unavailable"):
+            raise Unavailable(self.client.where.name, answer["error"])
+        raise KataxError(f"the server did not do it: {answer['error']}")
 
 
 class Target:

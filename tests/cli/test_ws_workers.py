@@ -174,7 +174,7 @@ def test_both_hear_again_after_redis_restarted(start: Start, join: MakeClient, t
 
     redis.stop()
     until(lambda: not any(worker.is_ready for worker in pair))
-    assert katax("ws", "doctor").code == 1
+    assert katax("ws", "doctor").code == 3
     redis.start()
 
     until(lambda: katax("ws", "doctor").code == 0, LISTENS_AGAIN)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from socketio import AsyncNamespace, exceptions
 
 from katax_cli.core.settings import Secret
-from katax_cli.errors import KataxError
+from katax_cli.errors import KataxError, Unavailable
 from katax_cli.services.ws.cluster import Poll
 from katax_cli.services.ws.loop import Lanes
 from katax_cli.services.ws.tokens import same, sent_token
@@ -39,7 +39,7 @@ class Admin(AsyncNamespace):  # type: ignore[misc]
         try:
             return await super().trigger_event(event, *args)
         except KataxError as error:
-            return {"error": str(error)}
+            return {"error": str(error), "unavailable": isinstance(error, Unavailable)}
 
     async def on_connect(self, _sid: str, environ: dict[str, Any], auth: Any) -> None:
         if not same(sent_token(auth, environ), self._token):

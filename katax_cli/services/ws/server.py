@@ -183,7 +183,9 @@ class Sockets:
         if what == "rooms":
             rooms = self.io.manager.rooms.get("/", {})
             return {
-                room: len(members) for room, members in rooms.items() if room not in (None, *self.clients)
+                room: len(members)
+                for room, members in rooms.items()
+                if room is not None and room not in self.clients
             }
         return True
 
