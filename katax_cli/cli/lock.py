@@ -32,13 +32,13 @@ def run(
     ] = "24h",
 ) -> int:
     """Run CMD while holding a lock; its token is in KATAX_LOCK_TOKEN. Exit 5: held, 6: lost, else CMD's status."""
-    from katax_cli.services.lock_runs import locking_settings, run_under
+    from katax_cli.services.lock_runs import run_under
 
     options = {"ttl": limit(ttl), "wait": duration(wait), "max_hold": limit(max_hold)}
     if call.only_planned(lock=name, command=command):
         return ExitCode.DONE
     with call.runtime(endless=True) as runtime:
-        database = runtime.open(locking_settings(call.settings(runtime, LOCKING)))
+        database = runtime.open(call.settings(runtime, LOCKING).past_pooler())
         return run_under(database, name, command, tell=call.diagnostics.note, **options)
 
 
@@ -56,13 +56,13 @@ def ls(call: Invocation) -> None:
 def release(call: Invocation, name: Name) -> ExitCode:
     """Take a lock away from whoever holds it; exit 1 when nobody does."""
     from katax_cli.cli.confirm import Tier, confirm
-    from katax_cli.services.lock_runs import locking_settings, release_by_force
+    from katax_cli.services.lock_runs import release_by_force
 
     if call.only_planned(lock=name, released=False):
         return ExitCode.DONE
     with call.runtime() as runtime:
         settings = call.settings(runtime, LOCKING)
         confirm(call, runtime.profile, settings, Tier.DISRUPTIVE, f"take the lock {name!r} from its holder")
-        released = release_by_force(runtime.open(locking_settings(settings)), name)
+        released = release_by_force(runtime.open(settings.past_pooler()), name)
     call.out.action({"lock": name, "released": released})
     return ExitCode.DONE if released else ExitCode.NO

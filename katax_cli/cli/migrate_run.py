@@ -108,24 +108,13 @@ def desk(call: Invocation, *, only_files: bool = False) -> Iterator[Desk]:
                 f"{call.command!r} uses the built-in profile only when it is named; repeat with -p local"
             )
         target = Target(types=_TYPES, preferred=profile.migrate.connection, lacks="migrations")
-        found = tuple(_direct(one) for one in call.all_settings(runtime, target))
+        found = tuple(one.past_pooler() for one in call.all_settings(runtime, target))
         yield Desk(call, runtime, found)
 
 
 def desk_for(call: Invocation, runtime: Runtime, settings: ConnectionSettings) -> Desk:
     """For a command that migrates among other things. Raises ConfigError behind a pooler without direct_url."""
-    return Desk(call, runtime, (_direct(settings),))
-
-
-def _direct(settings: ConnectionSettings) -> ConnectionSettings:
-    """Past a transaction pooler, which would hand the session and its lock to others."""
-    if settings.pooler is None:
-        return settings
-    if settings.direct is None:
-        raise ConfigError(
-            f"{settings.name!r} is behind a pooler, where a lock has no session to live in; set its direct_url"
-        )
-    return settings.direct
+    return Desk(call, runtime, (settings.past_pooler(),))
 
 
 def change(

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from katax_cli.errors import ConfigError
+
 EngineName = Literal["postgresql", "mysql", "sqlite", "mongodb", "redis"]
 Role = Literal["dev", "stage", "prod", "frozen"]
 TlsMode = Literal["disable", "require", "verify-ca", "verify-full"]
@@ -144,3 +146,16 @@ class ConnectionSettings:
         if self.nodes:
             return ",".join(f"{host}:{port}" for host, port in self.nodes)
         return self.socket or f"{self.host}:{self.port}"
+
+    def past_pooler(self) -> ConnectionSettings:
+        """Where a session is ours alone: a transaction pooler would hand it, and its lock, to others.
+
+        Raises ConfigError behind a pooler without direct_url.
+        """
+        if self.pooler is None:
+            return self
+        if self.direct is None:
+            raise ConfigError(
+                f"{self.name!r} is behind a pooler, where a lock has no session to live in; set its direct_url"
+            )
+        return self.direct

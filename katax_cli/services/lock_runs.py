@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import LockLost, WrongEngine
 from katax_cli.services import locks
 from katax_cli.services.clients import RedisDatabase
@@ -47,15 +46,6 @@ def run_under(
             raise
         lock.release()
         return status
-
-
-def locking_settings(settings: ConnectionSettings) -> ConnectionSettings:
-    """The connection that a lock is taken on. Raises ConfigError behind a pooler without direct_url."""
-    if settings.type == "redis":
-        return settings
-    from katax_cli.services.sql_locks import direct
-
-    return direct(settings)
 
 
 def release_by_force(database: Database, name: str) -> bool:

@@ -10,9 +10,8 @@ from importlib import import_module
 from typing import Any
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.migrations import SessionLocks
-from katax_cli.errors import ConfigError, LockHeld, Unavailable
+from katax_cli.errors import LockHeld, Unavailable
 from katax_cli.services.migrate.lock import holder_of, note
 from katax_cli.services.migrate.session import Session
 from katax_cli.services.sql import SqlDatabase
@@ -62,18 +61,6 @@ class SqlBackend:
 
     def close(self) -> None:
         self._open.close()
-
-
-def direct(settings: ConnectionSettings) -> ConnectionSettings:
-    """The connection past a transaction pooler, which would hand the session and its lock to others.
-
-    Raises ConfigError behind a pooler without direct_url.
-    """
-    if settings.pooler is not None and settings.direct is None:
-        raise ConfigError(
-            f"{settings.name!r} is behind a pooler, where a lock has no session to live in; set its direct_url"
-        )
-    return settings if settings.pooler is None else settings.direct or settings
 
 
 def release_session(database: SqlDatabase, name: str) -> bool:

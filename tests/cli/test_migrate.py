@@ -235,6 +235,21 @@ def test_baseline_wants_a_version_or_dbmate(tmp_path: Path, folder: Path, words:
     assert katax("migrate", "baseline", *words).code == 2
 
 
+def test_behind_a_pooler_migrations_take_the_direct_way(
+    postgresql_url: str, pgbouncer_url: str, tmp_path: Path, folder: Path
+) -> None:
+    file = write_profile(tmp_path, {"main": pgbouncer_url})
+    pooled = file.read_text() + 'pooler = "transaction"\n'
+    file.write_text(pooled)
+    done = katax("migrate", "status")
+    assert done.code == 2
+    assert done.err == (
+        "katax: 'main' is behind a pooler, where a lock has no session to live in; set its direct_url\n"
+    )
+    file.write_text(pooled + f'direct_url = "{postgresql_url}"\n')
+    assert katax("migrate", "status").code == 0
+
+
 def test_wait_gives_up_with_the_reason(tmp_path: Path, folder: Path, closed_port: int) -> None:
     write_profile(tmp_path, {"main": f"postgresql://app@127.0.0.1:{closed_port}/app"})
 
