@@ -172,7 +172,7 @@ def baseline(
     if source not in (None, "dbmate"):
         raise typer.BadParameter(f"cannot adopt from {source!r}; known: dbmate")
     with desk(call) as table:
-        call.out.action({"recorded": adopt(table, version)})
+        call.out.action(adopt(table, version))
 
 
 @group.command("repair")

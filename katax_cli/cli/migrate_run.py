@@ -194,15 +194,17 @@ def show(table: Desk, header: Sequence[str], found: Mapping[str, Sequence[Sequen
     table.call.out.rows(("connection", *header), [rows])
 
 
-def adopt(table: Desk, version: str | None) -> list[str]:
-    """Records migrations that were applied by other hands; returns their names."""
+def adopt(table: Desk, version: str | None) -> dict[str, list[str]]:
+    """Records migrations that were applied by other hands, after a yes; says which."""
     migrator = table.one
+    names = migrator.to_adopt() if version is None else [file.name for file in migrator.to_baseline(version)]
     if table.call.shared.dry_run:
-        raise Refused("'migrate baseline' has no --dry-run; 'katax migrate status' shows what there is")
-    confirm(table.call, table.profile, table.settings[0], Tier.DESTRUCTIVE, "recording migrations as applied")
+        return {"would_record": names}
+    proposal = Proposal(tuple(names), Tier.DESTRUCTIVE, "recording migrations as applied")
+    _ask(table.call, table.profile, table.settings[0], proposal)
     if version is None:
-        return migrator.adopt_dbmate()
-    return [file.name for file in migrator.baseline(version)]
+        return {"recorded": migrator.adopt_dbmate()}
+    return {"recorded": [file.name for file in migrator.baseline(version)]}
 
 
 def explained(migrator: Migrator) -> list[tuple[object, ...]]:

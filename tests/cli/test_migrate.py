@@ -228,6 +228,44 @@ def test_a_database_of_dbmate_is_exit_2_until_it_is_adopted(tmp_path: Path, fold
     assert katax("migrate", "up", "-f", "json").json == {"done": ["002_b.sql"]}
 
 
+@pytest.mark.parametrize("engine", ["postgresql", "mysql", "sqlite", "mongodb"])
+def test_a_dry_baseline_names_what_it_would_record_and_leaves_no_table(
+    engine: str, fresh: MakeFresh, tmp_path: Path
+) -> None:
+    target, folder = fresh(engine), tmp_path / "migrations"
+    write_profile(tmp_path, {"main": target.url})
+    folder.mkdir()
+    for name in ("001_a.py", "002_b.py", "003_c.py"):
+        (folder / name).write_text("def up(db):\n    raise SystemExit(9)\n")
+
+    dry = katax("migrate", "baseline", "2", "--dry-run", "-f", "json")
+
+    assert (dry.code, dry.json) == (0, {"would_record": ["001_a.py", "002_b.py"]})
+    assert katax("db", "tables", "-f", "json").json == []
+    assert katax("migrate", "baseline", "2", "-y", "-f", "json").json == {
+        "recorded": ["001_a.py", "002_b.py"]
+    }
+    again = katax("migrate", "baseline", "3", "--dry-run")
+    assert (again.code, "has entries already" in again.err) == (1, True)
+
+
+def test_a_dry_adoption_of_dbmate_names_the_versions_that_are_new(tmp_path: Path, folder: Path) -> None:
+    sqlite_profile(tmp_path)
+    words = ["migrate", "baseline", "--from", "dbmate", "--dry-run", "-f", "json"]
+    without = katax(*words)
+    with closing(sqlite3.connect(tmp_path / "app.db")) as database:
+        database.executescript(
+            "CREATE TABLE schema_migrations (version varchar(128) primary key);"
+            "INSERT INTO schema_migrations VALUES ('001'), ('007')"
+        )
+
+    assert (without.code, "dbmate did not migrate it" in without.err) == (2, True)
+    assert katax(*words).json == {"would_record": ["001", "007"]}
+    assert tables(tmp_path / "app.db") == {"schema_migrations"}
+    katax("migrate", "baseline", "--from", "dbmate", "-y")
+    assert katax(*words).json == {"would_record": []}
+
+
 @pytest.mark.parametrize("words", [[], ["1", "--from", "dbmate"], ["--from", "flyway"]])
 def test_baseline_wants_a_version_or_dbmate(tmp_path: Path, folder: Path, words: list[str]) -> None:
     sqlite_profile(tmp_path)

@@ -167,15 +167,19 @@ class Migrator:
                 self._on_done(outcomes[-1])
             return outcomes
 
+    def to_baseline(self, version: str) -> list[MigrationFile]:
+        """What `baseline` would record; takes no lock. Raises MigrationError if any migration is applied."""
+        found = self._standings(files.scan(self.directory), adopting=True)
+        if any(one.entry is not None for one in found):
+            raise MigrationError(
+                f"{self.table} has entries already; a baseline is for a database without any"
+            )
+        return plan.to_apply(found, to=version)
+
     def baseline(self, version: str) -> list[MigrationFile]:
         """Says that all migrations up to `version` are applied already; runs none. Raises MigrationError if any is."""
         with self.locked(adopting=True) as runner:
-            found = self._standings(files.scan(self.directory), adopting=True)
-            if any(one.entry is not None for one in found):
-                raise MigrationError(
-                    f"{self.table} has entries already; a baseline is for a database without any"
-                )
-            chosen = plan.to_apply(found, to=version)
+            chosen = self.to_baseline(version)
             with runner.session.transaction():
                 for file in chosen:
                     self.ledger.record(
@@ -183,13 +187,17 @@ class Migrator:
                     )
             return chosen
 
+    def to_adopt(self) -> list[str]:
+        """What dbmate has applied and the ledger does not know. Raises ConfigError without dbmate's table."""
+        versions = self.ledger.dbmate_versions(self.sql)
+        known = {entry.number for entry in self.ledger.entries(self.sql) or ()}
+        return [version for version in versions if int(version) not in known]
+
     def adopt_dbmate(self) -> list[str]:
         """Takes over what dbmate has applied; runs nothing. Returns the versions that were new to the ledger."""
         with self.locked(adopting=True) as runner:
-            versions = self.ledger.dbmate_versions(runner.session)
-            known = {entry.number for entry in self.ledger.entries(runner.session) or ()}
             by_number = {file.number: file for file in files.scan(self.directory)}
-            new = [version for version in versions if int(version) not in known]
+            new = self.to_adopt()
             with runner.session.transaction():
                 for version in new:
                     self._adopt(runner.session, version, by_number.get(int(version)))
