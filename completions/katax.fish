@@ -2066,7 +2066,7 @@ complete -c katax -n '__katax_at limit reset' -l log-level -d 'Least level that 
 complete -c katax -n '__katax_at limit reset' -l no-header -d 'No header line in table, csv and tsv.'
 complete -c katax -n '__katax_at limit reset' -l null -d 'What stands for NULL in table, csv and tsv.'
 complete -c katax -f -n '__katax_at lock' -a run -d 'Run CMD while holding a lock; its token is in KATAX_LOCK_TOKEN. Exit 5: held, 6: lost, else CMD'\''s status.'
-complete -c katax -f -n '__katax_at lock' -a ls -d 'List the locks that are held on Redis, and by whom.'
+complete -c katax -f -n '__katax_at lock' -a ls -d 'List the locks that are held, and by whom, as far as the server knows.'
 complete -c katax -f -n '__katax_at lock' -a release -d 'Take a lock away from whoever holds it; exit 1 when nobody does.'
 complete -c katax -n '__katax_at lock' -l help -d 'Show this message and exit.'
 complete -c katax -n '__katax_at lock run' -l ttl -d 'Renewed every third of it.'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,12 +10,14 @@ from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.group import Group
 from katax_cli.cli.invocation import Invocation, Target
 from katax_cli.cli.options import duration, limit
-from katax_cli.cli.redis import redis
+
+if TYPE_CHECKING:
+    from katax_cli.services.database import Database
 
 group = Group()
 
 LOCKING = Target(types=("redis", "postgresql", "mysql"), preferred="cache", lacks="locks")
-HEADER = ("name", "token", "host", "pid", "acquired_at", "ttl_seconds")
+HEADER = ("name", "token", "host", "pid", "acquired_at", "ttl_seconds", "session")
 
 Name = Annotated[str, typer.Argument(help="Name of the lock.")]
 
@@ -43,13 +45,19 @@ def run(
 
 
 @group.command("ls")
-def ls(call: Invocation) -> None:
-    """List the locks that are held on Redis, and by whom."""
+def ls(
+    call: Invocation,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all.")] = None,
+) -> ExitCode:
+    """List the locks that are held, and by whom, as far as the server knows."""
     from katax_cli.cli.lock_views import lock_row
-    from katax_cli.services.locks import held_locks
+    from katax_cli.services.lock_runs import held_locks
 
-    with redis(call) as (database, _profile):
-        call.out.rows(HEADER, [[lock_row(held) for held in held_locks(database)]])
+    def work(database: Database) -> list[tuple[object, ...]]:
+        return [lock_row(held) for held in held_locks(database, names or ())]
+
+    with call.runtime() as runtime:
+        return call.answer_each(runtime, LOCKING, HEADER, work)
 
 
 @group.command("release")

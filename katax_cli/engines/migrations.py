@@ -7,6 +7,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from katax_cli.engines.base import Params
 
+CUT = "\N{HORIZONTAL ELLIPSIS}"
+"""Ends a note that the server did not keep whole."""
+
 
 class MigrationFacts(NamedTuple):
     """What migrations must know of an engine, as strings; `{ms}` and `{seconds}` stand for a time limit."""
@@ -43,6 +46,14 @@ class SessionLocks(Protocol):
 
     def end_session(self, connection: Any, session: str) -> bool:
         """Ends the session that holds a lock; False when there is no such session."""
+        ...
+
+
+class ListsNotes(Protocol):
+    """Knows all sessions that left a note with their lock."""
+
+    def noted(self, connection: Any) -> list[LockSession] | None:
+        """Sessions that hold a lock with a note, whose end is CUT where the server cut it; None: it keeps no list."""
         ...
 
 

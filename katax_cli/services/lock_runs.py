@@ -10,7 +10,7 @@ from katax_cli.errors import LockLost, WrongEngine
 from katax_cli.services import locks
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.database import Database
-from katax_cli.services.locks import Backend, Lock
+from katax_cli.services.locks import Backend, HeldLock, Lock
 from katax_cli.services.supervised import Supervised
 
 if TYPE_CHECKING:
@@ -55,6 +55,15 @@ def release_by_force(database: Database, name: str) -> bool:
     from katax_cli.services.sql_locks import release_session
 
     return release_session(_sql(database), name)
+
+
+def held_locks(database: Database, names: Sequence[str] = ()) -> list[HeldLock]:
+    """Who holds the locks of these names, or all that the server lists. Raises ConfigError when it lists none."""
+    if isinstance(database, RedisDatabase):
+        return locks.held_locks(database, names)
+    from katax_cli.services import sql_locks
+
+    return sql_locks.held_locks(_sql(database), names)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from logging import getLogger
@@ -42,7 +42,10 @@ _TAG = re.compile(r"^[^{]*\{[^}]+\}")
 
 @dataclass(frozen=True, slots=True)
 class HeldLock:
-    """Who holds a lock. `token` and what follows it is None for a holder that is not katax."""
+    """Who holds a lock. `token` and what follows it is None for a holder that is not katax.
+
+    In SQL a session holds it, without a `ttl` or a token that the server would know.
+    """
 
     name: str
     ttl: float | None
@@ -50,6 +53,7 @@ class HeldLock:
     host: str | None = None
     pid: int | None = None
     acquired_at: datetime | None = None
+    session: str | None = None
 
     def __str__(self) -> str:
         who = f"pid {self.pid} on {self.host}" if self.pid else "somebody who does not say who it is"
@@ -243,10 +247,12 @@ class Lock:
             listener(error)
 
 
-def held_locks(redis: RedisDatabase) -> list[HeldLock]:
-    """The locks that are held now, by name."""
+def held_locks(redis: RedisDatabase, wanted: Sequence[str] = ()) -> list[HeldLock]:
+    """The locks that are held now, by name; of `wanted` only, if there are any."""
     prefix = redis.settings.prefix + PREFIX
-    names = sorted(key for batch in Keyspace(redis, prefix).distinct() for key in batch)
+    names = sorted({name.encode("utf-8", "surrogateescape") for name in wanted}) or sorted(
+        key for batch in Keyspace(redis, prefix).distinct() for key in batch
+    )
     full = [prefix.encode() + name for name in names]
     values = redis.pipeline([("GET", key) for key in full], safety=Safety.READ, tolerant=True)
     ttls = redis.pipeline([("PTTL", key) for key in full], safety=Safety.READ)

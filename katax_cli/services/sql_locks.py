@@ -5,13 +5,16 @@ They have no lifetime: a holder that hangs keeps its lock, one whose connection 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.engines.migrations import SessionLocks
-from katax_cli.errors import LockHeld, Unavailable
+from katax_cli.engines.migrations import CUT, ListsNotes, LockSession, SessionLocks
+from katax_cli.errors import ConfigError, LockHeld, Unavailable
+from katax_cli.services.locks import PREFIX, HeldLock
 from katax_cli.services.migrate.lock import holder_of, note
 from katax_cli.services.migrate.session import Session
 from katax_cli.services.sql import SqlDatabase
@@ -24,13 +27,17 @@ _TOKEN = {
 ENGINES = tuple(_TOKEN)
 
 
+class _Locks(SessionLocks, ListsNotes, Protocol):
+    """What both engines can do."""
+
+
 class SqlBackend:
     """One lock on a connection of its own, for `Lock`; see Backend there."""
 
     def __init__(self, database: SqlDatabase) -> None:
         self._database = database
         self._locks = _locks_of(database)
-        self._name = ""
+        self._name = self._note = ""
         self._open = ExitStack()
         self._session: Session | None = None
 
@@ -38,17 +45,21 @@ class SqlBackend:
         """`ttl` says only how often it is looked after."""
         if self._session is None:
             self._session = self._open.enter_context(Session(self._database))
-        self._name = f"lock:{name}"
-        if not self._session.ask(self._locks.lock, self._name, note("", SYSTEM.now())):
+        self._name = f"{PREFIX}{name}"
+        self._note = note(self._name, SYSTEM.now())
+        if not self._session.ask(self._locks.lock, self._name, self._note):
             found = self._session.ask(self._locks.holder, self._name)
-            raise LockHeld(name, holder=str(holder_of(found)) if found else "a session that has just ended")
+            who = "a session that has just ended" if found is None else holder_of(found)._replace(file=None)
+            raise LockHeld(name, holder=str(who))
         (row,) = self._session.run(_TOKEN[self._database.settings.type]).rows
+        # PostgreSQL shows the whole of a note in a session's last statement only.
+        self.renew(ttl, ttl)
         return int(row[0])
 
     def renew(self, ttl: float, timeout: float) -> bool:
         assert self._session is not None
         try:
-            return bool(self._session.ask(self._locks.renew, self._name, note("", SYSTEM.now())))
+            return bool(self._session.ask(self._locks.renew, self._name, self._note))
         except Unavailable:
             return False  # with its session the lock is gone
 
@@ -67,11 +78,50 @@ def release_session(database: SqlDatabase, name: str) -> bool:
     """Ends the session that holds a lock; False when nobody holds it."""
     locks = _locks_of(database)
     with Session(database) as session:
-        found = session.ask(locks.holder, f"lock:{name}")
+        found = session.ask(locks.holder, f"{PREFIX}{name}")
         return found is not None and bool(session.ask(locks.end_session, found.session))
 
 
-def _locks_of(database: SqlDatabase) -> SessionLocks:
+def held_locks(database: SqlDatabase, names: Sequence[str] = ()) -> list[HeldLock]:
+    """Who holds the locks of these names, or of all names that the server tells; also on a read-only connection.
+
+    Raises ConfigError when no names are given and the server keeps no list of them.
+    """
+    locks = _locks_of(database)
+    noted = database.examine(lambda connection, _seconds: locks.noted(connection), doing="listing the locks")
+    if noted is None and not names:
+        raise ConfigError(
+            f"{database.name!r} lists no locks (its performance_schema is off, or not for this user); "
+            "name them: katax lock ls NAME"
+        )
+    told = {name: one for one in noted or () if (name := _name_in(one))}
+    return [
+        _described(name, found, told.get(name))
+        for name in sorted(set(names or told))
+        if (found := _holder(database, locks, name) or (told[name] if name.endswith(CUT) else None))
+    ]
+
+
+def _holder(database: SqlDatabase, locks: _Locks, name: str) -> LockSession | None:
+    return database.examine(
+        lambda connection, _seconds: locks.holder(connection, PREFIX + name), doing="asking for a lock"
+    )
+
+
+def _name_in(noted: LockSession) -> str:
+    """The lock's name in a session's note; empty when the session does something else."""
+    file = holder_of(noted).file or ""
+    return file.removeprefix(PREFIX) if file.startswith(PREFIX) else ""
+
+
+def _described(name: str, found: LockSession, noted: LockSession | None) -> HeldLock:
+    """By the note, if it is the holder's: one that let the lock go may have left its own behind."""
+    holder = holder_of(noted if noted is not None and noted.session == found.session else found)
+    since = None if holder.since is None else datetime.fromisoformat(holder.since)
+    return HeldLock(name, None, host=holder.host, pid=holder.pid, acquired_at=since, session=holder.session)
+
+
+def _locks_of(database: SqlDatabase) -> _Locks:
     module = import_module(f"katax_cli.engines.{database.settings.type}.migrate")
     locks: Any = module.create(database.engine)
     return locks  # type: ignore[no-any-return]

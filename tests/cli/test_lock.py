@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 import redis as driver
 
+from katax_cli.services.migrate.migrator import Migrator
+from katax_cli.services.sql_locks import SqlBackend
 from tests.cli.harness import katax, write_profile
-from tests.servers.fixtures import MakeFresh
+from tests.servers import Server
+from tests.servers.fixtures import MakeFresh, Target, Throwaway
+from tests.services.migrate.conftest import open_database
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -185,12 +194,123 @@ def test_ls_and_release(redis: driver.Redis, start: Start, tmp_path: Path) -> No
     holder = start("lock", "run", "a", "--", "sh", "-c", WRITER)
     until(lambda: text(tmp_path / "work"))
     (row,) = katax("lock", "ls", "-f", "json").json
-    assert list(row) == ["name", "token", "host", "pid", "acquired_at", "ttl_seconds"]
+    assert list(row) == ["name", "token", "host", "pid", "acquired_at", "ttl_seconds", "session"]
+    assert [each["token"] for each in katax("lock", "ls", "a", "b", "-f", "json").json] == [row["token"]]
+    assert katax("lock", "ls", "b", "-f", "json").json == []
     assert (row["name"], row["token"], row["pid"]) == ("a", int(text(tmp_path / "token")), holder.pid)
     assert katax("lock", "release", "a", "--dry-run").code == 0
     assert katax("lock", "release", "a", "-f", "json").json == {"lock": "a", "released": True}
     assert katax("lock", "release", "a").code == 1
     assert katax("lock", "ls", "-f", "json").json == []
+
+
+LONG = "nightly /* report */ of a region whose name is longer than what an application_name has room for"
+
+
+@pytest.fixture(params=["postgresql", "mysql"])
+def listing(request: pytest.FixtureRequest, throwaway: Throwaway, fresh: MakeFresh, tmp_path: Path) -> Target:
+    """A profile whose connection `main` lists its locks: MariaDB by its performance schema, off by default."""
+    schema = {"performance_schema": "ON"}
+    target = fresh(
+        throwaway("mysql", settings=schema) if request.param == "mysql" else fresh("postgresql").server
+    )
+    write_profile(tmp_path, {"main": target.url})
+    return target
+
+
+def listed(*words: str) -> list[dict[str, Any]]:
+    return list(katax("lock", "ls", "-c", "main", *words, "-f", "json").json)
+
+
+def test_ls_on_sql_shows_who_holds_what_and_since_when(listing: Target, start: Start, tmp_path: Path) -> None:
+    before = datetime.now(UTC).replace(microsecond=0)
+    names = ["Nightly report", LONG.replace("/*", "").replace("*/", "")]
+    holders = {
+        name: start("lock", "run", "-c", "main", name, "--ttl", "300ms", "--", "sh", "-c", WRITER)
+        for name in names
+    }
+    until(lambda: len(listed()) == 2)
+    rows = listed()
+    time.sleep(1.1)  # renewed meanwhile: the lock is not younger for that
+
+    assert [row["name"] for row in rows] == names
+    assert [row["pid"] for row in rows] == [holders[name].pid for name in names]
+    assert [(row["token"], row["ttl_seconds"]) for row in rows] == [(None, None)] * 2
+    assert [row["host"] for row in rows] == [socket.gethostname()[:20]] * 2
+    assert all(before <= datetime.fromisoformat(row["acquired_at"]) <= datetime.now(UTC) for row in rows)
+    assert listed() == rows
+    assert listed(names[1], "nobody's") == rows[1:]
+    holders[names[0]].terminate()
+    holders[names[0]].wait()
+    assert listed() == rows[1:]
+
+
+def test_ls_leaves_out_migrations_and_what_is_not_held_any_more(listing: Target, tmp_path: Path) -> None:
+    with open_database(listing.url) as database:
+        backend = SqlBackend(database)
+        backend.acquire("job", 30.0)
+        assert [row["name"] for row in listed()] == ["job"]
+        backend.release()
+        (tmp_path / "migrations").mkdir()
+        with Migrator(database, str(tmp_path / "migrations")).locked():
+            assert listed() == []
+        backend.close()
+
+
+def test_a_name_that_another_role_cannot_see_whole_is_cut(
+    fresh: MakeFresh, postgresql: Server, start: Start, tmp_path: Path
+) -> None:
+    target = fresh("postgresql")
+    role = f"role_{target.url.rpartition('/')[2]}"
+    with psycopg.connect(postgresql.url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'other'".encode())
+        try:
+            other = urlsplit(target.url)
+            other = other._replace(netloc=f"{role}:other@{other.hostname}:{other.port}")
+            write_profile(tmp_path, {"main": target.url, "other": other.geturl()})
+            start("lock", "run", "-c", "main", LONG, "--", "sh", "-c", WRITER)
+            until(lambda: text(tmp_path / "work"))
+            (row,) = katax("lock", "ls", "-c", "other", "-f", "json").json
+            assert row["name"][-1] == "\N{HORIZONTAL ELLIPSIS}"
+            assert LONG.startswith(row["name"][:-1])
+            (whole,) = katax("lock", "ls", LONG, "-c", "other", "-f", "json").json
+            assert whole == row | {"name": LONG}
+        finally:
+            admin.execute(f"DROP ROLE {role}".encode())
+
+
+def test_a_server_that_keeps_no_list_wants_names(
+    mariadb: Server, fresh: MakeFresh, start: Start, tmp_path: Path
+) -> None:
+    write_profile(tmp_path, {"main": fresh(mariadb).url})
+    holder = start("lock", "run", "-c", "main", "job", "--", "sh", "-c", WRITER)
+    until(lambda: text(tmp_path / "work"))
+
+    done = katax("lock", "ls", "-c", "main")
+    assert (done.code, done.err) == (
+        2,
+        "katax: 'main' lists no locks (its performance_schema is off, or not for this user); "
+        "name them: katax lock ls NAME\n",
+    )
+    (row,) = listed("job", "other")
+    assert (row["name"], row["pid"], bool(row["host"]), int(row["session"]) > 0) == ("job", None, True, True)
+    holder.terminate()
+    holder.wait()
+    assert listed("job") == []
+
+
+def test_ls_on_several_says_of_which(
+    redis_url: str, postgresql_url: str, start: Start, tmp_path: Path
+) -> None:
+    write_profile(tmp_path, {"one": redis_url, "two": postgresql_url, "file": "sqlite:///x.db"})
+    for name in ("one", "two"):
+        start("lock", "run", "-c", name, "job", "--", "sh", "-c", f"touch {name}; sleep 100")
+    until(lambda: (tmp_path / "one").exists() and (tmp_path / "two").exists())
+    done = katax("lock", "ls", "-c", "*", "-f", "json")
+    assert (done.code, [(row["connection"], row["name"]) for row in done.json]) == (
+        0,
+        [("one", "job"), ("two", "job")],
+    )
 
 
 def test_releasing_on_production_wants_a_yes(redis_url: str, tmp_path: Path) -> None:

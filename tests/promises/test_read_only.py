@@ -145,7 +145,7 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "record publish": Exempt("a message is no data; the guard refuses PUBLISH all the same, see below"),
     "record subscribe": Exempt("reads, and waits for ever"),
     "lock run": Writes("lock run -c main job --wait 0 -- touch ran", ("redis",)),
-    "lock ls": Reads("lock ls -c main", ("redis",)),
+    "lock ls": Reads("lock ls -c main job", ("redis", "postgresql", "mysql")),
     "lock release": Writes("lock release -c main kept", ("redis",)),
     "limit check": Writes("limit check -c main k", ("redis",)),
     "limit consume": Writes("limit consume -c main k 2", ("redis",)),

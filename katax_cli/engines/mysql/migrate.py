@@ -17,6 +17,10 @@ from .session import Session
 
 _HOLDER = """
 SELECT id, user, host FROM information_schema.processlist WHERE id = IS_USED_LOCK(?)"""
+_NOTED = """
+SELECT t.processlist_id, v.variable_value, t.processlist_user, t.processlist_host
+FROM performance_schema.user_variables_by_thread v JOIN performance_schema.threads t USING (thread_id)
+WHERE v.variable_name = 'katax_note'"""
 _OBJECTS = """
 SELECT CASE table_type WHEN 'VIEW' THEN 'view' ELSE 'table' END, table_name FROM information_schema.tables
     WHERE table_schema = DATABASE()
@@ -50,7 +54,10 @@ class MysqlMigrations:
         self._engine = engine
 
     def lock(self, connection: Session, name: str, note: str) -> bool:
-        return self._one(connection, "SELECT GET_LOCK(?, 0)", self._name(name)) == 1
+        taken = self._one(connection, "SELECT GET_LOCK(?, 0)", self._name(name)) == 1
+        if taken:
+            connection.send("SET @katax_note = ?", [note])
+        return taken
 
     def renew(self, connection: Session, name: str, note: str) -> bool:
         return self._one(connection, "SELECT IS_USED_LOCK(?) = CONNECTION_ID()", self._name(name)) == 1
@@ -63,6 +70,17 @@ class MysqlMigrations:
             return LockSession(str(number), "", user, client)
         number = self._one(connection, "SELECT IS_USED_LOCK(?)", self._name(name))
         return None if number is None else LockSession(str(number), "")
+
+    def noted(self, connection: Session) -> list[LockSession] | None:
+        """Of sessions that have let go of their lock, too: `holder` knows better."""
+        row = connection.send("SELECT @@performance_schema").fetchone()
+        if row and row[0]:
+            with suppress(pymysql.err.MySQLError):  # not everybody may read it
+                rows = connection.send(_NOTED).fetchall()
+                return [
+                    LockSession(str(number), _text(told), user, client) for number, told, user, client in rows
+                ]
+        return None
 
     def end_session(self, connection: Session, session: str) -> bool:
         with suppress(pymysql.err.OperationalError):
@@ -112,6 +130,10 @@ class MysqlMigrations:
         """Named locks are the server's, not the database's, and at most 64 characters long."""
         whole = f"{self._engine.settings.database}.{name}"
         return f"katax.{blake2b(whole.encode(), digest_size=16).hexdigest()}"
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value or "")
 
 
 _METADATA_LOCKS = """

@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from katax_cli.core.sql import code_tokens
 from katax_cli.engines.base import Params
-from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts
+from katax_cli.engines.migrations import CUT, DdlImpact, LockSession, MigrationFacts
 
 from . import PostgresEngine
 from .session import PostgresConnection
@@ -30,6 +30,14 @@ SELECT l.pid::text, CASE WHEN a.query LIKE '/* katax %' THEN substring(a.query F
 FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
     AND l.classid = $1::bigint::oid AND l.objid = $2::bigint::oid
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+_NOTED = f"""
+SELECT l.pid::text, CASE WHEN a.query LIKE '/* katax %' THEN substring(a.query FROM 4 FOR
+    strpos(a.query, ' */') - 4) WHEN octet_length(a.application_name) > {_NOTE_BYTES - 4}
+    THEN a.application_name || '{CUT}' ELSE a.application_name END,
+    a.usename, coalesce(host(a.client_addr), 'local socket')
+FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2 AND a.application_name LIKE 'katax %'
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 _BLOCKERS = """
 SELECT l.pid, l.mode, a.usename, a.application_name, a.state,
@@ -134,7 +142,9 @@ class PostgresMigrations:
     def renew(self, connection: PostgresConnection, name: str, note: str) -> bool:
         class_id, object_id = (key % 2**32 for key in _keys(name))
         short = note.encode()[:_NOTE_BYTES].decode(errors="ignore")
-        return self._one(connection, _HELD, [short, class_id, object_id]) is True
+        # As a comment it is kept whole, for those who may see what others run.
+        head = "" if "/*" in note or "*/" in note else f"/* {note} */"
+        return self._one(connection, head + _HELD, [short, class_id, object_id]) is True
 
     def unlock(self, connection: PostgresConnection, name: str) -> None:
         self._one(connection, "SELECT pg_advisory_unlock($1::int, $2::int)", _keys(name))
@@ -143,6 +153,9 @@ class PostgresMigrations:
         keys = [key % 2**32 for key in _keys(name)]
         rows = self._engine.execute(connection, _HOLDER, keys).rows
         return LockSession(*rows[0]) if rows else None
+
+    def noted(self, connection: PostgresConnection) -> list[LockSession]:
+        return [LockSession(*row) for row in self._engine.execute(connection, _NOTED).rows]
 
     def end_session(self, connection: PostgresConnection, session: str) -> bool:
         return self._one(connection, "SELECT pg_terminate_backend($1::int)", [int(session)]) is True
