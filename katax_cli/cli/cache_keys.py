@@ -108,16 +108,16 @@ def import_(
     replace: Annotated[bool, typer.Option("--replace", help="Replace keys that exist.")] = False,
 ) -> None:
     """Restore exported keys with the lifetimes that they had; those that exist are skipped."""
+    from katax_cli.cli.cache_views import replacing
     from katax_cli.cli.confirm import Tier, confirm
     from katax_cli.services import cache_copy
     from katax_cli.services.cache import Cache
 
-    lines = call.input_bytes(file if file == "-" else f"@{file}").splitlines()
-    with redis(call, seconds=None) as (database, profile):
-        if call.only_planned(lines=len(lines), imported=0):
+    with call.input_file(file) as lines, redis(call, seconds=None) as (database, profile):
+        if call.shared.dry_run:
+            call.only_planned(lines=sum(1 for _ in lines), imported=0)
             return
         if replace:
-            what = f"replace up to {len(lines)} keys"
-            confirm(call, profile, database.settings, Tier.DESTRUCTIVE, what)
+            confirm(call, profile, database.settings, Tier.DESTRUCTIVE, replacing(lines))
         done = cache_copy.load(Cache(database), lines, replace=replace)
     call.out.action({"imported": done.imported, "skipped": done.skipped})

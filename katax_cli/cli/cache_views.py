@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import typer
 
@@ -47,6 +47,16 @@ def _object_to_store(source: str, data: bytes) -> dict[str, bytes]:
     if not isinstance(values, dict):
         raise ValueError(f"{where} holds JSON of another kind; expected one object of keys and values")
     return {key: stringify(value).encode() for key, value in values.items()}
+
+
+def replacing(file: BinaryIO) -> str:
+    """What an import would do, for people; what can be read only once is not read for that."""
+    if not file.seekable():
+        return "replace the keys that exist"
+    start = file.tell()
+    count = sum(1 for _ in file)
+    file.seek(start)
+    return f"replace up to {count} keys"
 
 
 def survey_lines(survey: Survey, pattern: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import typer
 
@@ -181,16 +181,29 @@ class Invocation:
             return self.streams.stdin.read()
         if not word.startswith("@"):
             return word.encode("utf-8", "surrogateescape")
-        try:
-            with open(word[1:], "rb") as file:
-                return file.read()
-        except OSError as error:
-            raise ConfigError(f"cannot read {word[1:]!r}: {error.strerror}; name another file") from error
+        with _opened(word[1:]) as file:
+            return file.read()
+
+    @contextmanager
+    def input_file(self, word: str) -> Iterator[BinaryIO]:
+        """What may be longer than memory, to be read line by line: `-` for stdin, else a file's name."""
+        if word == "-":
+            yield self.streams.stdin
+            return
+        with _opened(word) as file:
+            yield file
 
     @property
     def is_glob(self) -> bool:
         """True when `-c` is a pattern, so that rows say which connection they came from."""
         return any(c in (self.shared.connection or "") for c in "*?[")
+
+
+def _opened(path: str) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise ConfigError(f"cannot read {path!r}: {error.strerror}; name another file") from error
 
 
 @contextmanager

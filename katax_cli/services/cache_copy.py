@@ -9,7 +9,6 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from katax_cli.core.failure import Failure
@@ -19,6 +18,7 @@ from katax_cli.services.cache import Cache
 from katax_cli.services.guard import Safety
 
 _AT_ONCE = 500
+_BYTES_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +46,13 @@ def export(cache: Cache, pattern: str = "*") -> Iterator[list[str]]:
 
 
 def load(cache: Cache, lines: Iterable[bytes], *, replace: bool = False) -> Imported:
-    """Restores exported lines; keys that exist are skipped unless `replace`.
+    """Restores exported lines as they come, few at a time; keys that exist are skipped unless `replace`.
 
     Raises ValueError for a line that is not one of `export`, KataxError for one that the server refuses;
     what came before it is in.
     """
     imported = skipped = 0
-    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-    while batch := list(islice(numbered, _AT_ONCE)):
+    for batch in _batches(lines):
         commands = [_restore(cache, number, line, replace) for number, line in batch]
         replies = cache.redis.pipeline(commands, tolerant=True)
         for (number, _), reply in zip(batch, replies, strict=True):
@@ -62,6 +61,22 @@ def load(cache: Cache, lines: Iterable[bytes], *, replace: bool = False) -> Impo
             skipped += isinstance(reply, Failure)
         imported += len(batch)
     return Imported(imported - skipped, skipped)
+
+
+def _batches(lines: Iterable[bytes]) -> Iterator[list[tuple[int, bytes]]]:
+    """Numbered lines, so few and short that all of a batch are held at once; blank ones are left out."""
+    batch: list[tuple[int, bytes]] = []
+    size = 0
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        batch.append((number, line))
+        size += len(line)
+        if len(batch) == _AT_ONCE or size >= _BYTES_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _line(name: bytes, kind: bytes, ttl_ms: int, dump: bytes) -> str:

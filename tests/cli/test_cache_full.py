@@ -204,10 +204,24 @@ def test_export_and_import(redis: driver.Redis, tmp_path: Path) -> None:
     done = katax("cache", "import", "dump.jsonl", "-f", "json")
     assert done.json == {"imported": 1, "skipped": 1}
     assert (redis.get("app:a"), redis.lrange("app:list", 0, -1)) == (b"newer", [b"1", b"2"])
-    assert katax("cache", "import", "dump.jsonl", "--replace").code == 4
+    refused = katax("cache", "import", "dump.jsonl", "--replace")
+    assert (refused.code, "replace up to 2 keys" in refused.err) == (4, True)
+    dry = katax("cache", "import", "dump.jsonl", "--replace", "--dry-run", "-f", "json").json
+    assert dry == {"lines": 2, "imported": 0, "dry_run": True}
     assert katax("cache", "import", "-", "--replace", "-y", stdin=Path("dump.jsonl").read_bytes()).code == 0
     assert redis.get("app:a") == b'"x"'
     assert 80_000 < redis.pttl("app:a") <= 90_000
+
+
+def test_an_import_from_a_pipe_is_not_counted_before(redis: driver.Redis, tmp_path: Path) -> None:
+    redis.set("app:a", "1")
+    line = katax("cache", "export").stdout
+    redis.set("app:a", "2")
+    words = [sys.executable, "-m", "katax_cli", "cache", "import", "-", "--replace"]
+    asked = subprocess.run(words, input=line, cwd=tmp_path, capture_output=True, check=False)
+    assert (asked.returncode, b"replace the keys that exist" in asked.stderr) == (4, True)
+    assert subprocess.run([*words, "-y"], input=line, cwd=tmp_path, check=False).returncode == 0
+    assert redis.get("app:a") == b"1"
 
 
 def test_stats_and_doctor(redis: driver.Redis) -> None:

@@ -1,13 +1,18 @@
-"""Results stream: two million rows in constant memory, whatever the format, on every SQL engine."""
+"""Results stream: two million rows in constant memory, whatever the format, on every SQL engine; imports too."""
 
+import os
 from pathlib import Path
 
 import pytest
+import redis
 
+from katax_cli.services import cache_copy
+from katax_cli.services.cache import Cache
 from tests.cli.harness import write_profile
 from tests.cli.processes import memory_of_children_kib
 from tests.cli.test_signals import NUMBERS
 from tests.servers.fixtures import Target
+from tests.services.redis_database import opened
 
 ROWS = 2_000_000
 MIB = 1024
@@ -41,3 +46,23 @@ def test_a_result_of_any_length_takes_the_same_memory(
     assert most < least + 24 * MIB
     with many.open("rb") as file:
         assert sum(1 for _ in file) == ROWS + (format == "csv")
+
+
+def test_an_import_of_any_length_takes_the_same_memory(redis_url: str, tmp_path: Path) -> None:
+    """100 MB of lines that restore one key again and again, after a question about their number."""
+    write_profile(tmp_path, {"cache": redis_url})
+    client = redis.Redis.from_url(redis_url)
+    client.set("k", os.urandom(100_000))
+    with opened(redis_url) as database:
+        ((line,),) = cache_copy.export(Cache(database))
+    few, many = tmp_path / "few.jsonl", tmp_path / "many.jsonl"
+    few.write_text(f"{line}\n")
+    many.write_text(f"{line}\n" * 800)
+
+    words = ["cache", "import", "--replace", "-y", "-f", "json"]
+    least = memory_of_children_kib([*words, str(few)], str(tmp_path / "out"))
+    most = memory_of_children_kib([*words, str(many)], str(tmp_path / "out"))
+
+    assert (tmp_path / "out").read_text().split() == ['{"imported":', "800,", '"skipped":', "0}"]
+    assert many.stat().st_size > 90 * MIB * MIB
+    assert most < least + 24 * MIB
