@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.group import Group
 from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.redis import cache, redis, word
+from katax_cli.cli.redis import answer_each, cache, redis, word
+
+if TYPE_CHECKING:
+    from katax_cli.services.cache import Cache
 
 group = Group()
 
@@ -21,35 +27,44 @@ def scan(
     call: Invocation,
     pattern: AnyPattern = "*",
     limit: Annotated[int | None, typer.Option("--limit", min=0, help="At most so many keys.")] = None,
-) -> None:
+) -> ExitCode:
     """List the keys that match, each once, as SCAN finds them."""
-    from itertools import islice
 
-    with cache(call, seconds=None) as values:
+    def found(values: Cache) -> Iterator[list[tuple[str]]]:
         batches = values.keyspace.distinct(pattern)
         if limit is not None:
-            keys = (key for batch in batches for key in batch)
-            batches = iter([list(islice(keys, limit))])
-        call.out.rows(("key",), ([(word(key),) for key in batch] for batch in batches))
+            batches = iter([list(islice(chain.from_iterable(batches), limit))])
+        return ([(word(key),) for key in batch] for batch in batches)
+
+    if call.is_glob:
+        return answer_each(
+            call, ("key",), lambda values: list(chain.from_iterable(found(values))), seconds=None
+        )
+    with cache(call, seconds=None) as values:
+        call.out.rows(("key",), found(values))
+    return ExitCode.DONE
 
 
 @group.command("clear")
-def clear(call: Invocation, pattern: Annotated[str, typer.Argument(help=PATTERN_HELP)]) -> None:
+def clear(call: Invocation, pattern: Annotated[str, typer.Argument(help=PATTERN_HELP)]) -> ExitCode:
     """Delete all keys that match a pattern, after a look at what they are."""
-    from katax_cli.cli.cache_purge import preview
+    from katax_cli.cli.cache_purge import clear_each, preview
     from katax_cli.cli.cache_views import Progress
     from katax_cli.cli.confirm import Tier, confirm
     from katax_cli.services.cache import Cache
 
+    if call.is_glob:
+        return clear_each(call, pattern)
     with redis(call, seconds=None) as (database, profile):
         values = Cache(database)
         survey = preview(call, values, profile, pattern)
         if call.only_planned(pattern=pattern, matching=survey.matching, deleted=0):
-            return
+            return ExitCode.DONE
         what = f"delete {survey.matching} keys that match {pattern!r}"
         confirm(call, profile, database.settings, Tier.DESTRUCTIVE, what)
         deleted = values.clear(pattern, on_batch=Progress(call.diagnostics.note, "deleted", survey.matching))
     call.out.action({"pattern": pattern, "matching": survey.matching, "deleted": deleted})
+    return ExitCode.DONE
 
 
 @group.command("invalidate")
@@ -57,15 +72,19 @@ def invalidate(
     call: Invocation,
     resource: Annotated[str, typer.Argument(help="As in cache:RESOURCE:*.")],
     id: Annotated[str | None, typer.Argument(help="As in cache:RESOURCE:ID:*.")] = None,
-) -> None:
+) -> ExitCode:
     """Delete what is cached of a resource: cache:RESOURCE:*, or cache:RESOURCE:ID:*."""
     from katax_cli.services.cache import invalidation_pattern
 
     pattern = invalidation_pattern(resource, id)
     if call.only_planned(pattern=pattern, deleted=0):
-        return
+        return ExitCode.DONE
+    if call.is_glob:
+        header = ("pattern", "deleted")
+        return answer_each(call, header, lambda values: [(pattern, values.clear(pattern))], seconds=None)
     with cache(call, seconds=None) as values:
         call.out.action({"pattern": pattern, "deleted": values.clear(pattern)})
+    return ExitCode.DONE
 
 
 @group.command("flush")

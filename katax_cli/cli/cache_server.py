@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,31 +10,52 @@ from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.group import Group
 from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.options import lifetime
-from katax_cli.cli.redis import cache, redis
+from katax_cli.cli.redis import answer_each, cache, redis
+
+if TYPE_CHECKING:
+    from katax_cli.services.cache import Cache
 
 group = Group()
 
 
 @group.command("stats")
-def stats(call: Invocation) -> None:
+def stats(call: Invocation) -> ExitCode:
     """Show the server's counters: uptime, clients, memory, commands, hit rate."""
-    with cache(call) as values:
-        call.out.action(values.stats())
+    if not call.is_glob:
+        with cache(call) as values:
+            call.out.action(values.stats())
+        return ExitCode.DONE
+    names: set[tuple[str, ...]] = set()
+
+    def work(values: Cache) -> list[tuple[object, ...]]:
+        counters = values.stats()
+        names.add(tuple(counters))
+        return [tuple(counters.values())]
+
+    return answer_each(call, lambda: next(iter(names), ()), work)
 
 
 @group.command("doctor")
 def doctor(
     call: Invocation,
     sample: Annotated[int, typer.Option("--sample", min=1, help="Keys to look at.")] = 10_000,
-) -> None:
+) -> ExitCode:
     """Look for keys without ttl, ttl cliffs, big keys, eviction and fragmentation in a sample of the keys."""
     from katax_cli.cli.cache_views import FINDING_HEADER
     from katax_cli.services.cache_doctor import examine
 
-    with cache(call) as values:
+    looks = []
+
+    def work(values: Cache) -> list[tuple[object, ...]]:
         findings, looked = examine(values, sample=sample)
-    call.out.rows(FINDING_HEADER, [[(each.check, each.subject, each.message) for each in findings]])
-    call.diagnostics.note(f"{len(findings)} findings in {looked} keys")
+        where = f"{values.redis.name}: " if call.is_glob else ""
+        looks.append(f"{where}{len(findings)} findings in {looked} keys")
+        return [(each.check, each.subject, each.message) for each in findings]
+
+    code = answer_each(call, FINDING_HEADER, work)
+    for look in sorted(looks):
+        call.diagnostics.note(look)
+    return code
 
 
 @group.command("remember")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import INTERACTIVE_SECONDS, Invocation, Target
 
 if TYPE_CHECKING:
@@ -34,6 +35,20 @@ def redis(
     with call.runtime(seconds=seconds, endless=endless) as runtime:
         settings: ConnectionSettings = call.settings(runtime, REDIS)
         yield runtime.redis(settings), runtime.profile
+
+
+def answer_each(
+    call: Invocation,
+    header: Sequence[str] | Callable[[], Sequence[str]],
+    work: Callable[[Cache], Sequence[Sequence[object]]],
+    *,
+    seconds: float | None = INTERACTIVE_SECONDS,
+) -> ExitCode:
+    """Prints the rows of `work(cache)` for every connection that is meant; see Invocation.answer_each."""
+    from katax_cli.services.cache import Cache
+
+    with call.runtime(seconds=seconds) as runtime:
+        return call.answer_each(runtime, REDIS, header, lambda database: work(Cache(database)))
 
 
 def word(data: bytes) -> str:
