@@ -1,8 +1,7 @@
 """`katax health --verbose`: the right layer and its cause for each fault, in time, and nothing left behind."""
 
-import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -103,20 +102,47 @@ def test_a_changed_password(name: str, fresh: MakeFresh, tmp_path: Path) -> None
     assert [statuses(found)[each] for each in ("dns", "tcp")] == ["healthy", "healthy"]
 
 
-def test_all_connections_taken(throwaway: Throwaway, tmp_path: Path) -> None:
-    server = throwaway("mysql", settings={"max_connections": "10"})
-    with ExitStack() as taken:
-        with contextlib.suppress(pymysql.OperationalError):
-            for _ in range(20):
-                taken.enter_context(
-                    pymysql.connect(
-                        host=server.host, port=server.port, user=server.user, password=server.password
-                    )
-                )
-        code, found = examined(tmp_path, server.url)
+def mysql_session(server: Server) -> Any:
+    return pymysql.connect(host=server.host, port=server.port, user=server.user, password=server.password)
 
-    assert (code, found["first_failing_layer"]) == (3, "auth")
-    assert "all connections of the server are taken" in found["likely_cause"]
+
+def postgresql_session(server: Server) -> Any:
+    return psycopg.connect(server.url)
+
+
+def take(count: int, one: Callable[[], object]) -> None:
+    for _ in range(count):
+        one()
+
+
+@pytest.mark.parametrize(
+    ("name", "connect", "refusal"),
+    [
+        ("mysql", mysql_session, pymysql.OperationalError),
+        ("postgresql", postgresql_session, psycopg.OperationalError),
+    ],
+)
+def test_all_connections_taken(
+    name: str,
+    connect: Callable[[Server], Any],
+    refusal: type[Exception],
+    throwaway: Throwaway,
+    tmp_path: Path,
+) -> None:
+    server = throwaway(name, settings={"max_connections": "8"})
+    with ExitStack() as taken:
+        with pytest.raises(refusal):
+            take(20, lambda: taken.enter_context(connect(server)))
+        code, found = examined(tmp_path, server.url)
+        assert (code, found["first_failing_layer"]) == (3, "auth")
+        assert "all connections of the server are taken" in found["likely_cause"]
+        assert [statuses(found)[each] for each in ("tcp", "auth", "read")] == [
+            "healthy",
+            "unhealthy",
+            "skipped",
+        ]
+
+    assert eventually(lambda: examined(tmp_path, server.url)[0] == 0)
 
 
 def test_a_demoted_primary(postgresql_url: str, tmp_path: Path) -> None:
