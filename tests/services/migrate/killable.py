@@ -33,16 +33,33 @@ class Counted:
         return self._execute(*args, **more)
 
 
-def run_on_mongodb(url: str, folder: str, action: str) -> None:
+def run_on_mongodb(url: str, folder: str, kill_at: int, action: str) -> None:
+    from pymongo import monitoring
+
     from .test_documents import open_mongo
 
+    class Counting(monitoring.CommandListener):
+        """The driver tells it of every command before it is sent."""
+
+        count = 0
+
+        def started(self, event: monitoring.CommandStartedEvent) -> None:
+            self.count += 1
+            if self.count == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
+
+        def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
+
+    monitoring.register(Counting())
     with open_mongo(url) as database:
         getattr(Migrator(database, folder), action)()
 
 
 def main(url: str, folder: str, kill_at: int, action: str) -> None:
     if url.startswith("mongodb"):
-        run_on_mongodb(url, folder, action)
+        run_on_mongodb(url, folder, kill_at, action)
         return
     database = open_database(url)
     counted = Counted(database.engine.execute, kill_at)

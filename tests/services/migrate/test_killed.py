@@ -5,14 +5,23 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import pymongo
 import pytest
+from pymongo.database import Database
 
+from katax_cli.errors import LockHeld, OutcomeUnknown
 from katax_cli.services.migrate.migrator import Migrator, migrates
 from katax_cli.services.migrate.session import Session
 from katax_cli.services.sql import SqlDatabase
-from tests.servers.fixtures import MakeFresh
+from tests.cli.harness import katax, write_profile
+from tests.servers.fixtures import MakeFresh, Target
+
+from .test_documents import open_mongo
 
 OpenUrl = Callable[..., SqlDatabase]
 ROOT = Path(__file__).parents[3]
@@ -34,6 +43,17 @@ FILES = {
         "DROP VIEW authors;\n"
         "-- DOWN\nDROP TABLE posts;\n"
     ),
+}
+
+
+STEPS = {
+    "001_users.py": (
+        "def up(db):\n"
+        "    if db.step('people'):\n        db.users.insert_many([{'_id': 1}, {'_id': 2}])\n"
+        "    if db.step('index'):\n        db.users.create_index('name', name='by_name')\n"
+        "    if db.step('rename'):\n        db.users.update_many({}, {'$set': {'name': 'x'}})\n"
+    ),
+    "002_posts.py": "def up(db):\n    db.posts.insert_one({'_id': 7})\n",
 }
 
 
@@ -98,3 +118,104 @@ def test_after_a_kill_at_any_exchange_resume_reaches_the_state_of_a_clean_run(
         database.close()
     assert status == 0
     assert number > 25
+
+
+def state_of_documents(mongo: Database[Any]) -> dict[str, object]:
+    """The rows, and the names of the indexes."""
+    tables = {name: list(mongo[name].find({}).sort("_id")) for name in ("users", "posts")}
+    return {**tables, "indexes": sorted(mongo.users.index_information())}
+
+
+def what_became_of_it(unit: str, mongo: Database[Any]) -> str:
+    """What a person finds who looks at the data: was the unit that was under way done?"""
+    found = {
+        "step 'people' of 001_users.py": mongo.users.find_one({"_id": 1}),
+        "step 'index' of 001_users.py": "by_name" in mongo.users.index_information(),
+        "step 'rename' of 001_users.py": mongo.users.find_one({"name": "x"}),
+        "the code of 001_users.py": False,
+        "the code of 002_posts.py": mongo.posts.find_one({}),
+    }
+    return "done" if found[unit] else "undone"
+
+
+def end_lease(mongo: Database[Any]) -> bool:
+    """As if its time had passed; False when there is none."""
+    gone = {"$set": {"expires": datetime(2000, 1, 1, tzinfo=UTC)}}
+    return mongo.katax_migrations_lock.update_one({}, gone).matched_count == 1
+
+
+def resume_knowing(migrator: Migrator, mongo: Database[Any]) -> str | None:
+    """Goes on, and where that cannot be known, with what the data say; returns the answer that was needed."""
+    try:
+        migrator.resume()
+    except OutcomeUnknown as error:
+        answer = what_became_of_it(str(error).partition(": ")[2].partition(" was under way")[0], mongo)
+        migrator.resume(assume=answer)
+        return answer
+    return None
+
+
+def test_on_mongodb_a_kill_at_any_command_is_resumed_or_asked_about(
+    fresh: MakeFresh, folder: Path, runners: Callable[..., int]
+) -> None:
+    """Emulated where there is no mongod. The dead holder's lease keeps others off, by name, until it ends."""
+    for name, text in STEPS.items():
+        (folder / name).write_text(text)
+    answers: set[str | None] = set()
+    states = []
+    number, status, held = 0, -9, 0
+    while status == -9:
+        number += 1
+        target = fresh("mongodb")
+        status = runners(target.url, folder, number, "up")
+        with open_mongo(target.url) as database, closing(pymongo.MongoClient[Any](target.url)) as client:
+            mongo = client.get_default_database()
+            migrator = Migrator(database, str(folder), lock_timeout=0.0)
+            if mongo.katax_migrations_lock.find_one({}):
+                held += 1
+                holder = migrator.holder()
+                assert holder is not None
+                assert holder.is_gone
+                with pytest.raises(LockHeld, match=f"pid {holder.pid} on "):
+                    migrator.resume()
+                assert end_lease(mongo)
+            answers.add(resume_knowing(migrator, mongo))
+            migrator.up()
+            states.append((number, state_of_documents(mongo)))
+            assert {one.state for one in migrator.status()} == {"applied"}
+    assert (status, answers) == (0, {None, "done", "undone"})
+    assert number > held > 15
+    wanted = states[-1][1]
+    assert [number for number, state in states if state != wanted] == []
+
+
+def test_on_mongodb_resume_says_5_while_the_dead_holders_lease_lasts_then_6_then_goes_on(
+    fresh: MakeFresh, tmp_path: Path, folder: Path, runners: Callable[..., int]
+) -> None:
+    target: Target = fresh("mongodb")
+    write_profile(tmp_path, {"main": target.url}, extra="[migrate]\nlock_timeout = 0.1\n")
+    gate = tmp_path / "gate"
+    (folder / "001_users.py").write_text(
+        "import os, signal\n"
+        "def up(db):\n"
+        "    if db.step('one'):\n        db.users.insert_one({'_id': 1})\n"
+        f"        os.path.exists('{gate}') and os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if db.step('two'):\n        db.users.insert_one({'_id': 2})\n"
+    )
+    gate.touch()
+    assert runners(target.url, folder, 0, "up") == -9
+    gate.unlink()
+    with closing(pymongo.MongoClient[Any](target.url)) as client:
+        mongo = client.get_default_database()
+        (lease,) = mongo.katax_migrations_lock.find({})
+        held = katax("migrate", "resume")
+        assert held.code == 5
+        assert f"held by pid {lease['note'].split()[1].partition('@')[0]} on " in held.err
+        assert "at 001_users.py" in held.err
+        assert end_lease(mongo)
+
+        unknown = katax("migrate", "resume")
+        assert (unknown.code, "step 'one' of 001_users.py was under way" in unknown.err) == (6, True)
+        assert katax("migrate", "resume", "--assume", "done").code == 0
+        assert [one["_id"] for one in mongo.users.find({}).sort("_id")] == [1, 2]
+    assert katax("migrate", "status", "--exit-code").code == 0
