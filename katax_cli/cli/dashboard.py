@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 group = Group(default="show")
 
+SHORTEST = 0.1
+"""Seconds between two looks at the least: servers have other things to do."""
+
 
 @group.command("show")
 def show(
@@ -32,7 +35,7 @@ def show(
 
     What other processes know comes from the state database. --once prints the same for scripts (-f json).
     """
-    every = limit(interval)
+    every = _interval(interval)
     if not once:
         from katax_cli.cli.dashboard_run import interactive
 
@@ -40,6 +43,13 @@ def show(
     one_of("format of --once", ("table", "json"))(call.out.format)
     _write(call, _look(call))
     return ExitCode.DONE
+
+
+def _interval(value: str) -> float:
+    seconds = limit(value)
+    if seconds < SHORTEST:
+        raise typer.BadParameter(f"it is {value}, expected 100 ms or more")
+    return seconds
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from dataclasses import replace
 from threading import Lock
 
 from katax_cli.cli.dashboard import collecting
+from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import Invocation
 from katax_cli.errors import ConfigError
 from katax_cli.tui.app import Outcome, run_dashboard
@@ -22,6 +24,8 @@ def interactive(call: Invocation, *, every: float) -> int:
     """Shows the dashboard until it is left. Raises ConfigError without a terminal."""
     if call.streams.width is None or not call.streams.interactive:
         raise ConfigError("'dashboard' needs a terminal on stdin and stdout; print what is known with --once")
+    if os.environ.get("TERM") == "dumb":
+        raise ConfigError("TERM is 'dumb', and 'dashboard' draws; print what is known with --once")
     # A log line would be written across the panels.
     silent = replace(call, shared=call.shared._replace(log_level="off"))
     with collecting(silent) as collector, closing(Commands()) as commands:
@@ -34,21 +38,14 @@ class Commands:
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[str]] = set()
         self._lock = Lock()
+        self._closed = False
 
     def __call__(self, words: Sequence[str]) -> Outcome:
-        """Waits for its end; the outcome has the last line of its stderr."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "katax_cli", *words],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            # Ctrl-C at the dashboard's terminal is not meant for it.
-            start_new_session=True,
-        )
-        with self._lock:
-            self._running.add(process)
+        """Waits for its end; the outcome has the last line of its stderr, or why it could not be started."""
+        try:
+            process = self._started(words)
+        except OSError as error:
+            return Outcome(ExitCode.UNAVAILABLE, f"it could not be started: {error}")
         try:
             _, err = process.communicate()
         finally:
@@ -57,9 +54,29 @@ class Commands:
         lines = err.strip().splitlines() or [f"exit {process.returncode}" if process.returncode else "done"]
         return Outcome(process.returncode, lines[-1][:_SAID_AT_MOST])
 
+    def _started(self, words: Sequence[str]) -> subprocess.Popen[str]:
+        """Raises OSError, after the end too."""
+        with self._lock:
+            if self._closed:
+                raise OSError("the dashboard is being left")
+            process = subprocess.Popen(
+                # -P: what lies in this folder is no part of katax.
+                [sys.executable, "-P", "-m", "katax_cli", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                # Ctrl-C at the dashboard's terminal is not meant for it.
+                start_new_session=True,
+            )
+            self._running.add(process)
+        return process
+
     def close(self) -> None:
         """Ends what still runs, as `katax` ends at TERM: with the tree of its job."""
         with self._lock:
+            self._closed = True
             running = list(self._running)
         for process in running:
             process.terminate()

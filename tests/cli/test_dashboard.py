@@ -159,6 +159,12 @@ def test_without_a_terminal_there_is_once(files: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("interval", ["0s", "-1", "soon"])
+@pytest.mark.parametrize("interval", ["0s", "-1", "soon", "1ms"])
 def test_an_interval_that_is_none(interval: str, files: Path) -> None:
     assert katax("dashboard", "--once", "--interval", interval).code == 2
+
+
+def test_an_interval_that_leaves_servers_no_time(files: Path) -> None:
+    done = katax("dashboard", "--once", "--interval", "99ms")
+
+    assert done.err == "katax: it is 99ms, expected 100 ms or more; see 'katax dashboard show --help'\n"

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from katax_cli.cli.dashboard_run import Commands
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.state import StateStore
+from katax_cli.tui.app import Outcome
 from tests.cli.harness import katax, write_profile
 from tests.cli.processes import eventually
 from tests.cli.pseudo_terminal import KATAX, Terminal
@@ -114,6 +116,34 @@ def test_a_key_trips_a_circuit_for_everybody(screen: Open) -> None:
     terminal.type(b"q")
 
     assert terminal.exit_code() == 0
+
+
+def test_a_key_runs_katax_and_nothing_that_lies_around(screen: Open, tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('not this one')")
+    # As the console script starts: without the folder that it is started in.
+    test_a_key_trips_a_circuit_for_everybody(lambda: screen(f"import sys; sys.path.remove(''); {KATAX}"))
+
+
+def test_a_terminal_that_cannot_be_drawn_on(screen: Open) -> None:
+    terminal = screen(f"import os; os.environ['TERM'] = 'dumb'; {KATAX}")
+
+    assert terminal.exit_code() == 2
+    assert b"TERM is 'dumb', and 'dashboard' draws; print what is known with --once" in terminal.seen
+    assert ENTER not in terminal.seen
+
+
+def test_what_is_started_last_does_not_outlive_the_dashboard(tmp_path: Path) -> None:
+    commands = Commands()
+    commands.close()
+
+    assert commands(["--version"]) == Outcome(3, "it could not be started: the dashboard is being left")
+
+
+def test_a_command_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    code, said = Commands()(["--version"])
+
+    assert (code, said.startswith("it could not be started: ")) == (3, True)
 
 
 def test_without_a_terminal_it_says_how_to_print(tmp_path: Path) -> None:
