@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Event, Thread
+from threading import TIMEOUT_MAX, Event, Thread
 
 from katax_cli.snapshot import Snapshot
 
@@ -60,5 +60,7 @@ class Feed:
                 except Exception as error:  # noqa: BLE001 - the thread's boundary: the application ends with it
                     self._failed(error)
                     return
-            asked = self._wake.wait(self.interval)
-            self._wake.clear()
+            asked = self._wake.wait(min(self.interval, TIMEOUT_MAX))
+            if asked:
+                # Cleared in any case, it would lose what is asked for just as the time is over.
+                self._wake.clear()
