@@ -18,12 +18,14 @@ from textual import on
 from textual.app import App, ComposeResult, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.markup import escape
 from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.settings import Role
+from katax_cli.core.text import printable
 from katax_cli.snapshot import Happening, Snapshot
 from katax_cli.tui.dialogs import CommandDialog, Info, line
 from katax_cli.tui.feed import Feed
@@ -113,6 +115,8 @@ class Dashboard(App[None]):
         self._run_command = run
         self._snapshot: Snapshot | None = None
         self._arrived_at = SYSTEM.monotonic()
+        self._asked_at = self._arrived_at
+        self._last: Pane | None = None
         self._done: list[Happening] = []
         self._top = Static(id="top", markup=False)
         self._panes = [Pane(panel) for panel in PANELS]
@@ -145,7 +149,7 @@ class Dashboard(App[None]):
     def on_dashboard_ran(self, message: Ran) -> None:
         code, said = message.outcome
         self._note("error" if code else "info", message.words, said)
-        self.notify(said, severity="error" if code else "information", markup=False)
+        self.notify(printable(said), severity="error" if code else "information", markup=False)
         self.feed.soon()
 
     @on(Input.Changed, "#filter")
@@ -156,7 +160,9 @@ class Dashboard(App[None]):
     @on(Input.Submitted, "#filter")
     def _leave_filter(self) -> None:
         self._filter.display = bool(self.words)
-        next(pane for pane in self._panes if not pane.has_class("hidden")).table.focus()
+        shown = [pane for pane in self._panes if not pane.has_class("hidden")]
+        chosen = [pane for pane in (self._last, *shown) if pane in shown and pane.chosen is not None]
+        (chosen or shown)[0].table.focus()
 
     def on_data_table_row_selected(self) -> None:
         """Enter or a second click: from the overview to the panel's screen, from there to the whole row."""
@@ -191,13 +197,14 @@ class Dashboard(App[None]):
 
     def action_pause(self) -> None:
         self.feed.paused = not self.feed.paused
-        self._arrived_at = SYSTEM.monotonic()
+        self._asked_at = SYSTEM.monotonic()
         if not self.feed.paused:
             self.feed.soon()
         self._head()
 
     def action_interval(self, by: int) -> None:
         self.feed.step(by)
+        self._asked_at = SYSTEM.monotonic()
         self._head()
 
     def action_now(self) -> None:
@@ -229,6 +236,7 @@ class Dashboard(App[None]):
         return pane is not None and _ACTIONS[str(parameters[0])] in pane.panel.actions
 
     def on_descendant_focus(self) -> None:
+        self._last = self._focused or self._last
         self.refresh_bindings()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
@@ -242,7 +250,7 @@ class Dashboard(App[None]):
         pane = self._focused
         chosen = pane.chosen if pane is not None else None
         for each in pane.panel.actions if pane is not None and chosen is not None else ():
-            title = f"{each.label} {chosen.subject if chosen is not None else ''}"
+            title = escape(printable(f"{each.label} {chosen.subject if chosen is not None else ''}"))
             yield SystemCommand(title, line(each.words), lambda name=each.name: self.action_act(name))
 
     @property
@@ -260,23 +268,35 @@ class Dashboard(App[None]):
         snapshot = replace(self._snapshot, log=log._replace(rows=tuple(rows)))
         for pane in self._panes:
             pane.show(snapshot, self.words)
+        self._keep_focus()
         self._head()
+
+    def _keep_focus(self) -> None:
+        """A table without rows has lost it. Without screens the application is being left."""
+        last = self._last
+        if self.screen_stack and last is not None and last.table.display:
+            base = self.screen_stack[0]
+            if base.focused is None:
+                base.set_focus(last.table)
 
     def _head(self) -> None:
         """The line on top. It changes only when what it says does."""
-        silent = SYSTEM.monotonic() - self._arrived_at
-        is_late = not self.feed.paused and silent > max(5.0, 3 * self.feed.interval)
+        now = SYSTEM.monotonic()
+        waited = now - max(self._arrived_at, self._asked_at)
+        is_late = not self.feed.paused and waited > max(5.0, 3 * self.feed.interval)
         self._grid.set_class(is_late, "-stale")
-        text = self._headline(f"no news for {span(silent)}" if is_late else "")
+        age = span(now - self._arrived_at)
+        paused = f"paused, seen {age} ago" if self.feed.paused else ""
+        text = printable(self._headline(f"no news for {age}" if is_late else paused))
         if text != str(self._top.content):
             self._top.update(text)
 
-    def _headline(self, trouble: str) -> str:
+    def _headline(self, remark: str) -> str:
         parts = ["katax"]
         if self._snapshot is not None:
             health = self._snapshot.health
             parts += [f"{health.profile} ({self._snapshot.role})", state(health.status).plain]
-        parts += [trouble, "paused" if self.feed.paused else f"every {self.feed.interval:g} s"]
+        parts += [remark, "" if self.feed.paused else f"every {self.feed.interval:g} s"]
         parts += [f"filter: {self.words}" if self.words else ""]
         if self._snapshot is not None:
             parts += [f"{len(self._snapshot.processes.rows)} processes report"]

@@ -7,20 +7,25 @@ from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from rich.table import Table
+from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from katax_cli.core.roles import needed
 from katax_cli.core.settings import Role
+from katax_cli.core.text import printable
 from katax_cli.tui.panels import Action
 
 
-def command(action: Action, subject: str, profile: str) -> tuple[str, ...]:
-    """The katax command of an action, without the options that a person may add."""
-    return (*action.words, subject, "-p", profile)
+def command(action: Action, subject: str, profile: str, options: Sequence[str] = ()) -> tuple[str, ...]:
+    """The katax command of an action, with the options that a person adds."""
+    if subject.startswith("-"):
+        return (*action.words, "-p", profile, *options, "--", subject)
+    return (*action.words, subject, "-p", profile, *options)
 
 
 def options(action: Action, role: Role) -> str:
@@ -30,8 +35,9 @@ def options(action: Action, role: Role) -> str:
 
 
 class Info(ModalScreen[None]):
-    """Labels and what belongs to them; any of the usual keys closes it."""
+    """Labels and what belongs to them; arrows move what is longer, and any of the usual keys closes it."""
 
+    AUTO_FOCUS = "VerticalScroll"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q,enter,question_mark", "dismiss", "Close")]
 
     def __init__(self, title: str, facts: Iterable[tuple[str, str]]) -> None:
@@ -44,9 +50,9 @@ class Info(ModalScreen[None]):
         table.add_column(no_wrap=True, style="bold")
         table.add_column(overflow="fold")
         for label, text in self._facts:
-            table.add_row(label, text)
+            table.add_row(label, Text(printable(text)))
         with VerticalScroll(classes="dialog") as box:
-            box.border_title = self._title
+            box.border_title = Content(printable(self._title))
             yield Static(table)
 
 
@@ -63,12 +69,12 @@ class CommandDialog(ModalScreen[tuple[str, ...] | None]):
         super().__init__()
         self._action = action
         self._subject = subject
-        self._fixed = command(action, subject, profile)
+        self._profile = profile
         self._suggested = options(action, role)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as box:
-            box.border_title = f"{self._action.label} {self._subject}"
+            box.border_title = Content(printable(f"{self._action.label} {self._subject}"))
             box.border_subtitle = "Enter runs it · Ctrl+Y copies it · Esc leaves"
             yield Static(id="command", markup=False)
             entry = Input(self._suggested, placeholder="options", select_on_focus=False)
@@ -78,7 +84,8 @@ class CommandDialog(ModalScreen[tuple[str, ...] | None]):
     @property
     def words(self) -> tuple[str, ...]:
         """Raises ValueError for a quotation without end."""
-        return (*self._fixed, *shlex.split(self.query_one(Input).value))
+        options = shlex.split(self.query_one(Input).value)
+        return command(self._action, self._subject, self._profile, options)
 
     @property
     def shown(self) -> str:
@@ -101,11 +108,14 @@ class CommandDialog(ModalScreen[tuple[str, ...] | None]):
             self.notify(str(error), severity="warning")
 
     def action_copy(self) -> None:
-        self.app.copy_to_clipboard(self.shown)
-        self.notify("copied")
+        try:
+            self.app.copy_to_clipboard(line(self.words))
+            self.notify("copied")
+        except ValueError as error:
+            self.notify(str(error), severity="warning")
 
     def _preview(self) -> None:
-        self.query_one("#command", Static).update(self.shown)
+        self.query_one("#command", Static).update(printable(self.shown))
 
 
 def line(words: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from rich.text import Text
 
+from katax_cli.core.text import printable
 from katax_cli.snapshot import PoolStats
 
 FADED = "dim"
@@ -37,10 +38,15 @@ _FRESH = 10.0
 _STEPS = ((86400.0, "d"), (3600.0, "h"), (60.0, "m"))
 
 
+def said(text: str, style: str = "") -> Text:
+    """What others wrote, in one line: a terminal shows it and obeys nothing of it."""
+    return Text(printable(text), style, overflow="ellipsis", no_wrap=True)
+
+
 def state(word: str) -> Text:
     """A state's word behind its symbol, so that nothing depends on the colour."""
     symbol, style = _STATES.get(word, ("?", ""))
-    return Text(f"{symbol} {word}", style)
+    return said(f"{symbol} {word}", style)
 
 
 def symbol(word: str) -> Text:

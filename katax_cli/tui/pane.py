@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.content import Content
 from textual.coordinate import Coordinate
 from textual.widgets import DataTable, Static
 
+from katax_cli.core.text import printable
 from katax_cli.snapshot import Snapshot
 from katax_cli.tui.panels import Panel
-from katax_cli.tui.table import GAP, Drawn, Row, colourless, fitted, found
+from katax_cli.tui.table import GAP, Drawn, Row, alike, colourless, fitted, found
 
 
 class Pane(Vertical):
@@ -27,13 +29,14 @@ class Pane(Vertical):
         self._rows: tuple[Row, ...] = ()
         self._columns: tuple[tuple[int, int], ...] = ()
         self._width = 0
+        self._title = ""
         self._said = ""
         self.table: DataTable[Text] = DataTable(cursor_type="row", cell_padding=GAP // 2, show_cursor=False)
         self._empty = Static(classes="empty", markup=False)
         self._empty.display = False
 
     def compose(self) -> ComposeResult:
-        self.border_title = self.panel.title
+        self._entitle(self.panel.title)
         yield self.table
         yield self._empty
 
@@ -77,16 +80,20 @@ class Pane(Vertical):
         """Sets only what differs: setting it draws it."""
         hidden = len(drawn.rows) - len(rows)
         notes = [drawn.note, f"{hidden} hidden" if hidden else ""]
-        title = " · ".join(filter(None, (self.panel.title, *notes)))
-        if self.border_title != title:
-            self.border_title = title
+        self._entitle(" · ".join(filter(None, (self.panel.title, *notes))))
         self.set_class(drawn.stale, "-stale")
-        empty = "" if rows else drawn.empty if not drawn.rows else "no row matches the filter"
+        empty = "" if rows else printable(drawn.empty) if not drawn.rows else "no row matches the filter"
         if empty != self._said:
             self._empty.update(empty)
             self._said = empty
         if self.table.display is not bool(rows):
             self.table.display, self._empty.display = bool(rows), not rows
+
+    def _entitle(self, title: str) -> None:
+        """As it is: a string would be read as Textual's markup."""
+        if title != self._title:
+            self.border_title = Content(printable(title))
+            self._title = title
 
     def _fitted(self, rows: Sequence[Row], width: int) -> tuple[tuple[int, int], ...]:
         """A column does not become narrower again until the panel does, so that nothing dances."""
@@ -101,7 +108,7 @@ class Pane(Vertical):
     def _update(self, rows: Sequence[Row]) -> None:
         for at, (row, before) in enumerate(zip(rows, self._rows, strict=True)):
             for place, (index, _) in enumerate(self._columns):
-                if row.cells[index] != before.cells[index]:
+                if not alike(row.cells[index], before.cells[index]):
                     self.table.update_cell_at(Coordinate(at, place), row.cells[index])
 
     def _rebuild(self, columns: Sequence[tuple[int, int]], rows: Sequence[Row]) -> None:

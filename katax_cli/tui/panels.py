@@ -31,6 +31,7 @@ from katax_cli.tui.marks import (
     is_fresh,
     number,
     pool_bar,
+    said,
     spark,
     state,
     symbol,
@@ -93,14 +94,14 @@ def _connection(name: str, watched: Watched, snapshot: Snapshot, width: int) -> 
     ping = health.latency_ms if health else None
     depth = health.depth if health else None
     cells = (
-        Text(name, "bold"),
+        said(name, "bold"),
         state(health.status) if health else Text("? unknown", FADED),
         number(ping),
         spark(watched.latencies_ms, _trail(width)),
-        Text(depth.first_failing_layer or "" if depth else "", BAD),
+        said(depth.first_failing_layer or "" if depth else "", BAD),
         Text(ago(watched.checked_at, snapshot.taken_at), justify="right"),
-        Text(watched.late or _remark(health)),
-        Text(str(health.server.get("version", "")) if health else ""),
+        said(watched.late or _remark(health)),
+        said(str(health.server.get("version", "")) if health else ""),
     )
     return Row(name, name, faded(cells) if watched.late else cells)
 
@@ -121,12 +122,12 @@ def pools(snapshot: Snapshot, width: int) -> Drawn:
 def _pool(trail: PoolTrail, now: float, width: int) -> Row:
     pool = trail.samples[-1]
     cells = (
-        Text(trail.connection, "bold"),
+        said(trail.connection, "bold"),
         pool_bar(pool, 10),
         Text(f"{pool.active}/{pool.idle}/{pool.max}", justify="right"),
         number(pool.waiting),
         spark([float(each.active) for each in trail.samples], _trail(width), top=float(max(pool.max, 1))),
-        Text(trail.process),
+        said(trail.process),
         Text(ago(trail.seen_at, now), justify="right"),
     )
     key = f"{trail.connection} {trail.process}"
@@ -141,13 +142,13 @@ def circuits(snapshot: Snapshot, _width: int) -> Drawn:
 
 def _circuit(circuit: Circuit, now: float) -> Row:
     cells = (
-        Text(circuit.connection, "bold"),
+        said(circuit.connection, "bold"),
         state(circuit.state),
         number(circuit.failures),
         Text(until(circuit.next_probe_at, now)),
         Text(ago(circuit.last_failure_at, now), justify="right"),
-        Text(circuit.process or "all", "" if circuit.process else FADED),
-        Text(circuit.reason or ""),
+        said(circuit.process or "all", "" if circuit.process else FADED),
+        said(circuit.reason or ""),
     )
     subject = circuit.connection.partition("/")[0]
     return Row(f"{circuit.connection} {circuit.process}", subject, cells)
@@ -159,13 +160,13 @@ def queries(snapshot: Snapshot, width: int) -> Drawn:
 
 def _traffic(traffic: Traffic, now: float, width: int) -> Row:
     cells = (
-        Text(traffic.connection, "bold"),
+        said(traffic.connection, "bold"),
         number(traffic.per_second),
         spark(traffic.trail, _trail(width)),
         number(traffic.p95_ms),
         _alarming(traffic.slow, ODD),
         _alarming(traffic.failed, BAD),
-        Text(traffic.source),
+        said(traffic.source),
         Text(ago(traffic.seen_at, now), justify="right"),
     )
     return Row(f"{traffic.connection} {traffic.source}", traffic.connection, cells)
@@ -180,10 +181,10 @@ def slow(snapshot: Snapshot, _width: int) -> Drawn:
 def _slow(call: SlowCall, now: float) -> Row:
     cells = (
         number(call.duration_ms),
-        Text(call.connection, "bold"),
+        said(call.connection, "bold"),
         Text(ago(call.happened_at, now), justify="right"),
-        Text(call.statement),
-        Text(call.process),
+        said(call.statement),
+        said(call.process),
     )
     return Row(f"{call.happened_at} {call.process} {call.statement}", call.connection, cells)
 
@@ -197,14 +198,14 @@ def _job(job: JobStatus, now: float) -> Row:
         Text("▶ running" if job.running == 1 else f"▶ {job.running} running") if job.running else Text("on")
     )
     cells = (
-        Text(job.name, "bold"),
+        said(job.name, "bold"),
         is_on if job.enabled or job.running else Text("○ off", ODD),
         Text(until(job.next_at, now)),
         state(job.last_state) if job.last_state else Text("never", FADED),
         Text(ago(job.last_finished_at, now), justify="right"),
-        Text(job.schedule),
-        Text(job.timezone),
-        Text(job.last_reason or ""),
+        said(job.schedule),
+        said(job.timezone),
+        said(job.last_reason or ""),
     )
     return Row(job.name, job.name, cells)
 
@@ -215,13 +216,13 @@ def runs(snapshot: Snapshot, _width: int) -> Drawn:
 
 def _run(run: JobRun, now: float) -> Row:
     cells = (
-        Text(run.job, "bold"),
+        said(run.job, "bold"),
         state(run.state),
         Text(ago(run.started_at or run.scheduled_at, now), justify="right"),
         number(run.duration_ms),
-        Text(run.reason or ""),
-        Text(run.host),
-        Text(run.run_id[:8]),
+        said(run.reason or ""),
+        said(run.host),
+        said(run.run_id[:8]),
     )
     return Row(run.run_id, run.job, cells)
 
@@ -232,15 +233,15 @@ def sockets(snapshot: Snapshot, _width: int) -> Drawn:
 
 def _server(server: SocketServer, now: float) -> Row:
     cells = (
-        Text(server.name, "bold"),
+        said(server.name, "bold"),
         number(server.clients),
         number(server.rooms),
         number(server.received_per_second),
         number(server.emitted_per_second),
         _alarming(server.refused, ODD),
-        Text(server.process),
+        said(server.process),
         Text(ago(server.seen_at, now), justify="right"),
-        Text(server.trouble or "", BAD),
+        said(server.trouble or "", BAD),
     )
     return Row(f"{server.name} {server.process}", server.name, cells)
 
@@ -255,8 +256,8 @@ def _happening(happening: Happening) -> Row:
     cells = (
         Text(clock(happening.happened_at)),
         symbol(happening.level),
-        Text(happening.subject, "bold"),
-        Text(happening.text),
+        said(happening.subject, "bold"),
+        said(happening.text),
     )
     return Row(f"{happening.happened_at} {happening.subject} {happening.text}", happening.subject, cells)
 
@@ -296,7 +297,7 @@ PANELS: tuple[Panel, ...] = (
         "connections",
         (
             *(Column("connection"), Column("status", 0, 11), Column("ms", 0, 4), Column("ping", 2, 8)),
-            *(Column("layer", 1, 5), _AGE, Column("message", 2, 8, grows=True), Column("server", 3)),
+            *(Column("layer", 1, 5), _AGE, Column("message", 2, 16, grows=True), Column("server", 3)),
         ),
         connections,
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from rich.style import Style
 from rich.text import Text
 
 from katax_cli.tui.marks import FADED
@@ -45,16 +46,22 @@ class Drawn(NamedTuple):
 
 def faded(cells: Iterable[Text]) -> tuple[Text, ...]:
     """The same without colours: what is not known to be true now."""
-    return tuple(Text(cell.plain, FADED, justify=cell.justify) for cell in cells)
+    return tuple(_styled(cell, FADED) for cell in cells)
 
 
 def colourless(row: Row) -> Row:
     """The same row with weights only: colours turned to grey are hard to read."""
-    cells = (
-        Text(cell.plain, cell.style if cell.style in _WEIGHTS else "", justify=cell.justify)
-        for cell in row.cells
-    )
+    cells = (_styled(cell, cell.style if cell.style in _WEIGHTS else "") for cell in row.cells)
     return row._replace(cells=tuple(cells))
+
+
+def _styled(cell: Text, style: str | Style) -> Text:
+    return Text(cell.plain, style, justify=cell.justify, overflow=cell.overflow, no_wrap=cell.no_wrap)
+
+
+def alike(cell: Text, other: Text) -> bool:
+    """Whether both look the same: for Rich, texts are equal whose style is not."""
+    return cell == other and cell.style == other.style
 
 
 def found(rows: Sequence[Row], words: str) -> tuple[Row, ...]:
@@ -70,18 +77,20 @@ def _text_of(row: Row) -> str:
 def fitted(columns: Sequence[Column], rows: Sequence[Row], width: int) -> tuple[tuple[int, int], ...]:
     """Which columns are shown, and how wide: as many as fit, the highest rank gives way first.
 
-    The one that grows may be cut down to its own width, and gets what is left over.
+    The one that grows may be cut down to its own width, and gets what is left over. No name takes more than half.
     """
-    wide = {
-        at: max([column.width, len(column.label), *(row.cells[at].cell_len for row in rows)])
-        for at, column in enumerate(columns)
-    }
+    wide = {at: _wide(column, [row.cells[at] for row in rows], width) for at, column in enumerate(columns)}
     least = {at: columns[at].width if columns[at].grows else wide[at] for at in wide}
     shown = list(wide)
     while len(shown) > 1 and _total(least, shown) > width:
         shown.remove(max(shown, key=lambda at: (columns[at].rank, at)))
     left = width - _total(least, shown)
     return tuple((at, max(1, least[at] + left) if columns[at].grows else wide[at]) for at in shown)
+
+
+def _wide(column: Column, cells: Sequence[Text], width: int) -> int:
+    least = max(column.width, len(column.label))
+    return max(least, min(width // 2, max((cell.cell_len for cell in cells), default=0)))
 
 
 def _total(wide: Mapping[int, int], shown: Sequence[int]) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from katax_cli.snapshot import (
     Check,
@@ -204,3 +206,25 @@ BROKEN = replace(
     circuits=FULL.circuits._replace(seen_at=AT - 95, missing="the state database does not answer"),
 )
 """The state database went away a while ago."""
+
+HOSTILE = "[bold]b[/nope]\x1b[31mred\x1b]0;title\x07\r\nline\tbidi\u202e\x9b31m[@click=app.quit]x[/]\\"
+"""What a server, a job or a statement may say: markup, sequences that terminals obey, lines."""
+
+
+def hostile(snapshot: Snapshot) -> Snapshot:
+    """The same with all texts made hostile, as far as others write them."""
+    made: Snapshot = _hostile(snapshot)
+    return replace(made, role=snapshot.role)
+
+
+def _hostile(value: Any) -> Any:
+    if isinstance(value, str):
+        return value + HOSTILE
+    if isinstance(value, Mapping):
+        return {_hostile(key): _hostile(each) for key, each in value.items()}
+    if isinstance(value, tuple):
+        made = map(_hostile, value)
+        return type(value)(*made) if hasattr(value, "_fields") else tuple(made)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: _hostile(getattr(value, each.name)) for each in fields(value)})
+    return value

@@ -8,15 +8,16 @@ from threading import Event
 from typing import ClassVar
 
 import pytest
+from textual.containers import VerticalScroll
 from textual.drivers.headless_driver import HeadlessDriver
 from textual.pilot import Pilot
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
 
 from katax_cli.snapshot import Snapshot
 from katax_cli.tui.app import Dashboard, Outcome
 from katax_cli.tui.dialogs import CommandDialog, Info, line
 from katax_cli.tui.panels import PANELS, SCREENS
-from tests.tui.canned import AT, EMPTY, FULL
+from tests.tui.canned import AT, BROKEN, EMPTY, FULL, HOSTILE, hostile
 from tests.tui.driving import Commands, Source, dashboard, drive, head, pane, until, visible
 
 ALL = [panel.name for panel in PANELS]
@@ -95,6 +96,32 @@ class TestScreens:
 
         drive(app, body, size=(80, 40))
 
+    def test_arrows_move_what_is_longer_than_the_screen(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("question_mark")
+            await pilot.pause()
+            box = app.screen.query_one(VerticalScroll)
+            assert box.max_scroll_y > 0
+            await pilot.press("down")
+            await until(pilot, lambda: box.scroll_y > 0)
+
+        drive(app, body)
+
+    def test_a_row_in_full_is_not_cut(self) -> None:
+        why = "w" * 300
+        rows = (FULL.circuits.rows[2]._replace(reason=why),)
+        app = dashboard(replace(FULL, circuits=FULL.circuits._replace(rows=rows)))
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("3", "enter")
+            await pilot.pause()
+            text = "".join(str(strip.text) for strip in app.screen._compositor.render_strips())
+            assert text.count("w") >= len(why)
+
+        drive(app, body)
+
     def test_the_palette_offers_screens_and_what_the_row_allows(self) -> None:
         app = dashboard()
 
@@ -157,6 +184,19 @@ class TestNumbersThatChange:
 
         drive(app, body)
 
+    def test_what_gets_old_fades_where_its_words_stay_the_same(self) -> None:
+        source = Source()
+        app = dashboard(source)
+
+        async def body(pilot: Pilots) -> None:
+            table = pane(app, "circuits").table
+            assert {str(each.style) for each in table.get_row_at(0)} != {"dim"}
+            source.snapshot = BROKEN
+            await pilot.press("f5")
+            await until(pilot, lambda: {str(each.style) for each in table.get_row_at(0)} == {"dim"})
+
+        drive(app, body)
+
     def test_a_panel_that_gets_rows_shows_them_instead_of_its_hint(self) -> None:
         source = Source(EMPTY)
         app = dashboard(source)
@@ -188,6 +228,48 @@ class TestNumbersThatChange:
             await pilot.pause()
             assert pane(app, "connections").table.row_count == 5
             assert "filter" not in head(app)
+
+        drive(app, body)
+
+    def test_after_the_filter_a_panel_with_rows_has_the_focus(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            for words, panel in (("cleanup", "jobs"), ("chat", "sockets")):
+                await pilot.press("slash", *words, "enter")
+                await pilot.pause()
+                assert app.focused is pane(app, panel).table
+                await pilot.press("escape")
+            await pilot.press("slash", *"main", "enter")
+            await pilot.pause()
+            assert app.focused is pane(app, "connections").table
+
+        drive(app, body)
+
+    def test_a_panel_keeps_the_focus_when_the_filter_leaves_it_rows(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            pane(app, "circuits").table.focus()
+            await pilot.press("slash", *"orders", "enter")
+            await pilot.pause()
+            assert app.focused is pane(app, "circuits").table
+
+        drive(app, body)
+
+    def test_a_panel_whose_rows_come_back_has_the_focus_again(self) -> None:
+        source = Source()
+        app = dashboard(source)
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("3")
+            table = pane(app, "circuits").table
+            source.snapshot = replace(FULL, circuits=FULL.circuits._replace(rows=(), missing="none"))
+            await pilot.press("f5")
+            await until(pilot, lambda: app.focused is None)
+            source.snapshot = FULL
+            await pilot.press("f5")
+            await until(pilot, lambda: app.focused is table)
 
         drive(app, body)
 
@@ -235,6 +317,44 @@ class TestAsking:
 
         drive(app, body)
 
+    def test_a_paused_dashboard_says_how_old_it_is(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            app._arrived_at -= 125.0
+            await pilot.press("p")
+            assert "paused, seen 2m ago" in head(app)
+            assert not app.query_one("#panes").has_class("-stale")
+            await pilot.press("f5")
+            await until(pilot, lambda: app._arrived_at > app._asked_at)
+            assert "paused, seen <10s ago" in head(app)
+
+        drive(app, body)
+
+    def test_what_nobody_asked_for_is_not_late(self) -> None:
+        """After a pause, and after a long interval became a short one."""
+        released, source = Event(), Source()
+
+        def hanging() -> Snapshot:
+            if source.asked:
+                released.wait()
+            return source()
+
+        app = dashboard(hanging, interval=10.0)
+
+        async def body(pilot: Pilots) -> None:
+            app._arrived_at = app._asked_at = app._arrived_at - 40.0
+            for keys in (["p", "p"], ["minus"]):
+                app._asked_at -= 40.0
+                await pilot.press(*keys)
+                assert "no news" not in head(app)
+            app._asked_at -= 170.0
+            app._head()
+            assert "no news for 40s" in head(app)
+            released.set()
+
+        drive(app, body)
+
     def test_plus_and_minus_change_the_interval_within_limits(self) -> None:
         app = dashboard(interval=2.0)
 
@@ -267,7 +387,7 @@ class TestAsking:
             await pilot.pause()
             shown = visible(app)
             assert shown == ["circuits"]
-            app._arrived_at -= 34.0
+            app._arrived_at = app._asked_at = app._arrived_at - 34.0
             app._head()
             assert "no news for 30s" in head(app)
             assert app.query_one("#panes").has_class("-stale")
@@ -359,6 +479,32 @@ class TestCommands:
             await pilot.pause()
             await pilot.press("ctrl+y")
             assert app.clipboard == "katax cron enable cleanup -p shop"
+
+        drive(app, body)
+
+    def test_what_is_no_command_is_not_copied(self) -> None:
+        app = dashboard()
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("3", "T")
+            await pilot.pause()
+            app.screen.query_one(Input).value = "--reason 'oh"
+            await pilot.press("ctrl+y")
+            assert app.clipboard == ""
+
+        drive(app, body)
+
+    def test_a_name_that_looks_like_an_option_is_a_name(self) -> None:
+        """`cron run --help` would say that all went well."""
+        (job, *_) = FULL.jobs.rows
+        app = dashboard(replace(FULL, jobs=FULL.jobs._replace(rows=(replace(job, name="--help"),))))
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("5", "r")
+            await pilot.pause()
+            assert isinstance(app.screen, CommandDialog)
+            app.screen.query_one(Input).value = "--verbose"
+            assert line(app.screen.words) == "katax cron run -p shop --verbose -- --help"
 
         drive(app, body)
 
@@ -482,3 +628,43 @@ def test_one_changed_number_draws_its_panel_and_nothing_else() -> None:
         assert "degraded" not in text
 
     drive(app, body, headless=False)
+
+
+OBEYED = ("\x1b[31mred", "\x1b]0;", "\u202e", "\x9b", "\r\nline", "\t")
+
+
+@pytest.mark.parametrize("snapshot", [FULL, BROKEN, EMPTY], ids=["full", "broken", "empty"])
+def test_the_terminal_obeys_nothing_that_others_wrote(snapshot: Snapshot) -> None:
+    app = dashboard(hostile(snapshot), run=Commands(Outcome(1, HOSTILE)))
+    app.driver_class = CountingDriver
+    CountingDriver.written.clear()
+
+    async def body(pilot: Pilots) -> None:
+        for screen in "1234567":
+            for keys in ([screen], ["enter"], ["escape", "escape"]):
+                await pilot.press(*keys)
+                await pilot.pause()
+        for keys in (["3", "T"], ["enter"], ["5", "r"], ["escape"], ["3", "colon"], ["escape"]):
+            await pilot.press(*keys)
+            await pilot.pause()
+        await pilot.wait_for_scheduled_animations()
+        text = "".join(CountingDriver.written)
+        assert "[bold]b[/nope]\\x1b[31m" in text
+        assert [each for each in OBEYED if each in text] == []
+
+    drive(app, body, headless=False, size=(200, 60))
+
+
+def test_the_palette_shows_a_name_as_it_is() -> None:
+    app = dashboard(hostile(FULL))
+
+    async def body(pilot: Pilots) -> None:
+        await pilot.press("5")
+        await pilot.pause()
+        await pilot.press("colon", *"run")
+        await pilot.pause()
+        shown = app.screen.query_one("CommandList", OptionList)
+        await until(pilot, lambda: shown.option_count > 0)
+        assert "Run cleanup[bold]b[/nope]" in str(shown.get_option_at_index(0).prompt)
+
+    drive(app, body, size=(200, 60))

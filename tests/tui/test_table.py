@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.text import Text
 
-from katax_cli.tui.table import GAP, Column, Row, faded, fitted, found
+from katax_cli.tui.table import GAP, Column, Row, alike, faded, fitted, found
 
 COLUMNS = (Column("name"), Column("ms", 0, 4), Column("age", 2, 4), Column("message", 1, 6, grows=True))
 
@@ -29,7 +29,11 @@ def test_the_highest_rank_gives_way_first() -> None:
 
 
 def test_the_first_column_stays() -> None:
-    assert fitted(COLUMNS, ROWS, 3) == ((0, 11),)
+    assert fitted(COLUMNS, ROWS, 3) == ((0, 4),)
+
+
+def test_a_long_name_takes_half_and_not_the_place_of_the_others() -> None:
+    assert fitted(COLUMNS[:2], [row("n" * 90, "1", "", "")], 30) == ((0, 15), (1, 4))
 
 
 def test_without_rows_the_labels_need_room() -> None:
@@ -51,6 +55,12 @@ def test_rows_have_all_words_in_any_case() -> None:
 
 
 def test_what_fades_keeps_its_place() -> None:
-    (cell,) = faded([Text("7", "red", justify="right")])
+    (cell,) = faded([Text("7", "red", justify="right", overflow="ellipsis")])
 
-    assert (cell.plain, cell.style, cell.justify) == ("7", "dim", "right")
+    assert (cell.plain, cell.style, cell.justify, cell.overflow) == ("7", "dim", "right", "ellipsis")
+
+
+def test_texts_of_different_styles_do_not_look_alike() -> None:
+    assert alike(Text("7", "red"), Text("7", "red"))
+    assert not alike(Text("7", "red"), Text("7", "dim"))
+    assert not alike(Text("7", "red"), Text("8", "red"))
