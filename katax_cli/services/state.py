@@ -30,6 +30,9 @@ ALIVE_SECONDS = 30.0
 """A process that said nothing for so long is taken for dead."""
 _DAY = 86400.0
 
+FileId = tuple[int, int]
+"""A file, whatever it is called: its device and its inode."""
+
 _KEY = "VARCHAR(190) NOT NULL"
 _TIME = "DOUBLE PRECISION"
 _PROCESS = "VARCHAR(32) NOT NULL"
@@ -146,6 +149,7 @@ class StateStore:
         # commands, not the database that holds the decision.
         self._runtime = Runtime(profile, probing=True)
         self._ready = False
+        self._file: FileId | None = None
 
     @property
     def exists(self) -> bool:
@@ -306,11 +310,16 @@ class StateStore:
 
     def _open(self) -> SqlDatabase:
         """The database, its schema made or brought up to date."""
-        database = self._runtime.sql(self.profile.state.connection)
+        settings = self.profile.state.connection
+        if self._ready and file_id(settings.path) != self._file:
+            # Nobody else would ever read what is written to a file that was removed or replaced.
+            self.close()
+        database = self._runtime.sql(settings)
         if not self._ready:
             # Its own statements are nobody's news.
             database.observer.set_log(QueryLogging())
             self._prepare(database)
+            self._file = file_id(settings.path)
             self._ready = True
         return database
 
@@ -323,6 +332,15 @@ class StateStore:
             )
         for number in range(version, len(VERSIONS)):
             _upgrade(database, number)
+
+
+def file_id(path: str | None) -> FileId | None:
+    """Which file is there now; None for none, and for a database on a server."""
+    try:
+        seen = os.stat(path) if path is not None else None
+    except OSError:
+        return None
+    return None if seen is None else (seen.st_dev, seen.st_ino)
 
 
 def _version(database: SqlDatabase) -> int:

@@ -315,6 +315,20 @@ class TestFile:
         for file in (tmp_path / ".katax").glob("state.db*"):
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
+    def test_a_file_that_was_replaced_is_left_for_the_new_one(self, tmp_path: Path) -> None:
+        """Whoever runs for weeks would else read and write what nobody else sees."""
+        made = profile(tmp_path, {"main": "sqlite:///x.db"})
+        with StateStore(made) as store:
+            store.decide(decision("1"))
+            for file in (tmp_path / ".katax").glob("state.db*"):
+                file.unlink()
+            store.decide(decision("2"))
+            with StateStore(made) as other:
+                other.decide(decision("3"))
+                assert {each.id for each in other.decided()} == {"2", "3"}
+
+            assert {each.id for each in store.decided()} == {"2", "3"}
+
     def test_what_is_no_database_is_said(self, tmp_path: Path) -> None:
         made = profile(tmp_path, {"main": "sqlite:///x.db"})
         (tmp_path / ".katax").mkdir(mode=0o700)

@@ -12,6 +12,7 @@ from katax_cli.profiles.model import Profile
 from katax_cli.services.cron.jobs import Job, Lookup
 from katax_cli.services.cron.manage import Cron
 from katax_cli.services.cron.values import Run
+from katax_cli.services.state import FileId, file_id
 from katax_cli.services.watching import Answered
 from katax_cli.snapshot import JobRun, JobStatus
 
@@ -44,11 +45,12 @@ class JobsWatch:
         self._profile = profile
         self._clock = clock
         self._cron: Cron | None = None
+        self._file: FileId | None = None
         self._last: dict[str, Run] = {}
 
     def look(self, _answered: Answered) -> None:
         """One round. Raises KataxError for jobs that are wrong, or a state database that cannot be read."""
-        cron = self._cron = self._cron or Cron(self._profile, clock=self._clock)
+        cron = self._opened()
         now = self._clock.now()
         cron.notes.clear()
         jobs = cron.jobs()
@@ -60,6 +62,15 @@ class JobsWatch:
                 self.jobs = self._seen(cron, jobs, [], now)
             raise
         self.jobs = self._seen(cron, jobs, active, now)
+
+    def _opened(self) -> Cron:
+        """Opened anew when the state database was removed or replaced, and what was seen in it forgotten."""
+        file = file_id(self._profile.state.connection.path)
+        if self._cron is None or file != self._file:
+            self.close()
+            self._cron, self._file = Cron(self._profile, clock=self._clock), file
+            self._last.clear()
+        return self._cron
 
     def _ask(self, cron: Cron, jobs: Sequence[Job], now: float) -> list[Run]:
         """The history; returns what runs now."""

@@ -129,6 +129,25 @@ def test_looking_makes_no_file(tmp_path: Path) -> None:
     assert not (tmp_path / ".katax").exists()
 
 
+def test_a_state_database_that_was_replaced_is_opened_anew(tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": "sqlite:///x.db"}, extra=JOB.format(name="on", on="true"))
+    made = load_profile("test")
+    watch = JobsWatch(made, clock=FakeClock())
+    for state in ("failed", "ran"):
+        with Cron(made) as cron:
+            cron.tables.prepare()
+            cron.runs.record([run("on", 0, state)])
+        watch.look(lambda: None)
+        assert [row.state for row in history(watch)] == [state]
+        assert jobs(watch)["on"].last_state == state
+        for file in (tmp_path / ".katax").glob("state.db*"):
+            file.unlink()
+
+    watch.look(lambda: None)
+    watch.close()
+    assert (history(watch), jobs(watch)["on"].last_state) == ((), None)
+
+
 def test_without_a_state_database_the_jobs_of_the_profile_are_known(closed_port: int, tmp_path: Path) -> None:
     url = f"postgresql://127.0.0.1:{closed_port}/x"
     extra = f'[state]\nurl = "main"\n{JOB.format(name="on", on="true")}'
