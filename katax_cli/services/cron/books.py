@@ -21,12 +21,22 @@ UNAVAILABLE = "the state database was not available"
 class Books:
     """Writes what the daemon decides and what becomes of it."""
 
-    def __init__(self, runs: Runs, *, shared: bool) -> None:
+    def __init__(self, runs: Runs, *, shared: bool, known: bool = True) -> None:
         self._runs = runs
         self._shared = shared
+        self._known = known
         self._late: dict[str, Run] = {}
         self._lock = threading.Lock()
         self._down = False
+
+    @property
+    def known(self) -> bool:
+        """False until it is known up to where jobs are accounted for: nothing is written before, as if it were away."""
+        return self._known
+
+    def open(self) -> None:
+        """Says that it is known."""
+        self._known = True
 
     @property
     def available(self) -> bool:
@@ -41,6 +51,8 @@ class Books:
 
     def claim(self, planned: Sequence[Run], decide: Decide, running: Sequence[Run]) -> list[Run]:
         """Those of `planned` that are ours to run or to account for; `running` is what runs in this process."""
+        if not self._known:
+            return self._without(planned, decide, running)
         try:
             won = self._runs.claim(planned, decide)
         except KataxError as error:
@@ -95,6 +107,8 @@ class Books:
 
     def flush(self) -> None:
         """Writes what could not be written before; stops at the first failure."""
+        if not self._known:
+            return
         with self._lock:
             late = list(self._late.values())
         for run in late:

@@ -11,7 +11,7 @@ once a second for what others may have changed in the state database.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Literal
@@ -50,6 +50,8 @@ class Message:
     number: int = 0
 
 
+Noted = tuple[str, str, str, int]
+"""A job, its schedule, what that means, and up to where it is accounted for, in milliseconds."""
 Load = Callable[[], tuple[Profile, Sequence[Job]]]
 """The profile and the jobs of its files, read anew."""
 
@@ -64,7 +66,7 @@ class Daemon:
         self._runs = Runs(tables)
         self._definitions = Definitions(tables)
         self._tables = tables
-        self.books = Books(self._runs, shared=tables.shared)
+        self.books = Books(self._runs, shared=tables.shared, known=False)
         self.id = daemon_id()
         self._own: Sequence[Job] = ()
         self._profile = place.profile
@@ -80,6 +82,7 @@ class Daemon:
         self._reaper = Reaper()
         self._version = -1
         self._stored: Sequence[Stored] = ()
+        self._began: dict[str, float] = {}
         self._last_beat = self._last_renewal = self._last_prune = -1e9
         self._offset = self._clock.now() - self._clock.monotonic()
         self._stop_by: float | None = None
@@ -204,7 +207,8 @@ class Daemon:
         if now - self._last_prune >= _PRUNE_EVERY:
             self._last_prune = now
             self._runs.prune(self._profile.cron.history)
-        if not self.scheduler.draining and self._definitions.version() != self._version:
+        changed = not self.scheduler.draining and self._definitions.version() != self._version
+        if changed or not self.books.known:
             self._adopt()
             enabled = sum(job.enabled is not False for job in self.scheduler.jobs.values())
             _log.info("jobs changed: %d of %d enabled", enabled, len(self.scheduler.jobs))
@@ -275,7 +279,7 @@ class Daemon:
 
     def _adopt(self) -> None:
         """Makes the scheduler's jobs those of the files and of the database; unchanged ones keep their place."""
-        self._try(self._ask_stored)
+        asked = self._try(self._ask_stored)
         notes: list[str] = []
         jobs = merged(self._own, self._stored, timezone=timezone_of(self._profile), notes=notes)
         for note in notes:
@@ -285,7 +289,7 @@ class Daemon:
             self.scheduler.drop(name)
         now = self._clock.now()
         known = {each.job: each for each in self._stored}
-        fresh = []
+        fresh: list[Noted] = []
         for job in wanted.values():
             before = self.scheduler.jobs.get(job.name)
             if before is not None and _due_alike(before, job):
@@ -293,9 +297,33 @@ class Daemon:
                 continue
             after = now if before is not None else self._accounted(job, known.get(job.name), now)
             if after == now:
-                fresh.append((job.name, job.schedule.text, job.schedule.canonical, int(now * 1000)))
+                fresh.append(_noted(job, now))
             self.scheduler.put(job, after)
+            if not (asked or self.books.known):
+                self._began.setdefault(job.name, now)
+        if asked and not self.books.known:
+            fresh += self._settle(known)
         self._try(lambda: self._definitions.note_schedules(fresh))
+
+    def _settle(self, known: Mapping[str, Stored]) -> list[Noted]:
+        """Accounts for what was missed before this daemon began without the database, which now says since when.
+
+        Before any row of this daemon is written, because rows say that all before them is accounted for.
+        """
+        self.books.open()
+        fresh, missed = [], []
+        for name, began in self._began.items():
+            job = self.scheduler.jobs.get(name)
+            if job is None or job.enabled is False:
+                continue
+            after = self._accounted(job, known.get(name), began)
+            if after == began:
+                fresh.append(_noted(job, began))
+            else:
+                missed.append((job, after, began))
+        self._began.clear()
+        self.scheduler.make_good(missed)
+        return fresh
 
     def _accounted(self, job: Job, stored: Stored | None, now: float) -> float:
         """Up to where the job is accounted for; one that is new, or means something else now, begins now."""
@@ -316,6 +344,10 @@ class Daemon:
             _log.error("%s", error)
             return False
         return True
+
+
+def _noted(job: Job, at: float) -> Noted:
+    return job.name, job.schedule.text, job.schedule.canonical, int(at * 1000)
 
 
 def _due_alike(before: Job, now: Job) -> bool:

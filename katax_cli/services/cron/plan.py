@@ -19,10 +19,11 @@ WAITING = "waits for an earlier run"
 CATCHING_UP = "was missed, runs late"
 
 
-def due(job: Job, after: float, now: float) -> list[Run]:
-    """A row for every occurrence in (after, now]; missed ones that are not run share one."""
-    late_until = now - GRACE
-    on_time = [_run(job, at) for at in _each(job.schedule, max(after, late_until), now)]
+def due(job: Job, after: float, now: float, *, until: float | None = None) -> list[Run]:
+    """A row for every occurrence in (after, until or now]; missed ones that are not run share one."""
+    until = now if until is None else until
+    late_until = min(now - GRACE, until)
+    on_time = [_run(job, at) for at in _each(job.schedule, max(after, late_until), until)]
     if late_until <= after:
         return on_time
     return [*_missed(job, after, late_until, alone=not on_time), *on_time]

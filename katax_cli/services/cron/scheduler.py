@@ -124,6 +124,18 @@ class Scheduler:
         self._take(planned)
         self._start_waiting()
 
+    def make_good(self, missed: Iterable[tuple[Job, float, float]]) -> None:
+        """Accounts for what was due in (after, until] of jobs as `on_miss` says; while draining nothing runs."""
+        now = self._clock.now()
+        planned = [
+            self._allowed(job, run)
+            for job, after, until in missed
+            for run in due(job, after, now, until=until)
+        ]
+        if self.draining:
+            planned = [run.skipped(SHUT_DOWN) if run.state == "running" else run for run in planned]
+        self._take(planned)
+
     def trigger(self, names: Iterable[str], trigger: Trigger) -> None:
         """Runs jobs now, beside their schedule."""
         now = int(self._clock.now() * 1000)

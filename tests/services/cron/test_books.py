@@ -78,6 +78,19 @@ def test_what_others_did_meanwhile_counts(broken: Runs) -> None:
     assert [(run.daemon, run.state) for run in broken.history()] == [("other", "running")]
 
 
+def test_nothing_is_written_before_it_is_known_up_to_where_jobs_are_accounted_for(whole: Runs) -> None:
+    """A row would say that all before it is accounted for."""
+    books = Books(whole, shared=False, known=False)
+    (run,) = books.claim([Run("a", AT)], as_it_is, [])
+    books.update(replace(run, state="ran"))
+    books.flush()
+    assert (books.waiting, whole.history()) == (1, [])
+
+    books.open()
+    books.flush()
+    assert [each.state for each in whole.history()] == ["ran"]
+
+
 def test_an_end_that_cannot_be_written_is_written_later(whole: Runs) -> None:
     books = Books(whole, shared=True)
     (run,) = books.claim([Run("a", AT)], as_it_is, [])

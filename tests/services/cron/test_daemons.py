@@ -350,6 +350,41 @@ def test_it_starts_without_its_state_database(start: Start, tmp_path: Path, clos
     assert not lines(tmp_path / "started")
 
 
+@pytest.mark.parametrize("on_miss", ["once", "skip"])
+def test_what_was_missed_before_a_start_without_the_state_database_is_accounted_for(
+    on_miss: str, start: Start, proxy: MakeProxy, postgresql_url: str, tmp_path: Path
+) -> None:
+    """Once it is back: one row for each occurrence, of the hour before, of the outage, and after it."""
+    jobs = SLOW.format(seconds=0) + f'on_miss = "{on_miss}"\n' + occurrences(1)
+    wire = proxy(postgresql_url)
+    profile(tmp_path, jobs, state=wire.url)
+    with Cron(load_profile(None)) as cron:
+        cron.tables.prepare()
+        before = int(cron.clock.now()) - 3600
+        cron.definitions.note_schedules([("slow", "@every 1s", "@every 1s", before * 1000)])
+    wire.refuse()
+    wire.cut()
+
+    daemon = start()
+    daemon.says("job 'slow': skipped: the state database was not available")
+    wire.come_back()
+    daemon.says("the state database works again")
+    seen = len(lines(tmp_path / "ended"))
+    until(lambda: len(lines(tmp_path / "ended")) > seen + 1)
+    assert daemon.stop() == 0
+
+    rows = history("slow")
+    planned = [run.scheduled_at // 1000 + number for run in rows for number in range(run.count)]
+    assert planned == list(range(before + 1, planned[-1] + 1))
+    assert (rows[0].state, rows[0].count > 3400) == ("missed", True)
+    assert {run.state for run in rows} >= {"missed", "skipped", "ran"}
+    fresh = [run.scheduled_at // 1000 for run in history("j0")]
+    assert fresh == list(range(fresh[0], fresh[-1] + 1))
+    with Cron(load_profile(None)) as cron:
+        known = {each.job: each.accounted_until for each in cron.definitions.jobs()}
+    assert known == {"slow": planned[-1] * 1000, "j0": fresh[-1] * 1000}
+
+
 def test_an_outage_of_a_shared_state_database(
     start: Start, proxy: MakeProxy, postgresql_url: str, tmp_path: Path
 ) -> None:
