@@ -160,7 +160,7 @@ class Dashboard(App[None]):
     @on(Input.Submitted, "#filter")
     def _leave_filter(self) -> None:
         self._filter.display = bool(self.words)
-        shown = [pane for pane in self._panes if not pane.has_class("hidden")]
+        shown = [pane for pane in self._panes if pane.display]
         chosen = [pane for pane in (self._last, *shown) if pane in shown and pane.chosen is not None]
         (chosen or shown)[0].table.focus()
 
@@ -185,11 +185,11 @@ class Dashboard(App[None]):
         self.showing = name
         self._grid.set_class(not name, "overview")
         for pane in self._panes:
-            pane.set_class(bool(name) and pane.panel.screen != name, "hidden")
+            # Not a class: each would be looked up in the style sheet for all of a pane.
+            pane.styles.display = "none" if name and pane.panel.screen != name else None
         chosen = next((pane for pane in self._panes if pane.panel.screen == name), self._focused)
         if chosen is not None:
             chosen.table.focus()
-        self._draw()
 
     def action_filter(self) -> None:
         self._filter.display = True

@@ -29,6 +29,7 @@ class Pane(Vertical):
         self._rows: tuple[Row, ...] = ()
         self._columns: tuple[tuple[int, int], ...] = ()
         self._width = 0
+        self._current = False
         self._title = ""
         self._said = ""
         self.table: DataTable[Text] = DataTable(cursor_type="row", cell_padding=GAP // 2, show_cursor=False)
@@ -48,10 +49,14 @@ class Pane(Vertical):
 
     def show(self, snapshot: Snapshot, words: str) -> None:
         """Takes what there is to show; `words` filter the rows."""
-        self._snapshot, self._words = snapshot, words
-        self._draw()
+        self._snapshot, self._words, self._current = snapshot, words, False
+        if self.display:
+            self._draw()
 
     def on_resize(self) -> None:
+        self._draw()
+
+    def on_show(self) -> None:
         self._draw()
 
     def on_descendant_focus(self) -> None:
@@ -62,8 +67,9 @@ class Pane(Vertical):
 
     def _draw(self) -> None:
         width = self.size.width - self.table.styles.scrollbar_size_vertical - GAP
-        if self._snapshot is None or width <= 0:
+        if self._snapshot is None or width <= 0 or (self._current and width == self._width):
             return
+        self._current = True
         drawn = self.panel.draw(self._snapshot, width)
         rows = found(drawn.rows, self._words)
         if self.app.no_color:

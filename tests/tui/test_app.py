@@ -197,6 +197,26 @@ class TestNumbersThatChange:
 
         drive(app, body)
 
+    def test_what_is_not_on_the_screen_is_drawn_when_it_is(self) -> None:
+        source = Source()
+        app = dashboard(source)
+
+        async def body(pilot: Pilots) -> None:
+            log = pane(app, "log")
+            await pilot.press("3")
+            await pilot.pause()
+            before = log.drawn
+            rows = (*FULL.log.rows, FULL.log.rows[0]._replace(happened_at=AT, text="news"))
+            source.snapshot = replace(FULL, role="dev", log=FULL.log._replace(rows=rows))
+            await pilot.press("f5")
+            await until(pilot, lambda: "(dev)" in head(app))
+            assert log.drawn is before
+            await pilot.press("7")
+            await until(pilot, lambda: said(app)[0] == "news")
+            assert str(log.table.get_row_at(0)[3]) == "news"
+
+        drive(app, body)
+
     def test_a_panel_that_gets_rows_shows_them_instead_of_its_hint(self) -> None:
         source = Source(EMPTY)
         app = dashboard(source)
