@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from katax_cli.resilience import retry as retry
     from katax_cli.resilience import with_retry as with_retry
     from katax_cli.seeds import Seeder as Seeder
+    from katax_cli.services.builder import Builder as Builder
+    from katax_cli.services.builder import Page as Page
+    from katax_cli.services.builder import query as query
     from katax_cli.services.cache import DEFAULT_TTL as DEFAULT_TTL
     from katax_cli.services.cache import Cache as Cache
     from katax_cli.services.clients import RedisDatabase as RedisDatabase
@@ -88,6 +91,7 @@ _PUBLIC: dict[str, str] = {
     "AuthenticationFailed": "katax_cli.errors",
     "BreakerOpen": "katax_cli.errors",
     "BreakerStats": "katax_cli.snapshot",
+    "Builder": "katax_cli.services.builder",
     "Cache": "katax_cli.services.cache",
     "CircuitBreaker": "katax_cli.resilience",
     "Config": "katax_cli.services.config",
@@ -115,6 +119,7 @@ _PUBLIC: dict[str, str] = {
     "MongoDatabase": "katax_cli.services.documents",
     "Monitor": "katax_cli.services.monitor",
     "OutcomeUnknown": "katax_cli.errors",
+    "Page": "katax_cli.services.builder",
     "PoolClosed": "katax_cli.errors",
     "PoolStats": "katax_cli.snapshot",
     "PoolTimeout": "katax_cli.errors",
@@ -155,6 +160,7 @@ _PUBLIC: dict[str, str] = {
     "is_metrics_pool": "katax_cli.pool",
     "is_transient_error": "katax_cli.resilience",
     "perform_health_check": "katax_cli.health",
+    "query": "katax_cli.services.builder",
     "register_shutdown_handlers": "katax_cli.shutdown",
     "retry": "katax_cli.resilience",
     "shutdown_database": "katax_cli.shutdown",

@@ -19,7 +19,7 @@ from katax_cli.cli.tree import nodes
 from katax_cli.profiles.keys import PROFILE, Key
 
 PAGE = Path(__file__).parents[1] / "docs" / "seed-map.md"
-AREAS = {"backup", "builder", "models"}
+AREAS = {"backup", "models"}
 """Areas that have a page or a map of their own."""
 OWN = {
     "Config", "Database", "MetricsPool", "MongoDatabase", "RedisDatabase", "SqlDatabase", "Transaction",

@@ -34,6 +34,12 @@ ANY = Target(types=("postgresql", "mysql", "sqlite", "mongodb", "redis"), prefer
 SQL = Target(types=("postgresql", "mysql", "sqlite"), preferred="main", lacks="SQL")
 TABLES = Target(types=("postgresql", "mysql", "sqlite", "mongodb"), preferred="main", lacks="tables")
 
+TableName = Annotated[str, typer.Argument(metavar="TABLE", help="NAME, or 'NAME ALIAS'.")]
+Values = Annotated[list[str] | None, typer.Argument(metavar="COL=VALUE...", help="Columns and their values.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option("--where", metavar="'COL OP VALUE'", help="OP: = != < <= > >= like in is; repeated: and."),
+]
 PING_HEADER = ("connection", "type", "address", "latency_ms")
 
 
@@ -79,7 +85,7 @@ def query(
     text = statement(call, sql, file)
     values = parameters(args or [], param or [])
     with call.runtime() as runtime:
-        return run_query(call, runtime, SQL, text, values, limit=limit, replica=replica)
+        return run_query(call, runtime, SQL, lambda _: (text, values), limit=limit, replica=replica)
 
 
 @group.command("exec")
@@ -104,6 +110,85 @@ def exec_(
         return run_exec(
             call, runtime, SQL, text, single_transaction=single_transaction, max_rows=max_rows_affected
         )
+
+
+@group.command("select")
+def select(
+    call: Invocation,
+    table: TableName,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="COL[,COL]...", help="name, t.name, count(name) [as ALIAS]; none: *."),
+    ] = None,
+    where: Where = None,
+    join: Annotated[
+        list[str] | None,
+        typer.Option(metavar="'[left] TABLE [ALIAS] on A.X = B.Y'", help="Another table; repeatable."),
+    ] = None,
+    group_by: Annotated[str | None, typer.Option(metavar="COL[,COL]...", help="One row for each.")] = None,
+    having: Annotated[
+        list[str] | None, typer.Option(metavar="'COL OP VALUE'", help="Groups that it holds for; repeatable.")
+    ] = None,
+    order: Annotated[str | None, typer.Option(metavar="'COL [desc][,COL]...'", help="Order of rows.")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="At most so many rows.")] = None,
+    offset: Annotated[int | None, typer.Option(min=0, help="Leave out so many first.")] = None,
+) -> ExitCode:
+    """Print rows of a table; names are quoted and values bound, so nothing given becomes SQL."""
+    from katax_cli.cli.db_build import run_built, selected
+
+    return run_built(
+        call,
+        SQL,
+        table,
+        lambda built: selected(
+            built,
+            columns=columns,
+            where=where or [],
+            join=join or [],
+            group_by=group_by,
+            having=having or [],
+            order=order,
+            limit=limit,
+            offset=offset,
+        ),
+    )
+
+
+@group.command("insert")
+def insert(
+    call: Invocation,
+    table: TableName,
+    values: Values = None,
+    document: Annotated[
+        str | None,
+        typer.Option("--json", metavar="JSON|-|@FILE", help="An object, or an array of them, with columns."),
+    ] = None,
+) -> ExitCode:
+    """Insert a row, or the rows of a JSON document, all or none."""
+    from katax_cli.cli.db_build import insert
+
+    return insert(call, SQL, table, values or [], document)
+
+
+@group.command("update")
+def update(call: Invocation, table: TableName, values: Values = None, where: Where = None) -> ExitCode:
+    """Change rows; without --where all of them, which is asked first."""
+    from katax_cli.cli.db_build import filtered, given, run_built
+
+    new = given(values or [])
+    return run_built(
+        call, SQL, table, lambda built: filtered(built, where or []).update_statement(new, everywhere=True)
+    )
+
+
+@group.command("delete")
+def delete(call: Invocation, table: TableName, where: Where = None) -> ExitCode:
+    """Delete rows; without --where all of them, which is asked first."""
+    from katax_cli.cli.db_build import filtered, run_built
+
+    return run_built(
+        call, SQL, table, lambda built: filtered(built, where or []).delete_statement(everywhere=True)
+    )
 
 
 @group.command("tables")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 import typer
@@ -18,6 +18,8 @@ from katax_cli.services.runtime import Runtime
 from katax_cli.services.scripts import destructive_reasons, run_script
 from katax_cli.services.sql import SqlDatabase
 
+Query = tuple[str, Params]
+"""A statement and its values."""
 SCRIPT_HEADER = ("statements", "executed", "rows_affected")
 
 
@@ -108,22 +110,23 @@ def run_query(
     call: Invocation,
     runtime: Runtime,
     target: Target,
-    sql: str,
-    params: Params,
+    query: Callable[[ConnectionSettings], Query],
     *,
     limit: int | None,
     replica: bool = False,
 ) -> ExitCode:
     """Streams the rows of one statement; with a glob, the rows of all that match, with their connection."""
     found = call.all_settings(runtime, target)
+    queries = {settings.name: query(settings) for settings in found}
     for settings in found:
-        confirm_script(call, runtime.profile, settings, [Statement(sql, 1, 0)])
+        confirm_script(call, runtime.profile, settings, [Statement(queries[settings.name][0], 1, 0)])
     if call.only_planned(connections=[one.name for one in found], executed=False):
         return ExitCode.DONE
     if call.is_glob:
-        return _query_each(call, runtime, target, sql, params, limit, replica=replica)
+        return _query_each(call, runtime, target, queries, limit, replica=replica)
     database = runtime.sql(found[0])
     source = database.replica() if replica else database
+    sql, params = queries[database.name]
     with source.stream(sql, params, text=call.out.wants_text) as rows:
         _write(call, rows, limit)
     return ExitCode.DONE
@@ -173,8 +176,7 @@ def _query_each(
     call: Invocation,
     runtime: Runtime,
     target: Target,
-    sql: str,
-    params: Params,
+    queries: Mapping[str, Query],
     limit: int | None,
     *,
     replica: bool,
@@ -183,7 +185,7 @@ def _query_each(
 
     def work(database: SqlDatabase) -> list[Row]:
         source = database.replica() if replica else database
-        with source.stream(sql, params, text=call.out.wants_text) as rows:
+        with source.stream(*queries[database.name], text=call.out.wants_text) as rows:
             header.append(rows.columns or ("rows_affected",))
             cut = _Cut(rows, limit)
             found = [row for batch in cut for row in batch]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from katax_cli.core.text import unique_names
-from katax_cli.engines.base import Params, Result
+from katax_cli.engines.base import Dialect, Params, Result
+
+if TYPE_CHECKING:
+    from katax_cli.services.builder import Builder
 
 
 class Queries(ABC):
@@ -16,6 +20,11 @@ class Queries(ABC):
 
     Placeholders are `$1`, `?` or `:name`, on every engine. `timeout` is seconds for the whole call.
     """
+
+    @property
+    @abstractmethod
+    def dialect(self) -> Dialect:
+        """The SQL that the server speaks."""
 
     @abstractmethod
     def run(
@@ -44,6 +53,16 @@ class Queries(ABC):
     def raw(self, sql: str, params: Params = None, *, timeout: float | None = None) -> list[dict[str, Any]]:
         """The same as `query`, for SQL that no builder writes."""
         return self.query(sql, params, timeout=timeout)
+
+    def table(self, name: str, alias: str | None = None) -> Builder:
+        """A query on a table, built by calls; see `Builder`. Raises ValueError for what is no name."""
+        from katax_cli.services.builder import Builder
+
+        return Builder(self, name, alias)
+
+    def together(self) -> AbstractContextManager[Queries]:
+        """What runs several statements on one connection, all or none of them."""
+        return nullcontext(self)
 
     def prepare(self, sql: str) -> Prepared:
         """A statement to be executed again and again; the driver prepares it on the server where it pays."""

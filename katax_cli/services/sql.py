@@ -11,6 +11,7 @@ from katax_cli.core.deadline import Deadline
 from katax_cli.core.pool import Pool
 from katax_cli.core.sql import classify, fingerprint, redact
 from katax_cli.engines.base import (
+    Dialect,
     Introspects,
     Params,
     Result,
@@ -66,6 +67,13 @@ class SqlDatabase(Database, Queries):
             self.engine.ping(connection, seconds)
         if late.fired:
             raise TimeoutError(f"no answer in {seconds:g} s")
+
+    @property
+    def dialect(self) -> Dialect:
+        return self.engine.dialect
+
+    def together(self) -> TransactionBlock:
+        return self.transaction()
 
     def run(
         self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from katax_cli.engines.base import Params, Result
+from katax_cli.engines.base import Dialect, Params, Result
 from katax_cli.errors import MigrationError, UntrustedFile
 from katax_cli.profiles.trust import refuse_untrusted
 from katax_cli.services.queries import Queries
@@ -37,6 +37,10 @@ class MigrationDb(Queries):
     def __init__(self, session: Queries, steps: Steps) -> None:
         self._session = session
         self._steps = steps
+
+    @property
+    def dialect(self) -> Dialect:
+        return self._session.dialect
 
     def run(
         self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False

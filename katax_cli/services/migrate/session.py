@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.core.failure import FailureKind
-from katax_cli.engines.base import Params, Result
+from katax_cli.engines.base import Dialect, Params, Result
 from katax_cli.errors import KataxError
 from katax_cli.services.guard import Safety
 from katax_cli.services.queries import Queries
@@ -34,7 +34,6 @@ class Session(Queries):
         self.database = database
         self.engine = database.engine
         self.name = database.name
-        self.dialect = database.engine.dialect
 
     def __enter__(self) -> Self:
         # The guarded call gives a failed connect its meaning and leaves the connection in the pool.
@@ -46,6 +45,10 @@ class Session(Queries):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.database.release(self.connection)
+
+    @property
+    def dialect(self) -> Dialect:
+        return self.engine.dialect
 
     @property
     def in_transaction(self) -> bool:

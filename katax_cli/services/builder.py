@@ -1,0 +1,236 @@
+"""Statements from calls: `db.table("users").where("age", ">", 17).order_by("name").all()`.
+
+They run through the same guarded call as any text. Names are parsed and quoted, values are bound: nothing that is
+passed in becomes SQL.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from katax_cli.core.sql.terms import OPERATORS
+from katax_cli.errors import Refused, unknown_name
+
+if TYPE_CHECKING:
+    from katax_cli.services.compiling import Compiler
+    from katax_cli.services.queries import Queries
+
+Row = dict[str, Any]
+Condition = tuple[str, str, Any]
+"""Column, operator, value."""
+_MOST_ROWS = 2**63 - 1
+_WITH_NULL = ("=", "!=", "<>", "is", "is not")
+
+
+class Page(NamedTuple):
+    """Some of the rows, and how many there are: `number` counts from 1, `pages` is 0 when there are none."""
+
+    rows: list[Row]
+    total: int
+    number: int
+    size: int
+    pages: int
+
+
+class Join(NamedTuple):
+    """Another table, and the columns that have to fit."""
+
+    table: str
+    on: str
+    alias: str | None
+    left: bool
+
+
+class Statement(NamedTuple):
+    """SQL with `:name` placeholders, and their values."""
+
+    sql: str
+    params: Row
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A query on one table, which grows by calls: each returns a new one and changes none.
+
+    Columns are `name`, `table.name`, `*` or `count(name)`, in `select` perhaps with `as alias`. The last call runs it:
+    `all` (`execute`), `first`, `count`, `paginate`, `find_by_id`, `create`, `create_many`, `update`, `delete`; they
+    raise what `query` raises, and ValueError for what is no column or operator.
+    """
+
+    on: Queries
+    name: str
+    alias: str | None = None
+    columns: tuple[str, ...] = ()
+    joins: tuple[Join, ...] = ()
+    conditions: tuple[Condition, ...] = ()
+    groups: tuple[str, ...] = ()
+    having_conditions: tuple[Condition, ...] = ()
+    orders: tuple[tuple[str, bool], ...] = ()
+    at_most: int | None = None
+    skipped: int | None = None
+
+    def select(self, *columns: str) -> Builder:
+        """These columns too; none at all means `*`."""
+        return replace(self, columns=(*self.columns, *columns))
+
+    def where(self, column: str, *rest: Any) -> Builder:
+        """`where("age", 18)` or `where("age", ">=", 18)`; several hold together. None is compared with IS."""
+        return replace(self, conditions=(*self.conditions, _condition(column, rest)))
+
+    def where_in(self, column: str, values: Iterable[Any]) -> Builder:
+        """One of the values; of no values, nothing."""
+        return self.where(column, "in", list(values))
+
+    def join(self, table: str, on: str, alias: str | None = None) -> Builder:
+        """The rows that have a partner: `join("orders", "u.id = o.user_id", alias="o")`."""
+        return replace(self, joins=(*self.joins, Join(table, on, alias, left=False)))
+
+    def left_join(self, table: str, on: str, alias: str | None = None) -> Builder:
+        """All rows, with their partners where there are any."""
+        return replace(self, joins=(*self.joins, Join(table, on, alias, left=True)))
+
+    def group_by(self, *columns: str) -> Builder:
+        return replace(self, groups=(*self.groups, *columns))
+
+    def having(self, column: str, *rest: Any) -> Builder:
+        """What `where` is for rows, for groups: `having("count(u.id)", ">", 5)`."""
+        return replace(self, having_conditions=(*self.having_conditions, _condition(column, rest)))
+
+    def order_by(self, column: str, direction: str = "asc") -> Builder:
+        if direction.lower() not in ("asc", "desc"):
+            raise ValueError(f"{direction!r} is no direction; write asc or desc")
+        return replace(self, orders=(*self.orders, (column, direction.lower() == "desc")))
+
+    def limit(self, rows: int) -> Builder:
+        return replace(self, at_most=_natural(rows, "limit"))
+
+    def offset(self, rows: int) -> Builder:
+        return replace(self, skipped=_natural(rows, "offset"))
+
+    def all(self, *, timeout: float | None = None) -> list[Row]:
+        """The rows as dicts."""
+        return self.on.query(*self.statement(), timeout=timeout)
+
+    def execute(self, *, timeout: float | None = None) -> list[Row]:
+        """The same as `all`."""
+        return self.all(timeout=timeout)
+
+    def first(self, *, timeout: float | None = None) -> Row | None:
+        """The first row; None when there is none."""
+        return next(iter(self.limit(1).all(timeout=timeout)), None)
+
+    def count(self, *, timeout: float | None = None) -> int:
+        """How many rows there are, whatever the limit."""
+        (row,) = self.on.run(*self._compiler.counted(self), timeout=timeout).rows
+        return int(row[0])
+
+    def paginate(self, page: int = 1, size: int = 20, *, timeout: float | None = None) -> Page:
+        """One page and the number of all rows, in two statements; order the rows, or pages overlap."""
+        if page < 1 or size < 1:
+            raise ValueError(f"page {page} of size {size}: both begin at 1")
+        total = self.count(timeout=timeout)
+        rows = self.limit(size).offset((page - 1) * size).all(timeout=timeout)
+        return Page(rows, total, page, size, math.ceil(total / size))
+
+    def find_by_id(self, id: Any, *, key: str = "id", timeout: float | None = None) -> Row | None:
+        """The row of this id; None when there is none."""
+        return self.where(key, id).first(timeout=timeout)
+
+    def create(self, values: Mapping[str, Any], *, key: str = "id", timeout: float | None = None) -> Row:
+        """Inserts a row and returns it as the server has it, with its defaults."""
+        if self.on.dialect != "mysql":
+            insert = self._compiler.insert(self.name, values, returning=True)
+            return self.on.query(*insert, timeout=timeout)[0]
+        with self.on.together() as connection:
+            connection.run(*self.insert_statement(values), timeout=timeout)
+            made = values.get(key)
+            if made is None:
+                made = connection.query("SELECT last_insert_id() AS id", timeout=timeout)[0]["id"]
+            found = (
+                Builder(connection, self.name).find_by_id(made, key=key, timeout=timeout) if made else None
+            )
+        return found or dict(values)
+
+    def create_many(self, rows: Sequence[Mapping[str, Any]], *, timeout: float | None = None) -> int:
+        """Inserts rows of the same columns, all or none; returns how many."""
+        if not rows:
+            return 0
+        columns = list(rows[0])
+        odd = next((row for row in rows if row.keys() != rows[0].keys()), None)
+        if odd is not None:
+            raise ValueError(f"rows have different columns: {', '.join(columns)} and {', '.join(odd)}")
+        sql, params = self.insert_statement(rows[0])
+        values = [dict(zip(params, (row[column] for column in columns), strict=True)) for row in rows]
+        with self.on.together() as connection:
+            connection.execute_many(sql, values, timeout=timeout)
+        return len(rows)
+
+    def update(
+        self, values: Mapping[str, Any], *, everywhere: bool = False, timeout: float | None = None
+    ) -> int:
+        """Changes the rows of `where`; returns how many. Raises Refused without `where` unless `everywhere`."""
+        return self.on.execute(*self.update_statement(values, everywhere=everywhere), timeout=timeout)
+
+    def delete(self, *, everywhere: bool = False, timeout: float | None = None) -> int:
+        """Deletes the rows of `where`; returns how many. Raises Refused without `where` unless `everywhere`."""
+        return self.on.execute(*self.delete_statement(everywhere=everywhere), timeout=timeout)
+
+    def statement(self) -> Statement:
+        """The SELECT."""
+        return self._compiler.select(self)
+
+    def insert_statement(self, values: Mapping[str, Any]) -> Statement:
+        """The INSERT of a row, its values in the order of its columns."""
+        return self._compiler.insert(self.name, values)
+
+    def update_statement(self, values: Mapping[str, Any], *, everywhere: bool = False) -> Statement:
+        self._refuse_everything("update", everywhere)
+        return self._compiler.update(self, values)
+
+    def delete_statement(self, *, everywhere: bool = False) -> Statement:
+        self._refuse_everything("delete", everywhere)
+        return self._compiler.delete(self)
+
+    @property
+    def _compiler(self) -> Compiler:
+        # Imported now: programs that build no statement do not pay for SQLAlchemy.
+        from katax_cli.services.compiling import Compiler
+
+        return Compiler(self.on.dialect)
+
+    def _refuse_everything(self, verb: str, everywhere: bool) -> None:
+        if self.joins or self.groups or self.orders or self.at_most is not None or self.skipped is not None:
+            raise ValueError(f"{verb} knows where() only; find the ids first")
+        if not self.conditions and not everywhere:
+            raise Refused(
+                f"{verb} without where() would meet every row of {self.name!r}; say everywhere=True"
+            )
+
+
+def _condition(column: str, rest: Sequence[Any]) -> Condition:
+    if len(rest) == 1:
+        return column, "=", rest[0]
+    if len(rest) != 2:
+        raise ValueError(f"where({column!r}, …) takes a value, or an operator and a value")
+    op = " ".join(str(rest[0]).lower().split())
+    if op not in OPERATORS:
+        raise ValueError(unknown_name("operator", str(rest[0]), OPERATORS, "operators"))
+    if rest[1] is None and op not in _WITH_NULL:
+        raise ValueError(f"{column} {op} None holds for nothing; compare with None by = or !=")
+    return column, op, rest[1]
+
+
+def _natural(rows: int, what: str) -> int:
+    if not 0 <= rows <= _MOST_ROWS:
+        raise ValueError(f"{what} {rows}: write 0 or more")
+    return rows
+
+
+def query(name: str, alias: str | None = None) -> Builder:
+    """A query on a table of the program's default database: `Katax.get_instance().database().table(name)`."""
+    from katax_cli.services.container import Katax
+
+    return cast("Builder", Katax.get_instance().database().table(name, alias))

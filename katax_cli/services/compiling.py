@@ -1,0 +1,133 @@
+"""What a `Builder` says, as SQL of one dialect; SQLAlchemy Core knows how each of them writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cached_property
+from operator import eq, ge, gt, le, lt, ne
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from katax_cli.core.sql.lexer import Dialect
+from katax_cli.core.sql.terms import Term, parse_name, parse_on, parse_term
+from katax_cli.services.builder import Builder, Statement
+
+_DIALECTS = {"postgresql": postgresql, "mysql": mysql, "sqlite": sqlite}
+_COMPARE = {"=": eq, "!=": ne, "<>": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
+_CONSTANTS = {None: sa.null(), True: sa.true(), False: sa.false()}
+
+
+class Compiler:
+    """Raises ValueError for what is no column, table or condition."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._name = dialect
+
+    def select(self, builder: Builder) -> Statement:
+        """The rows that it asks for."""
+        return self._compiled(self._select(builder))
+
+    def counted(self, builder: Builder) -> Statement:
+        """How many they are, whatever its limit."""
+        every = replace(builder, orders=(), at_most=None, skipped=None)
+        if not builder.groups:
+            every = replace(every, columns=())
+        rows = self._select(every, one=not builder.groups).subquery("counted")
+        return self._compiled(sa.select(sa.func.count()).select_from(rows))
+
+    def insert(self, table: str, values: Mapping[str, Any], *, returning: bool = False) -> Statement:
+        """One row; its parameters are in the order of its columns."""
+        plain = _columns(table, values)
+        bound = {name: _bound(value, f"v{at}") for at, (name, value) in enumerate(plain.items())}
+        made = sa.insert(_table(table, None, plain)).values(bound)
+        sql, params = self._compiled(made.returning(sa.literal_column("*")) if returning else made)
+        return Statement(sql, {f"v{at}": params[f"v{at}"] for at in range(len(plain))})
+
+    def update(self, builder: Builder, values: Mapping[str, Any]) -> Statement:
+        """The rows of its conditions get these values."""
+        plain = _columns(builder.name, values)
+        made = sa.update(_table(builder.name, builder.alias, plain))
+        made = made.values({name: _bound(value) for name, value in plain.items()})
+        return self._compiled(made.where(*self._where(builder)))
+
+    def delete(self, builder: Builder) -> Statement:
+        """The rows of its conditions go."""
+        return self._compiled(sa.delete(_table(builder.name, builder.alias)).where(*self._where(builder)))
+
+    def _select(self, builder: Builder, *, one: bool = False) -> Any:
+        source: Any = _table(builder.name, builder.alias)
+        for join in builder.joins:
+            on = sa.and_(*(_COMPARE[op](self._term(a), self._term(b)) for a, op, b in parse_on(join.on)))
+            source = source.join(_table(join.table, join.alias), on, isouter=join.left)
+        columns = [sa.literal_column("1")] if one else map(self._column, builder.columns or ("*",))
+        made = sa.select(*columns).select_from(source).where(*self._where(builder))
+        made = made.group_by(*map(self._column, builder.groups))
+        made = made.having(*(self._compared(*each) for each in builder.having_conditions))
+        for text, falling in builder.orders:
+            column = self._column(text)
+            made = made.order_by(column.desc() if falling else column.asc())
+        return made.limit(_rows(builder.at_most)).offset(_rows(builder.skipped))
+
+    def _where(self, builder: Builder) -> list[Any]:
+        return [self._compared(*each) for each in builder.conditions]
+
+    def _column(self, text: str) -> Any:
+        return self._term(parse_term(text))
+
+    def _term(self, term: Term) -> Any:
+        quote = self._dialect.identifier_preparer.quote
+        made: Any = sa.literal_column(".".join(name if name == "*" else quote(name) for name in term.path))
+        if term.function:
+            argument = made.distinct() if term.distinct else made
+            # Without a type: that of the function would be forced upon what it is compared with.
+            made = sa.sql.functions.Function(term.function, argument, type_=sa.types.NULLTYPE)
+        return made.label(term.alias) if term.alias else made
+
+    def _compared(self, text: str, op: str, value: Any) -> Any:
+        column = self._column(text)
+        if op in ("in", "not in"):
+            bound = [_bound(each) for each in value]
+            return column.in_(bound) if op == "in" else column.not_in(bound)
+        if op in ("like", "not like"):
+            return column.like(_bound(value)) if op == "like" else column.not_like(_bound(value))
+        if value is None or op in ("is", "is not"):
+            return column.is_(_constant(value)) if op in ("=", "is") else column.is_not(_constant(value))
+        return _COMPARE[op](column, _bound(value))
+
+    def _compiled(self, statement: Any) -> Statement:
+        made = statement.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True})
+        return Statement(str(made), dict(made.params))
+
+    @cached_property
+    def _dialect(self) -> Any:
+        return _DIALECTS[self._name].dialect(paramstyle="named")
+
+
+def _table(name: str, alias: str | None, columns: Iterable[str] = ()) -> Any:
+    *schema, plain = parse_name(name)
+    made = sa.table(plain, *map(sa.column, columns), schema=".".join(schema) or None)
+    return made.alias(parse_name(alias, "alias")[0]) if alias else made
+
+
+def _columns(table: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    if not values:
+        raise ValueError(f"a row of {table!r} needs at least one column")
+    return {parse_name(name, "column")[-1]: value for name, value in values.items()}
+
+
+def _bound(value: Any, name: str | None = None) -> Any:
+    """Without a type: the driver knows its own, and the server that of the column."""
+    return sa.bindparam(name, value, type_=sa.types.NULLTYPE, unique=name is None)
+
+
+def _rows(number: int | None) -> Any:
+    return None if number is None else _bound(number)
+
+
+def _constant(value: Any) -> Any:
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"IS {value!r}: write IS with None, True or False")
+    return _CONSTANTS[value]

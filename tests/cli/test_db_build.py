@@ -1,0 +1,188 @@
+"""`katax db select|insert|update|delete` on each SQL engine: statements from words, of which none becomes SQL."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.harness import Done, katax, write_profile
+from tests.cli.terminal import at_terminal
+from tests.servers.fixtures import MakeFresh, Target
+
+
+@pytest.fixture
+def main(sql_engine: Target, tmp_path: Path) -> Target:
+    """Each SQL engine in turn, as `main`, with three people and an order."""
+    write_profile(tmp_path, {"main": sql_engine.url})
+    script = (
+        "create table people (id int primary key, name varchar(40), age int, note varchar(40));"
+        "insert into people values (1, 'Ada', 36, null), (2, 'Bob', 17, 'x'), (3, 'Cleo', 52, 'a, b');"
+        "create table orders (id int primary key, person int); insert into orders values (1, 1), (2, 1)"
+    )
+    assert katax("db", "exec", script).code == 0
+    return sql_engine
+
+
+def select(*words: str) -> list[str]:
+    done = katax("db", "select", *words, "-f", "csv", "--no-header")
+    assert (done.code, done.err) == (0, "")
+    return done.out.splitlines()
+
+
+def names(*words: str) -> list[str]:
+    return select("people", "--columns", "name", "--order", "id", *words)
+
+
+@pytest.mark.parametrize(
+    ("where", "found"),
+    [
+        (["age = 36"], ["Ada"]),
+        (["age!=36"], ["Bob", "Cleo"]),
+        (["age < 36"], ["Bob"]),
+        (["age >= 36"], ["Ada", "Cleo"]),
+        (["name like %o%"], ["Bob", "Cleo"]),
+        (["name not like %o%"], ["Ada"]),
+        (["age in (17, 52)"], ["Bob", "Cleo"]),
+        (["age not in 17,52"], ["Ada"]),
+        (["note is null"], ["Ada"]),
+        (["note is not null"], ["Bob", "Cleo"]),
+        (["age > 17", "age < 52"], ["Ada"]),
+        (["note = 'a, b'"], ["Cleo"]),
+        (["note = a, b"], ["Cleo"]),
+        (["name = 'Ada' or 1 = 1"], []),
+        (["name = '; drop table people; --"], []),
+        (["people.age = 17"], ["Bob"]),
+    ],
+)
+def test_conditions(where: list[str], found: list[str], main: Target) -> None:
+    assert names(*(word for text in where for word in ("--where", text))) == found
+
+
+def test_columns_order_limit_and_offset(main: Target) -> None:
+    assert select("people", "--order", "age desc, id", "--columns", "name,age as years", "--limit", "2") == [
+        "Cleo,52",
+        "Ada,36",
+    ]
+    assert names("--limit", "1", "--offset", "1") == ["Bob"]
+    assert names("--offset", "2") == ["Cleo"]
+    header = katax("db", "select", "people", "--limit", "0", "-f", "csv")
+    assert header.out == "id,name,age,note\n"
+
+
+def test_groups_and_joins(main: Target) -> None:
+    joined = ("people p", "--columns", "p.name,count(o.id) as n", "--group-by", "p.name", "--order", "p.name")
+    left = "left orders as o on p.id = o.person"
+    assert select(*joined, "--join", left) == ["Ada,2", "Bob,0", "Cleo,0"]
+    assert select(*joined, "--join", "orders o on p.id = o.person") == ["Ada,2"]
+    assert select(*joined, "--join", left, "--having", "count(o.id) > 1") == ["Ada,2"]
+    assert select(*joined, "--join", left, "--having", "count(o.id) < 1", "--where", "p.age > 20") == [
+        "Cleo,0"
+    ]
+
+
+def affected(done: Done) -> int:
+    assert (done.code, done.err) == (0, "")
+    number: int = done.json["rows_affected"]
+    return number
+
+
+def test_insert_words_and_json(main: Target, tmp_path: Path) -> None:
+    assert affected(katax("db", "insert", "people", "id=4", "name=it's; --", "age=1", "-f", "json")) == 1
+    rows = '[{"id": 5, "name": "Eve", "age": null}, {"id": 6, "name": "Fay", "age": 9}]'
+    assert affected(katax("db", "insert", "people", "--json", rows, "-f", "json")) == 2
+    (tmp_path / "row.json").write_text('{"id": 7, "note": {"a": [1]}}')
+    assert affected(katax("db", "insert", "people", "--json", "@row.json", "-f", "json")) == 1
+    given = katax("db", "insert", "people", "--json", "-", "-f", "json", stdin=b'{"id": 8, "age": 3}')
+    assert affected(given) == 1
+
+    assert select("people", "--where", "id > 3", "--order", "id", "--columns", "name,age,note") == [
+        "it's; --,1,",
+        "Eve,,",
+        "Fay,9,",
+        ',,"{""a"": [1]}"',
+        ",3,",
+    ]
+
+
+def test_json_rows_come_all_or_none(main: Target) -> None:
+    done = katax("db", "insert", "people", "--json", '[{"id": 10}, {"id": 10}]')
+
+    assert done.code == 1
+    assert len(names()) == 3
+
+
+def test_update_and_delete(main: Target) -> None:
+    assert affected(katax("db", "update", "people", "note=new", "--where", "age > 20", "-f", "json")) == 2
+    assert select("people", "--columns", "note", "--order", "id") == ["new", "x", "new"]
+    assert affected(katax("db", "delete", "people", "--where", "id = 2", "-f", "json")) == 1
+    assert names() == ["Ada", "Cleo"]
+
+
+@pytest.mark.parametrize("words", [("update", "people", "age=1"), ("delete", "people")])
+def test_every_row_is_asked_for(words: tuple[str, ...], main: Target) -> None:
+    refused = katax("db", *words)
+    assert refused.code == 4
+    assert "without WHERE" in refused.err
+    assert at_terminal("db", *words, typed="n").code == 4
+    assert select("people", "--columns", "age", "--order", "id") == ["36", "17", "52"]
+
+    assert affected(katax("db", *words, "-y", "-f", "json")) == 3
+
+
+def test_a_dry_run_changes_nothing(main: Target) -> None:
+    for words in (
+        ("insert", "people", "id=9"),
+        ("update", "people", "age=1", "--where", "id = 1"),
+        ("delete", "people", "--where", "id = 1"),
+    ):
+        done = katax("db", *words, "--dry-run", "-f", "json")
+        assert (done.code, done.json["dry_run"], done.json["executed"]) == (0, True, False)
+    assert select("people", "--columns", "age", "--order", "id") == ["36", "17", "52"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("select", "people", "--columns", "id;drop"), "'id;drop' is no column"),
+        (("select", "people; drop"), "'people; drop' is no table"),
+        (("select", "people", "--where", "age ~ 1"), "'age ~ 1' is no condition"),
+        (("select", "people", "--where", "age is 5"), "IS takes null, true or false"),
+        (("select", "people", "--join", "orders"), "'orders' joins nothing"),
+        (("select", "people", "--order", "age up"), "'up' is no direction"),
+        (("select", "people", "--having", "sleep(1) = 1"), "'sleep(1)' is no column"),
+        (("insert", "people"), "at least one column"),
+        (("insert", "people", "id"), "'id' is no COL=VALUE"),
+        (("insert", "people", "id=1", "--json", "{}"), "one of the two"),
+        (("insert", "people", "--json", "x"), "--json is no JSON"),
+        (("insert", "people", "--json", "[]"), "an object with columns"),
+        (("insert", "people", "--json", '[{"id": 10}, {"name": "x"}]'), "different columns"),
+        (("update", "people", "--where", "id = 1"), "at least one column"),
+    ],
+)
+def test_a_mistake_is_one_line(words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": "sqlite:///x.db"})
+    done = katax("db", *words)
+
+    assert done.code == 2
+    assert said in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_glob_asks_each_in_its_own_dialect(tmp_path: Path, fresh: MakeFresh) -> None:
+    urls = {f"shard_{name}": fresh(name).url for name in ("postgresql", "mysql", "sqlite")}
+    write_profile(tmp_path, urls)
+    for name in urls:
+        quote = "`" if "mysql" in name else '"'
+        script = f"create table {quote}order{quote} (id int); insert into {quote}order{quote} values (7)"
+        assert katax("db", "exec", "-c", name, script).code == 0
+
+    done = katax("db", "select", "order", "-c", "shard*", "-f", "csv", "--no-header")
+
+    assert (done.code, done.out.splitlines()) == (0, [f"{name},7" for name in urls])
+
+
+def test_other_engines_say_what_they_lack(tmp_path: Path, redis_url: str) -> None:
+    write_profile(tmp_path, {"main": redis_url})
+    done = katax("db", "select", "people")
+
+    assert done.code == 2
+    assert "redis has no SQL" in done.err
