@@ -133,6 +133,8 @@ class Dashboard(App[None]):
 
     def on_mount(self) -> None:
         self._end_by_signals()
+        # After `fg` the terminal is empty, and what did not change would not be drawn.
+        self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh())
         self.feed.start()
         self.set_interval(_LOOK_EVERY, self._head)
 

@@ -89,6 +89,22 @@ def test_a_signal_leaves_the_terminal_as_it_was(screen: Open, number: signal.Sig
     assert b"Traceback" not in terminal.seen
 
 
+def test_a_stopped_dashboard_leaves_the_terminal_and_draws_all_when_it_goes_on(screen: Open) -> None:
+    terminal = screen()
+    before = terminal.modes
+    terminal.read_until(1, b"healthy")
+    os.kill(terminal.pid, signal.SIGTSTP)
+    terminal.read_until(1, LEAVE)
+    os.waitpid(terminal.pid, os.WUNTRACED)
+    assert terminal.modes == before
+    os.kill(terminal.pid, signal.SIGCONT)
+    terminal.read_until(1, b"Circuits")
+    terminal.type(b"q")
+
+    assert terminal.exit_code() == 0
+    assert terminal.modes == before
+
+
 def test_a_defect_leaves_the_terminal_as_it_was_and_one_line(screen: Open) -> None:
     terminal = screen(BROKEN)
     before = terminal.modes
