@@ -51,6 +51,12 @@ def in_transaction(db: SqlDatabase) -> None:
         transaction.query(SEEN)
 
 
+def by_hand(db: SqlDatabase) -> None:
+    transaction = db.begin()
+    transaction.query(SEEN)
+    transaction.rollback()
+
+
 def in_session(db: SqlDatabase) -> None:
     with db.session() as session:
         session.query(SEEN)
@@ -72,7 +78,7 @@ WAYS: list[Callable[[SqlDatabase], object]] = [
     lambda db: db.execute(SEEN),
     lambda db: db.prepare(SEEN).execute(),
     lambda db: db.transaction(lambda transaction: transaction.query(SEEN)),
-    lambda db: db.begin().query(SEEN),
+    by_hand,
     in_transaction,
     in_session,
     as_stream,

@@ -40,9 +40,13 @@ def open_connection(settings: ConnectionSettings, timeout: float | None) -> Post
     """
     pgconn = _first_that_answers(settings, timeout)
     connection = PostgresConnection(pgconn)
-    connection.prepare(settings)
-    if settings.read_only and not settings.pooler:
-        _check_read_only(connection, settings)
+    try:
+        connection.prepare(settings)
+        if settings.read_only and not settings.pooler:
+            _check_read_only(connection, settings)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -177,5 +181,4 @@ def _check_read_only(connection: PostgresConnection, settings: ConnectionSetting
     if seen is None:
         seen = run(connection, "SHOW default_transaction_read_only", None, None).get_value(0, 0)
     if seen != b"on":
-        connection.close()
         raise Refused(f"{settings.name!r} is read-only, but the server did not make its session so")
