@@ -29,7 +29,7 @@ from katax_cli.core.text import printable
 from katax_cli.snapshot import Happening, Snapshot
 from katax_cli.tui.dialogs import CommandDialog, Info, line
 from katax_cli.tui.feed import Feed
-from katax_cli.tui.marks import span, state
+from katax_cli.tui.marks import ago, span, state
 from katax_cli.tui.pane import Pane
 from katax_cli.tui.panels import PANELS, SCREENS, Action
 
@@ -301,7 +301,7 @@ class Dashboard(App[None]):
         parts += [remark, "" if self.feed.paused else f"every {self.feed.interval:g} s"]
         parts += [f"filter: {self.words}" if self.words else ""]
         if self._snapshot is not None:
-            parts += [f"{len(self._snapshot.processes.rows)} processes report"]
+            parts += [_reporting(self._snapshot)]
         return "  ".join(filter(None, parts))
 
     def _start(self, words: tuple[str, ...] | None) -> None:
@@ -334,6 +334,16 @@ class Dashboard(App[None]):
         """Textual would print a traceback with the values of variables: `run_dashboard` raises the error instead."""
         self.error = self._exception
         self._close_messages_no_wait()
+
+
+def _reporting(snapshot: Snapshot) -> str:
+    """How many processes tell of themselves; of a source that is gone, how many did and when."""
+    part = snapshot.processes
+    count = len(part.rows)
+    who = "1 process" if count == 1 else f"{count} processes"
+    if part.rows and part.missing:
+        return f"{who} reported {ago(part.seen_at, snapshot.taken_at)} ago"
+    return f"{who} report{'s' if count == 1 else ''}"
 
 
 def _keys(names: str) -> str:

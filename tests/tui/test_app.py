@@ -13,7 +13,7 @@ from textual.drivers.headless_driver import HeadlessDriver
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
-from katax_cli.snapshot import Snapshot
+from katax_cli.snapshot import Part, Snapshot
 from katax_cli.tui.app import Dashboard, Outcome
 from katax_cli.tui.dialogs import CommandDialog, Info, line
 from katax_cli.tui.panels import PANELS, SCREENS
@@ -372,6 +372,24 @@ class TestAsking:
             app._head()
             assert "no news for 40s" in head(app)
             released.set()
+
+        drive(app, body)
+
+    @pytest.mark.parametrize(
+        ("count", "missing", "said"),
+        [
+            (3, None, "3 processes report"),
+            (1, None, "1 process reports"),
+            (0, "no process reports", "0 processes report"),
+            (1, "it is gone", "1 process reported 1m ago"),
+        ],
+    )
+    def test_it_says_who_reports_and_who_did(self, count: int, missing: str | None, said: str) -> None:
+        part = Part(FULL.processes.rows[:count], "x", AT - 95, missing)
+        app = dashboard(replace(FULL, processes=part))
+
+        async def body(pilot: Pilots) -> None:
+            assert head(app).rstrip().endswith(f"  {said}")
 
         drive(app, body)
 
