@@ -153,7 +153,9 @@ def create(
 
     profile = call.profile()
     directory = os.path.join(profile.folder, profile.migrate.directory)
-    call.out.action({"path": files.create(directory, name, python=python, now=SYSTEM.now())})
+    now = SYSTEM.now()
+    if not call.only_planned(path=files.new_path(directory, name, python=python, now=now)):
+        call.out.action({"path": files.create(directory, name, python=python, now=now)})
 
 
 @group.command("baseline")

@@ -36,7 +36,9 @@ def create(
     from katax_cli.cli.seed_run import seeds_folder
     from katax_cli.services.seeds import files
 
-    call.out.action({"path": files.create(seeds_folder(call.profile()), name)})
+    folder = seeds_folder(call.profile())
+    if not call.only_planned(path=files.new_path(folder, name)):
+        call.out.action({"path": files.create(folder, name)})
 
 
 @group.command("status")

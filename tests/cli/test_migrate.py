@@ -228,6 +228,20 @@ def test_a_database_of_dbmate_is_exit_2_until_it_is_adopted(tmp_path: Path, fold
     assert katax("migrate", "up", "-f", "json").json == {"done": ["002_b.sql"]}
 
 
+def test_a_dry_create_names_the_file_and_writes_none(tmp_path: Path) -> None:
+    sqlite_profile(tmp_path)
+    folder = tmp_path / "migrations"
+    words = ["migrate", "create", "new one", "-f", "json"]
+    assert katax(*words, "--dry-run").json["path"].endswith("_new_one.sql")
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "007_a.sql").write_text("-- UP\nSELECT 1;\n")
+    path = str(folder / "008_new_one.sql")
+    assert katax(*words, "--dry-run").json == {"path": path, "dry_run": True}
+    assert [each.name for each in folder.iterdir()] == ["007_a.sql"]
+    assert katax(*words).json == {"path": path}
+
+
 @pytest.mark.parametrize("engine", ["postgresql", "mysql", "sqlite", "mongodb"])
 def test_a_dry_baseline_names_what_it_would_record_and_leaves_no_table(
     engine: str, fresh: MakeFresh, tmp_path: Path

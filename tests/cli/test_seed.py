@@ -304,3 +304,13 @@ def test_redis_is_none_of_this(redis_url: str, tmp_path: Path, command: tuple[st
         done = katax(*words)
         assert done.code == 2
         assert "works on postgresql, mysql, sqlite, mongodb" in done.err
+
+
+def test_a_dry_create_names_the_file_and_writes_none(tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": "sqlite:///app.db"})
+    words = ["seed", "create", "people.json", "-f", "json"]
+    path = str(tmp_path / "seeds" / "people.json")
+    assert katax(*words, "--dry-run").json == {"path": path, "dry_run": True}
+    assert not (tmp_path / "seeds").exists()
+    assert katax(*words).json == {"path": path}
+    assert katax(*words, "--dry-run").code == 2

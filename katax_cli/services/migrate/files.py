@@ -79,17 +79,23 @@ def find(files: Iterable[MigrationFile], wanted: str) -> MigrationFile:
     raise ConfigError(unknown_name("migration", wanted, [file.name for file in known], "migrations"))
 
 
+def new_path(directory: str, title: str, *, python: bool = False, now: float) -> str:
+    """The path that `create` would write to."""
+    slug = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
+    if not slug:
+        raise ConfigError(f"no letter or digit in the name {title!r}; use a-z, 0-9 and _")
+    known = scan(directory) if os.path.isdir(directory) else []
+    version = next_version([file.version for file in known], now)
+    return os.path.join(directory, f"{version}_{slug}.{'py' if python else 'sql'}")
+
+
 def create(directory: str, title: str, *, python: bool = False, now: float) -> str:
     """Writes a new migration in the folder's style and returns its path; makes the folder when needed.
 
     `now` is seconds since the epoch. Raises ConfigError when no name is left of the title.
     """
-    slug = re.sub(r"[^a-z0-9]+", "_", title.lower()).strip("_")
-    if not slug:
-        raise ConfigError(f"no letter or digit in the name {title!r}; use a-z, 0-9 and _")
+    path = new_path(directory, title, python=python, now=now)
     os.makedirs(directory, exist_ok=True)
-    version = next_version([file.version for file in scan(directory)], now)
-    path = os.path.join(directory, f"{version}_{slug}.{'py' if python else 'sql'}")
     with open(path, "x", encoding="utf-8") as file:
         file.write(_PYTHON.format(title=title.replace('"', "'")) if python else _SQL)
     return path

@@ -87,21 +87,25 @@ def _only(found: list[SeedFile], name: str) -> list[SeedFile]:
     return found
 
 
+def new_path(directory: str, name: str) -> str:
+    """The path that `create` would write to. Raises ConfigError for a name that is no file name, or is taken."""
+    if os.path.basename(name) != name or not _FILE.fullmatch(name if "." in name else f"{name}.sql"):
+        raise ConfigError(f"{name!r} is no name for a seed; write NAME or NAME.{'|'.join(KINDS)}")
+    path = os.path.join(directory, name if "." in name else f"{name}.sql")
+    if os.path.lexists(path):
+        raise ConfigError(f"{path} exists; edit it or choose another name")
+    return path
+
+
 def create(directory: str, name: str) -> str:
     """Writes a commented starter and returns its path; makes the folder when needed.
 
-    The ending of `name` says of what kind, `.sql` without one. Raises ConfigError for a name that is no file
-    name, or is taken.
+    The ending of `name` says of what kind, `.sql` without one. Raises what `new_path` raises.
     """
-    if os.path.basename(name) != name or not _FILE.fullmatch(name if "." in name else f"{name}.sql"):
-        raise ConfigError(f"{name!r} is no name for a seed; write NAME or NAME.{'|'.join(KINDS)}")
-    seed = SeedFile(name if "." in name else f"{name}.sql", "", b"", "")
-    path = os.path.join(directory, seed.name)
+    path = new_path(directory, name)
+    seed = SeedFile(os.path.basename(path), "", b"", "")
     os.makedirs(directory, exist_ok=True)
     text = _STARTERS[seed.kind]
-    try:
-        with open(path, "x", encoding="utf-8") as file:
-            file.write(text.format(table=seed.table) if seed.kind == "json" else text)
-    except FileExistsError as error:
-        raise ConfigError(f"{path} exists; edit it or choose another name") from error
+    with open(path, "x", encoding="utf-8") as file:
+        file.write(text.format(table=seed.table) if seed.kind == "json" else text)
     return path
