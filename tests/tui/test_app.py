@@ -13,6 +13,7 @@ from textual.drivers.headless_driver import HeadlessDriver
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 
+from katax_cli.core.clock import SYSTEM
 from katax_cli.snapshot import Part, Snapshot
 from katax_cli.tui.app import Dashboard, Outcome
 from katax_cli.tui.dialogs import CommandDialog, Info, line
@@ -214,6 +215,28 @@ class TestNumbersThatChange:
             await pilot.press("7")
             await until(pilot, lambda: said(app)[0] == "news")
             assert str(log.table.get_row_at(0)[3]) == "news"
+
+        drive(app, body)
+
+    def test_a_new_line_of_the_log_moves_nobody_back_to_its_top(self) -> None:
+        lines = tuple(
+            FULL.log.rows[0]._replace(happened_at=AT - at, text=f"{at}") for at in range(200, 0, -1)
+        )
+        source = Source(replace(FULL, log=FULL.log._replace(rows=lines)))
+        app = dashboard(source)
+
+        async def body(pilot: Pilots) -> None:
+            log = pane(app, "log").table
+            await pilot.press("7", "pagedown", "pagedown")
+            await until(pilot, lambda: log.scroll_y > 10)
+            await pilot.wait_for_scheduled_animations()
+            was = log.scroll_y
+            news = lines[0]._replace(happened_at=AT, text="news")
+            source.snapshot = replace(FULL, log=FULL.log._replace(rows=(*lines, news)))
+            await pilot.press("f5")
+            await until(pilot, lambda: said(app)[0] == "news")
+            await pilot.pause()
+            assert log.scroll_y == was
 
         drive(app, body)
 
@@ -568,6 +591,32 @@ class TestCommands:
             await pilot.press("2", "T", "r")
             await pilot.pause()
             assert not isinstance(app.screen, CommandDialog)
+
+        drive(app, body)
+
+    def test_what_a_command_did_is_looked_at_at_once(self) -> None:
+        source = Source()
+        app = dashboard(source)
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("3", "R")
+            await pilot.pause()
+            asked = source.asked
+            await pilot.press("enter")
+            await until(pilot, lambda: source.asked == asked + 1)
+
+        drive(app, body)
+
+    def test_commands_stand_in_the_log_when_they_happened_and_not_for_ever(self) -> None:
+        later = FULL.log.rows[0]._replace(happened_at=SYSTEM.now() + 3600, text="later")
+        app = dashboard(replace(FULL, log=FULL.log._replace(rows=(*FULL.log.rows, later))))
+
+        async def body(pilot: Pilots) -> None:
+            for number in range(120):
+                app._note("info", ["cron", "run", f"j{number}"], f"{number}")
+            assert said(app)[:3] == ["later", "119", "118"]
+            assert said(app)[-1] == "ran in 48.2 s"
+            assert 100 <= len(app._done) < 110
 
         drive(app, body)
 
