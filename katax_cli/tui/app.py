@@ -239,7 +239,6 @@ class Dashboard(App[None]):
 
     def on_descendant_focus(self) -> None:
         self._last = self._focused or self._last
-        self.refresh_bindings()
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Textual's own commands, the screens, and what can be done with the chosen row."""

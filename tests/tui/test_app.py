@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Event
+from threading import enumerate as enumerate_threads
 from typing import ClassVar
 
 import pytest
@@ -19,7 +20,7 @@ from katax_cli.tui.app import Dashboard, Outcome
 from katax_cli.tui.dialogs import CommandDialog, Info, line
 from katax_cli.tui.panels import PANELS, SCREENS
 from tests.tui.canned import AT, BROKEN, EMPTY, FULL, HOSTILE, hostile
-from tests.tui.driving import Commands, Source, dashboard, drive, head, pane, until, visible
+from tests.tui.driving import PATIENCE, Commands, Source, dashboard, drive, head, pane, until, visible
 
 ALL = [panel.name for panel in PANELS]
 Pilots = Pilot[None]
@@ -170,7 +171,7 @@ class TestNumbersThatChange:
         app = dashboard(source)
 
         async def body(pilot: Pilots) -> None:
-            await pilot.press("3", "down")
+            await pilot.press("3")
             before = pane(app, "circuits").chosen
             rows = FULL.circuits.rows
             opened = rows[1]._replace(failures=6)
@@ -416,6 +417,19 @@ class TestAsking:
 
         drive(app, body)
 
+    def test_who_left_asks_nobody(self) -> None:
+        before = set(enumerate_threads())
+        app = dashboard()
+
+        async def body(_pilot: Pilots) -> None:
+            return None
+
+        drive(app, body)
+        asking = [each for each in set(enumerate_threads()) - before if each.name == "katax-dashboard"]
+        for each in asking:
+            each.join(PATIENCE)
+        assert not any(each.is_alive() for each in asking)
+
     def test_plus_and_minus_change_the_interval_within_limits(self) -> None:
         app = dashboard(interval=2.0)
 
@@ -449,8 +463,7 @@ class TestAsking:
             shown = visible(app)
             assert shown == ["circuits"]
             app._arrived_at = app._asked_at = app._arrived_at - 34.0
-            app._head()
-            assert "no news for 30s" in head(app)
+            await until(pilot, lambda: "no news for 30s" in head(app))
             assert app.query_one("#panes").has_class("-stale")
             released.set()
             await until(pilot, lambda: "no news" not in head(app))
