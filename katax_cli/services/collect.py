@@ -174,10 +174,11 @@ class Collector:
             return known, Part((), self._database, None, trouble)
         living = told is not None and any(process.kind == DAEMON for process in told.processes)
         idle = _NO_DAEMON if jobs.rows and not living else None
-        empty = "no job ran yet" if jobs.rows else _NO_JOBS
+        never = idle or ("no job ran yet" if jobs.rows else _NO_JOBS)
+        # Without a daemon nothing will be as the jobs say; what ran stays true.
         return (
-            _part(jobs.rows, f"profile, {self._database}", jobs.at, trouble or jobs.notes, _NO_JOBS),
-            _part(history.rows, self._database, history.at, trouble or idle, empty),
+            _part(jobs.rows, f"profile, {self._database}", jobs.at, trouble or jobs.notes or idle, _NO_JOBS),
+            _part(history.rows, self._database, history.at, trouble, never),
         )
 
     def _notice(self, health: HealthReport, told: Told | None) -> None:

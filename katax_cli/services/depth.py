@@ -32,7 +32,10 @@ _RESERVED = 3
 
 
 class DeepProbe:
-    """Probes one connection again and again; `pool_max` is how many the profile lets the application open."""
+    """Probes one connection again and again; `pool_max` is how many the profile lets the application open.
+
+    `refused`: whether the server refused the last login.
+    """
 
     def __init__(self, database: Database, policy: HealthPolicy, *, pool_max: int | None = None) -> None:
         self._database = database
@@ -40,17 +43,17 @@ class DeepProbe:
         self._pool_max = pool_max
         self._rooms: Any = None
         self._wire: Wire | None = None
-        self._refused = False
+        self.refused = False
         self._earlier: tuple[float, dict[str, Headroom]] = (0.0, {})
 
     def __call__(self, deadline: Deadline) -> ConnectionHealth:
         """What was found within the deadline. Failures are part of the answer."""
-        reuse = self._wire is not None and (self._refused or self._database.is_connected)
+        reuse = self._wire is not None and (self.refused or self._database.is_connected)
         checkup = self._checkup(deadline, anew=not reuse)
         if reuse and checkup.error is not None and not isinstance(checkup.error, AuthenticationFailed):
             # The open connection proved nothing after all.
             checkup = self._checkup(deadline, anew=True)
-        self._refused = isinstance(checkup.error, AuthenticationFailed)
+        self.refused = isinstance(checkup.error, AuthenticationFailed)
         rooms = [] if checkup.failed else self._headroom(checkup, deadline)
         return checkup.result(tuple(rooms), self._recommendations(checkup, rooms))
 

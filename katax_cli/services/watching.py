@@ -12,7 +12,8 @@ from katax_cli.core.deadline import Deadline
 from katax_cli.core.health import HealthPolicy
 from katax_cli.errors import KataxError
 from katax_cli.services.database import Database
-from katax_cli.services.health import GRACE, Prober, broken, probe, unseen
+from katax_cli.services.depth import DeepProbe
+from katax_cli.services.health import GRACE, broken, probe, unseen
 from katax_cli.services.traffic import Pace
 from katax_cli.snapshot import ConnectionHealth, Traffic, Watched
 
@@ -24,6 +25,8 @@ _DEEP_SHARE = 0.2
 _END_SECONDS = 1.0
 _KNOWN_SECONDS = 60.0
 """How long what server it is stays known without being asked again."""
+LOGIN_EVERY = 30.0
+"""A login that was refused is tried again so late: a server may lock an account that fails every second."""
 _LOAD_SECONDS = 2.0
 """A server has so long to say how busy it is: it is not pinged meanwhile."""
 _LOAD_EVERY = 5.0
@@ -124,7 +127,7 @@ class ConnectionWatch:
     """One connection: a ping in each round, every layer while it is ill, and now and then what its server counts."""
 
     def __init__(
-        self, database: Database, policy: HealthPolicy, deep: Prober, *, seconds: float, clock: Clock
+        self, database: Database, policy: HealthPolicy, deep: DeepProbe, *, seconds: float, clock: Clock
     ) -> None:
         self.seen: Seen | None = None
         self.traffic: Traffic | None = None
@@ -138,10 +141,13 @@ class ConnectionWatch:
         self._known_until = clock.monotonic()
         self._pace = Pace()
         self._trail: tuple[float, ...] = ()
-        self._load_due = clock.monotonic()
+        self._load_due = self._login_due = clock.monotonic()
 
     def look(self, answered: Answered) -> None:
         """One round; `answered` once the health is known, for a server may take long to say how busy it is."""
+        if self._clock.monotonic() < self._login_due:
+            answered()
+            return
         deadline = Deadline(self._seconds, clock=self._clock)
         try:
             health = self._probe(deadline)
@@ -149,6 +155,8 @@ class ConnectionWatch:
             health = broken(self._database, error)
         self._latencies = (*self._latencies, health.latency_ms)[-PINGS:]
         self.seen = Seen(health, self._clock.now())
+        if health.status == "unhealthy" and self._deep.refused:
+            self._login_due = self._clock.monotonic() + LOGIN_EVERY
         answered()
         if health.status == "unhealthy":
             self.traffic = None

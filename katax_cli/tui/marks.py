@@ -98,17 +98,37 @@ def _digits(value: float) -> str:
     return f"{value:.0f}"
 
 
-def spark(values: Sequence[float | None], width: int, *, top: float | None = None) -> Text:
-    """The last `width` values as blocks between 0 and `top` (the largest of them); × where there is none."""
+def alarming(count: int | None, style: str) -> Text:
+    drawn = number(count)
+    drawn.style = style if count else ""
+    return drawn
+
+
+def trail_cells(width: int) -> int:
+    """How many values of a sparkline fit into a panel of this width."""
+    return max(8, min(60, width // 8))
+
+
+def spark(values: Sequence[float | None], width: int) -> Text:
+    """The last `width` values as blocks between 0 and the largest of them; × where there is none."""
     shown = values[-width:]
-    most = top or max((value for value in shown if value is not None), default=0.0)
+    most = max((value for value in shown if value is not None), default=0.0)
     drawn = Text()
     for value in shown:
         if value is None:
             drawn.append(_FAILED, BAD)
         else:
             share = value / most if most > 0 else 0.0
-            drawn.append(_BLOCKS[min(len(_BLOCKS) - 1, int(share * len(_BLOCKS)))], TREND)
+            drawn.append(_block(share), TREND)
+    return drawn
+
+
+def pool_trail(samples: Sequence[PoolStats], width: int) -> Text:
+    """How many were in use, of the most that may be; red where somebody waited."""
+    drawn = Text()
+    for pool in samples[-width:]:
+        share = pool.active / max(pool.max, pool.total, 1)
+        drawn.append(_block(share), BAD if pool.waiting else TREND)
     return drawn
 
 
@@ -119,6 +139,10 @@ def pool_bar(pool: PoolStats, width: int) -> Text:
     idle = min(width - active, _cells(pool.idle, most, width))
     style = BAD if pool.waiting else ODD if pool.max and pool.active >= pool.max else GOOD
     return Text.assemble(("█" * active, style), "▒" * idle, ("·" * (width - active - idle), FADED))
+
+
+def _block(share: float) -> str:
+    return _BLOCKS[min(len(_BLOCKS) - 1, int(share * len(_BLOCKS)))]
 
 
 def _cells(part: int, whole: int, width: int) -> int:

@@ -27,14 +27,17 @@ from katax_cli.tui.marks import (
     FADED,
     ODD,
     ago,
+    alarming,
     clock,
     is_fresh,
     number,
     pool_bar,
+    pool_trail,
     said,
     spark,
     state,
     symbol,
+    trail_cells,
     until,
 )
 from katax_cli.tui.table import Column, Drawn, Row, faded
@@ -97,7 +100,7 @@ def _connection(name: str, watched: Watched, snapshot: Snapshot, width: int) -> 
         said(name, "bold"),
         state(health.status) if health else Text("? unknown", FADED),
         number(ping),
-        spark(watched.latencies_ms, _trail(width)),
+        spark(watched.latencies_ms, trail_cells(width)),
         said(depth.first_failing_layer or "" if depth else "", BAD),
         Text(ago(watched.checked_at, snapshot.taken_at), justify="right"),
         said(watched.late or _remark(health)),
@@ -126,7 +129,7 @@ def _pool(trail: PoolTrail, now: float, width: int) -> Row:
         pool_bar(pool, 10),
         Text(f"{pool.active}/{pool.idle}/{pool.max}", justify="right"),
         number(pool.waiting),
-        spark([float(each.active) for each in trail.samples], _trail(width), top=float(max(pool.max, 1))),
+        pool_trail(trail.samples, trail_cells(width)),
         said(trail.process),
         Text(ago(trail.seen_at, now), justify="right"),
     )
@@ -162,10 +165,10 @@ def _traffic(traffic: Traffic, now: float, width: int) -> Row:
     cells = (
         said(traffic.connection, "bold"),
         number(traffic.per_second),
-        spark(traffic.trail, _trail(width)),
+        spark(traffic.trail, trail_cells(width)),
         number(traffic.p95_ms),
-        _alarming(traffic.slow, ODD),
-        _alarming(traffic.failed, BAD),
+        alarming(traffic.slow, ODD),
+        alarming(traffic.failed, BAD),
         said(traffic.source),
         Text(ago(traffic.seen_at, now), justify="right"),
     )
@@ -238,7 +241,7 @@ def _server(server: SocketServer, now: float) -> Row:
         number(server.rooms),
         number(server.received_per_second),
         number(server.emitted_per_second),
-        _alarming(server.refused, ODD),
+        alarming(server.refused, ODD),
         said(server.process),
         Text(ago(server.seen_at, now), justify="right"),
         said(server.trouble or "", BAD),
@@ -269,17 +272,6 @@ def _part(snapshot: Snapshot, part: Part[R], row: Callable[[R], Row]) -> Drawn:
         return Drawn(rows, ago(part.seen_at, snapshot.taken_at), empty=part.missing or "nothing yet")
     old = tuple(each._replace(cells=faded(each.cells)) for each in rows)
     return Drawn(old, f"{ago(part.seen_at, snapshot.taken_at)} old: {part.missing}", stale=True)
-
-
-def _alarming(count: int | None, style: str) -> Text:
-    drawn = number(count)
-    drawn.style = style if count else ""
-    return drawn
-
-
-def _trail(width: int) -> int:
-    """How many values of a sparkline fit into a panel of this width."""
-    return max(8, min(60, width // 8))
 
 
 _TRIP = Action("trip", "T", "Trip", ("circuit", "trip"), "--for 15m --reason ''", Tier.DISRUPTIVE)

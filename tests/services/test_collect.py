@@ -545,10 +545,8 @@ class TestJobs:
         )
         assert job.next_at is not None
         assert job.next_at.timestamp() == NOW - NOW % 86400 + 86400
-        assert (seen.jobs.missing, seen.runs.missing) == (
-            None,
-            "no daemon runs; start one: katax cron run-daemon",
-        )
+        idle = "no daemon runs; start one: katax cron run-daemon"
+        assert (seen.jobs.missing, seen.runs.missing) == (idle, idle)
         assert not (tmp_path / ".katax").exists()
 
     def test_a_living_daemon_has_run_nothing_yet(

@@ -15,7 +15,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import Unavailable
 from katax_cli.services.depth import deep_prober
 from katax_cli.services.runtime import Runtime
-from katax_cli.services.watching import PINGS, Answered, ConnectionWatch, Source
+from katax_cli.services.watching import LOGIN_EVERY, PINGS, Answered, ConnectionWatch, Source
 from katax_cli.snapshot import Traffic
 from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeProxy
@@ -181,6 +181,28 @@ def nothing() -> None:
 
 
 class TestConnection:
+    def test_a_refused_login_is_not_tried_again_at_once(
+        self, watch: Watch, clock: FakeClock, postgresql_url: str, proxy: MakeProxy
+    ) -> None:
+        """A server may lock an account that fails every second."""
+        wire = proxy(postgresql_url)
+        watched = watch(wire.url.replace(":s3cr3t-", ":wrong-"))
+        watched.look(nothing)
+        first, tried = watched.seen, wire.connections
+        assert first is not None
+        assert first.health.depth is not None
+        assert first.health.depth.first_failing_layer == "auth"
+
+        clock.at = LOGIN_EVERY - 1
+        heard = list[int]()
+        watched.look(lambda: heard.append(1))
+        assert (watched.seen, wire.connections, heard) == (first, tried, [1])
+
+        clock.at = LOGIN_EVERY
+        watched.look(nothing)
+        assert wire.connections > tried
+        assert watched.seen is not first
+
     def test_health_is_known_before_the_load(self, watch: Watch, redis_url: str) -> None:
         watched = watch(redis_url)
         order: list[tuple[bool, Traffic | None]] = []

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from katax_cli.snapshot import PoolStats
-from katax_cli.tui.marks import ago, number, pool_bar, span, spark, state, until
+from katax_cli.tui.marks import ago, number, pool_bar, pool_trail, span, spark, state, until
 
 NOW = datetime(2026, 3, 29, tzinfo=UTC)
 
@@ -78,8 +78,15 @@ def test_a_sparkline_of_failures_or_nothing_is_drawn() -> None:
     assert (spark([None, None], 5).plain, spark([], 5).plain, spark([0.0], 5).plain) == ("××", "", "▁")
 
 
-def test_a_sparkline_with_a_limit_shows_the_distance_to_it() -> None:
-    assert spark([5.0], 5, top=10.0).plain == "▅"
+def test_a_pool_over_time_shows_the_distance_to_its_limit_and_who_waited() -> None:
+    samples = [PoolStats(10, 5, used, 0, waiting) for used, waiting in ((0, 0), (5, 0), (10, 0), (10, 3))]
+
+    drawn = pool_trail(samples, 10)
+
+    assert drawn.plain == "▁▅██"
+    assert [span.style for span in drawn.spans] == ["cyan", "cyan", "cyan", "red"]
+    assert pool_trail(samples, 2).plain == "██"
+    assert pool_trail([PoolStats(0, 0, 0, 0, 0)], 2).plain == "▁"
 
 
 @pytest.mark.parametrize(
