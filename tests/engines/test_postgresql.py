@@ -461,6 +461,19 @@ class TestFailures:
         text = "FATAL:  Passwort-Authentifizierung für Benutzer »app« fehlgeschlagen"
         assert connect_failure(text, password_was_sent=True).kind is FailureKind.AUTHENTICATION
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "server closed the connection unexpectedly",
+            "could not receive data from server: Connection reset by peer",
+            "could not send data to server: Broken pipe",
+            "SSL connection has been closed unexpectedly",
+            "SSL SYSCALL error: EOF detected",
+        ],
+    )
+    def test_a_server_that_dies_during_the_login_refused_nobody(self, text: str) -> None:
+        assert connect_failure(text, password_was_sent=True).kind is FailureKind.UNREACHABLE
+
     def test_psycopgs_own_connect_errors(self, closed_port: int) -> None:
         failure = failure_of(lambda: psycopg.connect(host="127.0.0.1", port=closed_port, connect_timeout=2))
         assert failure.kind is FailureKind.UNREACHABLE

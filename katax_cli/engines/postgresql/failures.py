@@ -61,6 +61,12 @@ _BY_WORDS: tuple[tuple[str, FailureKind, str | None], ...] = (
         "57P03",
     ),
     (
+        r"server closed the connection|SSL connection has been closed|could not (receive|send) data"
+        r"|connection reset by peer|broken pipe|SYSCALL error: EOF",
+        FailureKind.UNREACHABLE,
+        None,
+    ),
+    (
         r"does not support SSL|SSL error|certificate|sslmode|\bssl\b.*required",
         FailureKind.CONFIGURATION,
         None,
