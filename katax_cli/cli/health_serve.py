@@ -10,18 +10,17 @@ from katax_cli.cli.ending import ended_by_signals
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import Invocation
 from katax_cli.core.clock import SYSTEM
+from katax_cli.core.settings import LOOPBACK
 from katax_cli.errors import Refused
 from katax_cli.services.health import PROBE_SECONDS
 
 if TYPE_CHECKING:
     from katax_cli.services.health_serve import HealthService
 
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
 
 def serve(call: Invocation, connections: Sequence[str], *, host: str, port: int, insecure: bool) -> ExitCode:
     """Serves until a signal. Raises Refused for a host beyond loopback that was not meant."""
-    if host not in _LOOPBACK and not insecure:
+    if host not in LOOPBACK and not insecure:
         raise Refused(f"{host} is not this machine alone, and health serve knows no token; say --insecure")
     from katax_cli.services.health_serve import HealthService
     from katax_cli.services.http import HttpServer

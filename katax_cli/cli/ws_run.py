@@ -17,14 +17,13 @@ from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import INTERACTIVE_SECONDS, Invocation
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import Deadline
-from katax_cli.core.settings import ConnectionSettings, Secret
+from katax_cli.core.settings import LOOPBACK, ConnectionSettings, Secret
 from katax_cli.core.wire import parse
 from katax_cli.errors import ConfigError, DeadlineExceeded, KataxError, Unavailable, unknown_name
 from katax_cli.profiles.model import Profile, WsSettings
 
 EVENT_HEADER = ("event", "room", "data", "sid", "received_at")
 _REPORT_EVERY = 10.0
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 if TYPE_CHECKING:
     from katax_cli.services.state import HealthRecord
@@ -173,7 +172,7 @@ class Target:
     def _secret(self, *, as_client: bool) -> Secret | None:
         if self._token is not None:
             return self._token
-        if self._url is not None and urlsplit(self._url).hostname not in _LOOPBACK:
+        if self._url is not None and urlsplit(self._url).hostname not in LOOPBACK:
             # Our tokens are for our servers, not for whatever a URL names.
             if as_client:
                 return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import Deadline
+from katax_cli.core.settings import LOOPBACK
 from katax_cli.errors import ConfigError, Refused
 from katax_cli.profiles.model import WsSettings
 from katax_cli.services.ws.clients import Client, Handler
@@ -30,7 +31,6 @@ MAX_ROOM = 200
 MAX_ROOMS = 1_000
 SILENT_SECONDS = 15.0
 """A connection that has not said within so long what it wants is ended."""
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _log = getLogger("katax.ws")
 H = TypeVar("H", bound=Handler)
@@ -56,7 +56,7 @@ class Sockets:
         insecure: bool = False,
         acknowledge: bool = False,
     ) -> None:
-        if settings.host not in _LOOPBACK and settings.auth_token is None and not insecure:
+        if settings.host not in LOOPBACK and settings.auth_token is None and not insecure:
             raise Refused(
                 f"ws {settings.name!r} would listen on {settings.host} without a token; "
                 "set auth_token, or say --insecure"
