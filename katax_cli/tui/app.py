@@ -150,7 +150,7 @@ class Dashboard(App[None]):
 
     def on_dashboard_ran(self, message: Ran) -> None:
         code, said = message.outcome
-        self._note("error" if code else "info", message.words, said)
+        self._note(message.words, said, failed=code != 0)
         self.notify(printable(said), severity="error" if code else "information", markup=False)
         self.feed.soon()
 
@@ -306,7 +306,7 @@ class Dashboard(App[None]):
     def _start(self, words: tuple[str, ...] | None) -> None:
         if words is None:
             return
-        self._note("info", words, "started")
+        self._note(words, "started")
 
         def run() -> None:
             try:
@@ -316,9 +316,9 @@ class Dashboard(App[None]):
 
         Thread(target=run, name=f"katax-{words[0]}", daemon=True).start()
 
-    def _note(self, level: str, words: Sequence[str], text: str) -> None:
+    def _note(self, words: Sequence[str], text: str, *, failed: bool = False) -> None:
         """Every command stands in the log, as it can be repeated."""
-        happening = Happening(SYSTEM.now(), "error" if level == "error" else "info", line(words), text)
+        happening = Happening(SYSTEM.now(), "error" if failed else "info", line(words), text)
         self._done = [*self._done[-_KEPT:], happening]
         self._draw()
 

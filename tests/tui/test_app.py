@@ -626,7 +626,7 @@ class TestCommands:
 
         async def body(pilot: Pilots) -> None:
             for number in range(120):
-                app._note("info", ["cron", "run", f"j{number}"], f"{number}")
+                app._note(["cron", "run", f"j{number}"], f"{number}")
             assert said(app)[:3] == ["later", "119", "118"]
             assert said(app)[-1] == "ran in 48.2 s"
             assert 100 <= len(app._done) < 110
