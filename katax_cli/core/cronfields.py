@@ -1,7 +1,13 @@
-"""A cron expression as sets of numbers, and the days that they match. croniter parses and validates."""
+"""A cron expression as sets of numbers, and the days that they match. croniter parses and validates.
+
+What croniter reads otherwise than crontab(5) is written so that both read it alike before croniter gets it (`9-9`,
+which it takes for `*`; a `*` beside numbers; ranges of weekdays, which may end at 7), or is refused (ranges that go
+backwards, `L` in a range, digits of other scripts).
+"""
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from datetime import date, timedelta
 from functools import lru_cache
@@ -21,6 +27,16 @@ _ALIASES = {
 }
 _SIXTY = tuple(range(60))
 _LAST = 0
+_MONTH, _WEEKDAY = 3, 4
+"""Places of fields among five."""
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_NAMES = {
+    _MONTH: {name: number for number, name in enumerate(_MONTHS, 1)},
+    _WEEKDAY: {name: number for number, name in enumerate(_WEEKDAYS)},
+}
+_ITEM = re.compile(r"(?:[*?]|[0-9a-z]+(?:-[0-9a-z]+)?)(?:/[0-9]+)?(?:#[0-9]+)?")
+_RANGE = re.compile(r"(?P<low>[0-9a-z]+)-(?P<high>[0-9a-z]+)(?:/(?P<step>[0-9]+))?(?P<nth>#[0-9]+)?")
 
 
 class Days(NamedTuple):
@@ -55,32 +71,73 @@ def parse_fields(text: str) -> Fields:
     if any(word.lower().strip("0123456789(),-/") in ("r", "h", "w") for word in words):
         raise ValueError(f"{text!r} is no schedule: R, H and W are not supported")
     second, five = (words[0], words[1:]) if len(words) == 6 else ("0", words)
-    minutes, hours, dates, months, weekdays = _expand(text, " ".join(five))[0]
-    last = "l" in five[2].lower()
+    either = not any(word[0] in "*?" for word in (five[2], five[4]))
+    plain = [_plain(text, place, word.lower()) for place, word in enumerate(five)]
+    # Days of the month and of the week that are alternatives need not go together: `30 2 1` is Mondays.
+    (minutes, hours, dates, months, weekdays), nth = _expand(text, " ".join(plain), strict=not either)
+    last = "l" in plain[2].split(",")
     days = Days(
         months=months or tuple(range(1, 13)),
         days=dates if dates or last else tuple(range(1, 32)),
         last=last,
         weekdays=weekdays or tuple(range(7)),
-        nth=_expand(text, " ".join(five))[1],
-        either=not any(word[0] in "*?" for word in (five[2], five[4])),
+        nth=nth,
+        either=either,
     )
     if not window(days, 0)[1]:
         raise ValueError(f"{text!r} is never due: no such day exists")
-    seconds = _expand(text, f"{second} * * * *")[0][0]
+    seconds = _expand(text, f"{_plain(text, 0, second.lower())} * * * *", strict=True)[0][0]
     wild = any(word.startswith("*") for word in (second, *five[:2]))
     return Fields(seconds or _SIXTY, minutes or _SIXTY, hours or tuple(range(24)), days, wild)
 
 
+def _plain(text: str, place: int, word: str) -> str:
+    """A field as croniter and crontab(5) both read it. Raises ValueError."""
+    items = [_plain_item(text, place, item) for item in word.split(",")]
+    return "*" if "*" in items else ",".join(items)
+
+
+def _plain_item(text: str, place: int, item: str) -> str:
+    if not _ITEM.fullmatch(item):
+        raise ValueError(f"{text!r} is no schedule: a field cannot be read")
+    found = _RANGE.fullmatch(item)
+    if found is None:
+        return item
+    low, high = (_number(text, place, found[end]) for end in ("low", "high"))
+    step, nth = int(found["step"] or 1), found["nth"] or ""
+    if low > high:
+        raise ValueError(f"{text!r} is no schedule: {item!r} goes backwards; write two ranges")
+    if low == high:
+        return f"{low}{nth}"
+    if place == _WEEKDAY and high <= 7 and step:
+        return ",".join(f"{day}{nth}" for day in range(low, high + 1, step))
+    return item
+
+
+def _number(text: str, place: int, word: str) -> int:
+    names = _NAMES.get(place, {})
+    if not word.isdigit() and word not in names:
+        raise ValueError(f"{text!r} is no schedule: a range cannot end at {word!r}")
+    return names[word] if word in names else int(word)
+
+
 @lru_cache(maxsize=1024)
-def _expand(text: str, five: str) -> tuple[list[tuple[int, ...]], tuple[tuple[int, tuple[int, ...]], ...]]:
+def _expand(
+    text: str, five: str, *, strict: bool
+) -> tuple[list[tuple[int, ...]], tuple[tuple[int, tuple[int, ...]], ...]]:
     """The values of each of five fields (empty: all of them), and of `5#2`; errors are about `text`."""
     from croniter import CroniterError, croniter
 
     try:
-        expanded, nth = croniter.expand(five, strict=True)
+        expanded, nth = croniter.expand(five, strict=strict)
     except CroniterError as error:
-        reason = str(error).removeprefix(f"[{five}]").removeprefix(" is not acceptable").strip(" .,")
+        reason = (
+            str(error)
+            .partition("  Cron:")[0]
+            .removeprefix(f"[{five}]")
+            .removeprefix(" is not acceptable")
+            .strip(" .,")
+        )
         raise ValueError(f"{text!r} is no schedule: {reason or 'a field cannot be read'}") from None
     lists = [tuple(sorted({value for value in one if isinstance(value, int)})) for one in expanded]
     which = {day: tuple(sorted(_LAST if n == "l" else int(n) for n in ns)) for day, ns in nth.items()}

@@ -12,6 +12,7 @@ from katax_cli.core.schedule import parse_schedule
 _SETTING = re.compile(
     r"\s*(?:\"(?P<d>[^\"]+)\"|'(?P<s>[^']+)'|(?P<name>[A-Za-z_][A-Za-z0-9_]*))\s*=\s*(?P<value>.*)$"
 )
+_EXTENDED = re.compile(r"[#?]|\b[Ll]\d?\b")
 _STDIN = re.compile(r"(?<!\\)%")
 _ZONES = ("CRON_TZ", "TZ")
 _IGNORED = ("MAILTO", "MAILFROM", "RANDOM_DELAY")
@@ -134,6 +135,8 @@ def crontab_line(schedule: str, command: str) -> str:
         raise ValueError("cron knows no @every")
     if not schedule.startswith("@") and len(schedule.split()) != 5:
         raise ValueError("it has seconds, and cron knows minutes")
+    if not schedule.startswith("@") and _EXTENDED.search(schedule):
+        raise ValueError("it has L, # or ?, and cron knows none of them")
     return f"{schedule} {command.replace('%', chr(92) + '%')}"
 
 

@@ -86,8 +86,8 @@ def parse_schedule(text: str, timezone: str | None = None) -> Schedule:
 def _own_zone(text: str) -> tuple[str | None, str]:
     for prefix in ("CRON_TZ=", "TZ="):
         if text.startswith(prefix):
-            name, _, rest = text.removeprefix(prefix).partition(" ")
-            return name, rest.strip()
+            name, *rest = text.removeprefix(prefix).split(None, 1) or [""]
+            return name, "".join(rest)
     return None, text
 
 

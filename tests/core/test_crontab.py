@@ -116,9 +116,9 @@ def test_one_bad_line_leaves_the_others() -> None:
 
 
 def test_a_line_is_read_back() -> None:
-    line = crontab_line("0 3 * * *", "echo 100% of it")
+    line = crontab_line("0 3 * jul *", "echo 100% of it")
 
-    assert line == "0 3 * * * echo 100\\% of it"
+    assert line == "0 3 * jul * echo 100\\% of it"
     assert only(line).command == "echo 100% of it"
 
 
@@ -127,6 +127,9 @@ def test_a_line_is_read_back() -> None:
     [
         ("@every 30s", "true", "cron knows no @every"),
         ("0 0 0 * * *", "true", "it has seconds, and cron knows minutes"),
+        ("0 0 1,L jul *", "true", "it has L, # or ?, and cron knows none of them"),
+        ("0 0 * * L5", "true", "it has L, # or ?, and cron knows none of them"),
+        ("0 0 * * mon#2", "true", "it has L, # or ?, and cron knows none of them"),
         ("@daily", "a\nb", "its command has several lines, and a crontab has no way to write that"),
     ],
 )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from katax_cli.core.schedule import Schedule, parse_schedule
+from katax_cli.core.schedule import Never, Schedule, parse_schedule
 from katax_cli.errors import ConfigError, unknown_name
 
 Overlap = Literal["skip", "queue", "replace", "allow"]
@@ -142,13 +142,14 @@ def job_of(name: str, table: Mapping[str, Any], *, timezone: str, source: Source
     """The job that a table of `[cron.jobs.NAME]` describes. Raises ConfigError naming the job."""
     zone = str(table.get("timezone") or timezone)
     try:
+        schedule = parse_schedule(str(table["schedule"]), zone)
         return Job(
             name=name,
-            schedule=parse_schedule(str(table["schedule"]), zone),
+            schedule=schedule,
             work=work_of(table),
             source=source,
             enabled=_enabled(table.get("enabled", True)),
-            run_on_init=bool(table.get("run_on_init", False)) or table["schedule"] == "@reboot",
+            run_on_init=bool(table.get("run_on_init", False)) or isinstance(schedule, Never),
             timezone=zone,
             **_policies(table),
         )

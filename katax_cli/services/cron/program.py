@@ -11,7 +11,7 @@ from datetime import datetime
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.deadline import Deadline
-from katax_cli.core.schedule import parse_schedule
+from katax_cli.core.schedule import Never, parse_schedule
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.model import Profile
 from katax_cli.services.cron.catalog import timezone_of
@@ -94,7 +94,7 @@ class ProgramCron:
                 raise ConfigError(f"job {name!r} comes too late: cron was shut down")
             self._conditions[name] = enabled
             self._scheduler.put(job, self._clock.now())
-            if run_on_init and job.is_enabled():
+            if (run_on_init or isinstance(parsed, Never)) and job.is_enabled():
                 self._scheduler.trigger([name], "init")
         self._wake()
 

@@ -89,7 +89,8 @@ def test_a_job_does_not_show_its_secrets() -> None:
 
 
 def test_reboot_is_run_on_init() -> None:
-    assert job(command="a", schedule="@reboot").run_on_init
+    for text in ("@reboot", " @reboot ", "CRON_TZ=Europe/Madrid @reboot", "TZ=UTC\t@reboot"):
+        assert job(command="a", schedule=text).run_on_init
 
 
 def test_an_unknown_job() -> None:
