@@ -91,10 +91,7 @@ class Tables:
         """Makes the tables unless they are there. Raises ConfigError when a newer katax made them."""
         if self._made:
             return
-        try:
-            self._create()
-        except QueryError:
-            self._create()  # another daemon made them at the same moment
+        self._create()
         row = self.run("SELECT value FROM katax_cron_meta WHERE name = 'schema'").rows[0]
         if int(row[0]) > SCHEMA:
             raise ConfigError(
@@ -107,7 +104,7 @@ class Tables:
         long = _LONG[self.dialect]
         inline = self.dialect == "mysql"
         index = ", INDEX katax_cron_live (state, daemon), INDEX katax_cron_time (profile, scheduled_at)"
-        self.run(
+        self._make(
             "CREATE TABLE IF NOT EXISTS katax_cron_runs (run_id VARCHAR(40) NOT NULL PRIMARY KEY, "
             "profile VARCHAR(128) NOT NULL, job VARCHAR(190) NOT NULL, claim VARCHAR(40) NOT NULL, "
             "trigger_kind VARCHAR(10) NOT NULL, scheduled_at BIGINT NOT NULL, until_at BIGINT, "
@@ -116,19 +113,28 @@ class Tables:
             "daemon VARCHAR(255) NOT NULL, lease_until BIGINT, stop_reason VARCHAR(255), "
             f"output_head {long}, output_tail {long}, UNIQUE (profile, job, claim){index if inline else ''})"
         )
-        self.run(
+        self._make(
             "CREATE TABLE IF NOT EXISTS katax_cron_jobs (profile VARCHAR(128) NOT NULL, "
             f"job VARCHAR(190) NOT NULL, definition {long}, switched SMALLINT, schedule VARCHAR(500), "
             f"canonical {long}, accounted_until BIGINT, PRIMARY KEY (profile, job))"
         )
-        self.run(
+        self._make(
             "CREATE TABLE IF NOT EXISTS katax_cron_meta (name VARCHAR(190) NOT NULL PRIMARY KEY, "
             "value BIGINT NOT NULL)"
         )
         if not inline:
-            self.run("CREATE INDEX IF NOT EXISTS katax_cron_live ON katax_cron_runs (state, daemon)")
-            self.run("CREATE INDEX IF NOT EXISTS katax_cron_time ON katax_cron_runs (profile, scheduled_at)")
+            self._make("CREATE INDEX IF NOT EXISTS katax_cron_live ON katax_cron_runs (state, daemon)")
+            self._make(
+                "CREATE INDEX IF NOT EXISTS katax_cron_time ON katax_cron_runs (profile, scheduled_at)"
+            )
         self.insert(self.database, "katax_cron_meta", "name, value", [("schema", SCHEMA)])
+
+    def _make(self, sql: str) -> None:
+        try:
+            self.run(sql)
+        except QueryError:
+            # PostgreSQL: IF NOT EXISTS fails when another daemon makes the same at the same moment.
+            self.run(sql)
 
     def transaction(self, work: Callable[[Queries], None]) -> None:
         """All of it or nothing; repeated as a whole when the server rolled it back."""

@@ -48,12 +48,15 @@ class SqlLedger:
         Raises ConfigError when there is none but dbmate's, so that nothing of it is run again.
         """
         try:
-            rows = on.run(f"SELECT {_ENTRY} FROM {self.table}").rows
+            return self._entries(on)
         except QueryError:
-            if self._database.describe(self.name) is not None:
-                raise
-            return None
-        return [Entry(*row) for row in rows]
+            if self._database.describe(self.name) is None:
+                return None
+        # Another runner committed it between the two; any other error is the same again.
+        return self._entries(on)
+
+    def _entries(self, on: Queries) -> list[Entry]:
+        return [Entry(*row) for row in on.run(f"SELECT {_ENTRY} FROM {self.table}").rows]
 
     def refuse_dbmate(self) -> None:
         """Raises ConfigError when dbmate's table is there: its migrations must be adopted, not run again."""

@@ -9,12 +9,15 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from katax_cli.errors import KataxError, LockHeld, LockLost
+from katax_cli.engines.base import Params, Result
+from katax_cli.errors import KataxError, LockHeld, LockLost, QueryError
 from katax_cli.services.migrate.lock import Holder
 from katax_cli.services.migrate.migrator import Migrator
+from katax_cli.services.migrate.session import Session
 from katax_cli.services.sql import SqlDatabase
 from tests.servers.fixtures import MakeFresh, Target
 
@@ -42,6 +45,25 @@ def test_eight_runners_apply_each_file_exactly_once(
     assert [process.returncode for process in running] == [0] * RUNNERS, errors
     rows = open_url(sql_engine.url).query("SELECT id FROM log ORDER BY id")
     assert [row["id"] for row in rows] == list(range(1, FILES + 1))
+
+
+def test_a_ledger_that_another_runner_makes_meanwhile_is_read(
+    sql_engine: Target, open_url: OpenUrl, folder: Path
+) -> None:
+    first, second = (Migrator(open_url(sql_engine.url), str(folder)) for _ in range(2))
+
+    class Late(Session):
+        """Answers a first look just before the other runner commits its table."""
+
+        def run(self, sql: str, params: Params = None, **more: Any) -> Result:
+            try:
+                return super().run(sql, params, **more)
+            except QueryError:
+                with first.locked():
+                    raise
+
+    with Late(second.sql) as session:
+        assert second.ledger.entries(session) == []
 
 
 def test_a_waiter_is_told_who_holds_the_lock_and_at_which_file(
