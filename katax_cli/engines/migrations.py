@@ -57,11 +57,22 @@ class ListsNotes(Protocol):
         ...
 
 
+class ObjectName(NamedTuple):
+    """A table, index, routine … as a statement spells it, without its schema; `table` is that of an index."""
+
+    kind: str
+    name: str
+    table: str = ""
+
+
 class Definitions(Protocol):
     """Reads the schema as text, one line for each part, equal for equal schemas."""
 
-    def definitions(self, connection: Any, names: Sequence[str] | None = None) -> dict[str, str]:
-        """`kind schema.name` → definition of the objects with these names in any letter case; None: of all."""
+    def definitions(self, connection: Any, objects: Sequence[ObjectName] | None = None) -> dict[str, str]:
+        """`kind schema.name` → definition of these objects, at a cost that does not grow with others; None: of all.
+
+        Where names know no letter case, of all with such a name, whatever their kind.
+        """
         ...
 
 
@@ -97,6 +108,15 @@ class SendsTogether(Protocol):
 
         While they run, the note (unless empty) is what `holder` of the session's locks says.
         """
+        ...
+
+
+@runtime_checkable
+class RunsScripts(Protocol):
+    """Runs many small statements as fast as the server's own client, and undoes only the one that is refused."""
+
+    def script(self, connection: Any, statements: Sequence[str]) -> tuple[int, BaseException] | None:
+        """Runs statements in order, up to the first that is refused; returns which that was, and its error."""
         ...
 
 

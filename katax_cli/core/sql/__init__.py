@@ -1,7 +1,7 @@
 """SQL as text: tokens, statements, placeholders, classification, redaction. Pure; knows three dialects."""
 
 from .classify import Classification, StatementKind, classify
-from .lexer import Dialect, Kind, Token, code_tokens, quote_identifier, tokens
+from .lexer import Dialect, Kind, Token, code_tokens, find_outside_literals, quote_identifier, tokens
 from .placeholders import CompiledQuery, DriverParams, Params, PlaceholderError, Style, compile_query
 from .redact import fingerprint, normalise, redact
 from .split import Statement, split
@@ -21,6 +21,7 @@ __all__ = [
     "classify",
     "code_tokens",
     "compile_query",
+    "find_outside_literals",
     "fingerprint",
     "normalise",
     "quote_identifier",

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
-from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts
+from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts, ObjectName
 
 from . import MongoEngine
 
@@ -87,9 +87,9 @@ class MongoMigrations:
         names = [name for name in database.list_collection_names() if name.endswith("_lock")]
         return any(database[name].delete_one({"token": session}).deleted_count for name in names)
 
-    def definitions(self, connection: Any, names: Sequence[str] | None = None) -> dict[str, str]:
+    def definitions(self, connection: Any, objects: Sequence[ObjectName] | None = None) -> dict[str, str]:
         database = self._database(connection)
-        wanted = None if names is None else {name.lower() for name in names}
+        wanted = None if objects is None else {one.name.lower() for one in objects}
         found: dict[str, str] = {}
         for one in database.list_collections():
             name = one["name"]

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 
 import pymysql
+from pymysql.constants import ER
 
 from katax_cli.core.sql import classify, code_tokens, quote_identifier
-from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts
+from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts, ObjectName
 
 from .engine import MysqlEngine
+from .script import run_script
 from .session import Session
 
 _HOLDER = """
@@ -29,11 +31,20 @@ UNION ALL SELECT LOWER(routine_type), routine_name FROM information_schema.routi
 UNION ALL SELECT 'trigger', trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE()
 UNION ALL SELECT 'event', event_name FROM information_schema.events WHERE event_schema = DATABASE()
 ORDER BY 1, 2"""
+_TABLE = """
+SELECT CASE table_type WHEN 'VIEW' THEN 'view' ELSE 'table' END, table_name FROM information_schema.tables
+WHERE table_schema = DATABASE() AND table_name = ?"""
+_ROUTINE = """
+SELECT LOWER(routine_type), routine_name FROM information_schema.routines
+WHERE routine_schema = DATABASE() AND routine_name = ?"""
+_EVENT = """
+SELECT 'event', event_name FROM information_schema.events WHERE event_schema = DATABASE() AND event_name = ?"""
+_OBJECT = {"procedure": _ROUTINE, "function": _ROUTINE, "event": _EVENT}
 _INDEXES = """
 SELECT CONCAT('index ', table_name, '.', index_name), GROUP_CONCAT(CONCAT(
     IF(non_unique, '', 'unique '), column_name, IF(sub_part IS NULL, '', CONCAT('(', sub_part, ')')))
-    ORDER BY seq_in_index SEPARATOR ', '), LOWER(index_name)
-FROM information_schema.statistics WHERE table_schema = DATABASE()
+    ORDER BY seq_in_index SEPARATOR ', ')
+FROM information_schema.statistics WHERE table_schema = DATABASE() {condition}
 GROUP BY table_name, index_name ORDER BY 1"""
 _DEFINITION_COLUMN = {"table": 1, "view": 1, "procedure": 2, "function": 2, "trigger": 2, "event": 3}
 _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
@@ -88,20 +99,21 @@ class MysqlMigrations:
             return True
         return False
 
-    def definitions(self, connection: Session, names: Sequence[str] | None = None) -> dict[str, str]:
-        wanted = None if names is None else {name.lower() for name in names}
-        return dict(self._defined(connection, wanted))
+    def definitions(self, connection: Session, objects: Sequence[ObjectName] | None = None) -> dict[str, str]:
+        indexes: list[tuple[str, str]] = []
+        if objects is None:
+            found = list(connection.send(_OBJECTS).fetchall())
+            indexes += connection.send(_INDEXES.format(condition="")).fetchall()
+        else:
+            found = list(_present(connection, objects))
+            for one in objects:
+                indexes += _indexes(connection, one) if one.kind == "index" else ()
+        return dict([*_defined(connection, found), *indexes])
 
-    def _defined(self, connection: Session, wanted: set[str] | None) -> Iterator[tuple[str, str]]:
-        for kind, name in connection.send(_OBJECTS).fetchall():
-            if wanted is not None and name.lower() not in wanted:
-                continue
-            row = connection.send(f"SHOW CREATE {kind.upper()} {quote_identifier(name, 'mysql')}").fetchone()
-            text = (row[_DEFINITION_COLUMN[kind]] if row else None) or ""
-            yield f"{kind} {name}", _COUNTER.sub("", text)
-        for key, columns, name in connection.send(_INDEXES).fetchall():
-            if wanted is None or name in wanted:
-                yield key, columns
+    def script(
+        self, connection: Session, statements: Sequence[str]
+    ) -> tuple[int, pymysql.err.MySQLError] | None:
+        return run_script(connection, statements)
 
     def impact(self, sql: str) -> DdlImpact:
         return impact(sql)
@@ -130,6 +142,33 @@ class MysqlMigrations:
         """Named locks are the server's, not the database's, and at most 64 characters long."""
         whole = f"{self._engine.settings.database}.{name}"
         return f"katax.{blake2b(whole.encode(), digest_size=16).hexdigest()}"
+
+
+def _present(connection: Session, objects: Sequence[ObjectName]) -> Iterator[tuple[str, str]]:
+    """Those that are there. Asked for by exact names, for which the server opens nothing else."""
+    for one in objects:
+        if one.kind == "trigger":
+            yield "trigger", one.name
+        elif one.kind != "index":
+            yield from connection.send(_OBJECT.get(one.kind, _TABLE), [one.name]).fetchall()
+
+
+def _defined(connection: Session, found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    for kind, name in found:
+        try:
+            row = connection.send(f"SHOW CREATE {kind.upper()} {quote_identifier(name, 'mysql')}").fetchone()
+        except pymysql.err.MySQLError as error:
+            if error.args[0] != ER.TRG_DOES_NOT_EXIST:
+                raise
+            continue
+        text = (row[_DEFINITION_COLUMN[kind]] if row else None) or ""
+        yield f"{kind} {name}", _COUNTER.sub("", text)
+
+
+def _indexes(connection: Session, index: ObjectName) -> Iterable[tuple[str, str]]:
+    condition = "AND table_name = ? AND index_name = ?" if index.table else "AND index_name = ?"
+    names = [index.table, index.name] if index.table else [index.name]
+    return connection.send(_INDEXES.format(condition=condition), names).fetchall()
 
 
 def _text(value: object) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
-from pymysql.constants import CR, ER, FIELD_TYPE
+from pymysql.constants import COMMAND, CR, ER, FIELD_TYPE
 from pymysql.converters import conversions, escape_datetime, escape_time
 from pymysql.cursors import Cursor, SSCursor
 
@@ -90,6 +90,7 @@ class Session(Connection):
     _next_seq_id: int
     _result: Any
     _force_close: Callable[[], None]
+    _execute_command: Callable[[int, bytes], None]
     guarded = False
     waits_for_readers = False
     _limit_ms = 0
@@ -124,7 +125,7 @@ class Session(Connection):
         try:
             cursor.execute(text, values)
         except pymysql.err.OperationalError as error:
-            self._note_rollback(error)
+            self.note_rollback(error)
             raise
         return cursor
 
@@ -160,6 +161,11 @@ class Session(Connection):
             self._result._finish_unbuffered_query()
         while self._result is not None and self._result.has_next:
             self.next_result()
+
+    def allow_scripts(self, *, allowed: bool) -> None:
+        """Whether the texts that follow may hold several statements, each with a result of its own."""
+        self._execute_command(COMMAND.COM_SET_OPTION, b"\0\0" if allowed else b"\1\0")
+        self._read_packet()  # type: ignore[no-untyped-call]
 
     def drop(self) -> None:
         """Closes without a word to the server, also in the middle of a result."""
@@ -202,7 +208,8 @@ class Session(Connection):
             self._limit_ms = limit
         return text
 
-    def _note_rollback(self, error: pymysql.err.OperationalError) -> None:
+    def note_rollback(self, error: pymysql.err.OperationalError) -> None:
+        """Knows of a transaction that the error ended."""
         # Errors carry no status: PyMySQL would go on believing in a transaction that a deadlock ended.
         if error.args[0] == ER.LOCK_DEADLOCK:
             self.server_status &= ~(_IN_TRANSACTION | _IN_READ_ONLY_TRANSACTION)

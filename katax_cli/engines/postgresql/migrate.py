@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from katax_cli.core.sql import code_tokens
 from katax_cli.engines.base import Params
-from katax_cli.engines.migrations import CUT, DdlImpact, LockSession, MigrationFacts
+from katax_cli.engines.migrations import CUT, DdlImpact, LockSession, MigrationFacts, ObjectName
 
 from . import PostgresEngine
 from .session import PostgresConnection
@@ -161,9 +161,9 @@ class PostgresMigrations:
         return self._one(connection, "SELECT pg_terminate_backend($1::int)", [int(session)]) is True
 
     def definitions(
-        self, connection: PostgresConnection, names: Sequence[str] | None = None
+        self, connection: PostgresConnection, objects: Sequence[ObjectName] | None = None
     ) -> dict[str, str]:
-        wanted = None if names is None else [name.lower() for name in names]
+        wanted = None if objects is None else [one.name.lower() for one in objects]
         lines: defaultdict[str, list[str]] = defaultdict(list)
         for key, _, line in self._engine.execute(connection, _DEFINITIONS, [wanted]).rows:
             lines[key].append(line or "")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from katax_cli.core.sql import classify, tokens
-from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts
+from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts, ObjectName
 
 from .engine import SqliteEngine
 from .session import Session
@@ -74,8 +74,8 @@ class SqliteMigrations:
     def end_session(self, connection: Session, session: str) -> bool:
         return False
 
-    def definitions(self, connection: Session, names: Sequence[str] | None = None) -> dict[str, str]:
-        wanted = None if names is None else {name.lower() for name in names}
+    def definitions(self, connection: Session, objects: Sequence[ObjectName] | None = None) -> dict[str, str]:
+        wanted = None if objects is None else {one.name.lower() for one in objects}
         rows = connection.run(_DEFINITIONS).fetchall()
         return {
             key: _lines(sql or "")

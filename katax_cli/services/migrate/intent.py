@@ -21,11 +21,19 @@ class Verdict(Enum):
 
 
 class Change(NamedTuple):
-    """One object that a statement creates, drops or alters; names are lower case, without their schema."""
+    """One object that a statement creates, drops or alters, as it is spelled there, without its schema.
+
+    `table` is what a statement about an index says after ON.
+    """
 
     effect: Effect
     kind: str
-    name: str
+    spelled: str
+    table: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.spelled.lower()
 
 
 _KINDS = frozenset(
@@ -57,7 +65,8 @@ def changes(sql: str, dialect: Dialect) -> tuple[Change, ...]:
     while effect == "drop" and words.peek() == ",":
         words.next()
         names.append(words.name())
-    return tuple(Change(effect, kind, name) for name in names if name)
+    table = words.table() if kind == "index" else ""
+    return tuple(Change(effect, kind, name, table) for name in names if name)
 
 
 _NO_COLUMN = frozenset(
@@ -87,12 +96,20 @@ class _Words:
         self._at = 0
 
     def peek(self) -> str:
-        return self._tokens[self._at].text.lower() if self._at < len(self._tokens) else ""
+        return self._spelled().lower()
 
     def next(self) -> str:
         word = self.peek()
         self._at += 1
         return word
+
+    def _spelled(self) -> str:
+        return self._tokens[self._at].text if self._at < len(self._tokens) else ""
+
+    def _next_bare(self) -> str:
+        name = _bare(self._spelled())
+        self._at += 1
+        return name
 
     def kind(self) -> str | None:
         while self._at < len(self._tokens):
@@ -106,11 +123,17 @@ class _Words:
     def name(self) -> str:
         while self.peek() in _NOISE:
             self.next()
-        name = _bare(self.next())
+        name = self._next_bare()
         while self.peek() == ".":
             self.next()
-            name = _bare(self.next())
+            name = self._next_bare()
         return name
+
+    def table(self) -> str:
+        while self.peek() not in ("on", ""):
+            self.next()
+        self.next()
+        return self.name()
 
 
 def _bare(word: str) -> str:

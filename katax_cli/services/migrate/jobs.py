@@ -47,10 +47,23 @@ class Job(NamedTuple):
         few = 0 < len(self.statements) <= _TOGETHER
         return few and self.directives.statement_timeout is None
 
-    def digest(self, count: int, dialect: Dialect) -> str:
-        """A fingerprint of the first `count` statements by their meaning."""
-        meaning = "".join(normalise(one.text, dialect) for one in self.statements[:count])
-        return sha256(meaning.encode("utf-8", "surrogatepass")).hexdigest()
+
+class Fingerprint:
+    """Of the first statements of a job by their meaning; goes forward only, so that each is read once."""
+
+    def __init__(self, job: Job, dialect: Dialect) -> None:
+        self._statements = job.statements
+        self._dialect = dialect
+        self._hash = sha256()
+        self._count = 0
+
+    def of(self, count: int) -> str:
+        """Of the first `count` statements; `count` never falls."""
+        for statement in self._statements[self._count : count]:
+            meaning = normalise(statement.text, self._dialect)
+            self._hash.update(meaning.encode("utf-8", "surrogatepass"))
+        self._count = max(count, self._count)
+        return self._hash.hexdigest()
 
 
 def make_job(file: MigrationFile, direction: Direction, dialect: Dialect | None) -> Job:

@@ -6,24 +6,27 @@ with the record of their being done; what defines objects is judged afterwards b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from katax_cli.core.sql import Statement, classify, normalise, quote_identifier
-from katax_cli.engines.migrations import Migrates
+from katax_cli.core.sql import Statement, classify, find_outside_literals, normalise, quote_identifier
+from katax_cli.engines.migrations import Migrates, ObjectName, RunsScripts
 from katax_cli.errors import KataxError, MigrationError, OutcomeUnknown, QueryError, Unavailable
 from katax_cli.services.guard import Safety
 
 from .failing import failing_as
 from .intent import Verdict, changed_lines, changes, judge
-from .jobs import Job
+from .jobs import Fingerprint, Job
 from .ledger import Checkpoint, SqlLedger
 from .session import Session
 from .values import Outcome, StatementFailed
 
 _CHANGES_ROWS = frozenset({"SELECT", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE"})
 _SHOWN = 6
+_SMALL_CHANGES = frozenset({"INSERT ", "UPDATE ", "DELETE ", "REPLACE"})
+_SMALL, _TOGETHER = 10_000, 500
+"""Changes that share a transaction: of so many characters each, and so many of them."""
 
 
 class Stepwise:
@@ -48,6 +51,8 @@ class Stepwise:
         self._patiently = patiently
         self._outcome = outcome
         self._dialect = session.dialect
+        self._fingerprint = Fingerprint(job, session.dialect)
+        self._scripts = engine if isinstance(engine, RunsScripts) else None
         self._done = 0
         self._steps: tuple[str, ...] = ()
         self._step: str | None = None
@@ -66,51 +71,96 @@ class Stepwise:
         return self._finish()
 
     def _run_statements(self, start: int) -> None:
-        for index, statement in enumerate(self._job.statements):
-            self._done = index
-            if index < start:
-                self._repeat_setting(statement)
-                continue
+        for statement in self._job.statements[:start]:
+            self._repeat_setting(statement)
+        while self._done < len(self._job.statements):
             self._check_lock()
+            unit = self._next_unit()
             try:
-                self._patiently(self._job, lambda statement=statement: self._unit(statement))  # type: ignore[misc]
+                self._patiently(self._job, lambda unit=unit: self._unit(unit))  # type: ignore[misc]
             except QueryError as error:
-                raise self._failed(statement, error) from error
-        self._done = len(self._job.statements)
+                raise self._failed(self._job.statements[self._done], error) from error
+            self._done += len(unit)
+
+    def _next_unit(self) -> Sequence[Statement]:
+        """The next statement, or as many that change rows as one transaction may hold."""
+        first, end = self._done, self._done + 1
+        timed = self._job.directives.statement_timeout is not None
+        if self._scripts is not None and not timed and not self._session.in_transaction:
+            while end - first < _TOGETHER and self._is_small_change(first) and self._is_small_change(end):
+                end += 1
+        return self._job.statements[first:end]
+
+    def _is_small_change(self, index: int) -> bool:
+        if index >= len(self._job.statements):
+            return False
+        text = self._job.statements[index].text
+        if len(text) > _SMALL or text[:7].upper() not in _SMALL_CHANGES:
+            return False
+        # Under another DELIMITER a statement may be two.
+        return ";" not in text or find_outside_literals(text, ";", self._dialect) == len(text)
 
     def _repeat_setting(self, statement: Statement) -> None:
         """What a statement set in its session is gone with that session."""
         if classify(statement.text, self._dialect).kind == "session":
             self._session.run(statement.text)
 
-    def _unit(self, statement: Statement) -> None:
+    def _unit(self, statements: Sequence[Statement]) -> None:
+        if len(statements) > 1:
+            self._changes(statements)
+        else:
+            self._statement(statements[0])
+
+    def _statement(self, statement: Statement) -> None:
         found = classify(statement.text, self._dialect)
         if self._session.in_transaction:
             # The file opened a transaction of its own: its record belongs to that, too.
             self._run(statement)
             if self._session.in_transaction:
-                self._keep_done()
+                self._keep_done(1)
         elif found.kind in ("session", "transaction"):
             self._run(statement)
         elif found.kind in ("read", "write") and found.verb in _CHANGES_ROWS:
             with self._session.transaction():
                 self._run(statement)
-                self._keep_done()
+                self._keep_done(1)
         else:
             self._keep_intent(statement)
             self._run(statement)
 
+    def _changes(self, statements: Sequence[Statement]) -> None:
+        """All of them with one record; when one is refused, those before it last."""
+        assert self._scripts is not None
+        with self._session.transaction():
+            with self._session.translating(Safety.PART):
+                refused = self._scripts.script(self._session.connection, [one.text for one in statements])
+            why = None if refused is None else self._refusal(refused[1])
+            count = len(statements) if refused is None else refused[0]
+            if count:
+                self._keep_done(count)
+        if why is not None:
+            self._done += count
+            raise why
+
+    def _refusal(self, error: BaseException) -> QueryError:
+        """What the statement's error means. Raises what is no refusal: then none of the changes may last."""
+        try:
+            with self._session.translating(Safety.PART):
+                raise error
+        except QueryError as refusal:
+            return refusal
+
     def _run(self, statement: Statement) -> None:
         self._session.run(statement.text, timeout=self._job.directives.statement_timeout)
 
-    def _keep_done(self) -> None:
-        done = self._done + 1
-        point = Checkpoint(self._job.digest(done, self._dialect))
+    def _keep_done(self, count: int) -> None:
+        done = self._done + count
+        point = Checkpoint(self._fingerprint.of(done))
         self._ledger.keep(self._session, self._job.version, done, point)
 
     def _keep_intent(self, statement: Statement) -> None:
         point = Checkpoint(
-            self._job.digest(self._done, self._dialect),
+            self._fingerprint.of(self._done),
             statement.text,
             statement.line,
             self._definitions(statement.text),
@@ -118,8 +168,8 @@ class Stepwise:
         self._ledger.keep(self._session, self._job.version, self._done, point)
 
     def _definitions(self, sql: str) -> dict[str, str]:
-        names = [change.name for change in changes(sql, self._dialect)]
-        return self._session.ask(self._engine.definitions, names) if names else {}
+        objects = [ObjectName(one.kind, one.spelled, one.table) for one in changes(sql, self._dialect)]
+        return self._session.ask(self._engine.definitions, objects) if objects else {}
 
     def _failed(self, statement: Statement, error: QueryError) -> StatementFailed:
         broken = self._invalid_index(statement)
@@ -216,7 +266,7 @@ class Stepwise:
         point = self._ledger.checkpoint(self._session, self._job.version)
         if self._job.function is not None:
             return self._step_to_go_on(point, assume, failed=entry.state == "failed")
-        if point.digest and point.digest != self._job.digest(entry.done, self._dialect):
+        if point.digest and point.digest != self._fingerprint.of(entry.done):
             raise MigrationError(
                 f"the {entry.done} finished statements of {self._job.name} were changed; "
                 "put them back as they ran, then resume"
