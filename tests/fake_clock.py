@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from katax_cli.core.clock import SYSTEM
+
 
 class FakeClock:
     """Starts at `at`; the epoch is 1,000,000 s ahead, so that the two kinds of time cannot be mixed up."""
@@ -24,3 +26,17 @@ class FakeClock:
     def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
         self.at += seconds
+
+
+class AheadClock:
+    """The system's clock with a lead that tests set: ages and lifetimes end without waiting."""
+
+    now = SYSTEM.now
+    sleep = SYSTEM.sleep
+    random = SYSTEM.random
+
+    def __init__(self) -> None:
+        self.lead = 0.0
+
+    def monotonic(self) -> float:
+        return SYSTEM.monotonic() + self.lead

@@ -35,6 +35,9 @@ DEFAULT_TTL = 30.0
 MAX_HOLD = 86400.0
 """Seconds after which a lock is not renewed any more, so that a holder that hangs does not keep it for ever."""
 
+RENEWALS = 3
+"""How often a lock is renewed within its ttl."""
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 _TAG = re.compile(r"^[^{]*\{[^}]+\}")
 """What a cluster hashes instead of the whole key."""
@@ -219,7 +222,7 @@ class Lock:
     def _renew_until_stopped(self, since: float) -> None:
         """Our lock ends a `ttl` after the last renewal was asked for: earlier than on the server, never later."""
         held_until = since + self.ttl
-        while not self._stop.wait(self.ttl / 3):
+        while not self._stop.wait(self.ttl / RENEWALS):
             asked = self._clock.monotonic()
             if asked - since > self._max_hold:
                 self._lose(f"it was held for its maximum of {self._max_hold:g} s")

@@ -209,21 +209,25 @@ class Subscription:
             subscriber.close()
 
     def _receive(self) -> None:
-        """Hands messages on until the wire breaks, or stays silent after a ping."""
-        heard_at, asked = self._clock.monotonic(), False
+        """Hands messages on until the wire breaks, or stays silent after a ping.
+
+        Silence ends before the last look: this process may have been stopped after it.
+        """
+        heard_at, asked_at = self._clock.monotonic(), None
         while not self._closed.is_set():
             subscriber = self._subscriber
             assert subscriber is not None
+            looked_at = self._clock.monotonic()
             heard = subscriber.receive(_LOOK_EVERY)
-            now = self._clock.monotonic()
             if heard is not None:
-                heard_at, asked = now, False
+                heard_at, asked_at = self._clock.monotonic(), None
                 self._hand_on(heard)
-            elif now - heard_at > self._ping_every + self._dead_after:
-                raise ConnectionError("no sign of life")
-            elif now - heard_at > self._ping_every and not asked:
-                asked = True
+            elif asked_at is not None:
+                if looked_at - asked_at > self._dead_after:
+                    raise ConnectionError("no sign of life")
+            elif looked_at - heard_at > self._ping_every:
                 subscriber.send("PING")
+                asked_at = self._clock.monotonic()
 
     def _hand_on(self, heard: Heard) -> None:
         if heard.kind != "message":

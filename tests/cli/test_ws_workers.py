@@ -18,7 +18,7 @@ from tests.cli.sockets import Process, serving
 from tests.servers import free_port
 from tests.servers.fixtures import Throwaway
 from tests.services.ws.conftest import MakeClient, joining, next_event, soon
-from tests.services.ws.waiting import LISTENS_AGAIN, until
+from tests.waiting import until
 
 
 class Worker(NamedTuple):
@@ -177,7 +177,7 @@ def test_both_hear_again_after_redis_restarted(start: Start, join: MakeClient, t
     assert katax("ws", "doctor").code == 3
     redis.start()
 
-    until(lambda: katax("ws", "doctor").code == 0, LISTENS_AGAIN)
+    until(lambda: katax("ws", "doctor").code == 0)
     assert all(worker.is_ready for worker in pair)
     for worker in pair:
         sent = katax("ws", "emit", "again", "1", "--url", worker.url, "-f", "json")

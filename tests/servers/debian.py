@@ -127,7 +127,7 @@ def _programs(work: Path) -> list[Path]:
         path
         for folder in folders
         for path in sorted((work / "root").glob(f"{folder}/*"))
-        if path.resolve().is_relative_to(work) and os.access(path, os.X_OK)
+        if path.resolve().is_relative_to(work.resolve()) and os.access(path, os.X_OK)
     ]
 
 

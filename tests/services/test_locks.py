@@ -12,17 +12,27 @@ from threading import Event, Thread
 import pytest
 
 from katax_cli.errors import LockHeld, LockLost, OutcomeUnknown, Unavailable
+from katax_cli.services import locks
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.locks import Lock, held_locks, lock_keys, release_by_force
-from tests.fake_clock import FakeClock
+from tests.fake_clock import AheadClock, FakeClock
 from tests.servers.fixtures import MakeProxy
 from tests.services.redis_database import opened
+from tests.waiting import until
+
+NOT_RENEWED = "lock 'job' could not be renewed"
 
 
 @pytest.fixture
 def redis(redis_url: str) -> Iterator[RedisDatabase]:
     with opened(redis_url, prefix="app:") as database:
         yield database
+
+
+@pytest.fixture
+def renewed_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Renewals follow each other at once; the ttl stays so long that a busy machine cannot end it."""
+    monkeypatch.setattr(locks, "RENEWALS", 100)
 
 
 def test_one_holder_at_a_time_and_growing_tokens(redis: RedisDatabase) -> None:
@@ -76,42 +86,45 @@ def test_tokens_grow_when_the_servers_clock_was_set_back(redis: RedisDatabase) -
         assert lock.token == ahead + 1
 
 
+@pytest.mark.usefixtures("renewed_often")
 def test_a_lock_is_renewed_while_it_is_held(redis: RedisDatabase) -> None:
-    with Lock(redis, "job", ttl=0.3) as lock:
-        time.sleep(0.9)
+    with Lock(redis, "job") as lock:
+        redis.redis("PEXPIRE", "app:lock:job", 5000)
+        until(lambda: redis.redis("PTTL", "app:lock:job") > 5000)
         lock.check()
         assert [each.name for each in held_locks(redis)] == ["job"]
 
 
+@pytest.mark.usefixtures("renewed_often")
 def test_a_lock_is_not_renewed_for_ever(redis: RedisDatabase) -> None:
     lost = Event()
-    lock = Lock(redis, "job", ttl=0.2, max_hold=0.3)
+    lock = Lock(redis, "job", max_hold=0.3)
     lock.on_lost(lambda _error: lost.set())
     lock.acquire()
-    assert lost.wait(5)
+    assert lost.wait(30)
     with pytest.raises(LockLost) as error:
         lock.release()
     assert str(error.value) == "lock 'job' was lost: it was held for its maximum of 0.3 s"
 
 
+@pytest.mark.usefixtures("renewed_often")
 def test_a_lock_that_was_taken_away_is_told_and_leaves_the_next_one_alone(redis: RedisDatabase) -> None:
     heard: list[LockLost] = []
-    lock = Lock(redis, "job", ttl=0.3)
+    lock = Lock(redis, "job")
     lock.on_lost(heard.append)
     lock.acquire()
     assert release_by_force(redis, "job")
     with Lock(redis, "job") as other:
-        while not lock.lost:
-            time.sleep(0.01)
+        until(lambda: heard)
         with pytest.raises(LockLost) as error:
             lock.release()
         assert str(error.value) == "lock 'job' was lost: it expired, or somebody released it"
         assert other.token > lock.token
         assert [each.token for each in held_locks(redis)] == [other.token]
-    assert len(heard) == 1
     late: list[LockLost] = []
     lock.on_lost(late.append)
     assert late == heard
+    assert len(heard) == 1
     assert not release_by_force(redis, "job")
 
 
@@ -157,34 +170,39 @@ def test_waiting_ends(redis: RedisDatabase) -> None:
     assert all(pause <= 0.5 for pause in clock.sleeps)
 
 
+@pytest.mark.usefixtures("renewed_often")
 def test_a_server_that_went_away_loses_the_lock_at_the_end_of_its_ttl(
-    redis_url: str, proxy: MakeProxy
+    redis_url: str, proxy: MakeProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     way = proxy(redis_url)
-    lost = Event()
+    lost, clock = Event(), AheadClock()
     with opened(way.url) as redis:
-        lock = Lock(redis, "job", ttl=0.6)
+        lock = Lock(redis, "job", ttl=5, clock=clock)
         lock.on_lost(lambda _error: lost.set())
         lock.acquire()
         way.refuse()
         way.cut()
-        assert lost.wait(10)
+        until(lambda: NOT_RENEWED in caplog.text)
+        lock.check()
+        clock.lead = 5
+        assert lost.wait(30)
         with pytest.raises(LockLost) as error:
             lock.check()
-        assert str(error.value) == "lock 'job' was lost: it could not be renewed within its ttl of 0.6 s"
+        assert str(error.value) == "lock 'job' was lost: it could not be renewed within its ttl of 5 s"
 
 
-def test_a_short_outage_does_not_lose_it(redis_url: str, proxy: MakeProxy) -> None:
+@pytest.mark.usefixtures("renewed_often")
+def test_a_short_outage_does_not_lose_it(
+    redis_url: str, proxy: MakeProxy, caplog: pytest.LogCaptureFixture
+) -> None:
     way = proxy(redis_url)
-    with opened(way.url) as redis:
-        lock = Lock(redis, "job", ttl=3)
-        lock.acquire()
+    with opened(way.url) as redis, opened(redis_url) as direct, Lock(redis, "job", ttl=10):
         way.refuse()
         way.cut()
-        time.sleep(1.3)
+        until(lambda: NOT_RENEWED in caplog.text)
+        direct.redis("PEXPIRE", "lock:job", 8000)
         way.come_back()
-        time.sleep(2.2)
-        lock.release()
+        until(lambda: direct.redis("PTTL", "lock:job") > 8000)
 
 
 @pytest.mark.parametrize("forward", [True, False])

@@ -17,28 +17,15 @@ from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.registry import load
 from katax_cli.errors import PoolTimeout
 from tests.engines.connections import settings_for
+from tests.fake_clock import AheadClock
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target, Throwaway
 
 TIMEOUT = 10.0
 
 
-class Ahead:
-    """The system's clock with a lead that tests set: idleness without waiting."""
-
-    now = SYSTEM.now
-    sleep = SYSTEM.sleep
-    random = SYSTEM.random
-
-    def __init__(self) -> None:
-        self.lead = 0.0
-
-    def monotonic(self) -> float:
-        return SYSTEM.monotonic() + self.lead
-
-
 @pytest.fixture
-def clock() -> Ahead:
-    return Ahead()
+def clock() -> AheadClock:
+    return AheadClock()
 
 
 class MakePool(Protocol):
@@ -50,7 +37,7 @@ class MakePool(Protocol):
 
 
 @pytest.fixture
-def make_pool(clock: Ahead) -> Iterator[MakePool]:
+def make_pool(clock: AheadClock) -> Iterator[MakePool]:
     pools: list[Pool[Any]] = []
 
     def make(url: str, *, max: int = 20, password: str | None = None) -> tuple[Pool[Any], SqlEngine]:
@@ -158,7 +145,7 @@ def test_a_refused_login_surfaces_after_one_attempt(
 
 @pytest.mark.parametrize("name", ["postgresql", "mysql"])
 def test_a_killed_server_is_noticed_and_the_restarted_one_used(
-    make_pool: MakePool, throwaway: Throwaway, clock: Ahead, name: str
+    make_pool: MakePool, throwaway: Throwaway, clock: AheadClock, name: str
 ) -> None:
     server = throwaway(name)
     pool, engine = make_pool(server.url, max=3)

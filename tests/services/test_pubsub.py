@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from queue import Queue
 from threading import Thread
 from typing import Any
@@ -13,8 +12,10 @@ import pytest
 from katax_cli.errors import Refused, Unavailable
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.pubsub import Message, PubSub, Subscription
+from tests.fake_clock import AheadClock
 from tests.servers.fixtures import MakeProxy, Throwaway
 from tests.services.redis_database import opened
+from tests.waiting import until
 
 PREFIX = "app[1]:"
 
@@ -23,11 +24,6 @@ PREFIX = "app[1]:"
 def redis(redis_url: str) -> Iterator[RedisDatabase]:
     with opened(redis_url, prefix=PREFIX) as database:
         yield database
-
-
-def until(condition: Callable[[], object]) -> None:
-    while not condition():
-        time.sleep(0.01)
 
 
 def delivered(publisher: PubSub, channel: str, value: Any) -> None:
@@ -137,13 +133,17 @@ def test_a_wire_that_goes_silent_is_noticed(redis_url: str, proxy: MakeProxy) ->
     way = proxy(redis_url)
     gaps: Queue[float] = Queue()
     heard: Queue[Message] = Queue()
+    clock = AheadClock()
+
+    def is_noticed() -> bool:
+        clock.lead += 1
+        return subscription._subscriber is None
+
     with opened(way.url) as behind, opened(redis_url) as direct:
-        subscription = Subscription(
-            behind, on_message=heard.put, on_gap=gaps.put, ping_every=0.2, dead_after=0.5
-        )
+        subscription = Subscription(behind, on_message=heard.put, on_gap=gaps.put, clock=clock)
         subscription.start(channels=["a"])
         way.stall()
-        until(lambda: subscription._subscriber is None)
+        until(is_noticed)
         way.resume()
         assert gaps.get(timeout=30) > 0
         delivered(PubSub(direct), "a", 1)
@@ -151,15 +151,18 @@ def test_a_wire_that_goes_silent_is_noticed(redis_url: str, proxy: MakeProxy) ->
         subscription.close()
 
 
-def test_silence_alone_is_no_gap(redis_url: str) -> None:
+def test_silence_alone_is_no_gap(redis_url: str, proxy: MakeProxy) -> None:
+    way = proxy(redis_url)
     gaps: Queue[float] = Queue()
     heard: Queue[Message] = Queue()
-    with opened(redis_url) as redis:
-        subscription = Subscription(
-            redis, on_message=heard.put, on_gap=gaps.put, ping_every=0.1, dead_after=0.7
-        )
+    clock = AheadClock()
+    with opened(way.url) as behind, opened(redis_url) as redis:
+        subscription = Subscription(behind, on_message=heard.put, on_gap=gaps.put, clock=clock)
         subscription.start(channels=["a"])
-        time.sleep(2.0)
+        for _ in range(2):
+            before = way.bytes_down
+            clock.lead += 20
+            until(lambda before=before: way.bytes_down > before)  # type: ignore[misc]
         PubSub(redis).publish("a", 1)
         assert heard.get(timeout=10).value == 1
         assert gaps.empty()

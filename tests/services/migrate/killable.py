@@ -80,6 +80,15 @@ def serve() -> None:
         sys.stdout.flush()
 
 
+CROWD = """
+import sys
+from tests.services.migrate.killable import main
+all_at_once()
+main(sys.argv[1], sys.argv[2], 0, "up")
+"""
+"""A runner among many: a script for `crowd`."""
+
+
 def run(words: list[str]) -> None:
     url, folder, kill_at, action = words
     main(url, folder, int(kill_at), action)

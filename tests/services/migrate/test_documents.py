@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from pymongo import MongoClient
 
 from katax_cli.core.retry import ONCE
 from katax_cli.engines.base import DocumentEngine
@@ -24,10 +24,12 @@ from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.rehearse import open_settings, rehearse
 from katax_cli.services.migrate.values import StatementFailed
 from tests.engines.connections import settings_for
+from tests.services.crowd import crowd
+from tests.waiting import until
 
+from .killable import CROWD
 from .test_migrator import states
 
-ROOT = Path(__file__).parents[3]
 ONE = (
     "def up(db):\n    db.users.insert_one({'_id': 1})\n    db['users'].create_index('name')\n"
     "def down(db):\n    db.users.drop()\n"
@@ -50,9 +52,9 @@ def migrator(mongo: MongoDatabase, folder: Path) -> Migrator:
     return Migrator(mongo, str(folder))
 
 
-def documents(mongo: MongoDatabase, name: str = "users") -> list[Any]:
+def documents(mongo: MongoDatabase, name: str = "users", key: str = "_id") -> list[Any]:
     reply = mongo.command({"find": name, "filter": {}, "sort": {"_id": 1}})
-    return [document["_id"] for document in reply["cursor"]["firstBatch"]]
+    return [document[key] for document in reply["cursor"]["firstBatch"]]
 
 
 def test_up_and_down(migrator: Migrator, mongo: MongoDatabase, folder: Path) -> None:
@@ -135,14 +137,9 @@ def test_eight_runners_apply_each_file_exactly_once(
         (folder / f"{number:03}_x.py").write_text(
             f"def up(db):\n    db.users.insert_one({{'n': {number}}})\n"
         )
-    words = [sys.executable, "-m", "tests.services.migrate.killable", mongodb_url, str(folder), "0", "up"]
 
-    running = [
-        subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(8)
-    ]
-    errors = [process.communicate()[1].decode() for process in running]
+    crowd(CROWD, mongodb_url, str(folder), processes=8)
 
-    assert [process.returncode for process in running] == [0] * 8, errors
     reply = mongo.command({"find": "users", "filter": {}})
     assert sorted(document["n"] for document in reply["cursor"]["firstBatch"]) == [1, 2, 3]
 
@@ -167,17 +164,24 @@ def test_a_lease_names_its_holder_and_a_lost_one_stops_the_run(
 def test_a_lease_that_ran_out_is_taken_over_and_one_that_is_kept_alive_is_not(
     migrator: Migrator, mongodb_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "LEASE_SECONDS", 0.3)
+    monkeypatch.setattr(migrate, "_BEATS", 1000)
     with open_mongo(mongodb_url) as second, migrator.locked() as runner:
-        other = Migrator(second, str(folder), lock_timeout=1.0)
+        other = Migrator(second, str(folder), lock_timeout=0.1)
+        (first,) = documents(second, "katax_migrations_lock", "expires")
+        until(lambda: documents(second, "katax_migrations_lock", "expires") != [first])
         with pytest.raises(LockHeld), other.locked():
             pass
         engine = cast("migrate.MongoMigrations", migrator.engine)
+        (beats,) = [thread for thread in threading.enumerate() if thread.name == "katax-lease"]
+        assert beats.daemon
         assert engine._stop is not None
         engine._stop.set()
+        beats.join()
+        with MongoClient[Any](mongodb_url) as client:
+            leases = client.get_default_database()["katax_migrations_lock"]
+            leases.update_one({}, {"$set": {"expires": datetime.now(UTC) - timedelta(seconds=1)}})
         with other.locked(), pytest.raises(LockLost):
             runner._lock.announce("001_users.py")
-    assert all(thread.name != "katax-lease" or thread.daemon for thread in threading.enumerate())
 
 
 def test_a_rehearsal_runs_on_a_database_of_its_own(

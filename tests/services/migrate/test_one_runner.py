@@ -20,11 +20,13 @@ from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.session import Session
 from katax_cli.services.sql import SqlDatabase
 from tests.servers.fixtures import MakeFresh, Target
+from tests.services.crowd import crowd
+from tests.waiting import until
 
 from .conftest import Write
+from .killable import CROWD
 
 OpenUrl = Callable[..., SqlDatabase]
-ROOT = Path(__file__).parents[3]
 RUNNERS, FILES = 8, 5
 
 
@@ -34,15 +36,9 @@ def test_eight_runners_apply_each_file_exactly_once(
     write("000_log.sql", "CREATE TABLE log (id integer)")
     for number in range(1, FILES + 1):
         write(f"{number:03}_x.sql", f"INSERT INTO log VALUES ({number})")
-    words = [sys.executable, "-m", "tests.services.migrate.killable", sql_engine.url, str(folder), "0", "up"]
 
-    running = [
-        subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        for _ in range(RUNNERS)
-    ]
-    errors = [process.communicate()[1].decode() for process in running]
+    crowd(CROWD, sql_engine.url, str(folder), processes=RUNNERS)
 
-    assert [process.returncode for process in running] == [0] * RUNNERS, errors
     rows = open_url(sql_engine.url).query("SELECT id FROM log ORDER BY id")
     assert [row["id"] for row in rows] == list(range(1, FILES + 1))
 
@@ -79,7 +75,7 @@ def test_a_waiter_is_told_who_holds_the_lock_and_at_which_file(
     thread = threading.Thread(target=first.up)
     thread.start()
     try:
-        _until(gate.exists)
+        until(gate.exists)
         second = Migrator(open_url(sql_engine.url), str(folder), lock_timeout=0.1)
         with pytest.raises(LockHeld) as error:
             second.up()
@@ -114,7 +110,7 @@ def test_statements_that_are_sent_together_name_their_file_to_who_waits(
         return bool(found)
 
     try:
-        _until(at_the_slow_file)
+        until(at_the_slow_file)
     finally:
         for holder in found[:1]:
             second.sql.query("SELECT pg_terminate_backend($1::int)", [int(holder.session)])
@@ -127,15 +123,6 @@ def test_statements_that_are_sent_together_name_their_file_to_who_waits(
 def suppressed(call: Callable[[], object]) -> None:
     with suppress(KataxError):
         call()
-
-
-def _until(condition: Callable[[], bool]) -> None:
-    waiting = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        waiting.wait(0.01)
-    raise AssertionError("it did not happen within 10 s")
 
 
 def test_a_waiter_says_for_whom_it_waits_and_then_goes_on(
@@ -154,7 +141,7 @@ def test_a_waiter_says_for_whom_it_waits_and_then_goes_on(
     with first.locked():
         thread = threading.Thread(target=second.up)
         thread.start()
-        assert told.wait(10)
+        assert told.wait(60)
     thread.join()
 
     assert notes[0].startswith("waiting for katax_migrations: held by ")
@@ -222,7 +209,7 @@ def test_an_index_that_is_built_concurrently_does_not_wait_for_those_who_wait_fo
     with first.locked() as runner:
         for thread in threads:
             thread.start()
-        assert all(event.wait(10) for event in told)
+        assert all(event.wait(60) for event in told)
         runner.run(first.pending_job("002_i.sql"))
     for thread in threads:
         thread.join()

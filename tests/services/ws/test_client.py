@@ -17,7 +17,7 @@ from katax_cli.services.ws.server import Sockets
 from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeProxy
 from tests.services.ws.conftest import SECONDS, MakeClient, MakeServer, next_event, soon
-from tests.services.ws.waiting import until
+from tests.waiting import until
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from katax_cli.services.ws.client import TokenRefused
 from katax_cli.services.ws.clients import Client
 from katax_cli.services.ws.server import Sockets
 from tests.services.ws.conftest import MakeClient, MakeServer, next_event, soon
-from tests.services.ws.waiting import until
+from tests.waiting import until
 
 
 def test_what_a_handler_returns_is_the_acknowledgement(serve: MakeServer, join: MakeClient) -> None:

@@ -24,7 +24,7 @@ from katax_cli.services.ws.shared import Shared
 from tests.servers.fixtures import MakeProxy, Throwaway
 from tests.services.redis_database import redis_database
 from tests.services.ws.conftest import MakeClient, MakeServer, ask, next_event, soon
-from tests.services.ws.waiting import LISTENS_AGAIN, until
+from tests.waiting import until
 
 Pair = tuple[Sockets, Sockets]
 MakePair = Callable[..., Pair]
@@ -156,7 +156,7 @@ def test_killed_subscriptions_come_back(
     for number in range(3):
         assert admin.client_kill_filter(_type="pubsub") >= 2
 
-        until(lambda: hear(*servers), LISTENS_AGAIN)
+        until(lambda: hear(*servers))
         assert exchange(servers, clients, f"again {number}") == [f"again {number}"] * 4
         assert [server.ready for server in servers] == [True, True]
         assert caplog.text.count("what they sent meanwhile did not reach the clients here") >= 2
@@ -176,7 +176,7 @@ def test_redis_may_restart(
     until(lambda: not servers[0].ready and not servers[1].ready)
     redis.start()
 
-    until(lambda: hear(*servers), LISTENS_AGAIN)
+    until(lambda: hear(*servers))
     assert [server.ready for server in servers] == [True, True]
     assert next_event(clients[0], "kept").data == 1
     assert exchange(servers, clients, "after") == ["after"] * 4
@@ -195,7 +195,7 @@ def test_a_redis_that_hung_is_found_again(pair: MakePair, redis_url: str, proxy:
     way.freeze()
     way.come_back()
 
-    until(lambda: servers[0].ready and hear(*servers), LISTENS_AGAIN)
+    until(lambda: servers[0].ready and hear(*servers))
 
 
 def test_a_wire_that_fell_silent_for_good_is_left(
@@ -207,7 +207,7 @@ def test_a_wire_that_fell_silent_for_good_is_left(
 
     way.freeze()
 
-    until(lambda: hear(*servers), LISTENS_AGAIN)
+    until(lambda: hear(*servers))
     assert exchange(servers, clients, "after") == ["after"] * 4
 
 
@@ -258,7 +258,7 @@ def test_who_cannot_keep_up_says_so_and_loses_nothing(
     held.set()
 
     assert [next_event(clients[0], "n").data for _ in range(1_500)] == list(range(1_500))
-    until(lambda: servers[0].ready, LISTENS_AGAIN)
+    until(lambda: servers[0].ready)
 
 
 def test_whom_redis_cuts_off_for_lagging_hears_again(
@@ -277,7 +277,7 @@ def test_whom_redis_cuts_off_for_lagging_hears_again(
         servers[1].emit_to_room("nobody", "bulk", "x" * 100_000)
     held.set()
 
-    until(lambda: hear(*servers), LISTENS_AGAIN)
+    until(lambda: hear(*servers))
     servers[1].emit("after", 1)
     assert next_event(clients[0], "after").data == 1
 
@@ -305,7 +305,7 @@ def test_the_doctor_names_the_deaf_one(asked: int, pair: MakePair, join: MakeCli
     }
     assert found["subscribers"] == 1
     until(lambda: not servers[0].ready)
-    until(lambda: servers[0].ready, LISTENS_AGAIN)
+    until(lambda: servers[0].ready)
     assert all(each["listening"] for each in ask(admin, "doctor")["workers"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from katax_cli.services.ws.telling import SocketTeller
 from tests.fake_clock import FakeClock
 from tests.services.ws.conftest import MakeClient, MakeServer, soon
-from tests.services.ws.waiting import until
+from tests.waiting import until
 
 
 def test_clients_rooms_and_rates(serve: MakeServer, join: MakeClient) -> None:
