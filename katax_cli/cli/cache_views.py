@@ -11,8 +11,8 @@ from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.redis import word
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.wire import parse, stringify
-from katax_cli.services.cache import decode, to_stored
 from katax_cli.services.keyspace import Survey
+from katax_cli.services.values import decode, to_stored
 
 VALUE_HEADER = ("key", "value")
 FINDING_HEADER = ("check", "subject", "message")

@@ -140,7 +140,7 @@ def publish(
     key: Annotated[str | None, typer.Option("--key", metavar="K", help="Event of one key.")] = None,
 ) -> ExitCode:
     """Send an event and print how many heard it."""
-    from katax_cli.services.cache import decode, to_stored
+    from katax_cli.services.values import decode, to_stored
 
     event = decode(to_stored(call.input_bytes(value)))
     if call.only_planned(resource=resource, receivers=0):

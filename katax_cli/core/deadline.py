@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.errors import DeadlineExceeded
 
 _FOREVER = float("inf")
@@ -16,10 +17,10 @@ class Deadline:
 
     __slots__ = ("_clock", "_ends", "seconds")
 
-    def __init__(self, seconds: float | None, *, clock: Clock = SYSTEM) -> None:
-        self.seconds = seconds
+    def __init__(self, seconds: Duration | None, *, clock: Clock = SYSTEM) -> None:
+        self.seconds = None if seconds is None else in_seconds(seconds)
         self._clock = clock
-        self._ends = _FOREVER if seconds is None else clock.monotonic() + seconds
+        self._ends = _FOREVER if self.seconds is None else clock.monotonic() + self.seconds
 
     def remaining(self) -> float:
         """Seconds left, never negative; infinite when there is no limit."""

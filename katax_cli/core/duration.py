@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from math import isfinite
 
+Duration = float | str
+"""What the Python API takes for a time span: seconds, or `"250ms"`, `"30s"`, `"5m"`, `"2h"`, `"7d"`."""
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def in_seconds(value: Duration) -> float:
+    """A time span as float seconds. Raises ValueError for text that is no duration, TypeError for other types."""
+    if type(value) is float:
+        return value
+    if isinstance(value, str):
+        return parse_duration(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"a duration is a {type(value).__name__}, expected seconds or text such as '5m'")
+    return float(value)
 
 
 def parse_duration(text: str) -> float:

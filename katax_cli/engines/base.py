@@ -258,6 +258,10 @@ class KeyValueEngine(Engine, Protocol):
         """
         ...
 
+    def only_reads(self, command: Sequence[bytes | str | int | float]) -> bool:
+        """True for a command that is known to change nothing; no round trip."""
+        ...
+
     def shards(self, client: Any) -> Sequence[Any]:
         """A client for each server that owns keys, for what is asked of every one of them."""
         ...

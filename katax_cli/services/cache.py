@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from json import JSONDecodeError
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from katax_cli.core.wire import parse, stringify
+from katax_cli.core.duration import Duration
 from katax_cli.errors import QueryError
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.clients import Commands, RedisDatabase, RoundTrips
 from katax_cli.services.guard import Safety
+from katax_cli.services.values import JSON, Codec, encoded, positive_ms
 
 if TYPE_CHECKING:
     from katax_cli.services.keyspace import Keyspace, Survey
@@ -43,210 +43,241 @@ TTL_NAMES: dict[str, int] = {
 
 
 class Cache:
-    """Keys are without the connection's prefix; TTLs are seconds (fractions allowed).
+    """Keys are without the connection's prefix; TTLs are seconds (fractions allowed) or text such as "1h".
 
-    Raises ValueError for what cannot be stored (NaN, a TTL of 0, a value over the server's limit), QueryError
-    for a key that holds another type.
+    Values are JSON unless a `codec` is given. `timeout` is seconds for a whole call; without it each answer is
+    waited for 2 s at most. Raises ValueError for what cannot be stored (NaN, a TTL of 0, a value over the
+    server's limit), QueryError for a key that holds another type.
     """
 
-    def __init__(self, redis: RedisDatabase) -> None:
+    def __init__(self, redis: RedisDatabase, *, codec: Codec = JSON) -> None:
         self.redis = redis
+        self.codec = codec
         self._prefix = redis.settings.prefix
         self._value_limit: int | None = None
 
-    @property
-    def keyspace(self) -> Keyspace:
-        """All keys under the connection's prefix."""
+    def keys(self, timeout: Duration | None = None) -> Keyspace:
+        """All keys under the connection's prefix, for work that takes `timeout` seconds at most."""
         from katax_cli.services.keyspace import Keyspace
 
-        return Keyspace(self.redis, self._prefix)
+        return Keyspace(self._within(timeout), self._prefix)
 
-    def get(self, key: str) -> Any:
+    @property
+    def keyspace(self) -> Keyspace:
+        """The same, without a limit for the whole."""
+        return self.keys()
+
+    def get(self, key: str, *, timeout: Duration | None = None) -> Any:
         """The value, None when there is none. What was not stored as JSON comes back as its text."""
-        data = self.get_raw(key)
-        return None if data is None else decode(data)
+        return self._decoded(self.get_raw(key, timeout=timeout))
+
+    def get_raw(self, key: str, *, timeout: Duration | None = None) -> bytes | None:
+        """The bytes of a value as they are stored, None when there is none."""
+        data: bytes | None = self._within(timeout).redis("GET", self.full(key), safety=Safety.READ)
+        return data
 
     def set(
         self,
         key: str,
         value: Any,
-        ttl: float | None = None,
+        ttl: Duration | None = None,
         *,
         only_if: str | None = None,
         keep_ttl: bool = False,
+        timeout: Duration | None = None,
     ) -> bool:
-        """Stores a value as JSON; False when `only_if` ("nx": missing, "xx": present) did not hold."""
-        return self.set_raw(key, stringify(value).encode(), ttl, only_if=only_if, keep_ttl=keep_ttl)
-
-    def get_raw(self, key: str) -> bytes | None:
-        """The bytes of a key, None when there is none."""
-        data = self.redis.redis("GET", self.full(key), safety=Safety.READ)
-        assert data is None or isinstance(data, bytes)
-        return data
+        """Stores a value; False when `only_if` ("nx": missing, "xx": present) did not hold."""
+        data = encoded(self.codec, value)
+        return self.set_raw(key, data, ttl, only_if=only_if, keep_ttl=keep_ttl, timeout=timeout)
 
     def set_raw(
         self,
         key: str,
         data: bytes,
-        ttl: float | None = None,
+        ttl: Duration | None = None,
         *,
         only_if: str | None = None,
         keep_ttl: bool = False,
+        timeout: Duration | None = None,
     ) -> bool:
         """Stores bytes as they are; see `set`."""
-        self._check_size(key, data)
+        redis = self._within(timeout)
+        self._check_size(redis, key, data)
         options: list[str | int] = ["PX", positive_ms(ttl)] if ttl is not None else []
         if only_if is not None:
             options.append(only_if.upper())
         if keep_ttl:
             options.append("KEEPTTL")
-        return self.redis.redis("SET", self.full(key), data, *options) is not None
+        return redis.redis("SET", self.full(key), data, *options) is not None
 
-    def mget(self, keys: Iterable[str]) -> list[Any]:
+    def mget(self, keys: Iterable[str], *, timeout: Duration | None = None) -> list[Any]:
         """The values in the order of the keys, None for each that is missing."""
-        return [None if data is None else decode(data) for data in self.mget_raw(keys)]
+        return [self._decoded(data) for data in self.mget_raw(keys, timeout=timeout)]
 
-    def mget_raw(self, keys: Iterable[str]) -> list[bytes | None]:
+    def mget_raw(self, keys: Iterable[str], *, timeout: Duration | None = None) -> list[bytes | None]:
         """The bytes in the order of the keys; a key of another type than string counts as missing."""
+        redis = self._within(timeout)
         found: list[bytes | None] = []
         for full in _chunks([self.full(key) for key in keys]):
             if self._is_cluster:
-                replies = self.redis.pipeline(
-                    [("GET", key) for key in full], safety=Safety.READ, tolerant=True
-                )
+                replies = redis.pipeline([("GET", key) for key in full], safety=Safety.READ, tolerant=True)
                 found += [reply if isinstance(reply, bytes) else None for reply in replies]
             else:
-                found += self.redis.redis("MGET", *full, safety=Safety.READ)
+                found += redis.redis("MGET", *full, safety=Safety.READ)
         return found
 
-    def mset(self, values: Mapping[str, Any], ttl: float | None = None) -> None:
-        """Stores many values as JSON, 2,000 in a round trip; not a transaction."""
-        self.mset_raw({key: stringify(value).encode() for key, value in values.items()}, ttl)
+    def mset(
+        self, values: Mapping[str, Any], ttl: Duration | None = None, *, timeout: Duration | None = None
+    ) -> None:
+        """Stores many values, 2,000 in a round trip; not a transaction."""
+        data = {key: encoded(self.codec, value) for key, value in values.items()}
+        self.mset_raw(data, ttl, timeout=timeout)
 
-    def mset_raw(self, values: Mapping[str, bytes], ttl: float | None = None) -> None:
+    def mset_raw(
+        self, values: Mapping[str, bytes], ttl: Duration | None = None, *, timeout: Duration | None = None
+    ) -> None:
         """Stores many values as they are; see `mset`."""
+        redis = self._within(timeout)
         for key, data in values.items():
-            self._check_size(key, data)
+            self._check_size(redis, key, data)
         expiry = () if ttl is None else ("PX", positive_ms(ttl))
         for chunk in _chunks([(self.full(key), data) for key, data in values.items()]):
             if expiry or self._is_cluster:
                 commands = [("SET", key, data, *expiry) for key, data in chunk]
-                self.redis.pipeline(commands, safety=Safety.IDEMPOTENT)
+                redis.pipeline(commands, safety=Safety.IDEMPOTENT)
             else:
                 words = [word for pair in chunk for word in pair]
-                self.redis.redis("MSET", *words, safety=Safety.IDEMPOTENT)
+                redis.redis("MSET", *words, safety=Safety.IDEMPOTENT)
 
-    def delete(self, *keys: str) -> int:
+    def delete(self, *keys: str, timeout: Duration | None = None) -> int:
         """Deletes keys; returns how many there were."""
+        redis = self._within(timeout)
         full = [self.full(key) for key in keys]
         if self._is_cluster:
-            return sum(self.redis.pipeline([("UNLINK", key) for key in full])) if full else 0
-        return int(self.redis.redis("UNLINK", *full)) if full else 0
+            return sum(redis.pipeline([("UNLINK", key) for key in full])) if full else 0
+        return int(redis.redis("UNLINK", *full)) if full else 0
 
-    def del_many(self, keys: Iterable[str]) -> int:
+    def del_many(self, keys: Iterable[str], *, timeout: Duration | None = None) -> int:
         """Deletes keys; returns how many there were."""
-        return self.delete(*keys)
+        return self.delete(*keys, timeout=timeout)
 
-    def forget(self, key: str) -> bool:
+    def forget(self, key: str, *, timeout: Duration | None = None) -> bool:
         """Deletes what `remember` keeps of a key; False when there was no value."""
         from katax_cli.services.remember import note_key
 
-        self.delete(note_key(key))
-        return self.delete(key) > 0
+        names = [self.full(note_key(key)), self.full(key)]
+        return bool(self._within(timeout).pipeline([("UNLINK", name) for name in names])[1])
 
-    def exists(self, key: str) -> bool:
-        return bool(self.redis.redis("EXISTS", self.full(key), safety=Safety.READ))
+    def exists(self, key: str, *, timeout: Duration | None = None) -> bool:
+        return bool(self._within(timeout).redis("EXISTS", self.full(key), safety=Safety.READ))
 
-    def ttl(self, key: str) -> int:
+    def ttl(self, key: str, *, timeout: Duration | None = None) -> int:
         """Seconds to live, rounded; -1: for ever, -2: no such key."""
-        return int(self.redis.redis("TTL", self.full(key), safety=Safety.READ))
+        return int(self._within(timeout).redis("TTL", self.full(key), safety=Safety.READ))
 
-    def expire(self, key: str, ttl: float) -> bool:
+    def expire(self, key: str, ttl: Duration, *, timeout: Duration | None = None) -> bool:
         """Sets the lifetime of a key; False when there is none."""
-        return bool(self.redis.redis("PEXPIRE", self.full(key), positive_ms(ttl)))
+        return bool(self._within(timeout).redis("PEXPIRE", self.full(key), positive_ms(ttl)))
 
-    def persist(self, key: str) -> bool:
+    def persist(self, key: str, *, timeout: Duration | None = None) -> bool:
         """Lets a key live for ever; False when there is none, or when it does already."""
-        return bool(self.redis.redis("PERSIST", self.full(key)))
+        return bool(self._within(timeout).redis("PERSIST", self.full(key)))
 
-    def incr(self, key: str, by: int = 1) -> int:
+    def incr(self, key: str, by: int = 1, *, timeout: Duration | None = None) -> int:
         """Adds to a counter, which starts at 0; returns its new value. Keeps the lifetime."""
-        return int(self.redis.redis("INCRBY", self.full(key), by))
+        return int(self._within(timeout).redis("INCRBY", self.full(key), by))
 
-    def incr_by(self, key: str, by: int) -> int:
+    def incr_by(self, key: str, by: int, *, timeout: Duration | None = None) -> int:
         """The same as `incr`."""
-        return self.incr(key, by)
+        return self.incr(key, by, timeout=timeout)
 
-    def decr(self, key: str, by: int = 1) -> int:
+    def decr(self, key: str, by: int = 1, *, timeout: Duration | None = None) -> int:
         """Takes from a counter; see `incr`."""
-        return self.incr(key, -by)
+        return self.incr(key, -by, timeout=timeout)
 
-    def scan(self, pattern: str = "*") -> Iterator[list[bytes]]:
+    def scan(self, pattern: str = "*", *, timeout: Duration | None = None) -> Iterator[list[bytes]]:
         """Keys that match, in batches, without the prefix; see Keyspace."""
-        return self.keyspace.scan(pattern)
+        return self.keys(timeout).scan(pattern)
 
-    def survey(self, pattern: str) -> Survey:
+    def survey(self, pattern: str, *, timeout: Duration | None = None) -> Survey:
         """What `clear` would delete, from a sample."""
-        return self.keyspace.survey(pattern)
+        return self.keys(timeout).survey(pattern)
 
-    def clear(self, pattern: str, *, on_batch: Callable[[int], object] = lambda _: None) -> int:
+    def clear(
+        self,
+        pattern: str,
+        *,
+        on_batch: Callable[[int], object] = lambda _: None,
+        timeout: Duration | None = None,
+    ) -> int:
         """Deletes all keys that match; returns how many there were. See Keyspace."""
-        return self.keyspace.clear(pattern, on_batch=on_batch)
+        return self.keys(timeout).clear(pattern, on_batch=on_batch)
 
-    def invalidate(self, resource: str, id: str | int | None = None) -> int:
+    def invalidate(
+        self, resource: str, id: str | int | None = None, *, timeout: Duration | None = None
+    ) -> int:
         """Deletes `cache:RESOURCE:*`, or `cache:RESOURCE:ID:*`; returns how many keys there were."""
-        return self.clear(invalidation_pattern(resource, id))
+        return self.clear(invalidation_pattern(resource, id), timeout=timeout)
 
-    def flush(self) -> int | None:
+    def flush(self, *, timeout: Duration | None = None) -> int | None:
         """Deletes everything under the prefix and returns how many keys; without a prefix the whole database."""
         if self._prefix:
-            return self.clear("*")
-        for shard in self.redis.shards():
-            self.redis.redis("FLUSHDB", "ASYNC", safety=Safety.IDEMPOTENT, shard=shard)
+            return self.clear("*", timeout=timeout)
+        redis = self._within(timeout)
+        for shard in redis.shards():
+            redis.redis("FLUSHDB", "ASYNC", safety=Safety.IDEMPOTENT, shard=shard)
         return None
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self, *, timeout: Duration | None = None) -> dict[str, Any]:
         """The server's counters; `hit_rate` is hits / (hits + misses), None before the first lookup."""
         from katax_cli.services.cache_stats import stats
 
-        return stats(self.redis)
+        return stats(self._within(timeout))
 
     def remember(
         self,
         key: str,
-        ttl: float,
+        ttl: Duration,
         fn: Callable[[], T],
         *,
         beta: float = 1.0,
         stale_if_error: bool = False,
+        timeout: Duration | None = None,
     ) -> T | Any:
-        """The value of a key, computed by `fn` when there is none, by one caller at a time. See `remember`."""
+        """The value of a key, computed by `fn` when there is none, by one caller at a time. See `Remembering`."""
         from katax_cli.services.remember import Remembering
 
-        remembering = Remembering(self, key, ttl=ttl, beta=beta, stale_if_error=stale_if_error)
-        return decode(remembering.get(lambda: stringify(fn()).encode()))
+        remembering = Remembering(
+            self, key, ttl=ttl, beta=beta, stale_if_error=stale_if_error, timeout=timeout
+        )
+        return self.codec.decode(remembering.get(lambda: encoded(self.codec, fn())))
 
     def full(self, key: str) -> bytes:
         """The key on the server."""
         return (self._prefix + key).encode("utf-8", "surrogateescape")
 
+    def _within(self, timeout: Duration | None) -> RoundTrips:
+        return self.redis.within(timeout)
+
+    def _decoded(self, data: bytes | None) -> Any:
+        return None if data is None else self.codec.decode(data)
+
     @property
     def _is_cluster(self) -> bool:
         return self.redis.settings.topology == "cluster"
 
-    def _check_size(self, key: str, data: bytes) -> None:
+    def _check_size(self, redis: Commands, key: str, data: bytes) -> None:
         # The server breaks the connection over such a value, which would look like an unknown outcome.
-        if len(data) >= _SMALLEST_LIMIT and len(data) > self._limit():
+        if len(data) >= _SMALLEST_LIMIT and len(data) > self._limit(redis):
             raise ValueError(
-                f"the value of {key!r} has {len(data)} bytes, the server takes no more than {self._limit()}"
+                f"the value of {key!r} has {len(data)} bytes, the server takes no more than {self._limit(redis)}"
             )
 
-    def _limit(self) -> int:
+    def _limit(self, redis: Commands) -> int:
         if self._value_limit is None:
             command = ("CONFIG", "GET", "proto-max-bulk-len")
             try:
-                shard = self.redis.shards()[0]
-                (_, limit) = self.redis.redis(*command, safety=Safety.READ, shard=shard)
+                (_, limit) = redis.redis(*command, safety=Safety.READ, shard=redis.shards()[0])
                 self._value_limit = int(limit)
             except (QueryError, ValueError):
                 self._value_limit = _USUAL_LIMIT  # a restricted user may not ask
@@ -269,35 +300,3 @@ def invalidation_pattern(resource: str, id: str | int | None = None) -> str:
         escape_glob(":".join(parts).encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
         + ":*"
     )
-
-
-def to_stored(data: bytes) -> bytes:
-    """What is typed as a value, as it is stored: JSON in the form of `JSON.stringify`, other text as a JSON string.
-
-    Raises ValueError for NaN, infinities and bytes that are not UTF-8.
-    """
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError("the value is not UTF-8 text; use --raw to store bytes") from error
-    try:
-        return stringify(parse(text)).encode()
-    except JSONDecodeError:
-        return stringify(text).encode()
-
-
-def decode(data: bytes) -> Any:
-    """A stored value: JSON where it is JSON, else its text."""
-    text = data.decode("utf-8", "surrogateescape")
-    try:
-        return parse(text)
-    except ValueError:
-        return text
-
-
-def positive_ms(ttl: float) -> int:
-    """A lifetime in milliseconds. Raises ValueError unless it is at least one."""
-    milliseconds = round(ttl * 1000)
-    if milliseconds < 1:
-        raise ValueError(f"ttl is {ttl:g} s, expected more than 0")
-    return milliseconds

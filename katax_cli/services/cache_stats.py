@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.clients import Commands
 from katax_cli.services.guard import Safety
 
 _SUMMED = ("connected_clients", "used_memory", "total_commands_processed")
 
 
-def stats(redis: RedisDatabase) -> dict[str, Any]:
+def stats(redis: Commands) -> dict[str, Any]:
     """Counters of the whole server, not of the prefix; of a cluster the sums, and the shortest uptime."""
     infos = server_infos(redis)
     sums = {name: sum(_number(info, name) for info in infos) for name in _SUMMED}
@@ -25,7 +25,7 @@ def stats(redis: RedisDatabase) -> dict[str, Any]:
     }
 
 
-def server_infos(redis: RedisDatabase) -> list[Mapping[str, str]]:
+def server_infos(redis: Commands) -> list[Mapping[str, str]]:
     """INFO of each server that owns keys, by the server's names."""
     return [_fields(redis.redis("INFO", safety=Safety.READ, shard=shard)) for shard in redis.shards()]
 

@@ -6,14 +6,23 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from threading import TIMEOUT_MAX, Condition, Lock, current_thread
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from katax_cli.core.deadline import Deadline
 from katax_cli.errors import PoolClosed, Refused
-from katax_cli.services.database import Database, MakeDeadline, open_bounded
+from katax_cli.services.background import Running, start
+from katax_cli.services.database import (
+    ConnectTimeout,
+    Database,
+    MakeDeadline,
+    TimeLimit,
+    connect_limit,
+    open_bounded,
+)
 from katax_cli.services.guard import Guard, Safety
 
 if TYPE_CHECKING:
+    from katax_cli.core.settings import ConnectionSettings
     from katax_cli.engines.base import Engine, KeyValueEngine
     from katax_cli.snapshot import PoolStats
 
@@ -51,7 +60,8 @@ class ClientDatabase(Database):
         super().__init__(engine, guard, make_deadline)
         self._client: Any = None
         self._closed = False
-        self._opening = Lock()
+        self._changing = Lock()
+        self._opening: Running | None = None
         self._calls = _Calls()
 
     @property
@@ -81,7 +91,8 @@ class ClientDatabase(Database):
             self.engine.close(self._client)
 
     def close(self, *, timeout: float = 0.0) -> tuple[str, ...]:
-        self._closed = True
+        with self._changing:
+            self._closed = True
         out = self._calls.wait(timeout)
         client, self._client = self._client, None
         if client is not None:
@@ -93,33 +104,91 @@ class ClientDatabase(Database):
         with self._calls.one():
             if self._closed:
                 raise PoolClosed(self.name)
-            if self._client is None:
-                with self._opening:
-                    if self._client is None:
-                        self._client = open_bounded(self.engine, deadline.within(None))
-            yield self._client
+            yield self._client or self._opened(deadline)
+
+    def _opened(self, deadline: Deadline) -> Any:
+        """The client, opened once for all callers; each waits for it no longer than it has time."""
+        with self._changing:
+            if self._client is not None:
+                return self._client
+            if self._opening is None:
+                self._opening = start(f"katax-open-{self.name}", self._open)
+            opening = self._opening
+        if not opening.ended(deadline.within(None)):
+            raise ConnectTimeout(f"no answer in {deadline.seconds:.3g} s")
+        if isinstance(opening.outcome, BaseException):
+            raise opening.outcome
+        return opening.outcome
+
+    def _open(self) -> Any:
+        try:
+            client = open_bounded(self.engine, None)
+            with self._changing:
+                if not self._closed:
+                    self._client = client
+                    return client
+            self.engine.close(client)
+            raise PoolClosed(self.name)
+        finally:
+            self._opening = None
 
     @abstractmethod
     def _stats(self, client: Any) -> PoolStats:
         """The driver's pool."""
 
 
+ANSWER_SECONDS = 2.0
+"""How long a service waits for each answer of Redis unless its caller says."""
+Word = bytes | str | int | float
+
+
+class Commands(Protocol):
+    """Runs Redis commands: the database itself, or the round trips of one call of a service."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def settings(self) -> ConnectionSettings: ...
+
+    def redis(self, *args: Word, safety: Safety | None = None, shard: Any = None) -> Any: ...
+
+    def pipeline(
+        self,
+        commands: Sequence[Sequence[Word]],
+        *,
+        safety: Safety | None = None,
+        shard: Any = None,
+        tolerant: bool = False,
+    ) -> list[Any]: ...
+
+    def shards(self) -> Sequence[Any]: ...
+
+
 class RedisDatabase(ClientDatabase):
-    """Redis: standalone, Sentinel, Cluster or embedded."""
+    """Redis: standalone, Sentinel, Cluster or embedded.
+
+    `patience` is how long services wait for each answer; None: as long as any other call takes at most.
+    """
 
     engine: KeyValueEngine
+    patience: float | None = ANSWER_SECONDS
 
     def redis(
         self,
-        *args: bytes | str | int | float,
-        timeout: float | None = None,
-        safety: Safety = Safety.WRITE,
+        *args: Word,
+        timeout: TimeLimit = None,
+        safety: Safety | None = None,
         shard: Any = None,
     ) -> Any:
-        """Runs one command and returns its reply: bytes, int, list or None; on one of `shards` if it says so."""
+        """Runs one command and returns its reply: bytes, int, list or None; on one of `shards` if it says so.
+
+        Without `safety`, a command that is known to only read is repeated when it was lost, and any other is a
+        write.
+        """
         return self._on_connection(
             lambda client, seconds: self.engine.command(shard or client, *args, timeout=seconds),
-            safety=Safety.READ if self.settings.read_only else safety,
+            safety=self._safety(safety, [args]),
             timeout=timeout,
             doing=str(args[0]).upper() if args else "command",
             statement=args,
@@ -127,10 +196,10 @@ class RedisDatabase(ClientDatabase):
 
     def pipeline(
         self,
-        commands: Sequence[Sequence[bytes | str | int | float]],
+        commands: Sequence[Sequence[Word]],
         *,
-        timeout: float | None = None,
-        safety: Safety = Safety.WRITE,
+        timeout: TimeLimit = None,
+        safety: Safety | None = None,
         shard: Any = None,
         tolerant: bool = False,
     ) -> list[Any]:
@@ -143,20 +212,37 @@ class RedisDatabase(ClientDatabase):
             lambda client, seconds: self.engine.pipeline(
                 shard or client, commands, seconds, tolerant=tolerant
             ),
-            safety=Safety.READ if self.settings.read_only else safety,
+            safety=self._safety(safety, commands),
             timeout=timeout,
             doing=f"{len(commands)} commands",
             statement=("PIPELINE", *commands),
         )
 
-    def shards(self) -> Sequence[Any]:
+    def shards(self, *, timeout: TimeLimit = None) -> Sequence[Any]:
         """What `shard` may be: one for each server that owns keys."""
         return self._on_connection(
             lambda client, _seconds: self.engine.shards(client),
             safety=Safety.READ,
-            timeout=None,
+            timeout=timeout,
             doing="connecting",
         )
+
+    def within(self, timeout: TimeLimit) -> RoundTrips:
+        """The round trips of one call of a service, `timeout` seconds together; see RoundTrips."""
+        return RoundTrips(self, timeout)
+
+    @property
+    def answer_seconds(self) -> float | None:
+        """How long a service waits for an answer now: longer while the first connection is still to be opened."""
+        if self.patience is None:
+            return None
+        seconds = min(self.patience, self.settings.statement_timeout)
+        return seconds if self._client is not None else max(seconds, connect_limit(self.settings))
+
+    def _safety(self, said: Safety | None, commands: Sequence[Sequence[Word]]) -> Safety:
+        if self.settings.read_only:
+            return Safety.READ
+        return said or (Safety.READ if all(map(self.engine.only_reads, commands)) else Safety.WRITE)
 
     def _stats(self, client: Any) -> PoolStats:
         return self.engine.pool_stats(client)
@@ -169,6 +255,57 @@ class RedisDatabase(ClientDatabase):
 
     def _fingerprint(self, statement: Sequence[object]) -> str:
         return self._redacted(statement)
+
+
+class RoundTrips:
+    """What one call of a service asks of Redis.
+
+    All of it takes `timeout` seconds at most; without one, each answer is waited for as long as the patience of
+    the database lasts, and the whole takes as long as it takes.
+    """
+
+    __slots__ = ("_deadline", "database")
+
+    def __init__(self, database: RedisDatabase, timeout: TimeLimit = None) -> None:
+        self.database = database
+        if timeout is None or isinstance(timeout, Deadline):
+            self._deadline = timeout
+        else:
+            self._deadline = Deadline(timeout)
+
+    @property
+    def name(self) -> str:
+        return self.database.name
+
+    @property
+    def settings(self) -> ConnectionSettings:
+        return self.database.settings
+
+    def redis(self, *args: Word, safety: Safety | None = None, shard: Any = None) -> Any:
+        """See RedisDatabase.redis."""
+        return self.database.redis(*args, timeout=self.limit, safety=safety, shard=shard)
+
+    def pipeline(
+        self,
+        commands: Sequence[Sequence[Word]],
+        *,
+        safety: Safety | None = None,
+        shard: Any = None,
+        tolerant: bool = False,
+    ) -> list[Any]:
+        """See RedisDatabase.pipeline."""
+        return self.database.pipeline(
+            commands, timeout=self.limit, safety=safety, shard=shard, tolerant=tolerant
+        )
+
+    def shards(self) -> Sequence[Any]:
+        """See RedisDatabase.shards."""
+        return self.database.shards(timeout=self.limit)
+
+    @property
+    def limit(self) -> TimeLimit:
+        """What the next round trip may take."""
+        return self._deadline or self.database.answer_seconds
 
 
 _LOSE_DATA = frozenset(

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from katax_cli.core.deadline import Deadline
+from katax_cli.core.duration import Duration
 from katax_cli.core.failure import Failure, FailureKind
 from katax_cli.engines.registry import part
 from katax_cli.errors import KataxError, WrongEngine
@@ -29,7 +30,9 @@ T = TypeVar("T")
 
 SLOW_QUERY_ENGINES = ("postgresql", "mysql", "mongodb", "redis")
 
-MakeDeadline = Callable[[float | None], Deadline]
+MakeDeadline = Callable[[Duration | None], Deadline]
+TimeLimit = Duration | Deadline | None
+"""How long a call may take: a time, a deadline that it shares with others, or None: as the connection says."""
 _CONNECT_GRACE = 0.2
 """Seconds that a driver gets after its time to say itself why it could not connect."""
 Work = Callable[[Any, float | None], T]
@@ -181,13 +184,13 @@ class Database(ABC):
         work: Work[T],
         *,
         safety: Safety,
-        timeout: float | None,
+        timeout: TimeLimit,
         doing: str,
         statement: object = None,
         params: object = None,
     ) -> T:
         """Runs `work(connection, seconds left)` as a guarded call; one of a statement is observed."""
-        deadline = self._deadline(timeout)
+        deadline = timeout if isinstance(timeout, Deadline) else self._deadline(timeout)
 
         def attempt(sent: Sent) -> T:
             return self._attempt(work, sent, deadline)
@@ -219,10 +222,14 @@ class ConnectTimeout(TimeoutError):
     """A server that neither answered nor refused within the time for connecting."""
 
 
+def connect_limit(settings: ConnectionSettings) -> float:
+    """Seconds that opening a connection may take: each of its nodes is asked in turn."""
+    return settings.connect_timeout * max(1, len(settings.nodes))
+
+
 def open_bounded(engine: Engine, timeout: float | None) -> Any:
     """`engine.connect` that returns in time even when a name lookup hangs; raises ConnectTimeout then."""
-    settings = engine.settings
-    limit = settings.connect_timeout * max(1, len(settings.nodes))
+    settings, limit = engine.settings, connect_limit(engine.settings)
     seconds = limit if timeout is None else min(limit, timeout)
     try:
         return bounded(

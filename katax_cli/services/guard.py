@@ -46,6 +46,8 @@ class Safety(Enum):
     """A statement that only looks like a read (a function in it may write): not repeated once sent."""
     IDEMPOTENT = auto()
     """A write that its caller declared to have the same effect when made twice."""
+    EXPENDABLE = auto()
+    """A write that is made anew anyway (a heartbeat, an answer that is asked for again): lost, it is unavailable."""
     WRITE = auto()
     """One write that commits by itself, or a COMMIT."""
     WHOLE = auto()
@@ -78,6 +80,7 @@ _OF_THE_CONNECTION = frozenset(
     {FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.LOST, FailureKind.AUTHENTICATION}
 )
 _REPEATABLE_WHEN_LOST = frozenset({Safety.READ, Safety.IDEMPOTENT})
+_NEVER_IN_DOUBT = (Safety.READ, Safety.PROBE, Safety.EXPENDABLE)
 _OUTSIDE = (Safety.PART, Safety.PROBE)  # a tuple: hashing a member of an Enum takes a call
 _WRITES = frozenset({Safety.IDEMPOTENT, Safety.WRITE, Safety.WHOLE})
 
@@ -91,7 +94,7 @@ def may_repeat(failure: Failure, safety: Safety, sent: Sent) -> bool:
 
 def is_doubtful(failure: Failure, safety: Safety, sent: Sent) -> bool:
     """True if a write may or may not have been applied."""
-    if safety in (Safety.READ, Safety.PROBE):
+    if safety in _NEVER_IN_DOUBT:
         return False
     if failure.kind is FailureKind.UNKNOWN_OUTCOME:
         return True

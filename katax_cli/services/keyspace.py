@@ -11,11 +11,9 @@ from typing import Any
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.failure import Failure
 from katax_cli.errors import QueryError
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.clients import Commands
 from katax_cli.services.guard import Safety
 from katax_cli.services.scripts_lua import PURGE_PAGE
-
-Command = tuple[bytes | str | int, ...]
 
 _SCAN_COUNT = 1000
 _FIRST_BATCH, _SMALLEST_BATCH, _LARGEST_BATCH = 500, 50, 10_000
@@ -49,7 +47,7 @@ class Survey:
 class Keyspace:
     """Keys are bytes without the prefix; patterns are Redis globs below it. Raises ValueError for an empty one."""
 
-    def __init__(self, redis: RedisDatabase, prefix: str = "", *, clock: Clock = SYSTEM) -> None:
+    def __init__(self, redis: Commands, prefix: str = "", *, clock: Clock = SYSTEM) -> None:
         self._redis = redis
         self._prefix = prefix.encode("utf-8", "surrogateescape")
         self._clock = clock
@@ -186,7 +184,7 @@ class Keyspace:
         return cursor, sum(self._redis.pipeline(commands, safety=Safety.IDEMPOTENT)) if commands else 0
 
 
-def _scan(cursor: bytes, match: bytes, count: int) -> Command:
+def _scan(cursor: bytes, match: bytes, count: int) -> tuple[bytes | str | int, ...]:
     return ("SCAN", cursor, "MATCH", match, "COUNT", count)
 
 

@@ -18,8 +18,9 @@ from math import ceil
 from typing import Any, Literal, get_args
 
 from katax_cli.core.clock import SYSTEM
+from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.errors import OutcomeUnknown, RateLimitExceeded, Unavailable, unknown_name
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.clients import Commands, RedisDatabase
 from katax_cli.services.guard import Safety
 from katax_cli.services.scripts_lua import LIMIT_FIXED, LIMIT_GCRA, LIMIT_SLIDING, Script
 
@@ -53,15 +54,16 @@ class RateLimiter:
     """At most `max` in `window` seconds for each key.
 
     `on_error` says what counts when Redis cannot be asked: "open" allows, "closed" refuses (each time with a
-    warning in the log, counted in `undecided`); without it the error is raised. Raises ValueError for a
-    maximum, window or algorithm that cannot be.
+    warning in the log, counted in `undecided`); without it the error is raised. `timeout` is seconds for a
+    whole call; without it each answer is waited for 2 s at most. Raises ValueError for a maximum, window or
+    algorithm that cannot be.
     """
 
     def __init__(
         self,
         redis: RedisDatabase,
         max: int = DEFAULT_MAX,
-        window: float = DEFAULT_WINDOW,
+        window: Duration = DEFAULT_WINDOW,
         *,
         algorithm: Algorithm = "fixed",
         prefix: str = "rate:",
@@ -69,25 +71,26 @@ class RateLimiter:
     ) -> None:
         if max < 1:
             raise ValueError(f"max is {max}, expected at least 1")
-        if window < 0.001:
-            raise ValueError(f"window is {window:g} s, expected at least 0.001")
+        seconds = in_seconds(window)
+        if not seconds >= 0.001:
+            raise ValueError(f"window is {seconds:g} s, expected at least 0.001")
         if algorithm not in ALGORITHMS:
             raise ValueError(unknown_name("algorithm", algorithm, ALGORITHMS, "algorithms"))
         self.max = max
-        self.window = window
+        self.window = seconds
         self.algorithm: Algorithm = algorithm
         self.undecided = 0
         self._redis = redis
         self._prefix = redis.settings.prefix + prefix
         self._on_error = on_error
 
-    def check(self, key: str) -> Decision:
+    def check(self, key: str, *, timeout: Duration | None = None) -> Decision:
         """Takes one if it fits."""
-        return self.take(key)
+        return self.take(key, timeout=timeout)
 
-    def consume(self, key: str, n: int = 1) -> Decision:
+    def consume(self, key: str, n: int = 1, *, timeout: Duration | None = None) -> Decision:
         """Takes `n`, all or none. Raises RateLimitExceeded when they do not fit."""
-        decision = self.take(key, n)
+        decision = self.take(key, n, timeout=timeout)
         if not decision.allowed:
             raise RateLimitExceeded(
                 key,
@@ -98,24 +101,26 @@ class RateLimiter:
             )
         return decision
 
-    def take(self, key: str, n: int = 1) -> Decision:
+    def take(self, key: str, n: int = 1, *, timeout: Duration | None = None) -> Decision:
         """Takes `n`, all or none, and says whether. Raises ValueError for an `n` that never fits."""
         if not 1 <= n <= self.max:
             raise ValueError(f"n is {n}, expected 1 to the maximum of {self.max}")
         size = [ceil(self._window_us / BUCKETS)] if self.algorithm == "sliding" else []
         script, full = _SCRIPTS[self.algorithm], self._key(self.algorithm, key)
+        redis = self._redis.within(timeout)
         return self._decided(
-            lambda: self._decision(*script(self._redis, [full], self.max, self._window_us, n, *size))
+            lambda: self._decision(*script(redis, [full], self.max, self._window_us, n, *size))
         )
 
-    def peek(self, key: str) -> Decision:
+    def peek(self, key: str, *, timeout: Duration | None = None) -> Decision:
         """What `check` would say now; takes nothing, and works on a read-only connection."""
-        return self._decided(lambda: self._peeked(key))
+        redis = self._redis.within(timeout)
+        return self._decided(lambda: self._peeked(redis, key))
 
-    def reset(self, key: str) -> bool:
+    def reset(self, key: str, *, timeout: Duration | None = None) -> bool:
         """Forgets what was taken, by any algorithm; False when nothing was."""
         commands = [("UNLINK", self._key(algorithm, key)) for algorithm in ALGORITHMS]
-        return any(self._redis.pipeline(commands, safety=Safety.IDEMPOTENT))
+        return any(self._redis.within(timeout).pipeline(commands, safety=Safety.IDEMPOTENT))
 
     @property
     def _window_us(self) -> int:
@@ -147,21 +152,21 @@ class RateLimiter:
             retry_after=retry_us / 1e6,
         )
 
-    def _peeked(self, key: str) -> Decision:
+    def _peeked(self, redis: Commands, key: str) -> Decision:
         full = self._key(self.algorithm, key)
-        seconds, microseconds = self._redis.redis("TIME", safety=Safety.READ)
+        seconds, microseconds = redis.redis("TIME", safety=Safety.READ)
         now_us = int(seconds) * 1_000_000 + int(microseconds)
-        used, retry_us, free_us = _READERS[self.algorithm](self, full, now_us)
+        used, retry_us, free_us = _READERS[self.algorithm](self, redis, full, now_us)
         allowed = used < self.max
         return self._decision(allowed, self.max - used, 0 if allowed else retry_us, free_us, now_us)
 
-    def _read_fixed(self, full: bytes, _now_us: int) -> tuple[int, int, int]:
-        used, left_ms = self._redis.pipeline([("GET", full), ("PTTL", full)], safety=Safety.READ)
+    def _read_fixed(self, redis: Commands, full: bytes, _now_us: int) -> tuple[int, int, int]:
+        used, left_ms = redis.pipeline([("GET", full), ("PTTL", full)], safety=Safety.READ)
         left_us = max(left_ms, 0) * 1000
         return int(used or 0), left_us, left_us
 
-    def _read_sliding(self, full: bytes, now_us: int) -> tuple[int, int, int]:
-        flat: list[bytes] = self._redis.redis("HGETALL", full, safety=Safety.READ)
+    def _read_sliding(self, redis: Commands, full: bytes, now_us: int) -> tuple[int, int, int]:
+        flat: list[bytes] = redis.redis("HGETALL", full, safety=Safety.READ)
         size = ceil(self._window_us / BUCKETS)
         pairs = zip(map(int, flat[0::2]), map(int, flat[1::2]), strict=True)
         ends = sorted(((bucket + 1) * size + self._window_us - now_us, taken) for bucket, taken in pairs)
@@ -170,13 +175,13 @@ class RateLimiter:
             return 0, 0, 0
         return sum(taken for _, taken in counted), counted[0][0], counted[-1][0]
 
-    def _read_gcra(self, full: bytes, now_us: int) -> tuple[int, int, int]:
-        arrival = int(self._redis.redis("GET", full, safety=Safety.READ) or 0)
+    def _read_gcra(self, redis: Commands, full: bytes, now_us: int) -> tuple[int, int, int]:
+        arrival = int(redis.redis("GET", full, safety=Safety.READ) or 0)
         cost, ahead = ceil(self._window_us / self.max), max(arrival - now_us, 0)
         return ceil(ahead / cost), max(ahead + cost - cost * self.max, 0), ahead
 
 
-_READERS: dict[Algorithm, Callable[[Any, bytes, int], tuple[int, int, int]]] = {
+_READERS: dict[Algorithm, Callable[[Any, Commands, bytes, int], tuple[int, int, int]]] = {
     "fixed": RateLimiter._read_fixed,
     "sliding": RateLimiter._read_sliding,
     "gcra": RateLimiter._read_gcra,

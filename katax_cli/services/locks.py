@@ -23,9 +23,11 @@ from typing import Protocol, Self
 
 from katax_cli.core import backoff
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.wire import parse, stringify
 from katax_cli.errors import KataxError, LockHeld, LockLost, OutcomeUnknown
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.clients import Commands, RedisDatabase
 from katax_cli.services.guard import Safety
 from katax_cli.services.keyspace import Keyspace
 from katax_cli.services.scripts_lua import LOCK_ACQUIRE, LOCK_RELEASE, LOCK_RENEW
@@ -65,9 +67,9 @@ class HeldLock:
 
 
 class Backend(Protocol):
-    """Where a lock lives."""
+    """Where a lock lives. A `timeout` is seconds for the whole call, None: as the connection says."""
 
-    def acquire(self, name: str, ttl: float) -> int:
+    def acquire(self, name: str, ttl: float, timeout: float | None = None) -> int:
         """Takes the lock and returns its token. Raises LockHeld, naming the holder."""
         ...
 
@@ -75,7 +77,7 @@ class Backend(Protocol):
         """False when it is lost."""
         ...
 
-    def release(self) -> bool:
+    def release(self, timeout: float | None = None) -> bool:
         """False when it was lost."""
         ...
 
@@ -88,13 +90,14 @@ class RedisBackend:
         self._key = b""
         self._value = b""
 
-    def acquire(self, name: str, ttl: float) -> int:
-        key, fence = lock_keys(self._redis, name)
+    def acquire(self, name: str, ttl: float, timeout: float | None = None) -> int:
+        redis = self._redis.within(timeout)
+        key, fence = lock_keys(redis, name)
         about = _about_us()
         try:
-            taken, value = LOCK_ACQUIRE(self._redis, [key, fence], about, round(ttl * 1000))
-        except OutcomeUnknown:
-            taken, value = True, self._redis.redis("GET", key, safety=Safety.READ) or b""
+            taken, value = LOCK_ACQUIRE(redis, [key, fence], about, round(ttl * 1000))
+        except OutcomeUnknown as error:
+            taken, value = True, _value_after(error, redis, key)
             if not value.endswith(about.encode()):
                 raise  # it was not taken: whoever holds it says another thing about himself
         if not taken:
@@ -103,11 +106,20 @@ class RedisBackend:
         return int(parse(value.decode())["token"])
 
     def renew(self, ttl: float, timeout: float) -> bool:
-        args = (self._value, round(ttl * 1000))
-        return bool(LOCK_RENEW(self._redis, [self._key], *args, safety=Safety.IDEMPOTENT, timeout=timeout))
+        patience = self._redis.answer_seconds
+        redis = self._redis.within(timeout if patience is None else min(timeout, patience))
+        return bool(LOCK_RENEW(redis, [self._key], self._value, round(ttl * 1000), safety=Safety.IDEMPOTENT))
 
-    def release(self) -> bool:
-        return bool(LOCK_RELEASE(self._redis, [self._key], self._value))
+    def release(self, timeout: float | None = None) -> bool:
+        return bool(LOCK_RELEASE(self._redis.within(timeout), [self._key], self._value))
+
+
+def _value_after(error: OutcomeUnknown, redis: Commands, key: bytes) -> bytes:
+    """What the lock's key holds after a taking that was not answered; still unknown when nobody can say."""
+    try:
+        return redis.redis("GET", key, safety=Safety.READ) or b""
+    except KataxError as unread:
+        raise error from unread
 
 
 class Lock:
@@ -123,21 +135,23 @@ class Lock:
         where: RedisDatabase | Backend,
         name: str,
         *,
-        ttl: float = DEFAULT_TTL,
-        wait: float = 0.0,
-        max_hold: float = MAX_HOLD,
+        ttl: Duration = DEFAULT_TTL,
+        wait: Duration = 0.0,
+        max_hold: Duration = MAX_HOLD,
         clock: Clock = SYSTEM,
     ) -> None:
-        if ttl < 0.1:
-            raise ValueError(f"ttl is {ttl:g} s, expected at least 0.1: it is renewed every third of that")
+        self.name = name
+        self.ttl = in_seconds(ttl)
+        if not self.ttl >= 0.1:
+            raise ValueError(
+                f"ttl is {self.ttl:g} s, expected at least 0.1: it is renewed every third of that"
+            )
         if not name:
             raise ValueError("the lock has no name; give it one")
-        self.name = name
-        self.ttl = ttl
         self.token = 0
         self._backend: Backend = RedisBackend(where) if isinstance(where, RedisDatabase) else where
-        self._wait = wait
-        self._max_hold = max_hold
+        self._wait = in_seconds(wait)
+        self._max_hold = in_seconds(max_hold)
         self._clock = clock
         self._stop = Event()
         self._telling = Guarding()
@@ -145,28 +159,32 @@ class Lock:
         self._renewer: Thread | None = None
         self._lost: LockLost | None = None
 
-    def acquire(self) -> int:
-        """Takes the lock and starts to renew it; returns the fencing token, higher than any before."""
-        started, attempt = self._clock.monotonic(), 0
+    def acquire(self, *, timeout: Duration | None = None) -> int:
+        """Takes the lock and starts to renew it; returns the fencing token, higher than any before.
+
+        `timeout` is seconds for all of it, the waiting for another holder included.
+        """
+        started, attempt, deadline = self._clock.monotonic(), 0, Deadline(timeout, clock=self._clock)
         while True:
             asked = self._clock.monotonic()
             try:
-                self.token = self._backend.acquire(self.name, self.ttl)
+                self.token = self._backend.acquire(self.name, self.ttl, deadline.within(None))
             except LockHeld:
                 attempt += 1
-                if self._clock.monotonic() - started >= self._wait:
+                if self._clock.monotonic() - started >= self._wait or deadline.expired:
                     raise
-                self._clock.sleep(self._pause(attempt, started))
+                self._clock.sleep(min(self._pause(attempt, started), deadline.remaining()))
             else:
                 self._start_renewing(asked)
                 return self.token
 
-    def release(self) -> None:
+    def release(self, *, timeout: Duration | None = None) -> None:
         """Stops renewing and gives the lock back. Raises LockLost when it was not ours any more."""
+        deadline = Deadline(timeout)
         self._stop.set()
         if self._renewer is not None:
-            self._renewer.join(self.ttl)
-        if self._lost is None and not self._backend.release():
+            self._renewer.join(deadline.within(self.ttl))
+        if self._lost is None and not self._backend.release(deadline.within(None)):
             self._lost = LockLost(self.name, "it had expired before it was released")
         self.check()
 
@@ -250,8 +268,11 @@ class Lock:
             listener(error)
 
 
-def held_locks(redis: RedisDatabase, wanted: Sequence[str] = ()) -> list[HeldLock]:
+def held_locks(
+    database: RedisDatabase, wanted: Sequence[str] = (), *, timeout: Duration | None = None
+) -> list[HeldLock]:
     """The locks that are held now, by name; of `wanted` only, if there are any."""
+    redis = database.within(timeout)
     prefix = redis.settings.prefix + PREFIX
     names = sorted({name.encode("utf-8", "surrogateescape") for name in wanted}) or sorted(
         key for batch in Keyspace(redis, prefix).distinct() for key in batch
@@ -266,12 +287,12 @@ def held_locks(redis: RedisDatabase, wanted: Sequence[str] = ()) -> list[HeldLoc
     ]
 
 
-def release_by_force(redis: RedisDatabase, name: str) -> bool:
+def release_by_force(database: RedisDatabase, name: str, *, timeout: Duration | None = None) -> bool:
     """Takes the lock away from whoever holds it; False when nobody does. Its holder notices when it renews."""
-    return bool(redis.redis("UNLINK", lock_keys(redis, name)[0]))
+    return bool(database.within(timeout).redis("UNLINK", lock_keys(database, name)[0]))
 
 
-def lock_keys(redis: RedisDatabase, name: str) -> tuple[bytes, bytes]:
+def lock_keys(redis: Commands, name: str) -> tuple[bytes, bytes]:
     """The key of a lock, and of its highest token; both in one slot of a cluster."""
     prefix = redis.settings.prefix
     key = f"{prefix}{PREFIX}{name}"

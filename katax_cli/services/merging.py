@@ -7,19 +7,25 @@ from typing import Any
 
 from katax_cli.core import backoff
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.wire import stringify
+from katax_cli.core.duration import Duration
 from katax_cli.errors import Unavailable
-from katax_cli.services.cache import decode, positive_ms
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.clients import Commands
 from katax_cli.services.guard import Safety
 from katax_cli.services.scripts_lua import COMPARE_AND_SET
+from katax_cli.services.values import JSON, Codec, encoded, positive_ms
 
 _ATTEMPTS = 100
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05
 
 
 def merge(
-    redis: RedisDatabase, key: bytes, changes: Mapping[str, Any], *, ttl: float | None, clock: Clock = SYSTEM
+    redis: Commands,
+    key: bytes,
+    changes: Mapping[str, Any],
+    *,
+    ttl: Duration | None,
+    codec: Codec = JSON,
+    clock: Clock = SYSTEM,
 ) -> dict[str, Any] | None:
     """Merges top-level fields into the object at a full key; returns the whole, None when there is none.
 
@@ -32,13 +38,13 @@ def merge(
         before = redis.redis("GET", key, safety=Safety.READ)
         if before is None:
             return None
-        value = decode(before)
+        value = codec.decode(before)
         if not isinstance(value, dict):
             raise ValueError(
                 f"the value at {key.decode('utf-8', 'replace')!r} is no object; replace it as a whole"
             )
         whole = {**value, **changes}
-        if COMPARE_AND_SET(redis, [key], before, stringify(whole).encode(), expiry):
+        if COMPARE_AND_SET(redis, [key], before, encoded(codec, whole), expiry):
             return whole
         longest = backoff.ceiling(attempt, initial=_FIRST_PAUSE, multiplier=1.5, max=_LONGEST_PAUSE)
         clock.sleep(backoff.full_jitter(longest, clock.random))

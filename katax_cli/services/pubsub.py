@@ -16,14 +16,14 @@ from typing import Any, Self
 from katax_cli.core import backoff
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.deadline import NEVER, Deadline
+from katax_cli.core.duration import Duration
 from katax_cli.core.failure import FailureKind
-from katax_cli.core.wire import stringify
 from katax_cli.engines.base import Heard, Subscriber, Subscribes, require
 from katax_cli.errors import Unavailable
-from katax_cli.services.cache import decode
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.guard import Safety
 from katax_cli.services.keyspace import escape_glob
+from katax_cli.services.values import JSON, Codec, decode, encoded
 
 _PING_EVERY = 15.0
 """Seconds of silence after which the server is asked for a sign of life."""
@@ -86,21 +86,29 @@ class Subscription:
         self._ended_by: Exception | None = None
         self._thread: Thread | None = None
 
-    def start(self, *, channels: Sequence[str] = (), patterns: Sequence[str] = ()) -> None:
-        """Connects, subscribes, and returns once the server has confirmed it."""
+    def start(
+        self,
+        *,
+        channels: Sequence[str] = (),
+        patterns: Sequence[str] = (),
+        timeout: Duration | None = None,
+    ) -> None:
+        """Connects, subscribes, and returns once the server has confirmed it, within `timeout` seconds."""
         self._names["SUBSCRIBE"] |= {self._full("SUBSCRIBE", name) for name in channels}
         self._names["PSUBSCRIBE"] |= {self._full("PSUBSCRIBE", name) for name in patterns}
-        deadline = Deadline(self._redis.settings.connect_timeout)
+        deadline = Deadline(timeout)
         with self._redis.guard.translating(deadline=deadline, safety=Safety.READ, doing="subscribing"):
-            self._open()
+            self._open(deadline)
         self._thread = Thread(target=self._run, name=f"katax-pubsub-{self._redis.name}", daemon=True)
         self._thread.start()
-        confirmed = self._confirmed.wait(self._dead_after)
+        patience = self._redis.patience or self._dead_after
+        confirmed = self._confirmed.wait(deadline.within(patience if timeout is None else None))
         if self._ended_by is not None:
             raise self._ended_by
         if not confirmed:
             self.close()
-            raise Unavailable(self._redis.name, f"no answer to the subscription in {self._dead_after:g} s")
+            waited = patience if deadline.seconds is None else deadline.seconds
+            raise Unavailable(self._redis.name, f"no answer to the subscription in {waited:g} s")
 
     def add(self, command: str, name: str) -> None:
         """SUBSCRIBE or PSUBSCRIBE to one more."""
@@ -147,8 +155,8 @@ class Subscription:
         except Exception as error:  # noqa: BLE001 - the receiver meets it too, and repairs it
             getLogger("katax").debug("pub/sub connection of %r: %s", self._redis.name, type(error).__name__)
 
-    def _open(self) -> None:
-        subscriber = self._engine.subscriber(self._redis.settings.connect_timeout)
+    def _open(self, deadline: Deadline = NEVER) -> None:
+        subscriber = self._engine.subscriber(deadline.within(self._redis.settings.connect_timeout))
         with self._changing:
             for command, names in self._names.items():
                 if names:
@@ -242,37 +250,49 @@ class PubSub:
     """Publishes values as JSON and calls functions for those that arrive, in one thread, in their order.
 
     `subscribe(channel, fn)` calls `fn(message)`, `psubscribe(pattern, fn)` calls `fn(pattern, channel,
-    message)`; a message is JSON where it is JSON, else its text. What a function raises is logged and the
-    others go on. `on_gap(seconds)` hears of every time that messages may have been lost.
+    message)`; a message is JSON where it is JSON, else its text, unless a `codec` is given. What a function
+    raises is logged and the others go on. `on_gap(seconds)` hears of every time that messages may have been
+    lost. `timeout` is seconds for a whole call; without it each answer is waited for 2 s at most.
     """
 
-    def __init__(self, redis: RedisDatabase, *, on_gap: Callable[[float], object] = lambda _: None) -> None:
+    def __init__(
+        self,
+        redis: RedisDatabase,
+        *,
+        codec: Codec = JSON,
+        on_gap: Callable[[float], object] = lambda _: None,
+    ) -> None:
         self._redis = redis
+        self._codec = codec
         self._on_gap = on_gap
         self._channels: dict[str, list[Callable[[Any], object]]] = {}
         self._patterns: dict[str, list[Callable[[str, str, Any], object]]] = {}
         self._subscription: Subscription | None = None
         self._changing = Lock()
 
-    def publish(self, channel: str, value: Any) -> int:
+    def publish(self, channel: str, value: Any, *, timeout: Duration | None = None) -> int:
         """Sends a value; returns how many received it (of a cluster: on the node that was asked)."""
-        return publish_raw(self._redis, channel, stringify(value).encode())
+        return publish_raw(self._redis, channel, encoded(self._codec, value), timeout=timeout)
 
-    def subscribe(self, channel: str, fn: Callable[[Any], object]) -> None:
+    def subscribe(
+        self, channel: str, fn: Callable[[Any], object], *, timeout: Duration | None = None
+    ) -> None:
         """Calls `fn(message)` for each message from now on. Raises Unavailable when the first connect fails."""
         with self._changing:
             first = channel not in self._channels
             self._channels.setdefault(channel, []).append(fn)
             if first:
-                self._listen("SUBSCRIBE", channel)
+                self._listen("SUBSCRIBE", channel, timeout)
 
-    def psubscribe(self, pattern: str, fn: Callable[[str, str, Any], object]) -> None:
+    def psubscribe(
+        self, pattern: str, fn: Callable[[str, str, Any], object], *, timeout: Duration | None = None
+    ) -> None:
         """Calls `fn(pattern, channel, message)` for each message on channels that match a glob."""
         with self._changing:
             first = pattern not in self._patterns
             self._patterns.setdefault(pattern, []).append(fn)
             if first:
-                self._listen("PSUBSCRIBE", pattern)
+                self._listen("PSUBSCRIBE", pattern, timeout)
 
     def unsubscribe(self, channel: str, fn: Callable[[Any], object] | None = None) -> None:
         """Ends one function's subscription, or all of the channel's."""
@@ -303,14 +323,16 @@ class PubSub:
     ) -> None:
         self.close()
 
-    def _listen(self, command: str, name: str) -> None:
+    def _listen(self, command: str, name: str, timeout: Duration | None) -> None:
         if self._subscription is not None:
             self._subscription.add(command, name)
             return
         subscription = Subscription(self._redis, on_message=self._dispatch, on_gap=self._on_gap)
         patterns = command == "PSUBSCRIBE"
         try:
-            subscription.start(channels=[] if patterns else [name], patterns=[name] if patterns else [])
+            subscription.start(
+                channels=[] if patterns else [name], patterns=[name] if patterns else [], timeout=timeout
+            )
         except BaseException:
             self._channels.pop(name, None)
             self._patterns.pop(name, None)
@@ -327,7 +349,7 @@ class PubSub:
         return known.pop(name, None) is not None
 
     def _dispatch(self, message: Message) -> None:
-        value = message.value
+        value = self._codec.decode(message.data)
         if message.pattern is None:
             for fn in list(self._channels.get(message.channel, ())):
                 _call(message, fn, value)
@@ -343,7 +365,7 @@ def _call(message: Message, fn: Callable[..., object], *args: object) -> None:
         getLogger("katax").exception("a subscriber of %r failed", message.channel)
 
 
-def publish_raw(redis: RedisDatabase, channel: str, data: bytes) -> int:
+def publish_raw(redis: RedisDatabase, channel: str, data: bytes, *, timeout: Duration | None = None) -> int:
     """Sends bytes as they are; returns how many received them."""
     full = (redis.settings.prefix + channel).encode("utf-8", "surrogateescape")
-    return int(redis.redis("PUBLISH", full, data))
+    return int(redis.within(timeout).redis("PUBLISH", full, data))

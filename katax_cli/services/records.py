@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from katax_cli.core.clock import SYSTEM
+from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.wire import stringify
 from katax_cli.errors import (
     MisshapedRecord,
@@ -18,12 +19,12 @@ from katax_cli.errors import (
     UnknownRecord,
     UnsupportedArgument,
 )
-from katax_cli.services.cache import decode, positive_ms
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.clients import Commands, RedisDatabase
 from katax_cli.services.guard import Safety
 from katax_cli.services.keyspace import Keyspace
 from katax_cli.services.merging import merge
 from katax_cli.services.pubsub import PubSub
+from katax_cli.services.values import JSON, Codec, encoded, positive_ms
 
 if TYPE_CHECKING:
     from katax_cli.services.container import Katax
@@ -32,7 +33,7 @@ DEFAULT_PAGE_SIZE = 10
 DEFAULT_DB_ALIAS = "redis"
 
 Record = dict[str, Any]
-Ttl = float | datetime | None
+Ttl = Duration | datetime | None
 _GET_AT_ONCE = 1000
 
 
@@ -57,10 +58,13 @@ class RecordStore:
     """The records of one resource, at `<prefix><name>:<id>`. May be subclassed.
 
     `db` is a Redis database, or the name of a connection of the container (`redis` where there is one, else
-    `cache`). A `ttl` is seconds or a datetime
-    (UTC unless it says otherwise). Raises MisshapedRecord for what is no object with an `id`,
-    UnsupportedArgument for a ttl, page or size that cannot be.
+    `cache`). A `ttl` is seconds, text such as "1h", or a datetime (local time unless it says otherwise).
+    `timeout` is seconds for a whole call; without it each answer is waited for 2 s at most. Raises
+    MisshapedRecord for what is no object with an `id`, UnsupportedArgument for a ttl, page or size that cannot
+    be.
     """
+
+    codec: Codec = JSON
 
     def __init__(self, name: str, db: str | RedisDatabase = DEFAULT_DB_ALIAS) -> None:
         if not name:
@@ -87,74 +91,91 @@ class RecordStore:
         """The key of a record on the server, or what all keys of the resource begin with."""
         return f"{self.prefix}{self.name}" + ("" if id is None else f":{id}")
 
-    def get(self, value: str | int, field: str = "id") -> Record:
+    def get(self, value: str | int, field: str = "id", *, timeout: Duration | None = None) -> Record:
         """The record with this id, or the first one whose `field` has this value. Raises UnknownRecord."""
-        found = self.load(value, field)
+        found = self.load(value, field, timeout=timeout)
         if found is None:
             raise UnknownRecord(self.key(value) if field == "id" else f"{self.name}[{field}={value}]")
         return found
 
-    def load(self, value: str | int, field: str = "id") -> Record | None:
+    def load(self, value: str | int, field: str = "id", *, timeout: Duration | None = None) -> Record | None:
         """The same; None when there is none."""
+        redis = self.client.within(timeout)
         if field != "id":
-            return next(iter(self._matching({field: value})), None)
-        data = self.client.redis("GET", self._full(value), safety=Safety.READ)
+            return next(iter(self._matching(redis, {field: value})), None)
+        data = redis.redis("GET", self._full(value), safety=Safety.READ)
         return None if data is None else self._record(data, value)
 
-    def create(self, record: Mapping[str, Any], *, ttl: Ttl = None) -> Record:
+    def create(
+        self, record: Mapping[str, Any], *, ttl: Ttl = None, timeout: Duration | None = None
+    ) -> Record:
         """Stores a new record and returns it. Raises RecordExists."""
-        if not self._set(record, ttl, "NX"):
+        if not self._set(self.client.within(timeout), record, ttl, "NX"):
             raise RecordExists(self.key(record["id"]))
         return dict(record)
 
-    def update(self, record: Mapping[str, Any], *, ttl: Ttl = None) -> Record:
+    def update(
+        self, record: Mapping[str, Any], *, ttl: Ttl = None, timeout: Duration | None = None
+    ) -> Record:
         """Merges fields into a record and returns the whole; keeps its lifetime unless given. Raises UnknownRecord."""
         id = record_id(record)
         try:
-            whole = merge(self.client, self._full(id), record, ttl=seconds_of(ttl))
+            redis, seconds = self.client.within(timeout), seconds_of(ttl)
+            whole = merge(redis, self._full(id), record, ttl=seconds, codec=self.codec)
         except ValueError as error:
             raise MisshapedRecord(str(error)) from error
         if whole is None:
             raise UnknownRecord(self.key(id))
         return whole
 
-    def save(self, record: Mapping[str, Any], *, ttl: Ttl = None) -> Record:
+    def save(self, record: Mapping[str, Any], *, ttl: Ttl = None, timeout: Duration | None = None) -> Record:
         """Stores a record as a whole, new or not, and returns it."""
-        self._set(record, ttl)
+        self._set(self.client.within(timeout), record, ttl)
         return dict(record)
 
-    def delete(self, id: str | int) -> Record | None:
+    def delete(self, id: str | int, *, timeout: Duration | None = None) -> Record | None:
         """Deletes a record and returns it; None when there is none."""
-        data = self.client.redis("GETDEL", self._full(id))
+        data = self.client.within(timeout).redis("GETDEL", self._full(id))
         return None if data is None else self._record(data, id)
 
-    def pick(self, id: str | int) -> Record:
+    def pick(self, id: str | int, *, timeout: Duration | None = None) -> Record:
         """The same. Raises UnknownRecord when there is none."""
-        picked = self.delete(id)
+        picked = self.delete(id, timeout=timeout)
         if picked is None:
             raise UnknownRecord(self.key(id))
         return picked
 
     def list(
-        self, criteria: Mapping[str, Any] | None = None, page: int = 0, size: int = DEFAULT_PAGE_SIZE
+        self,
+        criteria: Mapping[str, Any] | None = None,
+        page: int = 0,
+        size: int = DEFAULT_PAGE_SIZE,
+        *,
+        timeout: Duration | None = None,
     ) -> Page:
         """A page of the records whose fields have these values; with criteria all records are read."""
         if page < 0 or size < 1:
             raise UnsupportedArgument(
                 f"page {page} of size {size} cannot be; expected page 0 or more, size 1 or more"
             )
+        redis = self.client.within(timeout)
         if not criteria:
-            ids = self._ids()
-            return Page(self._at(ids[page * size : (page + 1) * size]), Pager(page, size, len(ids)))
-        found = self._matching(criteria)
+            ids = self._ids(redis)
+            return Page(self._at(redis, ids[page * size : (page + 1) * size]), Pager(page, size, len(ids)))
+        found = self._matching(redis, criteria)
         return Page(found[page * size : (page + 1) * size], Pager(page, size, len(found)))
 
-    def publish(self, value: Any, key: str | None = None) -> int:
+    def publish(self, value: Any, key: str | None = None, *, timeout: Duration | None = None) -> int:
         """Sends an event to the subscribers of the resource, or of one key of it; returns how many heard it."""
-        return self._pubsub.publish(self.channel(key), value)
+        return self._pubsub.publish(self.channel(key), value, timeout=timeout)
 
     def subscribe(
-        self, fn: Callable[[Any], object], key: str | None = None, *, once: bool = False
+        self,
+        fn: Callable[[Any], object],
+        key: str | None = None,
+        *,
+        once: bool = False,
+        timeout: Duration | None = None,
     ) -> Callable[[], None]:
         """Calls `fn(value)` for each event; returns what ends that. `once`: for the first event only."""
         channel, pubsub = self.channel(key), self._pubsub
@@ -167,7 +188,7 @@ class RecordStore:
                 pubsub.unsubscribe(channel, heard)
                 fn(value)
 
-        pubsub.subscribe(channel, heard)
+        pubsub.subscribe(channel, heard, timeout=timeout)
         return lambda: pubsub.unsubscribe(channel, heard)
 
     def channel(self, key: str | None = None) -> str:
@@ -182,44 +203,43 @@ class RecordStore:
 
     @cached_property
     def _pubsub(self) -> PubSub:
-        return PubSub(self.client)
+        return PubSub(self.client, codec=self.codec)
 
     def _full(self, id: str | int) -> bytes:
         return self.key(record_id({"id": id})).encode("utf-8", "surrogateescape")
 
-    def _set(self, record: Mapping[str, Any], ttl: Ttl, *options: str) -> bool:
+    def _set(self, redis: Commands, record: Mapping[str, Any], ttl: Ttl, *options: str) -> bool:
         key = self._full(record_id(record))
         seconds = seconds_of(ttl)
         expiry = () if seconds is None else ("PX", positive_ms(seconds))
-        data = stringify(dict(record)).encode()
-        return self.client.redis("SET", key, data, *expiry, *options) is not None
+        return redis.redis("SET", key, encoded(self.codec, dict(record)), *expiry, *options) is not None
 
     def _record(self, data: bytes, id: str | int) -> Record:
-        value = decode(data)
+        value = self.codec.decode(data)
         if not isinstance(value, dict):
             raise MisshapedRecord(
                 f"the value at {self.key(id)!r} is no record; expected an object with an id"
             )
         return value
 
-    def _ids(self) -> Sequence[bytes]:
-        keyspace = Keyspace(self.client, f"{self.key()}:")
+    def _ids(self, redis: Commands) -> Sequence[bytes]:
+        keyspace = Keyspace(redis, f"{self.key()}:")
         return sorted(id for batch in keyspace.distinct() for id in batch)
 
-    def _at(self, ids: Sequence[bytes]) -> Sequence[Record]:
+    def _at(self, redis: Commands, ids: Sequence[bytes]) -> Sequence[Record]:
         """Records by their ids; one that ended meanwhile, or that is none, is left out."""
         start = f"{self.key()}:".encode("utf-8", "surrogateescape")
         values = []
         for first in range(0, len(ids), _GET_AT_ONCE):
             commands = [("GET", start + id) for id in ids[first : first + _GET_AT_ONCE]]
-            values += self.client.pipeline(commands, safety=Safety.READ, tolerant=True)
-        decoded = (decode(value) for value in values if isinstance(value, bytes))
+            values += redis.pipeline(commands, safety=Safety.READ, tolerant=True)
+        decoded = (self.codec.decode(value) for value in values if isinstance(value, bytes))
         return [value for value in decoded if isinstance(value, dict)]
 
-    def _matching(self, criteria: Mapping[str, Any]) -> Sequence[Record]:
+    def _matching(self, redis: Commands, criteria: Mapping[str, Any]) -> Sequence[Record]:
         return [
             record
-            for record in self._at(self._ids())
+            for record in self._at(redis, self._ids(redis))
             if all(field in record and is_same(record[field], value) for field, value in criteria.items())
         ]
 
@@ -253,12 +273,12 @@ def seconds_of(ttl: Ttl) -> float | None:
     if ttl is None:
         return None
     if isinstance(ttl, datetime):
-        moment = ttl if ttl.tzinfo is not None else ttl.replace(tzinfo=UTC)
-        seconds = moment.timestamp() - SYSTEM.now()
-    elif isinstance(ttl, bool) or not isinstance(ttl, int | float):
-        raise UnsupportedArgument(f"ttl is a {type(ttl).__name__}, expected seconds or a datetime")
+        seconds = ttl.timestamp() - SYSTEM.now()
     else:
-        seconds = float(ttl)
+        try:
+            seconds = in_seconds(ttl)
+        except (TypeError, ValueError) as error:
+            raise UnsupportedArgument(f"ttl cannot be: {error}") from error
     if not seconds >= 0.001:
         raise UnsupportedArgument(f"ttl ends {seconds:g} s from now, expected a moment in the future")
     return seconds

@@ -10,8 +10,7 @@ key. Vattani, Chierichetti, Lowenstein: "Optimal Probabilistic Cache Stampede Pr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from logging import getLogger
 from math import log
@@ -19,10 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 from katax_cli.core import backoff
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.wire import parse
-from katax_cli.errors import LockHeld, LockLost
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.duration import Duration, in_seconds
+from katax_cli.core.wire import parse, stringify
+from katax_cli.errors import LockHeld, OutcomeUnknown, Unavailable
+from katax_cli.services.clients import RoundTrips
 from katax_cli.services.guard import Safety
 from katax_cli.services.locks import Lock
+from katax_cli.services.values import positive_ms
 
 if TYPE_CHECKING:
     from katax_cli.services.cache import Cache
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 STALE_SECONDS = 86400.0
 """How long after its end a value still stands in for one that cannot be computed."""
 _LOCK_SECONDS = 10.0
+_OUTAGES = (Unavailable, OutcomeUnknown)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
 
 
@@ -47,18 +51,20 @@ def due(seconds_left: float, delta: float, beta: float, dice: float) -> bool:
 class _Found:
     """What was read: the value or None, its seconds to live, and the note beside it."""
 
-    data: bytes | None
-    left: float
-    delta: float
-    stale: bytes | None
+    data: bytes | None = None
+    left: float = 0.0
+    delta: float = 0.0
+    stale: bytes | None = None
 
 
 class Remembering:
-    """One key and how it is remembered. The value is plain JSON at the key, for any reader.
+    """One key and how it is remembered. The value is as `Cache.set` stores it, for any reader.
 
     One caller computes, under a lock of 10 s that it renews; the others wait for the value, or take the old
     one while it lives. With `stale_if_error` a failing computation gives the last value, for up to a day
-    after its end. Raises ValueError for a negative beta or a ttl that is not positive.
+    after its end, and a Redis that is away or full is done without: the value is computed and not stored.
+    `timeout` is seconds for what comes before computing, and again for storing. Raises ValueError for a
+    negative beta or a ttl that is not positive.
     """
 
     def __init__(
@@ -66,91 +72,115 @@ class Remembering:
         cache: Cache,
         key: str,
         *,
-        ttl: float,
+        ttl: Duration,
         beta: float = 1.0,
         stale_if_error: bool = False,
+        timeout: Duration | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
-        from katax_cli.services.cache import positive_ms
-
         if beta < 0:
             raise ValueError(f"beta is {beta:g}, expected 0 (no early refresh) or more")
         positive_ms(ttl)
         self._cache = cache
         self._key = key
-        self._ttl = ttl
+        self._ttl = in_seconds(ttl)
         self._beta = beta
         self._keep_stale = stale_if_error
+        self._timeout = timeout
         self._clock = clock
 
     def get(self, compute: Callable[[], bytes]) -> bytes:
         """The stored bytes of the value; what `compute` raises when there is nothing to give instead."""
-        attempt = 0
+        deadline = Deadline(self._timeout)
+        redis = self._cache.redis.within(None if self._timeout is None else deadline)
+        attempt, found = 0, _Found()
         while True:
-            found = self._read()
-            if found.data is not None and not self._is_due(found):
-                return found.data
             try:
-                with self._alone():
-                    return self._computed(compute, found)
+                found = self._read(redis)
+                if found.data is not None and not self._is_due(found):
+                    return found.data
+                lock = self._locked(deadline)
             except LockHeld:
                 if found.data is not None:
                     return found.data
+            except _OUTAGES as error:
+                return self._without_redis(error, compute, found)
+            else:
+                try:
+                    return self._computed(redis, compute, found)
+                finally:
+                    lock.release_quietly()
             attempt += 1
-            self._clock.sleep(self._pause(attempt))
+            self._clock.sleep(min(self._pause(attempt), deadline.remaining()))
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _locked(self, deadline: Deadline) -> Lock:
         lock = Lock(self._cache.redis, note_key(self._key), ttl=_LOCK_SECONDS)
-        lock.acquire()
-        try:
-            yield
-        finally:
-            try:
-                lock.release()
-            except LockLost as error:
-                getLogger("katax").warning("%s; another may have computed %r too", error, self._key)
+        lock.acquire(timeout=deadline.within(None))
+        return lock
 
     def _is_due(self, found: _Found) -> bool:
         return due(found.left, found.delta, self._beta, self._clock.random())
 
-    def _computed(self, compute: Callable[[], bytes], before: _Found) -> bytes:
-        """Within the lock: what another computed while we waited for it, or a value of our own."""
-        found = self._read()
-        if found.data is not None and (before.data is None or found.left > before.left):
+    def _without_redis(
+        self, error: Unavailable | OutcomeUnknown, compute: Callable[[], bytes], found: _Found
+    ) -> bytes:
+        """The value that lives, however soon it ends; else, if that is wanted, one that is not stored."""
+        if found.data is not None:
             return found.data
-        started = self._clock.monotonic()
-        try:
-            data = compute()
-        except Exception as error:
-            stale = found.data or (found.stale if self._keep_stale else None)
-            if stale is None:
-                raise
-            getLogger("katax").warning("%r was not computed, its last value stands in: %s", self._key, error)
-            return stale
-        self._store(data, self._clock.monotonic() - started)
+        if not self._keep_stale:
+            raise error
+        data, _ = self._fresh_or_last(compute, found)
+        getLogger("katax").warning("%r was computed and not stored: %s", self._key, error)
         return data
 
-    def _store(self, data: bytes, delta: float) -> None:
-        note: dict[str, Any] = {"seconds": round(delta, 6)}
-        if self._keep_stale:
-            note["stale"] = data.decode("utf-8")
-        life = self._ttl + (STALE_SECONDS if self._keep_stale else 0.0)
-        self._cache.set(note_key(self._key), note, life)
-        self._cache.set_raw(self._key, data, self._ttl)
+    def _computed(self, redis: RoundTrips, compute: Callable[[], bytes], before: _Found) -> bytes:
+        """Within the lock: what another computed while we waited for it, or a value of our own."""
+        try:
+            found = self._read(redis)
+        except _OUTAGES as error:
+            return self._without_redis(error, compute, before)
+        if found.data is not None and (before.data is None or found.left > before.left):
+            return found.data
+        data, seconds = self._fresh_or_last(compute, found)
+        if seconds is not None:
+            self._store(data, seconds)
+        return data
 
-    def _read(self) -> _Found:
+    def _fresh_or_last(self, compute: Callable[[], bytes], found: _Found) -> tuple[bytes, float | None]:
+        """What was computed, and in how many seconds; else the last value, and None."""
+        started = self._clock.monotonic()
+        try:
+            return compute(), self._clock.monotonic() - started
+        except Exception as error:
+            last = found.data if found.data is not None else found.stale if self._keep_stale else None
+            if last is None:
+                raise
+            getLogger("katax").warning("%r was not computed, its last value stands in: %s", self._key, error)
+            return last, None
+
+    def _store(self, data: bytes, seconds: float) -> None:
+        note: dict[str, Any] = {"seconds": round(seconds, 6)}
+        if self._keep_stale:
+            note["stale"] = data.decode("utf-8", "surrogateescape")
+        life = self._ttl + (STALE_SECONDS if self._keep_stale else 0.0)
+        try:
+            self._cache.set_raw(note_key(self._key), stringify(note).encode(), life, timeout=self._timeout)
+            self._cache.set_raw(self._key, data, self._ttl, timeout=self._timeout)
+        except _OUTAGES as error:
+            if not self._keep_stale:
+                raise
+            getLogger("katax").warning("%r was computed and not stored: %s", self._key, error)
+
+    def _read(self, redis: RoundTrips) -> _Found:
         key, note = self._cache.full(self._key), self._cache.full(note_key(self._key))
-        data, ttl_ms, about = self._cache.redis.pipeline(
-            [("GET", key), ("PTTL", key), ("GET", note)], safety=Safety.READ
-        )
+        data, ttl_ms, about = redis.pipeline([("GET", key), ("PTTL", key), ("GET", note)], safety=Safety.READ)
         facts = parse(about.decode()) if about else {}
         stale = facts.get("stale")
         return _Found(
             data,
             left=float("inf") if ttl_ms < 0 else ttl_ms / 1000,
             delta=float(facts.get("seconds", 0.0)),
-            stale=stale.encode() if isinstance(stale, str) else None,
+            stale=stale.encode("utf-8", "surrogateescape") if isinstance(stale, str) else None,
         )
 
     def _pause(self, attempt: int) -> float:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from katax_cli.core.breaker import CircuitBreaker
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import NEVER, Deadline
+from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.retry import RetryPolicy
 from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
 from katax_cli.engines import registry
@@ -145,6 +146,9 @@ class Runtime:
         )
         database = _database_class(settings)(engine, guard, self._make_deadline(settings))
         database.observer.set_log(query_logging(self.profile, one_shot=self._one_shot))
+        if self._one_shot and settings.type == "redis":
+            # A command has one budget for all that it asks.
+            cast("RedisDatabase", database).patience = None
         if settings.replicas:
             self._add_replicas(cast("SqlDatabase", database), settings)
         return database
@@ -219,8 +223,8 @@ class Runtime:
     def _make_deadline(self, settings: ConnectionSettings) -> MakeDeadline:
         usual = settings.statement_timeout if self._statement_timeouts else None
 
-        def make(seconds: float | None) -> Deadline:
-            limit = usual if seconds is None else seconds
+        def make(seconds: Duration | None) -> Deadline:
+            limit = usual if seconds is None else in_seconds(seconds)
             # The deadline itself where it ends first: an error names the seconds that the caller gave.
             tighter = limit is not None and limit < self.deadline.remaining()
             return Deadline(limit) if tighter else self.deadline

@@ -11,7 +11,7 @@ from hashlib import sha1
 from typing import Any
 
 from katax_cli.errors import QueryError
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.clients import Commands, Word
 from katax_cli.services.guard import Safety
 
 
@@ -24,20 +24,19 @@ class Script:
 
     def __call__(
         self,
-        redis: RedisDatabase,
+        redis: Commands,
         keys: Sequence[bytes],
-        *args: bytes | str | int | float,
+        *args: Word,
         safety: Safety = Safety.WRITE,
-        timeout: float | None = None,
     ) -> Any:
         """Its reply, in one round trip."""
         words = (len(keys), *keys, *args)
         try:
-            return redis.redis("EVALSHA", self._hash, *words, safety=safety, timeout=timeout)
+            return redis.redis("EVALSHA", self._hash, *words, safety=safety)
         except QueryError as error:
             if error.code != "NOSCRIPT":
                 raise
-        return redis.redis("EVAL", self._source, *words, safety=safety, timeout=timeout)
+        return redis.redis("EVAL", self._source, *words, safety=safety)
 
 
 _NOW = """

@@ -32,7 +32,7 @@ class _Locks(SessionLocks, ListsNotes, Protocol):
 
 
 class SqlBackend:
-    """One lock on a connection of its own, for `Lock`; see Backend there."""
+    """One lock on a connection of its own, for `Lock`; see Backend there. The connection's own limits hold."""
 
     def __init__(self, database: SqlDatabase) -> None:
         self._database = database
@@ -41,7 +41,7 @@ class SqlBackend:
         self._open = ExitStack()
         self._session: Session | None = None
 
-    def acquire(self, name: str, ttl: float) -> int:
+    def acquire(self, name: str, ttl: float, timeout: float | None = None) -> int:
         """`ttl` says only how often it is looked after."""
         if self._session is None:
             self._session = self._open.enter_context(Session(self._database))
@@ -63,7 +63,7 @@ class SqlBackend:
         except Unavailable:
             return False  # with its session the lock is gone
 
-    def release(self) -> bool:
+    def release(self, timeout: float | None = None) -> bool:
         assert self._session is not None
         held = self.renew(0.0, 0.0)
         if held:

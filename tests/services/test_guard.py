@@ -98,6 +98,7 @@ def test_nothing_is_repeated_after_the_first_row(kind: FailureKind, safety: Safe
         (FailureKind.LOST, Safety.PART, True, False),
         (FailureKind.LOST, Safety.LOOKUP, True, False),
         (FailureKind.LOST, Safety.READ, True, False),
+        (FailureKind.LOST, Safety.EXPENDABLE, True, False),
         (FailureKind.UNKNOWN_OUTCOME, Safety.WRITE, True, True),
         (FailureKind.UNKNOWN_OUTCOME, Safety.PART, True, True),
         (FailureKind.UNKNOWN_OUTCOME, Safety.READ, True, False),

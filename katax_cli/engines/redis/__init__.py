@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from katax_cli.core.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
-from katax_cli.engines.redis import batch, connect, failures
+from katax_cli.engines.redis import batch, connect, failures, guard
 from katax_cli.engines.redis.limits import limited
 
 if TYPE_CHECKING:
@@ -81,6 +81,9 @@ class RedisEngine:
     ) -> list[Any]:
         with limited(timeout):
             return batch.pipeline(client, commands, tolerant=tolerant)
+
+    def only_reads(self, command: Sequence[bytes | str | int | float]) -> bool:
+        return guard.only_reads(command)
 
     def shards(self, client: Any) -> Sequence[Any]:
         return batch.shards(client)

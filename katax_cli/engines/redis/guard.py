@@ -38,6 +38,16 @@ HARMLESS_SUBCOMMANDS: dict[str, frozenset[str]] = {
     "SCRIPT": frozenset({"EXISTS"}),
     "SLOWLOG": frozenset({"GET", "LEN"}),
 }
+# What Redis 7 flags as read-only, for a caller who cannot ask the server; what is not here counts as a write.
+READS = _words(
+    "BITCOUNT BITFIELD_RO BITPOS DBSIZE DUMP EVALSHA_RO EVAL_RO EXISTS EXPIRETIME FCALL_RO GEODIST GEOHASH GEOPOS "
+    "GEORADIUSBYMEMBER_RO GEORADIUS_RO GEOSEARCH GET GETBIT GETRANGE HEXISTS HGET HGETALL HKEYS HLEN HMGET "
+    "HRANDFIELD HSCAN HSTRLEN HVALS KEYS LCS LINDEX LLEN LPOS LRANGE MGET PEXPIRETIME PTTL RANDOMKEY SCAN SCARD "
+    "SDIFF SINTER SINTERCARD SISMEMBER SMEMBERS SMISMEMBER SORT_RO SRANDMEMBER SSCAN STRLEN SUBSTR SUNION TTL "
+    "TYPE XLEN XPENDING XRANGE XREVRANGE ZCARD ZCOUNT ZDIFF ZINTER ZINTERCARD ZLEXCOUNT ZMSCORE ZRANDMEMBER "
+    "ZRANGE ZRANGEBYLEX ZRANGEBYSCORE ZRANK ZREVRANGE ZREVRANGEBYLEX ZREVRANGEBYSCORE ZREVRANK ZSCAN ZSCORE "
+    "ZUNION"
+)
 # A script may call anything; its read-only sisters EVAL_RO, EVALSHA_RO and FCALL_RO are held by the server.
 NEVER = _words("EVAL EVALSHA FCALL")
 _SUBCOMMANDS = 9  # the field of a COMMAND INFO entry, since Redis 7
@@ -74,6 +84,15 @@ class ReadOnly:
                 return known[key]
         known.update(_flags_of(connection, name))
         return known.get(name, known.get(f"{name}|{subcommand}", False))
+
+
+def only_reads(command: Command) -> bool:
+    """True for a command that is known to change nothing, without asking a server."""
+    words = spelled(command[:2])
+    name = _upper(words[0]) if words else ""
+    if name in HARMLESS_SUBCOMMANDS:
+        return len(words) > 1 and _upper(words[1]) in HARMLESS_SUBCOMMANDS[name]
+    return name in READS or name in HARMLESS or _reads_with(name, command)
 
 
 def spelled(command: Command) -> list[bytes]:
