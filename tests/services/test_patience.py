@@ -243,6 +243,7 @@ def test_what_is_known_to_read_is_what_the_server_flags(redis7: Server) -> None:
     facts = dict(zip(sorted(READS), database.redis("COMMAND", "INFO", *sorted(READS)), strict=True))
     flagged = {name for name, fact in facts.items() if fact is not None and b"readonly" in fact[2]}
     assert sorted(set(facts) - flagged) == []
+    words: tuple[Any, ...]
     for words in (("SET", "k", 1), ("GETEX", "k", "EX", 1), ("CONFIG", "SET", "a", "b"), ("EVAL", "", 0), ()):
         assert not only_reads(words), words
     for words in (("get", "k"), (b"GETEX", "k"), ("CONFIG", "GET", "a"), ("MEMORY", "USAGE", "k"), ("PING",)):
