@@ -28,17 +28,38 @@
         ├── MisshapedRecord
         └── UnsupportedArgument
 
-Facts are attributes; `__str__` builds one lower-case line: subject, what was seen, how to go on.
+Facts are attributes; `__str__` builds one lower-case line: subject, what was seen, how to go on. All pickle, so that
+they cross to other processes whole.
 Exceptions know no exit codes; `cli/exits.py` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 
 class KataxError(Exception):
     """Base of all errors that katax raises on purpose."""
+
+    def __reduce__(self) -> tuple[Callable[..., KataxError], tuple[Any, ...]]:
+        """Pickles facts, notes and the text of the cause; the driver's own error stays in its process."""
+        cause = None if self.__cause__ is None else f"{type(self.__cause__).__name__}: {self.__cause__}"
+        return _unpickled, (type(self), self.args, dict(self.__dict__), cause)
+
+
+class RemoteCause(Exception):
+    """The text of an error that was raised in another process."""
+
+
+def _unpickled(
+    kind: type[KataxError], args: tuple[object, ...], facts: Mapping[str, object], cause: str | None
+) -> KataxError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    if cause is not None:
+        error.__cause__ = RemoteCause(cause)
+    return error
 
 
 class ConfigError(KataxError):

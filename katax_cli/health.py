@@ -9,6 +9,7 @@ from logging import getLogger
 from threading import Event, Lock, Thread, current_thread
 from typing import TYPE_CHECKING, Protocol
 
+from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.health import HealthPolicy
@@ -207,6 +208,8 @@ class HealthMonitor:
 
     def start(self, on_check: OnCheck | None = None) -> None:
         """Begins; nothing when it runs already. An exception in `on_check(result)` is logged, and it goes on."""
+        if on_check is not None:
+            plain(on_check, "on_check")
         with self._switching:
             if self.is_running():
                 return
@@ -249,7 +252,7 @@ class HealthMonitor:
             if self._reporter is not None:
                 self._reporter.record(_record(self._db.name, result))
             if on_check is not None and not stopping.is_set():
-                on_check(result)
+                completed(on_check(result), on_check, "on_check")
         except Exception as error:  # noqa: BLE001 - the worker's boundary: a monitor that dies watches nothing
             log = self._logger or getLogger("katax.health")
             log.error(

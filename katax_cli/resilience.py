@@ -10,10 +10,10 @@ import errno
 import sys
 from collections.abc import Callable
 from functools import cache, wraps
-from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from katax_cli.core import breaker as _core
+from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.failure import Failure, FailureKind
 from katax_cli.core.retry import DelayFor, Repeats, RetryPolicy, set_waiting, sole_owner
@@ -195,6 +195,11 @@ class CircuitBreaker(_core.CircuitBreaker):
     works: they do not count as failures. Any other exception does.
     """
 
+    def execute(self, fn: Callable[[], T]) -> T:
+        """Runs `fn` and counts how it ended; raises BreakerOpen without running it, TypeError for a coroutine."""
+        plain(fn, "execute()")
+        return super().execute(lambda: completed(fn(), fn, "execute()"))
+
     def verdict(self, error: BaseException) -> bool | None:
         failure = _driver_failure(error)
         return super().verdict(error) if failure is None else not failure.counts
@@ -219,8 +224,7 @@ class _Repeater:
         self._clock = clock
 
     def wrap(self, fn: Callable[P, T]) -> Callable[P, T]:
-        if iscoroutinefunction(fn):
-            raise TypeError(f"{fn.__name__!r} is a coroutine function; retry calls plain functions")
+        plain(fn, "retry")
 
         @wraps(fn)
         def repeated(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -233,7 +237,7 @@ class _Repeater:
         while True:
             try:
                 with sole_owner():
-                    return fn()
+                    return completed(fn(), fn, "retry")
             except Exception as error:
                 pause = self._pause(error, repeats)
                 if pause is None:

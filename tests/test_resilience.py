@@ -254,16 +254,6 @@ def test_wrong_settings_are_refused_before_anything_is_called() -> None:
     assert str(error.value) == "retry attempts is 0, expected at least 1"
 
 
-def test_a_coroutine_function_is_refused() -> None:
-    async def fetch() -> None:
-        """Would never fail before it is awaited."""
-
-    with pytest.raises(TypeError) as error:
-        create_retry_wrapper(fetch)
-
-    assert str(error.value) == "'fetch' is a coroutine function; retry calls plain functions"
-
-
 def test_a_retry_inside_a_retry_makes_one_attempt() -> None:
     fn = Flaky(*[gone()] * 99)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from katax_cli.core.callables import completed, plain
 from katax_cli.core.duration import Duration
 from katax_cli.errors import QueryError
 from katax_cli.services.clients import Commands, RedisDatabase, RoundTrips
@@ -247,10 +248,13 @@ class Cache:
         """The value of a key, computed by `fn` when there is none, by one caller at a time. See `Remembering`."""
         from katax_cli.services.remember import Remembering
 
+        plain(fn, "remember()")
         remembering = Remembering(
             self, key, ttl=ttl, beta=beta, stale_if_error=stale_if_error, timeout=timeout
         )
-        return self.codec.decode(remembering.get(lambda: encoded(self.codec, fn())))
+        return self.codec.decode(
+            remembering.get(lambda: encoded(self.codec, completed(fn(), fn, "remember()")))
+        )
 
     def full(self, key: str) -> bytes:
         """The key on the server."""

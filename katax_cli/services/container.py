@@ -10,6 +10,7 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, overload
 
+from katax_cli.core.callables import plain
 from katax_cli.core.settings import ConnectionSettings, EngineName, Secret
 from katax_cli.core.shutdown import Shutdown, ShutdownReport, Stage, Step
 from katax_cli.errors import ConnectionConflict, Unavailable, UnknownConnection, WrongEngine
@@ -308,6 +309,7 @@ class Katax:
 
     def on_shutdown(self, hook: H) -> H:
         """Calls `hook` first of all when shutting down, in the order in which hooks were added. Returns it."""
+        plain(hook, "on_shutdown()")
         with self._lock:
             self._hooks.append(hook)
         return hook

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any, Literal, get_args
 
+from katax_cli.core.callables import completed, plain
 from katax_cli.errors import unknown_name
 
 Event = Literal["query", "slow_query", "connection_error"]
@@ -25,9 +26,13 @@ class Events:
         self._listeners: dict[str, tuple[Callable[..., Any], ...]] = {}
 
     def on(self, event: Event, listener: Callable[..., Any]) -> Callable[[], None]:
-        """Adds a listener; returns what removes it. Raises ValueError for an unknown event."""
+        """Adds a listener; returns what removes it.
+
+        Raises ValueError for an unknown event, TypeError for a coroutine function.
+        """
         if event not in EVENTS:
             raise ValueError(unknown_name("event", event, EVENTS, "events"))
+        plain(listener, f"on({event!r})")
         with self._changing:
             self._listeners[event] = (*self._listeners.get(event, ()), listener)
         return lambda: self._remove(event, listener)
@@ -43,6 +48,6 @@ class Events:
     def emit(self, event: Event, *facts: object) -> None:
         for listener in self._listeners.get(event, ()):
             try:
-                listener(*facts)
+                completed(listener(*facts), listener, f"on({event!r})")
             except Exception:  # noqa: BLE001 - a listener is foreign code: it may not break the call that it watches
                 _log.exception("a listener of %r failed", event)

@@ -31,6 +31,7 @@ from katax_cli.errors import (
     Unavailable,
 )
 from katax_cli.services.bounded import TookTooLong
+from katax_cli.services.event_loop import warn_of_blocking
 
 T = TypeVar("T")
 OnRetry = Callable[[int, BaseException], object]
@@ -171,6 +172,7 @@ class Guard:
         is left to begin with. Other people's errors, and katax's own, pass through unchanged. A wait that
         does not fit into the deadline is not begun: the last error is raised at once.
         """
+        warn_of_blocking(self.connection)
         deadline.check(self.connection, doing)
         call = _Call(deadline, safety, doing, Repeats(self._retry, self._clock))
         breaker = None if safety in _OUTSIDE else self._breaker_to_ask()

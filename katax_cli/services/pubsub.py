@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from katax_cli.core import backoff
+from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.core.duration import Duration
@@ -278,6 +279,7 @@ class PubSub:
         self, channel: str, fn: Callable[[Any], object], *, timeout: Duration | None = None
     ) -> None:
         """Calls `fn(message)` for each message from now on. Raises Unavailable when the first connect fails."""
+        plain(fn, "subscribe()")
         with self._changing:
             first = channel not in self._channels
             self._channels.setdefault(channel, []).append(fn)
@@ -288,6 +290,7 @@ class PubSub:
         self, pattern: str, fn: Callable[[str, str, Any], object], *, timeout: Duration | None = None
     ) -> None:
         """Calls `fn(pattern, channel, message)` for each message on channels that match a glob."""
+        plain(fn, "psubscribe()")
         with self._changing:
             first = pattern not in self._patterns
             self._patterns.setdefault(pattern, []).append(fn)
@@ -360,7 +363,7 @@ class PubSub:
 
 def _call(message: Message, fn: Callable[..., object], *args: object) -> None:
     try:
-        fn(*args)
+        completed(fn(*args), fn, "a subscription")
     except Exception:
         getLogger("katax").exception("a subscriber of %r failed", message.channel)
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.wire import stringify
@@ -178,15 +179,16 @@ class RecordStore:
         timeout: Duration | None = None,
     ) -> Callable[[], None]:
         """Calls `fn(value)` for each event; returns what ends that. `once`: for the first event only."""
+        plain(fn, "subscribe()")
         channel, pubsub = self.channel(key), self._pubsub
         done = Lock()
 
         def heard(value: Any) -> None:
             if not once:
-                fn(value)
+                completed(fn(value), fn, "subscribe()")
             elif done.acquire(blocking=False):
                 pubsub.unsubscribe(channel, heard)
-                fn(value)
+                completed(fn(value), fn, "subscribe()")
 
         pubsub.subscribe(channel, heard, timeout=timeout)
         return lambda: pubsub.unsubscribe(channel, heard)

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
+from katax_cli.core.callables import completed, plain
 from katax_cli.core.shutdown import Shutdown, ShutdownReport, Stage, Step
 from katax_cli.profiles.model import ShutdownSettings
 from katax_cli.services import background
@@ -44,7 +45,7 @@ class ShutdownController:
     ) -> None:
         stages_of(target)  # what cannot be shut down is found out now
         self._target = target
-        self._hooks = [] if on_shutdown is None else [on_shutdown]
+        self._hooks = [] if on_shutdown is None else [plain(on_shutdown, "on_shutdown")]
         self._timeout = timeout
         self._log: Log = logger or _log
         self._signals = tuple(signals)
@@ -95,7 +96,7 @@ def _hook_stage(hook: Hook) -> Stage:
     name = getattr(hook, "__qualname__", type(hook).__name__).rpartition("<locals>.")[2]
 
     def run(_seconds: float) -> Sequence[str]:
-        hook()
+        completed(hook(), hook, "on_shutdown")
         return ()
 
     return lambda: [Step(f"hook {name}", run)]

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any, TypeVar, overload
 
+from katax_cli.core.callables import completed, plain
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.pool import Pool
 from katax_cli.core.sql import classify, fingerprint, redact
@@ -129,13 +130,14 @@ class SqlDatabase(Database, Queries):
         deadline = self._deadline(timeout)
         if work is None:
             return TransactionBlock(self._origin, deadline)
+        plain(work, "transaction()")
 
         def attempt(sent: Sent) -> T:
             with (
                 self._lease(deadline) as connection,
                 Transaction(self._origin, connection, deadline, sent) as transaction,
             ):
-                return work(transaction)
+                return completed(work(transaction), work, "transaction()")
 
         return self.guard.call(attempt, deadline=deadline, safety=Safety.WHOLE, doing="transaction")
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
+from katax_cli.core.callables import plain
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.schedule import Never, parse_schedule
@@ -65,10 +65,11 @@ class ProgramCron:
     ) -> None:
         """Adds a job; a callable `enabled` is asked at each occurrence.
 
-        Raises ConfigError for a name in use, a schedule or a zone that is none, or an asynchronous task.
+        Raises ConfigError for a name in use, a schedule or a zone that is none; TypeError for a coroutine.
         """
-        if inspect.iscoroutinefunction(task):
-            raise ConfigError(f"task of job {name!r} is asynchronous; give a function that runs it")
+        plain(task, f"job {name!r}")
+        if callable(enabled):
+            plain(enabled, f"'enabled' of job {name!r}")
         zone = timezone or self._zone
         try:
             parsed = parse_schedule(schedule, zone)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from katax_cli.core.callables import completed, plain
 from katax_cli.engines.base import Dialect, Params, Result
 from katax_cli.errors import MigrationError, UntrustedFile
 from katax_cli.profiles.trust import refuse_untrusted
@@ -71,7 +72,18 @@ def load(file: MigrationFile, direction: Direction) -> Callable[[Any], object] |
             f"migration {file.name} cannot be loaded: {type(error).__name__}: {error}"
         ) from error
     found = namespace.get(direction)
-    return found if callable(found) else None
+    return _plain(file, direction, found) if callable(found) else None
+
+
+def _plain(
+    file: MigrationFile, direction: Direction, function: Callable[[Any], object]
+) -> Callable[[Any], object]:
+    """The function, which must not hand back a coroutine: that would be recorded as applied and never run."""
+    try:
+        plain(function, direction)
+    except TypeError as error:
+        raise MigrationError(f"migration {file.name} cannot be run: {error}") from error
+    return lambda db: completed(function(db), function, f"{direction}()")
 
 
 def directives(text: str) -> Directives:

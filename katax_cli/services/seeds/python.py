@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from katax_cli.core.callables import completed, is_async
 from katax_cli.errors import KataxError, SeedError
 from katax_cli.profiles.trust import refuse_untrusted
 
@@ -27,6 +28,10 @@ def load(file: SeedFile) -> Callable[[Any], object]:
     found = namespace.get("seed")
     if not callable(found):
         raise SeedError(f"seed {file.name} has no function seed(db); define it")
+    if is_async(found):
+        raise SeedError(
+            f"seed {file.name} has a coroutine function seed(db), which never runs; write it without async"
+        )
     function: Callable[[Any], object] = found
     return function
 
@@ -34,7 +39,7 @@ def load(file: SeedFile) -> Callable[[Any], object]:
 def call(file: SeedFile, function: Callable[[Any], object], db: object, *, left: str) -> None:
     """Calls it; what it raises becomes SeedError that says what was `left` behind."""
     try:
-        function(db)
+        completed(function(db), function, "seed()")
     except KataxError:
         raise
     except Exception as error:

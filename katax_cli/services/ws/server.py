@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from logging import getLogger
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from katax_cli.core.callables import plain
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.settings import LOOPBACK
@@ -123,12 +123,12 @@ class Sockets:
 
         Events of one client keep their order. Raises TypeError for a coroutine function.
         """
-        self._handlers[event] = _synchronous(handler)
+        self._handlers[event] = plain(handler, f"on({event!r})")
         return handler
 
     def on_connection(self, greeter: Callable[[Client], object]) -> Callable[[Client], object]:
         """Calls `greeter(client)` for each client that has connected, before its first event is handled."""
-        self._greeters.append(_synchronous(greeter))
+        self._greeters.append(plain(greeter, "on_connection()"))
         return greeter
 
     def has_room_listeners(self, room: str) -> bool:
@@ -355,12 +355,6 @@ class Sockets:
             for sid, scope in list(self.io.eio.scopes.items())
             if sid not in known and now - scope.setdefault("katax.since", now) > SILENT_SECONDS
         ]
-
-
-def _synchronous(handler: Any) -> Any:
-    if inspect.iscoroutinefunction(handler):
-        raise TypeError("a handler is a plain function; it runs in a thread of its own and may block")
-    return handler
 
 
 def unusable_port(settings: WsSettings, error: OSError) -> ConfigError:

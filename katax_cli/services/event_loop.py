@@ -1,0 +1,24 @@
+"""Guarded calls block; on the thread of a running event loop they block every task of it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+_log = logging.getLogger("katax")
+_warned = False
+
+
+def warn_of_blocking(connection: str) -> None:
+    """Logs one warning for the process when an event loop runs on this thread."""
+    global _warned
+    asyncio = sys.modules.get("asyncio")
+    # The variant that raises costs more than the rest of a guarded call.
+    if asyncio is None or _warned or asyncio._get_running_loop() is None:
+        return
+    _warned = True
+    _log.warning(
+        "a call to %r blocks the running event loop, and with it every other task; "
+        "make it in a thread, such as by asyncio.to_thread",
+        connection,
+    )

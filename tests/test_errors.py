@@ -1,0 +1,85 @@
+"""Errors cross to other processes with their facts, their notes and what caused them."""
+
+import pickle
+from concurrent.futures import ProcessPoolExecutor
+from importlib import import_module
+from inspect import Parameter, signature
+from pkgutil import walk_packages
+from typing import Any
+
+import pytest
+
+import katax_cli
+from katax_cli.errors import KataxError, QueryError
+
+_SAMPLES: dict[str, Any] = {"known": ("a", "b"), "works_on": ("x", "y"), "command": ("false", "-x")}
+_NUMBERS = ("waited", "active", "max", "waiting", "limit", "window", "retry_after", "reset_at", "seconds")
+
+
+def every_error() -> list[type[KataxError]]:
+    """All errors of the package, wherever they are defined."""
+    for module in walk_packages(katax_cli.__path__, "katax_cli."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+    classes, found = [KataxError], []
+    while classes:
+        cls = classes.pop()
+        found.append(cls)
+        classes += cls.__subclasses__()
+    return found
+
+
+def sample(cls: type[KataxError]) -> KataxError:
+    """One of the class, with a value for each fact."""
+    if cls.__init__ is KataxError.__init__:
+        return cls("a reason")
+    positional, named = [], {}
+    for parameter in list(signature(cls).parameters.values()):
+        value = _SAMPLES.get(parameter.name, 7 if parameter.name in _NUMBERS else f"some {parameter.name}")
+        if parameter.kind is Parameter.KEYWORD_ONLY:
+            named[parameter.name] = value
+        elif parameter.kind is Parameter.POSITIONAL_OR_KEYWORD:
+            positional.append(value)
+    return cls(*positional, **named)
+
+
+def fail() -> None:
+    try:
+        raise ValueError("relation does not exist")
+    except ValueError as cause:
+        error = QueryError("main", "no such table", code="42P01")
+        error.add_note("line 1: select")
+        raise error from cause
+
+
+def test_every_error_pickles_with_its_facts() -> None:
+    for cls in every_error():
+        error = sample(cls)
+        error.add_note("a note")
+
+        copy = pickle.loads(pickle.dumps(error))
+
+        assert (type(copy), str(copy), vars(copy)) == (cls, str(error), vars(error)), cls
+        assert copy.__notes__ == ["a note"]
+        assert copy.__cause__ is None
+
+
+def test_an_error_of_a_worker_process_arrives_whole() -> None:
+    """One that does not unpickle breaks the pool for everybody in it."""
+    with ProcessPoolExecutor(1) as pool:
+        with pytest.raises(QueryError) as raised:
+            pool.submit(fail).result()
+        assert pool.submit(len, "four").result() == 4
+
+    error = raised.value
+    assert str(error) == "'main' refused the statement: no such table (42P01)"
+    assert (error.connection, error.code, error.__notes__) == ("main", "42P01", ["line 1: select"])
+
+
+def test_the_text_of_the_cause_crosses() -> None:
+    with pytest.raises(QueryError) as raised:
+        fail()
+
+    copy = pickle.loads(pickle.dumps(raised.value))
+
+    assert str(copy.__cause__) == "ValueError: relation does not exist"
