@@ -40,6 +40,15 @@ Where = Annotated[
     list[str] | None,
     typer.Option("--where", metavar="'COL OP VALUE'", help="OP: = != < <= > >= like in is; repeated: and."),
 ]
+Param = Annotated[
+    list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="Value of :NAME; repeatable.")
+]
+Document = Annotated[
+    str | None,
+    typer.Option(
+        "--json", metavar="JSON|-|@FILE", help="An object with columns; insert: or an array of them."
+    ),
+]
 PING_HEADER = ("connection", "type", "address", "latency_ms")
 
 
@@ -66,9 +75,7 @@ def query(
     args: Annotated[
         list[str] | None, typer.Argument(metavar="[ARG]...", help="Values of $1, $2 … or of each ?.")
     ] = None,
-    param: Annotated[
-        list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="Value of :NAME; repeatable.")
-    ] = None,
+    param: Param = None,
     file: Annotated[
         str | None, typer.Option("--file", metavar="FILE|-", help="Read the SQL from a file.")
     ] = None,
@@ -132,63 +139,57 @@ def select(
     order: Annotated[str | None, typer.Option(metavar="'COL [desc][,COL]...'", help="Order of rows.")] = None,
     limit: Annotated[int | None, typer.Option(min=0, help="At most so many rows.")] = None,
     offset: Annotated[int | None, typer.Option(min=0, help="Leave out so many first.")] = None,
+    param: Param = None,
 ) -> ExitCode:
     """Print rows of a table; names are quoted and values bound, so nothing given becomes SQL."""
-    from katax_cli.cli.db_build import run_built, selected
+    from katax_cli.cli.db_build import run_built, selection
 
-    return run_built(
-        call,
-        SQL,
+    plan = selection(
         table,
-        lambda built: selected(
-            built,
-            columns=columns,
-            where=where or [],
-            join=join or [],
-            group_by=group_by,
-            having=having or [],
-            order=order,
-            limit=limit,
-            offset=offset,
-        ),
+        columns=columns,
+        where=where or [],
+        join=join or [],
+        group_by=group_by,
+        having=having or [],
+        order=order,
+        limit=limit,
+        offset=offset,
     )
+    return run_built(call, SQL, plan, param or [])
 
 
 @group.command("insert")
 def insert(
-    call: Invocation,
-    table: TableName,
-    values: Values = None,
-    document: Annotated[
-        str | None,
-        typer.Option("--json", metavar="JSON|-|@FILE", help="An object, or an array of them, with columns."),
-    ] = None,
+    call: Invocation, table: TableName, values: Values = None, document: Document = None, param: Param = None
 ) -> ExitCode:
     """Insert a row, or the rows of a JSON document, all or none."""
     from katax_cli.cli.db_build import insert
 
-    return insert(call, SQL, table, values or [], document)
+    return insert(call, SQL, table, values or [], document, param or [])
 
 
 @group.command("update")
-def update(call: Invocation, table: TableName, values: Values = None, where: Where = None) -> ExitCode:
+def update(
+    call: Invocation,
+    table: TableName,
+    values: Values = None,
+    where: Where = None,
+    document: Document = None,
+    param: Param = None,
+) -> ExitCode:
     """Change rows; without --where all of them, which is asked first."""
-    from katax_cli.cli.db_build import filtered, given, run_built
+    from katax_cli.cli.db_build import change, run_built
 
-    new = given(values or [])
-    return run_built(
-        call, SQL, table, lambda built: filtered(built, where or []).update_statement(new, everywhere=True)
-    )
+    rows = None if document is None else call.input_bytes(document)
+    return run_built(call, SQL, change(table, values or [], rows, where or []), param or [])
 
 
 @group.command("delete")
-def delete(call: Invocation, table: TableName, where: Where = None) -> ExitCode:
+def delete(call: Invocation, table: TableName, where: Where = None, param: Param = None) -> ExitCode:
     """Delete rows; without --where all of them, which is asked first."""
-    from katax_cli.cli.db_build import filtered, run_built
+    from katax_cli.cli.db_build import deletion, run_built
 
-    return run_built(
-        call, SQL, table, lambda built: filtered(built, where or []).delete_statement(everywhere=True)
-    )
+    return run_built(call, SQL, deletion(table, where or []), param or [])
 
 
 @group.command("tables")

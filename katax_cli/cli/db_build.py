@@ -6,40 +6,80 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import typer
 
-from katax_cli.cli.db_run import run_query
+from katax_cli.cli.db_run import Query, named_values, run_query
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import Invocation, Target
-from katax_cli.core.settings import ConnectionSettings
-from katax_cli.core.sql.terms import parse_condition
+from katax_cli.core.sql.conditions import Condition, Value, parse_condition, parse_value
+from katax_cli.core.sql.terms import Term, parse_term
 from katax_cli.core.text import to_json
-from katax_cli.engines.base import Params
+from katax_cli.services.binding import Binder, Source, columns_of
 from katax_cli.services.builder import Builder, Statement
 from katax_cli.services.runtime import Runtime
+from katax_cli.services.sql import SqlDatabase
 
 _TABLE = r"\s*([\w.]+)(?:\s+(?:as\s+)?(\w+))?\s*"
 _JOIN = rf"(?P<left>left\s+)?{_TABLE}on\s+(?P<on>.+)"
-_NUMBER = r"-?\d+(\.\d+)?"
+Row = Mapping[str, Any]
 
 
-def run_built(
-    call: Invocation, target: Target, table: str, build: Callable[[Builder], Statement]
-) -> ExitCode:
-    """Runs the statement that `build` makes, on each connection in its own dialect."""
-    name, alias = _named(table)
-    with call.runtime() as runtime, _usage():
+@dataclass(frozen=True)
+class Plan:
+    """A statement to be built: its table first, then those that are joined; `build` is given what binds values."""
 
-        def made(settings: ConnectionSettings) -> tuple[str, Params]:
-            return build(runtime.sql(settings).table(name, alias))
-
-        return run_query(call, runtime, target, made, limit=None)
+    sources: Sequence[Source]
+    build: Callable[[Builder, Binder], Statement]
+    has_values: bool
+    aliases: Mapping[str, Term] = field(default_factory=dict)
 
 
-def selected(
-    table: Builder,
+def run_built(call: Invocation, target: Target, plan: Plan, param: Sequence[str]) -> ExitCode:
+    """Runs a statement on each connection in its own dialect, its values checked against the columns first."""
+    with call.runtime() as runtime, usage():
+        planned = Binder(named_values(param))
+        queries = {
+            settings.name: _built(runtime.sql(settings), plan, planned)
+            for settings in call.all_settings(runtime, target)
+        }
+        planned.refuse_unused()
+        checked = _checked(call, runtime, target, plan, planned) if plan.has_values else queries
+
+        def final(database: SqlDatabase) -> Query:
+            query = checked[database.name]
+            if isinstance(query, Exception):
+                raise query
+            return query
+
+        return run_query(call, runtime, target, lambda one: queries[one.name], final, limit=None)
+
+
+def _built(database: SqlDatabase, plan: Plan, binder: Binder) -> Statement:
+    return plan.build(database.table(*plan.sources[0]), binder)
+
+
+def _checked(
+    call: Invocation, runtime: Runtime, target: Target, plan: Plan, planned: Binder
+) -> dict[str, Statement | Exception]:
+    """The statements with values as the columns need them. A connection that fails costs its own rows only."""
+
+    def work(database: SqlDatabase) -> Statement:
+        columns = columns_of(database, plan.sources)
+        return _built(database, plan, Binder(planned.params, columns, plan.aliases))
+
+    found = {}
+    for settings, result in runtime.each(call.all_settings(runtime, target), work):
+        if isinstance(result, ValueError) or not isinstance(result, Statement | Exception):
+            raise result
+        found[settings.name] = result
+    return found
+
+
+def selection(
+    table: str,
     *,
     columns: str | None,
     where: Sequence[str],
@@ -49,57 +89,96 @@ def selected(
     order: str | None,
     limit: int | None,
     offset: int | None,
-) -> Statement:
+) -> Plan:
     """The SELECT of the options of `db select`."""
-    table = filtered(table.select(*_parts(columns)), where)
-    for text in join:
-        table = _joined(table, text)
-    table = table.group_by(*_parts(group_by))
-    for text in having:
-        term, op, value = _condition(text)
-        table = table.having(term, op, _number(value))
-    for text in _parts(order):
-        column, _, direction = text.partition(" ")
-        table = table.order_by(column, direction.strip() or "asc")
-    table = table if limit is None else table.limit(limit)
-    return (table if offset is None else table.offset(offset)).statement()
+    with usage():
+        joins = [_parsed_join(text) for text in join]
+        wanted, groups = _conditions(where), _conditions(having)
+        terms = [parse_term(text) for text in _parts(columns)]
+
+    def build(built: Builder, binder: Binder) -> Statement:
+        built = _filtered(built.select(*_parts(columns)), wanted, binder)
+        for one in joins:
+            built = (built.left_join if one.left else built.join)(one.table, one.on, one.alias)
+        built = built.group_by(*_parts(group_by))
+        for condition in groups:
+            built = built.having(*binder.condition(condition))
+        for text in _parts(order):
+            column, _, direction = text.partition(" ")
+            built = built.order_by(column, direction.strip() or "asc")
+        built = built if limit is None else built.limit(limit)
+        return (built if offset is None else built.offset(offset)).statement()
+
+    aliases = {term.alias.lower(): term for term in terms if term.alias}
+    sources = [named(table), *((one.table, one.alias) for one in joins)]
+    return Plan(sources, build, has_values=bool(where or having), aliases=aliases)
 
 
-def filtered(table: Builder, where: Sequence[str]) -> Builder:
-    """The rows that meet all of the conditions."""
-    for text in where:
-        table = table.where(*_condition(text))
-    return table
+def change(table: str, pairs: Sequence[str], document: bytes | None, where: Sequence[str]) -> Plan:
+    """The UPDATE of `db update`."""
+    with usage():
+        rows, wanted = _given_rows(pairs, document), _conditions(where)
+    if len(rows) != 1:
+        raise typer.BadParameter("--json of an update takes one object")
+    (new,) = rows
+
+    def build(built: Builder, binder: Binder) -> Statement:
+        values = _bound(new, binder, own_columns=True)
+        return _filtered(built, wanted, binder).update_statement(values, everywhere=True)
+
+    return Plan([named(table)], build, has_values=True)
+
+
+def deletion(table: str, where: Sequence[str]) -> Plan:
+    """The DELETE of `db delete`."""
+    with usage():
+        wanted = _conditions(where)
+
+    def build(built: Builder, binder: Binder) -> Statement:
+        return _filtered(built, wanted, binder).delete_statement(everywhere=True)
+
+    return Plan([named(table)], build, has_values=bool(where))
 
 
 def insert(
-    call: Invocation, target: Target, table: str, pairs: Sequence[str], document: str | None
+    call: Invocation,
+    target: Target,
+    table: str,
+    pairs: Sequence[str],
+    document: str | None,
+    param: Sequence[str],
 ) -> ExitCode:
     """Inserts one row of words, or the rows of a JSON document; all or none."""
-    if document is not None and pairs:
-        raise typer.BadParameter("give COL=VALUE words or --json, one of the two")
-    rows = [given(pairs)] if document is None else rows_of(call.input_bytes(document))
-    with call.runtime() as runtime, _usage():
+    source = named(table)
+    with call.runtime() as runtime, usage():
+        rows = _given_rows(pairs, None if document is None else call.input_bytes(document))
         settings = call.settings(runtime, target)
+        database = runtime.sql(settings)
+        planned = Binder(named_values(param))
+        made = [_bound(row, planned, own_columns=False) for row in rows]
+        planned.refuse_unused()
+        if pairs:
+            binder = Binder(planned.params, columns_of(database, [source]))
+            made = [_bound(row, binder, own_columns=False) for row in rows]
         if call.only_planned(connection=settings.name, rows=len(rows), executed=False):
             return ExitCode.DONE
-        made = _table_on(runtime, settings, table).create_many(rows)
-    call.out.action({"rows_affected": made})
+        affected = database.table(source[0]).create_many(made)
+    call.out.action({"rows_affected": affected})
     return ExitCode.DONE
 
 
-def given(pairs: Sequence[str]) -> dict[str, str]:
+def given(pairs: Sequence[str]) -> dict[str, Value]:
     """`col=value` words."""
     found = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise typer.BadParameter(f"{pair!r} is no COL=VALUE")
-        found[name] = value
+            raise ValueError(f"{pair!r} is no COL=VALUE")
+        found[name] = parse_value(value)
     return found
 
 
-def rows_of(data: bytes) -> list[Mapping[str, Any]]:
+def rows_of(data: bytes) -> list[Row]:
     """The rows of a JSON object, or of an array of them; what is nested goes into the database as JSON text."""
     try:
         document = json.loads(data)
@@ -111,15 +190,7 @@ def rows_of(data: bytes) -> list[Mapping[str, Any]]:
     return [{name: _plain(value) for name, value in row.items()} for row in rows]
 
 
-def _table_on(runtime: Runtime, settings: ConnectionSettings, table: str) -> Builder:
-    return runtime.sql(settings).table(_named(table)[0])
-
-
-def _plain(value: Any) -> Any:
-    return to_json(value) if isinstance(value, dict | list) else value
-
-
-def _named(text: str) -> tuple[str, str | None]:
+def named(text: str) -> Source:
     """`users`, `users u` or `users as u`."""
     match = re.fullmatch(_TABLE, text, re.IGNORECASE)
     if match is None:
@@ -127,48 +198,58 @@ def _named(text: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
-def _joined(table: Builder, text: str) -> Builder:
-    match = re.fullmatch(_JOIN, text.strip(), re.IGNORECASE | re.DOTALL)
-    if match is None:
-        raise ValueError(f"{text!r} joins nothing: write '[left] TABLE [ALIAS] on a.id = b.a_id'")
-    join = table.left_join if match["left"] else table.join
-    return join(match[2], match["on"], match[3])
-
-
-def _condition(text: str) -> tuple[str, str, Any]:
-    term, op, value = parse_condition(text)
-    if op in ("in", "not in"):
-        inner = value.removeprefix("(").removesuffix(")")
-        return term, op, [_unquoted(part) for part in inner.split(",")]
-    if op in ("is", "is not"):
-        constants = {"null": None, "true": True, "false": False}
-        if value.lower() not in constants:
-            raise ValueError(f"{text!r}: IS takes null, true or false")
-        return term, op, constants[value.lower()]
-    return term, op, _unquoted(value)
-
-
-def _unquoted(value: str) -> str:
-    """The text itself: a value is never SQL, so its quotes are for people only."""
-    said = value.strip()
-    return said[1:-1] if len(said) > 1 and said[0] == said[-1] and said[0] in "'\"" else said
-
-
-def _number(value: Any) -> Any:
-    """What a function returns has no column whose type the server could take for the value."""
-    if not isinstance(value, str) or not re.fullmatch(_NUMBER, value):
-        return value
-    return float(value) if "." in value else int(value)
-
-
-def _parts(text: str | None) -> list[str]:
-    return [part.strip() for part in text.split(",")] if text else []
-
-
 @contextmanager
-def _usage() -> Iterator[None]:
-    """What is no column, operator or condition is a mistake on the command line."""
+def usage() -> Iterator[None]:
+    """What is no column, operator, condition or value is a mistake on the command line."""
     try:
         yield
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
+
+
+class _Join(NamedTuple):
+    table: str
+    alias: str | None
+    on: str
+    left: bool
+
+
+def _parsed_join(text: str) -> _Join:
+    match = re.fullmatch(_JOIN, text.strip(), re.IGNORECASE | re.DOTALL)
+    if match is None:
+        raise ValueError(f"{text!r} joins nothing: write '[left] TABLE [ALIAS] on a.id = b.a_id'")
+    return _Join(match[2], match[3], match["on"], bool(match["left"]))
+
+
+def _conditions(texts: Sequence[str]) -> list[Condition]:
+    return [parse_condition(text) for text in texts]
+
+
+def _filtered(built: Builder, conditions: Sequence[Condition], binder: Binder) -> Builder:
+    for condition in conditions:
+        built = built.where(*binder.condition(condition))
+    return built
+
+
+def _bound(row: Row, binder: Binder, *, own_columns: bool) -> dict[str, Any]:
+    return {
+        name: binder.assigned(name, value, own_columns=own_columns) if isinstance(value, Value) else value
+        for name, value in row.items()
+    }
+
+
+def _given_rows(pairs: Sequence[str], document: bytes | None) -> list[Row]:
+    """`col=value` words, or the rows of a JSON document."""
+    if document is None:
+        return [given(pairs)]
+    if pairs:
+        raise typer.BadParameter("give COL=VALUE words or --json, one of the two")
+    return rows_of(document)
+
+
+def _plain(value: Any) -> Any:
+    return to_json(value) if isinstance(value, dict | list) else value
+
+
+def _parts(text: str | None) -> list[str]:
+    return [part.strip() for part in text.split(",")] if text else []

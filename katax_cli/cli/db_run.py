@@ -35,11 +35,16 @@ def parameters(args: Sequence[str], named: Sequence[str]) -> Params:
     """Values for placeholders: positional words, or NAME=VALUE pairs; not both."""
     if args and named:
         raise typer.BadParameter("give positional values or --param, not both")
+    return named_values(named) or list(args) or None
+
+
+def named_values(named: Sequence[str]) -> dict[str, str]:
+    """The NAME=VALUE pairs of `--param`."""
     pairs = [pair.partition("=") for pair in named]
     for name, equals, _ in pairs:
         if not equals:
             raise typer.BadParameter(f"--param {name!r} has no value; write NAME=VALUE")
-    return {name: value for name, _, value in pairs} or list(args) or None
+    return {name: value for name, _, value in pairs}
 
 
 def confirm_script(
@@ -111,22 +116,27 @@ def run_query(
     runtime: Runtime,
     target: Target,
     query: Callable[[ConnectionSettings], Query],
+    final: Callable[[SqlDatabase], Query] | None = None,
     *,
     limit: int | None,
     replica: bool = False,
 ) -> ExitCode:
-    """Streams the rows of one statement; with a glob, the rows of all that match, with their connection."""
+    """Streams the rows of one statement; with a glob, the rows of all that match, with their connection.
+
+    `query` is what is confirmed, `final` what then runs where that is not the same.
+    """
     found = call.all_settings(runtime, target)
     queries = {settings.name: query(settings) for settings in found}
     for settings in found:
         confirm_script(call, runtime.profile, settings, [Statement(queries[settings.name][0], 1, 0)])
     if call.only_planned(connections=[one.name for one in found], executed=False):
         return ExitCode.DONE
+    ready = final or (lambda database: queries[database.name])
     if call.is_glob:
-        return _query_each(call, runtime, target, queries, limit, replica=replica)
+        return _query_each(call, runtime, target, ready, limit, replica=replica)
     database = runtime.sql(found[0])
     source = database.replica() if replica else database
-    sql, params = queries[database.name]
+    sql, params = ready(database)
     with source.stream(sql, params, text=call.out.wants_text) as rows:
         _write(call, rows, limit)
     return ExitCode.DONE
@@ -176,7 +186,7 @@ def _query_each(
     call: Invocation,
     runtime: Runtime,
     target: Target,
-    queries: Mapping[str, Query],
+    query: Callable[[SqlDatabase], Query],
     limit: int | None,
     *,
     replica: bool,
@@ -184,8 +194,9 @@ def _query_each(
     header: list[tuple[str, ...]] = []
 
     def work(database: SqlDatabase) -> list[Row]:
+        sql, params = query(database)
         source = database.replica() if replica else database
-        with source.stream(*queries[database.name], text=call.out.wants_text) as rows:
+        with source.stream(sql, params, text=call.out.wants_text) as rows:
             header.append(rows.columns or ("rows_affected",))
             cut = _Cut(rows, limit)
             found = [row for batch in cut for row in batch]

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from katax_cli.cli.options import lifetime
+from katax_cli.core.sql.conditions import parse_value
 from katax_cli.services.pubsub import Message
 from katax_cli.services.records import Page
 
@@ -25,12 +26,24 @@ def moment_or_lifetime(word: str | None) -> float | datetime | None:
 
 
 def criteria(pairs: Sequence[str]) -> dict[str, str]:
-    """F=V words."""
-    split = [pair.partition("=") for pair in pairs]
-    for field, equals, _ in split:
+    """F=V words; values may be quoted, and have to be where they could be read as more than a value."""
+    found = {}
+    for pair in pairs:
+        field, equals, value = pair.partition("=")
         if not (field and equals):
             raise typer.BadParameter(f"--where {field!r} has no value; write FIELD=VALUE")
-    return {field: value for field, _, value in split}
+        if field.rstrip()[-1:] in "!<>~":
+            raise typer.BadParameter(f"--where {pair!r} compares; only FIELD=VALUE is known")
+        found[field] = _text(value)
+    return found
+
+
+def _text(word: str) -> str:
+    try:
+        value = parse_value(word)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return word if value.kind == "bound" else value.text
 
 
 def page_facts(page: Page) -> dict[str, Any]:

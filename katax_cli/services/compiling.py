@@ -17,7 +17,8 @@ from katax_cli.services.builder import Builder, Statement
 
 _DIALECTS = {"postgresql": postgresql, "mysql": mysql, "sqlite": sqlite}
 _COMPARE = {"=": eq, "!=": ne, "<>": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
-_CONSTANTS = {None: sa.null(), True: sa.true(), False: sa.false()}
+# Not SQLAlchemy's own, which are 1 and 0 on SQLite: 5 IS TRUE, but not 1.
+_CONSTANTS = {None: sa.null(), True: sa.literal_column("true"), False: sa.literal_column("false")}
 
 
 class Compiler:
@@ -103,7 +104,11 @@ class Compiler:
 
     @cached_property
     def _dialect(self) -> Any:
-        return _DIALECTS[self._name].dialect(paramstyle="named")
+        dialect = _DIALECTS[self._name].dialect(paramstyle="named")
+        if self._name == "sqlite":
+            # SQLite takes "Nmae", a column that there is not, for the text 'Nmae', but never `Nmae`.
+            dialect.identifier_preparer.initial_quote = dialect.identifier_preparer.final_quote = "`"
+        return dialect
 
 
 def _table(name: str, alias: str | None, columns: Iterable[str] = ()) -> Any:

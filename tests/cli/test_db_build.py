@@ -48,9 +48,15 @@ def names(*words: str) -> list[str]:
         (["age > 17", "age < 52"], ["Ada"]),
         (["note = 'a, b'"], ["Cleo"]),
         (["note = a, b"], ["Cleo"]),
-        (["name = 'Ada' or 1 = 1"], []),
-        (["name = '; drop table people; --"], []),
+        (["name = '''Ada'' or 1 = 1'"], []),
+        (["name = ''"], []),
+        (["name = '; drop table people; --'"], []),
         (["people.age = 17"], ["Bob"]),
+        (["length(name) < 4"], ["Ada", "Bob"]),
+        (["name not in (Ada, 'x, y')"], ["Bob", "Cleo"]),
+        (["name != abc=="], ["Ada", "Bob", "Cleo"]),
+        (["name != 'x or 1=1'"], ["Ada", "Bob", "Cleo"]),
+        (["age > 17.5"], ["Ada", "Cleo"]),
     ],
 )
 def test_conditions(where: list[str], found: list[str], main: Target) -> None:
@@ -115,6 +121,59 @@ def test_update_and_delete(main: Target) -> None:
     assert select("people", "--columns", "note", "--order", "id") == ["new", "x", "new"]
     assert affected(katax("db", "delete", "people", "--where", "id = 2", "-f", "json")) == 1
     assert names() == ["Ada", "Cleo"]
+
+
+def test_a_condition_that_may_mean_more_than_its_value_touches_nothing(main: Target) -> None:
+    refused = (
+        "name !== Ada", "name <>= Ada", "name == Ada", "age =< 5", "age => 5", "name = x or 1=1", "name != Ada or 1=1",
+        "id > 1 and name = b", "id > '1 and name = b'", "id != x", "id in (1, x)", "name != note",
+        "name != Ada and note",
+        "name != null", "name < now()", "name != Ada;", "age != ''", "name !=", "length(name) < 3 or 1=1", "name != :n",
+    )  # fmt: skip
+    for where in refused:
+        for words in (("delete", "people"), ("update", "people", "age=1"), ("select", "people")):
+            done = katax("db", *words, "--where", where)
+            assert (done.code, done.out) == (2, ""), where
+    assert katax("db", "delete", "people", "--where", "Nmae != Ada").code == 1
+    assert katax("db", "select", "people", "--having", "count(id) > 1 or 1=1").code == 2
+    assert select("people", "--columns", "name,age", "--order", "id") == ["Ada,36", "Bob,17", "Cleo,52"]
+
+
+def test_bound_values_are_never_parsed(main: Target) -> None:
+    nasty = "'x' or 1=1; -- !=name"
+    row = ("id=4", "name=:n", "--param", f"n={nasty}")
+    assert affected(katax("db", "insert", "people", *row, "-f", "json")) == 1
+    found = names(
+        "--where", "name = :n", "--where", "id in (4, :i)", "--param", f"n={nasty}", "--param", "i=1"
+    )
+    assert found == [nasty]
+    assert names("--where", "name != :n", "--param", f"n={nasty}") == ["Ada", "Bob", "Cleo"]
+    new = katax("db", "update", "people", "note=:n", "--where", "id = 4", "--param", "n=x", "-f", "json")
+    assert affected(new) == 1
+
+    number = katax("db", "delete", "people", "--where", "id > :i", "--param", "i=1 and name = b")
+    assert (number.code, "id takes a number" in number.err) == (2, True)
+    unused = katax("db", "delete", "people", "--where", "id = 1", "--param", "n=1")
+    assert (unused.code, "no :n in a value" in unused.err) == (2, True)
+
+
+def test_values_to_be_stored(main: Target) -> None:
+    for word in (
+        "name==x",
+        "age=x",
+        "age=age+1",
+        "name=x where id = 1",
+        "name=x, age = 5",
+        "name=note",
+        "note=null",
+    ):
+        done = katax("db", "update", "people", word, "--where", "id = 1")
+        assert (done.code, done.out) == (2, ""), word
+    done = katax("db", "update", "people", "name='= x'", "note=", "--where", "id = 1", "-f", "json")
+    assert affected(done) == 1
+    done = katax("db", "update", "people", "--json", '{"age": null}', "--where", "id = 1", "-f", "json")
+    assert affected(done) == 1
+    assert select("people", "--where", "id = 1") == ["1,= x,,"]
 
 
 @pytest.mark.parametrize("words", [("update", "people", "age=1"), ("delete", "people")])

@@ -11,8 +11,6 @@ _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*){0,2}"
 _CALL = rf"(?P<function>\w+)\s*\(\s*(?P<distinct>distinct\s+)?(?P<argument>{_NAME}|\*)\s*\)"
 _TERM = rf"\s*(?:{_CALL}|(?P<name>(?:{_NAME}\.)?\*|{_NAME}))(?:\s+as\s+(?P<alias>[^\W\d]\w*))?\s*"
 _PAIR = rf"\s*({_NAME})\s*(=|!=|<>|<=|>=|<|>)\s*({_NAME})\s*"
-_OPERATOR = r"(?P<op><=|>=|<>|!=|=|<|>|(?:not\s+like|not\s+in|is\s+not|like|in|is)\b)"
-_CONDITION = rf"\s*(?P<term>[^\s=!<>(]+(?:\s*\([^)]*\))?)\s*{_OPERATOR}\s*(?P<value>.*)"
 
 
 class Term(NamedTuple):
@@ -52,11 +50,3 @@ def parse_on(text: str) -> list[tuple[Term, str, Term]]:
             raise ValueError(f"{part!r} joins nothing: write table.column = other.column")
         found.append((parse_term(match[1]), match[2], parse_term(match[3])))
     return found
-
-
-def parse_condition(text: str) -> tuple[str, str, str]:
-    """`age >= 18` as its term, operator and value, which are texts. Raises ValueError."""
-    match = re.fullmatch(_CONDITION, text, re.IGNORECASE | re.DOTALL)
-    if match is None:
-        raise ValueError(f"{text!r} is no condition: write 'column OP value' with {' '.join(OPERATORS)}")
-    return match["term"], " ".join(match["op"].lower().split()), match["value"].strip()
