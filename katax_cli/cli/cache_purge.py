@@ -12,14 +12,14 @@ from katax_cli.errors import Refused
 from katax_cli.profiles.model import Profile
 from katax_cli.services.cache import Cache
 from katax_cli.services.clients import RedisDatabase
-from katax_cli.services.keyspace import Survey
+from katax_cli.services.keyspace import Survey, matches_everything
 from katax_cli.services.runtime import Runtime
 
 CLEARED_HEADER = ("connection", "pattern", "matching", "deleted")
 
 
 def preview(call: Invocation, values: Cache, profile: Profile, pattern: str) -> Survey:
-    """A survey, shown on stderr. Raises Refused for a bare `*` on production."""
+    """A survey, shown on stderr. Raises Refused on production for a pattern that every key matches."""
     _refuse_everything(profile, values.redis.settings, pattern)
     survey = values.survey(pattern)
     for line in survey_lines(survey, pattern):
@@ -79,7 +79,7 @@ def _progress(call: Invocation, database: RedisDatabase, matching: dict[str, int
 
 
 def _refuse_everything(profile: Profile, settings: ConnectionSettings, pattern: str) -> None:
-    if profile.role == "prod" and pattern and not pattern.strip("*"):
+    if profile.role == "prod" and matches_everything(pattern):
         raise Refused(
             f"{pattern!r} is every key of {settings.name!r}, a prod connection; name a narrower pattern, "
             f"or use 'katax cache flush --confirm {profile.name}/{settings.name}'"

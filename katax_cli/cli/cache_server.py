@@ -111,13 +111,14 @@ def cmd(
     """Run any Redis command and print its reply; exit 1 for nil."""
     from katax_cli.cli.cache_views import reply_value
     from katax_cli.cli.confirm import Tier, confirm
-    from katax_cli.services.clients import loses_data
+    from katax_cli.services.clients import administers, loses_data
 
     if call.only_planned(command=words):
         return ExitCode.DONE
     with redis(call) as (database, profile):
-        if loses_data(words):
-            confirm(call, profile, database.settings, Tier.DESTRUCTIVE, f"run {words[0].upper()}")
+        if loses_data(words) or administers(words):
+            tier = Tier.DESTRUCTIVE if loses_data(words) else Tier.DISRUPTIVE
+            confirm(call, profile, database.settings, tier, f"run {words[0].upper()}")
         reply = database.redis(*(word.encode("utf-8", "surrogateescape") for word in words))
     if reply is None:
         return ExitCode.NO

@@ -15,7 +15,7 @@ from katax_cli.core.sql import Statement, split
 from katax_cli.engines.base import Params, Row, RowStream
 from katax_cli.profiles.model import Profile
 from katax_cli.services.runtime import Runtime
-from katax_cli.services.scripts import destructive_reasons, run_script
+from katax_cli.services.scripts import destructive_reasons, disruptive_verbs, run_script
 from katax_cli.services.sql import SqlDatabase
 
 Query = tuple[str, Params]
@@ -50,10 +50,14 @@ def named_values(named: Sequence[str]) -> dict[str, str]:
 def confirm_script(
     call: Invocation, profile: Profile, settings: ConnectionSettings, statements: Sequence[Statement]
 ) -> None:
-    """Asks once when statements lose data that they do not name."""
-    reasons = destructive_reasons(statements, settings)
-    if reasons and not call.shared.dry_run:
-        confirm(call, profile, settings, Tier.DESTRUCTIVE, "; ".join(dict.fromkeys(reasons)))
+    """Asks once when statements lose data that they do not name, or change rights or the server."""
+    if call.shared.dry_run:
+        return
+    destructive = destructive_reasons(statements, settings)
+    disruptive = disruptive_verbs(statements, settings)
+    if destructive or disruptive:
+        tier = Tier.DESTRUCTIVE if destructive else Tier.DISRUPTIVE
+        confirm(call, profile, settings, tier, "; ".join(dict.fromkeys([*destructive, *disruptive])))
 
 
 def run_exec(

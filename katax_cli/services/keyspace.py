@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from itertools import chain
+from string import ascii_letters, digits
 from typing import Any
 
 from katax_cli.core.clock import SYSTEM, Clock
@@ -19,6 +21,7 @@ _SCAN_COUNT = 1000
 _FIRST_BATCH, _SMALLEST_BATCH, _LARGEST_BATCH = 500, 50, 10_000
 _ROUND_TRIP_SECONDS = 0.002
 """What one batch may take: other clients of the server wait that long at the most."""
+_TRIED_LENGTHS = (4, 9, 30)
 _SURVEYED_KEYS = 20_000
 _MEASURED_KEYS = 200
 _TTL_BUCKETS: tuple[tuple[float, str], ...] = (
@@ -42,6 +45,13 @@ class Survey:
     bytes: int | None
     types: Mapping[str, int]
     lifetimes: Mapping[str, int]
+
+
+def matches_everything(pattern: str) -> bool:
+    """True for a glob that nearly every key matches, such as `*`, `?*` or `[^_]*`, by trying it on made-up keys."""
+    glob = pattern.replace("[^", "[!")
+    keys = [letter * length for letter in ascii_letters + digits for length in _TRIED_LENGTHS]
+    return sum(fnmatchcase(key, glob) for key in keys) > 0.9 * len(keys)
 
 
 class Keyspace:

@@ -30,6 +30,13 @@ def destructive_reasons(statements: Sequence[Statement], settings: ConnectionSet
     return [one.reason or one.verb for one in found if one.destructive]
 
 
+def disruptive_verbs(statements: Sequence[Statement], settings: ConnectionSettings) -> list[str]:
+    """The statements that change who may do what, or how the server runs."""
+    assert settings.type in ("postgresql", "mysql", "sqlite")
+    found = [classify(statement.text, settings.type) for statement in statements]
+    return [one.verb for one in found if one.disruptive]
+
+
 def run_script(
     database: SqlDatabase,
     statements: Sequence[Statement],
@@ -41,13 +48,15 @@ def run_script(
     """Runs the statements in order on one connection; the first error stops it and is raised.
 
     `on_failure` is told the statement that failed and how many succeeded before it. Raises Refused, after undoing
-    it, for a statement that changes more than `max_rows` rows, and for one that ends the single transaction;
-    KataxError, after undoing it, for a transaction that the script left open; ConfigError, before anything ran,
-    for COPY … FROM stdin.
+    it, for a statement that changes more than `max_rows` rows, and for one that ends the single transaction, before
+    anything ran for one whose rows nobody counts; KataxError, after undoing it, for a transaction that the script left
+    open; ConfigError, before anything ran, for COPY … FROM stdin.
     """
     for statement in statements:
         if statement.copy_data is not None:
             raise ConfigError(f"line {statement.line} copies from the script itself; run it with psql")
+    if max_rows is not None:
+        _refuse_uncounted(statements, database.dialect)
     affected = 0
     with (
         database.session() as session,
@@ -64,6 +73,16 @@ def run_script(
                 f"the script left its transaction on {database.name!r} open, so it was rolled back; end it with COMMIT"
             )
     return ScriptResult(len(statements), len(statements), affected)
+
+
+def _refuse_uncounted(statements: Sequence[Statement], dialect: Dialect) -> None:
+    for statement in statements:
+        seen = classify(statement.text, dialect)
+        if seen.destructive and seen.kind == "ddl":
+            raise Refused(
+                f"line {statement.line}: the rows that {seen.reason} loses are not counted, so --max-rows-affected "
+                "cannot hold; use DELETE, or leave the option out"
+            )
 
 
 def _run(target: Session | Transaction, statement: Statement, max_rows: int | None) -> int:

@@ -132,7 +132,7 @@ def test_clear_shows_first_what_it_will_delete(redis: driver.Redis) -> None:
 
 def test_every_key_of_production_is_refused_even_with_its_name(production: driver.Redis) -> None:
     production.set("k", 1)
-    for pattern in ("*", "**"):
+    for pattern in ("*", "**", "?*", "*?", "[^_]*", "[!-~]*", "????*"):
         done = katax("cache", "clear", pattern, "--confirm", "test/cache")
         assert done.code == 4
         assert "is every key of 'cache', a prod connection; name a narrower pattern" in done.err
@@ -282,6 +282,19 @@ def test_cmd_runs_any_command(redis: driver.Redis) -> None:
     assert redis.get("k") == b"v"
     assert katax("cache", "cmd", "flushdb", "-y").code == 0
     assert redis.dbsize() == 0
+
+
+def test_cmd_that_administers_asks_on_production(production: driver.Redis) -> None:
+    for words in (
+        ("eval", "return 1", "0"),
+        ("CONFIG", "set", "maxmemory", "0"),
+        ("flushall",),
+        ("script", "flush"),
+    ):
+        assert katax("cache", "cmd", *words).code == 4
+    assert katax("cache", "cmd", "flushall", "-y").code == 4
+    assert katax("cache", "cmd", "config", "get", "maxmemory").code == 0
+    assert katax("cache", "cmd", "eval", "return 1", "0", "-y").out == "1\n"
 
 
 def test_acl_prints_a_rule_for_the_prefix(redis: driver.Redis) -> None:

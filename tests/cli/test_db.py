@@ -173,6 +173,24 @@ def test_what_loses_data_is_asked_about(sql: str, main: Target) -> None:
     assert (done.code, f"{what} on test/main? [y/N] " in done.err) == (0, True)
 
 
+def test_rows_that_nobody_counts_are_not_lost_under_a_limit(main: Target) -> None:
+    verb = "delete from t where 1 = 1; drop table t" if main.engine == "sqlite" else "truncate table t"
+    done = katax("db", "exec", f"select 1; {verb}", "--max-rows-affected", "100", "-y")
+
+    assert done.code == 4
+    assert "are not counted, so --max-rows-affected cannot hold" in done.err
+    assert count() == 3
+
+
+def test_rights_are_changed_on_production_after_a_question_only(tmp_path: Path, postgresql_url: str) -> None:
+    write_profile(tmp_path, {"main": postgresql_url}, role="prod")
+    sql = "alter role current_user set work_mem = '5MB'; revoke create on schema public from public"
+    refused = katax("db", "exec", sql)
+    assert (refused.code, "ALTER; REVOKE on 'test/main' needs a yes" in refused.err) == (4, True)
+    assert katax("db", "exec", sql, "-y").code == 0
+    assert katax("db", "exec", "delete from t where 1=1", "-y").code == 4
+
+
 @pytest.mark.parametrize("command", ["query", "exec"])
 def test_production_wants_its_name(command: str, sqlite_url: str, tmp_path: Path) -> None:
     write_profile(tmp_path, {"main": sqlite_url}, role="prod")

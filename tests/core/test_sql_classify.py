@@ -124,6 +124,20 @@ DESTRUCTIVE: list[tuple[Dialect, str, str]] = [
     (MY, "create or replace table t (a int)", "CREATE OR REPLACE TABLE"),
     (MY, "purge binary logs to 'x'", "PURGE"),
     (LITE, "update t set a = 'where'", "UPDATE without WHERE"),
+    (PG, "delete from t where 1=1", "DELETE with a WHERE that holds for every row"),
+    (PG, "delete from t where true returning a", "DELETE with a WHERE that holds for every row"),
+    (PG, "update t set a = 1 where (b = 2 or 1 = 1)", "UPDATE with a WHERE that holds for every row"),
+    (PG, "delete from t where a = 1 or (not false)", "DELETE with a WHERE that holds for every row"),
+    (PG, "delete from t where t.a = $1 or $2 = 'x'", "DELETE with a WHERE that holds for every row"),
+    (PG, "delete from t where random() < 2::int", "DELETE with a WHERE that holds for every row"),
+    (PG, "delete from t where a = a", "DELETE with a WHERE that holds for every row"),
+    (PG, "delete from t where exists (select 1)", "DELETE with a WHERE that holds for every row"),
+    (PG, "with d as (delete from t where true returning *) select * from d where d.a = 1",
+        "DELETE with a WHERE that holds for every row"),
+    (MY, "delete from t where 1 limit 5", "DELETE with a WHERE that holds for every row"),
+    (MY, "delete from t where a = 1 || 1", "DELETE with a WHERE that holds for every row"),
+    (MY, 'delete from t where "a" = "a"', "DELETE with a WHERE that holds for every row"),
+    (LITE, "delete from t where cast(1 as integer)", "DELETE with a WHERE that holds for every row"),
     (LITE, "delete from [where]", "DELETE without WHERE"),
 ]  # fmt: skip
 
@@ -139,6 +153,12 @@ def test_destructive_with_its_reason(dialect: Dialect, sql: str, reason: str) ->
     ("dialect", "sql"),
     [
         (PG, "delete from t where a"),
+        (PG, "delete from t where 1 = 1 and a = 1"),
+        (PG, "delete from t where (a = 1 or b = 2) and true"),
+        (PG, "delete from t where a || 'x' = 'yx'"),
+        (PG, "delete from t where a = b or lower(a) = 'x'"),
+        (PG, "delete from t where (a, b) in (select a, b from u)"),
+        (LITE, 'delete from t where "a" = 1'),
         (PG, "(update t set a = 1 where b)"),
         (PG, "alter table t alter a drop not null, alter b drop default"),
         (PG, "alter table t add column dropped int"),
@@ -153,6 +173,31 @@ def test_destructive_with_its_reason(dialect: Dialect, sql: str, reason: str) ->
 def test_not_destructive(dialect: Dialect, sql: str) -> None:
     found = classify(sql, dialect)
     assert (found.destructive, found.reason) == (False, None)
+
+
+def test_what_changes_rights_or_the_server_is_disruptive() -> None:
+    for sql in (
+        "grant select on t to u",
+        "revoke all on t from u",
+        "alter role u superuser",
+        "create user u",
+        "alter system set a = 1",
+    ):
+        assert classify(f"select 1; {sql}", PG).disruptive
+    for sql in (
+        "set global x = 1",
+        "set password = 'x'",
+        "rename user a to b",
+        "/*!50000 grant all on *.* to u */",
+    ):
+        assert classify(sql, MY).disruptive
+    for sql in (
+        "alter table grant_t add a int",
+        "select 'grant'",
+        "set search_path to role",
+        "create table role (a int)",
+    ):
+        assert not classify(sql, PG).disruptive
 
 
 def test_gravest_of_several_statements_counts() -> None:

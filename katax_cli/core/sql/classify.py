@@ -7,11 +7,12 @@ writes, so read-only sessions are enforced by the server. What is not recognised
 import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import pairwise
-from typing import Literal, NamedTuple
+from itertools import pairwise, product
+from typing import Literal
 
 from .lexer import Dialect, code_tokens, keywords, skimmer
 from .split import routine_kind, split
+from .where import Code, why_every_row
 
 StatementKind = Literal["read", "write", "ddl", "transaction", "session", "copy", "unknown"]
 
@@ -20,19 +21,15 @@ StatementKind = Literal["read", "write", "ddl", "transaction", "session", "copy"
 class Classification:
     """`verb` in upper case; `destructive` as the confirmation rules mean it, then `reason` says why.
 
-    A `reason` without `destructive` is a remark, such as "COPY PROGRAM".
+    `disruptive`: changes who may do what, or how the server runs. A `reason` without `destructive` is a remark, such
+    as "COPY PROGRAM".
     """
 
     verb: str
     kind: StatementKind
     destructive: bool = False
     reason: str | None = None
-
-
-class _Code(NamedTuple):
-    kind: str
-    text: str
-    depth: int
+    disruptive: bool = False
 
 
 _KINDS: dict[StatementKind, str] = {
@@ -55,11 +52,17 @@ _READING_PRAGMAS = keywords(
 )
 _ACTING_PRAGMAS = frozenset({"OPTIMIZE", "INCREMENTAL_VACUUM", "WAL_CHECKPOINT", "SHRINK_MEMORY"})
 _HARMLESS_DROPS = frozenset({"NOT", "DEFAULT", "EXPRESSION", "IDENTITY"})
+_RIGHTS = (["GRANT"], ["REVOKE"], ["REASSIGN"])
+_SERVER_WIDE = {
+    *product(("ALTER", "CREATE", "RENAME"), ("ROLE", "USER", "GROUP")),
+    *product(("SET",), ("PASSWORD", "GLOBAL", "PERSIST", "PERSIST_ONLY")),
+    *(("ALTER", what) for what in ("SYSTEM", "DATABASE", "SCHEMA", "DEFAULT", "POLICY")),
+}
 # Patterns as text are compiled at their first use, which keeps the import cheap.
 _LOSSY_WORD = r"(?i)\b(DROP|TRUNCATE|DELETE|(?<!KEY )(?<!DO )UPDATE)\b"
 _BULK = r"(?i)\s*(?:INSERT|REPLACE)\b"
 _CACHED_LENGTH = 16_384
-_NOTHING = _Code("other", "", 0)
+_NOTHING = Code("other", "", 0)
 
 
 def classify(statement: str, dialect: Dialect) -> Classification:
@@ -89,7 +92,7 @@ def _classify_text(text: str, dialect: Dialect) -> Classification:
 def _gravest(found: list[Classification]) -> Classification:
     gravest = max(found, key=lambda one: (one.destructive, _SEVERITY.index(one.kind)))
     kind = max((one.kind for one in found), key=_SEVERITY.index)
-    return replace(gravest, kind=kind)
+    return replace(gravest, kind=kind, disruptive=any(one.disruptive for one in found))
 
 
 def _shortened(text: str, dialect: Dialect) -> str:
@@ -105,11 +108,11 @@ def _shortened(text: str, dialect: Dialect) -> str:
     return text if re.search(_LOSSY_WORD, " ".join(pieces)) else text[:_CACHED_LENGTH]
 
 
-def _cut(text: str, dialect: Dialect) -> list[list[_Code]]:
+def _cut(text: str, dialect: Dialect) -> list[list[Code]]:
     code = _code(text, dialect)
     if dialect != "mysql" or routine_kind(text, dialect):
         return [code]
-    parts: list[list[_Code]] = [[]]
+    parts: list[list[Code]] = [[]]
     for item in code:
         if item.text == ";":
             parts.append([])
@@ -118,7 +121,7 @@ def _cut(text: str, dialect: Dialect) -> list[list[_Code]]:
     return [part for part in parts if part]
 
 
-def _code(text: str, dialect: Dialect) -> list[_Code]:
+def _code(text: str, dialect: Dialect) -> list[Code]:
     """Words in upper case with the depth of parentheses they stand in, from the first word on."""
     code = []
     depth = 0
@@ -126,35 +129,44 @@ def _code(text: str, dialect: Dialect) -> list[_Code]:
         if token.text == ")" and token.kind == "punct":
             depth -= 1
         text_or_word = token.text.upper() if token.kind == "word" else token.text
-        code.append(_Code(token.kind, text_or_word, depth))
+        code.append(Code(token.kind, text_or_word, depth))
         if token.text == "(" and token.kind == "punct":
             depth += 1
     first = next((index for index, item in enumerate(code) if item.text != "("), len(code))
     return code[first:]
 
 
-def _classify(code: list[_Code], dialect: Dialect) -> Classification:
+def _classify(code: list[Code], dialect: Dialect) -> Classification:
     verb = code[0].text if code and code[0].kind == "word" else ""
     special = _SPECIAL.get(verb)
     found = special(code, dialect) if special else Classification(verb, _KIND_OF.get(verb, "unknown"))
+    if _is_disruptive(code):
+        return replace(found, disruptive=True)
     if found.kind in ("read", "write", "copy") and special not in (_explain, _analyze):
-        return _with_changes(found, code)
+        return _with_changes(found, code, dialect)
     return found
 
 
-def _with_changes(found: Classification, code: list[_Code]) -> Classification:
+def _is_disruptive(code: list[Code]) -> bool:
+    words = _words(code[:3])
+    return words[:1] in _RIGHTS or tuple(words[:2]) in _SERVER_WIDE
+
+
+def _with_changes(found: Classification, code: list[Code], dialect: Dialect) -> Classification:
     """Looks for INSERT, UPDATE, DELETE and MERGE at the start of the statement and of every parenthesis."""
     changes = _changes(code)
     if changes and found.kind == "read":
         found = replace(found, kind="write")
     if not found.destructive:
         for index in changes:
-            if code[index].text in ("UPDATE", "DELETE") and not _has_where(code, index):
-                return replace(found, destructive=True, reason=f"{code[index].text} without WHERE")
+            verb = code[index].text
+            every = why_every_row(code, index, dialect) if verb in ("UPDATE", "DELETE") else None
+            if every:
+                return replace(found, destructive=True, reason=f"{verb} {every}")
     return found
 
 
-def _changes(code: list[_Code]) -> list[int]:
+def _changes(code: list[Code]) -> list[int]:
     """Where a change begins; `insert(` is MySQL's function and `FOR UPDATE` no statement."""
     main = _main(code)
     return [
@@ -166,7 +178,7 @@ def _changes(code: list[_Code]) -> list[int]:
     ]
 
 
-def _main(code: list[_Code]) -> int:
+def _main(code: list[Code]) -> int:
     """Where the statement itself begins: behind WITH and its queries."""
     if _at(code, 0).text != "WITH":
         return 0
@@ -179,7 +191,7 @@ def _main(code: list[_Code]) -> int:
     return 0
 
 
-def _explained(code: list[_Code]) -> int:
+def _explained(code: list[Code]) -> int:
     depth = code[0].depth
     for index in range(1, len(code)):
         if code[index].text in _EXPLAINABLE and code[index].depth == depth:
@@ -188,21 +200,11 @@ def _explained(code: list[_Code]) -> int:
     return next((i for i in range(1, len(code)) if code[i].text in _MAIN), 0)
 
 
-def _has_where(code: list[_Code], index: int) -> bool:
-    depth = code[index].depth
-    for item in code[index + 1 :]:
-        if item.depth < depth:
-            return False
-        if item.text == "WHERE" and item.kind == "word" and item.depth == depth:
-            return True
-    return False
-
-
-def _at(code: list[_Code], index: int) -> _Code:
+def _at(code: list[Code], index: int) -> Code:
     return code[index] if 0 <= index < len(code) else _NOTHING
 
 
-def _words(code: list[_Code]) -> list[str]:
+def _words(code: list[Code]) -> list[str]:
     return [item.text for item in code if item.kind == "word"]
 
 
@@ -210,7 +212,7 @@ def _has_pair(words: list[str], first: str, seconds: frozenset[str] | set[str]) 
     return any(a == first and b in seconds for a, b in pairwise(words))
 
 
-def _select(code: list[_Code], dialect: Dialect) -> Classification:
+def _select(code: list[Code], dialect: Dialect) -> Classification:
     verb = code[0].text
     for index, item in enumerate(code):
         if item.text == "INTO" and item.kind == "word" and _at(code, index + 1).kind != "variable":
@@ -223,7 +225,7 @@ def _select(code: list[_Code], dialect: Dialect) -> Classification:
     return Classification(verb, "read")
 
 
-def _with(code: list[_Code], dialect: Dialect) -> Classification:
+def _with(code: list[Code], dialect: Dialect) -> Classification:
     main = _main(code)
     if not main:
         return Classification("WITH", "unknown")
@@ -232,7 +234,7 @@ def _with(code: list[_Code], dialect: Dialect) -> Classification:
     return Classification(code[main].text, "write")
 
 
-def _explain(code: list[_Code], dialect: Dialect) -> Classification:
+def _explain(code: list[Code], dialect: Dialect) -> Classification:
     """Plain EXPLAIN reads; EXPLAIN ANALYZE runs what it explains."""
     verb = code[0].text
     main = _explained(code)
@@ -244,7 +246,7 @@ def _explain(code: list[_Code], dialect: Dialect) -> Classification:
     return replace(_classify(code[main:], dialect), verb=verb)
 
 
-def _analyze(code: list[_Code], dialect: Dialect) -> Classification:
+def _analyze(code: list[Code], dialect: Dialect) -> Classification:
     """MariaDB's ANALYZE runs the statement that follows; everybody else's gathers statistics."""
     main = _explained(code) if dialect == "mysql" else 0
     if main and _at(code, 1).text not in ("TABLE", "LOCAL", "NO_WRITE_TO_BINLOG"):
@@ -256,19 +258,19 @@ def _destructive(verb: str, kind: StatementKind, reason: str) -> Classification:
     return Classification(verb, kind, destructive=True, reason=reason)
 
 
-def _drop(code: list[_Code], dialect: Dialect) -> Classification:
+def _drop(code: list[Code], dialect: Dialect) -> Classification:
     return _destructive("DROP", "ddl", " ".join(_words(code)[:2]))
 
 
-def _truncate(code: list[_Code], dialect: Dialect) -> Classification:
+def _truncate(code: list[Code], dialect: Dialect) -> Classification:
     return _destructive("TRUNCATE", "ddl", "TRUNCATE")
 
 
-def _purge(code: list[_Code], dialect: Dialect) -> Classification:
+def _purge(code: list[Code], dialect: Dialect) -> Classification:
     return _destructive("PURGE", "unknown", "PURGE")
 
 
-def _alter(code: list[_Code], dialect: Dialect) -> Classification:
+def _alter(code: list[Code], dialect: Dialect) -> Classification:
     words = _words(code)
     what = " ".join(words[:2])
     for word, after in zip(words[1:], [*words[2:], ""], strict=True):
@@ -277,14 +279,14 @@ def _alter(code: list[_Code], dialect: Dialect) -> Classification:
     return Classification("ALTER", "ddl")
 
 
-def _create(code: list[_Code], dialect: Dialect) -> Classification:
+def _create(code: list[Code], dialect: Dialect) -> Classification:
     # MariaDB drops the table that is there.
     if dialect == "mysql" and _words(code)[1:4] == ["OR", "REPLACE", "TABLE"]:
         return _destructive("CREATE", "ddl", "CREATE OR REPLACE TABLE")
     return Classification("CREATE", "ddl")
 
 
-def _do(code: list[_Code], dialect: Dialect) -> Classification:
+def _do(code: list[Code], dialect: Dialect) -> Classification:
     for item in code:
         lossy = re.search(_LOSSY_WORD, item.text) if item.kind == "string" else None
         if lossy:
@@ -292,21 +294,21 @@ def _do(code: list[_Code], dialect: Dialect) -> Classification:
     return Classification("DO", "write")
 
 
-def _copy(code: list[_Code], dialect: Dialect) -> Classification:
+def _copy(code: list[Code], dialect: Dialect) -> Classification:
     words = [item.text for item in code if item.kind == "word" and item.depth == code[0].depth]
     direction = next((word for word in words if word in ("FROM", "TO")), "")
     reason = "COPY PROGRAM" if "PROGRAM" in words else None
     return Classification(f"COPY {direction}".strip(), "copy", reason=reason)
 
 
-def _pragma(code: list[_Code], dialect: Dialect) -> Classification:
+def _pragma(code: list[Code], dialect: Dialect) -> Classification:
     texts = [item.text for item in code]
     name = texts[3] if texts[2:3] == ["."] and len(texts) > 3 else "".join(texts[1:2])
     assigns = "=" in texts or ("(" in texts and name not in _READING_PRAGMAS)
     return Classification("PRAGMA", "session" if assigns or name in _ACTING_PRAGMAS else "read")
 
 
-def _set(code: list[_Code], dialect: Dialect) -> Classification:
+def _set(code: list[Code], dialect: Dialect) -> Classification:
     second = _at(code, 1).text.upper()
     if second == "TRANSACTION":
         return Classification("SET", "transaction")
@@ -315,11 +317,11 @@ def _set(code: list[_Code], dialect: Dialect) -> Classification:
     return Classification("SET", "ddl" if changes_server and dialect == "mysql" else "session")
 
 
-def _load(code: list[_Code], dialect: Dialect) -> Classification:
+def _load(code: list[Code], dialect: Dialect) -> Classification:
     return Classification("LOAD", "write" if _at(code, 1).text in ("DATA", "XML") else "session")
 
 
-def _begin(code: list[_Code], dialect: Dialect) -> Classification:
+def _begin(code: list[Code], dialect: Dialect) -> Classification:
     """MariaDB's `BEGIN NOT ATOMIC … END` runs anything; START REPLICA is no transaction."""
     verb, second = code[0].text, _at(code, 1).text
     if second == "NOT" or (verb == "START" and second != "TRANSACTION"):
@@ -327,7 +329,7 @@ def _begin(code: list[_Code], dialect: Dialect) -> Classification:
     return Classification(verb, "transaction")
 
 
-def _prepare(code: list[_Code], dialect: Dialect) -> Classification:
+def _prepare(code: list[Code], dialect: Dialect) -> Classification:
     return Classification("PREPARE", "transaction" if _at(code, 1).text == "TRANSACTION" else "session")
 
 
