@@ -8,7 +8,7 @@ so (`require`). Timeouts are float seconds; None means no limit. Methods raise t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -142,6 +142,23 @@ class ReadOnlyGuard(Protocol):
 
         Always rolled back. Raises Refused when the server does not confirm that it is read-only.
         """
+        ...
+
+
+@runtime_checkable
+class CopiesIn(Protocol):
+    """Takes rows by COPY."""
+
+    def copy_rows(self, connection: Any, sql: str, rows: Iterable[Sequence[object]]) -> int:
+        """Runs `COPY … FROM stdin` with values, without a time limit; returns how many rows there were."""
+        ...
+
+    def copy_text(self, connection: Any, sql: str, text: str) -> int:
+        """The same with lines in the format that the statement names."""
+        ...
+
+    def refused_row(self, error: BaseException | None) -> int | None:
+        """Which row of a COPY was refused, counted from 1; None when the error does not say."""
         ...
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.sql import classify
 from katax_cli.engines.base import (
+    CopiesIn,
     Dialect,
     Introspects,
     Params,
@@ -19,7 +20,7 @@ from katax_cli.engines.base import (
     SqlEngine,
     TableDescription,
 )
-from katax_cli.errors import KataxError, Refused
+from katax_cli.errors import KataxError, QueryError, Refused
 from katax_cli.services.guard import Guard, Safety, Sent
 from katax_cli.services.observe import Observer, Watch, WatchedStream
 from katax_cli.services.queries import Queries
@@ -111,6 +112,15 @@ class Session(Queries):
             yield
 
 
+class RowRefused(Exception):
+    """The server refused one row of several, the one with this `number` (from 1), because of `why`."""
+
+    def __init__(self, number: int, why: QueryError) -> None:
+        super().__init__(number, why)
+        self.number = number
+        self.why = why
+
+
 class Transaction(Queries):
     """An open transaction on one connection. A context manager: commits at the end, rolls back on an error."""
 
@@ -173,6 +183,23 @@ class Transaction(Queries):
             seconds = self._deadline.within(timeout)
             with self._engine.stream(self._connection, sql, params, seconds, text=text) as rows:
                 yield WatchedStream(rows, watch)
+
+    @property
+    def copies_in(self) -> bool:
+        """True where `copy_rows` works."""
+        return isinstance(self._engine, CopiesIn)
+
+    def copy_rows(self, sql: str, rows: Sequence[Sequence[object]]) -> int:
+        """Runs `COPY … FROM stdin` with these values. Raises RowRefused when the server names the row."""
+        assert isinstance(self._engine, CopiesIn)
+        try:
+            with self._statement(sql, None):
+                return self._engine.copy_rows(self._connection, sql, rows)
+        except QueryError as error:
+            number = self._engine.refused_row(error.__cause__)
+            if number is None or number > len(rows):
+                raise
+            raise RowRefused(number, error) from error
 
     def describe(self, name: str) -> TableDescription | None:
         """One table as this transaction sees it; None when there is none."""

@@ -192,7 +192,7 @@ def test_more_rows_than_one_batch_are_counted_one_by_one(
         ("users.json", "[3]", "seed users.json: row 1 is int, expected an object"),
         ("users.json", '{"row": []}', "seed users.json has row; write a list of objects, or "),
         ("users.json", '[{"score": 1}]', "seed users.json: row 1 has no 'id', which says what row it is"),
-        ("users.json", '[{"id": 1}, {"id": 1}]', "seed users.json: rows 1 and 2 have the same id"),
+        ("users.json", '[{"id": 1}, {"id": 1}]', "seed users.json: row 1 and row 2 have the same id"),
         ("users.json", '[{"id": 1, "nam": 1}]', "seed users.json: no column named 'nam' in 'users'; columns: id"),
         (
             "users.json",

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, datetime, time
 from io import BufferedReader
-from math import ceil, log2
+from math import ceil, isfinite, log2
 from typing import Any
 
 import pymysql
 from pymysql.connections import Connection
 from pymysql.constants import COMMAND, CR, ER, FIELD_TYPE
-from pymysql.converters import conversions, escape_datetime, escape_time
+from pymysql.converters import conversions, escape_datetime, escape_float, escape_time
 from pymysql.cursors import Cursor, SSCursor
 
 from katax_cli.core.sql import classify, compile_query
@@ -59,11 +59,18 @@ def _zoneless(encode: Callable[[Any, Any], str]) -> Callable[[Any, Any], str]:
     return encoded
 
 
+def _finite(value: float, mapping: Any = None) -> str:
+    if not isfinite(value):
+        raise ValueError(f"{value} was given, and MySQL has no such number; give NULL or a finite one")
+    return escape_float(value, mapping)
+
+
 # Dates that are none ("0000-00-00") stay text; BIT is a number; JSON stays text as the server sends it.
 VALUES: dict[Any, Callable[..., Any]] = {
     **conversions,
     datetime: _zoneless(escape_datetime),
     time: _zoneless(escape_time),
+    float: _finite,
     FIELD_TYPE.BIT: _bit_number,
     FIELD_TYPE.DATE: _day,
     FIELD_TYPE.DATETIME: _moment,

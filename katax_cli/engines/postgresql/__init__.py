@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 
 import psycopg
@@ -17,6 +17,7 @@ from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts,
 
 from . import inspect
 from .connect import open_connection
+from .copy import copy_rows, copy_text, refused_row
 from .failures import classify
 from .guard import check_guarded, read_only_transaction
 from .session import PostgresConnection
@@ -25,7 +26,7 @@ from .wire import affected, check_alive, columns, hung_up, run, run_setting, str
 
 
 class PostgresEngine:
-    """Engine, SqlEngine, ReadOnlyGuard, Introspects and ReportsServer for one PostgreSQL connection."""
+    """Engine, SqlEngine, CopiesIn, ReadOnlyGuard, Introspects and ReportsServer for one PostgreSQL connection."""
 
     name: EngineName = "postgresql"
     dialect: Dialect = "postgresql"
@@ -76,6 +77,15 @@ class PostgresEngine:
         with psycopg.RawCursor(connection) as cursor:
             cursor.executemany(bound[0][0].encode(), [values or () for _, values in bound])
             return cursor.rowcount
+
+    def copy_rows(self, connection: PostgresConnection, sql: str, rows: Iterable[Sequence[object]]) -> int:
+        return copy_rows(connection, sql, rows)
+
+    def copy_text(self, connection: PostgresConnection, sql: str, text: str) -> int:
+        return copy_text(connection, sql, text)
+
+    def refused_row(self, error: BaseException | None) -> int | None:
+        return refused_row(error)
 
     def stream(
         self,

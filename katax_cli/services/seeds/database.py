@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -73,12 +73,22 @@ class SeedDb(Queries):
         Columns that a row does not name keep their value. Raises SeedError when there is no such table, column
         or unique key, and for rows that the key does not tell apart.
         """
+        return self._upsert(table, rows, key=key)
+
+    def _upsert(
+        self,
+        table: str,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        key: str | Sequence[str],
+        place: Callable[[int], str] = "row {}".format,
+    ) -> Counts:
         description = self._transaction.describe(table)
         if description is None:
             raise SeedError(f"seed {self._file.name}: no table named {table!r}; apply the migrations first")
         names = (key,) if isinstance(key, str) else tuple(key)
         upsert = Upsert(
-            self._transaction, self.dialect, description, key=names, seed=f"seed {self._file.name}"
+            self._transaction, description, key=names, seed=f"seed {self._file.name}", place=place
         )
         counts = upsert.write(rows)
         if not self._rehearsing:
@@ -104,7 +114,7 @@ class SeedDb(Queries):
 
     def write(self, rows: Rows) -> None:
         """Writes the rows of a data file."""
-        self.upsert(rows.table, rows.rows, key=rows.key)
+        self._upsert(rows.table, rows.rows, key=rows.key, place=rows.place)
 
 
 def refuse_ending(file: SeedFile, sql: str, dialect: Dialect, *, line: int | None = None) -> None:

@@ -62,7 +62,7 @@ class MongoSeedDb:
         Raises SeedError for documents that the key does not tell apart.
         """
         names = _key(key)
-        check_keys(f"seed {self._file.name}", rows, names)
+        check_keys(f"seed {self._file.name}", rows, names, "row {}".format)
         before = self.counts
         for batch in _batches(rows):
             updates = [_update(row, names) for row in batch]
@@ -134,7 +134,7 @@ class MongoSeeds:
 
     def _compared(self, rows: Rows, file: SeedFile) -> Counts:
         names = _key(rows.key)
-        check_keys(f"seed {file.name}", rows.rows, names)
+        check_keys(f"seed {file.name}", rows.rows, names, rows.place)
         present = same = 0
         for batch in _batches(rows.rows):
             found = self._present(rows.table, batch, names)

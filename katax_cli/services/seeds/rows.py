@@ -17,7 +17,7 @@ _KEYS = {"table", "key", "rows"}
 def parse_rows(file: SeedFile, decode: Callable[[str], Any]) -> Rows:
     """The rows of a data file; `decode` turns JSON into values. Raises SeedError that names the place."""
     if file.kind == "csv":
-        return Rows(file.table, (), _csv_rows(file))
+        return _csv_rows(file)
     return _json_rows(file, decode)
 
 
@@ -60,32 +60,49 @@ def _objects(file: SeedFile, rows: Any) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-def _csv_rows(file: SeedFile) -> list[dict[str, Any]]:
+def _csv_rows(file: SeedFile) -> Rows:
     reader = csv.reader(io.StringIO(file.text, newline=""), strict=True)
+    rows: list[dict[str, Any]] = []
+    lines: list[int] = []
     try:
         header = next(reader, [])
         if len(set(header)) < len(header):
             raise SeedError(f"seed {file.name} names a column twice in its first line")
-        return [_csv_row(file, header, cells, reader.line_num) for cells in reader if cells]
+        for cells in reader:
+            if cells:
+                rows.append(_csv_row(file, header, cells, reader.line_num))
+                lines.append(reader.line_num)
     except csv.Error as error:
         raise SeedError(f"seed {file.name}, line {reader.line_num}: {error}") from error
+    return Rows(file.table, (), rows, tuple(lines))
 
 
 def _csv_row(file: SeedFile, header: Sequence[str], cells: Sequence[str], line: int) -> dict[str, Any]:
     if len(cells) != len(header):
         raise SeedError(f"seed {file.name}, line {line}: {len(cells)} cells, expected {len(header)}")
-    # As COPY reads it: an empty cell is NULL.
-    return {name: cell if cell else None for name, cell in zip(header, cells, strict=True)}
+    row: dict[str, Any] = dict(zip(header, cells, strict=True))
+    if "" in cells:
+        # As COPY reads it: an empty cell is NULL.
+        row = {name: cell or None for name, cell in row.items()}
+    return row
 
 
-def check_keys(seed: str, rows: Sequence[Mapping[str, Any]], key: Sequence[str]) -> None:
-    """Raises SeedError for a row without its key, and for two rows of one key."""
-    seen: dict[str, int] = {}
+def check_keys(
+    seed: str, rows: Sequence[Mapping[str, Any]], key: Sequence[str], place: Callable[[int], str]
+) -> None:
+    """Raises SeedError for a row without its key, and for two rows of one key; `place` says where a row stands."""
+    seen: dict[object, int] = {}
     for number, row in enumerate(rows, 1):
-        for name in key:
-            if row.get(name) is None:
-                raise SeedError(f"{seed}: row {number} has no {name!r}, which says what row it is")
-        mark = repr([row[name] for name in key])
+        values = tuple([row.get(name) for name in key])
+        if None in values:
+            missing = key[values.index(None)]
+            raise SeedError(f"{seed}: {place(number)} has no {missing!r}, which says what row it is")
+        mark = values if _only_text(values) else repr(values)
         if mark in seen:
-            raise SeedError(f"{seed}: rows {seen[mark]} and {number} have the same {', '.join(key)}")
+            first = place(seen[mark])
+            raise SeedError(f"{seed}: {first} and {place(number)} have the same {', '.join(key)}")
         seen[mark] = number
+
+
+def _only_text(values: tuple[object, ...]) -> bool:
+    return all(type(value) is str for value in values)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from katax_cli.core.sql import Dialect, quote_identifier
+from katax_cli.core.sql import quote_identifier
 from katax_cli.core.text import to_json
 from katax_cli.engines.base import TableDescription
-from katax_cli.errors import SeedError
-from katax_cli.services.queries import Queries
+from katax_cli.errors import QueryError, SeedError
+from katax_cli.services.transaction import RowRefused, Transaction
 
 from .rows import check_keys
 from .values import Counts
 
 _BATCH = 100
+_GIVEN = "pg_temp.katax_seed"
+_REFUSALS = (QueryError, ValueError)
+"""Of the server, and of a driver for a value that the server has no word for."""
+_AS_TEXT = frozenset({str, int, bool, type(None)})
 # A plain read would show a snapshot that may be older than what the upsert meets.
 _CURRENT = {"mysql": " LOCK IN SHARE MODE"}
 # As text, because json and other types cannot be compared in PostgreSQL.
@@ -26,42 +30,126 @@ _DIFFERS = {
 
 
 class Upsert:
-    """Writes rows to one table inside the caller's transaction. `seed` names their source in errors."""
+    """Writes rows to one table inside the caller's transaction. `seed` names their source in errors, and `place`
+    the row with a number, counted from 1."""
 
     def __init__(
-        self, on: Queries, dialect: Dialect, description: TableDescription, *, key: Sequence[str], seed: str
+        self,
+        on: Transaction,
+        description: TableDescription,
+        *,
+        key: Sequence[str],
+        seed: str,
+        place: Callable[[int], str] = "row {}".format,
     ) -> None:
         self._on = on
-        self._dialect = dialect
+        self._dialect = on.dialect
         self._found = description
         self._seed = seed
+        self._place = place
         self._key = self._natural_key(key)
         self._columns = {column.name: column for column in description.columns}
         path = (description.table.schema, description.table.name)
         self._table = ".".join(self._quoted(part) for part in path if part is not None)
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> Counts:
-        """Inserts or changes them. Raises SeedError for rows that make no sense, QueryError of the server."""
-        check_keys(self._seed, rows, self._key)
+        """Inserts or changes them. Raises SeedError that names the row which makes no sense or is refused."""
+        check_keys(self._seed, rows, self._key, self._place)
         self._check_columns(rows)
-        inserted = affected = 0
+        inserted = affected = first = 0
         for columns, same in groupby(rows, key=tuple):
-            group = list(same)
-            for start in range(0, len(group), _BATCH):
-                new, changed = self._batch(columns, group[start : start + _BATCH])
-                inserted, affected = inserted + new, affected + changed
+            values = [[self._value(name, row[name]) for name in columns] for row in same]
+            new, changed = self._group(columns, values, first)
+            inserted, affected, first = inserted + new, affected + changed, first + len(values)
         return Counts(inserted, affected - inserted, affected)
 
-    def _batch(self, columns: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-        new = len(rows) - self._present(rows)
-        sql = self._statement(columns)
-        affected = self._on.execute_many(
-            sql, [[self._value(name, row[name]) for name in columns] for row in rows]
-        )
+    def _group(self, columns: tuple[str, ...], values: Sequence[list[Any]], first: int) -> tuple[int, int]:
+        """How many rows were new, and how many were written; `first` of all rows came before them."""
+        if len(values) > _BATCH and self._may_copy(values):
+            copied = self._copied(columns, values, first)
+            if copied is not None:
+                return copied
+        inserted = affected = 0
+        for start in range(0, len(values), _BATCH):
+            new, changed = self._batch(columns, values[start : start + _BATCH], first + start)
+            inserted, affected = inserted + new, affected + changed
+        return inserted, affected
+
+    def _may_copy(self, values: Sequence[list[Any]]) -> bool:
+        """COPY reads texts where INSERT would convert: only values that mean the same to both."""
+        is_table = self._found.table.kind in ("table", "partitioned table")
+        return self._on.copies_in and is_table and {type(one) for row in values for one in row} <= _AS_TEXT
+
+    def _copied(
+        self, columns: tuple[str, ...], values: Sequence[list[Any]], first: int
+    ) -> tuple[int, int] | None:
+        """By COPY; None where the server refused without naming a row, or has no right to give for it."""
+        try:
+            with self._on.transaction():
+                if self._is_empty():
+                    count = self._copy(self._table, columns, values)
+                    return count, count
+                return self._merged(columns, values)
+        except RowRefused as error:
+            raise self._refused(first + error.number, error.why) from error
+        except QueryError:
+            return None
+
+    def _is_empty(self) -> bool:
+        """With a lock that keeps it so, for the rest of the transaction."""
+        sql = f"SELECT NOT EXISTS (SELECT FROM {self._table})"
+        if not self._on.run(sql).rows[0][0]:
+            return False
+        self._on.run(f"LOCK TABLE {self._table} IN SHARE ROW EXCLUSIVE MODE")
+        return bool(self._on.run(sql).rows[0][0])
+
+    def _copy(self, table: str, columns: Sequence[str], values: Sequence[list[Any]]) -> int:
+        names = ", ".join(map(self._quoted, columns))
+        rows = [[str(one).lower() if type(one) is bool else one for one in row] for row in values]
+        return self._on.copy_rows(f"COPY {table} ({names}) FROM stdin", rows)
+
+    def _merged(self, columns: tuple[str, ...], values: Sequence[list[Any]]) -> tuple[int, int]:
+        """Through a temporary table, because COPY knows no conflict."""
+        names = ", ".join(map(self._quoted, columns))
+        self._on.run(f"CREATE TEMPORARY TABLE {_GIVEN} AS SELECT {names} FROM {self._table} WITH NO DATA")
+        self._copy(_GIVEN, columns, values)
+        self._on.run(f"ANALYZE {_GIVEN}")
+        key = ", ".join(map(self._quoted, self._key))
+        present = self._on.run(f"SELECT count(*) FROM {self._table} JOIN {_GIVEN} USING ({key})").rows[0][0]
+        affected = self._on.execute(self._statement(columns, f"SELECT {names} FROM {_GIVEN}"))
+        self._on.run(f"DROP TABLE {_GIVEN}")
+        return len(values) - int(present), affected
+
+    def _refused(self, number: int, why: Exception) -> SeedError:
+        return SeedError(f"{self._seed}, {self._place(number)}: {why}; nothing of it was applied")
+
+    def _batch(self, columns: tuple[str, ...], values: Sequence[list[Any]], first: int) -> tuple[int, int]:
+        try:
+            with self._on.transaction():
+                return self._written(columns, values)
+        except _REFUSALS as error:
+            if len(values) == 1:
+                raise self._refused(first + 1, error) from error
+        # The server says which statement it refused, not which row.
+        inserted = affected = 0
+        for number, row in enumerate(values, first + 1):
+            try:
+                new, changed = self._written(columns, [row])
+            except _REFUSALS as error:
+                raise self._refused(number, error) from error
+            inserted, affected = inserted + new, affected + changed
+        return inserted, affected
+
+    def _written(self, columns: tuple[str, ...], values: Sequence[list[Any]]) -> tuple[int, int]:
+        at = [columns.index(name) for name in self._key]
+        keys = [row[index] for row in values for index in at]
+        new = len(values) - self._present(keys)
+        marks = ", ".join("?" * len(columns))
+        affected = self._on.execute_many(self._statement(columns, f"VALUES ({marks})"), values)
         if self._dialect != "mysql":
             return new, affected
         # It takes any unique key for the conflict, so that another row may have been changed instead.
-        if self._present(rows) != len(rows):
+        if self._present(keys) != len(values):
             raise SeedError(
                 f"{self._seed}: a row collides with another row of {self._found.table.name!r} by a key other than "
                 f"{', '.join(self._key)}; remove one of them or name that key"
@@ -69,24 +157,23 @@ class Upsert:
         # It counts an inserted row as 1, a changed one as 2.
         return new, new + (affected - new) // 2
 
-    def _present(self, rows: Sequence[Mapping[str, Any]]) -> int:
+    def _present(self, keys: Sequence[Any]) -> int:
         one = "(" + " AND ".join(f"{self._quoted(name)} = ?" for name in self._key) + ")"
-        where = " OR ".join([one] * len(rows))
-        values = [self._value(name, row[name]) for row in rows for name in self._key]
+        where = " OR ".join([one] * (len(keys) // len(self._key)))
         sql = f"SELECT count(*) FROM {self._table} WHERE {where}{_CURRENT.get(self._dialect, '')}"
-        return int(self._on.run(sql, values).rows[0][0])
+        return int(self._on.run(sql, keys).rows[0][0])
 
-    def _statement(self, columns: Sequence[str]) -> str:
+    def _statement(self, columns: Sequence[str], source: str) -> str:
+        """`source` is what gives the rows: VALUES or SELECT."""
         names = ", ".join(map(self._quoted, columns))
-        marks = ", ".join("?" * len(columns))
         others = [self._quoted(name) for name in columns if name not in self._key]
         if self._dialect == "mysql":
             same = self._quoted(self._key[0])
             change = ", ".join(f"{c} = VALUES({c})" for c in others) or f"{same} = {same}"
-            return f"INSERT INTO {self._table} ({names}) VALUES ({marks}) ON DUPLICATE KEY UPDATE {change}"
+            return f"INSERT INTO {self._table} ({names}) {source} ON DUPLICATE KEY UPDATE {change}"
         given = " OVERRIDING SYSTEM VALUE" if self._has_identity(columns) else ""
         return (
-            f"INSERT INTO {self._table} AS present ({names}){given} VALUES ({marks}) "
+            f"INSERT INTO {self._table} AS present ({names}){given} {source} "
             f"ON CONFLICT ({', '.join(map(self._quoted, self._key))}) {self._on_conflict(others)}"
         )
 

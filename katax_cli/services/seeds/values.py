@@ -95,6 +95,12 @@ class Rows:
     table: str
     key: tuple[str, ...]
     rows: list[dict[str, Any]]
+    lines: tuple[int, ...] = ()
+    """Where each row of a `.csv` ends in its file."""
+
+    def place(self, number: int) -> str:
+        """Where a row stands, by its number from 1 on."""
+        return f"line {self.lines[number - 1]}" if self.lines else f"row {number}"
 
 
 class Work(Protocol):
