@@ -25,6 +25,7 @@ from tests.cli.harness import katax, write_profile
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, Target, Throwaway
 from tests.services.migrate.conftest import open_database
+from tests.waiting import until
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -53,12 +54,6 @@ def start(tmp_path: Path) -> Iterator[Start]:
             process.send_signal(signal.SIGCONT)
         process.kill()
         process.communicate()
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Waits for a true answer; pytest's timeout ends it."""
-    while not condition():
-        time.sleep(0.01)
 
 
 def text(path: Path) -> str:
@@ -110,11 +105,11 @@ WRITER = 'echo $$ > pid; echo "$KATAX_LOCK_TOKEN" > token; while true; do echo x
 def test_a_holder_that_slept_through_its_ttl_is_stopped_and_the_next_has_a_higher_token(
     redis: driver.Redis, start: Start, tmp_path: Path
 ) -> None:
-    first = start("lock", "run", "job", "--ttl", "1s", "--", "sh", "-c", WRITER)
+    first = start("lock", "run", "job", "--ttl", "5s", "--", "sh", "-c", WRITER)
     until(lambda: text(tmp_path / "work"))
     token, program = int(text(tmp_path / "token")), int(text(tmp_path / "pid"))
     first.send_signal(signal.SIGSTOP)
-    until(lambda: not redis.exists("lock:job"))
+    redis.delete("lock:job")  # as at the end of its ttl
 
     second = start("lock", "run", "job", "--", "sh", "-c", 'echo "$KATAX_LOCK_TOKEN" > second; sleep 100')
     until(lambda: text(tmp_path / "second").strip())
@@ -139,9 +134,10 @@ def test_a_program_that_ignores_everything_is_killed_with_its_children(
 ) -> None:
     """Bad twin: without the loss it goes on, as it does until the lock is released."""
     stubborn = 'trap "" TERM INT HUP; (while true; do sleep 0.05; echo x >> child; done) & '
-    holder = start("lock", "run", "job", "--ttl", "600ms", "--", "sh", "-c", stubborn + WRITER)
+    holder = start("lock", "run", "job", "--ttl", "5s", "--", "sh", "-c", stubborn + WRITER)
     until(lambda: text(tmp_path / "work") and text(tmp_path / "child"))
-    time.sleep(0.8)
+    size = (tmp_path / "child").stat().st_size
+    until(lambda: (tmp_path / "child").stat().st_size > size)
     assert holder.poll() is None
 
     assert katax("lock", "release", "job").code == 0
@@ -176,7 +172,7 @@ def test_terminating_katax_ends_the_program_and_frees_the_lock(
 
 
 def test_the_maximum_ends_what_takes_too_long(redis: driver.Redis, tmp_path: Path) -> None:
-    done = katax("lock", "run", "job", "--ttl", "300ms", "--max", "300ms", "--", "sh", "-c", WRITER)
+    done = katax("lock", "run", "job", "--ttl", "3s", "--max", "300ms", "--", "sh", "-c", WRITER)
     assert done.code == 6
     assert "it was held for its maximum of 0.3 s" in done.err
 
@@ -343,7 +339,7 @@ def test_sql_locks_work_under_the_same_verb(sql: str, start: Start, tmp_path: Pa
 
 
 def test_a_session_that_is_ended_stops_the_program(sql: str, start: Start, tmp_path: Path) -> None:
-    words = ["lock", "run", "-c", "main", "job", "--ttl", "600ms"]
+    words = ["lock", "run", "-c", "main", "job", "--ttl", "3s"]
     holder = start(*words, "--", "sh", "-c", WRITER)
     until(lambda: text(tmp_path / "work"))
     program = int(text(tmp_path / "pid"))

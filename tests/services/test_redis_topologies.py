@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from queue import Queue
 from typing import Any
@@ -17,7 +16,7 @@ from katax_cli.services.cache import Cache
 from katax_cli.services.cache_doctor import examine
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.limits import ALGORITHMS, RateLimiter
-from katax_cli.services.locks import Lock, held_locks
+from katax_cli.services.locks import Lock, RedisBackend, held_locks
 from katax_cli.services.pubsub import PubSub
 from katax_cli.services.records import RecordStore
 from katax_cli.services.sessions import SessionStore
@@ -214,9 +213,11 @@ def test_each_group_of_the_least_rule_is_enough_for_itself(redis7: Server) -> No
 
 
 def _lock_and_look(redis: RedisDatabase) -> None:
-    with Lock(redis, "job", ttl=0.2):
-        time.sleep(0.3)
-        assert len(held_locks(redis)) == 1
+    lock = RedisBackend(redis)
+    lock.acquire("job", 30.0)
+    assert lock.renew(30.0, 5.0)
+    assert len(held_locks(redis)) == 1
+    assert lock.release()
 
 
 def _send_and_hear(redis: RedisDatabase) -> None:
