@@ -41,10 +41,11 @@ class Writes:
 
 @dataclass(frozen=True)
 class Reads:
-    """Words that change nothing on a read-only profile, where they work (0), say no (1) or are refused."""
+    """Words that change nothing on a read-only profile, and their exit code there: they work, say no or are refused."""
 
     words: str
     on: tuple[str, ...]
+    code: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "cron run-daemon": Exempt(
         "runs the profile's own programs; its statements go through the guarded services"
     ),
-    "shutdown-test run": Reads("shutdown-test -c main -- true", ("postgresql", "mysql", "redis")),
+    "shutdown-test run": Reads("shutdown-test -c main -- true", ("postgresql", "mysql", "redis"), code=1),
     "ws serve": Exempt("serves Socket.IO, which keeps no data; it refuses to share a read-only Redis"),
     "ws emit": Exempt("talks to katax's own server, which keeps no data"),
     "ws listen": Exempt("talks to katax's own server, which keeps no data"),
@@ -163,15 +164,15 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "migrate up": Writes("migrate up -y", SQL),
     "migrate run": Writes("migrate run -y 001", SQL),
     "migrate baseline": Writes("migrate baseline -y 001", SQL),
-    "migrate down": Reads("migrate down -y", SQL),
-    "migrate redo": Reads("migrate redo -y", SQL),
-    "migrate resume": Reads("migrate resume -y", SQL),
+    "migrate down": Reads("migrate down -y", SQL, code=4),
+    "migrate redo": Reads("migrate redo -y", SQL, code=4),
+    "migrate resume": Reads("migrate resume -y", SQL, code=4),
     "migrate status": Reads("migrate status", SQL),
-    "migrate check": Reads("migrate check", SQL),
+    "migrate check": Reads("migrate check", SQL, code=1),
     "migrate repair": Reads("migrate repair -y", SQL),
-    "migrate unlock": Reads("migrate unlock -y", SQL),
-    "migrate plan": Reads("migrate plan", SQL),
-    "migrate verify": Reads("migrate verify", SQL),
+    "migrate unlock": Reads("migrate unlock -y", SQL, code=4),
+    "migrate plan": Reads("migrate plan", SQL, code=4),
+    "migrate verify": Reads("migrate verify", SQL, code=4),
     "migrate dump": Exempt("writes a file of the project from what it reads"),
     "migrate rehearse": Exempt("works on a database of its own, which it makes and drops"),
     "migrate wait": Reads("migrate wait --timeout 100ms", SQL),
@@ -197,21 +198,23 @@ def test_a_later_command_would_be_caught() -> None:
     assert unknown([*command_names(), "db melt"]) == {"db melt"}
 
 
+ROLES = {"frozen": "frozen", "read_only": "dev"}
+"""The two ways to protect a connection, which are one setting of it: the cases take turns with them."""
+
+
 def cases(kind: type[Writes] | type[Reads]) -> list[Any]:
+    """Every command on each of its engines, with its case and a way to protect."""
     return [
-        pytest.param(engine, _split(case.words), id=f"{name.replace(' ', '-')}-{engine}")
-        for name, case in COMMANDS.items()
+        pytest.param(engine, case, list(ROLES)[(number + place) % 2], id=f"{name.replace(' ', '-')}-{engine}")
+        for number, (name, case) in enumerate(COMMANDS.items())
         if isinstance(case, kind)
-        for engine in case.on
+        for place, engine in enumerate(case.on)
     ]
 
 
 def _split(words: str) -> list[str]:
     options, _, last = words.partition("|")
     return [*options.split(), *([last] if last else [])]
-
-
-ROLES = {"frozen": "frozen", "read_only": "dev"}
 
 
 @pytest.fixture(params=ROLES)
@@ -262,44 +265,56 @@ def profile(folder: Path, target: Target, protected: str) -> None:
         file.write_text(file.read_text() + "read_only = true\n")
 
 
-@pytest.mark.parametrize(("engine", "words"), cases(Writes))
+def test_both_ways_to_protect_are_one_setting(engine: Target, tmp_path: Path) -> None:
+    found = []
+    for protected in ROLES:
+        profile(tmp_path, engine, protected)
+        found.append(load_profile(None).connection("main"))
+
+    assert found[0] == found[1]
+    assert found[0].read_only
+
+
+@pytest.mark.parametrize(("engine", "case", "protected"), cases(Writes))
 def test_a_command_that_writes_is_refused(
-    engine: str, words: list[str], protected: str, unharmed: Callable[[str], Witness], tmp_path: Path
+    engine: str, case: Writes, protected: str, unharmed: Callable[[str], Witness], tmp_path: Path
 ) -> None:
     witness = unharmed(engine)
     before = witness.content()
     profile(tmp_path, witness.target, protected)
 
-    done = katax(*words)
+    done = katax(*_split(case.words))
 
     assert witness.content() == before
     assert (done.code, done.stdout) == (4, b"")
     assert done.err.splitlines()[-1].startswith("katax: refused: 'main' is read-only")
 
 
-@pytest.mark.parametrize(("engine", "words"), cases(Writes))
-def test_it_writes_where_it_may(engine: str, words: list[str], fresh: MakeFresh, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("engine", "case", "_protected"), cases(Writes))
+def test_it_writes_where_it_may(
+    engine: str, case: Writes, _protected: str, fresh: MakeFresh, tmp_path: Path
+) -> None:
     """The bad twin: without the guard the same words change the data."""
     witness = seen(fresh, engine)
     before = witness.content()
     profile(tmp_path, witness.target, "writable")
 
-    done = katax(*words)
+    done = katax(*_split(case.words))
 
     assert (done.code, witness.content() != before) == (0, True)
 
 
-@pytest.mark.parametrize(("engine", "words"), cases(Reads))
+@pytest.mark.parametrize(("engine", "case", "protected"), cases(Reads))
 def test_a_command_that_reads_works(
-    engine: str, words: list[str], protected: str, unharmed: Callable[[str], Witness], tmp_path: Path
+    engine: str, case: Reads, protected: str, unharmed: Callable[[str], Witness], tmp_path: Path
 ) -> None:
     witness = unharmed(engine)
     before = witness.content()
     profile(tmp_path, witness.target, protected)
 
-    done = katax(*words)
+    done = katax(*_split(case.words))
 
-    assert done.code in (0, 1, 3, 4), done.err
+    assert done.code == case.code, done.err
     assert witness.content() == before
 
 
