@@ -76,7 +76,7 @@ def test_no_public_name_loads_a_driver() -> None:
 
 def test_a_container_loads_no_driver_before_it_is_used(tmp_path: Path) -> None:
     code = (
-        "import sys; from katax_cli import Katax; katax = Katax()\n"
+        "import sys; from katax_cli import Katax; katax = Katax('local')\n"
         "print(sorted({m.partition('.')[0] for m in sys.modules}))"
     )
     done = subprocess.run(

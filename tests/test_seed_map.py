@@ -120,7 +120,7 @@ HARMLESS: Mapping[str, Callable[[], object]] = {
     "Config": lambda: katax_cli.Config().get("NOTHING_OF_THIS_NAME", 1),
     "graceful_shutdown": lambda: katax_cli.graceful_shutdown([]).clean,
     "create_shutdown_controller": lambda: not katax_cli.create_shutdown_controller([]).is_shutting_down(),
-    "Katax": lambda: katax_cli.Katax().shutdown().clean,
+    "Katax": lambda: katax_cli.Katax("local").shutdown().clean,
     "Logger": lambda: katax_cli.Logger().child(),
 }
 

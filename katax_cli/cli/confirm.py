@@ -8,18 +8,22 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import Refused
 from katax_cli.profiles.model import Profile
 
-__all__ = ["Tier", "confirm", "refuse_unnamed_local"]
+__all__ = ["Tier", "confirm", "refuse_unnamed"]
+
+_BUILT_IN = {"local": "the built-in profile", "env": "the profile of the URLs in .env"}
 
 
-def refuse_unnamed_local(call: Invocation, profile: Profile) -> None:
-    """Raises Refused on the built-in profile unless it was named.
+def refuse_unnamed(call: Invocation, profile: Profile) -> None:
+    """Raises Refused on the profiles `local`, and `env` of a `.env` file, unless they were named.
 
-    A container without its configuration must not succeed on an empty file.
+    A container without its configuration must not succeed on an empty file, nor a checkout with a `.env` of
+    production change it.
     """
-    if profile.name == "local" and not profile.explicit:
-        raise Refused(
-            f"{call.command!r} uses the built-in profile only when it is named; repeat with -p local"
-        )
+    if profile.explicit or profile.source is not None:
+        return
+    if profile.name in _BUILT_IN:
+        kind = _BUILT_IN[profile.name]
+        raise Refused(f"{call.command!r} uses {kind} only when it is named; repeat with -p {profile.name}")
 
 
 def confirm(call: Invocation, profile: Profile, settings: ConnectionSettings, tier: Tier, what: str) -> None:
@@ -34,9 +38,17 @@ def confirm(call: Invocation, profile: Profile, settings: ConnectionSettings, ti
         return
     if wanted == "yes":
         if not (call.shared.yes or _answer(call, f"{what} on {name}? [y/N] ").lower() in ("y", "yes")):
-            raise Refused(f"{what} on {name!r} needs a yes; repeat with --yes")
+            raise Refused(f"{what} on {name!r} needs a yes; repeat with --yes{_role_hint(profile)}")
     elif _answer(call, f"{what} on {name}, a prod connection. Type {name} to go on: ") != name:
-        raise Refused(f"{settings.name!r} is a prod connection; repeat with --confirm {name}")
+        raise Refused(
+            f"{settings.name!r} is a prod connection; repeat with --confirm {name}{_role_hint(profile)}"
+        )
+
+
+def _role_hint(profile: Profile) -> str:
+    """How to say that the servers of the environment's URLs are not production."""
+    from_urls = profile.name == "env" and profile.source is None and profile.role == "prod"
+    return ", or set KATAX_ROLE=dev when it is no production" if from_urls else ""
 
 
 def _answer(call: Invocation, question: str) -> str:

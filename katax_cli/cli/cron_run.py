@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from katax_cli.cli.confirm import Tier, confirm
+from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed
 from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.options import duration, one_of
-from katax_cli.errors import Refused
 from katax_cli.services.cron.manage import Cron
 
 if TYPE_CHECKING:
@@ -100,10 +99,7 @@ def daemon(call: Invocation, *, crontab: str | None, metrics_port: int | None) -
 
     with cron(call) as jobs, ExitStack() as stack:
         profile = jobs.profile
-        if profile.name == "local" and not profile.explicit:
-            raise Refused(
-                f"{call.command!r} uses the built-in profile only when it is named; repeat with -p local"
-            )
+        refuse_unnamed(call, profile)
         state = Reporter(profile, "cron run-daemon", dict)
         state.start()
         stack.callback(state.close, _REPORT_ENDS_WITHIN)

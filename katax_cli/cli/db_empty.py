@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed_local
+from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed
 from katax_cli.cli.invocation import Invocation, Target
 from katax_cli.cli.seed_run import refuse_protected, seeder
 from katax_cli.services import reset
@@ -22,7 +22,7 @@ _PREVIEWED = 50
 def empty_tables(call: Invocation, target: Target, names: Sequence[str], *, cascade: bool) -> None:
     """Shows what would be lost, asks, and empties the tables."""
     with call.runtime() as runtime:
-        refuse_unnamed_local(call, runtime.profile)
+        refuse_unnamed(call, runtime.profile)
         settings = call.settings(runtime, target)
         database = runtime.tabular(settings)
         doomed = plan(database, names, keep=[runtime.profile.migrate.table], cascade=cascade)
@@ -38,7 +38,7 @@ def empty_tables(call: Invocation, target: Target, names: Sequence[str], *, casc
 def reset_database(call: Invocation, target: Target, *, migrate: bool, seed: bool) -> None:
     """Shows what would be lost, asks, drops all of it, and fills the database again as far as asked."""
     with call.runtime(seconds=None) as runtime:
-        refuse_unnamed_local(call, runtime.profile)
+        refuse_unnamed(call, runtime.profile)
         settings = call.settings(runtime, target)
         desk = _checked_desk(call, runtime, settings) if migrate else None
         if desk is not None:

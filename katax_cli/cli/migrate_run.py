@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from katax_cli.cli.confirm import Tier, confirm
+from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed
 from katax_cli.cli.exits import ExitCode, worst
 from katax_cli.cli.invocation import Invocation, Target
 from katax_cli.cli.migrate_views import done_line
 from katax_cli.core.settings import ConnectionSettings, EngineName
-from katax_cli.errors import ConfigError, MigrationError, Refused, Unavailable
+from katax_cli.errors import ConfigError, MigrationError, Unavailable
 from katax_cli.services.migrate.migrator import Migrator
 
 if TYPE_CHECKING:
@@ -98,15 +98,12 @@ class Desk:
 def desk(call: Invocation, *, only_files: bool = False) -> Iterator[Desk]:
     """The connections of a command, without a deadline unless one is given.
 
-    Raises Refused on the built-in profile unless it was named: a container without its configuration must
-    not succeed on an empty file.
+    Raises Refused on a built-in profile unless it was named.
     """
     with call.runtime(seconds=None) as runtime:
         profile = runtime.profile
-        if profile.name == "local" and not profile.explicit and not only_files:
-            raise Refused(
-                f"{call.command!r} uses the built-in profile only when it is named; repeat with -p local"
-            )
+        if not only_files:
+            refuse_unnamed(call, profile)
         target = Target(types=_TYPES, preferred=profile.migrate.connection, lacks="migrations")
         found = tuple(one.past_pooler() for one in call.all_settings(runtime, target))
         yield Desk(call, runtime, found)

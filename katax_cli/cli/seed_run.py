@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed_local
+from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import Invocation, Target
 from katax_cli.core.settings import ConnectionSettings
@@ -41,7 +41,7 @@ def seeder(call: Invocation, profile: Profile, database: Any) -> Seeder:
 def run_seeds(call: Invocation, name: str | None, *, again: bool) -> ExitCode:
     """Asks where statements lose data, runs, and prints a row for each seed."""
     with call.runtime(seconds=None) as runtime:
-        refuse_unnamed_local(call, runtime.profile)
+        refuse_unnamed(call, runtime.profile)
         for settings in call.all_settings(runtime, SEEDS):
             refuse_protected(runtime.profile, settings)
             if not call.shared.dry_run:
@@ -57,7 +57,7 @@ def run_seeds(call: Invocation, name: str | None, *, again: bool) -> ExitCode:
 def show_status(call: Invocation) -> ExitCode:
     """A row for each seed, of every connection that is meant."""
     with call.runtime(seconds=None) as runtime:
-        refuse_unnamed_local(call, runtime.profile)
+        refuse_unnamed(call, runtime.profile)
 
         def work(database: Any) -> list[tuple[object, ...]]:
             return [status_row(one) for one in seeder(call, runtime.profile, database).status()]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed_local
+from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.options import one_of
@@ -75,7 +75,7 @@ def drill_own(call: Invocation, plan: Plan) -> ExitCode:
         raise typer.BadParameter("--load, --url and --work are for a program; name it after --")
     with call.runtime(probing=True, endless=True) as runtime:
         profile = runtime.profile
-        refuse_unnamed_local(call, profile)
+        refuse_unnamed(call, profile)
         confirm(call, profile, profile.state.connection, Tier.DISRUPTIVE, "start and stop its services")
         settings = witnesses(call, runtime)
         reports = dict(_own_reports(call, plan, runtime, settings))

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed_local
+from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed
 from katax_cli.cli.ending import ended_by_signals
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import INTERACTIVE_SECONDS, Invocation
@@ -75,7 +75,7 @@ def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> Non
     from katax_cli.services.ws.telling import SocketTeller
 
     profile = call.profile()
-    refuse_unnamed_local(call, profile)
+    refuse_unnamed(call, profile)
     with call.runtime(seconds=None) as runtime, ended_by_signals() as ending:
         redis = None
         if settings.redis is not None:

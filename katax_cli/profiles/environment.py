@@ -32,6 +32,7 @@ class Environment:
         self._file = os.path.join(folder, ".env")
         self._notes = notes
         self._dotenv: Mapping[str, str | None] | None = None
+        self._ignored = ""
 
     def get(self, name: str) -> str | None:
         return self._environ[name] if name in self._environ else self._of_file().get(name)
@@ -44,13 +45,28 @@ class Environment:
         """Where a variable's value comes from, for `profile show --origin`."""
         return "environment" if name in self._environ else self._file
 
+    def place(self, name: str) -> str:
+        """`.env` and the line on which a variable is set, the last if there are several."""
+        with open(self._file, encoding="utf-8") as file:
+            lines = list(enumerate(file, 1))
+        set_on = [number for number, line in lines if _name_set_by(line) == name]
+        return f"{self._file}:{set_on[-1]}" if set_on else self._file
+
+    def why_ignored(self) -> str:
+        """`; PATH is ignored: …` when there is a `.env` that others could have written, else nothing."""
+        self._of_file()
+        return f"; {self._ignored}" if self._ignored else ""
+
     def _of_file(self) -> Mapping[str, str | None]:
         if self._dotenv is None:
             self._dotenv = self._read()
         return self._dotenv
 
     def _read(self) -> Mapping[str, str | None]:
-        text = read_trusted(self._file, self._notes)
+        notes: list[str] = []
+        text = read_trusted(self._file, notes)
+        self._notes += notes
+        self._ignored = next(iter(notes), "")
         if not text:
             return {}
         from io import StringIO
@@ -59,6 +75,11 @@ class Environment:
 
         # Interpolation would rewrite a password that contains `${`, even inside single quotes.
         return dotenv_values(stream=StringIO(text), interpolate=False)
+
+
+def _name_set_by(line: str) -> str:
+    """NAME of `NAME=…` and `export NAME=…`."""
+    return line.partition("=")[0].strip().removeprefix("export ").strip().strip("'")
 
 
 Missing = Callable[[Path, str], None]

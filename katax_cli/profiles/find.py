@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, NoReturn
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from katax_cli.errors import ConfigError, UnknownProfile
 from katax_cli.profiles.document import Layer, read_layer
 from katax_cli.profiles.home import upward, user_folder
 from katax_cli.profiles.keys import PROFILE
 from katax_cli.profiles.trust import refuse_untrusted, trusted
+
+if TYPE_CHECKING:
+    from katax_cli.profiles.environment import Environment
 
 URL_VARIABLES = {"DATABASE_URL": "main", "REDIS_URL": "cache", "MYSQL_URL": "mysql", "MONGODB_URL": "mongodb"}
 
@@ -39,7 +43,10 @@ class Place(NamedTuple):
 
 
 class Found(NamedTuple):
-    """A profile's own layer, its name, whether it was said aloud, and the place it is in (None: built in)."""
+    """A profile's own layer, its name, whether it was said aloud, and the place it is in (None: built in).
+
+    Exported variables say `env` aloud; a `.env` file that lies in the folder does not.
+    """
 
     name: str
     place: Place | None
@@ -75,8 +82,20 @@ class Search:
         """Every profile that can be asked for."""
         return [*self.names(), *(["env"] if self.has_env() else []), "local"]
 
+    @cached_property
+    def variables(self) -> Environment:
+        """The environment with the project's `.env` below it."""
+        from katax_cli.profiles.environment import Environment
+
+        return Environment(self.environ, self.folder, self.notes)
+
+    def urls(self) -> dict[str, str]:
+        """The URL variables that are set, in the environment or in `.env`, and what they hold."""
+        held = {variable: self.variables.get(variable) for variable in URL_VARIABLES}
+        return {variable: url for variable, url in held.items() if url}
+
     def has_env(self) -> bool:
-        return any(self.environ.get(variable) for variable in URL_VARIABLES)
+        return bool(self.urls())
 
     def choose(self, name: str | None) -> Found:
         """The profile that is meant. Raises UnknownProfile, UntrustedFile, or ConfigError when several are."""
@@ -92,7 +111,7 @@ class Search:
         if names:
             return Found(names[0], self._place_of(names[0]))
         if self.has_env():
-            return Found("env", None)
+            return self._env(explicit=False)
         self.notes.append(
             "no configuration found: using the built-in profile 'local' "
             "(SQLite and an embedded Redis in .katax/); 'katax profile init' writes one"
@@ -110,7 +129,17 @@ class Search:
         place = self._place_of(name)
         if place is None and name != "local" and not (name == "env" and self.has_env()):
             self._refuse(name)
+        if name == "env" and place is None:
+            return self._env(explicit=True)
         return Found(name, place, explicit=True)
+
+    def _env(self, *, explicit: bool) -> Found:
+        """The profile of the URL variables; what `.env` holds of them is said, for it is not what a shell shows."""
+        from_file = [variable for variable in self.urls() if not self.environ.get(variable)]
+        if from_file:
+            where = ", ".join(f"{variable} from {self.variables.place(variable)}" for variable in from_file)
+            self.notes.append(f"profile 'env' uses {where}")
+        return Found("env", None, explicit or not from_file)
 
     def _place_of(self, name: str) -> Place | None:
         if name == "local":
@@ -124,7 +153,10 @@ class Search:
             refuse_untrusted(os.path.join(folder, "profiles", f"{name}.toml"))
             refuse_untrusted(os.path.join(folder, "katax.toml"))
         if name == "env":
-            raise ConfigError(f"profile 'env' needs one of the variables {', '.join(URL_VARIABLES)}")
+            raise ConfigError(
+                f"profile 'env' needs one of the variables {', '.join(URL_VARIABLES)}"
+                + self.variables.why_ignored()
+            )
         raise UnknownProfile(name, self.known())
 
     def _find_project(self) -> Place | None:

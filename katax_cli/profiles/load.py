@@ -10,7 +10,7 @@ from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.build import Draft, build_profile
 from katax_cli.profiles.builtin import env_table, local_table
 from katax_cli.profiles.document import Layer, dotted, read_layer
-from katax_cli.profiles.environment import Environment, substitute
+from katax_cli.profiles.environment import substitute
 from katax_cli.profiles.find import Found, Search
 from katax_cli.profiles.home import katax_home
 from katax_cli.profiles.keys import PROFILE, SHARED
@@ -58,15 +58,13 @@ def load(search: Search, name: str | None) -> Loaded:
     found = search.choose(name)
     layers = _layers(search, found)
     problems = Problems(layers)
-    environment = Environment(search.environ, search.folder, search.notes)
 
     def missing(path: tuple[str, ...], variable: str) -> None:
         said = f"the environment variable {variable}, which is not set" if variable else "a variable's name"
-        problems.add(
-            path, f"{dotted(path)} needs {said}", "set it or write it into .env" if variable else None
-        )
+        remedy = "set it or write it into .env" + search.variables.why_ignored() if variable else None
+        problems.add(path, f"{dotted(path)} needs {said}", remedy)
 
-    merged = substitute(merge(layers), (), environment, missing)
+    merged = substitute(merge(layers), (), search.variables, missing)
     _check_shared(search, found, problems)
     table = read_table(merged, PROFILE, (), problems)
     draft = Draft(
@@ -141,7 +139,7 @@ def _layers(search: Search, found: Found) -> tuple[Layer, ...]:
 def _own(search: Search, found: Found) -> Layer:
     place = found.place
     if place is None:
-        return Layer(env_table(search.environ) if found.name == "env" else local_table(search))
+        return Layer(env_table(search) if found.name == "env" else local_table(search))
     file = place.files.get(found.name)
     if place.katax is None or found.name not in place.tables():
         return _file_layer(file or "", search.notes)

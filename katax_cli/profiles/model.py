@@ -87,9 +87,9 @@ class Profile:
     """A named set of connections and all that goes with it.
 
     `folder` is where relative paths and jobs start; `source` the file it came from (None: `env`, `local`);
-    `notes` are messages for people; `explicit` is true when the profile was said aloud (option, KATAX_PROFILE
-    or default_profile); `retry_set` is true when attempts were configured (one-shot commands make one else),
-    `connection_retry_set` names the connections for which they were.
+    `notes` are messages for people; `explicit` is true when the profile was said aloud (option, KATAX_PROFILE,
+    default_profile, or exported URLs for `env`); `retry_set` is true when attempts were configured (one-shot
+    commands make one else), `connection_retry_set` names the connections for which they were.
     """
 
     name: str

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVa
 from katax_cli.core.callables import plain
 from katax_cli.core.settings import ConnectionSettings, EngineName, Secret
 from katax_cli.core.shutdown import Shutdown, ShutdownReport, Stage, Step
-from katax_cli.errors import ConnectionConflict, Unavailable, UnknownConnection, WrongEngine
+from katax_cli.errors import ConfigError, ConnectionConflict, Unavailable, UnknownConnection, WrongEngine
 from katax_cli.profiles.adhoc import Pool, connection_of, pool_of
 from katax_cli.profiles.connections import Around
 from katax_cli.profiles.load import load_profile
@@ -58,14 +58,15 @@ class Katax:
     """The services of one profile; thread-safe. Connects nowhere until a database is used.
 
     `profile` is a profile's name, or the profile that is meant without one (`katax profile list` shows it).
-    Raises ConfigError when there is no such profile, or several and none chosen.
+    Raises ConfigError when there is no such profile, several and none chosen, or no configuration at all: the
+    built-in profile is `Katax("local")`.
     """
 
     _instance: ClassVar[Katax | None] = None
     _instance_lock: ClassVar[threading.RLock] = threading.RLock()
 
     def __init__(self, profile: str | Profile | None = None) -> None:
-        self.profile = profile if isinstance(profile, Profile) else load_profile(profile)
+        self.profile = profile if isinstance(profile, Profile) else _profile_of(profile)
         self._runtime = Runtime(self.profile)
         self._opened: dict[str, tuple[ConnectionSettings, Database]] = {}
         self._hooks: list[Hook] = []
@@ -386,3 +387,17 @@ def _known(secret: Secret | None) -> str | None:
 def _same(one: ConnectionSettings, other: ConnectionSettings) -> bool:
     """Equality of settings leaves passwords out, which are compared here as far as they are known."""
     return one == other and _known(one.password) == _known(other.password)
+
+
+def _profile_of(name: str | None) -> Profile:
+    """The profile of this name, or the one that is meant; never the built-in one by default.
+
+    A program whose configuration is missing would work on an empty file.
+    """
+    profile = load_profile(name)
+    if profile.name == "local" and not profile.explicit:
+        raise ConfigError(
+            "no configuration found for Katax(); write a profile ('katax profile init'), set DATABASE_URL, "
+            "or say Katax('local')"
+        )
+    return profile

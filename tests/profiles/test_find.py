@@ -208,7 +208,7 @@ def test_the_list_says_what_is_chosen_and_what_does_not_load(project: Project) -
     assert [(entry.name, entry.source, entry.role, entry.chosen) for entry in entries] == [
         ("bad", None, None, False),
         ("good", good, "dev", True),
-        ("env", None, "dev", False),
+        ("env", None, "prod", False),
         ("local", None, "dev", False),
     ]
     assert entries[0].problem == (
@@ -226,23 +226,19 @@ def test_names_are_listed_without_parsing(project: Project) -> None:
 @pytest.mark.parametrize(
     ("variables", "role"),
     [
-        ({"DATABASE_URL": "postgresql://app@localhost/app"}, "dev"),
-        ({"DATABASE_URL": "postgresql://app@127.0.0.1:5433/app"}, "dev"),
-        ({"DATABASE_URL": "postgresql://app@[::1]/app"}, "dev"),
-        ({"DATABASE_URL": "postgresql:///app?host=/run/postgresql"}, "dev"),
-        ({"DATABASE_URL": "sqlite:///x.db", "REDIS_URL": "embedded"}, "dev"),
-        ({"REDIS_URL": "unix:///run/redis.sock"}, "dev"),
+        (
+            {"DATABASE_URL": "postgresql://app@localhost/app"},
+            "prod",
+        ),  # tunnels and cloud proxies are loopback
+        ({"DATABASE_URL": "sqlite:///x.db", "REDIS_URL": "embedded"}, "prod"),
         ({"DATABASE_URL": "postgresql://app@db.example.com/app"}, "prod"),
-        ({"DATABASE_URL": "postgresql://app@127.example.com/app"}, "prod"),
-        ({"DATABASE_URL": "postgresql://a@localhost,db2/app"}, "prod"),
-        ({"DATABASE_URL": "sqlite:///x.db", "REDIS_URL": "redis://cache:6379"}, "prod"),
-        ({"MONGODB_URL": "mongodb+srv://localhost.example.com/x"}, "prod"),
         ({"DATABASE_URL": "postgresql://app@db/app", "KATAX_ROLE": "stage"}, "stage"),
     ],
 )
 def test_the_role_of_env(project: Project, variables: dict[str, str], role: str) -> None:
     profile = project.load(**variables)
-    assert (profile.name, profile.role, profile.explicit, profile.source) == ("env", role, False, None)
+    assert (profile.name, profile.role, profile.explicit, profile.source) == ("env", role, True, None)
+    assert profile.notes == ()
 
 
 def test_the_connections_of_env(project: Project) -> None:
@@ -276,7 +272,34 @@ def test_env_without_variables(project: Project) -> None:
     )
 
 
-def test_dotenv_does_not_make_env(project: Project) -> None:
-    project.write(".env", "DATABASE_URL=sqlite::memory:\nKATAX_PROFILE=env\n")
-    assert project.load().name == "local"
+def test_urls_of_dotenv_make_env_and_say_where_they_stand(project: Project) -> None:
+    file = project.write(
+        ".env", "# ours\nexport DATABASE_URL='sqlite:///a.db'\nKATAX_ROLE=dev\nREDIS_URL=embedded\n"
+    )
+    profile = project.load(REDIS_URL="redis://cache")
+
+    assert (profile.name, profile.role, profile.explicit) == ("env", "dev", False)
+    assert profile.notes == (f"profile 'env' uses DATABASE_URL from {file}:2",)
+    assert profile.connection("main").path == str(project.folder / "a.db")
+    assert profile.connection("cache").host == "cache"
+    assert project.load("env").explicit
     assert "DATABASE_URL" not in os.environ
+
+
+def test_dotenv_chooses_no_profile_and_gives_way_to_one(project: Project) -> None:
+    project.write(".env", "DATABASE_URL=sqlite::memory:\nKATAX_PROFILE=local\n")
+    assert project.load().name == "env"
+    project.write("profiles/good.toml", MAIN)
+    assert (project.load().name, project.load().notes) == ("good", ())
+
+
+def test_an_ignored_dotenv_is_named_where_its_value_is_missed(project: Project) -> None:
+    file = project.write(".env", "DATABASE_URL=sqlite::memory:\nSECRET=x\n")
+    reason = make_foreign(file)
+    with pytest.raises(ConfigError) as error:
+        project.load("env")
+    assert str(error.value).endswith(f"MONGODB_URL; ignored {file}: {reason}")
+    project.write("profiles/good.toml", f'{MAIN}password = "${{env:SECRET}}"\n')
+    with pytest.raises(ConfigError) as error:
+        project.load("good")
+    assert str(error.value).endswith(f"set it or write it into .env; ignored {file}: {reason}")

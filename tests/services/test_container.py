@@ -32,7 +32,7 @@ from tests.services.test_reporting import eventually
 
 @pytest.fixture
 def katax(tmp_path: Path) -> Iterator[Katax]:
-    with Katax() as made:
+    with Katax("local") as made:
         yield made
 
 
@@ -44,7 +44,8 @@ def write_profile(folder: Path, text: str, name: str = "dev") -> None:
 
 
 @pytest.fixture
-def singleton() -> Iterator[None]:
+def singleton(tmp_path: Path) -> Iterator[None]:
+    (tmp_path / "katax.toml").write_text('default_profile = "local"\n')
     yield
     Katax.reset()
 
@@ -73,7 +74,7 @@ def test_reset_shuts_the_instance_down_and_forgets_it(tmp_path: Path, singleton:
 
 
 def test_containers_are_isolated(tmp_path: Path) -> None:
-    with Katax() as one, Katax() as other:
+    with Katax("local") as one, Katax("local") as other:
         assert one is not other
         assert one.database("x", connection="sqlite:///a.db") is not other.database(
             "x", connection="sqlite:///a.db"
@@ -81,7 +82,7 @@ def test_containers_are_isolated(tmp_path: Path) -> None:
 
 
 def test_it_connects_nowhere_and_writes_nothing_until_asked(tmp_path: Path, closed_port: int) -> None:
-    with Katax() as made:
+    with Katax("local") as made:
         made.database("pg", connection=f"postgresql://u@127.0.0.1:{closed_port}/x")
         assert made.profile.name == "local"
 
@@ -194,6 +195,20 @@ def test_the_pool_of_the_program(katax: Katax) -> None:
     assert value.pool_stats().max == 4
 
 
+def test_the_built_in_profile_is_never_a_default(tmp_path: Path) -> None:
+    """A program whose configuration is missing would work on an empty file."""
+    with pytest.raises(ConfigError) as error:
+        Katax()
+    assert str(error.value) == (
+        "no configuration found for Katax(); write a profile ('katax profile init'), set DATABASE_URL, "
+        "or say Katax('local')"
+    )
+    assert not (tmp_path / ".katax").exists()
+    (tmp_path / "katax.toml").write_text('default_profile = "local"\n')
+    with Katax() as made:
+        assert made.profile.name == "local"
+
+
 def test_profiles_that_cannot_be_are_errors(tmp_path: Path) -> None:
     with pytest.raises(UnknownProfile):
         Katax("prdo")
@@ -248,7 +263,7 @@ def test_config_and_logger_belong_to_it(
 
 
 def test_shutdown_runs_hooks_in_order_then_services_then_databases(tmp_path: Path) -> None:
-    katax = Katax()
+    katax = Katax("local")
     database = katax.database("x", connection="sqlite:///a.db")
     seen: list[str] = []
 
@@ -277,7 +292,7 @@ def test_shutdown_runs_hooks_in_order_then_services_then_databases(tmp_path: Pat
 
 
 def test_shutdown_is_done_once_and_says_the_same(tmp_path: Path) -> None:
-    katax = Katax()
+    katax = Katax("local")
     calls: list[int] = []
     katax.on_shutdown(lambda: calls.append(1))
     with ThreadPoolExecutor(8) as threads:
@@ -288,7 +303,7 @@ def test_shutdown_is_done_once_and_says_the_same(tmp_path: Path) -> None:
 
 
 def test_after_the_shutdown_nothing_is_opened(tmp_path: Path) -> None:
-    katax = Katax()
+    katax = Katax("local")
     database = katax.database("x", connection="sqlite:///a.db")
     katax.shutdown()
 
@@ -300,7 +315,7 @@ def test_after_the_shutdown_nothing_is_opened(tmp_path: Path) -> None:
 
 
 def test_a_failing_hook_stops_nothing(tmp_path: Path) -> None:
-    katax = Katax()
+    katax = Katax("local")
     database = katax.database("x", connection="sqlite:///a.db")
 
     @katax.on_shutdown
@@ -316,7 +331,7 @@ def test_a_failing_hook_stops_nothing(tmp_path: Path) -> None:
 def test_work_in_progress_is_waited_for_and_named_when_it_takes_too_long(
     tmp_path: Path, engine: Target
 ) -> None:
-    katax = Katax()
+    katax = Katax("local")
     database = katax.database("x", connection=engine.url)
     leased, free = threading.Event(), threading.Event()
 
@@ -347,7 +362,7 @@ def test_repr_names_what_is_open_and_no_secret(katax: Katax) -> None:
 
 class TestReporting:
     def test_a_program_takes_part_until_its_shutdown(self, tmp_path: Path) -> None:
-        katax = Katax()
+        katax = Katax("local")
         database = katax.database("x", connection="sqlite:///a.db")
         database.query("select 1")
 
@@ -366,7 +381,7 @@ class TestReporting:
             assert store.processes() == []
 
     def test_it_ends_before_the_databases_do(self, tmp_path: Path) -> None:
-        katax = Katax()
+        katax = Katax("local")
         database = katax.database("x", connection="sqlite:///a.db")
         katax.report("app")
         reporter = katax._reporter
@@ -380,7 +395,7 @@ class TestReporting:
         assert not any(seen)
 
     def test_after_the_shutdown_it_is_too_late(self, tmp_path: Path) -> None:
-        katax = Katax()
+        katax = Katax("local")
         katax.shutdown()
 
         with pytest.raises(Unavailable, match="this container was shut down"):
@@ -393,7 +408,7 @@ class TestReporting:
             assert katax.database("main").query("select 1 as a") == [{"a": 1}]
 
     def test_its_socket_servers_are_told_too(self, tmp_path: Path) -> None:
-        with Katax() as katax, StateStore(katax.profile) as store:
+        with Katax("local") as katax, StateStore(katax.profile) as store:
             katax.report("app")
             katax.socket("news", port=0)
             assert katax._reporter is not None

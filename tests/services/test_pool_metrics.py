@@ -133,7 +133,7 @@ def test_a_sqlite3_connection_is_always_in_use() -> None:
 
 
 def test_katax_databases_and_their_pools(engine: Target) -> None:
-    with Katax() as katax:
+    with Katax("local") as katax:
         database = katax.database("x", connection=engine.url, pool={"max": 4})
         database.ping()
         assert create_metrics_pool(database).get_metrics() == database.pool_stats()

@@ -36,7 +36,7 @@ class Closing:
 
 
 def test_a_database_of_each_engine(tmp_path: Path, engine: Target) -> None:
-    database = Katax().database("x", connection=engine.url)
+    database = Katax("local").database("x", connection=engine.url)
     database.ping()
 
     report = graceful_shutdown(database)
@@ -108,7 +108,7 @@ def test_a_controller_shuts_down_once_and_says_when(tmp_path: Path) -> None:
 
 
 def test_two_ways_to_shut_a_container_down_are_one_shutdown(tmp_path: Path) -> None:
-    katax, seen = Katax(), []
+    katax, seen = Katax("local"), []
     katax.on_shutdown(lambda: seen.append("hook"))
 
     assert graceful_shutdown(katax) is katax.shutdown()
@@ -127,7 +127,7 @@ def test_it_is_shutting_down_while_a_hook_runs() -> None:
 
 
 def test_a_hook_that_hangs_is_left_behind(tmp_path: Path) -> None:
-    database = Katax().database("x", connection="sqlite:///a.db")
+    database = Katax("local").database("x", connection="sqlite:///a.db")
     never = threading.Event()
     began = time.monotonic()
 
@@ -144,7 +144,7 @@ def test_both_kinds_of_logger_hear_of_it(tmp_path: Path, caplog: pytest.LogCaptu
     caplog.set_level("INFO", "katax")
     plain = logging.getLogger("mine")
     plain.setLevel("INFO")
-    with Katax() as katax:
+    with Katax("local") as katax:
         graceful_shutdown([], logger=katax.logger, timeout=3)
         graceful_shutdown([], logger=plain, timeout=3)
         graceful_shutdown([], on_shutdown=lambda: 1 / 0)
@@ -161,7 +161,7 @@ def test_both_kinds_of_logger_hear_of_it(tmp_path: Path, caplog: pytest.LogCaptu
 
 
 def test_shutdown_database_does_not_wait(tmp_path: Path) -> None:
-    database = Katax().database("x", connection="sqlite:///a.db")
+    database = Katax("local").database("x", connection="sqlite:///a.db")
     client = database.get_client()
 
     assert shutdown_database(database) is None  # type: ignore[func-returns-value]

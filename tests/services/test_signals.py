@@ -71,7 +71,7 @@ def ended(process: subprocess.Popen[str], number: int = signal.SIGTERM) -> tuple
 WAITING = """
 import sys, threading
 from katax_cli import Katax, register_shutdown_handlers
-katax = Katax()
+katax = Katax("local")
 for number, url in enumerate(sys.argv[1:]):
     katax.database(f"db{number}", connection=url).connect()
 register_shutdown_handlers(katax)
@@ -110,7 +110,7 @@ def eventually(reached: Callable[[], bool]) -> bool:
 def test_a_signal_runs_the_hooks_and_leaves_nothing_on_any_server(program: Program, fresh: MakeFresh) -> None:
     urls = [fresh("postgresql").url, fresh("mysql").url, fresh("redis").url]
     process = program(WAITING, *urls)
-    with Katax() as observer:
+    with Katax("local") as observer:
         databases = [observer.database(f"db{n}", connection=url) for n, url in enumerate(urls)]
         before = [sessions(database) for database in databases]
 
@@ -133,7 +133,7 @@ def test_the_main_threads_query_ends_before_its_pool_is_closed(program: Program,
         """
 import sys
 from katax_cli import Katax, register_shutdown_handlers
-katax = Katax()
+katax = Katax("local")
 db = katax.database(connection=sys.argv[1])
 db.execute("create table seen (n int)")
 register_shutdown_handlers(katax)
@@ -148,7 +148,7 @@ while True:
 
     code, out, err = ended(process)
 
-    with Katax() as observer:
+    with Katax("local") as observer:
         rows = observer.database(connection=postgresql_url).query("select n from seen")
     assert code == 0
     assert "Traceback" not in err
@@ -160,7 +160,7 @@ def test_a_worker_finishes_its_work(program: Program, postgresql_url: str) -> No
         """
 import sys, threading
 from katax_cli import Katax, register_shutdown_handlers
-katax = Katax()
+katax = Katax("local")
 db = katax.database(connection=sys.argv[1])
 db.connect()
 register_shutdown_handlers(katax)
@@ -181,7 +181,7 @@ threading.Event().wait()
 HANGING = """
 import sys, threading
 from katax_cli import Katax, register_shutdown_handlers
-katax = Katax()
+katax = Katax("local")
 katax.database(connection=sys.argv[1]).connect()
 @katax.on_shutdown
 def flush():
@@ -200,7 +200,7 @@ def test_a_hook_over_the_deadline_is_left_behind_and_named(program: Program, pos
 
     assert (code, out) == (1, "flushing\n")
     assert re.search(r"shutdown incomplete after \d+\.\d s: hook flush did not finish\n", err)
-    with Katax() as observer:
+    with Katax("local") as observer:
         database = observer.database(connection=postgresql_url)
         assert eventually(lambda: sessions(database) == 0)
 
