@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from katax_cli.errors import ConfigError
 
@@ -75,13 +75,20 @@ def revealed_secrets() -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class PoolSettings:
-    """Sizes and times of a pool. Raises ValueError when they contradict each other."""
+    """Sizes and times of a pool. Raises ValueError when they contradict each other.
+
+    Of SQL pools a program may give `configure(connection)`, called on the driver's connection when it was opened
+    and after its session was reset, and `reset(connection)`, called whenever it comes back. One that raises has
+    the connection closed.
+    """
 
     min: int = 0
     max: int = 20
     timeout: float = 5.0
     idle_timeout: float = 30.0
     max_lifetime: float = 3600.0
+    configure: Callable[[Any], object] | None = None
+    reset: Callable[[Any], object] | None = None
 
     def __post_init__(self) -> None:
         if self.max < 1:

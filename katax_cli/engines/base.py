@@ -11,16 +11,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from katax_cli.core.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.errors import WrongEngine
 from katax_cli.snapshot import PoolStats
 
+if TYPE_CHECKING:
+    from katax_cli.core.sql import Residue
+
 Dialect = Literal["postgresql", "mysql", "sqlite"]
 Params = Sequence[object] | Mapping[str, object] | None
 Row = tuple[Any, ...]
+
+
+class SessionRemains(Exception):
+    """A connection whose session no reset makes like new: it is to be closed."""
 
 
 class Engine(Protocol):
@@ -116,8 +123,24 @@ class SqlEngine(Engine, Protocol):
         """True while a transaction is open on the connection (no round trip)."""
         ...
 
+    def undo(self, connection: Any) -> None:
+        """Rolls back what is open; raises when the connection is broken."""
+        ...
+
+    def mark(self, connection: Any, residue: Residue) -> None:
+        """Lets the next `reset` clear at least so much, whatever statements were run."""
+        ...
+
+    def needs_reset(self, connection: Any) -> bool:
+        """True when a transaction is open, or a statement may have changed the session (no round trip)."""
+        ...
+
     def reset(self, connection: Any) -> None:
-        """Makes a used connection like new (rolls back); raises when it is broken."""
+        """Makes a used connection like new: rolls back, and clears what statements may have left in its session.
+
+        Settings that the connection was opened with are set again; read-only is read back. Raises when it is
+        broken, or cannot be made like new: then it is to be closed.
+        """
         ...
 
     def is_broken(self, connection: Any) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 from katax_cli.core.settings import ConnectionSettings, PoolSettings
@@ -16,6 +16,7 @@ from katax_cli.profiles.validate import read_table
 
 # A policy belongs to a profile: the program has `with_retry` and `CircuitBreaker`.
 _KEYS: Mapping[str, Key] = {name: key for name, key in CONNECTION.items() if name not in ("retry", "breaker")}
+_HOOKS = ("configure", "reset")
 Pool = PoolSettings | Mapping[str, Any]
 
 
@@ -33,27 +34,37 @@ def connection_of(
             raise ConfigError(
                 f"connection {name!r} is said to be of type {type} and {given['type']}; keep one"
             )
+    pool = given.pop("pool", None)
     path = ("connections", name)
     problems = Problems(())
     table = read_table(given, _KEYS, path, problems)
     if problems.errors:
         raise problems.first()
     try:
-        return build_connection(name, table, around)
+        made = build_connection(name, table, around)
     except Flaw as flaw:
         raise ConfigError(f"{dotted((*path, flaw.key) if flaw.key else path)} {flaw}") from None
+    return made if pool is None else replace(made, pool=pool_of(pool))
 
 
 def pool_of(pool: Pool) -> PoolSettings:
-    """Pool settings from `min`, `max`, `timeout`, `idle_timeout`, `max_lifetime`. Raises ConfigError."""
+    """Pool settings from `min`, `max`, `timeout`, `idle_timeout`, `max_lifetime`, and the callables `configure`
+    and `reset`. Raises ConfigError.
+    """
     if isinstance(pool, PoolSettings):
         return pool
     problems = Problems(())
-    table = read_table(pool, POOL, ("pool",), problems)
+    hooks = {name: pool[name] for name in _HOOKS if pool.get(name) is not None}
+    table = read_table(
+        {key: value for key, value in pool.items() if key not in _HOOKS}, POOL, ("pool",), problems
+    )
     if problems.errors:
         raise problems.first()
+    for name, hook in hooks.items():
+        if not callable(hook):
+            raise ConfigError(f"pool.{name} is a {type(hook).__name__}, expected a callable of one connection")
     try:
-        return PoolSettings(**table)
+        return PoolSettings(**table, **hooks)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -66,6 +77,4 @@ def _spelled(connection: Mapping[str, Any]) -> dict[str, Any]:
         given["database"] = str(given["database"])
     if isinstance(given.get("tls"), bool):
         given["tls"] = {"mode": "verify-full" if given["tls"] else "disable"}
-    if isinstance(given.get("pool"), PoolSettings):
-        given["pool"] = asdict(given["pool"])
     return given

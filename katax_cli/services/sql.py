@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.pool import Pool
-from katax_cli.core.sql import classify, fingerprint, redact
+from katax_cli.core.sql import Residue, classify, fingerprint, redact
 from katax_cli.engines.base import (
     Dialect,
     Introspects,
@@ -51,11 +51,11 @@ class SqlDatabase(Database, Queries):
         self._origin = Origin(engine, guard, self._lease, self.observer)
         self.pool: Pool[Any] = Pool(
             self.name,
-            lambda timeout: open_bounded(engine, timeout),
+            self._open,
             close=engine.close,
             check=self._check,
             is_broken=engine.is_broken,
-            reset=engine.reset,
+            reset=self._reset,
             settings=self.settings.pool,
         )
         self.leases = Leases(engine, self.pool)
@@ -68,6 +68,36 @@ class SqlDatabase(Database, Queries):
             self.engine.ping(connection, seconds)
         if late.fired:
             raise TimeoutError(f"no answer in {seconds:g} s")
+
+    def _open(self, timeout: float | None) -> Any:
+        connection = open_bounded(self.engine, timeout)
+        try:
+            self._configure(connection)
+        except BaseException:
+            self.engine.close(connection)
+            raise
+        return connection
+
+    def _configure(self, connection: Any) -> None:
+        if self.settings.pool.configure is not None:
+            self.settings.pool.configure(connection)
+            self.engine.undo(connection)
+
+    def _reset(self, connection: Any) -> None:
+        """Makes a used connection like new, within the time for connecting; plain calls leave nothing to do."""
+        reset = self.settings.pool.reset
+        if reset is None and not self.engine.needs_reset(connection):
+            return
+        seconds = self.settings.connect_timeout
+        with watchdog.limit(seconds, partial(self.engine.interrupt, connection)) as late:
+            if self.engine.needs_reset(connection):
+                self.engine.reset(connection)
+                self._configure(connection)
+            if reset is not None:
+                reset(connection)
+                self.engine.undo(connection)
+        if late.fired:
+            raise TimeoutError(f"not reset in {seconds:g} s")
 
     @property
     def dialect(self) -> Dialect:
@@ -148,7 +178,9 @@ class SqlDatabase(Database, Queries):
         with ExitStack() as stack:
 
             def open_session(_sent: Sent) -> Session:
-                return Session(self._origin, stack.enter_context(self._lease(deadline)), deadline)
+                connection = stack.enter_context(self._lease(deadline))
+                self.engine.mark(connection, Residue.RESETTABLE)
+                return Session(self._origin, connection, deadline)
 
             yield self.guard.call(open_session, deadline=deadline, safety=Safety.READ, doing="connecting")
 
@@ -192,10 +224,12 @@ class SqlDatabase(Database, Queries):
         """The driver's own connection, out of the pool until `release`. Raises Refused when read-only."""
         if self.settings.read_only:
             raise Refused(f"{self.name!r} is read-only, so its driver's connection is not handed out")
-        return self.pool.acquire(self._deadline(timeout).within(None))
+        client = self.pool.acquire(self._deadline(timeout).within(None))
+        self.engine.mark(client, Residue.RESETTABLE)
+        return client
 
     def release(self, client: Any) -> None:
-        """Gives a connection of `get_client` back; an open transaction is rolled back."""
+        """Gives a connection of `get_client` back; an open transaction is rolled back, the session reset."""
         self.pool.release(client, broken=self.engine.is_broken(client))
 
     @property

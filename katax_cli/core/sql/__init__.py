@@ -4,6 +4,7 @@ from .classify import Classification, StatementKind, classify
 from .lexer import Dialect, Kind, Token, code_tokens, find_outside_literals, quote_identifier, tokens
 from .placeholders import CompiledQuery, DriverParams, Params, PlaceholderError, Style, compile_query
 from .redact import fingerprint, normalise, redact
+from .residue import Residue, residue
 from .split import Statement, split
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Kind",
     "Params",
     "PlaceholderError",
+    "Residue",
     "Statement",
     "StatementKind",
     "Style",
@@ -26,6 +28,7 @@ __all__ = [
     "normalise",
     "quote_identifier",
     "redact",
+    "residue",
     "split",
     "tokens",
 ]

@@ -8,12 +8,13 @@ from typing import Any
 
 import pymysql
 from pymysql.constants import CR
+from pymysql.converters import escape_item
 
 from katax_cli.core.settings import ConnectionSettings, TlsSettings
 from katax_cli.errors import ConfigError
 
 from .failures import connect_failed
-from .session import VALUES, Session
+from .session import CHARSET, VALUES, Session
 
 _OPTIONS = frozenset({"collation", "sql_mode", "init_command", "bind_address"})
 
@@ -27,7 +28,7 @@ def open_session(settings: ConnectionSettings, timeout: float | None) -> Session
         # PyMySQL would take a text for Latin-1.
         "password": settings.password.reveal().encode() if settings.password else b"",
         "database": settings.database or None,
-        "charset": "utf8mb4",
+        "charset": CHARSET,
         "autocommit": True,
         "local_infile": False,
         "program_name": "katax",
@@ -47,6 +48,14 @@ def open_session(settings: ConnectionSettings, timeout: float | None) -> Session
     except pymysql.err.OperationalError as error:
         raise connect_failed(error) from error
     return session
+
+
+def session_settings(settings: ConnectionSettings) -> str:
+    """The SET that gives a session which the server reset what `open_session` gave it."""
+    options = _options(settings)
+    names = f"NAMES {CHARSET}" + (f" COLLATE {options['collation']}" if "collation" in options else "")
+    mode = f", sql_mode = {escape_item(options['sql_mode'], CHARSET)}" if "sql_mode" in options else ""
+    return f"SET {names}, autocommit = 1{mode}"
 
 
 def _local_socket(path: str, timeout: float) -> socket.socket:

@@ -9,13 +9,13 @@ import pymysql
 
 from katax_cli.core.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.core.sql import Residue, compile_query
 from katax_cli.core.sql import classify as classify_sql
-from katax_cli.core.sql import compile_query
 from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription
 from katax_cli.errors import KataxError, Refused
 
 from . import catalog
-from .connect import open_session
+from .connect import open_session, session_settings
 from .failures import classify
 from .rows import fetched
 from .session import Session
@@ -73,6 +73,7 @@ class MysqlEngine:
     ) -> Result:
         """The first result; a procedure's others are dropped."""
         self._check_guarded(connection, sql)
+        connection.note(sql)
         return fetched(connection, sql, params, timeout)
 
     def execute_many(
@@ -82,6 +83,7 @@ class MysqlEngine:
         self._check_guarded(connection, sql)
         if not rows:
             return 0
+        connection.note(sql)
         if connection.in_transaction:
             return _each(connection, sql, rows, timeout)
         connection.send(self.facts.begin, timeout=timeout)
@@ -104,6 +106,7 @@ class MysqlEngine:
     ) -> AbstractContextManager[RowStream]:
         """What was not read is ended by KILL QUERY; the connection and its transaction stay usable."""
         self._check_guarded(connection, sql)
+        connection.note(sql)
         return streamed(
             connection, sql, params, timeout, text=text, kill=lambda: self._kill(connection, _KILL_TIMEOUT)
         )
@@ -111,9 +114,25 @@ class MysqlEngine:
     def in_transaction(self, connection: Session) -> bool:
         return connection.in_transaction
 
-    def reset(self, connection: Session) -> None:
+    def undo(self, connection: Session) -> None:
         if connection.in_transaction or not connection.open:
             connection.send("ROLLBACK", timeout=self.settings.connect_timeout)
+
+    def mark(self, connection: Session, residue: Residue) -> None:
+        connection.give(self.settings.connect_timeout)
+        connection.mark(residue)
+
+    def needs_reset(self, connection: Session) -> bool:
+        return bool(connection.residue) or connection.in_transaction or not connection.open
+
+    def reset(self, connection: Session) -> None:
+        if not connection.residue:
+            self.undo(connection)
+            return
+        connection.give(self.settings.connect_timeout)
+        connection.renew(session_settings(self.settings))
+        if self.settings.read_only:
+            self._make_read_only(connection)
 
     def is_broken(self, connection: Session) -> bool:
         return connection.has_hung_up()

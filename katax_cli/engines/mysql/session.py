@@ -12,16 +12,23 @@ from math import ceil, isfinite, log2
 from typing import Any
 
 import pymysql
+from pymysql.charset import charset_by_name
 from pymysql.connections import Connection
 from pymysql.constants import COMMAND, CR, ER, FIELD_TYPE
 from pymysql.converters import conversions, escape_datetime, escape_float, escape_time
 from pymysql.cursors import Cursor, SSCursor
 
-from katax_cli.core.sql import classify, compile_query
-from katax_cli.engines.base import Params
+from katax_cli.core.sql import Residue, classify, compile_query, residue
+from katax_cli.engines.base import Params, SessionRemains
 
 # The server ends a statement at its timeout; when it does not, the socket gives up this much later.
 GRACE = 0.5
+CHARSET = "utf8mb4"
+_COM_RESET_CONNECTION = 0x1F
+# What the server's reset leaves as it is.
+_PLACE = "SELECT DATABASE(), CURRENT_ROLE()"
+# A limit of the session's own stands where it is shorter.
+_SHORTER = "IF(@@max_statement_time > 0, LEAST(@@max_statement_time, {0:f}), {0:f})"
 _IN_TRANSACTION = 1
 _IN_READ_ONLY_TRANSACTION = 0x2000
 _UNTIMED = ("transaction", "session")
@@ -98,9 +105,15 @@ class Session(Connection):
     _result: Any
     _force_close: Callable[[], None]
     _execute_command: Callable[[int, bytes], None]
+    _read_ok_packet: Callable[[], object]
+    autocommit_mode: bool
+    init_command: str | None
     guarded = False
     waits_for_readers = False
+    residue = Residue.NONE
     _limit_ms = 0
+    _own_limit_ms: int | None = None
+    _place: tuple[Any, ...] | None = None
 
     @property
     def is_mariadb(self) -> bool:
@@ -135,6 +148,52 @@ class Session(Connection):
             self.note_rollback(error)
             raise
         return cursor
+
+    def note(self, sql: str) -> None:
+        """Remembers what the statement, which is about to be sent, may leave in the session."""
+        if left := residue(sql, "mysql"):
+            self.mark(left)
+
+    def mark(self, left: Residue) -> None:
+        if self._place is None and left is Residue.RESETTABLE:
+            self.check_alive()
+            self._place = self._ask(_PLACE)
+        self.residue = max(self.residue, left)
+        self._own_limit_ms = None
+
+    def renew(self, restore: str) -> None:
+        """Has the server reset the session, then runs `restore`, which sets what connecting had set.
+
+        Raises SessionRemains when database or role are not those of before: the server's reset keeps both.
+        """
+        if self.residue is Residue.LASTING:
+            raise SessionRemains("the session was changed in ways that the server's reset does not undo")
+        self.check_alive()
+        self._execute_command(_COM_RESET_CONNECTION, b"")
+        self._read_ok_packet()
+        self._restore_driver()
+        self.query(restore)
+        if self.init_command is not None:
+            self.query(self.init_command)
+        if self._ask(_PLACE) != self._place:
+            raise SessionRemains("the session was left in another database or role")
+        self.residue = Residue.NONE
+        self.waits_for_readers = False
+        self._limit_ms = 0
+        self._own_limit_ms = None
+
+    def _restore_driver(self) -> None:
+        """Undoes what a caller who was lent the connection may have told PyMySQL."""
+        self.cursorclass = Cursor
+        self.autocommit_mode = True
+        self.charset, self.encoding = CHARSET, charset_by_name(CHARSET).encoding
+        self.encoders = {kind: encode for kind, encode in VALUES.items() if not isinstance(kind, int)}
+        self.hand_out_texts(text=False)
+
+    def _ask(self, question: str) -> tuple[Any, ...]:
+        with self.cursor() as cursor:
+            cursor.execute(question)
+            return cursor.fetchone() or ()
 
     def give(self, timeout: float | None) -> None:
         """Lets each of the answers that follow take `timeout`."""
@@ -208,9 +267,16 @@ class Session(Connection):
             return (
                 text
                 if timeout is None
-                else f"SET STATEMENT max_statement_time={_floor(timeout):f} FOR {text}"
+                else f"SET STATEMENT max_statement_time={_SHORTER.format(_floor(timeout))} FOR {text}"
             )
-        if (limit := rounded_up_ms(timeout)) != self._limit_ms:
+        if self._own_limit_ms is None:
+            [seen] = self._ask("SELECT @@SESSION.max_execution_time")
+            self._own_limit_ms = 0 if seen == self._limit_ms else seen
+            self._limit_ms = seen
+        limit = rounded_up_ms(timeout)
+        if self._own_limit_ms and not 0 < limit < self._own_limit_ms:
+            limit = self._own_limit_ms
+        if limit != self._limit_ms:
             self.query(f"SET SESSION max_execution_time={limit}")
             self._limit_ms = limit
         return text

@@ -12,17 +12,17 @@ from psycopg.pq import TransactionStatus
 
 from katax_cli.core.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
-from katax_cli.core.sql import compile_query
+from katax_cli.core.sql import Residue, compile_query
 from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription
 
 from . import inspect
-from .connect import open_connection
+from .connect import open_connection, reset_session
 from .copy import copy_rows, copy_text, refused_row
 from .failures import classify
 from .guard import check_guarded, read_only_transaction
 from .session import PostgresConnection
 from .values import Values
-from .wire import affected, check_alive, columns, hung_up, run, run_setting, streamed
+from .wire import affected, apply_timeout, check_alive, columns, hung_up, run, streamed
 
 
 class PostgresEngine:
@@ -54,6 +54,7 @@ class PostgresEngine:
         self, connection: PostgresConnection, sql: str, params: Params = None, timeout: float | None = None
     ) -> Result:
         check_guarded(connection, sql)
+        connection.note(sql)
         result = run(connection, sql, params, timeout)
         rows = Values(connection).rows(result) if result.ntuples else []
         return Result(columns(result), rows, affected(result))
@@ -69,11 +70,11 @@ class PostgresEngine:
         check_guarded(connection, sql)
         if not rows:
             return 0
+        connection.note(sql)
         query = compile_query(sql, "postgresql")
         bound = [query.bind_raw(row) for row in rows]
         check_alive(connection)
-        if (setting := connection.missing_setting(timeout)) is not None:
-            run_setting(connection, setting)
+        apply_timeout(connection, timeout)
         with psycopg.RawCursor(connection) as cursor:
             cursor.executemany(bound[0][0].encode(), [values or () for _, values in bound])
             return cursor.rowcount
@@ -97,16 +98,30 @@ class PostgresEngine:
         text: bool = False,
     ) -> AbstractContextManager[RowStream]:
         check_guarded(connection, sql)
+        connection.note(sql)
         return streamed(connection, sql, params, timeout, text=text)
 
     def in_transaction(self, connection: PostgresConnection) -> bool:
         return connection.status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
-    def reset(self, connection: PostgresConnection) -> None:
+    def undo(self, connection: PostgresConnection) -> None:
         # An idle one that died meanwhile is found out before the next statement is sent.
         if connection.pgconn.transaction_status != TransactionStatus.IDLE:
             check_alive(connection)
             connection.rollback()
+            connection.statement_done(b"ROLLBACK")
+
+    def mark(self, connection: PostgresConnection, residue: Residue) -> None:
+        connection.residue = max(connection.residue, residue)
+
+    def needs_reset(self, connection: PostgresConnection) -> bool:
+        return bool(connection.residue) or connection.status != TransactionStatus.IDLE
+
+    def reset(self, connection: PostgresConnection) -> None:
+        if connection.residue:
+            reset_session(connection, self.settings)
+        else:
+            self.undo(connection)
 
     def is_broken(self, connection: PostgresConnection) -> bool:
         return bool(connection.closed) or hung_up(connection)

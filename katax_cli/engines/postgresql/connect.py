@@ -10,16 +10,19 @@ from pathlib import PurePath
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import conninfo_attempts, make_conninfo
-from psycopg.pq import ConnStatus, PollingStatus
+from psycopg.pq import ConnStatus, ExecStatus, PollingStatus, TransactionStatus
 from psycopg.pq.abc import PGconn
 
+from katax_cli.core.clock import SYSTEM
 from katax_cli.core.failure import Failure, FailureKind
 from katax_cli.core.settings import ConnectionSettings
+from katax_cli.core.sql import Residue
+from katax_cli.engines.base import SessionRemains
 from katax_cli.errors import Refused
 
 from .failures import ConnectFailed, connect_failure
 from .session import PostgresConnection, milliseconds
-from .wire import run
+from .wire import check_alive, exchange
 
 # A peer that vanished without a word is noticed within about a minute, also while a statement waits.
 _KEEPALIVE = {
@@ -42,8 +45,7 @@ def open_connection(settings: ConnectionSettings, timeout: float | None) -> Post
     connection = PostgresConnection(pgconn)
     try:
         connection.prepare(settings)
-        if settings.read_only and not settings.pooler:
-            _check_read_only(connection, settings)
+        _take_over(connection, settings)
     except BaseException:
         connection.close()
         raise
@@ -93,12 +95,9 @@ def _session_options(settings: ConnectionSettings) -> str:
     """Settings that the session starts with, so that they cost no round trip; a pooler would refuse them."""
     if settings.pooler:
         return ""
-    options = [f"-c statement_timeout={milliseconds(settings.statement_timeout)}"]
-    if settings.read_only:
-        options.append("-c default_transaction_read_only=on")
     # Later ones win: the guard stays last.
-    own = settings.options.get("options", "")
-    return " ".join([options[0], own, *options[1:]]).strip()
+    guard = "-c default_transaction_read_only=on" if settings.read_only else ""
+    return f"{settings.options.get('options', '')} {guard}".strip()
 
 
 def _first_that_answers(settings: ConnectionSettings, timeout: float | None) -> PGconn:
@@ -175,10 +174,50 @@ def _ready(fd: int, state: PollingStatus, seconds: float) -> bool:
     return seconds > 0 and bool(waiter.poll(seconds * 1000))
 
 
-def _check_read_only(connection: PostgresConnection, settings: ConnectionSettings) -> None:
-    # Servers from 14 on report the setting at start-up; the others are asked.
-    seen = connection.pgconn.parameter_status(b"default_transaction_read_only")
-    if seen is None:
-        seen = run(connection, "SHOW default_transaction_read_only", None, None).get_value(0, 0)
-    if seen != b"on":
+def reset_session(connection: PostgresConnection, settings: ConnectionSettings) -> None:
+    """Makes the session as it was opened, in one round trip. Raises SessionRemains when that cannot be."""
+    if connection.residue is Residue.LASTING:
+        raise SessionRemains("the session was changed in ways that DISCARD ALL does not undo")
+    if connection.pooled:
+        # The server's session is the pooler's, and somebody else's by now.
+        connection.rollback()
+        connection.forget(None, None)
+        return
+    is_open = connection.status != TransactionStatus.IDLE
+    _take_over(connection, settings, *([b"ROLLBACK"] if is_open else []), b"DISCARD ALL", _reseed())
+
+
+def _reseed() -> bytes:
+    """The seed of random() is the one setting that DISCARD ALL keeps."""
+    return b"SELECT setseed(%f)" % SYSTEM.random()
+
+
+def _take_over(connection: PostgresConnection, settings: ConnectionSettings, *first: bytes) -> None:
+    """Runs `first`, asks what the session is set to, and forgets what was known of it."""
+    guarded = settings.read_only and not settings.pooler
+    usual = None if settings.pooler else milliseconds(settings.statement_timeout)
+    questions = [_limit_question(usual), *([b"SHOW default_transaction_read_only"] if guarded else [])]
+
+    def queue(pgconn: PGconn) -> None:
+        for statement in (*first, *questions):
+            pgconn.send_query_params(statement, None)
+            pgconn.pipeline_sync()
+
+    check_alive(connection)
+    answers = exchange(connection, queue, replies=2 * (len(first) + len(questions)))[::2]
+    for results in answers:
+        if results[0].status == ExecStatus.FATAL_ERROR:
+            raise psycopg.errors.error_from_result(results[0])
+    limit, *read_only = [results[0].get_value(0, 0) for results in answers[len(first) :]]
+    if guarded and read_only != [b"on"]:
         raise Refused(f"{settings.name!r} is read-only, but the server did not make its session so")
+    connection.forget(limit, usual)
+
+
+def _limit_question(usual: int | None) -> bytes:
+    """Asks for the limit of statements that role, database or url set, and sets the usual one."""
+    if usual is None:
+        return b"SHOW statement_timeout"
+    return (
+        b"SELECT current_setting('statement_timeout'), set_config('statement_timeout', '%d', false)" % usual
+    )

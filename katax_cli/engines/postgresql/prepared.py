@@ -50,7 +50,9 @@ class Prepared:
         return self._names.popitem(last=False)[1] if len(self._names) > _KEPT else None
 
     def clear(self) -> None:
+        """Forgets them all: they are gone on the server."""
         self._names.clear()
+        self._uses.clear()
 
     @staticmethod
     def outdated(error: psycopg.Error) -> bool:

@@ -13,7 +13,7 @@ from katax_cli.engines.base import Params
 
 from .session import PostgresConnection
 from .values import dumped
-from .wire import check_alive, exchange, run_setting
+from .wire import apply_timeout, check_alive, exchange
 
 
 def together(
@@ -26,8 +26,9 @@ def together(
     bound = [compile_query(sql, "postgresql").bind_raw(params) for sql, params in batch]
     texts = [(sql.encode(), *dumped(connection, values)) for sql, values in bound]
     check_alive(connection)
-    if (setting := connection.missing_setting(None)) is not None:
-        run_setting(connection, setting)
+    apply_timeout(connection, None)
+    for sql, _ in batch:
+        connection.note(sql)
 
     def queue(pgconn: PGconn) -> None:
         for text, values, types, formats in texts:

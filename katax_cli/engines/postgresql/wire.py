@@ -48,6 +48,8 @@ def run(connection: PostgresConnection, sql: str, params: Params, timeout: float
 
 
 def _run(connection: PostgresConnection, statement: _Statement, timeout: float | None) -> PGresult:
+    if connection.asks_limit:
+        ask_limit(connection)
     setting = connection.missing_setting(timeout)
     if setting is None:
         statement.send()
@@ -64,9 +66,8 @@ def streamed(
 ) -> Iterator[Stream]:
     """Runs one statement and hands out its rows as they arrive; what is left at the end is cancelled."""
     statement = _Statement(connection, sql, params)
-    if (setting := connection.missing_setting(timeout)) is not None:
-        run_setting(connection, setting)
     check_alive(connection)
+    apply_timeout(connection, timeout)
     statement.send()
     pgconn = connection.pgconn
     pgconn.set_chunked_rows_mode(_BATCH) if _HAS_CHUNKS else pgconn.set_single_row_mode()
@@ -244,13 +245,31 @@ def _run_after(connection: PostgresConnection, setting: Setting, statement: _Sta
     return results
 
 
-def run_setting(connection: PostgresConnection, setting: Setting) -> None:
-    """Sends a SET alone."""
-    check_alive(connection)
+def apply_timeout(connection: PostgresConnection, timeout: float | None) -> None:
+    """Sends the SET that a statement with `timeout` needs, alone."""
+    if connection.asks_limit:
+        ask_limit(connection)
+    setting = connection.missing_setting(timeout)
+    if setting is None:
+        return
     connection.pgconn.send_query_params(setting.sql.encode(), None)
     result = connection.wait(generators.execute(connection.pgconn))[-1]
     if result.status == ExecStatus.COMMAND_OK:
         connection.setting_taken(setting)
+
+
+def ask_limit(connection: PostgresConnection) -> None:
+    """Asks which limit of statements is set that katax did not set. A transaction that failed cannot say."""
+    if connection.status == TransactionStatus.INERROR:
+        return
+    if connection.pooled and connection.status == TransactionStatus.IDLE:
+        connection.limit_unseen()
+        return
+    connection.pgconn.send_query_params(b"SHOW statement_timeout", None)
+    result = connection.wait(generators.execute(connection.pgconn))[-1]
+    if result.status == ExecStatus.FATAL_ERROR:
+        raise psycopg.errors.error_from_result(result)
+    connection.limit_seen(result.get_value(0, 0) or b"0")
 
 
 def _checked(connection: PostgresConnection, result: PGresult) -> PGresult:

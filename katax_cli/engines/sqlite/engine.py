@@ -15,8 +15,17 @@ from weakref import finalize
 
 from katax_cli.core.failure import Failure, FailureKind
 from katax_cli.core.settings import ConnectionSettings, EngineName
-from katax_cli.core.sql import CompiledQuery, compile_query
-from katax_cli.engines.base import Dialect, Params, Result, Row, RowStream, SqlFacts, Table, TableDescription
+from katax_cli.core.sql import CompiledQuery, Residue, compile_query
+from katax_cli.engines.base import (
+    Dialect,
+    Params,
+    Result,
+    Row,
+    RowStream,
+    SqlFacts,
+    Table,
+    TableDescription,
+)
 from katax_cli.engines.sqlite import catalog
 from katax_cli.engines.sqlite.session import SLICE, Session, guard, is_guarded, unguard
 from katax_cli.errors import ConfigError, Refused
@@ -129,6 +138,7 @@ class SqliteEngine:
     def execute(
         self, connection: Session, sql: str, params: Params = None, timeout: float | None = None
     ) -> Result:
+        connection.note(sql)
         changes_before = connection.total_changes
         cursor = connection.run(*_bind(compile_query(sql, "sqlite"), params), timeout)
         columns = _columns(cursor)
@@ -145,6 +155,7 @@ class SqliteEngine:
         """All rows or, outside a transaction of the caller's, none."""
         if not rows:
             return 0
+        connection.note(sql)
         query = compile_query(sql, "sqlite")
         bound = [_bind(query, row) for row in rows]
         return connection.run_many(bound[0][0], [values for _, values in bound], timeout)
@@ -160,6 +171,7 @@ class SqliteEngine:
         text: bool = False,
     ) -> Iterator[RowStream]:
         """As text a number has as many digits as it takes to read the same number back."""
+        connection.note(sql)
         cursor = connection.run(*_bind(compile_query(sql, "sqlite"), params), timeout)
         try:
             yield _Stream(connection, cursor, text)
@@ -170,8 +182,21 @@ class SqliteEngine:
     def in_transaction(self, connection: Session) -> bool:
         return connection.in_transaction
 
-    def reset(self, connection: Session) -> None:
+    def undo(self, connection: Session) -> None:
         connection.undo()
+
+    def mark(self, connection: Session, residue: Residue) -> None:
+        connection.residue = max(connection.residue, residue)
+
+    def needs_reset(self, connection: Session) -> bool:
+        return bool(connection.residue) or connection.in_transaction
+
+    def reset(self, connection: Session) -> None:
+        """SQLite has no reset, but opening the file anew is quick."""
+        connection.undo()
+        if connection.residue:
+            connection.reopen()
+            self._configured(connection, self.settings.connect_timeout)
 
     def is_broken(self, connection: Session) -> bool:
         return connection.closed
@@ -248,9 +273,7 @@ class _Stream:
 
 
 def _open(uri: str) -> Session:
-    return sqlite3.connect(
-        uri, uri=True, timeout=SLICE, isolation_level=None, check_same_thread=False, factory=Session
-    )
+    return Session(uri, uri=True, timeout=SLICE, isolation_level=None, check_same_thread=False)
 
 
 def _bind(query: CompiledQuery, params: Params) -> tuple[str, tuple[Any, ...]]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from katax_cli.core.clock import SYSTEM
+from katax_cli.core.sql import Residue, residue
 
 SLICE = 0.1
 PATIENCE = 60.0
@@ -27,6 +28,23 @@ class Session(sqlite3.Connection):
     ends = _FOREVER
     stopped = False
     closed = False
+    residue = Residue.NONE
+
+    def __init__(self, address: str, /, **options: Any) -> None:
+        super().__init__(address, **options)
+        self._opened_with = (address, options)
+
+    def reopen(self) -> None:
+        """Starts over with a connection to the same file; `prepare` comes first again."""
+        address, options = self._opened_with
+        super().close()
+        super().__init__(address, **options)
+        self.residue = Residue.NONE
+
+    def note(self, sql: str) -> None:
+        """Remembers what the statement, which is about to be run, may leave in the connection."""
+        if left := residue(sql, "sqlite"):
+            self.residue = max(self.residue, left)
 
     def prepare(self) -> None:
         self.set_progress_handler(self._over, _TICK)

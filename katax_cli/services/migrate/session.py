@@ -72,7 +72,7 @@ class Session(Queries):
     def undo(self) -> None:
         """Rolls back what is open."""
         with self.translating(Safety.PART):
-            self.engine.reset(self.connection)
+            self.engine.undo(self.connection)
 
     def handle(self, steps: Steps) -> MigrationDb:
         """What `up(db)` and `down(db)` are given."""
