@@ -10,13 +10,13 @@ from katax_cli.core.settings import ConnectionSettings, PoolSettings
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.connections import Around, Flaw, build_connection
 from katax_cli.profiles.document import dotted
-from katax_cli.profiles.keys import CONNECTION, POOL, Key
+from katax_cli.profiles.keys import CONNECTION, Key
 from katax_cli.profiles.problems import Problems
-from katax_cli.profiles.validate import read_table
+from katax_cli.profiles.validate import read_table, read_value
 
 # A policy belongs to a profile: the program has `with_retry` and `CircuitBreaker`.
 _KEYS: Mapping[str, Key] = {name: key for name, key in CONNECTION.items() if name not in ("retry", "breaker")}
-_HOOKS = ("configure", "reset")
+_CALLABLES = ("configure", "reset")
 Pool = PoolSettings | Mapping[str, Any]
 
 
@@ -34,8 +34,8 @@ def connection_of(
             raise ConfigError(
                 f"connection {name!r} is said to be of type {type} and {given['type']}; keep one"
             )
-    pool = given.pop("pool", None)
     path = ("connections", name)
+    pool = given.pop("pool", None)
     problems = Problems(())
     table = read_table(given, _KEYS, path, problems)
     if problems.errors:
@@ -44,29 +44,30 @@ def connection_of(
         made = build_connection(name, table, around)
     except Flaw as flaw:
         raise ConfigError(f"{dotted((*path, flaw.key) if flaw.key else path)} {flaw}") from None
-    return made if pool is None else replace(made, pool=pool_of(pool))
+    return made if pool is None else replace(made, pool=_pool_at((*path, "pool"), pool))
 
 
 def pool_of(pool: Pool) -> PoolSettings:
-    """Pool settings from `min`, `max`, `timeout`, `idle_timeout`, `max_lifetime`, and the callables `configure`
-    and `reset`. Raises ConfigError.
-    """
+    """Pool settings from the keys of a profile, and the callables `configure` and `reset`. Raises ConfigError."""
+    return _pool_at(("pool",), pool)
+
+
+def _pool_at(path: tuple[str, ...], pool: Any) -> PoolSettings:
     if isinstance(pool, PoolSettings):
         return pool
     problems = Problems(())
-    hooks = {name: pool[name] for name in _HOOKS if pool.get(name) is not None}
-    table = read_table(
-        {key: value for key, value in pool.items() if key not in _HOOKS}, POOL, ("pool",), problems
-    )
+    given = dict(pool) if isinstance(pool, Mapping) else pool
+    callables = {name: given.pop(name, None) for name in _CALLABLES} if isinstance(given, dict) else {}
+    table = read_value(given, _KEYS["pool"], path, problems)
     if problems.errors:
         raise problems.first()
-    for name, hook in hooks.items():
-        if not callable(hook):
-            raise ConfigError(f"pool.{name} is a {type(hook).__name__}, expected a callable of one connection")
+    for name, call in callables.items():
+        if not (call is None or callable(call)):
+            raise ConfigError(f"{dotted((*path, name))} is a {type(call).__name__}, expected a callable")
     try:
-        return PoolSettings(**table, **hooks)
+        return PoolSettings(**table, **callables)
     except ValueError as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(f"{dotted(path)[: -len('pool')]}{error}") from None
 
 
 def _spelled(connection: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from threading import TIMEOUT_MAX, Condition, Lock, current_thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 from katax_cli.core.deadline import Deadline
-from katax_cli.errors import PoolClosed, Refused
+from katax_cli.errors import ConfigError, PoolClosed, Refused
 from katax_cli.services.background import Running, start
 from katax_cli.services.database import (
     ConnectTimeout,
@@ -58,6 +58,11 @@ class ClientDatabase(Database):
 
     def __init__(self, engine: Engine, guard: Guard, make_deadline: MakeDeadline | None = None) -> None:
         super().__init__(engine, guard, make_deadline)
+        if self.settings.pool.configure or self.settings.pool.reset:
+            raise ConfigError(
+                f"{self.name!r} is a {engine.name} connection, whose driver has a pool of its own; "
+                "'configure' and 'reset' work on postgresql, mysql, sqlite"
+            )
         self._client: Any = None
         self._closed = False
         self._changing = Lock()

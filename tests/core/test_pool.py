@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from random import Random
 from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -113,7 +114,7 @@ def make_pool(driver: Driver, clock: StillClock) -> Iterator[MakePool]:
     """A pool of `driver` on `clock` with these settings; closed after the test."""
     pools: list[Pool[Wire]] = []
 
-    def make(minimum: int = 0, maximum: int = 20, **seconds: float) -> Pool[Wire]:
+    def make(minimum: int = 0, maximum: int = 20, **seconds: Any) -> Pool[Wire]:
         pool = Pool(
             "main",
             driver.connect,

@@ -3,6 +3,7 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -365,6 +366,18 @@ class TestTimeout:
         write = "UPDATE t SET a = sleep(60)"
         assert failure_of(engine, lambda: engine.execute(session, write, timeout=0.3))[2] == "1969"
         assert engine.execute(session, "SELECT a FROM t").rows == [("one",)]
+
+    def test_a_shorter_limit_of_the_user_stands(self, engine: MysqlEngine, session: Session) -> None:
+        limit = "max_statement_time = 0.2" if session.is_mariadb else "max_execution_time = 200"
+        endless = (
+            "SELECT count(*) FROM information_schema.columns a, information_schema.columns b WHERE sleep(60)"
+        )
+        engine.execute(session, f"SET SESSION {limit}")
+        for timeout in (30.0, None):
+            kind, _, _ = failure_of(engine, partial(engine.execute, session, endless, timeout=timeout))
+            assert kind is FailureKind.TIMED_OUT
+        engine.reset(session)
+        assert engine.execute(session, "SELECT sleep(0.3)", timeout=30.0).rows == [(0,)]
 
     def test_a_limit_is_not_left_behind(self, engine: MysqlEngine, session: Session) -> None:
         engine.execute(session, "SELECT 1", timeout=0.05)

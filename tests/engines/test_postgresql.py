@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
@@ -224,6 +225,50 @@ class TestTimeouts:
     ) -> None:
         engine.execute(connection, "SET statement_timeout = 0", None, 30.0)
         assert session_timeout(engine, connection, 30.0) == "30s"
+
+    def test_a_shorter_limit_of_the_user_stands(
+        self, engine: PostgresEngine, connection: PostgresConnection
+    ) -> None:
+        engine.execute(connection, "SET statement_timeout = '400ms'", None, 30.0)
+        assert session_timeout(engine, connection, 30.0) == "400ms"
+        assert session_timeout(engine, connection, None) == "400ms"
+        assert session_timeout(engine, connection, 0.2) == "200ms"
+        assert session_timeout(engine, connection, 5.0) == "400ms"
+        engine.execute(connection, "BEGIN", None, 5.0)
+        engine.execute(connection, "SAVEPOINT s", None, 5.0)
+        engine.execute(connection, "SELECT set_config($1, '300ms', true)", ["statement_timeout"], 5.0)
+        assert session_timeout(engine, connection, 5.0) == "300ms"
+        engine.execute(connection, "ROLLBACK TO s", None, 5.0)
+        assert session_timeout(engine, connection, 5.0) == "400ms"
+        engine.execute(connection, "SET LOCAL statement_timeout = '300ms'", None, 5.0)
+        engine.execute(connection, "COMMIT", None, 5.0)
+        assert session_timeout(engine, connection, 5.0) == "400ms"
+        engine.execute(connection, "RESET statement_timeout", None, 5.0)
+        assert session_timeout(engine, connection, 5.0) == "5s"
+        engine.execute(connection, "SET statement_timeout = '350ms'", None, 30.0)
+        engine.reset(connection)
+        assert session_timeout(engine, connection, 30.0) == "30s"
+
+    @pytest.mark.parametrize("place", ["database", "url"])
+    def test_a_shorter_limit_of_the_servers_or_the_url_stands(
+        self, postgresql_url: str, place: str, connect: Connect
+    ) -> None:
+        settings = settings_for(postgresql_url)
+        if place == "url":
+            settings = replace(settings, options={"options": "-c statement_timeout=400"})
+        else:
+            admin = create(settings)
+            sql = f"ALTER DATABASE {settings.database} SET statement_timeout = '400ms'"
+            admin.execute(connect(admin), sql)
+        engine = create(settings)
+        connection = connect(engine)
+        for timeout, seen in ((30.0, "400ms"), (None, "400ms"), (0.1, "100ms"), (30.0, "400ms")):
+            assert session_timeout(engine, connection, timeout) == seen
+        engine.execute(connection, "SET app.tenant = 'a'")
+        engine.reset(connection)
+        assert session_timeout(engine, connection, 30.0) == "400ms"
+        failure = failure_of(lambda: engine.execute(connection, "SELECT pg_sleep(20)", None, 30.0))
+        assert failure.kind is FailureKind.TIMED_OUT
 
     def test_a_statement_that_no_transaction_may_hold(
         self, engine: PostgresEngine, connection: PostgresConnection

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from redis.exceptions import RedisError
 
 from katax_cli.core.failure import FailureKind
 from katax_cli.core.settings import ConnectionSettings, PoolSettings, Secret, TlsSettings
@@ -105,6 +106,53 @@ def test_the_session_is_in_its_database_and_has_a_name(connect: Connect, redis_u
     mine = engine.command(client, "CLIENT", "LIST", "ID", engine.command(client, "CLIENT", "ID"))
     assert f" db={urlsplit(redis_url).path[1:]} ".encode() in mine
     assert b" name=katax " in mine
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        [("SELECT", 5)],
+        [(b"select", "5")],
+        [("MULTI",), ("SET", "k", "1")],
+        [("WATCH", "k")],
+        [("CLIENT", "SETNAME", "mine")],
+        [("CLIENT", "NO-EVICT", "on")],
+        [("CLIENT", "TRACKING", "on")],
+        [("HELLO", "2", "SETNAME", "mine")],
+        [("RESET",)],
+    ],
+)
+def test_what_one_caller_did_to_the_session_does_not_meet_the_next(
+    connect: Connect, redis_url: str, commands: list[tuple[bytes | str | int, ...]]
+) -> None:
+    engine, client = connect(settings_of(redis_url, pool=PoolSettings(max=1)))
+    before = int(engine.command(client, "CLIENT", "ID"))
+    assert int(engine.command(client, "CLIENT", "ID")) == before
+
+    for command in commands:
+        try:
+            engine.command(client, *command)
+        except RedisError as error:
+            assert engine.classify(error).kind is FailureKind.REJECTED  # noqa: PT017
+        assert int(engine.command(client, "CLIENT", "ID")) != before
+        before = int(engine.command(client, "CLIENT", "ID"))
+        assert engine.command(client, "CLIENT", "GETNAME") == b"katax"
+        assert engine.command(client, "SET", "k", "2") == b"OK"
+        if command[0] == "MULTI":
+            break
+
+
+def test_a_transaction_of_a_pipeline_keeps_its_connection(connect: Connect, redis_url: str) -> None:
+    engine, client = connect(settings_of(redis_url, pool=PoolSettings(max=1)))
+    before = engine.command(client, "CLIENT", "ID")
+
+    with client.pipeline(transaction=True) as pipeline:
+        pipeline.watch("k")
+        pipeline.multi()
+        pipeline.set("k", "3")
+        pipeline.execute()
+
+    assert engine.command(client, "CLIENT", "ID") == before
 
 
 def test_a_wrong_password_is_tried_once(proxy: MakeProxy, redis_url: str) -> None:

@@ -6,17 +6,21 @@ there every state is seen by the next caller, so what is asked here would notice
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, cast
 
+import psycopg
+import pymysql
 import pytest
 
 from katax_cli.core.sql import residue
 from katax_cli.core.sql.lexer import keywords
-from katax_cli.errors import KataxError
+from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.load import load_profile
+from katax_cli.services.container import Katax
 from katax_cli.services.runtime import Runtime
 from katax_cli.services.sql import SqlDatabase
 from katax_cli.services.transaction import Session, Transaction
@@ -240,6 +244,20 @@ class Pooled:
         self.db.pool.release(connection, broken=True)
 
 
+CONFIGURED = {
+    "postgresql": ("set app.tenant = '7'", "select current_setting('app.tenant')"),
+    "mysql": ("set group_concat_max_len = 7", "select cast(@@group_concat_max_len as char)"),
+    "sqlite": ("pragma cache_size = 7", "select cast(cache_size as text) from pragma_cache_size"),
+}
+
+
+@pytest.fixture
+def katax(tmp_path: Path) -> Iterator[Katax]:
+    write_profile(tmp_path, main="sqlite:///main.db")
+    with Katax(load_profile("test", cwd=str(tmp_path))) as container:
+        yield container
+
+
 @pytest.fixture
 def pooled(sql_engine: Target, fresh: MakeFresh, tmp_path: Path) -> Iterator[Pooled]:
     other = "" if sql_engine.engine == "sqlite" else fresh(sql_engine.engine).url.rpartition("/")[2]
@@ -394,6 +412,59 @@ def test_plain_calls_cost_no_reset(pooled: Pooled, monkeypatch: pytest.MonkeyPat
             transaction.query("select set_config('app.tenant', $1, true)", ["acme"])
             transaction.execute("set local app.tenant = 'acme'")
             transaction.query("select pg_advisory_xact_lock(1)")
+
+
+def test_a_reset_session_is_still_read_only(sql_engine: Target, tmp_path: Path) -> None:
+    with closing(sqlite3.connect("there.db")) as file:
+        file.execute("create table t (n int)")
+    url = "sqlite:///there.db" if sql_engine.engine == "sqlite" else sql_engine.url
+    write_profile(tmp_path, main={"url": url, "read_only": True, "pool": {"max": 1}})
+    with Runtime(load_profile("test", cwd=str(tmp_path))) as runtime:
+        db = cast(SqlDatabase, runtime.database("main"))
+        with db.session() as session:
+            session.query("select 1")
+        connection = db.pool.acquire()
+        try:
+            with pytest.raises((psycopg.Error, pymysql.Error, sqlite3.Error)):
+                connection.cursor().execute("create table forbidden (n int)")
+            assert db.pool.counters()["opened"] == 1
+        finally:
+            db.pool.release(connection)
+
+
+def test_a_program_configures_connections(sql_engine: Target, katax: Katax) -> None:
+    told: list[str] = []
+
+    def configure(connection: Any) -> None:
+        told.append("configure")
+        cursor = connection.cursor()
+        cursor.execute(CONFIGURED[sql_engine.engine][0])
+        cursor.close()
+
+    pool = {"max": 1, "configure": configure, "reset": lambda _connection: told.append("reset")}
+    db = katax.database("own", connection=sql_engine.url, pool=pool)
+    seen = CONFIGURED[sql_engine.engine][1]
+    assert db.run(seen).rows == [("7",)]
+    with db.session() as session:
+        session.execute(CONFIGURED[sql_engine.engine][0].replace("7", "8"))
+        assert session.run(seen).rows == [("8",)]
+    assert db.run(seen).rows == [("7",)]
+    assert told == ["configure", "reset", "configure", "reset", "reset"]
+
+
+def test_a_callback_that_fails_costs_the_connection(sql_engine: Target, katax: Katax) -> None:
+    db = katax.database("own", connection=sql_engine.url, pool={"reset": lambda _connection: 1 / 0})
+
+    assert db.run("select 1").rows == [(1,)]
+
+    assert db.pool_stats().total == 0
+
+
+def test_callbacks_need_a_pool_of_ours(katax: Katax, redis_url: str) -> None:
+    with pytest.raises(ConfigError, match="a redis connection, whose driver has a pool of its own"):
+        katax.database("cache", connection=redis_url, pool={"configure": print})
+    with pytest.raises(ConfigError, match=r"pool\.reset is a str, expected a callable"):
+        katax.database("own", connection="sqlite:///x.db", pool={"reset": "discard all"})
 
 
 def test_every_state_counts_as_left_behind() -> None:

@@ -20,8 +20,16 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from katax_cli.engines.redis.limits import answer_within, at_most, unlimited
 
 CLIENT_NAME = "katax"
+_LONGEST_WORD = 32
 Command = Sequence[Any]
 Guard = Callable[[AbstractConnection, Command], None]
+
+
+_SESSION_COMMANDS = frozenset(
+    {"SELECT", "AUTH", "HELLO", "RESET", "MONITOR", "CLIENT", "SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"}
+    | {"MULTI", "WATCH", "EXEC", "DISCARD", "UNWATCH"}
+)
+_CLIENT_STATE = frozenset({"REPLY", "TRACKING", "CACHING", "NO-EVICT", "NO-TOUCH", "SETNAME", "SETINFO"})
 
 
 class NotSent(RedisConnectionError):
@@ -63,6 +71,7 @@ class OneRoundTrip(AbstractConnection):
     """What our connections share. `guard` is set by a subclass when the connection is read-only."""
 
     guard: ClassVar[Guard | None] = None
+    _changed = _in_multi = False
 
     def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = False) -> None:
         try:
@@ -83,6 +92,7 @@ class OneRoundTrip(AbstractConnection):
         self.send_packed_command(super().pack_commands(handshake), check_health=False)
         for command in handshake:
             self._settle(command)
+        self._changed = self._in_multi = False
 
     def _settle(self, command: Command) -> None:
         try:
@@ -132,6 +142,21 @@ class OneRoundTrip(AbstractConnection):
         guard = type(self).guard
         if guard is not None:
             guard(self, command)
+        if command and _word(command[0]) in _SESSION_COMMANDS:
+            self._note([_word(part) for part in command[:2]])
+
+    def _note(self, words: list[str]) -> None:
+        if words[0] in ("MULTI", "WATCH"):
+            self._in_multi = True
+        elif words[0] in ("EXEC", "DISCARD", "UNWATCH"):
+            self._in_multi = False
+        elif words[0] != "CLIENT" or words[-1] in _CLIENT_STATE:
+            self._changed = True
+
+    @property
+    def is_soiled(self) -> bool:
+        """True when the next user would meet what this one did: another database, an open transaction."""
+        return self._changed or self._in_multi
 
 
 class TcpConnection(OneRoundTrip, Connection):
@@ -151,6 +176,11 @@ def guarded(connection_class: type[AbstractConnection], guard: Guard | None) -> 
     if guard is None:
         return connection_class
     return type(connection_class.__name__, (connection_class,), {"guard": staticmethod(guard)})
+
+
+def _word(part: object) -> str:
+    text = part.decode("latin-1") if isinstance(part, bytes) else str(part) if isinstance(part, str) else ""
+    return text.strip().upper() if len(text) < _LONGEST_WORD else ""
 
 
 def ask(connection: AbstractConnection, *command: Any) -> Any:

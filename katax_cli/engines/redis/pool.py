@@ -42,6 +42,12 @@ class Pool(BlockingConnectionPool):
         connection.update_current_socket_timeout(connection.socket_timeout)
         return connection
 
+    def release(self, connection: Any) -> None:
+        # What one caller did to the session (SELECT, MULTI) would meet the next one.
+        if getattr(connection, "is_soiled", False):
+            connection.disconnect()
+        super().release(connection)
+
     def stats(self) -> PoolStats:
         """Connections as they are now; reads the pool's own books, never the server."""
         with self.pool.mutex:
