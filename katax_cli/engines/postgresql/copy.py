@@ -9,7 +9,7 @@ import psycopg
 
 from .guard import check_guarded
 from .session import PostgresConnection
-from .wire import check_alive, run_setting
+from .wire import apply_timeout, check_alive
 
 _PLACE = re.compile(r"COPY .*, line (\d+)")
 _CHUNK = 2**16
@@ -36,8 +36,7 @@ def copy_text(connection: PostgresConnection, sql: str, text: str) -> int:
 def _cursor(connection: PostgresConnection, sql: str) -> psycopg.RawCursor[tuple[object, ...]]:
     check_guarded(connection, sql)
     check_alive(connection)
-    if (setting := connection.missing_setting(None)) is not None:
-        run_setting(connection, setting)
+    apply_timeout(connection, None)
     return psycopg.RawCursor(connection)
 
 
