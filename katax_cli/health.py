@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import Deadline
+from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.health import HealthPolicy
 from katax_cli.core.recommend import Facts, recommend
 from katax_cli.errors import ConfigError
@@ -147,7 +148,7 @@ def has_database_metrics(db: object) -> bool:
 def get_metrics(
     db: Database,
     *,
-    period: float = PERIOD,
+    period: Duration = PERIOD,
     pool: HasPoolStats | None = None,
     slow_ms: float = SLOW_MS,
     max_connections: int | None = None,
@@ -163,10 +164,11 @@ def get_metrics(
     if metrics is None:
         raise ConfigError("get_metrics needs a database of katax whose calls are counted; see keep_metrics")
     stats = db.pool_stats() if pool is None else pool.get_metrics()
-    queries = metrics.stats(period=period, slow_ms=slow_ms)
+    seconds = in_seconds(period)
+    queries = metrics.stats(period=seconds, slow_ms=slow_ms)
     facts = Facts(queries, stats, max_connections, reserved, instances)
     now = datetime.fromtimestamp(SYSTEM.now()).astimezone()
-    return MetricsResult(period, now, stats, queries, recommend(facts))
+    return MetricsResult(seconds, now, stats, queries, recommend(facts))
 
 
 def _metrics(db: object) -> QueryMetrics | None:
@@ -189,15 +191,16 @@ class HealthMonitor:
         db: Database,
         *,
         pool: HasPoolStats | None = None,
-        interval: float = _POLICY.interval,
+        interval: Duration = _POLICY.interval,
         logger: HealthLog | None = None,
         reporter: Reporter | None = None,
     ) -> None:
-        if not interval > 0:
-            raise ValueError(f"interval is {interval:g}, expected more than 0 seconds")
+        seconds = in_seconds(interval)
+        if not seconds > 0:
+            raise ValueError(f"interval is {seconds:g}, expected more than 0 seconds")
         self._db = db
         self._pool = pool
-        self._interval = interval
+        self._interval = seconds
         self._logger = logger
         self._reporter = reporter
         self._checking = Lock()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from katax_cli.core import breaker as _core
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.failure import Failure, FailureKind
 from katax_cli.core.retry import DelayFor, Repeats, RetryPolicy, set_waiting, sole_owner
 from katax_cli.errors import (
@@ -86,13 +87,13 @@ def with_retry(
     fn: Callable[[], T],
     attempts: int = _DEFAULT.attempts,
     *,
-    initial: float = _DEFAULT.initial,
-    max: float = _DEFAULT.max,
+    initial: Duration = _DEFAULT.initial,
+    max: Duration = _DEFAULT.max,
     multiplier: float = _DEFAULT.multiplier,
     backoff: bool = True,
     jitter: bool = _DEFAULT.jitter,
-    total: float = _DEFAULT.total,
-    delay: float | DelayFor | None = None,
+    total: Duration = _DEFAULT.total,
+    delay: Duration | DelayFor | None = None,
     should_retry: ShouldRetry | None = None,
     on_retry: OnRetry | None = None,
     clock: Clock = SYSTEM,
@@ -127,13 +128,13 @@ def create_retry_wrapper(
     fn: Callable[P, T],
     attempts: int = _DEFAULT.attempts,
     *,
-    initial: float = _DEFAULT.initial,
-    max: float = _DEFAULT.max,
+    initial: Duration = _DEFAULT.initial,
+    max: Duration = _DEFAULT.max,
     multiplier: float = _DEFAULT.multiplier,
     backoff: bool = True,
     jitter: bool = _DEFAULT.jitter,
-    total: float = _DEFAULT.total,
-    delay: float | DelayFor | None = None,
+    total: Duration = _DEFAULT.total,
+    delay: Duration | DelayFor | None = None,
     should_retry: ShouldRetry | None = None,
     on_retry: OnRetry | None = None,
     clock: Clock = SYSTEM,
@@ -158,13 +159,13 @@ def create_retry_wrapper(
 def retry(
     attempts: int = _DEFAULT.attempts,
     *,
-    initial: float = _DEFAULT.initial,
-    max: float = _DEFAULT.max,
+    initial: Duration = _DEFAULT.initial,
+    max: Duration = _DEFAULT.max,
     multiplier: float = _DEFAULT.multiplier,
     backoff: bool = True,
     jitter: bool = _DEFAULT.jitter,
-    total: float = _DEFAULT.total,
-    delay: float | DelayFor | None = None,
+    total: Duration = _DEFAULT.total,
+    delay: Duration | DelayFor | None = None,
     should_retry: ShouldRetry | None = None,
     on_retry: OnRetry | None = None,
     clock: Clock = SYSTEM,
@@ -172,10 +173,10 @@ def retry(
     """Decorator form of `with_retry`: `@retry(attempts=5)`."""
     policy = RetryPolicy(
         attempts=attempts,
-        initial=initial if delay is None or callable(delay) else delay,
-        max=max,
+        initial=in_seconds(initial if delay is None or callable(delay) else delay),
+        max=in_seconds(max),
         multiplier=multiplier if backoff else 1.0,
-        total=total,
+        total=in_seconds(total),
         jitter=jitter,
     )
     repeater = _Repeater(

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, cast
 
+from katax_cli.core.duration import Duration
 from katax_cli.core.retry import ONCE
 from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
 from katax_cli.core.sql import quote_identifier
@@ -79,7 +80,7 @@ class TestDatabase(SqlDatabase):
         truncate.truncate(self, doomed)
         return [table.name for table in doomed]
 
-    def close(self, *, timeout: float = 0.0) -> tuple[str, ...]:
+    def close(self, *, timeout: Duration = 0.0) -> tuple[str, ...]:
         """Closes the connections and removes the database."""
         left = super().close(timeout=timeout)
         self._remove()
@@ -117,7 +118,7 @@ class TestRedis(RedisDatabase):
         """Values as JSON on this server."""
         return Cache(self)
 
-    def close(self, *, timeout: float = 0.0) -> tuple[str, ...]:
+    def close(self, *, timeout: Duration = 0.0) -> tuple[str, ...]:
         left = super().close(timeout=timeout)
         self._remove()
         return left

@@ -141,7 +141,7 @@ def run_query(
     database = runtime.sql(found[0])
     source = database.replica() if replica else database
     sql, params = ready(database)
-    with source.stream(sql, params, text=call.out.wants_text) as rows:
+    with source.stream(sql, params, text=call.out.texts) as rows:
         _write(call, rows, limit)
     return ExitCode.DONE
 
@@ -200,7 +200,7 @@ def _query_each(
     def work(database: SqlDatabase) -> list[Row]:
         sql, params = query(database)
         source = database.replica() if replica else database
-        with source.stream(sql, params, text=call.out.wants_text) as rows:
+        with source.stream(sql, params, text=call.out.texts) as rows:
             header.append(rows.columns or ("rows_affected",))
             cut = _Cut(rows, limit)
             found = [row for batch in cut for row in batch]

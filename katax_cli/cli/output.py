@@ -49,6 +49,11 @@ class Output:
         """True when values are wanted as the server writes them, not as Python objects."""
         return self.format in ("table", "csv", "tsv")
 
+    @property
+    def texts(self) -> bool | Literal["json"]:
+        """Which values of SQL are wanted as the server writes them; in JSON those that are JSON already."""
+        return self.wants_text or "json"
+
     def rows(self, columns: Sequence[str], batches: Batches, *, shades: Shades = NO_SHADES) -> int:
         """Writes rows as they arrive; returns their number. An empty result still has its header.
 
@@ -143,7 +148,9 @@ class Output:
         encode = _object_encoder(names)
         for batch in batches:
             if batch:
-                yield "\n".join(map(encode, batch)) + "\n"
+                # Only JSON of a server has line ends, which may stand between its values.
+                lines = (encode(row).replace("\r", " ").replace("\n", " ") for row in batch)
+                yield "\n".join(lines) + "\n"
 
     def _csv(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
         import csv

@@ -18,6 +18,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.errors import (
     AuthenticationFailed,
     BreakerOpen,
@@ -123,24 +124,33 @@ class CircuitBreaker:
     def __init__(
         self,
         failures: int = _DEFAULT.failures,
-        reset: float = _DEFAULT.reset,
+        reset: Duration = _DEFAULT.reset,
         *,
         on_state_change: OnStateChange | None = None,
         half_open_calls: int = _DEFAULT.half_open_calls,
-        half_open_max: float = _DEFAULT.half_open_max,
-        window: float | None = _DEFAULT.window,
+        half_open_max: Duration = _DEFAULT.half_open_max,
+        window: Duration | None = _DEFAULT.window,
         rate: float | None = _DEFAULT.rate,
         min_calls: int = _DEFAULT.min_calls,
         name: str = "calls",
         clock: Clock = SYSTEM,
     ) -> None:
         self.name = name
-        self.policy = BreakerPolicy(failures, reset, half_open_calls, half_open_max, window, rate, min_calls)
+        self.policy = BreakerPolicy(
+            failures,
+            in_seconds(reset),
+            half_open_calls,
+            in_seconds(half_open_max),
+            None if window is None else in_seconds(window),
+            rate,
+            min_calls,
+        )
         self._on_state_change = on_state_change
         self._clock = clock
         self._lock = Lock()
         self._changes: deque[tuple[BreakerState, BreakerState]] = deque()
-        self._window = RateWindow(window) if window is not None else None
+        seconds = self.policy.window
+        self._window = RateWindow(seconds) if seconds is not None else None
         self._failures = 0
         self._last_failure_at: float | None = None
         self._probes_out = 0

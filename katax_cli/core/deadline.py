@@ -27,12 +27,12 @@ class Deadline:
         left = self._ends - self._clock.monotonic()
         return left if left > 0.0 else 0.0
 
-    def within(self, seconds: float | None) -> float | None:
+    def within(self, seconds: Duration | None) -> float | None:
         """The smaller of `seconds` and what remains; None when neither limits."""
         left = self.remaining()
         if seconds is None:
             return None if left == _FOREVER else left
-        return seconds if seconds < left else left
+        return min(in_seconds(seconds), left)
 
     @property
     def expired(self) -> bool:

@@ -117,7 +117,8 @@ class ConnectionSettings:
     `path` is SQLite's file or ":memory:"; `nodes` are the (host, port) pairs of Sentinels or of a cluster
     (otherwise the one server), `service` is Sentinel's name of the primary; `srv` says that `host` is the name
     of a DNS seed list (mongodb+srv); `options` are what the URL's query string held beyond what katax knows,
-    for the driver: they may hold secrets and never show. Replicas and `direct` are whole settings.
+    for the driver: they may hold secrets and never show. `decimals` reads numbers inside JSON columns as Decimals
+    instead of floats. Replicas and `direct` are whole settings.
     """
 
     name: str
@@ -141,6 +142,7 @@ class ConnectionSettings:
     pool: PoolSettings = PoolSettings()
     tls: TlsSettings | None = None
     prefix: str = ""
+    decimals: bool = False
     pooler: Literal["transaction"] | None = None
     replicas: tuple[ConnectionSettings, ...] = ()
     direct: ConnectionSettings | None = None

@@ -48,6 +48,12 @@ def base64_text(value: bytes | bytearray | memoryview) -> str:
     return base64.b64encode(bytes(value)).decode("ascii")
 
 
+class RawJson(str):
+    """JSON as a server wrote it, which goes out as it is."""
+
+    __slots__ = ()
+
+
 def duration_text(value: timedelta) -> str:
     """[-]H:MM:SS[.ffffff], hours beyond a day included, as SQL's TIME and INTERVAL are written."""
     sign = "-" if value < timedelta(0) else ""
@@ -91,6 +97,7 @@ def _sequence(value: Iterable[Any]) -> str:
 
 
 _ENCODERS: dict[type, Callable[[Any], str]] = {
+    RawJson: str,
     str: _string,
     bool: lambda v: "true" if v else "false",
     int: repr,

@@ -3,26 +3,80 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from enum import Enum
 from json.encoder import encode_basestring
 from typing import Any
 
+from katax_cli.core.text import base64_text
+
 
 def stringify(value: Any) -> str:
-    """Compact JSON, numbers as ECMAScript prints them (1.0 → 1). Raises ValueError for what JSON cannot hold."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, str):
-        return _string(value)
-    if isinstance(value, int):
-        return int.__repr__(value)
-    if isinstance(value, float):
-        return _number(value)
+    """Compact JSON, numbers as ECMAScript prints them (1.0 → 1).
+
+    Moments are written as `Date.toJSON` does (UTC, milliseconds; without Z when they name no zone), dates, times
+    and UUIDs as text, Decimals as the text of their digits, bytes as base64, enums as their value, dataclasses as
+    objects. Raises ValueError for what JSON cannot hold.
+    """
+    try:
+        return _written(value)
+    except RecursionError:
+        raise ValueError("a value that is nested too deeply, or holds itself, has no JSON form") from None
+
+
+def _written(value: Any) -> str:
+    write = _WRITERS.get(type(value))
+    if write is not None:
+        return write(value)
+    if isinstance(value, Enum):
+        return _written(value.value)
+    for kind, write in _WRITERS.items():
+        if isinstance(value, kind):
+            return write(value)
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_string(str(k))}:{stringify(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(stringify, value)) + "]"
+        return _object(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return _object({field.name: getattr(value, field.name) for field in fields(value)})
+    if _is_uuid(value):
+        return f'"{value}"'
     raise ValueError(f"a value of type {type(value).__name__} has no JSON form; convert it first")
+
+
+def _is_uuid(value: Any) -> bool:
+    # Importing it takes longer than most commands have; who holds one has imported it.
+    return "uuid" in sys.modules and isinstance(value, sys.modules["uuid"].UUID)
+
+
+def _object(value: Mapping[Any, Any]) -> str:
+    keys = [key if type(key) is str else _key(key) for key in value]
+    if len(keys) != len(set(keys)):
+        raise ValueError("two keys of an object are the same text in JSON; use distinct ones")
+    members = [f"{_string(key)}:{_written(member)}" for key, member in zip(keys, value.values(), strict=True)]
+    return "{" + ",".join(members) + "}"
+
+
+def _key(key: Any) -> str:
+    """A key that is no text, as the text that it becomes."""
+    if isinstance(key, Mapping | list | tuple) or is_dataclass(key):
+        raise ValueError(f"a key of type {type(key).__name__} has no JSON form; use text")
+    written = _written(key)
+    return str(parse(written)) if written.startswith('"') else written
+
+
+def _array(value: Iterable[Any]) -> str:
+    return "[" + ",".join(map(_written, value)) + "]"
+
+
+def _moment(value: datetime) -> str:
+    try:
+        moment = value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError as error:
+        raise ValueError(f"{value} in UTC is beyond the years 1 to 9999 and has no JSON form") from error
+    return f'"{moment.isoformat(timespec="milliseconds")}{"" if value.tzinfo is None else "Z"}"'
 
 
 def _string(value: str) -> str:
@@ -55,6 +109,34 @@ def _filled_up(mantissa: str, exponent: int) -> str:
     return whole + fraction.ljust(exponent, "0")
 
 
+def _bytes(value: bytes | bytearray | memoryview) -> str:
+    return f'"{base64_text(value)}"'
+
+
+_WRITERS: dict[type, Callable[[Any], str]] = {
+    str: _string,
+    bool: lambda value: "true" if value else "false",
+    int: int.__repr__,
+    float: _number,
+    type(None): lambda _: "null",
+    dict: _object,
+    list: _array,
+    tuple: _array,
+    datetime: _moment,
+    date: lambda value: f'"{value.isoformat()}"',
+    time: lambda value: f'"{value.isoformat()}"',
+    Decimal: lambda value: f'"{value}"',
+    bytes: _bytes,
+    bytearray: _bytes,
+    memoryview: _bytes,
+}
+
+
+def jsonable(value: Any) -> Any:
+    """A value that the standard library's `json` does not know, as one that it does; for its `default`."""
+    return parse(stringify(value))
+
+
 def parse(text: str) -> Any:
     """The value of a JSON text. Raises ValueError for anything else, NaN and Infinity included."""
     import json
@@ -62,4 +144,7 @@ def parse(text: str) -> Any:
     def refuse(name: str) -> Any:
         raise ValueError(f"{name} is not JSON")
 
-    return json.loads(text, parse_constant=refuse)
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("the text is nested too deeply to be read as JSON") from None

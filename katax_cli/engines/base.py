@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from katax_cli.core.sql import Residue
 
 Dialect = Literal["postgresql", "mysql", "sqlite"]
+Text = bool | Literal["json"]
+"""Which values come as the server writes them: none, all, or those of JSON columns (see `core.text.RawJson`)."""
 Params = Sequence[object] | Mapping[str, object] | None
 Row = tuple[Any, ...]
 
@@ -111,7 +113,7 @@ class SqlEngine(Engine, Protocol):
         params: Params = None,
         timeout: float | None = None,
         *,
-        text: bool = False,
+        text: Text = False,
     ) -> AbstractContextManager[RowStream]:
         """Runs one statement, hands out its rows in batches; with `text`, values as the server writes them.
 

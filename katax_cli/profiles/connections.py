@@ -13,7 +13,7 @@ from katax_cli.profiles.tls import tls_from_options, tls_from_table
 from katax_cli.profiles.urls import database_number, parse_url, sqlite_path
 
 _PARTS = ("host", "port", "user", "database", "socket")
-_COPIED = ("connect_timeout", "statement_timeout", "read_only", "prefix", "pooler")
+_COPIED = ("connect_timeout", "statement_timeout", "read_only", "prefix", "decimals", "pooler")
 
 
 class Around:

@@ -85,6 +85,7 @@ CONNECTION = {
     "pooler": Key("choice", "the server is behind PgBouncer", ("transaction",)),
     "direct_url": Key("secret", "way around the pooler for migrate and lock"),
     "prefix": Key("string", "put before every Redis key"),
+    "decimals": Key("boolean", "numbers in JSON columns are Decimals, not floats"),
     "retry": Key("table", "overrides [retry]", keys=RETRY),
     "breaker": Key("table", "overrides [breaker]", keys=BREAKER),
 }

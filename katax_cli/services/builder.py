@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+from katax_cli.core.duration import Duration
 from katax_cli.core.sql.terms import OPERATORS
 from katax_cli.errors import Refused, unknown_name
 
@@ -110,24 +111,24 @@ class Builder:
     def offset(self, rows: int) -> Builder:
         return replace(self, skipped=_natural(rows, "offset"))
 
-    def all(self, *, timeout: float | None = None) -> list[Row]:
+    def all(self, *, timeout: Duration | None = None) -> list[Row]:
         """The rows as dicts."""
         return self.on.query(*self.statement(), timeout=timeout)
 
-    def execute(self, *, timeout: float | None = None) -> list[Row]:
+    def execute(self, *, timeout: Duration | None = None) -> list[Row]:
         """The same as `all`."""
         return self.all(timeout=timeout)
 
-    def first(self, *, timeout: float | None = None) -> Row | None:
+    def first(self, *, timeout: Duration | None = None) -> Row | None:
         """The first row; None when there is none."""
         return next(iter(self.limit(1).all(timeout=timeout)), None)
 
-    def count(self, *, timeout: float | None = None) -> int:
+    def count(self, *, timeout: Duration | None = None) -> int:
         """How many rows there are, whatever the limit."""
         (row,) = self.on.run(*self._compiler.counted(self), timeout=timeout).rows
         return int(row[0])
 
-    def paginate(self, page: int = 1, size: int = 20, *, timeout: float | None = None) -> Page:
+    def paginate(self, page: int = 1, size: int = 20, *, timeout: Duration | None = None) -> Page:
         """One page and the number of all rows, in two statements; order the rows, or pages overlap."""
         if page < 1 or size < 1:
             raise ValueError(f"page {page} of size {size}: both begin at 1")
@@ -135,11 +136,11 @@ class Builder:
         rows = self.limit(size).offset((page - 1) * size).all(timeout=timeout)
         return Page(rows, total, page, size, math.ceil(total / size))
 
-    def find_by_id(self, id: Any, *, key: str = "id", timeout: float | None = None) -> Row | None:
+    def find_by_id(self, id: Any, *, key: str = "id", timeout: Duration | None = None) -> Row | None:
         """The row of this id; None when there is none."""
         return self.where(key, id).first(timeout=timeout)
 
-    def create(self, values: Mapping[str, Any], *, key: str = "id", timeout: float | None = None) -> Row:
+    def create(self, values: Mapping[str, Any], *, key: str = "id", timeout: Duration | None = None) -> Row:
         """Inserts a row and returns it as the server has it, with its defaults."""
         if self.on.dialect != "mysql":
             insert = self._compiler.insert(self.name, values, returning=True)
@@ -154,7 +155,7 @@ class Builder:
             )
         return found or dict(values)
 
-    def create_many(self, rows: Sequence[Mapping[str, Any]], *, timeout: float | None = None) -> int:
+    def create_many(self, rows: Sequence[Mapping[str, Any]], *, timeout: Duration | None = None) -> int:
         """Inserts rows of the same columns, all or none; returns how many."""
         if not rows:
             return 0
@@ -169,12 +170,12 @@ class Builder:
         return len(rows)
 
     def update(
-        self, values: Mapping[str, Any], *, everywhere: bool = False, timeout: float | None = None
+        self, values: Mapping[str, Any], *, everywhere: bool = False, timeout: Duration | None = None
     ) -> int:
         """Changes the rows of `where`; returns how many. Raises Refused without `where` unless `everywhere`."""
         return self.on.execute(*self.update_statement(values, everywhere=everywhere), timeout=timeout)
 
-    def delete(self, *, everywhere: bool = False, timeout: float | None = None) -> int:
+    def delete(self, *, everywhere: bool = False, timeout: Duration | None = None) -> int:
         """Deletes the rows of `where`; returns how many. Raises Refused without `where` unless `everywhere`."""
         return self.on.execute(*self.delete_statement(everywhere=everywhere), timeout=timeout)
 

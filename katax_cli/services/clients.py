@@ -9,6 +9,7 @@ from threading import TIMEOUT_MAX, Condition, Lock, current_thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 from katax_cli.core.deadline import Deadline
+from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.errors import ConfigError, PoolClosed, Refused
 from katax_cli.services.background import Running, start
 from katax_cli.services.database import (
@@ -80,7 +81,7 @@ class ClientDatabase(Database):
             return PoolStats(max=self.settings.pool.max, total=0, active=0, idle=0, waiting=0)
         return self._stats(self._client)
 
-    def get_client(self, *, timeout: float | None = None) -> Any:
+    def get_client(self, *, timeout: Duration | None = None) -> Any:
         """The driver's own client, connected. Raises Refused when the connection is read-only."""
         if self.settings.read_only:
             raise Refused(f"{self.name!r} is read-only, so its driver's client is not handed out")
@@ -95,10 +96,10 @@ class ClientDatabase(Database):
         if self._client is not None:
             self.engine.close(self._client)
 
-    def close(self, *, timeout: float = 0.0) -> tuple[str, ...]:
+    def close(self, *, timeout: Duration = 0.0) -> tuple[str, ...]:
         with self._changing:
             self._closed = True
-        out = self._calls.wait(timeout)
+        out = self._calls.wait(in_seconds(timeout))
         client, self._client = self._client, None
         if client is not None:
             self.engine.close(client)

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, overload
 
 from katax_cli.core.callables import plain
+from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.settings import ConnectionSettings, EngineName, Secret
 from katax_cli.core.shutdown import Shutdown, ShutdownReport, Stage, Step
 from katax_cli.errors import ConfigError, ConnectionConflict, Unavailable, UnknownConnection, WrongEngine
@@ -184,11 +185,11 @@ class Katax:
         enabled: bool | Callable[[], bool] = True,
         run_on_init: bool = False,
         timezone: str | None = None,
-        timeout: float | None = None,
+        timeout: Duration | None = None,
         on_overlap: Overlap = "skip",
         on_miss: Miss = "once",
         retries: int = 0,
-        jitter: float = 0.0,
+        jitter: Duration = 0.0,
     ) -> None:
         """Runs `task` on a schedule, in a named thread of this process; see docs/cron.md.
 
@@ -202,11 +203,11 @@ class Katax:
             enabled=enabled,
             run_on_init=run_on_init,
             timezone=timezone,
-            timeout=timeout,
+            timeout=None if timeout is None else in_seconds(timeout),
             on_overlap=on_overlap,
             on_miss=on_miss,
             retries=retries,
-            jitter=jitter,
+            jitter=in_seconds(jitter),
         )
 
     def cron_jobs(self) -> list[JobStatus]:
@@ -315,7 +316,7 @@ class Katax:
             self._hooks.append(hook)
         return hook
 
-    def shutdown(self, timeout: float | None = None) -> ShutdownReport:
+    def shutdown(self, timeout: Duration | None = None) -> ShutdownReport:
         """Hooks, then services, then databases, within `timeout` seconds (the profile's, 30.0 by default).
 
         Waits for what is in use, leaves behind what hangs, and says so in the report. May be repeated and

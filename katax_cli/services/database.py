@@ -62,7 +62,7 @@ class Database(ABC):
         guard.on_connection_error = partial(self.events.emit, "connection_error")
         self._deadline = make_deadline or statement_deadline(engine.settings)
 
-    def connect(self, *, timeout: float | None = None, probing: bool = False) -> None:
+    def connect(self, *, timeout: Duration | None = None, probing: bool = False) -> None:
         """Opens a connection unless there is one. Raises Unavailable or ConfigError.
 
         `probing`: in one attempt, past the breaker, as `ping`.
@@ -72,11 +72,11 @@ class Database(ABC):
             lambda _connection, _seconds: None, safety=safety, timeout=timeout, doing="connecting"
         )
 
-    def ping(self, *, timeout: float | None = None) -> None:
+    def ping(self, *, timeout: Duration | None = None) -> None:
         """One round trip to the server, in one attempt, whatever the breaker says."""
         self._on_connection(self.engine.ping, safety=Safety.PROBE, timeout=timeout, doing="ping")
 
-    def health_check(self, *, timeout: float | None = None) -> bool:
+    def health_check(self, *, timeout: Duration | None = None) -> bool:
         """True if the server answers a ping in time; asks no breaker."""
         try:
             self.ping(timeout=timeout)
@@ -84,7 +84,7 @@ class Database(ABC):
             return False
         return True
 
-    def server(self, *, timeout: float | None = None) -> Mapping[str, object]:
+    def server(self, *, timeout: Duration | None = None) -> Mapping[str, object]:
         """What server it is; empty when the engine cannot say."""
         from katax_cli.engines.base import ReportsServer
 
@@ -95,18 +95,18 @@ class Database(ABC):
             engine.server, safety=Safety.PROBE, timeout=timeout, doing="asking for the version"
         )
 
-    def examine(self, question: Work[T], *, timeout: float | None = None, doing: str) -> T:
+    def examine(self, question: Work[T], *, timeout: Duration | None = None, doing: str) -> T:
         """`question(connection, seconds left)` as a health check asks: in one attempt, past the breaker."""
         return self._on_connection(question, safety=Safety.PROBE, timeout=timeout, doing=doing)
 
-    def metrics(self, *, timeout: float | None = None) -> Mapping[str, object]:
+    def metrics(self, *, timeout: Duration | None = None) -> Mapping[str, object]:
         """What the server says of its load, with the keys of `katax db metrics`; None where it does not say."""
         reporter = part(self.engine, "metrics")
         return self._on_connection(
             reporter.metrics, safety=Safety.READ, timeout=timeout, doing="asking for metrics"
         )
 
-    def slow_queries(self, over_ms: float = SLOW_MS, *, timeout: float | None = None) -> list[SlowQuery]:
+    def slow_queries(self, over_ms: float = SLOW_MS, *, timeout: Duration | None = None) -> list[SlowQuery]:
         """Statements that the server remembers to have taken at least so many milliseconds, the longest first.
 
         Redacted. Raises WrongEngine when the engine keeps none, ConfigError when this server does not.
@@ -165,7 +165,7 @@ class Database(ABC):
         """Ends what runs on the server for this object, from another thread; never raises."""
 
     @abstractmethod
-    def close(self, *, timeout: float = 0.0) -> tuple[str, ...]:
+    def close(self, *, timeout: Duration = 0.0) -> tuple[str, ...]:
         """Closes everything; waits up to `timeout` seconds for what is in use and names what was not returned."""
 
     def __enter__(self) -> Self:

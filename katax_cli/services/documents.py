@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from katax_cli.core.duration import Duration
 from katax_cli.engines.base import DocumentEngine, Introspects, Table, TableDescription, require
 from katax_cli.services.clients import ClientDatabase
 from katax_cli.services.guard import Safety
@@ -17,7 +18,7 @@ class MongoDatabase(ClientDatabase):
     engine: DocumentEngine
 
     def command(
-        self, spec: Mapping[str, Any], *, timeout: float | None = None, safety: Safety = Safety.WRITE
+        self, spec: Mapping[str, Any], *, timeout: Duration | None = None, safety: Safety = Safety.WRITE
     ) -> Mapping[str, Any]:
         """Runs one database command."""
         return self._on_connection(
@@ -28,7 +29,7 @@ class MongoDatabase(ClientDatabase):
             statement=spec,
         )
 
-    def tables(self, *, timeout: float | None = None) -> list[Table]:
+    def tables(self, *, timeout: Duration | None = None) -> list[Table]:
         """Collections and views."""
         engine = require(
             self.engine, Introspects, lacks="tables", wanted_by="db tables", works_on=("mongodb",)
@@ -37,7 +38,7 @@ class MongoDatabase(ClientDatabase):
             engine.tables, safety=Safety.READ, timeout=timeout, doing="listing the collections"
         )
 
-    def describe(self, name: str, *, timeout: float | None = None) -> TableDescription | None:
+    def describe(self, name: str, *, timeout: Duration | None = None) -> TableDescription | None:
         """One collection: the fields of a sample, and its indexes; None when there is none."""
         engine = require(
             self.engine, Introspects, lacks="tables", wanted_by="db describe", works_on=("mongodb",)

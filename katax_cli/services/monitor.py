@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from katax_cli.core.duration import Duration
 from katax_cli.services.database import Database
 from katax_cli.services.metrics import SLOW_MS
 
@@ -20,14 +21,14 @@ class Monitor:
         self.db = db
         self.redis = redis
 
-    def get_metrics(self, *, timeout: float | None = None) -> dict[str, Mapping[str, object]]:
+    def get_metrics(self, *, timeout: Duration | None = None) -> dict[str, Mapping[str, object]]:
         """The numbers of `katax db metrics` under the name of each engine: `postgresql`, `redis`.
 
         Where a server does not count its statements, `queries` are those of this process.
         """
         return {one.engine.name: _with_own_queries(one, one.metrics(timeout=timeout)) for one in self._all()}
 
-    def get_slow_queries(self, ms: float = SLOW_MS, *, timeout: float | None = None) -> list[SlowQuery]:
+    def get_slow_queries(self, ms: float = SLOW_MS, *, timeout: Duration | None = None) -> list[SlowQuery]:
         """Statements that the database server remembers to have taken at least so many milliseconds.
 
         Raises WrongEngine or ConfigError where it remembers none, saying how it would.

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from katax_cli.core.duration import Duration
 from katax_cli.core.text import unique_names
 from katax_cli.engines.base import Dialect, Params, Result
 
@@ -28,16 +29,16 @@ class Queries(ABC):
 
     @abstractmethod
     def run(
-        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
         """Runs one statement and returns columns, rows and rows affected."""
 
     @abstractmethod
-    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: float | None = None) -> int:
+    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
         """Runs one statement once for each of `rows`; returns rows affected."""
 
     def query(
-        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> list[dict[str, Any]]:
         """The rows of one statement as dicts; columns of the same name become `a`, `a_2`."""
         result = self.run(sql, params, timeout=timeout, idempotent=idempotent)
@@ -45,12 +46,14 @@ class Queries(ABC):
         return [dict(zip(names, row, strict=True)) for row in result.rows]
 
     def execute(
-        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> int:
         """Runs one statement; returns rows affected (-1 when the server does not say)."""
         return self.run(sql, params, timeout=timeout, idempotent=idempotent).affected
 
-    def raw(self, sql: str, params: Params = None, *, timeout: float | None = None) -> list[dict[str, Any]]:
+    def raw(
+        self, sql: str, params: Params = None, *, timeout: Duration | None = None
+    ) -> list[dict[str, Any]]:
         """The same as `query`, for SQL that no builder writes."""
         return self.query(sql, params, timeout=timeout)
 
@@ -76,6 +79,6 @@ class Prepared:
     on: Queries
     sql: str
 
-    def execute(self, params: Params = None, *, timeout: float | None = None) -> list[dict[str, Any]]:
+    def execute(self, params: Params = None, *, timeout: Duration | None = None) -> list[dict[str, Any]]:
         """Its rows with these parameters."""
         return self.on.query(self.sql, params, timeout=timeout)

@@ -65,12 +65,11 @@ class RecordStore:
     be.
     """
 
-    codec: Codec = JSON
-
-    def __init__(self, name: str, db: str | RedisDatabase = DEFAULT_DB_ALIAS) -> None:
+    def __init__(self, name: str, db: str | RedisDatabase = DEFAULT_DB_ALIAS, *, codec: Codec = JSON) -> None:
         if not name:
             raise UnsupportedArgument("the resource has no name; give it one, such as 'users'")
         self.name = name
+        self.codec = codec
         self._db = db
         self._starting = Lock()
 

@@ -7,6 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.duration import Duration
 from katax_cli.core.retry import sole_owner
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import Unavailable
@@ -34,7 +35,7 @@ class Replicas:
         self._lock = Lock()
         self._opened: dict[str, SqlDatabase] = {}
 
-    def choose(self, timeout: float | None = None) -> SqlDatabase:
+    def choose(self, timeout: Duration | None = None) -> SqlDatabase:
         """A replica that can be reached: by lot, and the next one for each that cannot.
 
         Raises the last one's Unavailable when none can be.
@@ -46,7 +47,7 @@ class Replicas:
         """Those that were used."""
         return list(self._opened.values())
 
-    def _reachable(self, candidates: list[ConnectionSettings], timeout: float | None) -> SqlDatabase:
+    def _reachable(self, candidates: list[ConnectionSettings], timeout: Duration | None) -> SqlDatabase:
         *others, last = candidates
         for each in others:
             try:
@@ -55,7 +56,7 @@ class Replicas:
                 continue
         return self._connected(last, timeout)
 
-    def _connected(self, settings: ConnectionSettings, timeout: float | None) -> SqlDatabase:
+    def _connected(self, settings: ConnectionSettings, timeout: Duration | None) -> SqlDatabase:
         with self._lock:
             if settings.name not in self._opened:
                 self._opened[settings.name] = self._make(settings)

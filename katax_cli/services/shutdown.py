@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from katax_cli.core.callables import completed, plain
+from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.shutdown import Shutdown, ShutdownReport, Stage, Step
 from katax_cli.profiles.model import ShutdownSettings
 from katax_cli.services import background
@@ -37,7 +38,7 @@ class ShutdownController:
         self,
         target: object,
         *,
-        timeout: float = TIMEOUT,
+        timeout: Duration = TIMEOUT,
         on_shutdown: Hook | None = None,
         logger: Log | None = None,
         signals: Iterable[signal.Signals] = SIGNALS,
@@ -46,7 +47,7 @@ class ShutdownController:
         stages_of(target)  # what cannot be shut down is found out now
         self._target = target
         self._hooks = [] if on_shutdown is None else [plain(on_shutdown, "on_shutdown")]
-        self._timeout = timeout
+        self._timeout = in_seconds(timeout)
         self._log: Log = logger or _log
         self._signals = tuple(signals)
         self._reraise = reraise
@@ -105,7 +106,7 @@ def _hook_stage(hook: Hook) -> Stage:
 def graceful_shutdown(
     target: object,
     *,
-    timeout: float = TIMEOUT,
+    timeout: Duration = TIMEOUT,
     on_shutdown: Hook | None = None,
     logger: Log | None = None,
 ) -> ShutdownReport:
@@ -121,7 +122,7 @@ def register_shutdown_handlers(
     target: object,
     *,
     signals: Iterable[signal.Signals] = SIGNALS,
-    timeout: float = TIMEOUT,
+    timeout: Duration = TIMEOUT,
     on_shutdown: Hook | None = None,
     logger: Log | None = None,
     reraise: bool = False,
@@ -140,7 +141,7 @@ def register_shutdown_handlers(
 def create_shutdown_controller(
     target: object,
     *,
-    timeout: float = TIMEOUT,
+    timeout: Duration = TIMEOUT,
     on_shutdown: Hook | None = None,
     logger: Log | None = None,
     signals: Iterable[signal.Signals] = SIGNALS,

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, overload
 
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.deadline import Deadline
+from katax_cli.core.duration import Duration
 from katax_cli.core.pool import Pool
 from katax_cli.core.sql import Residue, classify, fingerprint, redact
 from katax_cli.engines.base import (
@@ -20,6 +21,7 @@ from katax_cli.engines.base import (
     SqlEngine,
     Table,
     TableDescription,
+    Text,
     require,
 )
 from katax_cli.errors import ConfigError, Refused
@@ -107,7 +109,7 @@ class SqlDatabase(Database, Queries):
         return self.transaction()
 
     def run(
-        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
         return self._guarded(
             lambda connection, seconds: self.engine.execute(connection, sql, params, seconds),
@@ -117,7 +119,7 @@ class SqlDatabase(Database, Queries):
             idempotent=idempotent,
         )
 
-    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: float | None = None) -> int:
+    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
         return self._guarded(
             lambda connection, seconds: self.engine.execute_many(connection, sql, rows, seconds),
             sql,
@@ -127,7 +129,7 @@ class SqlDatabase(Database, Queries):
 
     @contextmanager
     def stream(
-        self, sql: str, params: Params = None, *, timeout: float | None = None, text: bool = False
+        self, sql: str, params: Params = None, *, timeout: Duration | None = None, text: Text = False
     ) -> Iterator[RowStream]:
         """Rows in batches as they arrive, in constant memory; leaving early ends the statement on the server."""
         deadline = self._deadline(timeout)
@@ -146,11 +148,11 @@ class SqlDatabase(Database, Queries):
                 yield WatchedStream(rows, watch)
 
     @overload
-    def transaction(self, work: Callable[[Transaction], T], *, timeout: float | None = None) -> T: ...
+    def transaction(self, work: Callable[[Transaction], T], *, timeout: Duration | None = None) -> T: ...
     @overload
-    def transaction(self, work: None = None, *, timeout: float | None = None) -> TransactionBlock: ...
+    def transaction(self, work: None = None, *, timeout: Duration | None = None) -> TransactionBlock: ...
     def transaction(
-        self, work: Callable[[Transaction], T] | None = None, *, timeout: float | None = None
+        self, work: Callable[[Transaction], T] | None = None, *, timeout: Duration | None = None
     ) -> T | TransactionBlock:
         """A transaction: as a `with` block, or of a callable.
 
@@ -172,7 +174,7 @@ class SqlDatabase(Database, Queries):
         return self.guard.call(attempt, deadline=deadline, safety=Safety.WHOLE, doing="transaction")
 
     @contextmanager
-    def session(self, *, timeout: float | None = None) -> Iterator[Session]:
+    def session(self, *, timeout: Duration | None = None) -> Iterator[Session]:
         """One connection for statements that build on each other, as a `with` block."""
         deadline = self._deadline(timeout)
         with ExitStack() as stack:
@@ -184,11 +186,11 @@ class SqlDatabase(Database, Queries):
 
             yield self.guard.call(open_session, deadline=deadline, safety=Safety.READ, doing="connecting")
 
-    def begin(self, *, timeout: float | None = None) -> Transaction:
+    def begin(self, *, timeout: Duration | None = None) -> Transaction:
         """An open transaction, to be ended with `commit()` or `rollback()`."""
         return TransactionBlock(self._origin, self._deadline(timeout)).begin()
 
-    def tables(self, *, timeout: float | None = None) -> list[Table]:
+    def tables(self, *, timeout: Duration | None = None) -> list[Table]:
         """User tables and views."""
         engine = require(
             self.engine, Introspects, lacks="tables", wanted_by="db tables", works_on=SQL_ENGINES
@@ -197,7 +199,7 @@ class SqlDatabase(Database, Queries):
             engine.tables, safety=Safety.READ, timeout=timeout, doing="listing the tables"
         )
 
-    def describe(self, name: str, *, timeout: float | None = None) -> TableDescription | None:
+    def describe(self, name: str, *, timeout: Duration | None = None) -> TableDescription | None:
         """One table; None when there is none."""
         engine = require(
             self.engine, Introspects, lacks="tables", wanted_by="db describe", works_on=SQL_ENGINES
@@ -209,7 +211,7 @@ class SqlDatabase(Database, Queries):
             doing=f"describing {name!r}",
         )
 
-    def replica(self, *, timeout: float | None = None) -> SqlDatabase:
+    def replica(self, *, timeout: Duration | None = None) -> SqlDatabase:
         """One of the connection's replicas that can be reached, for reading; it is closed with this database.
 
         The primary never stands in. Raises ConfigError when there are none, Unavailable when none answers.
@@ -220,7 +222,7 @@ class SqlDatabase(Database, Queries):
             )
         return self.replicas.choose(timeout)
 
-    def get_client(self, *, timeout: float | None = None) -> Any:
+    def get_client(self, *, timeout: Duration | None = None) -> Any:
         """The driver's own connection, out of the pool until `release`. Raises Refused when read-only."""
         if self.settings.read_only:
             raise Refused(f"{self.name!r} is read-only, so its driver's connection is not handed out")
@@ -244,9 +246,9 @@ class SqlDatabase(Database, Queries):
         for replica in self._open_replicas():
             replica.cancel_running()
 
-    def close(self, *, timeout: float = 0.0) -> tuple[str, ...]:
+    def close(self, *, timeout: Duration = 0.0) -> tuple[str, ...]:
         deadline = Deadline(timeout)
-        out = [str(leased) for leased in self.pool.close(timeout)]
+        out = [str(leased) for leased in self.pool.close(deadline.remaining())]
         for replica in self._open_replicas():
             out += replica.close(timeout=deadline.remaining())
         return tuple(out)
@@ -255,7 +257,7 @@ class SqlDatabase(Database, Queries):
         return [] if self.replicas is None else self.replicas.opened()
 
     def _guarded(
-        self, work: Work[T], sql: str, params: object, *, timeout: float | None, idempotent: bool = False
+        self, work: Work[T], sql: str, params: object, *, timeout: Duration | None, idempotent: bool = False
     ) -> T:
         safety = Safety.IDEMPOTENT if idempotent else self._safety(sql)
         if self.settings.read_only:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from katax_cli.core.deadline import Deadline
+from katax_cli.core.duration import Duration
 from katax_cli.core.sql import classify
 from katax_cli.engines.base import (
     CopiesIn,
@@ -19,6 +20,7 @@ from katax_cli.engines.base import (
     RowStream,
     SqlEngine,
     TableDescription,
+    Text,
 )
 from katax_cli.errors import KataxError, QueryError, Refused
 from katax_cli.services.guard import Guard, Safety, Sent
@@ -84,12 +86,12 @@ class Session(Queries):
         return self._engine.in_transaction(self._connection)
 
     def run(
-        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
         with self._guarded(sql, params):
             return self._engine.execute(self._connection, sql, params, self._deadline.within(timeout))
 
-    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: float | None = None) -> int:
+    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
         with self._guarded(sql, rows):
             return self._engine.execute_many(self._connection, sql, rows, self._deadline.within(timeout))
 
@@ -163,20 +165,20 @@ class Transaction(Queries):
             self._roll_back_quietly(error)
 
     def run(
-        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
         with self._statement(sql, params):
             seconds = self._deadline.within(timeout)
             return self._engine.execute(self._connection, sql, params, seconds)
 
-    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: float | None = None) -> int:
+    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
         with self._statement(sql, rows):
             seconds = self._deadline.within(timeout)
             return self._engine.execute_many(self._connection, sql, rows, seconds)
 
     @contextmanager
     def stream(
-        self, sql: str, params: Params = None, *, timeout: float | None = None, text: bool = False
+        self, sql: str, params: Params = None, *, timeout: Duration | None = None, text: Text = False
     ) -> Iterator[RowStream]:
         """Rows in batches as they arrive; one stream at a time."""
         with self._statement(sql, params) as watch:

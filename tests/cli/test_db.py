@@ -54,6 +54,18 @@ def test_a_value_is_never_sql(value: str, main: Target) -> None:
     assert count() == 3
 
 
+def test_json_of_the_server_stays_as_it_is(postgresql_url: str, tmp_path: Path) -> None:
+    """Its digits in JSON, and one line for each row in JSON lines."""
+    write_profile(tmp_path, {"main": postgresql_url})
+    sql = """select '{"a":  1.10, "big": 12345678901234567890.123}'::json as j, '[1,\n2]'::json as k"""
+    assert katax("db", "query", sql, "-f", "json").out == (
+        '[\n  {"j": {"a":  1.10, "big": 12345678901234567890.123}, "k": [1,\n2]}\n]\n'
+    )
+    assert katax("db", "query", sql, "-f", "jsonl").out == (
+        '{"j": {"a":  1.10, "big": 12345678901234567890.123}, "k": [1, 2]}\n'
+    )
+
+
 def test_too_few_and_too_many_values(main: Target) -> None:
     for words in (("select ?",), ("select ?", "1", "2"), ("select :a", "--param", "b=1")):
         done = katax("db", "query", *words)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from katax_cli.core.duration import format_duration, parse_duration
+from katax_cli.core.duration import format_duration, in_seconds, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -54,3 +54,11 @@ def test_the_shortest_form(seconds: float, text: str) -> None:
 @given(st.floats(min_value=0, max_value=1e9))
 def test_what_is_written_is_read_back(seconds: float) -> None:
     assert parse_duration(format_duration(seconds)) == pytest.approx(seconds, rel=1e-5, abs=1e-12)
+
+
+def test_a_time_span_of_the_api_is_a_number_or_text() -> None:
+    spans = (1, 0.25, "250ms", "1h", "5")
+    assert [in_seconds(span) for span in spans] == [1.0, 0.25, 0.25, 3600.0, 5.0]
+    for wrong in (True, None, [1]):
+        with pytest.raises(TypeError, match="expected seconds or text such as '5m'"):
+            in_seconds(wrong)  # type: ignore[arg-type]

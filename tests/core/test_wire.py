@@ -5,13 +5,19 @@ import math
 import random
 import shutil
 import subprocess
+from collections import UserDict
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from enum import Enum, IntEnum
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from katax_cli.core.wire import parse, stringify
+from katax_cli.core.wire import jsonable, parse, stringify
 
 
 @pytest.mark.parametrize(
@@ -59,7 +65,7 @@ def test_what_json_cannot_hold(value: Any) -> None:
     assert "has no JSON form; use null or a string" in str(error.value)
 
 
-@pytest.mark.parametrize("value", [{1, 2}, b"bytes", object()])
+@pytest.mark.parametrize("value", [{1, 2}, timedelta(1), object(), object])
 def test_what_is_no_value_of_json(value: Any) -> None:
     with pytest.raises(ValueError) as error:
         stringify(value)
@@ -118,3 +124,71 @@ def test_node_writes_the_same() -> None:
     answers = done.stdout.split("\n")[:-1]
     assert len(answers) == len(sent)
     assert [stringify(value) for value in sent] == answers
+
+
+class Colour(Enum):
+    RED = "red"
+    PAIR = (1, Decimal("1.10"))
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    x: int
+    next: Any = None
+
+
+def test_values_of_databases() -> None:
+    zone = timezone(timedelta(hours=5, minutes=30))
+    id = UUID("12345678-1234-5678-1234-567812345678")
+    pairs: list[tuple[Any, str]] = [
+        (datetime(2026, 1, 2, 3, 4, 5, 678_999), '"2026-01-02T03:04:05.678"'),
+        (datetime(2026, 1, 2, 3, 4, 5, tzinfo=zone), '"2026-01-01T21:34:05.000Z"'),
+        (date(2026, 1, 2), '"2026-01-02"'),
+        (time(1, 2, 3, 4), '"01:02:03.000004"'),
+        (id, '"12345678-1234-5678-1234-567812345678"'),
+        (Decimal("1.10"), '"1.10"'),
+        (Decimal("1E+400"), '"1E+400"'),
+        (b"\x00\xff", '"AP8="'),
+        (bytearray(b"x"), '"eA=="'),
+        (memoryview(b"abcdef")[::2], '"YWNl"'),
+        (Colour.RED, '"red"'),
+        (Colour.PAIR, '[1,"1.10"]'),
+        (Level.HIGH, "3"),
+        (Point(1, {"at": Point(2)}), '{"x":1,"next":{"at":{"x":2,"next":null}}}'),
+        (UserDict(a=1), '{"a":1}'),
+        (
+            {5: "a", None: "b", 2.5: 1, Colour.RED: 2, date(2026, 1, 2): 3},
+            '{"5":"a","null":"b","2.5":1,"red":2,"2026-01-02":3}',
+        ),
+    ]
+    for value, text in pairs:
+        assert stringify(value) == text
+        assert jsonable(value) == json.loads(text)
+
+
+def test_what_would_lose_something_is_refused() -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    far = datetime.max.replace(tzinfo=timezone(timedelta(hours=-1)))
+    refused: list[tuple[Any, str]] = [
+        (circle, "nested too deeply, or holds itself"),
+        (deep, "nested too deeply, or holds itself"),
+        (Point(1, circle), "nested too deeply, or holds itself"),
+        ({1: "a", "1": "b"}, "two keys of an object are the same text in JSON"),
+        ({(1, 2): 3}, "a key of type tuple has no JSON form; use text"),
+        (far, "in UTC is beyond the years 1 to 9999"),
+        (10**5000, "digits"),
+    ]
+    for value, told in refused:
+        with pytest.raises(ValueError, match=told):
+            stringify(value)
+    for text in ("[" * 100_000, '{"a":' * 100_000, "1" * 5000):
+        with pytest.raises(ValueError):
+            parse(text)

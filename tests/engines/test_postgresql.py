@@ -18,6 +18,7 @@ import pytest
 from psycopg.pq import Trace
 
 from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.core.text import RawJson
 from katax_cli.engines.postgresql import PostgresEngine, create
 from katax_cli.engines.postgresql.failures import classify, connect_failure
 from katax_cli.engines.postgresql.session import PostgresConnection
@@ -98,7 +99,7 @@ class TestValues:
             ("interval '90 minutes'", timedelta(minutes=90)),
             ("""'{"a": [1, null]}'::jsonb""", {"a": [1, None]}),
             ("""'{"a": 1}'::json""", {"a": 1}),
-            ("'0.1'::jsonb", Decimal("0.1")),
+            ("'0.1'::jsonb", 0.1),
             ("""'1e99999999999999999999'::json""", float("inf")),
             ("'12345678-1234-1234-1234-123456789abc'::uuid", UUID("12345678-1234-1234-1234-123456789abc")),
             ("ARRAY[1, NULL, 3]", [1, None, 3]),
@@ -118,7 +119,7 @@ class TestValues:
         ("type_", "value"),
         [
             ("jsonb", {"a": [1, "ü"]}),
-            ("jsonb", {"price": Decimal("12345678901234567890.10"), "n": [Decimal("1e-20"), 2]}),
+            ("jsonb", {"price": 1.1, "n": [1e-20, 2]}),
             ("int[]", [1, 2]),
             ("text", "O'Neil \\ 😀"),
             ("bytea", b"\x00'\\"),
@@ -133,10 +134,12 @@ class TestValues:
         assert scalar(engine, connection, f"SELECT ?::{type_}", value) == value
 
     @pytest.mark.parametrize("type_", ["json", "jsonb"])
-    def test_numbers_in_json_keep_their_digits(
-        self, engine: PostgresEngine, connection: PostgresConnection, type_: str
+    def test_numbers_in_json_keep_their_digits_on_request(
+        self, postgresql_url: str, connect: Connect, type_: str
     ) -> None:
         """And their kind: a whole number stays an int."""
+        engine = create(settings_for(postgresql_url, decimals=True))
+        connection = connect(engine)
         sql = f"""SELECT '{{"a": 1.10, "b": [0.30000000000000000001, 7], "c": 1e400}}'::{type_}"""
         value = scalar(engine, connection, sql)
 
@@ -144,6 +147,17 @@ class TestValues:
         assert value["b"] == [Decimal("0.30000000000000000001"), 7]
         assert type(value["b"][1]) is int
         assert Decimal(value["c"]) == Decimal("1e400")
+        assert scalar(engine, connection, "SELECT ?::jsonb", value) == value
+
+    def test_json_may_come_as_the_server_wrote_it(
+        self, engine: PostgresEngine, connection: PostgresConnection
+    ) -> None:
+        """Beside a value that Python lacks too, and every other value stays one of Python."""
+        sql = """SELECT '{"a":  1.10,\n"b": 1}'::json, '[1e2, 1.10]'::jsonb, ARRAY['1.0'::jsonb], 7, 'infinity'::date"""
+        with engine.stream(connection, sql, text="json") as rows:
+            (row,) = [row for batch in rows for row in batch]
+        assert row == ('{"a":  1.10,\n"b": 1}', "[100, 1.10]", ["1.0"], 7, "infinity")
+        assert [type(row[0]), type(row[1]), type(row[2][0])] == [RawJson] * 3
 
     def test_rows_before_and_after_a_value_that_python_lacks(
         self, engine: PostgresEngine, connection: PostgresConnection

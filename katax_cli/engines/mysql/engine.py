@@ -11,7 +11,7 @@ from katax_cli.core.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.core.sql import Residue, compile_query
 from katax_cli.core.sql import classify as classify_sql
-from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription
+from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
 from katax_cli.errors import KataxError, Refused
 
 from . import catalog
@@ -102,7 +102,7 @@ class MysqlEngine:
         params: Params = None,
         timeout: float | None = None,
         *,
-        text: bool = False,
+        text: Text = False,
     ) -> AbstractContextManager[RowStream]:
         """What was not read is ended by KILL QUERY; the connection and its transaction stay usable."""
         self._check_guarded(connection, sql)

@@ -19,7 +19,8 @@ from pymysql.converters import conversions, escape_datetime, escape_float, escap
 from pymysql.cursors import Cursor, SSCursor
 
 from katax_cli.core.sql import Residue, classify, compile_query, residue
-from katax_cli.engines.base import Params, SessionRemains
+from katax_cli.core.text import RawJson
+from katax_cli.engines.base import Params, SessionRemains, Text
 
 # The server ends a statement at its timeout; when it does not, the socket gives up this much later.
 GRACE = 0.5
@@ -246,9 +247,9 @@ class Session(Connection):
         if self.is_streaming:
             self.drop()
 
-    def hand_out_texts(self, *, text: bool) -> None:
+    def hand_out_texts(self, *, text: Text) -> None:
         """Whether the next results have values as the server writes them."""
-        self.decoders = _TEXTS if text else _DECODERS
+        self.decoders = _AS_TEXT[text]
 
     def check_alive(self) -> None:
         """Raises InterfaceError if the server has hung up already: then nothing was sent."""
@@ -289,6 +290,11 @@ class Session(Connection):
 
 
 _DECODERS: dict[int, Callable[[Any], Any]] = {k: v for k, v in VALUES.items() if isinstance(k, int)}
+_AS_TEXT: dict[Text, dict[int, Callable[[Any], Any]]] = {
+    False: _DECODERS,
+    True: _TEXTS,
+    "json": {**_DECODERS, FIELD_TYPE.JSON: RawJson},
+}
 
 
 def _floor(timeout: float) -> float:

@@ -9,7 +9,7 @@ import pymysql
 from pymysql.constants import ER
 from pymysql.cursors import Cursor
 
-from katax_cli.engines.base import Params, Row
+from katax_cli.engines.base import Params, Row, Text
 
 from .rows import read_rows
 from .session import Session
@@ -41,7 +41,7 @@ def streamed(
     params: Params,
     timeout: float | None,
     *,
-    text: bool,
+    text: Text,
     kill: Callable[[], bool],
 ) -> Iterator[Stream]:
     """Runs one statement; `kill` ends it on the server when not all of its rows were read."""

@@ -13,7 +13,7 @@ from psycopg.pq import TransactionStatus
 from katax_cli.core.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.core.sql import Residue, compile_query
-from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription
+from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
 
 from . import inspect
 from .connect import open_connection, reset_session
@@ -95,7 +95,7 @@ class PostgresEngine:
         params: Params = None,
         timeout: float | None = None,
         *,
-        text: bool = False,
+        text: Text = False,
     ) -> AbstractContextManager[RowStream]:
         check_guarded(connection, sql)
         connection.note(sql)

@@ -69,13 +69,14 @@ class PostgresConnection(psycopg.Connection[TupleRow]):
         self.own_limit = 0
         self.asks_limit = False
         self.prepared = Prepared()
-        self.pooled = self.guarded = False
+        self.pooled = self.guarded = self._decimals = False
         self.arrivals = select.poll()
         self.arrivals.register(pgconn.socket, select.POLLIN)
 
     def prepare(self, settings: ConnectionSettings) -> None:
         """Takes over what the session was started with."""
         self.pooled = settings.pooler is not None
+        self._decimals = settings.decimals
 
     def note(self, sql: str) -> None:
         """Remembers what the statement, which is about to be sent, may leave in the session."""
@@ -124,7 +125,7 @@ class PostgresConnection(psycopg.Connection[TupleRow]):
         self.row_factory = psycopg.rows.tuple_row
         self.cursor_factory, self.server_cursor_factory = psycopg.Cursor, psycopg.ServerCursor
         self.prepare_threshold = None if self.pooled else 5
-        self._adapters = AdaptersMap(ADAPTERS)
+        self._adapters = AdaptersMap(ADAPTERS[self._decimals])
         self._notice_handlers.clear()
         self._notify_handlers.clear()
 

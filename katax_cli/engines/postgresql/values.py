@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -16,8 +17,8 @@ from psycopg.types.multirange import MultirangeInfo
 from psycopg.types.range import RangeInfo
 from psycopg.types.string import TextLoader
 
-from katax_cli.core.text import to_json
-from katax_cli.engines.base import Row
+from katax_cli.core.text import RawJson, to_json
+from katax_cli.engines.base import Row, Text
 
 ANY_TYPE = 0
 
@@ -30,9 +31,9 @@ class _Context:
         self.connection = connection
 
 
-def _tuned() -> AdaptersMap:
+def _tuned(loads: Callable[[str | bytes], Any]) -> AdaptersMap:
     adapters = AdaptersMap(psycopg.adapters)
-    set_json_loads(_from_json, _Context(adapters))
+    set_json_loads(loads, _Context(adapters))
     set_json_dumps(_as_json, _Context(adapters))
     adapters.register_dumper(dict, adapters.get_dumper(Jsonb, PyFormat.TEXT))
     for info in adapters.types:
@@ -44,7 +45,7 @@ def _tuned() -> AdaptersMap:
 _EXACT = json.JSONDecoder(parse_float=Decimal)
 
 
-def _from_json(text: str | bytes) -> Any:
+def _exactly(text: str | bytes) -> Any:
     """Whole numbers are ints, others Decimals with the digits that the server keeps."""
     text = text.decode() if isinstance(text, bytes) else text
     try:
@@ -52,6 +53,10 @@ def _from_json(text: str | bytes) -> Any:
     except InvalidOperation:
         # `json` keeps any text that is a number; only exponents of 19 digits are beyond Decimal.
         return json.loads(text)
+
+
+def _untouched(text: str | bytes) -> RawJson:
+    return RawJson(text.decode() if isinstance(text, bytes) else text)
 
 
 def _as_json(value: object) -> str:
@@ -85,27 +90,28 @@ def _lenient_loader(strict: type[Any]) -> type[Loader]:
     return Lenient
 
 
-def _lenient() -> AdaptersMap:
-    adapters = AdaptersMap(ADAPTERS)
+def _lenient(strictly: AdaptersMap) -> AdaptersMap:
+    adapters = AdaptersMap(strictly)
     for name in ("date", "time", "timetz", "timestamp", "timestamptz", "interval"):
         oid = adapters.types[name].oid
-        strict = ADAPTERS.get_loader(oid, Format.TEXT)
+        strict = strictly.get_loader(oid, Format.TEXT)
         assert strict is not None, f"psycopg knows {name}"
         adapters.register_loader(oid, _lenient_loader(strict))
     return adapters
 
 
-ADAPTERS = _tuned()
-_TEXT = _text_only()
-_LENIENT = _lenient()
+ADAPTERS = {False: _tuned(json.loads), True: _tuned(_exactly)}
+"""By whether numbers in JSON are Decimals."""
+_LOADED_AS = {True: _text_only(), "json": _tuned(_untouched)}
 
 
 class Values:
     """Values of one statement, in both directions."""
 
-    def __init__(self, connection: psycopg.Connection[Any], *, text: bool = False) -> None:
+    def __init__(self, connection: psycopg.Connection[Any], *, text: Text = False) -> None:
         self._connection = connection
-        self._loading = Transformer(_Context(_TEXT, connection) if text else connection)
+        self._strictly = _LOADED_AS[text] if text else connection.adapters
+        self._loading = Transformer(_Context(self._strictly, connection) if text else connection)
         self._known: PGresult | None = None
 
     def rows(self, result: PGresult, *, first: bool = True) -> list[Row]:
@@ -115,7 +121,7 @@ class Values:
             return self._loading.load_rows(0, result.ntuples, tuple)
         except psycopg.DataError:
             # Infinity, BC and 24:00 are rare: only results that hold them pay for the slower loaders.
-            self._loading = Transformer(_Context(_LENIENT, self._connection))
+            self._loading = Transformer(_Context(_lenient(self._strictly), self._connection))
             self._loading.set_pgresult(result)
             return self._loading.load_rows(0, result.ntuples, tuple)
 

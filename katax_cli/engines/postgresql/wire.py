@@ -17,7 +17,7 @@ from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatu
 from psycopg.pq.abc import PGconn, PGresult
 
 from katax_cli.core.sql import compile_query
-from katax_cli.engines.base import Params, Row
+from katax_cli.engines.base import Params, Row, Text
 
 from .failures import NotSent
 from .session import PostgresConnection, Setting
@@ -62,7 +62,7 @@ def _run(connection: PostgresConnection, statement: _Statement, timeout: float |
 
 @contextmanager
 def streamed(
-    connection: PostgresConnection, sql: str, params: Params, timeout: float | None, *, text: bool
+    connection: PostgresConnection, sql: str, params: Params, timeout: float | None, *, text: Text
 ) -> Iterator[Stream]:
     """Runs one statement and hands out its rows as they arrive; what is left at the end is cancelled."""
     statement = _Statement(connection, sql, params)
@@ -82,7 +82,7 @@ def streamed(
 class Stream:
     """Rows of one statement in batches; holds one batch at a time."""
 
-    def __init__(self, connection: PostgresConnection, *, text: bool) -> None:
+    def __init__(self, connection: PostgresConnection, *, text: Text) -> None:
         self._connection = connection
         self._values = Values(connection, text=text)
         self._next = self._fetch()

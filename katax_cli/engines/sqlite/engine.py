@@ -25,6 +25,7 @@ from katax_cli.engines.base import (
     SqlFacts,
     Table,
     TableDescription,
+    Text,
 )
 from katax_cli.engines.sqlite import catalog
 from katax_cli.engines.sqlite.session import SLICE, Session, guard, is_guarded, unguard
@@ -168,13 +169,13 @@ class SqliteEngine:
         params: Params = None,
         timeout: float | None = None,
         *,
-        text: bool = False,
+        text: Text = False,
     ) -> Iterator[RowStream]:
         """As text a number has as many digits as it takes to read the same number back."""
         connection.note(sql)
         cursor = connection.run(*_bind(compile_query(sql, "sqlite"), params), timeout)
         try:
-            yield _Stream(connection, cursor, text)
+            yield _Stream(connection, cursor, text is True)
         finally:
             if not connection.closed:
                 cursor.close()

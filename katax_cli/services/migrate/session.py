@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from katax_cli.core.deadline import NEVER, Deadline
+from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.failure import FailureKind
 from katax_cli.engines.base import Dialect, Params, Result
 from katax_cli.errors import KataxError
@@ -55,14 +56,14 @@ class Session(Queries):
         return self.engine.in_transaction(self.connection)
 
     def run(
-        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
-        with self._guarded(timeout):
-            return self.engine.execute(self.connection, sql, params, timeout)
+        with self._guarded(timeout) as seconds:
+            return self.engine.execute(self.connection, sql, params, seconds)
 
-    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: float | None = None) -> int:
-        with self._guarded(timeout):
-            return self.engine.execute_many(self.connection, sql, rows, timeout)
+    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
+        with self._guarded(timeout) as seconds:
+            return self.engine.execute_many(self.connection, sql, rows, seconds)
 
     @property
     def is_broken(self) -> bool:
@@ -106,13 +107,14 @@ class Session(Queries):
             error.add_note(f"and rolling back failed: {second}")
 
     @contextmanager
-    def _guarded(self, timeout: float | None) -> Iterator[None]:
+    def _guarded(self, timeout: Duration | None) -> Iterator[float | None]:
+        seconds = None if timeout is None else in_seconds(timeout)
         safety = Safety.PART if self.in_transaction else Safety.WRITE
         with (
-            self.translating(safety, timeout),
-            watchdog.limit(timeout, lambda: self.engine.cancel(self.connection, _CANCEL_SECONDS)),
+            self.translating(safety, seconds),
+            watchdog.limit(seconds, lambda: self.engine.cancel(self.connection, _CANCEL_SECONDS)),
         ):
-            yield
+            yield seconds
 
     @contextmanager
     def translating(self, safety: Safety, timeout: float | None = None) -> Iterator[None]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from katax_cli.core.duration import Duration
 from katax_cli.core.sql import Dialect, Statement, classify
 from katax_cli.engines.base import Params, Result
 from katax_cli.errors import QueryError, SeedError
@@ -51,7 +52,7 @@ class SeedDb(Queries):
         return Random(self._file.stem)
 
     def run(
-        self, sql: str, params: Params = None, *, timeout: float | None = None, idempotent: bool = False
+        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
         refuse_ending(self._file, sql, self.dialect)
         result = self._transaction.run(sql, params, timeout=timeout)
@@ -59,7 +60,7 @@ class SeedDb(Queries):
             self._affected += max(0, result.affected)
         return result
 
-    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: float | None = None) -> int:
+    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
         refuse_ending(self._file, sql, self.dialect)
         affected = self._transaction.execute_many(sql, rows, timeout=timeout)
         self._affected += max(0, affected)

@@ -26,6 +26,7 @@ from socketio.async_pubsub_manager import AsyncPubSubManager
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.retry import RetryPolicy
+from katax_cli.core.wire import jsonable
 from katax_cli.errors import KataxError, Refused, Unavailable
 from katax_cli.services.background import start
 from katax_cli.services.clients import RedisDatabase
@@ -124,7 +125,7 @@ class Shared:
 
     def publish(self, data: Any) -> None:
         """Sends to all servers of the name, in order, without waiting; kept while Redis is away."""
-        self._send("PUBLISH", self._full, json.dumps(data))
+        self._send("PUBLISH", self._full, json.dumps(data, default=jsonable))
 
     async def received(self) -> Any:
         """The next message of another server."""

@@ -15,6 +15,7 @@ from engineio import packet as engine_packet
 from socketio import AsyncManager, AsyncServer, packet
 
 from katax_cli.core.clock import SYSTEM
+from katax_cli.core.wire import jsonable
 from katax_cli.services.ws.values import MAX_QUEUED, MAX_QUEUED_BYTES, Observe, Scope, Seen
 
 AWAY_SECONDS = 3.0
@@ -39,12 +40,14 @@ _engine_log.addFilter(_one_line)
 
 
 class StrictJson:
-    """JSON that every other language reads: NaN and infinity are refused both ways."""
+    """JSON that every other language reads: NaN and infinity are refused both ways, values are as in `core.wire`."""
 
     @staticmethod
     def dumps(value: Any, **_options: Any) -> str:
         try:
-            return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+            return json.dumps(
+                value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=jsonable
+            )
         except TypeError as error:
             raise ValueError(f"the data has no JSON form: {error}; convert it first") from error
 

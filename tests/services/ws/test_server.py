@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 import urllib.request
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -32,9 +34,10 @@ def test_an_event_reaches_every_client(serve: MakeServer, join: MakeClient) -> N
     for client in clients:
         client.connect(deadline=soon())
 
-    server.emit("news", {"x": [1.5, None, "ä"]})
+    server.emit("news", {"x": [1.5, None, "ä", datetime(2026, 1, 2, tzinfo=UTC), Decimal("1.10")]})
 
-    assert [next_event(client, "news").data for client in clients] == [{"x": [1.5, None, "ä"]}] * 3
+    sent = {"x": [1.5, None, "ä", "2026-01-02T00:00:00.000Z", "1.10"]}
+    assert [next_event(client, "news").data for client in clients] == [sent] * 3
 
 
 def test_a_room_gets_what_is_for_it_and_nobody_else_does(serve: MakeServer, join: MakeClient) -> None:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 
 import pytest
@@ -87,8 +87,8 @@ def test_they_act_as_one(pair: MakePair, join: MakeClient, redis_url: str) -> No
     clients = connected(servers, join)
 
     assert exchange(servers, clients, "x") == ["x"] * 4
-    servers[1].emit_to_room("r", "room", 1)
-    assert [next_event(client, "room").data for client in clients] == [1, 1]
+    servers[1].emit_to_room("r", "room", [1, date(2026, 1, 2)])
+    assert [next_event(client, "room").data for client in clients] == [[1, "2026-01-02"]] * 2
     assert [server.clients_count() for server in servers] == [2, 2]
     assert [server.room_clients_count("r") for server in servers] == [2, 2]
     assert not servers[0].has_room_listeners("other")
