@@ -98,6 +98,15 @@ class DdlImpacts(Protocol):
 
 
 @runtime_checkable
+class LacksTransactions(Protocol):
+    """Has tables whose changes no rollback undoes."""
+
+    def without_transactions(self, connection: Any) -> frozenset[str]:
+        """Their names in lower case, and those of views, routines and triggered tables that may write to them."""
+        ...
+
+
+@runtime_checkable
 class SendsTogether(Protocol):
     """Sends several statements in one round trip."""
 

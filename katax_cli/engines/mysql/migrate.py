@@ -46,6 +46,14 @@ SELECT CONCAT('index ', table_name, '.', index_name), GROUP_CONCAT(CONCAT(
     ORDER BY seq_in_index SEPARATOR ', ')
 FROM information_schema.statistics WHERE table_schema = DATABASE() {condition}
 GROUP BY table_name, index_name ORDER BY 1"""
+_WITHOUT_TRANSACTIONS = """
+SELECT DISTINCT LOWER(table_name) FROM information_schema.tables
+WHERE table_type = 'BASE TABLE' AND table_schema NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')
+AND engine NOT IN (SELECT engine FROM information_schema.engines WHERE transactions = 'YES')"""
+_WRITES_ELSEWHERE = """
+SELECT LOWER(table_name) FROM information_schema.views
+UNION SELECT LOWER(routine_name) FROM information_schema.routines
+UNION SELECT LOWER(event_object_table) FROM information_schema.triggers"""
 _DEFINITION_COLUMN = {"table": 1, "view": 1, "procedure": 2, "function": 2, "trigger": 2, "event": 3}
 _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
 _NO_ONLINE = (" MODIFY ", " CHANGE ", " ENGINE ", " CONVERT TO ", " DROP PRIMARY KEY ")
@@ -114,6 +122,12 @@ class MysqlMigrations:
         self, connection: Session, statements: Sequence[str]
     ) -> tuple[int, pymysql.err.MySQLError] | None:
         return run_script(connection, statements)
+
+    def without_transactions(self, connection: Session) -> frozenset[str]:
+        names = {_text(name) for (name,) in connection.send(_WITHOUT_TRANSACTIONS).fetchall()}
+        if names:
+            names |= {_text(name) for (name,) in connection.send(_WRITES_ELSEWHERE).fetchall()}
+        return frozenset(names)
 
     def impact(self, sql: str) -> DdlImpact:
         return impact(sql)

@@ -81,11 +81,12 @@ _PARTS = (
         || pg_get_constraintdef(k.oid)
     FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE {_USER} AND k.contype <> 'n' AND ($1::text[] IS NULL OR lower(c.relname) = ANY ($1))""",
-    # indexes
+    # indexes, also those of a table that is named
     f"""SELECT 'index ' || n.nspname || '.' || i.relname, 0, pg_get_indexdef(i.oid)
         || CASE WHEN x.indisvalid THEN '' ELSE ' INVALID' END
     FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_namespace n ON n.oid = i.relnamespace
-    WHERE {_USER} AND ($1::text[] IS NULL OR lower(i.relname) = ANY ($1))""",
+    JOIN pg_class c ON c.oid = x.indrelid
+    WHERE {_USER} AND ($1::text[] IS NULL OR lower(i.relname) = ANY ($1) OR lower(c.relname) = ANY ($1))""",
     # triggers
     f"""SELECT 'trigger ' || n.nspname || '.' || t.tgname, 0, pg_get_triggerdef(t.oid)
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import Literal, NamedTuple
 
 from katax_cli.core.sql import Dialect, Token, code_tokens
+from katax_cli.engines.migrations import ObjectName
 
-Effect = Literal["create", "drop", "alter"]
+Effect = Literal["create", "drop", "alter", "rename"]
 
 
 class Verdict(Enum):
@@ -21,15 +22,16 @@ class Verdict(Enum):
 
 
 class Change(NamedTuple):
-    """One object that a statement creates, drops or alters, as it is spelled there, without its schema.
+    """One object that a statement creates, drops, alters or renames, as it is spelled there, without its schema.
 
-    `table` is what a statement about an index says after ON.
+    `other` is the table of an index, or the new name of what is renamed. An index without a name has only that.
     """
 
     effect: Effect
     kind: str
     spelled: str
-    table: str = ""
+    other: str = ""
+    qualified: bool = False
 
     @property
     def name(self) -> str:
@@ -43,30 +45,96 @@ _KINDS = frozenset(
 _OTHER_KINDS = frozenset({"user", "role", "database", "policy", "rule", "publication", "server", "cast"})
 _NOISE = frozenset({"only", "if", "not", "exists", "concurrently"})
 _REPEATABLE = frozenset(
-    {"grant", "revoke", "comment", "analyze", "vacuum", "optimize", "checkpoint", "truncate", "reindex"}
+    {"grant", "revoke", "comment", "analyze", "vacuum", "optimize", "checkpoint", "reindex"}
     | {"refresh", "cluster", "set", "use", "reset", "reassign", "pragma"}
 )
-"""Statements that end in the same state however often they are run."""
+"""Statements that end in the same state however often they are run, and lose no row when they are run late."""
+
+_DEFINED: dict[Dialect, frozenset[str]] = {
+    "postgresql": _KINDS,
+    "mysql": frozenset({"table", "view", "index", "function", "procedure", "trigger", "event"}),
+    "sqlite": frozenset({"table", "view", "index", "trigger"}),
+}
+"""The kinds of objects that an engine's definitions show."""
+
+_SHOWN_ACTIONS = frozenset({"add", "drop", "rename"})
+_SHOWN_ACTIONS_OF_MYSQL = _SHOWN_ACTIONS | {
+    *(
+        "modify",
+        "change",
+        "alter",
+        "convert",
+        "engine",
+        "comment",
+        "charset",
+        "character",
+        "collate",
+        "default",
+    ),
+    *(
+        "row_format",
+        "auto_increment",
+        "force",
+        "enable",
+        "disable",
+        "order",
+        "partition",
+        "remove",
+        "rebuild",
+    ),
+    *("optimize", "analyze", "repair", "check", "coalesce", "reorganize", "algorithm", "lock"),
+}
+"""What ALTER TABLE does visibly: done, the definition differs, or doing it again changes nothing."""
 
 
 def changes(sql: str, dialect: Dialect) -> tuple[Change, ...]:
     """The objects that a statement changes, as far as its first words say; empty when they do not."""
-    words = _Words([token for token in code_tokens(sql, dialect) if token.kind != "hint"])
+    words = _words(sql, dialect)
     verb = words.next()
     if verb == "rename" and words.next() == "table":
-        return (Change("alter", "table", words.name()),)
+        return tuple(words.renames())
     if verb not in ("create", "drop", "alter"):
         return ()
     kind = words.kind()
     if kind is None:
         return ()
     effect: Effect = "create" if verb == "create" else "drop" if verb == "drop" else "alter"
-    names = [words.name()]
+    if kind == "index":
+        return _index_changes(effect, words)
+    found = [Change(effect, kind, words.name(), qualified=words.qualified)]
+    while effect == "drop" and words.peek() == ",":
+        words.next()
+        found.append(Change(effect, kind, words.name(), qualified=words.qualified))
+    return tuple(change for change in found if change.name)
+
+
+def _index_changes(effect: Effect, words: _Words) -> tuple[Change, ...]:
+    words.skip_noise()
+    names = [] if words.peek() == "on" else [words.name()]
     while effect == "drop" and words.peek() == ",":
         words.next()
         names.append(words.name())
-    table = words.table() if kind == "index" else ""
-    return tuple(Change(effect, kind, name, table) for name in names if name)
+    table = ""
+    if words.peek() == "on":
+        words.next()
+        table = words.name()
+    return tuple(Change(effect, "index", name, table, words.qualified) for name in names or [""])
+
+
+def objects_of(sql: str, dialect: Dialect) -> list[ObjectName]:
+    """The objects whose definitions tell whether the statement ran."""
+    objects: list[ObjectName] = []
+    for change in changes(sql, dialect):
+        if change.effect == "rename" or not change.name:
+            objects.append(ObjectName("table", change.other))
+        if change.name:
+            objects.append(ObjectName(change.kind, change.spelled, change.other))
+    return list(dict.fromkeys(objects))
+
+
+def mentioned(sql: str, dialect: Dialect) -> set[str]:
+    """Every word and name of a statement, in lower case."""
+    return {_bare(token.text.lower()) for token in code_tokens(sql, dialect)}
 
 
 _NO_COLUMN = frozenset(
@@ -89,11 +157,12 @@ _NO_COLUMN = frozenset(
 
 
 class _Words:
-    """The code of a statement, word by word."""
+    """The code of a statement, word by word; `qualified` says whether the last name had a schema before it."""
 
     def __init__(self, found: Sequence[Token]) -> None:
         self._tokens = found
         self._at = 0
+        self.qualified = False
 
     def peek(self) -> str:
         return self._spelled().lower()
@@ -111,6 +180,10 @@ class _Words:
         self._at += 1
         return name
 
+    def skip_noise(self) -> None:
+        while self.peek() in _NOISE:
+            self.next()
+
     def kind(self) -> str | None:
         while self._at < len(self._tokens):
             word = self.next()
@@ -121,19 +194,40 @@ class _Words:
         return None
 
     def name(self) -> str:
-        while self.peek() in _NOISE:
-            self.next()
+        self.skip_noise()
         name = self._next_bare()
+        self.qualified = self.peek() == "."
         while self.peek() == ".":
             self.next()
             name = self._next_bare()
         return name
 
-    def table(self) -> str:
-        while self.peek() not in ("on", ""):
+    def renames(self) -> Iterator[Change]:
+        """`a TO b, c TO d`."""
+        while self.peek():
+            old, qualified = self.name(), self.qualified
+            while self.peek() and self.next() != "to":
+                pass
+            new = self.name()
+            yield Change("rename", "table", old, new, qualified or self.qualified)
             self.next()
-        self.next()
-        return self.name()
+
+    def actions(self) -> list[str]:
+        """The first word of each part of an ALTER whose name was read."""
+        found, depth, at_start = [], 0, True
+        while word := self.next():
+            if at_start and word in ("wait", "nowait"):
+                self._at += word == "wait"
+                continue
+            if at_start:
+                found.append(_bare(word))
+            depth += (word == "(") - (word == ")")
+            at_start = word == "," and depth == 0
+        return found
+
+
+def _words(sql: str, dialect: Dialect) -> _Words:
+    return _Words([token for token in code_tokens(sql, dialect) if token.kind != "hint"])
 
 
 def _bare(word: str) -> str:
@@ -146,33 +240,113 @@ def is_repeatable(sql: str, dialect: Dialect) -> bool:
     return first in _REPEATABLE
 
 
-def judge(sql: str, dialect: Dialect, before: Mapping[str, str], now: Mapping[str, str]) -> Verdict:
-    """Whether a statement ran: nothing changed → no; all that it means to change did, and nothing that it does
-    not mention → yes; anything else cannot be known."""
+def judge(
+    sql: str,
+    dialect: Dialect,
+    before: Mapping[str, str],
+    now: Mapping[str, str],
+    *,
+    refused: bool = False,
+) -> Verdict:
+    """Whether a statement ran; `refused` when the server answered that it did not.
+
+    Undone: the definitions did not change, and they would have if it had run. Done: all that it means to change
+    did, and nothing that it does not mention. Anything else cannot be known.
+    """
+    if is_repeatable(sql, dialect):
+        return Verdict.UNDONE
     wanted = changes(sql, dialect)
     if not wanted:
-        return Verdict.UNDONE if is_repeatable(sql, dialect) else Verdict.UNCLEAR
-    if before == now:
+        return Verdict.UNCLEAR
+    if before == now and refused:
         return Verdict.UNDONE
-    mentioned = {_bare(token.text.lower()) for token in code_tokens(sql, dialect)}
-    as_planned = all(_happened(change, before, now) for change in wanted)
+    if wanted[0].effect == "rename":
+        return _judge_rename(wanted, before, now)
+    words = mentioned(sql, dialect)
+    if before == now:
+        shown = all(_would_show(change, sql, dialect, before) for change in wanted)
+        return Verdict.UNDONE if shown else Verdict.UNCLEAR
+    if (
+        dialect == "mysql"
+        and wanted[0].effect == "create"
+        and "select" in words
+        and wanted[0].kind == "table"
+    ):
+        return Verdict.UNCLEAR  # The table is there; whether all its rows are, no definition says.
+    as_planned = all(_happened(change, before, now, words) for change in wanted)
     replaced = {change.name for change in wanted if change.effect == "create"}
     altered = [key for key in before.keys() & now.keys() if _last_name(key) not in replaced]
     explained = all(
-        _explained(line, mentioned)
+        _explained(line, words)
         for key in altered
         for line in changed_lines({key: before[key]}, {key: now[key]})
     )
     return Verdict.DONE if as_planned and explained else Verdict.UNCLEAR
 
 
-def _happened(change: Change, before: Mapping[str, str], now: Mapping[str, str]) -> bool:
+def _judge_rename(wanted: Sequence[Change], before: Mapping[str, str], now: Mapping[str, str]) -> Verdict:
+    """By the names alone: a swap leaves them as they were, so that nothing can be said of it."""
+    names, now_names = (
+        {_last_name(key) for key in state if key.startswith(("table ", "view "))} for state in (before, now)
+    )
+    planned = set(names)
+    for change in wanted:
+        if change.qualified or change.name not in planned:
+            return Verdict.UNCLEAR
+        planned = (planned - {change.name}) | {change.other}
+    if planned == names or now_names not in (names, planned):
+        return Verdict.UNCLEAR
+    return Verdict.DONE if now_names == planned else Verdict.UNDONE
+
+
+def _would_show(change: Change, sql: str, dialect: Dialect, before: Mapping[str, str]) -> bool:
+    """Whether unchanged definitions prove that the change was not made, or that making it again is harmless."""
+    if change.kind not in _DEFINED[dialect] or (change.qualified and dialect != "postgresql"):
+        return False
+    words, there = mentioned(sql, dialect), bool(_of(change, before))
+    if change.effect == "create":
+        if change.kind == "type":
+            return "enum" in words
+        return not there or change.kind not in ("table", "sequence") or "exists" in words
+    if change.effect == "drop":
+        return there or "exists" in words
+    return there and _shows_all_actions(change, sql, dialect)
+
+
+def _shows_all_actions(change: Change, sql: str, dialect: Dialect) -> bool:
+    if change.kind != "table":
+        return dialect == "mysql"
+    words = _words(sql, dialect)
+    words.kind()
+    words.name()
+    shown = _SHOWN_ACTIONS_OF_MYSQL if dialect == "mysql" else _SHOWN_ACTIONS
+    return set(words.actions()) <= shown
+
+
+def _happened(change: Change, before: Mapping[str, str], now: Mapping[str, str], words: set[str]) -> bool:
+    if not change.name:
+        return [text.endswith(" INVALID") for text in unnamed_indexes(before, now, words)] == [False]
     was, is_ = (_of(change, state) for state in (before, now))
     if change.effect == "create":
         return bool(is_) and is_ != was and not any(text.endswith(" INVALID") for text in is_.values())
     if change.effect == "drop":
         return bool(was) and not is_
     return was != is_
+
+
+def unnamed_indexes(before: Mapping[str, str], now: Mapping[str, str], words: set[str]) -> dict[str, str]:
+    """The indexes that came since, all of whose columns a CREATE INDEX without a name mentions."""
+    return {
+        key: text
+        for key, text in now.items()
+        if key.startswith("index ")
+        and key not in before
+        and set(re.findall(r"[\w$]+", text.removesuffix(" INVALID").partition(" USING ")[2].lower()))
+        <= words | _METHODS
+    }
+
+
+_METHODS = frozenset({"btree", "hash", "gist", "gin", "brin", "spgist"})
 
 
 def _of(change: Change, state: Mapping[str, str]) -> dict[str, str]:
@@ -199,13 +373,13 @@ def changed_lines(before: Mapping[str, str], now: Mapping[str, str]) -> list[str
     return lines
 
 
-def _explained(line: str, mentioned: set[str]) -> bool:
+def _explained(line: str, words: set[str]) -> bool:
     """Whether a statement speaks of a changed line of an altered object: of its column, or of any part of
     what is no column (constraints have made-up names)."""
     key, _, text = line[2:].partition(": ")
-    words = [word for word in re.findall(r"[\w$]+", text.lower()) if word != "column"]
-    if not words:
+    parts = [word for word in re.findall(r"[\w$]+", text.lower()) if word != "column"]
+    if not parts:
         return True
-    if words[0] not in _NO_COLUMN and not text.startswith(")"):
-        return words[0] in mentioned
-    return bool((set(words) & mentioned) - _NO_COLUMN - {_last_name(key)})
+    if parts[0] not in _NO_COLUMN and not text.startswith(")"):
+        return parts[0] in words
+    return bool((set(parts) & words) - _NO_COLUMN - {_last_name(key)})

@@ -49,7 +49,7 @@ class Job(NamedTuple):
 
 
 class Fingerprint:
-    """Of the first statements of a job by their meaning; goes forward only, so that each is read once."""
+    """Of the first statements of a job by their meaning; each is read once while the count does not fall."""
 
     def __init__(self, job: Job, dialect: Dialect) -> None:
         self._statements = job.statements
@@ -58,11 +58,13 @@ class Fingerprint:
         self._count = 0
 
     def of(self, count: int) -> str:
-        """Of the first `count` statements; `count` never falls."""
+        """Of the first `count` statements."""
+        if count < self._count:
+            self._hash, self._count = sha256(), 0
         for statement in self._statements[self._count : count]:
             meaning = normalise(statement.text, self._dialect)
             self._hash.update(meaning.encode("utf-8", "surrogatepass"))
-        self._count = max(count, self._count)
+        self._count = count
         return self._hash.hexdigest()
 
 

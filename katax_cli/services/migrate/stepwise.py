@@ -1,28 +1,40 @@
 """Migrations that no transaction protects: an intent is written before each unit, so that a killed run can go on.
 
-A unit is a statement, or a step of a `.py` file. Statements that change rows run in a transaction together
-with the record of their being done; what defines objects is judged afterwards by the definitions themselves.
+A unit is a statement, or a step of a `.py` file. Whatever the server can roll back runs in a transaction together
+with the record of its being done; anything else is judged afterwards by the definitions of what it changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from katax_cli.core.sql import Statement, classify, find_outside_literals, normalise, quote_identifier
-from katax_cli.engines.migrations import Migrates, ObjectName, RunsScripts
+from katax_cli.core.sql import (
+    Classification,
+    Statement,
+    classify,
+    find_outside_literals,
+    normalise,
+    quote_identifier,
+)
+from katax_cli.engines.migrations import LacksTransactions, Migrates, RunsScripts
 from katax_cli.errors import KataxError, MigrationError, OutcomeUnknown, QueryError, Unavailable
 from katax_cli.services.guard import Safety
 
 from .failing import failing_as
-from .intent import Verdict, changed_lines, changes, judge
+from .intent import Verdict, changed_lines, changes, judge, mentioned, objects_of, unnamed_indexes
 from .jobs import Fingerprint, Job
 from .ledger import Checkpoint, SqlLedger
 from .session import Session
-from .values import Outcome, StatementFailed
+from .values import Entry, Outcome, StatementFailed
 
 _CHANGES_ROWS = frozenset({"SELECT", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE"})
+_REFUSED_IN_TRANSACTION = frozenset({"25001", "2D000"})
+"""PostgreSQL's codes for statements, and for code that commits, which want no transaction around them."""
+_GO_ON = (
+    "correct it and go on with 'katax migrate resume', or give it up with 'katax migrate resume --abandon'"
+)
 _SHOWN = 6
 _SMALL_CHANGES = frozenset({"INSERT ", "UPDATE ", "DELETE ", "REPLACE"})
 _SMALL, _TOGETHER = 10_000, 500
@@ -56,6 +68,8 @@ class Stepwise:
         self._done = 0
         self._steps: tuple[str, ...] = ()
         self._step: str | None = None
+        self._intent_is_open = False
+        self._unprotected: frozenset[str] | None = None
 
     def run(self, start: int) -> Outcome:
         """Runs every unit from `start` on and says so in the ledger; returns after the last commit."""
@@ -98,7 +112,8 @@ class Stepwise:
         if len(text) > _SMALL or text[:7].upper() not in _SMALL_CHANGES:
             return False
         # Under another DELIMITER a statement may be two.
-        return ";" not in text or find_outside_literals(text, ";", self._dialect) == len(text)
+        is_one = ";" not in text or find_outside_literals(text, ";", self._dialect) == len(text)
+        return is_one and self._is_protected(text)
 
     def _repeat_setting(self, statement: Statement) -> None:
         """What a statement set in its session is gone with that session."""
@@ -114,23 +129,78 @@ class Stepwise:
     def _statement(self, statement: Statement) -> None:
         found = classify(statement.text, self._dialect)
         if self._session.in_transaction:
-            # The file opened a transaction of its own: its record belongs to that, too.
-            self._run(statement)
-            if self._session.in_transaction:
-                self._keep_done(1)
+            self._in_own_transaction(statement, found)
         elif found.kind in ("session", "transaction"):
+            self._close_intent()
             self._run(statement)
-        elif found.kind in ("read", "write") and found.verb in _CHANGES_ROWS:
+        elif self._can_be_rolled_back(statement, found):
+            self._with_its_record(statement)
+        else:
+            self._with_intent(statement)
+
+    def _in_own_transaction(self, statement: Statement, found: Classification) -> None:
+        """The file opened a transaction of its own: its records belong to that, too.
+
+        A statement that commits what is open makes its intent durable together with all before it.
+        """
+        if self._commits_what_is_open(found):
+            self._keep_intent(statement)
+        elif not self._can_be_rolled_back(statement, found):
+            reason = (
+                "it writes a table without transactions inside the file's transaction; write it before BEGIN"
+            )
+            raise self._failing(statement, reason)
+        self._run(statement)
+        if self._session.in_transaction:
+            self._keep_done()
+
+    def _commits_what_is_open(self, found: Classification) -> bool:
+        changes_rows = found.kind in ("read", "write") and found.verb in _CHANGES_ROWS
+        control = found.kind in ("session", "transaction")
+        return not (self._engine.facts.transactional_ddl or changes_rows or control)
+
+    def _can_be_rolled_back(self, statement: Statement, found: Classification) -> bool:
+        if found.kind in ("read", "write") and found.verb in _CHANGES_ROWS:
+            return self._is_protected(statement.text)
+        if found.kind in ("session", "transaction"):
+            return True
+        return self._engine.facts.transactional_ddl and self._engine.impact(statement.text).transactional
+
+    def _is_protected(self, sql: str) -> bool:
+        """Whether a rollback undoes all that a change of rows does."""
+        if self._unprotected is None:
+            lacks = self._engine if isinstance(self._engine, LacksTransactions) else None
+            self._unprotected = (
+                frozenset() if lacks is None else self._session.ask(lacks.without_transactions)
+            )
+        return not self._unprotected or self._unprotected.isdisjoint(mentioned(sql, self._dialect))
+
+    def _with_its_record(self, statement: Statement) -> None:
+        self._close_intent()
+        try:
             with self._session.transaction():
                 self._run(statement)
-                self._keep_done(1)
-        else:
-            self._keep_intent(statement)
-            self._run(statement)
+                self._keep_done()
+        except QueryError as error:
+            if error.code not in _REFUSED_IN_TRANSACTION:
+                raise
+            self._with_intent(statement)
+
+    def _with_intent(self, statement: Statement) -> None:
+        self._keep_intent(statement)
+        self._run(statement)
+        # It may have made tables whose changes no rollback undoes.
+        self._unprotected = None
+
+    def _close_intent(self) -> None:
+        """Writes down that the statement of the open intent was answered, before another is at risk."""
+        if self._intent_is_open:
+            self._keep(self._done)
 
     def _changes(self, statements: Sequence[Statement]) -> None:
         """All of them with one record; when one is refused, those before it last."""
         assert self._scripts is not None
+        self._close_intent()
         with self._session.transaction():
             with self._session.translating(Safety.PART):
                 refused = self._scripts.script(self._session.connection, [one.text for one in statements])
@@ -153,10 +223,13 @@ class Stepwise:
     def _run(self, statement: Statement) -> None:
         self._session.run(statement.text, timeout=self._job.directives.statement_timeout)
 
-    def _keep_done(self, count: int) -> None:
-        done = self._done + count
+    def _keep_done(self, count: int = 1) -> None:
+        self._keep(self._done + count)
+
+    def _keep(self, done: int) -> None:
         point = Checkpoint(self._fingerprint.of(done))
         self._ledger.keep(self._session, self._job.version, done, point)
+        self._intent_is_open = False
 
     def _keep_intent(self, statement: Statement) -> None:
         point = Checkpoint(
@@ -166,23 +239,31 @@ class Stepwise:
             self._definitions(statement.text),
         )
         self._ledger.keep(self._session, self._job.version, self._done, point)
+        self._intent_is_open = True
 
     def _definitions(self, sql: str) -> dict[str, str]:
-        objects = [ObjectName(one.kind, one.spelled, one.table) for one in changes(sql, self._dialect)]
+        objects = objects_of(sql, self._dialect)
         return self._session.ask(self._engine.definitions, objects) if objects else {}
 
     def _failed(self, statement: Statement, error: QueryError) -> StatementFailed:
-        broken = self._invalid_index(statement)
-        kept = f"{self._done} of its {len(self._job.statements)} statements last"
+        return self._failing(statement, str(error))
+
+    def _failing(self, statement: Statement, reason: str) -> StatementFailed:
+        broken = self._invalid_index(statement, {})
+        count = f"{self._done} of its {len(self._job.statements)} statements"
+        kept = f"{count} {'lasts' if self._done == 1 else 'last'}"
         if broken is not None:
             kept += f", and the invalid index {broken}: 'katax migrate resume --drop-invalid' drops it and goes on"
-        else:
-            kept += "; correct it and go on with 'katax migrate resume'" if self._done else ""
-        return StatementFailed(self._job.name, line=statement.line, reason=str(error), kept=kept)
+        elif self._done:
+            kept += f"; {_GO_ON}"
+        return StatementFailed(self._job.name, line=statement.line, reason=reason, kept=kept)
 
-    def _invalid_index(self, statement: Statement) -> str | None:
+    def _invalid_index(self, statement: Statement, before: Mapping[str, str]) -> str | None:
         with suppress(KataxError):
-            for key, text in self._definitions(statement.text).items():
+            now = self._definitions(statement.text)
+            if not all(change.name for change in changes(statement.text, self._dialect)):
+                now = unnamed_indexes(before, now, mentioned(statement.text, self._dialect))
+            for key, text in now.items():
                 if key.startswith("index ") and text.endswith(" INVALID"):
                     return key.removeprefix("index ")
         return None
@@ -192,7 +273,7 @@ class Stepwise:
         point = self._ledger.checkpoint(self._session, self._job.version)
         if not point.unit:
             return
-        name = self._invalid_index(Statement(point.unit, point.line, 0))
+        name = self._invalid_index(Statement(point.unit, point.line, 0), point.before)
         if name is not None:
             quoted = ".".join(quote_identifier(part, self._dialect) for part in name.split("."))
             self._session.run(f"DROP INDEX CONCURRENTLY {quoted}")
@@ -209,15 +290,26 @@ class Stepwise:
                 else:
                     self._ledger.restore(self._session, self._job.version)
             else:
-                self._ledger.fail(self._session, self._job.version, str(error))
+                failed = isinstance(error, StatementFailed)
+                why = f"line {error.line}: {error.reason}" if failed else str(error)  # type: ignore[attr-defined]
+                self._ledger.fail(self._session, self._job.version, why)
 
     def _nothing_changed(self) -> bool:
-        if self._done or self._steps or self._step is not None or self._job.function is not None:
+        """Drops the intent of a statement that was refused and is proven to have changed nothing."""
+        if self._steps or self._step is not None or self._job.function is not None:
             return False
         point = self._ledger.checkpoint(self._session, self._job.version)
-        if point.unit is None:
-            return True
-        return judge(point.unit, self._dialect, point.before, self._definitions(point.unit)) is Verdict.UNDONE
+        if (
+            point.unit is not None
+            and self._judge(point, self._definitions(point.unit), refused=True) is Verdict.UNDONE
+        ):
+            self._keep(self._done)
+            return not self._done
+        return point.unit is None and not self._done
+
+    def _judge(self, point: Checkpoint, now: dict[str, str], *, refused: bool) -> Verdict:
+        assert point.unit is not None
+        return judge(point.unit, self._dialect, point.before, now, refused=refused)
 
     def _finish(self) -> Outcome:
         outcome = self._outcome()
@@ -232,7 +324,7 @@ class Stepwise:
         if start:
             return
         self._begin_step("")
-        with failing_as(self._job, "finished steps last; correct it and go on with 'katax migrate resume'"):
+        with failing_as(self._job, f"finished steps last; {_GO_ON}"):
             self._call(function)
 
     def _call(self, function: Callable[[Any], object]) -> None:
@@ -271,22 +363,25 @@ class Stepwise:
                 f"the {entry.done} finished statements of {self._job.name} were changed; "
                 "put them back as they ran, then resume"
             )
-        if point.unit is None:
-            return entry.done
-        return entry.done + self._judged(point, assume, entry.done)
+        start = entry.done + self._judged(point, assume, entry)
+        # Decided once: a run that dies before its next unit must not have to ask again.
+        self._keep(start)
+        return start
 
-    def _judged(self, point: Checkpoint, assume: str | None, done: int) -> int:
+    def _judged(self, point: Checkpoint, assume: str | None, entry: Entry) -> int:
         """1 if the statement under way ran, 0 if not."""
-        assert point.unit is not None
-        now = self._definitions(point.unit)
-        verdict = judge(point.unit, self._dialect, point.before, now)
-        if assume is not None and verdict is Verdict.UNCLEAR:
+        if assume is not None:
             verdict = Verdict.DONE if assume == "done" else Verdict.UNDONE
-        if verdict is Verdict.UNCLEAR:
-            raise OutcomeUnknown(self._session.name, self._both_states(point, now))
-        if verdict is Verdict.DONE:
-            self._refuse_edited(point.unit, done)
-        return int(verdict is Verdict.DONE)
+        elif point.unit is None:
+            return 0
+        else:
+            now = self._definitions(point.unit)
+            verdict = self._judge(point, now, refused=entry.state == "failed")
+            if verdict is Verdict.UNCLEAR:
+                raise OutcomeUnknown(self._session.name, self._both_states(point, now))
+        if verdict is Verdict.DONE and point.unit is not None:
+            self._refuse_edited(point.unit, entry.done)
+        return int(verdict is Verdict.DONE and entry.done < len(self._job.statements))
 
     def _refuse_edited(self, unit: str, done: int) -> None:
         now = self._job.statements[done].text if done < len(self._job.statements) else ""
@@ -307,7 +402,7 @@ class Stepwise:
 
     def _step_to_go_on(self, point: Checkpoint, assume: str | None, *, failed: bool) -> int:
         self._steps = point.steps
-        if failed or point.unit is None or assume == "undone":
+        if point.unit is None or assume == "undone" or (failed and assume is None):
             return 0
         if assume is None:
             what = f"step {point.unit!r}" if point.unit else "the code"

@@ -36,10 +36,10 @@ class Unfinished(MigrationError):
         self.why = why
 
     def __str__(self) -> str:
-        why = f" ({self.why})" if self.why else ""
+        why = f" at {self.why}" if self.why else ""
         return (
-            f"migration {self.name} stopped after {self.done} finished statements{why}; "
-            "go on with 'katax migrate resume'"
+            f"migration {self.name} stopped after {self.done} finished statement{'s' * (self.done != 1)}{why}; "
+            "go on with 'katax migrate resume', or give it up with 'katax migrate resume --abandon'"
         )
 
 

@@ -1,0 +1,118 @@
+"""Statements whose effect no definition proves: `kill -9` between them leads to no silent repeat and no silent skip."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from katax_cli.errors import OutcomeUnknown
+from katax_cli.services.migrate.migrator import Migrator, migrates
+from katax_cli.services.migrate.session import Session
+from katax_cli.services.sql import SqlDatabase
+from tests.servers.fixtures import MakeFresh
+
+from .conftest import Write
+from .test_killed import runners as runners
+
+OpenUrl = Callable[..., SqlDatabase]
+Unit = tuple[str, str | None]
+"""A statement, and for one that resume may ask about the query that says 1 when it was done."""
+
+STATEMENTS: dict[str, list[Unit]] = {
+    "mysql": [
+        ("CREATE TABLE people (id int PRIMARY KEY) PARTITION BY RANGE (id) (PARTITION p VALUES LESS THAN (9))", None),
+        ("CREATE TABLE guests (id int PRIMARY KEY)", None),
+        ("INSERT INTO guests VALUES (1), (2)", None),
+        ("ALTER TABLE people EXCHANGE PARTITION p WITH TABLE guests", "SELECT count(*) > 0 FROM people"),
+        ("CREATE TABLE log_a (id int) ENGINE=MyISAM", None),
+        ("INSERT INTO log_a SELECT id FROM people", "SELECT count(*) > 0 FROM log_a"),
+        ("CREATE TABLE log_b (id int) ENGINE=MyISAM", None),
+        ("RENAME TABLE log_a TO log_c, log_b TO log_a, log_c TO log_b", "SELECT count(*) > 0 FROM log_b"),
+        ("CREATE TABLE copied SELECT id FROM people", "SELECT count(*) FROM information_schema.tables WHERE "
+         "table_schema = DATABASE() AND table_name = 'copied'"),
+        ("BEGIN", None),
+        ("INSERT INTO guests VALUES (3)", None),
+        ("ALTER TABLE guests ADD COLUMN name varchar(20)", None),
+        ("INSERT INTO guests VALUES (4, 'x')", None),
+        ("BEGIN", None),
+        ("UPDATE guests SET name = concat(coalesce(name, ''), '!')", None),
+        ("COMMIT", None),
+        ("TRUNCATE TABLE log_b", "SELECT count(*) = 0 FROM log_b"),
+        ("RENAME TABLE guests TO visitors", None),
+        ("ALTER TABLE visitors ADD INDEX (name)", None),
+    ],
+    "postgresql": [
+        ("CREATE TABLE base (id int, day int)", None),
+        ("CREATE TABLE child (id int, day int)", None),
+        ("ALTER TABLE child INHERIT base", None),
+        ("CREATE TABLE parted (id int) PARTITION BY RANGE (id)", None),
+        ("CREATE TABLE part (id int)", None),
+        ("ALTER TABLE parted ATTACH PARTITION part FOR VALUES FROM (0) TO (9)", None),
+        ("INSERT INTO parted VALUES (1)", None),
+        ("CREATE INDEX ON child (day)", None),
+        ("CREATE INDEX CONCURRENTLY ON child (id)", None),
+        ("CREATE PROCEDURE twice() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO part VALUES (2); COMMIT; "
+         "INSERT INTO part VALUES (3); END $$", None),
+        ("CALL twice()", "SELECT count(*) / 3 FROM part"),
+        ("TRUNCATE base", None),
+        ("VACUUM child", None),
+        ("CREATE INDEX CONCURRENTLY by_day ON child (day)", None),
+        ("ALTER TABLE parted DETACH PARTITION part CONCURRENTLY", "SELECT 1 - count(*) FROM pg_inherits "
+         "WHERE inhrelid = 'part'::regclass"),
+        ("DROP INDEX CONCURRENTLY by_day", None),
+        ("ALTER TABLE part ALTER COLUMN id TYPE int USING id + 1", None),
+    ],
+}  # fmt: skip
+
+
+def state_of(database: SqlDatabase) -> dict[str, object]:
+    with Session(database) as session:
+        schema = session.ask(migrates(database).definitions, None)
+    names = [key.rpartition(" ")[2].rpartition(".")[2] for key in schema if key.startswith("table ")]
+    rows = {name: database.query(f"SELECT * FROM {name} ORDER BY 1") for name in names if "katax" not in name}
+    return {**schema, **rows}
+
+
+def answered(migrator: Migrator, database: SqlDatabase, units: list[Unit]) -> str | None:
+    """Resumes, and says what the data say where that is asked; returns the statement that was asked about."""
+    try:
+        migrator.resume()
+    except OutcomeUnknown as error:
+        line = re.search(r"line (\d+) of", str(error))
+        assert line is not None
+        sql, probe = units[int(line[1]) - 3]
+        assert probe is not None, sql
+        done = next(iter(database.query(probe)[0].values()))
+        migrator.resume(assume="done" if int(str(done)) else "undone")
+        return sql
+    return None
+
+
+@pytest.mark.parametrize("engine", ["mysql", "postgresql"])
+def test_a_kill_between_any_two_statements_repeats_and_skips_none(
+    engine: str, fresh: MakeFresh, open_url: OpenUrl, folder: Path, write: Write, runners: Callable[..., int]
+) -> None:
+    units = STATEMENTS[engine]
+    text = ";\n".join(sql for sql, _ in units)
+    write("001_a.sql", f"-- katax: no-transaction\n{text}")
+    clean = open_url(fresh(engine).url)
+    Migrator(clean, str(folder)).up()
+    wanted = state_of(clean)
+    number, status = 0, -9
+    asked: set[str | None] = set()
+    while status == -9:
+        number += 1
+        target = fresh(engine)
+        status = runners(target.url, folder, number, "up")
+        database = open_url(target.url)
+        migrator = Migrator(database, str(folder))
+        asked.add(answered(migrator, database, units))
+        migrator.up()
+        assert state_of(database) == wanted, f"killed at exchange {number}"
+        database.close()
+    assert status == 0
+    assert number > len(units)
+    assert asked == {None, *(sql for sql, probe in units if probe)}
