@@ -611,6 +611,8 @@ complete -c katax -n '__katax_at migrate run' -l no-header -d 'No header line in
 complete -c katax -n '__katax_at migrate run' -l null -d 'What stands for NULL in table, csv and tsv.'
 complete -c katax -n '__katax_at migrate resume' -l assume -d 'What became of the statement under way.'
 complete -c katax -n '__katax_at migrate resume' -l drop-invalid -d 'Drop an index that was built only in part, and build it again.'
+complete -c katax -n '__katax_at migrate resume' -l abandon -d 'Name what lasts of it, and make its file pending again.'
+complete -c katax -n '__katax_at migrate resume' -l run-down -d 'With --abandon: run its DOWN section before.'
 complete -c katax -n '__katax_at migrate resume' -l help -d 'Show this message and exit.'
 complete -c katax -n '__katax_at migrate resume' -s p -d 'Profile to use (KATAX_PROFILE).'
 complete -c katax -n '__katax_at migrate resume' -l profile -d 'Profile to use (KATAX_PROFILE).'

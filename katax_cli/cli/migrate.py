@@ -96,11 +96,25 @@ def resume(
         bool,
         typer.Option("--drop-invalid", help="Drop an index that was built only in part, and build it again."),
     ] = False,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Name what lasts of it, and make its file pending again.")
+    ] = False,
+    run_down: Annotated[
+        bool, typer.Option("--run-down", help="With --abandon: run its DOWN section before.")
+    ] = False,
 ) -> ExitCode:
     """Go on with a migration that stopped in its middle; exit 6 when its state cannot be known."""
-    from katax_cli.cli.migrate_run import change, to_resume
+    from katax_cli.cli.migrate_run import abandoned, change, desk, to_resume
     from katax_cli.cli.options import one_of
 
+    if run_down and not abandon:
+        raise typer.BadParameter("--run-down goes with --abandon")
+    if abandon:
+        if assume is not None or drop_invalid:
+            raise typer.BadParameter("--abandon gives up; it goes with neither --assume nor --drop-invalid")
+        with desk(call) as table:
+            call.out.action(abandoned(table, run_down=run_down))
+        return ExitCode.DONE
     if assume is not None:
         one_of("answer", ("done", "undone"))(assume)
     return change(

@@ -228,6 +228,25 @@ def repaired(table: Desk) -> list[str]:
     return [file.name for file in migrator.repair()]
 
 
+def abandoned(table: Desk, *, run_down: bool) -> dict[str, object]:
+    """Gives up what stopped in its middle, after a yes; says what of it lasts."""
+    migrator = table.one
+    stopped = migrator.stopped()
+    for one in stopped:
+        for statement in one.lasting:
+            table.call.diagnostics.note(f"{one.name}: {statement}")
+    if stopped and not table.call.shared.dry_run:
+        what = f"giving up {_count([one.name for one in stopped])}"
+        what += " and running its DOWN" if run_down else ", of which the statements above last"
+        confirm(table.call, table.profile, table.settings[0], Tier.DESTRUCTIVE, what)
+        stopped = migrator.abandon(run_down=run_down)
+    return {
+        "would_abandon" if table.call.shared.dry_run else "abandoned": [one.name for one in stopped],
+        "lasting": [str(statement) for one in stopped for statement in one.lasting],
+        "reverted": any(one.reverted for one in stopped),
+    }
+
+
 def unlocked(table: Desk) -> dict[str, object]:
     """Ends the session of a holder that is gone, after a yes."""
     migrator = table.one

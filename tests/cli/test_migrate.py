@@ -328,3 +328,26 @@ def test_nothing_to_unlock_and_nothing_to_resume(tmp_path: Path, folder: Path) -
     assert katax("migrate", "unlock", "-f", "json").json == {"unlocked": False, "holder": None}
     assert katax("migrate", "resume", "-f", "json").json == {"done": []}
     assert katax("migrate", "resume", "--assume", "maybe").code == 2
+
+
+def test_a_migration_that_stopped_is_given_up_after_a_yes(tmp_path: Path, folder: Path) -> None:
+    write_profile(tmp_path, {"main": f"sqlite:///{tmp_path / 'a.db'}"})
+    (folder / "001_a.sql").write_text(
+        "-- UP\n-- katax: no-transaction\nCREATE TABLE a (id integer);\nSELECT nope;\n-- DOWN\nDROP TABLE a;\n"
+    )
+    first = katax("migrate", "up", "--yes")
+    assert (first.code, "1 of its 2 statements lasts; correct it and go on with" in first.err) == (1, True)
+
+    assert katax("migrate", "resume", "--run-down").code == 2
+    assert katax("migrate", "resume", "--abandon", "--assume", "done").code == 2
+    assert katax("migrate", "resume", "--abandon").code == 4
+    lasting = ["line 3: CREATE TABLE a (id integer)"]
+    assert katax("migrate", "resume", "--abandon", "--dry-run", "-f", "json").json == {
+        "would_abandon": ["001_a.sql"],
+        "lasting": lasting,
+        "reverted": False,
+    }
+    done = katax("migrate", "resume", "--abandon", "--run-down", "--yes", "-f", "json")
+    assert done.json == {"abandoned": ["001_a.sql"], "lasting": lasting, "reverted": True}
+    (folder / "001_a.sql").write_text("-- UP\nCREATE TABLE a (id integer);\n")
+    assert katax("migrate", "up", "--yes").code == 0

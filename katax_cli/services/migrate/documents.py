@@ -153,8 +153,15 @@ class DocumentLedger:
                 checkpoint=None,
             )
 
-    def reopen(self, on: object, version: str, runner: str) -> None:
-        self._set(version, state="running", runner=runner, error=None)
+    def reopen(self, on: object, file: MigrationFile, runner: str) -> None:
+        self._set(
+            file.version,
+            state="running",
+            runner=runner,
+            error=None,
+            checksum=file.checksum,
+            body=file.data.decode(),
+        )
 
     def keep(self, on: object, version: str, done: int, checkpoint: Checkpoint) -> None:
         facts = {**checkpoint._asdict(), "before": dict(checkpoint.before), "steps": list(checkpoint.steps)}

@@ -144,11 +144,12 @@ class SqlLedger:
                 [runner, file.version],
             )
 
-    def reopen(self, on: Queries, version: str, runner: str) -> None:
-        """The same, for one that is resumed."""
+    def reopen(self, on: Queries, file: MigrationFile, runner: str) -> None:
+        """The same, for one that is resumed with the text that it has now."""
         on.run(
-            f"UPDATE {self.table} SET state = 'running', runner = ?, error = NULL WHERE version = ?",
-            [runner, version],
+            f"UPDATE {self.table} SET state = 'running', runner = ?, error = NULL, checksum = ?, body = ? "
+            "WHERE version = ?",
+            [runner, file.checksum, file.data.decode(), file.version],
         )
 
     def keep(self, on: Queries, version: str, done: int, checkpoint: Checkpoint) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from katax_cli.services.documents import MongoDatabase
     from katax_cli.services.sql import SqlDatabase
 
+    from .abandon import Abandoned
     from .jobs import Job
     from .ledger import SqlLedger
     from .lock import Holder, RunnerLock
@@ -166,6 +167,32 @@ class Migrator:
                 outcomes.append(runner.resume(job, assume=assume, drop_invalid=drop_invalid))
                 self._on_done(outcomes[-1])
             return outcomes
+
+    def stopped(self) -> list[Abandoned]:
+        """What `abandon` would give up, and what of it lasts. Changes nothing, takes no lock."""
+        with self.session() as session:
+            return [self._stopped(session, one) for one in self.status() if one.state == "failed"]
+
+    def _stopped(self, session: Session, standing: Standing) -> Abandoned:
+        from .abandon import Abandoned, lasting
+
+        return Abandoned(standing.name, lasting(self, session, standing), reverted=False)
+
+    def abandon(self, *, run_down: bool = False) -> list[Abandoned]:
+        """Makes a migration that stopped in its middle pending again; with `run_down` its DOWN runs before.
+
+        Raises StatementFailed when that DOWN is refused: the migration is then one that stopped in its DOWN.
+        """
+        with self.locked() as runner:
+            given_up = []
+            for standing in self.status():
+                if standing.state == "failed":
+                    given_up.append(self._stopped(runner.session, standing)._replace(reverted=run_down))
+                    if run_down:
+                        runner.revert_rest(self.job(self._file_of(standing), "down"))
+                    else:
+                        self.ledger.remove(runner.session, standing.version)
+            return given_up
 
     def to_baseline(self, version: str) -> list[MigrationFile]:
         """What `baseline` would record; takes no lock. Raises MigrationError if any migration is applied."""

@@ -65,6 +65,17 @@ class Runner:
             self.ledger.begin(self.session, job.file, job.direction, runner)
             return steps.run(0)
 
+    def revert_rest(self, job: Job) -> Outcome:
+        """Runs the DOWN of a migration that stopped in its middle; it stays unfinished when that fails."""
+        self._started = self._clock.monotonic()
+        runner = self._lock.announce(job.name)
+        with self._lock_timeout(job):
+            if self.in_transaction(job):
+                return self._patiently(job, lambda: self._as_a_whole(job, runner))
+            steps = self._stepwise(job, of_a_part=True)
+            self.ledger.begin(self.session, job.file, "down", runner)
+            return steps.run(0)
+
     def resume(self, job: Job, *, assume: str | None = None, drop_invalid: bool = False) -> Outcome:
         """Goes on with a job that was stopped, after what is known to be done.
 
@@ -77,7 +88,7 @@ class Runner:
         if drop_invalid:
             steps.drop_invalid_index()
         start = steps.where_to_go_on(assume)
-        self.ledger.reopen(self.session, job.version, runner)
+        self.ledger.reopen(self.session, job.file, runner)
         with self._lock_timeout(job):
             return steps.run(start)
 
@@ -94,9 +105,10 @@ class Runner:
     def in_transaction(self, job: Job) -> bool:
         return self.engine.facts.transactional_ddl and job.directives.transaction
 
-    def _stepwise(self, job: Job) -> Stepwise:
+    def _stepwise(self, job: Job, *, of_a_part: bool = False) -> Stepwise:
         return Stepwise(
             job,
+            of_a_part=of_a_part,
             session=self.session,
             ledger=self.ledger,
             engine=self.engine,

@@ -54,7 +54,9 @@ class Stepwise:
         check_lock: Callable[[], object],
         patiently: Callable[[Job, Callable[[], None]], None],
         outcome: Callable[[], Outcome],
+        of_a_part: bool = False,
     ) -> None:
+        """`of_a_part`: reverts what was applied only in part, so that it is unfinished when nothing is changed."""
         self._job = job
         self._session = session
         self._ledger = ledger
@@ -65,6 +67,7 @@ class Stepwise:
         self._dialect = session.dialect
         self._fingerprint = Fingerprint(job, session.dialect)
         self._scripts = engine if isinstance(engine, RunsScripts) else None
+        self._of_a_part = of_a_part
         self._done = 0
         self._steps: tuple[str, ...] = ()
         self._step: str | None = None
@@ -284,7 +287,7 @@ class Stepwise:
             return
         with suppress(KataxError):
             self._session.undo()
-            if self._nothing_changed():
+            if self._nothing_changed() and not self._of_a_part:
                 if self._job.direction == "up":
                     self._ledger.remove(self._session, self._job.version)
                 else:

@@ -32,8 +32,10 @@ def test_what_lasts_of_a_failed_file_is_said_and_up_waits_for_resume(
     assert states(migrator) == [("001_a.sql", "failed")]
     with pytest.raises(Unfinished) as refused:
         migrator.up()
-    assert "001_a.sql stopped after 2 finished statements" in str(refused.value)
-    assert "go on with 'katax migrate resume'" in str(refused.value)
+    message = str(refused.value)
+    assert message.startswith("migration 001_a.sql stopped after 2 finished statements at line 5: ")
+    assert message.count("katax migrate resume") == 2
+    assert message.endswith("'katax migrate resume', or give it up with 'katax migrate resume --abandon'")
 
 
 def test_resume_runs_the_corrected_rest_only(migrator: Migrator, database: SqlDatabase, write: Write) -> None:
@@ -161,3 +163,59 @@ def test_a_down_that_fails_in_its_middle_is_resumed(
     assert [one.direction for one in migrator.resume()] == ["down"]
     assert table_names(database) == set()
     assert states(migrator) == [("001_a.sql", "pending")]
+
+
+def test_what_stopped_is_given_up_with_the_names_of_what_lasts(
+    migrator: Migrator, database: SqlDatabase, write: Write
+) -> None:
+    half(write)
+    with pytest.raises(StatementFailed):
+        migrator.up()
+    # What lasts is said of the text that ran, whatever the file has become.
+    write("001_a.sql", f"{NO}CREATE TABLE a (id bigint)").unlink()
+
+    (given_up,) = migrator.abandon()
+
+    assert [str(one) for one in given_up.lasting] == [
+        "line 3: CREATE TABLE a (id integer)",
+        "line 4: INSERT INTO a VALUES (1)",
+    ]
+    assert states(migrator) == []
+    assert migrator.abandon() == []
+    assert table_names(database) == {"a"}
+    write("001_a.sql", f"{NO}CREATE TABLE b (id integer)", "DROP TABLE b")
+    migrator.up()
+    migrator.down()
+    assert states(migrator) == [("001_a.sql", "pending")]
+
+
+def test_giving_up_runs_down_when_asked_and_stays_unfinished_while_that_fails(
+    migrator: Migrator, database: SqlDatabase, write: Write
+) -> None:
+    up = f"{NO}CREATE TABLE a (id integer);\nINSERT INTO a VALUES (1);\nSELECT nope FROM a"
+    write("001_a.sql", up, f"{NO}DROP TABLE b;\nDROP TABLE a")
+    with pytest.raises(StatementFailed):
+        migrator.up()
+
+    with pytest.raises(StatementFailed, match="DROP|b"):
+        migrator.abandon(run_down=True)
+    assert states(migrator) == [("001_a.sql", "failed")]
+    write("001_a.sql", up, f"{NO}DROP TABLE a")
+    (given_up,) = migrator.abandon(run_down=True)
+
+    assert given_up.reverted
+    assert table_names(database) == set()
+    assert states(migrator) == [("001_a.sql", "pending")]
+
+
+def test_an_answer_counts_for_a_statement_that_was_never_begun(
+    migrator: Migrator, database: SqlDatabase, write: Write
+) -> None:
+    half(write)
+    with pytest.raises(StatementFailed):
+        migrator.up()
+
+    migrator.resume(assume="done")
+
+    assert database.query("SELECT id FROM a") == [{"id": 1}]
+    assert states(migrator) == [("001_a.sql", "applied")]
