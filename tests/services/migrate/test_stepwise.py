@@ -197,7 +197,7 @@ def test_giving_up_runs_down_when_asked_and_stays_unfinished_while_that_fails(
     with pytest.raises(StatementFailed):
         migrator.up()
 
-    with pytest.raises(StatementFailed, match="DROP|b"):
+    with pytest.raises(StatementFailed, match="failed at line"):
         migrator.abandon(run_down=True)
     assert states(migrator) == [("001_a.sql", "failed")]
     write("001_a.sql", up, f"{NO}DROP TABLE a")
