@@ -60,7 +60,7 @@ def clear(call: Invocation, pattern: Annotated[str, typer.Argument(help=PATTERN_
         survey = preview(call, values, profile, pattern)
         if call.only_planned(pattern=pattern, matching=survey.matching, deleted=0):
             return ExitCode.DONE
-        what = f"delete {survey.matching} keys that match {pattern!r}"
+        what = f"delete {survey.count} keys that match {pattern!r}"
         confirm(call, profile, database.settings, Tier.DESTRUCTIVE, what)
         deleted = values.clear(pattern, on_batch=Progress(call.diagnostics.note, "deleted", survey.matching))
     call.out.action({"pattern": pattern, "matching": survey.matching, "deleted": deleted})
@@ -95,10 +95,12 @@ def flush(call: Invocation) -> None:
 
     with redis(call, seconds=None) as (database, profile):
         values, prefix = Cache(database), database.settings.prefix
-        matching = values.survey("*").matching
-        what = (
-            f"delete {matching} keys under {prefix!r}" if prefix else f"flush a database of {matching} keys"
-        )
+        if prefix:
+            survey = values.survey("*")
+            matching, what = survey.matching, f"delete {survey.count} keys under {prefix!r}"
+        else:
+            matching = values.keyspace.size()
+            what = f"flush a database of {matching} keys"
         if call.only_planned(matching=matching, deleted=0):
             return
         call.diagnostics.note(what)

@@ -39,7 +39,7 @@ def clear_each(call: Invocation, pattern: str) -> ExitCode:
         if call.only_planned(pattern=pattern, matching=matching, deleted=0):
             return worst(codes)
         for settings, survey in surveys:
-            what = f"delete {survey.matching} keys that match {pattern!r}"
+            what = f"delete {survey.count} keys that match {pattern!r}"
             confirm(call, runtime.profile, settings, Tier.DESTRUCTIVE, what)
 
         def work(database: RedisDatabase) -> int:

@@ -61,8 +61,7 @@ def replacing(file: BinaryIO) -> str:
 
 def survey_lines(survey: Survey, pattern: str) -> list[str]:
     """What would be deleted, for people."""
-    about = "about " if survey.estimated else ""
-    lines = [f"{about}{survey.matching} keys match {pattern!r}"]
+    lines = [f"{survey.count} keys match {pattern!r}"]
     if survey.bytes is not None:
         from katax_cli.services.cache_stats import human_bytes
 

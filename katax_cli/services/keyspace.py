@@ -22,7 +22,9 @@ _FIRST_BATCH, _SMALLEST_BATCH, _LARGEST_BATCH = 500, 50, 10_000
 _ROUND_TRIP_SECONDS = 0.002
 """What one batch may take: other clients of the server wait that long at the most."""
 _TRIED_LENGTHS = (4, 9, 30)
-_SURVEYED_KEYS = 20_000
+_COUNTING_SECONDS = 5.0
+_KNOWN_KEYS = 50_000
+"""So many keys are told from those that SCAN repeats; of more, those that it repeats count again."""
 _MEASURED_KEYS = 200
 _TTL_BUCKETS: tuple[tuple[float, str], ...] = (
     (60_000, "under 1m"),
@@ -34,17 +36,23 @@ _TTL_BUCKETS: tuple[tuple[float, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a pattern matches. `matching` and `bytes` are estimates unless the whole keyspace was looked at.
+    """What a pattern matches. With `at_least`, counting took too long and there are more.
 
-    `types` and `lifetimes` count `measured` keys of the sample; `bytes` is None where the server does not say.
+    `types` and `lifetimes` count the `measured` keys of a sample; `bytes` is an estimate by it, None where the server
+    does not say.
     """
 
     matching: int
-    estimated: bool
+    at_least: bool
     measured: int
     bytes: int | None
     types: Mapping[str, int]
     lifetimes: Mapping[str, int]
+
+    @property
+    def count(self) -> str:
+        """How many keys, for people: `602361`, or `at least 602361`."""
+        return f"at least {self.matching}" if self.at_least else str(self.matching)
 
 
 def matches_everything(pattern: str) -> bool:
@@ -66,13 +74,9 @@ class Keyspace:
         """Keys that match, in batches; SCAN may repeat keys and never blocks the server."""
         match, skip = self._match(pattern), len(self._prefix)
         for shard in self._redis.shards():
-            cursor = b"0"
-            while True:
-                cursor, keys = self._page(shard, cursor, match, count)
+            for keys in self._pages(shard, match, count):
                 if keys:
                     yield [key[skip:] for key in keys]
-                if cursor == b"0":
-                    break
 
     def distinct(self, pattern: str = "*") -> Iterator[list[bytes]]:
         """The same, each key once; holds all of them in memory."""
@@ -88,17 +92,22 @@ class Keyspace:
             self._redis.redis("DBSIZE", safety=Safety.READ, shard=shard) for shard in self._redis.shards()
         )
 
-    def survey(self, pattern: str, *, limit: int = _SURVEYED_KEYS) -> Survey:
-        """What a pattern matches, from a sample of about `limit` keys of each server."""
-        found: set[bytes] = set()
-        looked, whole = 0, True
+    def survey(self, pattern: str, *, seconds: float = _COUNTING_SECONDS) -> Survey:
+        """What a pattern matches, counted key by key; after `seconds` what was counted by then."""
+        ends = self._clock.monotonic() + seconds
+        sample, known, matching, whole = list[bytes](), set[bytes](), 0, True
         for shard in self._redis.shards():
-            keys, pages, ended = self._sample(shard, self._match(pattern), limit)
-            found |= keys
-            looked += pages * _SCAN_COUNT
-            whole = whole and ended
-        matching = len(found) if whole else max(len(found), round(self.size() * len(found) / looked))
-        return self._measured(sorted(found)[:: max(1, len(found) // _MEASURED_KEYS)], matching, not whole)
+            for keys in self._pages(shard, self._match(pattern), _SCAN_COUNT):
+                fresh = [key for key in dict.fromkeys(keys) if key not in known]
+                if len(known) < _KNOWN_KEYS:
+                    known.update(fresh)
+                for key in fresh:
+                    matching += 1
+                    self._sample(sample, key, matching)
+                if self._clock.monotonic() >= ends:
+                    whole = False
+                    break
+        return self._measured(sample, matching, at_least=not whole)
 
     def clear(self, pattern: str, *, on_batch: Callable[[int], object] = lambda _: None) -> int:
         """Deletes all keys that match; returns how many there were. Repeated after a failure it deletes the rest.
@@ -133,22 +142,26 @@ class Keyspace:
         cursor, keys = self._redis.redis(*_scan(cursor, match, count), safety=Safety.READ, shard=shard)
         return cursor, keys
 
-    def _sample(self, shard: Any, match: bytes, limit: int) -> tuple[set[bytes], int, bool]:
-        cursor, found, pages = b"0", set[bytes](), 0
-        while pages * _SCAN_COUNT < limit:
-            cursor, keys = self._page(shard, cursor, match, _SCAN_COUNT)
-            found.update(keys)
-            pages += 1
-            if cursor == b"0":
-                return found, pages, True
-        return found, pages, False
+    def _pages(self, shard: Any, match: bytes, count: int) -> Iterator[list[bytes]]:
+        """The pages of SCAN on one server, empty ones too."""
+        cursor = b""
+        while cursor != b"0":
+            cursor, keys = self._page(shard, cursor or b"0", match, count)
+            yield keys
 
-    def _measured(self, sample: Sequence[bytes], matching: int, estimated: bool) -> Survey:
+    def _sample(self, sample: list[bytes], key: bytes, number: int) -> None:
+        """Keeps each of `number` keys with the same probability (Vitter's algorithm R)."""
+        if len(sample) < _MEASURED_KEYS:
+            sample.append(key)
+        elif (place := int(self._clock.random() * number)) < _MEASURED_KEYS:
+            sample[place] = key
+
+    def _measured(self, sample: Sequence[bytes], matching: int, *, at_least: bool) -> Survey:
         facts = [each for each in self.facts(sample) if each[0] != "none"] if sample else []
         sizes = [size for _, _, size in facts if size is not None]
         return Survey(
             matching,
-            estimated,
+            at_least,
             measured=len(facts),
             bytes=round(matching * sum(sizes) / len(sizes)) if sizes else None,
             types=dict(Counter(kind for kind, _, _ in facts)),

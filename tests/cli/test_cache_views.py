@@ -22,7 +22,7 @@ def test_progress_is_told_every_two_seconds() -> None:
 def test_a_survey_in_words() -> None:
     exact = Survey(
         matching=4,
-        estimated=False,
+        at_least=False,
         measured=4,
         bytes=2048,
         types={"string": 3, "list": 1},
@@ -33,8 +33,8 @@ def test_a_survey_in_words() -> None:
         "types: string 75%, list 25%",
         "lifetimes: for ever 100%",
     ]
-    estimate = Survey(matching=9000, estimated=True, measured=0, bytes=None, types={}, lifetimes={})
-    assert survey_lines(estimate, "a*") == ["about 9000 keys match 'a*'"]
+    unfinished = Survey(matching=9000, at_least=True, measured=0, bytes=None, types={}, lifetimes={})
+    assert survey_lines(unfinished, "a*") == ["at least 9000 keys match 'a*'"]
 
 
 def test_values_are_json_for_programs_and_text_for_people() -> None:
