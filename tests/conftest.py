@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,8 +29,13 @@ FOREIGN = (
 
 
 def pytest_configure() -> None:
-    """Ctrl-C works in tests also when the suite was started in the background, where a shell ignores it."""
+    """Ctrl-C works in tests also when the suite was started in the background, where a shell ignores it.
+
+    And what was compiled is kept, whatever the environment says: hundreds of tests start Python anew.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 @pytest.fixture(autouse=True)
