@@ -18,7 +18,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.deadline import Deadline
 
 KEPT_FOR_LAST = 0.1
-_TO_SAY_WHAT_IS_LEFT = 0.05
+_TO_SAY_WHAT_IS_LEFT, _SECONDS_TO_SAY = 0.05, 0.2
 _LAST_MOMENT = 0.1
 
 
@@ -116,11 +116,17 @@ class Shutdown:
             tally.unfinished += [step.name for step in steps]
             return
         self.running = tuple(step.name for step in steps)
-        seconds = remaining() * (1.0 - _TO_SAY_WHAT_IS_LEFT)
+        seconds = _for_the_step(remaining())
         calls = [(step.name, start(f"katax-end-{step.name}", partial(step.call, seconds))) for step in steps]
         for name, call in calls:
             tally.add(name, call, ended=call.ended(remaining()))
             self.running = tuple(each for each in self.running if each != name)
+
+
+def _for_the_step(seconds: float) -> float:
+    """What a step may take; in the rest it says what it left. A busy machine needs more for that than a moment."""
+    saying = max(seconds * _TO_SAY_WHAT_IS_LEFT, min(_SECONDS_TO_SAY, seconds / 2))
+    return seconds - saying
 
 
 def _remaining(deadline: Deadline, *, last: bool) -> float:

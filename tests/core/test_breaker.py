@@ -602,5 +602,5 @@ class Machine(RuleBasedStateMachine):
         assert all(new != old for new, old in self.changes)
 
 
-Machine.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+Machine.TestCase.settings = settings(max_examples=25, stateful_step_count=25)
 TestMachine = Machine.TestCase

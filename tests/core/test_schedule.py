@@ -298,7 +298,7 @@ FIELDS = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(fields=FIELDS, zone=st.sampled_from([*ZONES, "Africa/Casablanca"]), at=st.integers(0, 3650 * DAY))
 def test_counting_is_walking(fields: tuple[str, ...], zone: str, at: int) -> None:
     """`count` is arithmetic, `after` a step; both see the same occurrences, in ascending order."""

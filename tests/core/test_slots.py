@@ -199,7 +199,7 @@ def one_of(data: st.DataObject, items: list[T]) -> T:
 
 
 TestSlots = SlotsMachine.TestCase
-TestSlots.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+TestSlots.settings = settings(max_examples=30, stateful_step_count=40)
 
 
 def test_limits_are_jittered_by_ten_percent() -> None:

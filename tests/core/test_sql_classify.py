@@ -227,7 +227,7 @@ WORDS = ["select", "with", "explain", "analyze", "(", ")", ";", ",", "as", "dele
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(words=st.lists(st.sampled_from(WORDS), max_size=12))
 def test_any_sequence_of_words_is_classified(dialect: Dialect, words: list[str]) -> None:
     found = classify(" ".join(words), dialect)

@@ -24,7 +24,7 @@ def texts(text: str, dialect: Dialect) -> list[str]:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(text=st.one_of(sql_like, st.text(max_size=40)))
 def test_tokens_joined_are_the_input(dialect: Dialect, text: str) -> None:
     found = list(tokens(text, dialect))

@@ -186,7 +186,7 @@ def test_a_query_is_compiled_once_and_never_shows_its_text() -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     parts=st.lists(
         st.sampled_from(

@@ -73,7 +73,7 @@ def literals(dialect: Dialect) -> st.SearchStrategy[str]:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_no_literal_shows(dialect: Dialect, data: st.DataObject) -> None:
     code = st.sampled_from(["a", "=", "(", ")", ",", ";", "in", "values", "1", "$1", "-", "select"])
@@ -86,7 +86,7 @@ def test_no_literal_shows(dialect: Dialect, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(text=sql_like)
 def test_redacting_and_normalising_twice_changes_nothing(dialect: Dialect, text: str) -> None:
     once = redact(text, dialect)

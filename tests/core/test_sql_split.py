@@ -27,7 +27,7 @@ def statements_of(dialect: Dialect) -> st.SearchStrategy[list[str]]:
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_statements_come_back_as_they_were_joined(dialect: Dialect, data: st.DataObject) -> None:
     written = data.draw(statements_of(dialect))
@@ -35,7 +35,7 @@ def test_statements_come_back_as_they_were_joined(dialect: Dialect, data: st.Dat
     assert split_texts("\n;\n".join(written) + ";", dialect) == written
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data(), mark=st.sampled_from(["//", "$$", ";;", "|", "END_OF_IT"]))
 def test_a_script_with_delimiters_comes_back(data: st.DataObject, mark: str) -> None:
     written = data.draw(statements_of("mysql"))
@@ -44,7 +44,7 @@ def test_a_script_with_delimiters_comes_back(data: st.DataObject, mark: str) -> 
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_skimming_agrees_with_the_tokens(dialect: Dialect, data: st.DataObject) -> None:
     pieces = [*PIECES[dialect], ";", "'", '"', "$", "$a$", "/*", "*/", "--", "\n", "E'", "e", "1", "\\"]

@@ -136,7 +136,7 @@ def test_shutdown_waits_for_what_runs(katax: Katax) -> None:
 
 @pytest.mark.parametrize("end", ["close", "shutdown"])
 def test_a_shutdown_says_that_a_job_does_not_end(katax: Katax, end: str) -> None:
-    """Which job is said in a twentieth of the time, too little for a busy machine: closing alone must name it."""
+    """A shutdown has a moment to say which one, too little for a busy machine: closing alone must name it."""
     started, hanging = threading.Event(), threading.Event()
 
     def hang() -> None:
