@@ -18,6 +18,12 @@ class MigrationFacts(NamedTuple):
     long_text: str
     set_lock_timeout: str = ""
     reset_lock_timeout: str = ""
+    home: str = ""
+    """Asks for the schema of the table `$1`, or the one where it would be made; empty where there are none."""
+    elsewhere: str = ""
+    """Asks for schemas with a table called `$1`, where the search path is of the database and not of the client."""
+    come_home: str = ""
+    """Takes back what a file set in its session; `{home}` stands for the schema."""
 
 
 class LockSession(NamedTuple):

@@ -52,7 +52,11 @@ def run_script(
     anything ran for one whose rows nobody counts; KataxError, after undoing it, for a transaction that the script left
     open; ConfigError, before anything ran, for COPY … FROM stdin.
     """
+    statements = [one for one in statements if not one.is_ignorable]
     for statement in statements:
+        if statement.client_line is not None:
+            word = statement.client_line.split()[0]
+            raise ConfigError(f"line {statement.line} is for psql: {word}; run it with psql, or remove it")
         if statement.copy_data is not None:
             raise ConfigError(f"line {statement.line} copies from the script itself; run it with psql")
     if max_rows is not None:

@@ -66,7 +66,8 @@ _LITERALS: dict[Dialect, dict[str, str]] = {
         "quoted": rf"(?:[uU]&)?{_doubled(chr(34))}",
     },
     "mysql": {
-        "open": r"/\*M?!",
+        # No server has version 99.99.99: dumps speak to their client that way.
+        "open": r"/\*M?!(?!999999)",
         "hint": rf"/\*\+{_BLOCK}",
         "comment": rf"--(?=[\x00-\x20]|\Z)[^\n]*|#[^\n]*|/\*{_BLOCK}",
         "string": rf"[nNbBxX]?{_escaped(chr(39))}|{_escaped(chr(34))}",

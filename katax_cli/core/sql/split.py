@@ -38,13 +38,27 @@ class Statement:
     line: int
     offset: int
     copy_data: str | None = None
+    client_line: str | None = None
+    """A line that means psql, such as `\\restrict key`; no server takes it."""
+
+    @property
+    def is_ignorable(self) -> bool:
+        """True for a line for psql without which the script does the same."""
+        words = (self.client_line or "").split()
+        return bool(words) and (words[0] in _IGNORABLE or words[:2] == ["\\set", "ON_ERROR_STOP"])
+
+
+_IGNORABLE = frozenset(
+    ["\\restrict", "\\unrestrict", "\\echo", "\\qecho", "\\warn", "\\timing", "\\pset", "\\x", "\\a", "\\t"]
+)
 
 
 def split(text: str, dialect: Dialect) -> Iterator[Statement]:
     """The statements of a script, lazily and in one pass; those that are only comments are dropped.
 
     MySQL's `DELIMITER` is obeyed at the start of a line between statements. Without it, and for
-    SQLite's triggers and PostgreSQL's `BEGIN ATOMIC` and `CREATE RULE`, bodies stay whole. Never raises.
+    SQLite's triggers and PostgreSQL's `BEGIN ATOMIC` and `CREATE RULE`, bodies stay whole. A line for psql
+    is a statement of its own. Never raises.
     """
     return _Script(text, dialect).statements()
 
@@ -63,6 +77,9 @@ class _Script:
         while (span := self._next_start()) is not None:
             begin, first = span
             if self._changes_delimiter(first):
+                continue
+            if self._is_for_psql(first):
+                yield self._line_for_psql(begin, first)
                 continue
             end = self._end(first)
             self._position = end + len(self._delimiter)
@@ -100,6 +117,18 @@ class _Script:
         self._delimiter = command[1]
         self._position = command.end()
         return True
+
+    def _is_for_psql(self, first: int) -> bool:
+        """Whether a line begins with a backslash, which means its client and no server."""
+        line_start = self._text.rfind("\n", 0, first) + 1
+        begins_line = not self._text[line_start:first].strip(SPACE)
+        return self._dialect == "postgresql" and self._text[first] == "\\" and begins_line
+
+    def _line_for_psql(self, begin: int, first: int) -> Statement:
+        end = self._text.find("\n", first)
+        self._position = end = len(self._text) if end < 0 else end
+        line = self._text[first:end].rstrip(SPACE)
+        return Statement(self._text[begin:end].rstrip(SPACE), self._line_of(first), begin, client_line=line)
 
     def _end(self, first: int) -> int:
         if self._delimiter == ";" and _may_hold_statements(self._text, first):

@@ -67,6 +67,8 @@ class MysqlMigrations:
         long_text="LONGTEXT",
         set_lock_timeout="SET SESSION lock_wait_timeout = {seconds}, SESSION innodb_lock_wait_timeout = {seconds}",
         reset_lock_timeout="SET SESSION lock_wait_timeout = DEFAULT, SESSION innodb_lock_wait_timeout = DEFAULT",
+        home="SELECT DATABASE() FROM DUAL WHERE $1 IS NOT NULL",
+        come_home="USE {home}",
     )
 
     def __init__(self, engine: MysqlEngine) -> None:

@@ -48,6 +48,14 @@ WHERE l.locktype = 'relation' AND l.granted AND l.pid <> pg_backend_pid()
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ORDER BY a.xact_start"""
 
+_HOME = """
+SELECT coalesce((SELECT n.nspname FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = pg_catalog.to_regclass(pg_catalog.quote_ident($1))), current_schema())::text"""
+_ELSEWHERE = """
+SELECT n.nspname::text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = $1 AND c.relkind IN ('r', 'p') AND EXISTS (
+    SELECT FROM pg_catalog.pg_settings WHERE name = 'search_path' AND source = 'database')"""
+
 _USER = "n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_t%'"
 _OWN = "NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = {id} AND d.deptype = 'e')"
 _PARTS = (
@@ -131,6 +139,9 @@ class PostgresMigrations:
         long_text="TEXT",
         set_lock_timeout="SET lock_timeout = '{ms}ms'",
         reset_lock_timeout="RESET lock_timeout",
+        home=_HOME,
+        elsewhere=_ELSEWHERE,
+        come_home="RESET ALL",
     )
 
     def __init__(self, engine: PostgresEngine) -> None:

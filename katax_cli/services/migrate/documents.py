@@ -99,6 +99,12 @@ class DocumentLedger:
         found = self._find({}, dict.fromkeys(_FIELDS, 1))
         return [Entry(**{name: each[name] for name in _FIELDS}) for each in found]
 
+    def settle(self, on: object) -> None:
+        """A collection is always that of the connection's database."""
+
+    def come_home(self, on: object) -> None:
+        """A command leaves nothing behind in its session."""
+
     def _find(self, query: Mapping[str, Any], projection: Mapping[str, int]) -> list[Mapping[str, Any]]:
         spec = {
             "find": self.name,

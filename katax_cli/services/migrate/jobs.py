@@ -16,6 +16,8 @@ from .values import Direction, Directives, MigrationFile
 
 _ENDS_TRANSACTION = re.compile(r"(?i)\b(begin|start|commit|end|abort|rollback)\b")
 _RELEASES_LOCKS = re.compile(r"(?i)unlock|discard|\bdo\b|\bcall\b|\bselect\b|\bexecute\b")
+_SETS = re.compile(r"(?im)(?:^|;)[ \t]*(?:/\*M?!\d*)?\s*(?:set|use|reset)\b|\bset_config\b")
+_LOCKS_TABLES = re.compile(r"(?i)lock\s+table")
 _TOGETHER = 200
 
 
@@ -27,6 +29,8 @@ class Job(NamedTuple):
     directives: Directives
     statements: tuple[Statement, ...] = ()
     function: Callable[[Any], object] | None = None
+    locks_tables_at: int | None = None
+    """The line of the first LOCK TABLES, none of which are run."""
 
     @property
     def version(self) -> str:
@@ -42,10 +46,16 @@ class Job(NamedTuple):
         return self.function is not None or _RELEASES_LOCKS.search(self.file.text) is not None
 
     @property
+    def may_set_session(self) -> bool:
+        """True for code, and for statements that could leave settings in their session."""
+        return self.function is not None or _SETS.search(self.file.text) is not None
+
+    @property
     def is_plain(self) -> bool:
         """True for statements without a time limit of their own, few enough to be sent in one go."""
         few = 0 < len(self.statements) <= _TOGETHER
-        return few and self.directives.statement_timeout is None
+        copies = any(one.copy_data is not None for one in self.statements)
+        return few and not copies and self.directives.statement_timeout is None
 
 
 class Fingerprint:
@@ -82,11 +92,12 @@ def make_job(file: MigrationFile, direction: Direction, dialect: Dialect | None)
         raise MigrationError(
             f"migration {file.name} has no DOWN section; write '-- DOWN' to make it revertible"
         )
-    found = tuple(statements(section, dialect))
-    _refuse_client_copy(file, found)
+    written = statements(section, dialect)
+    found = tuple(_for_server(file, written, dialect))
     if section.directives.transaction:
         _refuse_transaction_control(file, section.text, found, dialect)
-    return Job(file, direction, section.directives, found)
+    locks = next((one.line for one in written if _locks_tables(one, dialect)), None)
+    return Job(file, direction, section.directives, found, locks_tables_at=locks)
 
 
 def _python_job(file: MigrationFile, direction: Direction) -> Job:
@@ -96,13 +107,25 @@ def _python_job(file: MigrationFile, direction: Direction) -> Job:
     return Job(file, direction, python.directives(file.text), function=function)
 
 
-def _refuse_client_copy(file: MigrationFile, found: Sequence[Statement]) -> None:
+def _for_server(file: MigrationFile, found: Sequence[Statement], dialect: Dialect) -> list[Statement]:
+    """Without what dumps say to their client. Raises MigrationError for a line that would have to be obeyed."""
     for statement in found:
-        if statement.copy_data is not None:
+        if statement.client_line is not None and not statement.is_ignorable:
             raise MigrationError(
-                f"migration {file.name} has COPY … FROM stdin at line {statement.line}; "
-                "use INSERT, or 'katax db import' for bulk data"
+                f"migration {file.name} has {statement.client_line.split()[0]} for psql at line {statement.line}; "
+                "no server takes it, so write it in SQL or remove it"
             )
+    return [one for one in found if not one.is_ignorable and not _locks_tables(one, dialect)]
+
+
+def _locks_tables(statement: Statement, dialect: Dialect) -> bool:
+    """MySQL's LOCK TABLES would shut out the ledger, and the transaction of the next change would end it."""
+    if dialect != "mysql" or _LOCKS_TABLES.search(statement.text) is None:
+        return False
+    words = [
+        token.text.upper() for _, token in zip(range(2), code_tokens(statement.text, dialect), strict=False)
+    ]
+    return words[0] in ("LOCK", "UNLOCK") and words[1:] in (["TABLES"], ["TABLE"])
 
 
 def _refuse_transaction_control(

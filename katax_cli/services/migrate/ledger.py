@@ -40,7 +40,48 @@ class SqlLedger:
         self._database = database
         self.name = table
         self._facts = facts
-        self.table = ".".join(quote_identifier(part, database.engine.dialect) for part in table.split("."))
+        self._dialect = database.engine.dialect
+        self.table = self._quoted(*table.split("."))
+        self.home: str | None = None
+
+    def _quoted(self, *parts: str) -> str:
+        return ".".join(quote_identifier(part, self._dialect) for part in parts)
+
+    def settle(self, on: Queries) -> None:
+        """Speaks from now on of the table in its schema: a file may set another search path or database.
+
+        Raises ConfigError where a table has no schema to be in.
+        """
+        if not self._facts.home or self.home is not None:
+            return
+        name = self.name.rpartition(".")[2]
+        home = on.run(self._facts.home, [name]).rows[0][0]
+        if home is None and "." not in self.name:
+            raise ConfigError(
+                f"{self._database.name!r} has no schema on its search path; "
+                f'set [migrate] table = "SCHEMA.{name}" or the search path of the connection'
+            )
+        if home is not None:
+            self._move(str(home))
+
+    def _move(self, home: str) -> None:
+        self.home = home
+        if "." not in self.name:
+            self.table = self._quoted(home, self.name)
+
+    def _found_elsewhere(self, on: Queries) -> bool:
+        """Whether a migration gave its database a search path without the ledger's schema."""
+        if not self._facts.elsewhere or "." in self.name or self.home is not None:
+            return False
+        homes = on.run(self._facts.elsewhere, [self.name]).rows
+        if len(homes) == 1:
+            self._move(str(homes[0][0]))
+        return len(homes) == 1
+
+    def come_home(self, on: Queries) -> None:
+        """Takes back what a file set in the session."""
+        if self._facts.come_home and self.home is not None:
+            on.run(self._facts.come_home.format(home=self._quoted(self.home)))
 
     def entries(self, on: Queries) -> list[Entry] | None:
         """All rows; None when there is no such table.
@@ -50,7 +91,7 @@ class SqlLedger:
         try:
             return self._entries(on)
         except QueryError:
-            if self._database.describe(self.name) is None:
+            if not self._found_elsewhere(on) and self._database.describe(self.name) is None:
                 return None
         # Another runner committed it between the two; any other error is the same again.
         return self._entries(on)

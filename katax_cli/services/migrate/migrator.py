@@ -296,7 +296,9 @@ class Migrator:
             lock = self._lock(session)
             lock.acquire(self.lock_timeout)
             try:
-                if self.ledger.entries(session) is None:
+                known = self.ledger.entries(session)
+                self.ledger.settle(session)
+                if known is None:
                     if not adopting:
                         self.ledger.refuse_dbmate()
                     self.ledger.create(session)

@@ -22,7 +22,7 @@ from .ledger import SqlLedger
 from .lock import Lock
 from .python import Once
 from .session import Session
-from .stepwise import Stepwise
+from .stepwise import Stepwise, failed_line, run_statement
 from .values import Outcome, StatementFailed
 
 T = TypeVar("T")
@@ -58,12 +58,27 @@ class Runner:
         """Returns after the commit. Raises StatementFailed, Unavailable, OutcomeUnknown, LockLost."""
         self._started = self._clock.monotonic()
         runner = self._announced(job)
+        if job.locks_tables_at is not None:
+            self._note(
+                f"{job.name}: LOCK TABLES at line {job.locks_tables_at} is not run; "
+                "changes and their record share a transaction instead"
+            )
         with self._lock_timeout(job):
             if self.in_transaction(job):
-                return self._patiently(job, lambda: self._as_a_whole(job, runner))
-            steps = self._stepwise(job)
-            self.ledger.begin(self.session, job.file, job.direction, runner)
-            return steps.run(0)
+                outcome = self._patiently(job, lambda: self._as_a_whole(job, runner))
+            else:
+                steps = self._stepwise(job)
+                self.ledger.begin(self.session, job.file, job.direction, runner)
+                outcome = steps.run(0)
+        self._come_home(job)
+        return outcome
+
+    def _come_home(self, job: Job) -> None:
+        """What a file sets in its session is its own: the next one starts as if it were the first."""
+        if job.may_set_session:
+            self.ledger.come_home(self.session)
+            # The note for those who wait is a setting, too.
+            self._may_be_lost = True
 
     def revert_rest(self, job: Job) -> Outcome:
         """Runs the DOWN of a migration that stopped in its middle; it stays unfinished when that fails."""
@@ -169,14 +184,13 @@ class Runner:
 
     def _statement(self, job: Job, statement: Statement) -> None:
         try:
-            self.session.run(statement.text, timeout=job.directives.statement_timeout)
+            run_statement(self.session, job, statement)
         except QueryError as error:
             raise self._failed(job, statement, error) from error
 
     def _failed(self, job: Job, statement: Statement, error: QueryError) -> StatementFailed:
-        return StatementFailed(
-            job.name, line=statement.line, reason=str(error), kept="nothing of it was applied"
-        )
+        line = failed_line(self.session, statement, error)
+        return StatementFailed(job.name, line=line, reason=str(error), kept="nothing of it was applied")
 
     def _outcome(self, job: Job) -> Outcome:
         at = datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds")

@@ -18,18 +18,21 @@ _MARKER = re.compile(
 )
 _OPENS = re.compile(r"/\*|[$\\\[]")
 _DIRECTIVE = re.compile(r"^--[ \t]*katax:([^\r\n]*)", re.MULTILINE)
+_COPIES = re.compile(r"(?i)\bfrom\s+stdin\b")
+_NO_LINE_END = re.compile(r"[^\r\n]")
 _KNOWN = "no-transaction, lock-timeout=2s, statement-timeout=30s"
 
 
 def parse(text: str, name: str, dialect: Dialect) -> Script:
     """The sections of a migration. Raises MigrationError that names the file when they make no sense.
 
-    A marker inside a literal or a block comment is none.
+    A marker inside a literal, a block comment or the data of a COPY is none.
     """
-    markers = list(_markers(text, dialect))
+    code = _without_data(text, dialect)
+    markers = list(_markers(code, dialect))
     first = markers[0].start() if markers else len(text)
     _refuse_stray_statements(text[:first], name, dialect)
-    general = _directives(text[:first], Directives(), name)
+    general = _directives(code[:first], Directives(), name)
     sections: dict[str, Section] = {}
     ends = [*(marker.start() for marker in markers[1:]), len(text)]
     for marker, end in zip(markers, ends, strict=False):
@@ -39,7 +42,7 @@ def parse(text: str, name: str, dialect: Dialect) -> Script:
         body = text[marker.end() : end]
         options = _dbmate_options(marker["options"] or "", general, name)
         line = text.count("\n", 0, marker.end()) + 1
-        sections[kind] = Section(body, line, _directives(body, options, name))
+        sections[kind] = Section(body, line, _directives(code[marker.end() : end], options, name))
     if "up" not in sections:
         raise MigrationError(
             f"migration {name} has no UP section; write '-- UP' or '-- migrate:up' above its statements"
@@ -50,6 +53,19 @@ def parse(text: str, name: str, dialect: Dialect) -> Script:
 def statements(section: Section, dialect: Dialect) -> list[Statement]:
     """The statements of a section, with their lines in the file."""
     return [replace(one, line=one.line + section.line - 1) for one in split(section.text, dialect)]
+
+
+def _without_data(text: str, dialect: Dialect) -> str:
+    """The text with blanks in place of what COPY reads, which may look like anything."""
+    if dialect != "postgresql" or _COPIES.search(text) is None:
+        return text
+    parts, done = [], 0
+    for statement in split(text, dialect):
+        if statement.copy_data:
+            start = text.index("\n", statement.offset + len(statement.text)) + 1
+            parts += [text[done:start], _NO_LINE_END.sub(" ", statement.copy_data)]
+            done = start + len(statement.copy_data)
+    return "".join([*parts, text[done:]])
 
 
 def _markers(text: str, dialect: Dialect) -> Iterator[re.Match[str]]:

@@ -10,8 +10,8 @@ from typing import Any, Self, TypeVar
 from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.failure import FailureKind
-from katax_cli.engines.base import Dialect, Params, Result
-from katax_cli.errors import KataxError
+from katax_cli.engines.base import CopiesIn, Dialect, Params, Result
+from katax_cli.errors import ConfigError, KataxError
 from katax_cli.services.guard import Safety
 from katax_cli.services.queries import Queries
 from katax_cli.services.sql import SqlDatabase
@@ -64,6 +64,17 @@ class Session(Queries):
     def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
         with self._guarded(timeout) as seconds:
             return self.engine.execute_many(self.connection, sql, rows, seconds)
+
+    def copy_text(self, sql: str, text: str) -> int:
+        """Runs `COPY … FROM stdin` with the lines that a dump has behind it."""
+        if not isinstance(self.engine, CopiesIn):
+            raise ConfigError(f"{self.engine.name} has no COPY; use INSERT")
+        with self._guarded(None):
+            return self.engine.copy_text(self.connection, sql, text)
+
+    def refused_row(self, error: BaseException) -> int | None:
+        """Which row of a COPY was refused, counted from 1."""
+        return self.engine.refused_row(error.__cause__) if isinstance(self.engine, CopiesIn) else None
 
     @property
     def is_broken(self) -> bool:

@@ -29,7 +29,9 @@ from .ledger import Checkpoint, SqlLedger
 from .session import Session
 from .values import Entry, Outcome, StatementFailed
 
-_CHANGES_ROWS = frozenset({"SELECT", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE"})
+_CHANGES_ROWS = frozenset(
+    {"SELECT", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "COPY FROM"}
+)
 _REFUSED_IN_TRANSACTION = frozenset({"25001", "2D000"})
 """PostgreSQL's codes for statements, and for code that commits, which want no transaction around them."""
 _GO_ON = (
@@ -39,6 +41,22 @@ _SHOWN = 6
 _SMALL_CHANGES = frozenset({"INSERT ", "UPDATE ", "DELETE ", "REPLACE"})
 _SMALL, _TOGETHER = 10_000, 500
 """Changes that share a transaction: of so many characters each, and so many of them."""
+
+
+def run_statement(session: Session, job: Job, statement: Statement) -> None:
+    """Runs one statement of a job, with its data if it is a COPY."""
+    if statement.copy_data is not None:
+        session.copy_text(statement.text, statement.copy_data)
+    else:
+        session.run(statement.text, timeout=job.directives.statement_timeout)
+
+
+def failed_line(session: Session, statement: Statement, error: QueryError) -> int:
+    """The line of a refused statement, or of the row of its data that was refused."""
+    row = session.refused_row(error) if statement.copy_data is not None else None
+    if row is None:
+        return statement.line
+    return statement.line + statement.text[statement.text.upper().rfind("COPY") :].count("\n") + row
 
 
 class Stepwise:
@@ -158,12 +176,12 @@ class Stepwise:
             self._keep_done()
 
     def _commits_what_is_open(self, found: Classification) -> bool:
-        changes_rows = found.kind in ("read", "write") and found.verb in _CHANGES_ROWS
+        changes_rows = found.kind in ("read", "write", "copy") and found.verb in _CHANGES_ROWS
         control = found.kind in ("session", "transaction")
         return not (self._engine.facts.transactional_ddl or changes_rows or control)
 
     def _can_be_rolled_back(self, statement: Statement, found: Classification) -> bool:
-        if found.kind in ("read", "write") and found.verb in _CHANGES_ROWS:
+        if found.kind in ("read", "write", "copy") and found.verb in _CHANGES_ROWS:
             return self._is_protected(statement.text)
         if found.kind in ("session", "transaction"):
             return True
@@ -224,7 +242,7 @@ class Stepwise:
             return refusal
 
     def _run(self, statement: Statement) -> None:
-        self._session.run(statement.text, timeout=self._job.directives.statement_timeout)
+        run_statement(self._session, self._job, statement)
 
     def _keep_done(self, count: int = 1) -> None:
         self._keep(self._done + count)
@@ -249,9 +267,10 @@ class Stepwise:
         return self._session.ask(self._engine.definitions, objects) if objects else {}
 
     def _failed(self, statement: Statement, error: QueryError) -> StatementFailed:
-        return self._failing(statement, str(error))
+        line = failed_line(self._session, statement, error)
+        return self._failing(statement, str(error), line=line)
 
-    def _failing(self, statement: Statement, reason: str) -> StatementFailed:
+    def _failing(self, statement: Statement, reason: str, *, line: int | None = None) -> StatementFailed:
         broken = self._invalid_index(statement, {})
         count = f"{self._done} of its {len(self._job.statements)} statements"
         kept = f"{count} {'lasts' if self._done == 1 else 'last'}"
@@ -259,7 +278,7 @@ class Stepwise:
             kept += f", and the invalid index {broken}: 'katax migrate resume --drop-invalid' drops it and goes on"
         elif self._done:
             kept += f"; {_GO_ON}"
-        return StatementFailed(self._job.name, line=statement.line, reason=reason, kept=kept)
+        return StatementFailed(self._job.name, line=line or statement.line, reason=reason, kept=kept)
 
     def _invalid_index(self, statement: Statement, before: Mapping[str, str]) -> str | None:
         with suppress(KataxError):

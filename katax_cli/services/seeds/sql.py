@@ -76,8 +76,12 @@ class SqlSeeds:
         return partial(_counted, lambda db: db.write(rows))
 
     def _statements(self, file: SeedFile) -> list[Statement]:
-        statements = list(split(file.text, self._dialect))
+        statements = [one for one in split(file.text, self._dialect) if not one.is_ignorable]
         for statement in statements:
+            if statement.client_line is not None:
+                raise SeedError(
+                    f"seed {file.name}, line {statement.line} is for psql, no server takes it; remove it"
+                )
             if statement.copy_data is not None:
                 raise SeedError(
                     f"seed {file.name}, line {statement.line} copies from itself; use a .csv seed"
