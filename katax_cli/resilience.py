@@ -13,6 +13,8 @@ from functools import cache, wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from katax_cli.core import breaker as _core
+from katax_cli.core.breaker_events import OnStateChange
+from katax_cli.core.breaker_policy import BreakerPolicy
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.duration import Duration, in_seconds
@@ -48,6 +50,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 ShouldRetry = Callable[[Exception], bool]
 OnRetry = Callable[[int, Exception], object]
+Ignore = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool]
 
 _DRIVERS: dict[str, EngineName] = {
     "psycopg": "postgresql",
@@ -63,6 +66,7 @@ _NETWORK_CLASSES = (ConnectionError, TimeoutError)
 _LASTING = (BreakerOpen, DeadlineExceeded, PoolClosed)
 _NEVER_REPEATED = (OutcomeUnknown, AuthenticationFailed, BreakerOpen)
 _DEFAULT = RetryPolicy()
+_BREAKER = BreakerPolicy()
 
 
 def is_transient_error(error: BaseException) -> bool:
@@ -192,9 +196,46 @@ def retry(
 class CircuitBreaker(_core.CircuitBreaker):
     """A breaker for any function, which knows what the drivers' errors say.
 
-    By an answer such as a broken constraint, a syntax error or a wrong password the server shows that it
-    works: they do not count as failures. Any other exception does.
+    Opens after `failures` in a row, or with `window` when the share `rate` of at least `min_calls` calls within so
+    many seconds failed, or the share `slow_rate` took longer than `slow_ms`. After `reset` seconds it lets
+    `half_open_calls` calls through and closes when all were answered. By an answer such as a broken constraint, a
+    lock wait or a wrong password the server shows that it works: they do not count as failures. Any other
+    exception does, unless `ignore` (types, or a function from the exception to bool) names it.
+    `on_state_change(new, old)` is called outside the lock. Raises ValueError for values that make no sense.
     """
+
+    def __init__(
+        self,
+        failures: int = 5,
+        reset: Duration = 60.0,
+        *,
+        on_state_change: OnStateChange | None = None,
+        half_open_calls: int = _BREAKER.half_open_calls,
+        half_open_max: Duration = _BREAKER.half_open_max,
+        window: Duration | None = None,
+        rate: float | None = _BREAKER.rate,
+        min_calls: int | None = _BREAKER.min_calls,
+        slow_rate: float | None = None,
+        slow_ms: float | None = None,
+        ignore: Ignore | None = None,
+        name: str = "calls",
+        clock: Clock = SYSTEM,
+    ) -> None:
+        if window is None and slow_rate is not None:
+            raise ValueError("breaker window is not set; slow calls are counted within one")
+        policy = BreakerPolicy(
+            failures=failures if window is None else None,
+            reset=in_seconds(reset),
+            half_open_calls=half_open_calls,
+            half_open_max=in_seconds(half_open_max),
+            window=None if window is None else in_seconds(window),
+            rate=rate,
+            min_calls=min_calls,
+            slow_rate=slow_rate,
+            slow_ms=slow_ms,
+        )
+        super().__init__(policy, on_state_change=on_state_change, by_event=False, name=name, clock=clock)
+        self._ignores = _ignoring(ignore)
 
     def execute(self, fn: Callable[[], T]) -> T:
         """Runs `fn` and counts how it ended; raises BreakerOpen without running it, TypeError for a coroutine."""
@@ -202,8 +243,20 @@ class CircuitBreaker(_core.CircuitBreaker):
         return super().execute(lambda: completed(fn(), fn, "execute()"))
 
     def verdict(self, error: BaseException) -> bool | None:
-        failure = _driver_failure(error)
+        if isinstance(error, Exception) and self._ignores(error):
+            return True
+        told = error.__cause__ if isinstance(error, Unavailable) and error.__cause__ else error
+        failure = _driver_failure(told)
         return super().verdict(error) if failure is None else not failure.counts
+
+
+def _ignoring(ignore: Ignore | None) -> Callable[[Exception], bool]:
+    if ignore is None:
+        return lambda _error: False
+    if isinstance(ignore, type | tuple):
+        types = ignore
+        return lambda error: isinstance(error, types)
+    return ignore
 
 
 class _Repeater:

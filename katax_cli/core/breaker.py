@@ -1,204 +1,123 @@
 """The circuit breaker: a state machine over time that says whether a call may go out.
 
-    closed ──too many failures──▶ open ──after `reset`──▶ half_open ──all probes answered──▶ closed
-                                    ▲                         │
-                                    └─a probe failed or hangs─┘
+    closed ──too many failures──▶ open ──`reset`, or a probe answered──▶ half_open ──calls answered──▶ closed
+                                    ▲                                        │
+                                    └─────an admitted call failed or hangs───┘
 
 An operator can put it into `forced_open` (for a while: then half_open) or `disabled`. There is no timer: a
-state expires when somebody asks. Every change starts a new generation; the result of a call that was let
-out in an older one is ignored. The lock guards decisions only, never the call and never a callback.
+state expires when somebody asks. Each call takes a ticket along; the result of a call that was let out before
+the present state began is ignored. The lock guards decisions only, never the call and never a callback.
 """
 
 from __future__ import annotations
 
-from collections import deque
+import os
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
+from katax_cli.core.breaker_events import BreakerEvents, OnStateChange
+from katax_cli.core.breaker_policy import BreakerPolicy, ProbePace
+from katax_cli.core.call_window import CallWindow
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.duration import Duration, in_seconds
-from katax_cli.errors import (
-    AuthenticationFailed,
-    BreakerOpen,
-    KataxError,
-    OutcomeUnknown,
-    PoolClosed,
-    PoolTimeout,
-    QueryError,
-    Unavailable,
-)
+from katax_cli.core.verdict import verdict
+from katax_cli.errors import BreakerOpen
 
 if TYPE_CHECKING:
     from katax_cli.snapshot import BreakerState, BreakerStats
 
 T = TypeVar("T")
-OnStateChange = Callable[["BreakerState", "BreakerState"], None]
-
 _NEVER = float("inf")
-_BUCKETS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerPolicy:
-    """When a breaker opens and how it closes again; times are seconds.
-
-    Without `window` it opens after `failures` consecutive failures. With `window` and `rate` it opens when
-    at least `min_calls` calls ended within the last `window` seconds and the share of failures reached
-    `rate`. Open, it lets nothing through for `reset` seconds, then `half_open_calls` probes. All answered,
-    it closes; one failed, or hanging `half_open_max` seconds after the first went out, it opens again.
-    Raises ValueError when a value makes no sense.
-    """
-
-    failures: int = 5
-    reset: float = 60.0
-    half_open_calls: int = 1
-    half_open_max: float = 30.0
-    window: float | None = None
-    rate: float | None = None
-    min_calls: int = 10
-
-    def __post_init__(self) -> None:
-        for name in ("failures", "half_open_calls", "min_calls"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"breaker {name} is {getattr(self, name)}, expected at least 1")
-        for name in ("reset", "half_open_max"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"breaker {name} is {getattr(self, name):g}, expected more than 0 seconds")
-        self._check_rate()
-
-    def _check_rate(self) -> None:
-        if (self.window is None) != (self.rate is None):
-            missing = "rate" if self.rate is None else "window"
-            raise ValueError(f"breaker {missing} is not set; window and rate go together")
-        if self.window is not None and not self.window > 0:
-            raise ValueError(f"breaker window is {self.window:g}, expected more than 0 seconds")
-        if self.rate is not None and not 0 < self.rate <= 1:
-            raise ValueError(f"breaker rate is {self.rate:g}, expected more than 0 and at most 1")
-
-
-_DEFAULT = BreakerPolicy()
-
-
-class RateWindow:
-    """Calls and failures of the last `seconds`, in tenths: the oldest tenth leaves as a whole."""
-
-    __slots__ = ("_buckets", "_width", "calls", "failures")
-
-    def __init__(self, seconds: float) -> None:
-        self._width = seconds / _BUCKETS
-        self.clear()
-
-    def clear(self) -> None:
-        self._buckets: deque[list[int]] = deque()
-        self.calls = 0
-        self.failures = 0
-
-    def record(self, now: float, *, failed: bool) -> None:
-        """Adds one call that ended `now` (seconds that never go back)."""
-        tenth = int(now / self._width)
-        self._forget(tenth - _BUCKETS)
-        if not self._buckets or self._buckets[-1][0] != tenth:
-            self._buckets.append([tenth, 0, 0])
-        self._buckets[-1][1] += 1
-        self._buckets[-1][2] += failed
-        self.calls += 1
-        self.failures += failed
-
-    def _forget(self, last: int) -> None:
-        while self._buckets and self._buckets[0][0] <= last:
-            _, calls, failures = self._buckets.popleft()
-            self.calls -= calls
-            self.failures -= failures
+_FEWEST_EVENTS = 3
+"""Failures that are no accident: one cut, and one failed reconnect, do not open a breaker that judges by rate."""
+_LAST_STEP = 4
+"""The last step admits so many times the calls of the first; the next one admits all."""
 
 
 class CircuitBreaker:
     """Stops calling what keeps failing, and finds out with few calls when it works again.
 
-    `execute` runs a call under it; `before` and `after` are its two halves. Thread-safe; state is of this
-    process. `on_state_change(new, old)` is called outside the lock, on the thread that caused or noticed the
-    change; an exception in it is logged. Raises ValueError for values that make no sense (`BreakerPolicy`).
+    `execute` runs a call under it; `before` and `after` are its two halves. With `by_event` the failures of calls
+    that were under way when another one failed count as that one. Background probes are made by whoever says so
+    with `attended`, and asks `probe_in`, `take_probe` and tells `probed`; unattended, a caller is the probe.
+    Thread-safe; state is of this process. Raises ValueError for values that make no sense (`BreakerPolicy`).
     """
 
     def __init__(
         self,
-        failures: int = _DEFAULT.failures,
-        reset: Duration = _DEFAULT.reset,
+        policy: BreakerPolicy = BreakerPolicy(),  # noqa: B008 - frozen, and the real default
         *,
         on_state_change: OnStateChange | None = None,
-        half_open_calls: int = _DEFAULT.half_open_calls,
-        half_open_max: Duration = _DEFAULT.half_open_max,
-        window: Duration | None = _DEFAULT.window,
-        rate: float | None = _DEFAULT.rate,
-        min_calls: int = _DEFAULT.min_calls,
+        by_event: bool = True,
         name: str = "calls",
         clock: Clock = SYSTEM,
     ) -> None:
         self.name = name
-        self.policy = BreakerPolicy(
-            failures,
-            in_seconds(reset),
-            half_open_calls,
-            in_seconds(half_open_max),
-            None if window is None else in_seconds(window),
-            rate,
-            min_calls,
-        )
-        self._on_state_change = on_state_change
+        self.policy = policy
+        self._by_event = by_event
+        self._slow_seconds = None if policy.slow_ms is None else policy.slow_ms / 1000
+        self.times_calls = policy.slow_ms is not None
+        """True if `after` wants to know how long calls took."""
+        self._events = BreakerEvents(name, on_state_change)
         self._clock = clock
+        self._monotonic = clock.monotonic
         self._lock = Lock()
-        self._changes: deque[tuple[BreakerState, BreakerState]] = deque()
-        seconds = self.policy.window
-        self._window = RateWindow(seconds) if seconds is not None else None
+        self._window = CallWindow(policy.window) if policy.window is not None else None
+        self._pace = ProbePace(policy, clock.random)
         self._failures = 0
         self._last_failure_at: float | None = None
-        self._probes_out = 0
-        self._probes_answered = 0
+        self._admitted = 0
+        self._answered = 0
+        self._step = policy.half_open_calls
         self._state: BreakerState = "closed"
         self._reason: str | None = None
         self._until = _NEVER
-        self._generation = 0
-        # The generation while every call may pass, else None: one read without the lock decides.
+        self._probe_at = _NEVER
+        self._attended = self._quiet = False
+        # Tickets are numbers that grow with each change of state and each counted failure.
+        self._ticket = 0
+        self._since = 0
+        # The ticket while every call may pass, else None: one read without the lock decides.
         self._pass: int | None = 0
-
-    @classmethod
-    def of(
-        cls,
-        policy: BreakerPolicy,
-        *,
-        name: str,
-        on_state_change: OnStateChange | None = None,
-        clock: Clock = SYSTEM,
-    ) -> CircuitBreaker:
-        """A breaker for one connection of a profile."""
-        return cls(
-            policy.failures,
-            policy.reset,
-            on_state_change=on_state_change,
-            half_open_calls=policy.half_open_calls,
-            half_open_max=policy.half_open_max,
-            window=policy.window,
-            rate=policy.rate,
-            min_calls=policy.min_calls,
-            name=name,
-            clock=clock,
-        )
+        _breakers.add(self)
 
     @property
-    def generation(self) -> int:
+    def ticket(self) -> int:
         """The present one, to hand to `after` with what belongs to a call that was let out before."""
-        return self._generation
+        return self._ticket
+
+    @property
+    def attended(self) -> bool:
+        """True while somebody makes the background probes."""
+        return self._attended
+
+    @attended.setter
+    def attended(self, attended: bool) -> None:
+        with self._lock:
+            self._attended = attended
+            if self._state == "open" and self.policy.probe is not None:
+                out = self._probe_at == _NEVER
+                due = self._monotonic() + self.policy.probe if out else self._probe_at
+                self._until = due + self._patience()
+
+    def on_state_change(self, listener: OnStateChange) -> Callable[[], None]:
+        """Calls `listener(new, old)` at every change, outside the lock, on the thread that caused or noticed it.
+
+        Returns what removes it. An exception in it is logged.
+        """
+        return self._events.listen(listener)
 
     def execute(self, fn: Callable[[], T]) -> T:
         """Runs `fn` and counts how it ended; raises BreakerOpen without running it when not let through."""
-        generation = self.before()
+        ticket = self.before()
+        started = self._monotonic()
         try:
             value = fn()
         except BaseException as error:
-            self.after(generation, self.verdict(error))
+            self.after(ticket, self.verdict(error), seconds=self._monotonic() - started)
             raise
-        self.after(generation, ok=True)
+        self.after(ticket, ok=True, seconds=self._monotonic() - started)
         return value
 
     def verdict(self, error: BaseException) -> bool | None:
@@ -206,41 +125,83 @@ class CircuitBreaker:
         return verdict(error)
 
     def before(self) -> int:
-        """Lets a call out and returns the generation to hand to `after`; raises BreakerOpen otherwise.
+        """Lets a call out and returns the ticket to hand to `after`; raises BreakerOpen otherwise.
 
-        Each `before` needs its `after`, or a probe counts as hanging.
+        Each `before` needs its `after`, or an admitted call counts as hanging.
         """
-        generation = self._pass
-        return self._admit() if generation is None else generation
+        ticket = self._pass
+        return self._admit() if ticket is None else ticket
 
-    def after(self, generation: int, ok: bool | None) -> None:
+    def after(self, ticket: int, ok: bool | None, *, seconds: float = 0.0) -> None:
         """Counts the end of a call; None when it says nothing (interrupted, never got there)."""
-        if ok and generation == self._pass and not self._failures and self._window is None:
-            return
+        window = self._window
+        if ok and ticket == self._pass and self._slow_seconds is None:
+            if window is None:
+                if not self._failures:
+                    return
+            elif self._monotonic() < window.ends:
+                window.present.calls += 1
+                return
         with self._lock:
-            now = self._clock.monotonic()
+            now = self._monotonic()
             self._settle(now)
-            if generation == self._generation:
-                self._judge(ok, now)
-        self._announce()
+            if ticket >= self._since:
+                self._judge(ticket, ok, seconds, now)
+        self._events.tell()
+
+    def probe_in(self) -> float | None:
+        """Seconds until a background probe is due; None while none is wanted."""
+        with self._lock:
+            now = self._monotonic()
+            self._settle(now)
+            wait = None if self._probe_at == _NEVER else max(0.0, self._probe_at - now)
+        self._events.tell()
+        return wait
+
+    def take_probe(self) -> int | None:
+        """The ticket of the background probe that is due now, None when none is; the next is due after `probed`."""
+        with self._lock:
+            now = self._monotonic()
+            self._settle(now)
+            ticket = None
+            if now >= self._probe_at:
+                self._probe_at = _NEVER
+                ticket = self._ticket
+                if self._state == "open":
+                    self._until = now + self.policy.half_open_max
+        self._events.tell()
+        return ticket
+
+    def probed(self, ticket: int, ok: bool | None, *, last: bool = False) -> None:
+        """Tells how a background probe ended; `last`: no further one until it opens again."""
+        with self._lock:
+            now = self._monotonic()
+            self._settle(now)
+            if ticket >= self._since and self._state in ("open", "half_open"):
+                self._quiet = last
+                self._judge_background(ok, now)
+        self._events.tell()
 
     def get_state(self) -> BreakerStats:
         """The state as of now; an open breaker whose time is over reads half_open."""
         from katax_cli.snapshot import BreakerStats
 
         with self._lock:
-            now = self._clock.monotonic()
+            now = self._monotonic()
             self._settle(now)
-            opens = self._state in ("open", "forced_open") and self._until != _NEVER
+            if self._window is not None and self._state == "closed":
+                self._failures = self._window.counts(now).failures
             stats = BreakerStats(
-                self._state,
-                self._failures,
-                self._last_failure_at,
-                self._clock.now() + self._until - now if opens else None,
-                self._reason,
+                self._state, self._failures, self._last_failure_at, self._next_probe_at(now), self._reason
             )
-        self._announce()
+        self._events.tell()
         return stats
+
+    def _next_probe_at(self, now: float) -> float | None:
+        if self._state not in ("open", "forced_open"):
+            return None
+        at = min(self._until, self._probe_at)
+        return None if at == _NEVER else self._clock.now() + at - now
 
     def is_open(self) -> bool:
         """True while no call is let through, by failures or by force."""
@@ -258,7 +219,7 @@ class CircuitBreaker:
         """Lets nothing through for that many seconds (None: until `reset`), then probes."""
         if for_ is not None and not for_ > 0:
             raise ValueError(f"force_open for_ is {for_:g}, expected more than 0 seconds")
-        until = _NEVER if for_ is None else self._clock.monotonic() + for_
+        until = _NEVER if for_ is None else self._monotonic() + for_
         self._command("forced_open", until=until, reason=reason)
 
     def disable(self, reason: str | None = None) -> None:
@@ -267,121 +228,182 @@ class CircuitBreaker:
 
     def _command(self, state: BreakerState, *, until: float = _NEVER, reason: str | None = None) -> None:
         with self._lock:
-            self._settle(self._clock.monotonic())
+            self._settle(self._monotonic())
             self._enter(state, until=until, reason=reason)
-        self._announce()
+        self._events.tell()
 
     def _admit(self) -> int:
         with self._lock:
-            now = self._clock.monotonic()
+            now = self._monotonic()
             self._settle(now)
             refusal = self._refusal(now)
             if refusal is None and self._state == "half_open":
-                self._send_probe(now)
-            generation = self._generation
-        self._announce()
+                self._count_admitted(now)
+            ticket = self._ticket
+        self._events.tell()
         if refusal is not None:
             raise refusal
-        return generation
+        return ticket
 
     def _refusal(self, now: float) -> BreakerOpen | None:
         if self._state in ("open", "forced_open"):
-            wait = self._until - now if self._until != _NEVER else None
+            at = min(self._until, self._probe_at)
+            wait = max(0.0, at - now) if at != _NEVER else None
             return BreakerOpen(self.name, retry_after=wait, reason=self._reason)
-        if self._state == "half_open" and self._probes_out >= self.policy.half_open_calls:
+        if self._state == "half_open" and self._admitted >= self._step:
             return BreakerOpen(self.name, reason="it is being probed")
         return None
 
-    def _send_probe(self, now: float) -> None:
-        # The stay is limited from the first probe on: without one, nothing hangs and the next call may go.
-        if self._probes_out == 0:
+    def _count_admitted(self, now: float) -> None:
+        # The stay is limited from the first call on: without one, nothing hangs and the next call may go.
+        if self._admitted == 0:
             self._until = now + self.policy.half_open_max
-        self._probes_out += 1
+        self._admitted += 1
 
     def _settle(self, now: float) -> None:
         """Lets every state that ran out by `now` end, as if a timer had done it at its moment."""
         while now >= self._until:
             if self._state != "half_open":
-                self._enter("half_open", reason=self._reason)
-            elif self._probes_out > self._probes_answered:
+                self._half_open(self._until)
+            elif self._admitted > self._answered:
                 self._open(self._until, "a probe did not answer")
             else:
-                self._enter("closed")
+                self._advance(self._until)
 
-    def _judge(self, ok: bool | None, now: float) -> None:
+    def _judge(self, ticket: int, ok: bool | None, seconds: float, now: float) -> None:
         if ok is False and self._state in ("closed", "half_open"):
             self._last_failure_at = self._clock.now()
         if self._state == "half_open":
-            self._judge_probe(ok, now)
+            self._judge_admitted(ok, now)
         elif self._state == "closed" and ok is not None:
-            self._judge_call(ok, now)
+            self._judge_call(ticket, ok, seconds, now)
 
-    def _judge_probe(self, ok: bool | None, now: float) -> None:
+    def _judge_admitted(self, ok: bool | None, now: float) -> None:
         if ok is None:
-            self._probes_out -= 1
-            if self._probes_out == 0:
-                self._until = _NEVER
+            self._admitted -= 1
+            if self._admitted == 0:
+                self._until = self._idle_until(now)
         elif ok:
-            self._probes_answered += 1
-            if self._probes_answered >= self.policy.half_open_calls:
-                self._enter("closed")
+            self._answered += 1
+            if self._answered >= self._step:
+                self._advance(now)
         else:
             self._failures += 1
             self._open(now, "a probe failed")
 
-    def _judge_call(self, ok: bool, now: float) -> None:
-        if self._window is not None:
-            self._window.record(now, failed=not ok)
-            self._failures = self._window.failures
+    def _judge_background(self, ok: bool | None, now: float) -> None:
+        if ok is False:
+            self._last_failure_at = self._clock.now()
+            self._failures += 1
+        if self._state == "open":
+            if ok:
+                self._half_open(now)
+            else:
+                self._open(now, self._reason)
+        elif ok is False:
+            self._open(now, "a probe failed")
+        elif ok:
+            self._advance(now)
         else:
+            self._probe_at = self._background_at(now)
+
+    def _judge_call(self, ticket: int, ok: bool, seconds: float, now: float) -> None:
+        merged = not ok and self._by_event and ticket < self._ticket
+        if self._window is not None:
+            slow = self._slow_seconds is not None and seconds > self._slow_seconds
+            self._window.record(now, failed=not ok and not merged, merged=merged, slow=slow)
+        elif not merged:
             self._failures = 0 if ok else self._failures + 1
-        reason = self._too_much()
+        if not ok and not merged:
+            self._ticket += 1
+            self._pass = self._ticket
+        reason = self._too_much(now)
         if reason is not None:
             self._open(now, reason)
 
-    def _too_much(self) -> str | None:
+    def _too_much(self, now: float) -> str | None:
+        policy = self.policy
         if self._window is None:
-            return f"{self._failures} failures in a row" if self._failures >= self.policy.failures else None
-        calls, failures = self._window.calls, self._window.failures
-        if calls < self.policy.min_calls or failures < (self.policy.rate or 1.0) * calls:
+            too_many = policy.failures is not None and self._failures >= policy.failures
+            return f"{self._failures} failures in a row" if too_many else None
+        calls, self._failures, merged, slow = self._window.counts(now)
+        if calls < (policy.min_calls or 1):
             return None
-        return f"{failures} of {calls} calls failed within {self.policy.window:g} s"
+        if self._failures >= self._fewest and self._failures >= (policy.rate or 1.0) * (calls - merged):
+            return f"{self._failures + merged} of {calls} calls failed within {policy.window:g} s"
+        if policy.slow_rate is not None and slow >= policy.slow_rate * calls:
+            return (
+                f"{slow} of {calls} calls took longer than {policy.slow_ms:g} ms within {policy.window:g} s"
+            )
+        return None
 
-    def _open(self, at: float, reason: str) -> None:
-        self._enter("open", until=at + self.policy.reset, reason=reason)
+    @property
+    def _fewest(self) -> int:
+        return _FEWEST_EVENTS if self._by_event else 1
+
+    def _open(self, at: float, reason: str | None) -> None:
+        pause = self._pace.pause(at)
+        self._enter("open", until=at + (self.policy.reset or pause), reason=reason)
+        if self.policy.reset is None:
+            self._probe_at = at + pause
+            self._until = self._probe_at + self._patience()
+
+    def _patience(self) -> float:
+        """Seconds that background probes are waited for before a caller is let through: their thread may hang."""
+        return self.policy.half_open_max if self._attended else 0.0
+
+    def _half_open(self, at: float) -> None:
+        self._enter("half_open", reason=self._reason)
+        self._step = self.policy.half_open_calls
+        self._until = self._idle_until(at)
+        self._probe_at = self._background_at(at)
+
+    def _idle_until(self, at: float) -> float:
+        """When a step ends in which no call came: a server that answered need not be doubted for long."""
+        return _NEVER if self.policy.probe is None else at + self.policy.probe
+
+    def _background_at(self, at: float) -> float:
+        """When the next background probe of a half-open breaker is due, in case its admitted calls take long."""
+        return self._idle_until(at) if self._attended and not self._quiet else _NEVER
+
+    def _advance(self, at: float) -> None:
+        """The present step was answered: the next admits twice as many, the one after the last all."""
+        if self.policy.probe is None or self._step >= _LAST_STEP * self.policy.half_open_calls:
+            self._enter("closed")
+            return
+        self._step *= 2
+        self._admitted = self._answered = 0
+        self._until = self._idle_until(at)
+        self._probe_at = self._background_at(at)
 
     def _enter(self, state: BreakerState, *, until: float = _NEVER, reason: str | None = None) -> None:
-        if state != self._state and self._on_state_change is not None:
-            self._changes.append((state, self._state))
-        self._generation += 1
+        if state != self._state:
+            self._events.note(state, self._state)
+        self._ticket += 1
+        self._since = self._ticket
         self._state, self._until, self._reason = state, until, reason
-        self._probes_out = self._probes_answered = 0
+        self._probe_at = _NEVER
+        self._admitted = self._answered = 0
         if state == "closed":
             self._failures = 0
+            self._quiet = False
+            self._pace.rest()
             if self._window is not None:
                 self._window.clear()
-        self._pass = self._generation if state in ("closed", "disabled") else None
+        self._pass = self._ticket if state in ("closed", "disabled") else None
 
-    def _announce(self) -> None:
-        while self._changes and self._on_state_change is not None:
-            try:
-                new, old = self._changes.popleft()
-            except IndexError:
-                return
-            try:
-                self._on_state_change(new, old)
-            except Exception:
-                from logging import getLogger
-
-                getLogger("katax").exception("on_state_change of breaker %r failed", self.name)
+    def _after_fork(self) -> None:
+        """In the child: the lock may be held for ever, and the thread that makes the probes is the parent's."""
+        self._lock = Lock()
+        self.attended = False
 
 
-def verdict(error: BaseException) -> bool | None:
-    """What an error says about the callee: False it is ill, True it is well and said no, None nothing."""
-    if not isinstance(error, Exception) or isinstance(error, BreakerOpen | PoolTimeout | PoolClosed):
-        return None
-    if isinstance(error, Unavailable | OutcomeUnknown):
-        return False
-    if isinstance(error, QueryError | AuthenticationFailed):
-        return True
-    return None if isinstance(error, KataxError) else False
+_breakers: weakref.WeakSet[CircuitBreaker] = weakref.WeakSet()
+
+
+def _forget_parents() -> None:
+    for breaker in list(_breakers):
+        breaker._after_fork()
+
+
+os.register_at_fork(after_in_child=_forget_parents)

@@ -44,9 +44,8 @@ _TRANSIENT = frozenset(
         FailureKind.LOST,
     }
 )
-_COUNTED = frozenset(
-    {FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.LOST, FailureKind.TIMED_OUT}
-)
+# A server that cancels a statement or lets it wait for a lock is there: only what says that it is not counts.
+_COUNTED = frozenset({FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.LOST})
 _BROKEN = frozenset({FailureKind.UNREACHABLE, FailureKind.LOST, FailureKind.UNKNOWN_OUTCOME})
 
 

@@ -49,7 +49,8 @@ class Pool(Generic[C]):
     """At most `settings.max` connections, each lent to one caller at a time.
 
     `check(connection, seconds)` raises when a connection is dead or does not say so in time; it is asked after a
-    second of idleness. `reset` makes a used connection like new or raises, then it is closed. `connect`, `close`,
+    second of idleness, and before when `hung_up(connection)`, a look without a round trip, says that the server may
+    have ended it. `reset` makes a used connection like new or raises, then it is closed. `connect`, `close`,
     `check` and `reset` run on the thread that acquires, releases or maintains. `acquire_times` has one observation
     for each success. A child made by fork starts empty and leaves its parent's connections alone.
     """
@@ -73,6 +74,7 @@ class Pool(Generic[C]):
         self._connect = connect
         self._close = close
         self._check = check
+        self._doubted_at = 0.0
         self._reset = reset
         self._clock = clock
         self._monotonic = clock.monotonic
@@ -94,8 +96,12 @@ class Pool(Generic[C]):
         started = now = self._monotonic()
         try:
             self._slots.take_fresh(claim, now)
-            if claim.member is None:
+            member = claim.member
+            if member is None:
                 self._take_slowly(claim, started, self._limit(timeout))
+                now = self._monotonic()
+            elif self.is_broken(member.connection):
+                self._replace(claim, started, self._limit(timeout))
                 now = self._monotonic()
             member = claim.member
             assert member is not None
@@ -128,16 +134,27 @@ class Pool(Generic[C]):
         """`acquire` and `release` as a context; when its body raises, `is_broken` decides whether to keep it."""
         return _Loan(self, timeout)
 
-    def maintain(self, now: float | None = None) -> None:
+    def maintain(self, now: float | None = None, *, fill: bool = True) -> None:
         """Closes idle connections past their limits and opens up to `settings.min`; for daemons, each second or so.
 
-        Raises what the driver raises when it cannot connect.
+        Opens none without `fill`. Raises what the driver raises when it cannot connect.
         """
         now = self._monotonic() if now is None else now
         while self._evict(now):
             pass
-        while self._open_spare():
+        while fill and self._open_spare():
             pass
+
+    def doubt(self) -> None:
+        """The server was lost: idle connections are checked before they are handed out, however fresh."""
+        self._doubted_at = now = self._monotonic()
+        self._slots.doubt(now)
+
+    def renew(self) -> None:
+        """Discards the connections that were opened before the last doubt, those in use when they come back."""
+        for member in self._slots.retire(self._doubted_at):
+            self._counts["discarded"] += 1
+            self._discard(member)
 
     def close(self, timeout: float = 0.0) -> tuple[Leased, ...]:
         """Ends all waiting with PoolClosed, closes idle connections now and the others when they come back.
@@ -200,6 +217,16 @@ class Pool(Generic[C]):
         now = self._monotonic()
         if not self._slots.past_limits(member, now) and self._alive(member, max(0.0, until - now)):
             return
+        self._give_up(claim, member)
+
+    def _replace(self, claim: Claim[C], started: float, seconds: float) -> None:
+        """The server ended the claim's connection while it lay idle: a new one takes its slot."""
+        assert claim.member is not None
+        self._counts["discarded"] += 1
+        self._give_up(claim, claim.member)
+        self._open(claim, started, seconds)
+
+    def _give_up(self, claim: Claim[C], member: Member[C]) -> None:
         if self._slots.reduce_to_slot(claim) is None:
             raise PoolClosed(self.name)
         self._close_quietly(member.connection)

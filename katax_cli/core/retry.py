@@ -81,16 +81,23 @@ def sole_owner() -> Iterator[None]:
 class Repeats:
     """Counts the failed attempts of one call and says whether and when the next one may start.
 
-    Make it when the first attempt starts; the caller sleeps.
+    Make it when the first attempt starts, or say when it `started`; the caller sleeps.
     """
 
     __slots__ = ("_clock", "_delay_for", "_policy", "_started", "failed")
 
-    def __init__(self, policy: RetryPolicy, clock: Clock, *, delay_for: DelayFor | None = None) -> None:
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        clock: Clock,
+        *,
+        delay_for: DelayFor | None = None,
+        started: float | None = None,
+    ) -> None:
         self._policy = policy
         self._clock = clock
         self._delay_for = delay_for
-        self._started = clock.monotonic()
+        self._started = clock.monotonic() if started is None else started
         self.failed = 0
 
     def pause(self, *, overloaded: bool = False, remaining: float = float("inf")) -> float | None:

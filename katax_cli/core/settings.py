@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from katax_cli.core.breaker_policy import BreakerPolicy
 from katax_cli.errors import ConfigError
 
 EngineName = Literal["postgresql", "mysql", "sqlite", "mongodb", "redis"]
@@ -118,7 +119,8 @@ class ConnectionSettings:
     (otherwise the one server), `service` is Sentinel's name of the primary; `srv` says that `host` is the name
     of a DNS seed list (mongodb+srv); `options` are what the URL's query string held beyond what katax knows,
     for the driver: they may hold secrets and never show. `decimals` reads numbers inside JSON columns as Decimals
-    instead of floats. Replicas and `direct` are whole settings.
+    instead of floats; `breaker` overrides the profile's for a connection that a program describes itself.
+    Replicas and `direct` are whole settings.
     """
 
     name: str
@@ -144,6 +146,7 @@ class ConnectionSettings:
     prefix: str = ""
     decimals: bool = False
     pooler: Literal["transaction"] | None = None
+    breaker: BreakerPolicy | None = None
     replicas: tuple[ConnectionSettings, ...] = ()
     direct: ConnectionSettings | None = None
 

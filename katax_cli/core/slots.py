@@ -30,7 +30,7 @@ JITTER = 0.1
 class Member(Generic[C]):
     """A connection with what the pool remembers about it. Times are of the monotonic clock.
 
-    Until `fresh_until` it is handed out as it is; from then on it is looked at first. `returns` counts how
+    Until `fresh_until` it is handed out as it is; from then on the server is asked first. `returns` counts how
     often it came back.
     """
 
@@ -43,6 +43,7 @@ class Member(Generic[C]):
         "idle_until",
         "key",
         "leased_at",
+        "opened_at",
         "returns",
         "thread",
     )
@@ -57,6 +58,7 @@ class Member(Generic[C]):
         self.idle_until = now
         self.fresh_for = min(CHECK_AFTER_IDLE, self.idle_limit)
         self.fresh_until = now
+        self.opened_at = now
         self.leased_at = now
         self.thread = threading.current_thread()
         self.returns = 0
@@ -157,6 +159,23 @@ class Slots(Generic[C]):
                     del self._idle[index]
                     break
         return claim.member is not None
+
+    def doubt(self, now: float) -> None:
+        """From now on the server is asked about each connection that lies idle before it is handed out."""
+        with self._lock:
+            for member in self._idle:
+                member.fresh_until = now
+
+    def retire(self, before: float) -> list[Member[C]]:
+        """Takes out idle connections opened before that time, to be closed; those that are out end on return."""
+        with self._lock:
+            idle = self._idle
+            retired = [member for member in idle if member.opened_at < before]
+            self._idle = [member for member in idle if member.opened_at >= before]
+            for member in self._leased.values():
+                if member.opened_at < before:
+                    member.expires_at = before
+        return retired
 
     def leave_queue(self, claim: Claim[C]) -> bool:
         """False when it is out already, because it was answered; nothing is handed to it any more."""

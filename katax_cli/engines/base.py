@@ -308,6 +308,18 @@ class KeyValueEngine(Engine, Protocol):
         """A client for each server that owns keys, for what is asked of every one of them."""
         ...
 
+    def maintain(self, client: Any, *, fill: bool) -> None:
+        """Closes idle connections past their limits; with `fill` opens the fewest that a pool shall hold."""
+        ...
+
+    def discard(self, client: Any, before: float) -> None:
+        """Ends connections opened before that moment of the monotonic clock: those in use when they come back."""
+        ...
+
+    def opened(self, client: Any) -> int:
+        """Connections opened so far."""
+        ...
+
     def pool_stats(self, client: Any) -> PoolStats: ...
 
 
@@ -356,6 +368,10 @@ class DocumentEngine(Engine, Protocol):
         database: str | None = None,
     ) -> Mapping[str, Any]:
         """Runs one database command. On a read-only connection raises Refused unless it is known to read."""
+        ...
+
+    def opened(self, client: Any) -> int:
+        """Connections opened so far."""
         ...
 
     def pool_stats(self, client: Any) -> PoolStats: ...

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from katax_cli.core.breaker_policy import BreakerPolicy
 from katax_cli.core.settings import ConnectionSettings, PoolSettings
 from katax_cli.errors import ConfigError
+from katax_cli.profiles.breakers import breaker_of
 from katax_cli.profiles.connections import Around, Flaw, build_connection
 from katax_cli.profiles.document import dotted
 from katax_cli.profiles.keys import CONNECTION, Key
 from katax_cli.profiles.problems import Problems
 from katax_cli.profiles.validate import read_table, read_value
 
-# A policy belongs to a profile: the program has `with_retry` and `CircuitBreaker`.
-_KEYS: Mapping[str, Key] = {name: key for name, key in CONNECTION.items() if name not in ("retry", "breaker")}
+# How calls are repeated belongs to a profile: the program has `with_retry`.
+_KEYS: Mapping[str, Key] = {name: key for name, key in CONNECTION.items() if name != "retry"}
 _CALLABLES = ("configure", "reset")
 Pool = PoolSettings | Mapping[str, Any]
 
@@ -41,10 +43,19 @@ def connection_of(
     if problems.errors:
         raise problems.first()
     try:
-        made = build_connection(name, table, around)
+        breaker = breaker_of(**table["breaker"]) if "breaker" in table else None
+    except ValueError as error:
+        raise ConfigError(f"{dotted((*path, 'breaker'))}: {error}") from None
+    try:
+        made = _with_breaker(build_connection(name, table, around), breaker)
     except Flaw as flaw:
         raise ConfigError(f"{dotted((*path, flaw.key) if flaw.key else path)} {flaw}") from None
     return made if pool is None else replace(made, pool=_pool_at((*path, "pool"), pool))
+
+
+def _with_breaker(settings: ConnectionSettings, breaker: BreakerPolicy | None) -> ConnectionSettings:
+    replicas = tuple(replace(replica, breaker=breaker) for replica in settings.replicas)
+    return replace(settings, breaker=breaker, replicas=replicas)
 
 
 def pool_of(pool: Pool) -> PoolSettings:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from katax_cli.core.settings import ConnectionSettings
+from katax_cli.profiles.breakers import breaker_of, inherited
 from katax_cli.profiles.connections import Around, Flaw, build_connection, variants_of
 from katax_cli.profiles.document import Layer, Path, dotted
 from katax_cli.profiles.find import Search
 from katax_cli.profiles.keys import CONNECTION
 from katax_cli.profiles.model import (
-    BreakerSettings,
     CronSettings,
     HealthSettings,
     LoggingSettings,
@@ -56,7 +56,7 @@ def build_profile(
         source=draft.layers[0].file,
         connections=connections,
         retry=make(("retry",), RetrySettings),
-        breaker=make(("breaker",), BreakerSettings),
+        breaker=make(("breaker",), breaker_of),
         health=make(("health",), HealthSettings),
         logging=builder.logging(),
         shutdown=make(("shutdown",), ShutdownSettings),
@@ -66,7 +66,7 @@ def build_profile(
         cron=builder.cron(),
         ws=builder.ws(),
         connection_retry=builder.overrides("retry", RetrySettings),
-        connection_breaker=builder.overrides("breaker", BreakerSettings),
+        connection_breaker=builder.overrides("breaker", breaker_of),
         retry_set="attempts" in table.get("retry", {}),
         connection_retry_set=builder.with_own_attempts(),
         explicit=draft.explicit,
@@ -150,7 +150,9 @@ class _Builder:
         made: dict[str, T] = {}
         for name, table in self._table.get("connections", {}).items():
             if key in table:
-                policy = self.make(("connections", name, key), model, **self._table.get(key, {}))
+                around = self._table.get(key, {})
+                taken = inherited(around, table[key]) if key == "breaker" else around
+                policy = self.make(("connections", name, key), model, **taken)
                 made.update(dict.fromkeys(self._variants.get(name, (name,)), policy))
         return made
 

@@ -56,13 +56,19 @@ RETRY = {
     "total": Key("seconds", "no attempt starts after this"),
 }
 BREAKER = {
-    "failures": Key("integer", "consecutive failures that open it"),
-    "reset": Key("positive", "time until it lets a probe through"),
-    "half_open_calls": Key("integer", "probes at a time"),
-    "half_open_max": Key("positive", "a probe without answer counts as failed after this"),
-    "window": Key("positive", "with rate: time over which calls are counted"),
-    "rate": Key("number", "with window: share of failures that opens it"),
-    "min_calls": Key("integer", "with window: calls before the rate means something"),
+    "window": Key("positive", "time over which calls are counted"),
+    "rate": Key(
+        "number", "share of failures that opens it; all losses of one cut or restart are one failure"
+    ),
+    "min_calls": Key("integer", "calls within the window before a share means something"),
+    "slow_rate": Key("number", "with slow_ms: share of slow calls that opens it"),
+    "slow_ms": Key("number", "with slow_rate: a call that takes longer is slow"),
+    "probe": Key("positive", "open: time between two background probes in the first half minute"),
+    "probe_max": Key("positive", "open: longest time between two background probes later"),
+    "failures": Key("integer", "instead of window and rate: failures in a row that open it"),
+    "reset": Key("positive", "instead of probe: time until a caller is let through as the probe"),
+    "half_open_calls": Key("integer", "calls admitted first; then twice and four times as many, then all"),
+    "half_open_max": Key("positive", "an admitted call without answer counts as failed after this"),
 }
 CONNECTION = {
     "type": Key("choice", "kind of server; may be left out when the URL says it", ENGINE_NAMES),

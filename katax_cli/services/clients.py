@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from threading import TIMEOUT_MAX, Condition, Lock, current_thread
 from typing import TYPE_CHECKING, Any, Protocol
 
-from katax_cli.core.deadline import Deadline
+from katax_cli.core.clock import SYSTEM
+from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.errors import ConfigError, PoolClosed, Refused
 from katax_cli.services.background import Running, start
@@ -18,7 +19,6 @@ from katax_cli.services.database import (
     MakeDeadline,
     TimeLimit,
     connect_limit,
-    open_bounded,
 )
 from katax_cli.services.guard import Guard, Safety
 
@@ -99,6 +99,7 @@ class ClientDatabase(Database):
     def close(self, *, timeout: Duration = 0.0) -> tuple[str, ...]:
         with self._changing:
             self._closed = True
+        self._end_upkeep()
         out = self._calls.wait(in_seconds(timeout))
         client, self._client = self._client, None
         if client is not None:
@@ -128,7 +129,7 @@ class ClientDatabase(Database):
 
     def _open(self) -> Any:
         try:
-            client = open_bounded(self.engine, None)
+            client = self._connect(None)
             with self._changing:
                 if not self._closed:
                     self._client = client
@@ -179,6 +180,7 @@ class RedisDatabase(ClientDatabase):
 
     engine: KeyValueEngine
     patience: float | None = ANSWER_SECONDS
+    _doubted_at = 0.0
 
     def redis(
         self,
@@ -249,6 +251,24 @@ class RedisDatabase(ClientDatabase):
         if self.settings.read_only:
             return Safety.READ
         return said or (Safety.READ if all(map(self.engine.only_reads, commands)) else Safety.WRITE)
+
+    def maintain(self, *, fill: bool) -> None:
+        client = self._client
+        if client is not None:
+            with self.guard.translating(deadline=NEVER, safety=Safety.PROBE, doing="filling the pool"):
+                self.engine.maintain(client, fill=fill)
+
+    def doubt(self) -> None:
+        self._doubted_at = SYSTEM.monotonic()
+
+    def renew(self) -> None:
+        client = self._client
+        if client is not None:
+            self.engine.discard(client, self._doubted_at)
+
+    def opened(self) -> int:
+        client = self._client
+        return 0 if client is None else self.engine.opened(client)
 
     def _stats(self, client: Any) -> PoolStats:
         return self.engine.pool_stats(client)

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from weakref import ref
 
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.duration import Duration
@@ -20,11 +21,13 @@ from katax_cli.services.events import Event, Events
 from katax_cli.services.guard import Guard, Safety, Sent
 from katax_cli.services.metrics import MAX_METRICS, SLOW_MS, QueryMetrics
 from katax_cli.services.observe import Observer, QueryLogging
+from katax_cli.services.upkeep import Upkeep
 
 if TYPE_CHECKING:
+    from katax_cli.core.breaker import CircuitBreaker
     from katax_cli.core.settings import ConnectionSettings
     from katax_cli.engines.base import Engine, SlowQuery
-    from katax_cli.snapshot import PoolStats
+    from katax_cli.snapshot import BreakerState, PoolStats
 
 T = TypeVar("T")
 
@@ -59,7 +62,11 @@ class Database(ABC):
         self.observer = Observer(
             self.name, self.events, redacted=self._redacted, fingerprint=self._fingerprint
         )
+        self.upkeep: Upkeep | None = None
         guard.on_connection_error = partial(self.events.emit, "connection_error")
+        guard.on_loss = self.doubt
+        if guard.breaker is not None:
+            self._watch_breaker(guard.breaker)
         self._deadline = make_deadline or statement_deadline(engine.settings)
 
     def connect(self, *, timeout: Duration | None = None, probing: bool = False) -> None:
@@ -125,7 +132,8 @@ class Database(ABC):
         )
 
     def on(self, event: Event, listener: Callable[..., Any]) -> Callable[[], None]:
-        """Calls `listener` at every `query`, `slow_query` (sql, duration_ms) or `connection_error` (error).
+        """Calls `listener` at every `query`, `slow_query` (sql, duration_ms), `connection_error` (error) or
+        change of the `breaker` (new state, old state).
 
         Returns what removes it. SQL is redacted and parameters are never handed on.
         """
@@ -145,6 +153,63 @@ class Database(ABC):
     def keep_metrics(self, max_metrics: int = MAX_METRICS) -> None:
         """Starts to count anew, remembering so many calls; 0 counts nothing any more."""
         self.observer.metrics = QueryMetrics(max_metrics) if max_metrics else None
+
+    @property
+    def breaker(self) -> CircuitBreaker | None:
+        """What stops calls to a server that is gone; None in single commands and probes."""
+        return self.guard.breaker
+
+    def keep_up(self) -> None:
+        """From the first connection on a daemon thread keeps the pool and probes the server after an outage."""
+        self.upkeep = Upkeep(self)
+
+    def probe(self) -> None:
+        """One login and one ping on a connection of its own, past breaker and pool."""
+        seconds = self.settings.connect_timeout
+        with self.guard.translating(deadline=Deadline(None), safety=Safety.PROBE, doing="probing"):
+            connection = open_bounded(self.engine, seconds)
+            try:
+                self.engine.ping(connection, seconds)
+            finally:
+                self.engine.close(connection)
+
+    @abstractmethod
+    def maintain(self, *, fill: bool) -> None:
+        """Closes idle connections past their limits; with `fill` opens the fewest that the pool shall hold."""
+
+    @abstractmethod
+    def doubt(self) -> None:
+        """The server was lost: idle connections are checked before they are used."""
+
+    @abstractmethod
+    def renew(self) -> None:
+        """Discards connections that were opened before the server was lost."""
+
+    @abstractmethod
+    def opened(self) -> int:
+        """Connections opened so far."""
+
+    def _watch_breaker(self, breaker: CircuitBreaker) -> None:
+        database = ref(self)
+
+        def changed(new: BreakerState, old: BreakerState) -> None:
+            owner = database()
+            if owner is not None:
+                if old in ("open", "forced_open") and new == "half_open":
+                    owner.renew()
+                owner.events.emit("breaker", new, old)
+
+        breaker.on_state_change(changed)
+
+    def _connect(self, timeout: float | None) -> Any:
+        """A new connection; the thread that keeps the pool starts with the first."""
+        if self.upkeep is not None:
+            self.upkeep.start()
+        return open_bounded(self.engine, timeout)
+
+    def _end_upkeep(self) -> None:
+        if self.upkeep is not None:
+            self.upkeep.stop()
 
     @property
     def is_connected(self) -> bool:

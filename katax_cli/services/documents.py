@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from katax_cli.core.deadline import NEVER
 from katax_cli.core.duration import Duration
 from katax_cli.engines.base import DocumentEngine, Introspects, Table, TableDescription, require
 from katax_cli.services.clients import ClientDatabase
@@ -49,6 +50,27 @@ class MongoDatabase(ClientDatabase):
             timeout=timeout,
             doing=f"describing {name!r}",
         )
+
+    def maintain(self, *, fill: bool) -> None:
+        """Nothing to do: pymongo's own monitor closes idle connections and opens up to `min`."""
+
+    def doubt(self) -> None:
+        """Nothing to do: pymongo drops a server's connections when one of them breaks."""
+
+    def renew(self) -> None:
+        """Nothing to do: see `doubt`."""
+
+    def opened(self) -> int:
+        client = self._client
+        return 0 if client is None else self.engine.opened(client)
+
+    def probe(self) -> None:
+        client = self._client
+        if client is None:
+            super().probe()
+            return
+        with self.guard.translating(deadline=NEVER, safety=Safety.PROBE, doing="probing"):
+            self.engine.ping(client, self.settings.connect_timeout)
 
     def _stats(self, client: Any) -> PoolStats:
         return self.engine.pool_stats(client)

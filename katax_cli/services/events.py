@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from katax_cli.core.callables import completed, plain
 from katax_cli.errors import unknown_name
 
-Event = Literal["query", "slow_query", "connection_error"]
+Event = Literal["query", "slow_query", "connection_error", "breaker"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 
 _log = logging.getLogger("katax.events")

@@ -14,11 +14,12 @@ from contextvars import ContextVar
 from enum import Enum, auto
 from typing import TypeVar
 
-from katax_cli.core.breaker import CircuitBreaker, verdict
+from katax_cli.core.breaker import CircuitBreaker
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.failure import Failure, FailureKind
 from katax_cli.core.retry import Repeats, RetryPolicy, sole_owner
+from katax_cli.core.verdict import verdict
 from katax_cli.errors import (
     AuthenticationFailed,
     BreakerOpen,
@@ -80,6 +81,7 @@ _NOT_APPLIED = frozenset(
 _OF_THE_CONNECTION = frozenset(
     {FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.LOST, FailureKind.AUTHENTICATION}
 )
+_LOSSES = (FailureKind.UNREACHABLE, FailureKind.LOST)
 _REPEATABLE_WHEN_LOST = frozenset({Safety.READ, Safety.IDEMPOTENT})
 _NEVER_IN_DOUBT = (Safety.READ, Safety.PROBE, Safety.EXPENDABLE)
 _OUTSIDE = (Safety.PART, Safety.PROBE)  # a tuple: hashing a member of an Enum takes a call
@@ -142,7 +144,7 @@ class Guard:
 
     `on_retry(attempt, error)` is called before the wait, with the number of the attempt that failed and the
     driver's error. `on_connection_error(error)` is called when a call fails for good because the server was
-    not reached, lost, full, or refused the login.
+    not reached, lost, full, or refused the login; `on_loss()` whenever it was lost or not reached.
     """
 
     def __init__(
@@ -158,6 +160,7 @@ class Guard:
         self.connection = connection
         self.breaker = breaker
         self.on_connection_error: OnConnectionError | None = None
+        self.on_loss: Callable[[], None] | None = None
         self._classify = classify
         self._retry = retry
         self._on_retry = on_retry
@@ -174,25 +177,31 @@ class Guard:
         """
         warn_of_blocking(self.connection)
         deadline.check(self.connection, doing)
-        call = _Call(deadline, safety, doing, Repeats(self._retry, self._clock))
+        call = _Call(deadline, safety, doing, self._clock.monotonic())
         breaker = None if safety in _OUTSIDE else self._breaker_to_ask()
         run = self._alone(attempt) if safety is Safety.WHOLE else attempt
-        generation = 0 if breaker is None else breaker.before()
+        ticket = 0 if breaker is None else breaker.before()
         while True:
             try:
                 value = run(call.sent)
             except BaseException as error:
                 failure = self._failure(error)
                 if breaker is not None:
-                    breaker.after(generation, self._verdict(error, failure))
+                    breaker.after(ticket, self._verdict(error, failure), seconds=self._since(call))
                 if failure is None:
                     raise
                 self._wait(error, failure, call)
-                generation = 0 if breaker is None else self._before_again(breaker, call, error)
+                ticket = 0 if breaker is None else self._before_again(breaker, call, error)
             else:
                 if breaker is not None:
-                    breaker.after(generation, ok=True)
+                    if breaker.times_calls:
+                        breaker.after(ticket, ok=True, seconds=self._since(call))
+                    else:
+                        breaker.after(ticket, ok=True)
                 return value
+
+    def _since(self, call: _Call) -> float:
+        return self._clock.monotonic() - call.attempt_started
 
     @contextmanager
     def translating(self, *, deadline: Deadline, safety: Safety, doing: str = "query") -> Iterator[None]:
@@ -202,7 +211,7 @@ class Guard:
         says WRITE.
         """
         breaker = None if self.breaker is None else _Joined(self.breaker)
-        generation = 0 if breaker is None else breaker.before()
+        ticket = 0 if breaker is None else breaker.before()
         try:
             yield
         except Exception as error:
@@ -210,7 +219,7 @@ class Guard:
             if failure is None:
                 raise
             if breaker is not None:
-                breaker.after(generation, ok=not failure.counts)
+                breaker.after(ticket, ok=not failure.counts)
             sent = Sent()
             sent.sent = safety is not Safety.WHOLE
             raise self._translated(failure, safety, sent, doing, deadline) from error
@@ -226,6 +235,8 @@ class Guard:
         if not isinstance(error, Exception):
             return None
         failure = self._classify(error)
+        if failure.kind in _LOSSES and self.on_loss is not None:
+            self.on_loss()
         return None if failure.kind is FailureKind.UNKNOWN else failure
 
     def _is_ours(self, error: KataxError) -> bool:
@@ -258,15 +269,16 @@ class Guard:
 
     def _wait(self, error: BaseException, failure: Failure, call: _Call) -> None:
         """Waits for the next attempt, or raises what the error means when there is none."""
-        pause = call.pause(failure)
+        pause = call.pause(failure, self._retry, self._clock)
         if pause is None:
             if isinstance(error, KataxError):
                 raise error
             raise self._meaning(failure, call) from error
         if self._on_retry is not None:
-            self._on_retry(call.repeats.failed, error)
+            self._on_retry(call.failed, error)
         call.sent = Sent(doubt=is_doubtful(failure, call.safety, call.sent))
         self._clock.sleep(pause)
+        call.attempt_started = self._clock.monotonic()
 
     def _before_again(self, breaker: CircuitBreaker | _Joined, call: _Call, error: BaseException) -> int:
         try:
@@ -295,21 +307,28 @@ class Guard:
 class _Call:
     """One guarded call under way: what it may use up and how far its present attempt got."""
 
-    __slots__ = ("deadline", "doing", "repeats", "safety", "sent")
+    __slots__ = ("_repeats", "attempt_started", "deadline", "doing", "safety", "sent", "started")
 
-    def __init__(self, deadline: Deadline, safety: Safety, doing: str, repeats: Repeats) -> None:
+    def __init__(self, deadline: Deadline, safety: Safety, doing: str, now: float) -> None:
         self.deadline = deadline
         self.safety = safety
         self.doing = doing
-        self.repeats = repeats
+        self.started = self.attempt_started = now
         self.sent = Sent()
+        self._repeats: Repeats | None = None
 
-    def pause(self, failure: Failure) -> float | None:
+    @property
+    def failed(self) -> int:
+        return 0 if self._repeats is None else self._repeats.failed
+
+    def pause(self, failure: Failure, policy: RetryPolicy, clock: Clock) -> float | None:
         """Seconds until the next attempt, None when there is to be none."""
         if not may_repeat(failure, self.safety, self.sent):
             return None
+        if self._repeats is None:
+            self._repeats = Repeats(policy, clock, started=self.started)
         overloaded = failure.kind is FailureKind.OVERLOADED
-        return self.repeats.pause(overloaded=overloaded, remaining=self.deadline.remaining())
+        return self._repeats.pause(overloaded=overloaded, remaining=self.deadline.remaining())
 
 
 class _Joined:
@@ -323,12 +342,14 @@ class _Joined:
     def __init__(self, breaker: CircuitBreaker) -> None:
         self._breaker = breaker
 
-    def before(self) -> int:
-        return self._breaker.generation
+    times_calls = False
 
-    def after(self, generation: int, ok: bool | None) -> None:
+    def before(self) -> int:
+        return self._breaker.ticket
+
+    def after(self, ticket: int, ok: bool | None, *, seconds: float = 0.0) -> None:
         if ok is False:
-            self._breaker.after(generation, ok)
+            self._breaker.after(ticket, ok, seconds=seconds)
 
 
 _wholes: ContextVar[tuple[Guard, ...]] = ContextVar("katax_wholes", default=())

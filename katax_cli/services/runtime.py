@@ -135,20 +135,24 @@ class Runtime:
 
     def _make(self, settings: ConnectionSettings) -> Database:
         settings = self._placed(settings)
-        if self._probing:
-            settings = replace(settings, pool=replace(settings.pool, min=0, max=1))
+        if not self._lives_on:
+            # A single command opens the connections that it uses, a probe one.
+            most = 1 if self._probing else settings.pool.max
+            settings = replace(settings, pool=replace(settings.pool, min=0, max=most))
         engine = registry.load(settings)
         guard = Guard(
             settings.name,
             classify_with(engine),
             retry=self._retry(settings.name),
-            breaker=self._breaker(settings.name),
+            breaker=self._breaker(settings),
         )
         database = _database_class(settings)(engine, guard, self._make_deadline(settings))
         database.observer.set_log(query_logging(self.profile, one_shot=self._one_shot))
         if self._one_shot and settings.type == "redis":
             # A command has one budget for all that it asks.
             cast("RedisDatabase", database).patience = None
+        if self._lives_on:
+            database.keep_up()
         if settings.replicas:
             self._add_replicas(cast("SqlDatabase", database), settings)
         return database
@@ -179,13 +183,18 @@ class Runtime:
             RetryPolicy(attempts=1) if once else self.profile.connection_retry.get(name, self.profile.retry)
         )
 
-    def _breaker(self, name: str) -> CircuitBreaker | None:
+    @property
+    def _lives_on(self) -> bool:
+        return not (self._one_shot or self._probing)
+
+    def _breaker(self, settings: ConnectionSettings) -> CircuitBreaker | None:
+        name = settings.name
         if self._probing:
             return None
         if self._one_shot:
             return self._kept_off(name)
-        policy = self.profile.connection_breaker.get(name, self.profile.breaker)
-        return CircuitBreaker.of(policy, name=name, on_state_change=partial(self._breaker_changed, name))
+        policy = settings.breaker or self.profile.connection_breaker.get(name, self.profile.breaker)
+        return CircuitBreaker(policy, name=name, on_state_change=partial(self._breaker_changed, name))
 
     def _kept_off(self, name: str) -> CircuitBreaker | None:
         """A single command has a breaker only while an operator keeps everybody off the server."""

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, TypeVar, overload
 
 from katax_cli.core.callables import completed, plain
-from katax_cli.core.deadline import Deadline
+from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.core.duration import Duration
 from katax_cli.core.pool import Pool
 from katax_cli.core.sql import Residue, classify, fingerprint, redact
@@ -25,7 +25,7 @@ from katax_cli.engines.base import (
     require,
 )
 from katax_cli.errors import ConfigError, Refused
-from katax_cli.services.database import Database, MakeDeadline, Work, open_bounded
+from katax_cli.services.database import Database, MakeDeadline, Work
 from katax_cli.services.guard import Guard, Safety, Sent
 from katax_cli.services.lease import Lease, Leases
 from katax_cli.services.observe import WatchedStream
@@ -72,7 +72,7 @@ class SqlDatabase(Database, Queries):
             raise TimeoutError(f"no answer in {seconds:g} s")
 
     def _open(self, timeout: float | None) -> Any:
-        connection = open_bounded(self.engine, timeout)
+        connection = self._connect(timeout)
         try:
             self._configure(connection)
         except BaseException:
@@ -241,6 +241,19 @@ class SqlDatabase(Database, Queries):
     def pool_stats(self) -> PoolStats:
         return self.pool.stats()
 
+    def maintain(self, *, fill: bool) -> None:
+        with self.guard.translating(deadline=NEVER, safety=Safety.PROBE, doing="filling the pool"):
+            self.pool.maintain(fill=fill)
+
+    def doubt(self) -> None:
+        self.pool.doubt()
+
+    def renew(self) -> None:
+        self.pool.renew()
+
+    def opened(self) -> int:
+        return self.pool.counters()["opened"]
+
     def cancel_running(self) -> None:
         self.leases.cancel_running()
         for replica in self._open_replicas():
@@ -248,6 +261,7 @@ class SqlDatabase(Database, Queries):
 
     def close(self, *, timeout: Duration = 0.0) -> tuple[str, ...]:
         deadline = Deadline(timeout)
+        self._end_upkeep()
         out = [str(leased) for leased in self.pool.close(deadline.remaining())]
         for replica in self._open_replicas():
             out += replica.close(timeout=deadline.remaining())

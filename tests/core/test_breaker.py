@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from katax_cli.core.breaker import BreakerPolicy, CircuitBreaker, RateWindow, verdict
+from katax_cli.core.breaker_policy import BreakerPolicy
+from katax_cli.core.call_window import CallWindow
+from katax_cli.core.verdict import verdict
 from katax_cli.errors import (
     AuthenticationFailed,
     BreakerOpen,
@@ -22,6 +24,7 @@ from katax_cli.errors import (
     QueryError,
     Unavailable,
 )
+from katax_cli.resilience import CircuitBreaker
 from katax_cli.snapshot import BreakerState, BreakerStats
 from tests.fake_clock import FakeClock
 
@@ -58,11 +61,13 @@ def opened(clock: FakeClock, *, half_open_calls: int = 1) -> CircuitBreaker:
         ({"min_calls": 0}, "breaker min_calls is 0, expected at least 1"),
         ({"reset": 0.0}, "breaker reset is 0, expected more than 0 seconds"),
         ({"half_open_max": -1.0}, "breaker half_open_max is -1, expected more than 0 seconds"),
-        ({"window": 10.0}, "breaker rate is not set; window and rate go together"),
-        ({"rate": 0.5}, "breaker window is not set; window and rate go together"),
-        ({"window": 0.0, "rate": 0.5}, "breaker window is 0, expected more than 0 seconds"),
-        ({"window": 9.0, "rate": 1.5}, "breaker rate is 1.5, expected more than 0 and at most 1"),
-        ({"window": 9.0, "rate": 0.0}, "breaker rate is 0, expected more than 0 and at most 1"),
+        ({"window": 0.0}, "breaker window is 0, expected more than 0 seconds"),
+        ({"probe": 0.0}, "breaker probe is 0, expected more than 0 seconds"),
+        ({"rate": 1.5}, "breaker rate is 1.5, expected more than 0 and at most 1"),
+        ({"rate": 0.0}, "breaker rate is 0, expected more than 0 and at most 1"),
+        ({"slow_rate": 0.5}, "breaker slow_ms is not set; slow_rate and slow_ms go together"),
+        ({"slow_ms": 9.0}, "breaker slow_rate is not set; slow_rate and slow_ms go together"),
+        ({"slow_rate": 0.5, "slow_ms": 0.0}, "breaker slow_ms is 0, expected more than 0 milliseconds"),
     ],
 )
 def test_senseless_values_are_refused(wrong: dict[str, float], message: str) -> None:
@@ -78,15 +83,6 @@ def test_a_rate_of_all_calls_is_allowed() -> None:
     succeed(breaker)
     fail(breaker)
     assert breaker.is_closed()
-
-
-def test_of_takes_every_value_of_the_policy() -> None:
-    policy = BreakerPolicy(2, 3.0, 4, 5.0, 6.0, 0.7, 8)
-
-    breaker = CircuitBreaker.of(policy, name="main")
-
-    assert breaker.policy == policy
-    assert breaker.name == "main"
 
 
 def test_opens_at_the_last_of_its_failures_in_a_row() -> None:
@@ -248,7 +244,7 @@ def test_answers_alone_close_it_when_no_further_probe_comes() -> None:
 
 
 @pytest.mark.parametrize("ok", [True, False, None])
-def test_the_result_of_an_older_generation_is_ignored(ok: bool | None) -> None:
+def test_the_result_of_a_call_let_out_before_the_present_state_is_ignored(ok: bool | None) -> None:
     clock = FakeClock()
     breaker = CircuitBreaker(3, 60.0, clock=clock)
     old = breaker.before()
@@ -417,14 +413,15 @@ def test_closing_starts_an_empty_window() -> None:
 @settings(max_examples=30)
 @given(st.lists(st.tuples(st.floats(0.0, 5.0), st.booleans()), max_size=40))
 def test_the_window_counts_what_a_list_of_all_calls_counts(steps: list[tuple[float, bool]]) -> None:
-    window, now, ended = RateWindow(10.0), 0.0, []
+    window, now, ended = CallWindow(10.0), 0.0, []
     for pause, failed in steps:
         now += pause
         window.record(now, failed=failed)
         ended.append((int(now / 1.0), failed))
         recent = [bad for tenth, bad in ended if tenth > int(now / 1.0) - 10]
 
-        assert (window.calls, window.failures) == (len(recent), sum(recent))
+        counts = window.counts(now)
+        assert (counts.calls, counts.failures) == (len(recent), sum(recent))
 
 
 def test_changes_are_told_new_then_old_and_outside_the_lock() -> None:
@@ -546,8 +543,8 @@ class Machine(RuleBasedStateMachine):
 
     def probes(self) -> int:
         """Probes of the present half-open stay that have not answered."""
-        current = self.breaker._generation
-        return sum(1 for generation, sent_in in self.out if (generation, sent_in) == (current, "half_open"))
+        current = self.breaker.ticket
+        return sum(1 for ticket, sent_in in self.out if (ticket, sent_in) == (current, "half_open"))
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 29.0, 30.0, 60.0, 200.0]))
     def time_passes(self, seconds: float) -> None:
@@ -557,21 +554,21 @@ class Machine(RuleBasedStateMachine):
     def call(self) -> None:
         before, probes = state(self.breaker), self.probes()
         try:
-            generation = self.breaker.before()
+            ticket = self.breaker.before()
         except BreakerOpen:
             assert before in ("open", "forced_open", "half_open")
             return
         assert before in ("closed", "half_open", "disabled")
         if before == "half_open" and probes == 0:
             self.probed_since = self.clock.at
-        self.out.append((generation, before))
+        self.out.append((ticket, before))
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), ok=st.sampled_from([True, False, None]))
     def answer(self, data: st.DataObject, ok: bool | None) -> None:
         before = state(self.breaker)
-        generation, _ = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
-        self.breaker.after(generation, ok)
+        ticket, _ = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
+        self.breaker.after(ticket, ok)
         if before in ("open", "forced_open", "disabled"):
             assert state(self.breaker) == before
 

@@ -14,7 +14,7 @@ TABLE = {
     FailureKind.OVERLOADED: (True, True, False),
     FailureKind.ROLLED_BACK: (True, False, False),
     FailureKind.BUSY: (True, False, False),
-    FailureKind.TIMED_OUT: (False, True, False),
+    FailureKind.TIMED_OUT: (False, False, False),
     FailureKind.LOST: (True, True, True),
     FailureKind.UNKNOWN_OUTCOME: (False, False, True),
     FailureKind.UNKNOWN: (False, False, False),

@@ -30,7 +30,9 @@ def test_the_defaults(project: Project) -> None:
     profile = project.load()
     folder = str(project.folder)
     assert profile.retry == RetrySettings(attempts=3, initial=1.0, max=10.0, multiplier=2.0, total=45.0)
-    assert profile.breaker == BreakerSettings(failures=5, reset=60.0, half_open_calls=1, half_open_max=30.0)
+    assert profile.breaker == BreakerSettings(
+        window=10.0, rate=0.5, min_calls=10, probe=0.5, probe_max=5.0, half_open_calls=1, half_open_max=30.0
+    )
     assert profile.health == HealthSettings(degraded_ms=100, unhealthy_ms=500, interval=30.0)
     assert profile.logging == LoggingSettings("info", "console", "slow", 100.0, "redacted")
     assert profile.shutdown == ShutdownSettings(30.0)
@@ -249,7 +251,9 @@ def test_the_state_of_a_frozen_profile_can_be_written(project: Project) -> None:
         ('role = "dev"\nconnections = 3\n', 2, "connections is a whole number, expected a table"),
         ('role = "dev"\n[connections]\nmain = "postgresql://db"\n', 3, "connections.main is a string, expected a table"),
         (MAIN + "[retry]\nattempts = 0\n", 4, "[retry]: retry attempts is 0, expected at least 1"),
-        (MAIN + "[breaker]\nwindow = 3\n", 4, "[breaker]: breaker rate is not set; window and rate go together"),
+        (MAIN + "[breaker]\nslow_ms = 3\n", 4, "[breaker]: breaker slow_rate is not set; slow_rate and slow_ms go together"),
+        (MAIN + "[breaker]\nwindow = 3\nfailures = 5\n", 4, "[breaker]: failures and window exclude each other; keep one"),
+        (MAIN + "breaker = { reset = 3, probe = 1 }\n", 4, "[connections.main.breaker]: reset and probe exclude each other; keep one"),
         (MAIN + "retry = { attempts = 0 }\n", 4, "[connections.main.retry]: retry attempts is 0, expected at least 1"),
         (MAIN + "[health]\nunhealthy_ms = 5\n", 4, "[health]: health degraded_ms is 100, expected more than 0 and at most unhealthy_ms (5)"),
         (MAIN.replace("dev", "prod") + '[logging]\nquery_params = "plain"\n', 5, "logging.query_params is 'plain' in the role prod, expected 'redacted'; only dev may log parameters"),

@@ -8,7 +8,6 @@ from threading import Barrier, Event, Thread
 
 import pytest
 
-from katax_cli.core.breaker import CircuitBreaker
 from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.core.failure import Failure, FailureKind
 from katax_cli.core.retry import RetryPolicy, is_retried, sole_owner
@@ -24,6 +23,7 @@ from katax_cli.errors import (
     Refused,
     Unavailable,
 )
+from katax_cli.resilience import CircuitBreaker
 from katax_cli.services.bounded import TookTooLong
 from katax_cli.services.guard import Guard, Safety, Sent, is_doubtful, may_repeat, translate
 from katax_cli.services.watchdog import watchdog

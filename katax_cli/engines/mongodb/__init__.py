@@ -156,6 +156,9 @@ class MongoEngine:
             # This ping is not the caller's command.
             SendWatch.forget()
 
+    def opened(self, client: Any) -> int:
+        return pool_watch(client).opened()
+
     def pool_stats(self, client: Any) -> PoolStats:
         return pool_watch(client).stats()
 

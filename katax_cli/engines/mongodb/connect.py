@@ -28,7 +28,7 @@ def client(settings: ConnectionSettings, timeout: float | None) -> Client:
             "appname": APP_NAME,
             "retryReads": False,
             "retryWrites": False,
-            "minPoolSize": 0,
+            "minPoolSize": settings.pool.min,
             "maxPoolSize": settings.pool.max,
             "event_listeners": [PoolWatch(settings.pool.max), SendWatch()],
         }

@@ -33,6 +33,11 @@ class PoolWatch(monitoring.ConnectionPoolListener):
             waiting=seen["asked"] - seen["out"] - seen["failed"],
         )
 
+    def opened(self) -> int:
+        """Connections opened so far."""
+        with self._lock:
+            return self._seen["opened"]
+
     def _note(self, what: str) -> None:
         with self._lock:
             self._seen[what] += 1

@@ -97,6 +97,17 @@ class RedisEngine:
         """Within it, each answer to any call on any client (pipelines, scripts) takes `timeout` at most."""
         return limited(timeout)
 
+    def maintain(self, client: Any, *, fill: bool) -> None:
+        for pool in connect.pools(client):
+            pool.maintain(self.settings.pool, fill=fill)
+
+    def discard(self, client: Any, before: float) -> None:
+        for pool in connect.pools(client):
+            pool.discard(before)
+
+    def opened(self, client: Any) -> int:
+        return sum(pool.opened for pool in connect.pools(client))
+
     def pool_stats(self, client: Any) -> PoolStats:
         pools = [pool.stats() for pool in connect.pools(client)]
         sums = (

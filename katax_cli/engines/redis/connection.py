@@ -17,6 +17,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisCluste
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from katax_cli.core.clock import SYSTEM
 from katax_cli.engines.redis.limits import answer_within, at_most, unlimited
 
 CLIENT_NAME = "katax"
@@ -72,6 +73,9 @@ class OneRoundTrip(AbstractConnection):
 
     guard: ClassVar[Guard | None] = None
     _changed = _in_multi = False
+    opened_at = idle_since = 0.0
+    """When it logged in and when it came back last, on the monotonic clock; for its pool."""
+    logins = 0
 
     def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = False) -> None:
         try:
@@ -93,6 +97,8 @@ class OneRoundTrip(AbstractConnection):
         for command in handshake:
             self._settle(command)
         self._changed = self._in_multi = False
+        self.opened_at = self.idle_since = SYSTEM.monotonic()
+        self.logins += 1
 
     def _settle(self, command: Command) -> None:
         try:

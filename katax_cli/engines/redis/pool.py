@@ -1,17 +1,23 @@
-"""redis-py's blocking pool, with the caller's limit on every connection that it hands out."""
+"""redis-py's blocking pool, with the caller's limit on every connection that it hands out, and with upkeep.
+
+redis-py keeps connections for ever. Its queue and its list of connections are used here, which it does not document.
+"""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from redis.connection import BlockingConnectionPool, Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from katax_cli.core.clock import SYSTEM
 from katax_cli.engines.redis.limits import at_most
 from katax_cli.errors import PoolTimeout
 
 if TYPE_CHECKING:
+    from katax_cli.core.settings import PoolSettings
     from katax_cli.snapshot import PoolStats
 
 
@@ -46,7 +52,76 @@ class Pool(BlockingConnectionPool):
         # What one caller did to the session (SELECT, MULTI) would meet the next one.
         if getattr(connection, "is_soiled", False):
             connection.disconnect()
+        connection.idle_since = SYSTEM.monotonic()
         super().release(connection)
+
+    @property
+    def opened(self) -> int:
+        """Logins so far, of the connections that there are."""
+        return sum(connection.logins for connection in list(self._connections))
+
+    def maintain(self, settings: PoolSettings, *, fill: bool) -> None:
+        """Closes idle connections past their limits; with `fill` opens up to `settings.min`."""
+        now = SYSTEM.monotonic()
+        surplus = self.stats().total - settings.min
+        for connection in self._take_idle(lambda idle: now >= idle.opened_at + settings.max_lifetime):
+            self._end(connection)
+            surplus -= 1
+        for connection in self._take_idle(lambda idle: now >= idle.idle_since + settings.idle_timeout):
+            if surplus > 0:
+                connection.disconnect()
+                surplus -= 1
+            self._put_back(connection)
+        if fill:
+            self._fill(settings.min)
+
+    def discard(self, before: float) -> None:
+        """Ends connections opened before that moment; those in use when they come back."""
+        for connection in list(self._connections):
+            if connection.opened_at < before:
+                connection.mark_for_reconnect()
+        for connection in self._take_idle(lambda idle: idle.should_reconnect()):
+            self._end(connection)
+
+    def _take_idle(self, wanted: Callable[[Any], bool]) -> list[Any]:
+        """Open connections that lie idle, out of the queue until they are put back."""
+        with self.pool.mutex:
+            queue = self.pool.queue
+            taken = [idle for idle in queue if idle is not None and idle.is_connected and wanted(idle)]
+            for connection in taken:
+                queue.remove(connection)
+        return taken
+
+    def _end(self, connection: Any) -> None:
+        connection.disconnect()
+        self._put_back(connection)
+
+    def _put_back(self, connection: Any) -> None:
+        """To the bottom of the stack, where what is used least lies."""
+        with self.pool.mutex:
+            self.pool.queue.insert(0, connection)
+            self.pool.not_empty.notify()
+
+    def _fill(self, least: int) -> None:
+        for _ in range(least - self.stats().total):
+            place = self._take_place()
+            if place is None:
+                return
+            connection = place[0] or self.make_connection()
+            try:
+                connection.connect()
+            finally:
+                self._put_back(connection)
+
+    def _take_place(self) -> tuple[Any] | None:
+        """A place without an open connection, out of the queue; None when there is none."""
+        with self.pool.mutex:
+            queue = self.pool.queue
+            for index, idle in enumerate(queue):
+                if idle is None or not idle.is_connected:
+                    del queue[index]
+                    return (idle,)
+        return None
 
     def stats(self) -> PoolStats:
         """Connections as they are now; reads the pool's own books, never the server."""

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from katax_cli.core.breaker import BreakerPolicy
 from katax_cli.core.retry import RetryPolicy
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import Dialect, Result
@@ -22,7 +21,6 @@ _TIMEOUT = 5.0
 _AT_ONCE = 400
 """Parameters of one IN list, below every engine's limit."""
 _RETRY = RetryPolicy(attempts=6, initial=0.02, max=0.5, total=_TIMEOUT)
-_BREAKER = BreakerPolicy(failures=5, reset=5.0)
 _NOW: dict[Dialect, str] = {
     "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
     "mysql": "CAST(unix_timestamp(now(3)) * 1000 AS signed)",
@@ -35,11 +33,7 @@ _NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "ceph", "glusterfs", "lust
 def state_profile(profile: Profile) -> Profile:
     """The profile with what the state database needs: quick repetition of what was rolled back."""
     name = profile.state.connection.name
-    return replace(
-        profile,
-        connection_retry={**profile.connection_retry, name: _RETRY},
-        connection_breaker={**profile.connection_breaker, name: _BREAKER},
-    )
+    return replace(profile, connection_retry={**profile.connection_retry, name: _RETRY})
 
 
 def refuse_network_file(settings: ConnectionSettings) -> None:

@@ -13,8 +13,8 @@ from functools import partial
 import pytest
 import redis as driver
 
-from katax_cli.core.breaker import CircuitBreaker
 from katax_cli.errors import Refused, Unavailable
+from katax_cli.resilience import CircuitBreaker
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.pubsub import Message
 from katax_cli.services.ws.client import SocketClient

@@ -1,0 +1,179 @@
+"""The daemon thread beside one database: keeps its pool within its limits and probes its server after an outage."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from logging import getLogger
+from threading import Event, Lock, Thread, current_thread
+from typing import Protocol
+
+from katax_cli.core.breaker import CircuitBreaker
+from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.errors import AuthenticationFailed, KataxError, PoolTimeout
+
+EVERY = 1.0
+"""Seconds between two looks at a pool."""
+_LONGEST_PAUSE = 30.0
+_JOIN_SECONDS = 0.2
+_log = getLogger("katax.pool")
+
+
+class Kept(Protocol):
+    """What an upkeep needs of its database."""
+
+    name: str
+
+    @property
+    def breaker(self) -> CircuitBreaker | None: ...
+
+    def maintain(self, *, fill: bool) -> None:
+        """Closes idle connections past their limits; with `fill` opens the fewest that the pool shall hold."""
+        ...
+
+    def probe(self) -> None:
+        """One login and one ping on a connection of its own. Raises errors of katax."""
+        ...
+
+    def renew(self) -> None:
+        """Discards connections that were opened before the server was lost."""
+        ...
+
+    def opened(self) -> int:
+        """Connections opened so far."""
+        ...
+
+
+class Upkeep:
+    """Runs from `start` until `stop`, or until its database is garbage; a child made by fork starts its own.
+
+    A server that refuses the login is not asked again by itself, neither by a probe nor to fill the pool: only
+    after a caller opened a connection.
+    """
+
+    def __init__(self, database: Kept, *, clock: Clock = SYSTEM) -> None:
+        self._database = weakref.ref(database)
+        self._name = f"katax-upkeep-{database.name}"
+        self._clock = clock
+        self._start_empty()
+        if database.breaker is not None:
+            wake = self._wake
+            database.breaker.on_state_change(lambda _new, _old: wake())
+        _upkeeps.add(self)
+
+    def _start_empty(self) -> None:
+        self._lock = Lock()
+        self._thread: Thread | None = None
+        self._changed = Event()
+        self._stopped = False
+        self._fill_at = 0.0
+        self._pause = EVERY
+        self._refused_at: int | None = None
+
+    def start(self) -> None:
+        """Starts the thread unless it runs; costs nothing then."""
+        if self._thread is not None or self._stopped:
+            return
+        with self._lock:
+            if self._thread is None and not self._stopped:
+                thread = Thread(target=self._run, name=self._name, daemon=True)
+                thread.start()
+                self._thread = thread
+
+    def stop(self) -> None:
+        """Ends the thread; one that waits for a server ends when that wait does."""
+        with self._lock:
+            self._stopped = True
+            thread = self._thread
+        self._changed.set()
+        if thread is not None and thread is not current_thread():
+            thread.join(_JOIN_SECONDS)
+
+    def _wake(self) -> None:
+        self._changed.set()
+
+    def _run(self) -> None:
+        self._attend(attended=True)
+        try:
+            while not self._stopped:
+                self._changed.clear()
+                wait = self._round()
+                if wait is None:
+                    return
+                self._changed.wait(wait)
+        finally:
+            self._attend(attended=False)
+
+    def _attend(self, *, attended: bool) -> None:
+        database = self._database()
+        if database is not None and database.breaker is not None:
+            database.breaker.attended = attended
+
+    def _round(self) -> float | None:
+        """One look; returns the seconds until the next, None when the database is gone."""
+        database = self._database()
+        if database is None:
+            return None
+        breaker = database.breaker
+        try:
+            if breaker is not None:
+                self._probe(database, breaker)
+            self._maintain(database)
+        except Exception:  # noqa: BLE001 - the worker's boundary: the next round may go better
+            _log.exception("%s: the upkeep of the pool failed", database.name)
+        due = None if breaker is None else breaker.probe_in()
+        return EVERY if due is None else min(EVERY, due)
+
+    def _probe(self, database: Kept, breaker: CircuitBreaker) -> None:
+        ticket = breaker.take_probe()
+        if ticket is None:
+            return
+        answered: bool | None = None
+        refused = False
+        try:
+            database.probe()
+            answered = True
+        except AuthenticationFailed:
+            answered = refused = True
+        except KataxError as error:
+            answered = breaker.verdict(error)
+            _log.debug("%s: a probe failed: %s", database.name, error)
+        finally:
+            if answered:
+                database.renew()
+            breaker.probed(ticket, answered, last=refused)
+        if refused:
+            self._refused_at = database.opened()
+
+    def _maintain(self, database: Kept) -> None:
+        now = self._clock.monotonic()
+        fill = now >= self._fill_at and self._may_connect(database)
+        try:
+            database.maintain(fill=fill)
+        except PoolTimeout:
+            return
+        except KataxError as error:
+            _log.debug("%s: the pool was not filled: %s", database.name, error)
+            if isinstance(error, AuthenticationFailed):
+                self._refused_at = database.opened()
+            self._fill_at = now + self._pause
+            self._pause = min(_LONGEST_PAUSE, 2.0 * self._pause)
+        else:
+            self._pause = EVERY
+
+    def _may_connect(self, database: Kept) -> bool:
+        if self._refused_at is not None and database.opened() == self._refused_at:
+            return False
+        self._refused_at = None
+        return database.breaker is None or database.breaker.is_closed()
+
+
+_upkeeps: weakref.WeakSet[Upkeep] = weakref.WeakSet()
+
+
+def _forget_parents() -> None:
+    for upkeep in list(_upkeeps):
+        upkeep._start_empty()
+
+
+os.register_at_fork(after_in_child=_forget_parents)
