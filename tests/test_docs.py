@@ -65,7 +65,7 @@ def test_the_changelog_has_unreleased_changes() -> None:
     assert "\n- " in text.partition("## Unreleased")[2]
 
 
-PROMISES = (*range(1, 19), 20)
+PROMISES = tuple(range(1, 21))
 ENGINES = {"PostgreSQL", "MySQL", "SQLite", "MongoDB", "Redis"}
 
 

@@ -11,8 +11,6 @@ the present state began is ignored. The lock guards decisions only, never the ca
 
 from __future__ import annotations
 
-import os
-import weakref
 from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
@@ -21,6 +19,7 @@ from katax_cli.core.breaker_events import BreakerEvents, OnStateChange
 from katax_cli.core.breaker_policy import BreakerPolicy, ProbePace
 from katax_cli.core.call_window import CallWindow
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.forks import follow
 from katax_cli.core.verdict import verdict
 from katax_cli.errors import BreakerOpen
 
@@ -31,6 +30,8 @@ T = TypeVar("T")
 _NEVER = float("inf")
 _FEWEST_EVENTS = 3
 """Failures that are no accident: one cut, and one failed reconnect, do not open a breaker that judges by rate."""
+_IDLE_STEP = 0.1
+"""A half-open step without calls lasts this part of `probe`."""
 _LAST_STEP = 4
 """The last step admits so many times the calls of the first; the next one admits all."""
 
@@ -80,7 +81,7 @@ class CircuitBreaker:
         self._since = 0
         # The ticket while every call may pass, else None: one read without the lock decides.
         self._pass: int | None = 0
-        _breakers.add(self)
+        follow(self)
 
     @property
     def ticket(self) -> int:
@@ -280,7 +281,7 @@ class CircuitBreaker:
 
     def _judge_admitted(self, ok: bool | None, now: float) -> None:
         if ok is None:
-            self._admitted -= 1
+            self._admitted = max(0, self._admitted - 1)
             if self._admitted == 0:
                 self._until = self._idle_until(now)
         elif ok:
@@ -360,11 +361,12 @@ class CircuitBreaker:
 
     def _idle_until(self, at: float) -> float:
         """When a step ends in which no call came: a server that answered need not be doubted for long."""
-        return _NEVER if self.policy.probe is None else at + self.policy.probe
+        return _NEVER if self.policy.probe is None else at + _IDLE_STEP * self.policy.probe
 
     def _background_at(self, at: float) -> float:
-        """When the next background probe of a half-open breaker is due, in case its admitted calls take long."""
-        return self._idle_until(at) if self._attended and not self._quiet else _NEVER
+        """When a half-open breaker is probed in the background, in case its admitted calls take long."""
+        wanted = self._attended and not self._quiet and self.policy.probe is not None
+        return at + (self.policy.probe or 0.0) if wanted else _NEVER
 
     def _advance(self, at: float) -> None:
         """The present step was answered: the next admits twice as many, the one after the last all."""
@@ -392,18 +394,7 @@ class CircuitBreaker:
                 self._window.clear()
         self._pass = self._ticket if state in ("closed", "disabled") else None
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         """In the child: the lock may be held for ever, and the thread that makes the probes is the parent's."""
         self._lock = Lock()
         self.attended = False
-
-
-_breakers: weakref.WeakSet[CircuitBreaker] = weakref.WeakSet()
-
-
-def _forget_parents() -> None:
-    for breaker in list(_breakers):
-        breaker._after_fork()
-
-
-os.register_at_fork(after_in_child=_forget_parents)

@@ -8,15 +8,14 @@ module talks to the driver and waits.
 from __future__ import annotations
 
 import logging
-import os
 import threading
-import weakref
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.forks import follow
 from katax_cli.core.histogram import Histogram
 from katax_cli.core.settings import PoolSettings
 from katax_cli.core.slots import Claim, Member, Slots
@@ -80,7 +79,7 @@ class Pool(Generic[C]):
         self._monotonic = clock.monotonic
         self._slots: Slots[C] = Slots(name, settings)
         self._counts = dict.fromkeys(COUNTERS, 0)
-        _pools.add(self)
+        follow(self)
 
     @property
     def closed(self) -> bool:
@@ -310,7 +309,7 @@ class Pool(Generic[C]):
         except Exception:  # noqa: BLE001 - nothing can be done, and its slot must become free
             _log.debug("%s: a connection could not be closed", self.name, exc_info=True)
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         self._slots.after_fork()
 
 
@@ -330,14 +329,3 @@ class _Loan(Generic[C]):
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         connection = self._connection
         self._pool.release(connection, broken=kind is not None and self._pool.is_broken(connection))
-
-
-_pools: weakref.WeakSet[Pool[Any]] = weakref.WeakSet()
-
-
-def _forget_parents() -> None:
-    for pool in list(_pools):
-        pool._after_fork()
-
-
-os.register_at_fork(after_in_child=_forget_parents)

@@ -64,7 +64,7 @@ class Database(ABC):
         )
         self.upkeep: Upkeep | None = None
         guard.on_connection_error = partial(self.events.emit, "connection_error")
-        guard.on_loss = self.doubt
+        guard.on_loss = self._lost
         if guard.breaker is not None:
             self._watch_breaker(guard.breaker)
         self._deadline = make_deadline or statement_deadline(engine.settings)
@@ -162,6 +162,7 @@ class Database(ABC):
     def keep_up(self) -> None:
         """From the first connection on a daemon thread keeps the pool and probes the server after an outage."""
         self.upkeep = Upkeep(self)
+        self.guard.wait_for_server = self.upkeep.wait
 
     def probe(self) -> None:
         """One login and one ping on a connection of its own, past breaker and pool."""
@@ -205,7 +206,16 @@ class Database(ABC):
         """A new connection; the thread that keeps the pool starts with the first."""
         if self.upkeep is not None:
             self.upkeep.start()
-        return open_bounded(self.engine, timeout)
+        connection = open_bounded(self.engine, timeout)
+        # Half-open, few are let in: those who wait come when it is closed.
+        if self.upkeep is not None and (self.breaker is None or self.breaker.is_closed()):
+            self.upkeep.back()
+        return connection
+
+    def _lost(self) -> None:
+        self.doubt()
+        if self.upkeep is not None:
+            self.upkeep.lost()
 
     def _end_upkeep(self) -> None:
         if self.upkeep is not None:

@@ -145,6 +145,7 @@ class Guard:
     `on_retry(attempt, error)` is called before the wait, with the number of the attempt that failed and the
     driver's error. `on_connection_error(error)` is called when a call fails for good because the server was
     not reached, lost, full, or refused the login; `on_loss()` whenever it was lost or not reached.
+    `wait_for_server(seconds)` waits for a lost server no longer than that and says whether it is back.
     """
 
     def __init__(
@@ -161,6 +162,7 @@ class Guard:
         self.breaker = breaker
         self.on_connection_error: OnConnectionError | None = None
         self.on_loss: Callable[[], None] | None = None
+        self.wait_for_server: Callable[[float], bool] | None = None
         self._classify = classify
         self._retry = retry
         self._on_retry = on_retry
@@ -277,8 +279,16 @@ class Guard:
         if self._on_retry is not None:
             self._on_retry(call.failed, error)
         call.sent = Sent(doubt=is_doubtful(failure, call.safety, call.sent))
-        self._clock.sleep(pause)
+        self._sleep(pause, failure, call)
         call.attempt_started = self._clock.monotonic()
+
+    def _sleep(self, pause: float, failure: Failure, call: _Call) -> None:
+        """Waits; a server that is back ends the wait, unless that was said before and proved wrong."""
+        if self.wait_for_server is None or failure.kind not in _LOSSES or call.woken:
+            call.woken = False
+            self._clock.sleep(pause)
+        else:
+            call.woken = self.wait_for_server(pause)
 
     def _before_again(self, breaker: CircuitBreaker | _Joined, call: _Call, error: BaseException) -> int:
         try:
@@ -307,7 +317,7 @@ class Guard:
 class _Call:
     """One guarded call under way: what it may use up and how far its present attempt got."""
 
-    __slots__ = ("_repeats", "attempt_started", "deadline", "doing", "safety", "sent", "started")
+    __slots__ = ("_repeats", "attempt_started", "deadline", "doing", "safety", "sent", "started", "woken")
 
     def __init__(self, deadline: Deadline, safety: Safety, doing: str, now: float) -> None:
         self.deadline = deadline
@@ -315,6 +325,7 @@ class _Call:
         self.doing = doing
         self.started = self.attempt_started = now
         self.sent = Sent()
+        self.woken = False
         self._repeats: Repeats | None = None
 
     @property

@@ -1,16 +1,20 @@
-"""The daemon thread beside one database: keeps its pool within its limits and probes its server after an outage."""
+"""The daemon thread beside one database: keeps its pool within its limits and finds out when a lost server is back."""
 
 from __future__ import annotations
 
-import os
 import weakref
 from logging import getLogger
 from threading import Event, Lock, Thread, current_thread
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from katax_cli.core.breaker import CircuitBreaker
+from katax_cli.core.breaker_policy import BreakerPolicy, ProbePace
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.forks import follow
 from katax_cli.errors import AuthenticationFailed, KataxError, PoolTimeout
+
+if TYPE_CHECKING:
+    from katax_cli.snapshot import BreakerState
 
 EVERY = 1.0
 """Seconds between two looks at a pool."""
@@ -55,20 +59,26 @@ class Upkeep:
         self._database = weakref.ref(database)
         self._name = f"katax-upkeep-{database.name}"
         self._clock = clock
+        self._pace = ProbePace(BreakerPolicy(), clock.random)
         self._start_empty()
         if database.breaker is not None:
-            wake = self._wake
-            database.breaker.on_state_change(lambda _new, _old: wake())
-        _upkeeps.add(self)
+            database.breaker.on_state_change(lambda new, _old: self._breaker_changed(new))
+        follow(self)
 
     def _start_empty(self) -> None:
         self._lock = Lock()
         self._thread: Thread | None = None
         self._changed = Event()
         self._stopped = False
+        self._back = Event()
+        self._back.set()
+        self._look_at = 0.0
         self._fill_at = 0.0
         self._pause = EVERY
         self._refused_at: int | None = None
+
+    def after_fork(self) -> None:
+        self._start_empty()
 
     def start(self) -> None:
         """Starts the thread unless it runs; costs nothing then."""
@@ -89,7 +99,26 @@ class Upkeep:
         if thread is not None and thread is not current_thread():
             thread.join(_JOIN_SECONDS)
 
-    def _wake(self) -> None:
+    def lost(self) -> None:
+        """A connection was lost, or none could be opened: the server is looked for from now on."""
+        if self._back.is_set():
+            self._pace.rest()
+            now = self._clock.monotonic()
+            self._look_at = now + self._pace.pause(now)
+            self._back.clear()
+            self._changed.set()
+
+    def back(self) -> None:
+        """A connection was opened: what waits for the server goes on."""
+        self._back.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Waits until the server is back, at most `seconds`; True when it is."""
+        return self._back.wait(seconds)
+
+    def _breaker_changed(self, new: BreakerState) -> None:
+        if new == "closed":
+            self._back.set()
         self._changed.set()
 
     def _run(self) -> None:
@@ -97,7 +126,7 @@ class Upkeep:
         try:
             while not self._stopped:
                 self._changed.clear()
-                wait = self._round()
+                wait = self.round()
                 if wait is None:
                     return
                 self._changed.wait(wait)
@@ -109,8 +138,8 @@ class Upkeep:
         if database is not None and database.breaker is not None:
             database.breaker.attended = attended
 
-    def _round(self) -> float | None:
-        """One look; returns the seconds until the next, None when the database is gone."""
+    def round(self) -> float | None:
+        """One look at pool and server; returns the seconds until the next, None when the database is gone."""
         database = self._database()
         if database is None:
             return None
@@ -118,11 +147,33 @@ class Upkeep:
         try:
             if breaker is not None:
                 self._probe(database, breaker)
+            if breaker is None or breaker.is_closed():
+                self._look(database)
             self._maintain(database)
         except Exception:  # noqa: BLE001 - the worker's boundary: the next round may go better
             _log.exception("%s: the upkeep of the pool failed", database.name)
+        return self._until_next(breaker)
+
+    def _until_next(self, breaker: CircuitBreaker | None) -> float:
         due = None if breaker is None else breaker.probe_in()
-        return EVERY if due is None else min(EVERY, due)
+        if due is None and not self._back.is_set():
+            due = self._look_at - self._clock.monotonic()
+        return EVERY if due is None else max(0.0, min(EVERY, due))
+
+    def _look(self, database: Kept) -> None:
+        """Looks for a lost server whose breaker is closed: calls that wait for it need not wait to the end."""
+        now = self._clock.monotonic()
+        if self._back.is_set() or now < self._look_at:
+            return
+        try:
+            database.probe()
+        except KataxError as error:
+            if isinstance(error, AuthenticationFailed):
+                self._refused_at = database.opened()
+                self._back.set()
+            self._look_at = now + self._pace.pause(now)
+        else:
+            self._back.set()
 
     def _probe(self, database: Kept, breaker: CircuitBreaker) -> None:
         ticket = breaker.take_probe()
@@ -166,14 +217,3 @@ class Upkeep:
             return False
         self._refused_at = None
         return database.breaker is None or database.breaker.is_closed()
-
-
-_upkeeps: weakref.WeakSet[Upkeep] = weakref.WeakSet()
-
-
-def _forget_parents() -> None:
-    for upkeep in list(_upkeeps):
-        upkeep._start_empty()
-
-
-os.register_at_fork(after_in_child=_forget_parents)
