@@ -17,12 +17,12 @@ from katax_cli.errors import AuthenticationFailed, KataxError, Unavailable
 from katax_cli.services.runtime import Runtime
 from tests.servers.fixtures import MakeProxy, Target, Throwaway
 from tests.services.runtimes import OpenRuntime
-from tests.services.ws.waiting import until
+from tests.waiting import until
 
 THREADS = 16
 PATIENCE = 30.0
 """Seconds after which a test gives up: a hundred times what a recovery takes."""
-IMPATIENT = "[retry]\nattempts = 1\n[breaker]\nwindow = 1.0\nmin_calls = 3\n[logging]\nqueries = 'off'\n"
+IMPATIENT = "[retry]\nattempts = 1\n[breaker]\nwindow = 3.0\nmin_calls = 3\n[logging]\nqueries = 'off'\n"
 Call = Callable[[], object]
 
 
@@ -144,10 +144,10 @@ def test_an_outage_opens_the_breaker_and_its_end_closes_it(
     with Crowd(ask(runtime, served), threads=4) as crowd:
         wire.refuse()
         wire.cut()
-        until(lambda: "open" in states, PATIENCE)
+        until(lambda: "open" in states)
         wire.come_back()
         crowd.wait_for_all()
-        until(lambda: database.breaker.is_closed(), PATIENCE)
+        until(lambda: database.breaker.is_closed())
 
     assert states[-2:] == ["half_open", "closed"]
     assert set(crowd.kinds()) <= {"Unavailable", "BreakerOpen", "OutcomeUnknown"}
@@ -217,11 +217,11 @@ def test_a_login_refused_after_the_outage_is_not_tried_again_by_itself(
             database.redis("PING")
         return bool(database.breaker.is_open())
 
-    until(opened, PATIENCE)
+    until(opened)
     direct.redis("CONFIG", "SET", "requirepass", "new")
     tried = wire.connections
     wire.come_back()
-    until(lambda: database.breaker.is_closed(), PATIENCE)
+    until(lambda: database.breaker.is_closed())
     for _ in range(5):
         assert database.upkeep.round() is not None
 
