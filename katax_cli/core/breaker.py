@@ -58,8 +58,8 @@ class CircuitBreaker:
         self.policy = policy
         self._by_event = by_event
         self._slow_seconds = None if policy.slow_ms is None else policy.slow_ms / 1000
+        # True if `after` wants to know how long calls took.
         self.times_calls = policy.slow_ms is not None
-        """True if `after` wants to know how long calls took."""
         self._events = BreakerEvents(name, on_state_change)
         self._clock = clock
         self._monotonic = clock.monotonic
@@ -87,6 +87,11 @@ class CircuitBreaker:
     def ticket(self) -> int:
         """The present one, to hand to `after` with what belongs to a call that was let out before."""
         return self._ticket
+
+    @property
+    def admits_in_steps(self) -> bool:
+        """True while some calls are let out and others are not."""
+        return self._state == "half_open"
 
     @property
     def attended(self) -> bool:
@@ -130,8 +135,7 @@ class CircuitBreaker:
 
         Each `before` needs its `after`, or an admitted call counts as hanging.
         """
-        ticket = self._pass
-        return self._admit() if ticket is None else ticket
+        return self._admit() if (ticket := self._pass) is None else ticket
 
     def after(self, ticket: int, ok: bool | None, *, seconds: float = 0.0) -> None:
         """Counts the end of a call; None when it says nothing (interrupted, never got there)."""
@@ -155,9 +159,9 @@ class CircuitBreaker:
         with self._lock:
             now = self._monotonic()
             self._settle(now)
-            wait = None if self._probe_at == _NEVER else max(0.0, self._probe_at - now)
+            due = self._probe_at
         self._events.tell()
-        return wait
+        return None if due == _NEVER else max(0.0, due - now)
 
     def take_probe(self) -> int | None:
         """The ticket of the background probe that is due now, None when none is; the next is due after `probed`."""
@@ -327,20 +331,17 @@ class CircuitBreaker:
         if self._window is None:
             too_many = policy.failures is not None and self._failures >= policy.failures
             return f"{self._failures} failures in a row" if too_many else None
+        fewest = _FEWEST_EVENTS if self._by_event else 1
         calls, self._failures, merged, slow = self._window.counts(now)
         if calls < (policy.min_calls or 1):
             return None
-        if self._failures >= self._fewest and self._failures >= (policy.rate or 1.0) * (calls - merged):
+        if self._failures >= fewest and self._failures >= (policy.rate or 1.0) * (calls - merged):
             return f"{self._failures + merged} of {calls} calls failed within {policy.window:g} s"
         if policy.slow_rate is not None and slow >= policy.slow_rate * calls:
             return (
                 f"{slow} of {calls} calls took longer than {policy.slow_ms:g} ms within {policy.window:g} s"
             )
         return None
-
-    @property
-    def _fewest(self) -> int:
-        return _FEWEST_EVENTS if self._by_event else 1
 
     def _open(self, at: float, reason: str | None) -> None:
         pause = self._pace.pause(at)

@@ -81,6 +81,10 @@ _NOT_APPLIED = frozenset(
 _OF_THE_CONNECTION = frozenset(
     {FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.LOST, FailureKind.AUTHENTICATION}
 )
+_STEPS_SECONDS = 0.5
+"""The longest that a caller waits for its turn when the server is back."""
+_REFUSAL_SECONDS = 0.001
+"""What a refusal takes: callers that ask in a loop would leave no processor to what finds the server again."""
 _LOSSES = (FailureKind.UNREACHABLE, FailureKind.LOST)
 _REPEATABLE_WHEN_LOST = frozenset({Safety.READ, Safety.IDEMPOTENT})
 _NEVER_IN_DOUBT = (Safety.READ, Safety.PROBE, Safety.EXPENDABLE)
@@ -182,7 +186,7 @@ class Guard:
         call = _Call(deadline, safety, doing, self._clock.monotonic())
         breaker = None if safety in _OUTSIDE else self._breaker_to_ask()
         run = self._alone(attempt) if safety is Safety.WHOLE else attempt
-        ticket = 0 if breaker is None else breaker.before()
+        ticket = 0 if breaker is None else self._let_out(breaker, deadline)
         while True:
             try:
                 value = run(call.sent)
@@ -201,6 +205,18 @@ class Guard:
                     else:
                         breaker.after(ticket, ok=True)
                 return value
+
+    def _let_out(self, breaker: CircuitBreaker | _Joined, deadline: Deadline) -> int:
+        """Asks the breaker; while a server that answered is admitted callers in steps, the others wait a moment."""
+        try:
+            return breaker.before()
+        except BreakerOpen:
+            if self.wait_for_server is None:
+                raise
+            seconds = _STEPS_SECONDS if breaker.admits_in_steps else _REFUSAL_SECONDS
+            if not self.wait_for_server(min(seconds, deadline.remaining())):
+                raise
+        return breaker.before()
 
     def _since(self, call: _Call) -> float:
         return self._clock.monotonic() - call.attempt_started
@@ -292,7 +308,7 @@ class Guard:
 
     def _before_again(self, breaker: CircuitBreaker | _Joined, call: _Call, error: BaseException) -> int:
         try:
-            return breaker.before()
+            return self._let_out(breaker, call.deadline)
         except BreakerOpen as refused:
             if call.sent.doubt:
                 raise OutcomeUnknown(self.connection, str(refused)) from error
@@ -353,7 +369,7 @@ class _Joined:
     def __init__(self, breaker: CircuitBreaker) -> None:
         self._breaker = breaker
 
-    times_calls = False
+    times_calls = admits_in_steps = False
 
     def before(self) -> int:
         return self._breaker.ticket
