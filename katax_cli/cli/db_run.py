@@ -84,7 +84,7 @@ def run_exec(
             statements,
             single_transaction=single_transaction,
             max_rows=max_rows,
-            on_failure=partial(_note_failure, call, database.name, len(statements)),
+            on_failure=partial(_note_failure, call, database.name, len(statements), single_transaction),
         )
         return [(result.statements, result.executed, result.affected)]
 
@@ -107,12 +107,17 @@ def _only_planned(call: Invocation, scripts: Mapping[str, Sequence[Statement]]) 
     return call.only_planned(statements=len(statements), executed=0)
 
 
-def _note_failure(call: Invocation, name: str, total: int, failed: Statement, done: int) -> None:
-    """Says how far a script came."""
+def _note_failure(
+    call: Invocation, name: str, total: int, single: bool, failed: Statement, done: int, kept: int
+) -> None:
+    """Says how far a script came, and what of it lasts."""
     where = f" on {name!r}" if call.is_glob else ""
-    call.diagnostics.note(
-        f"line {failed.line} failed{where}; {done} of {total} statements succeeded before it"
-    )
+    if single:
+        lasting = "; all of it was rolled back"
+    else:
+        lasting = f"; {done} of {total} statements succeeded before it"
+        lasting += "" if kept == done else f", {kept} of them stay applied"
+    call.diagnostics.note(f"line {failed.line} failed{where}{lasting}")
 
 
 def run_query(

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.core.sql import Statement, classify
+from katax_cli.core.sql import Statement, classify, commits_by_itself
 from katax_cli.engines.base import Dialect
 from katax_cli.errors import ConfigError, KataxError, Refused
 from katax_cli.services.sql import SqlDatabase
@@ -43,14 +43,16 @@ def run_script(
     *,
     single_transaction: bool = False,
     max_rows: int | None = None,
-    on_failure: Callable[[Statement, int], object] = lambda _statement, _done: None,
+    on_failure: Callable[[Statement, int, int], object] = lambda _statement, _done, _kept: None,
 ) -> ScriptResult:
     """Runs the statements in order on one connection; the first error stops it and is raised.
 
-    `on_failure` is told the statement that failed and how many succeeded before it. Raises Refused, after undoing
+    `on_failure` is told the statement that failed, how many succeeded before it, and how many of them stay applied.
+    Raises Refused, after undoing
     it, for a statement that changes more than `max_rows` rows, and for one that ends the single transaction, before
     anything ran for one whose rows nobody counts; KataxError, after undoing it, for a transaction that the script left
-    open; ConfigError, before anything ran, for COPY … FROM stdin.
+    open, and for one in the single transaction that the server committed by itself; ConfigError, before anything ran,
+    for COPY … FROM stdin, and for what commits by itself inside the single transaction.
     """
     statements = [one for one in statements if not one.is_ignorable]
     for statement in statements:
@@ -59,9 +61,15 @@ def run_script(
             raise ConfigError(f"line {statement.line} is for psql: {word}; run it with psql, or remove it")
         if statement.copy_data is not None:
             raise ConfigError(f"line {statement.line} copies from the script itself; run it with psql")
+        if single_transaction and commits_by_itself(statement.text, database.dialect):
+            verb = classify(statement.text, database.dialect).verb
+            raise ConfigError(
+                f"line {statement.line}: {database.engine.name} commits by itself at {verb}, so --single-transaction "
+                "could not undo what is before it; leave one of them out"
+            )
     if max_rows is not None:
         _refuse_uncounted(statements, database.dialect)
-    affected = 0
+    affected = kept = 0
     with (
         database.session() as session,
         session.transaction() if single_transaction else nullcontext(session) as run,
@@ -70,8 +78,15 @@ def run_script(
             try:
                 affected += max(0, _run(run, statement, max_rows))
             except KataxError:
-                on_failure(statement, done)
+                on_failure(statement, done, kept)
                 raise
+            if not session.in_transaction:
+                kept = done + 1
+            if kept and single_transaction and not database.settings.read_only:
+                raise KataxError(
+                    f"line {statement.line} ended the transaction by itself; "
+                    f"{kept} of {len(statements)} statements stay applied, the rest did not run"
+                )
         if not single_transaction and session.in_transaction:
             raise KataxError(
                 f"the script left its transaction on {database.name!r} open, so it was rolled back; end it with COMMIT"

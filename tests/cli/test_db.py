@@ -109,11 +109,39 @@ def test_a_script_stops_at_the_first_error(main: Target) -> None:
 def test_a_script_in_one_transaction(main: Target) -> None:
     script = "insert into t values (4, 'd'); insert into t values (5, 'e'); selekt"
 
-    assert katax("db", "exec", "--single-transaction", script).code == 1
+    failed = katax("db", "exec", "--single-transaction", script)
+    assert (failed.code, failed.err.startswith("line 1 failed; all of it was rolled back\n")) == (1, True)
     assert count() == 3
     done = katax("db", "exec", "--single-transaction", script.replace("; selekt", ""), "-f", "json")
     assert done.json == {"statements": 2, "executed": 2, "rows_affected": 2}
     assert count() == 5
+
+
+def test_mysql_is_not_asked_to_undo_what_it_commits_by_itself(tmp_path: Path, mysql_url: str) -> None:
+    write_profile(tmp_path, {"main": mysql_url})
+    katax(
+        "db",
+        "exec",
+        "create table t (n int); create procedure p() begin truncate t; insert into t values (7); end",
+    )
+    for ddl in ("create table u (n int)", "lock tables t write", "flush tables", "alter table t add m int"):
+        done = katax("db", "exec", "--single-transaction", f"insert into t values (4);\n{ddl};\nselekt")
+        assert done.code == 2
+        assert f"line 2: mysql commits by itself at {ddl.split()[0].upper()}" in done.err
+    assert count() == 0
+    temporary = "create temporary table u (n int); insert into t values (4); drop temporary table u"
+    assert katax("db", "exec", "--single-transaction", temporary, "-y").code == 0
+
+    unseen = katax(
+        "db", "exec", "--single-transaction", "insert into t values (5);\ncall p();\ninsert into t values (6)"
+    )
+
+    assert unseen.code == 1
+    assert (
+        "line 2 ended the transaction by itself; 2 of 3 statements stay applied, the rest did not run"
+        in unseen.err
+    )
+    assert names("select n from t") == ["7"]
 
 
 def test_a_scripts_own_transaction_holds(main: Target) -> None:

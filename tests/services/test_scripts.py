@@ -33,16 +33,30 @@ def test_what_was_done(db: SqlDatabase) -> None:
 
 
 def test_the_caller_hears_how_far_it_came(db: SqlDatabase) -> None:
-    heard: list[tuple[int, int]] = []
+    heard: list[tuple[int, int, int]] = []
 
     with pytest.raises(QueryError):
         run_script(
             db,
             statements("create table t (n);\n\nnonsense;\ndrop table t"),
-            on_failure=lambda failed, done: heard.append((failed.line, done)),
+            on_failure=lambda failed, done, kept: heard.append((failed.line, done, kept)),
         )
 
-    assert heard == [(3, 1)]
+    assert heard == [(3, 1, 1)]
+
+
+def test_the_caller_hears_what_lasts_of_a_script_with_its_own_transaction(db: SqlDatabase) -> None:
+    heard: list[tuple[int, int, int]] = []
+
+    with pytest.raises(QueryError):
+        run_script(
+            db,
+            statements("create table t (n);\nbegin;\ninsert into t values (1);\nnonsense"),
+            on_failure=lambda failed, done, kept: heard.append((failed.line, done, kept)),
+        )
+
+    assert heard == [(4, 3, 1)]
+    assert db.query("select n from t") == []
 
 
 def test_copy_data_is_refused_before_anything_runs(db: SqlDatabase) -> None:

@@ -1,6 +1,6 @@
 """SQL as text: tokens, statements, placeholders, classification, redaction. Pure; knows three dialects."""
 
-from .classify import Classification, StatementKind, classify
+from .classify import Classification, StatementKind, classify, commits_by_itself
 from .lexer import Dialect, Kind, Token, code_tokens, find_outside_literals, quote_identifier, tokens
 from .placeholders import CompiledQuery, DriverParams, Params, PlaceholderError, Style, compile_query
 from .redact import fingerprint, normalise, redact
@@ -22,6 +22,7 @@ __all__ = [
     "Token",
     "classify",
     "code_tokens",
+    "commits_by_itself",
     "compile_query",
     "find_outside_literals",
     "fingerprint",

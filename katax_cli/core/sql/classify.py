@@ -50,6 +50,7 @@ _READING_PRAGMAS = keywords(
     """TABLE_INFO TABLE_XINFO TABLE_LIST INDEX_LIST INDEX_INFO INDEX_XINFO FOREIGN_KEY_LIST FOREIGN_KEY_CHECK
     INTEGRITY_CHECK QUICK_CHECK"""
 )
+_COMMITTING = keywords("LOCK UNLOCK FLUSH CHECK CACHE RESET CHANGE STOP")
 _ACTING_PRAGMAS = frozenset({"OPTIMIZE", "INCREMENTAL_VACUUM", "WAL_CHECKPOINT", "SHRINK_MEMORY"})
 _HARMLESS_DROPS = frozenset({"NOT", "DEFAULT", "EXPRESSION", "IDENTITY"})
 _RIGHTS = (["GRANT"], ["REVOKE"], ["REASSIGN"])
@@ -70,6 +71,14 @@ def classify(statement: str, dialect: Dialect) -> Classification:
     if len(statement) <= _CACHED_LENGTH:
         return _cached(statement, dialect)
     return _classify_text(statement, dialect)
+
+
+def commits_by_itself(statement: str, dialect: Dialect) -> bool:
+    """True for what MySQL commits before and after it runs, along with everything before it in the transaction."""
+    seen = classify(statement, dialect)
+    if dialect != "mysql" or not (seen.kind == "ddl" or seen.verb in _COMMITTING):
+        return False
+    return "TEMPORARY" not in _words(_code(statement[:_CACHED_LENGTH], dialect))[1:4]
 
 
 @lru_cache(maxsize=1024)

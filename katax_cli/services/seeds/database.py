@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from katax_cli.core.duration import Duration
-from katax_cli.core.sql import Dialect, Statement, classify
+from katax_cli.core.sql import Dialect, Statement, classify, commits_by_itself
 from katax_cli.engines.base import Params, Result
 from katax_cli.errors import QueryError, SeedError
 from katax_cli.services.queries import Queries
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from random import Random
 
 _CONTROL = frozenset({"BEGIN", "START", "COMMIT", "END", "ABORT", "XA"})
-_COMMITTING = frozenset({"LOCK", "UNLOCK"})
 
 
 class SeedDb(Queries):
@@ -125,8 +124,7 @@ def refuse_ending(file: SeedFile, sql: str, dialect: Dialect, *, line: int | Non
     words = sql.upper().split()
     if seen.verb in _CONTROL or (seen.verb == "ROLLBACK" and "TO" not in words):
         raise SeedError(f"{where}: {seen.verb} in a seed, which is one transaction already; leave it out")
-    commits = seen.kind == "ddl" or seen.verb in _COMMITTING
-    if dialect == "mysql" and commits and "TEMPORARY" not in words[1:2]:
+    if commits_by_itself(sql, dialect):
         raise SeedError(
             f"{where}: mysql commits by itself at {seen.verb}, so the seed could not be undone; "
             "move it to a migration"
