@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from katax_cli.core.failure import FailureKind
 from katax_cli.core.sql import Dialect, quote_identifier
 from katax_cli.engines.base import Table
 from katax_cli.errors import ConfigError, KataxError, QueryError, Refused, unknown_name
@@ -165,9 +166,17 @@ def _joined(table: Table) -> str:
 
 
 def _count(database: SqlDatabase, sql: str) -> int | None:
-    """The rows of a table of which the server has no estimate; None where counting would take long."""
+    """The rows of a table of which the server has no estimate; None where counting would take long, or wait."""
     counted = f"SELECT count(*) FROM (SELECT 1 FROM {sql} LIMIT {_COUNTED_ROWS + 1}) AS some_rows"
-    rows = int(database.run(counted).rows[0][0])
+    try:
+        with database.transaction() as transaction:
+            if database.dialect == "postgresql" and not database.settings.read_only:
+                transaction.execute("SET LOCAL lock_timeout = '100ms'")
+            rows = int(transaction.run(counted).rows[0][0])
+    except KataxError as error:
+        if error.__cause__ is None or database.engine.classify(error.__cause__).kind is not FailureKind.BUSY:
+            raise
+        return None
     return rows if rows <= _COUNTED_ROWS else None
 
 

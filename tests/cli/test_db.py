@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.cli.harness import Done, katax, write_profile
 from tests.cli.terminal import at_terminal
-from tests.promises.witness import witness_of
+from tests.promises.witness import mysql_connection, witness_of
 from tests.servers.fixtures import MakeFresh, Target
 
 
@@ -188,6 +189,32 @@ def test_a_statement_that_changes_too_much_is_undone(more: tuple[str, ...], main
     assert "refused: line 2 changes 3 rows, more than --max-rows-affected 2; undone" in done.err
     assert names("select n from t order by n") == ["1", "2", "3", *([] if more else ["4"])]
     assert katax("db", "exec", script, "--max-rows-affected", "4").code == 0
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+def test_what_is_asked_of_the_catalogue_waits_for_no_locked_table(
+    engine: str, tmp_path: Path, fresh: MakeFresh
+) -> None:
+    target = fresh(engine)
+    write_profile(tmp_path, {"main": target.url})
+    script = "create table held (id int primary key, note varchar(9) default 'x'); create index notes on held (note)"
+    if engine == "postgresql":
+        script += "; create table part (id int) partition by range (id); create table leaf partition of part default"
+    assert katax("db", "exec", script).code == 0
+    holder = psycopg.connect(target.url) if engine == "postgresql" else mysql_connection(target.url)
+    with holder, holder.cursor() as cursor:
+        cursor.execute("lock table held, leaf" if engine == "postgresql" else "lock tables held write")
+
+        assert "held" in katax("db", "tables").out
+        assert "notes" in katax("db", "describe", "held").out
+        for words in (
+            ("db", "size"),
+            ("db", "metrics"),
+            ("health", "--verbose"),
+            ("db", "truncate", "--dry-run"),
+        ):
+            assert katax(*words, "--timeout", "20").code in (0, 1)
+        assert katax("db", "delete", "held", "--where", "id = x").code == 2
 
 
 DESTRUCTIVE = {
