@@ -11,6 +11,8 @@ from decimal import Decimal
 from json.encoder import encode_basestring as _string
 from typing import Any
 
+from katax_cli.core.interval import Interval
+
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
@@ -55,7 +57,7 @@ class RawJson(str):
 
 
 def duration_text(value: timedelta) -> str:
-    """[-]H:MM:SS[.ffffff], hours beyond a day included, as SQL's TIME and INTERVAL are written."""
+    """[-]H:MM:SS[.ffffff], hours beyond a day included, as SQL's TIME is written."""
     sign = "-" if value < timedelta(0) else ""
     value = abs(value)
     hours, rest = divmod(value.days * 86400 + value.seconds, 3600)
@@ -74,7 +76,7 @@ def plain(value: object) -> str:
     if isinstance(value, datetime):
         return value.isoformat(sep=" ") if value.tzinfo is None else value.isoformat()
     if isinstance(value, timedelta):
-        return duration_text(value)
+        return value.iso if isinstance(value, Interval) else duration_text(value)
     if value is None or isinstance(value, Mapping | list | tuple | set | frozenset):
         return to_json(value)
     return str(value)
@@ -110,6 +112,7 @@ _ENCODERS: dict[type, Callable[[Any], str]] = {
     datetime: lambda v: f'"{v.isoformat()}"',
     date: lambda v: f'"{v.isoformat()}"',
     time: lambda v: f'"{v.isoformat()}"',
+    Interval: lambda v: f'"{v.iso}"',
     timedelta: lambda v: f'"{duration_text(v)}"',
     dict: _mapping,
     list: _sequence,

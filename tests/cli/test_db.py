@@ -5,6 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from katax_cli.cli.output import FORMATS
 from tests.cli.harness import Done, katax, write_profile
 from tests.cli.terminal import at_terminal
 from tests.promises.witness import mysql_connection, witness_of
@@ -215,6 +216,25 @@ def test_what_is_asked_of_the_catalogue_waits_for_no_locked_table(
         ):
             assert katax(*words, "--timeout", "20").code in (0, 1)
         assert katax("db", "delete", "held", "--where", "id = x").code == 2
+
+
+def test_intervals_keep_their_months_in_every_format(postgresql_url: str, tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": postgresql_url})
+    query = ("db", "query", "select interval '1 year 2 months 3 days 4:05:06.7' i, interval '-1 mon' j")
+    for format in FORMATS:
+        out = katax(*query, "-f", format).out
+        assert "P1Y2M3DT4H5M6.7S" in out
+        assert "P-1M" in out
+
+
+def test_text_of_sqlite_that_is_not_utf8_is_said_without_showing_it(sqlite_url: str, tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": sqlite_url})
+    for format in ("table", "csv"):
+        done = katax("db", "query", "select 'ok' n union all select cast(x'ff41' as text)", "-f", format)
+        assert (done.code, done.err) == (
+            1,
+            "katax: 'main' refused the statement: column 'n' holds text that is not UTF-8; cast it to blob\n",
+        )
 
 
 DESTRUCTIVE = {

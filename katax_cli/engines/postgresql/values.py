@@ -17,6 +17,7 @@ from psycopg.types.multirange import MultirangeInfo
 from psycopg.types.range import RangeInfo
 from psycopg.types.string import TextLoader
 
+from katax_cli.core.interval import Interval, iso_interval
 from katax_cli.core.text import RawJson, to_json
 from katax_cli.engines.base import Row, Text
 
@@ -35,6 +36,7 @@ def _tuned(loads: Callable[[str | bytes], Any]) -> AdaptersMap:
     adapters = AdaptersMap(psycopg.adapters)
     set_json_loads(loads, _Context(adapters))
     set_json_dumps(_as_json, _Context(adapters))
+    adapters.register_loader("interval", _IntervalLoader)
     adapters.register_dumper(dict, adapters.get_dumper(Jsonb, PyFormat.TEXT))
     for info in adapters.types:
         if isinstance(info, RangeInfo | MultirangeInfo):
@@ -67,9 +69,36 @@ def _as_json(value: object) -> str:
         return to_json(value)
 
 
+class _IsoText(Loader):
+    """An interval as text, whatever Python has room for."""
+
+    def load(self, data: Buffer) -> Any:
+        return iso_interval(bytes(data).decode())
+
+
+_PSYCOPGS_INTERVAL = psycopg.adapters.get_loader(psycopg.adapters.types["interval"].oid, Format.TEXT)
+
+
+class _IntervalLoader(Loader):
+    """psycopg's timedelta, which also knows its years, months and days; text where Python has no room for it."""
+
+    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+        super().__init__(oid, context)
+        assert _PSYCOPGS_INTERVAL is not None
+        self._strict = _PSYCOPGS_INTERVAL(oid, context)
+
+    def load(self, data: Buffer) -> Any:
+        iso = iso_interval(bytes(data).decode())
+        try:
+            return Interval(self._strict.load(data), iso)
+        except (psycopg.Error, NotImplementedError):  # the latter for another IntervalStyle
+            return iso
+
+
 def _text_only() -> AdaptersMap:
     adapters = AdaptersMap()
     adapters.register_loader(ANY_TYPE, TextLoader)
+    adapters.register_loader(psycopg.adapters.types["interval"].oid, _IsoText)
     return adapters
 
 
@@ -92,7 +121,7 @@ def _lenient_loader(strict: type[Any]) -> type[Loader]:
 
 def _lenient(strictly: AdaptersMap) -> AdaptersMap:
     adapters = AdaptersMap(strictly)
-    for name in ("date", "time", "timetz", "timestamp", "timestamptz", "interval"):
+    for name in ("date", "time", "timetz", "timestamp", "timestamptz"):
         oid = adapters.types[name].oid
         strict = strictly.get_loader(oid, Format.TEXT)
         assert strict is not None, f"psycopg knows {name}"

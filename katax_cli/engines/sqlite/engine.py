@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -28,7 +29,7 @@ from katax_cli.engines.base import (
     Text,
 )
 from katax_cli.engines.sqlite import catalog
-from katax_cli.engines.sqlite.session import SLICE, Session, guard, is_guarded, unguard
+from katax_cli.engines.sqlite.session import SLICE, Session, code_of, guard, is_guarded, unguard
 from katax_cli.errors import ConfigError, Refused
 
 BATCH = 1000
@@ -250,13 +251,20 @@ def _classified(error: sqlite3.Error | sqlite3.Warning) -> Failure:
     if message == "Cannot operate on a closed database.":
         return Failure(FailureKind.UNREACHABLE, "the connection is closed")
     # Errors that sqlite3 finds itself have no code, and so have warnings.
-    code = getattr(error, "sqlite_errorcode", None)
+    code = code_of(error)
     if code is None:
-        return Failure(FailureKind.REJECTED, message)
+        return Failure(FailureKind.REJECTED, _without_the_value(message))
     if code == sqlite3.SQLITE_AUTH:
         message = f"{message} on a read-only connection"
     kind = _KINDS.get(code & 0xFF, FailureKind.REJECTED)
     return Failure(kind, message, getattr(error, "sqlite_errorname", None))
+
+
+def _without_the_value(message: str) -> str:
+    match = re.match(r"Could not decode to UTF-8 column '(.*?)' with text ", message)
+    if match is None:
+        return message
+    return f"column {match[1]!r} holds text that is not UTF-8; cast it to blob"
 
 
 class _Stream:

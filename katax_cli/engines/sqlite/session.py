@@ -18,6 +18,11 @@ _TICK = 10_000
 _FOREVER = float("inf")
 
 
+def code_of(error: BaseException) -> int | None:
+    """SQLite's code; None for what Python's sqlite3 finds itself, such as text that is not UTF-8."""
+    return getattr(error, "sqlite_errorcode", None)
+
+
 class Session(sqlite3.Connection):
     """One connection; `prepare` comes first.
 
@@ -111,7 +116,7 @@ class Session(sqlite3.Connection):
 
     def meaning(self, error: sqlite3.OperationalError) -> BaseException:
         """The error itself, or what it hides: sqlite3 drops an exception that a signal's handler raised."""
-        signalled = error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT and not self._over()
+        signalled = code_of(error) == sqlite3.SQLITE_INTERRUPT and not self._over()
         if signalled and threading.current_thread() is threading.main_thread():
             return KeyboardInterrupt()
         return error
@@ -127,7 +132,7 @@ class Session(sqlite3.Connection):
 
     def _waits_for(self, error: sqlite3.OperationalError, started: float) -> bool:
         # Extended codes of BUSY (a snapshot that is too old) do not pass by waiting.
-        if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+        if code_of(error) != sqlite3.SQLITE_BUSY:
             return False
         return not self._over() and SYSTEM.monotonic() - started < PATIENCE
 
