@@ -13,6 +13,7 @@ from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.duration import Duration, in_seconds
+from katax_cli.core.forks import follow
 from katax_cli.core.health import HealthPolicy
 from katax_cli.core.recommend import Facts, recommend
 from katax_cli.errors import ConfigError
@@ -208,6 +209,16 @@ class HealthMonitor:
         self._last: HealthCheckResult | None = None
         self._thread: Thread | None = None
         self._stopping = Event()
+        self._on_check: OnCheck | None = None
+        follow(self)
+
+    def after_fork(self) -> None:
+        """The child has no thread of its parent's: one that ran starts again, with a first check at once."""
+        ran = self._thread is not None and not self._stopping.is_set()
+        self._checking, self._switching = Lock(), Lock()
+        self._thread = self._last = None
+        if ran:
+            self.start(self._on_check)
 
     def start(self, on_check: OnCheck | None = None) -> None:
         """Begins; nothing when it runs already. An exception in `on_check(result)` is logged, and it goes on."""
@@ -217,6 +228,7 @@ class HealthMonitor:
             if self.is_running():
                 return
             self._stopping = Event()
+            self._on_check = on_check
             name = f"katax-health-{self._db.name}"
             self._thread = Thread(target=self._run, args=(self._stopping, on_check), name=name, daemon=True)
             self._thread.start()

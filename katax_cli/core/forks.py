@@ -1,9 +1,10 @@
-"""Objects whose locks and threads a child made by fork may not use."""
+"""Objects whose locks, threads and connections a child made by fork may not use."""
 
 from __future__ import annotations
 
 import os
 import weakref
+from itertools import count
 from typing import Protocol
 
 
@@ -15,16 +16,17 @@ class Forked(Protocol):
         ...
 
 
-_followers: weakref.WeakSet[Forked] = weakref.WeakSet()
+_numbers = count()
+_followers: weakref.WeakKeyDictionary[Forked, int] = weakref.WeakKeyDictionary()
 
 
 def follow(follower: Forked) -> None:
-    """Calls `follower.after_fork()` in every child, as long as it lives."""
-    _followers.add(follower)
+    """Calls `follower.after_fork()` in every child, as long as it lives; those that followed first come first."""
+    _followers[follower] = next(_numbers)
 
 
 def _forget_parent() -> None:
-    for follower in list(_followers):
+    for follower, _ in sorted(_followers.items(), key=lambda item: item[1]):
         follower.after_fork()
 
 

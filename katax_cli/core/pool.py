@@ -155,11 +155,14 @@ class Pool(Generic[C]):
             self._counts["discarded"] += 1
             self._discard(member)
 
-    def close(self, timeout: float = 0.0) -> tuple[Leased, ...]:
+    def close(
+        self, timeout: float = 0.0, *, before_cut: Callable[[], float] | None = None
+    ) -> tuple[Leased, ...]:
         """Ends all waiting with PoolClosed, closes idle connections now and the others when they come back.
 
-        Waits up to `timeout` seconds for them, then closes them under their users; with 0.0 it leaves them
-        alone. Returns those still out. May be repeated.
+        Waits up to `timeout` seconds for them, then closes them under their users: after `before_cut`, which may
+        end what runs on them and says how many seconds more they get. With 0.0 it leaves them alone. Returns
+        those still out. May be repeated.
         """
         for member in self._slots.shut():
             self._discard(member)
@@ -167,6 +170,8 @@ class Pool(Generic[C]):
             self._slots.drained.wait(min(timeout, threading.TIMEOUT_MAX))
         out = self.leased()
         if timeout > 0.0:
+            if out and before_cut is not None:
+                self._slots.drained.wait(before_cut())
             for member in self._slots.sever():
                 self._discard(member)
         return out

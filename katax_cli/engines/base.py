@@ -345,6 +345,10 @@ class Subscriber(Protocol):
 
     def close(self) -> None: ...
 
+    def abandon(self) -> None:
+        """In a forked child: lets go of the parent's connection without a word to the server."""
+        ...
+
 
 @runtime_checkable
 class Subscribes(Protocol):

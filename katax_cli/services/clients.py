@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.core.duration import Duration, in_seconds
+from katax_cli.core.forks import follow
 from katax_cli.errors import ConfigError, PoolClosed, Refused
 from katax_cli.services.background import Running, start
 from katax_cli.services.database import (
@@ -68,6 +69,15 @@ class ClientDatabase(Database):
         self._closed = False
         self._changing = Lock()
         self._opening: Running | None = None
+        self._calls = _Calls()
+        self._parents: list[Any] = []
+        follow(self)
+
+    def after_fork(self) -> None:
+        """Opens a client of its own when it is used; the parent's is kept, so that nothing closes its sockets."""
+        self._parents.append(self._client)
+        self._client = self._opening = None
+        self._changing = Lock()
         self._calls = _Calls()
 
     @property

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVa
 
 from katax_cli.core.callables import plain
 from katax_cli.core.duration import Duration, in_seconds
+from katax_cli.core.forks import follow
 from katax_cli.core.settings import ConnectionSettings, EngineName, Secret
 from katax_cli.core.shutdown import Shutdown, ShutdownReport, Stage, Step
 from katax_cli.errors import ConfigError, ConnectionConflict, Unavailable, UnknownConnection, WrongEngine
@@ -76,6 +77,10 @@ class Katax:
         self._closed = False
         self._lock = threading.RLock()
         self.ending = Shutdown()
+        follow(self)
+
+    def after_fork(self) -> None:
+        self._lock = threading.RLock()
 
     @classmethod
     def get_instance(cls) -> Katax:

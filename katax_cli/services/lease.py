@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 from katax_cli.core.deadline import Deadline
-from katax_cli.core.pool import Pool
+from katax_cli.core.forks import follow
+from katax_cli.core.pool import Leased, Pool
 from katax_cli.engines.base import SqlEngine
+from katax_cli.services.background import start
 from katax_cli.services.watchdog import Limit, watchdog
 
 SERVER_FIRST = 0.1
@@ -24,11 +27,35 @@ class Leases:
         self.engine = engine
         self.pool = pool
         self.running: set[Any] = set()
+        follow(self)
+
+    def after_fork(self) -> None:
+        """What runs on the parent's connections is the parent's to cancel."""
+        self.running = set()
 
     def cancel_running(self) -> None:
         """Ends the statements under way on the server."""
-        for connection in tuple(self.running):
-            self.engine.cancel(connection, CANCEL_SECONDS)
+        self._cancel_all(CANCEL_SECONDS)
+
+    def close(self, timeout: float) -> tuple[Leased, ...]:
+        """Closes the pool. What is still out after most of `timeout` is cancelled on the server, then cut off.
+
+        A server goes on with a statement whose client is gone.
+        """
+        kept = min(CANCEL_SECONDS, 0.2 * timeout + 0.3, timeout / 2)
+        return self.pool.close(timeout - kept, before_cut=lambda: self._cancel_all(max(kept, GRACE)))
+
+    def _cancel_all(self, seconds: float) -> float:
+        """Side by side, since each may open a connection; what is left of `seconds` is theirs to come back."""
+        deadline = Deadline(seconds)
+        name = f"katax-cancel-{self.pool.name}"
+        calls = [
+            start(name, partial(self.engine.cancel, connection, seconds))
+            for connection in tuple(self.running)
+        ]
+        for call in calls:
+            call.ended(deadline.remaining())
+        return deadline.remaining()
 
 
 class Lease:

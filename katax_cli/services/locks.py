@@ -25,6 +25,7 @@ from katax_cli.core import backoff
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.duration import Duration, in_seconds
+from katax_cli.core.forks import follow
 from katax_cli.core.wire import parse, stringify
 from katax_cli.errors import KataxError, LockHeld, LockLost, OutcomeUnknown
 from katax_cli.services.clients import Commands, RedisDatabase
@@ -158,6 +159,14 @@ class Lock:
         self._listeners: list[Callable[[LockLost], object]] = []
         self._renewer: Thread | None = None
         self._lost: LockLost | None = None
+        follow(self)
+
+    def after_fork(self) -> None:
+        """The parent goes on to hold it; the child may neither renew nor release it."""
+        self._telling = Guarding()
+        if self._renewer is not None and not self._stop.is_set():
+            self._renewer = None
+            self._lost = LockLost(self.name, f"process {os.getppid()} holds it, and this one is its child")
 
     def acquire(self, *, timeout: Duration | None = None) -> int:
         """Takes the lock and starts to renew it; returns the fencing token, higher than any before.

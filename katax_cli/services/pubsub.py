@@ -19,6 +19,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.core.duration import Duration
 from katax_cli.core.failure import FailureKind
+from katax_cli.core.forks import follow
 from katax_cli.engines.base import Heard, Subscriber, Subscribes, require
 from katax_cli.errors import Unavailable
 from katax_cli.services.clients import RedisDatabase
@@ -86,6 +87,19 @@ class Subscription:
         self._confirmed = Event()
         self._ended_by: Exception | None = None
         self._thread: Thread | None = None
+        follow(self)
+
+    def after_fork(self) -> None:
+        """Lets go of the parent's connection and subscribes on one of its own, as after a gap."""
+        ran = self._thread is not None and not self._closed.is_set()
+        subscriber, self._subscriber = self._subscriber, None
+        self._changing = Lock()
+        self._thread = None
+        if subscriber is not None:
+            subscriber.abandon()
+        if ran:
+            self._closed, self._confirmed = Event(), Event()
+            self._start_thread(lost_at=self._clock.monotonic())
 
     def start(
         self,
@@ -100,8 +114,7 @@ class Subscription:
         deadline = Deadline(timeout)
         with self._redis.guard.translating(deadline=deadline, safety=Safety.READ, doing="subscribing"):
             self._open(deadline)
-        self._thread = Thread(target=self._run, name=f"katax-pubsub-{self._redis.name}", daemon=True)
-        self._thread.start()
+        self._start_thread()
         patience = self._redis.patience or self._dead_after
         confirmed = self._confirmed.wait(deadline.within(patience if timeout is None else None))
         if self._ended_by is not None:
@@ -110,6 +123,11 @@ class Subscription:
             self.close()
             waited = patience if deadline.seconds is None else deadline.seconds
             raise Unavailable(self._redis.name, f"no answer to the subscription in {waited:g} s")
+
+    def _start_thread(self, lost_at: float | None = None) -> None:
+        name = f"katax-pubsub-{self._redis.name}"
+        self._thread = Thread(target=self._run, args=(lost_at,), name=name, daemon=True)
+        self._thread.start()
 
     def add(self, command: str, name: str) -> None:
         """SUBSCRIBE or PSUBSCRIBE to one more."""
@@ -164,8 +182,7 @@ class Subscription:
                     subscriber.send(command, sorted(names))
             self._subscriber = subscriber
 
-    def _run(self) -> None:
-        lost_at: float | None = None
+    def _run(self, lost_at: float | None) -> None:
         attempt = 0
         while not self._closed.is_set():
             try:
@@ -269,6 +286,10 @@ class PubSub:
         self._channels: dict[str, list[Callable[[Any], object]]] = {}
         self._patterns: dict[str, list[Callable[[str, str, Any], object]]] = {}
         self._subscription: Subscription | None = None
+        self._changing = Lock()
+        follow(self)
+
+    def after_fork(self) -> None:
         self._changing = Lock()
 
     def publish(self, channel: str, value: Any, *, timeout: Duration | None = None) -> int:

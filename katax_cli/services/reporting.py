@@ -16,6 +16,7 @@ from threading import Event, Lock, Thread, current_thread
 
 from katax_cli.core.breaker import CircuitBreaker
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.forks import follow
 from katax_cli.errors import KataxError
 from katax_cli.profiles.home import ensure_home
 from katax_cli.profiles.model import Profile
@@ -79,6 +80,24 @@ class Reporter:
         self._untold: set[str] = set()
         self._stopping = Event()
         self._thread: Thread | None = None
+        self._parents: list[StateStore] = []
+        follow(self)
+
+    def after_fork(self) -> None:
+        """The child reports as a process of its own; the parent's store is kept, so that nothing closes its file."""
+        ran = self._thread is not None and not self._stopping.is_set()
+        now = self._clock.now()
+        self.process = self.process._replace(
+            id=secrets.token_hex(16), pid=os.getpid(), started_at=now, seen_at=now
+        )
+        self._parents.append(self._store)
+        self._store = StateStore(self._profile, clock=self._clock)
+        self._ordering, self._stopping, self._thread = Lock(), Event(), None
+        self._transitions.clear()
+        self._health.clear()
+        self._report_at = self._clock.monotonic()
+        if ran:
+            self.start()
 
     def start(self) -> None:
         """Begins; nothing when it runs already."""

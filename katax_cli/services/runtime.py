@@ -14,6 +14,7 @@ from katax_cli.core.breaker import CircuitBreaker
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.core.duration import Duration, in_seconds
+from katax_cli.core.forks import follow
 from katax_cli.core.retry import RetryPolicy
 from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
 from katax_cli.engines import registry
@@ -61,6 +62,10 @@ class Runtime:
         self._statement_timeouts = statement_timeouts
         self._databases: dict[str, Database] = {}
         self._reporter: Reporter | None = None
+        self._lock = RLock()
+        follow(self)
+
+    def after_fork(self) -> None:
         self._lock = RLock()
 
     def database(self, name: str) -> Database:

@@ -228,10 +228,12 @@ class SqlDatabase(Database, Queries):
             raise Refused(f"{self.name!r} is read-only, so its driver's connection is not handed out")
         client = self.pool.acquire(self._deadline(timeout).within(None))
         self.engine.mark(client, Residue.RESETTABLE)
+        self.leases.running.add(client)
         return client
 
     def release(self, client: Any) -> None:
         """Gives a connection of `get_client` back; an open transaction is rolled back, the session reset."""
+        self.leases.running.discard(client)
         self.pool.release(client, broken=self.engine.is_broken(client))
 
     @property
@@ -262,7 +264,7 @@ class SqlDatabase(Database, Queries):
     def close(self, *, timeout: Duration = 0.0) -> tuple[str, ...]:
         deadline = Deadline(timeout)
         self._end_upkeep()
-        out = [str(leased) for leased in self.pool.close(deadline.remaining())]
+        out = [str(leased) for leased in self.leases.close(deadline.remaining())]
         for replica in self._open_replicas():
             out += replica.close(timeout=deadline.remaining())
         return tuple(out)

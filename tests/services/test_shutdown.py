@@ -21,6 +21,8 @@ from katax_cli import (
     register_shutdown_handlers,
     shutdown_database,
 )
+from katax_cli.errors import KataxError
+from tests.cli.processes import SECONDS, eventually
 from tests.servers.fixtures import Target
 
 
@@ -167,6 +169,47 @@ def test_shutdown_database_does_not_wait(tmp_path: Path) -> None:
     assert shutdown_database(database) is None  # type: ignore[func-returns-value]
     assert database.closed
     database.release(client)
+
+
+ENDLESS = {
+    "postgresql": "select pg_sleep(60)",
+    "mysql": "update t set n = sleep(60)",
+    "sqlite": "with recursive c(n) as (select 1 union all select n + 1 from c) insert into t select n from c",
+}
+UNDER_WAY = {
+    "postgresql": "select 1 from pg_stat_activity where state = 'active' and query like 'select pg_sl%'",
+    "mysql": "select 1 from information_schema.processlist where info like '%update t%' and id <> connection_id()",
+}
+
+
+def test_what_is_cut_off_has_ended_on_the_server(sql_engine: Target, tmp_path: Path) -> None:
+    container = Katax("local")
+    database, other = (container.database(name, connection=sql_engine.url) for name in ("x", "other"))
+    database.execute("create table t (n int)")
+    database.execute("insert into t values (1)")
+    ended: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            database.execute(ENDLESS[sql_engine.engine])
+        except KataxError as error:
+            ended.append(error)
+
+    def is_under_way() -> bool:
+        question = UNDER_WAY.get(sql_engine.engine)
+        return bool(other.query(question) if question else database.pool_stats().active)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    assert eventually(is_under_way)
+
+    report = graceful_shutdown(database, timeout=0.5)
+
+    assert not report.clean
+    assert eventually(lambda: not is_under_way())
+    thread.join(SECONDS)
+    assert len(ended) == 1
+    container.shutdown()
 
 
 def test_handlers_are_for_the_main_thread() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,6 +42,12 @@ class Subscriber:
         """Ends it; a receiver in another thread returns with an error."""
         self._connection.disconnect()
         self._client.close()
+
+    def abandon(self) -> None:
+        # The socket is redis-py's own affair, but its ways to close it shut the parent's connection or wait.
+        wire, self._connection._sock = self._connection._sock, None
+        if wire is not None:
+            os.close(wire.detach())
 
     def _check(self) -> None:
         # redis-py would connect anew without a word, and without the subscriptions.

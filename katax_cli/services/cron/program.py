@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from logging import getLogger
 
 from katax_cli.core.callables import plain
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.deadline import Deadline
+from katax_cli.core.forks import follow
 from katax_cli.core.schedule import Never, parse_schedule
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.model import Profile
@@ -22,6 +24,7 @@ from katax_cli.services.cron.scheduler import SHUT_DOWN, Memory, Scheduler
 from katax_cli.services.cron.values import Run
 from katax_cli.snapshot import JobStatus
 
+_log = getLogger("katax.cron")
 _BEAT = 60.0
 _POLL = 0.02
 
@@ -39,8 +42,29 @@ class ProgramCron:
         self._thread: threading.Thread | None = None
         self._last: dict[str, Run] = {}
         self._conditions: dict[str, bool | Callable[[], bool]] = {}
-        self._scheduler = Scheduler(
-            Place(profile, clock),
+        self._profile = profile
+        self._elsewhere: int | None = None
+        self._scheduler = self._new_scheduler()
+        follow(self)
+
+    def after_fork(self) -> None:
+        """The jobs stay those of the parent, or each would be run once by every child."""
+        if self._thread is not None and not self._scheduler.draining:
+            self._elsewhere = os.getppid()
+            _log.warning(
+                "the cron jobs of process %d run there and not in its child %d; add jobs after the fork",
+                self._elsewhere,
+                os.getpid(),
+            )
+        self._lock = threading.RLock()
+        self._changed = threading.Event()
+        self._thread = None
+        self._last, self._conditions = {}, {}
+        self._scheduler = self._new_scheduler()
+
+    def _new_scheduler(self) -> Scheduler:
+        return Scheduler(
+            Place(self._profile, self._clock),
             Memory(),
             host=host_name(),
             daemon=daemon_id(),
@@ -137,6 +161,11 @@ class ProgramCron:
             raise KataxError(f"jobs still run, and their threads go on: {', '.join(left)}")
 
     def _job(self, name: str) -> Job:
+        if self._elsewhere is not None and name not in self._scheduler.jobs:
+            raise ConfigError(
+                f"job {name!r} is not one of this process; the jobs of its parent {self._elsewhere} run there: "
+                "add the job after the fork"
+            )
         return job_named(self._scheduler.jobs.values(), name)
 
     def _status(self, job: Job) -> JobStatus:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from queue import Full, Queue
 from threading import Thread, current_thread
 from typing import Any, TypeVar
 
+from katax_cli.core.forks import follow
 from katax_cli.errors import DeadlineExceeded, Unavailable
 
 T = TypeVar("T")
@@ -27,6 +29,11 @@ class EventLoop:
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._run, name=f"katax-ws-{name}", daemon=True)
         self._thread.start()
+        self._parent: int | None = None
+        follow(self)
+
+    def after_fork(self) -> None:
+        self._parent = os.getppid()
 
     def call(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
         """What `work` returns. Raises DeadlineExceeded; RuntimeError on the loop's own thread, which may not wait."""
@@ -44,6 +51,12 @@ class EventLoop:
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Begins and does not wait. Raises Unavailable after `stop`."""
+        if self._parent is not None:
+            work.close()
+            where = (
+                f"it runs in process {self._parent}, and this one is its child; open a server after the fork"
+            )
+            raise Unavailable(self.name, where)
         try:
             return asyncio.run_coroutine_threadsafe(work, self._loop)
         except RuntimeError:
@@ -52,12 +65,12 @@ class EventLoop:
 
     def soon(self, call: Callable[..., object], *args: object) -> None:
         """Calls it on the loop; dropped after `stop`."""
-        if not self._loop.is_closed():
+        if not self._loop.is_closed() and self._parent is None:
             self._loop.call_soon_threadsafe(call, *args)
 
     def stop(self, timeout: float) -> None:
         """Cancels what still runs and ends the thread, waiting `timeout` seconds at the most."""
-        if self._loop.is_closed():
+        if self._loop.is_closed() or self._parent is not None:
             return
         self._loop.call_soon_threadsafe(self._loop.stop)
         if current_thread() is not self._thread:
