@@ -111,9 +111,7 @@ def katax_starts(profile: Profile, jobs: Sequence[Job]) -> float:
 
     with Cron(profile) as cron:
         cron.tables.prepare()
-        scheduler = Scheduler(
-            Place(profile), Books(cron.runs, shared=False), host="h", daemon="d", lookup=os.environ.get
-        )
+        scheduler = Scheduler(Place(profile), Books(cron.runs), host="h", daemon="d", lookup=os.environ.get)
         for job in jobs:
             scheduler.put(job, START)
         JobProcess._start = watched  # type: ignore[method-assign, assignment]

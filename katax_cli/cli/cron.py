@@ -166,7 +166,7 @@ def run(call: Invocation, name: Name) -> int:
         if call.only_planned(job=name, work=str(job.work)):
             return ExitCode.DONE
         done = jobs.run(name, streamed(call))
-    return ExitCode.NO if done.exit_status is None else done.exit_status
+    return done.exit_status or (ExitCode.DONE if done.state == "ran" else ExitCode.NO)
 
 
 @group.command("run-daemon")

@@ -109,7 +109,10 @@ JOB = {
     "kill_after": Key("seconds", "then its process tree is killed"),
     "on_overlap": Key("choice", "when the last run still runs", ("skip", "queue", "replace", "allow")),
     "on_miss": Key("choice", "when occurrences were missed", ("skip", "once", "all")),
+    "start_deadline": Key("positive", "how late a start may be; what is later was missed"),
     "retries": Key("integer", "further attempts after a failure"),
+    "on_failure": Key("command", "what to run when a run has failed"),
+    "user": Key("string", "user to run the command as"),
     "jitter": Key("seconds", "random delay, at most"),
     "ping_url": Key("secret", "told about start, success and failure (healthchecks.io)"),
 }

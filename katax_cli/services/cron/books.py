@@ -1,7 +1,7 @@
 """Accounting that survives an outage of the state database.
 
-Alone on a local file, a daemon goes on and writes later. With others on a shared server it cannot know what they
-do: it skips and says so, and the rows are written when the database is back, unless somebody ran them.
+Nothing starts without its claim: others may have it, and a daemon that starts later would not know of it. What is
+due is claimed again until the database answers. What became of runs that were claimed is written when it is back.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from katax_cli.errors import KataxError
 from katax_cli.services.cron.store import Runs
-from katax_cli.services.cron.values import Decide, Run
+from katax_cli.services.cron.values import Decide, Remaining, Run, unless_accounted
 
 _log = logging.getLogger("katax.cron")
 UNAVAILABLE = "the state database was not available"
@@ -21,22 +21,11 @@ UNAVAILABLE = "the state database was not available"
 class Books:
     """Writes what the daemon decides and what becomes of it."""
 
-    def __init__(self, runs: Runs, *, shared: bool, known: bool = True) -> None:
+    def __init__(self, runs: Runs) -> None:
         self._runs = runs
-        self._shared = shared
-        self._known = known
         self._late: dict[str, Run] = {}
         self._lock = threading.Lock()
         self._down = False
-
-    @property
-    def known(self) -> bool:
-        """False until it is known up to where jobs are accounted for: nothing is written before, as if it were away."""
-        return self._known
-
-    def open(self) -> None:
-        """Says that it is known."""
-        self._known = True
 
     @property
     def available(self) -> bool:
@@ -49,31 +38,32 @@ class Books:
         with self._lock:
             return len(self._late)
 
-    def claim(self, planned: Sequence[Run], decide: Decide, running: Sequence[Run]) -> list[Run]:
-        """Those of `planned` that are ours to run or to account for; `running` is what runs in this process."""
-        if not self._known:
-            return self._without(planned, decide, running)
+    @property
+    def late(self) -> set[str]:
+        """The ids of those rows."""
+        with self._lock:
+            return set(self._late)
+
+    def claim(
+        self,
+        planned: Sequence[Run],
+        decide: Decide,
+        running: Sequence[Run],
+        remaining: Remaining = unless_accounted,
+    ) -> list[Run]:
+        """Those of `planned` that are ours to run or to account for. Raises KataxError when nobody can say."""
         try:
-            won = self._runs.claim(planned, decide)
+            won = self._runs.claim(planned, decide, remaining)
         except KataxError as error:
             self.failed(error)
-            return self._without(planned, decide, running)
+            raise
         self._worked()
         return won
 
-    def _without(self, planned: Sequence[Run], decide: Decide, running: Sequence[Run]) -> list[Run]:
-        decided: list[Run] = []
-        for run in planned:
-            others = [
-                each for each in (*running, *decided) if each.job == run.job and each.state == "running"
-            ]
-            if self._shared and run.state == "running":
-                decided.append(run.skipped(UNAVAILABLE))
-            else:
-                decided.append(decide(run, others) if run.state == "running" else run)
+    def record(self, run: Run) -> None:
+        """Writes a run that needs no claim, and what becomes of it, as soon as that is possible."""
         with self._lock:
-            self._late.update((run.run_id, run) for run in decided)
-        return decided
+            self._late[run.run_id] = run
 
     def others(self, jobs: Sequence[str]) -> list[Run]:
         """What runs of these jobs, anywhere; nothing when the database cannot say."""
@@ -105,10 +95,16 @@ class Books:
                 self._late[run.run_id] = run
             self.failed(error)
 
+    def note_processes(self, runs: Sequence[Run]) -> None:
+        """Leaves word of their processes; a run that is not written yet, is written with it."""
+        late = self.late
+        try:
+            self._runs.note_processes([run for run in runs if run.run_id not in late])
+        except KataxError as error:
+            self.failed(error)
+
     def flush(self) -> None:
         """Writes what could not be written before; stops at the first failure."""
-        if not self._known:
-            return
         with self._lock:
             late = list(self._late.values())
         for run in late:
@@ -124,10 +120,9 @@ class Books:
         self._worked()
 
     def failed(self, error: KataxError) -> None:
-        """Says once that the database cannot be used, and what follows."""
+        """Logs once that the database cannot be used, and what follows."""
         if not self._down:
-            follow = "what is due is skipped" if self._shared else "jobs run, and rows are written later"
-            _log.error("the state database cannot be used: %s; until then %s", error, follow)
+            _log.error("the state database cannot be used: %s; nothing starts until it can", error)
         self._down = True
 
     def _worked(self) -> None:

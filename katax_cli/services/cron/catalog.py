@@ -77,7 +77,7 @@ def _switched(job: Job, stored: Stored | None) -> Job:
 
 def runs_foreign_code(job: Job) -> bool:
     """True for an added job that brings its own code: from a shared database anybody may have added it."""
-    return job.source == "added" and isinstance(job.work, Command | Python)
+    return job.source == "added" and (isinstance(job.work, Command | Python) or job.on_failure is not None)
 
 
 def check_name(name: str) -> str:
@@ -92,8 +92,9 @@ def check_name(name: str) -> str:
 def refuse_foreign_code(job: Job, *, shared: bool, allowed: bool) -> None:
     """Raises Refused for code from a shared database unless the profile allows it."""
     if shared and not allowed and runs_foreign_code(job):
+        kinds = {Command: "command", Python: "python"}
         raise Refused(
-            f"job {job.name!r} was added with a {'command' if isinstance(job.work, Command) else 'python'} to a "
+            f"job {job.name!r} was added with a {kinds.get(type(job.work), 'command for failures')} to a "
             "shared state database; set allow_dynamic_commands = true in [cron] of the daemon's profile"
         )
 

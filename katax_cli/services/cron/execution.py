@@ -17,7 +17,10 @@ from katax_cli.core.settings import EngineName
 from katax_cli.errors import DeadlineExceeded, KataxError
 from katax_cli.profiles.model import Profile
 from katax_cli.services import background
+from katax_cli.services.cron.identity import daemon_id
 from katax_cli.services.cron.jobs import Callback, Command, Job, KataxCommand, Python, Sql
+from katax_cli.services.cron.logins import Login, login_of
+from katax_cli.services.cron.orphans import Orphan, mark_of
 from katax_cli.services.cron.plan import WAITING
 from katax_cli.services.cron.process import Captured, Ended, JobProcess, Sink
 from katax_cli.services.cron.values import Run
@@ -28,6 +31,7 @@ _output = logging.getLogger("katax.cron.output")
 LOGGED_BYTES = 1024 * 1024
 _LINE_BYTES = 8 * 1024
 _BETWEEN = RetryPolicy(initial=1.0, max=60.0)
+_TELLING_SECONDS = 60.0
 _NOT_FOUND, _NOT_STARTED, _FAILED = 127, 126, 1
 _SQL: tuple[EngineName, ...] = ("postgresql", "mysql", "sqlite")
 CALL = "import sys; from katax_cli.services.cron.call import main; main(sys.argv[1])"
@@ -108,6 +112,7 @@ class Execution:
         self._lock = threading.Lock()
         self._activity: Activity | None = None
         self._spawned: Activity | Ended | None = None
+        self._orphan: Orphan | None = None
 
     def spawn(self) -> None:
         """Starts the process of the first attempt on this thread, before `start` gives it one of its own.
@@ -133,6 +138,25 @@ class Execution:
         if activity is not None:
             activity.stop(self._reason, force=force)
 
+    def attend(self, identity: str) -> None:
+        """Watches, in a named thread, a process that another daemon had started."""
+        orphan = Orphan(identity, mark_of(self.run), self._take)
+        self._activity = self._orphan = orphan
+        threading.Thread(target=self._attend, name=f"katax-job-{self.job.name}", daemon=True).start()
+
+    def _attend(self) -> None:
+        assert self._orphan is not None
+        elapsed = (self._now() - (self.run.started_at or self._now())) / 1000
+        self._finished(
+            self._orphan.run(timeout=self.job.timeout, kill_after=self.job.kill_after, elapsed=elapsed)
+        )
+
+    def release(self) -> bool:
+        """Stops watching, without a word to anybody; False for what this process started itself."""
+        if self._orphan is not None:
+            self._orphan.leave()
+        return self._orphan is not None
+
     def execute(self, *, delay: float = 0.0) -> Run:
         """Runs to the end, on this thread; never raises."""
         if delay and self._stopped.wait(delay):
@@ -151,7 +175,7 @@ class Execution:
         for attempt in range(1, self.job.retries + 2):
             self.run = replace(self.run, attempt=attempt)
             ended = self._attempt(attempt)
-            if ended.exit_status == 0 or self._stopped.is_set() or attempt > self.job.retries:
+            if ended.succeeded or self._stopped.is_set() or attempt > self.job.retries:
                 break
             wait = _BETWEEN.delay(attempt, self._place.clock.random)
             _log.warning(
@@ -195,13 +219,17 @@ class Execution:
             return Statement(work, profile, self._take)
         if isinstance(work, Callback):
             return Called(work, self.job.name, self._take)
-        return JobProcess(
+        login = None if self.job.user is None else login_of(self.job.user)
+        process = JobProcess(
             _words(work, profile),
-            folder=profile.folder,
-            environ=_environ(self.run, attempt),
-            mark=f"KATAX_RUN_ID={self.run.run_id}",
+            folder=profile.folder if login is None else login.home,
+            environ=_environ(self.run, attempt, login),
+            mark=mark_of(self.run),
             sink=self._take,
+            account=None if login is None else login.account,
         )
+        self.run = replace(self.run, process=daemon_id(process.pid))
+        return process
 
     def _take(self, name: str, data: bytes) -> None:
         self._captured.add(data)
@@ -213,7 +241,7 @@ class Execution:
     def _finished(self, ended: Ended, reason: str | None = None) -> Run:
         if self._lines is not None:
             self._lines.close()
-        state: JobState = "killed" if ended.stopped else "ran" if ended.exit_status == 0 else "failed"
+        state: JobState = "killed" if ended.stopped else "ran" if ended.succeeded else "failed"
         return self._become(
             replace(
                 self.run,
@@ -236,7 +264,8 @@ class Execution:
 
 
 def _why(ended: Ended) -> str:
-    return ended.stopped or f"exit status {ended.exit_status}"
+    status = "unknown" if ended.exit_status is None else ended.exit_status
+    return ended.stopped or f"exit status {status}"
 
 
 def _words(work: Command | Python | KataxCommand | Sql | Callback, profile: Profile) -> str | list[str]:
@@ -248,16 +277,47 @@ def _words(work: Command | Python | KataxCommand | Sql | Callback, profile: Prof
     return [sys.executable, "-m", "katax_cli", "-p", profile.name, *work.words]
 
 
-def _environ(run: Run, attempt: int) -> Mapping[str, str]:
-    """The daemon's own environment, never what `.env` or the profile holds, and what the job may want to know."""
+def _environ(run: Run, attempt: int, login: Login | None = None) -> Mapping[str, str]:
+    """The daemon's own environment, never what `.env` or the profile holds, and what the job may want to know.
+
+    Another user has an environment of its own: the daemon's may hold what is not for everybody.
+    """
     planned = datetime.fromtimestamp(run.scheduled_at / 1000, UTC)
     return {
-        **os.environ,
+        **(os.environ if login is None else login.environ),
         "KATAX_SCHEDULED_AT": planned.isoformat(timespec="seconds"),
         "KATAX_RUN_ID": run.run_id,
         "KATAX_JOB": run.job,
         "KATAX_ATTEMPT": str(attempt),
     }
+
+
+def tell_failure(job: Job, run: Run, place: Place) -> None:
+    """Runs the job's `on_failure`, which finds the run in its environment; its output is logged."""
+    if job.on_failure is None:
+        return
+    facts = {
+        "KATAX_STATE": run.state,
+        "KATAX_REASON": run.reason or "",
+        "KATAX_EXIT_STATUS": "" if run.exit_status is None else str(run.exit_status),
+        "KATAX_OUTPUT": run.output_tail or run.output_head or "",
+    }
+    lines = LoggedLines(f"{job.name} on_failure", run.run_id)
+    try:
+        process = JobProcess(
+            job.on_failure if isinstance(job.on_failure, str) else list(job.on_failure),
+            folder=place.profile.folder,
+            environ={**_environ(run, run.attempt), **facts},
+            mark=f"KATAX_FAILED_RUN_ID={run.run_id}",
+            sink=lines.add,
+        )
+        ended = process.run(timeout=_TELLING_SECONDS, kill_after=5.0)
+    except OSError as error:
+        _log.error("job %r: on_failure cannot start: %s", job.name, error.strerror)
+        return
+    lines.close()
+    if not ended.succeeded:
+        _log.error("job %r: on_failure failed: %s", job.name, _why(ended))
 
 
 class Statement:
@@ -313,7 +373,9 @@ class Called:
             reason = self._reason or f"timed out after {timeout:g} s"
             return Ended(_FAILED, f"{reason}; its thread goes on")
         if isinstance(running.outcome, BaseException):
-            self._sink("stderr", f"{type(running.outcome).__name__}: {running.outcome}\n".encode())
+            failure = running.outcome
+            _log.error("job %r failed", self._job, exc_info=failure)
+            self._sink("stderr", f"{type(failure).__name__}: {failure}\n".encode())
             return Ended(_FAILED)
         return Ended(0)
 

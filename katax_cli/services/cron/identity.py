@@ -1,9 +1,10 @@
-"""Who a daemon is, and whether another one of this machine still lives."""
+"""Who a process is, and whether another one of this machine still lives."""
 
 from __future__ import annotations
 
 import os
 import socket
+from functools import cache
 from pathlib import Path
 
 
@@ -14,7 +15,13 @@ def host_name() -> str:
 def daemon_id(pid: int | None = None) -> str:
     """`host:boot:namespace:pid:start`; no other process ever has the same one."""
     pid = os.getpid() if pid is None else pid
-    return ":".join((*_machine(), str(pid), _started(pid) or "0"))
+    return f"{machine()}:{pid}:{_started(pid) or '0'}"
+
+
+@cache
+def machine() -> str:
+    """What the identities of all processes of this machine begin with, as far as they see each other."""
+    return ":".join(_machine())
 
 
 def _machine() -> tuple[str, str, str]:
@@ -37,10 +44,10 @@ def _read(path: str) -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When the process started; None when there is none."""
+    """When the process started; None when there is none, or only its exit status is left."""
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     if len(fields) > 19:
-        return fields[19]
+        return None if fields[0] in "ZX" else fields[19]
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -50,9 +57,19 @@ def _started(pid: int) -> str | None:
     return "0"
 
 
-def is_known_dead(daemon: str) -> bool:
-    """True for a daemon of this very machine that has ended; of others only their lease can say."""
-    *machine, pid, started = daemon.split(":")
-    if tuple(machine) != _machine() or not pid.isdigit():
-        return False
-    return _started(int(pid)) != started
+def is_of_this_machine(identity: str) -> bool:
+    """True for a process that can be seen from here."""
+    return identity.startswith(f"{machine()}:")
+
+
+def is_known_dead(identity: str) -> bool:
+    """True for a process of this very machine that has ended; of other daemons only their lease can say."""
+    return is_of_this_machine(identity) and live_pid(identity) is None
+
+
+def live_pid(identity: str) -> int | None:
+    """The number of a process of this machine that lives; None for any other."""
+    *_, pid, started = identity.split(":")
+    if not is_of_this_machine(identity) or not pid.isdigit() or _started(int(pid)) != started:
+        return None
+    return int(pid)

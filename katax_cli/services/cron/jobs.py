@@ -122,7 +122,10 @@ class Job:
     on_miss: Miss = "once"
     retries: int = 0
     jitter: float = 0.0
+    start_deadline: float = 60.0
     ping_url: str | None = None
+    on_failure: str | tuple[str, ...] | None = None
+    user: str | None = None
 
     def is_enabled(self, lookup: Lookup = os.environ.get) -> bool:
         """Whether it is to run now."""
@@ -157,11 +160,17 @@ def job_of(name: str, table: Mapping[str, Any], *, timezone: str, source: Source
         raise ConfigError(f"job {name!r}: {error}") from error
 
 
+_DURATIONS = ("timeout", "kill_after", "jitter", "start_deadline")
+
+
 def _policies(table: Mapping[str, Any]) -> dict[str, Any]:
-    said = {key: table[key] for key in ("on_overlap", "on_miss", "ping_url") if key in table}
-    numbers = {
-        key: float(table[key]) for key in ("timeout", "kill_after", "jitter") if table.get(key) is not None
-    }
+    said = {key: table[key] for key in ("on_overlap", "on_miss", "ping_url", "user") if key in table}
+    if table.get("on_failure"):
+        value = table["on_failure"]
+        said["on_failure"] = value if isinstance(value, str) else tuple(map(str, value))
+    if table.get("user") and not table.get("command"):
+        raise ValueError("user is for a command")
+    numbers = {key: float(table[key]) for key in _DURATIONS if table.get(key) is not None}
     if "retries" in table:
         said["retries"] = int(table["retries"])
         if said["retries"] < 0:

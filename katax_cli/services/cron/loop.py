@@ -11,7 +11,8 @@ once a second for what others may have changed in the state database.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import Literal
@@ -22,14 +23,15 @@ from katax_cli.services.cron.books import Books
 from katax_cli.services.cron.catalog import lookup_of, merged, refuse_foreign_code, timezone_of
 from katax_cli.services.cron.definitions import Definitions, Stored
 from katax_cli.services.cron.execution import Place
-from katax_cli.services.cron.identity import daemon_id, host_name, is_known_dead
+from katax_cli.services.cron.identity import daemon_id, host_name, is_known_dead, machine
 from katax_cli.services.cron.jobs import Job
+from katax_cli.services.cron.logins import refuse_other_user
+from katax_cli.services.cron.orphans import identity_of_orphan
 from katax_cli.services.cron.process import children
 from katax_cli.services.cron.scheduler import SHUT_DOWN, Scheduler
 from katax_cli.services.cron.store import Runs
 from katax_cli.services.cron.tables import Tables
-from katax_cli.services.cron.tree import HAS_PROC, Reaper, Tree, become_subreaper
-from katax_cli.services.cron.values import Run
+from katax_cli.services.cron.tree import Reaper, become_subreaper
 
 _log = logging.getLogger("katax.cron")
 BEAT = 1.0
@@ -40,6 +42,7 @@ _JUMP = 5.0
 _FAR_AHEAD = 86400.0
 _DEAD = "its daemon is gone: the lease ran out"
 _KILLED = "its daemon was killed"
+_NOT_STARTED = "it was claimed, and the state database did not say so in time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +62,15 @@ Load = Callable[[], tuple[Profile, Sequence[Job]]]
 class Daemon:
     """Runs the jobs of one profile until it is told to stop."""
 
-    def __init__(self, load: Load, tables: Tables, place: Place) -> None:
+    def __init__(self, load: Load, tables: Tables, place: Place, *, files: Sequence[str] = ()) -> None:
+        """`files` are read by `load`, beside the profile's own: when one of them changes, it is asked again."""
         self._load = load
         self._place = place
         self._clock = place.clock
         self._runs = Runs(tables)
         self._definitions = Definitions(tables)
         self._tables = tables
-        self.books = Books(self._runs, shared=tables.shared, known=False)
+        self.books = Books(self._runs)
         self.id = daemon_id()
         self._own: Sequence[Job] = ()
         self._profile = place.profile
@@ -83,6 +87,10 @@ class Daemon:
         self._version = -1
         self._stored: Sequence[Stored] = ()
         self._began: dict[str, float] = {}
+        self._unnoted: list[Noted] = []
+        self._known = False
+        self._more_files = files
+        self._files: dict[str, tuple[int, ...]] = {}
         self._last_beat = self._last_renewal = self._last_prune = -1e9
         self._offset = self._clock.now() - self._clock.monotonic()
         self._stop_by: float | None = None
@@ -97,14 +105,17 @@ class Daemon:
         """Until the end; returns the exit code. Raises ConfigError for jobs that are wrong at the start."""
         become_subreaper()
         self._profile, self._own = self._load()
-        self._try(self._recover)
+        self._files = self._seen_files()
+        self._try(self._tables.prepare)
         self._adopt()
+        self._try(self._take_over)
         _log.info("cron runs %d jobs of profile %r", len(self.scheduler.jobs), self._profile.name)
         self.scheduler.trigger([job.name for job in self._initial()], "init")
         self.ready = True
         while self._exit is None:
             self._beat_if_time()
-            self.scheduler.tick()
+            if self._settled:
+                self.scheduler.tick()
             self._check_end()
             if self._exit is None:
                 self._hear(self._sleep_seconds())
@@ -120,9 +131,9 @@ class Daemon:
         ]
 
     def _sleep_seconds(self) -> float:
-        due = self.scheduler.next_at
+        due = self.scheduler.seconds_to_next if self._settled else None
         beat = self._last_beat + BEAT - self._clock.monotonic()
-        return max(0.0, min(beat, BEAT if due is None else due - self._clock.now()))
+        return max(0.0, beat if due is None else min(beat, due))
 
     def _hear(self, seconds: float) -> None:
         try:
@@ -154,19 +165,18 @@ class Daemon:
             return
         if not self.scheduler.running():
             self._exit = 0
-        elif self._clock.monotonic() >= self._stop_by - self._longest_grace():
+        elif self._clock.monotonic() >= self._stop_by:
             names = self.scheduler.stop_all(SHUT_DOWN)
             _log.error("the deadline has come; stopped: %s", ", ".join(names))
-            self._await_runs(max(0.0, self._stop_by - self._clock.monotonic()))
+            self._await_runs(self._longest_grace())
             self.scheduler.stop_all(SHUT_DOWN, force=True)
             self._await_runs(2.0)
             self._exit = 1
 
     def _longest_grace(self) -> float:
-        """The time that what runs may need between TERM and KILL; half of the deadline at the most."""
+        """The time that what runs may need between TERM and KILL."""
         jobs = [self.scheduler.jobs.get(run.job) for run in self.scheduler.running()]
-        grace = max((job.kill_after for job in jobs if job is not None), default=0.0)
-        return min(grace, self._profile.shutdown.timeout / 2)
+        return max((job.kill_after for job in jobs if job is not None), default=0.0)
 
     def _await_runs(self, seconds: float) -> None:
         end = self._clock.monotonic() + seconds
@@ -189,6 +199,7 @@ class Daemon:
         self._last_beat = now
         self._notice_jump()
         self._reaper.reap(children())
+        self._reload_if_changed()
         if not self._try(self._beat):
             return
         if self.books.waiting:
@@ -197,49 +208,53 @@ class Daemon:
     def _beat(self) -> None:
         now = self._clock.monotonic()
         self._tables.prepare()
-        mine = {run.run_id for run in self.scheduler.running()} if self.books.waiting == 0 else set()
-        if mine:
-            self._obey(mine)
+        self._obey()
         if now - self._last_renewal >= _RENEW_EVERY:
             self._last_renewal = now
             self._runs.renew(self.id)
-            self._close_dead()
+            self._take_over()
         if now - self._last_prune >= _PRUNE_EVERY:
             self._last_prune = now
             self._runs.prune(self._profile.cron.history)
         changed = not self.scheduler.draining and self._definitions.version() != self._version
-        if changed or not self.books.known:
+        if changed or not self._settled:
             self._adopt()
             enabled = sum(job.enabled is not False for job in self.scheduler.jobs.values())
             _log.info("jobs changed: %d of %d enabled", enabled, len(self.scheduler.jobs))
 
-    def _obey(self, mine: set[str]) -> None:
-        """Stops what others want stopped, and what is no longer ours."""
+    def _obey(self) -> None:
+        """Stops what others want stopped, and what is no longer ours; closes what is ours and never started."""
+        runs = self.scheduler.running()
+        late = self.books.late  # asked for second: a run is in one of both until its end is written
+        here = {run.run_id for run in runs if run.state == "running"} - late
         known = self._runs.mine(self.id)
-        reasons = {run_id: why for run_id, why in known.items() if why is not None}
-        still = {run.run_id for run in self.scheduler.running() if run.state == "running"}
-        lost = (mine & still) - set(known)
+        reasons = {run_id: why for run_id, why in known.items() if why is not None and run_id in here}
+        lost = here - set(known)
+        lost &= {run.run_id for run in self.scheduler.running() if run.state == "running"}
+        lost -= self.scheduler.release(lost)
+        lost -= set(self._runs.take_back(lost, self.id, machine())) if lost else set()
         if lost:
             _log.error("the lease of %d runs was lost; they are killed", len(lost))
         self.scheduler.stop_runs({**reasons, **dict.fromkeys(lost, "its lease was lost")})
+        for run_id in set(known) - {run.run_id for run in runs} - late - self.scheduler.unclaimed:
+            self._runs.close_unstarted(run_id, self.id, _NOT_STARTED)
 
-    def _close_dead(self) -> None:
-        for run in self._runs.close_dead(_DEAD):
-            self._note_dead(run, _DEAD)
-
-    def _recover(self) -> None:
-        """Closes what daemons of this machine left open when they were killed, and kills what is left of it."""
+    def _take_over(self) -> None:
+        """Watches what daemons of this machine left running, and closes what nobody renews any more."""
         self._tables.prepare()
         dead = [daemon for daemon in self._runs.daemons() if is_known_dead(daemon)]
-        if dead:
-            for run in self._runs.close_dead(_KILLED, daemons=dead):
-                if HAS_PROC:
-                    Tree(-1, f"KATAX_RUN_ID={run.run_id}").kill()
-                self._note_dead(run, _KILLED)
-
-    def _note_dead(self, run: Run, reason: str) -> None:
-        self.scheduler.counts[run.job, "failed"] += 1
-        _log.error("job %r: run %s failed: %s", run.job, run.run_id[:12], reason)
+        for run in self._runs.abandoned(dead):
+            identity = identity_of_orphan(run)
+            if identity is not None and run.daemon != self.id:
+                if self._runs.take_over(run, self.id, dead):
+                    _log.warning(
+                        "job %r: run %s outlived its daemon and is watched", run.job, run.run_id[:12]
+                    )
+                    self.scheduler.watch(replace(run, daemon=self.id, process=identity), identity)
+                continue
+            reason = _KILLED if run.daemon in dead else _DEAD
+            if self._runs.close(run, reason, dead):
+                self.scheduler.note_failed(replace(run, state="failed", reason=reason))
 
     def _try(self, call: Callable[[], None]) -> bool:
         try:
@@ -277,6 +292,20 @@ class Daemon:
         self._stored = self._definitions.jobs()
         self._version = version
 
+    def _reload_if_changed(self) -> None:
+        files = self._seen_files()
+        if files != self._files and not self.scheduler.draining:
+            self._files = files
+            self.reload()
+
+    def _seen_files(self) -> dict[str, tuple[int, ...]]:
+        return {path: _stamp(path) for path in (self._profile.source, *self._more_files) if path}
+
+    @property
+    def _settled(self) -> bool:
+        """True when it is known up to where every job is accounted for; nothing is claimed before."""
+        return self._known and not self._unnoted
+
     def _adopt(self) -> None:
         """Makes the scheduler's jobs those of the files and of the database; unchanged ones keep their place."""
         asked = self._try(self._ask_stored)
@@ -288,42 +317,32 @@ class Daemon:
         for name in set(self.scheduler.jobs) - set(wanted):
             self.scheduler.drop(name)
         now = self._clock.now()
-        known = {each.job: each for each in self._stored}
-        fresh: list[Noted] = []
+        stored = {each.job: each for each in self._stored}
         for job in wanted.values():
-            before = self.scheduler.jobs.get(job.name)
-            if before is not None and _due_alike(before, job):
-                self.scheduler.change(job)
-                continue
-            after = now if before is not None else self._accounted(job, known.get(job.name), now)
-            if after == now:
-                fresh.append(_noted(job, now))
-            self.scheduler.put(job, after)
-            if not (asked or self.books.known):
-                self._began.setdefault(job.name, now)
-        if asked and not self.books.known:
-            fresh += self._settle(known)
-        self._try(lambda: self._definitions.note_schedules(fresh))
+            self._put(job, stored.get(job.name), now, settling=asked and not self._known)
+        self._known = self._known or asked
+        self._try(self._note)
 
-    def _settle(self, known: Mapping[str, Stored]) -> list[Noted]:
-        """Accounts for what was missed before this daemon began without the database, which now says since when.
+    def _put(self, job: Job, stored: Stored | None, now: float, *, settling: bool) -> None:
+        """Gives the scheduler a job, due from where it is accounted for.
 
-        Before any row of this daemon is written, because rows say that all before them is accounted for.
+        A daemon that was started without the database learns that when it first answers (`settling`).
         """
-        self.books.open()
-        fresh, missed = [], []
-        for name, began in self._began.items():
-            job = self.scheduler.jobs.get(name)
-            if job is None or job.enabled is False:
-                continue
-            after = self._accounted(job, known.get(name), began)
-            if after == began:
-                fresh.append(_noted(job, began))
-            else:
-                missed.append((job, after, began))
-        self._began.clear()
-        self.scheduler.make_good(missed)
-        return fresh
+        before = self.scheduler.jobs.get(job.name)
+        if before is not None and not settling and _due_alike(before, job):
+            self.scheduler.change(job)
+            return
+        began = now if self._known else self._began.setdefault(job.name, now)
+        after = began if before is not None and self._known else self._accounted(job, stored, began)
+        if after == began and (settling or self._known):
+            self._unnoted.append(_noted(job, began))
+        self.scheduler.put(job, after)
+
+    def _note(self) -> None:
+        """Writes up to where jobs that are new, or mean something else now, are accounted for."""
+        if self._known:
+            self._definitions.note_schedules(self._unnoted)
+            self._unnoted.clear()
 
     def _accounted(self, job: Job, stored: Stored | None, now: float) -> float:
         """Up to where the job is accounted for; one that is new, or means something else now, begins now."""
@@ -337,6 +356,7 @@ class Daemon:
 
     def _may_run(self, job: Job) -> bool:
         try:
+            refuse_other_user(job)
             refuse_foreign_code(
                 job, shared=self._tables.shared, allowed=self._profile.cron.allow_dynamic_commands
             )
@@ -348,6 +368,14 @@ class Daemon:
 
 def _noted(job: Job, at: float) -> Noted:
     return job.name, job.schedule.text, job.schedule.canonical, int(at * 1000)
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    try:
+        seen = os.stat(path)
+    except OSError:
+        return ()
+    return seen.st_mtime_ns, seen.st_size, seen.st_ino
 
 
 def _due_alike(before: Job, now: Job) -> bool:

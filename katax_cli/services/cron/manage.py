@@ -26,6 +26,7 @@ from katax_cli.services.cron.definitions import Definitions, Stored
 from katax_cli.services.cron.execution import Execution, Place
 from katax_cli.services.cron.identity import daemon_id, host_name
 from katax_cli.services.cron.jobs import Job, Lookup, job_named, job_of
+from katax_cli.services.cron.logins import refuse_other_user
 from katax_cli.services.cron.process import Sink
 from katax_cli.services.cron.store import Runs
 from katax_cli.services.cron.tables import Tables, refuse_network_file, state_profile
@@ -131,6 +132,7 @@ class Cron:
         try:
             job = job_of(name, table, timezone=zone, source="added" if added else "profile")
             self._refuse(job)
+            refuse_other_user(job)
         except KataxError as error:
             return Finding(name, "wrong", str(error))
         text = job.schedule.text
@@ -202,20 +204,24 @@ class Cron:
         An interrupt of this thread ends the job and its tree first.
         """
         job = self.job(name)
-        books = Books(self.runs, shared=False)
+        refuse_other_user(job)
+        books = Books(self.runs)
         now = int(self.clock.now() * 1000)
         run = Run(
             name, now, trigger="manual", host=host_name(), daemon=daemon_id(), started_at=now, attempt=1
         )
         self._prepare_quietly()
-        (claimed,) = books.claim([run], lambda each, _others: each, [])
+        try:
+            books.claim([run], lambda each, _others: each, [])
+        except KataxError:
+            books.record(run)  # nobody else can have a run by hand
         ended = threading.Event()
         renewing = threading.Thread(target=self._renew, args=(ended,), name="katax-lease", daemon=True)
         renewing.start()
         try:
             execution = Execution(
                 job,
-                claimed,
+                run,
                 Place(self.profile, self.clock),
                 changed=books.update,
                 sink=sink,

@@ -42,8 +42,8 @@ class Pinger:
         self._put(url, run, "/start", b"")
 
     def ended(self, url: str | None, run: Run) -> None:
-        """Says how it ended; 0 is success, any other status a failure."""
-        status = 1 if run.exit_status is None else min(run.exit_status, 255)
+        """Says how it ended; 0 is success, any other status a failure. A job that was stopped has failed."""
+        status = 0 if run.state == "ran" else min(run.exit_status or 1, 255)
         said = run.output_tail or run.output_head or run.reason or ""
         self._put(url, run, f"/{status}", said.encode())
 

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from katax_cli.core.schedule import Schedule, latest
 from katax_cli.services.cron.jobs import Job
 from katax_cli.services.cron.values import Run
 
-GRACE = 60.0
-"""A run that starts later than this was missed, and `on_miss` says what becomes of it."""
 ALL_AT_MOST = 1000
 """With `on_miss = "all"`: how many of the missed are run; the ones before them are accounted for as missed."""
 QUEUE_AT_MOST = 100
 WAITING = "waits for an earlier run"
 CATCHING_UP = "was missed, runs late"
+NO_DAEMON = "no daemon was there in time"
 
 
-def due(job: Job, after: float, now: float, *, until: float | None = None) -> list[Run]:
-    """A row for every occurrence in (after, until or now]; missed ones that are not run share one."""
-    until = now if until is None else until
-    late_until = min(now - GRACE, until)
-    on_time = [_run(job, at) for at in _each(job.schedule, max(after, late_until), until)]
+def due(job: Job, after: float, now: float) -> list[Run]:
+    """A row for every occurrence in (after, now]; missed ones that are not run share one.
+
+    What could not be started within the job's `start_deadline` was missed, and `on_miss` says what becomes of it.
+    """
+    late_until = now - job.start_deadline
+    on_time = [_run(job, at) for at in _each(job.schedule, max(after, late_until), now)]
     if late_until <= after:
         return on_time
     return [*_missed(job, after, late_until, alone=not on_time), *on_time]
@@ -48,7 +49,7 @@ def _range(job: Job, after: float, until: float, count: int) -> list[Run]:
             job.name,
             first * 1000,
             state="missed",
-            reason="no daemon was there in time",
+            reason=NO_DAEMON,
             count=count,
             until_at=last * 1000,
             finished_at=last * 1000,
@@ -101,6 +102,20 @@ class Overlaps:
         return run.skipped(f"run {others[0].run_id[:12]} still runs on {others[0].host}")
 
 
+def remaining(jobs: Mapping[str, Job], run: Run, until: int) -> Run | None:
+    """What is left of a planned run when all up to `until` (milliseconds) is accounted for by others."""
+    if run.trigger != "schedule" or run.scheduled_at > until:
+        return run
+    if run.until_at is None or run.until_at <= until:
+        return None
+    schedule = jobs[run.job].schedule
+    first = schedule.after(until / 1000)
+    if first is None:
+        return None
+    count = schedule.count(until / 1000, run.until_at / 1000)
+    return replace(run, scheduled_at=first * 1000, count=count) if count else None
+
+
 class Agenda:
     """When each job is due next, and up to where it is accounted for."""
 
@@ -133,13 +148,12 @@ class Agenda:
         return self._heap[0][0] if self._heap else None
 
     def due(self, now: float) -> list[tuple[Job, float]]:
-        """Jobs that are due, with up to where they are accounted for; from now on they are up to `now`."""
+        """Takes out the jobs that are due, with up to where they are accounted for; they are `put` back after that."""
         found = []
         while (at := self.next_at) is not None and at <= now:
             _, name = heapq.heappop(self._heap)
-            _, job, after = self._entries[name]
+            _, job, after = self._entries.pop(name)
             found.append((job, after))
-            self.put(job, now)
         return found
 
     def _is_stale(self, at: int, name: str) -> bool:

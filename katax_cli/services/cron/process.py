@@ -1,4 +1,7 @@
-"""One run as a process tree: started in a session of its own, its output streamed and capped, ended with force."""
+"""One run as a process tree: started in a session of its own, its output streamed and capped, ended with force.
+
+Output goes to files without a name, which are read as they grow: a job that outlives its daemon can go on writing.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,19 @@ import selectors
 import signal
 import subprocess
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.services.cron.tree import Tree
+from katax_cli.services.cron.outputs import Output, new_output, read_all
+from katax_cli.services.cron.tree import Tree, to_group
 
 HEAD_BYTES = TAIL_BYTES = 16 * 1024
-_CHUNK = 64 * 1024
-_DRAIN_SECONDS = 0.5
-"""How long output is still read when the job has ended and something else holds its end of the pipe."""
 _TICK = 0.2
+_BACKLOG = 16 * 1024 * 1024
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
+"""Seconds between two looks at the output; the pauses grow while there is none."""
 
 Sink = Callable[[str, bytes], None]
 """Gets output as it arrives: `stdout` or `stderr`, and bytes."""
@@ -62,95 +66,92 @@ class Captured:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended: its exit status (128 + signal when one ended it), and why it was stopped, if it was."""
+    """How a run ended: its exit status (128 + signal when one ended it), and why it was stopped, if it was.
 
-    exit_status: int
+    The status of what is no child of this process is not known: None.
+    """
+
+    exit_status: int | None
     stopped: str | None = None
 
+    @property
+    def succeeded(self) -> bool:
+        """A job that was stopped has not done its work, whatever its exit status says."""
+        return self.exit_status == 0 and self.stopped is None
 
-class JobProcess:
-    """A started process. Raises OSError when it cannot be started."""
 
-    def __init__(
-        self,
-        words: str | Sequence[str],
-        *,
-        folder: str,
-        environ: Mapping[str, str],
-        mark: str,
-        sink: Sink,
-    ) -> None:
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The user that a job runs as, and its groups."""
+
+    user: int
+    group: int
+    groups: tuple[int, ...]
+
+
+class Watched(ABC):
+    """A process whose output is read and which is stopped with its tree; how its end is seen, subclasses say."""
+
+    def __init__(self, pid: int, mark: str, outputs: Sequence[Output], sink: Sink) -> None:
+        self.pid = pid
         self._sink = sink
+        self._outputs = outputs
         self._lock = threading.Lock()
         self._stop: str | None = None
         self._force = False
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
-        self._popen = self._start(words, folder, environ)
-        self._tree = Tree(self._popen.pid, mark)
-
-    def _start(
-        self, words: str | Sequence[str], folder: str, environ: Mapping[str, str]
-    ) -> subprocess.Popen[bytes]:
-        with _starting:
-            started = subprocess.Popen(
-                words,
-                shell=isinstance(words, str),
-                cwd=folder,
-                env=dict(environ),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                bufsize=0,
-            )
-            _children.add(started.pid)
-        return started
+        self._tree = Tree(pid, mark)
+        self._pause = _FIRST_PAUSE
 
     @property
-    def pid(self) -> int:
-        return self._popen.pid
+    @abstractmethod
+    def _ended(self) -> bool: ...
+
+    @abstractmethod
+    def _exit_status(self) -> int | None: ...
 
     def stop(self, reason: str, *, force: bool = False) -> None:
         """Asks for its end from another thread: TERM and then KILL, or KILL at once. Returns immediately."""
         with self._lock:
             self._stop = self._stop or reason
             self._force = self._force or force
+        self.wake()
+
+    def wake(self) -> None:
+        """Lets the thread that watches look again."""
+        with self._lock:
             if self._wake_write >= 0:
                 with contextlib.suppress(BlockingIOError):
                     os.write(self._wake_write, b".")
 
-    def run(self, *, timeout: float | None, kill_after: float) -> Ended:
-        """Reads until it ended. After `timeout` seconds: TERM, and KILL of all that is left `kill_after` later."""
+    def run(self, *, timeout: float | None, kill_after: float, elapsed: float = 0.0) -> Ended:
+        """Reads until it ended. After `timeout` seconds: TERM, and KILL of all that is left `kill_after` later.
+
+        `elapsed` of the seconds are over already.
+        """
         try:
             with selectors.DefaultSelector() as selector:
-                self._register(selector)
-                reason = self._watch(selector, timeout, kill_after)
-                self._drain(selector)
+                selector.register(self._wake_read, selectors.EVENT_READ)
+                reason = self._watch(selector, timeout, elapsed, kill_after)
+            status = self._exit_status()
+            read_all(self._outputs, self._sink)
         finally:
             self._close()
-        status = self._popen.wait()
-        return Ended(status if status >= 0 else 128 - status, reason)
-
-    def _register(self, selector: selectors.BaseSelector) -> None:
-        for name, stream in (("stdout", self._popen.stdout), ("stderr", self._popen.stderr)):
-            assert stream is not None
-            os.set_blocking(stream.fileno(), False)
-            selector.register(stream, selectors.EVENT_READ, name)
-        selector.register(self._wake_read, selectors.EVENT_READ, None)
+        return Ended(status, reason)
 
     def _watch(
-        self, selector: selectors.BaseSelector, timeout: float | None, kill_after: float
+        self, selector: selectors.BaseSelector, timeout: float | None, elapsed: float, kill_after: float
     ) -> str | None:
         """Until the process has ended, and when it was stopped, all of its tree; returns why it was stopped."""
-        end = None if timeout is None else SYSTEM.monotonic() + timeout
-        with _pidfd(self._popen.pid, selector):
+        end = None if timeout is None else SYSTEM.monotonic() + timeout - elapsed
+        with _pidfd(self.pid, selector):
             while not self._ended and self._stop is None:
                 left = None if end is None else end - SYSTEM.monotonic()
                 if left is not None and left <= 0:
                     self._stop = f"timed out after {timeout:g} s"
                     break
-                self._read(selector, _TICK if not _HAS_PIDFD else left)
+                self._read(selector, left)
             if not self._ended:
                 self._end(selector, kill_after)
                 return self._stop
@@ -167,34 +168,89 @@ class JobProcess:
     def _lives(self) -> bool:
         return not self._ended or self._tree.alive
 
+    def _read(self, selector: selectors.BaseSelector, seconds: float | None) -> None:
+        """Hands on what is there, and waits for more, for the end or for a word, at most `seconds`."""
+        read = self._read_throttled()
+        self._pause = _FIRST_PAUSE if read else min(2 * self._pause, _LONGEST_PAUSE)
+        for key, _ in selector.select(self._pause if seconds is None else min(self._pause, seconds)):
+            if key.fileobj == self._wake_read:
+                os.read(self._wake_read, 64)
+
+    def _read_throttled(self) -> bool:
+        """A job that writes faster than it is read is stopped meanwhile, as one that writes into a full pipe."""
+        if all(output.left < _BACKLOG for output in self._outputs):
+            return read_all(self._outputs, self._sink)
+        to_group(self.pid, signal.SIGSTOP)
+        try:
+            return read_all(self._outputs, self._sink)
+        finally:
+            to_group(self.pid, signal.SIGCONT)
+
+    def _close(self) -> None:
+        for output in self._outputs:
+            output.close()
+        with self._lock:
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            self._wake_write = -1
+
+
+class JobProcess(Watched):
+    """A started process, as `account` when one is given. Raises OSError when it cannot be started."""
+
+    def __init__(
+        self,
+        words: str | Sequence[str],
+        *,
+        folder: str,
+        environ: Mapping[str, str],
+        mark: str,
+        sink: Sink,
+        account: Account | None = None,
+    ) -> None:
+        outputs = (new_output("stdout"), new_output("stderr"))
+        try:
+            self._popen = self._start(words, folder, environ, outputs, account)
+        except BaseException:
+            for output in outputs:
+                output.close()
+            raise
+        super().__init__(self._popen.pid, mark, outputs, sink)
+
+    def _start(
+        self,
+        words: str | Sequence[str],
+        folder: str,
+        environ: Mapping[str, str],
+        outputs: tuple[Output, Output],
+        account: Account | None,
+    ) -> subprocess.Popen[bytes]:
+        with _starting:
+            started = subprocess.Popen(
+                words,
+                shell=isinstance(words, str),
+                cwd=folder,
+                env=dict(environ),
+                stdin=subprocess.DEVNULL,
+                stdout=outputs[0].fd,
+                stderr=outputs[1].fd,
+                start_new_session=True,
+                user=account.user if account else None,
+                group=account.group if account else None,
+                extra_groups=account.groups if account else None,
+            )
+            _children.add(started.pid)
+        return started
+
     @property
     def _ended(self) -> bool:
         """True when it has; it stays a zombie, so that nobody else gets its number while its tree is hunted."""
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return self._popen.returncode is not None or os.waitid(os.P_PID, self.pid, options) is not None
 
-    def _read(self, selector: selectors.BaseSelector, seconds: float | None) -> bool:
-        """Hands on what is there within `seconds`; True when something was."""
-        got = False
-        for key, _ in selector.select(seconds):
-            if key.data is None:
-                if key.fileobj == self._wake_read:
-                    os.read(self._wake_read, 64)
-                continue
-            data = _some(key.fileobj)
-            if data:
-                got = True
-                self._sink(str(key.data), data)
-            elif data == b"":
-                selector.unregister(key.fileobj)
-        return got
-
-    def _drain(self, selector: selectors.BaseSelector) -> None:
-        """What is still in the pipes; a background process that keeps them open is not waited for."""
-        self._popen.wait()
-        end = SYSTEM.monotonic() + _DRAIN_SECONDS
-        while any(key.data for key in selector.get_map().values()) and SYSTEM.monotonic() < end:
-            self._read(selector, 0.05)
+    def _exit_status(self) -> int:
+        status = self._popen.wait()
+        return status if status >= 0 else 128 - status
 
     def _close(self) -> None:
         if not self._ended:
@@ -202,13 +258,7 @@ class JobProcess:
         self._popen.wait()
         with _starting:
             _children.discard(self._popen.pid)
-        for stream in (self._popen.stdout, self._popen.stderr):
-            assert stream is not None
-            stream.close()
-        with self._lock:
-            os.close(self._wake_read)
-            os.close(self._wake_write)
-            self._wake_write = -1
+        super()._close()
 
 
 _HAS_PIDFD = hasattr(os, "pidfd_open")
@@ -219,11 +269,11 @@ class _pidfd:  # noqa: N801 - reads as a function
 
     def __init__(self, pid: int, selector: selectors.BaseSelector) -> None:
         self._selector = selector
-        self._fd = os.pidfd_open(pid) if _HAS_PIDFD else None
+        self._fd = _opened(pid)
 
     def __enter__(self) -> None:
         if self._fd is not None:
-            self._selector.register(self._fd, selectors.EVENT_READ, None)
+            self._selector.register(self._fd, selectors.EVENT_READ)
 
     def __exit__(self, *_: object) -> None:
         if self._fd is not None:
@@ -231,9 +281,8 @@ class _pidfd:  # noqa: N801 - reads as a function
             os.close(self._fd)
 
 
-def _some(stream: IO[bytes] | int | object) -> bytes | None:
-    """Bytes, b"" at the end, None when there is nothing now."""
+def _opened(pid: int) -> int | None:
     try:
-        return os.read(stream.fileno(), _CHUNK)  # type: ignore[union-attr]
-    except BlockingIOError:
-        return None
+        return os.pidfd_open(pid) if _HAS_PIDFD else None
+    except OSError:
+        return None  # it has ended already

@@ -7,26 +7,46 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC
+from functools import partial
 from typing import Protocol
 
 from katax_cli.core.clock import Clock
-from katax_cli.services.cron.execution import Execution, Place
-from katax_cli.services.cron.jobs import Job, Lookup
+from katax_cli.core.schedule import Never
+from katax_cli.errors import KataxError
+from katax_cli.services import background
+from katax_cli.services.cron.execution import Execution, Place, tell_failure
+from katax_cli.services.cron.jobs import Command, Job, Lookup
 from katax_cli.services.cron.ping import Pinger
-from katax_cli.services.cron.plan import WAITING, Agenda, Overlaps, due
-from katax_cli.services.cron.values import Decide, Run, Trigger
+from katax_cli.services.cron.plan import WAITING, Agenda, Overlaps, due, remaining
+from katax_cli.services.cron.values import Decide, Remaining, Run, Trigger, unless_accounted
 from katax_cli.snapshot import JobState
 
 _log = logging.getLogger("katax.cron")
 SHUT_DOWN = "the daemon shut down"
+UNAVAILABLE = "the state database was not available"
+_CLAIM_AGAIN = 0.5
+"""Seconds between two attempts to claim what is due."""
 
 
 class Accounts(Protocol):
     """Where runs are accounted for."""
 
-    def claim(self, planned: Sequence[Run], decide: Decide, running: Sequence[Run]) -> list[Run]: ...
+    def claim(
+        self,
+        planned: Sequence[Run],
+        decide: Decide,
+        running: Sequence[Run],
+        remaining: Remaining = unless_accounted,
+    ) -> list[Run]:
+        """Those that are ours. Raises KataxError when nobody can say: nothing of it may start then."""
+        ...
 
     def update(self, run: Run) -> None: ...
+
+    def note_processes(self, runs: Sequence[Run]) -> None:
+        """Leaves word of the processes of runs, for daemons that may outlive this one."""
+        ...
 
     def others(self, jobs: Sequence[str]) -> list[Run]:
         """What runs elsewhere of these jobs."""
@@ -38,7 +58,13 @@ class Accounts(Protocol):
 class Memory:
     """Accounts of a single process that remembers nothing."""
 
-    def claim(self, planned: Sequence[Run], decide: Decide, running: Sequence[Run]) -> list[Run]:
+    def claim(
+        self,
+        planned: Sequence[Run],
+        decide: Decide,
+        running: Sequence[Run],
+        remaining: Remaining = unless_accounted,
+    ) -> list[Run]:
         decided: list[Run] = []
         for run in planned:
             others = [
@@ -48,6 +74,8 @@ class Memory:
         return decided
 
     def update(self, run: Run) -> None: ...
+
+    def note_processes(self, runs: Sequence[Run]) -> None: ...
 
     def others(self, jobs: Sequence[str]) -> list[Run]:
         return []
@@ -82,6 +110,8 @@ class Scheduler:
         self._lock = threading.Lock()
         self._running: dict[str, Execution] = {}
         self._waiting: list[Run] = []
+        self._unclaimed: dict[tuple[str, str], Run] = {}
+        self._claim_at = -1e9
 
     @property
     def _clock(self) -> Clock:
@@ -111,35 +141,58 @@ class Scheduler:
     def next_at(self) -> int | None:
         return None if self.draining else self._agenda.next_at
 
+    @property
+    def seconds_to_next(self) -> float | None:
+        """How long nothing is to be done: until the next occurrence, or until a claim is tried again."""
+        if self._unclaimed:
+            return max(0.0, self._claim_at - self._clock.monotonic())
+        return None if self.next_at is None else max(0.0, self.next_at - self._clock.now())
+
+    @property
+    def unclaimed(self) -> set[str]:
+        """The ids of runs that are to be claimed again."""
+        return {run.run_id for run in self._unclaimed.values()}
+
     # What is due
 
     def tick(self) -> None:
-        """Claims and starts what is due, and what has waited for its turn."""
-        if self.draining:
+        """Claims and starts what is due, and what has waited for its turn.
+
+        What could not be claimed stays due: within `start_deadline` it is on time, later it was missed.
+        """
+        if self.draining or self._clock.monotonic() < self._claim_at:
             return
         now = self._clock.now()
+        jobs = self._agenda.due(now)
         planned = [
-            self._allowed(job, run) for job, after in self._agenda.due(now) for run in due(job, after, now)
+            self._allowed(job, self._again(run)) for job, after in jobs for run in due(job, after, now)
         ]
-        self._take(planned)
-        self._start_waiting()
-
-    def make_good(self, missed: Iterable[tuple[Job, float, float]]) -> None:
-        """Accounts for what was due in (after, until] of jobs as `on_miss` says; while draining nothing runs."""
-        now = self._clock.now()
-        planned = [
-            self._allowed(job, run)
-            for job, after, until in missed
-            for run in due(job, after, now, until=until)
-        ]
-        if self.draining:
-            planned = [run.skipped(SHUT_DOWN) if run.state == "running" else run for run in planned]
-        self._take(planned)
+        asked = [self._in_time(run, now) for run in self._unclaimed.values() if run.trigger != "schedule"]
+        self._unclaimed.clear()
+        claimed = self._take([*asked, *planned])
+        for job, after in jobs:
+            self._agenda.put(job, now if claimed else after)
+        if claimed:
+            self._start_waiting()
 
     def trigger(self, names: Iterable[str], trigger: Trigger) -> None:
-        """Runs jobs now, beside their schedule."""
+        """Runs jobs now, beside their schedule; as soon as they can be claimed."""
         now = int(self._clock.now() * 1000)
         self._take([self._ours(Run(name, now, trigger=trigger)) for name in names])
+
+    def _in_time(self, run: Run, now: float) -> Run:
+        """A run that was asked for, unless it is too late for it or its job is gone."""
+        job = self.jobs.get(run.job)
+        if run.state != "running" or (job and now - run.scheduled_at / 1000 <= job.start_deadline):
+            return run
+        return replace(run.skipped(UNAVAILABLE), state="missed")
+
+    def _again(self, run: Run) -> Run:
+        """With the id of an earlier attempt to claim it, which may have been written after all."""
+        before = self._unclaimed.get((run.job, run.claim))
+        if run.state == "missed" and self._unclaimed:
+            run = replace(run, reason=UNAVAILABLE)
+        return run if before is None else replace(run, run_id=before.run_id)
 
     def _allowed(self, job: Job, run: Run) -> Run:
         run = self._ours(run)
@@ -157,11 +210,20 @@ class Scheduler:
         started_at = int(self._clock.now() * 1000) if at_once else None
         return replace(run, host=self._host, daemon=self._daemon, started_at=started_at, attempt=int(at_once))
 
-    def _take(self, planned: Sequence[Run]) -> None:
+    def _take(self, planned: Sequence[Run]) -> bool:
+        """Starts what can be claimed; False when nobody can say whether it is ours."""
         if not planned:
-            return
+            return True
         starting: list[Run] = []
-        for run in self._accounts.claim(planned, Overlaps(self.jobs), self.running()):
+        try:
+            won = self._accounts.claim(
+                planned, Overlaps(self.jobs), self.running(), partial(remaining, self.jobs)
+            )
+        except KataxError:
+            self._unclaimed.update(((run.job, run.claim), run) for run in planned)
+            self._claim_at = self._clock.monotonic() + _CLAIM_AGAIN
+            return False
+        for run in won:
             if run.state != "running":
                 self._note(run)
             elif run.reason == WAITING:
@@ -169,6 +231,7 @@ class Scheduler:
             else:
                 starting.append(run)
         self._start(starting)
+        return True
 
     def _note(self, run: Run) -> None:
         self.counts[run.job, run.state] += run.count
@@ -216,6 +279,7 @@ class Scheduler:
             here = [*self._waiting, *(each.run for each in self._running.values())]
         return not any(
             each.job == run.job
+            and each.state == "running"
             and each.run_id != run.run_id
             and (each.started_at is not None or each.scheduled_at < run.scheduled_at)
             for each in (*here, *elsewhere)
@@ -232,6 +296,33 @@ class Scheduler:
                 execution.spawn()
         for execution, delay in zip(executions, delays, strict=True):
             execution.start(delay=delay)
+        self._accounts.note_processes([each.run for each in executions if each.run.process])
+
+    def watch(self, run: Run, identity: str) -> None:
+        """Watches a run whose daemon is gone until it ends; its timeout counts from its start."""
+        job = self.jobs.get(run.job) or Job(run.job, Never("", UTC), Command(""))
+        execution = Execution(job, run, self.place, changed=self._changed)
+        with self._lock:
+            self._running[run.run_id] = execution
+        execution.attend(identity)
+
+    def release(self, run_ids: Iterable[str]) -> set[str]:
+        """Gives up runs that are no children of this process and that their own daemon watches again."""
+        with self._lock:
+            found = [self._running[run_id] for run_id in run_ids if run_id in self._running]
+            released = {each.run.run_id for each in found if each.release()}
+            for run_id in released:
+                del self._running[run_id]
+        return released
+
+    def note_failed(self, run: Run) -> None:
+        """Tells of a run whose daemon is gone, as its own daemon would have done."""
+        self.counts[run.job, "failed"] += 1
+        _log.error("job %r: run %s failed: %s", run.job, run.run_id[:12], run.reason)
+        job = self.jobs.get(run.job)
+        if job is not None:
+            self._pinger.ended(job.ping_url, run)
+            background.start(f"katax-failure-{run.job}", partial(tell_failure, job, run, self.place))
 
     def _delay(self, execution: Execution) -> float:
         jitter = execution.job.jitter if execution.run.trigger == "schedule" else 0.0
@@ -240,7 +331,9 @@ class Scheduler:
     def _changed(self, run: Run) -> None:
         """Called on the thread of the run."""
         with self._lock:
-            execution = self._running[run.run_id]
+            execution = self._running.get(run.run_id)
+        if execution is None:
+            return  # released
         if run.state == "running":
             if run.attempt == 1:
                 self._pinger.started(execution.job.ping_url, run)
@@ -249,11 +342,13 @@ class Scheduler:
                 self._accounts.update(run)
             return
         self._accounts.update(run)
-        with self._lock:
-            del self._running[run.run_id]
-            self.counts[run.job, run.state] += 1
         if run.state != "skipped":
             self._pinger.ended(execution.job.ping_url, run)
+        if run.state in ("failed", "killed"):
+            tell_failure(execution.job, run, self.place)
+        with self._lock:
+            self._running.pop(run.run_id, None)
+            self.counts[run.job, run.state] += 1
         level = logging.INFO if run.state == "ran" else logging.WARNING
         why = f": {run.reason}" if run.reason else ""
         _log.log(level, "job %r: run %s %s%s", run.job, run.run_id[:12], run.state, why)

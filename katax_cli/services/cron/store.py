@@ -6,18 +6,18 @@ running row is leased by the database's clock: when its daemon does not renew it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 from katax_cli.errors import OutcomeUnknown
 from katax_cli.services.cron.tables import LEASE_SECONDS, Tables, marks, parts
-from katax_cli.services.cron.values import Decide, Run
+from katax_cli.services.cron.values import Decide, Remaining, Run, unless_accounted
 from katax_cli.services.queries import Queries
 
 _FACTS = (
     "run_id, trigger_kind, scheduled_at, until_at, occurrences, state, reason, started_at, finished_at, "
-    "exit_status, attempt, host, daemon, stop_reason, output_head, output_tail"
+    "exit_status, attempt, host, daemon, process, stop_reason, output_head, output_tail"
 )
 _READ = f"job, {_FACTS}"
 _BRIEF = _READ.replace("output_head, output_tail", "NULL, NULL")
@@ -30,33 +30,48 @@ class Runs:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    def claim(self, runs: Sequence[Run], decide: Decide) -> list[Run]:
-        """Of these runs those that nobody else has, as they were decided; one transaction."""
+    def claim(
+        self, runs: Sequence[Run], decide: Decide, remaining: Remaining = unless_accounted
+    ) -> list[Run]:
+        """Of these runs those that nobody else has, as they were decided; one transaction.
+
+        A claim whose outcome is not known is asked for again with the same ids: what an earlier one wrote is
+        returned as it was written.
+        """
         if not runs:
             return []
         ordered = sorted(runs, key=lambda run: (run.job, run.scheduled_at))
         decided: list[Run] = []
 
         def work(transaction: Queries) -> None:
-            decided[:] = self._decided(transaction, ordered, decide)
+            decided[:] = self._decided(transaction, ordered, decide, remaining)
             self._insert_runs(transaction, decided)
             self._advance(transaction, decided)
 
         with suppress(OutcomeUnknown):  # the ids say which of them were written
             self._tables.transaction(work)
-        won = self._owned([run.run_id for run in decided])
-        return [run for run in decided if run.run_id in won]
+        return self._written(ordered, {run.run_id: run for run in decided})
 
-    def _decided(self, on: Queries, runs: Sequence[Run], decide: Decide) -> list[Run]:
+    def _written(self, runs: Sequence[Run], decided: Mapping[str, Run]) -> list[Run]:
+        """The rows of these ids; as decided now, unless an earlier attempt had written something else."""
+        states = self._states([run.run_id for run in runs])
+        alike = {run_id for run_id, run in decided.items() if states.get(run_id) == (run.state, run.reason)}
+        earlier = [run_id for run_id in states if run_id not in alike]
+        stored = {run.run_id: run for run_id in earlier for run in self.history(run_id=run_id)}
+        return [
+            decided[run.run_id] if run.run_id in alike else stored[run.run_id]
+            for run in runs
+            if run.run_id in states
+        ]
+
+    def _decided(self, on: Queries, runs: Sequence[Run], decide: Decide, remaining: Remaining) -> list[Run]:
         jobs = sorted({run.job for run in runs})
         accounted = self._locked(on, jobs)
         active: dict[str, list[Run]] = {}
         for run in self._active(on, jobs):
             active.setdefault(run.job, []).append(run)
         found = []
-        for run in runs:
-            if run.trigger == "schedule" and run.scheduled_at <= accounted.get(run.job, -1):
-                continue
+        for run in filter(None, (remaining(run, accounted.get(run.job, -1)) for run in runs)):
             others = active.setdefault(run.job, [])
             made = decide(run, others) if run.state == "running" else run
             if made.state == "running":
@@ -122,7 +137,7 @@ class Runs:
                 run.exit_status,
                 run.attempt,
             ),
-            *(run.host, run.daemon, run.stop_reason, run.output_head, run.output_tail),
+            *(run.host, run.daemon, run.process, run.stop_reason, run.output_head, run.output_tail),
         )
 
     def _advance(self, on: Queries, runs: Sequence[Run]) -> None:
@@ -137,23 +152,42 @@ class Runs:
             [(at, self._tables.profile, job, at) for job, at in sorted(latest.items())],
         )
 
-    def _owned(self, run_ids: Sequence[str]) -> set[str]:
-        found: set[str] = set()
+    def _states(self, run_ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+        """Id to state and reason of the rows that are there."""
+        found: dict[str, tuple[str, str | None]] = {}
         for part in parts(run_ids):
-            sql = f"SELECT run_id FROM katax_cron_runs WHERE run_id IN ({marks(part)})"
-            found.update(str(row[0]) for row in self._tables.run(sql, part).rows)
+            sql = f"SELECT run_id, state, reason FROM katax_cron_runs WHERE run_id IN ({marks(part)})"
+            found.update((str(row[0]), (str(row[1]), row[2])) for row in self._tables.run(sql, part).rows)
         return found
 
     def update(self, run: Run) -> None:
-        """Writes what has become of a run, unless its row was closed by somebody else."""
+        """Writes what has become of a run, unless its row was closed by somebody else.
+
+        Without an exit status only where the run is still ours: its own daemon, which knows it, may watch it again.
+        """
+        unknown = run.exit_status is None
         self._tables.run(
             "UPDATE katax_cron_runs SET state = ?, reason = ?, started_at = ?, finished_at = ?, exit_status = ?, "
-            "attempt = ?, output_head = ?, output_tail = ? WHERE run_id = ? AND state = 'running'",
+            "attempt = ?, process = ?, output_head = ?, output_tail = ? WHERE run_id = ? AND state = 'running'"
+            + (" AND daemon = ?" if unknown else ""),
             [
                 *(run.state, run.reason, run.started_at, run.finished_at, run.exit_status, run.attempt),
-                *(run.output_head, run.output_tail, run.run_id),
+                *(run.process, run.output_head, run.output_tail, run.run_id),
+                *([run.daemon] if unknown else []),
             ],
         )
+
+    def note_processes(self, runs: Sequence[Run]) -> None:
+        """Writes which processes runs are."""
+        rows = [(run.process, run.run_id) for run in sorted(runs, key=lambda run: run.run_id)]
+
+        def work(transaction: Queries) -> None:
+            transaction.execute_many(
+                "UPDATE katax_cron_runs SET process = ? WHERE run_id = ? AND state = 'running'", rows
+            )
+
+        if rows:
+            self._tables.transaction(work)
 
     def ask_to_stop(self, run_ids: Sequence[str], reason: str) -> None:
         """Leaves word for the daemons whose runs these are."""
@@ -181,25 +215,57 @@ class Runs:
         sql = "SELECT DISTINCT daemon FROM katax_cron_runs WHERE state = 'running' AND profile = ?"
         return [str(row[0]) for row in self._tables.run(sql, [self._tables.profile]).rows]
 
-    def close_dead(self, reason: str, *, daemons: Iterable[str] = ()) -> list[Run]:
-        """Closes as failed what nobody renews any more, or what is of these daemons; returns those rows."""
-        named = list(daemons)
-        clause = f"daemon IN ({marks(named)})" if named else f"lease_until < {self._tables.now}"
-        where = f"WHERE state = 'running' AND profile = ? AND {clause}"
-        found = [
-            _run_of(row)
-            for row in self._tables.run(
-                f"SELECT {_READ} FROM katax_cron_runs {where}", [self._tables.profile, *named]
-            ).rows
-        ]
-        for run in found:
-            # The lease is looked at again: it may have been renewed a moment ago.
-            self._tables.run(
-                f"UPDATE katax_cron_runs SET state = 'failed', reason = ?, finished_at = {self._tables.now} {where} "
-                "AND run_id = ?",
-                [reason, self._tables.profile, *named, run.run_id],
+    def abandoned(self, daemons: Iterable[str] = ()) -> list[Run]:
+        """Runs that nobody renews any more, and those of daemons that are known to be dead."""
+        where, params = self._abandoned(list(daemons))
+        rows = self._tables.run(f"SELECT {_READ} FROM katax_cron_runs WHERE {where}", params).rows
+        return [_run_of(row) for row in rows]
+
+    def close(self, run: Run, reason: str, daemons: Iterable[str] = ()) -> bool:
+        """Closes an abandoned run as failed; False when it was renewed, taken over or ended a moment ago."""
+        return self._seize(
+            run, f"state = 'failed', reason = ?, finished_at = {self._tables.now}", reason, daemons
+        )
+
+    def close_unstarted(self, run_id: str, daemon: str, reason: str) -> None:
+        """Closes a run that this daemon claimed without learning of it in time: it was missed."""
+        self._tables.run(
+            f"UPDATE katax_cron_runs SET state = 'missed', reason = ?, started_at = NULL, attempt = 0, "
+            f"finished_at = {self._tables.now} WHERE run_id = ? AND state = 'running' AND daemon = ?",
+            [reason, run_id, daemon],
+        )
+
+    def take_over(self, run: Run, daemon: str, daemons: Iterable[str] = ()) -> bool:
+        """Makes an abandoned run that of another daemon; False when somebody was quicker."""
+        lease = f"{self._tables.now} + {int(LEASE_SECONDS * 1000)}"
+        return self._seize(run, f"daemon = ?, lease_until = {lease}", daemon, daemons)
+
+    def take_back(self, run_ids: Iterable[str], daemon: str, machine: str) -> list[str]:
+        """Makes runs that were taken over by daemons of the same machine those of `daemon` again; returns which."""
+        found = []
+        for run_id in run_ids:
+            done = self._tables.run(
+                f"UPDATE katax_cron_runs SET daemon = ?, lease_until = {self._tables.now} + "
+                f"{int(LEASE_SECONDS * 1000)} WHERE run_id = ? AND state = 'running' AND daemon LIKE ?",
+                [daemon, run_id, f"{machine}:%"],
             )
+            found += [run_id] * done.affected
         return found
+
+    def _seize(self, run: Run, assignment: str, value: str, daemons: Iterable[str]) -> bool:
+        # Looked at again: it may have been renewed a moment ago.
+        where, params = self._abandoned(list(daemons))
+        return bool(
+            self._tables.run(
+                f"UPDATE katax_cron_runs SET {assignment} WHERE {where} AND run_id = ? AND daemon = ?",
+                [value, *params, run.run_id, run.daemon],
+            ).affected
+        )
+
+    def _abandoned(self, daemons: list[str]) -> tuple[str, list[object]]:
+        dead = f" OR daemon IN ({marks(daemons)})" if daemons else ""
+        where = f"state = 'running' AND profile = ? AND (lease_until < {self._tables.now}{dead})"
+        return where, [self._tables.profile, *daemons]
 
     def history(
         self,
@@ -234,7 +300,7 @@ class Runs:
 
 def _run_of(row: Sequence[Any]) -> Run:
     job, run_id, trigger, scheduled_at, until_at, count, state, reason, *rest = row
-    started_at, finished_at, exit_status, attempt, host, daemon, stop_reason, head, tail = rest
+    started_at, finished_at, exit_status, attempt, host, daemon, process, stop_reason, head, tail = rest
     return Run(
         job=job,
         scheduled_at=scheduled_at,
@@ -250,6 +316,7 @@ def _run_of(row: Sequence[Any]) -> Run:
         until_at=until_at,
         host=host,
         daemon=daemon,
+        process=process,
         stop_reason=stop_reason,
         output_head=head,
         output_tail=tail,

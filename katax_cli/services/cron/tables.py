@@ -15,7 +15,7 @@ from katax_cli.services.observe import QueryLogging
 from katax_cli.services.queries import Queries
 from katax_cli.services.sql import SqlDatabase
 
-SCHEMA = 1
+SCHEMA = 2
 LEASE_SECONDS = 20.0
 _TIMEOUT = 5.0
 _AT_ONCE = 400
@@ -86,13 +86,34 @@ class Tables:
         if self._made:
             return
         self._create()
-        row = self.run("SELECT value FROM katax_cron_meta WHERE name = 'schema'").rows[0]
-        if int(row[0]) > SCHEMA:
+        version = self._version()
+        if version > SCHEMA:
             raise ConfigError(
-                f"the cron tables in {self.database.name!r} are of version {row[0]}, this katax knows {SCHEMA}; "
+                f"the cron tables in {self.database.name!r} are of version {version}, this katax knows {SCHEMA}; "
                 "update katax"
             )
+        if version < SCHEMA:
+            self._upgrade()
         self._made = True
+
+    def _version(self) -> int:
+        return int(self.run("SELECT value FROM katax_cron_meta WHERE name = 'schema'").rows[0][0])
+
+    def _upgrade(self) -> None:
+        """From version 1, which knew nothing of processes. Several daemons may do so at once."""
+        try:
+            self.run("ALTER TABLE katax_cron_runs ADD COLUMN process VARCHAR(255)")
+        except QueryError:
+            if self._version() < SCHEMA and not self._has_process():
+                raise
+        self.run("UPDATE katax_cron_meta SET value = ? WHERE name = 'schema' AND value < ?", [SCHEMA, SCHEMA])
+
+    def _has_process(self) -> bool:
+        try:
+            self.run("SELECT process FROM katax_cron_runs WHERE 1 = 0")
+        except QueryError:
+            return False
+        return True
 
     def _create(self) -> None:
         long = _LONG[self.dialect]
@@ -104,7 +125,7 @@ class Tables:
             "trigger_kind VARCHAR(10) NOT NULL, scheduled_at BIGINT NOT NULL, until_at BIGINT, "
             "occurrences BIGINT NOT NULL, state VARCHAR(10) NOT NULL, reason VARCHAR(1000), started_at BIGINT, "
             "finished_at BIGINT, exit_status BIGINT, attempt BIGINT NOT NULL, host VARCHAR(255) NOT NULL, "
-            "daemon VARCHAR(255) NOT NULL, lease_until BIGINT, stop_reason VARCHAR(255), "
+            "daemon VARCHAR(255) NOT NULL, lease_until BIGINT, process VARCHAR(255), stop_reason VARCHAR(255), "
             f"output_head {long}, output_tail {long}, UNIQUE (profile, job, claim){index if inline else ''})"
         )
         self._make(

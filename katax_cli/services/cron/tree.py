@@ -55,7 +55,8 @@ def _seen(pid: int) -> Seen | None:
     return Seen(pid, int(fields[19]), int(fields[1]), int(fields[2]), int(fields[3]), fields[0].decode())
 
 
-def _carries(pid: int, mark: bytes) -> bool:
+def carries(pid: int, mark: bytes) -> bool:
+    """True when the process was started with `mark`, `NAME=value`, in its environment."""
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return mark in file.read().split(b"\0")
@@ -85,12 +86,12 @@ class Tree:
 
     def _is_inside(self, seen: Seen) -> bool:
         ids = (seen.pid, seen.group, seen.session)
-        return self.leader in ids or (seen.pid, seen.started) in self._known or _carries(seen.pid, self._mark)
+        return self.leader in ids or (seen.pid, seen.started) in self._known or carries(seen.pid, self._mark)
 
     def signal(self, number: signal.Signals) -> bool:
         """Sends a signal to all of them; True when there was one."""
         if not HAS_PROC:
-            return _to_group(self.leader, number)
+            return to_group(self.leader, number)
         found = self.members()
         for seen in found:
             with contextlib.suppress(OSError):
@@ -106,10 +107,11 @@ class Tree:
 
     @property
     def alive(self) -> bool:
-        return bool(self.members()) if HAS_PROC else _to_group(self.leader, None)
+        return bool(self.members()) if HAS_PROC else to_group(self.leader, None)
 
 
-def _to_group(leader: int, number: signal.Signals | None) -> bool:
+def to_group(leader: int, number: signal.Signals | None) -> bool:
+    """Sends a signal to a process group, or none to see whether it exists; True when it does."""
     try:
         os.killpg(leader, number or 0)
     except OSError:

@@ -35,6 +35,7 @@ class Run:
     until_at: int | None = None
     host: str = ""
     daemon: str = ""
+    process: str | None = None
     stop_reason: str | None = None
     output_head: str | None = None
     output_tail: str | None = None
@@ -68,3 +69,10 @@ class Run:
 
 Decide = Callable[[Run, Sequence[Run]], Run]
 """What becomes of a run when these others of its job run: pure, for it may be asked twice."""
+Remaining = Callable[[Run, int], Run | None]
+"""What is left of a planned run when all up to an instant (milliseconds) is accounted for."""
+
+
+def unless_accounted(run: Run, until: int) -> Run | None:
+    """All of a run that begins later, nothing of any other: for single occurrences."""
+    return run if run.trigger != "schedule" or run.scheduled_at > until else None

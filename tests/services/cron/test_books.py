@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from katax_cli.services.cron.books import UNAVAILABLE, Books
+from katax_cli.errors import KataxError
+from katax_cli.services.cron.books import Books
 from katax_cli.services.cron.store import Runs
 from katax_cli.services.cron.values import Run
 from tests.services.cron.conftest import OpenTables
@@ -40,59 +41,35 @@ def mend(runs: Runs) -> None:
     runs._tables.run("ALTER TABLE away RENAME TO katax_cron_runs")
 
 
-def test_alone_it_runs_and_writes_later(broken: Runs) -> None:
-    books = Books(broken, shared=False)
-    first, second = books.claim([Run("a", AT), Run("a", AT + 1)], skip, [])
+def test_without_a_claim_nothing_is_ours(broken: Runs) -> None:
+    """Neither run nor written: others may have it. The claim is repeated when the database is back."""
+    books = Books(broken)
+    planned = [Run("a", AT), Run("a", AT + 1)]
+    with pytest.raises(KataxError):
+        books.claim(planned, skip, [])
+    assert (books.available, books.waiting) == (False, 0)
 
-    assert (first.state, second.state) == ("running", "skipped")
-    assert not books.available
-    books.update(replace(first, state="ran", exit_status=0))
+    mend(broken)
+
+    assert [run.state for run in books.claim(planned, skip, [])] == ["running", "skipped"]
+    assert books.available
+
+
+def test_a_run_by_hand_needs_no_claim(broken: Runs) -> None:
+    books = Books(broken)
+    run = Run("a", AT, trigger="manual")
+    books.record(run)
+    books.update(replace(run, state="ran", exit_status=0))
     books.flush()
-    assert books.waiting == 2
+    assert books.waiting == 1
     mend(broken)
     books.flush()
 
-    assert (books.waiting, books.available) == (0, True)
-    assert {(run.scheduled_at - AT, run.state) for run in broken.history()} == {(0, "ran"), (1, "skipped")}
-
-
-def test_with_others_it_skips_and_says_so(broken: Runs) -> None:
-    books = Books(broken, shared=True)
-    (skipped,) = books.claim([Run("a", AT)], as_it_is, [])
-
-    assert (skipped.state, skipped.reason) == ("skipped", UNAVAILABLE)
-    mend(broken)
-    books.flush()
-    assert [run.reason for run in broken.history()] == [UNAVAILABLE]
-
-
-def test_what_others_did_meanwhile_counts(broken: Runs) -> None:
-    """The row of the daemon that could reach the database stays; ours is not added."""
-    books = Books(broken, shared=True)
-    books.claim([Run("a", AT)], as_it_is, [])
-    mend(broken)
-    broken.claim([Run("a", AT, daemon="other")], as_it_is)
-
-    books.flush()
-
-    assert [(run.daemon, run.state) for run in broken.history()] == [("other", "running")]
-
-
-def test_nothing_is_written_before_it_is_known_up_to_where_jobs_are_accounted_for(whole: Runs) -> None:
-    """A row would say that all before it is accounted for."""
-    books = Books(whole, shared=False, known=False)
-    (run,) = books.claim([Run("a", AT)], as_it_is, [])
-    books.update(replace(run, state="ran"))
-    books.flush()
-    assert (books.waiting, whole.history()) == (1, [])
-
-    books.open()
-    books.flush()
-    assert [each.state for each in whole.history()] == ["ran"]
+    assert (books.waiting, [each.state for each in broken.history()]) == (0, ["ran"])
 
 
 def test_an_end_that_cannot_be_written_is_written_later(whole: Runs) -> None:
-    books = Books(whole, shared=True)
+    books = Books(whole)
     (run,) = books.claim([Run("a", AT)], as_it_is, [])
     whole._tables.run("ALTER TABLE katax_cron_runs RENAME TO away")
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -104,24 +106,74 @@ def test_daemons_without_a_common_state_start_everything_three_times(start: Star
     run_three(start, tmp_path, more_than_once, KATAX_HOME=str(tmp_path / "home{}"))
 
 
-def test_a_killed_daemon_leaves_no_open_row(start: Start, sql_engine: Target, tmp_path: Path) -> None:
-    """kill -9 in the middle of a job: the row is closed, what was left of the job ends, the next occurrence runs."""
-    profile(tmp_path, SLOW.format(seconds=600), state=sql_engine.url)
+ORPHAN = """
+[cron.jobs.long]
+schedule = "@every 1s"
+command = "echo begun; echo $$ >> started; while ! [ -e go ]; do echo still; sleep 0.05; done; echo over"
+{more}
+"""
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+def test_a_job_that_outlives_its_daemon_is_watched(
+    restarted: bool, start: Start, sql_engine: Target, tmp_path: Path
+) -> None:
+    """kill -9 of its daemon: the job goes on writing, overlaps nothing, and another daemon keeps its row."""
+    profile(tmp_path, ORPHAN.format(more=""), state=sql_engine.url)
     first = start()
     until(lambda: lines(tmp_path / "started"))
-    (left,) = [int(pid) for pid in lines(tmp_path / "started")]
+    second = None if restarted else start()
+    if second is not None:
+        second.says("cron runs")
     first.kill()
-    profile(tmp_path, SLOW.format(seconds=0), state=sql_engine.url)
-
-    second = start()
-    until(lambda: lines(tmp_path / "ended"))
+    second = second or start()
+    second.says("outlived its daemon and is watched")
+    second.says("job 'long': skipped: run ")
+    (left,) = lines(tmp_path / "started")
+    assert any(seen.pid == int(left) and seen.state not in "ZX" for seen in processes())
+    (tmp_path / "go").touch()
+    until(lambda: len(lines(tmp_path / "started")) > 1)
 
     assert second.stop() == 0
     rows = history()
-    assert (rows[0].state, rows[0].reason) == ("failed", "its daemon was killed")
-    assert not any(seen.pid == left and seen.state not in "ZX" for seen in processes())
-    assert "running" not in {run.state for run in rows}
-    assert "ran" in {run.state for run in rows}
+    assert (rows[0].state, rows[0].reason, rows[0].exit_status) == ("failed", "exit status unknown", None)
+    assert (rows[0].output_head or "").endswith("still\nover\n")
+    assert {run.state for run in rows[1:]} == {"skipped", "ran"}
+
+
+def test_the_timeout_of_a_job_ends_it_after_a_restart(start: Start, tmp_path: Path) -> None:
+    profile(tmp_path, ORPHAN.format(more="timeout = 3.0\nkill_after = 0.2"))
+    first = start()
+    until(lambda: lines(tmp_path / "started"))
+    first.kill()
+    second = start()
+
+    until(lambda: any(run.state == "killed" for run in history()))
+    second.end()
+    assert history()[0].reason == "timed out after 3 s"
+    (left, *_) = lines(tmp_path / "started")
+    assert not any(seen.pid == int(left) and seen.state not in "ZX" for seen in processes())
+
+
+def test_a_frozen_daemon_takes_its_job_back(start: Start, tmp_path: Path) -> None:
+    """Another one watches the job when the lease has run out; the job is not killed, and its end is known."""
+    profile(tmp_path, ORPHAN.format(more=""))
+    first = start()
+    until(lambda: lines(tmp_path / "started"))
+    first.signal(signal.SIGSTOP)
+    with Cron(load_profile(None)) as cron:
+        cron.tables.run("UPDATE katax_cron_runs SET lease_until = 0")
+    second = start()
+    second.says("outlived its daemon and is watched")
+    (watcher,) = {run.daemon for run in history() if run.state == "running"}
+    first.signal(signal.SIGCONT)
+    until(lambda: {run.daemon for run in history() if run.state == "running"} - {watcher})
+    (tmp_path / "go").touch()
+    until(lambda: len(lines(tmp_path / "started")) > 1)
+
+    assert [first.stop(), second.stop()] == [0, 0]
+    assert history()[0].state == "ran"
+    assert {run.state for run in history()} == {"ran", "skipped"}
 
 
 def test_a_missing_hour_is_one_row(start: Start, tmp_path: Path) -> None:
@@ -340,11 +392,12 @@ def test_queued_runs_come_one_after_the_other(start: Start, tmp_path: Path) -> N
 
 
 def test_it_starts_without_its_state_database(start: Start, tmp_path: Path, closed_port: int) -> None:
-    """A shared one: what is due is skipped and said, nothing crashes."""
+    """Nothing starts, nothing crashes, and it ends when it is told to."""
     profile(tmp_path, SLOW.format(seconds=0), state=f"postgresql://x@127.0.0.1:{closed_port}/x")
     daemon = start()
     daemon.says("the state database cannot be used: ")
-    daemon.says("job 'slow': skipped: the state database was not available")
+    daemon.says("nothing starts until it can")
+    daemon.says("cron runs 1 jobs")
 
     assert daemon.stop() == 0
     assert not lines(tmp_path / "started")
@@ -366,18 +419,18 @@ def test_what_was_missed_before_a_start_without_the_state_database_is_accounted_
     wire.cut()
 
     daemon = start()
-    daemon.says("job 'slow': skipped: the state database was not available")
+    daemon.says("nothing starts until it can")
+    daemon.says("cron runs 2 jobs")
     wire.come_back()
     daemon.says("the state database works again")
-    seen = len(lines(tmp_path / "ended"))
-    until(lambda: len(lines(tmp_path / "ended")) > seen + 1)
+    until(lambda: len(lines(tmp_path / "ended")) > 1)
     assert daemon.stop() == 0
 
     rows = history("slow")
     planned = [run.scheduled_at // 1000 + number for run in rows for number in range(run.count)]
     assert planned == list(range(before + 1, planned[-1] + 1))
     assert (rows[0].state, rows[0].count > 3400) == ("missed", True)
-    assert {run.state for run in rows} >= {"missed", "skipped", "ran"}
+    assert {run.state for run in rows} >= {"missed", "ran"}
     fresh = [run.scheduled_at // 1000 for run in history("j0")]
     assert fresh == list(range(fresh[0], fresh[-1] + 1))
     with Cron(load_profile(None)) as cron:
@@ -385,28 +438,53 @@ def test_what_was_missed_before_a_start_without_the_state_database_is_accounted_
     assert known == {"slow": planned[-1] * 1000, "j0": fresh[-1] * 1000}
 
 
-def test_an_outage_of_a_shared_state_database(
-    start: Start, proxy: MakeProxy, postgresql_url: str, tmp_path: Path
+@pytest.mark.parametrize("deadline", [60.0, 1.0])
+def test_an_outage_of_the_state_database(
+    deadline: float, start: Start, proxy: MakeProxy, postgresql_url: str, tmp_path: Path
 ) -> None:
-    """What is due meanwhile is skipped, written when it is back, and then jobs run again: one row each."""
+    """What is due meanwhile starts late, within `start_deadline`; what is later than that was missed. One row each."""
     wire = proxy(postgresql_url)
-    profile(tmp_path, SLOW.format(seconds=0), state=wire.url)
+    more = f'on_overlap = "allow"\non_miss = "skip"\nstart_deadline = {deadline}\n'
+    profile(tmp_path, SLOW.format(seconds=0) + more, state=wire.url)
     daemon = start()
     daemon.says("job 'slow': run ")
     wire.refuse()
     wire.cut()
-    daemon.says("job 'slow': skipped: the state database was not available")
+    daemon.says("nothing starts until it can")
+    seen, began = len(lines(tmp_path / "started")), time.time()
+    until(lambda: time.time() > began + 4)
+    assert len(lines(tmp_path / "started")) == seen
     wire.come_back()
     daemon.says("the state database works again")
-    seen = len(lines(tmp_path / "ended"))
     until(lambda: len(lines(tmp_path / "ended")) > seen)
 
     assert daemon.stop() == 0
     rows = history()
-    assert "the state database was not available" in {run.reason for run in rows}
-    assert Counter(run.scheduled_at for run in rows).most_common(1)[0][1] == 1
-    planned = [run.scheduled_at // 1000 for run in rows]
+    planned = [run.scheduled_at // 1000 + number for run in rows for number in range(run.count)]
     assert planned == list(range(planned[0], planned[-1] + 1))
+    assert len(lines(tmp_path / "started")) == sum(run.state == "ran" for run in rows)
+    missed = {run.reason for run in rows if run.state == "missed"}
+    assert missed == (set() if deadline == 60.0 else {"the state database was not available"})
+
+
+def test_a_busy_state_file_is_waited_for(start: Start, tmp_path: Path) -> None:
+    """Somebody holds SQLite's write lock for longer than a call waits: three daemons start each occurrence once."""
+    profile(tmp_path, occurrences(3))
+    daemons = [start() for _ in range(3)]
+    for daemon in daemons:
+        daemon.says("cron runs")
+    until(lambda: lines(tmp_path / "starts"))
+    holder = sqlite3.connect(load_profile(None).state.connection.path or "", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    for daemon in daemons:
+        daemon.says("nothing starts until it can")
+    seen = len(lines(tmp_path / "starts"))
+    holder.rollback()
+    holder.close()
+    until(lambda: len(lines(tmp_path / "starts")) > seen + 30)
+
+    assert [daemon.stop() for daemon in daemons] == [0, 0, 0]
+    check_books(history(), lines(tmp_path / "starts"))
 
 
 def test_a_daemon_needs_a_profile_or_a_word(tmp_path: Path) -> None:

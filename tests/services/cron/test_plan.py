@@ -8,18 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from katax_cli.errors import Unavailable
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.cron.execution import Place
 from katax_cli.services.cron.jobs import Callback, Job, job_of
-from katax_cli.services.cron.plan import ALL_AT_MOST, CATCHING_UP, GRACE, WAITING, Agenda, Overlaps, due
+from katax_cli.services.cron.plan import ALL_AT_MOST, CATCHING_UP, WAITING, Agenda, Overlaps, due, remaining
 from katax_cli.services.cron.scheduler import Memory, Scheduler
-from katax_cli.services.cron.values import Decide, Run
+from katax_cli.services.cron.values import Decide, Remaining, Run, unless_accounted
 from tests.cli.harness import write_profile
 from tests.fake_clock import FakeClock
 from tests.services.cron.daemons import until
 
 HOUR = 3600
 START = 1_800_000_000
+DEADLINE = 60
 
 
 def job(schedule: str = "@every 1m", **keys: object) -> Job:
@@ -45,7 +47,7 @@ def test_on_time() -> None:
 
 
 @pytest.mark.parametrize("on_miss", ["skip", "once", "all"])
-@pytest.mark.parametrize("late", [0.0, 1.0, GRACE, GRACE + 60, 8 * HOUR])
+@pytest.mark.parametrize("late", [0.0, 1.0, DEADLINE, DEADLINE + 60, 8 * HOUR])
 def test_every_occurrence_is_accounted_for_once(on_miss: str, late: float) -> None:
     now = START + 300 + late
 
@@ -73,7 +75,7 @@ def test_a_month_of_seconds() -> None:
     """2.6 million occurrences are one row, or one and the last thousand; nothing walks through them."""
     month = 30 * 24 * HOUR
     (once, *on_time) = due(job("@every 1s"), START, START + month)
-    assert (once.state, once.count, len(on_time)) == ("missed", month - GRACE, GRACE)
+    assert (once.state, once.count, len(on_time)) == ("missed", month - DEADLINE, DEADLINE)
 
     skipped, *late = due(job("@every 1s", on_miss="all"), START, START + month)
     assert skipped.count + len(late) == month
@@ -117,7 +119,6 @@ def test_an_agenda_knows_what_is_next() -> None:
 
     assert agenda.next_at == START + 60
     assert [(each.name, after) for each, after in agenda.due(START + 60)] == [("k", START)]
-    agenda.drop("k")
     assert agenda.next_at == START + HOUR
     agenda.change(job("@every 1h", command="false"))
     ((changed, _),) = agenda.due(START + HOUR)
@@ -125,13 +126,23 @@ def test_an_agenda_knows_what_is_next() -> None:
 
 
 class Watched(Memory):
-    """Accounts that remember what was claimed."""
+    """Accounts that remember what was claimed; while `away` nobody can say whether anything is ours."""
+
+    away = False
 
     def __init__(self) -> None:
         self.claimed: list[Run] = []
 
-    def claim(self, planned: Sequence[Run], decide: Decide, running: Sequence[Run]) -> list[Run]:
-        rows = super().claim(planned, decide, running)
+    def claim(
+        self,
+        planned: Sequence[Run],
+        decide: Decide,
+        running: Sequence[Run],
+        remaining: Remaining = unless_accounted,
+    ) -> list[Run]:
+        if self.away:
+            raise Unavailable("state", "away")
+        rows = super().claim(planned, decide, running, remaining)
         self.claimed += rows
         return rows
 
@@ -177,6 +188,75 @@ def test_a_suspend_of_eight_hours(scheduler: Scheduler, clock: FakeClock, accoun
 
     assert planned(accounts.claimed) == list(range(60, 10 * HOUR + 1, 60))
     assert sum(run.state == "missed" for run in accounts.claimed) == 1
+
+
+@pytest.mark.parametrize(
+    ("on_miss", "away", "states"),
+    [
+        ("once", 40, ["running"]),
+        ("skip", 110, ["missed", "running"]),
+        ("once", 170, ["missed", "running"]),
+        ("all", 170, ["running"] * 4),
+    ],
+)
+def test_what_cannot_be_claimed_is_claimed_again(
+    on_miss: str, away: int, states: list[str], scheduler: Scheduler, clock: FakeClock, accounts: Watched
+) -> None:
+    """Within the deadline it is on time; later it was missed, and `on_miss` decides."""
+    scheduler.put(replace(job(on_overlap="allow", on_miss=on_miss), work=Callback(int)), START)
+    clock.at += 60
+    accounts.away = True
+    walk(scheduler, clock, away)
+    assert (scheduler.next_at, accounts.claimed) == (START + 60, [])
+
+    accounts.away = False
+    walk(scheduler, clock, 10)
+
+    assert [run.state for run in accounts.claimed] == states
+    assert planned(accounts.claimed) == list(range(60, int(clock.now() - START) + 1, 60))
+    reasons = {run.reason for run in accounts.claimed if run.state == "missed"}
+    assert reasons <= {"the state database was not available"}
+
+
+def test_a_claim_that_is_repeated_keeps_its_id(
+    scheduler: Scheduler, clock: FakeClock, accounts: Watched
+) -> None:
+    """The first one may have been written after all."""
+    clock.at += 60
+    accounts.away = True
+    scheduler.tick()
+    tried = scheduler.unclaimed
+    accounts.away = False
+    walk(scheduler, clock, 10)
+
+    assert {run.run_id for run in accounts.claimed} == tried
+
+
+def test_a_start_that_was_asked_for_is_not_late_for_ever(
+    scheduler: Scheduler, clock: FakeClock, accounts: Watched
+) -> None:
+    accounts.away = True
+    scheduler.trigger(["j"], "init")
+    walk(scheduler, clock, 20)
+    accounts.away = False
+    walk(scheduler, clock, 10)
+    accounts.away = True
+    scheduler.trigger(["j"], "init")
+    walk(scheduler, clock, 100)
+    accounts.away = False
+    walk(scheduler, clock, 10)
+
+    assert [run.state for run in accounts.claimed if run.trigger == "init"] == ["running", "missed"]
+
+
+def test_what_others_accounted_for_is_cut_off_a_range() -> None:
+    missed = Run("j", START * 1000, state="missed", count=10, until_at=(START + 540) * 1000)
+    jobs = {"j": job()}
+
+    assert remaining(jobs, missed, START * 1000 - 1) == missed
+    left = remaining(jobs, missed, (START + 300) * 1000)
+    assert left == replace(missed, scheduled_at=(START + 360) * 1000, count=4)
+    assert remaining(jobs, missed, (START + 540) * 1000) is None
 
 
 def test_nothing_is_planned_while_a_job_is_off(

@@ -136,9 +136,11 @@ def test_a_lease_runs_out(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     (alive,) = runs.claim(planned("b", 0), as_it_is)
 
-    closed = runs.close_dead("its daemon is gone")
+    (left,) = runs.abandoned()
 
-    assert [run.run_id for run in closed] == [dead.run_id]
+    assert left.run_id == dead.run_id
+    assert runs.close(left, "its daemon is gone")
+    assert not runs.close(left, "a second time")
     assert runs.mine("d1") == {alive.run_id: None}
     row = runs.history(job="a")[0]
     assert (row.state, row.reason) == ("failed", "its daemon is gone")
@@ -151,15 +153,60 @@ def test_a_renewed_lease_holds(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(store, "LEASE_SECONDS", -1.0)
     runs.claim(planned("a", 0), as_it_is)
     monkeypatch.undo()
+    (left,) = runs.abandoned()
     runs.renew("d1")
 
-    assert runs.close_dead("gone") == []
+    assert runs.abandoned() == []
+    assert not runs.close(left, "gone")
+    assert not runs.take_over(left, "d2")
 
 
 def test_a_known_dead_daemon_is_closed_at_once(runs: Runs) -> None:
     runs.claim([*planned("a", 0), *planned("b", 0, daemon="d2")], as_it_is)
 
-    assert [run.job for run in runs.close_dead("gone", daemons=["d2"])] == ["b"]
+    (left,) = runs.abandoned(["d2"])
+
+    assert left.job == "b"
+    assert runs.close(left, "gone", ["d2"])
+
+
+def test_a_run_is_taken_over_once_and_taken_back(runs: Runs) -> None:
+    (run,) = runs.claim(planned("a", 0, daemon="host:1:1:1:1"), as_it_is)
+    runs.note_processes([replace(run, process="host:1:1:2:2")])
+    dead = ["host:1:1:1:1"]
+
+    (left,) = runs.abandoned(dead)
+    assert left.process == "host:1:1:2:2"
+    assert [runs.take_over(left, other, dead) for other in ("host:1:1:3:3", "host:1:1:4:4")] == [True, False]
+    assert runs.mine("host:1:1:3:3") == {run.run_id: None}
+
+    assert runs.take_back([run.run_id], "host:1:1:1:1", "elsewhere:1:1") == []
+    assert runs.take_back([run.run_id], "host:1:1:1:1", "host:1:1") == [run.run_id]
+    assert runs.mine("host:1:1:3:3") == {}
+
+
+def test_a_claim_whose_outcome_was_not_known_is_found_again(runs: Runs) -> None:
+    """The same ids once more: as they were written, and started at most once by whoever asks."""
+    first, second = planned("a", 0, 1000)
+    runs.claim([first], as_it_is)
+    runs.update(replace(first, state="failed", reason="its daemon is gone"))
+
+    again = runs.claim([first, second], as_it_is)
+
+    assert [(run.run_id, run.state) for run in again] == [
+        (first.run_id, "failed"),
+        (second.run_id, "running"),
+    ]
+    assert runs.claim([replace(first, run_id="other")], as_it_is) == []
+
+
+def test_tables_of_version_1_learn_of_processes(tables: Tables, runs: Runs) -> None:
+    tables.run("ALTER TABLE katax_cron_runs DROP COLUMN process")
+    tables.run("UPDATE katax_cron_meta SET value = 1 WHERE name = 'schema'")
+    for _ in range(2):
+        Tables(tables.database, tables.profile).prepare()
+
+    assert len(runs.claim(planned("a", 0), as_it_is)) == 1
 
 
 def test_word_to_stop(runs: Runs) -> None:
@@ -227,7 +274,7 @@ def test_tables_of_a_newer_katax(tables: Tables) -> None:
     with pytest.raises(ConfigError) as error:
         Tables(tables.database, "test").prepare()
 
-    assert str(error.value).endswith("are of version 99, this katax knows 1; update katax")
+    assert str(error.value).endswith("are of version 99, this katax knows 2; update katax")
 
 
 def test_a_file_on_a_network(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
