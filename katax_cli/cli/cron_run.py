@@ -103,7 +103,8 @@ def daemon(call: Invocation, *, crontab: str | None, metrics_port: int | None) -
         state = Reporter(profile, "cron run-daemon", dict)
         state.start()
         stack.callback(state.close, _REPORT_ENDS_WITHIN)
-        running = Daemon(lambda: _load(call, crontab), jobs.tables, Place(profile))
+        files = () if crontab is None else (crontab,)
+        running = Daemon(lambda: _load(call, crontab), jobs.tables, Place(profile), files=files)
         stack.enter_context(_signals(running))
         if metrics_port is not None:
             server = metrics_server(running, metrics_port)

@@ -338,6 +338,39 @@ def test_a_replaced_run_is_killed(start: Start, tmp_path: Path) -> None:
     assert (first.reason or "").startswith("replaced by run ")
 
 
+def test_a_job_that_ends_with_0_after_its_timeout_has_failed(start: Start, tmp_path: Path) -> None:
+    """It is tried again, and `on_failure` finds the run in its environment."""
+    profile(
+        tmp_path,
+        '[cron.jobs.slow]\nschedule = "@reboot"\ntimeout = 0.5\nretries = 1\n'
+        "command = \"trap 'exit 0' TERM; echo $KATAX_ATTEMPT; while :; do sleep 0.02; done\"\n"
+        'on_failure = "echo $KATAX_JOB $KATAX_STATE $KATAX_EXIT_STATUS $KATAX_REASON: $KATAX_OUTPUT >> told"\n',
+    )
+    daemon = start()
+    until(lambda: lines(tmp_path / "told"))
+
+    assert daemon.stop() == 0
+    assert lines(tmp_path / "told") == ["slow killed 0 timed out after 0.5 s: 1 2"]
+    (run,) = history()
+    assert (run.state, run.exit_status, run.attempt) == ("killed", 0, 2)
+
+
+def test_a_changed_file_is_read_again(start: Start, tmp_path: Path) -> None:
+    profile(tmp_path, "")
+    (tmp_path / "crontab").write_text("* * * * * * echo old >> ran\n")
+    daemon = start("--crontab", "crontab")
+    until(lambda: lines(tmp_path / "ran"))
+
+    (tmp_path / "crontab").write_text("wrong\n")
+    daemon.says("not reloaded: crontab 'crontab': line 1")
+    (tmp_path / "crontab").write_text("* * * * * * echo new >> ran\n")
+    until(lambda: "new" in lines(tmp_path / "ran"))
+    profile(tmp_path, '[cron.jobs.third]\nschedule = "@every 1s"\ncommand = "echo third >> ran"\n')
+    until(lambda: "third" in lines(tmp_path / "ran"))
+
+    assert daemon.stop() == 0
+
+
 def test_a_lost_lease_ends_the_job(start: Start, tmp_path: Path) -> None:
     """A daemon whose row was closed by another one kills the run: by now it may run elsewhere."""
     profile(tmp_path, SLOW.format(seconds=600))

@@ -56,13 +56,15 @@ def test_start_and_end(monitor: Monitor) -> None:
 
     pinger.started(monitor.url, RUN)
     pinger.ended(monitor.url, replace(RUN, exit_status=3, output_head="head", output_tail="tail"))
-    pinger.ended(monitor.url + "/?a=1", replace(RUN, exit_status=0, output_head="all"))
+    pinger.ended(monitor.url + "/?a=1", replace(RUN, state="ran", exit_status=0, output_head="all"))
+    pinger.ended(monitor.url, replace(RUN, state="killed", exit_status=0, reason="timed out"))
     pinger.close(10.0)
 
     assert monitor.asked == [
         (f"/hush-uuid/start?{rid}", b""),
         (f"/hush-uuid/3?{rid}", b"tail"),
         (f"/hush-uuid/0?a=1&{rid}", b"all"),
+        (f"/hush-uuid/1?{rid}", b"timed out"),
     ]
 
 

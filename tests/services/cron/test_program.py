@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,7 +83,8 @@ def test_a_condition_is_asked_at_each_occurrence(katax: Katax) -> None:
     assert katax.cron_jobs()[0].last_state is None
 
 
-def test_a_task_that_raises_is_failed_and_tried_again(katax: Katax) -> None:
+def test_a_task_that_raises_is_failed_and_tried_again(katax: Katax, caplog: pytest.LogCaptureFixture) -> None:
+    """Its traceback is logged each time."""
     calls: list[int] = []
 
     def fails() -> None:
@@ -93,6 +95,8 @@ def test_a_task_that_raises_is_failed_and_tried_again(katax: Katax) -> None:
 
     until(lambda: katax.cron_jobs()[0].last_state == "failed")
     assert len(calls) == 2
+    traces = [record.exc_info[2] for record in caplog.records if record.exc_info and record.exc_info[2]]
+    assert [traceback.extract_tb(trace)[-1].name for trace in traces] == ["fails", "fails"]
 
 
 def test_enable_disable_remove(katax: Katax) -> None:
