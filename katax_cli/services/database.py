@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import ref
 
-from katax_cli.core.deadline import Deadline
+from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.core.duration import Duration
 from katax_cli.core.failure import Failure, FailureKind
 from katax_cli.engines.registry import part
@@ -68,6 +68,11 @@ class Database(ABC):
         if guard.breaker is not None:
             self._watch_breaker(guard.breaker)
         self._deadline = make_deadline or statement_deadline(engine.settings)
+
+    def callers_deadline(self) -> Deadline:
+        """What the caller gave for all of it; the connection's own limit for statements does not count."""
+        deadline = self._deadline(float("inf"))
+        return NEVER if deadline.within(None) is None else deadline
 
     def connect(self, *, timeout: Duration | None = None, probing: bool = False) -> None:
         """Opens a connection unless there is one. Raises Unavailable or ConfigError.

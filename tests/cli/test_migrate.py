@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from katax_cli.services.migrate.migrator import Migrator
 from tests.servers.fixtures import MakeFresh, Target
+from tests.services.migrate.conftest import open_database
 
 from .harness import katax, write_profile
 
@@ -351,3 +353,39 @@ def test_a_migration_that_stopped_is_given_up_after_a_yes(tmp_path: Path, folder
     assert done.json == {"abandoned": ["001_a.sql"], "lasting": lasting, "reverted": True}
     (folder / "001_a.sql").write_text("-- UP\nCREATE TABLE a (id integer);\n")
     assert katax("migrate", "up", "--yes").code == 0
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+def test_a_deadline_ends_the_statement_on_the_server_and_the_wait_for_a_lock(
+    engine: str, fresh: MakeFresh, tmp_path: Path, folder: Path
+) -> None:
+    target = fresh(engine)
+    write_profile(tmp_path, {"main": target.url})
+    sleep = "pg_sleep(60)" if engine == "postgresql" else "sleep(60)"
+    (folder / "001_a.sql").write_text(f"-- UP\nCREATE TABLE a (id integer);\nSELECT {sleep};\n")
+
+    done = katax("migrate", "up", "--yes", "--timeout", "1s")
+
+    assert (done.code, "took longer than 1 s" in done.err) == (3, True), done.err
+    find = {
+        "postgresql": "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sl%' AND state = 'active'",
+        "mysql": "SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT sl%'",
+    }[engine]
+    with open_database(target.url) as database:
+        assert database.query(find) == []
+        database.execute("CREATE TABLE busy (id integer)")
+        if engine == "mysql":
+            assert katax("migrate", "resume", "--abandon", "--yes").code == 0
+        (folder / "001_a.sql").write_text("-- UP\nALTER TABLE busy ADD COLUMN c integer;\n")
+        with database.transaction() as transaction:
+            transaction.execute("INSERT INTO busy VALUES (1)")
+            locked = katax("migrate", "up", "--yes", "--timeout", "1s")
+            assert (locked.code, "took longer than 1 s" in locked.err) == (3, True), locked.err
+    assert katax("migrate", "up", "--yes").code == 0
+
+
+def test_a_deadline_ends_the_wait_for_another_runner(tmp_path: Path, folder: Path) -> None:
+    sqlite_profile(tmp_path)
+    with open_database(f"sqlite:///{tmp_path}/app.db") as database, Migrator(database, "x").locked():
+        done = katax("migrate", "up", "--yes", "--timeout", "300ms")
+    assert (done.code, "waiting for pid" in done.err) == (3, True), done.err

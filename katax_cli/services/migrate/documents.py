@@ -55,6 +55,7 @@ class MongoSession:
     def __init__(self, database: MongoDatabase) -> None:
         self.database = database
         self.name = database.name
+        self.deadline = database.callers_deadline()
 
     def __enter__(self) -> Self:
         self.connection = self.database.get_client()
@@ -67,6 +68,7 @@ class MongoSession:
 
     def ask(self, ability: Callable[..., T], *args: Any) -> T:
         """What an ability of the engine answers."""
+        self.deadline.check(self.name, "migration")
         with self.translating(Safety.READ):
             return ability(self.connection, *args)
 
@@ -82,6 +84,15 @@ class MongoSession:
     def transaction(self) -> nullcontext[None]:
         """There is none: every record is written by itself."""
         return nullcontext()
+
+    @contextmanager
+    def overtime(self) -> Iterator[None]:
+        """Time to leave things in order when the caller's is used up."""
+        deadline, self.deadline = self.deadline, NEVER
+        try:
+            yield
+        finally:
+            self.deadline = deadline
 
     def undo(self) -> None:
         """Nothing is open."""

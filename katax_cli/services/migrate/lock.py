@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from katax_cli.core import backoff
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.engines.migrations import LockSession, SessionLocks
 from katax_cli.errors import LockHeld, LockLost
 
@@ -90,7 +91,7 @@ class Lock(Protocol):
 
     def note(self, file: str) -> str: ...
 
-    def acquire(self, timeout: float) -> None: ...
+    def acquire(self, timeout: float, *, deadline: Deadline = NEVER) -> None: ...
     def announce(self, file: str) -> str: ...
     def release(self) -> None: ...
 
@@ -120,8 +121,8 @@ class RunnerLock:
         self._clock = clock
         self._since = clock.now()
 
-    def acquire(self, timeout: float) -> None:
-        """Takes the lock within `timeout` seconds. Raises LockHeld, naming the holder."""
+    def acquire(self, timeout: float, *, deadline: Deadline = NEVER) -> None:
+        """Takes the lock within `timeout` seconds. Raises LockHeld, naming the holder; DeadlineExceeded."""
         ends = self._clock.monotonic() + timeout
         attempt = 0
         told: Holder | None = None
@@ -133,7 +134,8 @@ class RunnerLock:
             attempt += 1
             if self._clock.monotonic() >= ends:
                 raise LockHeld(self._name, holder=str(told or "a session that the server does not name"))
-            self._clock.sleep(self._pause(attempt))
+            self._clock.sleep(min(self._pause(attempt), deadline.remaining()))
+            deadline.check(self._name, f"waiting for {told or 'the lock'}")
 
     def _take(self) -> bool:
         self._since = self._clock.now()

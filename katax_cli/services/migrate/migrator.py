@@ -294,7 +294,7 @@ class Migrator:
 
         with self.session() as session:
             lock = self._lock(session)
-            lock.acquire(self.lock_timeout)
+            lock.acquire(self.lock_timeout, deadline=session.deadline)
             try:
                 known = self.ledger.entries(session)
                 self.ledger.settle(session)
@@ -307,7 +307,7 @@ class Migrator:
                 )
             finally:
                 if not session.is_broken:
-                    with suppress(KataxError):
+                    with suppress(KataxError), session.overtime():
                         lock.release()
 
     def session(self) -> Session:

@@ -168,7 +168,7 @@ class Runner:
     ) -> None:
         index = 0
         try:
-            with self.session.translating(safety):
+            with self.session.guarded(safety=safety):
                 refused = engine.together(self.session.connection, batch, note)
                 if refused is not None:
                     index, error = refused
@@ -218,7 +218,8 @@ class Runner:
             except Unavailable as error:
                 if not self.session.is_lock_wait(error):
                     raise
-                pause = repeats.pause() if job.directives.lock_timeout is not None else None
+                left = self.session.deadline.remaining()
+                pause = repeats.pause(remaining=left) if job.directives.lock_timeout is not None else None
                 if pause is None:
                     raise Unavailable(self.session.name, f"migration {job.name}: {error.reason}") from error
                 self._note(f"{job.name}: {error.reason}; again in {pause:.1f} s")

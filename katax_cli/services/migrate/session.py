@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from katax_cli.core.deadline import NEVER, Deadline
+from katax_cli.core.deadline import Deadline
 from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.failure import FailureKind
 from katax_cli.engines.base import CopiesIn, Dialect, Params, Result
@@ -15,17 +15,18 @@ from katax_cli.errors import ConfigError, KataxError
 from katax_cli.services.guard import Safety
 from katax_cli.services.queries import Queries
 from katax_cli.services.sql import SqlDatabase
-from katax_cli.services.watchdog import watchdog
+from katax_cli.services.watchdog import Limit, watchdog
 
 from .python import MigrationDb, Steps
 
 T = TypeVar("T")
 
 _CANCEL_SECONDS = 2.0
+"""What a cancelled statement gets to come back, before its connection is broken from this side."""
 
 
 class Session(Queries):
-    """A context manager. Without a `timeout` a statement may take as long as it takes.
+    """A context manager. Without a `timeout`, and without a deadline of the caller, a statement takes what it takes.
 
     Errors are those of `katax_cli.errors`: a statement outside a transaction that was sent and not answered
     is OutcomeUnknown, inside one it is rolled back and the server Unavailable.
@@ -35,6 +36,7 @@ class Session(Queries):
         self.database = database
         self.engine = database.engine
         self.name = database.name
+        self.deadline = database.callers_deadline()
 
     def __enter__(self) -> Self:
         # The guarded call gives a failed connect its meaning and leaves the connection in the pool.
@@ -58,18 +60,18 @@ class Session(Queries):
     def run(
         self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
-        with self._guarded(timeout) as seconds:
+        with self.guarded(timeout) as seconds:
             return self.engine.execute(self.connection, sql, params, seconds)
 
     def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
-        with self._guarded(timeout) as seconds:
+        with self.guarded(timeout) as seconds:
             return self.engine.execute_many(self.connection, sql, rows, seconds)
 
     def copy_text(self, sql: str, text: str) -> int:
         """Runs `COPY … FROM stdin` with the lines that a dump has behind it."""
         if not isinstance(self.engine, CopiesIn):
             raise ConfigError(f"{self.engine.name} has no COPY; use INSERT")
-        with self._guarded(None):
+        with self.guarded():
             return self.engine.copy_text(self.connection, sql, text)
 
     def refused_row(self, error: BaseException) -> int | None:
@@ -83,8 +85,19 @@ class Session(Queries):
 
     def undo(self) -> None:
         """Rolls back what is open."""
-        with self.translating(Safety.PART):
+        with self.translating(Safety.PART), self._breaking():
             self.engine.undo(self.connection)
+
+    @contextmanager
+    def overtime(self) -> Iterator[None]:
+        """Time to leave things in order when the caller's is used up."""
+        deadline = self.deadline
+        if deadline.seconds is not None:
+            self.deadline = Deadline(max(_CANCEL_SECONDS, deadline.remaining()))
+        try:
+            yield
+        finally:
+            self.deadline = deadline
 
     def handle(self, steps: Steps) -> MigrationDb:
         """What `up(db)` and `down(db)` are given."""
@@ -92,20 +105,23 @@ class Session(Queries):
 
     def ask(self, ability: Callable[..., T], *args: Any) -> T:
         """What an ability of the engine answers on this connection; it reads, or takes and leaves locks."""
-        with self.translating(Safety.PART if self.in_transaction else Safety.READ):
+        self.deadline.check(self.name, "migration")
+        with self.translating(Safety.PART if self.in_transaction else Safety.READ), self._breaking():
             return ability(self.connection, *args)
 
     @contextmanager
     def transaction(self, *, timeout: float | None = None) -> Iterator[None]:
         """Commits at the end, rolls back on an error. A COMMIT without an answer is OutcomeUnknown."""
-        with self.translating(Safety.PART):
+        self.deadline.check(self.name, "migration")
+        with self.translating(Safety.PART), self._breaking():
             self.engine.execute(self.connection, self.engine.facts.begin, None, timeout)
         try:
             yield
+            self.deadline.check(self.name, "migration")
         except BaseException as error:
             self.roll_back(error)
             raise
-        with self.translating(Safety.WRITE):
+        with self.translating(Safety.WRITE), self._breaking():
             self.engine.execute(self.connection, "COMMIT", None, None)
 
     def roll_back(self, error: BaseException) -> None:
@@ -113,24 +129,38 @@ class Session(Queries):
         if self.is_broken:
             return
         try:
-            self.undo()
+            with self.overtime():
+                self.undo()
         except KataxError as second:
             error.add_note(f"and rolling back failed: {second}")
 
     @contextmanager
-    def _guarded(self, timeout: Duration | None) -> Iterator[float | None]:
-        seconds = None if timeout is None else in_seconds(timeout)
-        safety = Safety.PART if self.in_transaction else Safety.WRITE
+    def guarded(
+        self, timeout: Duration | None = None, safety: Safety | None = None
+    ) -> Iterator[float | None]:
+        """Cancels on the server what outlives its time, and breaks the connection when that does not help."""
+        self.deadline.check(self.name, "migration")
+        part = Safety.PART if self.in_transaction else Safety.WRITE
+        own = None if timeout is None else in_seconds(timeout)
+        seconds = self.deadline.within(own)
         with (
-            self.translating(safety, seconds),
+            self.translating(safety or part, own),
+            self._breaking(),
             watchdog.limit(seconds, lambda: self.engine.cancel(self.connection, _CANCEL_SECONDS)),
         ):
             yield seconds
 
+    def _breaking(self) -> Limit:
+        """For what must not be cancelled, such as a COMMIT, or could not be."""
+        left = self.deadline.within(None)
+        seconds = None if left is None else left + _CANCEL_SECONDS
+        return watchdog.limit(seconds, lambda: self.engine.interrupt(self.connection))
+
     @contextmanager
     def translating(self, safety: Safety, timeout: float | None = None) -> Iterator[None]:
         """Gives a driver's errors their meaning; an interrupt ends the statement on the server too."""
-        deadline = NEVER if timeout is None else Deadline(timeout)
+        own = timeout is not None and timeout < self.deadline.remaining()
+        deadline = Deadline(timeout) if own else self.deadline
         try:
             with self.database.guard.translating(deadline=deadline, safety=safety, doing="migration"):
                 yield

@@ -223,7 +223,7 @@ class Stepwise:
         assert self._scripts is not None
         self._close_intent()
         with self._session.transaction():
-            with self._session.translating(Safety.PART):
+            with self._session.guarded():
                 refused = self._scripts.script(self._session.connection, [one.text for one in statements])
             why = None if refused is None else self._refusal(refused[1])
             count = len(statements) if refused is None else refused[0]
@@ -304,7 +304,7 @@ class Stepwise:
         """A run that changed nothing leaves nothing behind; any other is there to be resumed."""
         if self._session.is_broken:
             return
-        with suppress(KataxError):
+        with suppress(KataxError), self._session.overtime():
             self._session.undo()
             if self._nothing_changed() and not self._of_a_part:
                 if self._job.direction == "up":
