@@ -54,7 +54,7 @@ def test_a_server_that_works(db: Database) -> None:
     result = check_database_health(db)
 
     assert result.status in ("healthy", "degraded")
-    assert [check.name for check in result.checks] == ["connect", "ping"]
+    assert [check.name for check in result.checks] == ["connect", "ping", "write_role"]
     assert result.errors == ()
     assert result.error is None
     assert result.metrics.check_latency_ms is not None

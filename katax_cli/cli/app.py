@@ -15,6 +15,7 @@ from katax_cli.cli.diagnostics import Diagnostics
 from katax_cli.cli.exits import MEANINGS, ExitCode
 from katax_cli.cli.group import Root
 from katax_cli.cli.options import Streams
+from katax_cli.core.text import printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "health": ("katax_cli.cli.health", "See whether the servers of the profile work."),
@@ -57,7 +58,8 @@ def main(
     """Runs one command in this process and returns its exit code. Streams default to the process's own."""
     words = list(sys.argv[1:] if argv is None else argv)
     streams = _streams(words, stdin, stdout, stderr)
-    diagnostics = Diagnostics(streams.stderr, json=_wants_json(words), debug="--debug" in words)
+    format = _format(words)
+    diagnostics = Diagnostics(streams.stderr, json=format == "json", debug="--debug" in words)
     try:
         code = _run(words, streams)
         streams.stdout.flush()
@@ -73,6 +75,8 @@ def main(
         code = ExitCode.TERMINATED
     except Exception as error:  # noqa: BLE001 - the boundary: whatever it is becomes one line and a code
         code = diagnostics.failure(error)
+    if format == "nagios" and diagnostics.errors:
+        code = _unknown(streams, diagnostics)
     _flush_or_drop(streams)
     return int(code)
 
@@ -127,13 +131,22 @@ def _streams(
     )
 
 
-def _wants_json(words: list[str]) -> bool:
-    """True when the words ask for JSON; needed before, and even if, they can be parsed."""
-    pairs = zip(words, [*words[1:], ""], strict=False)
-    return any(
-        (word in ("-f", "--format") and value == "json") or word in ("-fjson", "--format=json")
-        for word, value in pairs
-    )
+def _format(words: list[str]) -> str | None:
+    """The output format that the words ask for; needed before, and even if, they can be parsed."""
+    for word, value in zip(words, [*words[1:], ""], strict=False):
+        if word in ("-f", "--format"):
+            return value
+        for prefix in ("--format=", "-f"):
+            if word.startswith(prefix):
+                return word.removeprefix(prefix)
+    return None
+
+
+def _unknown(streams: Streams, diagnostics: Diagnostics) -> int:
+    """A check that could not be made is UNKNOWN (3) to Nagios, which reads the reason from stdout."""
+    reason = printable("; ".join(diagnostics.errors)).replace("|", "/")
+    streams.stdout.write(f"KATAX UNKNOWN - {reason}\n".encode())
+    return 3
 
 
 def _usage(error: Any, diagnostics: Diagnostics) -> ExitCode:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 from katax_cli.cli.exits import ExitCode, exit_code_for
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostics:
-    """Narrates on stderr. With `json`, says nothing but one error object."""
+    """Narrates on stderr. With `json`, says nothing but one error object. `errors` are the lines of errors so far."""
 
     stream: TextIO
     json: bool = False
     quiet: bool = False
     debug: bool = False
+    errors: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
         """One line for people; nothing under `-q` or `-f json`."""
@@ -39,6 +40,7 @@ class Diagnostics:
     def error(self, message: str, *, name: str, exit_code: int) -> None:
         """One line that says what went wrong and how to go on."""
         line = " ".join(_hushed(message).split())
+        self.errors.append(line)
         if self.json:
             self._write(to_json({"error": {"code": name, "message": line, "exit": int(exit_code)}}))
         else:

@@ -16,7 +16,7 @@ from katax_cli.cli.output import FORMATS
 from katax_cli.cli.watch import watch
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
-from katax_cli.services.circuits import maintenance
+from katax_cli.services.circuits import Decision, kept_off
 from katax_cli.services.health import PROBE_SECONDS, HealthChecker, Prober
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ def check(
     """See whether the servers of the profile work; exit 0 healthy, 1 degraded, 3 unhealthy.
 
     --verbose tries each layer (name, TCP, TLS, login, read, write role, lag), names the first that fails and its
-    likely cause, and shows what gets scarce. What 'circuit trip --reason' keeps off is shown and does not count.
+    likely cause, and shows what gets scarce. A tripped circuit is degraded; with a reason the server is
+    under maintenance, and what is wrong with it does not count.
     """
     if history:
         return show_history(call, connections or [])
@@ -64,7 +65,7 @@ def check(
             policy=policy,
             steady=watching,
             prober=prober(call, runtime.profile),
-            maintenance=maintenance_of(runtime.profile),
+            tripped=tripped_by(runtime.profile),
         )
 
         if watching:
@@ -112,9 +113,9 @@ def prober(call: Invocation, profile: Profile) -> Callable[[Database], Prober] |
     return deep_prober(profile)
 
 
-def maintenance_of(profile: Profile) -> Callable[[str], str | None]:
-    """Who keeps everybody off a connection and why, as far as this host knows."""
-    return lambda name: maintenance(profile.home, profile.name, name, SYSTEM.now())
+def tripped_by(profile: Profile) -> Callable[[str], Decision | None]:
+    """An operator's decision to refuse calls to a connection, as far as this host knows."""
+    return lambda name: kept_off(profile.home, profile.name, name, SYSTEM.now())
 
 
 def show_history(call: Invocation, connections: list[str]) -> ExitCode:

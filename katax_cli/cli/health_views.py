@@ -127,9 +127,9 @@ def history_row(record: HealthRecord) -> tuple[object, ...]:
 def nagios(report: HealthReport, policy: HealthPolicy) -> str:
     """One line with performance data, as the Nagios plugin guidelines write it."""
     bad = [
-        f"{name} {'under maintenance' if one.maintenance else one.status}"
+        f"{name} {_why(one)}"
         for name, one in report.connections.items()
-        if one.status != "healthy"
+        if one.status != "healthy" or one.maintenance
     ]
     summary = ", ".join(bad) or f"{len(report.connections)} healthy"
     perfdata = " ".join(
@@ -138,6 +138,14 @@ def nagios(report: HealthReport, policy: HealthPolicy) -> str:
         if one.latency_ms is not None
     )
     return f"KATAX {_NAGIOS[report.status][1]} - {report.profile}: {summary} | {perfdata}\n"
+
+
+def _why(health: ConnectionHealth) -> str:
+    """The status and its reason, in one line without the `|` that begins the performance data."""
+    if health.maintenance:
+        return f"under maintenance ({health.maintenance})".replace("|", "/")
+    reason = next(iter(health.errors), None) or _remarks(health)
+    return " ".join(f"{health.status} ({reason})".replace("|", "/").split()) if reason else health.status
 
 
 def prometheus(report: HealthReport) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from katax_cli.snapshot import Check
+
 if TYPE_CHECKING:
-    from katax_cli.snapshot import HealthStatus
+    from katax_cli.core.settings import Expect
+    from katax_cli.snapshot import HealthStatus, Standing
 
 _BAD_TO_WORSE: tuple[HealthStatus, ...] = ("healthy", "degraded", "unhealthy")
 
@@ -38,6 +41,23 @@ class HealthPolicy:
         if latency_ms < self.degraded_ms:
             return None
         return f"took {latency_ms:.0f} ms, healthy is less than {self.degraded_ms:g} ms"
+
+
+ROLE_CAUSES: Mapping[Expect, str] = {
+    "primary": 'a failover made it a standby, or it is one; name the primary, or set expect = "any"',
+    "standby": 'a failover made it the primary, or it is one; name a standby, or set expect = "any"',
+}
+"""What is likely when a server does not play the expected part."""
+
+
+def role_check(standing: Standing, expected: Expect, spent_ms: float | None) -> Check:
+    """Whether the server plays the part that is expected of it: a primary takes writes, a standby does not."""
+    text = f"{standing.role}: {standing.why}" if standing.why else standing.role
+    if expected == "primary" and not standing.writable:
+        return Check("write_role", "unhealthy", spent_ms, f"takes no writes; {text}")
+    if expected == "standby" and standing.writable:
+        return Check("write_role", "unhealthy", spent_ms, f"takes writes, a standby was expected; {text}")
+    return Check("write_role", "healthy", spent_ms, None if standing.writable else text)
 
 
 def worst(statuses: Iterable[HealthStatus]) -> HealthStatus:

@@ -15,6 +15,7 @@ from katax_cli.errors import ConfigError
 EngineName = Literal["postgresql", "mysql", "sqlite", "mongodb", "redis"]
 Role = Literal["dev", "stage", "prod", "frozen"]
 TlsMode = Literal["disable", "require", "verify-ca", "verify-full"]
+Expect = Literal["primary", "standby", "any"]
 Topology = Literal["single", "sentinel", "cluster"]
 
 ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
@@ -147,8 +148,14 @@ class ConnectionSettings:
     decimals: bool = False
     pooler: Literal["transaction"] | None = None
     breaker: BreakerPolicy | None = None
+    expect: Expect | None = None
     replicas: tuple[ConnectionSettings, ...] = ()
     direct: ConnectionSettings | None = None
+
+    @property
+    def expected(self) -> Expect:
+        """The role that a healthy server has: `expect`, else any where the profile only reads, else primary."""
+        return self.expect or ("any" if self.read_only else "primary")
 
     @property
     def address(self) -> str:

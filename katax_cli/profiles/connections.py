@@ -13,7 +13,7 @@ from katax_cli.profiles.tls import tls_from_options, tls_from_table
 from katax_cli.profiles.urls import database_number, parse_url, sqlite_path
 
 _PARTS = ("host", "port", "user", "database", "socket")
-_COPIED = ("connect_timeout", "statement_timeout", "read_only", "prefix", "decimals", "pooler")
+_COPIED = ("connect_timeout", "statement_timeout", "read_only", "prefix", "decimals", "pooler", "expect")
 
 
 class Around:
@@ -165,7 +165,7 @@ def _variant(
 
 def _replicas(main: ConnectionSettings, urls: tuple[str, ...], folder: str) -> list[ConnectionSettings]:
     found = [_variant(main, f"replica-{at}", url, folder, "replicas") for at, url in enumerate(urls, start=1)]
-    return [replace(replica, read_only=True) for replica in found if replica is not None]
+    return [replace(replica, read_only=True, expect=None) for replica in found if replica is not None]
 
 
 def variants_of(main: ConnectionSettings) -> list[ConnectionSettings]:

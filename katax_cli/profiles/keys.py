@@ -88,6 +88,7 @@ CONNECTION = {
     "pool": Key("table", "sizes and times of the pool", keys=POOL, model="pool"),
     "tls": Key("table", "encryption", keys=TLS, model="tls"),
     "replicas": Key("strings", "URLs of servers to read from"),
+    "expect": Key("choice", "role of a healthy server", ("primary", "standby", "any")),
     "pooler": Key("choice", "the server is behind PgBouncer", ("transaction",)),
     "direct_url": Key("secret", "way around the pooler for migrate and lock"),
     "prefix": Key("string", "put before every Redis key"),

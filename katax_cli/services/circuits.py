@@ -67,12 +67,6 @@ def kept_off(home: str, profile: str, connection: str, now: float) -> Decision |
     return decision if decision is not None and decision.keeps_off(now) else None
 
 
-def maintenance(home: str, profile: str, connection: str, now: float) -> str | None:
-    """Why an operator keeps everybody off this connection `now`; None unless somebody does, and said why."""
-    decision = kept_off(home, profile, connection, now)
-    return decision.sentence if decision is not None and decision.reason else None
-
-
 def write_copy(home: str, profile: str, decisions: Iterable[Decision]) -> None:
     """Replaces this profile's part of the copy, at once or not at all. Raises OSError."""
     from katax_cli.core.text import to_json

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from operator import attrgetter
 from threading import Lock
@@ -12,13 +11,12 @@ from typing import TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.deadline import Deadline
-from katax_cli.core.health import worst
-from katax_cli.services.circuits import copied, maintenance
+from katax_cli.services.circuits import copied, kept_off
 from katax_cli.services.cron.looking import JobsWatch
 from katax_cli.services.database import Database
 from katax_cli.services.depth import deep_prober
 from katax_cli.services.happenings import of_decisions, of_health, of_processes, of_runs, of_transitions
-from katax_cli.services.health import GRACE, PROBE_SECONDS
+from katax_cli.services.health import GRACE, PROBE_SECONDS, judged, overall
 from katax_cli.services.operators import rows_of
 from katax_cli.services.runtime import Runtime
 from katax_cli.services.told import StateWatch, Told
@@ -135,9 +133,8 @@ class Collector:
         for name, watch in self._watches.items():
             seen = watch.health(silent[name])
             if seen is not None:
-                why = maintenance(self._profile.home, self._profile.name, name, now)
-                found[name] = replace(seen, maintenance=why)
-        status = worst(one.status for one in found.values() if one.maintenance is None)
+                found[name] = judged(seen, kept_off(self._profile.home, self._profile.name, name, now))
+        status = overall(found.values())
         moment = datetime.fromtimestamp(now).astimezone()
         return HealthReport(status, moment, self._profile.name, found)
 

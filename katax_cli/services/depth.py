@@ -15,7 +15,7 @@ from katax_cli.core.deadline import Deadline
 from katax_cli.core.diagnosis import LAYERS, Layer, likely_cause
 from katax_cli.core.failure import FailureKind
 from katax_cli.core.headroom import advice, paced
-from katax_cli.core.health import HealthPolicy, worst
+from katax_cli.core.health import ROLE_CAUSES, HealthPolicy, role_check, worst
 from katax_cli.core.recommend import Facts, recommend
 from katax_cli.engines.registry import part
 from katax_cli.errors import AuthenticationFailed, KataxError, QueryError
@@ -157,20 +157,19 @@ class _Checkup:
         self._judge(standing, _ms_since(began))
 
     def _judge(self, standing: Standing, spent: float) -> None:
-        text = f"{standing.role}: {standing.why}" if standing.why else standing.role
-        if standing.writable or self._database.settings.read_only:
-            self.checks.append(Check("write_role", "healthy", spent, None if standing.writable else text))
-        else:
-            self.checks.append(Check("write_role", "unhealthy", spent, f"takes no writes; {text}"))
-            self.cause = (
-                "a failover made it a standby, or it is one; name the primary, or set read_only = true"
-            )
+        expected = self._database.settings.expected
+        check = role_check(standing, expected, spent)
+        self.checks.append(check)
+        if check.status == "unhealthy":
+            self.cause = ROLE_CAUSES[expected]
         self.checks.append(_lag(standing))
 
     def _fail(self, layer: Layer, began: float | None, error: KataxError) -> None:
         spent = None if began is None else _ms_since(began)
         self.checks.append(Check(layer, "unhealthy", spent, str(error)))
-        self.cause = likely_cause(layer, _kind(self._database, error))
+        self.cause = likely_cause(
+            layer, _kind(self._database, error), is_file=self._database.settings.path is not None
+        )
         self.error = error
 
     def result(self, rooms: tuple[Headroom, ...], recommendations: tuple[str, ...]) -> ConnectionHealth:

@@ -5,18 +5,20 @@ A probe holds at most one connection, asks no breaker, retries nothing and leave
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.deadline import Deadline
-from katax_cli.core.health import HealthPolicy, Hysteresis, worst
+from katax_cli.core.health import ROLE_CAUSES, HealthPolicy, Hysteresis, role_check, worst
+from katax_cli.engines.registry import part
 from katax_cli.errors import KataxError
 from katax_cli.services.background import Running, start
+from katax_cli.services.circuits import Decision
 from katax_cli.services.database import Database
-from katax_cli.snapshot import Check, ConnectionHealth, Depth, HealthReport
+from katax_cli.snapshot import Check, ConnectionHealth, Depth, HealthReport, HealthStatus, Standing
 
 PROBE_SECONDS = 5.0
 GRACE = 0.3
@@ -41,8 +43,7 @@ class HealthChecker:
 
     `steady` shows a change of status only when it lasts (for `--watch`). The databases come from a Runtime that
     is `probing`: without a breaker, with one attempt and one connection. `prober` makes what looks at each of
-    them; None: a ping. `maintenance(name)` says why an operator keeps everybody off a server: its status is shown
-    and does not count.
+    them; None: a ping. `tripped(name)` is an operator's decision to refuse calls to a connection; see `judged`.
     """
 
     def __init__(
@@ -53,12 +54,12 @@ class HealthChecker:
         policy: HealthPolicy,
         steady: bool = False,
         prober: Callable[[Database], Prober] | None = None,
-        maintenance: Callable[[str], str | None] = lambda _: None,
+        tripped: Callable[[str], Decision | None] = lambda _: None,
         clock: Clock = SYSTEM,
     ) -> None:
         self._profile = profile
         self._policy = policy
-        self._maintenance = maintenance
+        self._tripped = tripped
         self._clock = clock
         look = prober or self._pinger
         self._probes = {
@@ -72,10 +73,10 @@ class HealthChecker:
             if probe.running is None:
                 probe.running = start(f"katax-probe-{probe.database.name}", partial(probe.look, deadline))
         found = {
-            name: replace(self._result(probe, deadline), maintenance=self._maintenance(name))
+            name: judged(self._result(probe, deadline), self._tripped(name))
             for name, probe in self._probes.items()
         }
-        status = worst(one.status for one in found.values() if one.maintenance is None)
+        status = overall(found.values())
         now = datetime.fromtimestamp(self._clock.now()).astimezone()
         return HealthReport(status, now, self._profile, found)
 
@@ -92,7 +93,36 @@ class HealthChecker:
         health = outcome if isinstance(outcome, ConnectionHealth) else broken(probe.database, outcome)
         if probe.hysteresis is None:
             return health
-        return replace(health, status=probe.hysteresis.seen(health.status))
+        return steadied(health, probe.hysteresis.seen(health.status))
+
+
+def steadied(health: ConnectionHealth, shown: HealthStatus) -> ConnectionHealth:
+    """The health with the status that lasted; a failure that may be an accident is degraded, never healthy."""
+    if shown == health.status:
+        return health
+    if shown == "healthy" and health.errors:
+        shown = "degraded"
+    wait = Check("steady", shown, message=f"the last check found it {health.status}, which may not last")
+    return replace(health, status=shown, checks=(*health.checks, wait))
+
+
+def judged(health: ConnectionHealth, trip: Decision | None) -> ConnectionHealth:
+    """The health with its check `circuit`, which is degraded while an operator refuses calls to the connection.
+
+    With a reason that is maintenance: what the probe found is shown and does not count.
+    """
+    if trip is None:
+        return health
+    circuit = Check("circuit", "degraded", message=trip.sentence)
+    checked = replace(health, checks=(*health.checks, circuit))
+    if trip.reason:
+        return replace(checked, maintenance=trip.sentence)
+    return replace(checked, status=worst((health.status, "degraded")))
+
+
+def overall(connections: Iterable[ConnectionHealth]) -> HealthStatus:
+    """The worst of all; a connection under maintenance counts as degraded."""
+    return worst("degraded" if one.maintenance else one.status for one in connections)
 
 
 def probe(
@@ -121,9 +151,26 @@ def probe(
         return ConnectionHealth(
             "unhealthy", None, None, tuple(checks), database.pool_stats(), {}, (str(error),)
         )
-    return ConnectionHealth(
-        policy.verdict(latency_ms), latency_ms, connect_ms, tuple(checks), database.pool_stats(), server
+    role = _role(database, deadline)
+    errors = (
+        (f"{role.message}; {ROLE_CAUSES[database.settings.expected]}",) if role.status == "unhealthy" else ()
     )
+    status = worst((policy.verdict(latency_ms), *(() if role.status == "skipped" else (role.status,))))
+    return ConnectionHealth(
+        status, latency_ms, connect_ms, (*checks, role), database.pool_stats(), server, errors
+    )
+
+
+def _role(database: Database, deadline: Deadline) -> Check:
+    """The check `write_role`; skipped where this user may not ask."""
+    rooms = part(database.engine, "headroom")
+    try:
+        standing: Standing = database.examine(
+            rooms.standing, timeout=deadline.within(None), doing="asking for its role"
+        )
+    except KataxError as error:
+        return Check("write_role", "skipped", message=str(error))
+    return role_check(standing, database.settings.expected, None)
 
 
 def ping_ms(database: Database) -> float:

@@ -19,7 +19,7 @@ from katax_cli.core.openmetrics import CONTENT_TYPE, exposition
 from katax_cli.core.text import to_json
 from katax_cli.errors import KataxError
 from katax_cli.profiles.model import Profile
-from katax_cli.services.circuits import maintenance
+from katax_cli.services.circuits import kept_off
 from katax_cli.services.cron.store import Runs
 from katax_cli.services.cron.tables import Tables
 from katax_cli.services.cron.values import Run
@@ -88,7 +88,7 @@ class HealthService:
             policy=profile.health,
             steady=True,
             prober=self._prober,
-            maintenance=lambda name: maintenance(profile.home, profile.name, name, clock.now()),
+            tripped=lambda name: kept_off(profile.home, profile.name, name, clock.now()),
             clock=clock,
         )
         self._last: Round | None = None

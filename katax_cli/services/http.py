@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +13,7 @@ from typing import NamedTuple
 
 from katax_cli.errors import ConfigError
 
+_log = logging.getLogger("katax.http")
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
 _PATIENCE = 5.0
@@ -56,6 +59,12 @@ class _Four(ThreadingHTTPServer):
     address_family = AF_INET
     daemon_threads = True
     request_queue_size = 128
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hangs up is none of our errors; anything else is a defect, and is logged."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, ConnectionError | TimeoutError):
+            _log.error("a request failed", exc_info=error)
 
     def server_bind(self) -> None:
         """Without HTTPServer's look for the name of this host, which may take long."""

@@ -108,14 +108,24 @@ def test_every_data_command_obeys(words: tuple[str, ...], files: Path) -> None:
     assert katax(*words).code == 3
 
 
-@pytest.mark.parametrize("words", [("health",), ("db", "ping"), ("profile", "check", "--connect")])
-def test_those_who_find_out_whether_it_works_again_do_not_ask(words: tuple[str, ...], files: Path) -> None:
+def test_those_who_find_out_whether_it_works_again_do_not_ask(files: Path) -> None:
     (files / "x.db").touch()
     (files / "y.db").touch()
     katax("circuit", "trip", "main")
 
-    done = katax(*words)
-    assert done.code == 0, done.err
+    for words in (("db", "ping"), ("profile", "check", "--connect")):
+        done = katax(*words)
+        assert done.code == 0, done.err
+    done = katax("health", "-f", "json")
+    assert (done.code, done.json["status"], done.json["connections"]["main"]["status"]) == (
+        1,
+        "degraded",
+        "degraded",
+    )
+    *probed, circuit = done.json["connections"]["main"]["checks"]
+    assert {check["status"] for check in probed} == {"healthy"}
+    assert (circuit["name"], circuit["status"]) == ("circuit", "degraded")
+    assert circuit["message"].startswith("tripped by ")
 
 
 def test_it_ends_by_itself(files: Path) -> None:

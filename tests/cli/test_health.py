@@ -56,7 +56,7 @@ def test_five_healthy_servers(doors: Doors, tmp_path: Path) -> None:
         assert one["connect_ms"] > 0
         assert set(one["pool"]) == {"max", "total", "active", "idle", "waiting"}
         assert one["pool"]["max"] == 1, name
-        assert [check["name"] for check in one["checks"]] == ["connect", "ping"]
+        assert [check["name"] for check in one["checks"]] == ["connect", "ping", "write_role"]
         assert one["server"]["version"]
         assert one["errors"] == []
 
@@ -186,8 +186,18 @@ def test_nagios(doors: Doors, tmp_path: Path) -> None:
     assert {(each["warn"], each["crit"]) for each in data if each} == {("20000", "30000")}
     found = NAGIOS.fullmatch(sick.out)
     assert found
-    assert (sick.code, found[1], found["text"]) == (2, "CRITICAL", "test: mysql unhealthy")
+    assert (sick.code, found[1]) == (2, "CRITICAL")
+    assert found["text"].startswith("test: mysql unhealthy ('mysql' is not available: ")
     assert "'mysql'" not in found["data"]
+
+
+@pytest.mark.parametrize("words", [("nowhere",), ("--fail-on", "x"), ("--nothing",), ("-p", "prdo")])
+def test_what_nagios_cannot_check_is_unknown(words: tuple[str, ...], doors: Doors) -> None:
+    done = katax("health", "-f", "nagios", *words)
+
+    assert done.code == 3
+    assert done.out.startswith("KATAX UNKNOWN - ")
+    assert done.out == f"KATAX UNKNOWN - {done.err.removeprefix('katax: ')}"
 
 
 def test_nagios_has_its_own_code_for_degraded(doors: Doors, tmp_path: Path) -> None:

@@ -146,22 +146,38 @@ def test_all_connections_taken(
 
 
 def test_a_demoted_primary(postgresql_url: str, tmp_path: Path) -> None:
-    """A ping is green on it. Where the profile only reads, it does not matter."""
+    """A ping is green on it, the verdict is not, with --verbose or without. `expect` says what it should be."""
     with psycopg.connect(postgresql_url, autocommit=True) as admin:
         name = admin.execute("SELECT quote_ident(current_database())").fetchone()
         admin.execute(f"ALTER DATABASE {name[0] if name else ''} SET default_transaction_read_only = on")
 
-    assert katax_status(tmp_path, postgresql_url) == "healthy"
+    assert katax_status(tmp_path, postgresql_url) == "unhealthy"
     code, found = examined(tmp_path, postgresql_url)
     assert (code, found["first_failing_layer"]) == (3, "write_role")
     assert "a failover made it a standby" in found["likely_cause"]
     assert statuses(found)["read"] == "healthy"
-    assert examined(tmp_path, postgresql_url, keys="read_only = true\n")[0] == 0
+    for keys, status in [
+        ("read_only = true\n", "healthy"),
+        ('expect = "any"\n', "healthy"),
+        ('expect = "standby"\n', "healthy"),
+        ('read_only = true\nexpect = "primary"\n', "unhealthy"),
+    ]:
+        assert examined(tmp_path, postgresql_url, keys=keys)[0] == (0 if status == "healthy" else 3)
+        assert katax_status(tmp_path, postgresql_url, keys) == status
 
 
-def katax_status(folder: Path, url: str) -> str:
+def test_a_primary_where_a_standby_is_expected(postgresql_url: str, tmp_path: Path) -> None:
+    assert katax_status(tmp_path, postgresql_url, 'expect = "standby"\n') == "unhealthy"
+    line = katax("health", "-f", "nagios").out
+    assert line.startswith(
+        "KATAX CRITICAL - test: main unhealthy (takes writes, a standby was expected; primary; "
+    )
+
+
+def katax_status(folder: Path, url: str, keys: str = "") -> str:
+    """The plain verdict, the one without --verbose."""
     file = write_profile(folder, {"main": url})
-    file.write_text(file.read_text() + CALM)
+    file.write_text(file.read_text() + keys + CALM)
     return str(katax("health", "-f", "json").json["status"])
 
 
@@ -230,7 +246,7 @@ def test_a_hundred_connections_one_dead(
 
 
 def test_a_tripped_circuit_with_a_reason_is_maintenance(closed_port: int, tmp_path: Path) -> None:
-    """What is seen is shown and does not count; without a reason, nobody has said that it is meant to be ill."""
+    """What is seen is shown and does not count; that it is tripped does, with a reason or without."""
     urls = {"main": f"redis://127.0.0.1:{closed_port}/0", "file": "sqlite:///x.db"}
     file = write_profile(tmp_path, urls)
     file.write_text(file.read_text() + CALM)
@@ -239,7 +255,8 @@ def test_a_tripped_circuit_with_a_reason_is_maintenance(closed_port: int, tmp_pa
     assert katax("health").code == 3
     assert katax("circuit", "trip", "main", "--reason", "new disks").code == 0
     done = katax("health", "-f", "json")
-    assert (done.code, done.json["status"]) == (0, "healthy")
+    assert (done.code, done.json["status"]) == (1, "degraded")
+    assert done.json["connections"]["main"]["checks"][-1]["name"] == "circuit"
     assert done.json["connections"]["main"]["status"] == "unhealthy"
     assert done.json["connections"]["main"]["maintenance"].endswith(": new disks")
     assert "main under maintenance" in katax("health", "-f", "nagios").out

@@ -219,7 +219,7 @@ class TestConnections:
         seen = look(watch(made))
 
         assert "new disks" in str(seen.health.connections["main"].maintenance)
-        assert (seen.health.status, seen.health.connections["main"].status) == ("healthy", "unhealthy")
+        assert (seen.health.status, seen.health.connections["main"].status) == ("degraded", "unhealthy")
 
     def test_a_server_that_counts_its_calls_shows_how_many(
         self, watch: Watch, clock: FakeClock, redis_url: str, tmp_path: Path

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
+import struct
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -158,6 +161,15 @@ def test_maintenance_takes_nobody_out(service: HealthService, door: Proxy) -> No
     assert 'katax_up{profile="test",connection="cache"} 0\n' in metrics(service)
 
 
+def test_a_tripped_circuit_without_a_reason_takes_nobody_out(service: HealthService) -> None:
+    with StateStore(service.profile) as store:
+        decide(store, "cache", "trip")
+    round_ = service.check()
+
+    assert round_.report.status == "degraded"
+    assert ready(service)[0] == 200
+
+
 def test_the_metrics_of_a_profile(service: HealthService, tmp_path: Path) -> None:
     """Of the checks, of the servers, and of what other processes told the state database."""
     with Runtime(service.profile) as other:
@@ -240,6 +252,22 @@ def test_paths_that_nobody_knows(service: HealthService) -> None:
         with pytest.raises(HTTPError) as error:
             urlopen(f"{server.url}/secrets")
         assert (error.value.code, error.value.read()) == (404, b"see /live, /ready, /startup, /metrics\n")
+
+
+def test_a_client_that_hangs_up_is_no_traceback(
+    service: HealthService, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A scraper with a short timeout resets its connection; the next one is answered, and nothing is logged."""
+    with closing(HttpServer(service.routes(), name="x", port=0)) as server:
+        for request in (b"", b"GET /metr", b"GET /metrics HTTP/1.1\r\n\r\n"):
+            with socket.create_connection(("127.0.0.1", server.port)) as client:
+                client.sendall(request)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        with urlopen(f"{server.url}/live") as answer:
+            assert answer.read() == b"live\n"
+        assert eventually(lambda: not [t for t in threading.enumerate() if "process_request" in t.name])
+
+    assert capfd.readouterr().err == ""
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ class Rooms:
         if info.get("role") != "slave":
             return Standing("primary", writable=True)
         if info.get("master_link_status") != "up":
-            down = info.get("master_link_down_since_seconds", "?")
-            return Standing("replica", writable=False, why=f"it lost its primary {down} s ago")
+            down = int(info.get("master_link_down_since_seconds", -1))
+            why = f"it lost its primary {down} s ago" if down >= 0 else "it never reached its primary"
+            return Standing("replica", writable=False, why=why)
         heard = float(info.get("master_last_io_seconds_ago", 0))
         return Standing("replica", writable=False, lag_seconds=max(0.0, heard), why="ROLE says slave")
 
