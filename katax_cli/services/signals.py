@@ -3,6 +3,9 @@
 The handler only wakes a thread, so the main thread can finish the call that the signal met. When everything is
 closed, the thread sends the signal once more: the handler then raises SystemExit on the main thread, whose
 `finally` blocks and the exit handlers run as ever. What does not end by then is named and cut off.
+
+Inside a server that has handlers of its own (uvicorn, gunicorn) the signal is the server's: its handler is called, it
+drains, and everything is closed when the main thread has ended.
 """
 
 from __future__ import annotations
@@ -31,8 +34,14 @@ class _Log(Protocol):
     def error(self, message: str, /) -> object: ...
 
 
+Handler = Callable[[int, FrameType | None], object]
+
+
 class Terminator:
-    """Ends this process after `execute()`; a second signal ends it at once with 128 + its number."""
+    """Ends this process after `execute()`; a second signal ends it at once with 128 + its number.
+
+    One that is registered while another one has the signals joins it: they execute one after the other.
+    """
 
     def __init__(
         self,
@@ -49,6 +58,8 @@ class Terminator:
         self._reraise = reraise
         self._log = log
         self._process = os.getpid()
+        self._joined: list[Terminator] = []
+        self._servers: dict[int, Handler] = {}
         self._arrived: SimpleQueue[int] = SimpleQueue()
         self._signalled = False
         self._left_at: float | None = None
@@ -56,14 +67,39 @@ class Terminator:
         self._exit_code: int | None = None
 
     def register(self, signals: Iterable[signal.Signals]) -> None:
-        for each in signals:
-            signal.signal(each, self._on_signal)
+        wanted = tuple(signals)
+        owner = next((owner for each in wanted if (owner := _owner(each)) is not None), None)
+        if owner is not None:
+            owner._joined.append(self)
+        for each in wanted:
+            if _owner(each) is None:
+                (owner or self)._take(each)
+        if owner is not None or not wanted:
+            return
         threading.Thread(target=self._await, name="katax-signals", daemon=True).start()
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+    def _take(self, number: signal.Signals) -> None:
+        before = signal.signal(number, self._on_signal)
+        owner = getattr(before, "__self__", None)
+        if (
+            callable(before)
+            and before is not signal.default_int_handler
+            and not isinstance(owner, Terminator)
+        ):
+            self._servers[number] = before
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # Takes no lock: the code that it interrupts may hold it. SimpleQueue is made for this.
+        server = self._servers.get(number)
         if os.getpid() != self._process:
             _die_of(number)  # a forked child has none of our threads
+        elif server is not None and threading.main_thread().is_alive():
+            if not self._signalled:
+                self._signalled = True
+                self._arrived.put(number)
+                # A server that ends raises the signal once more on this thread, which would kill the process now.
+                signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+            server(number, frame)
         elif not self._signalled:
             self._signalled = True
             self._arrived.put(number)
@@ -75,11 +111,17 @@ class Terminator:
     def _await(self) -> None:
         number = self._arrived.get()
         self._take_pool_closed_for_exit()
+        end = self._end_after_main if number in self._servers else self._end
         # Not a daemon: a main thread that ends by itself waits for it.
-        threading.Thread(target=self._end, args=(number,), name="katax-shutdown", daemon=False).start()
+        threading.Thread(target=end, args=(number,), name="katax-shutdown", daemon=False).start()
+
+    def _end_after_main(self, _number: int) -> None:
+        """The server drains on the main thread, and says itself how the process exits."""
+        threading.main_thread().join()
+        self._executed()
 
     def _end(self, number: int) -> None:
-        deadline = Deadline(self._timeout)
+        deadline = Deadline(self._timeout + sum(other._timeout for other in self._joined))
         self._exit_code = self._executed()
         self._over.set()
         last = Deadline(max(deadline.remaining(), _LAST_SECONDS))
@@ -97,10 +139,11 @@ class Terminator:
 
     def _executed(self) -> int:
         try:
-            return 0 if self._execute().clean else 1
+            code = 0 if self._execute().clean else 1
         except Exception as error:  # noqa: BLE001 - whatever it is, the process must end
             self._log.error(f"shutdown failed: {type(error).__name__}: {error}")
-            return 1
+            code = 1
+        return max([code, *(other._executed() for other in self._joined)])
 
     def _leave(self, number: int, code: int) -> None:
         if self._left_at is not None:
@@ -116,7 +159,8 @@ class Terminator:
 
     def _force(self, number: int) -> None:
         try:
-            names = ", ".join(self._unfinished()) or "nothing"
+            parts = [name for each in (self, *self._joined) for name in each._unfinished()]
+            names = ", ".join(parts) or "nothing"
             self._log.error(f"forced by a second {signal.Signals(number).name}; left behind: {names}")
         finally:
             _exit_now(128 + number)
@@ -129,10 +173,16 @@ class Terminator:
             if not isinstance(error, PoolClosed):
                 before(kind, error, trace)
                 return
-            self._over.wait(self._timeout + _LAST_SECONDS)
+            self._over.wait(self._timeout + sum(other._timeout for other in self._joined) + _LAST_SECONDS)
             raise SystemExit(self._exit_code)
 
         sys.excepthook = hook
+
+
+def _owner(number: signal.Signals) -> Terminator | None:
+    """The terminator of this process that has the signal."""
+    owner = getattr(signal.getsignal(number), "__self__", None)
+    return owner if isinstance(owner, Terminator) and owner._process == os.getpid() else None
 
 
 def _threads_that_keep_alive(deadline: Deadline) -> list[str]:

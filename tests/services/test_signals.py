@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -343,3 +344,85 @@ threading.Event().wait()
     )
 
     assert ended(process) == (0, "", "")
+
+
+SERVER = """
+import asyncio, os, socket, sys
+import uvicorn
+from katax_cli import Katax, register_shutdown_handlers
+
+katax = Katax("local")
+seen = []
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                hook = lambda: print("first hook", katax.db("main").closed, flush=True)
+                register_shutdown_handlers(katax, on_shutdown=hook)
+                register_shutdown_handlers([], on_shutdown=lambda: print("second hook", flush=True))
+                print("ready", flush=True)
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                print("lifespan ends", flush=True)
+                return
+    print("in flight", flush=True)
+    while not os.path.exists("go"):
+        await asyncio.sleep(0.01)
+    rows = await asyncio.to_thread(katax.database("main").query, "select 7 as n")
+    print("answered", flush=True)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+    await send({"type": "http.response.body", "body": str(rows[0]["n"]).encode()})
+
+listener = socket.socket()
+listener.bind(("127.0.0.1", 0))
+listener.listen()
+with open("port", "w") as file:
+    file.write(str(listener.getsockname()[1]))
+os.chdir(os.path.dirname(os.path.abspath(__file__)))
+uvicorn.Server(uvicorn.Config(app, log_level="critical")).run(sockets=[listener])
+print("server ended", flush=True)
+"""
+
+
+def test_a_server_drains_before_anything_is_closed(program: Program, tmp_path: Path) -> None:
+    process = program(SERVER)
+    port = int((tmp_path / "port").read_text())
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT) as client:
+        client.sendall(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in flight\n"
+        process.send_signal(signal.SIGTERM)
+        refused_by = time.monotonic() + TIMEOUT
+        while time.monotonic() < refused_by:
+            with suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), TIMEOUT):
+                continue
+            break
+        (tmp_path / "go").touch()
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    out, err = process.communicate(timeout=TIMEOUT)
+
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"7")
+    assert (out.splitlines(), err) == (
+        ["answered", "lifespan ends", "server ended", "first hook False", "second hook"],
+        "",
+    )
+    assert process.returncode == 0
+
+
+def test_a_second_registration_joins_the_first(program: Program) -> None:
+    process = program(
+        """
+import signal, threading
+from katax_cli import Katax, register_shutdown_handlers
+
+register_shutdown_handlers(Katax("local"), on_shutdown=lambda: print("one", flush=True))
+register_shutdown_handlers([], on_shutdown=lambda: print("two", flush=True), signals=[signal.SIGTERM, signal.SIGUSR1])
+print("ready", flush=True)
+threading.Event().wait()
+"""
+    )
+
+    assert ended(process, signal.SIGUSR1) == (0, "one\ntwo\n", "")
