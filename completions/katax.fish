@@ -712,6 +712,7 @@ complete -c katax -n '__katax_at migrate create' -l log-level -d 'Least level th
 complete -c katax -n '__katax_at migrate create' -l no-header -d 'No header line in table, csv and tsv.'
 complete -c katax -n '__katax_at migrate create' -l null -d 'What stands for NULL in table, csv and tsv.'
 complete -c katax -n '__katax_at migrate baseline' -l from -d 'Adopt what dbmate has applied.'
+complete -c katax -n '__katax_at migrate baseline' -l to -d 'Write what is applied into dbmate'\''s table.'
 complete -c katax -n '__katax_at migrate baseline' -l help -d 'Show this message and exit.'
 complete -c katax -n '__katax_at migrate baseline' -s p -d 'Profile to use (KATAX_PROFILE).'
 complete -c katax -n '__katax_at migrate baseline' -l profile -d 'Profile to use (KATAX_PROFILE).'

@@ -179,16 +179,19 @@ def baseline(
     source: Annotated[
         str | None, typer.Option("--from", metavar="dbmate", help="Adopt what dbmate has applied.")
     ] = None,
+    target: Annotated[
+        str | None, typer.Option("--to", metavar="dbmate", help="Write what is applied into dbmate's table.")
+    ] = None,
 ) -> None:
     """Say that migrations are applied already, without running them."""
-    from katax_cli.cli.migrate_run import adopt, desk
+    from katax_cli.cli.migrate_run import adopt, desk, told_dbmate
 
-    if (version is None) == (source is None):
-        raise typer.BadParameter("give a version or --from dbmate, one of the two")
-    if source not in (None, "dbmate"):
-        raise typer.BadParameter(f"cannot adopt from {source!r}; known: dbmate")
+    if [version, source, target].count(None) != 2:
+        raise typer.BadParameter("give a version, --from dbmate or --to dbmate, one of the three")
+    if (other := source or target or "dbmate") != "dbmate":
+        raise typer.BadParameter(f"no tool named {other!r} is known here; known: dbmate")
     with desk(call) as table:
-        call.out.action(adopt(table, version))
+        call.out.action(told_dbmate(table) if target else adopt(table, version))
 
 
 @group.command("repair")

@@ -204,6 +204,17 @@ def adopt(table: Desk, version: str | None) -> dict[str, list[str]]:
     return {"recorded": [file.name for file in migrator.baseline(version)]}
 
 
+def told_dbmate(table: Desk) -> dict[str, list[str]]:
+    """Writes dbmate's table after a yes; says which versions were new to it."""
+    migrator = table.one
+    versions = migrator.for_dbmate()
+    if table.call.shared.dry_run:
+        return {"would_record": versions}
+    proposal = Proposal(tuple(versions), Tier.DESTRUCTIVE, "writing dbmate's table schema_migrations")
+    _ask(table.call, table.profile, table.settings[0], proposal)
+    return {"recorded": migrator.tell_dbmate()}
+
+
 def explained(migrator: Migrator) -> list[tuple[object, ...]]:
     """What changed in applied files: their statements, or only what does not count."""
     return [

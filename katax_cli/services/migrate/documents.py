@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from katax_cli.core.deadline import NEVER
-from katax_cli.errors import ConfigError
 from katax_cli.services.documents import MongoDatabase
 from katax_cli.services.guard import Safety
 
@@ -135,9 +134,6 @@ class DocumentLedger:
         document = {"_id": entry.version, **entry._asdict(), "body": body, "checkpoint": None}
         self._database.command({"insert": self.name, "documents": [document]})
 
-    def refuse_dbmate(self) -> None:
-        """dbmate knows no MongoDB."""
-
     def create(self, on: object) -> None:
         """The first document makes the collection."""
 
@@ -211,11 +207,6 @@ class DocumentLedger:
 
     def accept(self, on: object, file: MigrationFile) -> None:
         self._set(file.version, name=file.name, checksum=file.checksum, body=file.data.decode())
-
-    def dbmate_versions(self, on: object) -> Sequence[str]:
-        raise ConfigError(
-            f"{self._database.name!r} is MongoDB, which dbmate does not migrate; give a version"
-        )
 
 
 def _entry(

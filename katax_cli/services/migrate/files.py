@@ -11,7 +11,8 @@ from itertools import pairwise
 
 from katax_cli.errors import ConfigError, MigrationError, unknown_name
 
-from .values import MigrationFile
+from .other_tools import DOWN_SUFFIX, UP_SUFFIX, paired, refuse_folder, refuse_lonely_down
+from .values import BOM, MigrationFile
 
 _FILE = re.compile(r"(\d+)[^/]*\.(sql|py)")
 _TIMESTAMP_DIGITS = 14
@@ -31,16 +32,20 @@ def down(db):
 def scan(directory: str) -> list[MigrationFile]:
     """The migrations of a folder in the order of their versions; other files are left alone.
 
-    Raises ConfigError when there is no such folder, MigrationError for a file that cannot be read and for two
-    files of one version.
+    Raises ConfigError when there is no such folder and for one of another tool, MigrationError for a file that
+    cannot be read and for two files of one version.
     """
     try:
-        names = sorted(name for name in os.listdir(directory) if _FILE.fullmatch(name))
+        present = os.listdir(directory)
     except OSError as error:
         raise ConfigError(
             f"no migrations folder at {directory}: {error.strerror}; "
             "make one with 'katax migrate create NAME' or set directory in [migrate]"
         ) from error
+    refuse_folder(directory, present)
+    names = sorted(name for name in present if _FILE.fullmatch(name))
+    refuse_lonely_down(names)
+    names = [name for name in names if not name.endswith(DOWN_SUFFIX)]
     files = sorted((read(os.path.join(directory, name)) for name in names), key=lambda file: file.number)
     _refuse_duplicates(files)
     return files
@@ -52,12 +57,22 @@ def read(path: str) -> MigrationFile:
     match = _FILE.fullmatch(name)
     if match is None:
         raise MigrationError(f"{name} is no migration; name it <version>_<name>.sql or .py")
+    data = _bytes_of(path)
+    if name.endswith(UP_SUFFIX):
+        down = path.removesuffix(UP_SUFFIX) + DOWN_SUFFIX
+        data = paired(
+            data.removeprefix(BOM), _bytes_of(down).removeprefix(BOM) if os.path.exists(down) else None
+        )
+    return MigrationFile(match[1], name, path, data, sha256(data).hexdigest())
+
+
+def _bytes_of(path: str) -> bytes:
     try:
         with open(path, "rb", buffering=0) as file:
-            data = file.read()
+            return file.read()
     except OSError as error:
+        name = os.path.basename(path)
         raise MigrationError(f"migration {name} cannot be read: {error.strerror}; check {path}") from error
-    return MigrationFile(match[1], name, path, data, sha256(data).hexdigest())
 
 
 def _refuse_duplicates(files: Sequence[MigrationFile]) -> None:
@@ -86,7 +101,9 @@ def new_path(directory: str, title: str, *, python: bool = False, now: float) ->
         raise ConfigError(f"no letter or digit in the name {title!r}; use a-z, 0-9 and _")
     known = scan(directory) if os.path.isdir(directory) else []
     version = next_version([file.version for file in known], now)
-    return os.path.join(directory, f"{version}_{slug}.{'py' if python else 'sql'}")
+    pairs = bool(known) and known[-1].name.endswith(UP_SUFFIX)
+    ending = ".py" if python else UP_SUFFIX if pairs else ".sql"
+    return os.path.join(directory, f"{version}_{slug}{ending}")
 
 
 def create(directory: str, title: str, *, python: bool = False, now: float) -> str:
@@ -96,6 +113,11 @@ def create(directory: str, title: str, *, python: bool = False, now: float) -> s
     """
     path = new_path(directory, title, python=python, now=now)
     os.makedirs(directory, exist_ok=True)
+    if path.endswith(UP_SUFFIX):
+        for made in (path, path.removesuffix(UP_SUFFIX) + DOWN_SUFFIX):
+            with open(made, "x", encoding="utf-8"):
+                pass
+        return path
     with open(path, "x", encoding="utf-8") as file:
         file.write(_PYTHON.format(title=title.replace('"', "'")) if python else _SQL)
     return path

@@ -11,6 +11,7 @@ from katax_cli.core.sql import Dialect, Statement, code_tokens, normalise
 from katax_cli.errors import MigrationError
 
 from . import python
+from .other_tools import UP_SUFFIX
 from .sections import parse, statements
 from .values import Direction, Directives, MigrationFile
 
@@ -94,6 +95,8 @@ def make_job(file: MigrationFile, direction: Direction, dialect: Dialect | None)
         )
     written = statements(section, dialect)
     found = tuple(_for_server(file, written, dialect))
+    if file.name.endswith(UP_SUFFIX) and dialect != "mysql":
+        found = _without_own_transaction(found)
     if section.directives.transaction:
         _refuse_transaction_control(file, section.text, found, dialect)
     locks = next((one.line for one in written if _locks_tables(one, dialect)), None)
@@ -116,6 +119,13 @@ def _for_server(file: MigrationFile, found: Sequence[Statement], dialect: Dialec
                 "no server takes it, so write it in SQL or remove it"
             )
     return [one for one in found if not one.is_ignorable and not _locks_tables(one, dialect)]
+
+
+def _without_own_transaction(found: Sequence[Statement]) -> tuple[Statement, ...]:
+    """golang-migrate opens no transaction, so its files often do, around all of it: as ours."""
+    ends = [found[0].text.upper().split(), found[-1].text.upper().split()] if len(found) > 1 else []
+    wrapped = ends in ([["BEGIN"], ["COMMIT"]], [["BEGIN", "TRANSACTION"], ["COMMIT"]], [["BEGIN"], ["END"]])
+    return tuple(found[1:-1] if wrapped else found)
 
 
 def _locks_tables(statement: Statement, dialect: Dialect) -> bool:

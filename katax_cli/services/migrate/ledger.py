@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from json import dumps, loads
 from types import MappingProxyType
 from typing import NamedTuple
@@ -15,7 +15,6 @@ from katax_cli.services.sql import SqlDatabase
 
 from .values import Direction, Entry, MigrationFile, Recorded
 
-DBMATE_TABLE = "schema_migrations"
 _ENTRY = "version, name, state, direction, checksum, applied_at, duration_ms, done, runner, error"
 
 
@@ -98,14 +97,6 @@ class SqlLedger:
 
     def _entries(self, on: Queries) -> list[Entry]:
         return [Entry(*row) for row in on.run(f"SELECT {_ENTRY} FROM {self.table}").rows]
-
-    def refuse_dbmate(self) -> None:
-        """Raises ConfigError when dbmate's table is there: its migrations must be adopted, not run again."""
-        if self._database.describe(DBMATE_TABLE) is not None:
-            raise ConfigError(
-                f"{self._database.name!r} was migrated by dbmate ({DBMATE_TABLE}) and has no {self.name}; "
-                "adopt it with 'katax migrate baseline --from dbmate'"
-            )
 
     def body(self, on: Queries, version: str) -> str:
         """The text of a migration as it was applied; empty when it was adopted without its file."""
@@ -233,13 +224,3 @@ class SqlLedger:
             f"UPDATE {self.table} SET name = ?, checksum = ?, body = ? WHERE version = ?",
             [file.name, file.checksum, file.data.decode(), file.version],
         )
-
-    def dbmate_versions(self, on: Queries) -> Sequence[str]:
-        """What dbmate has applied. Raises ConfigError when it has no table here."""
-        try:
-            rows = on.run(f"SELECT version FROM {DBMATE_TABLE} ORDER BY version").rows
-        except QueryError as error:
-            raise ConfigError(
-                f"{self._database.name!r} has no table {DBMATE_TABLE}; dbmate did not migrate it"
-            ) from error
-        return [str(row[0]) for row in rows]

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, cast
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.engines.migrations import LockSession, Migrates
 from katax_cli.engines.registry import part
-from katax_cli.errors import KataxError, LockHeld, MigrationError
+from katax_cli.errors import ConfigError, KataxError, LockHeld, MigrationError
 
-from . import files, plan
+from . import files, other_tools, plan
 from .values import Direction, Entry, MigrationFile, Outcome, Standing
 
 if TYPE_CHECKING:
@@ -216,7 +216,8 @@ class Migrator:
 
     def to_adopt(self) -> list[str]:
         """What dbmate has applied and the ledger does not know. Raises ConfigError without dbmate's table."""
-        versions = self.ledger.dbmate_versions(self.sql)
+        self._refuse_dbmate_on_mongodb()
+        versions = other_tools.dbmate_versions(self.sql, self.sql)
         known = {entry.number for entry in self.ledger.entries(self.sql) or ()}
         return [version for version in versions if int(version) not in known]
 
@@ -229,6 +230,25 @@ class Migrator:
                 for version in new:
                     self._adopt(runner.session, version, by_number.get(int(version)))
             return new
+
+    def for_dbmate(self) -> list[str]:
+        """The versions that are applied here, which `tell_dbmate` would write."""
+        self._refuse_dbmate_on_mongodb()
+        return [one.version for one in self.status() if one.entry is not None and one.state != "failed"]
+
+    def tell_dbmate(self) -> list[str]:
+        """Writes dbmate's own table; runs nothing. Returns the versions that were new to it."""
+        with self.locked() as runner:
+            versions = self.for_dbmate()
+            return other_tools.write_dbmate(self.sql, runner.session, versions)
+
+    def _refuse_dbmate_on_mongodb(self) -> None:
+        if self.dialect is None:
+            raise ConfigError(f"{self.db.name!r} is mongodb, which dbmate does not migrate")
+
+    def _refuse_foreign(self) -> None:
+        if self.dialect is not None:
+            other_tools.refuse_ledger(self.sql, self.table)
 
     def _adopt(self, session: Session, version: str, file: MigrationFile | None) -> None:
         by, at = self._me(), self._now()
@@ -300,7 +320,7 @@ class Migrator:
                 self.ledger.settle(session)
                 if known is None:
                     if not adopting:
-                        self.ledger.refuse_dbmate()
+                        self._refuse_foreign()
                     self.ledger.create(session)
                 yield Runner(
                     session, self.ledger, lock, self.engine, on_note=self._on_note, clock=self._clock
@@ -360,7 +380,7 @@ class Migrator:
     def _standings(self, scanned: Sequence[MigrationFile], *, adopting: bool = False) -> list[Standing]:
         entries = self.ledger.entries(self.sql)
         if entries is None and not adopting:
-            self.ledger.refuse_dbmate()
+            self._refuse_foreign()
         return plan.standings(scanned, entries or [], self._same_meaning)
 
     def _same_meaning(self, file: MigrationFile, entry: Entry) -> bool:

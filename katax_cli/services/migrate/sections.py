@@ -10,6 +10,7 @@ from katax_cli.core.duration import parse_duration
 from katax_cli.core.sql import Dialect, Statement, split, tokens
 from katax_cli.errors import MigrationError
 
+from .other_tools import UP_SUFFIX
 from .values import Directives, Script, Section
 
 _MARKER = re.compile(
@@ -41,7 +42,8 @@ def parse(text: str, name: str, dialect: Dialect) -> Script:
             raise MigrationError(f"migration {name} has two {kind.upper()} sections; join them")
         body = text[marker.end() : end]
         options = _dbmate_options(marker["options"] or "", general, name)
-        line = text.count("\n", 0, marker.end()) + 1
+        # Each of golang-migrate's two files begins with its first line; the markers stand in neither.
+        line = 0 if name.endswith(UP_SUFFIX) else text.count("\n", 0, marker.end()) + 1
         sections[kind] = Section(body, line, _directives(code[marker.end() : end], options, name))
     if "up" not in sections:
         raise MigrationError(

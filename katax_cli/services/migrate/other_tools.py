@@ -1,0 +1,128 @@
+"""Folders and ledgers of other migration tools: what is read as it is, and what is refused by its name."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from katax_cli.errors import ConfigError, MigrationError, QueryError
+
+if TYPE_CHECKING:
+    from katax_cli.services.queries import Queries
+    from katax_cli.services.sql import SqlDatabase
+
+DBMATE_TABLE = "schema_migrations"
+UP_SUFFIX, DOWN_SUFFIX = ".up.sql", ".down.sql"
+_FLYWAY = re.compile(r"(?:[VUB]\d[\w.]*|R)__.*\.sql")
+_PRISMA = re.compile(r"\d{14}_.*")
+_LEDGERS = {
+    "flyway_schema_history": "Flyway",
+    "_prisma_migrations": "Prisma",
+    "alembic_version": "Alembic",
+}
+_THEN = "then say 'katax migrate baseline VERSION' where they are applied"
+_CREATE_DBMATE = f"CREATE TABLE IF NOT EXISTS {DBMATE_TABLE} (version varchar(128) PRIMARY KEY)"
+
+
+def refuse_folder(directory: str, names: Sequence[str]) -> None:
+    """Raises ConfigError for a folder of a tool whose files katax does not read and would pass over."""
+    flyway = next((name for name in sorted(names) if _FLYWAY.fullmatch(name)), None)
+    if flyway is not None:
+        raise ConfigError(
+            f"{directory} holds files of Flyway ({flyway}); rename them to <version>_<name>.sql with '-- UP' above "
+            f"their statements, {_THEN}"
+        )
+    prisma = next((name for name in sorted(names) if _is_prisma(directory, name)), None)
+    if prisma is not None:
+        raise ConfigError(
+            f"{directory} holds folders of Prisma ({prisma}); copy each migration.sql to a file called after its "
+            f"folder ({prisma}.sql), with '-- UP' above its statements, {_THEN}"
+        )
+    if "versions" in names and ("env.py" in names or "script.py.mako" in names):
+        raise ConfigError(
+            f"{directory} is a folder of Alembic; write its SQL ('alembic upgrade head --sql') to "
+            f"<version>_<name>.sql below '-- UP', {_THEN}"
+        )
+
+
+def _is_prisma(directory: str, name: str) -> bool:
+    return _PRISMA.fullmatch(name) is not None and os.path.isfile(
+        os.path.join(directory, name, "migration.sql")
+    )
+
+
+def paired(up: bytes, down: bytes | None) -> bytes:
+    """golang-migrate's two files as the two sections of one."""
+    sections = b"-- UP\n" + up
+    return sections if down is None else sections + b"\n-- DOWN\n" + down
+
+
+def refuse_lonely_down(names: Sequence[str]) -> None:
+    """Raises MigrationError for a `.down.sql` without its `.up.sql`."""
+    for name in names:
+        up = name.removesuffix(DOWN_SUFFIX) + UP_SUFFIX
+        if name.endswith(DOWN_SUFFIX) and up not in names:
+            raise MigrationError(f"migration {name} reverts {up}, which is not there; bring it back")
+
+
+def refuse_ledger(database: SqlDatabase, table: str) -> None:
+    """Raises ConfigError when another tool has migrated the database, so that nothing of it is run again."""
+    description = database.describe(DBMATE_TABLE)
+    if description is not None and _is_golang(database):
+        raise ConfigError(_golang(database, table))
+    if description is not None:
+        raise ConfigError(
+            f"{database.name!r} was migrated by dbmate ({DBMATE_TABLE}) and has no {table}; "
+            "adopt it with 'katax migrate baseline --from dbmate'"
+        )
+    for name, tool in _LEDGERS.items():
+        if database.describe(name) is not None:
+            raise ConfigError(
+                f"{database.name!r} was migrated by {tool} ({name}) and has no {table}; write its migrations as "
+                "katax's, then say with 'katax migrate baseline VERSION' which of them are applied"
+            )
+
+
+def _is_golang(database: SqlDatabase) -> bool:
+    """golang-migrate keeps one row under dbmate's and Rails' name; it alone has a column `dirty`."""
+    description = database.describe(DBMATE_TABLE)
+    return description is not None and any(column.name == "dirty" for column in description.columns)
+
+
+def _golang(database: SqlDatabase, table: str) -> str:
+    rows = database.run(f"SELECT version, dirty FROM {DBMATE_TABLE}").rows
+    known = f"{database.name!r} was migrated by golang-migrate ({DBMATE_TABLE}) and has no {table}"
+    if not rows:
+        return f"{known}; nothing is applied, so drop {DBMATE_TABLE} and go on"
+    version, dirty = rows[0]
+    if dirty:
+        return f"{known}; version {version} is dirty: repair it there first, then say 'katax migrate baseline VERSION'"
+    return f"{known}; adopt it with 'katax migrate baseline {version}'"
+
+
+def dbmate_versions(database: SqlDatabase, on: Queries) -> list[str]:
+    """What dbmate has applied. Raises ConfigError when it has no table here."""
+    if _is_golang(database):
+        raise ConfigError(
+            f"{DBMATE_TABLE} on {database.name!r} is golang-migrate's; use 'katax migrate baseline VERSION'"
+        )
+    try:
+        rows = on.run(f"SELECT version FROM {DBMATE_TABLE} ORDER BY version").rows
+    except QueryError as error:
+        raise ConfigError(
+            f"{database.name!r} has no table {DBMATE_TABLE}; dbmate did not migrate it"
+        ) from error
+    return [str(row[0]) for row in rows]
+
+
+def write_dbmate(database: SqlDatabase, on: Queries, versions: Sequence[str]) -> list[str]:
+    """Tells dbmate what is applied; returns what was new to it. Raises ConfigError for another tool's table."""
+    if database.describe(DBMATE_TABLE) is None:
+        on.run(_CREATE_DBMATE)
+    known = {int(version) for version in dbmate_versions(database, on)}
+    new = [version for version in versions if int(version) not in known]
+    for version in new:
+        on.run(f"INSERT INTO {DBMATE_TABLE} (version) VALUES (?)", [version])
+    return new

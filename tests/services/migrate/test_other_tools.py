@@ -1,0 +1,146 @@
+"""Folders and databases of other migration tools: read as they are, or refused by their name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from katax_cli.errors import ConfigError, MigrationError
+from katax_cli.services.migrate import files
+from katax_cli.services.migrate.migrator import Migrator
+from katax_cli.services.migrate.values import Direction
+from katax_cli.services.sql import SqlDatabase
+
+from .conftest import Write
+from .test_migrator import states, table_names
+
+
+def pair(folder: Path, name: str, up: str, down: str | None = None) -> None:
+    (folder / f"{name}.up.sql").write_text(up)
+    if down is not None:
+        (folder / f"{name}.down.sql").write_text(down)
+
+
+def test_the_pairs_of_golang_migrate_are_migrations(
+    migrator: Migrator, database: SqlDatabase, folder: Path
+) -> None:
+    pair(folder, "000001_a", "BEGIN;\nCREATE TABLE a (id integer);\nCOMMIT;\n", "DROP TABLE a;")
+    pair(folder, "000002_b", "\ufeffCREATE TABLE b (id integer)", "DROP TABLE b")
+    pair(folder, "000003_c", "CREATE TABLE c (id integer);\nINSERT INTO c VALUES (1); -- end")
+
+    migrator.up()
+
+    assert table_names(database) >= {"a", "b", "c"}
+    assert [name for name, _ in states(migrator)] == ["000001_a.up.sql", "000002_b.up.sql", "000003_c.up.sql"]
+    with pytest.raises(MigrationError, match=r"000003_c\.up\.sql has no DOWN section"):
+        migrator.down()
+    pair(folder, "000003_c", "CREATE TABLE c (id integer);\nINSERT INTO c VALUES (1);", "DROP TABLE c")
+    migrator.down(to="1")
+    assert table_names(database) & {"a", "b", "c"} == {"a"}
+    assert Path(migrator.create("next")).name == "000004_next.up.sql"
+    assert (folder / "000004_next.down.sql").exists()
+
+
+def test_lines_of_a_pair_are_those_of_its_files(migrator: Migrator, folder: Path) -> None:
+    pair(folder, "1_a", "SELECT 1;\n\nSELECT 3;\n", "\nSELECT 2;\nSELECT 3")
+    [file] = files.scan(str(folder))
+
+    ways: tuple[Direction, ...] = ("up", "down")
+    lines = {way: [one.line for one in migrator.job(file, way).statements] for way in ways}
+
+    assert lines == {"up": [1, 3], "down": [2, 3]}
+
+
+def test_a_down_without_its_up_is_named(folder: Path) -> None:
+    (folder / "1_a.down.sql").write_text("SELECT 1")
+
+    with pytest.raises(MigrationError, match=r"1_a\.down\.sql reverts 1_a\.up\.sql, which is not there"):
+        files.scan(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("tool", "path"),
+    [
+        ("Flyway (V1__init.sql)", "V1__init.sql"),
+        ("Flyway (R__views.sql)", "R__views.sql"),
+        ("Prisma (20240101000000_init)", "20240101000000_init/migration.sql"),
+        ("Alembic", "versions/1a2b_users.py"),
+    ],
+)
+def test_files_that_would_be_passed_over_are_refused_by_their_tool(
+    folder: Path, write: Write, tool: str, path: str
+) -> None:
+    write("001_a.sql")
+    (folder / path).parent.mkdir(exist_ok=True)
+    (folder / path).write_text("")
+    (folder / "env.py").write_text("")
+
+    with pytest.raises(ConfigError) as error:
+        files.scan(str(folder))
+
+    assert f" of {tool}" in str(error.value)
+    assert "katax migrate baseline VERSION" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        (["CREATE TABLE flyway_schema_history (installed_rank int)"], "by Flyway (flyway_schema_history)"),
+        (["CREATE TABLE _prisma_migrations (id int)"], "by Prisma (_prisma_migrations)"),
+        (["CREATE TABLE alembic_version (version_num varchar(32))"], "by Alembic (alembic_version)"),
+        (["CREATE TABLE schema_migrations (version varchar(128))"], "'katax migrate baseline --from dbmate'"),
+        (
+            [
+                "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean)",
+                "INSERT INTO schema_migrations VALUES (2, false)",
+            ],
+            "golang-migrate (schema_migrations) and has no katax_migrations; adopt it with 'katax migrate baseline 2'",
+        ),
+    ],
+)  # fmt: skip
+def test_a_database_of_another_tool_is_not_migrated_again(
+    migrator: Migrator, database: SqlDatabase, write: Write, sql: list[str], message: str
+) -> None:
+    write("001_a.sql", "CREATE TABLE a (id integer)")
+    write("002_b.sql", "CREATE TABLE b (id integer)")
+    for statement in sql:
+        database.execute(statement)
+
+    for command in (migrator.status, migrator.up, migrator.pending):
+        with pytest.raises(ConfigError) as error:
+            command()
+        assert message in str(error.value)
+
+    migrator.baseline("2")
+    assert migrator.up() == []
+
+
+def test_golang_migrates_table_is_not_taken_for_dbmates(
+    migrator: Migrator, database: SqlDatabase, write: Write
+) -> None:
+    write("001_a.sql", "CREATE TABLE a (id integer)")
+    database.execute("CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean)")
+
+    with pytest.raises(ConfigError, match="is golang-migrate's"):
+        migrator.adopt_dbmate()
+    migrator.baseline("001")
+    with pytest.raises(ConfigError, match="is golang-migrate's"):
+        migrator.tell_dbmate()
+
+
+def test_dbmate_is_told_what_is_applied_and_hears_it_once(
+    migrator: Migrator, database: SqlDatabase, write: Write
+) -> None:
+    write("001_a.sql", "CREATE TABLE a (id integer)", "DROP TABLE a")
+    write("002_b.sql", "CREATE TABLE b (id integer)", "DROP TABLE b")
+    migrator.up(steps=1)
+
+    assert migrator.tell_dbmate() == ["001"]
+    assert migrator.tell_dbmate() == []
+    migrator.up()
+    assert migrator.tell_dbmate() == ["002"]
+    assert database.query("SELECT version FROM schema_migrations ORDER BY version") == [
+        {"version": "001"},
+        {"version": "002"},
+    ]
