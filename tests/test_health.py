@@ -9,6 +9,8 @@ from typing import cast
 
 import pytest
 
+from katax_cli import health
+from katax_cli.core.health import HealthPolicy
 from katax_cli.errors import ConfigError
 from katax_cli.health import (
     HealthCheckResult,
@@ -38,6 +40,12 @@ def db(engine: Target, tmp_path: Path) -> Iterator[Database]:
         yield runtime.database("main")
 
 
+@pytest.fixture(autouse=True)
+def calm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of a busy machine is slow, not sick."""
+    monkeypatch.setattr(health, "_POLICY", HealthPolicy(degraded_ms=20_000, unhealthy_ms=30_000))
+
+
 @pytest.fixture
 def dead(closed_port: int, tmp_path: Path) -> Iterator[Database]:
     with Runtime(profile(tmp_path, {"main": f"postgresql://127.0.0.1:{closed_port}/x"})) as runtime:
@@ -53,7 +61,7 @@ def sqlite(sqlite_url: str, tmp_path: Path) -> Iterator[SqlDatabase]:
 def test_a_server_that_works(db: Database) -> None:
     result = check_database_health(db)
 
-    assert result.status in ("healthy", "degraded")
+    assert result.status == "healthy"
     assert [check.name for check in result.checks] == ["connect", "ping", "write_role"]
     assert result.errors == ()
     assert result.error is None

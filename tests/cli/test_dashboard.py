@@ -18,13 +18,14 @@ from tests.cli.processes import SECONDS, eventually, spawn
 from tests.servers.fixtures import Target
 
 PARTS = ("processes", "pools", "circuits", "traffic", "slow", "jobs", "runs", "sockets", "log")
+CALM = "[health]\ndegraded_ms = 20000\nunhealthy_ms = 30000\n"
 JOB = '[cron.jobs.tick]\nschedule = "@daily"\ntimezone = "UTC"\ncommand = "true"\n'
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     (tmp_path / "x.db").touch()
-    write_profile(tmp_path, {"main": "sqlite:///x.db"}, extra=JOB)
+    write_profile(tmp_path, {"main": "sqlite:///x.db"}, extra=CALM + JOB)
     return tmp_path
 
 
@@ -48,7 +49,7 @@ def test_the_keys_are_promised(files: Path) -> None:
 
 
 def test_health_is_that_of_katax_health(engine: Target, tmp_path: Path) -> None:
-    write_profile(tmp_path, {"main": engine.url})
+    write_profile(tmp_path, {"main": engine.url}, extra=CALM)
     health, seen = katax("health", "-f", "json").json, once()["health"]
 
     def keys(value: Any) -> Any:
@@ -113,9 +114,10 @@ def test_it_reports_and_judges_not(closed_port: int, tmp_path: Path) -> None:
 
 def test_what_hangs_is_said_when_the_time_is_over(deaf_port: int, tmp_path: Path) -> None:
     (tmp_path / "x.db").touch()
-    write_profile(tmp_path, {"main": "sqlite:///x.db", "deaf": f"postgresql://u@127.0.0.1:{deaf_port}/x"})
+    urls = {"main": "sqlite:///x.db", "deaf": f"postgresql://u@127.0.0.1:{deaf_port}/x"}
+    write_profile(tmp_path, urls, extra=CALM)
 
-    health = once("--timeout", "400ms")["health"]
+    health = once("--timeout", "2s")["health"]
 
     assert [one["status"] for one in health["connections"].values()] == ["healthy", "unhealthy"]
     assert health["connections"]["deaf"]["errors"]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -49,7 +50,9 @@ def watch(clock: FakeClock) -> Iterator[Watch]:
     with ExitStack() as stack:
 
         def make(made: Profile, *, seconds: float = ENOUGH) -> Collector:
-            runtime = stack.enter_context(Runtime(made, probing=True))
+            # A server of a busy machine is slow, not sick.
+            calm = replace(made, health=replace(made.health, degraded_ms=20_000.0, unhealthy_ms=30_000.0))
+            runtime = stack.enter_context(Runtime(calm, probing=True))
             databases = [runtime.database(name) for name in made.connections]
             collector = Collector(runtime, databases, patience=0.1, seconds=seconds, clock=clock)
             stack.callback(gone)

@@ -204,7 +204,7 @@ def test_a_server_that_fell_silent_while_nobody_asked_costs_its_time_and_no_more
 ) -> None:
     """The pool asks a connection that lay idle for a second whether it still lives: that, too, has an end."""
     wire = proxy(str(request.getfixturevalue(f"{engine}_url")))
-    runtime = open_runtime(QUICK, main={"url": wire.url, "connect_timeout": 0.3})
+    runtime = open_runtime(QUICK, main={"url": wire.url, "connect_timeout": 1.0})
     database = cast(SqlDatabase, runtime.database("main"))
     database.query("select 1")
     time.sleep(CHECK_AFTER_IDLE + 0.1)
