@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from katax_cli import health
+from katax_cli.core.breaker import CircuitBreaker
 from katax_cli.core.health import HealthPolicy
 from katax_cli.errors import ConfigError
 from katax_cli.health import (
@@ -21,7 +22,6 @@ from katax_cli.health import (
     perform_health_check,
 )
 from katax_cli.pool import create_metrics_pool
-from katax_cli.resilience import CircuitBreaker
 from katax_cli.services.database import Database
 from katax_cli.services.runtime import Runtime
 from katax_cli.services.sql import SqlDatabase
