@@ -21,6 +21,8 @@ class FailureKind(StrEnum):
     """Nothing was sent: connecting failed, or the server refused to start work."""
     OVERLOADED = "overloaded"
     """Nothing was done, the server has too much to do (too many connections)."""
+    FULL = "full"
+    """The server has no room, or does not dare, to write: not applied. Reads go on, and waiting alone mends nothing."""
     ROLLED_BACK = "rolled_back"
     """Serialization failure or deadlock: the server rolled the transaction back."""
     BUSY = "busy"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, r
 from katax_cli.core.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.errors import WrongEngine
-from katax_cli.snapshot import PoolStats
+from katax_cli.snapshot import HealthStatus, PoolStats
 
 if TYPE_CHECKING:
     from katax_cli.core.sql import Residue
@@ -244,6 +244,22 @@ class ReportsServer(Protocol):
 
     def server(self, connection: Any, timeout: float | None = None) -> Mapping[str, object]:
         """At least `version`; for health reports. Cheap: one round trip."""
+        ...
+
+
+class Serving(NamedTuple):
+    """How much of its data a server that consists of several can answer for, and what is missing."""
+
+    status: HealthStatus
+    message: str | None = None
+
+
+@runtime_checkable
+class ReportsServing(Protocol):
+    """Knows of itself whether all of it works; for health reports."""
+
+    def serving(self, connection: Any, timeout: float | None = None) -> Serving | None:
+        """None for a server that is only one. One round trip."""
         ...
 
 

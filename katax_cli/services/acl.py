@@ -32,7 +32,7 @@ _WRITES: Mapping[str, tuple[str, ...]] = {
 GROUPS = tuple(_READS)
 _EVERY_CLIENT = ("ping", "client|setname")
 _READ_ONLY_GUARD = ("command|info",)
-_CLUSTER = ("cluster|slots", "cluster|shards", "cluster|nodes", "readonly")
+_CLUSTER = ("cluster|info", "cluster|slots", "cluster|shards", "cluster|nodes", "readonly")
 
 
 def least_rule(

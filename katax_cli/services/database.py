@@ -26,7 +26,7 @@ from katax_cli.services.upkeep import Upkeep
 if TYPE_CHECKING:
     from katax_cli.core.breaker import CircuitBreaker
     from katax_cli.core.settings import ConnectionSettings
-    from katax_cli.engines.base import Engine, SlowQuery
+    from katax_cli.engines.base import Engine, Serving, SlowQuery
     from katax_cli.snapshot import BreakerState, PoolStats
 
 T = TypeVar("T")
@@ -105,6 +105,17 @@ class Database(ABC):
             return {}
         return self._on_connection(
             engine.server, safety=Safety.PROBE, timeout=timeout, doing="asking for the version"
+        )
+
+    def serving(self, *, timeout: Duration | None = None) -> Serving | None:
+        """Whether all parts of the server work; None for an engine that is only one."""
+        from katax_cli.engines.base import ReportsServing
+
+        engine = self.engine
+        if not isinstance(engine, ReportsServing):
+            return None
+        return self._on_connection(
+            engine.serving, safety=Safety.PROBE, timeout=timeout, doing="asking for its parts"
         )
 
     def examine(self, question: Work[T], *, timeout: Duration | None = None, doing: str) -> T:

@@ -20,6 +20,7 @@ from katax_cli.core.recommend import Facts, recommend
 from katax_cli.engines.registry import part
 from katax_cli.errors import AuthenticationFailed, KataxError, QueryError
 from katax_cli.services.database import Database
+from katax_cli.services.health import parts_check
 from katax_cli.services.layers import Wire, try_wire
 from katax_cli.snapshot import Check, ConnectionHealth, Depth, Headroom, HealthStatus, PoolStats, Standing
 
@@ -118,6 +119,7 @@ class _Checkup:
         self._identify()
         if self.error is None:
             self._place(rooms)
+            self._ask_parts()
 
     def _step(self, layer: Layer, step: Callable[[], object]) -> bool:
         began = SYSTEM.monotonic()
@@ -155,6 +157,16 @@ class _Checkup:
             self.checks.append(Check("write_role", "skipped", _ms_since(began), str(error)))
             return
         self._judge(standing, _ms_since(began))
+
+    def _ask_parts(self) -> None:
+        try:
+            checks = parts_check(self._database, self._deadline)
+        except KataxError as error:
+            self._fail("read", None, error)
+            return
+        self.checks += checks
+        if any(check.status == "unhealthy" for check in checks):
+            self.cause = "the cluster lost nodes, or slots of it belong to nobody; see CLUSTER NODES"
 
     def _judge(self, standing: Standing, spent: float) -> None:
         expected = self._database.settings.expected

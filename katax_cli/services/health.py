@@ -14,7 +14,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.health import ROLE_CAUSES, HealthPolicy, Hysteresis, role_check, worst
 from katax_cli.engines.registry import part
-from katax_cli.errors import KataxError
+from katax_cli.errors import KataxError, QueryError
 from katax_cli.services.background import Running, start
 from katax_cli.services.circuits import Decision
 from katax_cli.services.database import Database
@@ -145,6 +145,7 @@ def probe(
         latency_ms = _timed(lambda: database.ping(timeout=deadline.within(None)), clock)
         checks.append(Check("ping", policy.verdict(latency_ms), latency_ms, policy.remark(latency_ms)))
         server = server or database.server(timeout=deadline.within(None))
+        checks += parts_check(database, deadline)
     except KataxError as error:
         name = ("connect", "ping", "server")[len(checks)]
         checks.append(Check(name, "unhealthy", message=str(error)))
@@ -152,12 +153,13 @@ def probe(
             "unhealthy", None, None, tuple(checks), database.pool_stats(), {}, (str(error),)
         )
     role = _role(database, deadline)
-    errors = (
-        (f"{role.message}; {ROLE_CAUSES[database.settings.expected]}",) if role.status == "unhealthy" else ()
-    )
-    status = worst((policy.verdict(latency_ms), *(() if role.status == "skipped" else (role.status,))))
+    errors = [check.message for check in checks[2:] if check.message and check.status != "skipped"]
+    if role.status == "unhealthy":
+        errors.append(f"{role.message}; {ROLE_CAUSES[database.settings.expected]}")
+    checks.append(role)
+    status = worst(check.status for check in checks if check.status != "skipped")
     return ConnectionHealth(
-        status, latency_ms, connect_ms, (*checks, role), database.pool_stats(), server, errors
+        status, latency_ms, connect_ms, tuple(checks), database.pool_stats(), server, tuple(errors)
     )
 
 
@@ -171,6 +173,19 @@ def _role(database: Database, deadline: Deadline) -> Check:
     except KataxError as error:
         return Check("write_role", "skipped", message=str(error))
     return role_check(standing, database.settings.expected, None)
+
+
+def parts_check(database: Database, deadline: Deadline) -> list[Check]:
+    """What a cluster says of its parts, as a check; none for a single server. Raises what asking raises."""
+    began = SYSTEM.monotonic()
+    try:
+        serving = database.serving(timeout=deadline.within(None))
+    except QueryError as error:
+        return [Check("cluster", "skipped", None, str(error))]  # a restricted user may not ask
+    if serving is None:
+        return []
+    spent = round((SYSTEM.monotonic() - began) * 1000, 3)
+    return [Check("cluster", serving.status, spent, serving.message)]
 
 
 def ping_ms(database: Database) -> float:

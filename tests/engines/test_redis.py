@@ -369,7 +369,7 @@ def test_errors_are_told_by_the_servers_code(connect: Connect, throwaway: Throwa
     engine.command(client, "SET", "k", "text")
     assert kind("INCR", "k") is FailureKind.REJECTED
     engine.command(client, "CONFIG", "SET", "maxmemory", "1")
-    assert kind("SET", "other", "x") is FailureKind.REJECTED
+    assert kind("SET", "other", "x") is FailureKind.FULL
     engine.command(client, "CONFIG", "SET", "maxmemory", "0")
     engine.command(client, "REPLICAOF", "127.0.0.1", "1")
     assert kind("SET", "k", "x") is FailureKind.UNREACHABLE

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from katax_cli.core.deadline import Deadline
+from katax_cli.core.health import HealthPolicy
 from katax_cli.core.settings import ConnectionSettings, Secret, TlsSettings
 from katax_cli.errors import LockHeld, QueryError
 from katax_cli.services import cache_copy
@@ -15,11 +17,14 @@ from katax_cli.services.acl import GROUPS, least_rule
 from katax_cli.services.cache import Cache
 from katax_cli.services.cache_doctor import examine
 from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.depth import DeepProbe
+from katax_cli.services.health import probe
 from katax_cli.services.limits import ALGORITHMS, RateLimiter
 from katax_cli.services.locks import Lock, RedisBackend, held_locks
 from katax_cli.services.pubsub import PubSub
 from katax_cli.services.records import RecordStore
 from katax_cli.services.sessions import SessionStore
+from katax_cli.snapshot import ConnectionHealth
 from tests.engines.connections import settings_for
 from tests.engines.test_redis_topologies import Watched, cluster_node, tell, until
 from tests.engines.test_redis_topologies import watched as watched  # a fixture
@@ -150,6 +155,31 @@ def test_keys_are_found_while_their_slot_moves(cluster: RedisDatabase, masters: 
     assert cache.mget(names) == ["new"] * 10
     assert cache.clear("*") == 10
     assert [tell(server, "DBSIZE") for server in masters] == [0, 0, 0]
+
+
+def test_health_knows_of_slots_that_nobody_serves(masters: list[Server], cluster: RedisDatabase) -> None:
+    deadline = Deadline(30.0)
+
+    def seen() -> ConnectionHealth:
+        return probe(cluster, HealthPolicy(degraded_ms=60_000, unhealthy_ms=60_000), deadline)
+
+    def told(text: bytes) -> None:
+        until(lambda: all(text in tell(server, "CLUSTER", "INFO") for server in masters))
+
+    assert [check.status for check in seen().checks if check.name == "cluster"] == ["healthy"]
+    mine = [slots for slots in tell(masters[0], "CLUSTER", "SLOTS") if slots[2][1] == masters[0].port]
+    for server in masters:
+        tell(server, "CLUSTER", "DELSLOTS", mine[0][0])
+    told(b"cluster_state:fail")
+    for health in (seen(), DeepProbe(cluster, HealthPolicy(60_000, 60_000))(deadline)):
+        assert health.status == "unhealthy"
+        assert health.errors == ("cluster_state:fail; 1 of 16384 slots are not served",)
+    for server in masters:
+        tell(server, "CONFIG", "SET", "cluster-require-full-coverage", "no")
+        tell(server, "CLUSTER", "DELSLOTS", mine[0][0] + 1)
+    told(b"cluster_state:ok")
+    health = seen()
+    assert (health.status, health.errors) == ("degraded", ("2 of 16384 slots are not served",))
 
 
 def _key_of(server: Server) -> str:

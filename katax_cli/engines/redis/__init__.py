@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from katax_cli.core.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.engines.base import Serving
 from katax_cli.engines.redis import batch, connect, failures, guard
 from katax_cli.engines.redis.limits import limited
 
@@ -16,8 +17,12 @@ if TYPE_CHECKING:
     from katax_cli.snapshot import PoolStats
 
 
+SLOTS = 16384
+"""Of a cluster; each key is in one of them."""
+
+
 class RedisEngine:
-    """Implements Engine, KeyValueEngine, Subscribes and ReportsServer; see those for what the methods promise."""
+    """Engine, KeyValueEngine, Subscribes, ReportsServer and ReportsServing; those say what the methods promise."""
 
     name: EngineName = "redis"
 
@@ -121,6 +126,18 @@ class RedisEngine:
     def server(self, connection: Any, timeout: float | None = None) -> Mapping[str, object]:
         """Version, role, clients, memory in bytes and uptime in seconds, from one INFO."""
         return server_facts(cast("bytes", self.command(connection, "INFO", timeout=timeout)))
+
+    def serving(self, connection: Any, timeout: float | None = None) -> Serving | None:
+        """What a cluster says of its slots: one that is in state `fail` answers no key at all."""
+        if self.settings.topology != "cluster":
+            return None
+        info = info_fields(cast("bytes", self.command(connection, "CLUSTER", "INFO", timeout=timeout)))
+        served = int(info.get("cluster_slots_ok", 0))
+        uncovered = f"{SLOTS - served} of {SLOTS} slots are not served" if served < SLOTS else None
+        if info.get("cluster_state") != "ok":
+            told = f"cluster_state:{info.get('cluster_state', 'unknown')}"
+            return Serving("unhealthy", f"{told}; {uncovered}" if uncovered else told)
+        return Serving("degraded", uncovered) if uncovered else Serving("healthy")
 
 
 def server_facts(info: bytes) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Iterator
 
@@ -27,10 +28,13 @@ _BY_CODE = {
     "CLUSTERDOWN": FailureKind.UNREACHABLE,
     "DENIED": FailureKind.CONFIGURATION,
     "LOADING": FailureKind.UNREACHABLE,
+    "CROSSSLOT": FailureKind.REJECTED,
     "MASTERDOWN": FailureKind.UNREACHABLE,
+    "MISCONF": FailureKind.FULL,
     "MOVED": FailureKind.CONFIGURATION,
     "NOAUTH": FailureKind.AUTHENTICATION,
     "NOREPLICAS": FailureKind.BUSY,
+    "OOM": FailureKind.FULL,
     # The server was demoted to a replica: nothing was done, and a new connection may find the primary.
     "READONLY": FailureKind.UNREACHABLE,
     "TRYAGAIN": FailureKind.BUSY,
@@ -42,10 +46,15 @@ _BY_TEXT = {
     "DB index is out of range": FailureKind.CONFIGURATION,
     "Cluster mode is not enabled": FailureKind.CONFIGURATION,
     "Client sent AUTH, but no password is set": FailureKind.AUTHENTICATION,
+    # redis-py's own words: it does not send what a cluster would refuse.
+    "must map to the same key slot": FailureKind.REJECTED,
+    "No way to dispatch this command to Redis Cluster": FailureKind.REJECTED,
 }
 # redis-py puts the failing command of a pipeline, values included, in front of the server's words.
 _PIPELINE_NOTE = " of pipeline caused error: "
 
+# What a command of a script met, as servers before Redis 7 wrap it.
+_IN_SCRIPT = re.compile(r"@user_script: ?\d+: (?:@user_script: ?\d+: )?-([A-Z]{2,}) ")
 # How it reads when a server takes the connection and ends it without a word.
 _HUNG_UP = ("Error while reading from", "Connection closed by server")
 
@@ -106,8 +115,12 @@ def _code(error: BaseException) -> str | None:
     parsed: str | None = getattr(error, "status_code", None)
     if parsed and parsed != "ERR":
         return parsed
-    first = _message(error).partition(" ")[0]
-    return first if isinstance(error, ResponseError) and first.isalpha() and first.isupper() else None
+    text = _message(error)
+    if isinstance(error, ResponseError):
+        first = text.partition(" ")[0]
+        inner = _IN_SCRIPT.search(text)
+        return inner[1] if inner else first if first.isalpha() and first.isupper() else None
+    return "CROSSSLOT" if "must map to the same key slot" in text else None
 
 
 def _message(error: BaseException) -> str:
