@@ -133,6 +133,9 @@ def test_a_cluster_of_three_masters(cluster: RedisDatabase, masters: list[Server
     tell(masters[0], "SET", _key_of(masters[0]), 1)  # not under the prefix
     assert Cache(cluster).flush() == 100
     assert sum(tell(server, "DBSIZE") for server in masters) == 1
+    with pytest.raises(QueryError, match="all keys must map to the same key slot") as error:
+        cluster.redis("MGET", "a", "b")
+    assert error.value.code == "CROSSSLOT"
 
 
 def test_keys_are_found_while_their_slot_moves(cluster: RedisDatabase, masters: list[Server]) -> None:
