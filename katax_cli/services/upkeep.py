@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 EVERY = 1.0
 """Seconds between two looks at a pool."""
 _LONGEST_PAUSE = 30.0
+_WORTH_A_LOGIN = 0.05
+"""Calls that wait longer than this have the server looked for."""
 _JOIN_SECONDS = 0.2
 _log = getLogger("katax.pool")
 
@@ -73,6 +75,7 @@ class Upkeep:
         self._back = Event()
         self._back.set()
         self._look_at = 0.0
+        self._waiting = 0
         self._fill_at = 0.0
         self._pause = EVERY
         self._refused_at: int | None = None
@@ -100,7 +103,7 @@ class Upkeep:
             thread.join(_JOIN_SECONDS)
 
     def lost(self) -> None:
-        """A connection was lost, or none could be opened: the server is looked for from now on."""
+        """A connection was lost, or none could be opened: the server is looked for while calls wait for it."""
         if self._back.is_set():
             self._pace.rest()
             now = self._clock.monotonic()
@@ -114,7 +117,16 @@ class Upkeep:
 
     def wait(self, seconds: float) -> bool:
         """Waits until the server is back, at most `seconds`; True when it is."""
-        return self._back.wait(seconds)
+        if self._back.is_set() or seconds < _WORTH_A_LOGIN:
+            return self._back.wait(seconds)
+        with self._lock:
+            self._waiting += 1
+        self._changed.set()
+        try:
+            return self._back.wait(seconds)
+        finally:
+            with self._lock:
+                self._waiting -= 1
 
     def _breaker_changed(self, new: BreakerState) -> None:
         if new == "closed":
@@ -156,14 +168,17 @@ class Upkeep:
 
     def _until_next(self, breaker: CircuitBreaker | None) -> float:
         due = None if breaker is None else breaker.probe_in()
-        if due is None and not self._back.is_set():
+        if due is None and self._is_awaited():
             due = self._look_at - self._clock.monotonic()
         return EVERY if due is None else max(0.0, min(EVERY, due))
+
+    def _is_awaited(self) -> bool:
+        return self._waiting > 0 and not self._back.is_set()
 
     def _look(self, database: Kept) -> None:
         """Looks for a lost server whose breaker is closed: calls that wait for it need not wait to the end."""
         now = self._clock.monotonic()
-        if self._back.is_set() or now < self._look_at:
+        if not self._is_awaited() or now < self._look_at:
             return
         try:
             database.probe()

@@ -64,7 +64,8 @@ class Pool(BlockingConnectionPool):
         """Closes idle connections past their limits; with `fill` opens up to `settings.min`."""
         now = SYSTEM.monotonic()
         surplus = self.stats().total - settings.min
-        for connection in self._take_idle(lambda idle: now >= idle.opened_at + settings.max_lifetime):
+        over = settings.max_lifetime
+        for connection in self._take_idle(lambda idle: now >= idle.opened_at + over or _has_ended(idle)):
             self._end(connection)
             surplus -= 1
         for connection in self._take_idle(lambda idle: now >= idle.idle_since + settings.idle_timeout):
@@ -158,6 +159,14 @@ class Pool(BlockingConnectionPool):
         return PoolTimeout(
             self.label, waited=waited or 0.0, active=now.active, max=now.max, waiting=now.waiting - 1
         )
+
+
+def _has_ended(connection: Any) -> bool:
+    """True when the server's goodbye, or what nobody asked for, waits on an idle connection; no round trip."""
+    try:
+        return bool(connection.can_read(0))
+    except (RedisConnectionError, OSError):
+        return True
 
 
 def labelled(pool_class: type[Pool], label: str) -> type[Pool]:
