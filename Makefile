@@ -9,7 +9,7 @@ PEERS_STAMP := $(PEERS)/.installed
 # Two workers share one set of servers; more only wait for each other on small machines.
 WORKERS ?= 2
 
-.PHONY: health test test-pure lint check format bench completions docs clean
+.PHONY: health test test-pure lint check format bench soak completions docs clean
 
 health: $(STAMP)  ## Install into .venv and show the health of the embedded default
 	$(BIN)/katax -p local health
@@ -35,6 +35,9 @@ format: $(STAMP)
 
 bench: $(STAMP) $(PEERS_STAMP)  ## Side by side with peers, in one run
 	$(PEERS)/bin/python benchmarks/run.py $(ARGS)
+
+soak: $(STAMP)  ## Chaos for minutes: make soak ARGS='cron --seconds 60 sqlite'
+	$(BIN)/python -m tests.soak.$(ARGS)
 
 completions: $(STAMP)  ## Write completions/ from the command tree
 	$(BIN)/python -m katax_cli.cli.completion completions

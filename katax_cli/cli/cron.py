@@ -40,6 +40,10 @@ from katax_cli.cli.options import one_of
 group = Group()
 
 Name = Annotated[str, typer.Argument(help="Name of the job.")]
+UserColumn = Annotated[
+    bool | None,
+    typer.Option("--user-column/--no-user-column", help="Lines name users, as in /etc/crontab."),
+]
 Number = Annotated[int, typer.Option("-n", "--number", min=1, help="How many occurrences of each.")]
 
 
@@ -109,14 +113,27 @@ def add(
     ] = None,
     on_miss: Annotated[str | None, typer.Option(metavar="skip|once|all", help="If it was missed.")] = None,
     retries: Annotated[int | None, typer.Option(min=0, help="Further attempts after a failure.")] = None,
+    start_deadline: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="How late it may start.")
+    ] = None,
     jitter: Annotated[str | None, typer.Option(metavar="DURATION", help="Start up to so much later.")] = None,
+    on_failure: Annotated[str | None, typer.Option(metavar="CMD", help="To run when it has failed.")] = None,
     ping_url: Annotated[str | None, typer.Option(metavar="URL|-|@FILE", help="healthchecks.io URL.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an added job of this name.")] = False,
 ) -> None:
     """Add a job to the state database; running daemons notice within a second."""
     table = job_table(call, schedule, words, command=command, sql=sql, python=python, katax=katax)
-    table |= policies(call, timeout=limit, kill_after=kill_after, jitter=jitter, ping_url=ping_url)
-    table |= chosen(timezone=timezone, on_overlap=on_overlap, on_miss=on_miss, retries=retries)
+    table |= policies(
+        call,
+        timeout=limit,
+        kill_after=kill_after,
+        jitter=jitter,
+        start_deadline=start_deadline,
+        ping_url=ping_url,
+    )
+    table |= chosen(
+        timezone=timezone, on_overlap=on_overlap, on_miss=on_miss, on_failure=on_failure, retries=retries
+    )
     with cron(call) as jobs:
         jobs.plan(name, table)
         if call.only_planned(job=name, added=False):
@@ -173,12 +190,13 @@ def run(call: Invocation, name: Name) -> int:
 def run_daemon(
     call: Invocation,
     crontab: Annotated[str | None, typer.Option(metavar="FILE", help="Jobs of this crontab too.")] = None,
+    user_column: UserColumn = None,
     metrics_port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="/live, /ready and /metrics on loopback; 0: any.")
     ] = None,
 ) -> int:
     """Run the jobs until TERM, which drains; a second signal forces; HUP and USR2 reload."""
-    return daemon(call, crontab=crontab, metrics_port=metrics_port)
+    return daemon(call, crontab=crontab, user_column=user_column, metrics_port=metrics_port)
 
 
 @group.command("history")
@@ -216,13 +234,15 @@ def import_(
     call: Invocation,
     crontab: Annotated[str, typer.Argument(metavar="CRONTAB", help="A crontab file.")],
     replace: Annotated[bool, typer.Option("--replace", help="Replace added jobs of the same names.")] = False,
+    user_column: UserColumn = None,
 ) -> None:
     """Add the jobs of a crontab file to the state database, all of them or none."""
     from katax_cli.services.cron.catalog import read_crontab, table_of
+    from katax_cli.services.cron.logins import other_users
 
     with cron(call) as jobs:
-        found, parsed = read_crontab(crontab, jobs.profile)
-        for note in parsed.notes:
+        found, parsed = read_crontab(crontab, jobs.profile, user_column=user_column)
+        for note in (*parsed.notes, *other_users(found)):
             call.diagnostics.note(note)
         if not call.shared.dry_run:
             jobs.add_all({each.name: table_of(each) for each in parsed.entries}, replacing=replace)

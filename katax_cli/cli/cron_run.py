@@ -90,7 +90,9 @@ def streamed(call: Invocation) -> Callable[[str, bytes], None]:
     return take
 
 
-def daemon(call: Invocation, *, crontab: str | None, metrics_port: int | None) -> int:
+def daemon(
+    call: Invocation, *, crontab: str | None, user_column: bool | None, metrics_port: int | None
+) -> int:
     """Runs the daemon on this thread, with the signals of this process as its messages."""
     from katax_cli.services.cron.execution import Place
     from katax_cli.services.cron.loop import Daemon
@@ -104,7 +106,7 @@ def daemon(call: Invocation, *, crontab: str | None, metrics_port: int | None) -
         state.start()
         stack.callback(state.close, _REPORT_ENDS_WITHIN)
         files = () if crontab is None else (crontab,)
-        running = Daemon(lambda: _load(call, crontab), jobs.tables, Place(profile), files=files)
+        running = Daemon(lambda: _load(call, crontab, user_column), jobs.tables, Place(profile), files=files)
         stack.enter_context(_signals(running))
         if metrics_port is not None:
             server = metrics_server(running, metrics_port)
@@ -113,12 +115,17 @@ def daemon(call: Invocation, *, crontab: str | None, metrics_port: int | None) -
         return running.run()
 
 
-def _load(call: Invocation, crontab: str | None) -> tuple[Any, Sequence[Job]]:
+def _load(call: Invocation, crontab: str | None, user_column: bool | None) -> tuple[Any, Sequence[Job]]:
     from katax_cli.services.cron.catalog import jobs_of, read_crontab
 
     profile = call.profile()
     own = jobs_of(profile)
-    return profile, own if crontab is None else [*own, *read_crontab(crontab, profile)[0]]
+    if crontab is None:
+        return profile, own
+    more, parsed = read_crontab(crontab, profile, user_column=user_column)
+    for note in parsed.notes:
+        call.diagnostics.note(note)
+    return profile, [*own, *more]
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from shlex import quote
 
 from katax_cli.core.schedule import parse_schedule
@@ -15,7 +15,12 @@ _SETTING = re.compile(
 _EXTENDED = re.compile(r"[#?]|\b[Ll]\d?\b")
 _STDIN = re.compile(r"(?<!\\)%")
 _ZONES = ("CRON_TZ", "TZ")
-_IGNORED = ("MAILTO", "MAILFROM", "RANDOM_DELAY")
+_INSTEAD = {
+    "MAILTO": "the history keeps the output; on_failure runs a command, ping_url tells a monitor",
+    "MAILFROM": "the history keeps the output",
+    "RANDOM_DELAY": "jitter delays a job",
+}
+_USERS = re.compile(r"^#.*\buser(?:-name)?\s+command\b", re.M)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,8 @@ class Entry:
     schedule: str
     timezone: str | None
     command: str
+    user: str | None = None
+    words: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +45,11 @@ class Crontab:
     notes: tuple[str, ...]
 
 
-def parse_crontab(text: str) -> Crontab:
-    """Every line of a crontab file, in the order of the file. Raises nothing: see `problems`."""
+def parse_crontab(text: str, *, user_column: bool = False) -> Crontab:
+    """Every line of a crontab file, in the order of the file. Raises nothing: see `problems`.
+
+    With `user_column` the command follows the name of a user, as in /etc/crontab.
+    """
     entries: list[Entry] = []
     problems: list[str] = []
     notes: list[str] = []
@@ -52,7 +62,8 @@ def parse_crontab(text: str) -> Crontab:
             _set(setting, settings, f"line {number}", notes)
             continue
         try:
-            entries.append(_entry(number, line, settings, {each.name for each in entries}))
+            taken = {each.name for each in entries}
+            entries.append(_entry(number, line, settings, taken, user_column=user_column))
         except ValueError as error:
             problems.append(f"line {number}: {error}")
     return Crontab(tuple(entries), tuple(problems), tuple(notes))
@@ -63,18 +74,35 @@ def _set(setting: re.Match[str], settings: dict[str, str], where: str, notes: li
     value = setting["value"].strip()
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         value = value[1:-1]
-    if name in _IGNORED:
-        notes.append(f"{where}: {name} has no effect; katax keeps the output in its history")
+    if name in _INSTEAD:
+        notes.append(f"{where}: {name} has no effect; {_INSTEAD[name]}")
     settings[name] = value
 
 
-def _entry(number: int, line: str, settings: dict[str, str], taken: set[str]) -> Entry:
+def _entry(number: int, line: str, settings: dict[str, str], taken: set[str], *, user_column: bool) -> Entry:
     schedule, command = _split(line)
+    user = None
+    if user_column:
+        user, *rest = command.split(None, 1) or [""]
+        command = "".join(rest)
     timezone = next((settings[name] for name in _ZONES if settings.get(name)), None)
     parse_schedule(schedule, timezone)
     if not command:
         raise ValueError(f"{line.strip()!r} has no command")
-    return Entry(number, _name(command, taken), schedule, timezone, _shell(command, settings))
+    return Entry(
+        number,
+        _name(command, taken),
+        schedule,
+        timezone,
+        _shell(command, settings),
+        user,
+        tuple(command.split(None, 2)[:2]),
+    )
+
+
+def says_user_column(text: str) -> bool:
+    """True when a comment of the file heads a column for users, as in /etc/crontab."""
+    return bool(_USERS.search(text))
 
 
 def _split(line: str) -> tuple[str, str]:
@@ -124,7 +152,7 @@ def _compound(command: str) -> bool:
 
 
 def _exported(name: str) -> bool:
-    return name not in (*_IGNORED, "SHELL", *_ZONES) and name.isidentifier()
+    return name not in (*_INSTEAD, "SHELL", *_ZONES) and name.isidentifier()
 
 
 def crontab_line(schedule: str, command: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from datetime import datetime
 from pathlib import Path
 
@@ -294,7 +296,10 @@ def test_import(tmp_path: Path) -> None:
     done = katax("cron", "import", "crontab")
 
     assert done.code == 0
-    assert done.err == "line 2: MAILTO has no effect; katax keeps the output in its history\n"
+    assert done.err == (
+        "line 2: MAILTO has no effect; the history keeps the output; on_failure runs a command, "
+        "ping_url tells a monitor\n"
+    )
     assert listed()["backup"] == ("added", True, "export FOO=''; backup --all")
     assert katax("cron", "import", "crontab").code == 2
     assert katax("cron", "import", "crontab", "--replace").code == 0
@@ -346,3 +351,43 @@ def test_export_to_nothing_known() -> None:
 
     assert done.code == 2
     assert "no scheduler named 'windows'; expected one of: crontab, systemd, kubernetes" in done.err
+
+
+SYSTEM = "# m h dom mon dow user command\n0 0 * * * {} id -un > who; echo $HOME:$SECRET >> who\n"
+
+
+def test_a_crontab_with_a_column_of_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jobs run as that user where that is allowed, and are refused by name where it is not."""
+    write_profile(tmp_path, {"main": "sqlite:///main.db"})
+    monkeypatch.setenv("SECRET", "of-the-daemon")
+    known = pwd.getpwuid(os.geteuid())
+    (tmp_path / "crontab").write_text(f"0 0 * * * {known.pw_name} id -un\n")
+
+    refused = katax("cron", "import", "crontab")
+    assert refused.code == 2
+    assert f"line 1: {known.pw_name!r} is a user and no program; repeat with --user-column" in refused.err
+
+    (tmp_path / "crontab").write_text(SYSTEM.format(known.pw_name).replace("> who", f"> {tmp_path}/who"))
+    assert katax("cron", "import", "crontab").code == 0
+    assert katax("cron", "run", "id").code == 0
+    assert (tmp_path / "who").read_text() == f"{known.pw_name}\n{known.pw_dir}:\n"
+
+    (tmp_path / "crontab").write_text(SYSTEM.format("no-such-user"))
+    noted = katax("cron", "import", "--replace", "crontab")
+    assert "job 'id' is to run as 'no-such-user': no user named 'no-such-user' on this machine" in noted.err
+    assert katax("cron", "run", "id").code == 4
+
+
+def test_jobs_of_another_user(tmp_path: Path) -> None:
+    """root becomes that user, with its groups; anybody else refuses by name."""
+    write_profile(tmp_path, {"main": "sqlite:///main.db"})
+    (tmp_path / "crontab").write_text("0 0 * * * nobody id -un; id -Gn\n")
+
+    assert katax("cron", "import", "--user-column", "crontab").code == 0
+    ran = katax("cron", "run", "id")
+
+    if os.geteuid() == 0:
+        assert (ran.code, ran.out) == (0, "nobody\nnogroup\n")
+    else:
+        assert ran.code == 4
+        assert "job 'id' is to run as 'nobody', and this process may not start it" in ran.err

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from katax_cli.core.crontab import Entry, crontab_line, crontab_text, parse_crontab
+from katax_cli.core.crontab import Entry, crontab_line, crontab_text, parse_crontab, says_user_column
 
 
 def only(text: str) -> Entry:
@@ -80,7 +80,10 @@ def test_time_zones() -> None:
 def test_mail_is_said_to_have_no_effect() -> None:
     found = parse_crontab("MAILTO=root\n* * * * * true\n")
 
-    assert found.notes == ("line 1: MAILTO has no effect; katax keeps the output in its history",)
+    assert found.notes == (
+        "line 1: MAILTO has no effect; the history keeps the output; on_failure runs a command, "
+        "ping_url tells a monitor",
+    )
     assert found.entries[0].command == "true"
 
 
@@ -107,6 +110,21 @@ def test_problems_name_their_line(line: str, problem: str) -> None:
 
     assert found.problems[0].startswith(problem)
     assert not [entry for entry in found.entries if entry.line == 1]
+
+
+def test_a_column_of_users() -> None:
+    text = "17 *\t* * *\troot\tcd / && run-parts\n@daily www-data  sync --all\n0 0 * * * root\n"
+
+    found = parse_crontab(text, user_column=True)
+
+    assert [(entry.user, entry.name, entry.command) for entry in found.entries] == [
+        ("root", "cd", "cd / && run-parts"),
+        ("www-data", "sync", "sync --all"),
+    ]
+    assert found.problems == ("line 3: '0 0 * * * root' has no command",)
+    assert says_user_column("# m h dom mon dow user\tcommand\n")
+    assert says_user_column("# *  *  *  *  * user-name  command to be executed\n")
+    assert not says_user_column("# the user runs this command\n* * * * * user command\n")
 
 
 def test_one_bad_line_leaves_the_others() -> None:

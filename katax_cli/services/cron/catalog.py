@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from katax_cli.core.crontab import Crontab, Entry, parse_crontab
+from katax_cli.core.crontab import Crontab, Entry, parse_crontab, says_user_column
 from katax_cli.errors import ConfigError, Refused
 from katax_cli.profiles.model import Profile
 from katax_cli.services.cron.definitions import Stored
 from katax_cli.services.cron.jobs import Command, Job, Python, job_of, local_timezone
+from katax_cli.services.cron.logins import is_user
 
 _NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 NAME_AT_MOST = 100
@@ -28,24 +30,49 @@ def jobs_of(profile: Profile) -> list[Job]:
     return [job_of(name, table, timezone=zone) for name, table in profile.cron.jobs.items()]
 
 
-def read_crontab(path: str, profile: Profile) -> tuple[list[Job], Crontab]:
-    """The jobs of a crontab file. Raises ConfigError naming every line that cannot be used."""
+def read_crontab(
+    path: str, profile: Profile, *, user_column: bool | None = None
+) -> tuple[list[Job], Crontab]:
+    """The jobs of a crontab file. Raises ConfigError naming every line that cannot be used.
+
+    Whether its lines name users is known of /etc/crontab and /etc/cron.d, and where a comment heads that column.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ConfigError(f"crontab {path!r} cannot be read: {reason}") from error
-    found = parse_crontab(text)
-    if found.problems:
-        raise ConfigError(f"crontab {path!r}: {'; '.join(found.problems)}")
+    users = (_is_system(path) or says_user_column(text)) if user_column is None else user_column
+    found = parse_crontab(text, user_column=users)
+    problems = found.problems if users or user_column is False else (*found.problems, *_user_names(found))
+    if problems:
+        raise ConfigError(f"crontab {path!r}: {'; '.join(problems)}")
     zone = timezone_of(profile)
     jobs = [job_of(entry.name, table_of(entry), timezone=zone, source="crontab") for entry in found.entries]
     return jobs, found
 
 
+def _is_system(path: str) -> bool:
+    real = Path(path).resolve()
+    return real == Path("/etc/crontab") or real.parent == Path("/etc/cron.d")
+
+
+def _user_names(found: Crontab) -> Iterator[str]:
+    """Lines that begin with a user of this machine, no program, and a word that is no option."""
+    for entry in found.entries:
+        user, *more = entry.words
+        if more and not more[0].startswith("-") and is_user(user) and shutil.which(user) is None:
+            yield (
+                f"line {entry.line}: {user!r} is a user and no program; repeat with --user-column, "
+                "or with --no-user-column"
+            )
+
+
 def table_of(entry: Entry) -> dict[str, Any]:
     """A line of a crontab as a profile would say it."""
     table: dict[str, Any] = {"schedule": entry.schedule, "command": entry.command}
+    if entry.user is not None:
+        table["user"] = entry.user
     return table if entry.timezone is None else {**table, "timezone": entry.timezone}
 
 

@@ -48,6 +48,8 @@ def _shell(job: Job, profile: Profile) -> str:
 
 
 def _crontab(job: Job, profile: Profile) -> str:
+    if job.user is not None:
+        raise ValueError("it runs as another user, and a user's crontab has no column for that")
     if job.schedule.text.startswith(("CRON_TZ=", "TZ=")):
         raise ValueError("its time zone is in its schedule; use timezone")
     return f"# {job.name}\n{crontab_line(job.schedule.text, _shell(job, profile))}"

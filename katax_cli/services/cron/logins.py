@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from katax_cli.errors import Refused
@@ -63,3 +63,14 @@ def refuse_other_user(job: Job) -> None:
             f"job {job.name!r} is to run as {job.user!r}, and this process may not start it as another user; "
             "run the daemon as root or as that user"
         )
+
+
+def other_users(jobs: Iterable[Job]) -> list[str]:
+    """Why this process would not run some of these jobs."""
+    reasons = []
+    for job in jobs:
+        try:
+            refuse_other_user(job)
+        except Refused as refused:
+            reasons.append(str(refused))
+    return reasons

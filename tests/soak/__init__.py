@@ -1,0 +1,1 @@
+"""Chaos that runs for minutes, on demand: `make soak ARGS=cron`."""
