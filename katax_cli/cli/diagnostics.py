@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -75,9 +76,12 @@ class Diagnostics:
             logger.level, logger.propagate = before
 
     def _write(self, text: str) -> None:
-        sys.stdout.flush()
-        self.stream.write(text + "\n")
-        self.stream.flush()
+        # A full disk must not hide what is to be said, nor change the exit code when stderr itself is on it.
+        with suppress(OSError):
+            sys.stdout.flush()
+        with suppress(OSError):
+            self.stream.write(text + "\n")
+            self.stream.flush()
 
 
 # What the standard library has no name for.
@@ -116,10 +120,16 @@ def _hushed(text: str) -> str:
     return Redactor(revealed_secrets).text(text)
 
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def _sentence(error: BaseException) -> str:
     """Our errors and wrong values speak for themselves; anything else is a defect and says so."""
     if isinstance(error, KataxError | ValueError):
         return str(error)
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        what = "the output" if error.filename is None else repr(error.filename)
+        return f"cannot write {what}: {error.strerror}; what is there is incomplete"
     return f"internal error: {type(error).__name__}: {error}; repeat with --debug and report it"
 
 

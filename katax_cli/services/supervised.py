@@ -25,14 +25,16 @@ from katax_cli.services.programs import shell_status
 _LOST_SECONDS, _ASKED_SECONDS = 0.5, 5.0
 """How long the group may take to end by itself when its lock is lost, and when we are asked to end."""
 
-# argv: read end of the pipe, our process id, the program and its arguments. Runs before the program, in its
+# argv: read end of the pipe, write end of the one that says why the program did not start, our process id, the program
+# and its arguments. Runs before the program, in its
 # place: the watcher is forked off, then the program takes the process over. (A preexec_fn would run Python
 # between fork and exec of a process with threads.)
 _LAUNCHER = """
 import os, signal, sys
-pipe, parent, words = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+pipe, failure, parent, words = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
 group = os.getpid()
 if os.fork() == 0:
+    os.close(failure)
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
@@ -52,7 +54,12 @@ if sys.platform == "linux":
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
-os.execvp(words[0], words)
+os.set_inheritable(failure, False)
+try:
+    os.execvp(words[0], words)
+except OSError as error:
+    os.write(failure, str(error.errno).encode())
+    os._exit(126)
 """
 
 
@@ -60,24 +67,39 @@ class Supervised:
     """A running program. A context manager: at its end nothing of the group is left."""
 
     def __init__(self, command: Sequence[str], *, environment: Mapping[str, str]) -> None:
-        """Starts it. Raises ConfigError when there is no such program."""
+        """Starts it. Raises ConfigError when there is no such program, or it cannot be executed."""
         if which(command[0]) is None:
             raise ConfigError(f"cannot run {command[0]!r}: no such program; name another")
         reads, self._pipe = os.pipe()
+        failed, failure = os.pipe()
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-IS", "-c", _LAUNCHER, str(reads), str(os.getpid()), *command],
+                [sys.executable, "-IS", "-c", _LAUNCHER, *map(str, (reads, failure, os.getpid())), *command],
                 env={**os.environ, **environment},
                 process_group=0,
-                pass_fds=(reads,),
+                pass_fds=(reads, failure),
             )
+            os.close(failure)
+            failure = -1
+            self._check(command[0], os.read(failed, 16))
         except BaseException:
             os.close(self._pipe)
             raise
         finally:
-            os.close(reads)
+            for end in (reads, failed, failure):
+                if end >= 0:
+                    os.close(end)
         self._ending = Lock()
         self._ended = False
+
+    def _check(self, program: str, errno: bytes) -> None:
+        """`errno` is empty when the program has started."""
+        if not errno:
+            return
+        os.write(self._pipe, b".")
+        self._process.wait()
+        reason = os.strerror(int(errno))
+        raise ConfigError(f"cannot run {program!r}: {reason}; a script begins with #! and its interpreter")
 
     def wait(self) -> int:
         """Waits for its end; the status as a shell gives it."""

@@ -237,6 +237,17 @@ def test_text_of_sqlite_that_is_not_utf8_is_said_without_showing_it(sqlite_url: 
         )
 
 
+def test_what_a_server_answers_about_a_third_one_is_a_query_error(
+    postgresql_url: str, tmp_path: Path
+) -> None:
+    write_profile(tmp_path, {"main": postgresql_url})
+    nowhere = "create subscription s connection 'host=127.0.0.1 port=1 dbname=x' publication p"
+
+    done = katax("db", "exec", nowhere)
+
+    assert (done.code, "refused the statement: could not connect to the publisher" in done.err) == (1, True)
+
+
 DESTRUCTIVE = {
     "delete from t": "DELETE without WHERE",
     "update t set n = 0": "UPDATE without WHERE",

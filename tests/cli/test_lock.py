@@ -76,6 +76,18 @@ def test_the_program_runs_with_its_token_and_its_status(redis: driver.Redis, tmp
     assert redis.exists("lock:job") == 0
 
 
+def test_a_file_that_cannot_be_executed_is_one_line(redis: driver.Redis, tmp_path: Path) -> None:
+    script = tmp_path / "no-shebang"
+    script.write_text("echo hi\n")
+    script.chmod(0o755)
+
+    done = katax("lock", "run", "a", "--", str(script))
+
+    reason = f"katax: cannot run '{script}': Exec format error; a script begins with #! and its interpreter\n"
+    assert (done.code, done.err) == (2, reason)
+    assert katax("lock", "run", "a", "--", "true").code == 0
+
+
 def test_a_signal_that_ends_the_program_is_its_status(redis: driver.Redis) -> None:
     assert katax("lock", "run", "job", "--", "sh", "-c", "kill -KILL $$").code == 137
 

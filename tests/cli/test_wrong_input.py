@@ -8,6 +8,7 @@ import pytest
 from katax_cli.cli.db import ANY
 from katax_cli.core.settings import ENGINE_NAMES
 from tests.cli.harness import Done, katax, write_profile
+from tests.cli.processes import spawn
 from tests.profiles.conftest import make_foreign
 from tests.servers import PASSWORDS, Server
 from tests.servers.certificates import Certificates
@@ -285,6 +286,43 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
         1,
         "cannot write the output: No space left on device; what is there is incomplete",
     )
+
+
+def test_a_full_disk_behind_stdout_or_stderr_hides_neither_the_error_nor_the_code(tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": "sqlite:///x.db"})
+    full = "katax: cannot write the output: No space left on device; what is there is incomplete\n"
+    for words, code, said in (
+        (("--help",), 1, full),
+        (("db", "query", "--help"), 1, full),
+        (("db", "query", "select 1"), 1, full),
+        (("health", "nowhere"), 2, "katax: no connection named 'nowhere'"),
+    ):
+        with open("/dev/full", "wb") as device:
+            to_full = spawn(*words, stdout=device)
+            assert to_full.communicate()[1].decode().startswith(said)
+            assert to_full.returncode == code
+    with open("/dev/full", "wb") as device:
+        mute = spawn("health", "nowhere", stderr=device)
+        mute.communicate()
+        assert mute.returncode == 2
+
+
+def test_a_database_that_is_full_is_said(tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": "sqlite:///x.db"})
+    katax("db", "exec", "create table t (a text)")
+    script = (
+        "insert into t values ('a');\npragma max_page_count = 3;\ninsert into t select hex(zeroblob(200000))"
+    )
+
+    for words, first in (
+        ((), "2 of 3 statements succeeded before it"),
+        (("--single-transaction",), "all of it was rolled back"),
+    ):
+        done = katax("db", "exec", script, *words)
+        assert (done.code, done.err) == (
+            1,
+            f"line 3 failed; {first}\nkatax: 'main' refused the statement: database or disk is full (SQLITE_FULL)\n",
+        )
 
 
 def test_a_profile_of_somebody_else_is_not_trusted(tmp_path: Path) -> None:

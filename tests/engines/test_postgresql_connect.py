@@ -11,6 +11,7 @@ import pytest
 from katax_cli.core.failure import Failure, FailureKind
 from katax_cli.core.settings import ConnectionSettings, Secret, TlsSettings
 from katax_cli.engines.postgresql import PostgresEngine, create
+from katax_cli.engines.postgresql.failures import connect_failure
 from katax_cli.errors import Refused
 from tests.servers import PASSWORDS, Certificates, Server, make_certificates
 from tests.servers.fixtures import MakeProxy, Throwaway
@@ -274,3 +275,10 @@ def test_server_starting_up_and_gone(throwaway: Throwaway) -> None:
     server.stop()
     assert engine.is_broken(connection)
     assert refused(settings_for(server)).kind is FailureKind.UNREACHABLE
+
+
+def test_a_pooler_that_takes_no_options_is_named_with_its_setting() -> None:
+    failure = connect_failure("connection failed: FATAL:  unsupported startup parameter: options")
+
+    assert failure.kind is FailureKind.CONFIGURATION
+    assert failure.message.endswith('options; behind PgBouncer set pooler = "transaction" on the connection')

@@ -102,7 +102,10 @@ def classify(error: BaseException) -> Failure:
         return Failure(FailureKind.UNKNOWN, one_line(str(error)))
     message = error.diag.message_primary or one_line(str(error))
     if error.sqlstate is not None:
-        return Failure(_kind_of_code(error.sqlstate), message, error.sqlstate)
+        kind = _kind_of_code(error.sqlstate)
+        if kind is FailureKind.LOST and _is_about_another_server(error):
+            kind = FailureKind.REJECTED
+        return Failure(kind, message, error.sqlstate)
     if re.match(_CONNECTING, str(error)):
         return connect_failure(str(error))
     return Failure(_kind_without_code(error, message), message)
@@ -114,6 +117,8 @@ def connect_failure(text: str, *, password_was_sent: bool = False) -> Failure:
     Unknown words after a password was sent count as a refused login, so that no retry locks the account.
     """
     message = one_line(text)
+    if "unsupported startup parameter" in message:
+        message += '; behind PgBouncer set pooler = "transaction" on the connection'
     for words, kind, code in _BY_WORDS:
         if re.search(words, message, re.IGNORECASE):
             return Failure(kind, message, code)
@@ -124,6 +129,14 @@ def one_line(text: str) -> str:
     """The first line of a driver's text, without libpq's preamble."""
     first = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")
     return re.sub(_PREFIX, "", first)
+
+
+def _is_about_another_server(error: psycopg.Error) -> bool:
+    """True where the session goes on: a server that closes it says FATAL, one that lost a third server says ERROR.
+
+    PgBouncer's own errors (08P01) say either.
+    """
+    return error.diag.severity_nonlocalized == "ERROR" and error.sqlstate != "08P01"
 
 
 def _kind_of_code(code: str) -> FailureKind:

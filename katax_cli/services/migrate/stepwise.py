@@ -19,7 +19,14 @@ from katax_cli.core.sql import (
     quote_identifier,
 )
 from katax_cli.engines.migrations import LacksTransactions, Migrates, RunsScripts
-from katax_cli.errors import KataxError, MigrationError, OutcomeUnknown, QueryError, Unavailable
+from katax_cli.errors import (
+    DeadlineExceeded,
+    KataxError,
+    MigrationError,
+    OutcomeUnknown,
+    QueryError,
+    Unavailable,
+)
 from katax_cli.services.guard import Safety
 
 from .failing import failing_as
@@ -47,8 +54,12 @@ def run_statement(session: Session, job: Job, statement: Statement) -> None:
     """Runs one statement of a job, with its data if it is a COPY."""
     if statement.copy_data is not None:
         session.copy_text(statement.text, statement.copy_data)
-    else:
+        return
+    try:
         session.run(statement.text, timeout=job.directives.statement_timeout)
+    except DeadlineExceeded as error:
+        where = f"{job.file.name}, line {statement.line},"
+        raise DeadlineExceeded(error.connection, doing=where, seconds=error.seconds) from error.__cause__
 
 
 def failed_line(session: Session, statement: Statement, error: QueryError) -> int:

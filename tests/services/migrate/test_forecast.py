@@ -100,9 +100,10 @@ def test_a_lock_that_is_not_granted_in_time_is_tried_again(
 def test_a_statement_timeout_ends_the_statement(on_postgresql: Migrator, write: Write) -> None:
     write("001_a.sql", "-- katax: statement-timeout=100ms\nSELECT pg_sleep(30)")
 
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable) as error:
         on_postgresql.up()
 
+    assert "001_a.sql, line " in str(error.value)
     assert [one.state for one in on_postgresql.status()] == ["pending"]
 
 
