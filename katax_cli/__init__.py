@@ -53,13 +53,14 @@ if TYPE_CHECKING:
     from katax_cli.seeds import Seeder as Seeder
     from katax_cli.services.builder import Builder as Builder
     from katax_cli.services.builder import Page as Page
-    from katax_cli.services.builder import query as query
     from katax_cli.services.cache import DEFAULT_TTL as DEFAULT_TTL
     from katax_cli.services.cache import Cache as Cache
     from katax_cli.services.clients import RedisDatabase as RedisDatabase
     from katax_cli.services.config import Config as Config
     from katax_cli.services.container import Katax as Katax
     from katax_cli.services.database import Database as Database
+    from katax_cli.services.default_database import query as query
+    from katax_cli.services.default_database import transaction as transaction
     from katax_cli.services.documents import MongoDatabase as MongoDatabase
     from katax_cli.services.limits import RateLimiter as RateLimiter
     from katax_cli.services.locks import Lock as Lock
@@ -160,7 +161,8 @@ _PUBLIC: dict[str, str] = {
     "is_metrics_pool": "katax_cli.pool",
     "is_transient_error": "katax_cli.resilience",
     "perform_health_check": "katax_cli.health",
-    "query": "katax_cli.services.builder",
+    "query": "katax_cli.services.default_database",
+    "transaction": "katax_cli.services.default_database",
     "register_shutdown_handlers": "katax_cli.shutdown",
     "retry": "katax_cli.resilience",
     "shutdown_database": "katax_cli.shutdown",

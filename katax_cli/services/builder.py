@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from katax_cli.core.duration import Duration
 from katax_cli.core.sql.terms import OPERATORS
@@ -228,10 +228,3 @@ def _natural(rows: int, what: str) -> int:
     if not 0 <= rows <= _MOST_ROWS:
         raise ValueError(f"{what} {rows}: write 0 or more")
     return rows
-
-
-def query(name: str, alias: str | None = None) -> Builder:
-    """A query on a table of the program's default database: `Katax.get_instance().database().table(name)`."""
-    from katax_cli.services.container import Katax
-
-    return cast("Builder", Katax.get_instance().database().table(name, alias))

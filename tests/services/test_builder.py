@@ -8,12 +8,13 @@ from typing import cast
 
 import pytest
 
-from katax_cli import query
+from katax_cli import query, transaction
 from katax_cli.errors import QueryError, Refused
 from katax_cli.services.builder import Builder, Page
 from katax_cli.services.container import Katax
 from katax_cli.services.runtime import Runtime
 from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.transaction import Transaction
 from tests.servers.fixtures import Target
 from tests.services.profiles import profile
 
@@ -298,3 +299,28 @@ def test_query_is_the_table_of_the_program_s_database(
         assert query("people", alias="p").where("p.age", 17).first() == db.table("people").find_by_id(2)
     finally:
         Katax.reset()
+
+
+def test_transaction_is_of_the_program_s_database(
+    sql_engine: Target, db: SqlDatabase, tmp_path: Path
+) -> None:
+    def hire(trx: Transaction) -> int:
+        created = trx.table("people").create({"name": "Eve"})
+        trx.table("orders").create({"person": created["id"], "total": 1})
+        return int(created["id"])
+
+    def fail(trx: Transaction) -> None:
+        hire(trx)
+        raise LookupError
+
+    profile(tmp_path, {"main": sql_engine.url})
+    try:
+        hired = transaction(hire)
+        with pytest.raises(LookupError):
+            transaction(fail)
+        with transaction() as trx:
+            trx.table("people").where("id", hired).update({"age": 1})
+    finally:
+        Katax.reset()
+    assert [row["age"] for row in db.table("people").where("name", "Eve").all()] == [1]
+    assert db.table("orders").where("person", hired).count() == 1
