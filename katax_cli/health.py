@@ -16,7 +16,7 @@ from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.forks import follow
 from katax_cli.core.health import HealthPolicy
 from katax_cli.core.recommend import Facts, recommend
-from katax_cli.errors import ConfigError
+from katax_cli.errors import ConfigError, Unavailable
 from katax_cli.services.database import Database
 from katax_cli.services.health import PROBE_SECONDS, probe
 from katax_cli.services.metrics import MAX_METRICS, PERIOD, SLOW_MS, QueryMetrics
@@ -114,6 +114,7 @@ def perform_health_check(
     logger: HealthLog | None = None,
 ) -> HealthCheckResult:
     """The same; `verbose` adds what the server says of itself and what to do, `logger` hears of what is not well."""
+    _needs_database(db, "a health check")
     seen = probe(db, _POLICY, Deadline(PROBE_SECONDS))
     stats = db.pool_stats() if pool is None else pool.get_metrics()
     result = HealthCheckResult(
@@ -127,6 +128,16 @@ def perform_health_check(
     if logger is not None and not result.healthy:
         logger.warning(f"{db.name!r} is {result.status}{': ' + result.error if result.error else ''}")
     return result
+
+
+def _needs_database(db: object, wanted_by: str) -> Database:
+    if not isinstance(db, Database):
+        kind = f"{type(db).__module__.partition('.')[0]}'s {type(db).__name__}"
+        raise TypeError(
+            f"{wanted_by} needs a database of katax and was given {kind}; "
+            "make one with Katax().database(name, connection=url), and give a foreign pool as pool="
+        )
+    return db
 
 
 def _details(db: Database, pool: PoolStats, server: Mapping[str, object]) -> Mapping[str, object]:
@@ -199,7 +210,7 @@ class HealthMonitor:
         seconds = in_seconds(interval)
         if not seconds > 0:
             raise ValueError(f"interval is {seconds:g}, expected more than 0 seconds")
-        self._db = db
+        self._db = _needs_database(db, "HealthMonitor")
         self._pool = pool
         self._interval = seconds
         self._logger = logger
@@ -227,6 +238,8 @@ class HealthMonitor:
         with self._switching:
             if self.is_running():
                 return
+            if self._db.closed:
+                raise Unavailable(self._db.name, "it was closed; connect it again before it is monitored")
             self._stopping = Event()
             self._on_check = on_check
             name = f"katax-health-{self._db.name}"

@@ -176,6 +176,11 @@ class Pool(Generic[C]):
                 self._discard(member)
         return out
 
+    def open(self) -> None:
+        """Lends connections again after `close`; nothing when it is open."""
+        if self._slots.closed:
+            self._slots.reopen()
+
     def stats(self) -> PoolStats:
         """The pool now; connections being opened or closed count as active."""
         return self._slots.stats()

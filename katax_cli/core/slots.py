@@ -276,6 +276,12 @@ class Slots(Generic[C]):
             claim.answer()
         return idle
 
+    def reopen(self) -> None:
+        """Lends again; what is still out from before counts as ever."""
+        with self._lock:
+            self.closed = False
+            self.drained = threading.Event()
+
     def sever(self) -> list[Member[C]]:
         """Disowns what is out and returns it, to be closed under its users."""
         with self._lock:

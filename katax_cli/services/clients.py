@@ -106,6 +106,10 @@ class ClientDatabase(Database):
         if self._client is not None:
             self.engine.close(self._client)
 
+    def _reopen(self) -> None:
+        with self._changing:
+            self._closed = False
+
     def close(self, *, timeout: Duration = 0.0) -> tuple[str, ...]:
         with self._changing:
             self._closed = True

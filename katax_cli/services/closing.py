@@ -7,9 +7,11 @@ from functools import partial
 from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
+from katax_cli.core.callables import is_async
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import Deadline
 from katax_cli.core.shutdown import Shutdown, Stage, Step
+from katax_cli.services.background import start
 from katax_cli.services.database import Database
 from katax_cli.services.pool_metrics import in_use
 
@@ -49,9 +51,31 @@ def closer_of(target: object) -> Callable[[float], Iterable[str]]:
         return partial(_close_database, target)
     for way in _WAYS:
         close = getattr(target, way, None)
-        if callable(close):
-            return partial(_close_other, target, close)
+        if not callable(close):
+            continue
+        if is_async(close):
+            raise TypeError(
+                f"a {type(target).__name__} is closed on its event loop, which katax does not run; "
+                f"await its {way}() in a hook of the program's own"
+            )
+        if _is_bound_to_a_thread(target):
+            raise TypeError(
+                f"a {type(target).__name__} of sqlite3 can be closed by its own thread only; open it with "
+                "check_same_thread=False, or use a database of katax"
+            )
+        return partial(_close_other, target, close)
     raise TypeError(f"a {type(target).__name__} cannot be shut down; it has none of {', '.join(_WAYS)}()")
+
+
+def _is_bound_to_a_thread(target: object) -> bool:
+    """True for a sqlite3 connection that refuses every thread but the one that opened it."""
+    if not any(
+        (kind.__module__, kind.__name__) == ("sqlite3", "Connection") for kind in type(target).__mro__
+    ):
+        return False
+    cursor = start("katax-ask-thread", getattr(target, "cursor"))  # noqa: B009 - told by its name
+    cursor.ended(None)
+    return type(cursor.outcome).__name__ == "ProgrammingError" and "thread" in str(cursor.outcome)
 
 
 def _close_database(database: Database, seconds: float) -> Iterable[str]:

@@ -47,7 +47,7 @@ def statement_deadline(settings: ConnectionSettings) -> MakeDeadline:
 
 
 class Database(ABC):
-    """A named connection: opened when first used, guarded, observed, closed once.
+    """A named connection: opened when first used, guarded, observed, closed; `connect` opens it again.
 
     `timeout` parameters are seconds for the whole call: waiting, connecting, retrying and the statement.
     Errors are those of `katax_cli.errors`.
@@ -75,10 +75,14 @@ class Database(ABC):
         return NEVER if deadline.within(None) is None else deadline
 
     def connect(self, *, timeout: Duration | None = None, probing: bool = False) -> None:
-        """Opens a connection unless there is one. Raises Unavailable or ConfigError.
+        """Opens a connection unless there is one, also after `close`. Raises Unavailable or ConfigError.
 
-        `probing`: in one attempt, past the breaker, as `ping`.
+        `probing`: in one attempt, past the breaker, as `ping`; it opens nothing that was closed.
         """
+        if self.closed and not probing:
+            self._reopen()
+            if self.upkeep is not None:
+                self.upkeep.resume()
         safety = Safety.PROBE if probing else Safety.READ
         self._on_connection(
             lambda _connection, _seconds: None, safety=safety, timeout=timeout, doing="connecting"
@@ -232,6 +236,10 @@ class Database(ABC):
         self.doubt()
         if self.upkeep is not None:
             self.upkeep.lost()
+
+    @abstractmethod
+    def _reopen(self) -> None:
+        """Takes calls again after `close`."""
 
     def _end_upkeep(self) -> None:
         if self.upkeep is not None:

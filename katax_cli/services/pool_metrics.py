@@ -86,6 +86,10 @@ def _sqlalchemy_engine(engine: Any) -> PoolStats:
     return reader_of(engine.pool)(engine.pool)
 
 
+def _sqlalchemy_async_engine(engine: Any) -> PoolStats:
+    return _sqlalchemy_engine(engine.sync_engine)
+
+
 def _sqlalchemy_queue(pool: Any) -> PoolStats:
     """`max` is 0 for a pool without a limit, as in psycopg_pool."""
     idle, active = pool.checkedin(), pool.checkedout()
@@ -103,14 +107,24 @@ def _redis_client(client: Any) -> PoolStats:
 
 
 def _redis_cluster(cluster: Any) -> PoolStats:
-    clients = (node.redis_connection for node in cluster.get_nodes())
-    return _sum([_redis_client(client) for client in clients if client is not None])
+    return _sum([_redis_node(node) for node in cluster.get_nodes()])
+
+
+def _redis_node(node: Any) -> PoolStats:
+    if hasattr(node, "redis_connection"):
+        client = node.redis_connection
+        return PoolStats(0, total=0, active=0, idle=0, waiting=0) if client is None else _redis_client(client)
+    # redis.asyncio's nodes are pools themselves.
+    total, idle = len(node._connections), len(node._free)
+    return PoolStats(node.max_connections, total=total, active=total - idle, idle=idle, waiting=0)
 
 
 def _redis_pool(pool: Any) -> PoolStats:
     """Connections that were made and broke off since count as there: the next user opens them again."""
     idle, active = len(pool._get_free_connections()), len(pool._get_in_use_connections())
-    waiting = len(getattr(getattr(getattr(pool, "pool", None), "not_empty", None), "_waiters", ()))
+    # The second is that of redis.asyncio.
+    condition = getattr(getattr(pool, "pool", None), "not_empty", getattr(pool, "_condition", None))
+    waiting = len(getattr(condition, "_waiters", ()))
     return PoolStats(pool.max_connections, total=idle + active, active=active, idle=idle, waiting=waiting)
 
 
@@ -145,10 +159,12 @@ def _sum(pools: list[PoolStats]) -> PoolStats:
 _READERS: dict[tuple[str, str], Callable[[Any], PoolStats]] = {
     ("psycopg_pool", "BasePool"): _psycopg_pool,
     ("sqlalchemy", "Engine"): _sqlalchemy_engine,
+    ("sqlalchemy", "AsyncEngine"): _sqlalchemy_async_engine,
     ("sqlalchemy", "QueuePool"): _sqlalchemy_queue,
     ("redis", "Redis"): _redis_client,
     ("redis", "RedisCluster"): _redis_cluster,
     ("redis", "ConnectionPool"): _redis_pool,
     ("pymongo", "MongoClient"): _pymongo_client,
+    ("pymongo", "AsyncMongoClient"): _pymongo_client,
     ("sqlite3", "Connection"): _sqlite_connection,
 }

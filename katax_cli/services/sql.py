@@ -24,7 +24,7 @@ from katax_cli.engines.base import (
     Text,
     require,
 )
-from katax_cli.errors import ConfigError, Refused
+from katax_cli.errors import ConfigError, PoolClosed, Refused
 from katax_cli.services.database import Database, MakeDeadline, Work
 from katax_cli.services.guard import Guard, Safety, Sent
 from katax_cli.services.lease import Lease, Leases
@@ -216,6 +216,8 @@ class SqlDatabase(Database, Queries):
 
         The primary never stands in. Raises ConfigError when there are none, Unavailable when none answers.
         """
+        if self.closed:
+            raise PoolClosed(self.name)
         if self.replicas is None:
             raise ConfigError(
                 f"{self.name!r} has no replicas; name their urls in its profile under 'replicas'"
@@ -260,6 +262,9 @@ class SqlDatabase(Database, Queries):
         self.leases.cancel_running()
         for replica in self._open_replicas():
             replica.cancel_running()
+
+    def _reopen(self) -> None:
+        self.pool.open()
 
     def close(self, *, timeout: Duration = 0.0) -> tuple[str, ...]:
         deadline = Deadline(timeout)

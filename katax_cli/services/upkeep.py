@@ -102,6 +102,13 @@ class Upkeep:
         if thread is not None and thread is not current_thread():
             thread.join(_JOIN_SECONDS)
 
+    def resume(self) -> None:
+        """Lets it start again after `stop`."""
+        with self._lock:
+            self._stopped = False
+            if self._thread is not None and not self._thread.is_alive():
+                self._thread = None
+
     def lost(self) -> None:
         """A connection was lost, or none could be opened: the server is looked for while calls wait for it."""
         if self._back.is_set():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 import time
@@ -13,6 +14,7 @@ import psycopg_pool
 import pymongo
 import pytest
 import redis
+import redis.asyncio
 import sqlalchemy
 from redis.connection import BlockingConnectionPool
 
@@ -155,3 +157,36 @@ def test_it_is_still_the_pool() -> None:
 def test_what_is_no_pool_is_refused() -> None:
     with pytest.raises(TypeError, match="a dict has no pool metrics; they exist for katax's databases"):
         create_metrics_pool({})
+
+
+def test_asynchronous_pools(postgresql_url: str, redis_url: str, mongodb_url: str) -> None:
+    async def look() -> dict[str, tuple[int, int, int]]:
+        seen: dict[str, tuple[int, int, int]] = {}
+
+        def note(name: str, pool: object) -> None:
+            stats = create_metrics_pool(pool).get_metrics()
+            seen[name] = (stats.max, stats.active, stats.waiting)
+
+        async with psycopg_pool.AsyncConnectionPool(postgresql_url, min_size=0, max_size=1) as pool:
+            async with pool.connection():
+                waiter = asyncio.create_task(pool.getconn())
+                while pool.get_stats().get("requests_waiting", 0) == 0:
+                    await asyncio.sleep(0)
+                note("psycopg", pool)
+            await pool.putconn(await waiter)
+        connections: Any = redis.asyncio.BlockingConnectionPool.from_url(redis_url, max_connections=1)
+        client = redis.asyncio.Redis(connection_pool=connections)
+        held = await connections.get_connection()
+        task: Any = asyncio.ensure_future(client.ping())
+        while not connections._condition._waiters:
+            await asyncio.sleep(0)
+        note("redis", client)
+        await connections.release(held)
+        await task
+        await connections.disconnect()
+        async with pymongo.AsyncMongoClient[dict[str, Any]](mongodb_url, maxPoolSize=7) as mongo:
+            await mongo.admin.command("ping")
+            note("mongodb", mongo)
+        return seen
+
+    assert asyncio.run(look()) == {"psycopg": (1, 1, 1), "redis": (1, 1, 1), "mongodb": (7, 0, 0)}

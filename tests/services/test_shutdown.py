@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import logging
 import re
+import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import psycopg_pool
 import pytest
 import sqlalchemy
 
 from katax_cli import (
+    HealthMonitor,
     Katax,
+    check_database_health,
     create_shutdown_controller,
     graceful_shutdown,
     register_shutdown_handlers,
     shutdown_database,
 )
-from katax_cli.errors import KataxError
+from katax_cli.errors import KataxError, PoolClosed, Unavailable
 from tests.cli.processes import SECONDS, eventually
 from tests.servers.fixtures import Target
 
@@ -215,3 +220,54 @@ def test_what_is_cut_off_has_ended_on_the_server(sql_engine: Target, tmp_path: P
 def test_handlers_are_for_the_main_thread() -> None:
     with ThreadPoolExecutor(1) as threads, pytest.raises(ValueError, match="main thread"):
         threads.submit(register_shutdown_handlers, []).result()
+
+
+def test_foreign_things_are_closed_or_refused_in_a_sentence(postgresql_url: str) -> None:
+    with closing(sqlite3.connect(":memory:")) as bound, pytest.raises(TypeError) as refused:
+        graceful_shutdown(bound)
+    assert str(refused.value) == (
+        "a Connection of sqlite3 can be closed by its own thread only; open it with check_same_thread=False, "
+        "or use a database of katax"
+    )
+    with pytest.raises(
+        TypeError, match=r"AsyncConnectionPool is closed on its event loop.* await its close\(\)"
+    ):
+        graceful_shutdown(psycopg_pool.AsyncConnectionPool(postgresql_url, open=False))
+
+    free = sqlite3.connect(":memory:", check_same_thread=False)
+    connection = psycopg.connect(postgresql_url)
+    assert graceful_shutdown([free, connection]).clean
+    assert connection.closed
+    with pytest.raises(sqlite3.ProgrammingError):
+        free.execute("select 1")
+
+
+def test_health_checks_are_for_databases_of_katax(postgresql_url: str) -> None:
+    engine = sqlalchemy.create_engine("sqlite://")
+    for check in (check_database_health, HealthMonitor):
+        with pytest.raises(
+            TypeError, match=r"needs a database of katax and was given sqlalchemy's Engine; make one"
+        ):
+            check(engine)  # type: ignore[arg-type]
+
+
+def test_what_was_closed_can_be_connected_again(tmp_path: Path, engine: Target) -> None:
+    with Katax("local") as katax:
+        database = katax.database("x", connection=engine.url)
+        database.ping()
+        monitor = HealthMonitor(database)
+        for _ in range(2):
+            database.close(timeout=1.0)
+            assert database.closed
+            with pytest.raises(PoolClosed):
+                database.ping()
+            with pytest.raises(
+                Unavailable, match=r"'x'.*was closed; connect it again before it is monitored"
+            ):
+                monitor.start()
+
+            database.connect()
+
+            assert not database.closed
+            assert database.health_check()
+            assert katax.database("x", connection=engine.url) is database
