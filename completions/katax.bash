@@ -42,7 +42,7 @@ _katax() {
         'migrate wait') offered='--applied --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
         'migrate plan') offered='--help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
         'migrate verify') offered='--help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
-        'migrate rehearse') offered='--help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
+        'migrate rehearse') offered='--clean --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
         'migrate dump') offered='--help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
         'seed') offered='run create status --help' ;;
         'seed run') offered='--again --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;

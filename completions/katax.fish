@@ -859,6 +859,7 @@ complete -c katax -n '__katax_at migrate verify' -l log-format -d 'Format of log
 complete -c katax -n '__katax_at migrate verify' -l log-level -d 'Least level that is logged.'
 complete -c katax -n '__katax_at migrate verify' -l no-header -d 'No header line in table, csv and tsv.'
 complete -c katax -n '__katax_at migrate verify' -l null -d 'What stands for NULL in table, csv and tsv.'
+complete -c katax -n '__katax_at migrate rehearse' -l clean -d 'Only remove the copies of rehearsals that were killed.'
 complete -c katax -n '__katax_at migrate rehearse' -l help -d 'Show this message and exit.'
 complete -c katax -n '__katax_at migrate rehearse' -s p -d 'Profile to use (KATAX_PROFILE).'
 complete -c katax -n '__katax_at migrate rehearse' -l profile -d 'Profile to use (KATAX_PROFILE).'

@@ -256,12 +256,25 @@ def verify(call: Invocation) -> ExitCode:
 
 
 @group.command("rehearse")
-def rehearse(call: Invocation) -> ExitCode:
+def rehearse(
+    call: Invocation,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Only remove the copies of rehearsals that were killed.")
+    ] = False,
+) -> ExitCode:
     """Run pending migrations up, down and up on a throwaway copy; exit 1 when the schemas differ."""
     from katax_cli.cli.migrate_run import desk
+    from katax_cli.services.migrate.copies import abandoned, remove_abandoned
     from katax_cli.services.migrate.rehearse import open_settings, rehearse
 
     with desk(call) as table:
+        if clean:
+            database = table.one.db
+            if not call.shared.dry_run:
+                call.out.action({"removed": remove_abandoned(database, open_settings)})
+            else:
+                call.out.action({"would_remove": abandoned(database, open_settings)})
+            return ExitCode.DONE
         rehearsal = rehearse(table.one, open_settings)
         call.out.action(rehearsal_facts(rehearsal))
         return ExitCode.DONE if rehearsal.ok else ExitCode.NO

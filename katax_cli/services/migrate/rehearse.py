@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import cast
 
 from katax_cli.core.settings import ConnectionSettings
@@ -17,6 +18,7 @@ from katax_cli.errors import MigrationError, QueryError
 from katax_cli.services.documents import MongoDatabase
 from katax_cli.services.sql import SqlDatabase
 
+from .copies import new_name, remove_abandoned
 from .intent import changed_lines
 from .migrator import Migrator
 
@@ -47,8 +49,10 @@ def rehearse(migrator: Migrator, open_database: Open) -> Rehearsal:
 
     SQLite and PostgreSQL get a copy, with data (PostgreSQL only while nobody else is connected); otherwise
     the history of migrations is run on an empty database first. Nothing is pending: the last one is taken.
-    Closes the migrator's own database: PostgreSQL copies none that has sessions.
+    Closes the migrator's own database: PostgreSQL copies none that has sessions. Removes the copies of rehearsals
+    that were killed first.
     """
+    remove_abandoned(migrator.db, open_database)
     applied = [one for one in migrator.status() if one.state == "applied"]
     with _throwaway(migrator.db) as (settings, copied), open_database(settings) as database:
         stage = replace_database(migrator, database)
@@ -98,12 +102,14 @@ def _schema(migrator: Migrator) -> dict[str, str]:
 
 @contextmanager
 def _throwaway(found: AnyDatabase) -> Iterator[tuple[ConnectionSettings, bool]]:
-    name = f"katax_rehearsal_{os.getpid()}_{os.urandom(3).hex()}"
+    name = new_name()
     elsewhere = replace(found.settings, database=name)
     if found.settings.type == "mongodb":
         with closing(open_settings(elsewhere)) as stage:
-            yield elsewhere, False
-            cast("MongoDatabase", stage).command({"dropDatabase": 1})
+            try:
+                yield elsewhere, False
+            finally:
+                cast("MongoDatabase", stage).command({"dropDatabase": 1})
         return
     database = cast("SqlDatabase", found)
     if database.settings.type == "sqlite":
@@ -119,10 +125,14 @@ def _throwaway(found: AnyDatabase) -> Iterator[tuple[ConnectionSettings, bool]]:
 
 @contextmanager
 def _sqlite_copy(database: SqlDatabase) -> Iterator[ConnectionSettings]:
-    with TemporaryDirectory(prefix="katax-rehearsal-") as folder:
+    folder = os.path.join(gettempdir(), new_name())
+    os.mkdir(folder, 0o700)
+    try:
         path = os.path.join(folder, "copy.db")
         database.execute("VACUUM INTO ?", [path])
         yield replace(database.settings, path=path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _create(database: SqlDatabase, name: str) -> bool:
