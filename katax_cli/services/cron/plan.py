@@ -25,9 +25,11 @@ def due(job: Job, after: float, now: float) -> list[Run]:
     """
     late_until = now - job.start_deadline
     on_time = [_run(job, at) for at in _each(job.schedule, max(after, late_until), now)]
-    if late_until <= after:
-        return on_time
-    return [*_missed(job, after, late_until, alone=not on_time), *on_time]
+    missed = _missed(job, after, late_until, alone=not on_time) if late_until > after else []
+    if job.on_miss == "all" and len(missed) + len(on_time) > 1:
+        # They were due one after the other, and so they run: none is skipped because of the one before it.
+        on_time = [replace(run, reason=CATCHING_UP) for run in on_time]
+    return [*missed, *on_time]
 
 
 def _missed(job: Job, after: float, until: float, *, alone: bool) -> list[Run]:
@@ -96,7 +98,7 @@ class Overlaps:
             return run.waiting(WAITING)
         if job.on_overlap == "queue" or run.reason == CATCHING_UP:
             waiting = sum(other.started_at is None for other in others)
-            if waiting < (ALL_AT_MOST if run.reason == CATCHING_UP else QUEUE_AT_MOST):
+            if waiting < (2 * ALL_AT_MOST if run.reason == CATCHING_UP else QUEUE_AT_MOST):
                 return run.waiting(WAITING)
             return run.skipped(f"{waiting} runs wait already")
         return run.skipped(f"run {others[0].run_id[:12]} still runs on {others[0].host}")

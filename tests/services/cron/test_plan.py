@@ -79,7 +79,7 @@ def test_a_month_of_seconds() -> None:
 
     skipped, *late = due(job("@every 1s", on_miss="all"), START, START + month)
     assert skipped.count + len(late) == month
-    assert sum(run.reason == CATCHING_UP for run in late) == ALL_AT_MOST
+    assert sum(run.reason == CATCHING_UP for run in late) == ALL_AT_MOST + DEADLINE
 
 
 def test_overlaps() -> None:
@@ -110,6 +110,18 @@ def test_what_catches_up_waits_instead_of_being_skipped() -> None:
     made = Overlaps({"j": job()})(Run("j", 2, reason=CATCHING_UP), [Run("j", 1, started_at=1)])
 
     assert (made.state, made.reason) == ("running", WAITING)
+
+
+def test_all_that_was_due_runs_one_after_the_other() -> None:
+    """Under `skip` too, also the occurrence that is on time: all but the first wait for their turn."""
+    every = job("@every 1m", on_miss="all")
+    decided: list[Run] = []
+    for run in due(every, START, START + 600):
+        decided.append(Overlaps({"j": every})(replace(run, started_at=1), decided))
+
+    assert [run.state for run in decided] == ["running"] * 10
+    assert [run.reason for run in decided] == [CATCHING_UP, *[WAITING] * 9]
+    assert due(every, START, START + 60)[0].reason is None
 
 
 def test_an_agenda_knows_what_is_next() -> None:
