@@ -26,23 +26,35 @@ def refuse_unnamed(call: Invocation, profile: Profile) -> None:
         raise Refused(f"{call.command!r} uses {kind} only when it is named; repeat with -p {profile.name}")
 
 
-def confirm(call: Invocation, profile: Profile, settings: ConnectionSettings, tier: Tier, what: str) -> None:
-    """Returns when the change may be made. Raises Refused, saying how to confirm."""
+def confirm(
+    call: Invocation,
+    profile: Profile,
+    settings: ConnectionSettings,
+    tier: Tier,
+    what: str,
+    *,
+    typed: bool = False,
+) -> None:
+    """Returns when the change may be made. Raises Refused, saying how to confirm.
+
+    `typed`: the connection's full name is asked for in any role.
+    """
     if settings.read_only:
         raise Refused(f"{settings.name!r} is read-only")
     name = f"{profile.name}/{settings.name}"
     if call.shared.confirm is not None and call.shared.confirm != name:
         raise Refused(f"--confirm says {call.shared.confirm!r}, but this is {name!r}")
-    wanted = needed(profile.role, tier)
+    wanted = "name" if typed else needed(profile.role, tier)
     if wanted == "nothing" or call.shared.confirm == name:
         return
     if wanted == "yes":
         if not (call.shared.yes or _answer(call, f"{what} on {name}? [y/N] ").lower() in ("y", "yes")):
             raise Refused(f"{what} on {name!r} needs a yes; repeat with --yes{_role_hint(profile)}")
-    elif _answer(call, f"{what} on {name}, a prod connection. Type {name} to go on: ") != name:
-        raise Refused(
-            f"{settings.name!r} is a prod connection; repeat with --confirm {name}{_role_hint(profile)}"
-        )
+        return
+    kind = "" if typed else ", a prod connection"
+    if _answer(call, f"{what} on {name}{kind}. Type {name} to go on: ") != name:
+        why = f"{what} on {name!r} needs its name" if typed else f"{settings.name!r} is a prod connection"
+        raise Refused(f"{why}; repeat with --confirm {name}{'' if typed else _role_hint(profile)}")
 
 
 def _role_hint(profile: Profile) -> str:

@@ -212,12 +212,18 @@ def repair(
 
 
 @group.command("unlock")
-def unlock(call: Invocation) -> None:
-    """End the session of a runner that is gone; exit 5 while it lives."""
+def unlock(
+    call: Invocation,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also of one that may live; asks for PROFILE/CONNECTION in any role."),
+    ] = False,
+) -> None:
+    """End the session of a runner that is gone; exit 5 while it may live."""
     from katax_cli.cli.migrate_run import desk, unlocked
 
     with desk(call) as table:
-        call.out.action(unlocked(table))
+        call.out.action(unlocked(table, force=force))
 
 
 @group.command("wait")

@@ -258,15 +258,22 @@ def abandoned(table: Desk, *, run_down: bool) -> dict[str, object]:
     }
 
 
-def unlocked(table: Desk) -> dict[str, object]:
-    """Ends the session of a holder that is gone, after a yes."""
+def unlocked(table: Desk, *, force: bool) -> dict[str, object]:
+    """Ends the session of a holder that is gone, after a yes; with `force` of any, after its connection's name.
+
+    Raises LockHeld while the holder may live.
+    """
     migrator = table.one
     holder = migrator.holder()
     if holder is None:
         return {"unlocked": False, "holder": None}
     if not table.call.shared.dry_run:
-        confirm(table.call, table.profile, table.settings[0], Tier.DESTRUCTIVE, f"ending the run of {holder}")
-        migrator.unlock()
+        if force or holder.is_gone:
+            what = f"ending the run of {holder}"
+            confirm(
+                table.call, table.profile, table.settings[0], Tier.DESTRUCTIVE, what, typed=not holder.is_gone
+            )
+        migrator.unlock(force=holder if force else None)
     return {"unlocked": not table.call.shared.dry_run, "holder": str(holder)}
 
 

@@ -16,6 +16,8 @@ class MigrationFacts(NamedTuple):
 
     transactional_ddl: bool
     long_text: str
+    server_sessions: bool = False
+    """Locks are held by sessions of the server, which may outlive their processes, and whose numbers return."""
     set_lock_timeout: str = ""
     reset_lock_timeout: str = ""
     home: str = ""

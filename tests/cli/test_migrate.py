@@ -389,3 +389,15 @@ def test_a_deadline_ends_the_wait_for_another_runner(tmp_path: Path, folder: Pat
     with open_database(f"sqlite:///{tmp_path}/app.db") as database, Migrator(database, "x").locked():
         done = katax("migrate", "up", "--yes", "--timeout", "300ms")
     assert (done.code, "waiting for pid" in done.err) == (3, True), done.err
+
+
+def test_a_living_runner_is_ended_with_force_and_the_name_of_the_connection_only(
+    postgresql_url: str, tmp_path: Path, folder: Path
+) -> None:
+    write_profile(tmp_path, {"main": postgresql_url})
+    with open_database(postgresql_url) as database, Migrator(database, "x").locked():
+        assert katax("migrate", "unlock", "--yes").code == 5
+        refused = katax("migrate", "unlock", "--force", "--yes")
+        assert (refused.code, "repeat with --confirm" in refused.err) == (4, True), refused.err
+        name = refused.err.split("--confirm ")[1].split()[0]
+        assert katax("migrate", "unlock", "--force", "--confirm", name, "-f", "json").json["unlocked"] is True

@@ -64,6 +64,7 @@ class MysqlMigrations:
 
     facts = MigrationFacts(
         transactional_ddl=False,
+        server_sessions=True,
         long_text="LONGTEXT",
         set_lock_timeout="SET SESSION lock_wait_timeout = {seconds}, SESSION innodb_lock_wait_timeout = {seconds}",
         reset_lock_timeout="SET SESSION lock_wait_timeout = DEFAULT, SESSION innodb_lock_wait_timeout = DEFAULT",

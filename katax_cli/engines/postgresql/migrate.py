@@ -32,7 +32,7 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 2
     AND l.classid = $1::bigint::oid AND l.objid = $2::bigint::oid
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
 _NOTED = f"""
-SELECT l.pid::text, CASE WHEN a.query LIKE '/* katax %' THEN substring(a.query FROM 4 FOR
+SELECT DISTINCT l.pid::text, CASE WHEN a.query LIKE '/* katax %' THEN substring(a.query FROM 4 FOR
     strpos(a.query, ' */') - 4) WHEN octet_length(a.application_name) > {_NOTE_BYTES - 4}
     THEN a.application_name || '{CUT}' ELSE a.application_name END,
     a.usename, coalesce(host(a.client_addr), 'local socket')
@@ -136,6 +136,7 @@ class PostgresMigrations:
 
     facts = MigrationFacts(
         transactional_ddl=True,
+        server_sessions=True,
         long_text="TEXT",
         set_lock_timeout="SET lock_timeout = '{ms}ms'",
         reset_lock_timeout="RESET lock_timeout",

@@ -11,6 +11,7 @@ from katax_cli.core.deadline import NEVER
 from katax_cli.services.documents import MongoDatabase
 from katax_cli.services.guard import Safety
 
+from .identity import Identity
 from .ledger import Checkpoint
 from .python import Steps
 from .values import Direction, Entry, MigrationFile, Recorded
@@ -106,7 +107,7 @@ class DocumentLedger:
 
     def entries(self, on: object) -> list[Entry]:
         """All documents without the texts."""
-        found = self._find({}, dict.fromkeys(_FIELDS, 1))
+        found = self._find({"state": {"$ne": "runner"}}, dict.fromkeys(_FIELDS, 1))
         return [Entry(**{name: each[name] for name in _FIELDS}) for each in found]
 
     def settle(self, on: object) -> None:
@@ -133,6 +134,20 @@ class DocumentLedger:
     def _insert(self, entry: Entry, body: str) -> None:
         document = {"_id": entry.version, **entry._asdict(), "body": body, "checkpoint": None}
         self._database.command({"insert": self.name, "documents": [document]})
+
+    def runner(self, on: object) -> Identity | None:
+        found = self._find({"_id": "runner"}, {"identity": 1})
+        return Identity(**found[0]["identity"]) if found else None
+
+    def register(self, on: object, runner: Identity) -> None:
+        """Says who holds the lease now."""
+        change = {"state": "runner", "identity": runner._asdict()}
+        update = {"q": {"_id": "runner"}, "u": {"$set": change}, "upsert": True}
+        self._database.command({"update": self.name, "updates": [update]})
+
+    def unregister(self, on: object, runner: Identity) -> None:
+        mine = {"_id": "runner", "identity.id": runner.id}
+        self._database.command({"delete": self.name, "deletes": [{"q": mine, "limit": 1}]})
 
     def create(self, on: object) -> None:
         """The first document makes the collection."""

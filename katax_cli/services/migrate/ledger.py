@@ -13,6 +13,7 @@ from katax_cli.errors import ConfigError, QueryError
 from katax_cli.services.queries import Queries
 from katax_cli.services.sql import SqlDatabase
 
+from .identity import Identity
 from .values import Direction, Entry, MigrationFile, Recorded
 
 _ENTRY = "version, name, state, direction, checksum, applied_at, duration_ms, done, runner, error"
@@ -96,7 +97,25 @@ class SqlLedger:
         return self._entries(on)
 
     def _entries(self, on: Queries) -> list[Entry]:
-        return [Entry(*row) for row in on.run(f"SELECT {_ENTRY} FROM {self.table}").rows]
+        sql = f"SELECT {_ENTRY} FROM {self.table} WHERE state <> 'runner'"
+        return [Entry(*row) for row in on.run(sql).rows]
+
+    def runner(self, on: Queries) -> Identity | None:
+        """Who holds the lock, or held it when it died; None when nobody does."""
+        rows = on.run(f"SELECT error FROM {self.table} WHERE state = 'runner'").rows
+        return Identity(**loads(rows[0][0])) if rows else None
+
+    def register(self, on: Queries, runner: Identity) -> None:
+        """Says who holds the lock now."""
+        on.run(f"DELETE FROM {self.table} WHERE state = 'runner'")
+        on.run(
+            f"INSERT INTO {self.table} ({_ENTRY}, body) "
+            "VALUES ('runner', ?, 'runner', '', '', NULL, NULL, 0, ?, ?, '')",
+            [runner.id, runner.host[:255], dumps(runner._asdict())],
+        )
+
+    def unregister(self, on: Queries, runner: Identity) -> None:
+        on.run(f"DELETE FROM {self.table} WHERE state = 'runner' AND name = ?", [runner.id])
 
     def body(self, on: Queries, version: str) -> str:
         """The text of a migration as it was applied; empty when it was adopted without its file."""

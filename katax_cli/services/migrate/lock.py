@@ -17,6 +17,8 @@ from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.engines.migrations import LockSession, SessionLocks
 from katax_cli.errors import LockHeld, LockLost
 
+from .identity import Identity, this_runner
+
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _NOTE = re.compile(r"katax (?P<pid>\d+)@(?P<host>\S*) (?P<since>[0-9a-z]+) (?P<user>\S*) ?(?P<file>.*)")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -31,6 +33,7 @@ class Holder(NamedTuple):
     user: str | None = None
     file: str | None = None
     since: str | None = None
+    identity: Identity | None = None
 
     def __str__(self) -> str:
         who = f"pid {self.pid} on {self.host}" if self.pid else f"session {self.session} from {self.host}"
@@ -40,16 +43,8 @@ class Holder(NamedTuple):
 
     @property
     def is_gone(self) -> bool:
-        """True only when it is certain that the process has ended: it was on this host and is not there."""
-        if self.pid is None or self.host != _host():
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return False
+        """True only when it is certain that the process has ended."""
+        return self.identity is not None and self.identity.is_gone
 
 
 @cache
@@ -93,7 +88,7 @@ class Lock(Protocol):
 
     def acquire(self, timeout: float, *, deadline: Deadline = NEVER) -> None: ...
     def announce(self, file: str) -> str: ...
-    def release(self) -> None: ...
+    def release(self, runner: Identity) -> None: ...
 
 
 class RunnerLock:
@@ -110,6 +105,8 @@ class RunnerLock:
         name: str,
         *,
         describe: Callable[[LockSession], LockSession] = lambda found: found,
+        known: Callable[[], Identity | None] = lambda: None,
+        server_sessions: bool = False,
         on_wait: Callable[[Holder], None] = lambda _: None,
         clock: Clock = SYSTEM,
     ) -> None:
@@ -117,6 +114,8 @@ class RunnerLock:
         self._ask = ask
         self._name = name
         self._describe = describe
+        self._known = known
+        self._server_sessions = server_sessions
         self._on_wait = on_wait
         self._clock = clock
         self._since = clock.now()
@@ -148,7 +147,33 @@ class RunnerLock:
     def holder(self) -> Holder | None:
         """Who holds it; None when nobody does."""
         found = self._ask(self._locks.holder, self._name)
-        return None if found is None else holder_of(self._describe(found))
+        if found is None:
+            return None
+        holder = holder_of(self._describe(found))
+        identity = self._identity(found)
+        return (
+            holder
+            if identity is None
+            else holder._replace(host=identity.host, pid=identity.pid, identity=identity)
+        )
+
+    def identify(self) -> Identity:
+        """This runner, for the ledger; a lock of that name says which session it is as long as it lives."""
+        found = self._ask(self._locks.holder, self._name)
+        runner = this_runner(found.session if found is not None else "")
+        if self._server_sessions:
+            self._ask(self._locks.lock, runner.id, self.note(""))
+        return runner
+
+    def _identity(self, found: LockSession) -> Identity | None:
+        """What the ledger says of the holder, unless that is about another session with the same number."""
+        known = self._known()
+        if known is None or known.session != found.session:
+            return None
+        if not self._server_sessions:
+            return known
+        own = self._ask(self._locks.holder, known.id)
+        return known if own is not None and own.session == found.session else None
 
     def note(self, file: str) -> str:
         """What this runner says about itself while it is at a file."""
@@ -163,7 +188,9 @@ class RunnerLock:
             )
         return text
 
-    def release(self) -> None:
+    def release(self, runner: Identity) -> None:
+        if self._server_sessions:
+            self._ask(self._locks.unlock, runner.id)
         self._ask(self._locks.unlock, self._name)
 
     def end_holder(self, holder: Holder) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from katax_cli.services.sql import SqlDatabase
 
     from .abandon import Abandoned
+    from .identity import Identity
     from .jobs import Job
     from .ledger import SqlLedger
     from .lock import Holder, RunnerLock
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .session import Session
 
 Note = Callable[[str], None]
+_NOT_GONE = "it is not known to be gone, so end it where it runs, or here with 'katax migrate unlock --force'"
 
 
 def migrates(database: SqlDatabase | MongoDatabase) -> Migrates:
@@ -282,19 +284,18 @@ class Migrator:
         with self.session() as session:
             return self._lock(session).holder()
 
-    def unlock(self) -> Holder | None:
+    def unlock(self, *, force: Holder | None = None) -> Holder | None:
         """Ends the session of a holder whose process is gone; None when the lock is free.
 
-        Raises LockHeld when the holder lives, or when that cannot be known from here.
+        Raises LockHeld when the holder lives, or when that cannot be known from here, unless it is the one that
+        `force` names.
         """
-
         with self.session() as session:
             lock = self._lock(session)
             holder = lock.holder()
-            if holder is not None and not (holder.is_gone and lock.end_holder(holder)):
-                raise LockHeld(
-                    self.table, holder=f"{holder}; it is not known to be gone, so end it where it runs"
-                )
+            forced = holder is not None and force is not None and holder.session == force.session
+            if holder is not None and not ((forced or holder.is_gone) and lock.end_holder(holder)):
+                raise LockHeld(self.table, holder=f"{holder}; {_NOT_GONE}")
             return holder
 
     def job(self, file: MigrationFile, direction: Direction) -> Job:
@@ -315,6 +316,7 @@ class Migrator:
         with self.session() as session:
             lock = self._lock(session)
             lock.acquire(self.lock_timeout, deadline=session.deadline)
+            identity = lock.identify()
             try:
                 known = self.ledger.entries(session)
                 self.ledger.settle(session)
@@ -322,13 +324,16 @@ class Migrator:
                     if not adopting:
                         self._refuse_foreign()
                     self.ledger.create(session)
+                self.ledger.register(session, identity)
                 yield Runner(
                     session, self.ledger, lock, self.engine, on_note=self._on_note, clock=self._clock
                 )
             finally:
                 if not session.is_broken:
                     with suppress(KataxError), session.overtime():
-                        lock.release()
+                        self.ledger.unregister(session, identity)
+                    with suppress(KataxError), session.overtime():
+                        lock.release(identity)
 
     def session(self) -> Session:
         """A connection for the length of a run, to be opened as a context manager."""
@@ -354,6 +359,8 @@ class Migrator:
             session.ask,
             self.table,
             describe=self._described,
+            known=self._known_runner,
+            server_sessions=self.engine.facts.server_sessions,
             on_wait=lambda holder: self._on_note(f"waiting for {self.table}: held by {holder}"),
             clock=self._clock,
         )
@@ -367,6 +374,11 @@ class Migrator:
             if running:
                 return found._replace(note=running[0].runner)
         return found
+
+    def _known_runner(self) -> Identity | None:
+        with suppress(KataxError):
+            return self.ledger.runner(self.sql)
+        return None
 
     def _run(self, runner: Runner, job: Job) -> Outcome:
         outcome = runner.run(job)

@@ -175,7 +175,8 @@ def test_on_mongodb_a_kill_at_any_command_is_resumed_or_asked_about(
                 held += 1
                 holder = migrator.holder()
                 assert holder is not None
-                assert holder.is_gone
+                # Between the lease and its record nobody can tell.
+                assert holder.is_gone == (mongo.katax_migrations.find_one({"_id": "runner"}) is not None)
                 with pytest.raises(LockHeld, match=f"pid {holder.pid} on "):
                     migrator.resume()
                 assert end_lease(mongo)

@@ -15,6 +15,7 @@ import pytest
 
 from katax_cli.engines.base import Params, Result
 from katax_cli.errors import KataxError, LockHeld, LockLost, QueryError
+from katax_cli.services.migrate.identity import this_runner
 from katax_cli.services.migrate.lock import Holder
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.session import Session
@@ -230,12 +231,72 @@ def test_unlock_of_a_living_holder_is_refused(
     assert second.unlock() is None
 
 
-def test_a_holder_is_gone_only_when_its_process_was_here_and_is_not() -> None:
+def test_a_holder_is_gone_only_when_its_process_was_in_this_namespace_and_is_not() -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    here = os.uname().nodename[:20]
+    here = this_runner("1")
+    gone = here._replace(pid=ended.pid)
 
-    assert Holder("1", here, ended.pid).is_gone
-    assert not Holder("1", here, os.getpid()).is_gone
-    assert not Holder("1", "elsewhere", ended.pid).is_gone
-    assert not Holder("1", here, None).is_gone
+    assert gone.is_gone
+    assert not here.is_gone
+    # The same host name and the same number in another container, and after another boot.
+    assert not gone._replace(pid_namespace="pid:[1]").is_gone
+    assert not gone._replace(boot_id="0").is_gone
+    assert not gone._replace(host=here.host[:20] + "-of-another").is_gone
+    assert not gone._replace(pid_namespace=None).is_gone
+    assert not Holder("1", here.host, ended.pid).is_gone
+    assert Holder("1", identity=gone).is_gone
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+def test_a_living_runner_of_another_container_is_ended_only_with_force(
+    engine: str, fresh: MakeFresh, open_url: OpenUrl, folder: Path, write: Write
+) -> None:
+    target = fresh(engine)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    first, second = (Migrator(open_url(target.url), str(folder)) for _ in range(2))
+    with first.locked() as runner:
+        known = first.ledger.runner(runner.session)
+        assert known is not None
+        assert known.pid == os.getpid()
+        # In its container it has a number that no process here has.
+        elsewhere = known._replace(pid=ended.pid, pid_namespace="pid:[1]")
+        first.ledger.register(runner.session, elsewhere)
+        with pytest.raises(LockHeld, match="it is not known to be gone"):
+            second.unlock()
+        # What another runner left, whose session had the same number, says nothing of this one.
+        first.ledger.register(runner.session, known._replace(id="0" * 32, pid=ended.pid))
+        holder = second.holder()
+        assert holder is not None
+        assert not holder.is_gone
+        with pytest.raises(LockHeld):
+            second.unlock(force=holder._replace(session="1"))
+        assert second.unlock(force=holder) == holder
+        with pytest.raises(KataxError):
+            runner.session.run("SELECT 1")
+    assert second.holder() is None
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+def test_the_orphaned_session_of_a_runner_that_was_killed_is_ended(
+    engine: str, fresh: MakeFresh, open_url: OpenUrl, folder: Path, write: Write
+) -> None:
+    target = fresh(engine)
+    sleep = "pg_sleep(600)" if engine == "postgresql" else "sleep(600)"
+    write("001_a.sql", f"SELECT {sleep}")
+    words = [sys.executable, "-m", "tests.services.migrate.killable", target.url, str(folder), "0", "up"]
+    migrator = Migrator(open_url(target.url), str(folder))
+    running = {
+        "postgresql": "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%SELECT pg_sl%' AND state = 'active'",
+        "mysql": "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'SELECT sl%'",
+    }[engine]
+    with subprocess.Popen(words, cwd=Path(__file__).parents[3]) as process:
+        until(lambda: len(migrator.sql.query(running)) > (engine == "postgresql"))
+        process.kill()
+
+    holder = migrator.unlock()
+
+    assert holder is not None
+    assert (holder.pid, holder.is_gone) == (process.pid, True)
+    until(lambda: migrator.holder() is None)
