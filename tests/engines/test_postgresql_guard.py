@@ -1,6 +1,7 @@
 """Ways around PostgreSQL's read-only transaction that do not lead around ours."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
@@ -10,6 +11,8 @@ from katax_cli.engines.postgresql import PostgresEngine, create
 from katax_cli.engines.postgresql.failures import classify
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.errors import Refused
+from tests.servers import Server
+from tests.servers.fresh import fresh_database
 
 from .connections import settings_for
 
@@ -70,28 +73,50 @@ REFUSED = {
 }
 
 
-@pytest.fixture
-def owner(postgresql_url: str) -> Iterator[tuple[PostgresEngine, PostgresConnection]]:
-    """A connection that may write, and what the attempts need."""
-    engine = create(settings_for(postgresql_url))
-    connection = engine.connect(5.0)
-    for statement in SETUP:
-        engine.execute(connection, statement)
+Pair = tuple[PostgresEngine, PostgresConnection]
+
+
+@contextmanager
+def connected(url: str, *, read_only: bool = False) -> Iterator[Pair]:
+    engine = create(settings_for(url, read_only=read_only))
+    connection = engine.connect(60.0)
     yield engine, connection
     engine.close(connection)
+
+
+@contextmanager
+def owning(url: str) -> Iterator[Pair]:
+    """A connection that may write, and what the attempts need."""
+    with connected(url) as (engine, connection):
+        for statement in SETUP:
+            engine.execute(connection, statement)
+        yield engine, connection
+
+
+@pytest.fixture
+def owner(postgresql_url: str) -> Iterator[Pair]:
+    with owning(postgresql_url) as pair:
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def unharmed_url(postgresql: Server) -> Iterator[str]:
+    """A database that nothing may change, so that all attempts can share it."""
+    with fresh_database(postgresql) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def onlooker(unharmed_url: str) -> Iterator[Pair]:
+    """Who owns what the attempts are after."""
+    with owning(unharmed_url) as pair:
+        yield pair
 
 
 @pytest.fixture(params=[False, True], ids=["writable connection", "read-only connection"])
-def guarded(
-    request: pytest.FixtureRequest, postgresql_url: str, owner: object
-) -> Iterator[tuple[PostgresEngine, PostgresConnection]]:
-    engine = create(settings_for(postgresql_url, read_only=request.param))
-    connection = engine.connect(5.0)
-    yield engine, connection
-    engine.close(connection)
-
-
-Pair = tuple[PostgresEngine, PostgresConnection]
+def guarded(request: pytest.FixtureRequest, unharmed_url: str, onlooker: Pair) -> Iterator[Pair]:
+    with connected(unharmed_url, read_only=request.param) as pair:
+        yield pair
 
 
 def state(owner: Pair) -> list[object]:
@@ -103,29 +128,29 @@ def state(owner: Pair) -> list[object]:
 
 
 @pytest.mark.parametrize("sql", WRITES)
-def test_writes_are_refused_by_the_server(owner: Pair, guarded: Pair, sql: str) -> None:
+def test_writes_are_refused_by_the_server(onlooker: Pair, guarded: Pair, sql: str) -> None:
     engine, connection = guarded
     with engine.read_only(connection), pytest.raises(psycopg.Error) as error:
         engine.execute(connection, sql)
     assert classify(error.value).kind in (FailureKind.READ_ONLY, FailureKind.REJECTED)
-    assert state(owner) == [0, False, 0, 0]
+    assert state(onlooker) == [0, False, 0, 0]
     assert not engine.in_transaction(connection)
     assert engine.execute(connection, "SELECT 1").rows == [(1,)]
 
 
 @pytest.mark.parametrize("sql", FIRST_STEPS)
 @pytest.mark.parametrize("then", ["INSERT INTO t VALUES (1)", "EXECUTE x"])
-def test_a_first_step_leads_nowhere(owner: Pair, guarded: Pair, sql: str, then: str) -> None:
+def test_a_first_step_leads_nowhere(onlooker: Pair, guarded: Pair, sql: str, then: str) -> None:
     engine, connection = guarded
     with engine.read_only(connection):
         engine.execute(connection, sql)
         with pytest.raises((psycopg.Error, Refused)):
             engine.execute(connection, then)
-    assert state(owner) == [0, False, 0, 0]
+    assert state(onlooker) == [0, False, 0, 0]
 
 
 @pytest.mark.parametrize("sql", REFUSED)
-def test_files_and_programs_of_the_server_are_refused(owner: Pair, guarded: Pair, sql: str) -> None:
+def test_files_and_programs_of_the_server_are_refused(guarded: Pair, sql: str) -> None:
     engine, connection = guarded
     acts = (
         lambda: engine.execute(connection, sql),

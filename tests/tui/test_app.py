@@ -331,7 +331,7 @@ class TestNumbersThatChange:
         app = dashboard()
 
         async def body(pilot: Pilots) -> None:
-            for width, height in ((200, 60), (20, 5), (80, 24), (1, 1), (300, 100), (41, 9), (80, 24)) * 5:
+            for width, height in ((200, 60), (20, 5), (80, 24), (1, 1), (300, 100), (41, 9), (80, 24)) * 2:
                 await pilot.resize_terminal(width, height)
             await pilot.pause()
             assert pane(app, "connections").table.row_count == 5
