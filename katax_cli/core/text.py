@@ -136,6 +136,11 @@ def to_json(value: object) -> str:
     return _mapping(value) if isinstance(value, Mapping) else _string(str(value))
 
 
+def no_option(id: str) -> str:
+    """An id drawn by chance that may be typed on a command line: a leading `-` would make it an option there."""
+    return f"_{id[1:]}" if id.startswith("-") else id
+
+
 def unique_names(names: Sequence[str]) -> tuple[str, ...]:
     """Column names made distinct: `a`, `a`, `a` → `a`, `a_2`, `a_3`."""
     if len(set(names)) == len(names):

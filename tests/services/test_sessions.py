@@ -54,6 +54,11 @@ def test_ids_are_the_callers_if_he_wants_and_used_once(store: SessionStore) -> N
             store.create({}, id=id)
 
 
+def test_no_id_is_an_option_of_a_command(store: SessionStore) -> None:
+    """Of random URL-safe text, one in 64 begins with a dash."""
+    assert not any(store.create({}).startswith("-") for _ in range(500))
+
+
 def test_a_user_may_be_said_beside_the_data(store: SessionStore) -> None:
     id = store.create({"a": 1}, user="ada")
     assert store.get(id) == {"a": 1, "user_id": "ada"}

@@ -15,6 +15,7 @@ from engineio import packet as engine_packet
 from socketio import AsyncManager, AsyncServer, packet
 
 from katax_cli.core.clock import SYSTEM
+from katax_cli.core.text import no_option
 from katax_cli.core.wire import jsonable
 from katax_cli.services.ws.values import MAX_QUEUED, MAX_QUEUED_BYTES, Observe, Scope, Seen
 
@@ -115,6 +116,9 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         super().__init__(**options)
         self.scopes: dict[str, Scope] = {}
         self.answered_at: dict[str, float] = {}
+
+    def generate_id(self) -> str:
+        return no_option(super().generate_id())
 
     def create_queue(self, *_args: Any, **_options: Any) -> Outbox:
         return Outbox()

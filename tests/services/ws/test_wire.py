@@ -36,6 +36,15 @@ def slow() -> Iterator[Slow]:
         yield make
 
 
+def test_no_id_of_a_client_is_an_option_of_a_command(serve: MakeServer) -> None:
+    """Of those that Engine.IO draws, one in 64 begins with a dash."""
+    engine = serve().io.eio
+    ids = {engine.generate_id() for _ in range(2000)}
+
+    assert len(ids) == 2000
+    assert not any(id.startswith("-") for id in ids)
+
+
 def outbox(server: Sockets) -> Outbox:
     """That of its only client."""
     (one,) = server.io.eio.sockets.values()
