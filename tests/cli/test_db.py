@@ -9,7 +9,7 @@ from katax_cli.cli.output import FORMATS
 from tests.cli.harness import Done, katax, write_profile
 from tests.cli.terminal import at_terminal
 from tests.promises.witness import mysql_connection, witness_of
-from tests.servers.fixtures import MakeFresh, Target
+from tests.servers.fixtures import MakeFresh, Target, Throwaway
 
 
 @pytest.fixture
@@ -246,6 +246,36 @@ def test_what_a_server_answers_about_a_third_one_is_a_query_error(
     done = katax("db", "exec", nowhere)
 
     assert (done.code, "refused the statement: could not connect to the publisher" in done.err) == (1, True)
+
+
+def test_a_write_to_a_standby_is_refused_or_waits_for_the_primary(
+    throwaway: Throwaway, tmp_path: Path
+) -> None:
+    server = throwaway("postgresql")
+    write_profile(tmp_path, {"main": server.url})
+    assert katax("db", "exec", "create table t (n int)").code == 0
+    server.stop()
+    (Path(str(server.socket)).parent / "data" / "standby.signal").touch()
+    server.start()
+
+    for words in (
+        ("db", "insert", "t", "n=1"),
+        ("db", "exec", "insert into t values (1)"),
+        ("db", "exec", "drop table t", "-y"),
+    ):
+        alone = katax(*words)
+        assert alone.code == 4
+        assert (
+            "'main' is read-only: the server is a standby, which takes no writes: cannot execute" in alone.err
+        )
+    assert count() == 0
+
+    place = f"{server.host}:{server.port}"
+    write_profile(tmp_path, {"main": server.url.replace(place, f"{place},{place}")})
+    several = katax("db", "insert", "t", "n=1")
+    assert several.code == 3
+    assert "'main' is not available" in several.err
+    assert "the server is a standby, which takes no writes" in several.err
 
 
 DESTRUCTIVE = {

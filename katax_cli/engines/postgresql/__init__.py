@@ -18,11 +18,11 @@ from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts,
 from . import inspect
 from .connect import open_connection, reset_session
 from .copy import copy_rows, copy_text, refused_row
-from .failures import classify
+from .failures import StandbyRefused, classify, on_standby
 from .guard import check_guarded, read_only_transaction
 from .session import PostgresConnection
 from .values import Values
-from .wire import affected, apply_timeout, check_alive, columns, hung_up, run, streamed
+from .wire import affected, apply_timeout, check_alive, columns, hung_up, refusal, run, streamed
 
 
 class PostgresEngine:
@@ -48,7 +48,10 @@ class PostgresEngine:
             connection.close()
 
     def classify(self, error: BaseException) -> Failure:
-        return classify(error)
+        failure = classify(error)
+        if not isinstance(error, StandbyRefused):
+            return failure
+        return on_standby(failure, other_hosts=len(self.settings.nodes) > 1 or bool(self.settings.replicas))
 
     def execute(
         self, connection: PostgresConnection, sql: str, params: Params = None, timeout: float | None = None
@@ -76,7 +79,13 @@ class PostgresEngine:
         check_alive(connection)
         apply_timeout(connection, timeout)
         with psycopg.RawCursor(connection) as cursor:
-            cursor.executemany(bound[0][0].encode(), [values or () for _, values in bound])
+            try:
+                cursor.executemany(bound[0][0].encode(), [values or () for _, values in bound])
+            except psycopg.errors.ReadOnlySqlTransaction as error:
+                refused = refusal(connection, error)
+                if refused is error:
+                    raise
+                raise refused from error
             return cursor.rowcount
 
     def copy_rows(self, connection: PostgresConnection, sql: str, rows: Iterable[Sequence[object]]) -> int:

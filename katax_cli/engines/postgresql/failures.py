@@ -94,6 +94,10 @@ class NotSent(psycopg.OperationalError):
     """The connection was found dead before the statement was sent."""
 
 
+class StandbyRefused(psycopg.errors.ReadOnlySqlTransaction):
+    """A write that a server in recovery refused; the server's own error is its cause."""
+
+
 def classify(error: BaseException) -> Failure:
     """What an error of psycopg or of this package means."""
     if isinstance(error, ConnectFailed):
@@ -109,6 +113,14 @@ def classify(error: BaseException) -> Failure:
     if re.match(_CONNECTING, str(error)):
         return connect_failure(str(error))
     return Failure(_kind_without_code(error, message), message)
+
+
+def on_standby(failure: Failure, *, other_hosts: bool) -> Failure:
+    """What a refused write means: with other hosts to be found, the primary is one of them and is not available."""
+    kind = FailureKind.UNREACHABLE if other_hosts else FailureKind.READ_ONLY
+    return failure._replace(
+        kind=kind, message=f"the server is a standby, which takes no writes: {failure.message}"
+    )
 
 
 def connect_failure(text: str, *, password_was_sent: bool = False) -> Failure:

@@ -13,7 +13,7 @@ from katax_cli.engines.base import Params
 
 from .session import PostgresConnection
 from .values import dumped
-from .wire import apply_timeout, check_alive, exchange
+from .wire import apply_timeout, check_alive, exchange, refusal
 
 
 def together(
@@ -37,6 +37,6 @@ def together(
 
     for index, results in enumerate(exchange(connection, queue, replies=len(batch) + 1)[:-1]):
         if results[0].status == ExecStatus.FATAL_ERROR:
-            return index, psycopg.errors.error_from_result(results[0])
+            return index, refusal(connection, psycopg.errors.error_from_result(results[0]))
         connection.statement_done(results[0].command_status)
     return None

@@ -19,7 +19,7 @@ from psycopg.pq.abc import PGconn, PGresult
 from katax_cli.core.sql import compile_query
 from katax_cli.engines.base import Params, Row, Text
 
-from .failures import NotSent
+from .failures import NotSent, StandbyRefused
 from .session import PostgresConnection, Setting
 from .values import Values, dumped
 
@@ -274,10 +274,21 @@ def ask_limit(connection: PostgresConnection) -> None:
 
 def _checked(connection: PostgresConnection, result: PGresult) -> PGresult:
     if result.status == ExecStatus.FATAL_ERROR:
-        raise psycopg.errors.error_from_result(result)
+        raise refusal(connection, psycopg.errors.error_from_result(result))
     _refuse_copy(connection, result)
     connection.statement_done(result.command_status)
     return result
+
+
+def refusal(connection: PostgresConnection, error: psycopg.Error) -> psycopg.Error:
+    """The error, or that a server in recovery refused a write (PostgreSQL 14 and later report that they are)."""
+    if not isinstance(error, psycopg.errors.ReadOnlySqlTransaction):
+        return error
+    if connection.pgconn.parameter_status(b"in_hot_standby") != b"on":
+        return error
+    refused = StandbyRefused(error.diag.message_primary or str(error))
+    refused.__cause__ = error
+    return refused
 
 
 def _refuse_copy(connection: PostgresConnection, result: PGresult) -> None:
