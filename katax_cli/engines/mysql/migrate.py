@@ -58,6 +58,12 @@ _DEFINITION_COLUMN = {"table": 1, "view": 1, "procedure": 2, "function": 2, "tri
 _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
 _NO_ONLINE = (" MODIFY ", " CHANGE ", " ENGINE ", " CONVERT TO ", " DROP PRIMARY KEY ")
 
+# A shorter limit of the session's own stands.
+_SHORTER_LOCK_TIMEOUTS = (
+    "SET SESSION lock_wait_timeout = LEAST(@@lock_wait_timeout, {seconds}), "
+    "SESSION innodb_lock_wait_timeout = LEAST(@@innodb_lock_wait_timeout, {seconds})"
+)
+
 
 class MysqlMigrations:
     """SessionLocks, Definitions and DdlImpacts of MySQL and MariaDB, where every DDL statement commits."""
@@ -66,7 +72,7 @@ class MysqlMigrations:
         transactional_ddl=False,
         server_sessions=True,
         long_text="LONGTEXT",
-        set_lock_timeout="SET SESSION lock_wait_timeout = {seconds}, SESSION innodb_lock_wait_timeout = {seconds}",
+        set_lock_timeout=_SHORTER_LOCK_TIMEOUTS,
         reset_lock_timeout="SET SESSION lock_wait_timeout = DEFAULT, SESSION innodb_lock_wait_timeout = DEFAULT",
         home="SELECT DATABASE() FROM DUAL WHERE $1 IS NOT NULL",
         come_home="USE {home}",

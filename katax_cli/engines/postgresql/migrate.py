@@ -130,6 +130,12 @@ _EXCLUSIVE, _SHARE, _SHARE_ROW = "ACCESS EXCLUSIVE", "SHARE", "SHARE ROW EXCLUSI
 _GENTLE, _ROW = "SHARE UPDATE EXCLUSIVE", "ROW EXCLUSIVE"
 _NO_TRANSACTION = frozenset({"VACUUM", "REINDEX CONCURRENTLY", "CREATE DATABASE", "DROP DATABASE"})
 
+# A shorter limit of the role's or the session's own stands; 0 is none.
+_SHORTER_LOCK_TIMEOUT = (
+    "SELECT set_config('lock_timeout', least({ms}, nullif(setting::bigint, 0))::text, false) "
+    "FROM pg_settings WHERE name = 'lock_timeout'"
+)
+
 
 class PostgresMigrations:
     """SessionLocks, Definitions, DdlImpacts and SendsTogether of PostgreSQL."""
@@ -138,7 +144,7 @@ class PostgresMigrations:
         transactional_ddl=True,
         server_sessions=True,
         long_text="TEXT",
-        set_lock_timeout="SET lock_timeout = '{ms}ms'",
+        set_lock_timeout=_SHORTER_LOCK_TIMEOUT,
         reset_lock_timeout="RESET lock_timeout",
         home=_HOME,
         elsewhere=_ELSEWHERE,

@@ -97,6 +97,22 @@ def test_a_lock_that_is_not_granted_in_time_is_tried_again(
     assert on_postgresql.sql.query("SHOW lock_timeout") == [{"lock_timeout": "0"}]
 
 
+def test_a_shorter_lock_timeout_of_the_database_stands(on_postgresql: Migrator, write: Write) -> None:
+    name = on_postgresql.sql.settings.database
+    on_postgresql.sql.execute(f"ALTER DATABASE {name} SET lock_timeout = '400ms'")
+    on_postgresql.sql.close()
+    on_postgresql.sql.connect()
+    look = "CREATE TABLE {} AS SELECT current_setting('lock_timeout') AS seen"
+    write("001_a.sql", "-- katax: lock-timeout=10s\n" + look.format("a"))
+    write("002_b.sql", "-- katax: lock-timeout=20ms\n" + look.format("b"))
+    on_postgresql.up()
+
+    seen = on_postgresql.sql.query(
+        "SELECT a.seen AS a, b.seen AS b, current_setting('lock_timeout') AS own FROM a, b"
+    )
+    assert seen == [{"a": "400ms", "b": "20ms", "own": "400ms"}]
+
+
 def test_a_statement_timeout_ends_the_statement(on_postgresql: Migrator, write: Write) -> None:
     write("001_a.sql", "-- katax: statement-timeout=100ms\nSELECT pg_sleep(30)")
 
