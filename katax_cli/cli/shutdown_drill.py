@@ -13,11 +13,9 @@ from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.options import duration, limit
 from katax_cli.cli.shutdown_drill_views import (
     CHOOSABLE,
-    budget_of,
     drill_own,
     drill_program,
     faults_of,
-    plan_grace,
     signal_of,
 )
 
@@ -57,18 +55,19 @@ def run(
         list[str] | None, typer.Option("--temporary", metavar="GLOB", help="Keys that must not stay.")
     ] = None,
     kubernetes: Annotated[
-        str | None,
-        typer.Option("--kubernetes", metavar="FILE|SECONDS", help="terminationGracePeriodSeconds to fit in."),
+        float | None,
+        typer.Option(
+            "--kubernetes", metavar="SECONDS", min=0.1, help="terminationGracePeriodSeconds to fit in."
+        ),
     ] = None,
 ) -> ExitCode:
     """Stop a program and ask the servers what it left behind; exit 0 only if every check holds."""
-    from katax_cli.services.shutdown_drill.values import Plan
+    from katax_cli.services.shutdown_drill.values import GRACE_SECONDS, Plan
 
-    budget = budget_of(kubernetes)
     plan = Plan(
         command=tuple(command or ()),
         signal=signal_of(signal),
-        grace=plan_grace(budget) if grace is None else limit(grace),
+        grace=(kubernetes or GRACE_SECONDS) if grace is None else limit(grace),
         after=duration(after),
         drain=duration(drain),
         load=load,
@@ -78,6 +77,6 @@ def run(
         expected=tuple(exit_code or (0,)),
         client=client,
         temporary=tuple(temporary or ()),
-        budget=budget,
+        period=kubernetes,
     )
     return drill_program(call, plan) if plan.command else drill_own(call, plan)

@@ -15,8 +15,7 @@ from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.options import one_of
 from katax_cli.errors import ConfigError
-from katax_cli.services.shutdown_drill.kubernetes import read_budget
-from katax_cli.services.shutdown_drill.values import FAULTS, Budget, DrillReport, Fault, Plan
+from katax_cli.services.shutdown_drill.values import FAULTS, DrillReport, Fault, Plan
 
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings
@@ -37,21 +36,6 @@ def faults_of(names: Iterable[str] | None) -> tuple[Fault, ...]:
     """The faults in the order of the menu, each once."""
     asked = {one_of("fault", FAULTS)(name) for name in names or ()}
     return tuple(name for name in FAULTS if name in asked)
-
-
-def budget_of(words: str | None) -> Budget | None:
-    """Seconds, or a manifest that names them."""
-    if words is None:
-        return None
-    with suppress(ValueError):
-        return Budget(float(words))
-    return read_budget(words)
-
-
-def plan_grace(budget: Budget | None) -> float:
-    """What a pod has left after preStop; 30 seconds without one."""
-    known = budget or Budget()
-    return max(0.1, known.period - known.pre_stop)
 
 
 def drill_program(call: Invocation, plan: Plan) -> ExitCode:

@@ -31,11 +31,15 @@ class Orphan(NamedTuple):
 
 
 class ServerLook(NamedTuple):
-    """What is on a server now; `dropped` counts sessions that ended without a goodbye (None: not counted)."""
+    """What is on a server now; `dropped` counts sessions that ended without a goodbye (None: not counted).
+
+    `untold` names the checks that this server, or this user on it, cannot answer.
+    """
 
     sessions: tuple[ServerSession, ...]
     orphans: frozenset[Orphan] = frozenset()
     dropped: int | None = None
+    untold: frozenset[str] = frozenset()
 
 
 class ListsSessions(Protocol):

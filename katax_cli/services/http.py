@@ -7,15 +7,17 @@ import socketserver
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET, AF_INET6
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from katax_cli.errors import ConfigError
 
 _log = logging.getLogger("katax.http")
 TEXT = "text/plain; charset=utf-8"
 JSON = "application/json"
+_FINISH_SECONDS = 1.0
 _PATIENCE = 5.0
 """Seconds that a client may take to ask."""
 
@@ -50,8 +52,9 @@ class HttpServer:
         threading.Thread(target=serve, args=(0.05,), name=name, daemon=True).start()
 
     def close(self) -> None:
-        """Listens no more; answers under way are not waited for."""
+        """Answers who has connected already, for a second at the most, and listens no more."""
         self._server.shutdown()
+        self._server.finish()
         self._server.server_close()
 
 
@@ -59,6 +62,34 @@ class _Four(ThreadingHTTPServer):
     address_family = AF_INET
     daemon_threads = True
     request_queue_size = 128
+
+    def __init__(self, *words: Any) -> None:
+        super().__init__(*words)
+        self._under_way = 0
+        self._changed = threading.Condition()
+
+    def finish(self) -> None:
+        """Takes what waits in the queue, which closing the socket would reset, and waits for all answers."""
+        self.socket.settimeout(0)
+        with suppress(BlockingIOError):
+            while True:
+                self.process_request(*self.get_request())
+        with self._changed:
+            self._changed.wait_for(lambda: not self._under_way, _FINISH_SECONDS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        request.settimeout(None)  # what a socket that does not block accepts does not block either
+        with self._changed:
+            self._under_way += 1
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._changed:
+                self._under_way -= 1
+                self._changed.notify_all()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client that hangs up is none of our errors; anything else is a defect, and is logged."""

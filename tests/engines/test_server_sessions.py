@@ -175,3 +175,27 @@ def test_mongodb_says_what_a_client_does(tmp_path: Path, mongodb_url: str) -> No
 def _port(descriptor: int) -> int:
     with socket.socket(fileno=os.dup(descriptor)) as wire:
         return int(wire.getsockname()[1])
+
+
+def test_transactions_that_run_side_by_side_keep_their_numbers(tmp_path: Path, postgresql_url: str) -> None:
+    """Those begun behind the oldest that runs have numbers beyond the snapshot's xmax, and are of its epoch."""
+    clients = [psycopg.connect(postgresql_url) for _ in range(4)]
+    try:
+        with asking(tmp_path, postgresql_url) as (sessions, connection):
+            numbers = [client.execute("select txid_current()").fetchone() for client in clients]
+            seen = [
+                the_one(sessions.look(connection), _port(client.pgconn.socket)).work for client in clients
+            ]
+            assert seen == [str(number[0]) for number in numbers if number]
+            for client in clients[:2]:
+                client.commit()
+            clients[2].rollback()
+            assert sessions.fates(connection, seen) == {
+                seen[0]: "committed",
+                seen[1]: "committed",
+                seen[2]: "aborted",
+                seen[3]: "in progress",
+            }
+    finally:
+        for client in clients:
+            client.close()

@@ -270,6 +270,20 @@ def test_a_client_that_hangs_up_is_no_traceback(
     assert capfd.readouterr().err == ""
 
 
+def test_whoever_has_connected_is_answered_at_the_end(service: HealthService) -> None:
+    """A pod that is taken out gets its last requests until it is known to be gone."""
+    server = HttpServer(service.routes(), name="x", port=0)
+    clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(20)]
+    for client in clients:
+        client.sendall(b"GET /live HTTP/1.0\r\n\r\n")
+    server.close()
+
+    for client in clients:
+        with client:
+            client.settimeout(30)
+            assert client.makefile("rb").read().endswith(b"live\n")
+
+
 @pytest.fixture
 def served(door: Proxy, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A process that serves, and its URL; it has checked once."""

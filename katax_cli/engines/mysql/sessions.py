@@ -47,20 +47,19 @@ class Sessions:
         of transactions as they were when it was last asked unless that is more than 0.1 s ago.
         """
         sessions = _rows(connection, _SESSIONS, timeout)
-        names = dict(_if_told(connection, _NAMES, timeout))
-        writing = dict(_if_told(connection, _TRANSACTIONS, timeout))
+        names = dict(_if_told(connection, _NAMES, timeout) or ())
+        writing = dict(_if_told(connection, _TRANSACTIONS, timeout) or ())
         locks = defaultdict(list)
-        for id, lock in _if_told(connection, _locks_of(connection), timeout):
+        for id, lock in _if_told(connection, _locks_of(connection), timeout) or ():
             locks[id].append(str(lock).strip())
         for id, tables in writing.items():
             if tables and not locks[id]:
                 locks[id].append(f"rows of {tables} tables")
-        prepared = frozenset(
-            Orphan("transaction", _text(row[3])) for row in _if_told(connection, "XA RECOVER", timeout)
-        )
+        prepared = _if_told(connection, "XA RECOVER", timeout)
         return ServerLook(
             tuple(_session(row, names, writing, tuple(sorted(set(locks[row[0]])))) for row in sessions),
-            prepared,
+            frozenset(Orphan("transaction", _text(row[3])) for row in prepared or ()),
+            untold=frozenset({"no_transactions_left"} if prepared is None else ()),
         )
 
 
@@ -88,13 +87,13 @@ def _locks_of(session: Session) -> str:
     return _MARIADB_LOCKS if session.is_mariadb else _MYSQL_LOCKS
 
 
-def _if_told(session: Session, sql: str, timeout: float | None) -> list[tuple[Any, ...]]:
-    """Nothing where the server does not list this, or not to this user."""
+def _if_told(session: Session, sql: str, timeout: float | None) -> list[tuple[Any, ...]] | None:
+    """None where the server does not list this, or not to this user."""
     try:
         return _rows(session, sql, timeout)
     except (pymysql.ProgrammingError, pymysql.OperationalError) as error:
         if error.args and error.args[0] in _NOT_TOLD:
-            return []
+            return None
         raise
 
 

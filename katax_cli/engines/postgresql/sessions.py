@@ -10,7 +10,8 @@ from katax_cli.engines.sessions import Orphan, ServerLook, ServerSession
 
 from .session import PostgresConnection
 
-# backend_xid has 32 bits; txid_status wants the epoch before them, which is that of the next one to be given out.
+# backend_xid has 32 bits, txid_status wants 64: of all numbers that end in these, the one that is nearest to the
+# snapshot's xmax. Transactions that run may have numbers beyond it: it follows the last one that ended.
 # A lock of reading is none that anybody waits for, but for those who change the table.
 _SESSIONS = """
 WITH next AS (SELECT txid_snapshot_xmax(txid_current_snapshot()) AS xid)
@@ -22,8 +23,7 @@ SELECT a.pid || '@' || coalesce(a.backend_start::text, ''), a.application_name, 
         FROM pg_locks l WHERE l.pid = a.pid AND l.granted
             AND (l.locktype = 'advisory' OR l.locktype = 'relation' AND l.mode <> 'AccessShareLock')
             AND (l.database IS NULL OR l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))),
-    a.backend_xid::text::bigint
-        + (((next.xid >> 32) - (a.backend_xid::text::bigint > (next.xid & 4294967295))::int) << 32)
+    next.xid + (a.backend_xid::text::bigint - (next.xid & 4294967295) + 6442450944) % 4294967296 - 2147483648
 FROM pg_stat_activity a, next WHERE a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'"""
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
 # Without the text of JSON this would not parse on a server before 14, which does not count them.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from katax_cli.engines.sessions import Orphan, ServerSession
 from katax_cli.services.shutdown_drill.values import (
+    UNKNOWN,
     WIRE_FAULTS,
     Facts,
     Left,
@@ -51,11 +52,15 @@ def _in_flight(plan: Plan, facts: Facts) -> Verdict:
         return _verdict(check, "skipped", trouble, None)
     flying = [each for each in facts.pieces if _in_flight_at(each, facts.signalled)]
     dropped = [each for each in flying if each.outcome == "failed"]
-    aborted = [work for work in facts.works if work.fate != "committed"]
+    unknown = [work for work in facts.works if work.fate == UNKNOWN]
+    aborted = [work for work in facts.works if work.fate not in ("committed", UNKNOWN)]
     if dropped or aborted:
         details = [_dropped(each) for each in dropped]
         details += [f"transaction {work.id} on {work.server} is {work.fate}" for work in aborted]
         return _verdict(check, "failed", _listed(details), facts.exited)
+    if unknown:
+        details = [f"transaction {work.id} on {work.server}: {work.why}" for work in unknown]
+        return _verdict(check, "unknown", _listed(details), facts.exited)
     total = len(flying) + len(facts.works)
     if not total:
         why = "no work was in flight at the signal; drive some with --load and --url or --work"
@@ -118,13 +123,13 @@ def _left(check: str, facts: Facts, of: Callable[[Left], Iterable[str]]) -> Verd
     found = [f"{each} on {name}" for name, left in facts.left.items() for each in of(left)]
     if found:
         return _verdict(check, "failed", _listed(found), facts.exited)
-    unknown = {name: left.unknown for name, left in facts.left.items() if left.unknown is not None}
-    asked = [name for name in facts.left if name not in unknown]
-    silent = _listed([f"{name} was not asked: {why}" for name, why in unknown.items()])
-    if not asked:
-        return _verdict(check, "skipped", silent or "the profile names no server", None)
-    detail = f"none on {', '.join(asked)}"
-    return _verdict(check, "ok", f"{detail}; {silent}" if silent else detail, facts.exited)
+    if not facts.left:
+        return _verdict(check, "skipped", "the profile names no server", None)
+    silent = [f"{name} was not asked: {left.unknown}" for name, left in facts.left.items() if left.unknown]
+    silent += [f"{name} does not tell this user" for name, left in facts.left.items() if check in left.untold]
+    if silent:
+        return _verdict(check, "unknown", _listed(silent), None)
+    return _verdict(check, "ok", f"none on {', '.join(facts.left)}", facts.exited)
 
 
 def _sessions(left: Left) -> Iterator[str]:
@@ -203,16 +208,14 @@ def _second_signal(facts: Facts) -> Verdict:
 
 
 def _budget(plan: Plan, facts: Facts) -> Iterator[Verdict]:
-    budget = plan.budget
-    if budget is None:
+    if plan.period is None:
         return
     took = (facts.exited if facts.exited is not None else facts.signalled + plan.grace) - facts.signalled
-    allowed = budget.pre_stop + plan.grace
     detail = (
-        f"preStop {budget.pre_stop:g} s + {took:.1f} s measured (up to {plan.grace:g} s allowed), "
-        f"terminationGracePeriodSeconds {budget.period:g}"
+        f"{took:.1f} s measured (up to {plan.grace:g} s allowed), "
+        f"terminationGracePeriodSeconds {plan.period:g}"
     )
-    fits = budget.pre_stop + took <= budget.period and allowed <= budget.period and facts.killed is None
+    fits = max(took, plan.grace) <= plan.period and facts.killed is None
     yield _verdict("kubernetes_budget", "ok" if fits else "failed", detail, facts.exited)
 
 

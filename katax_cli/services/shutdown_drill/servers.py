@@ -10,7 +10,7 @@ from katax_cli.engines.registry import part
 from katax_cli.engines.sessions import ListsSessions, Orphan, ServerLook, ServerSession, TracesWork
 from katax_cli.errors import KataxError, WrongEngine
 from katax_cli.services.database import Database
-from katax_cli.services.shutdown_drill.values import Left, Work
+from katax_cli.services.shutdown_drill.values import UNKNOWN, Left, Work
 
 ENGINES = ("postgresql", "mysql", "mongodb", "redis")
 LOOK_SECONDS = 5.0
@@ -71,10 +71,10 @@ class Server:
         orphans = frozenset(each for each in look.orphans - self._before.orphans if self._is_temporary(each))
         counted = look.dropped is not None and self._before.dropped is not None
         dropped = (look.dropped or 0) - (self._before.dropped or 0) if counted else None
-        return Left(self._ours(look, whose), orphans, dropped)
+        return Left(self._ours(look, whose), orphans, dropped, untold=look.untold)
 
     def fates(self, works: Iterable[str]) -> list[Work]:
-        """What became of transactions; one that the server forgot, or is not asked for, is missing."""
+        """What became of transactions; `unknown`, with the reason, where the server cannot say."""
         asked, reporter = sorted(works), self._reporter
         if not asked or not isinstance(reporter, TracesWork):
             return []
@@ -84,9 +84,13 @@ class Server:
                 timeout=LOOK_SECONDS,
                 doing="asking for transactions",
             )
-        except KataxError:
-            return []
-        return [Work(self.name, work, fate) for work, fate in found.items()]
+        except KataxError as error:
+            return [Work(self.name, work, UNKNOWN, str(error)) for work in asked]
+        forgotten = "the server has forgotten it"
+        return [
+            Work(self.name, work, found[work]) if work in found else Work(self.name, work, UNKNOWN, forgotten)
+            for work in asked
+        ]
 
     def _ours(self, look: ServerLook, whose: Whose) -> tuple[ServerSession, ...]:
         found = tuple(

@@ -8,7 +8,16 @@ import pytest
 
 from katax_cli.engines.sessions import Orphan, ServerSession
 from katax_cli.services.shutdown_drill.judge import judge
-from katax_cli.services.shutdown_drill.values import Budget, Facts, Left, Piece, Plan, Verdict, Work
+from katax_cli.services.shutdown_drill.values import (
+    UNKNOWN,
+    DrillReport,
+    Facts,
+    Left,
+    Piece,
+    Plan,
+    Verdict,
+    Work,
+)
 
 PLAN = Plan(("program",), grace=10.0, drain=1.0)
 CLEAN = Facts(
@@ -103,13 +112,30 @@ def test_what_is_left_is_named(left: Left, check: str, detail: str) -> None:
 
 
 def test_a_server_that_could_not_be_asked_is_named() -> None:
-    """Nothing is claimed of it; where none could be asked the check was not made."""
+    """Nothing is claimed of it: the check is unknown, and does not hold."""
     silent = {"cache": Left(unknown="it is down")}
     one = verdict("no_sessions_left", replace(CLEAN, left={**CLEAN.left, **silent}))
     none = verdict("no_sessions_left", replace(CLEAN, left=silent, seen={"cache": 0}))
 
-    assert one[1:3] == ("ok", "none on main; cache was not asked: it is down")
-    assert none[1:3] == ("skipped", "cache was not asked: it is down")
+    assert one[1:3] == none[1:3] == ("unknown", "cache was not asked: it is down")
+    assert not DrillReport((one,), ()).passed
+
+
+def test_what_a_server_does_not_tell_is_unknown() -> None:
+    left = {"main": Left(untold=frozenset({"no_transactions_left"}))}
+
+    found = verdict("no_transactions_left", replace(CLEAN, left=left))
+
+    assert found[1:3] == ("unknown", "main does not tell this user")
+    assert verdict("no_sessions_left", replace(CLEAN, left=left)).status == "ok"
+
+
+def test_a_transaction_whose_end_nobody_knows_is_not_finished() -> None:
+    lost, forgotten = Work("main", "8", "aborted"), Work("main", "9", UNKNOWN, "the server has forgotten it")
+
+    unknown = verdict("in_flight_finished", replace(CLEAN, works=(*CLEAN.works, forgotten)))
+    assert unknown[1:3] == ("unknown", "transaction 9 on main: the server has forgotten it")
+    assert verdict("in_flight_finished", replace(CLEAN, works=(lost, forgotten))).status == "failed"
 
 
 def test_a_long_list_is_cut() -> None:
@@ -144,13 +170,8 @@ def test_a_signal_during_startup_may_end_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("budget", "status"),
-    [
-        (Budget(10.0), "ok"),
-        (Budget(10.0, 0.1), "failed"),
-        (Budget(9.9), "failed"),
-        (Budget(30.0, 20.0), "ok"),
-    ],
+    ("period", "status"),
+    [(10.0, "ok"), (9.9, "failed"), (30.0, "ok")],
 )
-def test_a_pod_has_time_for_all_of_it(budget: Budget, status: str) -> None:
-    assert verdict("kubernetes_budget", CLEAN, replace(PLAN, budget=budget)).status == status
+def test_a_pod_has_time_for_all_of_it(period: float, status: str) -> None:
+    assert verdict("kubernetes_budget", CLEAN, replace(PLAN, period=period)).status == status
