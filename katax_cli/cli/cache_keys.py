@@ -11,7 +11,7 @@ import typer
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.group import Group
 from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.redis import answer_each, cache, redis, word
+from katax_cli.cli.redis import answer_each, cache, cell, redis
 
 if TYPE_CHECKING:
     from katax_cli.services.cache import Cache
@@ -30,11 +30,11 @@ def scan(
 ) -> ExitCode:
     """List the keys that match, each once, as SCAN finds them."""
 
-    def found(values: Cache) -> Iterator[list[tuple[str]]]:
+    def found(values: Cache) -> Iterator[list[tuple[object]]]:
         batches = values.keyspace.distinct(pattern)
         if limit is not None:
             batches = iter([list(islice(chain.from_iterable(batches), limit))])
-        return ([(word(key),) for key in batch] for batch in batches)
+        return ([(cell(key, text=call.out.wants_text),) for key in batch] for batch in batches)
 
     if call.is_glob:
         return answer_each(

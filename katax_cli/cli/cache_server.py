@@ -122,5 +122,5 @@ def cmd(
         reply = database.redis(*(word.encode("utf-8", "surrogateescape") for word in words))
     if reply is None:
         return ExitCode.NO
-    call.out.scalar(reply_value(reply))
+    call.out.scalar(reply_value(reply, text=call.out.format not in ("json", "jsonl")))
     return ExitCode.DONE

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 import typer
 
 from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.redis import word
+from katax_cli.cli.redis import cell, word
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.wire import parse, stringify
 from katax_cli.services.keyspace import Survey
@@ -19,12 +19,14 @@ FINDING_HEADER = ("check", "subject", "message")
 _EVERY_SECONDS = 2.0
 
 
-def value_row(key: str, data: bytes | None, *, text: bool) -> tuple[str, object]:
+def value_row(key: str, data: bytes | None, *, text: bool) -> tuple[object, object]:
     """A key and its value: strings bare, other JSON as it is stored."""
+    name = cell(key.encode("utf-8", "surrogateescape"), text=text)
     if data is None:
-        return key, None
-    value = decode(data)
-    return key, word(data) if text and not isinstance(value, str) else value
+        return name, None
+    shown = cell(data, text=text)
+    value = decode(data) if isinstance(shown, str) else shown
+    return name, word(data) if text and not isinstance(value, str) else value
 
 
 def pairs_to_store(call: Invocation, pairs: Sequence[str]) -> dict[str, bytes]:
@@ -99,8 +101,8 @@ class Progress:
         self._note(f"{self._done} {count} of {self._total}, {rate:.0f}/s, {left:.0f} s left")
 
 
-def reply_value(reply: object) -> object:
-    """A server's reply with its bytes as text."""
+def reply_value(reply: object, *, text: bool) -> object:
+    """A server's reply with its bytes as text, or as base64 where they are none."""
     if isinstance(reply, bytes):
-        return word(reply)
-    return [reply_value(each) for each in reply] if isinstance(reply, list | tuple) else reply
+        return cell(reply, text=text)
+    return [reply_value(part, text=text) for part in reply] if isinstance(reply, list | tuple) else reply

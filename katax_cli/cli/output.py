@@ -13,7 +13,7 @@ from functools import partial
 from itertools import chain
 from typing import BinaryIO, Literal, NamedTuple, get_args
 
-from katax_cli.core.text import plain, printable, to_json, unique_names, width
+from katax_cli.core.text import base64_text, is_utf8, plain, printable, to_json, unique_names, width
 from katax_cli.core.wire import parse
 from katax_cli.errors import ConfigError, KataxError
 
@@ -86,6 +86,9 @@ class Output:
             self.raw(data)
             return
         text = data.decode("utf-8", "surrogateescape")
+        if self.format in ("json", "jsonl") and not is_utf8(data):
+            self.scalar({"base64": base64_text(data)})
+            return
         try:
             value = parse(text)
         except ValueError:

@@ -6,15 +6,22 @@ from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 
 from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.redis import cell
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.pubsub import Message, Subscription
 
 Arrival = Message | BaseException
 
 
-def message_row(message: Message) -> tuple[object, ...]:
-    """JSON as its value, else its text."""
-    return (message.channel, message.pattern, message.value, message.received_at)
+def message_row(message: Message, text: bool) -> tuple[object, ...]:
+    """JSON as its value, else its text; what is none as base64 in JSON (not `text`)."""
+    channel = cell(message.channel.encode("utf-8", "surrogateescape"), text=text)
+    return (channel, message.pattern, message_value(message, text), message.received_at)
+
+
+def message_value(message: Message, text: bool) -> object:
+    shown = cell(message.data, text=text)
+    return message.value if isinstance(shown, str) else shown
 
 
 def print_messages(
@@ -24,7 +31,7 @@ def print_messages(
     channels: Sequence[str],
     patterns: Sequence[str],
     header: Sequence[str],
-    row: Callable[[Message], tuple[object, ...]],
+    row: Callable[[Message, bool], tuple[object, ...]],
     count: int | None,
 ) -> None:
     """Prints messages until there are `count` of them, or until Ctrl-C; gaps are told on stderr."""
@@ -41,7 +48,7 @@ def print_messages(
     call.diagnostics.note(f"subscribed to {', '.join([*channels, *patterns])}")
     try:
         for message in _until(arrivals, count):
-            _write(call, header, row(message))
+            _write(call, header, row(message, call.out.wants_text))
     finally:
         subscription.close()
 

@@ -170,6 +170,6 @@ def subscribe(
             channels=[channel],
             patterns=[],
             header=EVENT_HEADER,
-            row=lambda message: event_row(key, message),
+            row=lambda message, text: event_row(key, message, text),
             count=count,
         )

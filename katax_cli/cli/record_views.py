@@ -10,6 +10,7 @@ from typing import Any
 import typer
 
 from katax_cli.cli.options import lifetime
+from katax_cli.cli.pubsub_views import message_value
 from katax_cli.core.sql.conditions import parse_value
 from katax_cli.services.pubsub import Message
 from katax_cli.services.records import Page
@@ -50,5 +51,5 @@ def page_facts(page: Page) -> dict[str, Any]:
     return {"items": page.items, "pager": asdict(page.pager)}
 
 
-def event_row(key: str | None, message: Message) -> tuple[object, ...]:
-    return (key, message.value, message.received_at)
+def event_row(key: str | None, message: Message, text: bool) -> tuple[object, ...]:
+    return (key, message_value(message, text), message.received_at)

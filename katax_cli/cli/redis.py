@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import INTERACTIVE_SECONDS, Invocation, Target
+from katax_cli.core.text import base64_text, is_utf8
 
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings
@@ -49,6 +50,11 @@ def answer_each(
 
     with call.runtime(seconds=seconds) as runtime:
         return call.answer_each(runtime, REDIS, header, lambda database: work(Cache(database)))
+
+
+def cell(data: bytes, *, text: bool) -> object:
+    """Bytes of the server as they are shown: text; what is none as base64, where the format is JSON (not `text`)."""
+    return word(data) if text or is_utf8(data) else {"base64": base64_text(data)}
 
 
 def word(data: bytes) -> str:

@@ -50,6 +50,15 @@ def base64_text(value: bytes | bytearray | memoryview) -> str:
     return base64.b64encode(bytes(value)).decode("ascii")
 
 
+def is_utf8(data: bytes) -> bool:
+    """Whether bytes are text."""
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 class RawJson(str):
     """JSON as a server wrote it, which goes out as it is."""
 
@@ -90,8 +99,20 @@ def _decimal(value: Decimal) -> str:
     return str(value) if value.is_finite() else "null"
 
 
+def _text(value: str) -> str:
+    written = _string(value)
+    if value.isascii():
+        return written
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        # What has no UTF-8 form is written as an escape, so that the whole stays JSON.
+        return "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else c for c in written)
+    return written
+
+
 def _mapping(value: Mapping[Any, Any]) -> str:
-    return "{" + ", ".join(f"{_string(str(k))}: {to_json(v)}" for k, v in value.items()) + "}"
+    return "{" + ", ".join(f"{_text(str(k))}: {to_json(v)}" for k, v in value.items()) + "}"
 
 
 def _sequence(value: Iterable[Any]) -> str:
@@ -100,7 +121,7 @@ def _sequence(value: Iterable[Any]) -> str:
 
 _ENCODERS: dict[type, Callable[[Any], str]] = {
     RawJson: str,
-    str: _string,
+    str: _text,
     bool: lambda v: "true" if v else "false",
     int: repr,
     float: _float,
@@ -133,7 +154,7 @@ def to_json(value: object) -> str:
     for kind, encode in _ENCODERS.items():
         if isinstance(value, kind):
             return encode(value)
-    return _mapping(value) if isinstance(value, Mapping) else _string(str(value))
+    return _mapping(value) if isinstance(value, Mapping) else _text(str(value))
 
 
 def no_option(id: str) -> str:

@@ -17,6 +17,9 @@ _FULL = 0.8
 _LOW_HIT_RATE, _LOOKUPS = 0.5, 1000
 _OUTPUT_BUFFER_BYTES = 32 << 20
 _FACTS_AT_ONCE = 500
+_FAMILIES = 10
+"""So many are named, the others are one finding together."""
+_NAMELESS = "keys without ':'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class _Key:
     def family(self) -> str:
         """What it is called together with its like: `user:1:x` → `user:*`."""
         head, colon, _ = self.name.partition(":")
-        return f"{head}:*" if colon else self.name
+        return f"{head}:*" if colon else _NAMELESS
 
 
 def examine(cache: Cache, *, sample: int = 10_000, clock: Clock = SYSTEM) -> tuple[list[Finding], int]:
@@ -76,8 +79,12 @@ def _sampled(cache: Cache, sample: int) -> list[_Key]:
 
 def _without_ttl(keys: list[_Key]) -> Iterator[Finding]:
     families = Counter(key.family for key in keys)
-    for family, count in Counter(key.family for key in keys if key.ttl_ms < 0).most_common():
+    immortal = Counter(key.family for key in keys if key.ttl_ms < 0).most_common()
+    for family, count in immortal[:_FAMILIES]:
         yield Finding("no_ttl", family, f"{count} of {families[family]} sampled keys never expire")
+    if others := immortal[_FAMILIES:]:
+        count, of = sum(count for _, count in others), sum(families[family] for family, _ in others)
+        yield Finding("no_ttl", f"{len(others)} other families", f"{count} of {of} sampled keys never expire")
 
 
 def _cliffs(keys: list[_Key], now: float) -> Iterator[Finding]:

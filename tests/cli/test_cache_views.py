@@ -46,4 +46,7 @@ def test_values_are_json_for_programs_and_text_for_people() -> None:
 
 
 def test_replies_are_text() -> None:
-    assert reply_value([b"a", 1, None, [b"\xff"]]) == ["a", 1, None, ["\udcff"]]
+    reply = [b"a", 1, None, [b"\xff"]]
+    assert reply_value(reply, text=True) == ["a", 1, None, ["\udcff"]]
+    assert reply_value(reply, text=False) == ["a", 1, None, [{"base64": "/w=="}]]
+    assert value_row("\udcff", b"\xff", text=False) == ({"base64": "/w=="}, {"base64": "/w=="})
