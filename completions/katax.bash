@@ -72,7 +72,7 @@ _katax() {
         'cache acl') offered='--user --read-only --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
         'cache cmd') offered='--help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
         'session') offered='create set get update touch destroy list revoke --help' ;;
-        'session create') offered='--id --user --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
+        'session create') offered='--id --user --ttl --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
         'session set') offered='--ttl --help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
         'session get') offered='--help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;
         'session update') offered='--help -p --profile -c --connection -f --format -o --output --timeout -y --yes --confirm --dry-run -q --quiet -v --verbose --debug --no-color --log-format --log-level --no-header --null' ;;

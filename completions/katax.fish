@@ -1565,6 +1565,7 @@ complete -c katax -f -n '__katax_at session' -a revoke -d 'End the sessions of a
 complete -c katax -n '__katax_at session' -l help -d 'Show this message and exit.'
 complete -c katax -n '__katax_at session create' -l id -d 'Its id; random unless given.'
 complete -c katax -n '__katax_at session create' -l user -d 'Its user; from DATA unless given.'
+complete -c katax -n '__katax_at session create' -l ttl -d 'Lifetime from now; a day unless given.'
 complete -c katax -n '__katax_at session create' -l help -d 'Show this message and exit.'
 complete -c katax -n '__katax_at session create' -s p -d 'Profile to use (KATAX_PROFILE).'
 complete -c katax -n '__katax_at session create' -l profile -d 'Profile to use (KATAX_PROFILE).'

@@ -170,6 +170,8 @@ _PUBLIC: dict[str, str] = {
 }
 """Public name → module that defines it."""
 
+__all__ = list(_PUBLIC)
+
 
 def __getattr__(name: str) -> object:
     if name not in _PUBLIC:

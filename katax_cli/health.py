@@ -210,7 +210,7 @@ class HealthMonitor:
         seconds = in_seconds(interval)
         if not seconds > 0:
             raise ValueError(f"interval is {seconds:g}, expected more than 0 seconds")
-        self._db = _needs_database(db, "HealthMonitor")
+        self.database = _needs_database(db, "HealthMonitor")
         self._pool = pool
         self._interval = seconds
         self._logger = logger
@@ -238,11 +238,13 @@ class HealthMonitor:
         with self._switching:
             if self.is_running():
                 return
-            if self._db.closed:
-                raise Unavailable(self._db.name, "it was closed; connect it again before it is monitored")
+            if self.database.closed:
+                raise Unavailable(
+                    self.database.name, "it was closed; connect it again before it is monitored"
+                )
             self._stopping = Event()
             self._on_check = on_check
-            name = f"katax-health-{self._db.name}"
+            name = f"katax-health-{self.database.name}"
             self._thread = Thread(target=self._run, args=(self._stopping, on_check), name=name, daemon=True)
             self._thread.start()
 
@@ -257,7 +259,7 @@ class HealthMonitor:
     def check_now(self) -> HealthCheckResult:
         """A check on the caller's thread, after the one under way."""
         with self._checking:
-            self._last = perform_health_check(self._db, pool=self._pool, logger=self._logger)
+            self._last = perform_health_check(self.database, pool=self._pool, logger=self._logger)
             return self._last
 
     def get_last_check(self) -> HealthCheckResult | None:
@@ -278,13 +280,13 @@ class HealthMonitor:
         try:
             result = self.check_now()
             if self._reporter is not None:
-                self._reporter.record(_record(self._db.name, result))
+                self._reporter.record(_record(self.database.name, result))
             if on_check is not None and not stopping.is_set():
                 completed(on_check(result), on_check, "on_check")
         except Exception as error:  # noqa: BLE001 - the worker's boundary: a monitor that dies watches nothing
             log = self._logger or getLogger("katax.health")
             log.error(
-                f"the health monitor of {self._db.name!r} goes on after {type(error).__name__}: {error}"
+                f"the health monitor of {self.database.name!r} goes on after {type(error).__name__}: {error}"
             )
 
 

@@ -51,6 +51,9 @@ def test_type_checkers_see_the_same_names() -> None:
 
 def test_they_are_listed() -> None:
     assert set(PUBLIC) <= set(dir(katax_cli))
+    everything: dict[str, object] = {}
+    exec("from katax_cli import *", everything)
+    assert set(PUBLIC) == set(everything) - {"__builtins__"}
 
 
 def test_another_name_is_an_attribute_error() -> None:

@@ -44,13 +44,14 @@ def create(
     data: Data,
     id: Annotated[str | None, typer.Option("--id", help="Its id; random unless given.")] = None,
     user: Annotated[str | None, typer.Option("--user", help="Its user; from DATA unless given.")] = None,
+    ttl: Ttl = None,
 ) -> None:
     """Store a session and print its id."""
     stored = json_object(call, data)
     if call.only_planned(created=False):
         return
     with sessions(call) as store:
-        call.out.scalar(store.create(stored, id=id, user=user))
+        call.out.scalar(store.create(stored, id=id, user=user, ttl=lifetime(ttl)))
 
 
 @group.command("set")

@@ -176,10 +176,15 @@ class Katax:
         return Cache(database)
 
     def records(self, name: str) -> RecordStore:
-        """The records of a resource, on the connection `redis` or else `cache`; see RecordStore."""
+        """The records of a resource, the same store every time: the one registered under this name, else a new one
+        on the connection `redis` or else `cache`; see RecordStore."""
         from katax_cli.services.records import DEFAULT_DB_ALIAS, RecordStore, redis_of
 
-        return self.register(RecordStore(name, redis_of(self, DEFAULT_DB_ALIAS)))
+        with self._lock:
+            for service in self._services:
+                if isinstance(service, RecordStore) and service.name == name:
+                    return service
+            return self.register(RecordStore(name, redis_of(self, DEFAULT_DB_ALIAS)))
 
     def cron(
         self,
@@ -309,9 +314,13 @@ class Katax:
         return self._sockets.running() if "_sockets" in self.__dict__ else ()
 
     def register(self, service: S) -> S:
-        """Takes a service along: it is closed before the databases are. Returns it."""
+        """Takes a service along: it is closed before the databases are. Returns it.
+
+        A RecordStore is what `records` gives for its name from now on.
+        """
         with self._lock:
-            self._services.append(service)
+            if not any(known is service for known in self._services):
+                self._services.insert(0, service)
         return service
 
     def on_shutdown(self, hook: H) -> H:
@@ -346,7 +355,7 @@ class Katax:
         return f"<Katax {self.profile.name!r}: {', '.join(self._opened) or 'nothing open'}>"
 
     def _end_services(self) -> list[Step]:
-        return [step_for(service) for service in self._services]
+        return [step_for(service) for service in reversed(self._services)]
 
     def _end_databases(self) -> list[Step]:
         with self._lock:

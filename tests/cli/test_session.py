@@ -17,9 +17,10 @@ def redis(redis_url: str, tmp_path: Path) -> driver.Redis:
 
 
 def test_a_session_from_its_beginning_to_its_end(redis: driver.Redis) -> None:
-    id = katax("session", "create", '{"userId": 7, "cart": [1.0]}').out.strip()
+    id = katax("session", "create", '{"userId": 7, "cart": [1.0]}', "--ttl", "2h").out.strip()
     assert katax("session", "get", id).out == '{"userId": 7, "cart": [1]}\n'
     assert redis.get(f"session:{id}") == b'{"userId":7,"cart":[1]}'
+    assert 7000 < redis.ttl(f"session:{id}") <= 7200
     done = katax("session", "update", id, '{"x": null}', "-f", "json")
     assert done.json == {"userId": 7, "cart": [1], "x": None}
     assert katax("session", "touch", id, "--ttl", "5m", "-f", "json").json == {"id": id, "touched": True}

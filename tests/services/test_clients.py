@@ -80,6 +80,7 @@ def test_a_command_of_mongodb(fresh: MakeFresh, tmp_path: Path) -> None:
         assert database.command({"insert": "t", "documents": [{"_id": 1}]})["n"] == 1
         assert database.command({"count": "t"})["n"] == 1
         assert [table.name for table in database.tables()] == ["t"]
+        assert database.get_client().get_default_database().name == database.settings.database
         described = database.describe("t")
         assert described is not None
         assert [column.name for column in described.columns] == ["_id"]

@@ -222,6 +222,9 @@ def test_a_name_is_a_connection_of_the_container(connection: str, redis_url: str
     try:
         katax = Katax.get_instance()
         assert katax.records("users").save({"id": 1}) == {"id": 1}
+        assert katax.records("users") is katax.records("users")
+        mine = katax.register(RecordStore("mine", katax.records("users").client))
+        assert katax.register(mine) is katax.records("mine") is mine
         assert RecordStore("users").get(1) == {"id": 1}
         assert RecordStore("users", connection).client is katax.cache(connection).redis
         with pytest.raises(UnknownConnection):

@@ -124,7 +124,7 @@ def test_seconds_may_be_text_everywhere(redis: RedisDatabase, tmp_path: Path) ->
         assert transaction.query("select 1 as one", timeout="5s") == [{"one": 1}]
     assert main.health_check(timeout="5s")
     assert get_metrics(main, period="1h").period == 3600
-    HealthMonitor(main, interval="30s")
+    assert HealthMonitor(main, interval="30s").database.name == "main"
     assert CircuitBreaker(reset="1m", window="10s", rate=0.5).policy.window == 10.0
     assert with_retry(lambda: 1, initial="100ms", max="1s", total="1m", delay="10ms") == 1
     katax.cron("job", "@daily", print, timeout="5m", jitter="1s")

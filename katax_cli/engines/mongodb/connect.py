@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from pymongo import MongoClient
 
@@ -51,12 +52,15 @@ def _says(settings: ConnectionSettings, *names: str) -> bool:
 
 
 def _hosts(settings: ConnectionSettings) -> list[str]:
+    """One URI: pymongo takes a client's default database from nothing else."""
+    default = f"/{quote(settings.database, safe='')}" if settings.database else ""
     if settings.srv:
-        return [f"mongodb+srv://{settings.host}"]
+        return [f"mongodb+srv://{settings.host}{default}"]
     if settings.socket:
-        return [settings.socket]
+        return [f"mongodb://{quote(settings.socket, safe='')}{default}"]
     nodes = settings.nodes or ((settings.host or "localhost", settings.port or 27017),)
-    return [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in nodes]
+    hosts = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in nodes]
+    return [f"mongodb://{','.join(hosts)}{default}"]
 
 
 def _login(settings: ConnectionSettings) -> dict[str, Any]:
