@@ -353,7 +353,7 @@ def test_work_in_progress_is_waited_for_and_named_when_it_takes_too_long(
     free.set()
 
     assert left.startswith("x: a ")
-    assert left.endswith("of thread holder") or left.endswith("by thread holder")
+    assert left.endswith(("of thread holder", "by thread holder"))
 
 
 def test_repr_names_what_is_open_and_no_secret(katax: Katax) -> None:
