@@ -200,6 +200,7 @@ class Katax:
         on_miss: Miss = "once",
         retries: int = 0,
         jitter: Duration = 0.0,
+        start_deadline: Duration = 60.0,
     ) -> None:
         """Runs `task` on a schedule, in a named thread of this process; see docs/cron.md.
 
@@ -218,6 +219,7 @@ class Katax:
             on_miss=on_miss,
             retries=retries,
             jitter=in_seconds(jitter),
+            start_deadline=in_seconds(start_deadline),
         )
 
     def cron_jobs(self) -> list[JobStatus]:

@@ -86,6 +86,7 @@ class ProgramCron:
         on_miss: Miss = "once",
         retries: int = 0,
         jitter: float = 0.0,
+        start_deadline: float = 60.0,
     ) -> None:
         """Adds a job; a callable `enabled` is asked at each occurrence.
 
@@ -111,6 +112,7 @@ class ProgramCron:
             on_miss=on_miss,
             retries=retries,
             jitter=jitter,
+            start_deadline=start_deadline,
         )
         with self._lock:
             if name in self._scheduler.jobs:
