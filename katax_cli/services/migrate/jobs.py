@@ -19,7 +19,6 @@ _ENDS_TRANSACTION = re.compile(r"(?i)\b(begin|start|commit|end|abort|rollback)\b
 _RELEASES_LOCKS = re.compile(r"(?i)unlock|discard|\bdo\b|\bcall\b|\bselect\b|\bexecute\b")
 _SETS = re.compile(r"(?im)(?:^|;)[ \t]*(?:/\*M?!\d*)?\s*(?:set|use|reset)\b|\bset_config\b")
 _LOCKS_TABLES = re.compile(r"(?i)lock\s+table")
-_TOGETHER = 200
 
 
 class Job(NamedTuple):
@@ -53,10 +52,9 @@ class Job(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """True for statements without a time limit of their own, few enough to be sent in one go."""
-        few = 0 < len(self.statements) <= _TOGETHER
+        """True for statements without data and without a time limit of their own: several may be sent at once."""
         copies = any(one.copy_data is not None for one in self.statements)
-        return few and not copies and self.directives.statement_timeout is None
+        return bool(self.statements) and not copies and self.directives.statement_timeout is None
 
 
 class Fingerprint:

@@ -31,6 +31,10 @@ LOCK_RETRY = RetryPolicy(attempts=10, initial=0.5, max=15.0, total=600.0)
 """How a file with a lock timeout waits for its turn: it gets out of the way, and tries again with jitter."""
 
 
+_AT_ONCE = 200
+"""Statements that are sent without waiting for the answers of those before."""
+
+
 class Runner:
     """Runs jobs one after the other under the lock; `on_note(text)` hears what goes on."""
 
@@ -145,14 +149,16 @@ class Runner:
         return outcome
 
     def _together(self, engine: SendsTogether, job: Job, runner: str) -> Outcome:
-        """The same in two round trips: what can be lost without harm, and what ends in COMMIT."""
+        """The same in few round trips: what can be lost without harm, and then what ends in COMMIT."""
+        begin = (self.session.engine.facts.begin, None)
+        texts = [begin, *((one.text, None) for one in job.statements)]
         try:
-            begin = (self.session.engine.facts.begin, None)
-            batch = [begin, *((one.text, None) for one in job.statements)]
-            self._send(engine, Safety.PART, job, batch, runner)
+            for start in range(0, len(texts), _AT_ONCE):
+                batch = texts[start : start + _AT_ONCE]
+                self._send(engine, Safety.PART, job, batch, note=runner, first=start - 1)
             outcome = self._outcome(job)
             last = [self._record(job, outcome, runner), ("COMMIT", None)]
-            self._send(engine, Safety.WRITE, job, last, "")
+            self._send(engine, Safety.WRITE, job, last, note="", first=len(job.statements))
         except BaseException as error:
             self.session.roll_back(error)
             raise
@@ -164,8 +170,11 @@ class Runner:
         safety: Safety,
         job: Job,
         batch: Sequence[tuple[str, Params]],
+        *,
         note: str,
+        first: int,
     ) -> None:
+        """`first` is the number, from 0 on, of the statement that the batch begins with."""
         index = 0
         try:
             with self.session.guarded(safety=safety):
@@ -174,7 +183,8 @@ class Runner:
                     index, error = refused
                     raise error
         except QueryError as error:
-            raise self._failed(job, job.statements[index - 1], error) from error
+            at = min(max(first + index, 0), len(job.statements) - 1)
+            raise self._failed(job, job.statements[at], error) from error
 
     def _record(self, job: Job, outcome: Outcome, runner: str) -> tuple[str, list[object]]:
         if job.direction == "down":

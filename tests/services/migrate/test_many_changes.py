@@ -84,3 +84,23 @@ def test_a_text_of_two_statements_is_refused_before_and_after(mysql_url: str, op
     finally:
         database.release(connection)
     assert rows(database) == [0, 1, 2, 8]
+
+
+def test_many_statements_of_a_transaction_are_undone_together_and_the_refused_one_is_named(
+    postgresql_url: str, open_url: OpenUrl, folder: Path, write: Write
+) -> None:
+    database = open_url(postgresql_url)
+    migrator = Migrator(database, str(folder))
+    create = "CREATE TABLE a (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, text varchar(50) UNIQUE);\n"
+    for row, line in (("INSERT INTO a VALUES (-1, 'a;b -- 3')", 703), ("INSERT INTO a VALUES (3, '')", 1003)):
+        write("001_a.sql", f"{create}{inserts(range(700))};\n{row};\n{inserts(range(701, 1001))}")
+
+        with pytest.raises(StatementFailed) as error:
+            migrator.up()
+
+        assert f"failed at line {line}: " in str(error.value)
+        assert [one.state for one in migrator.status()] == ["pending"]
+        assert [table.name for table in database.tables()] == ["katax_migrations"]
+    write("001_a.sql", f"{create}{inserts(range(1001))}")
+    migrator.up()
+    assert rows(database) == list(range(1001))
