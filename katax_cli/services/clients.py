@@ -151,7 +151,9 @@ class ClientDatabase(Database):
             self.engine.close(client)
             raise PoolClosed(self.name)
         finally:
-            self._opening = None
+            # A server that refuses at once may end this before its starter has noted that it runs.
+            with self._changing:
+                self._opening = None
 
     @abstractmethod
     def _stats(self, client: Any) -> PoolStats:

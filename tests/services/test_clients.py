@@ -1,12 +1,13 @@
 """Redis and MongoDB through their drivers' own pools: made once, shared by threads, gone when closed."""
 
+import sys
 import threading
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from katax_cli.errors import PoolClosed, QueryError, Refused
+from katax_cli.errors import PoolClosed, QueryError, Refused, Unavailable
 from katax_cli.services.clients import ClientDatabase, RedisDatabase
 from katax_cli.services.documents import MongoDatabase
 from katax_cli.services.runtime import Runtime
@@ -94,3 +95,22 @@ def test_a_read_only_client_is_not_handed_out(name: str, fresh: MakeFresh, tmp_p
         client(runtime).get_client()
 
     assert str(error.value) == "refused: 'main' is read-only, so its driver's client is not handed out"
+
+
+def test_a_server_that_refused_at_once_is_asked_again(
+    fresh: MakeFresh, proxy: MakeProxy, tmp_path: Path
+) -> None:
+    wire = proxy(fresh("redis"))
+    made = profile(tmp_path, {"main": wire.url})
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads overtake each other at every step
+    try:
+        for _ in range(60):
+            with Runtime(made, one_shot=True) as runtime:
+                wire.refuse()
+                with pytest.raises(Unavailable):
+                    runtime.database("main").connect()
+                wire.come_back()
+                runtime.database("main").connect()
+    finally:
+        sys.setswitchinterval(interval)
