@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from katax_cli.core.breaker_policy import BreakerPolicy
+from katax_cli.core.retry import RetryPolicy
 from katax_cli.errors import ConfigError
 
 EngineName = Literal["postgresql", "mysql", "sqlite", "mongodb", "redis"]
@@ -120,7 +121,7 @@ class ConnectionSettings:
     (otherwise the one server), `service` is Sentinel's name of the primary; `srv` says that `host` is the name
     of a DNS seed list (mongodb+srv); `options` are what the URL's query string held beyond what katax knows,
     for the driver: they may hold secrets and never show. `decimals` reads numbers inside JSON columns as Decimals
-    instead of floats; `breaker` overrides the profile's for a connection that a program describes itself.
+    instead of floats; `breaker` and `retry` override the profile's for a connection that a program describes itself.
     Replicas and `direct` are whole settings.
     """
 
@@ -148,6 +149,7 @@ class ConnectionSettings:
     decimals: bool = False
     pooler: Literal["transaction"] | None = None
     breaker: BreakerPolicy | None = None
+    retry: RetryPolicy | None = None
     expect: Expect | None = None
     replicas: tuple[ConnectionSettings, ...] = ()
     direct: ConnectionSettings | None = None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from katax_cli.core.breaker_policy import BreakerPolicy
+from katax_cli.core.retry import RetryPolicy
 from katax_cli.core.settings import ConnectionSettings, PoolSettings
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.breakers import breaker_of
@@ -16,8 +16,7 @@ from katax_cli.profiles.keys import CONNECTION, Key
 from katax_cli.profiles.problems import Problems
 from katax_cli.profiles.validate import read_table, read_value
 
-# How calls are repeated belongs to a profile: the program has `with_retry`.
-_KEYS: Mapping[str, Key] = {name: key for name, key in CONNECTION.items() if name != "retry"}
+_KEYS: Mapping[str, Key] = CONNECTION
 _CALLABLES = ("configure", "reset")
 Pool = PoolSettings | Mapping[str, Any]
 
@@ -42,20 +41,27 @@ def connection_of(
     table = read_table(given, _KEYS, path, problems)
     if problems.errors:
         raise problems.first()
+    policies = {
+        "breaker": _policy(path, table, "breaker", breaker_of),
+        "retry": _policy(path, table, "retry", RetryPolicy),
+    }
     try:
-        breaker = breaker_of(**table["breaker"]) if "breaker" in table else None
-    except ValueError as error:
-        raise ConfigError(f"{dotted((*path, 'breaker'))}: {error}") from None
-    try:
-        made = _with_breaker(build_connection(name, table, around), breaker)
+        made = _with_policies(build_connection(name, table, around), policies)
     except Flaw as flaw:
         raise ConfigError(f"{dotted((*path, flaw.key) if flaw.key else path)} {flaw}") from None
     return made if pool is None else replace(made, pool=_pool_at((*path, "pool"), pool))
 
 
-def _with_breaker(settings: ConnectionSettings, breaker: BreakerPolicy | None) -> ConnectionSettings:
-    replicas = tuple(replace(replica, breaker=breaker) for replica in settings.replicas)
-    return replace(settings, breaker=breaker, replicas=replicas)
+def _policy(path: tuple[str, ...], table: Mapping[str, Any], key: str, make: Callable[..., Any]) -> Any:
+    try:
+        return make(**table[key]) if key in table else None
+    except ValueError as error:
+        raise ConfigError(f"{dotted((*path, key))}: {error}") from None
+
+
+def _with_policies(settings: ConnectionSettings, policies: Mapping[str, Any]) -> ConnectionSettings:
+    replicas = tuple(replace(replica, **policies) for replica in settings.replicas)
+    return replace(settings, **policies, replicas=replicas)
 
 
 def pool_of(pool: Pool) -> PoolSettings:

@@ -15,7 +15,7 @@ from katax_cli.core.clock import SYSTEM
 from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.forks import follow
-from katax_cli.core.retry import RetryPolicy
+from katax_cli.core.retry import ONCE, RetryPolicy
 from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
 from katax_cli.engines import registry
 from katax_cli.errors import DeadlineExceeded
@@ -148,7 +148,7 @@ class Runtime:
         guard = Guard(
             settings.name,
             classify_with(engine),
-            retry=self._retry(settings.name),
+            retry=self._retry(settings),
             breaker=self._breaker(settings),
         )
         database = _database_class(settings)(engine, guard, self._make_deadline(settings))
@@ -181,12 +181,12 @@ class Runtime:
             settings = replace(settings, embedded=True)
         return settings
 
-    def _retry(self, name: str) -> RetryPolicy:
+    def _retry(self, settings: ConnectionSettings) -> RetryPolicy:
+        name = settings.name
         configured = self.profile.retry_set or name in self.profile.connection_retry_set
-        once = self._probing or (self._one_shot and not configured)
-        return (
-            RetryPolicy(attempts=1) if once else self.profile.connection_retry.get(name, self.profile.retry)
-        )
+        if self._probing or (self._one_shot and not configured):
+            return ONCE
+        return settings.retry or self.profile.connection_retry.get(name, self.profile.retry)
 
     @property
     def _lives_on(self) -> bool:

@@ -73,7 +73,12 @@ def test_a_frozen_profile_holds_here_too() -> None:
     ("connection", "type", "message"),
     [
         ({"hots": "h"}, "mysql", "unknown key 'hots' in [connections.x]; did you mean 'host'?"),
-        ({"retry": {"attempts": 2}}, "mysql", "unknown key 'retry' in [connections.x]"),
+        ({"retry": {"attempt": 2}}, "mysql", "unknown key 'attempt'"),
+        (
+            {"retry": {"attempts": 0}},
+            "mysql",
+            "connections.x.retry: retry attempts is 0, expected at least 1",
+        ),
         ({"port": "x"}, "mysql", "connections.x.port is 'x', expected a whole number"),
         ({}, None, "connections.x has neither url nor type; write one of them"),
         ({"type": "redis"}, "mysql", "connection 'x' is said to be of type mysql and redis; keep one"),

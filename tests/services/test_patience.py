@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 
+from katax_cli import Katax
 from katax_cli.errors import DeadlineExceeded, KataxError, OutcomeUnknown, Unavailable
 from katax_cli.services.cache import Cache
 from katax_cli.services.clients import ANSWER_SECONDS, RedisDatabase
@@ -228,7 +230,7 @@ def count_openings(database: RedisDatabase) -> Callable[[], int]:
     return lambda: len(made)
 
 
-def test_a_command_has_one_budget_instead(redis_url: str, tmp_path: Any) -> None:
+def test_a_command_has_one_budget_instead(redis_url: str, tmp_path: Path) -> None:
     with Runtime(profile(tmp_path, {"main": redis_url}), one_shot=True) as command:
         assert command.redis(command.profile.connection("main")).answer_seconds is None
     with Runtime(profile(tmp_path, {"main": redis_url})) as program:
@@ -249,3 +251,19 @@ def test_what_is_known_to_read_is_what_the_server_flags(redis7: Server) -> None:
     for words in (("get", "k"), (b"GETEX", "k"), ("CONFIG", "GET", "a"), ("MEMORY", "USAGE", "k"), ("PING",)):
         assert only_reads(words), words
     database.close()
+
+
+def test_a_program_says_how_calls_on_its_connection_are_repeated(closed_port: int, tmp_path: Path) -> None:
+    katax = Katax(profile(tmp_path, {"main": "sqlite:///t.db"}))
+    url = f"redis://127.0.0.1:{closed_port}"
+    tried: list[int] = []
+    for attempts in (1, 4):
+        retry = {"attempts": attempts, "initial": "1ms", "max": 0.001}
+        name = f"tried-{attempts}"
+        database = katax.database(name, connection={"url": url, "retry": retry, "breaker": {"failures": 99}})
+        opened = count_openings(database)
+        with pytest.raises(Unavailable):
+            database.redis("GET", "k")
+        tried.append(opened())
+    assert tried == [1, 4]
+    katax.shutdown()
