@@ -106,6 +106,13 @@ class DdlImpacts(Protocol):
 
 
 @runtime_checkable
+class LimitsPackets(Protocol):
+    """Takes no statement beyond a size, and drops the connection of who sends one."""
+
+    def packet_limit(self, connection: Any) -> int: ...
+
+
+@runtime_checkable
 class LacksTransactions(Protocol):
     """Has tables whose changes no rollback undoes."""
 

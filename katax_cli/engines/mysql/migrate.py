@@ -132,6 +132,10 @@ class MysqlMigrations:
     ) -> tuple[int, pymysql.err.MySQLError] | None:
         return run_script(connection, statements)
 
+    def packet_limit(self, connection: Session) -> int:
+        row = connection.send("SELECT @@max_allowed_packet").fetchone()
+        return int(row[0]) if row else 0
+
     def without_transactions(self, connection: Session) -> frozenset[str]:
         names = {_text(name) for (name,) in connection.send(_WITHOUT_TRANSACTIONS).fetchall()}
         if names:

@@ -13,6 +13,7 @@ from katax_cli.services.guard import Safety
 
 from .identity import Identity
 from .ledger import Checkpoint
+from .packing import packed, unpacked
 from .python import Steps
 from .values import Direction, Entry, MigrationFile, Recorded
 
@@ -132,7 +133,7 @@ class DocumentLedger:
         self._database.command({"update": self.name, "updates": [change]})
 
     def _insert(self, entry: Entry, body: str) -> None:
-        document = {"_id": entry.version, **entry._asdict(), "body": body, "checkpoint": None}
+        document = {"_id": entry.version, **entry._asdict(), "body": packed(body), "checkpoint": None}
         self._database.command({"insert": self.name, "documents": [document]})
 
     def runner(self, on: object) -> Identity | None:
@@ -154,7 +155,7 @@ class DocumentLedger:
 
     def body(self, on: object, version: str) -> str:
         found = self._find({"_id": version}, {"body": 1})
-        return str(found[0]["body"]) if found else ""
+        return unpacked(str(found[0]["body"])) if found else ""
 
     def record(
         self, on: object, file: MigrationFile, *, applied_at: str, duration_ms: int | None, runner: str
@@ -188,7 +189,7 @@ class DocumentLedger:
             runner=runner,
             error=None,
             checksum=file.checksum,
-            body=file.data.decode(),
+            body=packed(file.data.decode()),
         )
 
     def keep(self, on: object, version: str, done: int, checkpoint: Checkpoint) -> None:
@@ -214,14 +215,14 @@ class DocumentLedger:
             error=None,
             checkpoint=None,
             checksum=file.checksum,
-            body=file.data.decode(),
+            body=packed(file.data.decode()),
         )
 
     def restore(self, on: object, version: str) -> None:
         self._set(version, state="applied", direction="up", done=0, error=None, checkpoint=None)
 
     def accept(self, on: object, file: MigrationFile) -> None:
-        self._set(file.version, name=file.name, checksum=file.checksum, body=file.data.decode())
+        self._set(file.version, name=file.name, checksum=file.checksum, body=packed(file.data.decode()))
 
 
 def _entry(

@@ -14,9 +14,13 @@ from katax_cli.services.queries import Queries
 from katax_cli.services.sql import SqlDatabase
 
 from .identity import Identity
+from .packing import WHOLE, packed, parts, unpacked
 from .values import Direction, Entry, MigrationFile, Recorded
 
 _ENTRY = "version, name, state, direction, checksum, applied_at, duration_ms, done, runner, error"
+_PARTS = "katax:parts "
+"""Begins the text of a migration that is kept in rows of its own, in state `text`: how many, and their version."""
+Recording = tuple[str, list[object]]
 
 
 class Checkpoint(NamedTuple):
@@ -97,7 +101,7 @@ class SqlLedger:
         return self._entries(on)
 
     def _entries(self, on: Queries) -> list[Entry]:
-        sql = f"SELECT {_ENTRY} FROM {self.table} WHERE state <> 'runner'"
+        sql = f"SELECT {_ENTRY} FROM {self.table} WHERE state NOT IN ('runner', 'text')"
         return [Entry(*row) for row in on.run(sql).rows]
 
     def runner(self, on: Queries) -> Identity | None:
@@ -120,7 +124,13 @@ class SqlLedger:
     def body(self, on: Queries, version: str) -> str:
         """The text of a migration as it was applied; empty when it was adopted without its file."""
         rows = on.run(f"SELECT body FROM {self.table} WHERE version = ?", [version]).rows
-        return str(rows[0][0]) if rows else ""
+        body = str(rows[0][0]) if rows else ""
+        if not body.startswith(_PARTS):
+            return body
+        count, prefix = body.removeprefix(_PARTS).split(" ")
+        select = f"SELECT body FROM {self.table} WHERE version = ?"
+        pieces = [on.run(select, [f"{prefix}{number}"]).rows for number in range(int(count))]
+        return unpacked("".join(str(row[0]) for rows in pieces for row in rows))
 
     def create(self, on: Queries) -> None:
         """Makes the table unless it is there."""
@@ -137,17 +147,39 @@ class SqlLedger:
         self, on: Queries, file: MigrationFile, *, applied_at: str, duration_ms: int | None, runner: str
     ) -> None:
         """Says that a migration is applied; in the transaction of its statements where there is one."""
-        on.run(*self.recording(file, applied_at=applied_at, duration_ms=duration_ms, runner=runner))
+        for sql, values in self.recording(
+            file, applied_at=applied_at, duration_ms=duration_ms, runner=runner
+        ):
+            on.run(sql, values)
 
     def recording(
         self, file: MigrationFile, *, applied_at: str, duration_ms: int | None, runner: str
-    ) -> tuple[str, list[object]]:
-        """The statement that says so, and its values."""
+    ) -> list[Recording]:
+        """The statements that say so, and their values."""
         return self._inserting(file, "applied", applied_at, duration_ms, runner)
 
-    def removing(self, version: str) -> tuple[str, list[object]]:
-        """The statement that forgets a migration, and its values."""
-        return f"DELETE FROM {self.table} WHERE version = ?", [version]
+    def removing(self, version: str) -> Recording:
+        """The statement that forgets a migration with its text, and its values."""
+        return f"DELETE FROM {self.table} WHERE version = ? OR version LIKE ?", [version, f"{version}.%"]
+
+    def _body(self, file: MigrationFile) -> tuple[str, list[Recording]]:
+        """What the row of a migration has as its text, and the statements that keep a long one in rows of its own."""
+        text = file.data.decode()
+        if len(text) <= WHOLE:
+            return text, []
+        pieces, prefix = parts(text), f"{file.version}.{file.checksum[:16]}."
+        insert = f"INSERT INTO {self.table} ({_ENTRY}, body) VALUES (?, ?, 'text', '', '', NULL, NULL, 0, '', NULL, ?)"
+        statements: list[Recording] = [(f"DELETE FROM {self.table} WHERE version LIKE ?", [f"{prefix}%"])]
+        statements += [
+            (insert, [f"{prefix}{number}", file.name, piece]) for number, piece in enumerate(pieces)
+        ]
+        return f"{_PARTS}{len(pieces)} {prefix}", statements
+
+    def _kept(self, on: Queries, file: MigrationFile) -> str:
+        body, statements = self._body(file)
+        for sql, values in statements:
+            on.run(sql, values)
+        return body
 
     def _inserting(
         self,
@@ -156,7 +188,8 @@ class SqlLedger:
         applied_at: str | None,
         duration_ms: int | None,
         runner: str,
-    ) -> tuple[str, list[object]]:
+    ) -> list[Recording]:
+        body, statements = self._body(file)
         known = [
             file.version,
             file.name,
@@ -169,10 +202,8 @@ class SqlLedger:
             runner,
             None,
         ]
-        return (
-            f"INSERT INTO {self.table} ({_ENTRY}, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            [*known, file.data.decode()],
-        )
+        insert = f"INSERT INTO {self.table} ({_ENTRY}, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        return [*statements, (insert, [*known, body])]
 
     def adopt(self, on: Queries, version: str, name: str, *, applied_at: str, runner: str) -> None:
         """Says that a migration is applied whose file nobody has."""
@@ -187,7 +218,8 @@ class SqlLedger:
     def begin(self, on: Queries, file: MigrationFile, direction: Direction, runner: str) -> None:
         """Says that a migration runs that no transaction protects."""
         if direction == "up":
-            on.run(*self._inserting(file, "running", None, None, runner))
+            for sql, values in self._inserting(file, "running", None, None, runner):
+                on.run(sql, values)
         else:
             on.run(
                 f"UPDATE {self.table} SET state = 'running', direction = 'down', done = 0, runner = ?, "
@@ -197,22 +229,23 @@ class SqlLedger:
 
     def reopen(self, on: Queries, file: MigrationFile, runner: str) -> None:
         """The same, for one that is resumed with the text that it has now."""
+        body = self._kept(on, file)
         on.run(
             f"UPDATE {self.table} SET state = 'running', runner = ?, error = NULL, checksum = ?, body = ? "
             "WHERE version = ?",
-            [runner, file.checksum, file.data.decode(), file.version],
+            [runner, file.checksum, body, file.version],
         )
 
     def keep(self, on: Queries, version: str, done: int, checkpoint: Checkpoint) -> None:
         """Writes down how far a migration came, before or with its next unit."""
         on.run(
             f"UPDATE {self.table} SET done = ?, checkpoint = ? WHERE version = ?",
-            [done, dumps(checkpoint._asdict() | {"before": dict(checkpoint.before)}), version],
+            [done, packed(dumps(checkpoint._asdict() | {"before": dict(checkpoint.before)})), version],
         )
 
     def checkpoint(self, on: Queries, version: str) -> Checkpoint:
         rows = on.run(f"SELECT checkpoint FROM {self.table} WHERE version = ?", [version]).rows
-        facts = loads(rows[0][0]) if rows and rows[0][0] else {}
+        facts = loads(unpacked(rows[0][0])) if rows and rows[0][0] else {}
         return Checkpoint(**{**facts, "steps": tuple(facts.get("steps", ()))})
 
     def fail(self, on: Queries, version: str, error: str) -> None:
@@ -222,11 +255,11 @@ class SqlLedger:
         )
 
     def finish(self, on: Queries, file: MigrationFile, *, applied_at: str, duration_ms: int) -> None:
-        """Says that a migration that ran without a transaction is applied, with the text that it has now."""
+        """Says that a migration that ran without a transaction is applied, with the text that it began with."""
         on.run(
             f"UPDATE {self.table} SET state = 'applied', direction = 'up', applied_at = ?, duration_ms = ?, "
-            "done = 0, error = NULL, checkpoint = NULL, checksum = ?, body = ? WHERE version = ?",
-            [applied_at, duration_ms, file.checksum, file.data.decode(), file.version],
+            "done = 0, error = NULL, checkpoint = NULL WHERE version = ?",
+            [applied_at, duration_ms, file.version],
         )
 
     def restore(self, on: Queries, version: str) -> None:
@@ -239,7 +272,8 @@ class SqlLedger:
 
     def accept(self, on: Queries, file: MigrationFile) -> None:
         """Takes a file's present text for the one that was applied."""
+        body = self._kept(on, file)
         on.run(
             f"UPDATE {self.table} SET name = ?, checksum = ?, body = ? WHERE version = ?",
-            [file.name, file.checksum, file.data.decode(), file.version],
+            [file.name, file.checksum, body, file.version],
         )

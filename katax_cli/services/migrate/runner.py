@@ -5,27 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from json import dumps
 from math import ceil
 from typing import TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.retry import Repeats, RetryPolicy
-from katax_cli.core.sql import Statement
+from katax_cli.core.sql import Statement, classify
 from katax_cli.engines.base import Params
-from katax_cli.engines.migrations import Migrates, SendsTogether
-from katax_cli.errors import QueryError, Unavailable
+from katax_cli.engines.migrations import LimitsPackets, Migrates, SendsTogether
+from katax_cli.errors import MigrationError, QueryError, Unavailable
 from katax_cli.services.guard import Safety
 
 from .failing import failing_as
 from .jobs import Job
-from .ledger import SqlLedger
+from .ledger import Recording, SqlLedger
 from .lock import Lock
+from .packing import WHOLE, packed
 from .python import Once
 from .session import Session
 from .stepwise import Stepwise, failed_line, run_statement
 from .values import Outcome, StatementFailed
 
 T = TypeVar("T")
+_HEAD = 64
+"""Bytes that a packet has before a statement."""
 
 LOCK_RETRY = RetryPolicy(attempts=10, initial=0.5, max=15.0, total=600.0)
 """How a file with a lock timeout waits for its turn: it gets out of the way, and tries again with jitter."""
@@ -61,6 +65,7 @@ class Runner:
     def run(self, job: Job) -> Outcome:
         """Returns after the commit. Raises StatementFailed, Unavailable, OutcomeUnknown, LockLost."""
         self._started = self._clock.monotonic()
+        self._refuse_oversized(job)
         runner = self._announced(job)
         if job.locks_tables_at is not None:
             self._note(
@@ -87,6 +92,7 @@ class Runner:
     def revert_rest(self, job: Job) -> Outcome:
         """Runs the DOWN of a migration that stopped in its middle; it stays unfinished when that fails."""
         self._started = self._clock.monotonic()
+        self._refuse_oversized(job)
         runner = self._lock.announce(job.name)
         with self._lock_timeout(job):
             if self.in_transaction(job):
@@ -102,6 +108,7 @@ class Runner:
         Raises OutcomeUnknown when it cannot be known, and shows both states.
         """
         self._started = self._clock.monotonic()
+        self._refuse_oversized(job)
         runner = self._lock.announce(job.name)
         steps = self._stepwise(job)
         if drop_invalid:
@@ -110,6 +117,23 @@ class Runner:
         self.ledger.reopen(self.session, job.file, runner)
         with self._lock_timeout(job):
             return steps.run(start)
+
+    def _refuse_oversized(self, job: Job) -> None:
+        """Raises MigrationError for a statement that the server would not take, before any is run."""
+        longest = max((len(one.text) for one in job.statements), default=0)
+        if longest < WHOLE or not isinstance(self.engine, LimitsPackets):
+            return
+        limit = self.session.ask(self.engine.packet_limit)
+        for statement in job.statements:
+            size = len(statement.text.encode("utf-8", "surrogatepass"))
+            # What changes no rows is written down before it runs, too.
+            if classify(statement.text, self.session.dialect).kind not in ("read", "write", "copy"):
+                size = max(size, len(packed(dumps(statement.text))) + WHOLE)
+            if size + _HEAD > limit:
+                raise MigrationError(
+                    f"migration {job.name} has a statement of {size} bytes at line {statement.line}, and the server "
+                    f"takes {limit} (max_allowed_packet); split it or raise the limit; nothing was run"
+                )
 
     def _announced(self, job: Job) -> str:
         """The note for who waits. Raises LockLost.
@@ -145,7 +169,8 @@ class Runner:
             for statement in job.statements:
                 self._statement(job, statement)
             outcome = self._outcome(job)
-            self.session.run(*self._record(job, outcome, runner))
+            for sql, values in self._record(job, outcome, runner):
+                self.session.run(sql, values)
         return outcome
 
     def _together(self, engine: SendsTogether, job: Job, runner: str) -> Outcome:
@@ -157,7 +182,7 @@ class Runner:
                 batch = texts[start : start + _AT_ONCE]
                 self._send(engine, Safety.PART, job, batch, note=runner, first=start - 1)
             outcome = self._outcome(job)
-            last = [self._record(job, outcome, runner), ("COMMIT", None)]
+            last = [*self._record(job, outcome, runner), ("COMMIT", None)]
             self._send(engine, Safety.WRITE, job, last, note="", first=len(job.statements))
         except BaseException as error:
             self.session.roll_back(error)
@@ -186,9 +211,9 @@ class Runner:
             at = min(max(first + index, 0), len(job.statements) - 1)
             raise self._failed(job, job.statements[at], error) from error
 
-    def _record(self, job: Job, outcome: Outcome, runner: str) -> tuple[str, list[object]]:
+    def _record(self, job: Job, outcome: Outcome, runner: str) -> list[Recording]:
         if job.direction == "down":
-            return self.ledger.removing(job.version)
+            return [self.ledger.removing(job.version)]
         at, took = outcome.applied_at, outcome.duration_ms
         return self.ledger.recording(job.file, applied_at=at, duration_ms=took, runner=runner)
 
