@@ -460,9 +460,10 @@ class TestFailures:
             ("40P01", FailureKind.ROLLED_BACK),
             ("40003", FailureKind.UNKNOWN_OUTCOME),
             ("08007", FailureKind.UNKNOWN_OUTCOME),
-            ("08006", FailureKind.LOST),
-            ("57P01", FailureKind.LOST),
-            ("57P03", FailureKind.LOST),
+            # Of severity ERROR, as RAISE makes them: the session goes on, so they are about another server.
+            ("08006", FailureKind.REJECTED),
+            ("57P01", FailureKind.REJECTED),
+            ("57P03", FailureKind.REJECTED),
             ("53300", FailureKind.OVERLOADED),
             ("53100", FailureKind.REJECTED),
             ("23505", FailureKind.REJECTED),
