@@ -45,8 +45,10 @@ def test_a_result_of_any_length_takes_the_same_memory(
     few, many = tmp_path / "few", tmp_path / "many"
     query = WIDE[engine]
 
-    least = memory_of_children_kib(["db", "query", query.format(rows=1000), "-f", format], str(few))
-    most = memory_of_children_kib(["db", "query", query.format(rows=ROWS), "-f", format], str(many))
+    words = ["db", "query", "-f", format, "--timeout", "10m"]
+
+    least = memory_of_children_kib([*words, query.format(rows=1000)], str(few))
+    most = memory_of_children_kib([*words, query.format(rows=ROWS)], str(many))
 
     assert many.stat().st_size > 90 * MIB * MIB
     assert most < least + 24 * MIB

@@ -125,7 +125,7 @@ def test_a_key_of_another_type(cache: Cache, redis: RedisDatabase) -> None:
     assert "WRONGTYPE" in str(error.value)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, {1, 2}, b"x"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, {1, 2}])
 def test_what_json_cannot_hold(value: Any, cache: Cache) -> None:
     with pytest.raises(ValueError):
         cache.set("k", value)

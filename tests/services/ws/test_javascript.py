@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from katax_cli.services.ws import wire
 from katax_cli.services.ws.server import Sockets
 from tests.servers.rooms import cache_folder, locked
 from tests.services.ws.conftest import MakeServer
@@ -126,12 +127,15 @@ def test_a_wrong_token_is_told(transports: list[str], serve: MakeServer, start: 
     assert script.says() == ["connect_error", "wrong or missing token; send it as auth.token"]
 
 
-def test_it_comes_back_after_the_server_did(transports: list[str], serve: MakeServer, start: Start) -> None:
+def test_it_comes_back_after_the_server_did(
+    transports: list[str], serve: MakeServer, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wire, "AWAY_SECONDS", 60.0)  # a busy machine keeps nobody from the last poll
     server = serve()
     script = start(server, transports=transports, reconnectionDelay=20, reconnectionDelayMax=50)
     script.says("connect")
 
-    server.close()
+    server.close(60.0)
     assert script.says("event", "server_closing") == [{"reason": "shutdown"}]
     script.says("disconnect")
     again = serve(port=server.port)
