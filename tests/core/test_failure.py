@@ -12,6 +12,7 @@ TABLE = {
     FailureKind.READ_ONLY: (False, False, False),
     FailureKind.UNREACHABLE: (True, True, True),
     FailureKind.OVERLOADED: (True, True, False),
+    FailureKind.FULL: (False, False, False),
     FailureKind.ROLLED_BACK: (True, False, False),
     FailureKind.BUSY: (True, False, False),
     FailureKind.TIMED_OUT: (False, False, False),
