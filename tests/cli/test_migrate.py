@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from katax_cli.services.migrate.migrator import Migrator
+from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.migrate.conftest import open_database
-
-from .harness import katax, write_profile
 
 A, B = "CREATE TABLE a (id integer)", "CREATE TABLE b (id integer)"
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeFresh, Target
-
-from .harness import katax, write_profile
 
 KEYS = {"name", "state", "inserted", "updated", "rows_affected", "duration_ms"}
 USERS = '{"table": "users", "key": ["id"], "rows": [{"id": 1, "name": "Ada"}, {"id": 2, "name": "Bob"}]}'

@@ -18,11 +18,10 @@ from katax_cli.engines.mysql import create
 from katax_cli.engines.mysql.engine import MysqlEngine
 from katax_cli.engines.mysql.session import Session, rounded_up_ms
 from katax_cli.errors import ConfigError, Refused
+from tests.engines.connections import settings_for
 from tests.servers.certificates import Certificates, make_certificates
 from tests.servers.fixtures import MakeProxy, Throwaway
 from tests.servers.server import Server
-
-from .connections import settings_for
 
 Connect = Callable[[MysqlEngine], Session]
 

@@ -22,10 +22,9 @@ from katax_cli.core.text import RawJson
 from katax_cli.engines.postgresql import PostgresEngine, create
 from katax_cli.engines.postgresql.failures import classify, connect_failure
 from katax_cli.engines.postgresql.session import PostgresConnection
+from tests.engines.connections import settings_for
 from tests.servers import Server
 from tests.servers.fixtures import MakeProxy, Throwaway
-
-from .connections import settings_for
 
 Connect = Callable[[PostgresEngine], PostgresConnection]
 

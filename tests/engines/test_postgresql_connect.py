@@ -13,10 +13,9 @@ from katax_cli.core.settings import ConnectionSettings, Secret, TlsSettings
 from katax_cli.engines.postgresql import PostgresEngine, create
 from katax_cli.engines.postgresql.failures import connect_failure
 from katax_cli.errors import Refused
+from tests.engines.connections import settings_for
 from tests.servers import PASSWORDS, Certificates, Server, make_certificates
 from tests.servers.fixtures import MakeProxy, Throwaway
-
-from .connections import settings_for
 
 # https://www.postgresql.org/docs/current/protocol-message-formats.html
 SSL_REQUEST, STARTUP = b"\x04\xd2\x16\x2f", b"\x00\x03\x00\x00"

@@ -11,10 +11,9 @@ from katax_cli.engines.postgresql import PostgresEngine, create
 from katax_cli.engines.postgresql.failures import classify
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.errors import Refused
+from tests.engines.connections import settings_for
 from tests.servers import Server
 from tests.servers.fresh import fresh_database
-
-from .connections import settings_for
 
 SETUP = (
     "CREATE TABLE t (id int)",

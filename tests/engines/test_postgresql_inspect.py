@@ -6,9 +6,8 @@ import pytest
 
 from katax_cli.engines.postgresql import PostgresEngine, create
 from katax_cli.engines.postgresql.session import PostgresConnection
+from tests.engines.connections import settings_for
 from tests.servers import Server
-
-from .connections import settings_for
 
 SCHEMA = (
     "CREATE SCHEMA shop",

@@ -10,9 +10,8 @@ from katax_cli.core.failure import FailureKind
 from katax_cli.engines.base import Introspects, ReadOnlyGuard, ReportsServer, SqlEngine
 from katax_cli.engines.registry import load
 from katax_cli.errors import Refused
+from tests.engines.connections import settings_for
 from tests.servers.fixtures import Target
-
-from .connections import settings_for
 
 # Rows enough to fill every buffer between a server and its client.
 MANY = """

@@ -1,11 +1,11 @@
 """Real servers for the tests, and a proxy that breaks the wire to them."""
 
-from .certificates import Certificates, make_certificates
-from .launch import Launch
-from .process import NotReady
-from .proxy import Proxy
-from .rooms import free_port
-from .server import DATABASE, PASSWORDS, USER, Server
+from tests.servers.certificates import Certificates, make_certificates
+from tests.servers.launch import Launch
+from tests.servers.process import NotReady
+from tests.servers.proxy import Proxy
+from tests.servers.rooms import free_port
+from tests.servers.server import DATABASE, PASSWORDS, USER, Server
 
 __all__ = [
     "DATABASE",

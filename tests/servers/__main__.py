@@ -7,10 +7,10 @@ import threading
 from contextlib import closing, suppress
 from pathlib import Path
 
-from . import debian
-from .fleet import ENGINES, Fleet
-from .installs import install
-from .server import Server
+from tests.servers import debian
+from tests.servers.fleet import ENGINES, Fleet
+from tests.servers.installs import install
+from tests.servers.server import Server
 
 NEEDED = (
     ("postgresql", False),

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from .rooms import cache_folder, locked
+from tests.servers.rooms import cache_folder, locked
 
 # llvmjit is loaded on demand only, and these servers run with jit off.
 LIBRARY = re.compile(r"lib(?!llvm|.*-perl$)[a-z0-9.+-]+")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pytest_docker.plugin import get_docker_ip, get_docker_services
 
-from . import mysql
-from .rooms import cache_folder, locked
-from .server import DATABASE, PASSWORDS, USER
+from tests.servers import mysql
+from tests.servers.rooms import cache_folder, locked
+from tests.servers.server import DATABASE, PASSWORDS, USER
 
 COMPOSE_FILE = Path(__file__).parents[1] / "docker-compose.yml"
 PORTS = {"postgresql": 5432, "mysql": 3306, "mariadb": 3306, "mongodb": 27017, "redis": 6379}

@@ -9,14 +9,14 @@ from typing import Protocol
 
 import pytest
 
-from . import pgbouncer as pooler
-from . import redis
-from .certificates import Certificates, make_certificates
-from .fleet import ENGINES, NO_SETTINGS, Fleet
-from .fresh import fresh_database
-from .proxy import Address, Proxy
-from .rooms import free_port
-from .server import Server, reroute
+from tests.servers import pgbouncer as pooler
+from tests.servers import redis
+from tests.servers.certificates import Certificates, make_certificates
+from tests.servers.fleet import ENGINES, NO_SETTINGS, Fleet
+from tests.servers.fresh import fresh_database
+from tests.servers.proxy import Address, Proxy
+from tests.servers.rooms import free_port
+from tests.servers.server import Server, reroute
 
 STATEMENTS = "pg_stat_statements"
 

@@ -5,12 +5,12 @@ import os
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from . import docker, mongodb, mysql, postgresql, redis
-from .certificates import Certificates
-from .installs import install, packaged, planned
-from .launch import Launch
-from .rooms import Room, free_port
-from .server import Server
+from tests.servers import docker, mongodb, mysql, postgresql, redis
+from tests.servers.certificates import Certificates
+from tests.servers.installs import install, packaged, planned
+from tests.servers.launch import Launch
+from tests.servers.rooms import Room, free_port
+from tests.servers.server import Server
 
 ENGINES = ("postgresql", "mysql", "mongodb", "redis", "sqlite")
 LAUNCHERS: Mapping[str, Callable[[Launch], Server]] = {

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle
 
-from . import mongodb, mysql, postgresql, redis
-from .server import Server
+from tests.servers import mongodb, mysql, postgresql, redis
+from tests.servers.server import Server
 
 _redis_numbers = cycle(range(1, 64))
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from . import debian
-from .rooms import cache_folder, locked, others_reach, service_account
+from tests.servers import debian
+from tests.servers.rooms import cache_folder, locked, others_reach, service_account
 
 POSTGRESQL = "postgresql-18|postgresql-17|postgresql-16|postgresql-15|postgresql-14"
 MARIADB = ("mariadb-server-core|mariadb-server-core-10.6", "mariadb-client-core", "mariadb-client")

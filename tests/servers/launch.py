@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .certificates import Certificates
-from .installs import Install
-from .rooms import Account, cache_folder, locked
+from tests.servers.certificates import Certificates
+from tests.servers.installs import Install
+from tests.servers.rooms import Account, cache_folder, locked
 
 HOST = "127.0.0.1"
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pymongo
 
-from .launch import HOST, Launch
-from .process import ServerProcess
-from .server import DATABASE, Server
+from tests.servers.launch import HOST, Launch
+from tests.servers.process import ServerProcess
+from tests.servers.server import DATABASE, Server
 
 
 def launch(spec: Launch) -> Server:

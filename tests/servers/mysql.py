@@ -8,9 +8,9 @@ from urllib.parse import unquote, urlsplit
 import pymysql
 from pymysql.connections import Connection
 
-from .launch import HOST, Launch, copy_of_template, own_copy, run
-from .process import ServerProcess
-from .server import DATABASE, PASSWORDS, USER, Server
+from tests.servers.launch import HOST, Launch, copy_of_template, own_copy, run
+from tests.servers.process import ServerProcess
+from tests.servers.server import DATABASE, PASSWORDS, USER, Server
 
 PASSWORD = PASSWORDS["mysql"]
 QUICK = {

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from . import postgresql
-from .installs import install
-from .launch import HOST
-from .process import ServerProcess
-from .rooms import free_port, service_account
-from .server import Server, reroute
+from tests.servers import postgresql
+from tests.servers.installs import install
+from tests.servers.launch import HOST
+from tests.servers.process import ServerProcess
+from tests.servers.rooms import free_port, service_account
+from tests.servers.server import Server, reroute
 
 
 def launch(upstream: Server, folder: Path, *, pool_size: int = 5) -> Server:

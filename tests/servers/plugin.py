@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from . import docker
-from .fleet import ENGINES, GREETERS, given_url, source
+from tests.servers import docker
+from tests.servers.fleet import ENGINES, GREETERS, given_url, source
 
 
 class SkipWatch:

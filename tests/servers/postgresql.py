@@ -6,10 +6,10 @@ from pathlib import Path
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from .launch import HOST, Launch, copy_of_template, own_copy, run
-from .process import ServerProcess
-from .rooms import Account, service_account
-from .server import DATABASE, PASSWORDS, USER, Server
+from tests.servers.launch import HOST, Launch, copy_of_template, own_copy, run
+from tests.servers.process import ServerProcess
+from tests.servers.rooms import Account, service_account
+from tests.servers.server import DATABASE, PASSWORDS, USER, Server
 
 PASSWORD = PASSWORDS["postgresql"]
 # The tests kill processes, never the kernel: what was written at COMMIT is in the page cache: no fsync.

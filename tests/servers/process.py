@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .rooms import Account
+from tests.servers.rooms import Account
 
 # The kernel's parent-death signal follows the *thread* that started the child, so one thread that lives as
 # long as the interpreter starts them all; a test may then restart a server from any thread.

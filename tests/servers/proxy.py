@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from .server import reroute
+from tests.servers.server import reroute
 
 CHUNK = 65_536
 QUIET = 0.25

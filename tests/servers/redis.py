@@ -2,9 +2,9 @@
 
 import redis
 
-from .launch import HOST, Launch, own_copy
-from .process import ServerProcess
-from .server import PASSWORDS, Server
+from tests.servers.launch import HOST, Launch, own_copy
+from tests.servers.process import ServerProcess
+from tests.servers.server import PASSWORDS, Server
 
 PASSWORD = PASSWORDS["redis"]
 QUICK = {"save": "", "appendonly": "yes", "appendfsync": "no", "requirepass": PASSWORD, "databases": "64"}

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from .certificates import Certificates
-from .process import ServerProcess
+from tests.servers.certificates import Certificates
+from tests.servers.process import ServerProcess
 
 USER = "katax"
 # Recognisable on purpose: tests of secrets look for it in everything that katax prints or stores.

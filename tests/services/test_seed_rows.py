@@ -16,8 +16,7 @@ from katax_cli.errors import SeedError
 from katax_cli.seeds import Seeder
 from katax_cli.services.sql import SqlDatabase
 from tests.servers.fixtures import Target
-
-from .test_seeds import Open, database, folder, open_url, outcomes, seeder
+from tests.services.test_seeds import Open, database, folder, open_url, outcomes, seeder
 
 __all__ = ["database", "folder", "open_url", "seeder"]
 NOTES = "CREATE TABLE notes (id integer PRIMARY KEY, text text, flag boolean)"

@@ -1,11 +1,26 @@
 """SQL as text: tokens, statements, placeholders, classification, redaction. Pure; knows three dialects."""
 
-from .classify import Classification, StatementKind, classify, commits_by_itself
-from .lexer import Dialect, Kind, Token, code_tokens, find_outside_literals, quote_identifier, tokens
-from .placeholders import CompiledQuery, DriverParams, Params, PlaceholderError, Style, compile_query
-from .redact import fingerprint, normalise, redact
-from .residue import Residue, residue
-from .split import Statement, split
+from katax_cli.core.sql.classify import Classification, StatementKind, classify, commits_by_itself
+from katax_cli.core.sql.lexer import (
+    Dialect,
+    Kind,
+    Token,
+    code_tokens,
+    find_outside_literals,
+    quote_identifier,
+    tokens,
+)
+from katax_cli.core.sql.placeholders import (
+    CompiledQuery,
+    DriverParams,
+    Params,
+    PlaceholderError,
+    Style,
+    compile_query,
+)
+from katax_cli.core.sql.redact import fingerprint, normalise, redact
+from katax_cli.core.sql.residue import Residue, residue
+from katax_cli.core.sql.split import Statement, split
 
 __all__ = [
     "Classification",

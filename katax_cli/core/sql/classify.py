@@ -10,9 +10,9 @@ from functools import lru_cache
 from itertools import pairwise, product
 from typing import Literal
 
-from .lexer import Dialect, code_tokens, keywords, skimmer
-from .split import routine_kind, split
-from .where import Code, why_every_row
+from katax_cli.core.sql.lexer import Dialect, code_tokens, keywords, skimmer
+from katax_cli.core.sql.split import routine_kind, split
+from katax_cli.core.sql.where import Code, why_every_row
 
 StatementKind = Literal["read", "write", "ddl", "transaction", "session", "copy", "unknown"]
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from .terms import OPERATORS
+from katax_cli.core.sql.terms import OPERATORS
 
 _QUOTES = "'\""
 _OPERATOR = (

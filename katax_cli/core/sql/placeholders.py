@@ -19,7 +19,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
-from .lexer import LAYOUT, Dialect, Token, find_outside_literals, keywords, tokens
+from katax_cli.core.sql.lexer import LAYOUT, Dialect, Token, find_outside_literals, keywords, tokens
 
 Style = Literal["numbered", "positional", "named"]
 Params = Sequence[Any] | Mapping[str, Any] | None

@@ -2,8 +2,8 @@
 
 import re
 
-from .lexer import LAYOUT, SPACE, Dialect, Token, opened_tokens, tokens
-from .split import Statement, split
+from katax_cli.core.sql.lexer import LAYOUT, SPACE, Dialect, Token, opened_tokens, tokens
+from katax_cli.core.sql.split import Statement, split
 
 # Patterns as text are compiled at their first use, which keeps the import cheap.
 _IN_LIST = r"(?i)(\bin ?)\( ?[-+]? ?\?(?: ?, ?[-+]? ?\?)+ ?\)"

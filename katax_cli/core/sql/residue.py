@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from enum import IntEnum
 from functools import lru_cache
 
-from .classify import Classification, classify
-from .lexer import Dialect, Token, code_tokens, keywords
+from katax_cli.core.sql.classify import Classification, classify
+from katax_cli.core.sql.lexer import Dialect, Token, code_tokens, keywords
 
 _READ_LENGTH = 16_384
 _PLAIN = frozenset({"read", "write"})

@@ -5,7 +5,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .lexer import LAYOUT, SPACE, Dialect, Token, code_tokens, find_outside_literals, keywords, tokens
+from katax_cli.core.sql.lexer import (
+    LAYOUT,
+    SPACE,
+    Dialect,
+    Token,
+    code_tokens,
+    find_outside_literals,
+    keywords,
+    tokens,
+)
 
 # Patterns as text are compiled at their first use, which keeps the import cheap.
 _DELIMITER = r"(?i)delimiter[ \t]+(\S+)[^\n]*"

@@ -10,7 +10,7 @@ import re
 from decimal import Decimal
 from typing import Literal
 
-from .lexer import Dialect
+from katax_cli.core.sql.lexer import Dialect
 
 Kind = Literal["integer", "number", "boolean", "moment", "untyped", "other"]
 """`untyped`: SQLite compares as the value is; `other`: the server reads the text as the column needs it."""

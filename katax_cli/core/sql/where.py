@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .lexer import Dialect, keywords
+from katax_cli.core.sql.lexer import Dialect, keywords
 
 
 class Code(NamedTuple):

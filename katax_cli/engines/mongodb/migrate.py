@@ -13,8 +13,7 @@ from uuid import uuid4
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts, ObjectName
-
-from . import MongoEngine
+from katax_cli.engines.mongodb import MongoEngine
 
 LEASE_SECONDS = 30.0
 _BEATS = 3

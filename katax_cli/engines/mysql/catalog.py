@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from katax_cli.engines.base import Index, Table, TableColumn, TableDescription
-
-from .rows import fetched
-from .session import Session
+from katax_cli.engines.mysql.rows import fetched
+from katax_cli.engines.mysql.session import Session
 
 Key = Literal["primary", "unique", "foreign", "index"]
 

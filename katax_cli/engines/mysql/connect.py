@@ -11,10 +11,9 @@ from pymysql.constants import CR
 from pymysql.converters import escape_item
 
 from katax_cli.core.settings import ConnectionSettings, TlsSettings
+from katax_cli.engines.mysql.failures import connect_failed
+from katax_cli.engines.mysql.session import CHARSET, VALUES, Session
 from katax_cli.errors import ConfigError
-
-from .failures import connect_failed
-from .session import CHARSET, VALUES, Session
 
 _OPTIONS = frozenset({"collation", "sql_mode", "init_command", "bind_address"})
 

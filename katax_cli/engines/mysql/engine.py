@@ -12,14 +12,13 @@ from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.core.sql import Residue, compile_query
 from katax_cli.core.sql import classify as classify_sql
 from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
+from katax_cli.engines.mysql import catalog
+from katax_cli.engines.mysql.connect import open_session, session_settings
+from katax_cli.engines.mysql.failures import classify
+from katax_cli.engines.mysql.rows import fetched
+from katax_cli.engines.mysql.session import Session
+from katax_cli.engines.mysql.stream import streamed
 from katax_cli.errors import KataxError, Refused
-
-from . import catalog
-from .connect import open_session, session_settings
-from .failures import classify
-from .rows import fetched
-from .session import Session
-from .stream import streamed
 
 _KILL_TIMEOUT = 2.0
 # What ends or divides a transaction changes nothing about who may write.

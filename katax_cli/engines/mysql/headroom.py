@@ -8,10 +8,9 @@ from typing import Any
 import pymysql
 
 from katax_cli.engines.base import Engine
+from katax_cli.engines.mysql.rows import fetched
+from katax_cli.engines.mysql.session import Session
 from katax_cli.snapshot import Headroom, Standing
-
-from .rows import fetched
-from .session import Session
 
 _CONNECTIONS = """
 SELECT variable_value, @@GLOBAL.max_connections FROM {schema}.global_status

@@ -8,10 +8,9 @@ from typing import Any
 
 from katax_cli.core.sql import redact
 from katax_cli.engines.base import Engine, SlowQuery
+from katax_cli.engines.mysql.rows import fetched
+from katax_cli.engines.mysql.session import Session
 from katax_cli.errors import ConfigError
-
-from .rows import fetched
-from .session import Session
 
 _STATUS = """
 SELECT lower(variable_name), variable_value FROM {schema}.global_status

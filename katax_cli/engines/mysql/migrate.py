@@ -12,10 +12,9 @@ from pymysql.constants import ER
 
 from katax_cli.core.sql import classify, code_tokens, quote_identifier
 from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts, ObjectName
-
-from .engine import MysqlEngine
-from .script import run_script
-from .session import Session
+from katax_cli.engines.mysql.engine import MysqlEngine
+from katax_cli.engines.mysql.script import run_script
+from katax_cli.engines.mysql.session import Session
 
 _HOLDER = """
 SELECT id, user, host FROM information_schema.processlist WHERE id = IS_USED_LOCK(?)"""

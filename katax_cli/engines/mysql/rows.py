@@ -16,8 +16,7 @@ import pymysql
 from pymysql.constants import CR
 
 from katax_cli.engines.base import Params, Result, Row
-
-from .session import Session
+from katax_cli.engines.mysql.session import Session
 
 Converters = Sequence[tuple[str | None, Callable[[Any], Any] | None]]
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pymysql
 
-from .session import Session
+from katax_cli.engines.mysql.session import Session
 
 # The smallest packet that servers are set up for in practice takes 1 MiB.
 _PACKET_CHARACTERS = 200_000

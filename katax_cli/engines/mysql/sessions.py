@@ -9,10 +9,9 @@ from typing import Any
 import pymysql
 
 from katax_cli.engines.base import Engine
+from katax_cli.engines.mysql.rows import fetched
+from katax_cli.engines.mysql.session import Session
 from katax_cli.engines.sessions import Orphan, ServerLook, ServerSession
-
-from .rows import fetched
-from .session import Session
 
 # The first word only: a statement may hold secrets.
 _SESSIONS = """

@@ -10,9 +10,8 @@ from pymysql.constants import ER
 from pymysql.cursors import Cursor
 
 from katax_cli.engines.base import Params, Row, Text
-
-from .rows import read_rows
-from .session import Session
+from katax_cli.engines.mysql.rows import read_rows
+from katax_cli.engines.mysql.session import Session
 
 BATCH = 1000
 _SETTLING = 5.0

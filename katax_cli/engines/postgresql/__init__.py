@@ -14,15 +14,23 @@ from katax_cli.core.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.core.sql import Residue, compile_query
 from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
-
-from . import inspect
-from .connect import open_connection, reset_session
-from .copy import copy_rows, copy_text, refused_row
-from .failures import StandbyRefused, classify, on_standby
-from .guard import check_guarded, read_only_transaction
-from .session import PostgresConnection
-from .values import Values
-from .wire import affected, apply_timeout, check_alive, columns, hung_up, refusal, run, streamed
+from katax_cli.engines.postgresql import inspect
+from katax_cli.engines.postgresql.connect import open_connection, reset_session
+from katax_cli.engines.postgresql.copy import copy_rows, copy_text, refused_row
+from katax_cli.engines.postgresql.failures import StandbyRefused, classify, on_standby
+from katax_cli.engines.postgresql.guard import check_guarded, read_only_transaction
+from katax_cli.engines.postgresql.session import PostgresConnection
+from katax_cli.engines.postgresql.values import Values
+from katax_cli.engines.postgresql.wire import (
+    affected,
+    apply_timeout,
+    check_alive,
+    columns,
+    hung_up,
+    refusal,
+    run,
+    streamed,
+)
 
 
 class PostgresEngine:

@@ -18,11 +18,10 @@ from katax_cli.core.failure import Failure, FailureKind
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import Residue
 from katax_cli.engines.base import SessionRemains
+from katax_cli.engines.postgresql.failures import ConnectFailed, connect_failure
+from katax_cli.engines.postgresql.session import PostgresConnection, milliseconds
+from katax_cli.engines.postgresql.wire import check_alive, exchange
 from katax_cli.errors import Refused
-
-from .failures import ConnectFailed, connect_failure
-from .session import PostgresConnection, milliseconds
-from .wire import check_alive, exchange
 
 # A peer that vanished without a word is noticed within about a minute, also while a statement waits.
 _KEEPALIVE = {

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import psycopg
 
-from .guard import check_guarded
-from .session import PostgresConnection
-from .wire import apply_timeout, check_alive
+from katax_cli.engines.postgresql.guard import check_guarded
+from katax_cli.engines.postgresql.session import PostgresConnection
+from katax_cli.engines.postgresql.wire import apply_timeout, check_alive
 
 _PLACE = re.compile(r"COPY .*, line (\d+)")
 _CHUNK = 2**16

@@ -12,10 +12,9 @@ from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
 
 from katax_cli.core.sql import classify, code_tokens
+from katax_cli.engines.postgresql.session import PostgresConnection
+from katax_cli.engines.postgresql.wire import check_alive, exchange
 from katax_cli.errors import Refused
-
-from .session import PostgresConnection
-from .wire import check_alive, exchange
 
 # The SELECT fixes the snapshot: from then on the server refuses SET TRANSACTION READ WRITE.
 _BEGIN = b"BEGIN READ ONLY"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.snapshot import Headroom, Standing
-
-from .session import PostgresConnection
 
 # A standby that has replayed all it received is not behind, however long nothing was written.
 _STANDING = """

@@ -9,9 +9,8 @@ import psycopg
 
 from katax_cli.core.sql import redact
 from katax_cli.engines.base import SlowQuery, SqlEngine
+from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.errors import ConfigError
-
-from .session import PostgresConnection
 
 # A session's state is hidden from users without pg_read_all_stats; the total is not.
 _LOAD = """

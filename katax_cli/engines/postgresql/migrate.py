@@ -9,10 +9,9 @@ from hashlib import blake2b
 from katax_cli.core.sql import code_tokens
 from katax_cli.engines.base import Params
 from katax_cli.engines.migrations import CUT, DdlImpact, LockSession, MigrationFacts, ObjectName
-
-from . import PostgresEngine
-from .session import PostgresConnection
-from .together import together
+from katax_cli.engines.postgresql import PostgresEngine
+from katax_cli.engines.postgresql.session import PostgresConnection
+from katax_cli.engines.postgresql.together import together
 
 _NOTE_BYTES = 63
 """What the server keeps of an application_name."""

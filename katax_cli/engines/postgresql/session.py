@@ -18,9 +18,8 @@ from psycopg.rows import TupleRow
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import Residue, residue
-
-from .prepared import Prepared
-from .values import ADAPTERS
+from katax_cli.engines.postgresql.prepared import Prepared
+from katax_cli.engines.postgresql.values import ADAPTERS
 
 # A session's limit may be this much longer than what a statement has left; the caller's watchdog is exact,
 # the server's limit is what ends the statement when the client is gone.

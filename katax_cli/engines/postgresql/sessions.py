@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.engines.sessions import Orphan, ServerLook, ServerSession
-
-from .session import PostgresConnection
 
 # backend_xid has 32 bits, txid_status wants 64: of all numbers that end in these, the one that is nearest to the
 # snapshot's xmax. Transactions that run may have numbers beyond it: it follows the last one that ended.

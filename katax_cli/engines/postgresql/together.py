@@ -10,10 +10,9 @@ from psycopg.pq.abc import PGconn
 
 from katax_cli.core.sql import compile_query
 from katax_cli.engines.base import Params
-
-from .session import PostgresConnection
-from .values import dumped
-from .wire import apply_timeout, check_alive, exchange, refusal
+from katax_cli.engines.postgresql.session import PostgresConnection
+from katax_cli.engines.postgresql.values import dumped
+from katax_cli.engines.postgresql.wire import apply_timeout, check_alive, exchange, refusal
 
 
 def together(

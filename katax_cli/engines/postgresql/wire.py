@@ -18,10 +18,9 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from katax_cli.core.sql import compile_query
 from katax_cli.engines.base import Params, Row, Text
-
-from .failures import NotSent, StandbyRefused
-from .session import PostgresConnection, Setting
-from .values import Values, dumped
+from katax_cli.engines.postgresql.failures import NotSent, StandbyRefused
+from katax_cli.engines.postgresql.session import PostgresConnection, Setting
+from katax_cli.engines.postgresql.values import Values, dumped
 
 _BATCH = 1000
 _COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)

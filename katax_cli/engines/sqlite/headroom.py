@@ -6,9 +6,8 @@ import os
 import shutil
 
 from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.sqlite.session import Session
 from katax_cli.snapshot import Headroom, Standing
-
-from .session import Session
 
 
 class Rooms:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from katax_cli.engines.base import SqlEngine
-
-from .session import Session
+from katax_cli.engines.sqlite.session import Session
 
 _FACTS = r"""
 SELECT page_count * page_size,

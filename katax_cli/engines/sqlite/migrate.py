@@ -9,9 +9,8 @@ from contextlib import suppress
 
 from katax_cli.core.sql import classify, tokens
 from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts, ObjectName
-
-from .engine import SqliteEngine
-from .session import Session
+from katax_cli.engines.sqlite.engine import SqliteEngine
+from katax_cli.engines.sqlite.session import Session
 
 _DEFINITIONS = """
 SELECT type || ' ' || name, sql FROM sqlite_master

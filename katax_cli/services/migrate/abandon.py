@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from katax_cli.core.sql import Dialect, classify, tokens
-
-from .intent import Verdict, judge, objects_of
-from .ledger import Checkpoint
-from .values import Entry, MigrationFile, Standing
+from katax_cli.services.migrate.intent import Verdict, judge, objects_of
+from katax_cli.services.migrate.ledger import Checkpoint
+from katax_cli.services.migrate.values import Entry, MigrationFile, Standing
 
 if TYPE_CHECKING:
-    from .jobs import Job
-    from .migrator import Migrator
-    from .session import Session
+    from katax_cli.services.migrate.jobs import Job
+    from katax_cli.services.migrate.migrator import Migrator
+    from katax_cli.services.migrate.session import Session
 
 _CHANGE_NOTHING = ("session", "transaction", "read")
 _SHOWN = 100

@@ -7,9 +7,8 @@ import difflib
 
 from katax_cli.core.sql import Dialect, normalise
 from katax_cli.errors import MigrationError
-
-from .sections import parse
-from .values import MigrationFile
+from katax_cli.services.migrate.sections import parse
+from katax_cli.services.migrate.values import MigrationFile
 
 
 def same_meaning(name: str, applied: str, now: str, dialect: Dialect | None) -> bool:

@@ -10,12 +10,11 @@ from typing import Any, Self, TypeVar
 from katax_cli.core.deadline import NEVER
 from katax_cli.services.documents import MongoDatabase
 from katax_cli.services.guard import Safety
-
-from .identity import Identity
-from .ledger import Checkpoint
-from .packing import packed, unpacked
-from .python import Steps
-from .values import Direction, Entry, MigrationFile, Recorded
+from katax_cli.services.migrate.identity import Identity
+from katax_cli.services.migrate.ledger import Checkpoint
+from katax_cli.services.migrate.packing import packed, unpacked
+from katax_cli.services.migrate.python import Steps
+from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, Recorded
 
 T = TypeVar("T")
 _ALL = 1_000_000

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from tempfile import NamedTemporaryFile
 
 from katax_cli.core.settings import ConnectionSettings
-
-from .migrator import Migrator
+from katax_cli.services.migrate.migrator import Migrator
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from katax_cli.errors import KataxError, QueryError
-
-from .jobs import Job
-from .values import StatementFailed
+from katax_cli.services.migrate.jobs import Job
+from katax_cli.services.migrate.values import StatementFailed
 
 
 @contextmanager

@@ -10,9 +10,14 @@ from hashlib import sha256
 from itertools import pairwise
 
 from katax_cli.errors import ConfigError, MigrationError, unknown_name
-
-from .other_tools import DOWN_SUFFIX, UP_SUFFIX, paired, refuse_folder, refuse_lonely_down
-from .values import BOM, MigrationFile
+from katax_cli.services.migrate.other_tools import (
+    DOWN_SUFFIX,
+    UP_SUFFIX,
+    paired,
+    refuse_folder,
+    refuse_lonely_down,
+)
+from katax_cli.services.migrate.values import BOM, MigrationFile
 
 _FILE = re.compile(r"(\d+)[^/]*\.(sql|py)")
 _TIMESTAMP_DIGITS = 14

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 
 from katax_cli.core.sql import Dialect, Statement, code_tokens, normalise
 from katax_cli.errors import MigrationError
-
-from . import python
-from .other_tools import UP_SUFFIX
-from .sections import parse, statements
-from .values import Direction, Directives, MigrationFile
+from katax_cli.services.migrate import python
+from katax_cli.services.migrate.other_tools import UP_SUFFIX
+from katax_cli.services.migrate.sections import parse, statements
+from katax_cli.services.migrate.values import Direction, Directives, MigrationFile
 
 _ENDS_TRANSACTION = re.compile(r"(?i)\b(begin|start|commit|end|abort|rollback)\b")
 _RELEASES_LOCKS = re.compile(r"(?i)unlock|discard|\bdo\b|\bcall\b|\bselect\b|\bexecute\b")

@@ -16,8 +16,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.engines.migrations import LockSession, SessionLocks
 from katax_cli.errors import LockHeld, LockLost
-
-from .identity import Identity, this_runner
+from katax_cli.services.migrate.identity import Identity, this_runner
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _NOTE = re.compile(r"katax (?P<pid>\d+)@(?P<host>\S*) (?P<since>[0-9a-z]+) (?P<user>\S*) ?(?P<file>.*)")

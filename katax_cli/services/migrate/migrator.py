@@ -11,22 +11,20 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.engines.migrations import LockSession, Migrates
 from katax_cli.engines.registry import part
 from katax_cli.errors import ConfigError, KataxError, LockHeld, MigrationError
-
-from . import files, other_tools, plan
-from .values import Direction, Entry, MigrationFile, Outcome, Standing
+from katax_cli.services.migrate import files, other_tools, plan
+from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, Outcome, Standing
 
 if TYPE_CHECKING:
     from katax_cli.core.sql import Dialect
     from katax_cli.services.documents import MongoDatabase
+    from katax_cli.services.migrate.abandon import Abandoned
+    from katax_cli.services.migrate.identity import Identity
+    from katax_cli.services.migrate.jobs import Job
+    from katax_cli.services.migrate.ledger import SqlLedger
+    from katax_cli.services.migrate.lock import Holder, RunnerLock
+    from katax_cli.services.migrate.runner import Runner
+    from katax_cli.services.migrate.session import Session
     from katax_cli.services.sql import SqlDatabase
-
-    from .abandon import Abandoned
-    from .identity import Identity
-    from .jobs import Job
-    from .ledger import SqlLedger
-    from .lock import Holder, RunnerLock
-    from .runner import Runner
-    from .session import Session
 
 Note = Callable[[str], None]
 _NOT_GONE = "it is not known to be gone, so end it where it runs, or here with 'katax migrate unlock --force'"
@@ -39,11 +37,11 @@ def migrates(database: SqlDatabase | MongoDatabase) -> Migrates:
 
 def _ledger(database: SqlDatabase | MongoDatabase, table: str, engine: Migrates) -> SqlLedger:
     if database.settings.type == "mongodb":
-        from .documents import DocumentLedger
+        from katax_cli.services.migrate.documents import DocumentLedger
 
         # The same methods; what they are run on is a matter of SQL.
         return cast("SqlLedger", DocumentLedger(cast("MongoDatabase", database), table))
-    from .ledger import SqlLedger
+    from katax_cli.services.migrate.ledger import SqlLedger
 
     return SqlLedger(cast("SqlDatabase", database), table, engine.facts)
 
@@ -176,7 +174,7 @@ class Migrator:
             return [self._stopped(session, one) for one in self.status() if one.state == "failed"]
 
     def _stopped(self, session: Session, standing: Standing) -> Abandoned:
-        from .abandon import Abandoned, lasting
+        from katax_cli.services.migrate.abandon import Abandoned, lasting
 
         return Abandoned(standing.name, lasting(self, session, standing), reverted=False)
 
@@ -261,7 +259,7 @@ class Migrator:
 
     def changed(self) -> list[tuple[Standing, list[str]]]:
         """Applied migrations whose files differ in a byte, each with the lines of a diff."""
-        from .checksum import difference
+        from katax_cli.services.migrate.checksum import difference
 
         return [
             (one, difference(one.file, self.ledger.body(self.sql, one.version)))
@@ -300,7 +298,7 @@ class Migrator:
 
     def job(self, file: MigrationFile, direction: Direction) -> Job:
         """A migration ready to be run. Raises MigrationError when it cannot be."""
-        from .jobs import make_job
+        from katax_cli.services.migrate.jobs import make_job
 
         key = (file.name, file.checksum, direction)
         if key not in self._jobs:
@@ -311,7 +309,7 @@ class Migrator:
     def locked(self, *, adopting: bool = False) -> Iterator[Runner]:
         """A runner that holds the lock, with the ledger's table there."""
         # Imported when needed: most runs find nothing to do, and read two lists for that.
-        from .runner import Runner
+        from katax_cli.services.migrate.runner import Runner
 
         with self.session() as session:
             lock = self._lock(session)
@@ -338,11 +336,11 @@ class Migrator:
     def session(self) -> Session:
         """A connection for the length of a run, to be opened as a context manager."""
         if self.db.settings.type == "mongodb":
-            from .documents import MongoSession
+            from katax_cli.services.migrate.documents import MongoSession
 
             # What only SQL's sessions have is asked for by jobs with statements, and MongoDB has none of those.
             return cast("Session", MongoSession(cast("MongoDatabase", self.db)))
-        from .session import Session
+        from katax_cli.services.migrate.session import Session
 
         return Session(cast("SqlDatabase", self.db))
 
@@ -352,7 +350,7 @@ class Migrator:
         return cast("SqlDatabase", self.db)
 
     def _lock(self, session: Session) -> RunnerLock:
-        from .lock import RunnerLock
+        from katax_cli.services.migrate.lock import RunnerLock
 
         return RunnerLock(
             self.engine,
@@ -396,7 +394,7 @@ class Migrator:
         return plan.standings(scanned, entries or [], self._same_meaning)
 
     def _same_meaning(self, file: MigrationFile, entry: Entry) -> bool:
-        from .checksum import same_meaning
+        from katax_cli.services.migrate.checksum import same_meaning
 
         return same_meaning(file.name, self.ledger.body(self.sql, entry.version), file.text, self.dialect)
 
@@ -413,7 +411,7 @@ class Migrator:
         )
 
     def _me(self) -> str:
-        from .lock import note
+        from katax_cli.services.migrate.lock import note
 
         return note("", self._clock.now())
 

@@ -5,8 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from katax_cli.errors import ConfigError, MigrationError, unknown_name
-
-from .values import ChangedAfterApply, Entry, MigrationFile, Standing, State, Unfinished
+from katax_cli.services.migrate.values import (
+    ChangedAfterApply,
+    Entry,
+    MigrationFile,
+    Standing,
+    State,
+    Unfinished,
+)
 
 SameMeaning = Callable[[MigrationFile, Entry], bool]
 

@@ -16,11 +16,10 @@ from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.registry import load
 from katax_cli.errors import MigrationError, QueryError
 from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.migrate.copies import new_name, remove_abandoned
+from katax_cli.services.migrate.intent import changed_lines
+from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.sql import SqlDatabase
-
-from .copies import new_name, remove_abandoned
-from .intent import changed_lines
-from .migrator import Migrator
 
 AnyDatabase = SqlDatabase | MongoDatabase
 Open = Callable[[ConnectionSettings], AnyDatabase]

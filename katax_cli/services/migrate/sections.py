@@ -9,9 +9,8 @@ from dataclasses import replace
 from katax_cli.core.duration import parse_duration
 from katax_cli.core.sql import Dialect, Statement, split, tokens
 from katax_cli.errors import MigrationError
-
-from .other_tools import UP_SUFFIX
-from .values import Directives, Script, Section
+from katax_cli.services.migrate.other_tools import UP_SUFFIX
+from katax_cli.services.migrate.values import Directives, Script, Section
 
 _MARKER = re.compile(
     r"^--[ \t]*(?:(?P<own>UP|DOWN|VERIFY)[ \t]*|migrate:(?P<dbmate>up|down)(?P<options>[ \t][^\r\n]*)?)\r?$",

@@ -13,11 +13,10 @@ from katax_cli.core.failure import FailureKind
 from katax_cli.engines.base import CopiesIn, Dialect, Params, Result
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.services.guard import Safety
+from katax_cli.services.migrate.python import MigrationDb, Steps
 from katax_cli.services.queries import Queries
 from katax_cli.services.sql import SqlDatabase
 from katax_cli.services.watchdog import Limit, watchdog
-
-from .python import MigrationDb, Steps
 
 T = TypeVar("T")
 

@@ -28,13 +28,20 @@ from katax_cli.errors import (
     Unavailable,
 )
 from katax_cli.services.guard import Safety
-
-from .failing import failing_as
-from .intent import Verdict, changed_lines, changes, judge, mentioned, objects_of, unnamed_indexes
-from .jobs import Fingerprint, Job
-from .ledger import Checkpoint, SqlLedger
-from .session import Session
-from .values import Entry, Outcome, StatementFailed
+from katax_cli.services.migrate.failing import failing_as
+from katax_cli.services.migrate.intent import (
+    Verdict,
+    changed_lines,
+    changes,
+    judge,
+    mentioned,
+    objects_of,
+    unnamed_indexes,
+)
+from katax_cli.services.migrate.jobs import Fingerprint, Job
+from katax_cli.services.migrate.ledger import Checkpoint, SqlLedger
+from katax_cli.services.migrate.session import Session
+from katax_cli.services.migrate.values import Entry, Outcome, StatementFailed
 
 _CHANGES_ROWS = frozenset(
     {"SELECT", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "COPY FROM"}

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from katax_cli.core.sql import Statement
 from katax_cli.errors import QueryError
-
-from .migrator import Migrator
-from .sections import parse, statements
-from .session import Session
-from .values import Standing
+from katax_cli.services.migrate.migrator import Migrator
+from katax_cli.services.migrate.sections import parse, statements
+from katax_cli.services.migrate.session import Session
+from katax_cli.services.migrate.values import Standing
 
 
 class _Undo(Exception):

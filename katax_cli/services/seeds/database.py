@@ -11,10 +11,9 @@ from katax_cli.core.sql import Dialect, Statement, classify, commits_by_itself
 from katax_cli.engines.base import Params, Result
 from katax_cli.errors import QueryError, SeedError
 from katax_cli.services.queries import Queries
+from katax_cli.services.seeds.upsert import Upsert
+from katax_cli.services.seeds.values import Counts, Rows, SeedFile
 from katax_cli.services.transaction import Transaction
-
-from .upsert import Upsert
-from .values import Counts, Rows, SeedFile
 
 if TYPE_CHECKING:
     from random import Random

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from katax_cli.errors import ConfigError, SeedError, unknown_name
-
-from .values import SeedFile
+from katax_cli.services.seeds.values import SeedFile
 
 KINDS = ("sql", "py", "json", "csv")
 _FILE = re.compile(rf"[^._][^/]*\.({'|'.join(KINDS)})")

@@ -14,10 +14,9 @@ from katax_cli.engines import registry
 from katax_cli.errors import ConfigError, QueryError, SeedError
 from katax_cli.services.documents import MongoDatabase
 from katax_cli.services.guard import Safety
-
-from .rows import check_keys, parse_rows
-from .times import finished, timestamp
-from .values import Counts, Entry, Rows, SeedFile, SeedOutcome, Work
+from katax_cli.services.seeds.rows import check_keys, parse_rows
+from katax_cli.services.seeds.times import finished, timestamp
+from katax_cli.services.seeds.values import Counts, Entry, Rows, SeedFile, SeedOutcome, Work
 
 if TYPE_CHECKING:
     from random import Random
@@ -101,7 +100,7 @@ class MongoSeeds:
                 f"seed {file.name} is SQL and {self._db.name!r} is mongodb; write .json, .csv or .py"
             )
         if file.kind == "py":
-            from .python import load
+            from katax_cli.services.seeds.python import load
 
             return _Code(file, load(file))
         decode = registry.part(self._db.engine, "extended")
@@ -182,7 +181,7 @@ class _Code:
         self._function = function
 
     def __call__(self, on: MongoSeedDb) -> Counts:
-        from .python import call
+        from katax_cli.services.seeds.python import call
 
         call(self._file, self._function, on, left="what came before it was applied")
         return on.counts

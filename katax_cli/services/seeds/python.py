@@ -8,8 +8,7 @@ from typing import Any
 from katax_cli.core.callables import completed, is_async
 from katax_cli.errors import KataxError, SeedError
 from katax_cli.profiles.trust import refuse_untrusted
-
-from .values import SeedFile
+from katax_cli.services.seeds.values import SeedFile
 
 
 def load(file: SeedFile) -> Callable[[Any], object]:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from katax_cli.errors import SeedError
-
-from .values import Rows, SeedFile
+from katax_cli.services.seeds.values import Rows, SeedFile
 
 _KEYS = {"table", "key", "rows"}
 

@@ -8,10 +8,19 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import Refused, WrongEngine
 from katax_cli.services.database import Database
 from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.seeds import files
+from katax_cli.services.seeds.values import (
+    SEEDS_TABLE,
+    Counts,
+    Entry,
+    SeedFile,
+    SeedOutcome,
+    SeedStanding,
+    State,
+    Store,
+    Work,
+)
 from katax_cli.services.sql import SqlDatabase
-
-from . import files
-from .values import SEEDS_TABLE, Counts, Entry, SeedFile, SeedOutcome, SeedStanding, State, Store, Work
 
 SEED_ENGINES = ("postgresql", "mysql", "sqlite", "mongodb")
 
@@ -96,11 +105,11 @@ class Seeder:
 
 def _store(db: Database, clock: Clock) -> Store:
     if isinstance(db, SqlDatabase):
-        from .sql import SqlSeeds
+        from katax_cli.services.seeds.sql import SqlSeeds
 
         return SqlSeeds(db, SEEDS_TABLE, clock)
     if isinstance(db, MongoDatabase):
-        from .mongodb import MongoSeeds
+        from katax_cli.services.seeds.mongodb import MongoSeeds
 
         return MongoSeeds(db, SEEDS_TABLE, clock)
     raise WrongEngine(db.settings.type, "seeds", wanted_by="seed run", works_on=SEED_ENGINES)

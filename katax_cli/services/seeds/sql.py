@@ -12,13 +12,12 @@ from katax_cli.core.sql import Statement, quote_identifier, split
 from katax_cli.engines.base import Dialect
 from katax_cli.errors import QueryError, SeedError
 from katax_cli.services.scripts import destructive_reasons
+from katax_cli.services.seeds.database import SeedDb, refuse_ending
+from katax_cli.services.seeds.rows import parse_rows
+from katax_cli.services.seeds.times import finished, timestamp
+from katax_cli.services.seeds.values import Counts, Entry, SeedFile, SeedOutcome, Work
 from katax_cli.services.sql import SqlDatabase
 from katax_cli.services.transaction import Transaction
-
-from .database import SeedDb, refuse_ending
-from .rows import parse_rows
-from .times import finished, timestamp
-from .values import Counts, Entry, SeedFile, SeedOutcome, Work
 
 _FOREVER = float("inf")
 """Seeds have no time limit but the caller's; None would mean the connection's own for statements."""
@@ -68,7 +67,7 @@ class SqlSeeds:
         if file.kind == "sql":
             return Script(self._statements(file))
         if file.kind == "py":
-            from .python import call, load
+            from katax_cli.services.seeds.python import call, load
 
             function = load(file)
             return partial(_counted, lambda db: call(file, function, db, left="nothing of it was applied"))

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from katax_cli.core.clock import Clock
-
-from .values import Counts, Done, SeedFile, SeedOutcome
+from katax_cli.services.seeds.values import Counts, Done, SeedFile, SeedOutcome
 
 
 def finished(file: SeedFile, state: Done, counts: Counts, began: float, clock: Clock) -> SeedOutcome:

@@ -14,8 +14,7 @@ import sys
 from typing import Any
 
 from katax_cli.services.migrate.migrator import Migrator
-
-from .conftest import open_database
+from tests.services.migrate.conftest import open_database
 
 
 class Counted:
@@ -36,7 +35,7 @@ class Counted:
 def run_on_mongodb(url: str, folder: str, kill_at: int, action: str) -> None:
     from pymongo import monitoring
 
-    from .test_documents import open_mongo
+    from tests.services.migrate.test_documents import open_mongo
 
     class Counting(monitoring.CommandListener):
         """The driver tells it of every command before it is sent."""

@@ -17,8 +17,7 @@ from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.rehearse import open_settings, rehearse
 from katax_cli.services.sql import SqlDatabase
 from tests.servers.fixtures import Target
-
-from .conftest import Write
+from tests.services.migrate.conftest import Write
 
 REHEARSE = """
 import sys

@@ -25,10 +25,9 @@ from katax_cli.services.migrate.rehearse import open_settings, rehearse
 from katax_cli.services.migrate.values import StatementFailed
 from tests.engines.connections import settings_for
 from tests.services.crowd import crowd
+from tests.services.migrate.killable import CROWD
+from tests.services.migrate.test_migrator import states
 from tests.waiting import until
-
-from .killable import CROWD
-from .test_migrator import states
 
 ONE = (
     "def up(db):\n    db.users.insert_one({'_id': 1})\n    db['users'].create_index('name')\n"

@@ -15,10 +15,9 @@ from katax_cli.services.migrate.values import StatementFailed
 from katax_cli.services.sql import SqlDatabase
 from tests.servers.fixtures import MakeFresh
 from tests.servers.server import Server
-
-from .conftest import Write
-from .test_many_changes import OpenUrl
-from .test_migrator import states
+from tests.services.migrate.conftest import Write
+from tests.services.migrate.test_many_changes import OpenUrl
+from tests.services.migrate.test_migrator import states
 
 LINES = ["it's", "-- DOWN", "-- katax: no-transaction", "\\.", "\\N", "tab\t", "$$ ; /* ", "x" * 300_000, ""]
 POSTGRESQL = r"""

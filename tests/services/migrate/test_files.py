@@ -8,8 +8,7 @@ import pytest
 
 from katax_cli.errors import ConfigError, MigrationError
 from katax_cli.services.migrate import files
-
-from .conftest import Write
+from tests.services.migrate.conftest import Write
 
 NOON = 1_767_268_800.0
 """2026-01-01T12:00:00Z."""

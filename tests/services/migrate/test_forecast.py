@@ -16,8 +16,7 @@ from katax_cli.services.migrate.values import StatementFailed
 from katax_cli.services.migrate.verify import verify
 from katax_cli.services.sql import SqlDatabase
 from tests.servers.fixtures import MakeFresh
-
-from .conftest import Write
+from tests.services.migrate.conftest import Write
 
 OpenUrl = Callable[..., SqlDatabase]
 

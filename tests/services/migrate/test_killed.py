@@ -20,8 +20,7 @@ from katax_cli.services.migrate.session import Session
 from katax_cli.services.sql import SqlDatabase
 from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeFresh, Target
-
-from .test_documents import open_mongo
+from tests.services.migrate.test_documents import open_mongo
 
 OpenUrl = Callable[..., SqlDatabase]
 ROOT = Path(__file__).parents[3]

@@ -12,8 +12,7 @@ from katax_cli.engines.mysql.script import run_script
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.values import StatementFailed
 from katax_cli.services.sql import SqlDatabase
-
-from .conftest import Write
+from tests.services.migrate.conftest import Write
 
 OpenUrl = Callable[..., SqlDatabase]
 

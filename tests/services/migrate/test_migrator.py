@@ -11,8 +11,7 @@ from katax_cli.errors import ConfigError, MigrationError
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.values import ChangedAfterApply, Outcome, StatementFailed
 from katax_cli.services.sql import SqlDatabase
-
-from .conftest import Write
+from tests.services.migrate.conftest import Write
 
 
 def table_names(database: SqlDatabase) -> set[str]:

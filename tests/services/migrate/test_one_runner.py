@@ -22,10 +22,9 @@ from katax_cli.services.migrate.session import Session
 from katax_cli.services.sql import SqlDatabase
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.crowd import crowd
+from tests.services.migrate.conftest import Write
+from tests.services.migrate.killable import CROWD
 from tests.waiting import until
-
-from .conftest import Write
-from .killable import CROWD
 
 OpenUrl = Callable[..., SqlDatabase]
 RUNNERS, FILES = 8, 5

@@ -11,9 +11,8 @@ from katax_cli.services.migrate import files
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.values import Direction
 from katax_cli.services.sql import SqlDatabase
-
-from .conftest import Write
-from .test_migrator import states, table_names
+from tests.services.migrate.conftest import Write
+from tests.services.migrate.test_migrator import states, table_names
 
 
 def pair(folder: Path, name: str, up: str, down: str | None = None) -> None:

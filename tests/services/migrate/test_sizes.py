@@ -12,9 +12,8 @@ from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.values import StatementFailed
 from katax_cli.services.sql import SqlDatabase
 from tests.servers.fixtures import Throwaway
-
-from .conftest import Write
-from .test_migrator import states
+from tests.services.migrate.conftest import Write
+from tests.services.migrate.test_migrator import states
 
 NO = "-- katax: no-transaction\n"
 

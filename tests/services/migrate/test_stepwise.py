@@ -10,9 +10,8 @@ from katax_cli.errors import MigrationError, OutcomeUnknown
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.values import StatementFailed, Unfinished
 from katax_cli.services.sql import SqlDatabase
-
-from .conftest import Write
-from .test_migrator import states, table_names
+from tests.services.migrate.conftest import Write
+from tests.services.migrate.test_migrator import states, table_names
 
 NO = "-- katax: no-transaction\n"
 

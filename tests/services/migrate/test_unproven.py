@@ -13,9 +13,8 @@ from katax_cli.services.migrate.migrator import Migrator, migrates
 from katax_cli.services.migrate.session import Session
 from katax_cli.services.sql import SqlDatabase
 from tests.servers.fixtures import MakeFresh
-
-from .conftest import Write
-from .test_killed import runners as runners
+from tests.services.migrate.conftest import Write
+from tests.services.migrate.test_killed import runners as runners
 
 OpenUrl = Callable[..., SqlDatabase]
 Unit = tuple[str, str | None]
