@@ -8,10 +8,10 @@ from contextlib import ExitStack
 
 from harness import Work, compare, finish, present, server
 
-from katax_cli.core.breaker import CircuitBreaker
-from katax_cli.core.deadline import Deadline
-from katax_cli.core.failure import Failure, FailureKind
-from katax_cli.core.retry import RetryPolicy
+from katax_cli.core.resilience.breaker import CircuitBreaker
+from katax_cli.core.resilience.deadline import Deadline
+from katax_cli.core.resilience.failure import Failure, FailureKind
+from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.services.guard import Guard, Safety, Sent
 from katax_cli.services.watchdog import watchdog
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from katax_cli.core.shutdown import ShutdownReport
+from katax_cli.core.resilience.shutdown import ShutdownReport
 from katax_cli.services.shutdown import (
     ShutdownController,
     create_shutdown_controller,

@@ -20,8 +20,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.deadline import NEVER
-from katax_cli.core.retry import RetryPolicy
+from katax_cli.core.resilience.deadline import NEVER
+from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.errors import (
     AuthenticationFailed,
     ConfigError,

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
 
-from katax_cli.core.deadline import Deadline
+from katax_cli.core.resilience.deadline import Deadline
 
 _LOOK_EVERY = 0.5
 

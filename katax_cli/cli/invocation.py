@@ -75,7 +75,7 @@ class Invocation:
         `seconds` is the command's own limit, which `--timeout` replaces; None is no limit. `probing`: see Runtime.
         `endless`: no limit in any case, for a command that gives each of its calls its time.
         """
-        from katax_cli.core.deadline import Deadline
+        from katax_cli.core.resilience.deadline import Deadline
         from katax_cli.services.runtime import Runtime
 
         limit = seconds if self.shared.timeout is None else self.shared.timeout

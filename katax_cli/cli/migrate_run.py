@@ -280,7 +280,7 @@ def unlocked(table: Desk, *, force: bool) -> dict[str, object]:
 def wait_until(call: Invocation, *, applied: bool) -> float:
     """Seconds until the database answered (and had everything applied). Raises the last error in the end."""
     from katax_cli.core.clock import SYSTEM
-    from katax_cli.core.deadline import Deadline
+    from katax_cli.core.resilience.deadline import Deadline
 
     started = SYSTEM.monotonic()
     deadline = Deadline(_WAIT_SECONDS if call.shared.timeout is None else call.shared.timeout)

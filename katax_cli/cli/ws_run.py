@@ -16,7 +16,7 @@ from katax_cli.cli.ending import ended_by_signals
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import INTERACTIVE_SECONDS, Invocation
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.deadline import Deadline
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import LOOPBACK, ConnectionSettings, Secret
 from katax_cli.core.wire import parse
 from katax_cli.errors import ConfigError, DeadlineExceeded, KataxError, Unavailable, unknown_name

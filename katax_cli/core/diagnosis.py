@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from katax_cli.core.failure import FailureKind
+from katax_cli.core.resilience.failure import FailureKind
 
 Layer = Literal["dns", "tcp", "tls", "auth", "read", "write_role", "lag"]
 LAYERS: tuple[Layer, ...] = ("dns", "tcp", "tls", "auth", "read", "write_role", "lag")

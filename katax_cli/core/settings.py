@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
-from katax_cli.core.breaker_policy import BreakerPolicy
-from katax_cli.core.retry import RetryPolicy
+from katax_cli.core.resilience.breaker_policy import BreakerPolicy
+from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.errors import ConfigError
 
 EngineName = Literal["postgresql", "mysql", "sqlite", "mongodb", "redis"]

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from katax_cli.core.failure import Failure
+from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.errors import WrongEngine
 from katax_cli.snapshot import HealthStatus, PoolStats

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from katax_cli.core.retry import RetryPolicy
+from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.settings import ConnectionSettings, PoolSettings
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.breakers import breaker_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from katax_cli.core.breaker_policy import BreakerPolicy
+from katax_cli.core.resilience.breaker_policy import BreakerPolicy
 
 _ALTERNATIVES = (
     ({"failures"}, {"window", "rate", "min_calls", "slow_rate", "slow_ms"}),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from katax_cli.core.failure import Failure
+from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.wire import parse, stringify
 from katax_cli.errors import KataxError
 from katax_cli.services.cache import Cache

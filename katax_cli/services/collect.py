@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.deadline import Deadline
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.services.circuits import copied, kept_off
 from katax_cli.services.cron.looking import JobsWatch
 from katax_cli.services.database import Database

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import ref
 
-from katax_cli.core.deadline import NEVER, Deadline
 from katax_cli.core.duration import Duration
-from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.core.resilience.deadline import NEVER, Deadline
+from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.engines.registry import part
 from katax_cli.errors import KataxError, WrongEngine
 from katax_cli.services.bounded import TookTooLong, bounded
@@ -24,7 +24,7 @@ from katax_cli.services.observe import Observer, QueryLogging
 from katax_cli.services.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from katax_cli.core.breaker import CircuitBreaker
+    from katax_cli.core.resilience.breaker import CircuitBreaker
     from katax_cli.core.settings import ConnectionSettings
     from katax_cli.engines.base import Engine, Serving, SlowQuery
     from katax_cli.snapshot import BreakerState, PoolStats

@@ -14,12 +14,12 @@ from contextvars import ContextVar
 from enum import Enum, auto
 from typing import TypeVar
 
-from katax_cli.core.breaker import CircuitBreaker
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.deadline import Deadline
-from katax_cli.core.failure import Failure, FailureKind
-from katax_cli.core.retry import Repeats, RetryPolicy, sole_owner
-from katax_cli.core.verdict import verdict
+from katax_cli.core.resilience.breaker import CircuitBreaker
+from katax_cli.core.resilience.deadline import Deadline
+from katax_cli.core.resilience.failure import Failure, FailureKind
+from katax_cli.core.resilience.retry import Repeats, RetryPolicy, sole_owner
+from katax_cli.core.resilience.verdict import verdict
 from katax_cli.errors import (
     AuthenticationFailed,
     BreakerOpen,

@@ -11,7 +11,7 @@ from string import ascii_letters, digits
 from typing import Any
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.failure import Failure
+from katax_cli.core.resilience.failure import Failure
 from katax_cli.errors import QueryError
 from katax_cli.services.clients import Commands
 from katax_cli.services.guard import Safety

@@ -21,11 +21,11 @@ from threading import Lock as Guarding
 from types import TracebackType
 from typing import Protocol, Self
 
-from katax_cli.core import backoff
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.deadline import Deadline
 from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.forks import follow
+from katax_cli.core.resilience import backoff
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.wire import parse, stringify
 from katax_cli.errors import KataxError, LockHeld, LockLost, OutcomeUnknown
 from katax_cli.services.clients import Commands, RedisDatabase

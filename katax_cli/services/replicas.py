@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.duration import Duration
-from katax_cli.core.retry import sole_owner
+from katax_cli.core.resilience.retry import sole_owner
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import Unavailable
 

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from logging import getLogger
 from threading import Event, Lock, Thread, current_thread
 
-from katax_cli.core.breaker import CircuitBreaker
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.forks import follow
+from katax_cli.core.resilience.breaker import CircuitBreaker
 from katax_cli.errors import KataxError
 from katax_cli.profiles.home import ensure_home
 from katax_cli.profiles.model import Profile

@@ -21,8 +21,8 @@ from types import FrameType, TracebackType
 from typing import Protocol
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.deadline import Deadline
-from katax_cli.core.shutdown import ShutdownReport
+from katax_cli.core.resilience.deadline import Deadline
+from katax_cli.core.resilience.shutdown import ShutdownReport
 from katax_cli.errors import PoolClosed
 
 _LAST_SECONDS = 1.0

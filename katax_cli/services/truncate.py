@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from katax_cli.core.failure import FailureKind
+from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.sql import Dialect, quote_identifier
 from katax_cli.engines.base import Table
 from katax_cli.errors import ConfigError, KataxError, QueryError, Refused, unknown_name

@@ -7,10 +7,10 @@ from logging import getLogger
 from threading import Event, Lock, Thread, current_thread
 from typing import TYPE_CHECKING, Protocol
 
-from katax_cli.core.breaker import CircuitBreaker
-from katax_cli.core.breaker_policy import BreakerPolicy, ProbePace
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.forks import follow
+from katax_cli.core.resilience.breaker import CircuitBreaker
+from katax_cli.core.resilience.breaker_policy import BreakerPolicy, ProbePace
 from katax_cli.errors import AuthenticationFailed, KataxError, PoolTimeout
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import pymongo
 import pytest
 from bson import Binary, Decimal128, Int64, ObjectId, Regex, Timestamp
 
-from katax_cli.core.failure import FailureKind
+from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.settings import ConnectionSettings, PoolSettings, Secret, TlsSettings
 from katax_cli.engines import registry
 from katax_cli.engines.base import DocumentEngine, Index, Introspects, ReportsServer, TableColumn

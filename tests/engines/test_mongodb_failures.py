@@ -3,7 +3,7 @@
 import pytest
 from pymongo import errors
 
-from katax_cli.core.failure import FailureKind
+from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.engines.mongodb import failures
 
 

@@ -11,7 +11,7 @@ import pymysql
 import pytest
 from pymysql.constants import FIELD_TYPE
 
-from katax_cli.core.failure import FailureKind
+from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.settings import Secret, TlsSettings
 from katax_cli.engines.base import Introspects, ReadOnlyGuard, ReportsServer, SqlEngine
 from katax_cli.engines.mysql import create

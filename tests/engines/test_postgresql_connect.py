@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.settings import ConnectionSettings, Secret, TlsSettings
 from katax_cli.engines.postgresql import PostgresEngine, create
 from katax_cli.engines.postgresql.failures import connect_failure

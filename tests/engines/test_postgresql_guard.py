@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from katax_cli.core.failure import FailureKind
+from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.engines.postgresql import PostgresEngine, create
 from katax_cli.engines.postgresql.failures import classify
 from katax_cli.engines.postgresql.session import PostgresConnection

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from redis.exceptions import RedisError
 
-from katax_cli.core.failure import FailureKind
+from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.settings import ConnectionSettings, PoolSettings, Secret, TlsSettings
 from katax_cli.engines import registry
 from katax_cli.engines.base import KeyValueEngine, ReportsServer

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from katax_cli.core.failure import FailureKind
+from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.settings import ConnectionSettings, PoolSettings, Secret
 from katax_cli.engines.redis import RedisEngine, create
 from katax_cli.errors import ConfigError, PoolTimeout, Refused

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from katax_cli.core.failure import FailureKind
+from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.engines.base import Introspects, ReadOnlyGuard, ReportsServer, SqlEngine
 from katax_cli.engines.registry import load
 from katax_cli.errors import Refused

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 
-from katax_cli.core.failure import FailureKind
+from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import Introspects, ReadOnlyGuard, ReportsServer, SqlEngine
 from katax_cli.engines.sqlite import create

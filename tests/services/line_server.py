@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 from typing import Literal
 
-from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.core.resilience.failure import Failure, FailureKind
 
 Move = Literal["answer", "hang", "drop", "busy", "deadlock", "overloaded", "syntax", "password", "read-only"]
 

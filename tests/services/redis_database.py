@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
 
-from katax_cli.core.retry import RetryPolicy
+from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.redis import create
 from katax_cli.services.clients import RedisDatabase

@@ -12,7 +12,7 @@ from threading import Event
 
 import pytest
 
-from katax_cli.core.retry import is_retried, sole_owner
+from katax_cli.core.resilience.retry import is_retried, sole_owner
 from katax_cli.services.bounded import TookTooLong, _Call, bounded
 
 ROOT = Path(__file__).parents[2]

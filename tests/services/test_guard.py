@@ -8,9 +8,9 @@ from threading import Barrier, Event, Thread
 
 import pytest
 
-from katax_cli.core.deadline import NEVER, Deadline
-from katax_cli.core.failure import Failure, FailureKind
-from katax_cli.core.retry import RetryPolicy, is_retried, sole_owner
+from katax_cli.core.resilience.deadline import NEVER, Deadline
+from katax_cli.core.resilience.failure import Failure, FailureKind
+from katax_cli.core.resilience.retry import RetryPolicy, is_retried, sole_owner
 from katax_cli.errors import (
     AuthenticationFailed,
     BreakerOpen,

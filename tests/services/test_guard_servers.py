@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from katax_cli.core.deadline import Deadline
-from katax_cli.core.retry import RetryPolicy
+from katax_cli.core.resilience.deadline import Deadline
+from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.registry import load
 from katax_cli.errors import DeadlineExceeded, OutcomeUnknown, Unavailable

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from katax_cli.core.deadline import Deadline
 from katax_cli.core.health import HealthPolicy
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.services.health import HealthChecker, as_dict, ping_ms, probe
 from katax_cli.services.runtime import Runtime
 from tests.cli.processes import eventually

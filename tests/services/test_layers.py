@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from katax_cli.core.deadline import Deadline
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import ConnectionSettings, TlsSettings
 from katax_cli.services.layers import Wire, try_wire
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from katax_cli.core.deadline import Deadline
 from katax_cli.core.health import HealthPolicy
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import ConnectionSettings, Secret, TlsSettings
 from katax_cli.errors import LockHeld, QueryError
 from katax_cli.services import cache_copy

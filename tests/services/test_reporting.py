@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 import pytest
 
-from katax_cli.core.breaker import CircuitBreaker
+from katax_cli.core.resilience.breaker import CircuitBreaker
 from katax_cli.errors import BreakerOpen, Unavailable
 from katax_cli.profiles.model import Profile
 from katax_cli.services.circuits import copied

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from katax_cli.core.deadline import Deadline
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.errors import DeadlineExceeded, Unavailable, UnknownConnection
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.clients import RedisDatabase

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from katax_cli.core.retry import ONCE
+from katax_cli.core.resilience.retry import ONCE
 from katax_cli.core.settings import PoolSettings
 from katax_cli.engines.registry import load
 from katax_cli.errors import ConfigError, KataxError, Refused

@@ -17,8 +17,8 @@ from pymongo.errors import (
 )
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.deadline import Deadline
-from katax_cli.core.failure import Failure
+from katax_cli.core.resilience.deadline import Deadline
+from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.engines.base import Table, TableDescription
 from katax_cli.engines.mongodb import connect, failures, guard, inspect

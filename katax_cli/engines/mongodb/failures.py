@@ -19,7 +19,7 @@ from pymongo.errors import (
     WriteConcernError,
 )
 
-from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.core.resilience.failure import Failure, FailureKind
 
 
 class NotSent(ConnectionFailure):

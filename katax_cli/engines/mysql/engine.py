@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 
 import pymysql
 
-from katax_cli.core.failure import Failure
+from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.core.sql import Residue, compile_query
 from katax_cli.core.sql import classify as classify_sql

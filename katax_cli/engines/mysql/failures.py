@@ -7,7 +7,7 @@ import ssl
 import pymysql
 from pymysql.constants import CR, ER
 
-from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.core.resilience.failure import Failure, FailureKind
 
 # https://dev.mysql.com/doc/mysql-errors/8.4/en/ and https://mariadb.com/docs/server/reference/error-codes;
 # numbers without a name are those that PyMySQL has no constant for.

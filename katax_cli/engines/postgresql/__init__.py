@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, suppress
 import psycopg
 from psycopg.pq import TransactionStatus
 
-from katax_cli.core.failure import Failure
+from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.core.sql import Residue, compile_query
 from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription, Text

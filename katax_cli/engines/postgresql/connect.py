@@ -14,7 +14,7 @@ from psycopg.pq import ConnStatus, ExecStatus, PollingStatus, TransactionStatus
 from psycopg.pq.abc import PGconn
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import Residue
 from katax_cli.engines.base import SessionRemains

@@ -6,7 +6,7 @@ import re
 
 import psycopg
 
-from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.core.resilience.failure import Failure, FailureKind
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BY_CODE = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, cast
 
-from katax_cli.core.failure import Failure
+from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.engines.base import Serving
 from katax_cli.engines.redis import batch, connect, failures, guard

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.deadline import Deadline
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import ConfigError, EmbeddedUnavailable, Unavailable, UntrustedFile
 

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 from weakref import finalize
 
-from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.core.sql import CompiledQuery, Residue, compile_query
 from katax_cli.engines.base import (

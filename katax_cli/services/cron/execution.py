@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.retry import RetryPolicy
+from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.settings import EngineName
 from katax_cli.errors import DeadlineExceeded, KataxError
 from katax_cli.profiles.model import Profile

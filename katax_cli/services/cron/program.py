@@ -11,8 +11,8 @@ from logging import getLogger
 
 from katax_cli.core.callables import plain
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.deadline import Deadline
 from katax_cli.core.forks import follow
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.schedule import Never, parse_schedule
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.model import Profile

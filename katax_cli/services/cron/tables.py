@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from katax_cli.core.retry import RetryPolicy
+from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import Dialect, Result
 from katax_cli.errors import ConfigError, QueryError, Refused

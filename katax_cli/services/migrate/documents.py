@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from katax_cli.core.deadline import NEVER
+from katax_cli.core.resilience.deadline import NEVER
 from katax_cli.services.documents import MongoDatabase
 from katax_cli.services.guard import Safety
 from katax_cli.services.migrate.identity import Identity

@@ -11,9 +11,9 @@ from functools import cache
 from getpass import getuser
 from typing import Any, NamedTuple, Protocol
 
-from katax_cli.core import backoff
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.deadline import NEVER, Deadline
+from katax_cli.core.resilience import backoff
+from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.engines.migrations import LockSession, SessionLocks
 from katax_cli.errors import LockHeld, LockLost
 from katax_cli.services.migrate.identity import Identity, this_runner

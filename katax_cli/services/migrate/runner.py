@@ -10,7 +10,7 @@ from math import ceil
 from typing import TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.retry import Repeats, RetryPolicy
+from katax_cli.core.resilience.retry import Repeats, RetryPolicy
 from katax_cli.core.sql import Statement, classify
 from katax_cli.engines.base import Params
 from katax_cli.engines.migrations import LimitsPackets, Migrates, SendsTogether

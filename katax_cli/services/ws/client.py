@@ -15,9 +15,9 @@ from socketio import packet
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from katax_cli.core import backoff
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.deadline import Deadline
+from katax_cli.core.resilience import backoff
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import Secret
 from katax_cli.errors import AuthenticationFailed, ConfigError, DeadlineExceeded, Unavailable
 from katax_cli.services.ws.wire import StrictJson, WirePacket

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from katax_cli.core.callables import plain
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.deadline import Deadline
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import LOOPBACK
 from katax_cli.errors import ConfigError, Refused
 from katax_cli.profiles.model import WsSettings

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from katax_cli.core.retry import ONCE
+from katax_cli.core.resilience.retry import ONCE
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.registry import load
 from katax_cli.services.database import classify_with

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 from pymongo import MongoClient
 
-from katax_cli.core.retry import ONCE
+from katax_cli.core.resilience.retry import ONCE
 from katax_cli.engines.base import DocumentEngine
 from katax_cli.engines.mongodb import migrate
 from katax_cli.engines.registry import load

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from katax_cli.core.deadline import Deadline
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import Secret
 from katax_cli.profiles.model import WsSettings
 from katax_cli.services.ws.client import Event, SocketClient, Where

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
-from katax_cli.core.deadline import Deadline
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.errors import DeadlineExceeded, Unavailable
 from katax_cli.services.ws.client import Event, SocketClient, TokenRefused, Where
 from katax_cli.services.ws.server import Sockets

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from katax_cli.core.deadline import NEVER, Deadline
+from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.errors import DeadlineExceeded
 from tests.fake_clock import FakeClock
 

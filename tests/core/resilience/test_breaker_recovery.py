@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from katax_cli.core.breaker import CircuitBreaker
-from katax_cli.core.breaker_policy import BreakerPolicy, ProbePace
+from katax_cli.core.resilience.breaker import CircuitBreaker
+from katax_cli.core.resilience.breaker_policy import BreakerPolicy, ProbePace
 from katax_cli.errors import BreakerOpen
 from katax_cli.snapshot import BreakerState
 from tests.fake_clock import FakeClock

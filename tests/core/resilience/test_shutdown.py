@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from katax_cli.core.shutdown import Shutdown, ShutdownReport, Stage, Step
+from katax_cli.core.resilience.shutdown import Shutdown, ShutdownReport, Stage, Step
 from tests.fake_clock import FakeClock
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from katax_cli.core.backoff import ceiling, equal_jitter, full_jitter
+from katax_cli.core.resilience.backoff import ceiling, equal_jitter, full_jitter
 
 
 def thrown(*values: float) -> list[Callable[[], float]]:

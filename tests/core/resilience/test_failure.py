@@ -2,7 +2,7 @@
 
 import pytest
 
-from katax_cli.core.failure import Failure, FailureKind
+from katax_cli.core.resilience.failure import Failure, FailureKind
 
 # kind: (may work later, says the server is ill, the connection is dead)
 TABLE = {

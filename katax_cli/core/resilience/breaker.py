@@ -15,12 +15,12 @@ from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
-from katax_cli.core.breaker_events import BreakerEvents, OnStateChange
-from katax_cli.core.breaker_policy import BreakerPolicy, ProbePace
-from katax_cli.core.call_window import CallWindow
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.forks import follow
-from katax_cli.core.verdict import verdict
+from katax_cli.core.resilience.breaker_events import BreakerEvents, OnStateChange
+from katax_cli.core.resilience.breaker_policy import BreakerPolicy, ProbePace
+from katax_cli.core.resilience.call_window import CallWindow
+from katax_cli.core.resilience.verdict import verdict
 from katax_cli.errors import BreakerOpen
 
 if TYPE_CHECKING:

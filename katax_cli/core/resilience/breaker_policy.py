@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from katax_cli.core.backoff import equal_jitter
+from katax_cli.core.resilience.backoff import equal_jitter
 
 STEADY_SECONDS = 30.0
 """Seconds of an outage during which background probes keep their interval; then it doubles up to `probe_max`."""

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from katax_cli.core.breaker_policy import BreakerPolicy
-from katax_cli.core.call_window import CallWindow
-from katax_cli.core.verdict import verdict
+from katax_cli.core.resilience.breaker_policy import BreakerPolicy
+from katax_cli.core.resilience.call_window import CallWindow
+from katax_cli.core.resilience.verdict import verdict
 from katax_cli.errors import (
     AuthenticationFailed,
     BreakerOpen,

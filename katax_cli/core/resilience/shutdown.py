@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.deadline import Deadline
+from katax_cli.core.resilience.deadline import Deadline
 
 KEPT_FOR_LAST = 0.1
 _TO_SAY_WHAT_IS_LEFT, _SECONDS_TO_SAY = 0.05, 0.2

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-from katax_cli.core import backoff
 from katax_cli.core.clock import Clock
+from katax_cli.core.resilience import backoff
 
 
 @dataclass(frozen=True, slots=True)

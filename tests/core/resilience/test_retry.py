@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from katax_cli.core.retry import ONCE, Repeats, RetryPolicy, is_retried, set_waiting, sole_owner
+from katax_cli.core.resilience.retry import ONCE, Repeats, RetryPolicy, is_retried, set_waiting, sole_owner
 from tests.fake_clock import FakeClock
 
 STEADY = RetryPolicy(attempts=5, initial=1.0, max=3.0, total=100.0, jitter=False)
