@@ -12,7 +12,7 @@ import psycopg
 from harness import Work, compare, finish, present, server
 from psycopg.pq import TransactionStatus
 
-from katax_cli.core.pool import Pool
+from katax_cli.core.pooling.pool import Pool
 from katax_cli.core.settings import PoolSettings
 
 CONNECTIONS = 8

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.diagnosis import LAYERS, Layer, likely_cause
-from katax_cli.core.headroom import advice, paced
 from katax_cli.core.health import ROLE_CAUSES, HealthPolicy, role_check, worst
+from katax_cli.core.pooling.headroom import advice, paced
 from katax_cli.core.recommend import Facts, recommend
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import FailureKind

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from katax_cli.core.forks import follow
-from katax_cli.core.pool import Leased, Pool
+from katax_cli.core.pooling.pool import Leased, Pool
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.engines.base import SqlEngine
 from katax_cli.services.background import start

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from operator import methodcaller
 from typing import Any, TypeGuard
 
-from katax_cli.core.pool import Pool
+from katax_cli.core.pooling.pool import Pool
 from katax_cli.services.database import Database
 from katax_cli.snapshot import PoolStats
 

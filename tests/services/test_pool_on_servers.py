@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.pool import Pool
+from katax_cli.core.pooling.pool import Pool
 from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.settings import PoolSettings, Secret
 from katax_cli.engines.base import SqlEngine

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from katax_cli.core.slots import CHECK_AFTER_IDLE
+from katax_cli.core.pooling.slots import CHECK_AFTER_IDLE
 from katax_cli.errors import DeadlineExceeded, KataxError, PoolClosed, QueryError, Refused
 from katax_cli.services.background import start
 from katax_cli.services.runtime import Runtime

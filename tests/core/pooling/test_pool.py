@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from katax_cli.core.pool import Leased, Pool
+from katax_cli.core.pooling.pool import Leased, Pool
+from katax_cli.core.pooling.slots import Claim
 from katax_cli.core.settings import PoolSettings
-from katax_cli.core.slots import Claim
 from katax_cli.errors import PoolClosed, PoolTimeout
 from katax_cli.snapshot import PoolStats
 

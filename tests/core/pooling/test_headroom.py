@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from katax_cli.core.headroom import advice, paced
+from katax_cli.core.pooling.headroom import advice, paced
 from katax_cli.snapshot import Headroom
 
 

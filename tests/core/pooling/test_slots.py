@@ -7,8 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from katax_cli.core.pooling.slots import Claim, Member, Slots
 from katax_cli.core.settings import PoolSettings
-from katax_cli.core.slots import Claim, Member, Slots
 from katax_cli.errors import PoolClosed
 
 
