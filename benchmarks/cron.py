@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from harness import Work, compare, cpu_seconds, finish, present, row
 
-from katax_cli.core.schedule import parse_schedule
+from katax_cli.core.schedule.schedule import parse_schedule
 from katax_cli.profiles.load import load_profile
 from katax_cli.profiles.model import Profile
 from katax_cli.services.cron.books import Books

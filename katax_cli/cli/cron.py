@@ -63,7 +63,7 @@ def next_(
     number: Number = 5,
 ) -> None:
     """Show the next occurrences, and on stderr the changes of the clock that are to come."""
-    from katax_cli.core.schedule import clock_changes
+    from katax_cli.core.schedule.schedule import clock_changes
 
     with cron(call) as jobs:
         now = jobs.clock.now()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
-from katax_cli.core.schedule import ClockChange, clock_changes
+from katax_cli.core.schedule.schedule import ClockChange, clock_changes
 from katax_cli.services.cron.jobs import Condition, Job
 from katax_cli.services.cron.values import Run
 

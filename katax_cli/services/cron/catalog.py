@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from katax_cli.core.crontab import Crontab, Entry, parse_crontab, says_user_column
+from katax_cli.core.schedule.crontab import Crontab, Entry, parse_crontab, says_user_column
 from katax_cli.errors import ConfigError, Refused
 from katax_cli.profiles.model import Profile
 from katax_cli.services.cron.definitions import Stored

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from shlex import join, quote
 
-from katax_cli.core.crontab import crontab_line, crontab_text
-from katax_cli.core.schedule import Cron, Every
+from katax_cli.core.schedule.crontab import crontab_line, crontab_text
+from katax_cli.core.schedule.schedule import Cron, Every
 from katax_cli.profiles.model import Profile
 from katax_cli.services.cron.jobs import Command, Job
 

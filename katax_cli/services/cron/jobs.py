@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from katax_cli.core.schedule import Never, Schedule, parse_schedule
+from katax_cli.core.schedule.schedule import Never, Schedule, parse_schedule
 from katax_cli.errors import ConfigError, unknown_name
 
 Overlap = Literal["skip", "queue", "replace", "allow"]

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from katax_cli.core.schedule import Schedule, latest
+from katax_cli.core.schedule.schedule import Schedule, latest
 from katax_cli.services.cron.jobs import Job
 from katax_cli.services.cron.values import Run
 

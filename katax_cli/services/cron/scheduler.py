@@ -12,7 +12,7 @@ from functools import partial
 from typing import Protocol
 
 from katax_cli.core.clock import Clock
-from katax_cli.core.schedule import Never
+from katax_cli.core.schedule.schedule import Never
 from katax_cli.errors import KataxError
 from katax_cli.services import background
 from katax_cli.services.cron.execution import Execution, Place, tell_failure

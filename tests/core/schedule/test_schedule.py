@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from katax_cli.core.schedule import Schedule, clock_changes, latest, parse_schedule
+from katax_cli.core.schedule.schedule import Schedule, clock_changes, latest, parse_schedule
 
 ZONES = ("America/New_York", "Australia/Lord_Howe", "America/Santiago", "Asia/Kathmandu")
 DAY = 86400

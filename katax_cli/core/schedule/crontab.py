@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from shlex import quote
 
-from katax_cli.core.schedule import parse_schedule
+from katax_cli.core.schedule.schedule import parse_schedule
 
 _SETTING = re.compile(
     r"\s*(?:\"(?P<d>[^\"]+)\"|'(?P<s>[^']+)'|(?P<name>[A-Za-z_][A-Za-z0-9_]*))\s*=\s*(?P<value>.*)$"

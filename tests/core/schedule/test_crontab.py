@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from katax_cli.core.crontab import Entry, crontab_line, crontab_text, parse_crontab, says_user_column
+from katax_cli.core.schedule.crontab import Entry, crontab_line, crontab_text, parse_crontab, says_user_column
 
 
 def only(text: str) -> Entry:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from cronsim import CronSim
 
-from katax_cli.core.schedule import Schedule, clock_changes, parse_schedule
+from katax_cli.core.schedule.schedule import Schedule, clock_changes, parse_schedule
 
 ZONES = (
     *("UTC", "America/New_York", "Europe/Madrid", "Asia/Kathmandu", "Africa/Casablanca"),
