@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from katax_cli import health
-from katax_cli.core.health import HealthPolicy
+from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.breaker import CircuitBreaker
 from katax_cli.errors import ConfigError
 from katax_cli.health import (

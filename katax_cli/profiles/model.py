@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
-from katax_cli.core.health import HealthPolicy
+from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.breaker_policy import BreakerPolicy
 from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.settings import ConnectionSettings, EngineName, Role, Secret

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.diagnosis import LAYERS, Layer, likely_cause
-from katax_cli.core.health import ROLE_CAUSES, HealthPolicy, role_check, worst
+from katax_cli.core.measure.diagnosis import LAYERS, Layer, likely_cause
+from katax_cli.core.measure.health import ROLE_CAUSES, HealthPolicy, role_check, worst
+from katax_cli.core.measure.recommend import Facts, recommend
 from katax_cli.core.pooling.headroom import advice, paced
-from katax_cli.core.recommend import Facts, recommend
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.engines.registry import part

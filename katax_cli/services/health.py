@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import partial
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.health import ROLE_CAUSES, HealthPolicy, Hysteresis, role_check, worst
+from katax_cli.core.measure.health import ROLE_CAUSES, HealthPolicy, Hysteresis, role_check, worst
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.engines.registry import part
 from katax_cli.errors import KataxError, QueryError

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from katax_cli.core.openmetrics import Family, Sample, gauge
+from katax_cli.core.measure.openmetrics import Family, Sample, gauge
 from katax_cli.snapshot import ConnectionHealth
 
 if TYPE_CHECKING:

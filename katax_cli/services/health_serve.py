@@ -14,7 +14,7 @@ from logging import getLogger
 from threading import Event, Thread
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.openmetrics import CONTENT_TYPE, exposition
+from katax_cli.core.measure.openmetrics import CONTENT_TYPE, exposition
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.text import to_json
 from katax_cli.errors import KataxError

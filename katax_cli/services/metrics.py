@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.histogram import Histogram
+from katax_cli.core.measure.histogram import Histogram
 
 if TYPE_CHECKING:
     from katax_cli.snapshot import QueryStats

@@ -8,7 +8,7 @@ from threading import Event, Lock, Thread
 from typing import NamedTuple
 
 from katax_cli.core.clock import Clock
-from katax_cli.core.health import HealthPolicy
+from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.errors import KataxError
 from katax_cli.services.database import Database

@@ -9,7 +9,7 @@ import pymysql
 import pytest
 from redis import Redis
 
-from katax_cli.core.health import HealthPolicy
+from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.depth import DeepProbe, deep_prober

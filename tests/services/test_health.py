@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from katax_cli.core.health import HealthPolicy
+from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.services.health import HealthChecker, as_dict, ping_ms, probe
 from katax_cli.services.runtime import Runtime

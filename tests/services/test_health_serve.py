@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from katax_cli.core.openmetrics import CONTENT_TYPE
+from katax_cli.core.measure.openmetrics import CONTENT_TYPE
 from katax_cli.services.health_serve import HealthService
 from katax_cli.services.http import HttpServer
 from katax_cli.services.operators import decide

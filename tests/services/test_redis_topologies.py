@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from katax_cli.core.health import HealthPolicy
+from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import ConnectionSettings, Secret, TlsSettings
 from katax_cli.errors import LockHeld, QueryError

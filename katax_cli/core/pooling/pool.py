@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.forks import follow
-from katax_cli.core.histogram import Histogram
+from katax_cli.core.measure.histogram import Histogram
 from katax_cli.core.pooling.slots import Claim, Member, Slots
 from katax_cli.core.settings import PoolSettings
 from katax_cli.errors import PoolClosed, PoolTimeout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-from katax_cli.core.openmetrics import CONTENT_TYPE, Family, Sample, exposition, gauge
+from katax_cli.core.measure.openmetrics import CONTENT_TYPE, Family, Sample, exposition, gauge
 from katax_cli.services.cron.scheduler import Scheduler
 from katax_cli.services.http import TEXT, Answer, HttpServer
 

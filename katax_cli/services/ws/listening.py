@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from katax_cli.core.openmetrics import CONTENT_TYPE
+from katax_cli.core.measure.openmetrics import CONTENT_TYPE
 from katax_cli.services.ws.metrics import exposition
 from katax_cli.services.ws.values import MAX_MESSAGE_BYTES, Scope
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from katax_cli.core import openmetrics
-from katax_cli.core.openmetrics import Family, Sample
+from katax_cli.core.measure import openmetrics
+from katax_cli.core.measure.openmetrics import Family, Sample
 
 if TYPE_CHECKING:
     from katax_cli.services.ws.server import Sockets

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from katax_cli.core.openmetrics import Family, Sample, exposition, gauge
+from katax_cli.core.measure.openmetrics import Family, Sample, exposition, gauge
 
 
 def test_a_counter_and_a_gauge() -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from katax_cli.core.histogram import BOUNDS, Histogram
+from katax_cli.core.measure.histogram import BOUNDS, Histogram
 
 durations = st.lists(st.floats(min_value=2e-5, max_value=900.0), min_size=1, max_size=60)
 

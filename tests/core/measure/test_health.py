@@ -2,7 +2,7 @@
 
 import pytest
 
-from katax_cli.core.health import HealthPolicy, Hysteresis, worst
+from katax_cli.core.measure.health import HealthPolicy, Hysteresis, worst
 from katax_cli.snapshot import HealthStatus
 
 

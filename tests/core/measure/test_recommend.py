@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from katax_cli.core.recommend import RULES, Facts, recommend
+from katax_cli.core.measure.recommend import RULES, Facts, recommend
 from katax_cli.snapshot import PoolStats, QueryStats
 
 WELL = Facts(

@@ -1,0 +1,1 @@
+"""Figures and verdicts: histograms, health, OpenMetrics text, recommendations. Imports `snapshot`."""
