@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.forks import follow
 from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.measure.recommend import Facts, recommend
 from katax_cli.core.resilience.deadline import Deadline
+from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import ConfigError, Unavailable
 from katax_cli.services.database import Database
 from katax_cli.services.health import PROBE_SECONDS, probe

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.resilience import breaker as _core
 from katax_cli.core.resilience.breaker_events import OnStateChange
 from katax_cli.core.resilience.breaker_policy import BreakerPolicy
 from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.resilience.retry import DelayFor, Repeats, RetryPolicy, set_waiting, sole_owner
+from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import (
     AuthenticationFailed,
     BreakerOpen,

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self, TypeVar, cast
 
-from katax_cli.core.duration import Duration
 from katax_cli.core.resilience.retry import ONCE
 from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
 from katax_cli.core.sql import quote_identifier
+from katax_cli.core.text.duration import Duration
 from katax_cli.engines import registry
 from katax_cli.engines.base import Engine, SqlEngine
 from katax_cli.errors import ConfigError

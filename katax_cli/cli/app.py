@@ -15,7 +15,7 @@ from katax_cli.cli.diagnostics import Diagnostics
 from katax_cli.cli.exits import MEANINGS, ExitCode
 from katax_cli.cli.group import Root
 from katax_cli.cli.options import Streams
-from katax_cli.core.text import printable
+from katax_cli.core.text.text import printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "health": ("katax_cli.cli.health", "See whether the servers of the profile work."),

@@ -10,7 +10,7 @@ import typer
 from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.redis import cell, word
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.wire import parse, stringify
+from katax_cli.core.text.js_json import parse, stringify
 from katax_cli.services.keyspace import Survey
 from katax_cli.services.values import decode, to_stored
 

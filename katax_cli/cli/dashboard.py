@@ -72,7 +72,7 @@ def _look(call: Invocation) -> Snapshot:
 
 
 def _write(call: Invocation, snapshot: Snapshot) -> None:
-    from katax_cli.core.text import to_json
+    from katax_cli.core.text.text import to_json
     from katax_cli.services.snapshots import as_dict
 
     if call.out.format == "json":

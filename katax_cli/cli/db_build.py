@@ -16,7 +16,7 @@ from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import Invocation, Target
 from katax_cli.core.sql.conditions import Condition, Value, parse_condition, parse_value
 from katax_cli.core.sql.terms import Term, parse_term
-from katax_cli.core.text import to_json
+from katax_cli.core.text.text import to_json
 from katax_cli.services.binding import Binder, Source, columns_of
 from katax_cli.services.builder import Builder, Statement
 from katax_cli.services.runtime import Runtime

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
 from katax_cli.cli.exits import ExitCode, exit_code_for
-from katax_cli.core.text import printable, to_json
+from katax_cli.core.text.text import printable, to_json
 from katax_cli.errors import KataxError
 
 if TYPE_CHECKING:
@@ -92,8 +92,8 @@ def _formatter(format: str) -> logging.Formatter:
     import logging
 
     if format == "json":
-        from katax_cli.core.redact import Redactor
         from katax_cli.core.settings import revealed_secrets
+        from katax_cli.core.text.redact import Redactor
         from katax_cli.services.logger import JsonLines
 
         return JsonLines(Redactor(revealed_secrets))
@@ -114,8 +114,8 @@ def _hushed(text: str) -> str:
     Applied before a text is escaped, since an escaped secret would not be found.
     """
     # Most commands have nothing to say: they do not pay for it.
-    from katax_cli.core.redact import Redactor
     from katax_cli.core.settings import revealed_secrets
+    from katax_cli.core.text.redact import Redactor
 
     return Redactor(revealed_secrets).text(text)
 

@@ -68,7 +68,7 @@ def one_of(subject: str, values: tuple[str, ...]) -> Callable[[str], str]:
 
 def duration(value: str) -> float:
     """Seconds from `250ms`, `30s`, `5m`, `2h`, `7d` or a plain number of seconds."""
-    from katax_cli.core.duration import parse_duration
+    from katax_cli.core.text.duration import parse_duration
 
     try:
         return parse_duration(value)

@@ -13,8 +13,8 @@ from functools import partial
 from itertools import chain
 from typing import BinaryIO, Literal, NamedTuple, get_args
 
-from katax_cli.core.text import base64_text, is_utf8, plain, printable, to_json, unique_names, width
-from katax_cli.core.wire import parse
+from katax_cli.core.text.js_json import parse
+from katax_cli.core.text.text import base64_text, is_utf8, plain, printable, to_json, unique_names, width
 from katax_cli.errors import ConfigError, KataxError
 
 Format = Literal["table", "json", "jsonl", "csv", "tsv"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from katax_cli.cli.exits import ExitCode
 from katax_cli.cli.invocation import INTERACTIVE_SECONDS, Invocation, Target
-from katax_cli.core.text import base64_text, is_utf8
+from katax_cli.core.text.text import base64_text, is_utf8
 
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings

@@ -18,7 +18,7 @@ from katax_cli.cli.invocation import INTERACTIVE_SECONDS, Invocation
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import LOOPBACK, ConnectionSettings, Secret
-from katax_cli.core.wire import parse
+from katax_cli.core.text.js_json import parse
 from katax_cli.errors import ConfigError, DeadlineExceeded, KataxError, Unavailable, unknown_name
 from katax_cli.profiles.model import Profile, WsSettings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from katax_cli.core.duration import parse_duration
+from katax_cli.core.text.duration import parse_duration
 from katax_cli.errors import nearest
 from katax_cli.profiles.document import Path, dotted
 from katax_cli.profiles.environment import FromEnvironment, Unset

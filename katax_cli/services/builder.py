@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from katax_cli.core.duration import Duration
 from katax_cli.core.sql.terms import OPERATORS
+from katax_cli.core.text.duration import Duration
 from katax_cli.errors import Refused, unknown_name
 
 if TYPE_CHECKING:

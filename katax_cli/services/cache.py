@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from katax_cli.core.callables import completed, plain
-from katax_cli.core.duration import Duration
+from katax_cli.core.text.duration import Duration
 from katax_cli.errors import QueryError
 from katax_cli.services.clients import Commands, RedisDatabase, RoundTrips
 from katax_cli.services.guard import Safety

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from katax_cli.core.resilience.failure import Failure
-from katax_cli.core.wire import parse, stringify
+from katax_cli.core.text.js_json import parse, stringify
 from katax_cli.errors import KataxError
 from katax_cli.services.cache import Cache
 from katax_cli.services.guard import Safety

@@ -69,7 +69,7 @@ def kept_off(home: str, profile: str, connection: str, now: float) -> Decision |
 
 def write_copy(home: str, profile: str, decisions: Iterable[Decision]) -> None:
     """Replaces this profile's part of the copy, at once or not at all. Raises OSError."""
-    from katax_cli.core.text import to_json
+    from katax_cli.core.text.text import to_json
 
     path = os.path.join(home, CIRCUITS)
     table = _read(path)

@@ -9,9 +9,9 @@ from threading import TIMEOUT_MAX, Condition, Lock, current_thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.forks import follow
 from katax_cli.core.resilience.deadline import NEVER, Deadline
+from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import ConfigError, PoolClosed, Refused
 from katax_cli.services.background import Running, start
 from katax_cli.services.database import (

@@ -11,10 +11,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, overload
 
 from katax_cli.core.callables import plain
-from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.forks import follow
 from katax_cli.core.resilience.shutdown import Shutdown, ShutdownReport, Stage, Step
 from katax_cli.core.settings import ConnectionSettings, EngineName, Secret
+from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import ConfigError, ConnectionConflict, Unavailable, UnknownConnection, WrongEngine
 from katax_cli.profiles.adhoc import Pool, connection_of, pool_of
 from katax_cli.profiles.connections import Around

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import ref
 
-from katax_cli.core.duration import Duration
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.resilience.failure import Failure, FailureKind
+from katax_cli.core.text.duration import Duration
 from katax_cli.engines.registry import part
 from katax_cli.errors import KataxError, WrongEngine
 from katax_cli.services.bounded import TookTooLong, bounded

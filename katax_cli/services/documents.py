@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from katax_cli.core.duration import Duration
 from katax_cli.core.resilience.deadline import NEVER
+from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import DocumentEngine, Introspects, Table, TableDescription, require
 from katax_cli.services.clients import ClientDatabase
 from katax_cli.services.guard import Safety

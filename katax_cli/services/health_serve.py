@@ -16,7 +16,7 @@ from threading import Event, Thread
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.measure.openmetrics import CONTENT_TYPE, exposition
 from katax_cli.core.resilience.deadline import Deadline
-from katax_cli.core.text import to_json
+from katax_cli.core.text.text import to_json
 from katax_cli.errors import KataxError
 from katax_cli.profiles.model import Profile
 from katax_cli.services.circuits import kept_off

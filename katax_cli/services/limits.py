@@ -18,7 +18,7 @@ from math import ceil
 from typing import Any, Literal, get_args
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.duration import Duration, in_seconds
+from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import OutcomeUnknown, RateLimitExceeded, Unavailable, unknown_name
 from katax_cli.services.clients import Commands, RedisDatabase
 from katax_cli.services.guard import Safety

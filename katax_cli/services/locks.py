@@ -22,11 +22,11 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.forks import follow
 from katax_cli.core.resilience import backoff
 from katax_cli.core.resilience.deadline import Deadline
-from katax_cli.core.wire import parse, stringify
+from katax_cli.core.text.duration import Duration, in_seconds
+from katax_cli.core.text.js_json import parse, stringify
 from katax_cli.errors import KataxError, LockHeld, LockLost, OutcomeUnknown
 from katax_cli.services.clients import Commands, RedisDatabase
 from katax_cli.services.guard import Safety

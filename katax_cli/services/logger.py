@@ -15,8 +15,8 @@ from typing import Any, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
-from katax_cli.core.redact import Redactor
-from katax_cli.core.text import to_json
+from katax_cli.core.text.redact import Redactor
+from katax_cli.core.text.text import to_json
 
 TRACE, SUCCESS = 5, 25
 LEVELS: Mapping[str, int] = {

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.duration import Duration
 from katax_cli.core.resilience import backoff
+from katax_cli.core.text.duration import Duration
 from katax_cli.errors import Unavailable
 from katax_cli.services.clients import Commands
 from katax_cli.services.guard import Safety

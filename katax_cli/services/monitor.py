@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from katax_cli.core.duration import Duration
+from katax_cli.core.text.duration import Duration
 from katax_cli.services.database import Database
 from katax_cli.services.metrics import SLOW_MS
 

@@ -15,11 +15,11 @@ from typing import Any, Self
 
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.duration import Duration
 from katax_cli.core.forks import follow
 from katax_cli.core.resilience import backoff
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.resilience.failure import FailureKind
+from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import Heard, Subscriber, Subscribes, require
 from katax_cli.errors import Unavailable
 from katax_cli.services.clients import RedisDatabase

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from katax_cli.core.duration import Duration
-from katax_cli.core.text import unique_names
+from katax_cli.core.text.duration import Duration
+from katax_cli.core.text.text import unique_names
 from katax_cli.engines.base import Dialect, Params, Result
 
 if TYPE_CHECKING:

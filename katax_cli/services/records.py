@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.duration import Duration, in_seconds
-from katax_cli.core.wire import stringify
+from katax_cli.core.text.duration import Duration, in_seconds
+from katax_cli.core.text.js_json import stringify
 from katax_cli.errors import (
     MisshapedRecord,
     RecordExists,

@@ -17,10 +17,10 @@ from math import log
 from typing import TYPE_CHECKING, Any
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.resilience import backoff
 from katax_cli.core.resilience.deadline import Deadline
-from katax_cli.core.wire import parse, stringify
+from katax_cli.core.text.duration import Duration, in_seconds
+from katax_cli.core.text.js_json import parse, stringify
 from katax_cli.errors import LockHeld, OutcomeUnknown, Unavailable
 from katax_cli.services.clients import RoundTrips
 from katax_cli.services.guard import Safety

@@ -7,9 +7,9 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.duration import Duration
 from katax_cli.core.resilience.retry import sole_owner
 from katax_cli.core.settings import ConnectionSettings
+from katax_cli.core.text.duration import Duration
 from katax_cli.errors import Unavailable
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.duration import Duration, in_seconds
 from katax_cli.core.forks import follow
 from katax_cli.core.resilience.breaker import CircuitBreaker
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.resilience.retry import ONCE, RetryPolicy
 from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
+from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.engines import registry
 from katax_cli.errors import DeadlineExceeded
 from katax_cli.profiles.home import CIRCUITS

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from secrets import token_urlsafe
 from typing import Any
 
-from katax_cli.core.duration import Duration, in_seconds
-from katax_cli.core.text import no_option
+from katax_cli.core.text.duration import Duration, in_seconds
+from katax_cli.core.text.text import no_option
 from katax_cli.errors import RecordExists
 from katax_cli.services.clients import Commands, RedisDatabase
 from katax_cli.services.guard import Safety

@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any, TypeVar, overload
 
 from katax_cli.core.callables import completed, plain
-from katax_cli.core.duration import Duration
 from katax_cli.core.pooling.pool import Pool
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.sql import Residue, classify, fingerprint, redact
+from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import (
     Dialect,
     Introspects,

@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from typing import Any
 
-from katax_cli.core.duration import Duration
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.sql import classify
+from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import (
     CopiesIn,
     Dialect,

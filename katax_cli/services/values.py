@@ -6,8 +6,8 @@ from json import JSONDecodeError
 from math import isfinite
 from typing import Any, Protocol
 
-from katax_cli.core.duration import Duration, in_seconds
-from katax_cli.core.wire import parse, stringify
+from katax_cli.core.text.duration import Duration, in_seconds
+from katax_cli.core.text.js_json import parse, stringify
 
 
 class Codec(Protocol):

@@ -25,7 +25,7 @@ from textual.widgets import Footer, Input, Static
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.settings import Role
-from katax_cli.core.text import printable
+from katax_cli.core.text.text import printable
 from katax_cli.snapshot import Happening, Snapshot
 from katax_cli.tui.dialogs import CommandDialog, Info, line
 from katax_cli.tui.feed import Feed

@@ -17,7 +17,7 @@ from textual.widgets import Input, Static
 
 from katax_cli.core.roles import needed
 from katax_cli.core.settings import Role
-from katax_cli.core.text import printable
+from katax_cli.core.text.text import printable
 from katax_cli.tui.panels import Action
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from rich.text import Text
 
-from katax_cli.core.text import printable
+from katax_cli.core.text.text import printable
 from katax_cli.snapshot import PoolStats
 
 FADED = "dim"

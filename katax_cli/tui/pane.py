@@ -11,7 +11,7 @@ from textual.content import Content
 from textual.coordinate import Coordinate
 from textual.widgets import DataTable, Static
 
-from katax_cli.core.text import printable
+from katax_cli.core.text.text import printable
 from katax_cli.snapshot import Snapshot
 from katax_cli.tui.panels import Panel
 from katax_cli.tui.table import GAP, Drawn, Row, alike, colourless, fitted, found

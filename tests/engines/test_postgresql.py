@@ -18,7 +18,7 @@ import pytest
 from psycopg.pq import Trace
 
 from katax_cli.core.resilience.failure import Failure, FailureKind
-from katax_cli.core.text import RawJson
+from katax_cli.core.text.text import RawJson
 from katax_cli.engines.postgresql import PostgresEngine, create
 from katax_cli.engines.postgresql.failures import classify, connect_failure
 from katax_cli.engines.postgresql.session import PostgresConnection

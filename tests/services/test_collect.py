@@ -12,7 +12,7 @@ from typing import Protocol, cast
 
 import pytest
 
-from katax_cli.core.text import to_json
+from katax_cli.core.text.text import to_json
 from katax_cli.profiles.model import Profile
 from katax_cli.services.circuits import Decision
 from katax_cli.services.clients import RedisDatabase

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from katax_cli import Logger
-from katax_cli.core.redact import Redactor
+from katax_cli.core.text.redact import Redactor
 from katax_cli.services.logger import LEVELS, JsonLines
 
 ROOT = Path(__file__).parents[2]

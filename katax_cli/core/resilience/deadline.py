@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.duration import Duration, in_seconds
+from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import DeadlineExceeded
 
 _FOREVER = float("inf")

@@ -18,9 +18,9 @@ from functools import lru_cache
 from math import floor
 from typing import Protocol
 
-from katax_cli.core.duration import parse_duration
 from katax_cli.core.schedule.cronfields import YEARS, Fields, days_between, parse_fields, ranges, window
 from katax_cli.core.schedule.zones import Piece, changes, piece_at, zone
+from katax_cli.core.text.duration import parse_duration
 
 _DAY = 86400
 _NONE = 255

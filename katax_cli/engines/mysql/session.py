@@ -19,7 +19,7 @@ from pymysql.converters import conversions, escape_datetime, escape_float, escap
 from pymysql.cursors import Cursor, SSCursor
 
 from katax_cli.core.sql import Residue, classify, compile_query, residue
-from katax_cli.core.text import RawJson
+from katax_cli.core.text.text import RawJson
 from katax_cli.engines.base import Params, SessionRemains, Text
 
 # The server ends a statement at its timeout; when it does not, the socket gives up this much later.

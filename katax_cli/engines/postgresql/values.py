@@ -17,8 +17,8 @@ from psycopg.types.multirange import MultirangeInfo
 from psycopg.types.range import RangeInfo
 from psycopg.types.string import TextLoader
 
-from katax_cli.core.interval import Interval, iso_interval
-from katax_cli.core.text import RawJson, to_json
+from katax_cli.core.text.interval import Interval, iso_interval
+from katax_cli.core.text.text import RawJson, to_json
 from katax_cli.engines.base import Row, Text
 
 ANY_TYPE = 0

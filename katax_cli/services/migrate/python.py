@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from katax_cli.core.callables import completed, plain
-from katax_cli.core.duration import Duration
+from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import Dialect, Params, Result
 from katax_cli.errors import MigrationError, UntrustedFile
 from katax_cli.profiles.trust import refuse_untrusted

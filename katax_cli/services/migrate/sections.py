@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from katax_cli.core.duration import parse_duration
 from katax_cli.core.sql import Dialect, Statement, split, tokens
+from katax_cli.core.text.duration import parse_duration
 from katax_cli.errors import MigrationError
 from katax_cli.services.migrate.other_tools import UP_SUFFIX
 from katax_cli.services.migrate.values import Directives, Script, Section

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from katax_cli.core.duration import Duration
 from katax_cli.core.sql import Dialect, Statement, classify, commits_by_itself
+from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import Params, Result
 from katax_cli.errors import QueryError, SeedError
 from katax_cli.services.queries import Queries

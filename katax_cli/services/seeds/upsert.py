@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Any
 
 from katax_cli.core.sql import quote_identifier
-from katax_cli.core.text import to_json
+from katax_cli.core.text.text import to_json
 from katax_cli.engines.base import TableDescription
 from katax_cli.errors import QueryError, SeedError
 from katax_cli.services.seeds.rows import check_keys

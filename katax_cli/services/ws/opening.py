@@ -7,8 +7,8 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from katax_cli.core.settings import Secret
-from katax_cli.core.text import to_json
-from katax_cli.core.wire import parse
+from katax_cli.core.text.js_json import parse
+from katax_cli.core.text.text import to_json
 from katax_cli.errors import ConnectionConflict
 from katax_cli.profiles.model import WsSettings
 from katax_cli.services.ws.server import MayJoin, Sockets

@@ -26,7 +26,7 @@ from socketio.async_pubsub_manager import AsyncPubSubManager
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.retry import RetryPolicy
-from katax_cli.core.wire import jsonable
+from katax_cli.core.text.js_json import jsonable
 from katax_cli.errors import KataxError, Refused, Unavailable
 from katax_cli.services.background import start
 from katax_cli.services.clients import RedisDatabase

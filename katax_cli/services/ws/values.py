@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping
 from typing import Any, NamedTuple
 
-from katax_cli.core.text import printable
+from katax_cli.core.text.text import printable
 
 NAMESPACE = "/katax"
 """Reserved for katax's own commands."""

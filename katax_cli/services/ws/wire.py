@@ -15,8 +15,8 @@ from engineio import packet as engine_packet
 from socketio import AsyncManager, AsyncServer, packet
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.text import no_option
-from katax_cli.core.wire import jsonable
+from katax_cli.core.text.js_json import jsonable
+from katax_cli.core.text.text import no_option
 from katax_cli.services.ws.values import MAX_QUEUED, MAX_QUEUED_BYTES, Observe, Scope, Seen
 
 AWAY_SECONDS = 3.0

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from katax_cli.core.text import duration_text, plain, printable, to_json, unique_names, width
+from katax_cli.core.text.text import duration_text, plain, printable, to_json, unique_names, width
 
 
 @pytest.mark.parametrize(

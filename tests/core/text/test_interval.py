@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from katax_cli.core.interval import Interval, iso_interval
-from katax_cli.core.text import plain, to_json
+from katax_cli.core.text.interval import Interval, iso_interval
+from katax_cli.core.text.text import plain, to_json
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from katax_cli.core.redact import MASK, Redactor, is_secret_name
+from katax_cli.core.text.redact import MASK, Redactor, is_secret_name
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from katax_cli.core.wire import jsonable, parse, stringify
+from katax_cli.core.text.js_json import jsonable, parse, stringify
 
 
 @pytest.mark.parametrize(

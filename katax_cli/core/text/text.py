@@ -11,7 +11,7 @@ from decimal import Decimal
 from json.encoder import encode_basestring as _string
 from typing import Any
 
-from katax_cli.core.interval import Interval
+from katax_cli.core.text.interval import Interval
 
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 

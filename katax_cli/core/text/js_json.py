@@ -12,7 +12,7 @@ from enum import Enum
 from json.encoder import encode_basestring
 from typing import Any
 
-from katax_cli.core.text import base64_text
+from katax_cli.core.text.text import base64_text
 
 
 def stringify(value: Any) -> str:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from katax_cli.core.duration import format_duration, in_seconds, parse_duration
+from katax_cli.core.text.duration import format_duration, in_seconds, parse_duration
 
 
 @pytest.mark.parametrize(

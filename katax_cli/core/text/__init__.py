@@ -1,0 +1,1 @@
+"""Text and JSON for terminals, files and wires; durations; redaction. Imports `errors`."""
