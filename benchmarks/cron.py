@@ -18,7 +18,7 @@ from harness import Work, compare, cpu_seconds, finish, present, row
 
 from katax_cli.core.schedule.schedule import parse_schedule
 from katax_cli.profiles.load import load_profile
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.books import Books
 from katax_cli.services.cron.execution import Place
 from katax_cli.services.cron.jobs import Job, job_of

@@ -225,7 +225,7 @@ def main() -> int:
 
 def serve_katax() -> None:
     from katax_cli import Sockets
-    from katax_cli.profiles.model import WsSettings
+    from katax_cli.profiles.model.model import WsSettings
 
     with tempfile.TemporaryDirectory() as home:
         server = Sockets(WsSettings("bench", port=0), home=home)

@@ -19,8 +19,8 @@ from katax_cli.core.text.duration import Duration
 from katax_cli.engines import registry
 from katax_cli.engines.base import Engine, SqlEngine
 from katax_cli.errors import ConfigError
-from katax_cli.profiles.adhoc import connection_of
-from katax_cli.profiles.connections import Around
+from katax_cli.profiles.model.connections import Around
+from katax_cli.profiles.sources.adhoc import connection_of
 from katax_cli.services import truncate
 from katax_cli.services.cache import Cache
 from katax_cli.services.clients import RedisDatabase

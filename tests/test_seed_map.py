@@ -16,7 +16,7 @@ import pytest
 
 import katax_cli
 from katax_cli.cli.tree import nodes
-from katax_cli.profiles.keys import PROFILE, Key
+from katax_cli.profiles.model.keys import PROFILE, Key
 
 PAGE = Path(__file__).parents[1] / "docs" / "seed-map.md"
 AREAS = {"backup", "models"}

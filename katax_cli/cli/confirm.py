@@ -6,7 +6,7 @@ from katax_cli.cli.invocation import Invocation
 from katax_cli.core.roles import Tier, needed
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import Refused
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 
 __all__ = ["Tier", "confirm", "refuse_unnamed"]
 

@@ -20,7 +20,7 @@ from katax_cli.services.circuits import Decision, kept_off
 from katax_cli.services.health import PROBE_SECONDS, HealthChecker, Prober
 
 if TYPE_CHECKING:
-    from katax_cli.profiles.model import Profile
+    from katax_cli.profiles.model.model import Profile
     from katax_cli.services.database import Database
 
 group = Group(default="check")

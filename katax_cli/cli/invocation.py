@@ -17,7 +17,7 @@ from katax_cli.errors import ConfigError, WrongEngine
 
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings, EngineName
-    from katax_cli.profiles.model import Profile
+    from katax_cli.profiles.model.model import Profile
     from katax_cli.services.runtime import Runtime
 
 INTERACTIVE_SECONDS = 30.0

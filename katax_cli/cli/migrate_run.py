@@ -17,7 +17,7 @@ from katax_cli.errors import ConfigError, MigrationError, Unavailable
 from katax_cli.services.migrate.migrator import Migrator
 
 if TYPE_CHECKING:
-    from katax_cli.profiles.model import Profile
+    from katax_cli.profiles.model.model import Profile
     from katax_cli.services.migrate.jobs import Job
     from katax_cli.services.migrate.values import Outcome, Standing
     from katax_cli.services.runtime import Runtime

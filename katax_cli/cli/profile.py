@@ -95,7 +95,7 @@ def schema(call: Invocation) -> None:
     """Print the JSON Schema of profile files, for editors."""
     import json
 
-    from katax_cli.profiles.schema import json_schema
+    from katax_cli.profiles.model.schema import json_schema
 
     call.out.text(json.dumps(json_schema(), indent=2))
 
@@ -106,7 +106,7 @@ def trust(
     file: Annotated[str | None, typer.Argument(help="Profile file; none: the chosen profile's.")] = None,
 ) -> None:
     """Approve the password commands that a project's file contains now."""
-    from katax_cli.profiles.trust import approve
+    from katax_cli.profiles.sources.trust import approve
 
     path = file or call.source()
     if call.only_planned(file=path, approved=0):

@@ -12,7 +12,7 @@ from katax_cli.core.text.text import base64_text, is_utf8
 
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings
-    from katax_cli.profiles.model import Profile
+    from katax_cli.profiles.model.model import Profile
     from katax_cli.services.cache import Cache
     from katax_cli.services.clients import RedisDatabase
 

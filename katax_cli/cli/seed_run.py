@@ -13,7 +13,7 @@ from katax_cli.errors import Refused, Unavailable
 from katax_cli.services.seeds.seeder import Seeder
 
 if TYPE_CHECKING:
-    from katax_cli.profiles.model import Profile
+    from katax_cli.profiles.model.model import Profile
     from katax_cli.services.runtime import Runtime
     from katax_cli.services.seeds.values import SeedOutcome, SeedStanding
 

@@ -20,7 +20,7 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import LOOPBACK, ConnectionSettings, Secret
 from katax_cli.core.text.js_json import parse
 from katax_cli.errors import ConfigError, DeadlineExceeded, KataxError, Unavailable, unknown_name
-from katax_cli.profiles.model import Profile, WsSettings
+from katax_cli.profiles.model.model import Profile, WsSettings
 
 EVENT_HEADER = ("event", "room", "data", "sid", "received_at")
 _REPORT_EVERY = 10.0
@@ -55,7 +55,7 @@ def secret_option(option: str, value: str | None) -> Secret | None:
         return None
     if not value.startswith(("env:", "file:")):
         raise typer.BadParameter(f"{option} takes env:NAME or file:PATH, so that the token shows nowhere")
-    from katax_cli.profiles.secrets import Place, token
+    from katax_cli.profiles.model.secrets import Place, token
 
     return token(value, Place(option, os.getcwd(), environ=os.environ))
 

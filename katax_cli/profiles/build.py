@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.profiles.breakers import breaker_of, inherited
-from katax_cli.profiles.connections import Around, Flaw, build_connection, variants_of
-from katax_cli.profiles.document import Layer, Path, dotted
-from katax_cli.profiles.find import Search
-from katax_cli.profiles.keys import CONNECTION
-from katax_cli.profiles.model import (
+from katax_cli.profiles.model.breakers import breaker_of, inherited
+from katax_cli.profiles.model.connections import Around, Flaw, build_connection, variants_of
+from katax_cli.profiles.model.keys import CONNECTION
+from katax_cli.profiles.model.model import (
     CronSettings,
     HealthSettings,
     LoggingSettings,
@@ -24,8 +22,10 @@ from katax_cli.profiles.model import (
     StateSettings,
     WsSettings,
 )
-from katax_cli.profiles.problems import Problems, origin_of
-from katax_cli.profiles.secrets import Place, readable_by_everyone, token
+from katax_cli.profiles.model.problems import Problems, origin_of
+from katax_cli.profiles.model.secrets import Place, readable_by_everyone, token
+from katax_cli.profiles.sources.document import Layer, Path, dotted
+from katax_cli.profiles.sources.find import Search
 
 _WORK = ("command", "sql", "python", "katax")
 T = TypeVar("T")

@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.build import Draft, build_profile
-from katax_cli.profiles.builtin import env_table, local_table
-from katax_cli.profiles.document import Layer, dotted, read_layer
-from katax_cli.profiles.environment import substitute
-from katax_cli.profiles.find import Found, Search
-from katax_cli.profiles.home import katax_home
-from katax_cli.profiles.keys import PROFILE, SHARED
-from katax_cli.profiles.model import Profile, ProfileEntry
-from katax_cli.profiles.problems import Problems
-from katax_cli.profiles.trust import refuse_untrusted
-from katax_cli.profiles.validate import read_table, unknown_key
+from katax_cli.profiles.model.keys import PROFILE, SHARED
+from katax_cli.profiles.model.model import Profile, ProfileEntry
+from katax_cli.profiles.model.problems import Problems
+from katax_cli.profiles.model.validate import read_table, unknown_key
+from katax_cli.profiles.sources.builtin import env_table, local_table
+from katax_cli.profiles.sources.document import Layer, dotted, read_layer
+from katax_cli.profiles.sources.environment import substitute
+from katax_cli.profiles.sources.find import Found, Search
+from katax_cli.profiles.sources.home import katax_home
+from katax_cli.profiles.sources.trust import refuse_untrusted
 
 
 class Loaded(NamedTuple):

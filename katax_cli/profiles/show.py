@@ -7,13 +7,13 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from katax_cli.profiles.document import Path, dotted
-from katax_cli.profiles.environment import Environment, variables
-from katax_cli.profiles.keys import PROFILE, Key
 from katax_cli.profiles.load import merge
-from katax_cli.profiles.model import Profile
-from katax_cli.profiles.problems import origin_of
-from katax_cli.profiles.urls import mask_url
+from katax_cli.profiles.model.keys import PROFILE, Key
+from katax_cli.profiles.model.model import Profile
+from katax_cli.profiles.model.problems import origin_of
+from katax_cli.profiles.model.urls import mask_url
+from katax_cli.profiles.sources.document import Path, dotted
+from katax_cli.profiles.sources.environment import Environment, variables
 
 _HIDDEN = "***"
 _DEFAULTED = ("retry", "breaker", "health", "logging", "shutdown", "migrate", "seed", "cron")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, get_args
 
-from katax_cli.profiles.home import CIRCUITS
+from katax_cli.profiles.sources.home import CIRCUITS
 
 Action = Literal["trip", "reset", "disable"]
 

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast, overload
 
 from katax_cli.errors import ConfigError
-from katax_cli.profiles.document import read_layer
-from katax_cli.profiles.environment import Environment
-from katax_cli.profiles.home import upward
+from katax_cli.profiles.sources.document import read_layer
+from katax_cli.profiles.sources.environment import Environment
+from katax_cli.profiles.sources.home import upward
 
 T = TypeVar("T")
 

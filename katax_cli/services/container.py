@@ -16,10 +16,10 @@ from katax_cli.core.resilience.shutdown import Shutdown, ShutdownReport, Stage, 
 from katax_cli.core.settings import ConnectionSettings, EngineName, Secret
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import ConfigError, ConnectionConflict, Unavailable, UnknownConnection, WrongEngine
-from katax_cli.profiles.adhoc import Pool, connection_of, pool_of
-from katax_cli.profiles.connections import Around
 from katax_cli.profiles.load import load_profile
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.connections import Around
+from katax_cli.profiles.model.model import Profile
+from katax_cli.profiles.sources.adhoc import Pool, connection_of, pool_of
 from katax_cli.services.closing import step_for
 from katax_cli.services.config import Config
 from katax_cli.services.database import Database

@@ -25,7 +25,7 @@ from katax_cli.services.layers import Wire, try_wire
 from katax_cli.snapshot import Check, ConnectionHealth, Depth, Headroom, HealthStatus, PoolStats, Standing
 
 if TYPE_CHECKING:
-    from katax_cli.profiles.model import Profile
+    from katax_cli.profiles.model.model import Profile
 
 LAGGING_SECONDS = 10.0
 """A standby that is further behind degrades its connection."""

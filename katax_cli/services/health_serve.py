@@ -18,7 +18,7 @@ from katax_cli.core.measure.openmetrics import CONTENT_TYPE, exposition
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.text.text import to_json
 from katax_cli.errors import KataxError
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from katax_cli.services.circuits import kept_off
 from katax_cli.services.cron.store import Runs
 from katax_cli.services.cron.tables import Tables

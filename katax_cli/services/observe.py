@@ -19,7 +19,7 @@ from katax_cli.services.metrics import MAX_METRICS, SLOW_MS, QueryMetrics
 
 if TYPE_CHECKING:
     from katax_cli.engines.base import Row, RowStream
-    from katax_cli.profiles.model import Profile
+    from katax_cli.profiles.model.model import Profile
 
 Level = int | None
 

@@ -18,8 +18,8 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.forks import follow
 from katax_cli.core.resilience.breaker import CircuitBreaker
 from katax_cli.errors import KataxError
-from katax_cli.profiles.home import ensure_home
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
+from katax_cli.profiles.sources.home import ensure_home
 from katax_cli.services.circuits import Decision, copied, copying, write_copy
 from katax_cli.services.database import Database
 from katax_cli.services.operators import known

@@ -19,8 +19,8 @@ from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.engines import registry
 from katax_cli.errors import DeadlineExceeded
-from katax_cli.profiles.home import CIRCUITS
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
+from katax_cli.profiles.sources.home import CIRCUITS
 from katax_cli.services.background import Running, start
 from katax_cli.services.database import Database, MakeDeadline, classify_with
 from katax_cli.services.guard import Guard
@@ -174,7 +174,7 @@ class Runtime:
             folder = os.path.join(home, EMBEDDED_FOLDER)
             settings = replace(settings, path=folder, connect_timeout=_EMBEDDED_START_SECONDS)
         if settings.path is not None and settings.path.startswith(home + os.sep):
-            from katax_cli.profiles.home import ensure_home
+            from katax_cli.profiles.sources.home import ensure_home
 
             ensure_home(home)
             # Its engine makes the file for its owner alone.

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.resilience.shutdown import Shutdown, ShutdownReport, Stage, Step
 from katax_cli.core.text.duration import Duration, in_seconds
-from katax_cli.profiles.model import ShutdownSettings
+from katax_cli.profiles.model.model import ShutdownSettings
 from katax_cli.services import background
 from katax_cli.services.closing import Staged, closer_of, stages_of
 from katax_cli.services.signals import Terminator

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import ConfigError, QueryError
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from katax_cli.services.circuits import Decision, newest
 from katax_cli.services.observe import QueryLogging
 from katax_cli.services.queries import Queries

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from katax_cli.core.clock import Clock
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from katax_cli.services.circuits import Decision
 from katax_cli.services.operators import known, rows_of
 from katax_cli.services.state import PoolSample, Report, StateStore, Transition

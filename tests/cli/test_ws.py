@@ -13,7 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from katax_cli.profiles.model import WsSettings
+from katax_cli.profiles.model.model import WsSettings
 from katax_cli.services.ws.server import Sockets
 from tests.cli.harness import katax, write_profile
 from tests.cli.processes import eventually

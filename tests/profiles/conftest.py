@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from katax_cli.profiles.load import load_profile
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 
 
 class Project:

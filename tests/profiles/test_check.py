@@ -8,8 +8,8 @@ import pytest
 
 from katax_cli.errors import UnknownProfile, UntrustedFile
 from katax_cli.profiles.check import check_profile
-from katax_cli.profiles.problems import Problem
-from katax_cli.profiles.trust import approve
+from katax_cli.profiles.model.problems import Problem
+from katax_cli.profiles.sources.trust import approve
 from tests.profiles.conftest import MAIN, Project, make_foreign
 
 

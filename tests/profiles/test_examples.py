@@ -8,7 +8,7 @@ import pytest
 
 from katax_cli.profiles.check import check_profile
 from katax_cli.profiles.load import load_profile
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = sorted(path.stem for path in (ROOT / "profiles").glob("*.toml"))

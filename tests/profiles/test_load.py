@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from katax_cli.errors import ConfigError, UnknownConnection
-from katax_cli.profiles.model import (
+from katax_cli.profiles.model.model import (
     BreakerSettings,
     CronSettings,
     HealthSettings,

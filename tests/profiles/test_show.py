@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from katax_cli.profiles.keys import CONNECTION, Key
+from katax_cli.profiles.model.keys import CONNECTION, Key
 from katax_cli.profiles.show import Origin, masked, origins
 from tests.profiles.conftest import Project
 

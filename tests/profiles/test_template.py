@@ -9,10 +9,10 @@ import pytest
 
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.check import check_profile
-from katax_cli.profiles.keys import PROFILE
-from katax_cli.profiles.problems import Problems
+from katax_cli.profiles.model.keys import PROFILE
+from katax_cli.profiles.model.problems import Problems
+from katax_cli.profiles.model.validate import read_table
 from katax_cli.profiles.template import profile_template, write_template
-from katax_cli.profiles.validate import read_table
 from tests.profiles.conftest import Project
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from katax_cli.profiles.load import load_profile
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from tests.cli.harness import write_profile
 
 

@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from katax_cli.profiles.home import CIRCUITS
+from katax_cli.profiles.sources.home import CIRCUITS
 from katax_cli.services.circuits import Decision, copied, copying, kept_off, newest, write_copy
 
 NOW = 1_000.0

@@ -13,7 +13,7 @@ from typing import Protocol, cast
 import pytest
 
 from katax_cli.core.text.text import to_json
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from katax_cli.services.circuits import Decision
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.collect import Collector

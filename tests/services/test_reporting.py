@@ -16,7 +16,7 @@ import pytest
 
 from katax_cli.core.resilience.breaker import CircuitBreaker
 from katax_cli.errors import BreakerOpen, Unavailable
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from katax_cli.services.circuits import copied
 from katax_cli.services.operators import circuits, decide
 from katax_cli.services.reporting import Reporter

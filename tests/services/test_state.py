@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from katax_cli.errors import ConfigError, KataxError
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from katax_cli.services.circuits import Decision
 from katax_cli.services.runtime import Runtime
 from katax_cli.services.sql import SqlDatabase

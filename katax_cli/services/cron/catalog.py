@@ -10,7 +10,7 @@ from typing import Any
 
 from katax_cli.core.schedule.crontab import Crontab, Entry, parse_crontab, says_user_column
 from katax_cli.errors import ConfigError, Refused
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.definitions import Stored
 from katax_cli.services.cron.jobs import Command, Job, Python, job_of, local_timezone
 from katax_cli.services.cron.logins import is_user
@@ -130,6 +130,6 @@ def lookup_of(profile: Profile) -> Mapping[str, str]:
     """Variables for conditions: the project's `.env` below the real environment."""
     import os
 
-    from katax_cli.profiles.environment import Environment
+    from katax_cli.profiles.sources.environment import Environment
 
     return {**Environment(os.environ, profile.folder, []).dotenv(), **os.environ}

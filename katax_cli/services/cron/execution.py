@@ -15,7 +15,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.settings import EngineName
 from katax_cli.errors import DeadlineExceeded, KataxError
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from katax_cli.services import background
 from katax_cli.services.cron.identity import daemon_id
 from katax_cli.services.cron.jobs import Callback, Command, Job, KataxCommand, Python, Sql

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from katax_cli.core.clock import Clock
 from katax_cli.errors import KataxError
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.jobs import Job, Lookup
 from katax_cli.services.cron.manage import Cron
 from katax_cli.services.cron.values import Run

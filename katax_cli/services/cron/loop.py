@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 from typing import Literal
 
 from katax_cli.errors import KataxError
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.books import Books
 from katax_cli.services.cron.catalog import lookup_of, merged, refuse_foreign_code, timezone_of
 from katax_cli.services.cron.definitions import Definitions, Stored

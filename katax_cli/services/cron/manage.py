@@ -11,7 +11,7 @@ from typing import Any
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import ConfigError, KataxError
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from katax_cli.services import background
 from katax_cli.services.cron.books import Books
 from katax_cli.services.cron.catalog import (

@@ -15,7 +15,7 @@ from katax_cli.core.forks import follow
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.schedule.schedule import Never, parse_schedule
 from katax_cli.errors import ConfigError, KataxError
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.catalog import timezone_of
 from katax_cli.services.cron.execution import Place
 from katax_cli.services.cron.identity import daemon_id, host_name

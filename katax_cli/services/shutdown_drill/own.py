@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 
 
 class Service(NamedTuple):

@@ -10,7 +10,7 @@ from katax_cli.core.settings import Secret
 from katax_cli.core.text.js_json import parse
 from katax_cli.core.text.text import to_json
 from katax_cli.errors import ConnectionConflict
-from katax_cli.profiles.model import WsSettings
+from katax_cli.profiles.model.model import WsSettings
 from katax_cli.services.ws.server import MayJoin, Sockets
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import LOOPBACK
 from katax_cli.errors import ConfigError, Refused
-from katax_cli.profiles.model import WsSettings
+from katax_cli.profiles.model.model import WsSettings
 from katax_cli.services.ws.clients import Client, Handler
 from katax_cli.services.ws.cluster import Alone, Cluster
 from katax_cli.services.ws.loop import EventLoop, Lanes

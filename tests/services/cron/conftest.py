@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from katax_cli.profiles.load import load_profile
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.definitions import Definitions
 from katax_cli.services.cron.store import Runs
 from katax_cli.services.cron.tables import Tables, state_profile

@@ -9,7 +9,7 @@ import pytest
 
 from katax_cli.errors import Unavailable
 from katax_cli.profiles.load import load_profile
-from katax_cli.profiles.model import Profile
+from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.looking import JobsWatch
 from katax_cli.services.cron.manage import Cron
 from katax_cli.services.cron.store import Runs

@@ -11,7 +11,7 @@ import pytest
 
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import Secret
-from katax_cli.profiles.model import WsSettings
+from katax_cli.profiles.model.model import WsSettings
 from katax_cli.services.ws.client import Event, SocketClient, Where
 from katax_cli.services.ws.server import Sockets
 from katax_cli.services.ws.tokens import known_admin_token

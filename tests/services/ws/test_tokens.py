@@ -10,7 +10,7 @@ import pytest
 
 from katax_cli.core.settings import Secret
 from katax_cli.errors import ConfigError, UntrustedFile
-from katax_cli.profiles.model import WsSettings
+from katax_cli.profiles.model.model import WsSettings
 from katax_cli.services.ws.tokens import known_admin_token, made_admin_token, same, sent_token, token_file
 
 SERVER = WsSettings("a/b")

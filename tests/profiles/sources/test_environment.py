@@ -7,7 +7,7 @@ import os
 import pytest
 
 from katax_cli.errors import ConfigError
-from katax_cli.profiles.environment import variables
+from katax_cli.profiles.sources.environment import variables
 from tests.profiles.conftest import MAIN, Project, make_foreign
 
 SECRET = "hunter2-is-a-secret"

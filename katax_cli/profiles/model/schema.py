@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from katax_cli.core.settings import ConnectionSettings, PoolSettings, TlsSettings
-from katax_cli.profiles import model
-from katax_cli.profiles.keys import PROFILE, SHARED, Key
+from katax_cli.profiles.model import model
+from katax_cli.profiles.model.keys import PROFILE, SHARED, Key
 
 MODELS: Mapping[str, type] = {
     "connection": ConnectionSettings,

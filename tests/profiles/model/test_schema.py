@@ -7,9 +7,9 @@ import re
 from typing import Any
 
 from katax_cli.core.settings import ConnectionSettings, PoolSettings
-from katax_cli.profiles.keys import CONNECTION, PROFILE, SHARED
-from katax_cli.profiles.model import LoggingSettings, RetrySettings
-from katax_cli.profiles.schema import json_schema
+from katax_cli.profiles.model.keys import CONNECTION, PROFILE, SHARED
+from katax_cli.profiles.model.model import LoggingSettings, RetrySettings
+from katax_cli.profiles.model.schema import json_schema
 
 
 def profile_properties() -> dict[str, Any]:

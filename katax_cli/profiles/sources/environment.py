@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from katax_cli.profiles.document import Path, read_trusted
+from katax_cli.profiles.sources.document import Path, read_trusted
 
 _OPEN = "${env:"
 

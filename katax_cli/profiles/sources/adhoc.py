@@ -9,12 +9,12 @@ from typing import Any
 from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.settings import ConnectionSettings, PoolSettings
 from katax_cli.errors import ConfigError
-from katax_cli.profiles.breakers import breaker_of
-from katax_cli.profiles.connections import Around, Flaw, build_connection
-from katax_cli.profiles.document import dotted
-from katax_cli.profiles.keys import CONNECTION, Key
-from katax_cli.profiles.problems import Problems
-from katax_cli.profiles.validate import read_table, read_value
+from katax_cli.profiles.model.breakers import breaker_of
+from katax_cli.profiles.model.connections import Around, Flaw, build_connection
+from katax_cli.profiles.model.keys import CONNECTION, Key
+from katax_cli.profiles.model.problems import Problems
+from katax_cli.profiles.model.validate import read_table, read_value
+from katax_cli.profiles.sources.document import dotted
 
 _KEYS: Mapping[str, Key] = CONNECTION
 _CALLABLES = ("configure", "reset")

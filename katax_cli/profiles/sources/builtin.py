@@ -7,8 +7,8 @@ from typing import Any
 
 from katax_cli.core.settings import ROLES
 from katax_cli.errors import ConfigError
-from katax_cli.profiles.find import URL_VARIABLES, Search
-from katax_cli.profiles.home import katax_home
+from katax_cli.profiles.sources.find import URL_VARIABLES, Search
+from katax_cli.profiles.sources.home import katax_home
 
 
 def local_table(search: Search) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from katax_cli.errors import ConfigError, UntrustedFile
-from katax_cli.profiles.home import ensure_home, katax_home
+from katax_cli.profiles.sources.home import ensure_home, katax_home
 from tests.profiles.conftest import Project, make_foreign
 
 

@@ -60,7 +60,7 @@ def approve(file: str, *, environ: Mapping[str, str] | None = None) -> list[str]
     A changed command needs a new approval. Raises ConfigError when the file cannot be read or is not TOML,
     UntrustedFile when others could have written it.
     """
-    from katax_cli.profiles.document import read_layer
+    from katax_cli.profiles.sources.document import read_layer
 
     environ = os.environ if environ is None else environ
     path = os.path.abspath(file)

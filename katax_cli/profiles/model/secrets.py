@@ -8,7 +8,7 @@ from typing import Any
 
 from katax_cli.core.settings import Secret
 from katax_cli.errors import ConfigError, Refused
-from katax_cli.profiles.trust import Command, approved
+from katax_cli.profiles.sources.trust import Command, approved
 
 SOURCES = ("password", "password_command", "password_file", "keyring")
 COMMAND_TIMEOUT = 30.0

@@ -14,8 +14,8 @@ from keyring.errors import KeyringLocked
 
 from katax_cli.core.settings import Secret
 from katax_cli.errors import ConfigError, Refused
-from katax_cli.profiles import secrets
-from katax_cli.profiles.trust import approve
+from katax_cli.profiles.model import secrets
+from katax_cli.profiles.sources.trust import approve
 from tests.profiles.conftest import Project
 
 SECRET = "hunter2-is-a-secret"

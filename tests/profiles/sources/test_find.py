@@ -11,8 +11,8 @@ import pytest
 
 import katax_cli
 from katax_cli.errors import ConfigError, UnknownProfile, UntrustedFile
-from katax_cli.profiles.home import upward
 from katax_cli.profiles.load import list_profiles
+from katax_cli.profiles.sources.home import upward
 from tests.profiles.conftest import MAIN, Project, make_foreign
 
 LOCAL_NOTE = (

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from katax_cli.core.settings import DEFAULT_PORTS, ConnectionSettings, PoolSettings, Secret
-from katax_cli.profiles.secrets import Place, secret_of
-from katax_cli.profiles.tls import tls_from_options, tls_from_table
-from katax_cli.profiles.urls import database_number, parse_url, sqlite_path
+from katax_cli.profiles.model.secrets import Place, secret_of
+from katax_cli.profiles.model.tls import tls_from_options, tls_from_table
+from katax_cli.profiles.model.urls import database_number, parse_url, sqlite_path
 
 _PARTS = ("host", "port", "user", "database", "socket")
 _COPIED = ("connect_timeout", "statement_timeout", "read_only", "prefix", "decimals", "pooler", "expect")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from katax_cli.core.settings import ConnectionSettings, TlsSettings
-from katax_cli.profiles.connections import Around, build_connection
-from katax_cli.profiles.urls import SCHEMES, mask_url, parse_url, scheme_of
+from katax_cli.profiles.model.connections import Around, build_connection
+from katax_cli.profiles.model.urls import SCHEMES, mask_url, parse_url, scheme_of
 
 SECRET = "hunter2-is-a-secret"
 ENCODE = "percent-encode @ : / ? in user and password"

@@ -8,13 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from katax_cli.errors import ConfigError, UnknownProfile
-from katax_cli.profiles.document import Layer, read_layer
-from katax_cli.profiles.home import upward, user_folder
-from katax_cli.profiles.keys import PROFILE
-from katax_cli.profiles.trust import refuse_untrusted, trusted
+from katax_cli.profiles.model.keys import PROFILE
+from katax_cli.profiles.sources.document import Layer, read_layer
+from katax_cli.profiles.sources.home import upward, user_folder
+from katax_cli.profiles.sources.trust import refuse_untrusted, trusted
 
 if TYPE_CHECKING:
-    from katax_cli.profiles.environment import Environment
+    from katax_cli.profiles.sources.environment import Environment
 
 URL_VARIABLES = {"DATABASE_URL": "main", "REDIS_URL": "cache", "MYSQL_URL": "mysql", "MONGODB_URL": "mongodb"}
 
@@ -85,7 +85,7 @@ class Search:
     @cached_property
     def variables(self) -> Environment:
         """The environment with the project's `.env` below it."""
-        from katax_cli.profiles.environment import Environment
+        from katax_cli.profiles.sources.environment import Environment
 
         return Environment(self.environ, self.folder, self.notes)
 

@@ -8,8 +8,8 @@ import pytest
 
 from katax_cli.core.settings import PoolSettings, TlsSettings
 from katax_cli.errors import ConfigError
-from katax_cli.profiles.adhoc import connection_of, pool_of
-from katax_cli.profiles.connections import Around
+from katax_cli.profiles.model.connections import Around
+from katax_cli.profiles.sources.adhoc import connection_of, pool_of
 
 AROUND = Around("/project", environ={})
 

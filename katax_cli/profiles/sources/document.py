@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from katax_cli.errors import ConfigError
-from katax_cli.profiles.trust import distrust
+from katax_cli.profiles.sources.trust import distrust
 
 Path = tuple[str, ...]
 
@@ -31,7 +31,7 @@ class Layer:
 
     def line(self, path: Path) -> int | None:
         """The line of a key, or of the nearest table or key around it."""
-        from katax_cli.profiles.lines import line_of
+        from katax_cli.profiles.sources.lines import line_of
 
         return line_of(self.text, self.prefix + path) if self.file else None
 
