@@ -83,7 +83,7 @@ def _running_folders() -> Iterable[Path]:
 
 
 def _info(socket: Path) -> dict[str, str]:
-    return redis.info_fields(_ask(socket, "INFO"))
+    return redis.engine.info_fields(_ask(socket, "INFO"))
 
 
 def _ask(socket: Path, *command: str) -> Any:

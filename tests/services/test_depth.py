@@ -17,8 +17,8 @@ from katax_cli.services.health import HealthChecker
 from katax_cli.services.runtime import Runtime
 from katax_cli.snapshot import Check, ConnectionHealth
 from tests.cli.processes import eventually
-from tests.engines.test_redis_topologies import Watched
-from tests.engines.test_redis_topologies import watched as watched  # a fixture
+from tests.engines.redis.test_topologies import Watched
+from tests.engines.redis.test_topologies import watched as watched  # a fixture
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, MakeProxy, Throwaway
 from tests.services.profiles import profile

@@ -26,8 +26,8 @@ from katax_cli.services.records import RecordStore
 from katax_cli.services.sessions import SessionStore
 from katax_cli.snapshot import ConnectionHealth
 from tests.engines.connections import settings_for
-from tests.engines.test_redis_topologies import Watched, cluster_node, tell, until
-from tests.engines.test_redis_topologies import watched as watched  # a fixture
+from tests.engines.redis.test_topologies import Watched, cluster_node, tell, until
+from tests.engines.redis.test_topologies import watched as watched  # a fixture
 from tests.servers import Server
 from tests.servers.fixtures import Throwaway
 from tests.services.redis_database import database_of, opened, redis_database

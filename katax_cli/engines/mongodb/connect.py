@@ -12,7 +12,7 @@ from urllib.parse import quote
 from pymongo import MongoClient
 
 from katax_cli.core.settings import ConnectionSettings, TlsSettings
-from katax_cli.engines.mongodb.watch import PoolWatch, SendWatch
+from katax_cli.engines.mongodb.pool_events import PoolWatch, SendWatch
 
 APP_NAME = "katax"
 Client = MongoClient[dict[str, Any]]

@@ -10,8 +10,8 @@ from katax_cli.core.sql import code_tokens
 from katax_cli.engines.base import Params
 from katax_cli.engines.migrations import CUT, DdlImpact, LockSession, MigrationFacts, ObjectName
 from katax_cli.engines.postgresql import PostgresEngine
+from katax_cli.engines.postgresql.pipeline import together
 from katax_cli.engines.postgresql.session import PostgresConnection
-from katax_cli.engines.postgresql.together import together
 
 _NOTE_BYTES = 63
 """What the server keeps of an application_name."""

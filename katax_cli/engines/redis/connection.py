@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.engines.redis.limits import answer_within, at_most, unlimited
+from katax_cli.engines.redis.time_limits import answer_within, at_most, unlimited
 
 CLIENT_NAME = "katax"
 _LONGEST_WORD = 32

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from katax_cli.engines.base import KeyValueEngine
-from katax_cli.engines.redis import info_fields
+from katax_cli.engines.redis.engine import info_fields
 from katax_cli.snapshot import Headroom, Standing
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from katax_cli.engines.base import KeyValueEngine, SlowQuery
-from katax_cli.engines.redis import info_fields
+from katax_cli.engines.redis.engine import info_fields
 
 _ENTRIES = 1000
 

@@ -13,7 +13,7 @@ from redis.connection import BlockingConnectionPool, Connection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.engines.redis.limits import at_most
+from katax_cli.engines.redis.time_limits import at_most
 from katax_cli.errors import PoolTimeout
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from katax_cli.engines.redis import RedisEngine, create
 from katax_cli.engines.redis.guard import spelled
 from katax_cli.errors import Refused
-from tests.engines.test_redis import settings_of
+from tests.engines.redis.test_engine import settings_of
 from tests.servers.fixtures import MakeFresh, MakeProxy
 
 Guarded = tuple[RedisEngine, Any, Any]

@@ -17,7 +17,7 @@ from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.settings import ConnectionSettings, PoolSettings, Secret, TlsSettings
 from katax_cli.engines import registry
 from katax_cli.engines.base import DocumentEngine, Index, Introspects, ReportsServer, TableColumn
-from katax_cli.engines.mongodb import MongoEngine, connect, create, inspect
+from katax_cli.engines.mongodb import MongoEngine, catalog, connect, create
 from katax_cli.errors import PoolTimeout, Refused
 from tests.servers import Server
 from tests.servers.certificates import Certificates, make_certificates
@@ -356,12 +356,12 @@ def test_types_have_mongodbs_names() -> None:
         "object": {},
         "null": None,
     }
-    assert {name: inspect.type_name(value) for name, value in values.items()} == {n: n for n in values}
+    assert {name: catalog.type_name(value) for name, value in values.items()} == {n: n for n in values}
 
 
 def test_columns_say_what_an_index_says() -> None:
     indexes = [Index("a_1_b_1", ("a", "b"), unique=True), Index("c_1", ("c",), unique=False)]
-    found = inspect.columns([{"a": 1, "b": 1, "c": 1}], indexes)
+    found = catalog.columns([{"a": 1, "b": 1, "c": 1}], indexes)
     assert [column.key for column in found] == ["index", None, "index"]
 
 

@@ -14,7 +14,7 @@ from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.settings import ConnectionSettings, PoolSettings, Secret
 from katax_cli.engines.redis import RedisEngine, create
 from katax_cli.errors import ConfigError, PoolTimeout, Refused
-from tests.engines.test_redis import failure_of, settings_of
+from tests.engines.redis.test_engine import failure_of, settings_of
 from tests.servers import Server
 from tests.servers.fixtures import Throwaway
 from tests.servers.rooms import free_port

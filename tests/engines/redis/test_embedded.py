@@ -20,7 +20,7 @@ from katax_cli.engines.redis import create, embedded
 from katax_cli.errors import ConfigError, EmbeddedUnavailable, Unavailable, UntrustedFile
 from tests.servers import Server
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
