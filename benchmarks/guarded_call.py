@@ -12,8 +12,8 @@ from katax_cli.core.resilience.breaker import CircuitBreaker
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.resilience.retry import RetryPolicy
-from katax_cli.services.guard import Guard, Safety, Sent
-from katax_cli.services.watchdog import watchdog
+from katax_cli.services.calls.guard import Guard, Safety, Sent
+from katax_cli.services.calls.watchdog import watchdog
 
 CALLS = 20_000
 QUERIES = 200  # short runs in turn: what else the machine does hits both alike

@@ -15,9 +15,9 @@ from timeit import repeat
 
 from harness import finish, row
 
+from katax_cli.services.calls.events import Events
+from katax_cli.services.calls.observer import Observer, QueryLogging
 from katax_cli.services.circuits import Decision, write_copy
-from katax_cli.services.events import Events
-from katax_cli.services.observe import Observer, QueryLogging
 
 SQL = "SELECT id, name FROM users WHERE id = $1"
 CALLS = 100_000

@@ -23,9 +23,9 @@ from katax_cli.profiles.model.connections import Around
 from katax_cli.profiles.sources.adhoc import connection_of
 from katax_cli.services import truncate
 from katax_cli.services.cache import Cache
+from katax_cli.services.calls.guard import Guard
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.database import classify_with
-from katax_cli.services.guard import Guard
 from katax_cli.services.sql import SqlDatabase
 
 if TYPE_CHECKING:

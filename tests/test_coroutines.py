@@ -30,7 +30,7 @@ from katax_cli import (
 )
 from katax_cli.core.callables import completed, is_async, plain
 from katax_cli.errors import MigrationError, SeedError
-from katax_cli.services import event_loop
+from katax_cli.services.calls import event_loop
 from tests.services.redis_database import opened
 
 

@@ -42,7 +42,7 @@ from katax_cli.resilience import (
     set_waiting,
     with_retry,
 )
-from katax_cli.services.guard import Guard, Safety, Sent
+from katax_cli.services.calls.guard import Guard, Safety, Sent
 from tests.fake_clock import FakeClock
 from tests.services.line_server import ask, classify, line_server
 

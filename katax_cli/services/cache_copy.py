@@ -15,7 +15,7 @@ from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.text.js_json import parse, stringify
 from katax_cli.errors import KataxError
 from katax_cli.services.cache import Cache
-from katax_cli.services.guard import Safety
+from katax_cli.services.calls.guard import Safety
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 2**20

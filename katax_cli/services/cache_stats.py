@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from katax_cli.services.calls.guard import Safety
 from katax_cli.services.clients import Commands
-from katax_cli.services.guard import Safety
 
 _SUMMED = ("connected_clients", "used_memory", "total_commands_processed")
 

@@ -13,7 +13,8 @@ from katax_cli.core.forks import follow
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import ConfigError, PoolClosed, Refused
-from katax_cli.services.background import Running, start
+from katax_cli.services.calls.guard import Guard, Safety
+from katax_cli.services.calls.left_behind import Running, start
 from katax_cli.services.database import (
     ConnectTimeout,
     Database,
@@ -21,7 +22,6 @@ from katax_cli.services.database import (
     TimeLimit,
     connect_limit,
 )
-from katax_cli.services.guard import Guard, Safety
 
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings

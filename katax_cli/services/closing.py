@@ -11,7 +11,7 @@ from katax_cli.core.callables import is_async
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.shutdown import Shutdown, Stage, Step
-from katax_cli.services.background import start
+from katax_cli.services.calls.left_behind import start
 from katax_cli.services.database import Database
 from katax_cli.services.pool_metrics import in_use
 

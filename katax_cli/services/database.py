@@ -16,11 +16,11 @@ from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.registry import part
 from katax_cli.errors import KataxError, WrongEngine
-from katax_cli.services.bounded import TookTooLong, bounded
-from katax_cli.services.events import Event, Events
-from katax_cli.services.guard import Guard, Safety, Sent
-from katax_cli.services.metrics import MAX_METRICS, SLOW_MS, QueryMetrics
-from katax_cli.services.observe import Observer, QueryLogging
+from katax_cli.services.calls.bounded import TookTooLong, bounded
+from katax_cli.services.calls.events import Event, Events
+from katax_cli.services.calls.guard import Guard, Safety, Sent
+from katax_cli.services.calls.observer import Observer, QueryLogging
+from katax_cli.services.calls.query_metrics import MAX_METRICS, SLOW_MS, QueryMetrics
 from katax_cli.services.upkeep import Upkeep
 
 if TYPE_CHECKING:

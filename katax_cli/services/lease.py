@@ -10,8 +10,8 @@ from katax_cli.core.forks import follow
 from katax_cli.core.pooling.pool import Leased, Pool
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.engines.base import SqlEngine
-from katax_cli.services.background import start
-from katax_cli.services.watchdog import Limit, watchdog
+from katax_cli.services.calls.left_behind import start
+from katax_cli.services.calls.watchdog import Limit, watchdog
 
 SERVER_FIRST = 0.1
 """Seconds after a deadline that the server's own limit gets to end the statement."""

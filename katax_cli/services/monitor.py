@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from katax_cli.core.text.duration import Duration
+from katax_cli.services.calls.query_metrics import SLOW_MS
 from katax_cli.services.database import Database
-from katax_cli.services.metrics import SLOW_MS
 
 if TYPE_CHECKING:
     from katax_cli.engines.base import SlowQuery

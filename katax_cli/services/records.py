@@ -20,8 +20,8 @@ from katax_cli.errors import (
     UnknownRecord,
     UnsupportedArgument,
 )
+from katax_cli.services.calls.guard import Safety
 from katax_cli.services.clients import Commands, RedisDatabase
-from katax_cli.services.guard import Safety
 from katax_cli.services.keyspace import Keyspace
 from katax_cli.services.merging import merge
 from katax_cli.services.pubsub import PubSub

@@ -21,10 +21,10 @@ from katax_cli.engines import registry
 from katax_cli.errors import DeadlineExceeded
 from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.home import CIRCUITS
-from katax_cli.services.background import Running, start
+from katax_cli.services.calls.guard import Guard
+from katax_cli.services.calls.left_behind import Running, start
+from katax_cli.services.calls.observer import query_logging
 from katax_cli.services.database import Database, MakeDeadline, classify_with
-from katax_cli.services.guard import Guard
-from katax_cli.services.observe import query_logging
 
 if TYPE_CHECKING:
     from katax_cli.services.clients import RedisDatabase

@@ -11,8 +11,8 @@ from hashlib import sha1
 from typing import Any
 
 from katax_cli.errors import QueryError
+from katax_cli.services.calls.guard import Safety
 from katax_cli.services.clients import Commands, Word
-from katax_cli.services.guard import Safety
 
 
 class Script:

@@ -11,7 +11,7 @@ from katax_cli.core.callables import completed, plain
 from katax_cli.core.resilience.shutdown import Shutdown, ShutdownReport, Stage, Step
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.profiles.model.model import ShutdownSettings
-from katax_cli.services import background
+from katax_cli.services.calls import left_behind
 from katax_cli.services.closing import Staged, closer_of, stages_of
 from katax_cli.services.signals import Terminator
 
@@ -64,7 +64,7 @@ class ShutdownController:
             return report
         self._log.info(f"shutting down, at most {self._timeout:g} s")
         stages = [*hook_stages(self._hooks), *stages_of(self._target)]
-        report = self._shutdown.run(stages, self._timeout, background.start)
+        report = self._shutdown.run(stages, self._timeout, left_behind.start)
         (self._log.info if report.clean else self._log.error)(str(report))
         return report
 

@@ -25,14 +25,14 @@ from katax_cli.engines.base import (
     require,
 )
 from katax_cli.errors import ConfigError, PoolClosed, Refused
+from katax_cli.services.calls.guard import Guard, Safety, Sent
+from katax_cli.services.calls.observer import WatchedStream
+from katax_cli.services.calls.watchdog import watchdog
 from katax_cli.services.database import Database, MakeDeadline, Work
-from katax_cli.services.guard import Guard, Safety, Sent
 from katax_cli.services.lease import Lease, Leases
-from katax_cli.services.observe import WatchedStream
 from katax_cli.services.queries import Queries
 from katax_cli.services.replicas import Replicas
 from katax_cli.services.transaction import Origin, Session, Transaction, TransactionBlock
-from katax_cli.services.watchdog import watchdog
 from katax_cli.snapshot import PoolStats
 
 T = TypeVar("T")

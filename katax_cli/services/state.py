@@ -17,8 +17,8 @@ from typing import Any, Self
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import ConfigError, QueryError
 from katax_cli.profiles.model.model import Profile
+from katax_cli.services.calls.observer import QueryLogging
 from katax_cli.services.circuits import Decision, newest
-from katax_cli.services.observe import QueryLogging
 from katax_cli.services.queries import Queries
 from katax_cli.services.runtime import Runtime
 from katax_cli.services.sql import SqlDatabase

@@ -23,8 +23,8 @@ from katax_cli.engines.base import (
     Text,
 )
 from katax_cli.errors import KataxError, QueryError, Refused
-from katax_cli.services.guard import Guard, Safety, Sent
-from katax_cli.services.observe import Observer, Watch, WatchedStream
+from katax_cli.services.calls.guard import Guard, Safety, Sent
+from katax_cli.services.calls.observer import Observer, Watch, WatchedStream
 from katax_cli.services.queries import Queries
 
 _NO_GUARD = nullcontext()

@@ -22,7 +22,7 @@ from katax_cli import (
     WrongEngine,
 )
 from katax_cli.core.settings import PoolSettings
-from katax_cli.services.guard import Safety
+from katax_cli.services.calls.guard import Safety
 from katax_cli.services.operators import decide
 from katax_cli.services.state import StateStore
 from tests.servers.fixtures import Target

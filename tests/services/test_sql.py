@@ -10,7 +10,7 @@ import pytest
 
 from katax_cli.core.pooling.slots import CHECK_AFTER_IDLE
 from katax_cli.errors import DeadlineExceeded, KataxError, PoolClosed, QueryError, Refused
-from katax_cli.services.background import start
+from katax_cli.services.calls.left_behind import start
 from katax_cli.services.runtime import Runtime
 from katax_cli.services.sql import SqlDatabase
 from katax_cli.services.transaction import Session

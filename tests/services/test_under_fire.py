@@ -10,7 +10,7 @@ from threading import Barrier, Event, Thread
 import pytest
 
 from katax_cli.errors import OutcomeUnknown, Unavailable
-from katax_cli.services.guard import Safety
+from katax_cli.services.calls.guard import Safety
 from katax_cli.services.runtime import Runtime
 from tests.servers.fixtures import Throwaway
 from tests.servers.server import Server

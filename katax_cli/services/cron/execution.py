@@ -16,7 +16,7 @@ from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.settings import EngineName
 from katax_cli.errors import DeadlineExceeded, KataxError
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services import background
+from katax_cli.services.calls import left_behind
 from katax_cli.services.cron.identity import daemon_id
 from katax_cli.services.cron.jobs import Callback, Command, Job, KataxCommand, Python, Sql
 from katax_cli.services.cron.logins import Login, login_of
@@ -367,7 +367,7 @@ class Called:
         self._over.set()
 
     def run(self, *, timeout: float | None, kill_after: float) -> Ended:
-        running = background.start(f"katax-task-{self._job}", self._call)
+        running = left_behind.start(f"katax-task-{self._job}", self._call)
         self._over.wait(timeout)
         if not running.ended(0.0 if self._reason or not self._over.is_set() else None):
             reason = self._reason or f"timed out after {timeout:g} s"

@@ -12,7 +12,7 @@ from typing import Any
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services import background
+from katax_cli.services.calls import left_behind
 from katax_cli.services.cron.books import Books
 from katax_cli.services.cron.catalog import (
     check_name,
@@ -272,9 +272,9 @@ class Cron:
 
 def _executed(execution: Execution) -> Run:
     """Runs in a thread of its own: a signal may raise here between any two steps, and there it must not."""
-    running: background.Running | None = None
+    running: left_behind.Running | None = None
     try:
-        running = background.start(f"katax-job-{execution.job.name}", execution.execute)
+        running = left_behind.start(f"katax-job-{execution.job.name}", execution.execute)
         running.ended(None)
     except BaseException:
         execution.stop("interrupted")

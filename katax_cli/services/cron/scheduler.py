@@ -14,7 +14,7 @@ from typing import Protocol
 from katax_cli.core.clock import Clock
 from katax_cli.core.schedule.schedule import Never
 from katax_cli.errors import KataxError
-from katax_cli.services import background
+from katax_cli.services.calls import left_behind
 from katax_cli.services.cron.execution import Execution, Place, tell_failure
 from katax_cli.services.cron.jobs import Command, Job, Lookup
 from katax_cli.services.cron.ping import Pinger
@@ -322,7 +322,7 @@ class Scheduler:
         job = self.jobs.get(run.job)
         if job is not None:
             self._pinger.ended(job.ping_url, run)
-            background.start(f"katax-failure-{run.job}", partial(tell_failure, job, run, self.place))
+            left_behind.start(f"katax-failure-{run.job}", partial(tell_failure, job, run, self.place))
 
     def _delay(self, execution: Execution) -> float:
         jitter = execution.job.jitter if execution.run.trigger == "schedule" else 0.0

@@ -11,7 +11,7 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import Dialect, Result
 from katax_cli.errors import ConfigError, QueryError, Refused
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.observe import QueryLogging
+from katax_cli.services.calls.observer import QueryLogging
 from katax_cli.services.queries import Queries
 from katax_cli.services.sql import SqlDatabase
 

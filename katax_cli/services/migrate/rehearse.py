@@ -83,8 +83,8 @@ def replace_database(migrator: Migrator, database: AnyDatabase) -> Migrator:
 def open_settings(settings: ConnectionSettings) -> AnyDatabase:
     """A database for settings that no profile has; one attempt for each call."""
     from katax_cli.core.resilience.retry import ONCE
+    from katax_cli.services.calls.guard import Guard
     from katax_cli.services.database import classify_with
-    from katax_cli.services.guard import Guard
 
     engine = load(settings)
     guard = Guard(settings.name, classify_with(engine), retry=ONCE, breaker=None)

@@ -15,7 +15,7 @@ from katax_cli.core.sql import Statement, classify
 from katax_cli.engines.base import Params
 from katax_cli.engines.migrations import LimitsPackets, Migrates, SendsTogether
 from katax_cli.errors import MigrationError, QueryError, Unavailable
-from katax_cli.services.guard import Safety
+from katax_cli.services.calls.guard import Safety
 from katax_cli.services.migrate.failing import failing_as
 from katax_cli.services.migrate.jobs import Job
 from katax_cli.services.migrate.ledger import Recording, SqlLedger

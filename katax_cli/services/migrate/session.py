@@ -12,11 +12,11 @@ from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.engines.base import CopiesIn, Dialect, Params, Result
 from katax_cli.errors import ConfigError, KataxError
-from katax_cli.services.guard import Safety
+from katax_cli.services.calls.guard import Safety
+from katax_cli.services.calls.watchdog import Limit, watchdog
 from katax_cli.services.migrate.python import MigrationDb, Steps
 from katax_cli.services.queries import Queries
 from katax_cli.services.sql import SqlDatabase
-from katax_cli.services.watchdog import Limit, watchdog
 
 T = TypeVar("T")
 

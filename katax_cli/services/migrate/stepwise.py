@@ -27,7 +27,7 @@ from katax_cli.errors import (
     QueryError,
     Unavailable,
 )
-from katax_cli.services.guard import Safety
+from katax_cli.services.calls.guard import Safety
 from katax_cli.services.migrate.failing import failing_as
 from katax_cli.services.migrate.intent import (
     Verdict,

@@ -14,7 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from katax_cli.services.background import start
+from katax_cli.services.calls.left_behind import start
 from katax_cli.services.ws import listening
 from katax_cli.services.ws import server as server_module
 from katax_cli.services.ws.server import Sockets

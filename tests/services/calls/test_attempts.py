@@ -11,10 +11,10 @@ import pytest
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import AuthenticationFailed, BreakerOpen, Unavailable
 from katax_cli.resilience import with_retry
+from katax_cli.services.calls.guard import Safety
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.database import Database
 from katax_cli.services.documents import MongoDatabase
-from katax_cli.services.guard import Safety
 from katax_cli.services.sql import SqlDatabase
 from katax_cli.services.transaction import Transaction
 from tests.servers.fixtures import MakeFresh, MakeProxy

@@ -13,10 +13,10 @@ import pytest
 from katax_cli.core.sql import fingerprint
 from katax_cli.errors import BreakerOpen, DeadlineExceeded, KataxError, PoolTimeout, QueryError
 from katax_cli.health import get_metrics, has_database_metrics
+from katax_cli.services.calls.events import Events
+from katax_cli.services.calls.observer import Observer, QueryLogging, query_logging
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.documents import MongoDatabase
-from katax_cli.services.events import Events
-from katax_cli.services.observe import Observer, QueryLogging, query_logging
 from katax_cli.services.runtime import Runtime
 from katax_cli.services.sql import SqlDatabase
 from tests.fake_clock import FakeClock

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import BreakerOpen, PoolClosed, PoolTimeout, Refused
-from katax_cli.services.events import Event, Events
-from katax_cli.services.metrics import MAX_METRICS, SLOW_MS, QueryMetrics
+from katax_cli.services.calls.events import Event, Events
+from katax_cli.services.calls.query_metrics import MAX_METRICS, SLOW_MS, QueryMetrics
 
 if TYPE_CHECKING:
     from katax_cli.engines.base import Row, RowStream

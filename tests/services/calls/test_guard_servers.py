@@ -13,8 +13,8 @@ from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.registry import load
 from katax_cli.errors import DeadlineExceeded, OutcomeUnknown, Unavailable
-from katax_cli.services.guard import Guard, OnRetry, Safety, Sent
-from katax_cli.services.watchdog import watchdog
+from katax_cli.services.calls.guard import Guard, OnRetry, Safety, Sent
+from katax_cli.services.calls.watchdog import watchdog
 from tests.engines.connections import settings_for
 from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeFresh, MakeProxy

@@ -13,9 +13,9 @@ from threading import Event
 import pytest
 
 from katax_cli.core.resilience.retry import is_retried, sole_owner
-from katax_cli.services.bounded import TookTooLong, _Call, bounded
+from katax_cli.services.calls.bounded import TookTooLong, _Call, bounded
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def keep(_value: object) -> None:
@@ -127,7 +127,7 @@ def run_python(program: str) -> subprocess.Popen[str]:
 HANGING = """
 import signal, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
-from katax_cli.services.bounded import TookTooLong, bounded
+from katax_cli.services.calls.bounded import TookTooLong, bounded
 def hang():
     print("hanging", flush=True)
     threading.Event().wait()

@@ -9,7 +9,7 @@ from threading import Event, Thread
 
 import pytest
 
-from katax_cli.services.watchdog import Watchdog
+from katax_cli.services.calls.watchdog import Watchdog
 from tests.fake_clock import FakeClock
 
 

@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from katax_cli.services.metrics import QueryMetrics
+from katax_cli.services.calls.query_metrics import QueryMetrics
 from katax_cli.snapshot import QueryStats
 from tests.fake_clock import FakeClock
 

@@ -31,8 +31,8 @@ from katax_cli.errors import (
     Refused,
     Unavailable,
 )
-from katax_cli.services.bounded import TookTooLong
-from katax_cli.services.event_loop import warn_of_blocking
+from katax_cli.services.calls.bounded import TookTooLong
+from katax_cli.services.calls.event_loop import warn_of_blocking
 
 T = TypeVar("T")
 OnRetry = Callable[[int, BaseException], object]
