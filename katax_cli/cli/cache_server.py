@@ -72,7 +72,7 @@ def remember(
     ] = False,
 ) -> int:
     """Print a value that is remembered, or that CMD computes: once, however many ask."""
-    from katax_cli.services.programs import or_status, output_of
+    from katax_cli.services.processes.programs import or_status, output_of
     from katax_cli.services.remember import Remembering
 
     if call.only_planned(key=key, command=command):

@@ -11,7 +11,7 @@ from katax_cli.services import locks
 from katax_cli.services.clients import RedisDatabase
 from katax_cli.services.database import Database
 from katax_cli.services.locks import Backend, HeldLock, Lock
-from katax_cli.services.supervised import Supervised
+from katax_cli.services.processes.supervised import Supervised
 
 if TYPE_CHECKING:
     from katax_cli.services.sql import SqlDatabase

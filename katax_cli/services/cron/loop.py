@@ -31,7 +31,7 @@ from katax_cli.services.cron.process import children
 from katax_cli.services.cron.scheduler import SHUT_DOWN, Scheduler
 from katax_cli.services.cron.store import Runs
 from katax_cli.services.cron.tables import Tables
-from katax_cli.services.cron.tree import Reaper, become_subreaper
+from katax_cli.services.processes.tree import Reaper, become_subreaper
 
 _log = logging.getLogger("katax.cron")
 BEAT = 1.0

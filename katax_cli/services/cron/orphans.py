@@ -7,8 +7,8 @@ import signal
 from katax_cli.services.cron.identity import daemon_id, is_known_dead, is_of_this_machine, live_pid
 from katax_cli.services.cron.outputs import outputs_of
 from katax_cli.services.cron.process import Sink, Watched
-from katax_cli.services.cron.tree import HAS_PROC, carries, processes, to_group
 from katax_cli.services.cron.values import Run
+from katax_cli.services.processes.tree import HAS_PROC, carries, processes, to_group
 
 
 class Orphan(Watched):

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.services.cron.outputs import Output, new_output, read_all
-from katax_cli.services.cron.tree import Tree, to_group
+from katax_cli.services.processes.tree import Tree, to_group
 
 HEAD_BYTES = TAIL_BYTES = 16 * 1024
 _TICK = 0.2

@@ -13,8 +13,8 @@ from typing import IO, Self
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
-from katax_cli.services.cron.tree import HAS_PROC, Tree
-from katax_cli.services.programs import shell_status
+from katax_cli.services.processes.programs import shell_status
+from katax_cli.services.processes.tree import HAS_PROC, Tree
 from katax_cli.services.shutdown_drill.ports import client_ports
 
 MARK = "KATAX_DRILL"

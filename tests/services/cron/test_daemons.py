@@ -17,8 +17,8 @@ import pytest
 
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.cron.manage import Cron
-from katax_cli.services.cron.tree import processes
 from katax_cli.services.cron.values import Run
+from katax_cli.services.processes.tree import processes
 from tests.cli.harness import katax
 from tests.servers.fixtures import MakeProxy, Target
 from tests.servers.rooms import free_port

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from katax_cli.services.cron.process import HEAD_BYTES, TAIL_BYTES, Captured, Ended, JobProcess, children
-from katax_cli.services.cron.tree import Reaper, Tree, processes
+from katax_cli.services.processes.tree import Reaper, Tree, processes
 
 MARK = "KATAX_RUN_ID=test-run-{}"
 Start = Callable[..., JobProcess]
@@ -192,7 +192,7 @@ def test_a_gigabyte_takes_no_memory(start: Start) -> None:
 
 REAPING = """
 import os, subprocess, sys, time
-from katax_cli.services.cron.tree import Reaper, become_subreaper
+from katax_cli.services.processes.tree import Reaper, become_subreaper
 assert become_subreaper()
 own = subprocess.Popen(["true"])
 subprocess.run(["sh", "-c", "(sleep 0.1; exit 4) & exit 0"], check=True)

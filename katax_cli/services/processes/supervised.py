@@ -20,7 +20,7 @@ from typing import Self
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
-from katax_cli.services.programs import shell_status
+from katax_cli.services.processes.programs import shell_status
 
 _LOST_SECONDS, _ASKED_SECONDS = 0.5, 5.0
 """How long the group may take to end by itself when its lock is lost, and when we are asked to end."""

@@ -1,0 +1,1 @@
+"""Programs that katax runs, and the end of their process trees. Floor 1."""
