@@ -107,7 +107,7 @@ def through_katax(url: str, stack: ExitStack) -> Work:
 
     from katax_cli.core.settings import ConnectionSettings, Secret
     from katax_cli.engines.postgresql import create
-    from katax_cli.services.sql import SqlDatabase
+    from katax_cli.services.databases.sql import SqlDatabase
 
     parts = conninfo_to_dict(url)
     settings = ConnectionSettings(

@@ -51,17 +51,19 @@ if TYPE_CHECKING:
     from katax_cli.resilience import retry as retry
     from katax_cli.resilience import with_retry as with_retry
     from katax_cli.seeds import Seeder as Seeder
-    from katax_cli.services.builder import Builder as Builder
-    from katax_cli.services.builder import Page as Page
     from katax_cli.services.cache import DEFAULT_TTL as DEFAULT_TTL
     from katax_cli.services.cache import Cache as Cache
-    from katax_cli.services.clients import RedisDatabase as RedisDatabase
     from katax_cli.services.config import Config as Config
     from katax_cli.services.container import Katax as Katax
-    from katax_cli.services.database import Database as Database
+    from katax_cli.services.databases.builder.builder import Builder as Builder
+    from katax_cli.services.databases.builder.builder import Page as Page
+    from katax_cli.services.databases.clients import RedisDatabase as RedisDatabase
+    from katax_cli.services.databases.database import Database as Database
+    from katax_cli.services.databases.mongodb import MongoDatabase as MongoDatabase
+    from katax_cli.services.databases.sql import SqlDatabase as SqlDatabase
+    from katax_cli.services.databases.transaction import Transaction as Transaction
     from katax_cli.services.default_database import query as query
     from katax_cli.services.default_database import transaction as transaction
-    from katax_cli.services.documents import MongoDatabase as MongoDatabase
     from katax_cli.services.limits import RateLimiter as RateLimiter
     from katax_cli.services.locks import Lock as Lock
     from katax_cli.services.logger import Logger as Logger
@@ -71,8 +73,6 @@ if TYPE_CHECKING:
     from katax_cli.services.records import DEFAULT_PAGE_SIZE as DEFAULT_PAGE_SIZE
     from katax_cli.services.records import RecordStore as RecordStore
     from katax_cli.services.sessions import SessionStore as SessionStore
-    from katax_cli.services.sql import SqlDatabase as SqlDatabase
-    from katax_cli.services.transaction import Transaction as Transaction
     from katax_cli.services.ws.server import Sockets as Sockets
     from katax_cli.shutdown import ShutdownController as ShutdownController
     from katax_cli.shutdown import ShutdownReport as ShutdownReport
@@ -92,7 +92,7 @@ _PUBLIC: dict[str, str] = {
     "AuthenticationFailed": "katax_cli.errors",
     "BreakerOpen": "katax_cli.errors",
     "BreakerStats": "katax_cli.snapshot",
-    "Builder": "katax_cli.services.builder",
+    "Builder": "katax_cli.services.databases.builder.builder",
     "Cache": "katax_cli.services.cache",
     "CircuitBreaker": "katax_cli.resilience",
     "Config": "katax_cli.services.config",
@@ -101,7 +101,7 @@ _PUBLIC: dict[str, str] = {
     "DEFAULT_DB_ALIAS": "katax_cli.services.records",
     "DEFAULT_PAGE_SIZE": "katax_cli.services.records",
     "DEFAULT_TTL": "katax_cli.services.cache",
-    "Database": "katax_cli.services.database",
+    "Database": "katax_cli.services.databases.database",
     "DeadlineExceeded": "katax_cli.errors",
     "EmbeddedUnavailable": "katax_cli.errors",
     "HealthCheckResult": "katax_cli.health",
@@ -117,10 +117,10 @@ _PUBLIC: dict[str, str] = {
     "MigrationError": "katax_cli.errors",
     "Migrator": "katax_cli.migrations",
     "MisshapedRecord": "katax_cli.errors",
-    "MongoDatabase": "katax_cli.services.documents",
+    "MongoDatabase": "katax_cli.services.databases.mongodb",
     "Monitor": "katax_cli.services.monitor",
     "OutcomeUnknown": "katax_cli.errors",
-    "Page": "katax_cli.services.builder",
+    "Page": "katax_cli.services.databases.builder.builder",
     "PoolClosed": "katax_cli.errors",
     "PoolStats": "katax_cli.snapshot",
     "PoolTimeout": "katax_cli.errors",
@@ -131,7 +131,7 @@ _PUBLIC: dict[str, str] = {
     "RecordError": "katax_cli.errors",
     "RecordExists": "katax_cli.errors",
     "RecordStore": "katax_cli.services.records",
-    "RedisDatabase": "katax_cli.services.clients",
+    "RedisDatabase": "katax_cli.services.databases.clients",
     "Refused": "katax_cli.errors",
     "SeedError": "katax_cli.errors",
     "Seeder": "katax_cli.seeds",
@@ -139,10 +139,10 @@ _PUBLIC: dict[str, str] = {
     "ShutdownController": "katax_cli.shutdown",
     "ShutdownReport": "katax_cli.shutdown",
     "Sockets": "katax_cli.services.ws.server",
-    "SqlDatabase": "katax_cli.services.sql",
+    "SqlDatabase": "katax_cli.services.databases.sql",
     "TestDatabase": "katax_cli.testing",
     "TestRedis": "katax_cli.testing",
-    "Transaction": "katax_cli.services.transaction",
+    "Transaction": "katax_cli.services.databases.transaction",
     "Unavailable": "katax_cli.errors",
     "UnknownConnection": "katax_cli.errors",
     "UnknownProfile": "katax_cli.errors",

@@ -12,7 +12,7 @@ from katax_cli.errors import (
     UnsupportedArgument,
 )
 from katax_cli.services.cache import DEFAULT_TTL, Cache
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.limits import Decision, RateLimiter
 from katax_cli.services.locks import HeldLock, Lock, held_locks
 from katax_cli.services.pubsub import PubSub

@@ -24,9 +24,9 @@ from katax_cli.profiles.sources.adhoc import connection_of
 from katax_cli.services import truncate
 from katax_cli.services.cache import Cache
 from katax_cli.services.calls.guard import Guard
-from katax_cli.services.clients import RedisDatabase
-from katax_cli.services.database import classify_with
-from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.databases.clients import RedisDatabase
+from katax_cli.services.databases.database import classify_with
+from katax_cli.services.databases.sql import SqlDatabase
 
 if TYPE_CHECKING:
     from katax_cli.services.migrate.values import Outcome

@@ -22,9 +22,9 @@ from katax_cli.health import (
     perform_health_check,
 )
 from katax_cli.pool import create_metrics_pool
-from katax_cli.services.database import Database
+from katax_cli.services.databases.database import Database
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime import Runtime
-from katax_cli.services.sql import SqlDatabase
 from katax_cli.services.state import StateStore
 from katax_cli.snapshot import PoolStats
 from tests.servers.fixtures import Target

@@ -11,7 +11,7 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import Refused
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cache import Cache
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.keyspace import Survey, matches_everything
 from katax_cli.services.runtime import Runtime
 

@@ -111,7 +111,7 @@ def cmd(
     """Run any Redis command and print its reply; exit 1 for nil."""
     from katax_cli.cli.cache_views import reply_value
     from katax_cli.cli.confirm import Tier, confirm
-    from katax_cli.services.clients import administers, loses_data
+    from katax_cli.services.databases.clients import administers, loses_data
 
     if call.only_planned(command=words):
         return ExitCode.DONE

@@ -24,9 +24,9 @@ from katax_cli.cli.invocation import Invocation, Target
 from katax_cli.cli.options import duration
 
 if TYPE_CHECKING:
-    from katax_cli.services.database import Database
-    from katax_cli.services.documents import MongoDatabase
-    from katax_cli.services.sql import SqlDatabase
+    from katax_cli.services.databases.database import Database
+    from katax_cli.services.databases.mongodb import MongoDatabase
+    from katax_cli.services.databases.sql import SqlDatabase
 
 group = Group()
 

@@ -17,10 +17,10 @@ from katax_cli.cli.invocation import Invocation, Target
 from katax_cli.core.sql.conditions import Condition, Value, parse_condition, parse_value
 from katax_cli.core.sql.terms import Term, parse_term
 from katax_cli.core.text.text import to_json
-from katax_cli.services.binding import Binder, Source, columns_of
-from katax_cli.services.builder import Builder, Statement
+from katax_cli.services.databases.builder.binding import Binder, Source, columns_of
+from katax_cli.services.databases.builder.builder import Builder, Statement
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime import Runtime
-from katax_cli.services.sql import SqlDatabase
 
 _TABLE = r"\s*([\w.]+)(?:\s+(?:as\s+)?(\w+))?\s*"
 _JOIN = rf"(?P<left>left\s+)?{_TABLE}on\s+(?P<on>.+)"

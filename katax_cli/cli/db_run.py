@@ -14,9 +14,9 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import Statement, split
 from katax_cli.engines.base import Params, Row, RowStream
 from katax_cli.profiles.model.model import Profile
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime import Runtime
 from katax_cli.services.scripts import destructive_reasons, disruptive_verbs, run_script
-from katax_cli.services.sql import SqlDatabase
 
 Query = tuple[str, Params]
 """A statement and its values."""

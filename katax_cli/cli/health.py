@@ -21,7 +21,7 @@ from katax_cli.services.health import PROBE_SECONDS, HealthChecker, Prober
 
 if TYPE_CHECKING:
     from katax_cli.profiles.model.model import Profile
-    from katax_cli.services.database import Database
+    from katax_cli.services.databases.database import Database
 
 group = Group(default="check")
 

@@ -12,7 +12,7 @@ from katax_cli.cli.invocation import Invocation, Target
 from katax_cli.cli.options import duration, limit
 
 if TYPE_CHECKING:
-    from katax_cli.services.database import Database
+    from katax_cli.services.databases.database import Database
 
 group = Group()
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings
     from katax_cli.profiles.model.model import Profile
     from katax_cli.services.cache import Cache
-    from katax_cli.services.clients import RedisDatabase
+    from katax_cli.services.databases.clients import RedisDatabase
 
 REDIS = Target(types=("redis",), preferred="cache", lacks="Redis commands")
 

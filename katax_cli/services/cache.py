@@ -9,7 +9,7 @@ from katax_cli.core.callables import completed, plain
 from katax_cli.core.text.duration import Duration
 from katax_cli.errors import QueryError
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.clients import Commands, RedisDatabase, RoundTrips
+from katax_cli.services.databases.clients import Commands, RedisDatabase, RoundTrips
 from katax_cli.services.values import JSON, Codec, encoded, positive_ms
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.clients import Commands
+from katax_cli.services.databases.clients import Commands
 
 _SUMMED = ("connected_clients", "used_memory", "total_commands_processed")
 

@@ -22,20 +22,20 @@ from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.adhoc import Pool, connection_of, pool_of
 from katax_cli.services.closing import step_for
 from katax_cli.services.config import Config
-from katax_cli.services.database import Database
+from katax_cli.services.databases.database import Database
 from katax_cli.services.runtime import Runtime
 from katax_cli.services.shutdown import Hook, ShutdownController, hook_stages
 
 if TYPE_CHECKING:
     from katax_cli.services.cache import Cache
-    from katax_cli.services.clients import RedisDatabase
     from katax_cli.services.cron.jobs import Miss, Overlap
     from katax_cli.services.cron.program import ProgramCron
-    from katax_cli.services.documents import MongoDatabase
+    from katax_cli.services.databases.clients import RedisDatabase
+    from katax_cli.services.databases.mongodb import MongoDatabase
+    from katax_cli.services.databases.sql import SqlDatabase
     from katax_cli.services.logger import Logger
     from katax_cli.services.records import RecordStore
     from katax_cli.services.reporting import Reporter
-    from katax_cli.services.sql import SqlDatabase
     from katax_cli.services.ws.opening import SocketServers
     from katax_cli.services.ws.server import MayJoin, Sockets
     from katax_cli.snapshot import JobStatus

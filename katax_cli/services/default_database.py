@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar, cast, overload
 
 if TYPE_CHECKING:
-    from katax_cli.services.builder import Builder
-    from katax_cli.services.sql import SqlDatabase
-    from katax_cli.services.transaction import Transaction, TransactionBlock
+    from katax_cli.services.databases.builder.builder import Builder
+    from katax_cli.services.databases.sql import SqlDatabase
+    from katax_cli.services.databases.transaction import Transaction, TransactionBlock
 
 T = TypeVar("T")
 

@@ -23,7 +23,7 @@ from katax_cli.services.circuits import kept_off
 from katax_cli.services.cron.store import Runs
 from katax_cli.services.cron.tables import Tables
 from katax_cli.services.cron.values import Run
-from katax_cli.services.database import Database
+from katax_cli.services.databases.database import Database
 from katax_cli.services.depth import deep_prober
 from katax_cli.services.health import HealthChecker, Prober
 from katax_cli.services.health_metrics import families

@@ -14,7 +14,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.resilience.failure import Failure
 from katax_cli.errors import QueryError
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.clients import Commands
+from katax_cli.services.databases.clients import Commands
 from katax_cli.services.scripts_lua import PURGE_PAGE
 
 _SCAN_COUNT = 1000

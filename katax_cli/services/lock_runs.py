@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from katax_cli.errors import LockLost, WrongEngine
 from katax_cli.services import locks
-from katax_cli.services.clients import RedisDatabase
-from katax_cli.services.database import Database
+from katax_cli.services.databases.clients import RedisDatabase
+from katax_cli.services.databases.database import Database
 from katax_cli.services.locks import Backend, HeldLock, Lock
 from katax_cli.services.processes.supervised import Supervised
 
 if TYPE_CHECKING:
-    from katax_cli.services.sql import SqlDatabase
+    from katax_cli.services.databases.sql import SqlDatabase
 
 TOKEN_VARIABLE = "KATAX_LOCK_TOKEN"
 
@@ -81,7 +81,7 @@ def _backend(database: Database) -> Iterator[Backend]:
 
 
 def _sql(database: Database) -> SqlDatabase:
-    from katax_cli.services.sql import SqlDatabase
+    from katax_cli.services.databases.sql import SqlDatabase
     from katax_cli.services.sql_locks import ENGINES
 
     if not isinstance(database, SqlDatabase) or database.settings.type not in ENGINES:

@@ -10,7 +10,7 @@ from katax_cli.core.resilience import backoff
 from katax_cli.core.text.duration import Duration
 from katax_cli.errors import Unavailable
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.clients import Commands
+from katax_cli.services.databases.clients import Commands
 from katax_cli.services.scripts_lua import COMPARE_AND_SET
 from katax_cli.services.values import JSON, Codec, encoded, positive_ms
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from katax_cli.core.text.duration import Duration
 from katax_cli.services.calls.query_metrics import SLOW_MS
-from katax_cli.services.database import Database
+from katax_cli.services.databases.database import Database
 
 if TYPE_CHECKING:
     from katax_cli.engines.base import SlowQuery

@@ -11,7 +11,7 @@ from operator import methodcaller
 from typing import Any, TypeGuard
 
 from katax_cli.core.pooling.pool import Pool
-from katax_cli.services.database import Database
+from katax_cli.services.databases.database import Database
 from katax_cli.snapshot import PoolStats
 
 KNOWN = (

@@ -23,7 +23,7 @@ from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import Heard, Subscriber, Subscribes, require
 from katax_cli.errors import Unavailable
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.keyspace import escape_glob
 from katax_cli.services.values import JSON, Codec, decode, encoded
 

@@ -21,7 +21,7 @@ from katax_cli.errors import (
     UnsupportedArgument,
 )
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.clients import Commands, RedisDatabase
+from katax_cli.services.databases.clients import Commands, RedisDatabase
 from katax_cli.services.keyspace import Keyspace
 from katax_cli.services.merging import merge
 from katax_cli.services.pubsub import PubSub

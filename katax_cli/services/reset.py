@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from katax_cli.core.sql import Dialect
-from katax_cli.services.documents import MongoDatabase
-from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.truncate import refuse_without_database, unchecked
 
 _FOREVER = float("inf")

@@ -24,13 +24,13 @@ from katax_cli.profiles.sources.home import CIRCUITS
 from katax_cli.services.calls.guard import Guard
 from katax_cli.services.calls.left_behind import Running, start
 from katax_cli.services.calls.observer import query_logging
-from katax_cli.services.database import Database, MakeDeadline, classify_with
+from katax_cli.services.databases.database import Database, MakeDeadline, classify_with
 
 if TYPE_CHECKING:
-    from katax_cli.services.clients import RedisDatabase
-    from katax_cli.services.documents import MongoDatabase
+    from katax_cli.services.databases.clients import RedisDatabase
+    from katax_cli.services.databases.mongodb import MongoDatabase
+    from katax_cli.services.databases.sql import SqlDatabase
     from katax_cli.services.reporting import Reporter
-    from katax_cli.services.sql import SqlDatabase
     from katax_cli.snapshot import BreakerState
 
 _EMBEDDED_START_SECONDS = 10.0
@@ -163,7 +163,7 @@ class Runtime:
         return database
 
     def _add_replicas(self, database: SqlDatabase, settings: ConnectionSettings) -> None:
-        from katax_cli.services.replicas import Replicas
+        from katax_cli.services.databases.replicas import Replicas
 
         database.replicas = Replicas(settings.replicas, lambda one: cast("SqlDatabase", self._make(one)))
 
@@ -249,13 +249,13 @@ class Runtime:
 def _database_class(settings: ConnectionSettings) -> Callable[..., Database]:
     """Imported when wanted: a command on Redis does not pay for SQL."""
     if settings.type == "redis":
-        from katax_cli.services.clients import RedisDatabase
+        from katax_cli.services.databases.clients import RedisDatabase
 
         return RedisDatabase
     if settings.type == "mongodb":
-        from katax_cli.services.documents import MongoDatabase
+        from katax_cli.services.databases.mongodb import MongoDatabase
 
         return MongoDatabase
-    from katax_cli.services.sql import SqlDatabase
+    from katax_cli.services.databases.sql import SqlDatabase
 
     return SqlDatabase

@@ -10,8 +10,8 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import Statement, classify, commits_by_itself
 from katax_cli.engines.base import Dialect
 from katax_cli.errors import ConfigError, KataxError, Refused
-from katax_cli.services.sql import SqlDatabase
-from katax_cli.services.transaction import Session, Transaction
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.databases.transaction import Session, Transaction
 
 
 @dataclass(frozen=True, slots=True)

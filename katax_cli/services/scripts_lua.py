@@ -12,7 +12,7 @@ from typing import Any
 
 from katax_cli.errors import QueryError
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.clients import Commands, Word
+from katax_cli.services.databases.clients import Commands, Word
 
 
 class Script:

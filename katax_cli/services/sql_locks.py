@@ -14,10 +14,10 @@ from typing import Any, Protocol
 from katax_cli.core.clock import SYSTEM
 from katax_cli.engines.migrations import CUT, ListsNotes, LockSession, SessionLocks
 from katax_cli.errors import ConfigError, LockHeld, Unavailable
+from katax_cli.services.databases.held import Session
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.locks import PREFIX, HeldLock
 from katax_cli.services.migrate.lock import holder_of, note
-from katax_cli.services.migrate.session import Session
-from katax_cli.services.sql import SqlDatabase
 
 _TOKEN = {
     "postgresql": "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.services.database import Database
+from katax_cli.services.databases.database import Database
 
 PERIOD = 60.0
 """Seconds of which percentiles, slow and failed calls are told."""

@@ -10,9 +10,9 @@ from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.sql import Dialect, quote_identifier
 from katax_cli.engines.base import Table
 from katax_cli.errors import ConfigError, KataxError, QueryError, Refused, unknown_name
-from katax_cli.services.documents import MongoDatabase
-from katax_cli.services.sql import SqlDatabase
-from katax_cli.services.transaction import Session
+from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.databases.transaction import Session
 
 Place = tuple[str | None, str]
 """Schema and name of a table."""

@@ -11,7 +11,7 @@ from katax_cli.core.clock import Clock
 from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.errors import KataxError
-from katax_cli.services.database import Database
+from katax_cli.services.databases.database import Database
 from katax_cli.services.depth import DeepProbe
 from katax_cli.services.health import GRACE, broken, probe, unseen
 from katax_cli.services.traffic import Pace

@@ -13,11 +13,11 @@ import pytest
 from katax_cli.engines.base import SlowQuery
 from katax_cli.engines.mongodb.metrics import summed
 from katax_cli.errors import ConfigError, WrongEngine
-from katax_cli.services.clients import RedisDatabase
-from katax_cli.services.database import Database
-from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.databases.clients import RedisDatabase
+from katax_cli.services.databases.database import Database
+from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime import Runtime
-from katax_cli.services.sql import SqlDatabase
 from tests.servers.fixtures import MakeFresh, Throwaway
 from tests.servers.server import Server
 from tests.services.profiles import profile

@@ -11,7 +11,7 @@ import pytest
 
 from katax_cli.errors import KataxError, LockLost
 from katax_cli.services import lock_runs, locks
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.locks import Lock, release_by_force
 from tests.services.redis_database import opened
 from tests.waiting import until

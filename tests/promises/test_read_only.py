@@ -16,10 +16,10 @@ import pytest
 from katax_cli.core.settings import ENGINE_NAMES
 from katax_cli.errors import KataxError, Refused
 from katax_cli.profiles.load import load_profile
-from katax_cli.services.clients import RedisDatabase
-from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.databases.clients import RedisDatabase
+from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime import Runtime
-from katax_cli.services.sql import SqlDatabase
 from tests.cli.harness import command_names, katax, write_profile
 from tests.promises.witness import Witness, witness_of
 from tests.servers import Server

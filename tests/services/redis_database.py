@@ -10,8 +10,8 @@ from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.redis import create
 from katax_cli.services.calls.guard import Guard
-from katax_cli.services.clients import RedisDatabase
-from katax_cli.services.database import classify_with
+from katax_cli.services.databases.clients import RedisDatabase
+from katax_cli.services.databases.database import classify_with
 from tests.engines.connections import settings_for
 
 

@@ -11,7 +11,7 @@ from redis import Redis
 
 from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.deadline import Deadline
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.depth import DeepProbe, deep_prober
 from katax_cli.services.health import HealthChecker
 from katax_cli.services.runtime import Runtime

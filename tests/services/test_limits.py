@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from katax_cli.errors import RateLimitExceeded, Unavailable
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.limits import ALGORITHMS, Algorithm, RateLimiter
 from tests.servers.fixtures import MakeProxy
 from tests.services.crowd import crowd

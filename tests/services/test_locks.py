@@ -13,7 +13,7 @@ import pytest
 
 from katax_cli.errors import LockHeld, LockLost, OutcomeUnknown, Unavailable
 from katax_cli.services import locks
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.locks import Lock, held_locks, lock_keys, release_by_force
 from tests.fake_clock import AheadClock, FakeClock
 from tests.servers.fixtures import MakeProxy

@@ -8,10 +8,10 @@ from typing import Any, cast
 import pytest
 
 from katax_cli.errors import KataxError, WrongEngine
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.databases.clients import RedisDatabase
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.monitor import Monitor
 from katax_cli.services.runtime import Runtime
-from katax_cli.services.sql import SqlDatabase
 from tests.services.profiles import profile
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from katax_cli.errors import LockHeld
 from katax_cli.services.cache import Cache
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.locks import Lock
 from katax_cli.services.pubsub import PubSub
 from katax_cli.services.records import RecordStore

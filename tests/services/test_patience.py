@@ -13,7 +13,7 @@ import pytest
 from katax_cli import Katax
 from katax_cli.errors import DeadlineExceeded, KataxError, OutcomeUnknown, Unavailable
 from katax_cli.services.cache import Cache
-from katax_cli.services.clients import ANSWER_SECONDS, RedisDatabase
+from katax_cli.services.databases.clients import ANSWER_SECONDS, RedisDatabase
 from katax_cli.services.limits import ALGORITHMS, RateLimiter
 from katax_cli.services.locks import Lock, held_locks, release_by_force
 from katax_cli.services.pubsub import PubSub

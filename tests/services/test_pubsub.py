@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from katax_cli.errors import Refused, Unavailable
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.pubsub import Message, PubSub, Subscription
 from tests.fake_clock import AheadClock
 from tests.servers.fixtures import MakeProxy, Throwaway

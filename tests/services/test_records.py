@@ -20,7 +20,7 @@ from katax_cli.errors import (
     UnknownRecord,
     UnsupportedArgument,
 )
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.records import (
     DEFAULT_DB_ALIAS,
     DEFAULT_PAGE_SIZE,

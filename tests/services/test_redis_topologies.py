@@ -16,7 +16,7 @@ from katax_cli.services import cache_copy
 from katax_cli.services.acl import GROUPS, least_rule
 from katax_cli.services.cache import Cache
 from katax_cli.services.cache_doctor import examine
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.depth import DeepProbe
 from katax_cli.services.health import probe
 from katax_cli.services.limits import ALGORITHMS, RateLimiter

@@ -18,10 +18,10 @@ from katax_cli.core.resilience.breaker import CircuitBreaker
 from katax_cli.errors import BreakerOpen, Unavailable
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.circuits import copied
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.operators import circuits, decide
 from katax_cli.services.reporting import Reporter
 from katax_cli.services.runtime import Runtime
-from katax_cli.services.sql import SqlDatabase
 from katax_cli.services.state import StateStore
 from katax_cli.snapshot import ConnectionHealth, HealthReport
 from tests.fake_clock import FakeClock

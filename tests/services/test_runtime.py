@@ -11,11 +11,11 @@ import pytest
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.errors import DeadlineExceeded, Unavailable, UnknownConnection
 from katax_cli.profiles.load import load_profile
-from katax_cli.services.clients import RedisDatabase
-from katax_cli.services.database import Database
-from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.databases.clients import RedisDatabase
+from katax_cli.services.databases.database import Database
+from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime import Runtime
-from katax_cli.services.sql import SqlDatabase
 from tests.cli.processes import eventually
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target
 from tests.services.profiles import profile

@@ -14,7 +14,7 @@ import pytest
 
 from katax_cli.errors import SeedError
 from katax_cli.seeds import Seeder
-from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.databases.sql import SqlDatabase
 from tests.servers.fixtures import Target
 from tests.services.test_seeds import Open, database, folder, open_url, outcomes, seeder
 

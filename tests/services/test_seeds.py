@@ -15,10 +15,10 @@ from katax_cli.engines.registry import load
 from katax_cli.errors import ConfigError, Refused, SeedError, UntrustedFile, WrongEngine
 from katax_cli.seeds import Counts, Seeder
 from katax_cli.services.calls.guard import Guard
-from katax_cli.services.clients import RedisDatabase
-from katax_cli.services.database import classify_with
-from katax_cli.services.documents import MongoDatabase
-from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.databases.clients import RedisDatabase
+from katax_cli.services.databases.database import classify_with
+from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.sql import SqlDatabase
 from tests.engines.connections import settings_for
 from tests.servers.fixtures import MakeFresh, Target
 

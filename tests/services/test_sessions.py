@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 
 from katax_cli.errors import RecordExists, Refused
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.sessions import SessionStore
 from tests.services.redis_database import opened
 

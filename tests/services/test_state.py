@@ -13,8 +13,8 @@ import pytest
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.circuits import Decision
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime import Runtime
-from katax_cli.services.sql import SqlDatabase
 from katax_cli.services.state import (
     ALIVE_SECONDS,
     KEPT,

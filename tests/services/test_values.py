@@ -25,7 +25,7 @@ from katax_cli import (
     with_retry,
 )
 from katax_cli.services.cache import Cache
-from katax_cli.services.clients import RedisDatabase
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.pubsub import PubSub
 from katax_cli.services.records import RecordStore
 from katax_cli.services.sessions import SessionStore

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from katax_cli.services.cron.tables import Tables
-from katax_cli.services.queries import Queries
+from katax_cli.services.databases.statements import Queries
 
 
 @dataclass(frozen=True, slots=True)

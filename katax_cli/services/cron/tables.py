@@ -12,8 +12,8 @@ from katax_cli.engines.base import Dialect, Result
 from katax_cli.errors import ConfigError, QueryError, Refused
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.calls.observer import QueryLogging
-from katax_cli.services.queries import Queries
-from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.databases.statements import Queries
 
 SCHEMA = 2
 LEASE_SECONDS = 20.0

@@ -11,9 +11,9 @@ from katax_cli.services.migrate.ledger import Checkpoint
 from katax_cli.services.migrate.values import Entry, MigrationFile, Standing
 
 if TYPE_CHECKING:
+    from katax_cli.services.databases.held import Session
     from katax_cli.services.migrate.jobs import Job
     from katax_cli.services.migrate.migrator import Migrator
-    from katax_cli.services.migrate.session import Session
 
 _CHANGE_NOTHING = ("session", "transaction", "read")
 _SHOWN = 100

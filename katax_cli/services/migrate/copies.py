@@ -20,8 +20,8 @@ from typing import cast
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
 from katax_cli.errors import QueryError
-from katax_cli.services.documents import MongoDatabase
-from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.sql import SqlDatabase
 
 AnyDatabase = SqlDatabase | MongoDatabase
 Open = Callable[[ConnectionSettings], AnyDatabase]

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 from katax_cli.core.resilience.deadline import NEVER
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.migrate.identity import Identity
 from katax_cli.services.migrate.ledger import Checkpoint
 from katax_cli.services.migrate.packing import packed, unpacked

@@ -6,9 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from katax_cli.errors import KataxError
+from katax_cli.services.databases.held import Session
 from katax_cli.services.migrate.jobs import Job
 from katax_cli.services.migrate.migrator import Migrator
-from katax_cli.services.migrate.session import Session
 
 
 @dataclass(frozen=True, slots=True)

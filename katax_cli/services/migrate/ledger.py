@@ -10,11 +10,11 @@ from typing import NamedTuple
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.migrations import MigrationFacts
 from katax_cli.errors import ConfigError, QueryError
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.databases.statements import Queries
 from katax_cli.services.migrate.identity import Identity
 from katax_cli.services.migrate.packing import WHOLE, packed, parts, unpacked
 from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, Recorded
-from katax_cli.services.queries import Queries
-from katax_cli.services.sql import SqlDatabase
 
 _ENTRY = "version, name, state, direction, checksum, applied_at, duration_ms, done, runner, error"
 _PARTS = "katax:parts "

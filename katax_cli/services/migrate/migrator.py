@@ -16,15 +16,15 @@ from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, O
 
 if TYPE_CHECKING:
     from katax_cli.core.sql import Dialect
-    from katax_cli.services.documents import MongoDatabase
+    from katax_cli.services.databases.held import Session
+    from katax_cli.services.databases.mongodb import MongoDatabase
+    from katax_cli.services.databases.sql import SqlDatabase
     from katax_cli.services.migrate.abandon import Abandoned
     from katax_cli.services.migrate.identity import Identity
     from katax_cli.services.migrate.jobs import Job
     from katax_cli.services.migrate.ledger import SqlLedger
     from katax_cli.services.migrate.lock import Holder, RunnerLock
     from katax_cli.services.migrate.runner import Runner
-    from katax_cli.services.migrate.session import Session
-    from katax_cli.services.sql import SqlDatabase
 
 Note = Callable[[str], None]
 _NOT_GONE = "it is not known to be gone, so end it where it runs, or here with 'katax migrate unlock --force'"
@@ -340,7 +340,7 @@ class Migrator:
 
             # What only SQL's sessions have is asked for by jobs with statements, and MongoDB has none of those.
             return cast("Session", MongoSession(cast("MongoDatabase", self.db)))
-        from katax_cli.services.migrate.session import Session
+        from katax_cli.services.databases.held import Session
 
         return Session(cast("SqlDatabase", self.db))
 

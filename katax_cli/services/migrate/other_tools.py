@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from katax_cli.errors import ConfigError, MigrationError, QueryError
 
 if TYPE_CHECKING:
-    from katax_cli.services.queries import Queries
-    from katax_cli.services.sql import SqlDatabase
+    from katax_cli.services.databases.sql import SqlDatabase
+    from katax_cli.services.databases.statements import Queries
 
 DBMATE_TABLE = "schema_migrations"
 UP_SUFFIX, DOWN_SUFFIX = ".up.sql", ".down.sql"

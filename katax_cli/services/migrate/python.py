@@ -11,8 +11,8 @@ from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import Dialect, Params, Result
 from katax_cli.errors import MigrationError, UntrustedFile
 from katax_cli.profiles.sources.trust import refuse_untrusted
+from katax_cli.services.databases.statements import Queries
 from katax_cli.services.migrate.values import Direction, Directives, MigrationFile
-from katax_cli.services.queries import Queries
 
 _NO_TRANSACTION = re.compile(r"^#[ \t]*katax:[ \t]*no-transaction\b", re.MULTILINE)
 

@@ -15,11 +15,11 @@ from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.registry import load
 from katax_cli.errors import MigrationError, QueryError
-from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.copies import new_name, remove_abandoned
 from katax_cli.services.migrate.intent import changed_lines
 from katax_cli.services.migrate.migrator import Migrator
-from katax_cli.services.sql import SqlDatabase
 
 AnyDatabase = SqlDatabase | MongoDatabase
 Open = Callable[[ConnectionSettings], AnyDatabase]
@@ -84,7 +84,7 @@ def open_settings(settings: ConnectionSettings) -> AnyDatabase:
     """A database for settings that no profile has; one attempt for each call."""
     from katax_cli.core.resilience.retry import ONCE
     from katax_cli.services.calls.guard import Guard
-    from katax_cli.services.database import classify_with
+    from katax_cli.services.databases.database import classify_with
 
     engine = load(settings)
     guard = Guard(settings.name, classify_with(engine), retry=ONCE, breaker=None)

@@ -28,6 +28,7 @@ from katax_cli.errors import (
     Unavailable,
 )
 from katax_cli.services.calls.guard import Safety
+from katax_cli.services.databases.held import Session
 from katax_cli.services.migrate.failing import failing_as
 from katax_cli.services.migrate.intent import (
     Verdict,
@@ -40,7 +41,6 @@ from katax_cli.services.migrate.intent import (
 )
 from katax_cli.services.migrate.jobs import Fingerprint, Job
 from katax_cli.services.migrate.ledger import Checkpoint, SqlLedger
-from katax_cli.services.migrate.session import Session
 from katax_cli.services.migrate.values import Entry, Outcome, StatementFailed
 
 _CHANGES_ROWS = frozenset(

@@ -10,10 +10,10 @@ from katax_cli.core.sql import Dialect, Statement, classify, commits_by_itself
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import Params, Result
 from katax_cli.errors import QueryError, SeedError
-from katax_cli.services.queries import Queries
+from katax_cli.services.databases.statements import Queries
+from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.seeds.upsert import Upsert
 from katax_cli.services.seeds.values import Counts, Rows, SeedFile
-from katax_cli.services.transaction import Transaction
 
 if TYPE_CHECKING:
     from random import Random

@@ -13,7 +13,7 @@ from katax_cli.core.clock import Clock
 from katax_cli.engines import registry
 from katax_cli.errors import ConfigError, QueryError, SeedError
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.seeds.rows import check_keys, parse_rows
 from katax_cli.services.seeds.times import finished, timestamp
 from katax_cli.services.seeds.values import Counts, Entry, Rows, SeedFile, SeedOutcome, Work

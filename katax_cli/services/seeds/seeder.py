@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import Refused, WrongEngine
-from katax_cli.services.database import Database
-from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.databases.database import Database
+from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.seeds import files
 from katax_cli.services.seeds.values import (
     SEEDS_TABLE,
@@ -20,7 +21,6 @@ from katax_cli.services.seeds.values import (
     Store,
     Work,
 )
-from katax_cli.services.sql import SqlDatabase
 
 SEED_ENGINES = ("postgresql", "mysql", "sqlite", "mongodb")
 

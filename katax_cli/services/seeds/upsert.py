@@ -10,9 +10,9 @@ from katax_cli.core.sql import quote_identifier
 from katax_cli.core.text.text import to_json
 from katax_cli.engines.base import TableDescription
 from katax_cli.errors import QueryError, SeedError
+from katax_cli.services.databases.transaction import RowRefused, Transaction
 from katax_cli.services.seeds.rows import check_keys
 from katax_cli.services.seeds.values import Counts
-from katax_cli.services.transaction import RowRefused, Transaction
 
 _BATCH = 100
 _GIVEN = "pg_temp.katax_seed"

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
-from katax_cli.services.database import Database
+from katax_cli.services.databases.database import Database
 from katax_cli.services.shutdown_drill.judge import FORCED_SECONDS, judge
 from katax_cli.services.shutdown_drill.load import Call, Load, requests, runs
 from katax_cli.services.shutdown_drill.proxy import Proxy

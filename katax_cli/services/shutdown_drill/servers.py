@@ -9,7 +9,7 @@ from katax_cli.core.clock import SYSTEM
 from katax_cli.engines.registry import part
 from katax_cli.engines.sessions import ListsSessions, Orphan, ServerLook, ServerSession, TracesWork
 from katax_cli.errors import KataxError, WrongEngine
-from katax_cli.services.database import Database
+from katax_cli.services.databases.database import Database
 from katax_cli.services.shutdown_drill.values import UNKNOWN, Left, Work
 
 ENGINES = ("postgresql", "mysql", "mongodb", "redis")

@@ -22,7 +22,7 @@ from katax_cli.services.ws.tokens import made_admin_token, same, sent_token
 from katax_cli.services.ws.values import MAX_MESSAGE_BYTES, Seen, shown
 
 if TYPE_CHECKING:
-    from katax_cli.services.clients import RedisDatabase
+    from katax_cli.services.databases.clients import RedisDatabase
     from katax_cli.services.ws.wire import WireServer
 
 CALL_SECONDS = 10.0

@@ -12,11 +12,11 @@ from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import AuthenticationFailed, BreakerOpen, Unavailable
 from katax_cli.resilience import with_retry
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.clients import RedisDatabase
-from katax_cli.services.database import Database
-from katax_cli.services.documents import MongoDatabase
-from katax_cli.services.sql import SqlDatabase
-from katax_cli.services.transaction import Transaction
+from katax_cli.services.databases.clients import RedisDatabase
+from katax_cli.services.databases.database import Database
+from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.databases.transaction import Transaction
 from tests.servers.fixtures import MakeFresh, MakeProxy
 from tests.servers.proxy import Proxy
 from tests.services.runtimes import OpenRuntime

@@ -15,10 +15,10 @@ from katax_cli.errors import BreakerOpen, DeadlineExceeded, KataxError, PoolTime
 from katax_cli.health import get_metrics, has_database_metrics
 from katax_cli.services.calls.events import Events
 from katax_cli.services.calls.observer import Observer, QueryLogging, query_logging
-from katax_cli.services.clients import RedisDatabase
-from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.databases.clients import RedisDatabase
+from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime import Runtime
-from katax_cli.services.sql import SqlDatabase
 from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeProxy, Target
 from tests.services.profiles import profile

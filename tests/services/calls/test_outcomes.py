@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from katax_cli.errors import DeadlineExceeded, OutcomeUnknown, Unavailable
-from katax_cli.services.documents import MongoDatabase
-from katax_cli.services.sql import SqlDatabase
-from katax_cli.services.transaction import Transaction
+from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.databases.transaction import Transaction
 from tests.cli.harness import katax
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target
 from tests.servers.proxy import Proxy

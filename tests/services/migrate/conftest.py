@@ -12,9 +12,9 @@ from katax_cli.core.resilience.retry import ONCE
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.registry import load
 from katax_cli.services.calls.guard import Guard
-from katax_cli.services.database import classify_with
+from katax_cli.services.databases.database import classify_with
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.migrator import Migrator
-from katax_cli.services.sql import SqlDatabase
 from tests.engines.connections import settings_for
 from tests.servers.fixtures import Target
 

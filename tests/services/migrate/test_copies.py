@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate import copies
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.rehearse import open_settings, rehearse
-from katax_cli.services.sql import SqlDatabase
 from tests.servers.fixtures import Target
 from tests.services.migrate.conftest import Write
 

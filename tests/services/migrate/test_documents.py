@@ -18,8 +18,8 @@ from katax_cli.engines.mongodb import migrate
 from katax_cli.engines.registry import load
 from katax_cli.errors import LockHeld, LockLost, MigrationError, OutcomeUnknown
 from katax_cli.services.calls.guard import Guard
-from katax_cli.services.database import classify_with
-from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.databases.database import classify_with
+from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.rehearse import open_settings, rehearse
 from katax_cli.services.migrate.values import StatementFailed

@@ -10,9 +10,9 @@ import psycopg
 import pytest
 
 from katax_cli.errors import MigrationError
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.values import StatementFailed
-from katax_cli.services.sql import SqlDatabase
 from tests.servers.fixtures import MakeFresh
 from tests.servers.server import Server
 from tests.services.migrate.conftest import Write

@@ -15,9 +15,9 @@ import pytest
 from pymongo.database import Database
 
 from katax_cli.errors import LockHeld, OutcomeUnknown
+from katax_cli.services.databases.held import Session
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.migrator import Migrator, migrates
-from katax_cli.services.migrate.session import Session
-from katax_cli.services.sql import SqlDatabase
 from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.migrate.test_documents import open_mongo

@@ -15,11 +15,11 @@ import pytest
 
 from katax_cli.engines.base import Params, Result
 from katax_cli.errors import KataxError, LockHeld, LockLost, QueryError
+from katax_cli.services.databases.held import Session
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.identity import this_runner
 from katax_cli.services.migrate.lock import Holder
 from katax_cli.services.migrate.migrator import Migrator
-from katax_cli.services.migrate.session import Session
-from katax_cli.services.sql import SqlDatabase
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.crowd import crowd
 from tests.services.migrate.conftest import Write

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from katax_cli.errors import ConfigError, MigrationError
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate import files
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.values import Direction
-from katax_cli.services.sql import SqlDatabase
 from tests.services.migrate.conftest import Write
 from tests.services.migrate.test_migrator import states, table_names
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from katax_cli.errors import OutcomeUnknown
+from katax_cli.services.databases.held import Session
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.migrator import Migrator, migrates
-from katax_cli.services.migrate.session import Session
-from katax_cli.services.sql import SqlDatabase
 from tests.servers.fixtures import MakeFresh
 from tests.services.migrate.conftest import Write
 from tests.services.migrate.test_killed import runners as runners

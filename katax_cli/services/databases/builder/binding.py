@@ -10,7 +10,7 @@ from katax_cli.core.sql import Dialect
 from katax_cli.core.sql.conditions import Condition, Value, named_in
 from katax_cli.core.sql.terms import Term, parse_term
 from katax_cli.core.sql.values import Kind, checked, column_kind, compared
-from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.databases.sql import SqlDatabase
 
 Source = tuple[str, str | None]
 """A table and its alias."""

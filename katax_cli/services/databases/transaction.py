@@ -25,7 +25,7 @@ from katax_cli.engines.base import (
 from katax_cli.errors import KataxError, QueryError, Refused
 from katax_cli.services.calls.guard import Guard, Safety, Sent
 from katax_cli.services.calls.observer import Observer, Watch, WatchedStream
-from katax_cli.services.queries import Queries
+from katax_cli.services.databases.statements import Queries
 
 _NO_GUARD = nullcontext()
 

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from katax_cli.core.sql.lexer import Dialect
 from katax_cli.core.sql.terms import Term, parse_name, parse_on, parse_term
-from katax_cli.services.builder import Builder, Statement
+from katax_cli.services.databases.builder.builder import Builder, Statement
 
 _DIALECTS = {"postgresql": postgresql, "mysql": mysql, "sqlite": sqlite}
 _COMPARE = {"=": eq, "!=": ne, "<>": ne, "<": lt, "<=": le, ">": gt, ">=": ge}

@@ -8,8 +8,8 @@ from typing import cast
 import pytest
 
 from katax_cli.errors import PoolClosed, QueryError, Refused, Unavailable
-from katax_cli.services.clients import ClientDatabase, RedisDatabase
-from katax_cli.services.documents import MongoDatabase
+from katax_cli.services.databases.clients import ClientDatabase, RedisDatabase
+from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.runtime import Runtime
 from tests.cli.processes import eventually
 from tests.servers.fixtures import MakeFresh, MakeProxy

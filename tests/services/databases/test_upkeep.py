@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from katax_cli.errors import KataxError
-from katax_cli.services.upkeep import Upkeep
+from katax_cli.services.databases.upkeep import Upkeep
 from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeProxy, Target, Throwaway
 from tests.services.runtimes import OpenRuntime

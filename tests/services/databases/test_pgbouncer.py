@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from katax_cli.errors import DeadlineExceeded, Refused
-from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.databases.sql import SqlDatabase
 from tests.servers.fixtures import MakeProxy
 from tests.services.runtimes import QUICK, OpenRuntime
 

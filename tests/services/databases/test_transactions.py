@@ -9,8 +9,8 @@ import pytest
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import KataxError, OutcomeUnknown, PoolTimeout, QueryError, Unavailable
-from katax_cli.services.sql import SqlDatabase
-from katax_cli.services.transaction import Transaction
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.databases.transaction import Transaction
 from tests.servers.fixtures import MakeFresh
 from tests.services.runtimes import QUICK, OpenRuntime
 

@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 
 from katax_cli.errors import KataxError, OutcomeUnknown, QueryError, Unavailable
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.runtime import Runtime
-from katax_cli.services.sql import SqlDatabase
-from katax_cli.services.transaction import Transaction
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target
 from tests.services.profiles import profile
 

@@ -28,11 +28,11 @@ from katax_cli.errors import ConfigError, PoolClosed, Refused
 from katax_cli.services.calls.guard import Guard, Safety, Sent
 from katax_cli.services.calls.observer import WatchedStream
 from katax_cli.services.calls.watchdog import watchdog
-from katax_cli.services.database import Database, MakeDeadline, Work
-from katax_cli.services.lease import Lease, Leases
-from katax_cli.services.queries import Queries
-from katax_cli.services.replicas import Replicas
-from katax_cli.services.transaction import Origin, Session, Transaction, TransactionBlock
+from katax_cli.services.databases.database import Database, MakeDeadline, Work
+from katax_cli.services.databases.lease import Lease, Leases
+from katax_cli.services.databases.replicas import Replicas
+from katax_cli.services.databases.statements import Queries
+from katax_cli.services.databases.transaction import Origin, Session, Transaction, TransactionBlock
 from katax_cli.snapshot import PoolStats
 
 T = TypeVar("T")

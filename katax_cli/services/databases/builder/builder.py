@@ -16,8 +16,8 @@ from katax_cli.core.text.duration import Duration
 from katax_cli.errors import Refused, unknown_name
 
 if TYPE_CHECKING:
-    from katax_cli.services.compiling import Compiler
-    from katax_cli.services.queries import Queries
+    from katax_cli.services.databases.builder.compile import Compiler
+    from katax_cli.services.databases.statements import Queries
 
 Row = dict[str, Any]
 Condition = tuple[str, str, Any]
@@ -198,7 +198,7 @@ class Builder:
     @property
     def _compiler(self) -> Compiler:
         # Imported now: programs that build no statement do not pay for SQLAlchemy.
-        from katax_cli.services.compiling import Compiler
+        from katax_cli.services.databases.builder.compile import Compiler
 
         return Compiler(self.on.dialect)
 

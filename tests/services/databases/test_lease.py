@@ -10,7 +10,7 @@ import pytest
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import DeadlineExceeded, Unavailable
-from katax_cli.services.sql import SqlDatabase
+from katax_cli.services.databases.sql import SqlDatabase
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.runtimes import QUICK, OpenRuntime
 

@@ -9,7 +9,7 @@ from katax_cli.core.resilience.deadline import NEVER
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import DocumentEngine, Introspects, Table, TableDescription, require
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.clients import ClientDatabase
+from katax_cli.services.databases.clients import ClientDatabase
 from katax_cli.snapshot import PoolStats
 
 

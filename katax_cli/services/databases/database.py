@@ -21,7 +21,7 @@ from katax_cli.services.calls.events import Event, Events
 from katax_cli.services.calls.guard import Guard, Safety, Sent
 from katax_cli.services.calls.observer import Observer, QueryLogging
 from katax_cli.services.calls.query_metrics import MAX_METRICS, SLOW_MS, QueryMetrics
-from katax_cli.services.upkeep import Upkeep
+from katax_cli.services.databases.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from katax_cli.core.resilience.breaker import CircuitBreaker

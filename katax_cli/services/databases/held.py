@@ -14,9 +14,9 @@ from katax_cli.engines.base import CopiesIn, Dialect, Params, Result
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.calls.watchdog import Limit, watchdog
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.databases.statements import Queries
 from katax_cli.services.migrate.python import MigrationDb, Steps
-from katax_cli.services.queries import Queries
-from katax_cli.services.sql import SqlDatabase
 
 T = TypeVar("T")
 

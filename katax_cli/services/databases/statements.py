@@ -13,7 +13,7 @@ from katax_cli.core.text.text import unique_names
 from katax_cli.engines.base import Dialect, Params, Result
 
 if TYPE_CHECKING:
-    from katax_cli.services.builder import Builder
+    from katax_cli.services.databases.builder.builder import Builder
 
 
 class Queries(ABC):
@@ -59,7 +59,7 @@ class Queries(ABC):
 
     def table(self, name: str, alias: str | None = None) -> Builder:
         """A query on a table, built by calls; see `Builder`. Raises ValueError for what is no name."""
-        from katax_cli.services.builder import Builder
+        from katax_cli.services.databases.builder.builder import Builder
 
         return Builder(self, name, alias)
 

@@ -13,7 +13,7 @@ from katax_cli.core.text.duration import Duration
 from katax_cli.errors import Unavailable
 
 if TYPE_CHECKING:
-    from katax_cli.services.sql import SqlDatabase
+    from katax_cli.services.databases.sql import SqlDatabase
 
 
 class Replicas:

@@ -11,9 +11,9 @@ import pytest
 from katax_cli.core.pooling.slots import CHECK_AFTER_IDLE
 from katax_cli.errors import DeadlineExceeded, KataxError, PoolClosed, QueryError, Refused
 from katax_cli.services.calls.left_behind import start
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.databases.transaction import Session
 from katax_cli.services.runtime import Runtime
-from katax_cli.services.sql import SqlDatabase
-from katax_cli.services.transaction import Session
 from tests.cli.processes import SECONDS, eventually
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target
 from tests.services.profiles import profile

@@ -15,7 +15,7 @@ from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import ConfigError, PoolClosed, Refused
 from katax_cli.services.calls.guard import Guard, Safety
 from katax_cli.services.calls.left_behind import Running, start
-from katax_cli.services.database import (
+from katax_cli.services.databases.database import (
     ConnectTimeout,
     Database,
     MakeDeadline,

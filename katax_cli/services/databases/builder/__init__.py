@@ -1,0 +1,1 @@
+"""Statements from calls, compiled by SQLAlchemy Core. Part of floor 2."""
