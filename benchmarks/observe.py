@@ -17,7 +17,7 @@ from harness import finish, row
 
 from katax_cli.services.calls.events import Events
 from katax_cli.services.calls.observer import Observer, QueryLogging
-from katax_cli.services.circuits import Decision, write_copy
+from katax_cli.services.runtime.decisions import Decision, write_copy
 
 SQL = "SELECT id, name FROM users WHERE id = $1"
 CALLS = 100_000
@@ -25,10 +25,10 @@ RUNS = 7
 # Where a single command asks: the command line is imported, the decisions are not.
 ASK = """
 import sys, time
-import katax_cli.cli.app, katax_cli.cli.invocation, katax_cli.services.runtime
+import katax_cli.cli.app, katax_cli.cli.invocation, katax_cli.services.runtime.runtime
 home = sys.argv[1]
 began = time.process_time()
-from katax_cli.services.circuits import kept_off
+from katax_cli.services.runtime.decisions import kept_off
 assert kept_off(home, "dev", "main", time.time()) is not None
 print(time.process_time() - began)
 """

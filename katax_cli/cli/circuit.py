@@ -14,7 +14,7 @@ from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.options import limit
 
 if TYPE_CHECKING:
-    from katax_cli.services.circuits import Action
+    from katax_cli.services.runtime.decisions import Action
     from katax_cli.services.state import StateStore
 
 group = Group()

@@ -20,7 +20,7 @@ from katax_cli.core.text.text import to_json
 from katax_cli.services.databases.builder.binding import Binder, Source, columns_of
 from katax_cli.services.databases.builder.builder import Builder, Statement
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 
 _TABLE = r"\s*([\w.]+)(?:\s+(?:as\s+)?(\w+))?\s*"
 _JOIN = rf"(?P<left>left\s+)?{_TABLE}on\s+(?P<on>.+)"

@@ -14,7 +14,7 @@ from katax_cli.services.truncate import Doomed, plan, truncate
 if TYPE_CHECKING:
     from katax_cli.cli.migrate_run import Desk
     from katax_cli.core.settings import ConnectionSettings
-    from katax_cli.services.runtime import Runtime
+    from katax_cli.services.runtime.runtime import Runtime
 
 _PREVIEWED = 50
 

@@ -15,7 +15,7 @@ from katax_cli.core.sql import Statement, split
 from katax_cli.engines.base import Params, Row, RowStream
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.scripts import destructive_reasons, disruptive_verbs, run_script
 
 Query = tuple[str, Params]

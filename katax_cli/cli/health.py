@@ -16,8 +16,8 @@ from katax_cli.cli.output import FORMATS
 from katax_cli.cli.watch import watch
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
-from katax_cli.services.circuits import Decision, kept_off
 from katax_cli.services.health import PROBE_SECONDS, HealthChecker, Prober
+from katax_cli.services.runtime.decisions import Decision, kept_off
 
 if TYPE_CHECKING:
     from katax_cli.profiles.model.model import Profile

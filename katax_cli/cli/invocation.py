@@ -18,7 +18,7 @@ from katax_cli.errors import ConfigError, WrongEngine
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings, EngineName
     from katax_cli.profiles.model.model import Profile
-    from katax_cli.services.runtime import Runtime
+    from katax_cli.services.runtime.runtime import Runtime
 
 INTERACTIVE_SECONDS = 30.0
 
@@ -76,7 +76,7 @@ class Invocation:
         `endless`: no limit in any case, for a command that gives each of its calls its time.
         """
         from katax_cli.core.resilience.deadline import Deadline
-        from katax_cli.services.runtime import Runtime
+        from katax_cli.services.runtime.runtime import Runtime
 
         limit = seconds if self.shared.timeout is None else self.shared.timeout
         chosen = self.profile(profile)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from katax_cli.profiles.model.model import Profile
     from katax_cli.services.migrate.jobs import Job
     from katax_cli.services.migrate.values import Outcome, Standing
-    from katax_cli.services.runtime import Runtime
+    from katax_cli.services.runtime.runtime import Runtime
 
 T = TypeVar("T")
 _TYPES: tuple[EngineName, ...] = ("postgresql", "mysql", "sqlite", "mongodb")

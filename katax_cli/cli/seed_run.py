@@ -14,7 +14,7 @@ from katax_cli.services.seeds.seeder import Seeder
 
 if TYPE_CHECKING:
     from katax_cli.profiles.model.model import Profile
-    from katax_cli.services.runtime import Runtime
+    from katax_cli.services.runtime.runtime import Runtime
     from katax_cli.services.seeds.values import SeedOutcome, SeedStanding
 
 SEEDS = Target(types=("postgresql", "mysql", "sqlite", "mongodb"), preferred="main", lacks="seeds")

@@ -19,7 +19,7 @@ from katax_cli.services.shutdown_drill.values import FAULTS, DrillReport, Fault,
 
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings
-    from katax_cli.services.runtime import Runtime
+    from katax_cli.services.runtime.runtime import Runtime
 
 CHOOSABLE = "|".join(FAULTS)
 HEADER = ("check", "status", "detail", "at_ms")

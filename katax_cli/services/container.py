@@ -23,7 +23,7 @@ from katax_cli.profiles.sources.adhoc import Pool, connection_of, pool_of
 from katax_cli.services.closing import step_for
 from katax_cli.services.config import Config
 from katax_cli.services.databases.database import Database
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.shutdown import Hook, ShutdownController, hook_stages
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
-from katax_cli.services.circuits import Decision
+from katax_cli.services.runtime.decisions import Decision
 from katax_cli.services.state import Transition
 from katax_cli.snapshot import (
     BreakerState,

@@ -16,8 +16,8 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.engines.registry import part
 from katax_cli.errors import KataxError, QueryError
 from katax_cli.services.calls.left_behind import Running, start
-from katax_cli.services.circuits import Decision
 from katax_cli.services.databases.database import Database
+from katax_cli.services.runtime.decisions import Decision
 from katax_cli.snapshot import Check, ConnectionHealth, Depth, HealthReport, HealthStatus, Standing
 
 PROBE_SECONDS = 5.0

@@ -11,7 +11,7 @@ from datetime import datetime
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import KataxError, Unavailable
 from katax_cli.profiles.sources.home import ensure_home
-from katax_cli.services.circuits import (
+from katax_cli.services.runtime.decisions import (
     Action,
     Decision,
     copied,

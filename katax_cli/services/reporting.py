@@ -20,9 +20,9 @@ from katax_cli.core.resilience.breaker import CircuitBreaker
 from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.home import ensure_home
-from katax_cli.services.circuits import Decision, copied, copying, write_copy
 from katax_cli.services.databases.database import Database
 from katax_cli.services.operators import known
+from katax_cli.services.runtime.decisions import Decision, copied, copying, write_copy
 from katax_cli.services.state import (
     Breaker,
     HealthRecord,

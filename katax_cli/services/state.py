@@ -18,10 +18,10 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import ConfigError, QueryError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.calls.observer import QueryLogging
-from katax_cli.services.circuits import Decision, newest
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.decisions import Decision, newest
+from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.snapshot import BreakerState, HealthStatus, Process
 
 SECONDS = 2.0

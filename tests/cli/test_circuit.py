@@ -12,7 +12,7 @@ import pytest
 
 from katax_cli.errors import BreakerOpen
 from katax_cli.profiles.load import load_profile
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeProxy, Target
 

@@ -19,7 +19,7 @@ from katax_cli.profiles.load import load_profile
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from tests.cli.harness import command_names, katax, write_profile
 from tests.promises.witness import Witness, witness_of
 from tests.servers import Server

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from katax_cli.profiles.load import load_profile
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from tests.services.runtimes import Connection, OpenRuntime, write_profile
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 
 Connection = str | Mapping[str, object]
 QUICK = "[retry]\ninitial = 0.01\nmax = 0.05\n"

@@ -14,14 +14,14 @@ import pytest
 
 from katax_cli.core.text.text import to_json
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.circuits import Decision
 from katax_cli.services.collect import Collector
 from katax_cli.services.cron.manage import Cron
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.operators import decide
 from katax_cli.services.reporting import Reporter
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.decisions import Decision
+from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.snapshots import as_dict
 from katax_cli.services.state import ALIVE_SECONDS, Breaker, StateStore, Transition
 from katax_cli.snapshot import Happening, Process, Snapshot

@@ -14,7 +14,7 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.depth import DeepProbe, deep_prober
 from katax_cli.services.health import HealthChecker
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.snapshot import Check, ConnectionHealth
 from tests.cli.processes import eventually
 from tests.engines.redis.test_topologies import Watched

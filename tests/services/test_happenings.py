@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from katax_cli.services.circuits import Decision
 from katax_cli.services.happenings import of_decisions, of_health, of_processes, of_runs, of_transitions
+from katax_cli.services.runtime.decisions import Decision
 from katax_cli.services.state import Transition
 from katax_cli.snapshot import BreakerState, ConnectionHealth, Happening, JobRun, JobState, Process
 

@@ -23,7 +23,7 @@ from katax_cli.services.health_serve import HealthService
 from katax_cli.services.http import HttpServer
 from katax_cli.services.operators import decide
 from katax_cli.services.reporting import Reporter
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state import StateStore
 from tests.cli.harness import katax, write_profile
 from tests.cli.processes import eventually, spawn

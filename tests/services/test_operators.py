@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from katax_cli.errors import Unavailable, UnknownConnection
-from katax_cli.services.circuits import copied
 from katax_cli.services.operators import circuits, decide
+from katax_cli.services.runtime.decisions import copied
 from katax_cli.services.state import Breaker, StateStore
 from katax_cli.snapshot import Circuit, Process
 from tests.fake_clock import FakeClock

@@ -18,7 +18,7 @@ from katax_cli.services.limits import ALGORITHMS, RateLimiter
 from katax_cli.services.locks import Lock, held_locks, release_by_force
 from katax_cli.services.pubsub import PubSub
 from katax_cli.services.records import RecordStore
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.sessions import SessionStore
 from tests.servers import Server
 from tests.servers.fixtures import Throwaway

@@ -17,11 +17,11 @@ import pytest
 from katax_cli.core.resilience.breaker import CircuitBreaker
 from katax_cli.errors import BreakerOpen, Unavailable
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.circuits import copied
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.operators import circuits, decide
 from katax_cli.services.reporting import Reporter
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.decisions import copied
+from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state import StateStore
 from katax_cli.snapshot import ConnectionHealth, HealthReport
 from tests.fake_clock import FakeClock
@@ -367,7 +367,7 @@ def test_reading_a_decision_loads_no_engine_and_no_sqlite(made: Profile, tmp_pat
         decide(store, "other", "trip")
     code = (
         "import sys, time\n"
-        "from katax_cli.services.circuits import kept_off\n"
+        "from katax_cli.services.runtime.decisions import kept_off\n"
         f"assert kept_off({made.home!r}, 'test', 'other', time.time())\n"
         f"assert not kept_off({made.home!r}, 'test', 'main', time.time())\n"
         "bad = [m for m in sys.modules if m in ('sqlite3', 'psycopg') or m.startswith('katax_cli.engines')]\n"

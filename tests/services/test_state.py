@@ -12,9 +12,9 @@ import pytest
 
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.circuits import Decision
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.decisions import Decision
+from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state import (
     ALIVE_SECONDS,
     KEPT,

@@ -324,7 +324,7 @@ class Statement:
     """One SQL statement through the profile's own services; stopping it cancels it on the server."""
 
     def __init__(self, work: Sql, profile: Profile, sink: Sink) -> None:
-        from katax_cli.services.runtime import Runtime
+        from katax_cli.services.runtime.runtime import Runtime
 
         self._work = work
         self._sink = sink

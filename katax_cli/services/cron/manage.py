@@ -31,7 +31,7 @@ from katax_cli.services.cron.process import Sink
 from katax_cli.services.cron.store import Runs
 from katax_cli.services.cron.tables import Tables, refuse_network_file, state_profile
 from katax_cli.services.cron.values import Run
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 
 _RENEW_SECONDS = 5.0
 _KILL_SECONDS = 2.0

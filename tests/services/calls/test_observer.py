@@ -18,7 +18,7 @@ from katax_cli.services.calls.observer import Observer, QueryLogging, query_logg
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeProxy, Target
 from tests.services.profiles import profile

@@ -10,7 +10,7 @@ import pytest
 from katax_cli.errors import PoolClosed, QueryError, Refused, Unavailable
 from katax_cli.services.databases.clients import ClientDatabase, RedisDatabase
 from katax_cli.services.databases.mongodb import MongoDatabase
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from tests.cli.processes import eventually
 from tests.servers.fixtures import MakeFresh, MakeProxy
 from tests.services.profiles import profile

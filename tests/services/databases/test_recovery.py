@@ -14,7 +14,7 @@ from sqlalchemy import create_engine, text
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import AuthenticationFailed, KataxError, Unavailable
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from tests.servers.fixtures import MakeProxy, Target, Throwaway
 from tests.services.runtimes import OpenRuntime
 from tests.waiting import until

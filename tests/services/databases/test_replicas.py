@@ -10,7 +10,7 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import ConfigError, Refused, Unavailable
 from katax_cli.services.databases.replicas import Replicas
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from tests.cli.harness import katax
 from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeFresh, MakeProxy

@@ -13,7 +13,7 @@ from katax_cli.errors import DeadlineExceeded, KataxError, PoolClosed, QueryErro
 from katax_cli.services.calls.left_behind import start
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Session
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from tests.cli.processes import SECONDS, eventually
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target
 from tests.services.profiles import profile

@@ -10,7 +10,7 @@ import pytest
 from katax_cli.errors import KataxError, OutcomeUnknown, QueryError, Unavailable
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target
 from tests.services.profiles import profile
 

@@ -11,7 +11,7 @@ import pytest
 
 from katax_cli.errors import OutcomeUnknown, Unavailable
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from tests.servers.fixtures import Throwaway
 from tests.servers.server import Server
 from tests.services.runtimes import OpenRuntime

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from katax_cli.profiles.load import load_profile
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.shutdown_drill.drill import drill
 from katax_cli.services.shutdown_drill.values import DrillReport, Plan, Verdict
 from tests.cli.harness import write_profile

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from katax_cli.profiles.load import load_profile
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.shutdown_drill.drill import drill
 from katax_cli.services.shutdown_drill.own import free_port, own_services
 from katax_cli.services.shutdown_drill.values import DrillReport, Fault, Plan

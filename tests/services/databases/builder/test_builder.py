@@ -14,7 +14,7 @@ from katax_cli.services.container import Katax
 from katax_cli.services.databases.builder.builder import Builder, Page
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from tests.servers.fixtures import Target
 from tests.services.profiles import profile
 

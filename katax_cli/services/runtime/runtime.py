@@ -205,7 +205,7 @@ class Runtime:
         """A single command has a breaker only while an operator keeps everybody off the server."""
         if not os.path.exists(os.path.join(self.profile.home, CIRCUITS)):
             return None
-        from katax_cli.services.circuits import kept_off
+        from katax_cli.services.runtime.decisions import kept_off
 
         now = SYSTEM.now()
         decision = kept_off(self.profile.home, self.profile.name, name.partition("/")[0], now)

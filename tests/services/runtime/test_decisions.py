@@ -11,7 +11,7 @@ from threading import Thread
 import pytest
 
 from katax_cli.profiles.sources.home import CIRCUITS
-from katax_cli.services.circuits import Decision, copied, copying, kept_off, newest, write_copy
+from katax_cli.services.runtime.decisions import Decision, copied, copying, kept_off, newest, write_copy
 
 NOW = 1_000.0
 TRIPPED = Decision("1", "main", "trip", NOW, NOW + 60, "disk full", "ann@host")

@@ -15,7 +15,7 @@ from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.database import Database
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.runtime import Runtime
+from katax_cli.services.runtime.runtime import Runtime
 from tests.cli.processes import eventually
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target
 from tests.services.profiles import profile
