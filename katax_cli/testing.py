@@ -21,12 +21,12 @@ from katax_cli.engines.base import Engine, SqlEngine
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.model.connections import Around
 from katax_cli.profiles.sources.adhoc import connection_of
-from katax_cli.services import truncate
 from katax_cli.services.cache import Cache
 from katax_cli.services.calls.guard import Guard
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.database import classify_with
 from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.tables import truncate
 
 if TYPE_CHECKING:
     from katax_cli.services.migrate.values import Outcome

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed
 from katax_cli.cli.invocation import Invocation, Target
 from katax_cli.cli.seed_run import refuse_protected, seeder
-from katax_cli.services import reset
-from katax_cli.services.truncate import Doomed, plan, truncate
+from katax_cli.services.tables import reset
+from katax_cli.services.tables.truncate import Doomed, plan, truncate
 
 if TYPE_CHECKING:
     from katax_cli.cli.migrate_run import Desk

@@ -16,7 +16,7 @@ from katax_cli.engines.base import Params, Row, RowStream
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.services.scripts import destructive_reasons, disruptive_verbs, run_script
+from katax_cli.services.tables.scripts import destructive_reasons, disruptive_verbs, run_script
 
 Query = tuple[str, Params]
 """A statement and its values."""

@@ -155,7 +155,7 @@ def to_apply(migrator: Migrator, jobs: Sequence[Job]) -> Proposal | None:
     """Asks for more when statements lose data that they do not name."""
     if not jobs:
         return None
-    from katax_cli.services.scripts import destructive_reasons
+    from katax_cli.services.tables.scripts import destructive_reasons
 
     statements = [statement for job in jobs for statement in job.statements]
     found = destructive_reasons(statements, migrator.db.settings) if statements else []

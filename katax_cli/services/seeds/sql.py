@@ -13,11 +13,11 @@ from katax_cli.engines.base import Dialect
 from katax_cli.errors import QueryError, SeedError
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
-from katax_cli.services.scripts import destructive_reasons
 from katax_cli.services.seeds.database import SeedDb, refuse_ending
 from katax_cli.services.seeds.rows import parse_rows
 from katax_cli.services.seeds.times import finished, timestamp
 from katax_cli.services.seeds.values import Counts, Entry, SeedFile, SeedOutcome, Work
+from katax_cli.services.tables.scripts import destructive_reasons
 
 _FOREVER = float("inf")
 """Seeds have no time limit but the caller's; None would mean the connection's own for statements."""

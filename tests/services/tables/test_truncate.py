@@ -11,12 +11,12 @@ from katax_cli.core.resilience.retry import ONCE
 from katax_cli.core.settings import PoolSettings
 from katax_cli.engines.registry import load
 from katax_cli.errors import ConfigError, KataxError, Refused
-from katax_cli.services import reset
 from katax_cli.services.calls.guard import Guard
 from katax_cli.services.databases.database import classify_with
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.truncate import plan, truncate
+from katax_cli.services.tables import reset
+from katax_cli.services.tables.truncate import plan, truncate
 from tests.engines.connections import settings_for
 from tests.servers.fixtures import Target
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from katax_cli.core.sql import Dialect
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.truncate import refuse_without_database, unchecked
+from katax_cli.services.tables.truncate import refuse_without_database, unchecked
 
 _FOREVER = float("inf")
 _OURS = "n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'"

@@ -10,7 +10,7 @@ from katax_cli.core.sql import Statement, split
 from katax_cli.errors import ConfigError, QueryError, Refused
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.services.scripts import ScriptResult, destructive_reasons, run_script
+from katax_cli.services.tables.scripts import ScriptResult, destructive_reasons, run_script
 from tests.engines.connections import settings_for
 from tests.services.profiles import profile
 

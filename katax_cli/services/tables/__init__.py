@@ -1,0 +1,1 @@
+"""Work on whole tables: scripts, truncate, reset. Floor 3."""
