@@ -64,15 +64,15 @@ if TYPE_CHECKING:
     from katax_cli.services.databases.transaction import Transaction as Transaction
     from katax_cli.services.default_database import query as query
     from katax_cli.services.default_database import transaction as transaction
-    from katax_cli.services.limits import RateLimiter as RateLimiter
     from katax_cli.services.locks import Lock as Lock
     from katax_cli.services.logger import Logger as Logger
     from katax_cli.services.monitor import Monitor as Monitor
-    from katax_cli.services.pubsub import PubSub as PubSub
-    from katax_cli.services.records import DEFAULT_DB_ALIAS as DEFAULT_DB_ALIAS
-    from katax_cli.services.records import DEFAULT_PAGE_SIZE as DEFAULT_PAGE_SIZE
-    from katax_cli.services.records import RecordStore as RecordStore
-    from katax_cli.services.sessions import SessionStore as SessionStore
+    from katax_cli.services.redis.limits import RateLimiter as RateLimiter
+    from katax_cli.services.redis.pubsub import PubSub as PubSub
+    from katax_cli.services.redis.records import DEFAULT_DB_ALIAS as DEFAULT_DB_ALIAS
+    from katax_cli.services.redis.records import DEFAULT_PAGE_SIZE as DEFAULT_PAGE_SIZE
+    from katax_cli.services.redis.records import RecordStore as RecordStore
+    from katax_cli.services.redis.sessions import SessionStore as SessionStore
     from katax_cli.services.ws.server import Sockets as Sockets
     from katax_cli.shutdown import ShutdownController as ShutdownController
     from katax_cli.shutdown import ShutdownReport as ShutdownReport
@@ -98,8 +98,8 @@ _PUBLIC: dict[str, str] = {
     "Config": "katax_cli.services.config",
     "ConfigError": "katax_cli.errors",
     "ConnectionConflict": "katax_cli.errors",
-    "DEFAULT_DB_ALIAS": "katax_cli.services.records",
-    "DEFAULT_PAGE_SIZE": "katax_cli.services.records",
+    "DEFAULT_DB_ALIAS": "katax_cli.services.redis.records",
+    "DEFAULT_PAGE_SIZE": "katax_cli.services.redis.records",
     "DEFAULT_TTL": "katax_cli.services.cache",
     "Database": "katax_cli.services.databases.database",
     "DeadlineExceeded": "katax_cli.errors",
@@ -124,18 +124,18 @@ _PUBLIC: dict[str, str] = {
     "PoolClosed": "katax_cli.errors",
     "PoolStats": "katax_cli.snapshot",
     "PoolTimeout": "katax_cli.errors",
-    "PubSub": "katax_cli.services.pubsub",
+    "PubSub": "katax_cli.services.redis.pubsub",
     "QueryError": "katax_cli.errors",
     "RateLimitExceeded": "katax_cli.errors",
-    "RateLimiter": "katax_cli.services.limits",
+    "RateLimiter": "katax_cli.services.redis.limits",
     "RecordError": "katax_cli.errors",
     "RecordExists": "katax_cli.errors",
-    "RecordStore": "katax_cli.services.records",
+    "RecordStore": "katax_cli.services.redis.records",
     "RedisDatabase": "katax_cli.services.databases.clients",
     "Refused": "katax_cli.errors",
     "SeedError": "katax_cli.errors",
     "Seeder": "katax_cli.seeds",
-    "SessionStore": "katax_cli.services.sessions",
+    "SessionStore": "katax_cli.services.redis.sessions",
     "ShutdownController": "katax_cli.shutdown",
     "ShutdownReport": "katax_cli.shutdown",
     "Sockets": "katax_cli.services.ws.server",

@@ -13,11 +13,11 @@ from katax_cli.errors import (
 )
 from katax_cli.services.cache import DEFAULT_TTL, Cache
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.limits import Decision, RateLimiter
 from katax_cli.services.locks import HeldLock, Lock, held_locks
-from katax_cli.services.pubsub import PubSub
-from katax_cli.services.records import DEFAULT_DB_ALIAS, DEFAULT_PAGE_SIZE, Page, Pager, RecordStore
-from katax_cli.services.sessions import SessionStore, UserSession
+from katax_cli.services.redis.limits import Decision, RateLimiter
+from katax_cli.services.redis.pubsub import PubSub
+from katax_cli.services.redis.records import DEFAULT_DB_ALIAS, DEFAULT_PAGE_SIZE, Page, Pager, RecordStore
+from katax_cli.services.redis.sessions import SessionStore, UserSession
 
 __all__ = [
     "DEFAULT_DB_ALIAS",

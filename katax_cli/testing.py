@@ -167,7 +167,7 @@ def _new_folder() -> Path:
 
 
 def _stop_redis(folder: Path) -> None:
-    from katax_cli.services import local  # brings its driver
+    from katax_cli.services.redis import embedded as local  # brings its driver
 
     local.stop(folder)
     shutil.rmtree(folder, ignore_errors=True)

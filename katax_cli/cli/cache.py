@@ -48,7 +48,7 @@ def set_(
     raw: Raw = False,
 ) -> ExitCode:
     """Store a value; exit 1 when --nx or --xx forbade it."""
-    from katax_cli.services.values import to_stored
+    from katax_cli.services.redis.values import to_stored
 
     data = call.input_bytes(value)
     only_if = {(True, False): "nx", (False, True): "xx", (False, False): None}.get((nx, xx), "both")

@@ -93,7 +93,7 @@ def acl(
     read_only: Annotated[bool, typer.Option("--read-only", help="For a read-only connection.")] = False,
 ) -> None:
     """Print the least ACL rule for the commands cache, session, limit, lock, pubsub and record; no round trip."""
-    from katax_cli.services.acl import GROUPS, least_rule
+    from katax_cli.services.redis.acl import GROUPS, least_rule
 
     with redis(call) as (database, _profile):
         settings = database.settings

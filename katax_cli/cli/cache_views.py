@@ -11,8 +11,8 @@ from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.redis import cell, word
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.text.js_json import parse, stringify
-from katax_cli.services.keyspace import Survey
-from katax_cli.services.values import decode, to_stored
+from katax_cli.services.redis.keyspace import Survey
+from katax_cli.services.redis.values import decode, to_stored
 
 VALUE_HEADER = ("key", "value")
 FINDING_HEADER = ("check", "subject", "message")
@@ -65,7 +65,7 @@ def survey_lines(survey: Survey, pattern: str) -> list[str]:
     """What would be deleted, for people."""
     lines = [f"{survey.count} keys match {pattern!r}"]
     if survey.bytes is not None:
-        from katax_cli.services.cache_stats import human_bytes
+        from katax_cli.services.redis.info import human_bytes
 
         lines[0] += f", about {human_bytes(survey.bytes)}"
     if survey.measured:

@@ -111,7 +111,7 @@ class Invocation:
         """False, with a note, for an embedded server on a machine that has none to embed."""
         if not settings.embedded:
             return True
-        from katax_cli.services.local import available
+        from katax_cli.services.redis.embedded import available
 
         if not available():
             self.diagnostics.note(

@@ -13,7 +13,7 @@ from katax_cli.cli.options import limit, one_of
 from katax_cli.cli.redis import redis
 
 if TYPE_CHECKING:
-    from katax_cli.services.limits import Decision, RateLimiter
+    from katax_cli.services.redis.limits import Decision, RateLimiter
 
 group = Group()
 
@@ -69,7 +69,7 @@ def consume(
 def reset(call: Invocation, key: Key) -> ExitCode:
     """Forget what was taken; exit 1 when nothing was."""
     from katax_cli.cli.confirm import Tier, confirm
-    from katax_cli.services.limits import RateLimiter
+    from katax_cli.services.redis.limits import RateLimiter
 
     if call.only_planned(key=key, reset=False):
         return ExitCode.DONE
@@ -81,7 +81,7 @@ def reset(call: Invocation, key: Key) -> ExitCode:
 
 
 def _limiter(database: Any, max: int, window: str, algorithm: Any, on_error: Any) -> RateLimiter:
-    from katax_cli.services.limits import RateLimiter
+    from katax_cli.services.redis.limits import RateLimiter
 
     if on_error is not None:
         one_of("answer for --on-error", ON_ERROR)(on_error)

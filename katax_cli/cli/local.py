@@ -23,7 +23,7 @@ def status(
     all: Annotated[bool, typer.Option("--all", help="Every running server of this user.")] = False,
 ) -> None:
     """List the embedded servers; starts none."""
-    from katax_cli.services import local
+    from katax_cli.services.redis import embedded as local
 
     servers = [asdict(server) for server in local.status(Path(call.home()), all=all)]
     call.out.rows(HEADER, [[tuple(server[name] for name in HEADER) for server in servers]])
@@ -32,7 +32,7 @@ def status(
 @group.command("stop")
 def stop(call: Invocation) -> ExitCode:
     """End the embedded server after it wrote its data; exit 1 when none runs."""
-    from katax_cli.services import local
+    from katax_cli.services.redis import embedded as local
 
     if call.only_planned(folder=call.home(), stopped=False):
         return ExitCode.DONE

@@ -23,8 +23,8 @@ def publish(
     raw: Annotated[bool, typer.Option("--raw", help="Bytes as they are, no JSON.")] = False,
 ) -> None:
     """Send a message and print how many received it."""
-    from katax_cli.services.pubsub import publish_raw
-    from katax_cli.services.values import to_stored
+    from katax_cli.services.redis.pubsub import publish_raw
+    from katax_cli.services.redis.values import to_stored
 
     data = call.input_bytes(message)
     if call.only_planned(channel=channel, receivers=0):

@@ -8,7 +8,7 @@ from queue import SimpleQueue
 from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.redis import cell
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.pubsub import Message, Subscription
+from katax_cli.services.redis.pubsub import Message, Subscription
 
 Arrival = Message | BaseException
 

@@ -15,7 +15,7 @@ from katax_cli.cli.redis import redis
 from katax_cli.cli.words import json_object
 
 if TYPE_CHECKING:
-    from katax_cli.services.records import RecordStore
+    from katax_cli.services.redis.records import RecordStore
 
 group = Group()
 
@@ -33,7 +33,7 @@ Ttl = Annotated[
 @contextmanager
 def store(call: Invocation, resource: str) -> Iterator[RecordStore]:
     """The records of a resource on the chosen connection."""
-    from katax_cli.services.records import RecordStore
+    from katax_cli.services.redis.records import RecordStore
 
     with redis(call) as (database, _profile):
         yield RecordStore(resource, database)
@@ -61,7 +61,7 @@ def _write(
     call: Invocation, resource: str, data: str, ttl: str | None, method: Callable[[RecordStore], Any]
 ) -> None:
     from katax_cli.cli.record_views import moment_or_lifetime
-    from katax_cli.services.records import record_id
+    from katax_cli.services.redis.records import record_id
 
     record = json_object(call, data)
     until = moment_or_lifetime(ttl)
@@ -140,7 +140,7 @@ def publish(
     key: Annotated[str | None, typer.Option("--key", metavar="K", help="Event of one key.")] = None,
 ) -> ExitCode:
     """Send an event and print how many heard it."""
-    from katax_cli.services.values import decode, to_stored
+    from katax_cli.services.redis.values import decode, to_stored
 
     event = decode(to_stored(call.input_bytes(value)))
     if call.only_planned(resource=resource, receivers=0):
@@ -160,7 +160,7 @@ def subscribe(
     """Print events as they arrive; reconnects by itself and says what may have been missed."""
     from katax_cli.cli.pubsub_views import print_messages
     from katax_cli.cli.record_views import event_row
-    from katax_cli.services.records import RecordStore
+    from katax_cli.services.redis.records import RecordStore
 
     with redis(call, endless=True) as (database, _profile):
         channel = RecordStore(resource, database).channel(key)

@@ -12,8 +12,8 @@ import typer
 from katax_cli.cli.options import lifetime
 from katax_cli.cli.pubsub_views import message_value
 from katax_cli.core.sql.conditions import parse_value
-from katax_cli.services.pubsub import Message
-from katax_cli.services.records import Page
+from katax_cli.services.redis.pubsub import Message
+from katax_cli.services.redis.records import Page
 
 
 def moment_or_lifetime(word: str | None) -> float | datetime | None:

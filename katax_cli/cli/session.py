@@ -16,7 +16,7 @@ from katax_cli.cli.redis import redis
 from katax_cli.cli.words import json_object
 
 if TYPE_CHECKING:
-    from katax_cli.services.sessions import SessionStore
+    from katax_cli.services.redis.sessions import SessionStore
 
 group = Group()
 
@@ -32,7 +32,7 @@ Ttl = Annotated[
 @contextmanager
 def sessions(call: Invocation) -> Iterator[SessionStore]:
     """The store on the chosen connection."""
-    from katax_cli.services.sessions import SessionStore
+    from katax_cli.services.redis.sessions import SessionStore
 
     with redis(call) as (database, _profile):
         yield SessionStore(database)
@@ -133,7 +133,7 @@ def revoke(
 ) -> None:
     """End the sessions of a user on all devices."""
     from katax_cli.cli.confirm import Tier, confirm
-    from katax_cli.services.sessions import SessionStore
+    from katax_cli.services.redis.sessions import SessionStore
 
     age = None if older_than is None else duration(older_than)
     if call.only_planned(user=user, revoked=0):

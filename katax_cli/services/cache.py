@@ -10,10 +10,10 @@ from katax_cli.core.text.duration import Duration
 from katax_cli.errors import QueryError
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands, RedisDatabase, RoundTrips
-from katax_cli.services.values import JSON, Codec, encoded, positive_ms
+from katax_cli.services.redis.values import JSON, Codec, encoded, positive_ms
 
 if TYPE_CHECKING:
-    from katax_cli.services.keyspace import Keyspace, Survey
+    from katax_cli.services.redis.keyspace import Keyspace, Survey
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ class Cache:
 
     def keys(self, timeout: Duration | None = None) -> Keyspace:
         """All keys under the connection's prefix, for work that takes `timeout` seconds at most."""
-        from katax_cli.services.keyspace import Keyspace
+        from katax_cli.services.redis.keyspace import Keyspace
 
         return Keyspace(self._within(timeout), self._prefix)
 
@@ -231,7 +231,7 @@ class Cache:
 
     def stats(self, *, timeout: Duration | None = None) -> dict[str, Any]:
         """The server's counters; `hit_rate` is hits / (hits + misses), None before the first lookup."""
-        from katax_cli.services.cache_stats import stats
+        from katax_cli.services.redis.info import stats
 
         return stats(self._within(timeout))
 
@@ -295,7 +295,7 @@ def _chunks(items: list[T]) -> Iterator[list[T]]:
 
 def invalidation_pattern(resource: str, id: str | int | None = None) -> str:
     """The keys that hold what was cached of a resource. Raises ValueError without one."""
-    from katax_cli.services.keyspace import escape_glob
+    from katax_cli.services.redis.keyspace import escape_glob
 
     if not resource or id == "":
         raise ValueError("the resource or its id is empty; name one, as in 'user' or 'user' 123")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.services.cache import Cache
-from katax_cli.services.cache_stats import hit_rate, human_bytes, server_infos
+from katax_cli.services.redis.info import hit_rate, human_bytes, server_infos
 
 _BIG_BYTES = 1 << 20
 _CLIFF_SHARE, _CLIFF_KEYS = 0.1, 20

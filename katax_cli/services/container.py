@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from katax_cli.services.databases.mongodb import MongoDatabase
     from katax_cli.services.databases.sql import SqlDatabase
     from katax_cli.services.logger import Logger
-    from katax_cli.services.records import RecordStore
+    from katax_cli.services.redis.records import RecordStore
     from katax_cli.services.reporting import Reporter
     from katax_cli.services.ws.opening import SocketServers
     from katax_cli.services.ws.server import MayJoin, Sockets
@@ -178,7 +178,7 @@ class Katax:
     def records(self, name: str) -> RecordStore:
         """The records of a resource, the same store every time: the one registered under this name, else a new one
         on the connection `redis` or else `cache`; see RecordStore."""
-        from katax_cli.services.records import DEFAULT_DB_ALIAS, RecordStore, redis_of
+        from katax_cli.services.redis.records import DEFAULT_DB_ALIAS, RecordStore, redis_of
 
         with self._lock:
             for service in self._services:

@@ -30,8 +30,8 @@ from katax_cli.core.text.js_json import parse, stringify
 from katax_cli.errors import KataxError, LockHeld, LockLost, OutcomeUnknown
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands, RedisDatabase
-from katax_cli.services.keyspace import Keyspace
-from katax_cli.services.scripts_lua import LOCK_ACQUIRE, LOCK_RELEASE, LOCK_RENEW
+from katax_cli.services.redis.keyspace import Keyspace
+from katax_cli.services.redis.lua import LOCK_ACQUIRE, LOCK_RELEASE, LOCK_RENEW
 
 PREFIX = "lock:"
 DEFAULT_TTL = 30.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from katax_cli.cli.cache_views import Progress, reply_value, survey_lines, value_row
-from katax_cli.services.keyspace import Survey
+from katax_cli.services.redis.keyspace import Survey
 from tests.fake_clock import FakeClock
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from katax_cli.cli import limit
-from katax_cli.services import limits
+from katax_cli.services.redis import limits
 from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeProxy
 

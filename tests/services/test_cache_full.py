@@ -11,11 +11,11 @@ import pytest
 from katax_cli.core.settings import Secret
 from katax_cli.errors import QueryError, Refused
 from katax_cli.services import cache_copy
-from katax_cli.services.acl import least_rule
 from katax_cli.services.cache import Cache
 from katax_cli.services.cache_doctor import examine
-from katax_cli.services.keyspace import Keyspace, lifetime_bucket, next_batch
-from katax_cli.services.values import decode, to_stored
+from katax_cli.services.redis.acl import least_rule
+from katax_cli.services.redis.keyspace import Keyspace, lifetime_bucket, next_batch
+from katax_cli.services.redis.values import decode, to_stored
 from tests.servers import Server
 from tests.servers.fixtures import Throwaway
 from tests.services.redis_database import opened, redis_database

@@ -22,9 +22,9 @@ from tests.engines.redis.test_topologies import watched as watched  # a fixture
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, MakeProxy, Throwaway
 from tests.services.profiles import profile
+from tests.services.redis.test_topologies import cluster as cluster  # a fixture
+from tests.services.redis.test_topologies import masters as masters  # a fixture
 from tests.services.redis_database import database_of
-from tests.services.test_redis_topologies import cluster as cluster  # a fixture
-from tests.services.test_redis_topologies import masters as masters  # a fixture
 
 CALM = HealthPolicy(degraded_ms=20_000, unhealthy_ms=30_000)
 ENGINES = ("postgresql", "mysql", "redis")

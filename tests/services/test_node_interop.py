@@ -16,9 +16,9 @@ from katax_cli.errors import LockHeld
 from katax_cli.services.cache import Cache
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.locks import Lock
-from katax_cli.services.pubsub import PubSub
-from katax_cli.services.records import RecordStore
-from katax_cli.services.sessions import SessionStore
+from katax_cli.services.redis.pubsub import PubSub
+from katax_cli.services.redis.records import RecordStore
+from katax_cli.services.redis.sessions import SessionStore
 from tests.servers.rooms import cache_folder, locked
 from tests.services.redis_database import opened
 

@@ -28,7 +28,7 @@ def output_of(command: Sequence[str]) -> bytes:
 
     Its stdin and stderr are ours. Raises ProgramFailed; ConfigError when there is no such program.
     """
-    from katax_cli.services.values import to_stored
+    from katax_cli.services.redis.values import to_stored
 
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, check=False)

@@ -11,7 +11,7 @@ import pytest
 from katax_cli.errors import AuthenticationFailed, KataxError, QueryError, Unavailable
 from katax_cli.services.cache import Cache
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.limits import ALGORITHMS, RateLimiter
+from katax_cli.services.redis.limits import ALGORITHMS, RateLimiter
 from tests.cli.harness import katax, write_profile
 from tests.servers import Server
 from tests.servers.fixtures import Throwaway

@@ -11,8 +11,8 @@ from katax_cli.core.text.duration import Duration
 from katax_cli.errors import Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands
-from katax_cli.services.scripts_lua import COMPARE_AND_SET
-from katax_cli.services.values import JSON, Codec, encoded, positive_ms
+from katax_cli.services.redis.lua import COMPARE_AND_SET
+from katax_cli.services.redis.values import JSON, Codec, encoded, positive_ms
 
 _ATTEMPTS = 100
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.05

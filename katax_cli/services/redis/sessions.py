@@ -13,9 +13,9 @@ from katax_cli.core.text.text import no_option
 from katax_cli.errors import RecordExists
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands, RedisDatabase
-from katax_cli.services.merging import merge
-from katax_cli.services.scripts_lua import INDEX_ADD
-from katax_cli.services.values import JSON, Codec, encoded, positive_ms
+from katax_cli.services.redis.lua import INDEX_ADD
+from katax_cli.services.redis.merge import merge
+from katax_cli.services.redis.values import JSON, Codec, encoded, positive_ms
 
 PREFIX = "session:"
 DEFAULT_TTL = 86400.0

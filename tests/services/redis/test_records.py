@@ -21,7 +21,7 @@ from katax_cli.errors import (
     UnsupportedArgument,
 )
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.records import (
+from katax_cli.services.redis.records import (
     DEFAULT_DB_ALIAS,
     DEFAULT_PAGE_SIZE,
     Pager,

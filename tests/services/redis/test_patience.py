@@ -14,12 +14,12 @@ from katax_cli import Katax
 from katax_cli.errors import DeadlineExceeded, KataxError, OutcomeUnknown, Unavailable
 from katax_cli.services.cache import Cache
 from katax_cli.services.databases.clients import ANSWER_SECONDS, RedisDatabase
-from katax_cli.services.limits import ALGORITHMS, RateLimiter
 from katax_cli.services.locks import Lock, held_locks, release_by_force
-from katax_cli.services.pubsub import PubSub
-from katax_cli.services.records import RecordStore
+from katax_cli.services.redis.limits import ALGORITHMS, RateLimiter
+from katax_cli.services.redis.pubsub import PubSub
+from katax_cli.services.redis.records import RecordStore
+from katax_cli.services.redis.sessions import SessionStore
 from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.services.sessions import SessionStore
 from tests.servers import Server
 from tests.servers.fixtures import Throwaway
 from tests.services.profiles import profile

@@ -22,10 +22,10 @@ from katax_cli.errors import (
 )
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands, RedisDatabase
-from katax_cli.services.keyspace import Keyspace
-from katax_cli.services.merging import merge
-from katax_cli.services.pubsub import PubSub
-from katax_cli.services.values import JSON, Codec, encoded, positive_ms
+from katax_cli.services.redis.keyspace import Keyspace
+from katax_cli.services.redis.merge import merge
+from katax_cli.services.redis.pubsub import PubSub
+from katax_cli.services.redis.values import JSON, Codec, encoded, positive_ms
 
 if TYPE_CHECKING:
     from katax_cli.services.container import Katax

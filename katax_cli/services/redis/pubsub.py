@@ -24,8 +24,8 @@ from katax_cli.engines.base import Heard, Subscriber, Subscribes, require
 from katax_cli.errors import Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.keyspace import escape_glob
-from katax_cli.services.values import JSON, Codec, decode, encoded
+from katax_cli.services.redis.keyspace import escape_glob
+from katax_cli.services.redis.values import JSON, Codec, decode, encoded
 
 _PING_EVERY = 15.0
 """Seconds of silence after which the server is asked for a sign of life."""

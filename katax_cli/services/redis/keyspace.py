@@ -15,7 +15,7 @@ from katax_cli.core.resilience.failure import Failure
 from katax_cli.errors import QueryError
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands
-from katax_cli.services.scripts_lua import PURGE_PAGE
+from katax_cli.services.redis.lua import PURGE_PAGE
 
 _SCAN_COUNT = 1000
 _FIRST_BATCH, _SMALLEST_BATCH, _LARGEST_BATCH = 500, 50, 10_000

@@ -13,17 +13,17 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import ConnectionSettings, Secret, TlsSettings
 from katax_cli.errors import LockHeld, QueryError
 from katax_cli.services import cache_copy
-from katax_cli.services.acl import GROUPS, least_rule
 from katax_cli.services.cache import Cache
 from katax_cli.services.cache_doctor import examine
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.depth import DeepProbe
 from katax_cli.services.health import probe
-from katax_cli.services.limits import ALGORITHMS, RateLimiter
 from katax_cli.services.locks import Lock, RedisBackend, held_locks
-from katax_cli.services.pubsub import PubSub
-from katax_cli.services.records import RecordStore
-from katax_cli.services.sessions import SessionStore
+from katax_cli.services.redis.acl import GROUPS, least_rule
+from katax_cli.services.redis.limits import ALGORITHMS, RateLimiter
+from katax_cli.services.redis.pubsub import PubSub
+from katax_cli.services.redis.records import RecordStore
+from katax_cli.services.redis.sessions import SessionStore
 from katax_cli.snapshot import ConnectionHealth
 from tests.engines.connections import settings_for
 from tests.engines.redis.test_topologies import Watched, cluster_node, tell, until

@@ -22,7 +22,7 @@ from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import OutcomeUnknown, RateLimitExceeded, Unavailable, unknown_name
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands, RedisDatabase
-from katax_cli.services.scripts_lua import LIMIT_FIXED, LIMIT_GCRA, LIMIT_SLIDING, Script
+from katax_cli.services.redis.lua import LIMIT_FIXED, LIMIT_GCRA, LIMIT_SLIDING, Script
 
 Algorithm = Literal["fixed", "sliding", "gcra"]
 OnError = Literal["open", "closed"]

@@ -9,7 +9,7 @@ import pytest
 
 from katax_cli.errors import RateLimitExceeded, Unavailable
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.limits import ALGORITHMS, Algorithm, RateLimiter
+from katax_cli.services.redis.limits import ALGORITHMS, Algorithm, RateLimiter
 from tests.servers.fixtures import MakeProxy
 from tests.services.crowd import crowd
 from tests.services.redis_database import opened
@@ -115,7 +115,7 @@ def test_gcra_spreads_after_its_burst(redis: RedisDatabase) -> None:
 
 ASK = """
 from tests.services.redis_database import opened
-from katax_cli.services.limits import RateLimiter
+from katax_cli.services.redis.limits import RateLimiter
 
 with opened(sys.argv[1], connect_timeout=60.0) as redis:
     limiter = RateLimiter(redis, 100, 3600, algorithm=sys.argv[2])

@@ -10,7 +10,7 @@ import pytest
 
 from katax_cli.errors import RecordExists, Refused
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.sessions import SessionStore
+from katax_cli.services.redis.sessions import SessionStore
 from tests.services.redis_database import opened
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.redis import create, embedded
-from katax_cli.services import local
+from katax_cli.services.redis import embedded as local
 
 Start = Callable[[str], Path]
 

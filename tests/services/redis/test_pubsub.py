@@ -11,7 +11,7 @@ import pytest
 
 from katax_cli.errors import Refused, Unavailable
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.pubsub import Message, PubSub, Subscription
+from katax_cli.services.redis.pubsub import Message, PubSub, Subscription
 from tests.fake_clock import AheadClock
 from tests.servers.fixtures import MakeProxy, Throwaway
 from tests.services.redis_database import opened

@@ -1,0 +1,1 @@
+"""Services on one Redis: keys, sessions, limits, records, pub/sub. Floor 3."""
