@@ -23,8 +23,8 @@ from katax_cli.services.health import PROBE_SECONDS, probe
 from katax_cli.snapshot import Check, HealthStatus, PoolStats, QueryStats
 
 if TYPE_CHECKING:
-    from katax_cli.services.reporting import Reporter
-    from katax_cli.services.state import HealthRecord
+    from katax_cli.services.state.reporter import Reporter
+    from katax_cli.services.state.store import HealthRecord
 
 __all__ = [
     "MAX_METRICS",
@@ -291,7 +291,7 @@ class HealthMonitor:
 
 
 def _record(connection: str, result: HealthCheckResult) -> HealthRecord:
-    from katax_cli.services.state import HealthRecord
+    from katax_cli.services.state.store import HealthRecord
 
     connect_ms = next((check.latency_ms for check in result.checks if check.name == "connect"), None)
     return HealthRecord(

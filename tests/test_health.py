@@ -25,7 +25,7 @@ from katax_cli.pool import create_metrics_pool
 from katax_cli.services.databases.database import Database
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.services.state import StateStore
+from katax_cli.services.state.store import StateStore
 from katax_cli.snapshot import PoolStats
 from tests.servers.fixtures import Target
 from tests.services.profiles import profile

@@ -15,7 +15,7 @@ from katax_cli.cli.options import limit
 
 if TYPE_CHECKING:
     from katax_cli.services.runtime.decisions import Action
-    from katax_cli.services.state import StateStore
+    from katax_cli.services.state.store import StateStore
 
 group = Group()
 
@@ -25,7 +25,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Connection of the pro
 @contextmanager
 def state(call: Invocation) -> Iterator[StateStore]:
     """The state database of the chosen profile."""
-    from katax_cli.services.state import StateStore
+    from katax_cli.services.state.store import StateStore
 
     with call.runtime(probing=True) as runtime, StateStore(runtime.profile) as store:
         yield store
@@ -34,7 +34,7 @@ def state(call: Invocation) -> Iterator[StateStore]:
 @group.command("ls")
 def ls(call: Invocation) -> None:
     """List what is decided about each connection, and the breakers of living processes."""
-    from katax_cli.services.operators import circuits
+    from katax_cli.services.state.circuits import circuits
     from katax_cli.snapshot import Circuit
 
     with state(call) as store:
@@ -94,6 +94,6 @@ def _decide(
     seconds: float | None = None,
     reason: str | None = None,
 ) -> None:
-    from katax_cli.services.operators import decide
+    from katax_cli.services.state.circuits import decide
 
     call.out.action(decide(store, name, action, seconds=seconds, reason=reason)._asdict())

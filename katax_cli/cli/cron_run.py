@@ -97,7 +97,7 @@ def daemon(
     from katax_cli.services.cron.execution import Place
     from katax_cli.services.cron.loop import Daemon
     from katax_cli.services.cron.serve import metrics_server
-    from katax_cli.services.reporting import Reporter
+    from katax_cli.services.state.reporter import Reporter
 
     with cron(call) as jobs, ExitStack() as stack:
         profile = jobs.profile

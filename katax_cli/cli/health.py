@@ -121,7 +121,7 @@ def tripped_by(profile: Profile) -> Callable[[str], Decision | None]:
 def show_history(call: Invocation, connections: list[str]) -> ExitCode:
     """What long-lived processes found, from the state database."""
     one_of("format of --history", FORMATS)(call.out.format)
-    from katax_cli.services.state import StateStore
+    from katax_cli.services.state.store import StateStore
 
     with call.runtime(probing=True) as runtime, StateStore(runtime.profile) as store:
         names = {settings.name for settings in call.chosen(runtime, connections)}

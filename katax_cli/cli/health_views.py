@@ -17,7 +17,7 @@ from katax_cli.services.health import as_dict
 from katax_cli.snapshot import ConnectionHealth, Depth, HealthReport, HealthStatus
 
 if TYPE_CHECKING:
-    from katax_cli.services.state import HealthRecord
+    from katax_cli.services.state.store import HealthRecord
 
 EXTRA_FORMATS = ("nagios", "prometheus")
 Gauge = Callable[[ConnectionHealth], float | None]

@@ -26,7 +26,7 @@ EVENT_HEADER = ("event", "room", "data", "sid", "received_at")
 _REPORT_EVERY = 10.0
 
 if TYPE_CHECKING:
-    from katax_cli.services.state import HealthRecord
+    from katax_cli.services.state.store import HealthRecord
     from katax_cli.services.ws.server import Sockets
     from katax_cli.snapshot import HealthStatus
 
@@ -96,7 +96,7 @@ def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> Non
 
 def _health(server: Sockets) -> HealthRecord:
     """What the state database keeps of it."""
-    from katax_cli.services.state import HealthRecord
+    from katax_cli.services.state.store import HealthRecord
     from katax_cli.services.ws.telling import trouble
 
     why = trouble(server)

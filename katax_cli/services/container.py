@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from katax_cli.services.databases.sql import SqlDatabase
     from katax_cli.services.logger import Logger
     from katax_cli.services.redis.records import RecordStore
-    from katax_cli.services.reporting import Reporter
+    from katax_cli.services.state.reporter import Reporter
     from katax_cli.services.ws.opening import SocketServers
     from katax_cli.services.ws.server import MayJoin, Sockets
     from katax_cli.snapshot import JobStatus

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from katax_cli.services.runtime.decisions import Decision
-from katax_cli.services.state import Transition
+from katax_cli.services.state.store import Transition
 from katax_cli.snapshot import (
     BreakerState,
     ConnectionHealth,

@@ -20,17 +20,17 @@ from katax_cli.core.text.text import to_json
 from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.store import Runs
-from katax_cli.services.cron.tables import Tables
 from katax_cli.services.cron.values import Run
 from katax_cli.services.databases.database import Database
 from katax_cli.services.depth import deep_prober
 from katax_cli.services.health import HealthChecker, Prober
 from katax_cli.services.health_metrics import families
 from katax_cli.services.http import JSON, TEXT, Answer, Routes
-from katax_cli.services.reporting import Reporter
 from katax_cli.services.runtime.decisions import kept_off
 from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.services.state import ALIVE_SECONDS, Breaker, PoolSample, StateStore
+from katax_cli.services.state.reporter import Reporter
+from katax_cli.services.state.schema import Tables
+from katax_cli.services.state.store import ALIVE_SECONDS, Breaker, PoolSample, StateStore
 from katax_cli.snapshot import ConnectionHealth, HealthReport
 
 LINGER_SECONDS = 2.0

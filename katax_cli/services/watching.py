@@ -14,7 +14,7 @@ from katax_cli.errors import KataxError
 from katax_cli.services.databases.database import Database
 from katax_cli.services.depth import DeepProbe
 from katax_cli.services.health import GRACE, broken, probe, unseen
-from katax_cli.services.traffic import Pace
+from katax_cli.services.state.call_report import Pace
 from katax_cli.snapshot import ConnectionHealth, Traffic, Watched
 
 PINGS = 120

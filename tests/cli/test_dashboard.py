@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from katax_cli.profiles.load import load_profile
-from katax_cli.services.operators import decide
 from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.services.state import StateStore
+from katax_cli.services.state.circuits import decide
+from katax_cli.services.state.store import StateStore
 from tests.cli.harness import katax, write_profile
 from tests.cli.processes import SECONDS, eventually, spawn
 from tests.servers.fixtures import Target

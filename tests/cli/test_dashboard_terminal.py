@@ -9,7 +9,7 @@ import pytest
 
 from katax_cli.cli.dashboard_run import Commands
 from katax_cli.profiles.load import load_profile
-from katax_cli.services.state import StateStore
+from katax_cli.services.state.store import StateStore
 from katax_cli.tui.app import Outcome
 from tests.cli.harness import katax, write_profile
 from tests.cli.processes import eventually

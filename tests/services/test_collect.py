@@ -18,12 +18,12 @@ from katax_cli.services.collect import Collector
 from katax_cli.services.cron.manage import Cron
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.operators import decide
-from katax_cli.services.reporting import Reporter
 from katax_cli.services.runtime.decisions import Decision
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.snapshots import as_dict
-from katax_cli.services.state import ALIVE_SECONDS, Breaker, StateStore, Transition
+from katax_cli.services.state.circuits import decide
+from katax_cli.services.state.reporter import Reporter
+from katax_cli.services.state.store import ALIVE_SECONDS, Breaker, StateStore, Transition
 from katax_cli.snapshot import Happening, Process, Snapshot
 from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeProxy, Target

@@ -23,11 +23,11 @@ from katax_cli import (
 )
 from katax_cli.core.settings import PoolSettings
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.operators import decide
-from katax_cli.services.state import StateStore
+from katax_cli.services.state.circuits import decide
+from katax_cli.services.state.store import StateStore
 from tests.servers.fixtures import Target
 from tests.services.profiles import profile
-from tests.services.test_reporting import eventually
+from tests.services.state.test_reporter import eventually
 
 
 @pytest.fixture

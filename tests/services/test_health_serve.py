@@ -21,10 +21,10 @@ import pytest
 from katax_cli.core.measure.openmetrics import CONTENT_TYPE
 from katax_cli.services.health_serve import HealthService
 from katax_cli.services.http import HttpServer
-from katax_cli.services.operators import decide
-from katax_cli.services.reporting import Reporter
 from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.services.state import StateStore
+from katax_cli.services.state.circuits import decide
+from katax_cli.services.state.reporter import Reporter
+from katax_cli.services.state.store import StateStore
 from tests.cli.harness import katax, write_profile
 from tests.cli.processes import eventually, spawn
 from tests.fake_clock import AheadClock

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from katax_cli.services.cron.tables import Tables
 from katax_cli.services.databases.statements import Queries
+from katax_cli.services.state.schema import Tables
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,8 @@ from katax_cli.services.cron.orphans import identity_of_orphan
 from katax_cli.services.cron.process import children
 from katax_cli.services.cron.scheduler import SHUT_DOWN, Scheduler
 from katax_cli.services.cron.store import Runs
-from katax_cli.services.cron.tables import Tables
 from katax_cli.services.processes.tree import Reaper, become_subreaper
+from katax_cli.services.state.schema import Tables
 
 _log = logging.getLogger("katax.cron")
 BEAT = 1.0

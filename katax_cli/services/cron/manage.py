@@ -29,9 +29,9 @@ from katax_cli.services.cron.jobs import Job, Lookup, job_named, job_of
 from katax_cli.services.cron.logins import refuse_other_user
 from katax_cli.services.cron.process import Sink
 from katax_cli.services.cron.store import Runs
-from katax_cli.services.cron.tables import Tables, refuse_network_file, state_profile
 from katax_cli.services.cron.values import Run
 from katax_cli.services.runtime.runtime import Runtime
+from katax_cli.services.state.schema import Tables, refuse_network_file, state_profile
 
 _RENEW_SECONDS = 5.0
 _KILL_SECONDS = 2.0

@@ -11,9 +11,9 @@ from contextlib import suppress
 from typing import Any
 
 from katax_cli.errors import OutcomeUnknown
-from katax_cli.services.cron.tables import LEASE_SECONDS, Tables, marks, parts
 from katax_cli.services.cron.values import Decide, Remaining, Run, unless_accounted
 from katax_cli.services.databases.statements import Queries
+from katax_cli.services.state.schema import LEASE_SECONDS, Tables, marks, parts
 
 _FACTS = (
     "run_id, trigger_kind, scheduled_at, until_at, occurrences, state, reason, started_at, finished_at, "

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from katax_cli.services.databases.clients import RedisDatabase
     from katax_cli.services.databases.mongodb import MongoDatabase
     from katax_cli.services.databases.sql import SqlDatabase
-    from katax_cli.services.reporting import Reporter
+    from katax_cli.services.state.reporter import Reporter
     from katax_cli.snapshot import BreakerState
 
 _EMBEDDED_START_SECONDS = 10.0
@@ -220,7 +220,7 @@ class Runtime:
 
         For a process that lives on. Returns at once, and whatever is wrong with the state database harms nobody.
         """
-        from katax_cli.services.reporting import Reporter
+        from katax_cli.services.state.reporter import Reporter
 
         with self._lock:
             if self._reporter is None:

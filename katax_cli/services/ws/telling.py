@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.services.traffic import Pace
+from katax_cli.services.state.call_report import Pace
 
 if TYPE_CHECKING:
     from katax_cli.services.ws.server import Sockets

@@ -12,8 +12,8 @@ from katax_cli.profiles.load import load_profile
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.definitions import Definitions
 from katax_cli.services.cron.store import Runs
-from katax_cli.services.cron.tables import Tables, state_profile
 from katax_cli.services.runtime.runtime import Runtime
+from katax_cli.services.state.schema import Tables, state_profile
 from tests.cli.harness import write_profile
 from tests.servers.fixtures import Target
 

@@ -14,7 +14,7 @@ from katax_cli.services.cron.looking import JobsWatch
 from katax_cli.services.cron.manage import Cron
 from katax_cli.services.cron.store import Runs
 from katax_cli.services.cron.values import Run
-from katax_cli.services.state import StateStore
+from katax_cli.services.state.store import StateStore
 from katax_cli.snapshot import JobRun, JobStatus
 from tests.cli.harness import write_profile
 from tests.fake_clock import FakeClock

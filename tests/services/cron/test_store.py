@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 
 from katax_cli.errors import ConfigError, Refused
-from katax_cli.services.cron import tables as tables_module
 from katax_cli.services.cron.definitions import Definitions, Stored
 from katax_cli.services.cron.store import Runs
-from katax_cli.services.cron.tables import Tables, refuse_network_file
 from katax_cli.services.cron.values import Run
+from katax_cli.services.state import schema as tables_module
+from katax_cli.services.state.schema import Tables, refuse_network_file
 from tests.services.cron.conftest import OpenTables
 
 AT = 1_800_000_000_000

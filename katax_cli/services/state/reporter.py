@@ -21,9 +21,10 @@ from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.home import ensure_home
 from katax_cli.services.databases.database import Database
-from katax_cli.services.operators import known
 from katax_cli.services.runtime.decisions import Decision, copied, copying, write_copy
-from katax_cli.services.state import (
+from katax_cli.services.state.call_report import CallWatch
+from katax_cli.services.state.circuits import known
+from katax_cli.services.state.store import (
     Breaker,
     HealthRecord,
     PoolSample,
@@ -31,7 +32,6 @@ from katax_cli.services.state import (
     Transition,
     content_of,
 )
-from katax_cli.services.traffic import CallWatch
 from katax_cli.snapshot import BreakerState, HealthReport, Process
 
 FOLLOW_EVERY = 1.0

@@ -15,7 +15,7 @@ from katax_cli.profiles.model.model import Profile
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.decisions import Decision
 from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.services.state import (
+from katax_cli.services.state.store import (
     ALIVE_SECONDS,
     KEPT,
     VERSIONS,

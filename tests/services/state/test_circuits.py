@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from katax_cli.errors import Unavailable, UnknownConnection
-from katax_cli.services.operators import circuits, decide
 from katax_cli.services.runtime.decisions import copied
-from katax_cli.services.state import Breaker, StateStore
+from katax_cli.services.state.circuits import circuits, decide
+from katax_cli.services.state.store import Breaker, StateStore
 from katax_cli.snapshot import Circuit, Process
 from tests.fake_clock import FakeClock
 from tests.services.profiles import profile

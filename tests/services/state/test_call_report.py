@@ -9,7 +9,7 @@ import pytest
 
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.services.traffic import CallWatch, Pace
+from katax_cli.services.state.call_report import CallWatch, Pace
 from tests.fake_clock import FakeClock
 from tests.services.runtimes import OpenRuntime
 

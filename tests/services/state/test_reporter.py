@@ -18,11 +18,11 @@ from katax_cli.core.resilience.breaker import CircuitBreaker
 from katax_cli.errors import BreakerOpen, Unavailable
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.operators import circuits, decide
-from katax_cli.services.reporting import Reporter
 from katax_cli.services.runtime.decisions import copied
 from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.services.state import StateStore
+from katax_cli.services.state.circuits import circuits, decide
+from katax_cli.services.state.reporter import Reporter
+from katax_cli.services.state.store import StateStore
 from katax_cli.snapshot import ConnectionHealth, HealthReport
 from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeProxy

@@ -19,7 +19,7 @@ from katax_cli.services.runtime.decisions import (
     newest,
     write_copy,
 )
-from katax_cli.services.state import Breaker, StateStore
+from katax_cli.services.state.store import Breaker, StateStore
 from katax_cli.snapshot import BreakerState, Circuit, Process
 
 

@@ -1,0 +1,1 @@
+"""The state database: schema, store, reporter, circuits. Floor 4."""
