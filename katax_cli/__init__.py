@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from katax_cli.services.databases.transaction import Transaction as Transaction
     from katax_cli.services.default_database import query as query
     from katax_cli.services.default_database import transaction as transaction
-    from katax_cli.services.locks import Lock as Lock
+    from katax_cli.services.locks.lock import Lock as Lock
     from katax_cli.services.logger import Logger as Logger
     from katax_cli.services.monitor import Monitor as Monitor
     from katax_cli.services.redis.limits import RateLimiter as RateLimiter
@@ -108,7 +108,7 @@ _PUBLIC: dict[str, str] = {
     "HealthMonitor": "katax_cli.health",
     "Katax": "katax_cli.services.container",
     "KataxError": "katax_cli.errors",
-    "Lock": "katax_cli.services.locks",
+    "Lock": "katax_cli.services.locks.lock",
     "LockHeld": "katax_cli.errors",
     "LockLost": "katax_cli.errors",
     "Logger": "katax_cli.services.logger",

@@ -13,7 +13,7 @@ from katax_cli.errors import (
 )
 from katax_cli.services.cache import DEFAULT_TTL, Cache
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.locks import HeldLock, Lock, held_locks
+from katax_cli.services.locks.lock import HeldLock, Lock, held_locks
 from katax_cli.services.redis.limits import Decision, RateLimiter
 from katax_cli.services.redis.pubsub import PubSub
 from katax_cli.services.redis.records import DEFAULT_DB_ALIAS, DEFAULT_PAGE_SIZE, Page, Pager, RecordStore

@@ -34,7 +34,7 @@ def run(
     ] = "24h",
 ) -> int:
     """Run CMD while holding a lock; its token is in KATAX_LOCK_TOKEN. Exit 5: held, 6: lost, else CMD's status."""
-    from katax_cli.services.lock_runs import run_under
+    from katax_cli.services.locks.run_under_lock import run_under
 
     options = {"ttl": limit(ttl), "wait": duration(wait), "max_hold": limit(max_hold)}
     if call.only_planned(lock=name, command=command):
@@ -51,7 +51,7 @@ def ls(
 ) -> ExitCode:
     """List the locks that are held, and by whom, as far as the server knows."""
     from katax_cli.cli.lock_views import lock_row
-    from katax_cli.services.lock_runs import held_locks
+    from katax_cli.services.locks.run_under_lock import held_locks
 
     def work(database: Database) -> list[tuple[object, ...]]:
         return [lock_row(held) for held in held_locks(database, names or ())]
@@ -64,7 +64,7 @@ def ls(
 def release(call: Invocation, name: Name) -> ExitCode:
     """Take a lock away from whoever holds it; exit 1 when nobody does."""
     from katax_cli.cli.confirm import Tier, confirm
-    from katax_cli.services.lock_runs import release_by_force
+    from katax_cli.services.locks.run_under_lock import release_by_force
 
     if call.only_planned(lock=name, released=False):
         return ExitCode.DONE

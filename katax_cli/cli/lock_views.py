@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from katax_cli.services.locks import HeldLock
+from katax_cli.services.locks.lock import HeldLock
 
 
 def lock_row(held: HeldLock) -> tuple[object, ...]:

@@ -24,7 +24,7 @@ from katax_cli.core.text.js_json import parse, stringify
 from katax_cli.errors import LockHeld, OutcomeUnknown, Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import RoundTrips
-from katax_cli.services.locks import Lock
+from katax_cli.services.locks.lock import Lock
 from katax_cli.services.redis.values import positive_ms
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ import psycopg
 import pytest
 import redis as driver
 
+from katax_cli.services.locks.sql_lock import SqlBackend
 from katax_cli.services.migrate.migrator import Migrator
-from katax_cli.services.sql_locks import SqlBackend
 from tests.cli.harness import katax, write_profile
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, Target, Throwaway

@@ -10,9 +10,10 @@ from threading import Event, Thread
 import pytest
 
 from katax_cli.errors import KataxError, LockLost
-from katax_cli.services import lock_runs, locks
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.locks import Lock, release_by_force
+from katax_cli.services.locks import lock as locks
+from katax_cli.services.locks import run_under_lock as lock_runs
+from katax_cli.services.locks.lock import Lock, release_by_force
 from tests.services.redis_database import opened
 from tests.waiting import until
 

@@ -15,7 +15,7 @@ import pytest
 from katax_cli.errors import LockHeld
 from katax_cli.services.cache import Cache
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.locks import Lock
+from katax_cli.services.locks.lock import Lock
 from katax_cli.services.redis.pubsub import PubSub
 from katax_cli.services.redis.records import RecordStore
 from katax_cli.services.redis.sessions import SessionStore

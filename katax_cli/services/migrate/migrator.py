@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from katax_cli.services.databases.held import Session
     from katax_cli.services.databases.mongodb import MongoDatabase
     from katax_cli.services.databases.sql import SqlDatabase
+    from katax_cli.services.locks.migration_lock import Holder, RunnerLock
     from katax_cli.services.migrate.abandon import Abandoned
     from katax_cli.services.migrate.identity import Identity
     from katax_cli.services.migrate.jobs import Job
     from katax_cli.services.migrate.ledger import SqlLedger
-    from katax_cli.services.migrate.lock import Holder, RunnerLock
     from katax_cli.services.migrate.runner import Runner
 
 Note = Callable[[str], None]
@@ -350,7 +350,7 @@ class Migrator:
         return cast("SqlDatabase", self.db)
 
     def _lock(self, session: Session) -> RunnerLock:
-        from katax_cli.services.migrate.lock import RunnerLock
+        from katax_cli.services.locks.migration_lock import RunnerLock
 
         return RunnerLock(
             self.engine,
@@ -411,7 +411,7 @@ class Migrator:
         )
 
     def _me(self) -> str:
-        from katax_cli.services.migrate.lock import note
+        from katax_cli.services.locks.migration_lock import note
 
         return note("", self._clock.now())
 

@@ -17,8 +17,8 @@ from katax_cli.engines.base import Params, Result
 from katax_cli.errors import KataxError, LockHeld, LockLost, QueryError
 from katax_cli.services.databases.held import Session
 from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.locks.migration_lock import Holder
 from katax_cli.services.migrate.identity import this_runner
-from katax_cli.services.migrate.lock import Holder
 from katax_cli.services.migrate.migrator import Migrator
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.crowd import crowd

@@ -18,7 +18,7 @@ from katax_cli.services.cache_doctor import examine
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.depth import DeepProbe
 from katax_cli.services.health import probe
-from katax_cli.services.locks import Lock, RedisBackend, held_locks
+from katax_cli.services.locks.lock import Lock, RedisBackend, held_locks
 from katax_cli.services.redis.acl import GROUPS, least_rule
 from katax_cli.services.redis.limits import ALGORITHMS, RateLimiter
 from katax_cli.services.redis.pubsub import PubSub

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from katax_cli.errors import LockLost, WrongEngine
-from katax_cli.services import locks
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.database import Database
-from katax_cli.services.locks import Backend, HeldLock, Lock
+from katax_cli.services.locks import lock as locks
+from katax_cli.services.locks.lock import Backend, HeldLock, Lock
 from katax_cli.services.processes.supervised import Supervised
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def release_by_force(database: Database, name: str) -> bool:
     """Takes a lock away: on Redis its key, elsewhere the session that holds it; False when nobody does."""
     if isinstance(database, RedisDatabase):
         return locks.release_by_force(database, name)
-    from katax_cli.services.sql_locks import release_session
+    from katax_cli.services.locks.sql_lock import release_session
 
     return release_session(_sql(database), name)
 
@@ -61,9 +61,9 @@ def held_locks(database: Database, names: Sequence[str] = ()) -> list[HeldLock]:
     """Who holds the locks of these names, or all that the server lists. Raises ConfigError when it lists none."""
     if isinstance(database, RedisDatabase):
         return locks.held_locks(database, names)
-    from katax_cli.services import sql_locks
+    from katax_cli.services.locks import sql_lock
 
-    return sql_locks.held_locks(_sql(database), names)
+    return sql_lock.held_locks(_sql(database), names)
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def _backend(database: Database) -> Iterator[Backend]:
     if isinstance(database, RedisDatabase):
         yield locks.RedisBackend(database)
         return
-    from katax_cli.services.sql_locks import SqlBackend
+    from katax_cli.services.locks.sql_lock import SqlBackend
 
     backend = SqlBackend(_sql(database))
     try:
@@ -82,7 +82,7 @@ def _backend(database: Database) -> Iterator[Backend]:
 
 def _sql(database: Database) -> SqlDatabase:
     from katax_cli.services.databases.sql import SqlDatabase
-    from katax_cli.services.sql_locks import ENGINES
+    from katax_cli.services.locks.sql_lock import ENGINES
 
     if not isinstance(database, SqlDatabase) or database.settings.type not in ENGINES:
         works_on = ("redis", *ENGINES)

@@ -16,8 +16,8 @@ from katax_cli.engines.migrations import CUT, ListsNotes, LockSession, SessionLo
 from katax_cli.errors import ConfigError, LockHeld, Unavailable
 from katax_cli.services.databases.held import Session
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.locks import PREFIX, HeldLock
-from katax_cli.services.migrate.lock import holder_of, note
+from katax_cli.services.locks.lock import PREFIX, HeldLock
+from katax_cli.services.locks.migration_lock import holder_of, note
 
 _TOKEN = {
     "postgresql": "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",

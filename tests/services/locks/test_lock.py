@@ -12,9 +12,9 @@ from threading import Event, Thread
 import pytest
 
 from katax_cli.errors import LockHeld, LockLost, OutcomeUnknown, Unavailable
-from katax_cli.services import locks
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.locks import Lock, held_locks, lock_keys, release_by_force
+from katax_cli.services.locks import lock as locks
+from katax_cli.services.locks.lock import Lock, held_locks, lock_keys, release_by_force
 from tests.fake_clock import AheadClock, FakeClock
 from tests.servers.fixtures import MakeProxy
 from tests.services.redis_database import opened
@@ -263,7 +263,7 @@ def test_a_name_whose_slot_nothing_can_share_is_told(redis: RedisDatabase, name:
 COUNT = """
 import sys
 from tests.services.redis_database import opened
-from katax_cli.services.locks import Lock
+from katax_cli.services.locks.lock import Lock
 with opened(sys.argv[1]) as redis:
     for _ in range(10):
         with Lock(redis, "count", wait=60) as lock:
