@@ -19,12 +19,12 @@ from harness import Work, compare, cpu_seconds, finish, present, row
 from katax_cli.core.schedule.schedule import parse_schedule
 from katax_cli.profiles.load import load_profile
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.cron.books import Books
-from katax_cli.services.cron.execution import Place
-from katax_cli.services.cron.jobs import Job, job_of
+from katax_cli.services.cron.definition.jobs import Job, job_of
+from katax_cli.services.cron.ledger.accounting import Books
 from katax_cli.services.cron.manage import Cron
-from katax_cli.services.cron.process import JobProcess
-from katax_cli.services.cron.scheduler import Scheduler
+from katax_cli.services.cron.run.execution import Place
+from katax_cli.services.cron.run.process import JobProcess
+from katax_cli.services.cron.run.scheduler import Scheduler
 
 ZONE = "America/New_York"
 SCHEDULES = ("*/5 * * * *", "30 2 * * *", "0 9-17 * * mon-fri", "0 0 1,15 * *")

@@ -146,7 +146,7 @@ def test_a_seed_that_would_not_run_is_not_recorded(body: str, tmp_path: Path) ->
 
 def test_a_python_job_that_would_not_run_fails(tmp_path: Path) -> None:
     (tmp_path / "jobs.py").write_text("async def clean(): ...\n")
-    script = "from katax_cli.services.cron.call import main; main('jobs:clean')"
+    script = "from katax_cli.services.cron.run.call import main; main('jobs:clean')"
 
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False

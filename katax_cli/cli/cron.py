@@ -237,8 +237,8 @@ def import_(
     user_column: UserColumn = None,
 ) -> None:
     """Add the jobs of a crontab file to the state database, all of them or none."""
-    from katax_cli.services.cron.catalog import read_crontab, table_of
-    from katax_cli.services.cron.logins import other_users
+    from katax_cli.services.cron.definition.catalog import read_crontab, table_of
+    from katax_cli.services.cron.run.logins import other_users
 
     with cron(call) as jobs:
         found, parsed = read_crontab(crontab, jobs.profile, user_column=user_column)
@@ -256,8 +256,8 @@ def export(
     to: Annotated[str, typer.Option("--to", metavar="crontab|systemd|kubernetes", help="For what.")],
 ) -> ExitCode:
     """Write the jobs for another scheduler; exit 1 when it cannot say one of them."""
-    from katax_cli.services.cron.export import WRITERS
-    from katax_cli.services.cron.export import export as write
+    from katax_cli.services.cron.definition.export import WRITERS
+    from katax_cli.services.cron.definition.export import export as write
 
     one_of("scheduler", tuple(WRITERS))(to)
     with cron(call) as jobs:

@@ -17,7 +17,7 @@ from katax_cli.cli.options import duration, one_of
 from katax_cli.services.cron.manage import Cron
 
 if TYPE_CHECKING:
-    from katax_cli.services.cron.jobs import Job
+    from katax_cli.services.cron.definition.jobs import Job
     from katax_cli.services.cron.loop import Daemon
 
 WORK_WORDS = "A program and its words, run without a shell."
@@ -94,8 +94,8 @@ def daemon(
     call: Invocation, *, crontab: str | None, user_column: bool | None, metrics_port: int | None
 ) -> int:
     """Runs the daemon on this thread, with the signals of this process as its messages."""
-    from katax_cli.services.cron.execution import Place
     from katax_cli.services.cron.loop import Daemon
+    from katax_cli.services.cron.run.execution import Place
     from katax_cli.services.cron.serve import metrics_server
     from katax_cli.services.state.reporter import Reporter
 
@@ -116,7 +116,7 @@ def daemon(
 
 
 def _load(call: Invocation, crontab: str | None, user_column: bool | None) -> tuple[Any, Sequence[Job]]:
-    from katax_cli.services.cron.catalog import jobs_of, read_crontab
+    from katax_cli.services.cron.definition.catalog import jobs_of, read_crontab
 
     profile = call.profile()
     own = jobs_of(profile)

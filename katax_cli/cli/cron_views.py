@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 from katax_cli.core.schedule.schedule import ClockChange, clock_changes
-from katax_cli.services.cron.jobs import Condition, Job
-from katax_cli.services.cron.values import Run
+from katax_cli.services.cron.definition.jobs import Condition, Job
+from katax_cli.services.cron.ledger.values import Run
 
 YEAR = 365 * 86400
 JOB_HEADER = ("job", "schedule", "timezone", "enabled", "source", "next_at", "work")

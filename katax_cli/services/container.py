@@ -28,7 +28,7 @@ from katax_cli.services.shutdown import Hook, ShutdownController, hook_stages
 
 if TYPE_CHECKING:
     from katax_cli.services.cache import Cache
-    from katax_cli.services.cron.jobs import Miss, Overlap
+    from katax_cli.services.cron.definition.jobs import Miss, Overlap
     from katax_cli.services.cron.program import ProgramCron
     from katax_cli.services.databases.clients import RedisDatabase
     from katax_cli.services.databases.mongodb import MongoDatabase

@@ -19,8 +19,8 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.text.text import to_json
 from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.cron.store import Runs
-from katax_cli.services.cron.values import Run
+from katax_cli.services.cron.ledger.store import Runs
+from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.databases.database import Database
 from katax_cli.services.depth import deep_prober
 from katax_cli.services.health import HealthChecker, Prober

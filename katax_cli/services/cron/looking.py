@@ -9,9 +9,9 @@ from typing import NamedTuple
 from katax_cli.core.clock import Clock
 from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.cron.jobs import Job, Lookup
+from katax_cli.services.cron.definition.jobs import Job, Lookup
+from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.cron.manage import Cron
-from katax_cli.services.cron.values import Run
 from katax_cli.services.state.store import FileId, file_id
 from katax_cli.services.watching import Answered
 from katax_cli.snapshot import JobRun, JobStatus

@@ -19,17 +19,17 @@ from typing import Literal
 
 from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.cron.books import Books
-from katax_cli.services.cron.catalog import lookup_of, merged, refuse_foreign_code, timezone_of
-from katax_cli.services.cron.definitions import Definitions, Stored
-from katax_cli.services.cron.execution import Place
+from katax_cli.services.cron.definition.catalog import lookup_of, merged, refuse_foreign_code, timezone_of
+from katax_cli.services.cron.definition.definitions import Definitions, Stored
+from katax_cli.services.cron.definition.jobs import Job
 from katax_cli.services.cron.identity import daemon_id, host_name, is_known_dead, machine
-from katax_cli.services.cron.jobs import Job
-from katax_cli.services.cron.logins import refuse_other_user
-from katax_cli.services.cron.orphans import identity_of_orphan
-from katax_cli.services.cron.process import children
-from katax_cli.services.cron.scheduler import SHUT_DOWN, Scheduler
-from katax_cli.services.cron.store import Runs
+from katax_cli.services.cron.ledger.accounting import Books
+from katax_cli.services.cron.ledger.store import Runs
+from katax_cli.services.cron.run.execution import Place
+from katax_cli.services.cron.run.logins import refuse_other_user
+from katax_cli.services.cron.run.orphans import identity_of_orphan
+from katax_cli.services.cron.run.process import children
+from katax_cli.services.cron.run.scheduler import SHUT_DOWN, Scheduler
 from katax_cli.services.processes.tree import Reaper, become_subreaper
 from katax_cli.services.state.schema import Tables
 

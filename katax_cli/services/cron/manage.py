@@ -13,8 +13,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.calls import left_behind
-from katax_cli.services.cron.books import Books
-from katax_cli.services.cron.catalog import (
+from katax_cli.services.cron.definition.catalog import (
     check_name,
     jobs_of,
     lookup_of,
@@ -22,14 +21,15 @@ from katax_cli.services.cron.catalog import (
     refuse_foreign_code,
     timezone_of,
 )
-from katax_cli.services.cron.definitions import Definitions, Stored
-from katax_cli.services.cron.execution import Execution, Place
+from katax_cli.services.cron.definition.definitions import Definitions, Stored
+from katax_cli.services.cron.definition.jobs import Job, Lookup, job_named, job_of
 from katax_cli.services.cron.identity import daemon_id, host_name
-from katax_cli.services.cron.jobs import Job, Lookup, job_named, job_of
-from katax_cli.services.cron.logins import refuse_other_user
-from katax_cli.services.cron.process import Sink
-from katax_cli.services.cron.store import Runs
-from katax_cli.services.cron.values import Run
+from katax_cli.services.cron.ledger.accounting import Books
+from katax_cli.services.cron.ledger.store import Runs
+from katax_cli.services.cron.ledger.values import Run
+from katax_cli.services.cron.run.execution import Execution, Place
+from katax_cli.services.cron.run.logins import refuse_other_user
+from katax_cli.services.cron.run.process import Sink
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.schema import Tables, refuse_network_file, state_profile
 

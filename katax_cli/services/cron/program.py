@@ -16,12 +16,12 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.schedule.schedule import Never, parse_schedule
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.cron.catalog import timezone_of
-from katax_cli.services.cron.execution import Place
+from katax_cli.services.cron.definition.catalog import timezone_of
+from katax_cli.services.cron.definition.jobs import Callback, Job, Miss, Overlap, job_named
 from katax_cli.services.cron.identity import daemon_id, host_name
-from katax_cli.services.cron.jobs import Callback, Job, Miss, Overlap, job_named
-from katax_cli.services.cron.scheduler import SHUT_DOWN, Memory, Scheduler
-from katax_cli.services.cron.values import Run
+from katax_cli.services.cron.ledger.values import Run
+from katax_cli.services.cron.run.execution import Place
+from katax_cli.services.cron.run.scheduler import SHUT_DOWN, Memory, Scheduler
 from katax_cli.snapshot import JobStatus
 
 _log = getLogger("katax.cron")

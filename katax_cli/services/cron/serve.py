@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from katax_cli.core.measure.openmetrics import CONTENT_TYPE, Family, Sample, exposition, gauge
-from katax_cli.services.cron.scheduler import Scheduler
+from katax_cli.services.cron.run.scheduler import Scheduler
 from katax_cli.services.http import TEXT, Answer, HttpServer
 
 

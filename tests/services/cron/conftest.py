@@ -10,8 +10,8 @@ import pytest
 
 from katax_cli.profiles.load import load_profile
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.cron.definitions import Definitions
-from katax_cli.services.cron.store import Runs
+from katax_cli.services.cron.definition.definitions import Definitions
+from katax_cli.services.cron.ledger.store import Runs
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.schema import Tables, state_profile
 from tests.cli.harness import write_profile

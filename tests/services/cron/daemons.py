@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from katax_cli.profiles.load import load_profile
+from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.cron.manage import Cron
-from katax_cli.services.cron.values import Run
 
 PATIENCE = 60.0
 

@@ -16,8 +16,8 @@ from urllib.request import urlopen
 import pytest
 
 from katax_cli.profiles.load import load_profile
+from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.cron.manage import Cron
-from katax_cli.services.cron.values import Run
 from katax_cli.services.processes.tree import processes
 from tests.cli.harness import katax
 from tests.servers.fixtures import MakeProxy, Target

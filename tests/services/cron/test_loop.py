@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from katax_cli.profiles.load import load_profile
-from katax_cli.services.cron.execution import Place
 from katax_cli.services.cron.loop import Daemon
 from katax_cli.services.cron.manage import Cron
+from katax_cli.services.cron.run.execution import Place
 from katax_cli.services.cron.serve import metrics
 from tests.cli.harness import write_profile
 from tests.fake_clock import FakeClock

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from katax_cli.errors import KataxError
-from katax_cli.services.cron.books import Books
-from katax_cli.services.cron.store import Runs
-from katax_cli.services.cron.values import Run
+from katax_cli.services.cron.ledger.accounting import Books
+from katax_cli.services.cron.ledger.store import Runs
+from katax_cli.services.cron.ledger.values import Run
 from tests.services.cron.conftest import OpenTables
 
 AT = 1_800_000_000_000

@@ -10,11 +10,19 @@ import pytest
 
 from katax_cli.errors import Unavailable
 from katax_cli.profiles.load import load_profile
-from katax_cli.services.cron.execution import Place
-from katax_cli.services.cron.jobs import Callback, Job, job_of
-from katax_cli.services.cron.plan import ALL_AT_MOST, CATCHING_UP, WAITING, Agenda, Overlaps, due, remaining
-from katax_cli.services.cron.scheduler import Memory, Scheduler
-from katax_cli.services.cron.values import Decide, Remaining, Run, unless_accounted
+from katax_cli.services.cron.definition.jobs import Callback, Job, job_of
+from katax_cli.services.cron.ledger.values import Decide, Remaining, Run, unless_accounted
+from katax_cli.services.cron.run.execution import Place
+from katax_cli.services.cron.run.plan import (
+    ALL_AT_MOST,
+    CATCHING_UP,
+    WAITING,
+    Agenda,
+    Overlaps,
+    due,
+    remaining,
+)
+from katax_cli.services.cron.run.scheduler import Memory, Scheduler
 from tests.cli.harness import write_profile
 from tests.fake_clock import FakeClock
 from tests.services.cron.daemons import until

@@ -11,9 +11,9 @@ from typing import Any
 from katax_cli.core.schedule.crontab import Crontab, Entry, parse_crontab, says_user_column
 from katax_cli.errors import ConfigError, Refused
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.cron.definitions import Stored
-from katax_cli.services.cron.jobs import Command, Job, Python, job_of, local_timezone
-from katax_cli.services.cron.logins import is_user
+from katax_cli.services.cron.definition.definitions import Stored
+from katax_cli.services.cron.definition.jobs import Command, Job, Python, job_of, local_timezone
+from katax_cli.services.cron.run.logins import is_user
 
 _NAME_CHARACTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
 NAME_AT_MOST = 100

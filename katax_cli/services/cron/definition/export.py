@@ -11,7 +11,7 @@ from shlex import join, quote
 from katax_cli.core.schedule.crontab import crontab_line, crontab_text
 from katax_cli.core.schedule.schedule import Cron, Every
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.cron.jobs import Command, Job
+from katax_cli.services.cron.definition.jobs import Command, Job
 
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from katax_cli.services.cron.process import HEAD_BYTES, TAIL_BYTES, Captured, Ended, JobProcess, children
+from katax_cli.services.cron.run.process import HEAD_BYTES, TAIL_BYTES, Captured, Ended, JobProcess, children
 from katax_cli.services.processes.tree import Reaper, Tree, processes
 
 MARK = "KATAX_RUN_ID=test-run-{}"

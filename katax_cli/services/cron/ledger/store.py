@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from katax_cli.errors import OutcomeUnknown
-from katax_cli.services.cron.values import Decide, Remaining, Run, unless_accounted
+from katax_cli.services.cron.ledger.values import Decide, Remaining, Run, unless_accounted
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.state.schema import LEASE_SECONDS, Tables, marks, parts
 

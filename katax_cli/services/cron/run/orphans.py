@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 
 from katax_cli.services.cron.identity import daemon_id, is_known_dead, is_of_this_machine, live_pid
-from katax_cli.services.cron.outputs import outputs_of
-from katax_cli.services.cron.process import Sink, Watched
-from katax_cli.services.cron.values import Run
+from katax_cli.services.cron.ledger.values import Run
+from katax_cli.services.cron.run.outputs import outputs_of
+from katax_cli.services.cron.run.process import Sink, Watched
 from katax_cli.services.processes.tree import HAS_PROC, carries, processes, to_group
 
 

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from katax_cli.services.cron.ping import Pinger
-from katax_cli.services.cron.values import Run
+from katax_cli.services.cron.ledger.values import Run
+from katax_cli.services.cron.run.ping import Pinger
 
 RUN = Run("j", 1, started_at=1)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.services.cron.outputs import Output, new_output, read_all
+from katax_cli.services.cron.run.outputs import Output, new_output, read_all
 from katax_cli.services.processes.tree import Tree, to_group
 
 HEAD_BYTES = TAIL_BYTES = 16 * 1024

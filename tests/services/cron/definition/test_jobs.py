@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from katax_cli.errors import ConfigError
-from katax_cli.services.cron.jobs import (
+from katax_cli.services.cron.definition.jobs import (
     Command,
     Condition,
     Job,

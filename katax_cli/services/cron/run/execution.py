@@ -17,13 +17,13 @@ from katax_cli.core.settings import EngineName
 from katax_cli.errors import DeadlineExceeded, KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.calls import left_behind
+from katax_cli.services.cron.definition.jobs import Callback, Command, Job, KataxCommand, Python, Sql
 from katax_cli.services.cron.identity import daemon_id
-from katax_cli.services.cron.jobs import Callback, Command, Job, KataxCommand, Python, Sql
-from katax_cli.services.cron.logins import Login, login_of
-from katax_cli.services.cron.orphans import Orphan, mark_of
-from katax_cli.services.cron.plan import WAITING
-from katax_cli.services.cron.process import Captured, Ended, JobProcess, Sink
-from katax_cli.services.cron.values import Run
+from katax_cli.services.cron.ledger.values import Run
+from katax_cli.services.cron.run.logins import Login, login_of
+from katax_cli.services.cron.run.orphans import Orphan, mark_of
+from katax_cli.services.cron.run.plan import WAITING
+from katax_cli.services.cron.run.process import Captured, Ended, JobProcess, Sink
 from katax_cli.snapshot import JobState
 
 _log = logging.getLogger("katax.cron")
@@ -34,7 +34,7 @@ _BETWEEN = RetryPolicy(initial=1.0, max=60.0)
 _TELLING_SECONDS = 60.0
 _NOT_FOUND, _NOT_STARTED, _FAILED = 127, 126, 1
 _SQL: tuple[EngineName, ...] = ("postgresql", "mysql", "sqlite")
-CALL = "import sys; from katax_cli.services.cron.call import main; main(sys.argv[1])"
+CALL = "import sys; from katax_cli.services.cron.run.call import main; main(sys.argv[1])"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from katax_cli.core.schedule.schedule import Schedule, latest
-from katax_cli.services.cron.jobs import Job
-from katax_cli.services.cron.values import Run
+from katax_cli.services.cron.definition.jobs import Job
+from katax_cli.services.cron.ledger.values import Run
 
 ALL_AT_MOST = 1000
 """With `on_miss = "all"`: how many of the missed are run; the ones before them are accounted for as missed."""

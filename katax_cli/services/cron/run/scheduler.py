@@ -15,11 +15,11 @@ from katax_cli.core.clock import Clock
 from katax_cli.core.schedule.schedule import Never
 from katax_cli.errors import KataxError
 from katax_cli.services.calls import left_behind
-from katax_cli.services.cron.execution import Execution, Place, tell_failure
-from katax_cli.services.cron.jobs import Command, Job, Lookup
-from katax_cli.services.cron.ping import Pinger
-from katax_cli.services.cron.plan import WAITING, Agenda, Overlaps, due, remaining
-from katax_cli.services.cron.values import Decide, Remaining, Run, Trigger, unless_accounted
+from katax_cli.services.cron.definition.jobs import Command, Job, Lookup
+from katax_cli.services.cron.ledger.values import Decide, Remaining, Run, Trigger, unless_accounted
+from katax_cli.services.cron.run.execution import Execution, Place, tell_failure
+from katax_cli.services.cron.run.ping import Pinger
+from katax_cli.services.cron.run.plan import WAITING, Agenda, Overlaps, due, remaining
 from katax_cli.snapshot import JobState
 
 _log = logging.getLogger("katax.cron")

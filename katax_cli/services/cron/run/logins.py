@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from katax_cli.errors import Refused
-from katax_cli.services.cron.jobs import Job
-from katax_cli.services.cron.process import Account
+from katax_cli.services.cron.definition.jobs import Job
+from katax_cli.services.cron.run.process import Account
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Sequence
 
 from katax_cli.errors import KataxError
-from katax_cli.services.cron.store import Runs
-from katax_cli.services.cron.values import Decide, Remaining, Run, unless_accounted
+from katax_cli.services.cron.ledger.store import Runs
+from katax_cli.services.cron.ledger.values import Decide, Remaining, Run, unless_accounted
 
 _log = logging.getLogger("katax.cron")
 UNAVAILABLE = "the state database was not available"

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 
 from katax_cli.errors import ConfigError, Refused
-from katax_cli.services.cron.definitions import Definitions, Stored
-from katax_cli.services.cron.store import Runs
-from katax_cli.services.cron.values import Run
+from katax_cli.services.cron.definition.definitions import Definitions, Stored
+from katax_cli.services.cron.ledger.store import Runs
+from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.state import schema as tables_module
 from katax_cli.services.state.schema import Tables, refuse_network_file
 from tests.services.cron.conftest import OpenTables
@@ -129,7 +129,7 @@ def test_a_closed_row_stays_closed(runs: Runs) -> None:
 
 def test_a_lease_runs_out(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """By the database's clock; what is renewed stays."""
-    from katax_cli.services.cron import store
+    from katax_cli.services.cron.ledger import store
 
     monkeypatch.setattr(store, "LEASE_SECONDS", -1.0)
     (dead,) = runs.claim(planned("a", 0), as_it_is)
@@ -148,7 +148,7 @@ def test_a_lease_runs_out(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_renewed_lease_holds(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    from katax_cli.services.cron import store
+    from katax_cli.services.cron.ledger import store
 
     monkeypatch.setattr(store, "LEASE_SECONDS", -1.0)
     runs.claim(planned("a", 0), as_it_is)

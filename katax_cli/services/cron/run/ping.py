@@ -15,7 +15,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.services.cron.values import Run
+from katax_cli.services.cron.ledger.values import Run
 
 _log = logging.getLogger("katax.cron")
 _ATTEMPTS = 3

@@ -1,0 +1,1 @@
+"""Jobs as profiles, crontabs and the state database define them."""
