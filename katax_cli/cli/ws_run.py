@@ -71,8 +71,8 @@ def json_or_text(data: bytes) -> Any:
 
 def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> None:
     """Serves on this process until a signal."""
+    from katax_cli.services.ws.report import SocketTeller
     from katax_cli.services.ws.server import Sockets
-    from katax_cli.services.ws.telling import SocketTeller
 
     profile = call.profile()
     refuse_unnamed(call, profile)
@@ -97,7 +97,7 @@ def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> Non
 def _health(server: Sockets) -> HealthRecord:
     """What the state database keeps of it."""
     from katax_cli.services.state.store import HealthRecord
-    from katax_cli.services.ws.telling import trouble
+    from katax_cli.services.ws.report import trouble
 
     why = trouble(server)
     status: HealthStatus = "unhealthy" if why else "healthy"

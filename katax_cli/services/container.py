@@ -307,7 +307,7 @@ class Katax:
             if self._closed:
                 raise Unavailable(kind, "this container was shut down; make a new one, or call Katax.reset()")
             if self._reporter is None:
-                from katax_cli.services.ws.telling import SocketTeller
+                from katax_cli.services.ws.report import SocketTeller
 
                 self._reporter = self.register(self._runtime.report(kind))
                 self._reporter.tell("sockets", SocketTeller(self._running_sockets))

@@ -76,7 +76,7 @@ class Sockets:
             self._token.reveal()
         admin = made_admin_token(settings, home)
         # Imported now: Socket.IO takes longer to import than the rest of katax together.
-        from katax_cli.services.ws.listening import Listener
+        from katax_cli.services.ws.listener import Listener
 
         self._loop = EventLoop(settings.name)
         try:

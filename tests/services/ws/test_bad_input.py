@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from katax_cli.services.calls.left_behind import start
-from katax_cli.services.ws import listening
+from katax_cli.services.ws import listener as listening
 from katax_cli.services.ws import server as server_module
 from katax_cli.services.ws.server import Sockets
 from tests.services.ws.conftest import SECONDS, MakeClient, MakeServer, next_event, soon

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from katax_cli.services.ws.telling import SocketTeller
+from katax_cli.services.ws.report import SocketTeller
 from tests.fake_clock import FakeClock
 from tests.services.ws.conftest import MakeClient, MakeServer, soon
 from tests.waiting import until
