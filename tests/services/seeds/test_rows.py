@@ -16,7 +16,7 @@ from katax_cli.errors import SeedError
 from katax_cli.seeds import Seeder
 from katax_cli.services.databases.sql import SqlDatabase
 from tests.servers.fixtures import Target
-from tests.services.test_seeds import Open, database, folder, open_url, outcomes, seeder
+from tests.services.seeds.test_seeder import Open, database, folder, open_url, outcomes, seeder
 
 __all__ = ["database", "folder", "open_url", "seeder"]
 NOTES = "CREATE TABLE notes (id integer PRIMARY KEY, text text, flag boolean)"
@@ -133,7 +133,7 @@ def test_a_seeder_that_is_killed_while_it_copies_leaves_nothing(
     write_csv(folder, range(20_000))
     for begun in (1, 10_000, 19_999):
         words = [sys.executable, "-c", KILLED, postgresql_url, str(folder), str(begun)]
-        done = subprocess.run(words, cwd=Path(__file__).parents[2], env={**os.environ}, check=False)
+        done = subprocess.run(words, cwd=Path(__file__).parents[3], env={**os.environ}, check=False)
         assert done.returncode == -signal.SIGKILL
         assert notes(database) == {}
     assert outcomes(Seeder(database, str(folder))) == [("notes.csv", "applied", 20_000, 0, 20_000)]
