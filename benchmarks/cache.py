@@ -139,7 +139,7 @@ def p99(latencies: list[float]) -> float:
 
 
 def many_keys(url: str) -> None:
-    from katax_cli.services.cache import Cache
+    from katax_cli.services.cache.cache import Cache
 
     sys.path.insert(0, str(ROOT))
     from tests.services.redis_database import opened

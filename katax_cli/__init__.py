@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from katax_cli.resilience import retry as retry
     from katax_cli.resilience import with_retry as with_retry
     from katax_cli.seeds import Seeder as Seeder
-    from katax_cli.services.cache import DEFAULT_TTL as DEFAULT_TTL
-    from katax_cli.services.cache import Cache as Cache
+    from katax_cli.services.cache.cache import DEFAULT_TTL as DEFAULT_TTL
+    from katax_cli.services.cache.cache import Cache as Cache
     from katax_cli.services.config import Config as Config
     from katax_cli.services.container import Katax as Katax
     from katax_cli.services.databases.builder.builder import Builder as Builder
@@ -93,14 +93,14 @@ _PUBLIC: dict[str, str] = {
     "BreakerOpen": "katax_cli.errors",
     "BreakerStats": "katax_cli.snapshot",
     "Builder": "katax_cli.services.databases.builder.builder",
-    "Cache": "katax_cli.services.cache",
+    "Cache": "katax_cli.services.cache.cache",
     "CircuitBreaker": "katax_cli.resilience",
     "Config": "katax_cli.services.config",
     "ConfigError": "katax_cli.errors",
     "ConnectionConflict": "katax_cli.errors",
     "DEFAULT_DB_ALIAS": "katax_cli.services.redis.records",
     "DEFAULT_PAGE_SIZE": "katax_cli.services.redis.records",
-    "DEFAULT_TTL": "katax_cli.services.cache",
+    "DEFAULT_TTL": "katax_cli.services.cache.cache",
     "Database": "katax_cli.services.databases.database",
     "DeadlineExceeded": "katax_cli.errors",
     "EmbeddedUnavailable": "katax_cli.errors",

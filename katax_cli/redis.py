@@ -11,7 +11,7 @@ from katax_cli.errors import (
     UnknownRecord,
     UnsupportedArgument,
 )
-from katax_cli.services.cache import DEFAULT_TTL, Cache
+from katax_cli.services.cache.cache import DEFAULT_TTL, Cache
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.locks.lock import HeldLock, Lock, held_locks
 from katax_cli.services.redis.limits import Decision, RateLimiter

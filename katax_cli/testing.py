@@ -21,7 +21,7 @@ from katax_cli.engines.base import Engine, SqlEngine
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.model.connections import Around
 from katax_cli.profiles.sources.adhoc import connection_of
-from katax_cli.services.cache import Cache
+from katax_cli.services.cache.cache import Cache
 from katax_cli.services.calls.guard import Guard
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.database import classify_with

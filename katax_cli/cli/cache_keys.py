@@ -14,7 +14,7 @@ from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.redis import answer_each, cache, cell, redis
 
 if TYPE_CHECKING:
-    from katax_cli.services.cache import Cache
+    from katax_cli.services.cache.cache import Cache
 
 group = Group()
 
@@ -51,7 +51,7 @@ def clear(call: Invocation, pattern: Annotated[str, typer.Argument(help=PATTERN_
     from katax_cli.cli.cache_purge import clear_each, preview
     from katax_cli.cli.cache_views import Progress
     from katax_cli.cli.confirm import Tier, confirm
-    from katax_cli.services.cache import Cache
+    from katax_cli.services.cache.cache import Cache
 
     if call.is_glob:
         return clear_each(call, pattern)
@@ -74,7 +74,7 @@ def invalidate(
     id: Annotated[str | None, typer.Argument(help="As in cache:RESOURCE:ID:*.")] = None,
 ) -> ExitCode:
     """Delete what is cached of a resource: cache:RESOURCE:*, or cache:RESOURCE:ID:*."""
-    from katax_cli.services.cache import invalidation_pattern
+    from katax_cli.services.cache.cache import invalidation_pattern
 
     pattern = invalidation_pattern(resource, id)
     if call.only_planned(pattern=pattern, deleted=0):
@@ -91,7 +91,7 @@ def invalidate(
 def flush(call: Invocation) -> None:
     """Delete every key under the connection's prefix; without a prefix, the whole database."""
     from katax_cli.cli.confirm import Tier, confirm
-    from katax_cli.services.cache import Cache
+    from katax_cli.services.cache.cache import Cache
 
     with redis(call, seconds=None) as (database, profile):
         values, prefix = Cache(database), database.settings.prefix
@@ -112,11 +112,11 @@ def flush(call: Invocation) -> None:
 @group.command("export")
 def export(call: Invocation, pattern: AnyPattern = "*") -> None:
     """Write keys of all types with their lifetimes, one JSON object a line, for 'cache import'."""
-    from katax_cli.services import cache_copy
+    from katax_cli.services.cache import copy
 
     exported = 0
     with cache(call, seconds=None) as values:
-        for lines in cache_copy.export(values, pattern):
+        for lines in copy.export(values, pattern):
             call.out.raw("".join(f"{line}\n" for line in lines).encode())
             exported += len(lines)
     call.diagnostics.note(f"exported {exported} keys")
@@ -131,8 +131,8 @@ def import_(
     """Restore exported keys with the lifetimes that they had; those that exist are skipped."""
     from katax_cli.cli.cache_views import replacing
     from katax_cli.cli.confirm import Tier, confirm
-    from katax_cli.services import cache_copy
-    from katax_cli.services.cache import Cache
+    from katax_cli.services.cache import copy
+    from katax_cli.services.cache.cache import Cache
 
     with call.input_file(file) as lines, redis(call, seconds=None) as (database, profile):
         if call.shared.dry_run:
@@ -140,5 +140,5 @@ def import_(
             return
         if replace:
             confirm(call, profile, database.settings, Tier.DESTRUCTIVE, replacing(lines))
-        done = cache_copy.load(Cache(database), lines, replace=replace)
+        done = copy.load(Cache(database), lines, replace=replace)
     call.out.action({"imported": done.imported, "skipped": done.skipped})

@@ -10,7 +10,7 @@ from katax_cli.cli.redis import REDIS
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import Refused
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.cache import Cache
+from katax_cli.services.cache.cache import Cache
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.keyspace import Survey, matches_everything
 from katax_cli.services.runtime.runtime import Runtime

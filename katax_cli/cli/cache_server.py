@@ -13,7 +13,7 @@ from katax_cli.cli.options import lifetime
 from katax_cli.cli.redis import answer_each, cache, redis
 
 if TYPE_CHECKING:
-    from katax_cli.services.cache import Cache
+    from katax_cli.services.cache.cache import Cache
 
 group = Group()
 
@@ -42,7 +42,7 @@ def doctor(
 ) -> ExitCode:
     """Look for keys without ttl, ttl cliffs, big keys, eviction and fragmentation in a sample of the keys."""
     from katax_cli.cli.cache_views import FINDING_HEADER
-    from katax_cli.services.cache_doctor import examine
+    from katax_cli.services.cache.doctor import examine
 
     looks = []
 
@@ -72,8 +72,8 @@ def remember(
     ] = False,
 ) -> int:
     """Print a value that is remembered, or that CMD computes: once, however many ask."""
+    from katax_cli.services.cache.remember import Remembering
     from katax_cli.services.processes.programs import or_status, output_of
-    from katax_cli.services.remember import Remembering
 
     if call.only_planned(key=key, command=command):
         return ExitCode.DONE

@@ -88,7 +88,7 @@ def lifetime(value: str | None) -> float | None:
     """Seconds from a duration or a name (short, medium, long, session, week); None for no lifetime."""
     if value is None:
         return None
-    from katax_cli.services.cache import TTL_NAMES
+    from katax_cli.services.cache.cache import TTL_NAMES
 
     seconds = TTL_NAMES.get(value) or duration(value)
     if seconds <= 0:

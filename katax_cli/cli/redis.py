@@ -13,7 +13,7 @@ from katax_cli.core.text.text import base64_text, is_utf8
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings
     from katax_cli.profiles.model.model import Profile
-    from katax_cli.services.cache import Cache
+    from katax_cli.services.cache.cache import Cache
     from katax_cli.services.databases.clients import RedisDatabase
 
 REDIS = Target(types=("redis",), preferred="cache", lacks="Redis commands")
@@ -22,7 +22,7 @@ REDIS = Target(types=("redis",), preferred="cache", lacks="Redis commands")
 @contextmanager
 def cache(call: Invocation, *, seconds: float | None = INTERACTIVE_SECONDS) -> Iterator[Cache]:
     """The cache on the chosen connection."""
-    from katax_cli.services.cache import Cache
+    from katax_cli.services.cache.cache import Cache
 
     with redis(call, seconds=seconds) as (database, _profile):
         yield Cache(database)
@@ -46,7 +46,7 @@ def answer_each(
     seconds: float | None = INTERACTIVE_SECONDS,
 ) -> ExitCode:
     """Prints the rows of `work(cache)` for every connection that is meant; see Invocation.answer_each."""
-    from katax_cli.services.cache import Cache
+    from katax_cli.services.cache.cache import Cache
 
     with call.runtime(seconds=seconds) as runtime:
         return call.answer_each(runtime, REDIS, header, lambda database: work(Cache(database)))

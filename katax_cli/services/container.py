@@ -27,7 +27,7 @@ from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.shutdown import Hook, ShutdownController, hook_stages
 
 if TYPE_CHECKING:
-    from katax_cli.services.cache import Cache
+    from katax_cli.services.cache.cache import Cache
     from katax_cli.services.cron.definition.jobs import Miss, Overlap
     from katax_cli.services.cron.program import ProgramCron
     from katax_cli.services.databases.clients import RedisDatabase
@@ -171,7 +171,7 @@ class Katax:
         database = self.database(name)
         if database.settings.type != "redis":
             raise WrongEngine(database.settings.type, "cache", wanted_by="cache", works_on=("redis",))
-        from katax_cli.services.cache import Cache
+        from katax_cli.services.cache.cache import Cache
 
         return Cache(database)
 

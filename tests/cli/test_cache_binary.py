@@ -6,7 +6,7 @@ import json
 from base64 import b64encode
 from pathlib import Path
 
-from katax_cli.services.cache import Cache
+from katax_cli.services.cache.cache import Cache
 from tests.cli.harness import katax, write_profile
 from tests.services.redis_database import opened
 

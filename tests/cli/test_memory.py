@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from katax_cli.services import cache_copy
-from katax_cli.services.cache import Cache
+from katax_cli.services.cache import copy
+from katax_cli.services.cache.cache import Cache
 from tests.cli.harness import write_profile
 from tests.cli.processes import memory_of_children_kib
 from tests.cli.test_signals import NUMBERS
@@ -62,7 +62,7 @@ def test_an_import_of_any_length_takes_the_same_memory(redis_url: str, tmp_path:
     client = redis.Redis.from_url(redis_url)
     client.set("k", os.urandom(100_000))
     with opened(redis_url) as database:
-        ((line,),) = cache_copy.export(Cache(database))
+        ((line,),) = copy.export(Cache(database))
     few, many = tmp_path / "few.jsonl", tmp_path / "many.jsonl"
     few.write_text(f"{line}\n")
     many.write_text(f"{line}\n" * 800)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from katax_cli.errors import AuthenticationFailed, KataxError, QueryError, Unavailable
-from katax_cli.services.cache import Cache
+from katax_cli.services.cache.cache import Cache
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.limits import ALGORITHMS, RateLimiter
 from tests.cli.harness import katax, write_profile

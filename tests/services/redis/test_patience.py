@@ -12,7 +12,7 @@ import pytest
 
 from katax_cli import Katax
 from katax_cli.errors import DeadlineExceeded, KataxError, OutcomeUnknown, Unavailable
-from katax_cli.services.cache import Cache
+from katax_cli.services.cache.cache import Cache
 from katax_cli.services.databases.clients import ANSWER_SECONDS, RedisDatabase
 from katax_cli.services.locks.lock import Lock, held_locks, release_by_force
 from katax_cli.services.redis.limits import ALGORITHMS, RateLimiter

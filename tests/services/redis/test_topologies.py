@@ -12,9 +12,9 @@ from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import ConnectionSettings, Secret, TlsSettings
 from katax_cli.errors import LockHeld, QueryError
-from katax_cli.services import cache_copy
-from katax_cli.services.cache import Cache
-from katax_cli.services.cache_doctor import examine
+from katax_cli.services.cache import copy
+from katax_cli.services.cache.cache import Cache
+from katax_cli.services.cache.doctor import examine
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.depth import DeepProbe
 from katax_cli.services.health import probe
@@ -47,8 +47,8 @@ def works_in_full(redis: RedisDatabase, *, pattern: str = "p*") -> None:
     assert {key.decode() for batch in cache.scan("k*") for key in batch} == set(values)
     assert cache.stats()["used_memory"] > 0
     assert examine(cache)[1] >= 300
-    lines = [line.encode() for batch in cache_copy.export(cache, "k1*") for line in batch]
-    assert cache_copy.load(cache, lines, replace=True).imported == len(lines) == 111
+    lines = [line.encode() for batch in copy.export(cache, "k1*") for line in batch]
+    assert copy.load(cache, lines, replace=True).imported == len(lines) == 111
     assert cache.delete("k0", "k1", "none") == 2
     assert cache.clear("k*") == 298
     assert cache.remember("r", 60, lambda: {"x": 1}, stale_if_error=True) == {"x": 1}

@@ -24,7 +24,7 @@ from katax_cli import (
     graceful_shutdown,
     with_retry,
 )
-from katax_cli.services.cache import Cache
+from katax_cli.services.cache.cache import Cache
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.pubsub import PubSub
 from katax_cli.services.redis.records import RecordStore

@@ -14,7 +14,7 @@ from typing import Any
 from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.text.js_json import parse, stringify
 from katax_cli.errors import KataxError
-from katax_cli.services.cache import Cache
+from katax_cli.services.cache.cache import Cache
 from katax_cli.services.calls.guard import Safety
 
 _AT_ONCE = 500

@@ -10,9 +10,9 @@ import pytest
 
 from katax_cli.core.settings import Secret
 from katax_cli.errors import QueryError, Refused
-from katax_cli.services import cache_copy
-from katax_cli.services.cache import Cache
-from katax_cli.services.cache_doctor import examine
+from katax_cli.services.cache import copy as cache_copy
+from katax_cli.services.cache.cache import Cache
+from katax_cli.services.cache.doctor import examine
 from katax_cli.services.redis.acl import least_rule
 from katax_cli.services.redis.keyspace import Keyspace, lifetime_bucket, next_batch
 from katax_cli.services.redis.values import decode, to_stored

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from katax_cli.errors import LockHeld
-from katax_cli.services.cache import Cache
+from katax_cli.services.cache.cache import Cache
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.locks.lock import Lock
 from katax_cli.services.redis.pubsub import PubSub

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.services.cache import Cache
+from katax_cli.services.cache.cache import Cache
 from katax_cli.services.redis.info import hit_rate, human_bytes, server_infos
 
 _BIG_BYTES = 1 << 20

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from katax_cli.errors import QueryError
-from katax_cli.services.cache import TTL_NAMES, Cache
+from katax_cli.services.cache.cache import TTL_NAMES, Cache
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.values import decode, positive_ms, to_stored
 from tests.services.redis_database import opened

@@ -164,7 +164,7 @@ class Cache:
 
     def forget(self, key: str, *, timeout: Duration | None = None) -> bool:
         """Deletes what `remember` keeps of a key; False when there was no value."""
-        from katax_cli.services.remember import note_key
+        from katax_cli.services.cache.remember import note_key
 
         names = [self.full(note_key(key)), self.full(key)]
         return bool(self._within(timeout).pipeline([("UNLINK", name) for name in names])[1])
@@ -246,7 +246,7 @@ class Cache:
         timeout: Duration | None = None,
     ) -> T | Any:
         """The value of a key, computed by `fn` when there is none, by one caller at a time. See `Remembering`."""
-        from katax_cli.services.remember import Remembering
+        from katax_cli.services.cache.remember import Remembering
 
         plain(fn, "remember()")
         remembering = Remembering(

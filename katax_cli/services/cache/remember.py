@@ -28,7 +28,7 @@ from katax_cli.services.locks.lock import Lock
 from katax_cli.services.redis.values import positive_ms
 
 if TYPE_CHECKING:
-    from katax_cli.services.cache import Cache
+    from katax_cli.services.cache.cache import Cache
 
 STALE_SECONDS = 86400.0
 """How long after its end a value still stands in for one that cannot be computed."""

@@ -9,8 +9,8 @@ from threading import Barrier, Event, Thread
 
 import pytest
 
-from katax_cli.services.cache import Cache
-from katax_cli.services.remember import Remembering, due, note_key
+from katax_cli.services.cache.cache import Cache
+from katax_cli.services.cache.remember import Remembering, due, note_key
 from tests.fake_clock import FakeClock
 from tests.services.crowd import crowd
 from tests.services.redis_database import opened
@@ -161,7 +161,7 @@ def test_threads_share_one_computation(cache: Cache) -> None:
 ASK = """
 import time
 from tests.services.redis_database import opened
-from katax_cli.services.cache import Cache
+from katax_cli.services.cache.cache import Cache
 
 with opened(sys.argv[1], connect_timeout=60.0) as redis:
     cache = Cache(redis)

@@ -1,0 +1,1 @@
+"""The cache, computed values, copies and findings. Floor 6."""
