@@ -64,7 +64,7 @@ def reset_database(call: Invocation, target: Target, *, migrate: bool, seed: boo
 def _checked_desk(call: Invocation, runtime: Runtime, settings: ConnectionSettings) -> Desk:
     """With every migration read: what would stop them is found before anything is dropped."""
     from katax_cli.cli.migrate_run import desk_for
-    from katax_cli.services.migrate import files
+    from katax_cli.services.migrate.files import files
 
     desk = desk_for(call, runtime, settings)
     for file in files.scan(desk.one.directory):

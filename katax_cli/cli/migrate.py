@@ -163,7 +163,7 @@ def create(
     import os
 
     from katax_cli.core.clock import SYSTEM
-    from katax_cli.services.migrate import files
+    from katax_cli.services.migrate.files import files
 
     profile = call.profile()
     directory = os.path.join(profile.folder, profile.migrate.directory)

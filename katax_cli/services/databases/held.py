@@ -16,7 +16,7 @@ from katax_cli.services.calls.guard import Safety
 from katax_cli.services.calls.watchdog import Limit, watchdog
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
-from katax_cli.services.migrate.python import MigrationDb, Steps
+from katax_cli.services.migrate.files.python import MigrationDb, Steps
 
 T = TypeVar("T")
 

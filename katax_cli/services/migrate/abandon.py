@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from katax_cli.core.sql import Dialect, classify, tokens
-from katax_cli.services.migrate.intent import Verdict, judge, objects_of
-from katax_cli.services.migrate.ledger import Checkpoint
+from katax_cli.services.migrate.ledger.intent import Verdict, judge, objects_of
+from katax_cli.services.migrate.ledger.ledger import Checkpoint
 from katax_cli.services.migrate.values import Entry, MigrationFile, Standing
 
 if TYPE_CHECKING:

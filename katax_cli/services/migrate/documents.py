@@ -10,10 +10,10 @@ from typing import Any, Self, TypeVar
 from katax_cli.core.resilience.deadline import NEVER
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.migrate.files.python import Steps
 from katax_cli.services.migrate.identity import Identity
-from katax_cli.services.migrate.ledger import Checkpoint
+from katax_cli.services.migrate.ledger.ledger import Checkpoint
 from katax_cli.services.migrate.packing import packed, unpacked
-from katax_cli.services.migrate.python import Steps
 from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, Recorded
 
 T = TypeVar("T")

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from katax_cli.core.sql import Dialect, Statement, code_tokens, normalise
 from katax_cli.errors import MigrationError
-from katax_cli.services.migrate import python
-from katax_cli.services.migrate.other_tools import UP_SUFFIX
-from katax_cli.services.migrate.sections import parse, statements
+from katax_cli.services.migrate.files import python
+from katax_cli.services.migrate.files.other_tools import UP_SUFFIX
+from katax_cli.services.migrate.files.sections import parse, statements
 from katax_cli.services.migrate.values import Direction, Directives, MigrationFile
 
 _ENDS_TRANSACTION = re.compile(r"(?i)\b(begin|start|commit|end|abort|rollback)\b")

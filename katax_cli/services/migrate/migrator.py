@@ -11,7 +11,8 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.engines.migrations import LockSession, Migrates
 from katax_cli.engines.registry import part
 from katax_cli.errors import ConfigError, KataxError, LockHeld, MigrationError
-from katax_cli.services.migrate import files, other_tools, plan
+from katax_cli.services.migrate import plan
+from katax_cli.services.migrate.files import files, other_tools
 from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, Outcome, Standing
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from katax_cli.services.migrate.abandon import Abandoned
     from katax_cli.services.migrate.identity import Identity
     from katax_cli.services.migrate.jobs import Job
-    from katax_cli.services.migrate.ledger import SqlLedger
+    from katax_cli.services.migrate.ledger.ledger import SqlLedger
     from katax_cli.services.migrate.runner import Runner
 
 Note = Callable[[str], None]
@@ -41,7 +42,7 @@ def _ledger(database: SqlDatabase | MongoDatabase, table: str, engine: Migrates)
 
         # The same methods; what they are run on is a matter of SQL.
         return cast("SqlLedger", DocumentLedger(cast("MongoDatabase", database), table))
-    from katax_cli.services.migrate.ledger import SqlLedger
+    from katax_cli.services.migrate.ledger.ledger import SqlLedger
 
     return SqlLedger(cast("SqlDatabase", database), table, engine.facts)
 
@@ -259,7 +260,7 @@ class Migrator:
 
     def changed(self) -> list[tuple[Standing, list[str]]]:
         """Applied migrations whose files differ in a byte, each with the lines of a diff."""
-        from katax_cli.services.migrate.checksum import difference
+        from katax_cli.services.migrate.files.checksum import difference
 
         return [
             (one, difference(one.file, self.ledger.body(self.sql, one.version)))
@@ -394,7 +395,7 @@ class Migrator:
         return plan.standings(scanned, entries or [], self._same_meaning)
 
     def _same_meaning(self, file: MigrationFile, entry: Entry) -> bool:
-        from katax_cli.services.migrate.checksum import same_meaning
+        from katax_cli.services.migrate.files.checksum import same_meaning
 
         return same_meaning(file.name, self.ledger.body(self.sql, entry.version), file.text, self.dialect)
 

@@ -18,7 +18,7 @@ from katax_cli.errors import MigrationError, QueryError
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.copies import new_name, remove_abandoned
-from katax_cli.services.migrate.intent import changed_lines
+from katax_cli.services.migrate.ledger.intent import changed_lines
 from katax_cli.services.migrate.migrator import Migrator
 
 AnyDatabase = SqlDatabase | MongoDatabase

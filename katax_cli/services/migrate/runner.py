@@ -18,11 +18,11 @@ from katax_cli.errors import MigrationError, QueryError, Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.held import Session
 from katax_cli.services.locks.migration_lock import Lock
-from katax_cli.services.migrate.failing import failing_as
+from katax_cli.services.migrate.files.python import Once
 from katax_cli.services.migrate.jobs import Job
-from katax_cli.services.migrate.ledger import Recording, SqlLedger
+from katax_cli.services.migrate.ledger.ledger import Recording, SqlLedger
 from katax_cli.services.migrate.packing import WHOLE, packed
-from katax_cli.services.migrate.python import Once
+from katax_cli.services.migrate.python_errors import failing_as
 from katax_cli.services.migrate.stepwise import Stepwise, failed_line, run_statement
 from katax_cli.services.migrate.values import Outcome, StatementFailed
 

@@ -29,8 +29,8 @@ from katax_cli.errors import (
 )
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.held import Session
-from katax_cli.services.migrate.failing import failing_as
-from katax_cli.services.migrate.intent import (
+from katax_cli.services.migrate.jobs import Fingerprint, Job
+from katax_cli.services.migrate.ledger.intent import (
     Verdict,
     changed_lines,
     changes,
@@ -39,8 +39,8 @@ from katax_cli.services.migrate.intent import (
     objects_of,
     unnamed_indexes,
 )
-from katax_cli.services.migrate.jobs import Fingerprint, Job
-from katax_cli.services.migrate.ledger import Checkpoint, SqlLedger
+from katax_cli.services.migrate.ledger.ledger import Checkpoint, SqlLedger
+from katax_cli.services.migrate.python_errors import failing_as
 from katax_cli.services.migrate.values import Entry, Outcome, StatementFailed
 
 _CHANGES_ROWS = frozenset(

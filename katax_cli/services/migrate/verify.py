@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from katax_cli.core.sql import Statement
 from katax_cli.errors import QueryError
 from katax_cli.services.databases.held import Session
+from katax_cli.services.migrate.files.sections import parse, statements
 from katax_cli.services.migrate.migrator import Migrator
-from katax_cli.services.migrate.sections import parse, statements
 from katax_cli.services.migrate.values import Standing
 
 

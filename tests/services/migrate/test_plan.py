@@ -6,7 +6,7 @@ import pytest
 
 from katax_cli.errors import ConfigError, MigrationError
 from katax_cli.services.migrate import plan
-from katax_cli.services.migrate.intent import Verdict, changes, judge
+from katax_cli.services.migrate.ledger.intent import Verdict, changes, judge
 from katax_cli.services.migrate.values import Entry, MigrationFile, Recorded, Unfinished
 
 

@@ -7,7 +7,7 @@ import difflib
 
 from katax_cli.core.sql import Dialect, normalise
 from katax_cli.errors import MigrationError
-from katax_cli.services.migrate.sections import parse
+from katax_cli.services.migrate.files.sections import parse
 from katax_cli.services.migrate.values import MigrationFile
 
 

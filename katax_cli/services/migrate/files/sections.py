@@ -9,7 +9,7 @@ from dataclasses import replace
 from katax_cli.core.sql import Dialect, Statement, split, tokens
 from katax_cli.core.text.duration import parse_duration
 from katax_cli.errors import MigrationError
-from katax_cli.services.migrate.other_tools import UP_SUFFIX
+from katax_cli.services.migrate.files.other_tools import UP_SUFFIX
 from katax_cli.services.migrate.values import Directives, Script, Section
 
 _MARKER = re.compile(

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from katax_cli.core.sql import Dialect, split
 from katax_cli.errors import MigrationError
-from katax_cli.services.migrate.checksum import same_meaning
-from katax_cli.services.migrate.sections import parse, statements
+from katax_cli.services.migrate.files.checksum import same_meaning
+from katax_cli.services.migrate.files.sections import parse, statements
 from katax_cli.services.migrate.values import Directives
 
 DIALECTS: tuple[Dialect, ...] = ("postgresql", "mysql", "sqlite")

@@ -8,7 +8,7 @@ import pytest
 
 from katax_cli.errors import ConfigError, MigrationError
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.migrate import files
+from katax_cli.services.migrate.files import files
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.values import Direction
 from tests.services.migrate.conftest import Write

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from katax_cli.errors import ConfigError, MigrationError
-from katax_cli.services.migrate import files
+from katax_cli.services.migrate.files import files
 from tests.services.migrate.conftest import Write
 
 NOON = 1_767_268_800.0

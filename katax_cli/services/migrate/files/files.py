@@ -10,7 +10,7 @@ from hashlib import sha256
 from itertools import pairwise
 
 from katax_cli.errors import ConfigError, MigrationError, unknown_name
-from katax_cli.services.migrate.other_tools import (
+from katax_cli.services.migrate.files.other_tools import (
     DOWN_SUFFIX,
     UP_SUFFIX,
     paired,

@@ -1,0 +1,1 @@
+"""Migration files: names, sections, checksums, Python modules."""

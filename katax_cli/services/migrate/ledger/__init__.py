@@ -1,0 +1,1 @@
+"""The rows of applied migrations, and the intent written before each step."""
