@@ -19,7 +19,7 @@ from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import ConfigError, Unavailable
 from katax_cli.services.calls.query_metrics import MAX_METRICS, PERIOD, SLOW_MS, QueryMetrics
 from katax_cli.services.databases.database import Database
-from katax_cli.services.health import PROBE_SECONDS, probe
+from katax_cli.services.health.probe import PROBE_SECONDS, probe
 from katax_cli.snapshot import Check, HealthStatus, PoolStats, QueryStats
 
 if TYPE_CHECKING:

@@ -56,7 +56,7 @@ def _interval(value: str) -> float:
 def collecting(call: Invocation) -> Iterator[Collector]:
     """What asks the chosen connections and the state database."""
     from katax_cli.services.collect import Collector
-    from katax_cli.services.health import PROBE_SECONDS
+    from katax_cli.services.health.probe import PROBE_SECONDS
 
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
     with call.runtime(probing=True, endless=True) as runtime:

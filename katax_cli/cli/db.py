@@ -57,7 +57,7 @@ def ping(call: Invocation) -> ExitCode:
     """Make one round trip to a server; exit 3 when it does not answer."""
 
     def work(database: Database) -> list[tuple[object, ...]]:
-        from katax_cli.services.health import ping_ms
+        from katax_cli.services.health.probe import ping_ms
 
         settings = database.settings
         return [(settings.name, settings.type, settings.address, ping_ms(database))]

@@ -16,7 +16,7 @@ from katax_cli.cli.output import FORMATS
 from katax_cli.cli.watch import watch
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
-from katax_cli.services.health import PROBE_SECONDS, HealthChecker, Prober
+from katax_cli.services.health.probe import PROBE_SECONDS, HealthChecker, Prober
 from katax_cli.services.runtime.decisions import Decision, kept_off
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def prober(call: Invocation, profile: Profile) -> Callable[[Database], Prober] |
     """What looks at each connection: pings, or under --verbose every layer."""
     if not call.shared.verbose:
         return None
-    from katax_cli.services.depth import deep_prober
+    from katax_cli.services.health.deep_probe import deep_prober
 
     return deep_prober(profile)
 

@@ -12,17 +12,17 @@ from katax_cli.cli.invocation import Invocation
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.settings import LOOPBACK
 from katax_cli.errors import Refused
-from katax_cli.services.health import PROBE_SECONDS
+from katax_cli.services.health.probe import PROBE_SECONDS
 
 if TYPE_CHECKING:
-    from katax_cli.services.health_serve import HealthService
+    from katax_cli.services.health.serve import HealthService
 
 
 def serve(call: Invocation, connections: Sequence[str], *, host: str, port: int, insecure: bool) -> ExitCode:
     """Serves until a signal. Raises Refused for a host beyond loopback that was not meant."""
     if host not in LOOPBACK and not insecure:
         raise Refused(f"{host} is not this machine alone, and health serve knows no token; say --insecure")
-    from katax_cli.services.health_serve import HealthService
+    from katax_cli.services.health.serve import HealthService
     from katax_cli.services.http import HttpServer
 
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
@@ -41,7 +41,7 @@ def serve(call: Invocation, connections: Sequence[str], *, host: str, port: int,
 
 def _end(call: Invocation, service: HealthService) -> None:
     """Readiness goes first; /live and /metrics answer until everything else is closed."""
-    from katax_cli.services.health_serve import LINGER_SECONDS
+    from katax_cli.services.health.serve import LINGER_SECONDS
 
     service.drain()
     call.diagnostics.note("health serve ends; it is not ready any more")

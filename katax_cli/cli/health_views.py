@@ -13,7 +13,7 @@ from katax_cli.cli.output import GREEN, RED, YELLOW, Output
 from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.measure.openmetrics import escaped
 from katax_cli.core.text.text import to_json
-from katax_cli.services.health import as_dict
+from katax_cli.services.health.probe import as_dict
 from katax_cli.snapshot import ConnectionHealth, Depth, HealthReport, HealthStatus
 
 if TYPE_CHECKING:

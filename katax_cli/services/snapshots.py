@@ -7,7 +7,7 @@ from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from typing import Any
 
-from katax_cli.services.health import as_dict as health_dict
+from katax_cli.services.health.probe import as_dict as health_dict
 from katax_cli.snapshot import Part, Snapshot, Watched
 
 PARTS = ("processes", "pools", "circuits", "traffic", "slow", "jobs", "runs", "sockets", "log")

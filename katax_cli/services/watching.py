@@ -12,8 +12,8 @@ from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.errors import KataxError
 from katax_cli.services.databases.database import Database
-from katax_cli.services.depth import DeepProbe
-from katax_cli.services.health import GRACE, broken, probe, unseen
+from katax_cli.services.health.deep_probe import DeepProbe
+from katax_cli.services.health.probe import GRACE, broken, probe, unseen
 from katax_cli.services.state.call_report import Pace
 from katax_cli.snapshot import ConnectionHealth, Traffic, Watched
 

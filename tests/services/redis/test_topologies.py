@@ -16,8 +16,8 @@ from katax_cli.services.cache import copy
 from katax_cli.services.cache.cache import Cache
 from katax_cli.services.cache.doctor import examine
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.depth import DeepProbe
-from katax_cli.services.health import probe
+from katax_cli.services.health.deep_probe import DeepProbe
+from katax_cli.services.health.probe import probe
 from katax_cli.services.locks.lock import Lock, RedisBackend, held_locks
 from katax_cli.services.redis.acl import GROUPS, least_rule
 from katax_cli.services.redis.limits import ALGORITHMS, RateLimiter

@@ -8,7 +8,7 @@ import pytest
 
 from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.deadline import Deadline
-from katax_cli.services.health import HealthChecker, as_dict, ping_ms, probe
+from katax_cli.services.health.probe import HealthChecker, as_dict, ping_ms, probe
 from katax_cli.services.runtime.runtime import Runtime
 from tests.cli.processes import eventually
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target

@@ -22,9 +22,9 @@ from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.ledger.store import Runs
 from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.databases.database import Database
-from katax_cli.services.depth import deep_prober
-from katax_cli.services.health import HealthChecker, Prober
-from katax_cli.services.health_metrics import families
+from katax_cli.services.health.deep_probe import deep_prober
+from katax_cli.services.health.metrics import families
+from katax_cli.services.health.probe import HealthChecker, Prober
 from katax_cli.services.http import JSON, TEXT, Answer, Routes
 from katax_cli.services.runtime.decisions import kept_off
 from katax_cli.services.runtime.runtime import Runtime

@@ -12,8 +12,8 @@ from redis import Redis
 from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.depth import DeepProbe, deep_prober
-from katax_cli.services.health import HealthChecker
+from katax_cli.services.health.deep_probe import DeepProbe, deep_prober
+from katax_cli.services.health.probe import HealthChecker
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.snapshot import Check, ConnectionHealth
 from tests.cli.processes import eventually

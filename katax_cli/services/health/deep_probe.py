@@ -20,8 +20,8 @@ from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.engines.registry import part
 from katax_cli.errors import AuthenticationFailed, KataxError, QueryError
 from katax_cli.services.databases.database import Database
-from katax_cli.services.health import parts_check
-from katax_cli.services.layers import Wire, try_wire
+from katax_cli.services.health.bare_connection import Wire, try_wire
+from katax_cli.services.health.probe import parts_check
 from katax_cli.snapshot import Check, ConnectionHealth, Depth, Headroom, HealthStatus, PoolStats, Standing
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from urllib.request import urlopen
 import pytest
 
 from katax_cli.core.measure.openmetrics import CONTENT_TYPE
-from katax_cli.services.health_serve import HealthService
+from katax_cli.services.health.serve import HealthService
 from katax_cli.services.http import HttpServer
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.circuits import decide
@@ -34,7 +34,7 @@ from tests.servers.proxy import Proxy
 from tests.services.profiles import profile
 
 CALM = "[health]\ndegraded_ms = 20000\nunhealthy_ms = 30000\ninterval = 0.2\n"
-PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 
 @pytest.fixture
@@ -235,8 +235,8 @@ def test_a_state_database_that_cannot_be_read_costs_its_own_part(door: Proxy, tm
 
 
 def test_the_documentation_names_every_metric(service: HealthService) -> None:
-    from katax_cli.services import health_metrics
     from katax_cli.services.cron import serve
+    from katax_cli.services.health import metrics as health_metrics
 
     sources = "".join(Path(str(module.__file__)).read_text() for module in (health_metrics, serve))
     names = set(re.findall(r'"(katax_[a-z_]+)"', sources))

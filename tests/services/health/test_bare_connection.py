@@ -10,7 +10,7 @@ import pytest
 
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import ConnectionSettings, TlsSettings
-from katax_cli.services.layers import Wire, try_wire
+from katax_cli.services.health.bare_connection import Wire, try_wire
 
 Serve = Callable[[Callable[[socket.socket], object]], int]
 
