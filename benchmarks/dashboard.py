@@ -35,7 +35,7 @@ LOOKS = r"""
 import os, sys
 from contextlib import closing
 from katax_cli.profiles.load import load_profile
-from katax_cli.services.collect import Collector
+from katax_cli.services.dashboard.collector import Collector
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.tui.app import Dashboard
 

@@ -14,7 +14,7 @@ from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.options import limit, one_of
 
 if TYPE_CHECKING:
-    from katax_cli.services.collect import Collector
+    from katax_cli.services.dashboard.collector import Collector
     from katax_cli.snapshot import Snapshot
 
 group = Group(default="show")
@@ -55,7 +55,7 @@ def _interval(value: str) -> float:
 @contextmanager
 def collecting(call: Invocation) -> Iterator[Collector]:
     """What asks the chosen connections and the state database."""
-    from katax_cli.services.collect import Collector
+    from katax_cli.services.dashboard.collector import Collector
     from katax_cli.services.health.probe import PROBE_SECONDS
 
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
@@ -73,7 +73,7 @@ def _look(call: Invocation) -> Snapshot:
 
 def _write(call: Invocation, snapshot: Snapshot) -> None:
     from katax_cli.core.text.text import to_json
-    from katax_cli.services.snapshots import as_dict
+    from katax_cli.services.dashboard.snapshot_json import as_dict
 
     if call.out.format == "json":
         call.out.text(to_json(as_dict(snapshot)))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from katax_cli.cli.health_views import COLUMNS, row
-from katax_cli.services.snapshots import PARTS, row_dict
+from katax_cli.services.dashboard.snapshot_json import PARTS, row_dict
 from katax_cli.snapshot import Part, Snapshot
 
 Table = tuple[str, Sequence[str], list[tuple[object, ...]]]

@@ -22,7 +22,7 @@ BROKEN = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from dataclasses import replace
-from katax_cli.services.collect import Collector
+from katax_cli.services.dashboard.collector import Collector
 from tests.tui.canned import FULL
 asked = []
 def snapshot(*_):

@@ -11,16 +11,22 @@ from typing import TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.resilience.deadline import Deadline
-from katax_cli.services.cron.looking import JobsWatch
+from katax_cli.services.dashboard.event_log import (
+    of_decisions,
+    of_health,
+    of_processes,
+    of_runs,
+    of_transitions,
+)
+from katax_cli.services.dashboard.jobs_source import JobsWatch
+from katax_cli.services.dashboard.sources import LATE_SECONDS, ConnectionWatch, Source
+from katax_cli.services.dashboard.state_source import StateWatch, Told
 from katax_cli.services.databases.database import Database
-from katax_cli.services.happenings import of_decisions, of_health, of_processes, of_runs, of_transitions
 from katax_cli.services.health.deep_probe import deep_prober
 from katax_cli.services.health.probe import GRACE, PROBE_SECONDS, judged, overall
 from katax_cli.services.runtime.decisions import copied, kept_off
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.circuits import rows_of
-from katax_cli.services.told import StateWatch, Told
-from katax_cli.services.watching import LATE_SECONDS, ConnectionWatch, Source
 from katax_cli.snapshot import (
     Circuit,
     ConnectionHealth,

@@ -14,13 +14,13 @@ import pytest
 
 from katax_cli.core.text.text import to_json
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.collect import Collector
 from katax_cli.services.cron.manage import Cron
+from katax_cli.services.dashboard.collector import Collector
+from katax_cli.services.dashboard.snapshot_json import as_dict
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.decisions import Decision
 from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.services.snapshots import as_dict
 from katax_cli.services.state.circuits import decide
 from katax_cli.services.state.reporter import Reporter
 from katax_cli.services.state.store import ALIVE_SECONDS, Breaker, StateStore, Transition

@@ -13,9 +13,9 @@ import pytest
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import Unavailable
+from katax_cli.services.dashboard.sources import LOGIN_EVERY, PINGS, Answered, ConnectionWatch, Source
 from katax_cli.services.health.deep_probe import deep_prober
 from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.services.watching import LOGIN_EVERY, PINGS, Answered, ConnectionWatch, Source
 from katax_cli.snapshot import Traffic
 from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeProxy

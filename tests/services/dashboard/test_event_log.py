@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from katax_cli.services.happenings import of_decisions, of_health, of_processes, of_runs, of_transitions
+from katax_cli.services.dashboard.event_log import (
+    of_decisions,
+    of_health,
+    of_processes,
+    of_runs,
+    of_transitions,
+)
 from katax_cli.services.runtime.decisions import Decision
 from katax_cli.services.state.store import Transition
 from katax_cli.snapshot import BreakerState, ConnectionHealth, Happening, JobRun, JobState, Process

@@ -12,8 +12,8 @@ from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.definition.jobs import Job, Lookup
 from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.cron.manage import Cron
+from katax_cli.services.dashboard.sources import Answered
 from katax_cli.services.state.store import FileId, file_id
-from katax_cli.services.watching import Answered
 from katax_cli.snapshot import JobRun, JobStatus
 
 _SHOWN = 50

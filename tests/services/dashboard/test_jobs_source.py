@@ -12,8 +12,8 @@ from katax_cli.profiles.load import load_profile
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.ledger.store import Runs
 from katax_cli.services.cron.ledger.values import Run
-from katax_cli.services.cron.looking import JobsWatch
 from katax_cli.services.cron.manage import Cron
+from katax_cli.services.dashboard.jobs_source import JobsWatch
 from katax_cli.services.state.store import StateStore
 from katax_cli.snapshot import JobRun, JobStatus
 from tests.cli.harness import write_profile

@@ -6,7 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 
 from katax_cli.core.text.text import to_json
-from katax_cli.services.snapshots import PARTS, as_dict, moment, row_dict
+from katax_cli.services.dashboard.snapshot_json import PARTS, as_dict, moment, row_dict
 from katax_cli.snapshot import (
     ConnectionHealth,
     Happening,

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from katax_cli.profiles.model.model import Profile
+from katax_cli.services.dashboard.state_source import StateWatch, Told
 from katax_cli.services.state.store import ALIVE_SECONDS, PoolSample, StateStore
-from katax_cli.services.told import StateWatch, Told
 from katax_cli.snapshot import PoolStats, Process, SlowCall, SocketServer, Traffic
 from tests.fake_clock import FakeClock
 from tests.services.profiles import profile
