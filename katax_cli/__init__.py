@@ -53,8 +53,6 @@ if TYPE_CHECKING:
     from katax_cli.seeds import Seeder as Seeder
     from katax_cli.services.cache.cache import DEFAULT_TTL as DEFAULT_TTL
     from katax_cli.services.cache.cache import Cache as Cache
-    from katax_cli.services.config import Config as Config
-    from katax_cli.services.container import Katax as Katax
     from katax_cli.services.databases.builder.builder import Builder as Builder
     from katax_cli.services.databases.builder.builder import Page as Page
     from katax_cli.services.databases.clients import RedisDatabase as RedisDatabase
@@ -62,11 +60,13 @@ if TYPE_CHECKING:
     from katax_cli.services.databases.mongodb import MongoDatabase as MongoDatabase
     from katax_cli.services.databases.sql import SqlDatabase as SqlDatabase
     from katax_cli.services.databases.transaction import Transaction as Transaction
-    from katax_cli.services.default_database import query as query
-    from katax_cli.services.default_database import transaction as transaction
     from katax_cli.services.locks.lock import Lock as Lock
-    from katax_cli.services.logger import Logger as Logger
-    from katax_cli.services.monitor import Monitor as Monitor
+    from katax_cli.services.program.config import Config as Config
+    from katax_cli.services.program.container import Katax as Katax
+    from katax_cli.services.program.default_database import query as query
+    from katax_cli.services.program.default_database import transaction as transaction
+    from katax_cli.services.program.logger import Logger as Logger
+    from katax_cli.services.program.monitor import Monitor as Monitor
     from katax_cli.services.redis.limits import RateLimiter as RateLimiter
     from katax_cli.services.redis.pubsub import PubSub as PubSub
     from katax_cli.services.redis.records import DEFAULT_DB_ALIAS as DEFAULT_DB_ALIAS
@@ -95,7 +95,7 @@ _PUBLIC: dict[str, str] = {
     "Builder": "katax_cli.services.databases.builder.builder",
     "Cache": "katax_cli.services.cache.cache",
     "CircuitBreaker": "katax_cli.resilience",
-    "Config": "katax_cli.services.config",
+    "Config": "katax_cli.services.program.config",
     "ConfigError": "katax_cli.errors",
     "ConnectionConflict": "katax_cli.errors",
     "DEFAULT_DB_ALIAS": "katax_cli.services.redis.records",
@@ -106,19 +106,19 @@ _PUBLIC: dict[str, str] = {
     "EmbeddedUnavailable": "katax_cli.errors",
     "HealthCheckResult": "katax_cli.health",
     "HealthMonitor": "katax_cli.health",
-    "Katax": "katax_cli.services.container",
+    "Katax": "katax_cli.services.program.container",
     "KataxError": "katax_cli.errors",
     "Lock": "katax_cli.services.locks.lock",
     "LockHeld": "katax_cli.errors",
     "LockLost": "katax_cli.errors",
-    "Logger": "katax_cli.services.logger",
+    "Logger": "katax_cli.services.program.logger",
     "MetricsPool": "katax_cli.pool",
     "MetricsResult": "katax_cli.health",
     "MigrationError": "katax_cli.errors",
     "Migrator": "katax_cli.migrations",
     "MisshapedRecord": "katax_cli.errors",
     "MongoDatabase": "katax_cli.services.databases.mongodb",
-    "Monitor": "katax_cli.services.monitor",
+    "Monitor": "katax_cli.services.program.monitor",
     "OutcomeUnknown": "katax_cli.errors",
     "Page": "katax_cli.services.databases.builder.builder",
     "PoolClosed": "katax_cli.errors",
@@ -161,8 +161,8 @@ _PUBLIC: dict[str, str] = {
     "is_metrics_pool": "katax_cli.pool",
     "is_transient_error": "katax_cli.resilience",
     "perform_health_check": "katax_cli.health",
-    "query": "katax_cli.services.default_database",
-    "transaction": "katax_cli.services.default_database",
+    "query": "katax_cli.services.program.default_database",
+    "transaction": "katax_cli.services.program.default_database",
     "register_shutdown_handlers": "katax_cli.shutdown",
     "retry": "katax_cli.resilience",
     "shutdown_database": "katax_cli.shutdown",

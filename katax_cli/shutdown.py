@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from katax_cli.core.resilience.shutdown import ShutdownReport
-from katax_cli.services.shutdown import (
+from katax_cli.services.program.shutdown import (
     ShutdownController,
     create_shutdown_controller,
     graceful_shutdown,

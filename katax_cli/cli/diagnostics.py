@@ -94,7 +94,7 @@ def _formatter(format: str) -> logging.Formatter:
     if format == "json":
         from katax_cli.core.settings import revealed_secrets
         from katax_cli.core.text.redact import Redactor
-        from katax_cli.services.logger import JsonLines
+        from katax_cli.services.program.logger import JsonLines
 
         return JsonLines(Redactor(revealed_secrets))
 

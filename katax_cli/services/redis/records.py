@@ -28,7 +28,7 @@ from katax_cli.services.redis.pubsub import PubSub
 from katax_cli.services.redis.values import JSON, Codec, encoded, positive_ms
 
 if TYPE_CHECKING:
-    from katax_cli.services.container import Katax
+    from katax_cli.services.program.container import Katax
 
 DEFAULT_PAGE_SIZE = 10
 DEFAULT_DB_ALIAS = "redis"
@@ -78,7 +78,7 @@ class RecordStore:
         """The database. Raises UnknownConnection or WrongEngine for a name that is none."""
         if isinstance(self._db, RedisDatabase):
             return self._db
-        from katax_cli.services.container import Katax
+        from katax_cli.services.program.container import Katax
 
         return redis_of(Katax.get_instance(), self._db)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from katax_cli.errors import ConfigError, KataxError
-from katax_cli.services.container import Katax
+from katax_cli.services.program.container import Katax
 from tests.cli.harness import write_profile
 from tests.services.cron.daemons import until
 

@@ -10,10 +10,10 @@ import pytest
 
 from katax_cli import query, transaction
 from katax_cli.errors import QueryError, Refused
-from katax_cli.services.container import Katax
 from katax_cli.services.databases.builder.builder import Builder, Page
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
+from katax_cli.services.program.container import Katax
 from katax_cli.services.runtime.runtime import Runtime
 from tests.servers.fixtures import Target
 from tests.services.profiles import profile

@@ -13,7 +13,7 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.shutdown import Shutdown, Stage, Step
 from katax_cli.services.calls.left_behind import start
 from katax_cli.services.databases.database import Database
-from katax_cli.services.pool_metrics import in_use
+from katax_cli.services.program.pool_metrics import in_use
 
 _WAYS = ("dispose", "close", "shutdown", "stop", "disconnect")
 """How things are ended, the first that they have: SQLAlchemy's engines only know `dispose`."""

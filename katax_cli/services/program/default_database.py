@@ -35,6 +35,6 @@ def transaction(
 
 
 def _database() -> SqlDatabase:
-    from katax_cli.services.container import Katax
+    from katax_cli.services.program.container import Katax
 
     return cast("SqlDatabase", Katax.get_instance().database())

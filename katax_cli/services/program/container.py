@@ -20,23 +20,23 @@ from katax_cli.profiles.load import load_profile
 from katax_cli.profiles.model.connections import Around
 from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.adhoc import Pool, connection_of, pool_of
-from katax_cli.services.closing import step_for
-from katax_cli.services.config import Config
 from katax_cli.services.databases.database import Database
+from katax_cli.services.program.closing import step_for
+from katax_cli.services.program.config import Config
+from katax_cli.services.program.shutdown import Hook, ShutdownController, hook_stages
 from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.services.shutdown import Hook, ShutdownController, hook_stages
 
 if TYPE_CHECKING:
     from katax_cli.services.cache.cache import Cache
     from katax_cli.services.cron.definition.jobs import Miss, Overlap
-    from katax_cli.services.cron.program import ProgramCron
     from katax_cli.services.databases.clients import RedisDatabase
     from katax_cli.services.databases.mongodb import MongoDatabase
     from katax_cli.services.databases.sql import SqlDatabase
-    from katax_cli.services.logger import Logger
+    from katax_cli.services.program.cron import ProgramCron
+    from katax_cli.services.program.logger import Logger
+    from katax_cli.services.program.sockets import SocketServers
     from katax_cli.services.redis.records import RecordStore
     from katax_cli.services.state.reporter import Reporter
-    from katax_cli.services.ws.opening import SocketServers
     from katax_cli.services.ws.server import MayJoin, Sockets
     from katax_cli.snapshot import JobStatus
 
@@ -244,7 +244,7 @@ class Katax:
 
     @cached_property
     def _cron(self) -> ProgramCron:
-        from katax_cli.services.cron.program import ProgramCron
+        from katax_cli.services.program.cron import ProgramCron
 
         return self.register(ProgramCron(self.profile))
 
@@ -256,7 +256,7 @@ class Katax:
     @cached_property
     def logger(self) -> Logger:
         """JSON lines on stdout, unless the program configured logging itself."""
-        from katax_cli.services.logger import Logger
+        from katax_cli.services.program.logger import Logger
 
         return Logger(level=self.profile.logging.level, secrets=self._secrets)
 
@@ -293,7 +293,7 @@ class Katax:
 
     @cached_property
     def _sockets(self) -> SocketServers:
-        from katax_cli.services.ws.opening import SocketServers
+        from katax_cli.services.program.sockets import SocketServers
 
         return SocketServers(self)
 

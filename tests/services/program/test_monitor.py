@@ -10,7 +10,7 @@ import pytest
 from katax_cli.errors import KataxError, WrongEngine
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.monitor import Monitor
+from katax_cli.services.program.monitor import Monitor
 from katax_cli.services.runtime.runtime import Runtime
 from tests.services.profiles import profile
 

@@ -17,7 +17,7 @@ from typing import Protocol
 import pytest
 
 from katax_cli import Database
-from katax_cli.services.container import Katax
+from katax_cli.services.program.container import Katax
 from tests.servers.fixtures import MakeFresh
 
 TIMEOUT = 30.0
@@ -45,7 +45,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
                 env={
                     "PATH": "/usr/bin:/bin",
                     "HOME": str(tmp_path),
-                    "PYTHONPATH": str(Path(__file__).parents[2]),
+                    "PYTHONPATH": str(Path(__file__).parents[3]),
                 },
             )
             stack.enter_context(process)

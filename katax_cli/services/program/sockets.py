@@ -14,7 +14,7 @@ from katax_cli.profiles.model.model import WsSettings
 from katax_cli.services.ws.server import MayJoin, Sockets
 
 if TYPE_CHECKING:
-    from katax_cli.services.container import Katax
+    from katax_cli.services.program.container import Katax
 
 LOG_EVENT = "log"
 

@@ -12,8 +12,8 @@ from katax_cli.core.resilience.shutdown import Shutdown, ShutdownReport, Stage, 
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.profiles.model.model import ShutdownSettings
 from katax_cli.services.calls import left_behind
-from katax_cli.services.closing import Staged, closer_of, stages_of
-from katax_cli.services.signals import Terminator
+from katax_cli.services.program.closing import Staged, closer_of, stages_of
+from katax_cli.services.program.signals import Terminator
 
 TIMEOUT = ShutdownSettings().timeout
 SIGNALS = (signal.SIGTERM, signal.SIGINT)

@@ -15,9 +15,9 @@ import pytest
 
 from katax_cli import Logger
 from katax_cli.core.text.redact import Redactor
-from katax_cli.services.logger import LEVELS, JsonLines
+from katax_cli.services.program.logger import LEVELS, JsonLines
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Kept(logging.Handler):
