@@ -25,7 +25,7 @@ RUNS = 7
 # Where a single command asks: the command line is imported, the decisions are not.
 ASK = """
 import sys, time
-import katax_cli.cli.app, katax_cli.cli.invocation, katax_cli.services.runtime.runtime
+import katax_cli.cli.app, katax_cli.cli.shell.invocation, katax_cli.services.runtime.runtime
 home = sys.argv[1]
 began = time.process_time()
 from katax_cli.services.runtime.decisions import kept_off

@@ -30,7 +30,7 @@
 
 Facts are attributes; `__str__` builds one lower-case line: subject, what was seen, how to go on. All pickle, so that
 they cross to other processes whole.
-Exceptions know no exit codes; `cli/exits.py` does.
+Exceptions know no exit codes; `cli/shell/exits.py` does.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pytest
 
 from katax_cli.cli.completion import _FILES as COMPLETION_FILES
 from katax_cli.cli.completion import script
-from katax_cli.cli.exits import ExitCode
+from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.tree import Node, nodes
 from tests.cli.reference import reference
 

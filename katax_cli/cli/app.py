@@ -11,10 +11,10 @@ import typer
 from typer.core import TyperOption
 
 from katax_cli import __version__
-from katax_cli.cli.diagnostics import Diagnostics
-from katax_cli.cli.exits import MEANINGS, ExitCode
-from katax_cli.cli.group import Root
-from katax_cli.cli.options import Streams
+from katax_cli.cli.shell.diagnostics import Diagnostics
+from katax_cli.cli.shell.exits import MEANINGS, ExitCode
+from katax_cli.cli.shell.group import Root
+from katax_cli.cli.shell.options import Streams
 from katax_cli.core.text.text import printable
 
 COMMANDS: dict[str, tuple[str, str]] = {

@@ -8,11 +8,11 @@ import typer
 
 from katax_cli.cli.cache_keys import group as cache_keys
 from katax_cli.cli.cache_server import group as cache_server
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.options import lifetime
-from katax_cli.cli.redis import cache
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.options import lifetime
+from katax_cli.cli.shell.redis import cache
 
 group = Group()
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.redis import answer_each, cache, cell, redis
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.redis import answer_each, cache, cell, redis
 
 if TYPE_CHECKING:
     from katax_cli.services.cache.cache import Cache
@@ -50,7 +50,7 @@ def clear(call: Invocation, pattern: Annotated[str, typer.Argument(help=PATTERN_
     """Delete all keys that match a pattern, after a look at what they are."""
     from katax_cli.cli.cache_purge import clear_each, preview
     from katax_cli.cli.cache_views import Progress
-    from katax_cli.cli.confirm import Tier, confirm
+    from katax_cli.cli.shell.confirm import Tier, confirm
     from katax_cli.services.cache.cache import Cache
 
     if call.is_glob:
@@ -90,7 +90,7 @@ def invalidate(
 @group.command("flush")
 def flush(call: Invocation) -> None:
     """Delete every key under the connection's prefix; without a prefix, the whole database."""
-    from katax_cli.cli.confirm import Tier, confirm
+    from katax_cli.cli.shell.confirm import Tier, confirm
     from katax_cli.services.cache.cache import Cache
 
     with redis(call, seconds=None) as (database, profile):
@@ -130,7 +130,7 @@ def import_(
 ) -> None:
     """Restore exported keys with the lifetimes that they had; those that exist are skipped."""
     from katax_cli.cli.cache_views import replacing
-    from katax_cli.cli.confirm import Tier, confirm
+    from katax_cli.cli.shell.confirm import Tier, confirm
     from katax_cli.services.cache import copy
     from katax_cli.services.cache.cache import Cache
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from katax_cli.cli.cache_views import Progress, survey_lines
-from katax_cli.cli.confirm import Tier, confirm
-from katax_cli.cli.exits import ExitCode, worst
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.redis import REDIS
+from katax_cli.cli.shell.confirm import Tier, confirm
+from katax_cli.cli.shell.exits import ExitCode, worst
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.redis import REDIS
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import Refused
 from katax_cli.profiles.model.model import Profile

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.options import lifetime
-from katax_cli.cli.redis import answer_each, cache, redis
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.options import lifetime
+from katax_cli.cli.shell.redis import answer_each, cache, redis
 
 if TYPE_CHECKING:
     from katax_cli.services.cache.cache import Cache
@@ -110,7 +110,7 @@ def cmd(
 ) -> ExitCode:
     """Run any Redis command and print its reply; exit 1 for nil."""
     from katax_cli.cli.cache_views import reply_value
-    from katax_cli.cli.confirm import Tier, confirm
+    from katax_cli.cli.shell.confirm import Tier, confirm
     from katax_cli.services.databases.clients import administers, loses_data
 
     if call.only_planned(command=words):

@@ -7,8 +7,8 @@ from typing import Any, BinaryIO
 
 import typer
 
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.redis import cell, word
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.redis import cell, word
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.text.js_json import parse, stringify
 from katax_cli.services.redis.keyspace import Survey

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.options import limit
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.options import limit
 
 if TYPE_CHECKING:
     from katax_cli.services.runtime.decisions import Action
@@ -53,7 +53,7 @@ def trip(
     reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="What others read.")] = None,
 ) -> None:
     """Keep all commands and processes off a server; they fail at once, with the reason."""
-    from katax_cli.cli.confirm import Tier, confirm
+    from katax_cli.cli.shell.confirm import Tier, confirm
 
     seconds = None if for_ is None else limit(for_)
     with state(call) as store:

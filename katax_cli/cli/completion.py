@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 
-from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.options import one_of
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.options import one_of
 from katax_cli.cli.tree import Node, nodes
 
 group = Group()

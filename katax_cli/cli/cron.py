@@ -32,10 +32,10 @@ from katax_cli.cli.cron_views import (
     output_of,
     run_row,
 )
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.options import one_of
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.options import one_of
 
 group = Group()
 

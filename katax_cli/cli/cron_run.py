@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.options import duration, one_of
+from katax_cli.cli.shell.confirm import Tier, confirm, refuse_unnamed
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.options import duration, one_of
 from katax_cli.services.cron.manage import Cron
 
 if TYPE_CHECKING:

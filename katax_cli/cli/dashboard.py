@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.options import limit, one_of
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.options import limit, one_of
 
 if TYPE_CHECKING:
     from katax_cli.services.dashboard.collector import Collector

@@ -11,8 +11,8 @@ from dataclasses import replace
 from threading import Lock
 
 from katax_cli.cli.dashboard import collecting
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.errors import ConfigError
 from katax_cli.tui.app import Outcome, run_dashboard
 

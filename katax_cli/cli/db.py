@@ -18,10 +18,10 @@ from katax_cli.cli.db_views import (
     slow_row,
     table_row,
 )
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation, Target
-from katax_cli.cli.options import duration
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.cli.shell.options import duration
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.database import Database

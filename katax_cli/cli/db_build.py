@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import typer
 
 from katax_cli.cli.db_run import Query, named_values, run_query
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.invocation import Invocation, Target
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.invocation import Invocation, Target
 from katax_cli.core.sql.conditions import Condition, Value, parse_condition, parse_value
 from katax_cli.core.sql.terms import Term, parse_term
 from katax_cli.core.text.text import to_json

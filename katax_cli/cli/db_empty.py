@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed
-from katax_cli.cli.invocation import Invocation, Target
 from katax_cli.cli.seed_run import refuse_protected, seeder
+from katax_cli.cli.shell.confirm import Tier, confirm, refuse_unnamed
+from katax_cli.cli.shell.invocation import Invocation, Target
 from katax_cli.services.tables import reset
 from katax_cli.services.tables.truncate import Doomed, plan, truncate
 

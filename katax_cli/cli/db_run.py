@@ -7,9 +7,9 @@ from functools import partial
 
 import typer
 
-from katax_cli.cli.confirm import Tier, confirm
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.invocation import Invocation, Target
+from katax_cli.cli.shell.confirm import Tier, confirm
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.invocation import Invocation, Target
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import Statement, split
 from katax_cli.engines.base import Params, Row, RowStream

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.group import Group
 from katax_cli.cli.health_views import EXTRA_FORMATS, HISTORY, exit_code, history_row, view
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.options import limit, one_of
-from katax_cli.cli.output import FORMATS
-from katax_cli.cli.watch import watch
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.options import limit, one_of
+from katax_cli.cli.shell.output import FORMATS
+from katax_cli.cli.shell.watch import watch
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
 from katax_cli.services.health.probe import PROBE_SECONDS, HealthChecker, Prober

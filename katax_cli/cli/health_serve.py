@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from katax_cli.cli.ending import ended_by_signals
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.signals import ended_by_signals
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.settings import LOOPBACK
 from katax_cli.errors import Refused

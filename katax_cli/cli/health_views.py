@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.output import GREEN, RED, YELLOW, Output
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.output import GREEN, RED, YELLOW, Output
 from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.measure.openmetrics import escaped
 from katax_cli.core.text.text import to_json

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.options import limit, one_of
-from katax_cli.cli.redis import redis
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.options import limit, one_of
+from katax_cli.cli.shell.redis import redis
 
 if TYPE_CHECKING:
     from katax_cli.services.redis.limits import Decision, RateLimiter
@@ -68,7 +68,7 @@ def consume(
 @group.command("reset")
 def reset(call: Invocation, key: Key) -> ExitCode:
     """Forget what was taken; exit 1 when nothing was."""
-    from katax_cli.cli.confirm import Tier, confirm
+    from katax_cli.cli.shell.confirm import Tier, confirm
     from katax_cli.services.redis.limits import RateLimiter
 
     if call.only_planned(key=key, reset=False):

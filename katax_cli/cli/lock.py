@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation, Target
-from katax_cli.cli.options import duration, limit
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.cli.shell.options import duration, limit
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.database import Database
@@ -63,7 +63,7 @@ def ls(
 @group.command("release")
 def release(call: Invocation, name: Name) -> ExitCode:
     """Take a lock away from whoever holds it; exit 1 when nobody does."""
-    from katax_cli.cli.confirm import Tier, confirm
+    from katax_cli.cli.shell.confirm import Tier, confirm
     from katax_cli.services.locks.run_under_lock import release_by_force
 
     if call.only_planned(lock=name, released=False):

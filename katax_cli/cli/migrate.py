@@ -6,9 +6,6 @@ from typing import Annotated
 
 import typer
 
-from katax_cli.cli.exits import ExitCode, worst
-from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation
 from katax_cli.cli.migrate_views import (
     CHECK_HEADER,
     PLAN_HEADER,
@@ -21,6 +18,9 @@ from katax_cli.cli.migrate_views import (
     status_row,
     verify_row,
 )
+from katax_cli.cli.shell.exits import ExitCode, worst
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
 
 group = Group()
 
@@ -105,7 +105,7 @@ def resume(
 ) -> ExitCode:
     """Go on with a migration that stopped in its middle; exit 6 when its state cannot be known."""
     from katax_cli.cli.migrate_run import abandoned, change, desk, to_resume
-    from katax_cli.cli.options import one_of
+    from katax_cli.cli.shell.options import one_of
 
     if run_down and not abandon:
         raise typer.BadParameter("--run-down goes with --abandon")

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed
-from katax_cli.cli.exits import ExitCode, worst
-from katax_cli.cli.invocation import Invocation, Target
 from katax_cli.cli.migrate_views import done_line
+from katax_cli.cli.shell.confirm import Tier, confirm, refuse_unnamed
+from katax_cli.cli.shell.exits import ExitCode, worst
+from katax_cli.cli.shell.invocation import Invocation, Target
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.errors import ConfigError, MigrationError, Unavailable
 from katax_cli.services.migrate.migrator import Migrator

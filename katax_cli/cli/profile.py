@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
 
 group = Group()
 
@@ -66,7 +66,7 @@ def check(
 
 def _connect_each(call: Invocation, name: str | None) -> tuple[list[tuple[object, ...]], ExitCode]:
     """A row and the exit code for connections that cannot be opened."""
-    from katax_cli.cli.exits import exit_code_for, worst
+    from katax_cli.cli.shell.exits import exit_code_for, worst
 
     with call.runtime(probing=True, profile=name) as runtime:
         outcomes = list(runtime.each(call.chosen(runtime, []), lambda database: database.connect()))

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.redis import redis
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.redis import redis
 
 group = Group()
 

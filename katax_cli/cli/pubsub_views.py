@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from queue import SimpleQueue
 
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.redis import cell
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.redis import cell
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.pubsub import Message, Subscription
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.redis import redis
-from katax_cli.cli.words import json_object
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.json_argument import json_object
+from katax_cli.cli.shell.redis import redis
 
 if TYPE_CHECKING:
     from katax_cli.services.redis.records import RecordStore

@@ -9,8 +9,8 @@ from typing import Any
 
 import typer
 
-from katax_cli.cli.options import lifetime
 from katax_cli.cli.pubsub_views import message_value
+from katax_cli.cli.shell.options import lifetime
 from katax_cli.core.sql.conditions import parse_value
 from katax_cli.services.redis.pubsub import Message
 from katax_cli.services.redis.records import Page

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.invocation import Invocation, Target
+from katax_cli.cli.shell.confirm import Tier, confirm, refuse_unnamed
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.invocation import Invocation, Target
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import Refused, Unavailable
 from katax_cli.services.seeds.seeder import Seeder

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.group import Group
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.options import duration, lifetime
-from katax_cli.cli.redis import redis
-from katax_cli.cli.words import json_object
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.json_argument import json_object
+from katax_cli.cli.shell.options import duration, lifetime
+from katax_cli.cli.shell.redis import redis
 
 if TYPE_CHECKING:
     from katax_cli.services.redis.sessions import SessionStore
@@ -132,7 +132,7 @@ def revoke(
     ] = None,
 ) -> None:
     """End the sessions of a user on all devices."""
-    from katax_cli.cli.confirm import Tier, confirm
+    from katax_cli.cli.shell.confirm import Tier, confirm
     from katax_cli.services.redis.sessions import SessionStore
 
     age = None if older_than is None else duration(older_than)

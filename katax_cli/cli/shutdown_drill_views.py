@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.invocation import Invocation
-from katax_cli.cli.options import one_of
+from katax_cli.cli.shell.confirm import Tier, confirm, refuse_unnamed
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.options import one_of
 from katax_cli.errors import ConfigError
 from katax_cli.services.shutdown_drill.values import FAULTS, DrillReport, Fault, Plan
 

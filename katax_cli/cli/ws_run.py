@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 
 import typer
 
-from katax_cli.cli.confirm import Tier, confirm, refuse_unnamed
-from katax_cli.cli.ending import ended_by_signals
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.invocation import INTERACTIVE_SECONDS, Invocation
+from katax_cli.cli.shell.confirm import Tier, confirm, refuse_unnamed
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.invocation import INTERACTIVE_SECONDS, Invocation
+from katax_cli.cli.shell.signals import ended_by_signals
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import LOOPBACK, ConnectionSettings, Secret

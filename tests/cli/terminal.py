@@ -5,7 +5,7 @@ import io
 import pytest
 
 from katax_cli.cli import app
-from katax_cli.cli.options import Streams
+from katax_cli.cli.shell.options import Streams
 from tests.cli.harness import Done
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from katax_cli import __version__, errors
 from katax_cli.cli import app
-from katax_cli.cli.diagnostics import Diagnostics, snake_case
-from katax_cli.cli.exits import ExitCode, exit_code_for, worst
+from katax_cli.cli.shell.diagnostics import Diagnostics, snake_case
+from katax_cli.cli.shell.exits import ExitCode, exit_code_for, worst
 from tests.cli.harness import katax, write_profile
 
 

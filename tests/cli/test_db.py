@@ -5,7 +5,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from katax_cli.cli.output import FORMATS
+from katax_cli.cli.shell.output import FORMATS
 from tests.cli.harness import Done, katax, write_profile
 from tests.cli.terminal import at_terminal
 from tests.promises.witness import mysql_connection, witness_of

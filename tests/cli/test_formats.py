@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from katax_cli.cli.output import FORMATS, Output
+from katax_cli.cli.shell.output import FORMATS, Output
 from katax_cli.core.text.text import printable, width
 from tests.cli.harness import Done, katax, write_profile
 from tests.servers.fixtures import MakeFresh

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from katax_cli.cli import health_views
-from katax_cli.cli.output import FORMATS
+from katax_cli.cli.shell.output import FORMATS
 from tests.cli.harness import command_names, katax, write_profile
 from tests.cli.processes import spawn
 from tests.servers import PASSWORDS, Server

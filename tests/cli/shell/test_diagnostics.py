@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from katax_cli.cli.diagnostics import Diagnostics
+from katax_cli.cli.shell.diagnostics import Diagnostics
 from katax_cli.core.settings import Secret
 from tests.cli.harness import katax, write_profile
 from tests.servers import PASSWORDS, Server

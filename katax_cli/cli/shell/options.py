@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, NamedTuple, TextIO, TypeVar
 import typer
 from typer.core import TyperOption
 
-from katax_cli.cli.output import FORMATS
+from katax_cli.cli.shell.output import FORMATS
 
 T = TypeVar("T")
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import typer
 
-from katax_cli.cli.diagnostics import Diagnostics
-from katax_cli.cli.exits import ExitCode, worst
-from katax_cli.cli.options import Shared, Streams
-from katax_cli.cli.output import FORMATS, Output, output_stream
+from katax_cli.cli.shell.diagnostics import Diagnostics
+from katax_cli.cli.shell.exits import ExitCode, worst
+from katax_cli.cli.shell.options import Shared, Streams
+from katax_cli.cli.shell.output import FORMATS, Output, output_stream
 from katax_cli.errors import ConfigError, WrongEngine
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from katax_cli.cli.exits import ExitCode
-from katax_cli.cli.invocation import INTERACTIVE_SECONDS, Invocation, Target
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.invocation import INTERACTIVE_SECONDS, Invocation, Target
 from katax_cli.core.text.text import base64_text, is_utf8
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Never
 
-from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.core.clock import SYSTEM
 
 Show = Callable[[bytes], object]

@@ -16,8 +16,8 @@ import typer
 from typer import main as typer_main
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from katax_cli.cli.invocation import invocation
-from katax_cli.cli.options import SHARED_NAMES, Shared, Streams, shared_options
+from katax_cli.cli.shell.invocation import invocation
+from katax_cli.cli.shell.options import SHARED_NAMES, Shared, Streams, shared_options
 from katax_cli.errors import unknown_name
 
 Body = Callable[..., Any]

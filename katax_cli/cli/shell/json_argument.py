@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.core.text.js_json import parse
 from katax_cli.errors import ConfigError
 

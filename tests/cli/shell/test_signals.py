@@ -9,11 +9,11 @@ import sys
 
 import pytest
 
-from katax_cli.cli.ending import ended_by_signals
+from katax_cli.cli.shell.signals import ended_by_signals
 
 TWICE = """
 import os, signal, sys
-from katax_cli.cli.ending import ended_by_signals
+from katax_cli.cli.shell.signals import ended_by_signals
 with ended_by_signals() as ending:
     os.kill(os.getpid(), signal.SIGTERM)
     assert ending.wait(30)

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
 
-from katax_cli.cli.exits import ExitCode, exit_code_for
+from katax_cli.cli.shell.exits import ExitCode, exit_code_for
 from katax_cli.core.text.text import printable, to_json
 from katax_cli.errors import KataxError
 

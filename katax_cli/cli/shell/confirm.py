@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from katax_cli.cli.invocation import Invocation
+from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.core.roles import Tier, needed
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import Refused

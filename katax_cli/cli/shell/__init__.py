@@ -1,0 +1,1 @@
+"""What every command uses: options, invocation, output, exit codes, confirmation, signals."""
