@@ -40,7 +40,7 @@ soak: $(STAMP)  ## Chaos for minutes: make soak ARGS='cron --seconds 60 sqlite'
 	$(BIN)/python -m tests.soak.$(ARGS)
 
 completions: $(STAMP)  ## Write completions/ from the command tree
-	$(BIN)/python -m katax_cli.cli.completion completions
+	$(BIN)/python -m katax_cli.cli.completion.commands completions
 
 docs: $(STAMP)  ## Write docs/commands.md from --help
 	$(BIN)/python -m tests.cli.reference docs/commands.md

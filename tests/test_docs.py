@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from katax_cli.cli.completion import _FILES as COMPLETION_FILES
-from katax_cli.cli.completion import script
+from katax_cli.cli.completion.commands import _FILES as COMPLETION_FILES
+from katax_cli.cli.completion.commands import script
+from katax_cli.cli.completion.tree import Node, nodes
 from katax_cli.cli.shell.exits import ExitCode
-from katax_cli.cli.tree import Node, nodes
 from tests.cli.reference import reference
 
 ROOT = Path(__file__).parents[1]

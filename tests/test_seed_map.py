@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import katax_cli
-from katax_cli.cli.tree import nodes
+from katax_cli.cli.completion.tree import nodes
 from katax_cli.profiles.model.keys import PROFILE, Key
 
 PAGE = Path(__file__).parents[1] / "docs" / "seed-map.md"

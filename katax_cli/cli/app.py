@@ -18,24 +18,30 @@ from katax_cli.cli.shell.options import Streams
 from katax_cli.core.text.text import printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "health": ("katax_cli.cli.health", "See whether the servers of the profile work."),
-    "db": ("katax_cli.cli.db", "Query, describe and operate databases."),
-    "migrate": ("katax_cli.cli.migrate", "Apply migrations exactly once, and see where they stand."),
-    "seed": ("katax_cli.cli.seed", "Fill a database with data to start with, once for each change."),
-    "cache": ("katax_cli.cli.cache", "Read and write a Redis cache."),
-    "session": ("katax_cli.cli.session", "Sessions of users on Redis."),
-    "pubsub": ("katax_cli.cli.pubsub", "Publish messages and watch them arrive."),
-    "record": ("katax_cli.cli.record", "Records of a resource on Redis, and their events."),
-    "limit": ("katax_cli.cli.limit", "Limit how often something happens."),
-    "lock": ("katax_cli.cli.lock", "Run programs one at a time, over machines."),
-    "cron": ("katax_cli.cli.cron", "Run jobs on a schedule, every occurrence accounted for."),
-    "ws": ("katax_cli.cli.ws", "Socket.IO: serve, send, listen, and see who is connected."),
-    "dashboard": ("katax_cli.cli.dashboard", "See all of it on one screen."),
-    "circuit": ("katax_cli.cli.circuit", "Keep everybody off a server, and see whose breakers are open."),
-    "shutdown-test": ("katax_cli.cli.shutdown_drill", "Stop a program, and ask the servers what it left."),
-    "profile": ("katax_cli.cli.profile", "Show, check and create connection profiles."),
-    "completion": ("katax_cli.cli.completion", "Shell completions."),
-    "local": ("katax_cli.cli.local", "The embedded servers of the built-in profile 'local'."),
+    "health": ("katax_cli.cli.health.commands", "See whether the servers of the profile work."),
+    "db": ("katax_cli.cli.db.commands", "Query, describe and operate databases."),
+    "migrate": ("katax_cli.cli.migrate.commands", "Apply migrations exactly once, and see where they stand."),
+    "seed": ("katax_cli.cli.seed.commands", "Fill a database with data to start with, once for each change."),
+    "cache": ("katax_cli.cli.cache.commands", "Read and write a Redis cache."),
+    "session": ("katax_cli.cli.session.commands", "Sessions of users on Redis."),
+    "pubsub": ("katax_cli.cli.pubsub.commands", "Publish messages and watch them arrive."),
+    "record": ("katax_cli.cli.record.commands", "Records of a resource on Redis, and their events."),
+    "limit": ("katax_cli.cli.limit.commands", "Limit how often something happens."),
+    "lock": ("katax_cli.cli.lock.commands", "Run programs one at a time, over machines."),
+    "cron": ("katax_cli.cli.cron.commands", "Run jobs on a schedule, every occurrence accounted for."),
+    "ws": ("katax_cli.cli.ws.commands", "Socket.IO: serve, send, listen, and see who is connected."),
+    "dashboard": ("katax_cli.cli.dashboard.commands", "See all of it on one screen."),
+    "circuit": (
+        "katax_cli.cli.circuit.commands",
+        "Keep everybody off a server, and see whose breakers are open.",
+    ),
+    "shutdown-test": (
+        "katax_cli.cli.shutdown_drill.commands",
+        "Stop a program, and ask the servers what it left.",
+    ),
+    "profile": ("katax_cli.cli.profile.commands", "Show, check and create connection profiles."),
+    "completion": ("katax_cli.cli.completion.commands", "Shell completions."),
+    "local": ("katax_cli.cli.local.commands", "The embedded servers of the built-in profile 'local'."),
 }
 """Group → its module and what help says about it; listing imports none of them."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from katax_cli.cli.tree import nodes
+from katax_cli.cli.completion.tree import nodes
 
 HEAD = """# Commands
 

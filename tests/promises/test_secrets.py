@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from katax_cli.cli import health_views
+from katax_cli.cli.health import views
 from katax_cli.cli.shell.output import FORMATS
 from tests.cli.harness import command_names, katax, write_profile
 from tests.cli.processes import spawn
@@ -247,7 +247,7 @@ def cases(command: str, failing: list[str]) -> Iterator[tuple[str, tuple[str, ..
         first, others = "re_rejects", ["re_refuses", "re_deaf", "pg_refuses"]
     else:
         first, others = "pg_rejects", [name for name in failing if name != "pg_rejects"]
-    formats = (*FORMATS, *(health_views.EXTRA_FORMATS if command == "health check" else ()))
+    formats = (*FORMATS, *(views.EXTRA_FORMATS if command == "health check" else ()))
     yield from ((first, ("-f", format, "--debug")) for format in formats)
     yield from ((first, ("-f", format)) for format in ("table", "json"))
     yield from ((name, ("-f", "json", "--debug")) for name in others)

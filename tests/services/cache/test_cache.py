@@ -1,4 +1,4 @@
-"""The cache object, as applications use it; its commands are in tests/cli/test_cache.py."""
+"""The cache object, as applications use it; its commands are in tests/cli/cache/test_commands.py."""
 
 import math
 from collections.abc import Iterator

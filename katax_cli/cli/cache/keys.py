@@ -1,0 +1,144 @@
+"""The commands of `katax cache` on many keys at once: scan, clear, invalidate, flush, export, import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.redis import answer_each, cache, cell, redis
+
+if TYPE_CHECKING:
+    from katax_cli.services.cache.cache import Cache
+
+group = Group()
+
+PATTERN_HELP = "Redis glob, without the prefix: 'temp:*'."
+AnyPattern = Annotated[str, typer.Argument(help=PATTERN_HELP)]
+
+
+@group.command("scan")
+def scan(
+    call: Invocation,
+    pattern: AnyPattern = "*",
+    limit: Annotated[int | None, typer.Option("--limit", min=0, help="At most so many keys.")] = None,
+) -> ExitCode:
+    """List the keys that match, each once, as SCAN finds them."""
+
+    def found(values: Cache) -> Iterator[list[tuple[object]]]:
+        batches = values.keyspace.distinct(pattern)
+        if limit is not None:
+            batches = iter([list(islice(chain.from_iterable(batches), limit))])
+        return ([(cell(key, text=call.out.wants_text),) for key in batch] for batch in batches)
+
+    if call.is_glob:
+        return answer_each(
+            call, ("key",), lambda values: list(chain.from_iterable(found(values))), seconds=None
+        )
+    with cache(call, seconds=None) as values:
+        call.out.rows(("key",), found(values))
+    return ExitCode.DONE
+
+
+@group.command("clear")
+def clear(call: Invocation, pattern: Annotated[str, typer.Argument(help=PATTERN_HELP)]) -> ExitCode:
+    """Delete all keys that match a pattern, after a look at what they are."""
+    from katax_cli.cli.cache.purge import clear_each, preview
+    from katax_cli.cli.cache.views import Progress
+    from katax_cli.cli.shell.confirm import Tier, confirm
+    from katax_cli.services.cache.cache import Cache
+
+    if call.is_glob:
+        return clear_each(call, pattern)
+    with redis(call, seconds=None) as (database, profile):
+        values = Cache(database)
+        survey = preview(call, values, profile, pattern)
+        if call.only_planned(pattern=pattern, matching=survey.matching, deleted=0):
+            return ExitCode.DONE
+        what = f"delete {survey.count} keys that match {pattern!r}"
+        confirm(call, profile, database.settings, Tier.DESTRUCTIVE, what)
+        deleted = values.clear(pattern, on_batch=Progress(call.diagnostics.note, "deleted", survey.matching))
+    call.out.action({"pattern": pattern, "matching": survey.matching, "deleted": deleted})
+    return ExitCode.DONE
+
+
+@group.command("invalidate")
+def invalidate(
+    call: Invocation,
+    resource: Annotated[str, typer.Argument(help="As in cache:RESOURCE:*.")],
+    id: Annotated[str | None, typer.Argument(help="As in cache:RESOURCE:ID:*.")] = None,
+) -> ExitCode:
+    """Delete what is cached of a resource: cache:RESOURCE:*, or cache:RESOURCE:ID:*."""
+    from katax_cli.services.cache.cache import invalidation_pattern
+
+    pattern = invalidation_pattern(resource, id)
+    if call.only_planned(pattern=pattern, deleted=0):
+        return ExitCode.DONE
+    if call.is_glob:
+        header = ("pattern", "deleted")
+        return answer_each(call, header, lambda values: [(pattern, values.clear(pattern))], seconds=None)
+    with cache(call, seconds=None) as values:
+        call.out.action({"pattern": pattern, "deleted": values.clear(pattern)})
+    return ExitCode.DONE
+
+
+@group.command("flush")
+def flush(call: Invocation) -> None:
+    """Delete every key under the connection's prefix; without a prefix, the whole database."""
+    from katax_cli.cli.shell.confirm import Tier, confirm
+    from katax_cli.services.cache.cache import Cache
+
+    with redis(call, seconds=None) as (database, profile):
+        values, prefix = Cache(database), database.settings.prefix
+        if prefix:
+            survey = values.survey("*")
+            matching, what = survey.matching, f"delete {survey.count} keys under {prefix!r}"
+        else:
+            matching = values.keyspace.size()
+            what = f"flush a database of {matching} keys"
+        if call.only_planned(matching=matching, deleted=0):
+            return
+        call.diagnostics.note(what)
+        confirm(call, profile, database.settings, Tier.DESTRUCTIVE, what)
+        deleted = values.flush()
+    call.out.action({"matching": matching, "deleted": matching if deleted is None else deleted})
+
+
+@group.command("export")
+def export(call: Invocation, pattern: AnyPattern = "*") -> None:
+    """Write keys of all types with their lifetimes, one JSON object a line, for 'cache import'."""
+    from katax_cli.services.cache import copy
+
+    exported = 0
+    with cache(call, seconds=None) as values:
+        for lines in copy.export(values, pattern):
+            call.out.raw("".join(f"{line}\n" for line in lines).encode())
+            exported += len(lines)
+    call.diagnostics.note(f"exported {exported} keys")
+
+
+@group.command("import")
+def import_(
+    call: Invocation,
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="What 'cache export' wrote.")],
+    replace: Annotated[bool, typer.Option("--replace", help="Replace keys that exist.")] = False,
+) -> None:
+    """Restore exported keys with the lifetimes that they had; those that exist are skipped."""
+    from katax_cli.cli.cache.views import replacing
+    from katax_cli.cli.shell.confirm import Tier, confirm
+    from katax_cli.services.cache import copy
+    from katax_cli.services.cache.cache import Cache
+
+    with call.input_file(file) as lines, redis(call, seconds=None) as (database, profile):
+        if call.shared.dry_run:
+            call.only_planned(lines=sum(1 for _ in lines), imported=0)
+            return
+        if replace:
+            confirm(call, profile, database.settings, Tier.DESTRUCTIVE, replacing(lines))
+        done = copy.load(Cache(database), lines, replace=replace)
+    call.out.action({"imported": done.imported, "skipped": done.skipped})

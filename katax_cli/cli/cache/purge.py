@@ -1,0 +1,86 @@
+"""The phases of `katax cache clear`: what a pattern matches, the questions, and on several connections the deletion."""
+
+from __future__ import annotations
+
+from katax_cli.cli.cache.views import Progress, survey_lines
+from katax_cli.cli.shell.confirm import Tier, confirm
+from katax_cli.cli.shell.exits import ExitCode, worst
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.redis import REDIS
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.errors import Refused
+from katax_cli.profiles.model.model import Profile
+from katax_cli.services.cache.cache import Cache
+from katax_cli.services.databases.clients import RedisDatabase
+from katax_cli.services.redis.keyspace import Survey, matches_everything
+from katax_cli.services.runtime.runtime import Runtime
+
+CLEARED_HEADER = ("connection", "pattern", "matching", "deleted")
+
+
+def preview(call: Invocation, values: Cache, profile: Profile, pattern: str) -> Survey:
+    """A survey, shown on stderr. Raises Refused on production for a pattern that every key matches."""
+    _refuse_everything(profile, values.redis.settings, pattern)
+    survey = values.survey(pattern)
+    for line in survey_lines(survey, pattern):
+        call.diagnostics.note(line)
+    return survey
+
+
+def clear_each(call: Invocation, pattern: str) -> ExitCode:
+    """Deletes what matches on every connection of a pattern, in parallel, after the last question was answered.
+
+    A connection that fails is told and costs its own row.
+    """
+    codes: list[ExitCode] = []
+    with call.runtime(seconds=None) as runtime:
+        surveys = _surveys(call, runtime, pattern, codes)
+        matching = {settings.name: survey.matching for settings, survey in surveys}
+        if call.only_planned(pattern=pattern, matching=matching, deleted=0):
+            return worst(codes)
+        for settings, survey in surveys:
+            what = f"delete {survey.count} keys that match {pattern!r}"
+            confirm(call, runtime.profile, settings, Tier.DESTRUCTIVE, what)
+
+        def work(database: RedisDatabase) -> int:
+            return Cache(database).clear(pattern, on_batch=_progress(call, database, matching))
+
+        rows: list[tuple[object, ...]] = []
+        for settings, deleted in runtime.each([settings for settings, _ in surveys], work):
+            if isinstance(deleted, BaseException):
+                codes.append(call.diagnostics.failure(deleted))
+            else:
+                rows.append((settings.name, pattern, matching[settings.name], deleted))
+    call.out.rows(CLEARED_HEADER, [rows])
+    return worst(codes)
+
+
+def _surveys(
+    call: Invocation, runtime: Runtime, pattern: str, codes: list[ExitCode]
+) -> list[tuple[ConnectionSettings, Survey]]:
+    """What the pattern matches on each connection that answers, shown on stderr."""
+    chosen = call.all_settings(runtime, REDIS)
+    for settings in chosen:
+        _refuse_everything(runtime.profile, settings, pattern)
+    surveys = []
+    for settings, survey in runtime.each(chosen, lambda database: Cache(database).survey(pattern)):
+        if isinstance(survey, BaseException):
+            codes.append(call.diagnostics.failure(survey))
+            continue
+        surveys.append((settings, survey))
+        for line in survey_lines(survey, pattern):
+            call.diagnostics.note(f"{settings.name}: {line}")
+    return surveys
+
+
+def _progress(call: Invocation, database: RedisDatabase, matching: dict[str, int]) -> Progress:
+    name = database.name
+    return Progress(lambda text: call.diagnostics.note(f"{name}: {text}"), "deleted", matching[name])
+
+
+def _refuse_everything(profile: Profile, settings: ConnectionSettings, pattern: str) -> None:
+    if profile.role == "prod" and matches_everything(pattern):
+        raise Refused(
+            f"{pattern!r} is every key of {settings.name!r}, a prod connection; name a narrower pattern, "
+            f"or use 'katax cache flush --confirm {profile.name}/{settings.name}'"
+        )

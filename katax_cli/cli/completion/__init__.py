@@ -1,0 +1,1 @@
+"""`katax completion`: scripts generated from the command tree."""

@@ -1,0 +1,255 @@
+"""The parts of `katax db select`, `insert`, `update` and `delete` that are about words on the command line."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import typer
+
+from katax_cli.cli.db.run import Query, named_values, run_query
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.core.sql.conditions import Condition, Value, parse_condition, parse_value
+from katax_cli.core.sql.terms import Term, parse_term
+from katax_cli.core.text.text import to_json
+from katax_cli.services.databases.builder.binding import Binder, Source, columns_of
+from katax_cli.services.databases.builder.builder import Builder, Statement
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.runtime.runtime import Runtime
+
+_TABLE = r"\s*([\w.]+)(?:\s+(?:as\s+)?(\w+))?\s*"
+_JOIN = rf"(?P<left>left\s+)?{_TABLE}on\s+(?P<on>.+)"
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A statement to be built: its table first, then those that are joined; `build` is given what binds values."""
+
+    sources: Sequence[Source]
+    build: Callable[[Builder, Binder], Statement]
+    has_values: bool
+    aliases: Mapping[str, Term] = field(default_factory=dict)
+
+
+def run_built(call: Invocation, target: Target, plan: Plan, param: Sequence[str]) -> ExitCode:
+    """Runs a statement on each connection in its own dialect, its values checked against the columns first."""
+    with call.runtime() as runtime, usage():
+        planned = Binder(named_values(param))
+        queries = {
+            settings.name: _built(runtime.sql(settings), plan, planned)
+            for settings in call.all_settings(runtime, target)
+        }
+        planned.refuse_unused()
+        checked = _checked(call, runtime, target, plan, planned) if plan.has_values else queries
+
+        def final(database: SqlDatabase) -> Query:
+            query = checked[database.name]
+            if isinstance(query, Exception):
+                raise query
+            return query
+
+        return run_query(call, runtime, target, lambda one: queries[one.name], final, limit=None)
+
+
+def _built(database: SqlDatabase, plan: Plan, binder: Binder) -> Statement:
+    return plan.build(database.table(*plan.sources[0]), binder)
+
+
+def _checked(
+    call: Invocation, runtime: Runtime, target: Target, plan: Plan, planned: Binder
+) -> dict[str, Statement | Exception]:
+    """The statements with values as the columns need them. A connection that fails costs its own rows only."""
+
+    def work(database: SqlDatabase) -> Statement:
+        columns = columns_of(database, plan.sources)
+        return _built(database, plan, Binder(planned.params, columns, plan.aliases))
+
+    found = {}
+    for settings, result in runtime.each(call.all_settings(runtime, target), work):
+        if isinstance(result, ValueError) or not isinstance(result, Statement | Exception):
+            raise result
+        found[settings.name] = result
+    return found
+
+
+def selection(
+    table: str,
+    *,
+    columns: str | None,
+    where: Sequence[str],
+    join: Sequence[str],
+    group_by: str | None,
+    having: Sequence[str],
+    order: str | None,
+    limit: int | None,
+    offset: int | None,
+) -> Plan:
+    """The SELECT of the options of `db select`."""
+    with usage():
+        joins = [_parsed_join(text) for text in join]
+        wanted, groups = _conditions(where), _conditions(having)
+        terms = [parse_term(text) for text in _parts(columns)]
+
+    def build(built: Builder, binder: Binder) -> Statement:
+        built = _filtered(built.select(*_parts(columns)), wanted, binder)
+        for one in joins:
+            built = (built.left_join if one.left else built.join)(one.table, one.on, one.alias)
+        built = built.group_by(*_parts(group_by))
+        for condition in groups:
+            built = built.having(*binder.condition(condition))
+        for text in _parts(order):
+            column, _, direction = text.partition(" ")
+            built = built.order_by(column, direction.strip() or "asc")
+        built = built if limit is None else built.limit(limit)
+        return (built if offset is None else built.offset(offset)).statement()
+
+    aliases = {term.alias.lower(): term for term in terms if term.alias}
+    sources = [named(table), *((one.table, one.alias) for one in joins)]
+    return Plan(sources, build, has_values=bool(where or having), aliases=aliases)
+
+
+def change(table: str, pairs: Sequence[str], document: bytes | None, where: Sequence[str]) -> Plan:
+    """The UPDATE of `db update`."""
+    with usage():
+        rows, wanted = _given_rows(pairs, document), _conditions(where)
+    if len(rows) != 1:
+        raise typer.BadParameter("--json of an update takes one object")
+    (new,) = rows
+
+    def build(built: Builder, binder: Binder) -> Statement:
+        values = _bound(new, binder, own_columns=True)
+        return _filtered(built, wanted, binder).update_statement(values, everywhere=True)
+
+    return Plan([named(table)], build, has_values=True)
+
+
+def deletion(table: str, where: Sequence[str]) -> Plan:
+    """The DELETE of `db delete`."""
+    with usage():
+        wanted = _conditions(where)
+
+    def build(built: Builder, binder: Binder) -> Statement:
+        return _filtered(built, wanted, binder).delete_statement(everywhere=True)
+
+    return Plan([named(table)], build, has_values=bool(where))
+
+
+def insert(
+    call: Invocation,
+    target: Target,
+    table: str,
+    pairs: Sequence[str],
+    document: str | None,
+    param: Sequence[str],
+) -> ExitCode:
+    """Inserts one row of words, or the rows of a JSON document; all or none."""
+    source = named(table)
+    with call.runtime() as runtime, usage():
+        rows = _given_rows(pairs, None if document is None else call.input_bytes(document))
+        settings = call.settings(runtime, target)
+        database = runtime.sql(settings)
+        planned = Binder(named_values(param))
+        made = [_bound(row, planned, own_columns=False) for row in rows]
+        planned.refuse_unused()
+        if pairs:
+            binder = Binder(planned.params, columns_of(database, [source]))
+            made = [_bound(row, binder, own_columns=False) for row in rows]
+        if call.only_planned(connection=settings.name, rows=len(rows), executed=False):
+            return ExitCode.DONE
+        affected = database.table(source[0]).create_many(made)
+    call.out.action({"rows_affected": affected})
+    return ExitCode.DONE
+
+
+def given(pairs: Sequence[str]) -> dict[str, Value]:
+    """`col=value` words."""
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ValueError(f"{pair!r} is no COL=VALUE")
+        found[name] = parse_value(value)
+    return found
+
+
+def rows_of(data: bytes) -> list[Row]:
+    """The rows of a JSON object, or of an array of them; what is nested goes into the database as JSON text."""
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise typer.BadParameter(f"--json is no JSON: {error}") from error
+    rows = document if isinstance(document, list) else [document]
+    if not rows or not all(isinstance(row, dict) and row for row in rows):
+        raise typer.BadParameter("--json takes an object with columns, or an array of such objects")
+    return [{name: _plain(value) for name, value in row.items()} for row in rows]
+
+
+def named(text: str) -> Source:
+    """`users`, `users u` or `users as u`."""
+    match = re.fullmatch(_TABLE, text, re.IGNORECASE)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no table; write NAME, or NAME ALIAS")
+    return match[1], match[2]
+
+
+@contextmanager
+def usage() -> Iterator[None]:
+    """What is no column, operator, condition or value is a mistake on the command line."""
+    try:
+        yield
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+class _Join(NamedTuple):
+    table: str
+    alias: str | None
+    on: str
+    left: bool
+
+
+def _parsed_join(text: str) -> _Join:
+    match = re.fullmatch(_JOIN, text.strip(), re.IGNORECASE | re.DOTALL)
+    if match is None:
+        raise ValueError(f"{text!r} joins nothing: write '[left] TABLE [ALIAS] on a.id = b.a_id'")
+    return _Join(match[2], match[3], match["on"], bool(match["left"]))
+
+
+def _conditions(texts: Sequence[str]) -> list[Condition]:
+    return [parse_condition(text) for text in texts]
+
+
+def _filtered(built: Builder, conditions: Sequence[Condition], binder: Binder) -> Builder:
+    for condition in conditions:
+        built = built.where(*binder.condition(condition))
+    return built
+
+
+def _bound(row: Row, binder: Binder, *, own_columns: bool) -> dict[str, Any]:
+    return {
+        name: binder.assigned(name, value, own_columns=own_columns) if isinstance(value, Value) else value
+        for name, value in row.items()
+    }
+
+
+def _given_rows(pairs: Sequence[str], document: bytes | None) -> list[Row]:
+    """`col=value` words, or the rows of a JSON document."""
+    if document is None:
+        return [given(pairs)]
+    if pairs:
+        raise typer.BadParameter("give COL=VALUE words or --json, one of the two")
+    return rows_of(document)
+
+
+def _plain(value: Any) -> Any:
+    return to_json(value) if isinstance(value, dict | list) else value
+
+
+def _parts(text: str | None) -> list[str]:
+    return [part.strip() for part in text.split(",")] if text else []

@@ -1,0 +1,294 @@
+"""`katax db`: query and describe databases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from katax_cli.cli.db.views import (
+    COLUMN_HEADER,
+    METRICS_HEADER,
+    SIZE_HEADER,
+    SLOW_HEADER,
+    TABLE_HEADER,
+    column_row,
+    metrics_row,
+    size_row,
+    slow_row,
+    table_row,
+)
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.cli.shell.options import duration
+
+if TYPE_CHECKING:
+    from katax_cli.services.databases.database import Database
+    from katax_cli.services.databases.mongodb import MongoDatabase
+    from katax_cli.services.databases.sql import SqlDatabase
+
+group = Group()
+
+ANY = Target(types=("postgresql", "mysql", "sqlite", "mongodb", "redis"), preferred="main")
+SQL = Target(types=("postgresql", "mysql", "sqlite"), preferred="main", lacks="SQL")
+TABLES = Target(types=("postgresql", "mysql", "sqlite", "mongodb"), preferred="main", lacks="tables")
+
+TableName = Annotated[str, typer.Argument(metavar="TABLE", help="NAME, or 'NAME ALIAS'.")]
+Values = Annotated[list[str] | None, typer.Argument(metavar="COL=VALUE...", help="Columns and their values.")]
+Where = Annotated[
+    list[str] | None,
+    typer.Option("--where", metavar="'COL OP VALUE'", help="OP: = != < <= > >= like in is; repeated: and."),
+]
+Param = Annotated[
+    list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="Value of :NAME; repeatable.")
+]
+Document = Annotated[
+    str | None,
+    typer.Option(
+        "--json", metavar="JSON|-|@FILE", help="An object with columns; insert: or an array of them."
+    ),
+]
+PING_HEADER = ("connection", "type", "address", "latency_ms")
+
+
+@group.command("ping")
+def ping(call: Invocation) -> ExitCode:
+    """Make one round trip to a server; exit 3 when it does not answer."""
+
+    def work(database: Database) -> list[tuple[object, ...]]:
+        from katax_cli.services.health.probe import ping_ms
+
+        settings = database.settings
+        return [(settings.name, settings.type, settings.address, ping_ms(database))]
+
+    with call.runtime(probing=True) as runtime:
+        return call.answer_each(runtime, ANY, PING_HEADER, work, named=True)
+
+
+@group.command("query")
+def query(
+    call: Invocation,
+    sql: Annotated[
+        str | None, typer.Argument(metavar="SQL", help="One statement; - for stdin, @file.")
+    ] = None,
+    args: Annotated[
+        list[str] | None, typer.Argument(metavar="[ARG]...", help="Values of $1, $2 … or of each ?.")
+    ] = None,
+    param: Param = None,
+    file: Annotated[
+        str | None, typer.Option("--file", metavar="FILE|-", help="Read the SQL from a file.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=0, help="At most so many rows, with a note.")
+    ] = None,
+    replica: Annotated[
+        bool, typer.Option("--replica", help="Read from a replica; the primary never stands in.")
+    ] = False,
+) -> ExitCode:
+    """Run one statement and print its rows as they arrive."""
+    from katax_cli.cli.db.run import parameters, run_query, statement
+
+    text = statement(call, sql, file)
+    values = parameters(args or [], param or [])
+    with call.runtime() as runtime:
+        return run_query(call, runtime, SQL, lambda _: (text, values), limit=limit, replica=replica)
+
+
+@group.command("exec")
+def exec_(
+    call: Invocation,
+    sql: Annotated[str | None, typer.Argument(metavar="SQL", help="A script; - for stdin, @file.")] = None,
+    file: Annotated[
+        str | None, typer.Option("--file", metavar="FILE|-", help="Read the script from a file.")
+    ] = None,
+    single_transaction: Annotated[
+        bool, typer.Option("--single-transaction", help="All of it or nothing (where DDL allows it).")
+    ] = False,
+    max_rows_affected: Annotated[
+        int | None, typer.Option(min=0, help="Undo a statement that changes more rows than this, and stop.")
+    ] = None,
+) -> ExitCode:
+    """Run a script statement by statement; stops at the first error."""
+    from katax_cli.cli.db.run import run_exec, statement
+
+    text = statement(call, sql, file)
+    with call.runtime() as runtime:
+        return run_exec(
+            call, runtime, SQL, text, single_transaction=single_transaction, max_rows=max_rows_affected
+        )
+
+
+@group.command("select")
+def select(
+    call: Invocation,
+    table: TableName,
+    columns: Annotated[
+        str | None,
+        typer.Option(metavar="COL[,COL]...", help="name, t.name, count(name) [as ALIAS]; none: *."),
+    ] = None,
+    where: Where = None,
+    join: Annotated[
+        list[str] | None,
+        typer.Option(metavar="'[left] TABLE [ALIAS] on A.X = B.Y'", help="Another table; repeatable."),
+    ] = None,
+    group_by: Annotated[str | None, typer.Option(metavar="COL[,COL]...", help="One row for each.")] = None,
+    having: Annotated[
+        list[str] | None, typer.Option(metavar="'COL OP VALUE'", help="Groups that it holds for; repeatable.")
+    ] = None,
+    order: Annotated[str | None, typer.Option(metavar="'COL [desc][,COL]...'", help="Order of rows.")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="At most so many rows.")] = None,
+    offset: Annotated[int | None, typer.Option(min=0, help="Leave out so many first.")] = None,
+    param: Param = None,
+) -> ExitCode:
+    """Print rows of a table; names are quoted and values bound, so nothing given becomes SQL."""
+    from katax_cli.cli.db.build import run_built, selection
+
+    plan = selection(
+        table,
+        columns=columns,
+        where=where or [],
+        join=join or [],
+        group_by=group_by,
+        having=having or [],
+        order=order,
+        limit=limit,
+        offset=offset,
+    )
+    return run_built(call, SQL, plan, param or [])
+
+
+@group.command("insert")
+def insert(
+    call: Invocation, table: TableName, values: Values = None, document: Document = None, param: Param = None
+) -> ExitCode:
+    """Insert a row, or the rows of a JSON document, all or none."""
+    from katax_cli.cli.db.build import insert
+
+    return insert(call, SQL, table, values or [], document, param or [])
+
+
+@group.command("update")
+def update(
+    call: Invocation,
+    table: TableName,
+    values: Values = None,
+    where: Where = None,
+    document: Document = None,
+    param: Param = None,
+) -> ExitCode:
+    """Change rows; without --where all of them, which is asked first."""
+    from katax_cli.cli.db.build import change, run_built
+
+    rows = None if document is None else call.input_bytes(document)
+    return run_built(call, SQL, change(table, values or [], rows, where or []), param or [])
+
+
+@group.command("delete")
+def delete(call: Invocation, table: TableName, where: Where = None, param: Param = None) -> ExitCode:
+    """Delete rows; without --where all of them, which is asked first."""
+    from katax_cli.cli.db.build import deletion, run_built
+
+    return run_built(call, SQL, deletion(table, where or []), param or [])
+
+
+@group.command("tables")
+def tables(call: Invocation) -> ExitCode:
+    """List tables, views and collections with the server's estimates."""
+
+    def work(database: SqlDatabase | MongoDatabase) -> list[tuple[object, ...]]:
+        return [table_row(table) for table in database.tables()]
+
+    with call.runtime() as runtime:
+        return call.answer_each(runtime, TABLES, TABLE_HEADER, work)
+
+
+@group.command("describe")
+def describe(
+    call: Invocation,
+    table: Annotated[str, typer.Argument(help="NAME or SCHEMA.NAME.")],
+) -> ExitCode:
+    """Show the columns and indexes of a table; exit 1 when there is no such table."""
+    with call.runtime() as runtime:
+        settings = call.settings(runtime, TABLES)
+        found = runtime.tabular(settings).describe(table)
+    if found is None:
+        call.diagnostics.note(f"no table named {table!r} on {settings.name!r}; see 'katax db tables'")
+        return ExitCode.NO
+    call.out.rows(COLUMN_HEADER, [[column_row(found, column) for column in found.columns]])
+    for index in found.indexes:
+        call.diagnostics.note(
+            f"index {index.name} ({', '.join(index.columns)}){' unique' if index.unique else ''}"
+        )
+    return ExitCode.DONE
+
+
+@group.command("size")
+def size(call: Invocation) -> ExitCode:
+    """Show how large a database is (Redis: the memory in use)."""
+
+    def work(database: Database) -> list[tuple[object, ...]]:
+        return [size_row(database.settings, database.metrics())]
+
+    with call.runtime() as runtime:
+        return call.answer_each(runtime, ANY, SIZE_HEADER, work, named=True)
+
+
+@group.command("metrics")
+def metrics(call: Invocation) -> ExitCode:
+    """Show what a server has to do: connections, statements, size, as far as it counts them."""
+    with call.runtime() as runtime:
+        if not call.is_glob:
+            call.out.action(runtime.open(call.settings(runtime, ANY)).metrics())
+            return ExitCode.DONE
+
+        def work(database: Database) -> list[tuple[object, ...]]:
+            return [metrics_row(database.settings, database.metrics())]
+
+        return call.answer_each(runtime, ANY, METRICS_HEADER, work, named=True)
+
+
+@group.command("slow")
+def slow(
+    call: Invocation,
+    over: Annotated[
+        str | None, typer.Option("--over", metavar="DURATION", help="Least time (default: slow_query_ms).")
+    ] = None,
+) -> ExitCode:
+    """List the statements that the server itself found slow, without their values, the longest first."""
+    with call.runtime() as runtime:
+        ms = runtime.profile.logging.slow_query_ms if over is None else duration(over) * 1000
+
+        def work(database: Database) -> list[tuple[object, ...]]:
+            return [slow_row(query) for query in database.slow_queries(ms)]
+
+        return call.answer_each(runtime, ANY, SLOW_HEADER, work)
+
+
+@group.command("truncate")
+def truncate(
+    call: Invocation,
+    tables: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TABLE]...", help="None: all but the ledger of migrations."),
+    ] = None,
+    cascade: Annotated[
+        bool, typer.Option("--cascade", help="Empty the tables that refer to these, too.")
+    ] = False,
+) -> None:
+    """Empty tables and start their counters again; shows first what would be lost."""
+    from katax_cli.cli.db.empty import empty_tables
+
+    empty_tables(call, TABLES, tables or [], cascade=cascade)
+
+
+@group.command("reset")
+def reset(
+    call: Invocation,
+    migrate: Annotated[bool, typer.Option("--migrate", help="Apply all migrations afterwards.")] = False,
+    seed: Annotated[bool, typer.Option("--seed", help="Run the seeds afterwards.")] = False,
+) -> None:
+    """Drop everything in the database; shows first what would be lost."""
+    from katax_cli.cli.db.empty import reset_database
+
+    reset_database(call, TABLES, migrate=migrate, seed=seed)

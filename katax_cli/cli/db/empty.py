@@ -1,0 +1,97 @@
+"""The parts of `katax db truncate` and `reset` that ask and answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from katax_cli.cli.seed.run import refuse_protected, seeder
+from katax_cli.cli.shell.confirm import Tier, confirm, refuse_unnamed
+from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.services.tables import reset
+from katax_cli.services.tables.truncate import Doomed, plan, truncate
+
+if TYPE_CHECKING:
+    from katax_cli.cli.migrate.run import Desk
+    from katax_cli.core.settings import ConnectionSettings
+    from katax_cli.services.runtime.runtime import Runtime
+
+_PREVIEWED = 50
+
+
+def empty_tables(call: Invocation, target: Target, names: Sequence[str], *, cascade: bool) -> None:
+    """Shows what would be lost, asks, and empties the tables."""
+    with call.runtime() as runtime:
+        refuse_unnamed(call, runtime.profile)
+        settings = call.settings(runtime, target)
+        database = runtime.tabular(settings)
+        doomed = plan(database, names, keep=[runtime.profile.migrate.table], cascade=cascade)
+        facts = {"tables": [one.name for one in doomed], "rows_estimate": _sum(doomed)}
+        _preview(call, [f"{one.name}  {_rows(one.rows)}" for one in doomed])
+        if call.only_planned(**facts):
+            return
+        confirm(call, runtime.profile, settings, Tier.DESTRUCTIVE, f"emptying {_count(doomed, 'table')}")
+        truncate(database, doomed, on_done=lambda name: call.diagnostics.note(f"emptied {name}"))
+    call.out.action(facts)
+
+
+def reset_database(call: Invocation, target: Target, *, migrate: bool, seed: bool) -> None:
+    """Shows what would be lost, asks, drops all of it, and fills the database again as far as asked."""
+    with call.runtime(seconds=None) as runtime:
+        refuse_unnamed(call, runtime.profile)
+        settings = call.settings(runtime, target)
+        desk = _checked_desk(call, runtime, settings) if migrate else None
+        if desk is not None:
+            settings = desk.settings[0]
+        if seed:
+            _check_seeds(call, runtime, settings)
+        database = runtime.tabular(settings)
+        found = reset.objects(database)
+        _preview(call, [str(one) for one in found])
+        facts = {"dropped": [str(one) for one in found]}
+        if call.only_planned(**facts):
+            return
+        confirm(call, runtime.profile, settings, Tier.DESTRUCTIVE, f"dropping {_count(found, 'object')}")
+        reset.drop(database, found)
+        call.diagnostics.note(f"dropped {_count(found, 'object')} of {settings.name!r}")
+        if desk is not None:
+            facts["migrated"] = [one.name for one in desk.one.up()]
+        if seed:
+            facts["seeded"] = [one.name for one in seeder(call, runtime.profile, database).run()]
+    call.out.action(facts)
+
+
+def _checked_desk(call: Invocation, runtime: Runtime, settings: ConnectionSettings) -> Desk:
+    """With every migration read: what would stop them is found before anything is dropped."""
+    from katax_cli.cli.migrate.run import desk_for
+    from katax_cli.services.migrate.files import files
+
+    desk = desk_for(call, runtime, settings)
+    for file in files.scan(desk.one.directory):
+        desk.one.job(file, "up")
+    return desk
+
+
+def _check_seeds(call: Invocation, runtime: Runtime, settings: ConnectionSettings) -> None:
+    """The same for seeds."""
+    refuse_protected(runtime.profile, settings)
+    seeder(call, runtime.profile, runtime.open(settings)).check()
+
+
+def _preview(call: Invocation, lines: Sequence[str]) -> None:
+    for line in lines[:_PREVIEWED]:
+        call.diagnostics.note(f"  {line}")
+    if len(lines) > _PREVIEWED:
+        call.diagnostics.note(f"  and {len(lines) - _PREVIEWED} more")
+
+
+def _rows(number: int | None) -> str:
+    return "rows not known" if number is None else f"about {number} row{'' if number == 1 else 's'}"
+
+
+def _sum(doomed: Sequence[Doomed]) -> int:
+    return sum(one.rows or 0 for one in doomed)
+
+
+def _count(found: Sequence[object], what: str) -> str:
+    return f"{len(found)} {what}{'' if len(found) == 1 else 's'}"

@@ -1,0 +1,130 @@
+"""`katax health`: does what the profile names work?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from katax_cli.cli.health.views import EXTRA_FORMATS, HISTORY, exit_code, history_row, view
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.options import limit, one_of
+from katax_cli.cli.shell.output import FORMATS
+from katax_cli.cli.shell.watch import watch
+from katax_cli.core.clock import SYSTEM
+from katax_cli.errors import ConfigError
+from katax_cli.services.health.probe import PROBE_SECONDS, HealthChecker, Prober
+from katax_cli.services.runtime.decisions import Decision, kept_off
+
+if TYPE_CHECKING:
+    from katax_cli.profiles.model.model import Profile
+    from katax_cli.services.databases.database import Database
+
+group = Group(default="check")
+
+
+@group.command("check", formats=EXTRA_FORMATS)
+def check(
+    call: Invocation,
+    connections: Annotated[
+        list[str] | None, typer.Argument(metavar="[CONN]...", help="Connections or globs; none: all.")
+    ] = None,
+    watching: Annotated[bool, typer.Option("--watch", help="Check again and again until Ctrl-C.")] = False,
+    interval: Annotated[
+        str, typer.Option("--interval", metavar="DURATION", help="Time between checks under --watch.")
+    ] = "2s",
+    fail_on: Annotated[
+        str, typer.Option(metavar="degraded|unhealthy", help="From which status on the exit code is not 0.")
+    ] = "degraded",
+    history: Annotated[
+        bool, typer.Option("--history", help="Show what --watch found before, the newest first.")
+    ] = False,
+) -> ExitCode:
+    """See whether the servers of the profile work; exit 0 healthy, 1 degraded, 3 unhealthy.
+
+    --verbose tries each layer (name, TCP, TLS, login, read, write role, lag), names the first that fails and its
+    likely cause, and shows what gets scarce. A tripped circuit is degraded; with a reason the server is
+    under maintenance, and what is wrong with it does not count.
+    """
+    if history:
+        return show_history(call, connections or [])
+    one_of("status", ("degraded", "unhealthy"))(fail_on)
+    every = limit(interval)
+    if watching and call.shared.output not in (None, "-"):
+        raise ConfigError("--watch has no end at which -o could write a whole file; redirect stdout")
+    seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
+    with call.runtime(probing=True, endless=True) as runtime:
+        policy = runtime.profile.health
+        databases = [runtime.open(settings) for settings in call.chosen(runtime, connections or [])]
+        checker = HealthChecker(
+            runtime.profile.name,
+            databases,
+            policy=policy,
+            steady=watching,
+            prober=prober(call, runtime.profile),
+            tripped=tripped_by(runtime.profile),
+        )
+
+        if watching:
+            watched = runtime.report("health --watch")
+
+            def look() -> bytes:
+                report = checker.check(seconds=seconds)
+                watched.checked(report)
+                return view(call.out, report, policy)
+
+            watch(call, every=every, work=look)
+        report = checker.check(seconds=seconds)
+        call.out.raw(view(call.out, report, policy))
+    return exit_code(report, call.out.format, fail_on)
+
+
+@group.command("serve")
+def serve(
+    call: Invocation,
+    connections: Annotated[
+        list[str] | None, typer.Argument(metavar="[CONN]...", help="Connections or globs; none: all.")
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="Where to listen; 0: any.")
+    ] = 9464,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Beyond loopback, for everybody.")] = False,
+) -> ExitCode:
+    """Serve /live, /ready, /startup and /metrics (OpenMetrics) until a signal; see docs/metrics.md.
+
+    The connections are checked as often as [health] interval says; answers come from the last checks. On TERM
+    /ready says no first.
+    """
+    from katax_cli.cli.health.serve import serve
+
+    return serve(call, connections or [], host=host, port=port, insecure=insecure)
+
+
+def prober(call: Invocation, profile: Profile) -> Callable[[Database], Prober] | None:
+    """What looks at each connection: pings, or under --verbose every layer."""
+    if not call.shared.verbose:
+        return None
+    from katax_cli.services.health.deep_probe import deep_prober
+
+    return deep_prober(profile)
+
+
+def tripped_by(profile: Profile) -> Callable[[str], Decision | None]:
+    """An operator's decision to refuse calls to a connection, as far as this host knows."""
+    return lambda name: kept_off(profile.home, profile.name, name, SYSTEM.now())
+
+
+def show_history(call: Invocation, connections: list[str]) -> ExitCode:
+    """What long-lived processes found, from the state database."""
+    one_of("format of --history", FORMATS)(call.out.format)
+    from katax_cli.services.state.store import StateStore
+
+    with call.runtime(probing=True) as runtime, StateStore(runtime.profile) as store:
+        names = {settings.name for settings in call.chosen(runtime, connections)}
+        found = [record for record in store.health() if record.connection in names]
+    call.out.rows(HISTORY, [[history_row(record) for record in found]])
+    return ExitCode.DONE

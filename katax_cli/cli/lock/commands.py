@@ -1,0 +1,76 @@
+"""`katax lock`: run a program under a lock, see who holds what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.cli.shell.options import duration, limit
+
+if TYPE_CHECKING:
+    from katax_cli.services.databases.database import Database
+
+group = Group()
+
+LOCKING = Target(types=("redis", "postgresql", "mysql"), preferred="cache", lacks="locks")
+HEADER = ("name", "token", "host", "pid", "acquired_at", "ttl_seconds", "session")
+
+Name = Annotated[str, typer.Argument(help="Name of the lock.")]
+
+
+@group.command("run")
+def run(
+    call: Invocation,
+    name: Name,
+    command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="Runs in its own process group.")],
+    ttl: Annotated[str, typer.Option("--ttl", metavar="DURATION", help="Renewed every third of it.")] = "30s",
+    wait: Annotated[str, typer.Option("--wait", metavar="DURATION", help="How long to try.")] = "0",
+    max_hold: Annotated[
+        str, typer.Option("--max", metavar="DURATION", help="Renewed no longer than this in total.")
+    ] = "24h",
+) -> int:
+    """Run CMD while holding a lock; its token is in KATAX_LOCK_TOKEN. Exit 5: held, 6: lost, else CMD's status."""
+    from katax_cli.services.locks.run_under_lock import run_under
+
+    options = {"ttl": limit(ttl), "wait": duration(wait), "max_hold": limit(max_hold)}
+    if call.only_planned(lock=name, command=command):
+        return ExitCode.DONE
+    with call.runtime(endless=True) as runtime:
+        database = runtime.open(call.settings(runtime, LOCKING).past_pooler())
+        return run_under(database, name, command, tell=call.diagnostics.note, **options)
+
+
+@group.command("ls")
+def ls(
+    call: Invocation,
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all.")] = None,
+) -> ExitCode:
+    """List the locks that are held, and by whom, as far as the server knows."""
+    from katax_cli.cli.lock.views import lock_row
+    from katax_cli.services.locks.run_under_lock import held_locks
+
+    def work(database: Database) -> list[tuple[object, ...]]:
+        return [lock_row(held) for held in held_locks(database, names or ())]
+
+    with call.runtime() as runtime:
+        return call.answer_each(runtime, LOCKING, HEADER, work)
+
+
+@group.command("release")
+def release(call: Invocation, name: Name) -> ExitCode:
+    """Take a lock away from whoever holds it; exit 1 when nobody does."""
+    from katax_cli.cli.shell.confirm import Tier, confirm
+    from katax_cli.services.locks.run_under_lock import release_by_force
+
+    if call.only_planned(lock=name, released=False):
+        return ExitCode.DONE
+    with call.runtime() as runtime:
+        settings = call.settings(runtime, LOCKING)
+        confirm(call, runtime.profile, settings, Tier.DISRUPTIVE, f"take the lock {name!r} from its holder")
+        released = release_by_force(runtime.open(settings.past_pooler()), name)
+    call.out.action({"lock": name, "released": released})
+    return ExitCode.DONE if released else ExitCode.NO

@@ -1,0 +1,298 @@
+"""`katax migrate`: apply migrations exactly once, see where they stand, undo them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from katax_cli.cli.migrate.views import (
+    CHECK_HEADER,
+    PLAN_HEADER,
+    STATUS_HEADER,
+    VERIFY_HEADER,
+    check_row,
+    is_settled,
+    plan_row,
+    rehearsal_facts,
+    status_row,
+    verify_row,
+)
+from katax_cli.cli.shell.exits import ExitCode, worst
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+
+group = Group()
+
+To = Annotated[str | None, typer.Option("--to", metavar="VERSION", help="Stop at this version.")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="At most so many migrations.")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse migrations out of order and applied ones without a file.")
+]
+
+
+@group.command("up")
+def up(call: Invocation, to: To = None, steps: Steps = None, strict: Strict = False) -> ExitCode:
+    """Apply pending migrations in order, one runner at a time."""
+    from katax_cli.cli.migrate.run import change, to_apply
+
+    return change(
+        call,
+        lambda migrator: to_apply(migrator, migrator.pending(to=to, steps=steps, strict=strict)),
+        lambda migrator: migrator.up(to=to, steps=steps, strict=strict),
+    )
+
+
+@group.command("down")
+def down(
+    call: Invocation,
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="VERSION", help="Keep this version; 0 keeps none.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="So many migrations (1).")] = None,
+) -> ExitCode:
+    """Revert the last migration, or several."""
+    from katax_cli.cli.migrate.run import change, to_revert
+
+    return change(
+        call,
+        lambda migrator: to_revert(migrator.to_revert(to=to, steps=steps)),
+        lambda migrator: migrator.down(to=to, steps=steps),
+    )
+
+
+@group.command("redo")
+def redo(call: Invocation) -> ExitCode:
+    """Revert the last migration and apply it again."""
+    from katax_cli.cli.migrate.run import change, to_revert
+
+    return change(
+        call,
+        lambda migrator: to_revert(migrator.to_revert(steps=1)),
+        lambda migrator: migrator.redo(),
+    )
+
+
+@group.command("run")
+def run(call: Invocation, file: Annotated[str, typer.Argument(help="File name or version.")]) -> ExitCode:
+    """Apply one pending migration, whatever its place."""
+    from katax_cli.cli.migrate.run import change, to_apply
+
+    return change(
+        call,
+        lambda migrator: to_apply(migrator, [migrator.pending_job(file)]),
+        lambda migrator: migrator.run(file),
+    )
+
+
+@group.command("resume")
+def resume(
+    call: Invocation,
+    assume: Annotated[
+        str | None,
+        typer.Option("--assume", metavar="done|undone", help="What became of the statement under way."),
+    ] = None,
+    drop_invalid: Annotated[
+        bool,
+        typer.Option("--drop-invalid", help="Drop an index that was built only in part, and build it again."),
+    ] = False,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Name what lasts of it, and make its file pending again.")
+    ] = False,
+    run_down: Annotated[
+        bool, typer.Option("--run-down", help="With --abandon: run its DOWN section before.")
+    ] = False,
+) -> ExitCode:
+    """Go on with a migration that stopped in its middle; exit 6 when its state cannot be known."""
+    from katax_cli.cli.migrate.run import abandoned, change, desk, to_resume
+    from katax_cli.cli.shell.options import one_of
+
+    if run_down and not abandon:
+        raise typer.BadParameter("--run-down goes with --abandon")
+    if abandon:
+        if assume is not None or drop_invalid:
+            raise typer.BadParameter("--abandon gives up; it goes with neither --assume nor --drop-invalid")
+        with desk(call) as table:
+            call.out.action(abandoned(table, run_down=run_down))
+        return ExitCode.DONE
+    if assume is not None:
+        one_of("answer", ("done", "undone"))(assume)
+    return change(
+        call,
+        lambda migrator: to_resume(migrator.status()),
+        lambda migrator: migrator.resume(assume=assume, drop_invalid=drop_invalid),
+    )
+
+
+@group.command("status")
+def status(
+    call: Invocation,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit 1 unless every migration is applied as its file says.")
+    ] = False,
+) -> ExitCode:
+    """List migrations and where each stands."""
+    from katax_cli.cli.migrate.run import desk, show
+
+    with desk(call) as table:
+        found = dict(table.each(lambda migrator: migrator.status()))
+        show(table, STATUS_HEADER, {name: [status_row(one) for one in rows] for name, rows in found.items()})
+        settled = all(map(is_settled, found.values()))
+        return worst([ExitCode.NO if exit_code and not settled else ExitCode.DONE, *table.codes])
+
+
+@group.command("check")
+def check(call: Invocation) -> ExitCode:
+    """Say for each connection whether all is applied; exit 1 when one is not. For deploys: -c 'shard*'."""
+    from katax_cli.cli.migrate.run import desk
+
+    with desk(call) as table:
+        found = list(table.each(lambda migrator: migrator.status()))
+        call.out.rows(CHECK_HEADER, [[check_row(name, rows) for name, rows in found]])
+        settled = all(is_settled(rows) for _, rows in found)
+        return worst([ExitCode.DONE if settled else ExitCode.NO, *table.codes])
+
+
+@group.command("create")
+def create(
+    call: Invocation,
+    name: Annotated[str, typer.Argument(help="What it does, for the file's name.")],
+    python: Annotated[bool, typer.Option("--python", help="A .py file with up(db) and down(db).")] = False,
+) -> None:
+    """Write an empty migration in the style of the folder."""
+    import os
+
+    from katax_cli.core.clock import SYSTEM
+    from katax_cli.services.migrate.files import files
+
+    profile = call.profile()
+    directory = os.path.join(profile.folder, profile.migrate.directory)
+    now = SYSTEM.now()
+    if not call.only_planned(path=files.new_path(directory, name, python=python, now=now)):
+        call.out.action({"path": files.create(directory, name, python=python, now=now)})
+
+
+@group.command("baseline")
+def baseline(
+    call: Invocation,
+    version: Annotated[str | None, typer.Argument(help="The last version that is applied already.")] = None,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="dbmate", help="Adopt what dbmate has applied.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--to", metavar="dbmate", help="Write what is applied into dbmate's table.")
+    ] = None,
+) -> None:
+    """Say that migrations are applied already, without running them."""
+    from katax_cli.cli.migrate.run import adopt, desk, told_dbmate
+
+    if [version, source, target].count(None) != 2:
+        raise typer.BadParameter("give a version, --from dbmate or --to dbmate, one of the three")
+    if (other := source or target or "dbmate") != "dbmate":
+        raise typer.BadParameter(f"no tool named {other!r} is known here; known: dbmate")
+    with desk(call) as table:
+        call.out.action(told_dbmate(table) if target else adopt(table, version))
+
+
+@group.command("repair")
+def repair(
+    call: Invocation,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what changed in applied files, change nothing.")
+    ] = False,
+) -> None:
+    """Take the present text of changed files for what was applied. Runs no statement."""
+    from katax_cli.cli.migrate.run import desk, explained, repaired
+
+    with desk(call) as table:
+        if explain:
+            call.out.rows(("version", "name", "change", "diff"), [explained(table.one)])
+        else:
+            call.out.action({"repaired": repaired(table)})
+
+
+@group.command("unlock")
+def unlock(
+    call: Invocation,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Also of one that may live; asks for PROFILE/CONNECTION in any role."),
+    ] = False,
+) -> None:
+    """End the session of a runner that is gone; exit 5 while it may live."""
+    from katax_cli.cli.migrate.run import desk, unlocked
+
+    with desk(call) as table:
+        call.out.action(unlocked(table, force=force))
+
+
+@group.command("wait")
+def wait(
+    call: Invocation,
+    applied: Annotated[
+        bool, typer.Option("--applied", help="Wait until every migration is applied, too.")
+    ] = False,
+) -> None:
+    """Wait until the database answers, at most for --timeout (60s)."""
+    from katax_cli.cli.migrate.run import wait_until
+
+    call.out.action({"waited_seconds": wait_until(call, applied=applied)})
+
+
+@group.command("plan")
+def plan(call: Invocation) -> None:
+    """Show what each pending statement locks, whether it rewrites, who is in the way, what would be gentler."""
+    from katax_cli.cli.migrate.run import desk
+    from katax_cli.services.migrate.forecast import forecast
+
+    with desk(call) as table:
+        call.out.rows(PLAN_HEADER, [[plan_row(one) for one in forecast(table.one)]])
+
+
+@group.command("verify")
+def verify(call: Invocation) -> ExitCode:
+    """Run the VERIFY sections of applied migrations, changing nothing; exit 1 when one objects."""
+    from katax_cli.cli.migrate.run import desk
+    from katax_cli.services.migrate.verify import verify
+
+    with desk(call) as table:
+        proofs = verify(table.one)
+        call.out.rows(VERIFY_HEADER, [[verify_row(one) for one in proofs]])
+        return ExitCode.DONE if all(one.ok for one in proofs) else ExitCode.NO
+
+
+@group.command("rehearse")
+def rehearse(
+    call: Invocation,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Only remove the copies of rehearsals that were killed.")
+    ] = False,
+) -> ExitCode:
+    """Run pending migrations up, down and up on a throwaway copy; exit 1 when the schemas differ."""
+    from katax_cli.cli.migrate.run import desk
+    from katax_cli.services.migrate.copies import abandoned, remove_abandoned
+    from katax_cli.services.migrate.rehearse import open_settings, rehearse
+
+    with desk(call) as table:
+        if clean:
+            database = table.one.db
+            if not call.shared.dry_run:
+                call.out.action({"removed": remove_abandoned(database, open_settings)})
+            else:
+                call.out.action({"would_remove": abandoned(database, open_settings)})
+            return ExitCode.DONE
+        rehearsal = rehearse(table.one, open_settings)
+        call.out.action(rehearsal_facts(rehearsal))
+        return ExitCode.DONE if rehearsal.ok else ExitCode.NO
+
+
+@group.command("dump")
+def dump(call: Invocation) -> None:
+    """Write the schema, by the server's own tool where it is there."""
+    from katax_cli.cli.migrate.run import desk
+    from katax_cli.services.migrate.dump import dump
+
+    with desk(call) as table:
+        found = dump(table.one)
+        call.diagnostics.note(f"written by {found.by}")
+        call.out.text(found.text)

@@ -1,0 +1,311 @@
+"""What the commands of `katax migrate` share: whom they work on, how they ask, how they answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from katax_cli.cli.migrate.views import done_line
+from katax_cli.cli.shell.confirm import Tier, confirm, refuse_unnamed
+from katax_cli.cli.shell.exits import ExitCode, worst
+from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.errors import ConfigError, MigrationError, Unavailable
+from katax_cli.services.migrate.migrator import Migrator
+
+if TYPE_CHECKING:
+    from katax_cli.profiles.model.model import Profile
+    from katax_cli.services.migrate.jobs import Job
+    from katax_cli.services.migrate.values import Outcome, Standing
+    from katax_cli.services.runtime.runtime import Runtime
+
+T = TypeVar("T")
+_TYPES: tuple[EngineName, ...] = ("postgresql", "mysql", "sqlite", "mongodb")
+_WAIT_SECONDS = 60.0
+_WAIT_PAUSE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What is about to be done: the migrations, how much that can hurt, and what to ask."""
+
+    names: tuple[str, ...]
+    tier: Tier
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The migrators of the connections that a command is for; `codes` of those that failed."""
+
+    call: Invocation
+    runtime: Runtime
+    settings: tuple[ConnectionSettings, ...]
+    codes: list[ExitCode] = field(default_factory=list)
+    _made: dict[str, Migrator] = field(default_factory=dict)
+
+    @property
+    def profile(self) -> Profile:
+        return self.runtime.profile
+
+    @property
+    def one(self) -> Migrator:
+        """The migrator of the one connection. Raises ConfigError when there are several."""
+        if len(self.settings) > 1:
+            names = ", ".join(each.name for each in self.settings)
+            raise ConfigError(
+                f"{self.call.shared.connection!r} matches {names}; {self.call.command!r} works on one connection"
+            )
+        return self.on(self.settings[0])
+
+    def on(self, settings: ConnectionSettings) -> Migrator:
+        return self._migrator(self.runtime.open(settings))
+
+    def each(self, work: Callable[[Migrator], T]) -> Iterator[tuple[str, T]]:
+        """`work` on every connection, in parallel if there are several; what failed is told and counted."""
+        if len(self.settings) == 1 and not self.call.is_glob:
+            yield self.settings[0].name, work(self.one)
+            return
+        for settings, result in self.runtime.each(self.settings, lambda one: work(self._migrator(one))):
+            if isinstance(result, BaseException):
+                self.codes.append(self.call.diagnostics.failure(result))
+            else:
+                yield settings.name, result
+
+    def _migrator(self, database: Any) -> Migrator:
+        """The same one every time: what was asked about is what is run."""
+        if database.name not in self._made:
+            self._made[database.name] = self._make(database)
+        return self._made[database.name]
+
+    def _make(self, database: Any) -> Migrator:
+        rules, note = self.profile.migrate, self.call.diagnostics.note
+        prefix = f"{database.name}: " if self.call.is_glob else ""
+        return Migrator(
+            database,
+            os.path.join(self.profile.folder, rules.directory),
+            table=rules.table,
+            lock_timeout=rules.lock_timeout,
+            on_note=lambda text: note(prefix + text),
+            on_done=lambda outcome: note(prefix + done_line(outcome)),
+        )
+
+
+@contextmanager
+def desk(call: Invocation, *, only_files: bool = False) -> Iterator[Desk]:
+    """The connections of a command, without a deadline unless one is given.
+
+    Raises Refused on a built-in profile unless it was named.
+    """
+    with call.runtime(seconds=None) as runtime:
+        profile = runtime.profile
+        if not only_files:
+            refuse_unnamed(call, profile)
+        target = Target(types=_TYPES, preferred=profile.migrate.connection, lacks="migrations")
+        found = tuple(one.past_pooler() for one in call.all_settings(runtime, target))
+        yield Desk(call, runtime, found)
+
+
+def desk_for(call: Invocation, runtime: Runtime, settings: ConnectionSettings) -> Desk:
+    """For a command that migrates among other things. Raises ConfigError behind a pooler without direct_url."""
+    return Desk(call, runtime, (settings.past_pooler(),))
+
+
+def change(
+    call: Invocation,
+    propose: Callable[[Migrator], Proposal | None],
+    work: Callable[[Migrator], list[Outcome]],
+) -> ExitCode:
+    """Asks, does it, and says what was done: one object, or a row for each connection of a pattern."""
+    with desk(call) as table:
+        proposals = {one.name: propose(table.on(one)) for one in table.settings}
+        if call.shared.dry_run:
+            return _answer(
+                call, [(name, one.names if one else ()) for name, one in proposals.items()], "would_run"
+            )
+        for settings in table.settings:
+            proposal = proposals[settings.name]
+            if proposal is not None:
+                _ask(call, table.profile, settings, proposal)
+        done = [(name, [one.name for one in outcomes]) for name, outcomes in table.each(work)]
+        return worst([_answer(call, done, "done"), *table.codes])
+
+
+def _ask(call: Invocation, profile: Profile, settings: ConnectionSettings, proposal: Proposal) -> None:
+    for name in proposal.names if call.streams.interactive else ():
+        call.diagnostics.note(f"  {name}")
+    confirm(call, profile, settings, proposal.tier, proposal.what)
+
+
+def _answer(call: Invocation, done: Sequence[tuple[str, Sequence[str]]], key: str) -> ExitCode:
+    if call.is_glob:
+        call.out.rows(("connection", key), [[(name, list(names)) for name, names in done]])
+    elif call.out.wants_text:
+        call.out.rows((key,), [[(name,) for _, names in done for name in names]])
+    else:
+        for _, names in done:
+            call.out.action({key: list(names)})
+    return ExitCode.DONE
+
+
+def to_apply(migrator: Migrator, jobs: Sequence[Job]) -> Proposal | None:
+    """Asks for more when statements lose data that they do not name."""
+    if not jobs:
+        return None
+    from katax_cli.services.tables.scripts import destructive_reasons
+
+    statements = [statement for job in jobs for statement in job.statements]
+    found = destructive_reasons(statements, migrator.db.settings) if statements else []
+    reasons = list(dict.fromkeys(found))
+    names = tuple(job.name for job in jobs)
+    if reasons:
+        return Proposal(names, Tier.DESTRUCTIVE, f"{_count(names)} with {', '.join(reasons)}")
+    return Proposal(names, Tier.DISRUPTIVE, _count(names))
+
+
+def to_revert(jobs: Sequence[Job]) -> Proposal | None:
+    """What reverts loses data."""
+    names = tuple(job.name for job in jobs)
+    return Proposal(names, Tier.DESTRUCTIVE, f"reverting {_count(names)}") if names else None
+
+
+def _count(names: Sequence[str]) -> str:
+    return f"migration {names[0]}" if len(names) == 1 else f"{len(names)} migrations"
+
+
+def to_resume(found: Sequence[Standing]) -> Proposal | None:
+    """Going on with a migration interrupts what its statements interrupt."""
+    names = tuple(one.name for one in found if one.state == "failed")
+    return Proposal(names, Tier.DISRUPTIVE, f"going on with {_count(names)}") if names else None
+
+
+def show(table: Desk, header: Sequence[str], found: Mapping[str, Sequence[Sequence[object]]]) -> None:
+    """Rows of one connection, or of several with their connection in front."""
+    if not table.call.is_glob:
+        table.call.out.rows(header, list(found.values()) or [[]])
+        return
+    rows = [(name, *row) for name, some in found.items() for row in some]
+    table.call.out.rows(("connection", *header), [rows])
+
+
+def adopt(table: Desk, version: str | None) -> dict[str, list[str]]:
+    """Records migrations that were applied by other hands, after a yes; says which."""
+    migrator = table.one
+    names = migrator.to_adopt() if version is None else [file.name for file in migrator.to_baseline(version)]
+    if table.call.shared.dry_run:
+        return {"would_record": names}
+    proposal = Proposal(tuple(names), Tier.DESTRUCTIVE, "recording migrations as applied")
+    _ask(table.call, table.profile, table.settings[0], proposal)
+    if version is None:
+        return {"recorded": migrator.adopt_dbmate()}
+    return {"recorded": [file.name for file in migrator.baseline(version)]}
+
+
+def told_dbmate(table: Desk) -> dict[str, list[str]]:
+    """Writes dbmate's table after a yes; says which versions were new to it."""
+    migrator = table.one
+    versions = migrator.for_dbmate()
+    if table.call.shared.dry_run:
+        return {"would_record": versions}
+    proposal = Proposal(tuple(versions), Tier.DESTRUCTIVE, "writing dbmate's table schema_migrations")
+    _ask(table.call, table.profile, table.settings[0], proposal)
+    return {"recorded": migrator.tell_dbmate()}
+
+
+def explained(migrator: Migrator) -> list[tuple[object, ...]]:
+    """What changed in applied files: their statements, or only what does not count."""
+    return [
+        (
+            one.version,
+            one.name,
+            "statements" if one.state == "modified" else "comments, layout or what undoes it",
+            "\n".join(lines),
+        )
+        for one, lines in migrator.changed()
+    ]
+
+
+def repaired(table: Desk) -> list[str]:
+    """Accepts changed files after a yes; returns their names."""
+    migrator = table.one
+    names = [one.name for one, _ in migrator.changed()]
+    if not names or table.call.shared.dry_run:
+        return names if table.call.shared.dry_run else []
+    what = f"taking the present text of {', '.join(names)} for what was applied"
+    confirm(table.call, table.profile, table.settings[0], Tier.DESTRUCTIVE, what)
+    return [file.name for file in migrator.repair()]
+
+
+def abandoned(table: Desk, *, run_down: bool) -> dict[str, object]:
+    """Gives up what stopped in its middle, after a yes; says what of it lasts."""
+    migrator = table.one
+    stopped = migrator.stopped()
+    for one in stopped:
+        for statement in one.lasting:
+            table.call.diagnostics.note(f"{one.name}: {statement}")
+    if stopped and not table.call.shared.dry_run:
+        what = f"giving up {_count([one.name for one in stopped])}"
+        what += " and running its DOWN" if run_down else ", of which the statements above last"
+        confirm(table.call, table.profile, table.settings[0], Tier.DESTRUCTIVE, what)
+        stopped = migrator.abandon(run_down=run_down)
+    return {
+        "would_abandon" if table.call.shared.dry_run else "abandoned": [one.name for one in stopped],
+        "lasting": [str(statement) for one in stopped for statement in one.lasting],
+        "reverted": any(one.reverted for one in stopped),
+    }
+
+
+def unlocked(table: Desk, *, force: bool) -> dict[str, object]:
+    """Ends the session of a holder that is gone, after a yes; with `force` of any, after its connection's name.
+
+    Raises LockHeld while the holder may live.
+    """
+    migrator = table.one
+    holder = migrator.holder()
+    if holder is None:
+        return {"unlocked": False, "holder": None}
+    if not table.call.shared.dry_run:
+        if force or holder.is_gone:
+            what = f"ending the run of {holder}"
+            confirm(
+                table.call, table.profile, table.settings[0], Tier.DESTRUCTIVE, what, typed=not holder.is_gone
+            )
+        migrator.unlock(force=holder if force else None)
+    return {"unlocked": not table.call.shared.dry_run, "holder": str(holder)}
+
+
+def wait_until(call: Invocation, *, applied: bool) -> float:
+    """Seconds until the database answered (and had everything applied). Raises the last error in the end."""
+    from katax_cli.core.clock import SYSTEM
+    from katax_cli.core.resilience.deadline import Deadline
+
+    started = SYSTEM.monotonic()
+    deadline = Deadline(_WAIT_SECONDS if call.shared.timeout is None else call.shared.timeout)
+    while True:
+        try:
+            with desk(call) as table:
+                _once(table, applied=applied)
+            return round(SYSTEM.monotonic() - started, 3)
+        except (Unavailable, _NotApplied) as error:
+            if deadline.remaining() < _WAIT_PAUSE:
+                raise
+            call.diagnostics.note(f"waiting: {error}") if call.shared.verbose else None
+        SYSTEM.sleep(_WAIT_PAUSE)
+
+
+class _NotApplied(MigrationError):
+    """Something is pending still."""
+
+
+def _once(table: Desk, *, applied: bool) -> None:
+    for settings in table.settings:
+        migrator = table.on(settings)
+        migrator.db.ping()
+        left = [one.name for one in migrator.status() if one.state != "applied"] if applied else []
+        if left:
+            raise _NotApplied(
+                f"{settings.name!r} has {len(left)} migrations that are not applied, first {left[0]}"
+            )

@@ -1,0 +1,55 @@
+"""What `katax record` reads and shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import typer
+
+from katax_cli.cli.pubsub.views import message_value
+from katax_cli.cli.shell.options import lifetime
+from katax_cli.core.sql.conditions import parse_value
+from katax_cli.services.redis.pubsub import Message
+from katax_cli.services.redis.records import Page
+
+
+def moment_or_lifetime(word: str | None) -> float | datetime | None:
+    """A lifetime, or the moment of its end in ISO 8601."""
+    if word is None:
+        return None
+    try:
+        return datetime.fromisoformat(word) if "-" in word[1:] else lifetime(word)
+    except ValueError as error:
+        raise typer.BadParameter(f"{word!r} is no duration and no date; write 30s or 2030-01-01") from error
+
+
+def criteria(pairs: Sequence[str]) -> dict[str, str]:
+    """F=V words; values may be quoted, and have to be where they could be read as more than a value."""
+    found = {}
+    for pair in pairs:
+        field, equals, value = pair.partition("=")
+        if not (field and equals):
+            raise typer.BadParameter(f"--where {field!r} has no value; write FIELD=VALUE")
+        if field.rstrip()[-1:] in "!<>~":
+            raise typer.BadParameter(f"--where {pair!r} compares; only FIELD=VALUE is known")
+        found[field] = _text(value)
+    return found
+
+
+def _text(word: str) -> str:
+    try:
+        value = parse_value(word)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return word if value.kind == "bound" else value.text
+
+
+def page_facts(page: Page) -> dict[str, Any]:
+    return {"items": page.items, "pager": asdict(page.pager)}
+
+
+def event_row(key: str | None, message: Message, text: bool) -> tuple[object, ...]:
+    return (key, message_value(message, text), message.received_at)

@@ -1,0 +1,1 @@
+"""`katax session`."""

@@ -1,0 +1,198 @@
+"""`katax ws`: Socket.IO from the shell."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.invocation import Invocation
+
+group = Group()
+
+DOCTOR_HEADER = ("worker", "host", "pid", "port", "listening", "ack_ms")
+CLIENT_HEADER = ("sid", "address", "transport", "connected_at", "rooms", "worker")
+ROOM_HEADER = ("room", "clients")
+
+Name = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", help="Server of the profile; none: the only one.")
+]
+Url = Annotated[str | None, typer.Option("--url", metavar="URL", help="http://HOST:PORT of a server.")]
+Token = Annotated[
+    str | None, typer.Option("--token", metavar="env:NAME|file:PATH", help="Token instead of the known one.")
+]
+AsClient = Annotated[
+    bool, typer.Option("--as-client", help="Be an ordinary client, of any Socket.IO server.")
+]
+Room = Annotated[str | None, typer.Option("--room", metavar="ROOM", help="This room only.")]
+
+
+@group.command("serve")
+def serve(
+    call: Invocation,
+    name: Annotated[str | None, typer.Argument(help="Server of the profile; none: the only one.")] = None,
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
+    port: Annotated[
+        int | None, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0: any.")
+    ] = None,
+    path: Annotated[str | None, typer.Option("--path", help="Path of Socket.IO.")] = None,
+    redis: Annotated[
+        str | None, typer.Option("--redis", metavar="CONN", help="Act as one with servers on it.")
+    ] = None,
+    auth_token: Annotated[
+        str | None, typer.Option("--auth-token", metavar="env:NAME|file:PATH", help="Clients must send it.")
+    ] = None,
+    cors: Annotated[
+        list[str] | None, typer.Option("--cors", metavar="ORIGIN", help="Allowed origin; repeatable.")
+    ] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Beyond loopback even without a token.")
+    ] = False,
+) -> None:
+    """Serve until TERM, which drains; a second signal forces. Also /live, /ready and /metrics."""
+    from katax_cli.cli.ws.run import configured, run_server, secret_option
+
+    settings = configured(call.profile(), name)
+    settings = settings._replace(
+        host=host or settings.host,
+        port=settings.port if port is None else port,
+        path=path or settings.path,
+        redis=redis or settings.redis,
+        auth_token=secret_option("--auth-token", auth_token) or settings.auth_token,
+        cors=tuple(cors or settings.cors),
+    )
+    run_server(call, settings, insecure=insecure)
+
+
+@group.command("emit")
+def emit(
+    call: Invocation,
+    event: Annotated[str, typer.Argument(help="Name of the event.")],
+    data: Annotated[str | None, typer.Argument(help="JSON, or text; - for stdin, @file for a file.")] = None,
+    room: Room = None,
+    as_client: AsClient = False,
+    name: Name = None,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Send an event to the clients, and say how many there are; --as-client: to the server, and print its answer."""
+    from katax_cli.cli.ws.run import Target, json_or_text, send_as_client, warn_of_deaf
+
+    value = None if data is None else json_or_text(call.input_bytes(data))
+    if call.only_planned(event=event, room=room):
+        return
+    with Target(call, name, url, token).client(as_client=as_client) as asked:
+        if as_client:
+            send_as_client(call, asked, event, value, room)
+            return
+        answer = asked.request("emit", {"event": event, "data": value, "room": room})
+    warn_of_deaf(call, answer)
+    call.out.action({"event": event, "room": room, "clients": answer["clients"]})
+
+
+@group.command("listen")
+def listen(
+    call: Invocation,
+    event: Annotated[str | None, typer.Option("--event", help="This event only.")] = None,
+    room: Room = None,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="End after so many events.")] = None,
+    as_client: AsClient = False,
+    name: Name = None,
+    url: Url = None,
+    token: Token = None,
+) -> None:
+    """Print events as they pass the server; comes back after a loss, and says what is missing."""
+    from katax_cli.cli.ws.run import Target, print_events
+
+    target = Target(call, name, url, token)
+    print_events(call, target, event=event, room=room, count=count, as_client=as_client)
+
+
+@group.command("expect")
+def expect(
+    call: Invocation,
+    event: Annotated[str, typer.Argument(help="Name of the event that has to come.")],
+    where: Annotated[
+        list[str] | None, typer.Option("--where", metavar="PATH=VALUE", help="a.b=1: what its data must be.")
+    ] = None,
+    send: Annotated[str | None, typer.Option("--send", metavar="EVENT", help="Event to send first.")] = None,
+    data: Annotated[str | None, typer.Option("--data", help="Its data: JSON, or text; -, @file.")] = None,
+    room: Room = None,
+    as_client: AsClient = False,
+    name: Name = None,
+    url: Url = None,
+    token: Token = None,
+) -> ExitCode:
+    """Send an event if told so, and wait for one that matches; exit 1 when none came by --timeout."""
+    from katax_cli.cli.ws.run import Target, conditions, expected, json_or_text
+
+    matches = conditions(where or [])
+    value = None if data is None else json_or_text(call.input_bytes(data))
+    if call.only_planned(event=event, send=send):
+        return ExitCode.DONE
+    target = Target(call, name, url, token)
+    sent = None if send is None else (send, value)
+    return expected(call, target, event, matches, sent=sent, room=room, as_client=as_client)
+
+
+@group.command("clients")
+def clients(call: Invocation, name: Name = None, url: Url = None, token: Token = None) -> None:
+    """List the clients of all servers of a name."""
+    from katax_cli.cli.ws.run import Target, warn_of_deaf
+
+    with Target(call, name, url, token).client() as asked:
+        answer = asked.request("clients")
+    warn_of_deaf(call, answer)
+    call.out.rows(CLIENT_HEADER, [[tuple(row[key] for key in CLIENT_HEADER) for row in answer["clients"]]])
+
+
+@group.command("rooms")
+def rooms(call: Invocation, name: Name = None, url: Url = None, token: Token = None) -> None:
+    """List the rooms, and how many clients are in each."""
+    from katax_cli.cli.ws.run import Target, warn_of_deaf
+
+    with Target(call, name, url, token).client() as asked:
+        answer = asked.request("rooms")
+    warn_of_deaf(call, answer)
+    call.out.rows(ROOM_HEADER, [list(answer["rooms"].items())])
+
+
+@group.command("kick")
+def kick(
+    call: Invocation,
+    sid: Annotated[str, typer.Argument(help="Id of the client; see 'katax ws clients'.")],
+    name: Name = None,
+    url: Url = None,
+    token: Token = None,
+) -> ExitCode:
+    """End a client's connection; exit 1 when there is no such client."""
+    from katax_cli.cli.ws.run import Target, confirm_kick, warn_of_deaf
+
+    target = Target(call, name, url, token)
+    if call.only_planned(sid=sid, kicked=False):
+        return ExitCode.DONE
+    confirm_kick(call, target, sid)
+    with target.client() as asked:
+        answer = asked.request("kick", sid)
+    warn_of_deaf(call, answer)
+    call.out.action({"sid": sid, "kicked": answer["kicked"]})
+    return ExitCode.DONE if answer["kicked"] else ExitCode.NO
+
+
+@group.command("doctor")
+def doctor(call: Invocation, name: Name = None, url: Url = None, token: Token = None) -> ExitCode:
+    """Send every server of a name a canary, and name those that did not hear it; exit 1 when there is one."""
+    from katax_cli.cli.ws.run import Target
+
+    with Target(call, name, url, token).client() as asked:
+        answer = asked.request("doctor")
+    workers = [{**each, "worker": each["id"]} for each in answer["workers"]]
+    call.out.rows(DOCTOR_HEADER, [[tuple(each[key] for key in DOCTOR_HEADER) for each in workers]])
+    deaf = [f"{each['host']}:{each['pid']}" for each in workers if not each["listening"]]
+    if deaf:
+        call.diagnostics.note(f"deaf: {', '.join(deaf)}; restart it, or see its log for Redis")
+    if answer["subscribers"] != len(workers):
+        call.diagnostics.note(f"{answer['subscribers']} subscribers on the channel, {len(workers)} workers")
+    return ExitCode.NO if deaf or answer["subscribers"] < len(workers) else ExitCode.DONE
