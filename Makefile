@@ -16,7 +16,7 @@ health: $(STAMP)  ## Install into .venv and show the health of the embedded defa
 
 test: $(STAMP)  ## Get the servers and run the whole suite
 	$(BIN)/python -m tests.servers fetch
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-pure: $(STAMP)  ## What needs no server
 	$(BIN)/python -m pytest -n $(WORKERS) tests/core tests/profiles tests/test_import_hygiene.py tests/test_docs.py $(ARGS)
