@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib import import_module
 from typing import Any
 
 from katax_cli.services.migrate.migrator import Migrator
@@ -68,7 +69,15 @@ def main(url: str, folder: str, kill_at: int, action: str) -> None:
     database.close()
 
 
+WHAT_RUNS = (
+    "services.migrate.runner",
+    *(f"engines.{name}.migrate" for name in ("postgresql", "mysql", "sqlite")),
+)
+
+
 def serve() -> None:
+    for name in WHAT_RUNS:
+        import_module(f"katax_cli.{name}")
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
