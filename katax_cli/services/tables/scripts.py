@@ -55,13 +55,15 @@ def run_script(
     for COPY … FROM stdin, and for what commits by itself inside the single transaction.
     """
     statements = [one for one in statements if not one.is_ignorable]
+    # A read-only session refuses every write by itself: there is nothing to undo.
+    undoable = single_transaction and not database.settings.read_only
     for statement in statements:
         if statement.client_line is not None:
             word = statement.client_line.split()[0]
             raise ConfigError(f"line {statement.line} is for psql: {word}; run it with psql, or remove it")
         if statement.copy_data is not None:
             raise ConfigError(f"line {statement.line} copies from the script itself; run it with psql")
-        if single_transaction and commits_by_itself(statement.text, database.dialect):
+        if undoable and commits_by_itself(statement.text, database.dialect):
             verb = classify(statement.text, database.dialect).verb
             raise ConfigError(
                 f"line {statement.line}: {database.engine.name} commits by itself at {verb}, so --single-transaction "
@@ -82,7 +84,7 @@ def run_script(
                 raise
             if not session.in_transaction:
                 kept = done + 1
-            if kept and single_transaction and not database.settings.read_only:
+            if kept and undoable:
                 raise KataxError(
                     f"line {statement.line} ended the transaction by itself; "
                     f"{kept} of {len(statements)} statements stay applied, the rest did not run"
