@@ -55,7 +55,10 @@ class Admin(AsyncNamespace):  # type: ignore[misc]
             return {"error": "expected an event with its name"}
         room = request.get("room")
         poll = await self._ask("count", room)
-        await self._sockets.io.emit(request["event"], request.get("data"), room=room)
+        try:
+            await self._sockets.io.emit(request["event"], request.get("data"), room=room)
+        except ValueError as error:
+            return {"error": str(error)}
         return {"clients": sum(each.value for each in poll.answers), "deaf": _names(poll)}
 
     async def on_clients(self, _sid: str, _request: Any = None) -> dict[str, Any]:

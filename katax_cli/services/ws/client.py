@@ -20,11 +20,19 @@ from katax_cli.core.resilience import backoff
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import Secret
 from katax_cli.errors import AuthenticationFailed, ConfigError, DeadlineExceeded, Unavailable
-from katax_cli.services.ws.wire import StrictJson, WirePacket
+from katax_cli.services.ws.packets import MALFORMED, StrictJson, WirePacket
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 MAX_BYTES = 64_000_000
+MAX_KEPT = 10_000
+"""So many events may arrive while an acknowledgement is awaited."""
 _CONNECT_SECONDS = 5.0
+
+
+class LargePacket(WirePacket):
+    """As other servers may send it: the limits of ours are for what clients send."""
+
+    largest = MAX_BYTES
 
 
 class Event(NamedTuple):
@@ -119,7 +127,10 @@ class _Connection:
             except ConnectionClosed as error:
                 raise _Lost from error
             heard_by = Deadline(self._silence)
-            made = self._decoded(text)
+            try:
+                made = self._decoded(text)
+            except MALFORMED as error:
+                raise Unavailable(self.where.name, "it sent what is no Socket.IO packet") from error
             if made is not None:
                 return made
 
@@ -181,7 +192,7 @@ class _Connection:
         elif received.packet_type == engine_packet.CLOSE:
             raise _Lost
         elif received.packet_type == engine_packet.MESSAGE:
-            made = WirePacket(encoded_packet=received.data)
+            made = LargePacket(encoded_packet=received.data)
             if made.attachment_count:
                 self._binary = made
                 return None
@@ -304,10 +315,15 @@ class SocketClient:
     def _keep(self, received: packet.Packet) -> None:
         if received.packet_type == packet.DISCONNECT:
             raise Unavailable(self.where.name, "the server ended the connection")
-        if received.packet_type in (packet.EVENT, packet.BINARY_EVENT):
-            name, *arguments = received.data
-            data = arguments[0] if len(arguments) == 1 else arguments or None
-            self._events.append(Event(name, data, received.id))
+        if received.packet_type not in (packet.EVENT, packet.BINARY_EVENT):
+            return
+        if not isinstance(received.data, list) or not received.data:
+            raise Unavailable(self.where.name, "it sent what is no Socket.IO packet")
+        if len(self._events) >= MAX_KEPT:
+            raise Unavailable(self.where.name, f"it sent {MAX_KEPT:,} events before its acknowledgement")
+        name, *arguments = received.data
+        data = arguments[0] if len(arguments) == 1 else arguments or None
+        self._events.append(Event(name, data, received.id))
 
     def _come_back(self, deadline: Deadline) -> None:
         lost_at, attempt = self._clock.monotonic(), 0

@@ -13,6 +13,14 @@ OBSERVERS = "observers"
 SEEN = "seen"
 
 MAX_MESSAGE_BYTES = 1_000_000
+"""A packet with all its attachments; a request of a client that polls."""
+MAX_ATTACHMENTS = 1_000
+MAX_DEPTH = 100
+"""Lists and objects within each other in the data of a packet."""
+RESERVED = frozenset(
+    ("*", "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
+)
+"""Events of Socket.IO itself; a client that is sent one ends its connection, and one that sends it loses its own."""
 MAX_QUEUED = 1_000
 MAX_QUEUED_BYTES = 16_000_000
 """What may wait for one client; a client that does not read so much is cut off."""

@@ -1,9 +1,8 @@
-"""python-socketio as katax wants it: strict JSON, queues with an end, and a view of what passes."""
+"""python-socketio as katax wants it: queues with an end, and a view of what passes."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cached_property
 from logging import ERROR, LogRecord, getLogger
@@ -15,9 +14,9 @@ from engineio import packet as engine_packet
 from socketio import AsyncManager, AsyncServer, packet
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.text.js_json import jsonable
 from katax_cli.core.text.text import no_option
-from katax_cli.services.ws.values import MAX_QUEUED, MAX_QUEUED_BYTES, Observe, Scope, Seen
+from katax_cli.services.ws.packets import MALFORMED, WirePacket
+from katax_cli.services.ws.values import MAX_QUEUED, MAX_QUEUED_BYTES, RESERVED, Observe, Scope, Seen
 
 AWAY_SECONDS = 3.0
 _SEND = "katax.send"
@@ -38,33 +37,6 @@ def _one_line(record: LogRecord) -> bool:
 
 
 _engine_log.addFilter(_one_line)
-
-
-class StrictJson:
-    """JSON that every other language reads: NaN and infinity are refused both ways, values are as in `core.wire`."""
-
-    @staticmethod
-    def dumps(value: Any, **_options: Any) -> str:
-        try:
-            return json.dumps(
-                value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=jsonable
-            )
-        except TypeError as error:
-            raise ValueError(f"the data has no JSON form: {error}; convert it first") from error
-
-    @staticmethod
-    def loads(text: str | bytes, **_options: Any) -> Any:
-        return json.loads(text, parse_constant=_refuse)
-
-
-def _refuse(name: str) -> Any:
-    raise ValueError(f"{name} is not JSON")
-
-
-class WirePacket(packet.Packet):  # type: ignore[misc]
-    """A packet in strict JSON; other Socket.IO servers of the process keep theirs."""
-
-    json = StrictJson
 
 
 class Outbox(asyncio.Queue[Any]):
@@ -211,18 +183,23 @@ class WireServer(AsyncServer):  # type: ignore[misc]
         await super()._handle_eio_connect(eio_sid, environ)
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
-        await super()._handle_eio_disconnect(eio_sid, reason)
-        self.eio.forget(eio_sid)
+        try:
+            await super()._handle_eio_disconnect(eio_sid, reason)
+        finally:
+            self._binary_packet.pop(eio_sid, None)
+            self.eio.forget(eio_sid)
 
     async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         try:
             await super()._handle_eio_message(eio_sid, data)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        except MALFORMED as error:
             await self.drop(eio_sid, f"it sent what is no Socket.IO packet ({type(error).__name__})")
 
     async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
         if not isinstance(data, list) or not data or not isinstance(data[0], str):
             raise ValueError("an event is a list that begins with its name")
+        if data[0] in RESERVED:
+            raise ValueError(f"{data[0]!r} is an event of Socket.IO itself")
         sid = self.manager.sid_from_eio_sid(eio_sid, namespace or "/")
         if sid is not None and (namespace or "/") == "/":
             self.observe(Seen(data[0], None, _argument(data[1:]), sid))
@@ -276,6 +253,8 @@ class LocalManager(AsyncManager):  # type: ignore[misc]
         **more: Any,
     ) -> None:
         room = to or room
+        if event in RESERVED:
+            raise ValueError(f"{event!r} is an event of Socket.IO itself; choose another name")
         if namespace == "/":
             self.server.observe(Seen(event, room, data, None))
         if callback or skip_sid:

@@ -7,6 +7,7 @@ import socket
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any
 from urllib.error import HTTPError
 
@@ -14,11 +15,12 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from katax_cli.errors import Unavailable
 from katax_cli.services.calls.left_behind import start
 from katax_cli.services.ws import listener as listening
 from katax_cli.services.ws import server as server_module
 from katax_cli.services.ws.server import Sockets
-from tests.services.ws.conftest import SECONDS, MakeClient, MakeServer, next_event, soon
+from tests.services.ws.conftest import SECONDS, MakeClient, MakeServer, ask, next_event, soon
 from tests.waiting import until
 
 HANDSHAKE = "/socket.io/?EIO=4&transport="
@@ -59,36 +61,125 @@ def raw() -> Iterator[Any]:
         yield make
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "4",
-        "49",
-        "4xyz",
-        "42",
-        '42"x"',
-        "42[",
-        "42[]",
-        "42[7]",
-        '42["x",NaN]',
-        '42{"a":1}',
-        "4" * 50,
-        b"\xff",
-    ],
-)
-def test_what_is_no_packet_ends_its_connection_only(
-    text: str | bytes, serve: MakeServer, join: MakeClient, raw: Any
-) -> None:
+NO_PACKETS: list[list[str | bytes]] = [
+    # types
+    ["4"],
+    ["49"],
+    ["4xyz"],
+    ["4" * 50],
+    [b"\xff"],
+    ['44{"message":"x"}'],
+    # data
+    ["42"],
+    ['42"x"'],
+    ["42["],
+    ["42[]"],
+    ["42[7]"],
+    ['42{"a":1}'],
+    ['42["x",NaN]'],
+    ['42["x",1e999]'],
+    ['42["x",' + "9" * 5_000 + "]"],
+    ['42["x",' + "[" * 101 + "]" * 101 + "]"],
+    ['42["x",' + "[" * 400_000 + "]"],
+    ["42" + "7" * 200 + '["x"]'],
+    # events of Socket.IO itself
+    ['42["connect",{},{}]'],
+    ['42["disconnect","x"]'],
+    ['42["connect_error"]'],
+    ['42["newListener"]'],
+    ['42["removeListener"]'],
+    ['42["*","x"]'],
+    # attachments
+    ['423-["x"]'],
+    ['450-["x"]'],
+    ['45999999999-["x",{"_placeholder":true,"num":0}]'],
+    ['4545999999999-["x"]'],
+    ['451001-["x"]'],
+    ['451-["x",{"_placeholder":true,"num":0}]', '42["x"]'],
+    ['451-["x",{"_placeholder":true,"num":1}]', b"1"],
+    ['451-["x",{"_placeholder":true,"num":-1}]', b"1"],
+    ['451-["x",{"_placeholder":true,"num":"0"}]', b"1"],
+    ['451-["x",{"_placeholder":true,"num":[]}]', b"1"],
+    ['451-["x"]', b"1"],
+    ['451-["x",' + '{"_placeholder":true,"num":0},' * 9 + "0]", b"1"],
+    ['453-["x"]', b"1" * 600_000, b"1" * 600_000],
+    ['461-["x"]', b"1"],
+]
+
+
+def test_what_is_no_packet_ends_its_connection_only(serve: MakeServer, join: MakeClient, raw: Any) -> None:
     server = serve()
     server.on("echo", lambda data: data)
-    good, bad = join(server), raw(server)
+    good = join(server)
     good.connect(deadline=soon())
 
-    bad.socket.send(text)
+    for messages in NO_PACKETS:
+        bad = raw(server)
+        with suppress(ConnectionClosed):  # it may be closed before all is sent
+            for message in messages:
+                bad.socket.send(message)
+        until(partial(getattr, bad, "is_closed"))
 
-    assert good.call("echo", 1, deadline=soon()) == 1
-    until(lambda: bad.is_closed)
+        assert good.call("echo", 1, deadline=soon()) == 1
     until(lambda: server.clients_count() == 1)
+    assert server.io._binary_packet == {}
+
+
+def test_attachments_are_one_message_together(serve: MakeServer, join: MakeClient) -> None:
+    server = serve()
+    server.on("sizes", lambda data: [len(part) for part in data])
+    client = join(server)
+
+    assert client.call("sizes", [b"1" * 400_000, b"", b"2" * 400_000], deadline=soon()) == [
+        400_000,
+        0,
+        400_000,
+    ]
+    with pytest.raises(Unavailable, match="lost"):
+        client.call("sizes", [b"1" * 400_000] * 3, deadline=soon())
+    until(lambda: server.clients_count() == 0)
+
+
+def test_a_packet_that_waits_for_attachments_is_freed_with_its_client(serve: MakeServer, raw: Any) -> None:
+    server = serve()
+    bad = raw(server)
+    bad.socket.send('453-["x"]')
+    bad.socket.send(b"1" * 300_000)
+    until(lambda: len(server.io._binary_packet) == 1)
+    (client,) = server.clients.values()
+
+    client.disconnect()
+    bad.socket.close()
+
+    until(lambda: server.io._binary_packet == {})
+
+
+def test_half_a_surrogate_pair_reaches_others_and_costs_nobody_the_connection(
+    serve: MakeServer, join: MakeClient, raw: Any
+) -> None:
+    server = serve()
+    server.on("say", lambda data: server.emit("said", data))
+    good, other = join(server), raw(server)
+    good.connect(deadline=soon())
+
+    other.socket.send('42["say","cut \\ud83d"]')
+
+    assert next_event(good, "said").data == "cut \ud83d"
+    assert server.clients_count() == 2
+
+
+def test_no_event_of_socketio_itself_is_sent(serve: MakeServer, join: MakeClient) -> None:
+    """The clients of JavaScript end their connection when they get one."""
+    server = serve()
+    admin, client = join(server, admin=True), join(server)
+    client.connect(deadline=soon())
+
+    with pytest.raises(ValueError, match="'connect' is an event of Socket"):
+        server.emit("connect", 1)
+    answer = ask(admin, "emit", {"event": "disconnect"})
+
+    assert answer == {"error": "'disconnect' is an event of Socket.IO itself; choose another name"}
+    assert server.clients_count() == 1
 
 
 def test_a_huge_message_ends_its_connection_only(serve: MakeServer, join: MakeClient, raw: Any) -> None:
