@@ -29,7 +29,7 @@ from katax_cli.core.text.text import printable
 from katax_cli.snapshot import Happening, Snapshot
 from katax_cli.tui.dialogs import CommandDialog, Info, line
 from katax_cli.tui.feed import Feed
-from katax_cli.tui.marks import ago, span, state
+from katax_cli.tui.glyphs import ago, span, state
 from katax_cli.tui.pane import Pane
 from katax_cli.tui.panels import PANELS, SCREENS, Action
 
@@ -39,6 +39,7 @@ _MORE_KEYS = (
     (f"1 … {len(SCREENS)}", f"One screen: {', '.join(SCREENS)}"),
     ("Tab", "Next panel"),
     ("Enter", "Open the panel, then the row"),
+    ("Home", "The newest row again, and follow it"),
     (":", "All commands"),
 )
 _LOOK_EVERY = 1.0

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.coordinate import Coordinate
@@ -14,7 +16,20 @@ from textual.widgets import DataTable, Static
 from katax_cli.core.text.text import printable
 from katax_cli.snapshot import Snapshot
 from katax_cli.tui.panels import Panel
-from katax_cli.tui.table import GAP, Drawn, Row, alike, colourless, fitted, found
+from katax_cli.tui.table import GAP, Drawn, Row, alike, colourless, faded, fitted, found
+
+
+class Rows(DataTable[Text]):
+    """A table whose Home and End are its first and last row, wherever the view is."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("home,g", "first", show=False),
+        Binding("end,G", "scroll_bottom", show=False),
+    ]
+
+    def action_first(self) -> None:
+        self.action_scroll_top()
+        self.scroll_home(animate=False)
 
 
 class Pane(Vertical):
@@ -30,9 +45,10 @@ class Pane(Vertical):
         self._columns: tuple[tuple[int, int], ...] = ()
         self._width = 0
         self._current = False
+        self._held: tuple[Row, ...] | None = None
         self._title = ""
         self._said = ""
-        self.table: DataTable[Text] = DataTable(cursor_type="row", cell_padding=GAP // 2, show_cursor=False)
+        self.table = Rows(cursor_type="row", cell_padding=GAP // 2, show_cursor=False)
         self._empty = Static(classes="empty", markup=False)
         self._empty.display = False
 
@@ -40,6 +56,9 @@ class Pane(Vertical):
         self._entitle(self.panel.title)
         yield self.table
         yield self._empty
+
+    def on_mount(self) -> None:
+        self.watch(self.table, "scroll_y", lambda _: self.call_later(self._follow_or_hold), init=False)
 
     @property
     def chosen(self) -> Row | None:
@@ -59,6 +78,9 @@ class Pane(Vertical):
     def on_show(self) -> None:
         self._draw()
 
+    def on_data_table_row_highlighted(self) -> None:
+        self._follow_or_hold()
+
     def on_descendant_focus(self) -> None:
         self.table.show_cursor = True
 
@@ -71,10 +93,12 @@ class Pane(Vertical):
             return
         self._current = True
         drawn = self.panel.draw(self._snapshot, width)
-        rows = found(drawn.rows, self._words)
+        newer = self._hold(drawn.rows)
+        listed = drawn.rows if self._held is None else self._held
+        rows = found(listed, self._words)
         if self.app.no_color:
             rows = tuple(map(colourless, rows))
-        self._say(drawn, rows)
+        self._say(drawn, rows, hidden=len(listed) - len(rows), newer=newer)
         columns = self._fitted(rows, width)
         if columns == self._columns and [row.key for row in rows] == [row.key for row in self._rows]:
             self._update(rows)
@@ -82,13 +106,34 @@ class Pane(Vertical):
             self._rebuild(columns, rows)
         self._rows, self._columns, self.drawn = rows, columns, drawn
 
-    def _say(self, drawn: Drawn, rows: Sequence[Row]) -> None:
+    @property
+    def _at_top(self) -> bool:
+        return self.table.cursor_row <= 0 and self.table.scroll_target_y <= 0
+
+    def _follow_or_hold(self) -> None:
+        """Draws a stream again when somebody left its newest row or came back to it."""
+        if self.panel.is_stream and self._at_top is (self._held is not None):
+            self._current = False
+            self._draw()
+
+    def _hold(self, rows: tuple[Row, ...]) -> int:
+        """Away from the top of a stream its rows stay where they are; returns how many came since."""
+        if not self.panel.is_stream or self._at_top or self.drawn is None:
+            self._held = None
+            return 0
+        held = self.drawn.rows if self._held is None else self._held
+        now = {row.key: row for row in rows}
+        # A row that the source lists no more is kept as it was seen last.
+        self._held = tuple(now.get(row.key) or row._replace(cells=faded(row.cells)) for row in held)
+        return len(now.keys() - {row.key for row in held})
+
+    def _say(self, drawn: Drawn, rows: Sequence[Row], *, hidden: int, newer: int) -> None:
         """Sets only what differs: setting it draws it."""
-        hidden = len(drawn.rows) - len(rows)
-        notes = [drawn.note, f"{hidden} hidden" if hidden else ""]
+        paused = f"paused, {newer} newer" if self._held is not None else ""
+        notes = [paused, drawn.note, f"{hidden} hidden" if hidden else ""]
         self._entitle(" · ".join(filter(None, (self.panel.title, *notes))))
         self.set_class(drawn.stale, "-stale")
-        empty = "" if rows else printable(drawn.empty) if not drawn.rows else "no row matches the filter"
+        empty = "" if rows else printable(drawn.empty) if not hidden else "no row matches the filter"
         if empty != self._said:
             self._empty.update(empty)
             self._said = empty
@@ -125,8 +170,11 @@ class Pane(Vertical):
         for row in rows:
             self.table.add_row(*(row.cells[index] for index, _ in columns))
         keys = [row.key for row in rows]
-        if chosen is not None and chosen.key in keys:
+        is_kept = self._held is not None or not self.panel.is_stream
+        if is_kept and chosen is not None and chosen.key in keys:
             self.table.move_cursor(row=keys.index(chosen.key), scroll=False)
+        # The scrolling waits for the next refresh; until then this says where the view is.
+        self.table.scroll_target_y = top
         self.table.scroll_to(y=top, animate=False)
 
     def _label(self, index: int, rows: Sequence[Row]) -> Text:

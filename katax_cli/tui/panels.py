@@ -22,7 +22,7 @@ from katax_cli.snapshot import (
     Traffic,
     Watched,
 )
-from katax_cli.tui.marks import (
+from katax_cli.tui.glyphs import (
     BAD,
     FADED,
     ODD,
@@ -60,7 +60,10 @@ class Action(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """`screen`: the full screen that it is on; `minor` ones give way in a small overview."""
+    """`screen`: the full screen that it is on; `minor` ones give way in a small overview.
+
+    `is_stream`: its newest row is the first, and the view follows it until somebody scrolls.
+    """
 
     name: str
     title: str
@@ -69,6 +72,7 @@ class Panel(NamedTuple):
     draw: Callable[[Snapshot, int], Drawn]
     actions: tuple[Action, ...] = ()
     minor: bool = False
+    is_stream: bool = False
 
 
 def connections(snapshot: Snapshot, width: int) -> Drawn:
@@ -364,6 +368,7 @@ PANELS: tuple[Panel, ...] = (
         ),
         runs,
         minor=True,
+        is_stream=True,
     ),
     Panel(
         "sockets",
@@ -387,6 +392,7 @@ PANELS: tuple[Panel, ...] = (
         "log",
         (Column("at", 0, 8), Column("", 0, 1), Column("of", 0), Column("what happened", 0, 12, grows=True)),
         log,
+        is_stream=True,
     ),
 )
 """All panels, in the order of the overview; those of one screen stand together."""

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from rich.style import Style
 from rich.text import Text
 
-from katax_cli.tui.marks import FADED
+from katax_cli.tui.glyphs import FADED
 
 _WEIGHTS = ("bold", FADED)
 GAP = 2

@@ -18,6 +18,7 @@ from katax_cli.core.clock import SYSTEM
 from katax_cli.snapshot import Part, Snapshot
 from katax_cli.tui.app import Dashboard, Outcome
 from katax_cli.tui.dialogs import CommandDialog, Info, line
+from katax_cli.tui.pane import Pane
 from katax_cli.tui.panels import PANELS, SCREENS
 from tests.tui.canned import AT, BROKEN, EMPTY, FULL, HOSTILE, hostile
 from tests.tui.driving import PATIENCE, Commands, Source, dashboard, drive, head, pane, until, visible
@@ -219,25 +220,68 @@ class TestNumbersThatChange:
 
         drive(app, body)
 
-    def test_a_new_line_of_the_log_moves_nobody_back_to_its_top(self) -> None:
-        lines = tuple(
-            FULL.log.rows[0]._replace(happened_at=AT - at, text=f"{at}") for at in range(200, 0, -1)
-        )
-        source = Source(replace(FULL, log=FULL.log._replace(rows=lines)))
+    def test_a_stream_shows_its_newest_row(self) -> None:
+        source = Source(with_lines(200))
         app = dashboard(source)
 
         async def body(pilot: Pilots) -> None:
-            log = pane(app, "log").table
-            await pilot.press("7", "pagedown", "pagedown")
-            await until(pilot, lambda: log.scroll_y > 10)
+            log = pane(app, "log")
+            await pilot.press("7")
+            for count in (203, 261):
+                source.snapshot = with_lines(count)
+                await pilot.press("f5")
+                await until(pilot, lambda count=count: said(app)[0] == str(count - 1))  # type: ignore[misc]
+                await pilot.pause()
+                assert on_screen(log)[0] == str(count - 1)
+                assert (log.table.cursor_row, "paused" in str(log.border_title)) == (0, False)
+
+        drive(app, body)
+
+    @pytest.mark.parametrize(
+        "leave", [["down"], ["pagedown", "pagedown"], []], ids=["arrow", "page", "wheel"]
+    )
+    def test_a_stream_stands_still_where_somebody_scrolled_and_counts_what_is_newer(
+        self, leave: list[str]
+    ) -> None:
+        source = Source(with_lines(200))
+        app = dashboard(source)
+
+        async def body(pilot: Pilots) -> None:
+            log = pane(app, "log")
+            await pilot.press("7", *leave)
+            if not leave:
+                log.table.scroll_relative(y=3)
+            await until(pilot, lambda: "paused, 0 newer" in str(log.border_title))
             await pilot.wait_for_scheduled_animations()
-            was = log.scroll_y
-            news = lines[0]._replace(happened_at=AT, text="news")
-            source.snapshot = replace(FULL, log=FULL.log._replace(rows=(*lines, news)))
+            before = on_screen(log), log.table.cursor_row
+            source.snapshot = with_lines(228)
             await pilot.press("f5")
-            await until(pilot, lambda: said(app)[0] == "news")
-            await pilot.pause()
-            assert log.scroll_y == was
+            await until(pilot, lambda: "paused, 28 newer" in str(log.border_title))
+            await pilot.resize_terminal(100, 24)
+            await pilot.resize_terminal(80, 24)
+            await until(pilot, lambda: (on_screen(log), log.table.cursor_row) == before)
+            await pilot.press("home")
+            await until(pilot, lambda: on_screen(log)[0] == "227")
+            assert "paused" not in str(log.border_title)
+
+        drive(app, body)
+
+    def test_a_row_that_its_source_dropped_stays_faded_where_somebody_reads_it(self) -> None:
+        source = Source()
+        app = dashboard(source)
+
+        async def body(pilot: Pilots) -> None:
+            runs = pane(app, "runs")
+            await pilot.press("5")
+            runs.table.focus()
+            await pilot.press("down")
+            await until(pilot, lambda: "paused" in str(runs.border_title))
+            first = FULL.runs.rows[0]._replace(state="ran", run_id="new")
+            source.snapshot = replace(FULL, runs=FULL.runs._replace(rows=(first, FULL.runs.rows[1])))
+            await pilot.press("f5")
+            await until(pilot, lambda: "paused, 1 newer" in str(runs.border_title))
+            styles = [{str(cell.style) for cell in runs.table.get_row_at(at)} for at in range(3)]
+            assert [style == {"dim"} for style in styles] == [True, False, True]
 
         drive(app, body)
 
@@ -371,7 +415,7 @@ class TestAsking:
             assert not app.query_one("#panes").has_class("-stale")
             await pilot.press("f5")
             await until(pilot, lambda: app._arrived_at > app._asked_at)
-            assert "paused, seen <10s ago" in head(app)
+            assert "paused, seen 0s ago" in head(app)
 
         drive(app, body)
 
@@ -665,6 +709,19 @@ class TestCommands:
             await until(pilot, lambda: app._done[-1].text == "at last")
 
         drive(app, body)
+
+
+def with_lines(count: int) -> Snapshot:
+    """The log with lines `0` … `count - 1`, of which it keeps the last 200."""
+    first = FULL.log.rows[0]
+    lines = tuple(first._replace(happened_at=AT - 1000 + at, text=f"{at}") for at in range(count))
+    return replace(FULL, log=FULL.log._replace(rows=lines[-200:]))
+
+
+def on_screen(log: Pane) -> list[str]:
+    """What the rows in view say."""
+    top = round(log.table.scroll_y)
+    return [str(row.cells[3]) for row in log._rows[top : top + log.table.size.height - 1]]
 
 
 def said(app: Dashboard) -> list[str]:

@@ -1,4 +1,4 @@
-"""Numbers as marks on a terminal: ages, sparklines, bars. Pure, and readable without colours."""
+"""Numbers as glyphs on a terminal: ages, sparklines, bars. Pure, and readable without colours."""
 
 from __future__ import annotations
 
@@ -54,11 +54,11 @@ def symbol(word: str) -> Text:
 
 
 def span(seconds: float) -> str:
-    """`40s`, `12m`, `3h`, `2d`: below a minute in steps of ten seconds, so that a quiet screen stays quiet."""
+    """`7s`, `40s`, `12m`, `3h`: from ten seconds to a minute in steps of ten, so that a quiet screen stays quiet."""
     for size, unit in _STEPS:
         if seconds >= size:
             return f"{seconds // size:.0f}{unit}"
-    return "<10s" if seconds < _FRESH else f"{seconds // 10 * 10:.0f}s"
+    return f"{seconds // 1 if seconds < _FRESH else seconds // 10 * 10:.0f}s"
 
 
 def ago(moment: float | datetime | None, now: float) -> str:

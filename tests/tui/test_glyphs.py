@@ -1,11 +1,11 @@
-"""Marks: ages that do not flicker, sparklines, bars and numbers, readable without colours."""
+"""Glyphs: ages that do not flicker, sparklines, bars and numbers, readable without colours."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from katax_cli.snapshot import PoolStats
-from katax_cli.tui.marks import ago, number, pool_bar, pool_trail, span, spark, state, until
+from katax_cli.tui.glyphs import ago, number, pool_bar, pool_trail, span, spark, state, until
 
 NOW = datetime(2026, 3, 29, tzinfo=UTC)
 
@@ -13,8 +13,9 @@ NOW = datetime(2026, 3, 29, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [
-        (0.0, "<10s"),
-        (9.9, "<10s"),
+        (0.0, "0s"),
+        (3.7, "3s"),
+        (9.9, "9s"),
         (10.0, "10s"),
         (59.0, "50s"),
         (60.0, "1m"),
@@ -34,7 +35,7 @@ def test_what_never_happened_has_no_age() -> None:
 
 
 def test_a_clock_ahead_of_ours_makes_nothing_older_than_now() -> None:
-    assert ago(NOW.timestamp() + 5, NOW.timestamp()) == "<10s"
+    assert ago(NOW.timestamp() + 5, NOW.timestamp()) == "0s"
 
 
 def test_what_is_due_later_and_what_should_have_begun() -> None:
