@@ -58,7 +58,7 @@ class Pane(Vertical):
         yield self._empty
 
     def on_mount(self) -> None:
-        self.watch(self.table, "scroll_y", lambda _: self.call_later(self._follow_or_hold), init=False)
+        self.watch(self.table, "scroll_y", self._scrolled, init=False)
 
     @property
     def chosen(self) -> Row | None:
@@ -77,6 +77,10 @@ class Pane(Vertical):
 
     def on_show(self) -> None:
         self._draw()
+
+    def _scrolled(self) -> None:
+        """A table that is built anew scrolls too: judged when that is over."""
+        self.call_later(self._follow_or_hold)
 
     def on_data_table_row_highlighted(self) -> None:
         self._follow_or_hold()
