@@ -103,7 +103,7 @@ class MongoSeeds:
             from katax_cli.services.seeds.python import load
 
             return _Code(file, load(file))
-        decode = registry.part(self._db.engine, "extended")
+        decode = registry.part(self._db.engine, "extended_json")
         return _Documents(parse_rows(file, decode))
 
     def destructive(self, work: Work) -> list[str]:
