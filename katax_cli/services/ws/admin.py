@@ -14,7 +14,7 @@ from katax_cli.core.settings import Secret
 from katax_cli.errors import KataxError, Unavailable
 from katax_cli.services.ws.cluster import Poll
 from katax_cli.services.ws.loop import Lanes
-from katax_cli.services.ws.tokens import same, sent_token
+from katax_cli.services.ws.tokens import address_of, sent_token
 from katax_cli.services.ws.values import NAMESPACE, OBSERVERS, SEEN, Seen
 
 if TYPE_CHECKING:
@@ -41,10 +41,13 @@ class Admin(AsyncNamespace):  # type: ignore[misc]
         except KataxError as error:
             return {"error": str(error), "unavailable": isinstance(error, Unavailable)}
 
-    async def on_connect(self, _sid: str, environ: dict[str, Any], auth: Any) -> None:
-        if not same(sent_token(auth, environ), self._token):
-            self._sockets.counters.refused += 1
+    async def on_connect(self, sid: str, environ: dict[str, Any], auth: Any) -> None:
+        server = self._sockets
+        if not await server.guesses.allows(address_of(environ), sent_token(auth, environ), self._token):
+            server.counters.refused += 1
             raise exceptions.ConnectionRefusedError("wrong or missing admin token")
+        if not server.io.is_open(server.io.manager.eio_sid_from_sid(sid, NAMESPACE)):
+            raise exceptions.ConnectionRefusedError("it left while its token waited to be compared")
 
     async def on_observe(self, sid: str, _request: Any = None) -> dict[str, Any]:
         await self.enter_room(sid, OBSERVERS)

@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from inspect import signature
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from katax_cli.services.ws.server import Sockets
 
 Handler = Callable[[Any], object]
+KnowingHandler = Callable[[Any, "Client"], object]
+"""A handler that is told whose event it is."""
+
+
+def takes_client(handler: Callable[..., object]) -> bool:
+    """True for a function that needs two arguments."""
+    try:
+        signature(handler).bind(None)
+    except TypeError:
+        with suppress(TypeError):
+            signature(handler).bind(None, None)
+            return True
+    except ValueError:  # some functions of C do not tell
+        return False
+    return False
 
 
 class Client:
-    """One client that is connected. Its methods are for handlers and other threads, as those of `Sockets` are."""
+    """One client that is connected. Its methods are for handlers and other threads, as those of `Sockets` are.
 
-    def __init__(self, server: Sockets, sid: str, *, address: str, transport: str) -> None:
+    `auth` is what it sent when it connected, without the server's own token, and `headers` are those of its request,
+    with small letters; both are its own words. `user` is the program's: None until `on_connection` sets it.
+    """
+
+    user: Any = None
+
+    def __init__(
+        self,
+        server: Sockets,
+        sid: str,
+        *,
+        address: str,
+        transport: str,
+        auth: Any = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.id = sid
+        self.auth = auth
+        self.headers = headers
         self.address = address
         self.transport = transport
         self.connected_at = datetime.now(UTC)

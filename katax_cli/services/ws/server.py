@@ -14,12 +14,13 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import LOOPBACK
 from katax_cli.errors import ConfigError, Refused
 from katax_cli.profiles.model.model import WsSettings
-from katax_cli.services.ws.clients import Client, Handler
+from katax_cli.services.ws.clients import Client, KnowingHandler, takes_client
 from katax_cli.services.ws.cluster import Alone, Cluster
+from katax_cli.services.ws.guesses import Guesses
 from katax_cli.services.ws.loop import EventLoop, Lanes
 from katax_cli.services.ws.metrics import Counters
-from katax_cli.services.ws.tokens import made_admin_token, same, sent_token
-from katax_cli.services.ws.values import MAX_MESSAGE_BYTES, Seen, shown
+from katax_cli.services.ws.tokens import address_of, headers_of, made_admin_token, sent_token, without_token
+from katax_cli.services.ws.values import CLIENT_ID, MAX_MESSAGE_BYTES, Seen, shown
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.clients import RedisDatabase
@@ -33,7 +34,7 @@ SILENT_SECONDS = 15.0
 """A connection that has not said within so long what it wants is ended."""
 
 _log = getLogger("katax.ws")
-H = TypeVar("H", bound=Handler)
+H = TypeVar("H", bound=Callable[..., object])
 MayJoin = Callable[[Client, str], bool]
 
 
@@ -66,9 +67,10 @@ class Sockets:
         self.counters = Counters()
         self.clients: dict[str, Client] = {}
         self.closing = False
+        self.guesses = Guesses()
         self._may_join = may_join
         self._acknowledge = acknowledge
-        self._handlers: dict[str, Handler] = {}
+        self._handlers: dict[str, KnowingHandler] = {}
         self._greeters: list[Callable[[Client], object]] = []
         self._lanes = Lanes(settings.name)
         self._token = settings.auth_token
@@ -121,9 +123,11 @@ class Sockets:
     def on(self, event: str, handler: H) -> H:
         """Calls `handler(data)` for an event of any client, in a worker thread; it returns the acknowledgement.
 
+        A handler that needs two arguments is called as `handler(data, client)`.
         Events of one client keep their order. Raises TypeError for a coroutine function.
         """
-        self._handlers[event] = plain(handler, f"on({event!r})")
+        called = plain(handler, f"on({event!r})")
+        self._handlers[event] = called if takes_client(called) else lambda data, _client: called(data)
         return handler
 
     def on_connection(self, greeter: Callable[[Client], object]) -> Callable[[Client], object]:
@@ -239,14 +243,25 @@ class Sockets:
         await self._listener.start()
 
     async def _connect(self, sid: str, environ: dict[str, Any], auth: Any) -> None:
-        if self._token is not None and not same(sent_token(auth, environ), self._token):
-            from socketio import exceptions
+        from socketio import exceptions
 
-            self.counters.refused += 1
-            raise exceptions.ConnectionRefusedError("wrong or missing token; send it as auth.token")
+        address = address_of(environ)
+        if self._token is not None:
+            if not await self.guesses.allows(address, sent_token(auth, environ), self._token):
+                self.counters.refused += 1
+                raise exceptions.ConnectionRefusedError("wrong or missing token; send it as auth.token")
+            auth = without_token(auth)
         eio_sid = self.io.manager.eio_sid_from_sid(sid, "/")
-        address = (environ["asgi.scope"].get("client") or ["unknown"])[0]
-        client = Client(self, sid, address=address, transport=self.io.eio.transport(eio_sid))
+        if not self.io.is_open(eio_sid):
+            raise exceptions.ConnectionRefusedError("it left while its token waited to be compared")
+        client = Client(
+            self,
+            sid,
+            address=address,
+            transport=self.io.eio.transport(eio_sid),
+            auth=auth,
+            headers=headers_of(environ),
+        )
         self.clients[sid] = client
         self.counters.connected += 1
         for greeter in self._greeters:
@@ -268,9 +283,11 @@ class Sockets:
 
     def _handled(self, client: Client, event: str, data: Any) -> Any:
         """Which handler there is may depend on the greeter, so it is looked up behind it, in the same lane."""
-        handler = client.handlers.get(event) or self._handlers.get(event)
-        if handler is not None:
-            return handler(data)
+        own, common = client.handlers.get(event), self._handlers.get(event)
+        if own is not None:
+            return own(data)
+        if common is not None:
+            return common(data, client)
         if event in ("join", "leave"):
             return self._moved(client, data, joining=event == "join")
         return {"received": True} if self._acknowledge else self.io.not_handled
@@ -295,10 +312,12 @@ class Sockets:
     def _problem(self, client: Client, room: Any, *, joining: bool) -> str | None:
         if not isinstance(room, str) or not 0 < len(room) <= MAX_ROOM:
             return f"a room is a name of 1 to {MAX_ROOM} characters"
+        # Every client's id is a room too: whoever could join it would read along.
+        if room.startswith(CLIENT_ID):
+            return "this room is not open to you"
         if not joining:
             return None
-        # Every client's id is a room too: whoever could join it would read along.
-        if room in self.clients or (self._may_join is not None and not self._may_join(client, room)):
+        if self._may_join is not None and not self._may_join(client, room):
             return "this room is not open to you"
         return f"{MAX_ROOMS} rooms are the limit" if len(client.rooms) >= MAX_ROOMS else None
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from hmac import compare_digest
 from secrets import token_hex, token_urlsafe
+from types import MappingProxyType
+from typing import Any
 from urllib.parse import quote
 
 from katax_cli.core.settings import Secret
@@ -53,6 +56,28 @@ def sent_token(auth: object, headers: dict[str, str]) -> object:
         return auth["token"]
     scheme, _, token = headers.get("HTTP_AUTHORIZATION", "").partition(" ")
     return token if scheme.lower() == "bearer" else None
+
+
+def address_of(environ: Mapping[str, Any]) -> str:
+    """Where a client connects from: behind a proxy the proxy's address."""
+    return str((environ["asgi.scope"].get("client") or ["unknown"])[0])
+
+
+def headers_of(environ: Mapping[str, Any]) -> Mapping[str, str]:
+    """The headers of a client's request, names in small letters."""
+    return MappingProxyType(
+        {
+            name.decode("latin-1").lower(): value.decode("latin-1")
+            for name, value in environ["asgi.scope"]["headers"]
+        }
+    )
+
+
+def without_token(auth: object) -> object:
+    """What a client sent of its own besides the server's token."""
+    if isinstance(auth, dict):
+        return {key: value for key, value in auth.items() if key != "token"}
+    return auth
 
 
 def _read(path: str) -> Secret:

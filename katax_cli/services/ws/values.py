@@ -12,6 +12,9 @@ NAMESPACE = "/katax"
 OBSERVERS = "observers"
 SEEN = "seen"
 
+CLIENT_ID = "sid."
+"""So begins the id of every client; rooms of such names are closed to clients, whichever server an id is of."""
+
 MAX_MESSAGE_BYTES = 1_000_000
 """A packet with all its attachments; a request of a client that polls."""
 MAX_ATTACHMENTS = 1_000

@@ -14,9 +14,16 @@ from engineio import packet as engine_packet
 from socketio import AsyncManager, AsyncServer, packet
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.text.text import no_option
 from katax_cli.services.ws.packets import MALFORMED, WirePacket
-from katax_cli.services.ws.values import MAX_QUEUED, MAX_QUEUED_BYTES, RESERVED, Observe, Scope, Seen
+from katax_cli.services.ws.values import (
+    CLIENT_ID,
+    MAX_QUEUED,
+    MAX_QUEUED_BYTES,
+    RESERVED,
+    Observe,
+    Scope,
+    Seen,
+)
 
 AWAY_SECONDS = 3.0
 _SEND = "katax.send"
@@ -90,7 +97,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         self.answered_at: dict[str, float] = {}
 
     def generate_id(self) -> str:
-        return no_option(super().generate_id())
+        return CLIENT_ID + str(super().generate_id())
 
     def create_queue(self, *_args: Any, **_options: Any) -> Outbox:
         return Outbox()
@@ -164,6 +171,11 @@ class WireServer(AsyncServer):  # type: ignore[misc]
         while send is not None and number < len(packets) and _takes(send(packets[number].message)):
             number += 1
         return packets[number:]
+
+    def is_open(self, eio_sid: str | None) -> bool:
+        """True for a connection that nobody has begun to end."""
+        socket = self.eio.sockets.get(eio_sid)
+        return socket is not None and not socket.closing and not socket.closed
 
     async def drop(self, eio_sid: str, why: str) -> None:
         """Ends a connection at once, with nothing more sent."""
@@ -239,7 +251,31 @@ class Encoded(engine_packet.Packet):  # type: ignore[misc]
 
 
 class LocalManager(AsyncManager):  # type: ignore[misc]
-    """The clients of one server; hands an event to all their queues at once, without a task for each."""
+    """The clients of one server; hands an event to all their queues at once, without a task for each.
+
+    Knows the rooms of each client: Socket.IO looks through all rooms for them.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._rooms_of: dict[tuple[str, str], set[str]] = {}
+
+    def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> None:
+        super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
+        if room is not None:
+            self._rooms_of.setdefault((namespace, sid), set()).add(room)
+
+    def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
+        super().basic_leave_room(sid, namespace, room)
+        self._rooms_of.get((namespace, sid), set()).discard(room)
+
+    def basic_disconnect(self, sid: str, namespace: str, **options: Any) -> None:
+        super().basic_disconnect(sid, namespace, **options)
+        self._rooms_of.pop((namespace, sid), None)
+
+    def get_rooms(self, sid: str, namespace: str) -> list[str]:
+        """May be called from any thread."""
+        return list(self._rooms_of.get((namespace, sid), ()))
 
     async def emit(
         self,

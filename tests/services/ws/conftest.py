@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
 
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import Secret
@@ -18,6 +21,7 @@ from katax_cli.services.ws.tokens import known_admin_token
 from katax_cli.services.ws.values import NAMESPACE
 
 SECONDS = 20.0
+HANDSHAKE = "/socket.io/?EIO=4&transport="
 MakeServer = Callable[..., Sockets]
 MakeClient = Callable[..., SocketClient]
 
@@ -81,4 +85,39 @@ def joining(home: str) -> Iterator[MakeClient]:
 def join(tmp_path: Path) -> Iterator[MakeClient]:
     """`join(server, token="…")`: an ordinary client; `admin=True`: one of the admin namespace."""
     with joining(str(tmp_path / ".katax")) as make:
+        yield make
+
+
+class Raw:
+    """A WebSocket that says what it is told, whatever it is."""
+
+    def __init__(self, socket: ClientConnection, *, joined: bool) -> None:
+        self.socket = socket
+        self.hello = json.loads(str(socket.recv(timeout=20))[1:])
+        if joined:
+            socket.send("40")
+            assert str(socket.recv(timeout=20)).startswith("40")
+
+    @property
+    def is_closed(self) -> bool:
+        try:
+            while True:
+                self.socket.recv(timeout=0.05)
+        except ConnectionClosed:
+            return True
+        except TimeoutError:
+            return False
+
+
+@pytest.fixture
+def raw() -> Iterator[Any]:
+    with ExitStack() as sockets:
+
+        def make(server: Sockets, *, joined: bool = True, **options: Any) -> Raw:
+            url = server.url.replace("http", "ws") + HANDSHAKE + "websocket"
+            opened = sockets.enter_context(
+                connect(url, proxy=None, compression=None, close_timeout=0.1, **options)
+            )
+            return Raw(opened, joined=joined)
+
         yield make

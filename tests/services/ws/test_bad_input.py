@@ -5,61 +5,22 @@ from __future__ import annotations
 import json
 import socket
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.error import HTTPError
 
 import pytest
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import ClientConnection, connect
 
 from katax_cli.errors import Unavailable
 from katax_cli.services.calls.left_behind import start
+from katax_cli.services.ws import guesses
 from katax_cli.services.ws import listener as listening
 from katax_cli.services.ws import server as server_module
 from katax_cli.services.ws.server import Sockets
-from tests.services.ws.conftest import SECONDS, MakeClient, MakeServer, ask, next_event, soon
+from tests.services.ws.conftest import HANDSHAKE, SECONDS, MakeClient, MakeServer, ask, next_event, soon
 from tests.waiting import until
-
-HANDSHAKE = "/socket.io/?EIO=4&transport="
-
-
-class Raw:
-    """A WebSocket that says what it is told, whatever it is."""
-
-    def __init__(self, socket: ClientConnection, *, joined: bool) -> None:
-        self.socket = socket
-        self.hello = json.loads(str(socket.recv(timeout=20))[1:])
-        if joined:
-            socket.send("40")
-            assert str(socket.recv(timeout=20)).startswith("40")
-
-    @property
-    def is_closed(self) -> bool:
-        try:
-            while True:
-                self.socket.recv(timeout=0.05)
-        except ConnectionClosed:
-            return True
-        except TimeoutError:
-            return False
-
-
-@pytest.fixture
-def raw() -> Iterator[Any]:
-    with ExitStack() as sockets:
-
-        def make(server: Sockets, *, joined: bool = True, **options: Any) -> Raw:
-            url = server.url.replace("http", "ws") + HANDSHAKE + "websocket"
-            opened = sockets.enter_context(
-                connect(url, proxy=None, compression=None, close_timeout=0.1, **options)
-            )
-            return Raw(opened, joined=joined)
-
-        yield make
-
 
 NO_PACKETS: list[list[str | bytes]] = [
     # types
@@ -313,3 +274,25 @@ def test_browsers_of_other_origins_are_refused(serve: MakeServer) -> None:
     assert status(closed, closed.url) == (200, closed.url)
     assert status(opened, "https://evil.example") == (400, None)
     assert status(opened, "https://app.example") == (200, "https://app.example")
+
+
+def test_who_leaves_while_its_token_waits_leaves_nothing_behind(
+    serve: MakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guesses, "FIRST_DELAY", 0.5)
+    server = serve(auth_token="right")
+    wrong = start("wrong", lambda: post(server, polling(server), b'40{"token":"wrong"}'))
+    until(lambda: [one.wrong for one in server.guesses._addresses.values()] == [1])
+    for place in range(guesses.AT_ONCE - 1):
+        start(f"wrong {place}", lambda: post(server, polling(server), b'40{"token":"wrong"}'))
+    until(lambda: [one.waiting for one in server.guesses._addresses.values()] == [guesses.AT_ONCE])
+    sid = polling(server)
+    right = start("right", lambda: post(server, sid, b'40{"token":"right"}'))
+    until(lambda: [one.waiting for one in server.guesses._addresses.values()] == [guesses.AT_ONCE + 1])
+
+    assert post(server, sid, b"1") == 200
+
+    assert wrong.ended(SECONDS)
+    assert right.ended(SECONDS)
+    until(lambda: server.io.manager.rooms.get("/", {}).get(None, {}) == {})
+    assert server.clients == {}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import urllib.request
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 
 import pytest
@@ -17,7 +19,7 @@ from katax_cli.profiles.model.model import WsSettings
 from katax_cli.services.ws.client import TokenRefused
 from katax_cli.services.ws.clients import Client
 from katax_cli.services.ws.server import Sockets
-from tests.services.ws.conftest import MakeClient, MakeServer, next_event, soon
+from tests.services.ws.conftest import SECONDS, MakeClient, MakeServer, next_event, soon
 from tests.waiting import until
 
 
@@ -288,3 +290,45 @@ def test_data_that_json_cannot_hold_is_refused(serve: MakeServer, join: MakeClie
     for data in ({1, 2}, float("nan"), object()):
         with pytest.raises(ValueError):
             server.emit("x", data)
+
+
+def test_handlers_and_the_policy_know_who_a_client_is(serve: MakeServer, raw: Any) -> None:
+    seen: list[Client] = []
+
+    def may_join(client: Client, room: str) -> bool:
+        seen.append(client)
+        return room == f"of-{client.user}"
+
+    server = serve(auth_token="right", may_join=may_join)
+
+    @server.on_connection
+    def greet(client: Client) -> None:
+        client.user = {"j-1": "ada"}.get(client.auth["jwt"])
+
+    server.on("who", lambda data, client: [data, client.user, client.auth, client.address])
+    client = raw(server, joined=False, additional_headers={"X-Team": "Red"})
+    client.socket.send('40{"token":"right","jwt":"j-1"}')
+    client.socket.recv(timeout=SECONDS)
+
+    def call(number: int, *event: object) -> Any:
+        client.socket.send(f"42{number}{json.dumps(event)}")
+        return json.loads(str(client.socket.recv(timeout=SECONDS))[3:])[0]
+
+    assert call(1, "who", 7) == [7, "ada", {"jwt": "j-1"}, "127.0.0.1"]
+    assert call(2, "join", "of-ada") == {"ok": True, "room": "of-ada"}
+    assert call(3, "join", "of-bob")["ok"] is False
+    assert [one.headers["x-team"] for one in seen] == ["Red", "Red"]
+
+
+def test_the_room_of_a_client_is_closed_to_others_wherever_it_is(serve: MakeServer, join: MakeClient) -> None:
+    here, there = serve("here"), serve("there")
+    client, elsewhere = join(here), join(there)
+    client.connect(deadline=soon())
+    elsewhere.connect(deadline=soon())
+    (own,), (foreign,) = here.clients, there.clients
+
+    refused = {"ok": False, "error": "this room is not open to you"}
+    for room in (own, foreign):
+        assert client.call("join", {"room": room}, deadline=soon()) == refused
+        assert client.call("leave", room, deadline=soon()) == refused
+    assert here.rooms_of(own) == []
