@@ -46,7 +46,7 @@ _STOP_SECONDS = 1.0
 
 
 class HasPoolStats(Protocol):
-    """What `create_metrics_pool` gives."""
+    """The result of `create_metrics_pool`."""
 
     def get_metrics(self) -> PoolStats: ...
 
@@ -60,7 +60,7 @@ class HealthLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HealthMetrics:
-    """What was measured: the milliseconds of a ping, None when it failed, and the pool."""
+    """The measurements: the milliseconds of a ping, None when it failed, and the pool."""
 
     check_latency_ms: float | None
     pool: PoolStats | None
@@ -68,7 +68,7 @@ class HealthMetrics:
 
 @dataclass(frozen=True, slots=True)
 class HealthCheckResult:
-    """What a check found; `details` are filled by a verbose one: `server` and `recommendations`."""
+    """The result of a check; `details` are filled by a verbose one: `server` and `recommendations`."""
 
     status: HealthStatus
     checks: tuple[Check, ...]
@@ -89,7 +89,7 @@ class HealthCheckResult:
 
 @dataclass(frozen=True, slots=True)
 class MetricsResult:
-    """How a database did over the last `period` seconds."""
+    """The measurements of a database over the last `period` seconds."""
 
     period: float
     timestamp: datetime

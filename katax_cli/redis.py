@@ -1,4 +1,4 @@
-"""What lives on Redis, for applications: cache, sessions, limits, locks, messages, records."""
+"""Tools on Redis for applications: cache, sessions, limits, locks, messages, records."""
 
 from __future__ import annotations
 

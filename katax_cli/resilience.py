@@ -313,7 +313,7 @@ def _is_overload(error: BaseException) -> bool:
 
 
 def _driver_failure(error: BaseException) -> Failure | None:
-    """What a driver's error means; None for an error of no driver."""
+    """The failure that a driver's error means; None for an error of no driver."""
     error = getattr(error, "orig", None) or error  # SQLAlchemy wraps the driver's error
     for base in type(error).__mro__:
         root = base.__module__.partition(".")[0]

@@ -70,7 +70,7 @@ class Standing(NamedTuple):
 
 
 class Headroom(NamedTuple):
-    """How much of something is used, in `unit`; `seconds_left` until the limit at the pace seen, None: not nearing."""
+    """The use of a limited resource, in `unit`; `seconds_left` at the current pace, None: not nearing the limit."""
 
     name: str
     used: float
@@ -81,7 +81,7 @@ class Headroom(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """What a verbose probe adds: where it ends and why, how long the certificate is good, and what gets scarce."""
+    """The results of a verbose probe: the failing layer, its cause, the certificate's last days, limited resources."""
 
     first_failing_layer: str | None = None
     likely_cause: str | None = None
@@ -92,9 +92,9 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class ConnectionHealth:
-    """What a probe of one connection found; `latency_ms` is a ping on an open connection.
+    """The result of a probe of one connection; `latency_ms` is a ping on an open connection.
 
-    `maintenance`: why an operator keeps everybody off the server, which is then expected to be ill.
+    `maintenance`: an operator's reason to refuse calls to the server, which is then expected to fail.
     """
 
     status: HealthStatus
@@ -119,7 +119,7 @@ class HealthReport:
 
 
 class Part(NamedTuple, Generic[R]):
-    """One part of a Snapshot: its rows, who says so, and when he was heard last (seconds since the epoch).
+    """One part of a Snapshot: its rows, their source, and when that answered last (seconds since the epoch).
 
     `missing`: why there are no rows, or none newer than that.
     """
@@ -131,7 +131,7 @@ class Part(NamedTuple, Generic[R]):
 
 
 class Watched(NamedTuple):
-    """How a connection was observed: when it was checked last, and its pings so far, None for one that failed.
+    """The observation of a connection: its last check, and its pings so far, None for one that failed.
 
     `late`: why nothing newer is known.
     """
@@ -219,7 +219,7 @@ class JobStatus:
 
 
 class JobRun(NamedTuple):
-    """What became of an occurrence of a job; times are seconds since the epoch."""
+    """An occurrence of a job and its outcome; times are seconds since the epoch."""
 
     run_id: str
     job: str

@@ -1,4 +1,4 @@
-"""When a certificate ends, read from its DER bytes.
+"""The end of a certificate's validity, read from its DER bytes.
 
 The standard library says so only of certificates that it verified; RFC 5280 section 4.1 has the structure.
 """

@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What decision code may know about time and chance. All times are seconds."""
+    """The source of time and chance for decision code. All times are seconds."""
 
     def now(self) -> float:
         """Seconds since the epoch."""

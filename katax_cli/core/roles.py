@@ -1,4 +1,4 @@
-"""What a change needs before it is made, as a function of the profile's role."""
+"""The confirmation that a change needs, as a function of the profile's role."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from katax_cli.core.settings import Role
 
 
 class Tier(Enum):
-    """How much a change can hurt."""
+    """The harm that a change can do."""
 
     DESTRUCTIVE = auto()
     """Data is lost that was not named item by item."""

@@ -1,4 +1,4 @@
-"""What a connection is, as frozen values: made by `profiles`, used by `engines`.
+"""The settings of a connection, as frozen values: made by `profiles`, used by `engines`.
 
 Times are float seconds. The defaults here are the defaults everywhere.
 """
@@ -105,7 +105,7 @@ class PoolSettings:
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """How the connection is encrypted and whom it trusts; paths are absolute."""
+    """The encryption of the connection and the certificates it trusts; paths are absolute."""
 
     mode: TlsMode
     ca: str | None = None
@@ -161,7 +161,7 @@ class ConnectionSettings:
 
     @property
     def address(self) -> str:
-        """Where the server is, for people: without user, password or options."""
+        """The address of the server, for people: without user, password or options."""
         if self.path is not None:
             return self.path
         if self.embedded:
@@ -171,7 +171,7 @@ class ConnectionSettings:
         return self.socket or f"{self.host}:{self.port}"
 
     def past_pooler(self) -> ConnectionSettings:
-        """Where a session is ours alone: a transaction pooler would hand it, and its lock, to others.
+        """The settings of a session of our own: a transaction pooler would hand it, and its lock, to others.
 
         Raises ConfigError behind a pooler without direct_url.
         """

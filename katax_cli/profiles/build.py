@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Draft(NamedTuple):
-    """What is known of a profile besides its table."""
+    """The context of a profile besides its table."""
 
     name: str
     home: str
@@ -146,7 +146,7 @@ class _Builder:
                 notes.append(f"password_file of {name!r} is readable by everyone; run: chmod 600 {path}")
 
     def overrides(self, key: str, model: Callable[..., T]) -> dict[str, T]:
-        """What connections say differently from the profile's [retry] or [breaker], their variants included."""
+        """The settings in which connections differ from the profile's [retry] or [breaker], with their variants."""
         made: dict[str, T] = {}
         for name, table in self._table.get("connections", {}).items():
             if key in table:

@@ -29,7 +29,7 @@ class Origin(NamedTuple):
 
 
 def origins(profile: Profile, *, environ: Mapping[str, str] | None = None) -> list[Origin]:
-    """What was written, then the defaults. Secrets are `***`; a variable is shown by its name."""
+    """The written values, then the defaults. Secrets are `***`; a variable is shown by its name."""
     environment = Environment(os.environ if environ is None else environ, profile.folder, [])
     merged = merge(profile.layers)
     written = [

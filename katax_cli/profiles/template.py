@@ -1,4 +1,4 @@
-"""What `katax profile init NAME` writes."""
+"""The file that `katax profile init NAME` writes."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ _KEPT = 100
 
 
 class Outcome(NamedTuple):
-    """How a command ended: its exit code, and a line about it."""
+    """The outcome of a command: its exit code, and a line about it."""
 
     code: int
     text: str
@@ -337,7 +337,7 @@ class Dashboard(App[None]):
 
 
 def _reporting(snapshot: Snapshot) -> str:
-    """How many processes tell of themselves; of a source that is gone, how many did and when."""
+    """The number of processes that report; of a source that is gone, the last number and its time."""
     part = snapshot.processes
     count = len(part.rows)
     who = "1 process" if count == 1 else f"{count} processes"

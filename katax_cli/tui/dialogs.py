@@ -1,4 +1,4 @@
-"""What opens above the panels: a command before it runs, one row in full, and the keys."""
+"""The dialogs above the panels: a command before it runs, one row in full, and the keys."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def command(action: Action, subject: str, profile: str, options: Sequence[str] =
 
 
 def options(action: Action, role: Role) -> str:
-    """What the dialog suggests; where the command would ask, running it from here is the yes."""
+    """The options that the dialog suggests; running a command from here is its confirmation."""
     asks = action.tier is not None and needed(role, action.tier) == "yes"
     return f"{action.options} --yes".strip() if asks else action.options
 

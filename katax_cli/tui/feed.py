@@ -1,4 +1,4 @@
-"""Where Snapshots come from: one thread that asks for the next, so that whatever hangs, keys do not."""
+"""The source of Snapshots: one thread that asks for the next, so that a slow source does not block keys."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _STEPS = ((86400.0, "d"), (3600.0, "h"), (60.0, "m"))
 
 
 def said(text: str, style: str = "") -> Text:
-    """What others wrote, in one line: a terminal shows it and obeys nothing of it."""
+    """Foreign text in one line, without control characters that a terminal would obey."""
     return Text(printable(text), style, overflow="ellipsis", no_wrap=True)
 
 
@@ -62,7 +62,7 @@ def span(seconds: float) -> str:
 
 
 def ago(moment: float | datetime | None, now: float) -> str:
-    """How long ago something was; empty for never."""
+    """The time since a moment, in words; empty for never."""
     return "" if moment is None else span(max(0.0, now - _seconds(moment)))
 
 
@@ -105,7 +105,7 @@ def alarming(count: int | None, style: str) -> Text:
 
 
 def trail_cells(width: int) -> int:
-    """How many values of a sparkline fit into a panel of this width."""
+    """The number of values of a sparkline that fit into a panel of this width."""
     return max(8, min(60, width // 8))
 
 
@@ -124,7 +124,7 @@ def spark(values: Sequence[float | None], width: int) -> Text:
 
 
 def pool_trail(samples: Sequence[PoolStats], width: int) -> Text:
-    """How many were in use, of the most that may be; red where somebody waited."""
+    """The connections in use, of the pool's maximum; red where callers waited."""
     drawn = Text()
     for pool in samples[-width:]:
         share = pool.active / max(pool.max, pool.total, 1)

@@ -1,4 +1,4 @@
-"""What each panel shows: pure functions from a Snapshot to rows. A panel plugs in as one line of PANELS."""
+"""The content of each panel: pure functions from a Snapshot to rows. A panel plugs in as one line of PANELS."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _URGENCY: dict[str | None, int] = {"unhealthy": 0, "degraded": 1, None: 2, "heal
 
 
 class Action(NamedTuple):
-    """What a key does with the row under the cursor: a katax command; `tier` is what it needs a yes for."""
+    """The katax command of a key for the row under the cursor; `tier` is the confirmation it needs."""
 
     name: str
     key: str
@@ -86,7 +86,7 @@ def connections(snapshot: Snapshot, width: int) -> Drawn:
 
 
 def _oldest(snapshot: Snapshot) -> str:
-    """How long ago the connection that was checked least recently was."""
+    """The time since the check of the connection that was checked least recently."""
     known = [each.checked_at for each in snapshot.watched.values() if each.checked_at is not None]
     return ago(min(known, default=None), snapshot.taken_at)
 
@@ -114,7 +114,7 @@ def _connection(name: str, watched: Watched, snapshot: Snapshot, width: int) -> 
 
 
 def _remark(health: ConnectionHealth | None) -> str:
-    """Why an operator keeps everybody off, what went wrong and why it likely did, or what a probe found strange."""
+    """The operator's reason for maintenance, the error with its likely cause, or the remark of a probe."""
     if health is None:
         return ""
     cause = health.depth.likely_cause if health.depth else None

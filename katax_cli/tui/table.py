@@ -60,7 +60,7 @@ def _styled(cell: Text, style: str | Style) -> Text:
 
 
 def alike(cell: Text, other: Text) -> bool:
-    """Whether both look the same: for Rich, texts are equal whose style is not."""
+    """True when both look the same: Rich calls texts equal whose styles differ."""
     return cell == other and cell.style == other.style
 
 
@@ -75,7 +75,7 @@ def _text_of(row: Row) -> str:
 
 
 def fitted(columns: Sequence[Column], rows: Sequence[Row], width: int) -> tuple[tuple[int, int], ...]:
-    """Which columns are shown, and how wide: as many as fit, the highest rank gives way first.
+    """The columns that are shown and their widths: as many as fit, the highest rank gives way first.
 
     The one that grows may be cut down to its own width, and gets what is left over. No name takes more than half.
     """

@@ -58,7 +58,7 @@ def clear_each(call: Invocation, pattern: str) -> ExitCode:
 def _surveys(
     call: Invocation, runtime: Runtime, pattern: str, codes: list[ExitCode]
 ) -> list[tuple[ConnectionSettings, Survey]]:
-    """What the pattern matches on each connection that answers, shown on stderr."""
+    """Surveys the pattern on each connection that answers and shows the result on stderr."""
     chosen = call.all_settings(runtime, REDIS)
     for settings in chosen:
         _refuse_everything(runtime.profile, settings, pattern)

@@ -1,4 +1,4 @@
-"""What `katax cache` reads and shows: words in, values out, and the other way round."""
+"""The arguments and results of `katax cache`: words to values and values to rows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def value_row(key: str, data: bytes | None, *, text: bool) -> tuple[object, obje
 
 
 def pairs_to_store(call: Invocation, pairs: Sequence[str]) -> dict[str, bytes]:
-    """What to store from K=V words, or from one JSON object on stdin or in a file."""
+    """The values to store, from K=V words or from one JSON object on stdin or in a file."""
     if len(pairs) == 1 and (pairs[0] == "-" or pairs[0].startswith("@")):
         return _object_to_store(pairs[0], call.input_bytes(pairs[0]))
     split = [pair.partition("=") for pair in pairs]
@@ -52,7 +52,7 @@ def _object_to_store(source: str, data: bytes) -> dict[str, bytes]:
 
 
 def replacing(file: BinaryIO) -> str:
-    """What an import would do, for people; what can be read only once is not read for that."""
+    """The effect of an import, as a sentence; a stream that can be read only once is not read for it."""
     if not file.seekable():
         return "replace the keys that exist"
     start = file.tell()
@@ -62,7 +62,7 @@ def replacing(file: BinaryIO) -> str:
 
 
 def survey_lines(survey: Survey, pattern: str) -> list[str]:
-    """What would be deleted, for people."""
+    """The keys that would be deleted, as lines for people."""
     lines = [f"{survey.count} keys match {pattern!r}"]
     if survey.bytes is not None:
         from katax_cli.services.redis.info import human_bytes

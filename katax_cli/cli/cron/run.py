@@ -37,7 +37,7 @@ def cron(call: Invocation) -> Iterator[Cron]:
 def job_table(
     call: Invocation, schedule: str, words: Sequence[str] | None, **work: str | None
 ) -> dict[str, Any]:
-    """What `add` was told to run, as a profile would say it; exactly one thing."""
+    """The table of the job given to `add`, as a profile writes it; exactly one kind of work."""
     given: dict[str, Any] = {key: value for key, value in work.items() if value is not None}
     if words:
         given["words"] = list(words)
@@ -62,7 +62,7 @@ def policies(call: Invocation, *, ping_url: str | None, **durations: str | None)
 
 
 def chosen(**values: object) -> dict[str, Any]:
-    """What was said; the words of a choice are checked."""
+    """The options that were given; their words are checked against the known choices."""
     for key, known in _CHOICES.items():
         if values.get(key) is not None:
             one_of(key, known)(str(values[key]))

@@ -1,4 +1,4 @@
-"""What `katax cron` shows: jobs and runs in, rows out."""
+"""The rows of `katax cron`, made of jobs and runs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def next_rows(job: Job, now: float, number: int) -> Iterator[tuple[object, ...]]
 
 
 def explain_rows(job: Job, now: float, number: int) -> Iterator[tuple[object, ...]]:
-    """What the schedule means, its next occurrences, and every change of the clock in the next 12 months."""
+    """The meaning of the schedule, its next occurrences, and every change of the clock in the next 12 months."""
     yield ("schedule", None, f"{job.schedule.text} in {job.timezone}: {job.schedule.canonical}")
     for text in _policies(job):
         yield ("policy", None, text)
@@ -124,7 +124,7 @@ def _moment(ms: int | None) -> datetime | None:
 
 
 def output_of(run: Run) -> str:
-    """What is kept of a run's output, with a mark where something is missing."""
+    """The kept output of a run, with a mark where a part is missing."""
     if run.output_tail is None:
         return run.output_head or ""
     return f"{run.output_head}\n[… the middle was not kept …]\n{run.output_tail}"

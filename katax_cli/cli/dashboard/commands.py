@@ -54,7 +54,7 @@ def _interval(value: str) -> float:
 
 @contextmanager
 def collecting(call: Invocation) -> Iterator[Collector]:
-    """What asks the chosen connections and the state database."""
+    """The collector of the chosen connections and of the state database."""
     from katax_cli.services.dashboard.collector import Collector
     from katax_cli.services.health.probe import PROBE_SECONDS
 

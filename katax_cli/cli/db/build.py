@@ -200,7 +200,7 @@ def named(text: str) -> Source:
 
 @contextmanager
 def usage() -> Iterator[None]:
-    """What is no column, operator, condition or value is a mistake on the command line."""
+    """Turns an invalid column, operator, condition or value into a usage error."""
     try:
         yield
     except ValueError as error:

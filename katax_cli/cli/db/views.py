@@ -1,4 +1,4 @@
-"""What `katax db` shows: values in, rows out."""
+"""The rows of `katax db`."""
 
 from __future__ import annotations
 

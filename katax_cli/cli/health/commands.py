@@ -105,7 +105,7 @@ def serve(
 
 
 def prober(call: Invocation, profile: Profile) -> Callable[[Database], Prober] | None:
-    """What looks at each connection: pings, or under --verbose every layer."""
+    """The probe of each connection: a ping, or under --verbose every layer."""
     if not call.shared.verbose:
         return None
     from katax_cli.services.health.deep_probe import deep_prober
@@ -119,7 +119,7 @@ def tripped_by(profile: Profile) -> Callable[[str], Decision | None]:
 
 
 def show_history(call: Invocation, connections: list[str]) -> ExitCode:
-    """What long-lived processes found, from the state database."""
+    """Shows the results of long-lived processes, from the state database."""
     one_of("format of --history", FORMATS)(call.out.format)
     from katax_cli.services.state.store import StateStore
 

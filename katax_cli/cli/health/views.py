@@ -108,7 +108,7 @@ def row(name: str, health: ConnectionHealth) -> tuple[object, ...]:
 
 
 def _remarks(health: ConnectionHealth) -> str | None:
-    """What a probe that got its answers found strange about them."""
+    """The remarks of a probe that was answered, as one line; None without any."""
     return "; ".join(f"{check.name} {check.message}" for check in health.checks if check.message) or None
 
 

@@ -1,4 +1,4 @@
-"""What `katax lock ls` shows."""
+"""The rows of `katax lock ls`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands of `katax migrate` share: whom they work on, how they ask, how they answer."""
+"""The common part of the commands of `katax migrate`: connections, confirmation, results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WAIT_PAUSE = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What is about to be done: the migrations, how much that can hurt, and what to ask."""
+    """A change to confirm: the migrations, how much data they can lose, and the question."""
 
     names: tuple[str, ...]
     tier: Tier
@@ -167,7 +167,7 @@ def to_apply(migrator: Migrator, jobs: Sequence[Job]) -> Proposal | None:
 
 
 def to_revert(jobs: Sequence[Job]) -> Proposal | None:
-    """What reverts loses data."""
+    """Reverting migrations, which loses data; None when there are none."""
     names = tuple(job.name for job in jobs)
     return Proposal(names, Tier.DESTRUCTIVE, f"reverting {_count(names)}") if names else None
 
@@ -177,7 +177,7 @@ def _count(names: Sequence[str]) -> str:
 
 
 def to_resume(found: Sequence[Standing]) -> Proposal | None:
-    """Going on with a migration interrupts what its statements interrupt."""
+    """Resuming failed migrations, which interrupts what their statements interrupt; None without any."""
     names = tuple(one.name for one in found if one.state == "failed")
     return Proposal(names, Tier.DISRUPTIVE, f"going on with {_count(names)}") if names else None
 
@@ -216,7 +216,7 @@ def told_dbmate(table: Desk) -> dict[str, list[str]]:
 
 
 def explained(migrator: Migrator) -> list[tuple[object, ...]]:
-    """What changed in applied files: their statements, or only what does not count."""
+    """The changed files of applied migrations: version, name, the kind of change, the differing lines."""
     return [
         (
             one.version,

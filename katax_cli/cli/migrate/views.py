@@ -1,4 +1,4 @@
-"""What `katax migrate` shows: values in, rows out."""
+"""The rows and lines of `katax migrate`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def status_row(one: Standing) -> tuple[object, ...]:
 
 
 def check_row(connection: str, found: Sequence[Standing]) -> tuple[object, ...]:
-    """How many migrations are in which state; `ok` when all are applied as their files say."""
+    """The number of migrations in each state; `ok` when all are applied as their files say."""
     count = Counter(one.state for one in found)
     states = (count["applied"], count["pending"], count["failed"], count["missing"], count["modified"])
     return (connection, is_settled(found), *states)
@@ -38,7 +38,7 @@ def is_settled(found: Sequence[Standing]) -> bool:
 
 
 def done_line(outcome: Outcome) -> str:
-    """What is told about a migration after its commit."""
+    """The line about a migration after its commit."""
     verb = "applied" if outcome.direction == "up" else "reverted"
     return f"{verb} {outcome.name} ({outcome.duration_ms} ms)"
 
@@ -63,7 +63,7 @@ def verify_row(one: Proof) -> tuple[object, ...]:
 
 
 def rehearsal_facts(one: Rehearsal) -> dict[str, object]:
-    """What was rehearsed and what differs."""
+    """The rehearsed migrations and the differences, as JSON facts."""
     return {
         "ok": one.ok,
         "migrations": list(one.migrations),

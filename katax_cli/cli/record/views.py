@@ -1,4 +1,4 @@
-"""What `katax record` reads and shows."""
+"""The arguments and rows of `katax record`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands of `katax seed` share, and the part of `db reset` that runs seeds."""
+"""The common part of the commands of `katax seed`, and the part of `db reset` that runs seeds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATUS_HEADER = ("name", "state", "applied_at", "duration_ms")
 
 
 def seeds_folder(profile: Profile) -> str:
-    """Where the profile keeps its seeds."""
+    """The folder of the profile's seeds."""
     return os.path.join(profile.folder, profile.seed.directory)
 
 

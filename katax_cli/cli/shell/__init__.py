@@ -1,1 +1,1 @@
-"""What every command uses: options, invocation, output, exit codes, confirmation, signals."""
+"""Common to all commands: options, invocation, output, exit codes, confirmation, signals."""

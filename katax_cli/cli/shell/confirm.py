@@ -58,13 +58,13 @@ def confirm(
 
 
 def _role_hint(profile: Profile) -> str:
-    """How to say that the servers of the environment's URLs are not production."""
+    """A hint on how to declare that the servers of the environment's URLs are not production."""
     from_urls = profile.name == "env" and profile.source is None and profile.role == "prod"
     return ", or set KATAX_ROLE=dev when it is no production" if from_urls else ""
 
 
 def _answer(call: Invocation, question: str) -> str:
-    """What a person at a terminal answers; nothing when there is nobody to ask."""
+    """The answer of a person at the terminal; empty without a terminal."""
     if not call.streams.interactive:
         return ""
     call.diagnostics.ask(question)

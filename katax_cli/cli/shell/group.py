@@ -24,7 +24,7 @@ Body = Callable[..., Any]
 
 
 class Entered(NamedTuple):
-    """What is known when a command is reached: the streams and the options that stood before it."""
+    """The streams of a command and the options that stood before its name."""
 
     streams: Streams
     shared: Shared

@@ -1,4 +1,4 @@
-"""What a command knows when it runs: one frozen value made of the shared options. It stays inside `cli/`."""
+"""One frozen value made of the shared options, for one run of a command. It stays inside `cli/`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INTERACTIVE_SECONDS = 30.0
 
 
 class Target(NamedTuple):
-    """Which connection a command is for when none is named: the preferred name, else the only fitting one."""
+    """The connection of a command when none is named: the preferred name, else the only fitting one."""
 
     types: tuple[EngineName, ...]
     preferred: str
@@ -187,7 +187,7 @@ class Invocation:
 
     @contextmanager
     def input_file(self, word: str) -> Iterator[BinaryIO]:
-        """What may be longer than memory, to be read line by line: `-` for stdin, else a file's name."""
+        """Opens an input that may exceed memory, to be read line by line: `-` is stdin, else a file's name."""
         if word == "-":
             yield self.streams.stdin
             return

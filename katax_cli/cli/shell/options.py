@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Streams(NamedTuple):
-    """Where a command reads and writes: stdin and stdout are bytes, stderr is text."""
+    """The streams of a command: stdin and stdout are bytes, stderr is text."""
 
     stdin: BinaryIO
     stdout: BinaryIO
@@ -27,7 +27,7 @@ class Streams(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """What the shared options said. None or False: not given."""
+    """The values of the shared options. None or False: not given."""
 
     profile: str | None = None
     connection: str | None = None

@@ -51,7 +51,7 @@ class Output:
 
     @property
     def texts(self) -> bool | Literal["json"]:
-        """Which values of SQL are wanted as the server writes them; in JSON those that are JSON already."""
+        """The SQL values that the output needs as the server's text; for JSON, those that are JSON already."""
         return self.wants_text or "json"
 
     def rows(self, columns: Sequence[str], batches: Batches, *, shades: Shades = NO_SHADES) -> int:

@@ -1,4 +1,4 @@
-"""What the command groups on Redis share: their connection, and keys as words."""
+"""The common part of the command groups on Redis: their connection, and keys as words."""
 
 from __future__ import annotations
 

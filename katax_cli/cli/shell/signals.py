@@ -1,4 +1,4 @@
-"""How a service of the command line learns that it has to end."""
+"""Signals that end a service of the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOOK_EVERY = 0.5
 
 
 class Ending:
-    """Whether TERM or INT has arrived; the second one leaves at once with 128 and its number."""
+    """Records TERM and INT; the second signal exits at once with 128 and its number."""
 
     def __init__(self) -> None:
         self._seen = False

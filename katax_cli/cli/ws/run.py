@@ -95,7 +95,7 @@ def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> Non
 
 
 def _health(server: Sockets) -> HealthRecord:
-    """What the state database keeps of it."""
+    """The server's record in the state database."""
     from katax_cli.services.state.store import HealthRecord
     from katax_cli.services.ws.report import trouble
 
@@ -144,7 +144,7 @@ class Target:
         return Deadline(seconds if given is None else given)
 
     def where(self, *, as_client: bool) -> Any:
-        """Where to connect to, as whom. Raises ConfigError."""
+        """The address to connect to and the credentials. Raises ConfigError."""
         from katax_cli.services.ws.client import Where
         from katax_cli.services.ws.values import NAMESPACE
 
@@ -304,7 +304,7 @@ def _rows(
     as_client: bool,
     begin: Callable[[Any], None],
 ) -> Iterator[tuple[Any, ...]]:
-    """What arrives, as rows; an observer's numbers say what was missed."""
+    """Events as rows while they arrive; an observer's sequence numbers show what was missed."""
     from katax_cli.services.ws.client import SocketClient
 
     watched = Gaps(call.diagnostics.note)

@@ -1,4 +1,4 @@
-"""What a failing layer most likely means, as a table of values."""
+"""The most likely causes of a failing layer, as a table of values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What healthy means, as functions of values."""
+"""The rules of a healthy connection, as functions of values."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class HealthPolicy:
         return "degraded" if latency_ms <= self.unhealthy_ms else "unhealthy"
 
     def remark(self, latency_ms: float) -> str | None:
-        """Why the verdict is not healthy; None when it is."""
+        """The reason why the verdict is not healthy; None when it is."""
         if latency_ms < self.degraded_ms:
             return None
         return f"took {latency_ms:.0f} ms, healthy is less than {self.degraded_ms:g} ms"
@@ -51,7 +51,7 @@ ROLE_CAUSES: Mapping[Expect, str] = {
 
 
 def role_check(standing: Standing, expected: Expect, spent_ms: float | None) -> Check:
-    """Whether the server plays the part that is expected of it: a primary takes writes, a standby does not."""
+    """Checks the server's role against the expected one: a primary takes writes, a standby does not."""
     text = f"{standing.role}: {standing.why}" if standing.why else standing.role
     if expected == "primary" and not standing.writable:
         return Check("write_role", "unhealthy", spent_ms, f"takes no writes; {text}")

@@ -1,4 +1,4 @@
-"""How long things took, in constant memory: a histogram with fixed, logarithmic buckets."""
+"""A histogram of durations in constant memory, with fixed, logarithmic buckets."""
 
 from __future__ import annotations
 

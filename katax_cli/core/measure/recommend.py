@@ -1,4 +1,4 @@
-"""What to do about numbers that are not good: one table of rules over values."""
+"""Recommendations for measured numbers: one table of rules over values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BUSY_SHARE = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of one connection; None: not known. `instances` of the program share the server."""
+    """The facts about one connection; None: not known. `instances` of the program share the server."""
 
     queries: QueryStats | None = None
     pool: PoolStats | None = None
@@ -88,5 +88,5 @@ RULES: tuple[Callable[[Facts], str | None], ...] = (
 
 
 def recommend(facts: Facts) -> tuple[str, ...]:
-    """What the rules say to these facts."""
+    """The recommendations of the rules for these facts."""
     return tuple(text for rule in RULES if (text := rule(facts)) is not None)

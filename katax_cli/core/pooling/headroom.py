@@ -1,4 +1,4 @@
-"""What gets scarce, when it will be used up, and what to do about it: rules over values."""
+"""Limits that are getting near, when they will be reached, and remedies: rules over values."""
 
 from __future__ import annotations
 

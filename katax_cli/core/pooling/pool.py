@@ -186,7 +186,7 @@ class Pool(Generic[C]):
         return self._slots.stats()
 
     def counters(self) -> Mapping[str, int]:
-        """What happened so far: acquired, queued, timed_out, opened, closed, discarded, connect_errors."""
+        """Counts since the start: acquired, queued, timed_out, opened, closed, discarded, connect_errors."""
         return {"acquired": self.acquire_times.count, **self._counts}
 
     def leased(self) -> tuple[Leased, ...]:

@@ -1,4 +1,4 @@
-"""Who has which connection: the decisions of a pool, without a driver, I/O or waiting.
+"""The assignment of connections to callers: the decisions of a pool, without a driver, I/O or waiting.
 
 A *slot* is the right to one of `max` connections; it is taken before a connection is opened and given up
 after it is closed, so there are never more than `max`. While callers queue there is neither an idle connection
@@ -70,7 +70,7 @@ def _jittered(seconds: float, random: Callable[[], float]) -> float:
 
 
 class Claim(Generic[C]):
-    """What a caller has got so far: nothing, a slot, or a connection with its slot; queued, it waits at `gate`."""
+    """A caller's share of the pool: none, a slot, or a connection with its slot; queued, it waits at `gate`."""
 
     __slots__ = ("gate", "member", "slot")
 

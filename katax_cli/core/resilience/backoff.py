@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt: exponential, randomised, never longer than the cap.
+"""The wait before the next attempt: exponential, randomised, never longer than the cap.
 
 With attempt n = 1, 2, 3 … and a random u in [0, 1):
 

@@ -127,7 +127,7 @@ class CircuitBreaker:
         return value
 
     def verdict(self, error: BaseException) -> bool | None:
-        """What an error says about the callee: False ill, True well (it answered no), None nothing."""
+        """The callee's health by an error: False failed, True healthy (it answered with a refusal), None neither."""
         return verdict(error)
 
     def before(self) -> int:
@@ -361,11 +361,11 @@ class CircuitBreaker:
         self._probe_at = self._background_at(at)
 
     def _idle_until(self, at: float) -> float:
-        """When a step ends in which no call came: a server that answered need not be doubted for long."""
+        """The end of a step without calls: a server that answered need not be doubted for long."""
         return _NEVER if self.policy.probe is None else at + _IDLE_STEP * self.policy.probe
 
     def _background_at(self, at: float) -> float:
-        """When a half-open breaker is probed in the background, in case its admitted calls take long."""
+        """The time to probe a half-open breaker in the background, in case its admitted calls take long."""
         wanted = self._attended and not self._quiet and self.policy.probe is not None
         return at + (self.policy.probe or 0.0) if wanted else _NEVER
 

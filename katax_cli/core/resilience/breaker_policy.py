@@ -1,4 +1,4 @@
-"""When a circuit breaker opens, and how it finds out that it may close again."""
+"""The conditions under which a circuit breaker opens, and under which it closes again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _RESET = 60.0
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """When a breaker opens and how it closes again; times are seconds.
+    """The conditions for opening and closing a breaker; times are seconds.
 
     It opens when at least `min_calls` calls ended within the last `window` seconds and the share of failures
     reached `rate`, or the share of calls that took longer than `slow_ms` reached `slow_rate`. With `failures` it

@@ -1,4 +1,4 @@
-"""How the calls of the last seconds ended, for breakers that judge by rate."""
+"""The outcomes of the calls of the last seconds, for breakers that judge by rate."""
 
 from __future__ import annotations
 

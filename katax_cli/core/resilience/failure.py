@@ -1,4 +1,4 @@
-"""What went wrong, in words that no driver knows: engines classify by code, the rest decides by kind."""
+"""Kinds of failures, independent of drivers: engines classify by code, other modules decide by kind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class FailureKind(StrEnum):
-    """What a driver's error says about the server and about the statement that was under way."""
+    """The meaning of a driver's error for the server and for the statement under way."""
 
     REJECTED = "rejected"
     """The server answered no: syntax, constraint, permission, disk full. Not applied."""

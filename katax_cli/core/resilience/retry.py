@@ -1,4 +1,4 @@
-"""How often and how long a call is repeated: a frozen policy, and the count of one call's attempts."""
+"""The limits of repeating a call: a frozen policy, and the count of one call's attempts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from katax_cli.core.resilience import backoff
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When to stop repeating and how long to wait before the next attempt; times are seconds.
+    """The limits of repeating a call and the waits between its attempts; times are seconds.
 
     Both limits hold: at most `attempts` calls, and none started `total` seconds after the first. The waits
     follow the formula of `core.backoff`. Raises ValueError when a value makes no sense.

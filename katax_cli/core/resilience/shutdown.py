@@ -1,4 +1,4 @@
-"""How something ends: once, in a fixed order, within one deadline; what did not finish is named.
+"""Shutdown: once, in a fixed order, within one deadline; steps that did not finish are named.
 
     stage, stage, …, last stage      the steps of one stage run side by side, stages one after another
 
@@ -36,7 +36,7 @@ Stage = Callable[[], Sequence[Step]]
 
 @dataclass(frozen=True, slots=True)
 class ShutdownReport:
-    """What became of each step: `done`, `failed` (name, error), `unfinished` when the deadline came.
+    """The outcome of each step: `done`, `failed` (name, error), `unfinished` when the deadline came.
 
     `left` is what was still in use when it was closed.
     """
@@ -124,7 +124,7 @@ class Shutdown:
 
 
 def _for_the_step(seconds: float) -> float:
-    """What a step may take; in the rest it says what it left. A busy machine needs more for that than a moment."""
+    """Seconds for the step; the rest is for its report on unfinished work, which takes a busy machine a while."""
     saying = max(seconds * _TO_SAY_WHAT_IS_LEFT, min(_SECONDS_TO_SAY, seconds / 2))
     return seconds - saying
 

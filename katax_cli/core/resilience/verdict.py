@@ -1,4 +1,4 @@
-"""What an error says about the health of the callee; breakers that know no driver judge by it."""
+"""The health of a callee by an error, for breakers that know no driver."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from katax_cli.errors import (
 
 
 def verdict(error: BaseException) -> bool | None:
-    """What an error says about the callee: False it is ill, True it is well and said no, None nothing."""
+    """The callee's health by an error: False it failed, True it is healthy and refused, None neither."""
     if not isinstance(error, Exception) or isinstance(error, BreakerOpen | PoolTimeout | PoolClosed):
         return None
     if isinstance(error, Unavailable | OutcomeUnknown):

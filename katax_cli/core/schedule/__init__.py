@@ -1,1 +1,1 @@
-"""When jobs are due: crontab fields, time zones, daylight saving. Imports the clock and `errors`."""
+"""Schedules: crontab fields, time zones, daylight saving. Imports the clock and `errors`."""

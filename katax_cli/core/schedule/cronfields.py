@@ -40,7 +40,7 @@ _RANGE = re.compile(r"(?P<low>[0-9a-z]+)-(?P<high>[0-9a-z]+)(?:/(?P<step>[0-9]+)
 
 
 class Days(NamedTuple):
-    """Which days match. `last`: also the last of a month; `nth`: weekday → which of the month (0: the last)."""
+    """The matching days. `last`: also the last of a month; `nth`: weekday → which of the month (0: the last)."""
 
     months: tuple[int, ...]
     days: tuple[int, ...]

@@ -38,7 +38,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Crontab:
-    """What a file holds; `problems` are lines that cannot be used, `notes` what has no effect."""
+    """The content of a crontab; `problems` are lines that cannot be used, `notes` those without effect."""
 
     entries: tuple[Entry, ...]
     problems: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""When jobs are due: cron expressions, `@every`, and what changes of the clock do to them.
+"""Schedules of jobs: cron expressions, `@every`, and the effect of changes of the clock on them.
 
 croniter parses and validates. `after` is arithmetic of our own over the expanded fields, with the policy of
 Vixie cron: a schedule with a `*` in its time of day follows the wall clock (it skips hours that do not exist
@@ -28,7 +28,7 @@ _REBOOT = "@reboot"
 
 
 class Schedule(Protocol):
-    """When a job is due. Instants are seconds since the epoch, occurrences whole ones."""
+    """The occurrences of a job. Instants are seconds since the epoch, occurrences whole ones."""
 
     @property
     def text(self) -> str: ...
@@ -38,7 +38,7 @@ class Schedule(Protocol):
 
     @property
     def canonical(self) -> str:
-        """What the text means; it changes when a library reads the text otherwise."""
+        """The meaning of the text; it changes when a library reads the text differently."""
         ...
 
     def after(self, instant: float) -> int | None:
@@ -299,7 +299,7 @@ def _following(values: tuple[int, ...], size: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ClockChange:
-    """What one change of the clock does to a schedule. Local times are written as the wall shows them."""
+    """The effect of one change of the clock on a schedule. Local times are those of a wall clock."""
 
     at: int
     before: int

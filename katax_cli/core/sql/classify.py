@@ -1,4 +1,4 @@
-"""What a statement would do, read from its syntax alone.
+"""The effect of a statement, read from its syntax alone.
 
 This decides on confirmations and retries. It is no guard: a SELECT may call a function that
 writes, so read-only sessions are enforced by the server. What is not recognised is "unknown", never "read".
@@ -67,7 +67,7 @@ _NOTHING = Code("other", "", 0)
 
 
 def classify(statement: str, dialect: Dialect) -> Classification:
-    """What `statement` would do; of several statements in one text the gravest counts. Never raises."""
+    """The effect of `statement`; of several statements in one text the gravest counts. Never raises."""
     if len(statement) <= _CACHED_LENGTH:
         return _cached(statement, dialect)
     return _classify_text(statement, dialect)
@@ -176,7 +176,7 @@ def _with_changes(found: Classification, code: list[Code], dialect: Dialect) -> 
 
 
 def _changes(code: list[Code]) -> list[int]:
-    """Where a change begins; `insert(` is MySQL's function and `FOR UPDATE` no statement."""
+    """The positions where changes begin; `insert(` is MySQL's function and `FOR UPDATE` no statement."""
     main = _main(code)
     return [
         index
@@ -188,7 +188,7 @@ def _changes(code: list[Code]) -> list[int]:
 
 
 def _main(code: list[Code]) -> int:
-    """Where the statement itself begins: behind WITH and its queries."""
+    """The position of the statement itself, behind WITH and its queries."""
     if _at(code, 0).text != "WITH":
         return 0
     # `WITH update AS (…)` names a query, hence not directly after WITH, RECURSIVE or a comma.

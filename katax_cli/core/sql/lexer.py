@@ -168,7 +168,7 @@ def _closer(dialect: Dialect) -> re.Pattern[str]:
 
 
 def end_of_open(text: str, start: int, dialect: Dialect) -> int:
-    """Where the comment ends whose opening stands at `start`: PostgreSQL's nest, MySQL's hold code."""
+    """The end of the comment that opens at `start`: PostgreSQL's nest, MySQL's hold code."""
     depth = 1
     for match in _closer(dialect).finditer(text, start + 2):
         if match.lastgroup == "open":
@@ -181,7 +181,7 @@ def end_of_open(text: str, start: int, dialect: Dialect) -> int:
 
 
 def find_outside_literals(text: str, sought: str, dialect: Dialect, start: int = 0) -> int:
-    """Where `sought` first stands outside literals and comments; the length of the text if nowhere."""
+    """The first position of `sought` outside literals and comments; the length of the text if nowhere."""
     pattern = skimmer(dialect, sought)
     while True:
         for match in pattern.finditer(text, start):
@@ -244,7 +244,7 @@ def opened_tokens(text: str, dialect: Dialect) -> Iterator[Token]:
 
 
 def code_tokens(text: str, dialect: Dialect) -> Iterator[Token]:
-    """What the server runs: no white space, no comments or hints, executable comments opened."""
+    """The tokens that the server runs: no white space, no comments or hints, executable comments opened."""
     return (token for token in opened_tokens(text, dialect) if token.kind not in LAYOUT)
 
 

@@ -213,7 +213,7 @@ def _mark(token: Token, before: Token, brackets: int, position: int) -> _Mark | 
 
 
 def _question_marks(code: list[Token]) -> set[int]:
-    """Where a lone `?` is a placeholder by its position, read from left to right."""
+    """The positions of lone `?` that are placeholders, read from left to right."""
     placeholders = set()
     operand_before = False
     for token, after in pairwise([*code, Token("other", "", -1)]):

@@ -1,4 +1,4 @@
-"""What a statement may leave in its session for the next user of the connection, read from its syntax.
+"""State that a statement may leave in its session for the connection's next user, read from its syntax.
 
 Only what is known to leave nothing counts as plain: reads and changes that call none but well-known functions,
 and the words of transactions. A trigger or view that sets something by itself cannot be seen here.
@@ -72,7 +72,7 @@ _HARMLESS = keywords(
 
 
 class Residue(IntEnum):
-    """How much of a session a statement may have changed."""
+    """The part of a session that a statement may have changed."""
 
     NONE = 0
     RESETTABLE = 1
@@ -82,7 +82,7 @@ class Residue(IntEnum):
 
 
 def residue(statement: str, dialect: Dialect) -> Residue:
-    """What `statement` may leave behind. A text that is long counts as leaving something: reading it costs more."""
+    """The residue of `statement`. A long text counts as leaving something: reading it costs more."""
     return _residue(statement, dialect) if len(statement) <= _READ_LENGTH else Residue.RESETTABLE
 
 

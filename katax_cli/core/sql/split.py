@@ -96,7 +96,7 @@ class _Script:
             yield Statement(body, self._line_of(first), begin, self._copy_data(first, end))
 
     def _next_start(self) -> tuple[int, int] | None:
-        """Where the next statement begins with its comments, and without them."""
+        """The start of the next statement with its comments, and without them."""
         while True:
             begin = None
             for token in tokens(self._text, self._dialect, self._position):
@@ -128,7 +128,7 @@ class _Script:
         return True
 
     def _is_for_psql(self, first: int) -> bool:
-        """Whether a line begins with a backslash, which means its client and no server."""
+        """True for a line that begins with a backslash, which is for psql and not for the server."""
         line_start = self._text.rfind("\n", 0, first) + 1
         begins_line = not self._text[line_start:first].strip(SPACE)
         return self._dialect == "postgresql" and self._text[first] == "\\" and begins_line
@@ -188,7 +188,7 @@ def _may_hold_statements(text: str, first: int) -> bool:
 
 
 def routine_kind(head: str, dialect: Dialect) -> str | None:
-    """What a statement that may hold `;` of its own creates: TRIGGER, FUNCTION, …; None for any other."""
+    """The object that a statement with `;` of its own creates: TRIGGER, FUNCTION, …; None for any other."""
     words = []
     for token in code_tokens(head, dialect):
         words.append(_word(token))

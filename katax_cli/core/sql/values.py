@@ -1,4 +1,4 @@
-"""What a text means for a column of a certain type, decided here where a server would guess.
+"""The value of a text for a column of a certain type, decided here where a server would guess.
 
 MySQL compares a number with text by what the text begins with (`id > '1 and more'` is `id > 1`), SQLite finds every
 text greater than every number. PostgreSQL refuses both itself.

@@ -1,4 +1,4 @@
-"""Whether the WHERE of an UPDATE or DELETE chooses rows, or holds for every row: none, `1=1`, `a = a`, `… or true`."""
+"""Finds an UPDATE or DELETE whose WHERE holds for every row: none, `1=1`, `a = a`, `… or true`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _AFTERWARDS = frozenset({"RETURNING", "ORDER", "LIMIT"})
 
 
 def why_every_row(code: Sequence[Code], index: int, dialect: Dialect) -> str | None:
-    """What is wrong with the WHERE of the change that begins at `index`; None when it names columns."""
+    """The defect in the WHERE of the change that begins at `index`; None when it names columns."""
     condition = _condition(code, index)
     if condition is None:
         return "without WHERE"
@@ -36,7 +36,7 @@ def why_every_row(code: Sequence[Code], index: int, dialect: Dialect) -> str | N
 
 
 def _condition(code: Sequence[Code], index: int) -> list[Code] | None:
-    """What stands behind WHERE; None where there is none."""
+    """The tokens behind WHERE; None without a WHERE."""
     depth = code[index].depth
     found: list[Code] | None = None
     for item in code[index + 1 :]:

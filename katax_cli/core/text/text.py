@@ -51,7 +51,7 @@ def base64_text(value: bytes | bytearray | memoryview) -> str:
 
 
 def is_utf8(data: bytes) -> bool:
-    """Whether bytes are text."""
+    """True when the bytes are UTF-8 text."""
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:

@@ -1,1 +1,1 @@
-"""What a profile is: values, keys, rules, URLs, secrets. Reads no project files; imports `core`."""
+"""The model of a profile: values, keys, rules, URLs, secrets. Reads no project files; imports `core`."""

@@ -24,7 +24,7 @@ def breaker_of(**table: Any) -> BreakerPolicy:
 
 
 def inherited(around: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """What a connection's table takes over of its profile's: all but the way that it replaces by the other one."""
+    """The keys that a connection's table inherits from its profile: all but the method that it replaces."""
     displaced: set[str] = set()
     for one, other in _ALTERNATIVES:
         displaced |= other if one & own.keys() else one if other & own.keys() else set()

@@ -17,7 +17,7 @@ _COPIED = ("connect_timeout", "statement_timeout", "read_only", "prefix", "decim
 
 
 class Around:
-    """What a connection needs to know of its profile."""
+    """The part of a profile that its connections need."""
 
     __slots__ = ("environ", "folder", "read_only")
 

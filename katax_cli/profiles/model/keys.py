@@ -25,7 +25,7 @@ Kind = Literal[
 
 
 class Key(NamedTuple):
-    """What may stand at one key. `model` is the name in `schema.MODELS` of the dataclass that holds its defaults."""
+    """The rule of one key. `model` is the name in `schema.MODELS` of the dataclass that holds its defaults."""
 
     kind: Kind
     doc: str

@@ -20,7 +20,7 @@ HealthSettings = HealthPolicy
 
 
 class LoggingSettings(NamedTuple):
-    """What is logged. In the role dev all statements are, at debug level, unless `queries` is set."""
+    """Settings of the log. In the role dev all statements are logged, at debug level, unless `queries` is set."""
 
     level: Literal["trace", "debug", "info", "warning", "error"] = "info"
     format: Literal["console", "json"] = "console"
@@ -30,13 +30,13 @@ class LoggingSettings(NamedTuple):
 
 
 class ShutdownSettings(NamedTuple):
-    """How long services may drain."""
+    """The time in which services drain."""
 
     timeout: float = 30.0
 
 
 class MigrateSettings(NamedTuple):
-    """Where migrations are and where they go."""
+    """Settings of migrations: connection, folder, table of the ledger, seconds to wait for the lock."""
 
     connection: str = "main"
     directory: str = "migrations"
@@ -45,7 +45,7 @@ class MigrateSettings(NamedTuple):
 
 
 class SeedSettings(NamedTuple):
-    """Where seeds are."""
+    """The folder of seeds."""
 
     directory: str = "seeds"
 

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration: every problem at once, each with file, line and remedy."""
+"""The problems of a configuration: all at once, each with file, line and remedy."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ COMMAND_TIMEOUT = 30.0
 
 
 class Place:
-    """Where a secret is asked for: its key for messages, the project folder, its file if that needs approval."""
+    """The origin of a secret: its key for messages, the project folder, its file if that needs approval."""
 
     __slots__ = ("environ", "folder", "key", "needs_approval")
 

@@ -24,7 +24,7 @@ _WORDS = {
 
 
 class _Wrong(Exception):
-    """What was expected instead."""
+    """The expected value, as an error."""
 
 
 def read_table(
@@ -80,7 +80,7 @@ def _missing(name: str, key: Key, path: Path, problems: Problems) -> None:
 
 
 def _seen(value: Any, key: Key) -> str:
-    """What was written: the text itself only where it cannot be a secret."""
+    """The written value: the text itself only where it cannot be a secret."""
     if key.kind == "choice" and type(value) is str:
         return repr(value)
     if key.kind in ("seconds", "positive", "number", "integer") and type(value) in (str, int, float):

@@ -1,1 +1,1 @@
-"""Where the text of a profile comes from: folders, documents, the environment. May import `profiles.model`."""
+"""The sources of a profile's text: folders, documents, the environment. May import `profiles.model`."""

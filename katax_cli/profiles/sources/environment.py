@@ -38,11 +38,11 @@ class Environment:
         return self._environ[name] if name in self._environ else self._of_file().get(name)
 
     def dotenv(self) -> dict[str, str]:
-        """What `.env` says, whether or not the real environment says something else."""
+        """The values of `.env`, including those that the real environment overrides."""
         return {name: value for name, value in self._of_file().items() if value is not None}
 
     def origin(self, name: str) -> str:
-        """Where a variable's value comes from, for `profile show --origin`."""
+        """The origin of a variable's value, for `profile show --origin`."""
         return "environment" if name in self._environ else self._file
 
     def place(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Which profiles there are and which one is meant. Names are listed without parsing the files behind them."""
+"""Lists profiles and finds the selected one. Names are listed without parsing the files behind them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Place(NamedTuple):
         return sorted({*self.tables(), *self.files} - {"local"})
 
     def shared(self) -> Layer | None:
-        """What katax.toml says for all profiles."""
+        """The keys of katax.toml that hold for all profiles."""
         if self.katax is None:
             return None
         table = {key: each for key, each in self.katax.table.items() if key in PROFILE and key != "role"}
@@ -67,7 +67,7 @@ class Search:
 
     @property
     def folder(self) -> str:
-        """Where relative paths start."""
+        """The folder of relative paths."""
         return self.project.folder if self.project else self.cwd
 
     @property

@@ -33,7 +33,7 @@ def _device(folder: str) -> int | None:
 
 
 def user_folder(environ: Mapping[str, str]) -> str:
-    """Where the user's own profiles are: `$XDG_CONFIG_HOME/katax`."""
+    """The folder of the user's own profiles: `$XDG_CONFIG_HOME/katax`."""
     base = environ.get("XDG_CONFIG_HOME") or os.path.join(home_folder(environ), ".config")
     return os.path.join(base, "katax")
 

@@ -21,7 +21,7 @@ def line_of(text: str, path: tuple[str, ...]) -> int | None:
 
 
 def _shared(one: tuple[str, ...], other: tuple[str, ...]) -> int:
-    """How many parts two paths begin with together."""
+    """The number of parts that two paths begin with together."""
     pairs = zip(one, other, strict=False)
     return next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 

@@ -1,4 +1,4 @@
-"""Which files are believed, and which commands of project files may run."""
+"""Trust in files, and in the commands of project files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Command = str | list[str]
 
 
 def distrust(status: os.stat_result) -> str | None:
-    """Why a file is not used: others could have written it. None when it is ours or root's."""
+    """The reason to reject a file: others could have written it. None when it is ours or root's."""
     if status.st_uid not in (os.geteuid(), 0):
         return f"it belongs to user {status.st_uid}; make it yours (chown) to use it"
     if status.st_mode & stat.S_IWOTH:
@@ -40,7 +40,7 @@ def refuse_untrusted(path: str) -> None:
 
 
 def state_folder(environ: Mapping[str, str]) -> str:
-    """Where katax remembers things for this user: `$XDG_STATE_HOME/katax`."""
+    """The folder of katax's state for this user: `$XDG_STATE_HOME/katax`."""
     base = environ.get("XDG_STATE_HOME") or os.path.join(home_folder(environ), ".local", "state")
     return os.path.join(base, "katax")
 
