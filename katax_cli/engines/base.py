@@ -1,4 +1,4 @@
-"""What an engine offers: one small required Protocol, and one for each ability that has a caller.
+"""The abilities of an engine: one small required Protocol, and one for each ability that has a caller.
 
 An engine is made from the settings of one connection and holds no connection itself; it opens, uses and
 closes the ones it is handed. An engine without an ability does not have its methods, and the services say
@@ -33,7 +33,7 @@ class SessionRemains(Exception):
 
 
 class Engine(Protocol):
-    """What every engine does."""
+    """The methods that every engine has."""
 
     name: EngineName
     settings: ConnectionSettings
@@ -61,7 +61,7 @@ class Engine(Protocol):
 
 
 class Result(NamedTuple):
-    """What a statement gave: column names (none: no rows come back), rows, rows affected (-1: not known)."""
+    """The result of a statement: column names (none: no rows), rows, rows affected (-1: not known)."""
 
     columns: tuple[str, ...]
     rows: list[Row]
@@ -78,7 +78,7 @@ class RowStream(Protocol):
 
 
 class SqlFacts(NamedTuple):
-    """Where dialects differ, as strings."""
+    """The differences of dialects, as strings."""
 
     begin: str
     begin_read_only: str
@@ -183,7 +183,7 @@ class CopiesIn(Protocol):
         ...
 
     def refused_row(self, error: BaseException | None) -> int | None:
-        """Which row of a COPY was refused, counted from 1; None when the error does not say."""
+        """The refused row of a COPY, counted from 1; None when the error does not name it."""
         ...
 
 
@@ -248,7 +248,7 @@ class ReportsServer(Protocol):
 
 
 class Serving(NamedTuple):
-    """How much of its data a server that consists of several can answer for, and what is missing."""
+    """The share of its data that a server of several parts can serve, and the missing parts."""
 
     status: HealthStatus
     message: str | None = None
@@ -256,7 +256,7 @@ class Serving(NamedTuple):
 
 @runtime_checkable
 class ReportsServing(Protocol):
-    """Knows of itself whether all of it works; for health reports."""
+    """Reports whether all parts of the server work; for health reports."""
 
     def serving(self, connection: Any, timeout: float | None = None) -> Serving | None:
         """None for a server that is only one. One round trip."""
@@ -340,7 +340,7 @@ class KeyValueEngine(Engine, Protocol):
 
 
 class Heard(NamedTuple):
-    """What a subscriber received: a `message` (of the `pattern`, if it was one), or an answer to its words."""
+    """An event of a subscriber: a `message` (of the `pattern`, if it was one), or an answer to a command."""
 
     kind: str
     pattern: bytes | None
@@ -356,7 +356,7 @@ class Subscriber(Protocol):
         ...
 
     def receive(self, timeout: float) -> Heard | None:
-        """What came within `timeout` seconds, None when nothing did."""
+        """Returns the next event within `timeout` seconds, None without one."""
         ...
 
     def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""What a verbose health check asks of an engine beyond a ping."""
+"""The questions of a verbose health check beyond a ping. See base."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from katax_cli.snapshot import Headroom, Standing
 
 
 class ReportsHeadroom(Protocol):
-    """Knows its place and its limits; made by `create(engine)` of the engine's module `headroom`.
+    """Reports the server's role and limits; made by `create(engine)` of the engine's module `headroom`.
 
     What the user of the connection may not see is left out.
     """
 
     def standing(self, connection: Any, timeout: float | None = None) -> Standing:
-        """Which role the server has now, after any failover, and how far it is behind."""
+        """The server's present role, after any failover, and its lag."""
         ...
 
     def headroom(self, connection: Any, timeout: float | None = None) -> list[Headroom]:
-        """What has a limit, or grows until it hurts."""
+        """Resources that have a limit or grow without one."""
         ...

@@ -1,4 +1,4 @@
-"""What `migrate` asks of an engine: session locks, definitions, and what DDL does. See base."""
+"""The questions of `migrate` to an engine: session locks, definitions, and effects of DDL. See base."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CUT = "\N{HORIZONTAL ELLIPSIS}"
 
 
 class MigrationFacts(NamedTuple):
-    """What migrations must know of an engine, as strings; `{ms}` and `{seconds}` stand for a time limit."""
+    """Facts of an engine for migrations, as strings; `{ms}` and `{seconds}` stand for a time limit."""
 
     transactional_ddl: bool
     long_text: str
@@ -85,8 +85,8 @@ class Definitions(Protocol):
 
 
 class DdlImpact(NamedTuple):
-    """What one statement of a migration does to others: the lock that it takes and on what, whether it may run
-    in a transaction, whether it rewrites the table (None: not known), and what would be gentler."""
+    """The effect of one statement of a migration on others: the lock that it takes and on what, whether it may run
+    in a transaction, whether it rewrites the table (None: not known), and a gentler way."""
 
     lock: str | None = None
     objects: tuple[str, ...] = ()
@@ -145,6 +145,6 @@ class RunsScripts(Protocol):
 
 
 class Migrates(SessionLocks, Definitions, DdlImpacts, Protocol):
-    """What `migrate` needs of an SQL engine; made by `create(engine)` of the engine's module `migrate`."""
+    """The methods that `migrate` needs of an SQL engine; made by `create(engine)` of its module `migrate`."""
 
     facts: MigrationFacts

@@ -1,4 +1,4 @@
-"""Which module talks to which kind of server: a literal table. Listing imports nothing."""
+"""The module of each kind of server: a literal table. Listing imports nothing."""
 
 from __future__ import annotations
 

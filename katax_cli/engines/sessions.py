@@ -1,4 +1,4 @@
-"""What `shutdown-test` asks of an engine: who is connected, and what was left behind. See base."""
+"""The questions of `shutdown-test` to an engine: sessions, and objects left behind. See base."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class ServerSession(NamedTuple):
 
 
 class Orphan(NamedTuple):
-    """What stays on a server without a session: a prepared transaction, a key that is temporary by its name."""
+    """An object on a server without a session: a prepared transaction, a key that is temporary by its name."""
 
     kind: Literal["transaction", "key"]
     name: str
 
 
 class ServerLook(NamedTuple):
-    """What is on a server now; `dropped` counts sessions that ended without a goodbye (None: not counted).
+    """The state of a server now; `dropped` counts sessions that ended without a goodbye (None: not counted).
 
     `untold` names the checks that this server, or this user on it, cannot answer.
     """

@@ -1,4 +1,4 @@
-"""What collections there are, and what fields a sample of their documents has."""
+"""Collections, and the fields in a sample of their documents."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def database_name(settings: ConnectionSettings) -> str:
 
 
 def _others(settings: ConnectionSettings, ours: dict[str, Any]) -> dict[str, Any]:
-    """What the URL says beyond what katax decides; the names of options are the same in any case."""
+    """The options of the URL that katax does not decide; their names are the same in any case."""
     decided = {name.lower() for name in ours}
     return {name: value for name, value in settings.options.items() if name.lower() not in decided}
 

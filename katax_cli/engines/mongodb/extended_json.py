@@ -11,5 +11,5 @@ from katax_cli.engines.base import Engine
 
 
 def create(engine: Engine) -> Callable[[str], Any]:
-    """What reads MongoDB Extended JSON, the relaxed and the canonical form. It raises ValueError or TypeError."""
+    """A reader of MongoDB Extended JSON, relaxed and canonical. It raises ValueError or TypeError."""
     return loads

@@ -1,4 +1,4 @@
-"""What pymongo's errors mean, by the server's code and labels where there are some."""
+"""The meaning of pymongo's errors, by the server's code and labels where there are some."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _STATE_NOTES = (", Timeout: ", " (configured timeouts: ", ", full error: ", ", T
 
 
 def classify(error: BaseException) -> Failure:
-    """What `error` says about the server and the command; UNKNOWN for what pymongo did not raise."""
+    """The failure that `error` means for server and command; UNKNOWN for errors not raised by pymongo."""
     if not isinstance(error, PyMongoError | BSONError):
         return Failure(FailureKind.UNKNOWN, type(error).__name__)
     code = _code(error)
@@ -126,7 +126,7 @@ def _met_while_selecting(error: ServerSelectionTimeoutError) -> Iterator[BaseExc
 
 
 def _answer(error: BaseException) -> Mapping[str, Any]:
-    """What the server said; of a bulk write, about the first document that failed."""
+    """The server's answer; of a bulk write, the one about the first document that failed."""
     details = getattr(error, "details", None)
     if not isinstance(details, Mapping):
         return {}

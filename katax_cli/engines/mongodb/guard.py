@@ -1,4 +1,4 @@
-"""What may be sent on a read-only connection. MongoDB has no read-only session, so the list is ours."""
+"""The commands allowed on a read-only connection. MongoDB has no read-only session, so the list is ours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which role a MongoDB server has, and what it may run out of."""
+"""The role of a MongoDB server, and its limited resources."""
 
 from __future__ import annotations
 

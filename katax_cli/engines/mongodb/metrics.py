@@ -1,4 +1,4 @@
-"""How much a MongoDB server has to do, and which operations its profiler found slow (system.profile)."""
+"""The load of a MongoDB server, and the operations that its profiler found slow (system.profile)."""
 
 from __future__ import annotations
 

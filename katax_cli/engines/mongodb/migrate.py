@@ -1,4 +1,4 @@
-"""What migrations need of MongoDB: a lease that is kept by a heartbeat, and collections and indexes as text."""
+"""Migrations on MongoDB: a lease renewed by a heartbeat, and collections and indexes as text."""
 
 from __future__ import annotations
 
@@ -122,5 +122,5 @@ def _expiry() -> datetime:
 
 
 def create(engine: MongoEngine) -> MongoMigrations:
-    """What migrations on this engine need."""
+    """The methods that migrations need of this engine."""
     return MongoMigrations(engine)

@@ -1,4 +1,4 @@
-"""What pymongo's events tell: how the pool is used, and whether a command was on its way when it failed."""
+"""Reads pymongo's events: the use of the pool, and whether a failed command had been sent."""
 
 from __future__ import annotations
 

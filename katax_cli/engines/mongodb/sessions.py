@@ -1,4 +1,4 @@
-"""Who is connected to a MongoDB server, and which transactions they left open (currentOp).
+"""The sessions on a MongoDB server, and the transactions they left open (currentOp).
 
 https://www.mongodb.com/docs/manual/reference/command/currentOp/
 """

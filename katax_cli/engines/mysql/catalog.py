@@ -1,4 +1,4 @@
-"""What the server has and what it is, from information_schema."""
+"""The version of a MySQL or MariaDB server and its tables, from information_schema."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class MysqlEngine:
         *,
         text: Text = False,
     ) -> AbstractContextManager[RowStream]:
-        """What was not read is ended by KILL QUERY; the connection and its transaction stay usable."""
+        """Streams rows; closing early ends the rest by KILL QUERY, connection and transaction stay usable."""
         self._check_guarded(connection, sql)
         connection.note(sql)
         return streamed(

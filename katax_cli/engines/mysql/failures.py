@@ -1,4 +1,4 @@
-"""What errors of MySQL, MariaDB and PyMySQL mean: by number, where it is ambiguous by what caused it."""
+"""The meaning of errors of MySQL, MariaDB and PyMySQL: by number, where it is ambiguous by their cause."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _LOST_WHILE_CONNECTING = (CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST)
 
 
 def classify(error: BaseException) -> Failure:
-    """What an error of PyMySQL means. The text is the server's own, on one line."""
+    """The failure that an error of PyMySQL means. The text is the server's own, on one line."""
     if not isinstance(error, pymysql.Error):
         return Failure(FailureKind.UNKNOWN, _line(error))
     number = error.args[0] if error.args and isinstance(error.args[0], int) else None

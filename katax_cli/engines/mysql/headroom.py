@@ -1,4 +1,4 @@
-"""Which role a MySQL or MariaDB server has, and what it may run out of."""
+"""The role of a MySQL or MariaDB server, and its limited resources."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Rooms:
 
 
 def _replica(session: Session, timeout: float | None) -> Mapping[str, Any] | None:
-    """How its replication does; None when it is nobody's replica, or the user may not ask."""
+    """The state of its replication; None when the server is no replica, or the user may not ask."""
     # MariaDB and MySQL before 8.0.22 know the older word only, MySQL from 8.4 on the newer one only.
     found = _allowed(session, f"SHOW {'SLAVE' if session.is_mariadb else 'REPLICA'} STATUS", timeout)
     if found is None or not found.rows:

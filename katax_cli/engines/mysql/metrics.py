@@ -1,4 +1,4 @@
-"""How much a MySQL or MariaDB server has to do, and which statements it found slow."""
+"""The load of a MySQL or MariaDB server, and the statements that it found slow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What migrations need of MySQL and MariaDB: named locks, the schema as text, and what DDL does to others."""
+"""Migrations on MySQL and MariaDB: named locks, the schema as text, and the effects of DDL on others."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ WHERE trx_mysql_thread_id <> CONNECTION_ID()"""
 
 
 def impact(sql: str) -> DdlImpact:
-    """What a statement locks, by its syntax; https://dev.mysql.com/doc/refman/8.0/en/innodb-online-ddl.html."""
+    """The locks of a statement, by its syntax; https://dev.mysql.com/doc/refman/8.0/en/innodb-online-ddl.html."""
     found = classify(sql, "mysql")
     texts = [token.text for token in code_tokens(sql, "mysql")]
     words = [text.upper() for text in texts]
@@ -230,5 +230,5 @@ def impact(sql: str) -> DdlImpact:
 
 
 def create(engine: MysqlEngine) -> MysqlMigrations:
-    """What migrations on this engine need."""
+    """The methods that migrations need of this engine."""
     return MysqlMigrations(engine)

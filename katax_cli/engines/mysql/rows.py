@@ -57,7 +57,7 @@ def read_rows(session: Session, count: int) -> list[Row]:
 
 
 def _buffered(session: Session) -> bytes:
-    """What has arrived; waits when that is nothing. Empty at the end of the connection."""
+    """Returns the bytes that have arrived; waits while there are none. Empty at the end of the connection."""
     try:
         return session._rfile.peek()
     except OSError as error:

@@ -130,7 +130,7 @@ class Session(Connection):
 
     @property
     def in_read_only_transaction(self) -> bool:
-        """What the server itself said with its last answer."""
+        """True in a read-only transaction, by the server's last answer."""
         return bool(self.server_status & _IN_READ_ONLY_TRANSACTION)
 
     def send(self, sql: str, params: Params = None, timeout: float | None = None) -> Cursor:
@@ -230,7 +230,7 @@ class Session(Connection):
             self.next_result()
 
     def allow_scripts(self, *, allowed: bool) -> None:
-        """Whether the texts that follow may hold several statements, each with a result of its own."""
+        """Allows or forbids texts of several statements, each with a result of its own."""
         self._execute_command(COMMAND.COM_SET_OPTION, b"\0\0" if allowed else b"\1\0")
         self._read_packet()  # type: ignore[no-untyped-call]
 
@@ -248,7 +248,7 @@ class Session(Connection):
             self.drop()
 
     def hand_out_texts(self, *, text: Text) -> None:
-        """Whether the next results have values as the server writes them."""
+        """Sets whether the next results have values as the server writes them."""
         self.decoders = _AS_TEXT[text]
 
     def check_alive(self) -> None:

@@ -1,4 +1,4 @@
-"""Who is connected to a MySQL or MariaDB server, and what they hold."""
+"""The sessions on a MySQL or MariaDB server, and the locks and transactions that they hold."""
 
 from __future__ import annotations
 

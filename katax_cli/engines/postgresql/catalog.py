@@ -1,4 +1,4 @@
-"""What is in a PostgreSQL database, from its catalogues: one statement for each question."""
+"""The objects of a PostgreSQL database, from its catalogues: one statement for each question."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def _poll(pgconn: PGconn, *, password_sent: bool) -> PollingStatus:
 
 
 def _would_try_again(text: str) -> bool:
-    """Whether libpq, going on in spite of a refusal, is about to log in a second time.
+    """True when libpq, going on in spite of a refusal, is about to log in a second time.
 
     With sslmode=prefer it tries again without TLS whatever the server said, and a lockout counts both
     attempts of a wrong password. That is of use only where pg_hba.conf has no entry for TLS.

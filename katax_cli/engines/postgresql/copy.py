@@ -41,7 +41,7 @@ def _cursor(connection: PostgresConnection, sql: str) -> psycopg.RawCursor[tuple
 
 
 def refused_row(error: BaseException | None) -> int | None:
-    """Which row of a COPY the server refused, counted from 1; None when it does not say."""
+    """The row of a COPY that the server refused, counted from 1; None when it does not name one."""
     context = error.diag.context if isinstance(error, psycopg.Error) else None
     place = _PLACE.search(context or "")
     return int(place[1]) if place else None

@@ -1,4 +1,4 @@
-"""What PostgreSQL's and libpq's errors mean: by SQLSTATE, and by libpq's words where it has no code."""
+"""The meaning of PostgreSQL's and libpq's errors: by SQLSTATE, and by libpq's text where it has no code."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class StandbyRefused(psycopg.errors.ReadOnlySqlTransaction):
 
 
 def classify(error: BaseException) -> Failure:
-    """What an error of psycopg or of this package means."""
+    """The failure that an error of psycopg or of this package means."""
     if isinstance(error, ConnectFailed):
         return error.failure
     if not isinstance(error, psycopg.Error):
@@ -116,7 +116,7 @@ def classify(error: BaseException) -> Failure:
 
 
 def on_standby(failure: Failure, *, other_hosts: bool) -> Failure:
-    """What a refused write means: with other hosts to be found, the primary is one of them and is not available."""
+    """A refused write: with other hosts to try, the primary is one of them and is not available."""
     kind = FailureKind.UNREACHABLE if other_hosts else FailureKind.READ_ONLY
     return failure._replace(
         kind=kind, message=f"the server is a standby, which takes no writes: {failure.message}"
@@ -124,7 +124,7 @@ def on_standby(failure: Failure, *, other_hosts: bool) -> Failure:
 
 
 def connect_failure(text: str, *, password_was_sent: bool = False) -> Failure:
-    """What libpq's text about a failed connection means.
+    """The failure that libpq's text about a failed connection means.
 
     Unknown words after a password was sent count as a refused login, so that no retry locks the account.
     """

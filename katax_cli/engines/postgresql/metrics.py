@@ -1,4 +1,4 @@
-"""How much a PostgreSQL server has to do, and which statements it found slow (pg_stat_statements)."""
+"""The load of a PostgreSQL server, and the statements that it found slow (pg_stat_statements)."""
 
 from __future__ import annotations
 

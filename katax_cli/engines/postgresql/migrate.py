@@ -1,4 +1,4 @@
-"""What migrations need of PostgreSQL: advisory locks, the schema as text, and what DDL does to others."""
+"""Migrations on PostgreSQL: advisory locks, the schema as text, and the effects of DDL on others."""
 
 from __future__ import annotations
 
@@ -309,5 +309,5 @@ def _tables(sql: str, words: list[str]) -> tuple[str, ...]:
 
 
 def create(engine: PostgresEngine) -> PostgresMigrations:
-    """What migrations on this engine need."""
+    """The methods that migrations need of this engine."""
     return PostgresMigrations(engine)

@@ -15,7 +15,7 @@ Key = tuple[bytes, tuple[int, ...] | None]
 
 
 class Prepared:
-    """Which statements of a session are prepared, and which have been seen often enough to be."""
+    """The prepared statements of a session, and the counts of those seen before they are prepared."""
 
     def __init__(self) -> None:
         self._uses: OrderedDict[Key, int] = OrderedDict()
@@ -56,5 +56,5 @@ class Prepared:
 
     @staticmethod
     def outdated(error: psycopg.Error) -> bool:
-        """Whether the server refused a statement only because it was prepared."""
+        """True when the server refused a statement only because it was prepared."""
         return error.diag.source_function in _OUTDATED

@@ -1,4 +1,4 @@
-"""Who is connected to a PostgreSQL server, what they hold, and what became of their transactions."""
+"""The sessions on a PostgreSQL server, their locks, and the outcome of their transactions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How values cross the wire: Python values where Python has them, the server's text where it has not."""
+"""Values on the wire: Python values where Python has them, the server's text where it has not."""
 
 from __future__ import annotations
 

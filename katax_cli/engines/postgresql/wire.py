@@ -122,7 +122,7 @@ def check_alive(connection: PostgresConnection) -> None:
 
 
 def hung_up(connection: PostgresConnection) -> bool:
-    """Whether the server's goodbye waits on an idle connection; no round trip."""
+    """True when the server's farewell waits on an idle connection; no round trip."""
     pgconn = connection.pgconn
     if pgconn.transaction_status in _QUIET and connection.arrivals.poll(0):
         _take_in(connection)

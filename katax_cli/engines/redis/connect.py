@@ -62,7 +62,7 @@ class Plan:
         }
 
     def single_options(self) -> dict[str, Any]:
-        """What only a client of one server takes: a cluster client has one database, and retries of its own."""
+        """The options of a client of one server: a cluster client has one database, and retries of its own."""
         health = {"health_check_interval": SUBSCRIBER_PING_EVERY} if self.subscriber else {}
         return {**self.options(), **health, "db": database_number(self.settings), "retry": no_retry()}
 

@@ -69,7 +69,7 @@ class Login(CredentialProvider):
 
 
 class OneRoundTrip(AbstractConnection):
-    """What our connections share. `guard` is set by a subclass when the connection is read-only."""
+    """The common part of our connections. `guard` is set by a subclass when the connection is read-only."""
 
     guard: ClassVar[Guard | None] = None
     _changed = _in_multi = False

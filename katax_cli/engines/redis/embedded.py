@@ -64,7 +64,7 @@ class Home:
         return self.folder / "socket"
 
     def socket(self) -> Path:
-        """Where the running server listens, or where a new one will."""
+        """The socket of the running server, or of a new one."""
         recorded = ""
         with contextlib.suppress(OSError):
             recorded = self.recorded_socket.read_text().strip()
@@ -126,7 +126,7 @@ def new_socket(home: Home) -> Path:
 
 
 def runtime_folders() -> list[Path]:
-    """Where sockets of this user may be: the session's runtime folder, else one of our own in /tmp."""
+    """The folders for sockets of this user: the session's runtime folder, else one of our own in /tmp."""
     given = os.environ.get("XDG_RUNTIME_DIR")
     session = [Path(given) / "katax"] if given and _is_own_folder(Path(given)) else []
     return [*session, Path("/tmp") / f"katax-{os.geteuid()}"]

@@ -128,7 +128,7 @@ class RedisEngine:
         return server_facts(cast("bytes", self.command(connection, "INFO", timeout=timeout)))
 
     def serving(self, connection: Any, timeout: float | None = None) -> Serving | None:
-        """What a cluster says of its slots: one that is in state `fail` answers no key at all."""
+        """A cluster's answer about its slots: a cluster in state `fail` serves no key at all."""
         if self.settings.topology != "cluster":
             return None
         info = info_fields(cast("bytes", self.command(connection, "CLUSTER", "INFO", timeout=timeout)))
@@ -141,7 +141,7 @@ class RedisEngine:
 
 
 def server_facts(info: bytes) -> dict[str, object]:
-    """What health reports show of INFO's text; a number where the server says a number."""
+    """The facts of INFO that health reports show; a number where the server sends a number."""
     facts = info_fields(info)
     return {ours: _number(facts[theirs]) for ours, theirs in _FACTS.items() if theirs in facts}
 

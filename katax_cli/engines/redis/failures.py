@@ -1,4 +1,4 @@
-"""What redis-py's errors mean, by the server's code where there is one."""
+"""The meaning of redis-py's errors, by the server's code where there is one."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _HUNG_UP = ("Error while reading from", "Connection closed by server")
 
 
 def classify(error: BaseException) -> Failure:
-    """What `error` says about the server and the command; UNKNOWN for what redis-py did not raise."""
+    """The failure that `error` means for server and command; UNKNOWN for errors not raised by redis-py."""
     if not isinstance(error, RedisError | RedisClusterException):
         return Failure(FailureKind.UNKNOWN, type(error).__name__)
     return Failure(_kind(error), _message(error), _code(error))

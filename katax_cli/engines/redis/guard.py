@@ -1,4 +1,4 @@
-"""What may be sent on a read-only connection: what the server itself flags as read-only, and a short list."""
+"""The commands allowed on a read-only connection: those that the server flags as read-only, and a short list."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _reads_with(name: str, command: Command) -> bool:
 
 
 def _flags_of(connection: AbstractConnection, name: str) -> dict[str, bool]:
-    """Whether a command is flagged `readonly`; for one with subcommands, each `NAME|SUB` by itself."""
+    """The `readonly` flag of a command; for one with subcommands, of each `NAME|SUB` by itself."""
     try:
         (entry,) = ask(connection, "COMMAND", "INFO", name)
     except ResponseError:

@@ -1,4 +1,4 @@
-"""Which role a Redis server has, and what it may run out of: both from INFO."""
+"""The role of a Redis server, and its limited resources: both from INFO."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Rooms:
         self._engine = engine
 
     def standing(self, connection: Any, timeout: float | None = None) -> Standing:
-        """What ROLE says too; the lag is the time since the primary was heard last."""
+        """The role as INFO gives it; the lag is the time since the primary's last message."""
         info = self._info(connection, timeout)
         if info.get("role") != "slave":
             return Standing("primary", writable=True)

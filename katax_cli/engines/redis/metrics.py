@@ -1,4 +1,4 @@
-"""How much a Redis server has to do, and which commands it found slow (SLOWLOG)."""
+"""The load of a Redis server, and the commands that it found slow (SLOWLOG)."""
 
 from __future__ import annotations
 

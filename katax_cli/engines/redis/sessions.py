@@ -1,4 +1,4 @@
-"""Who is connected to a Redis server, and which of its keys are there."""
+"""The clients of a Redis server, and its keys by name."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Subscriber:
         self._connection.send_command(command, *names, check_health=False)
 
     def receive(self, timeout: float) -> Heard | None:
-        """What came within `timeout` seconds, None when nothing did; a message, or a sign of life."""
+        """Returns the next message or sign of life within `timeout` seconds, None without one."""
         self._check()
         if not self._connection.can_read(timeout=timeout):
             return None

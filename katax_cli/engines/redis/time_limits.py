@@ -1,4 +1,4 @@
-"""How the caller's budget of time reaches redis-py, which knows timeouts of connections only."""
+"""Passes the caller's budget of time to redis-py, which knows timeouts of connections only."""
 
 from __future__ import annotations
 

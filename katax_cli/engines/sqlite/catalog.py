@@ -1,4 +1,4 @@
-"""What tables a SQLite file has, from its own schema table and pragmas."""
+"""The tables of a SQLite file, from its own schema table and pragmas."""
 
 from __future__ import annotations
 

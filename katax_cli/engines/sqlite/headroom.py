@@ -1,4 +1,4 @@
-"""Whether a SQLite file can be written, and what it may run out of."""
+"""The write access to a SQLite file, and its limited resources."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large a SQLite file is. SQLite counts no statements and remembers none."""
+"""The size of a SQLite file. SQLite counts no statements and remembers none."""
 
 from __future__ import annotations
 

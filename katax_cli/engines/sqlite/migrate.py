@@ -1,4 +1,4 @@
-"""What migrations need of SQLite: a lock file beside the database, the schema as text, what DDL does."""
+"""Migrations on SQLite: a lock file beside the database, the schema as text, the effects of DDL."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _lines(sql: str) -> str:
 
 
 def _is_the_file(file: int, path: str) -> bool:
-    """Whether the file that is locked is still the one that others would lock."""
+    """True when the locked file is still the one that others would lock."""
     try:
         return os.path.samestat(os.fstat(file), os.stat(path))
     except OSError:
@@ -124,5 +124,5 @@ def _is_the_file(file: int, path: str) -> bool:
 
 
 def create(engine: SqliteEngine) -> SqliteMigrations:
-    """What migrations on this engine need."""
+    """The methods that migrations need of this engine."""
     return SqliteMigrations(engine)
