@@ -72,6 +72,8 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     # What of these keeps no slow queries says so with 2, as tests/engines/test_metrics.py holds.
     "db slow": Reads("db slow -c main", ("redis",)),
     "db truncate": Writes("db truncate -c main -y", (*SQL, "mongodb")),
+    "db create": Reads("db create -c main", SQL, code=4),
+    "db drop": Reads("db drop -c main -y", SQL, code=4),
     "db reset": Writes("db reset -c main -y", (*SQL, "mongodb")),
     "seed run": Writes("seed run -c main -y", (*SQL, "mongodb")),
     "seed status": Reads("seed status -c main", (*SQL, "mongodb")),

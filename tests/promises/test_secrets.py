@@ -149,6 +149,8 @@ COMMANDS: Mapping[str, str] = {
     "seed status": "seed status -c {}",
     "db truncate": "db truncate -y -c {} nothing",
     "db reset": "db reset --dry-run -c {}",
+    "db create": "db create -c {}",
+    "db drop": "db drop --dry-run -c {}",
     "migrate wait": "migrate wait -c {}",
 }
 

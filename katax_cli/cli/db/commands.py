@@ -292,3 +292,19 @@ def reset(
     from katax_cli.cli.db.empty import reset_database
 
     reset_database(call, TABLES, migrate=migrate, seed=seed)
+
+
+@group.command("create")
+def create(call: Invocation) -> None:
+    """Create the database of a connection, by its server's maintenance database; exit 0 when it is there."""
+    from katax_cli.cli.db.empty import create_database
+
+    create_database(call, SQL)
+
+
+@group.command("drop")
+def drop(call: Invocation) -> None:
+    """Drop the database of a connection with all that is in it; shows first what would be lost."""
+    from katax_cli.cli.db.empty import drop_database
+
+    drop_database(call, SQL)

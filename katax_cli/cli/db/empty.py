@@ -1,4 +1,4 @@
-"""The parts of `katax db truncate` and `reset` that ask and answer."""
+"""The parts of `katax db truncate`, `reset`, `create` and `drop` that ask and answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from katax_cli.cli.seed.run import refuse_protected, seeder
 from katax_cli.cli.shell.confirm import Tier, confirm, refuse_unnamed
 from katax_cli.cli.shell.invocation import Invocation, Target
-from katax_cli.services.tables import reset
+from katax_cli.errors import Refused
+from katax_cli.services.tables import lifetime, reset
 from katax_cli.services.tables.truncate import Doomed, plan, truncate
 
 if TYPE_CHECKING:
@@ -59,6 +60,43 @@ def reset_database(call: Invocation, target: Target, *, migrate: bool, seed: boo
         if seed:
             facts["seeded"] = [one.name for one in seeder(call, runtime.profile, database).run()]
     call.out.action(facts)
+
+
+def create_database(call: Invocation, target: Target) -> None:
+    """Creates the database of the connection; that it is there already is said, and no error."""
+    with call.runtime() as runtime:
+        refuse_unnamed(call, runtime.profile)
+        settings = call.settings(runtime, target)
+        if settings.read_only:
+            raise Refused(f"{settings.name!r} is read-only")
+        name = lifetime.database_name(settings)
+        if call.shared.dry_run:
+            there = lifetime.exists(settings, runtime.sql)
+            call.only_planned(database=name, created=not there)
+            return
+        created = lifetime.create(settings, runtime.sql)
+    if not created:
+        call.diagnostics.note(f"database {name!r} is there already")
+    call.out.action({"database": name, "created": created})
+
+
+def drop_database(call: Invocation, target: Target) -> None:
+    """Shows what would be lost, asks, and drops the database of the connection; none there is no error."""
+    with call.runtime(seconds=None) as runtime:
+        refuse_unnamed(call, runtime.profile)
+        settings = call.settings(runtime, target)
+        name = lifetime.database_name(settings)
+        there = lifetime.exists(settings, runtime.sql)
+        if there:
+            with runtime.sql(settings) as database:
+                _preview(call, [str(one) for one in reset.objects(database)])
+        if call.only_planned(database=name, dropped=there):
+            return
+        confirm(call, runtime.profile, settings, Tier.DESTRUCTIVE, f"dropping database {name!r}")
+        dropped = lifetime.drop(settings, runtime.sql)
+    if not dropped:
+        call.diagnostics.note(f"there is no database {name!r}")
+    call.out.action({"database": name, "dropped": dropped})
 
 
 def _checked_desk(call: Invocation, runtime: Runtime, settings: ConnectionSettings) -> Desk:

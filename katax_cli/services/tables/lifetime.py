@@ -1,0 +1,125 @@
+"""The database of a connection as a whole: whether it is there, creating it, dropping it.
+
+A server is asked from its maintenance database, for a database that is not there cannot be connected to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+
+from katax_cli.core.resilience.deadline import Deadline
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.core.sql import quote_identifier
+from katax_cli.errors import ConfigError, QueryError, Refused, Unavailable
+from katax_cli.services.calls.guard import Safety
+from katax_cli.services.databases.sql import SqlDatabase
+
+Open = Callable[[ConnectionSettings], SqlDatabase]
+_MAINTENANCE = {"postgresql": "postgres", "mysql": None}
+_OF_THE_SERVER = {
+    "postgresql": ("postgres", "template0", "template1"),
+    "mysql": ("mysql", "information_schema", "performance_schema", "sys"),
+}
+_LISTED = {
+    "postgresql": "SELECT 1 FROM pg_database WHERE datname = ?",
+    "mysql": "SELECT 1 FROM information_schema.schemata WHERE schema_name = ?",
+}
+_BESIDE = ("", "-wal", "-shm", "-journal")
+"""SQLite's files, by what their names end with."""
+
+
+def database_name(settings: ConnectionSettings) -> str:
+    """The name of the database, of SQLite its file. Raises ConfigError for a connection that names none."""
+    name = settings.path if settings.type == "sqlite" else settings.database
+    if not name or name == ":memory:":
+        what = "lives in memory" if name else "names no database; name the one that is meant in the profile"
+        raise ConfigError(f"{settings.name!r} {what}")
+    return name
+
+
+def exists(settings: ConnectionSettings, open_database: Open) -> bool:
+    """Whether the database is there. Changes nothing."""
+    name = database_name(settings)
+    if settings.type == "sqlite":
+        return os.path.exists(name)
+    with open_database(_maintenance(settings)) as server:
+        return _is_listed(server, name)
+
+
+def create(settings: ConnectionSettings, open_database: Open) -> bool:
+    """Creates the database; False when it is there already."""
+    if exists(settings, open_database):
+        return False
+    name = database_name(settings)
+    if settings.type == "sqlite":
+        with open_database(settings) as database:
+            database.ping()
+        return True
+    with open_database(_maintenance(settings)) as server:
+        return _changed(server, name, f"CREATE DATABASE {_quoted(server, name)}", wanted=True)
+
+
+def drop(settings: ConnectionSettings, open_database: Open) -> bool:
+    """Drops the database with all that is in it; False when there is none. PostgreSQL and SQLite refuse while it
+    is in use. Raises Refused for a database that the server itself needs."""
+    name = database_name(settings)
+    if name.lower() in _OF_THE_SERVER.get(settings.type, ()):
+        raise Refused(f"{name!r} is a database of the server's own; it is not dropped")
+    if not exists(settings, open_database):
+        return False
+    if settings.type == "sqlite":
+        return _remove_file(settings, os.path.realpath(name), open_database)
+    with open_database(_maintenance(settings)) as server:
+        return _changed(server, name, f"DROP DATABASE {_quoted(server, name)}", wanted=False)
+
+
+def _maintenance(settings: ConnectionSettings) -> ConnectionSettings:
+    """Where the server is asked: past a pooler, which knows only the databases that it was told of."""
+    direct = settings.past_pooler()
+    return replace(direct, name=settings.name, database=_MAINTENANCE[settings.type], replicas=())
+
+
+def _quoted(server: SqlDatabase, name: str) -> str:
+    return quote_identifier(name, server.engine.dialect)
+
+
+def _is_listed(server: SqlDatabase, name: str) -> bool:
+    return bool(server.run(_LISTED[server.settings.type], [name]).rows)
+
+
+def _changed(server: SqlDatabase, name: str, statement: str, *, wanted: bool) -> bool:
+    """Runs the statement and asks the server for what it led to; False when somebody else did it in between."""
+    try:
+        server.execute(statement)
+    except QueryError:
+        if _is_listed(server, name) is not wanted:
+            raise
+        return False
+    if _is_listed(server, name) is not wanted:
+        state = "is not" if wanted else "is still"
+        raise Unavailable(server.name, f"database {name!r} {state} there after {statement.partition(' ')[0]}")
+    return True
+
+
+def _remove_file(settings: ConnectionSettings, path: str, open_database: Open) -> bool:
+    """Removes the file while it is locked, so that nobody goes on writing to a file without a name."""
+    limit = settings.connect_timeout
+    with open_database(replace(settings, path=path)) as database:
+        database.connect()
+        connection = database.get_client()
+        try:
+            with database.guard.translating(deadline=Deadline(limit), safety=Safety.READ, doing="locking"):
+                # Leaving the write-ahead log needs the file alone: a session of anybody else is an error.
+                database.engine.execute(connection, "PRAGMA journal_mode = DELETE", None, limit)
+                database.engine.execute(connection, "BEGIN EXCLUSIVE", None, limit)
+            for end in _BESIDE:
+                with suppress(FileNotFoundError):
+                    os.remove(path + end)
+        finally:
+            # Not back into the pool, which would open the file again.
+            database.engine.close(connection)
+            database.release(connection)
+    return not os.path.lexists(path)
