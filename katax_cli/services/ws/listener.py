@@ -65,30 +65,37 @@ class Listener:
             await asyncio.sleep(0.005)
         self._tasks.append(loop.create_task(self._sweep()))
 
-    async def stop(self, seconds: float) -> None:
-        """Ends the connections: Engine.IO closes those that poll, WebSockets get 1012 (restart)."""
-        engine = self._server.io.eio
-        for sid, one in list(engine.sockets.items()):
-            if not one.upgraded:
-                await engine.disconnect(sid)
-                # A request may still wait for a client that said goodbye by another.
-                one.queue.put_nowait(None)
-        self._uvicorn.config.timeout_graceful_shutdown = max(1, int(seconds))
-        self._uvicorn.should_exit = True
+    async def stop(self) -> None:
+        """Ends the connections: Engine.IO closes those that poll, WebSockets get 1012 (restart).
+
+        Returns once all have ended.
+        """
         serving, *others = self._tasks
         for task in others:
             task.cancel()
-        await asyncio.wait([serving], timeout=seconds + 0.5)
+        self._uvicorn.should_exit = True
+        engine = self._server.io.eio
+        polling = [sid for sid, one in engine.sockets.items() if not one.upgraded]
+        await asyncio.gather(*(self._end_polling(sid) for sid in polling))
+        await serving
+
+    async def _end_polling(self, sid: str) -> None:
+        engine = self._server.io.eio
+        queue = engine.sockets[sid].queue
+        await engine.disconnect(sid)
+        # A request may still wait for a client that said goodbye by another.
+        queue.put_nowait(None)
 
     def close(self) -> None:
         """Gives the port back without having served."""
         self._socket.close()
 
-    def cut(self, scope: Scope | None) -> None:
-        """Resets a connection without waiting for what could not be written."""
+    def cut(self, *scopes: Scope | None) -> None:
+        """Resets connections without waiting for what could not be written."""
+        marked = {id(scope) for scope in scopes if scope is not None}
         for connection in list(self._uvicorn.server_state.connections):
             transport = getattr(connection, "transport", None)
-            if scope is not None and getattr(connection, "scope", None) is scope and transport is not None:
+            if id(getattr(connection, "scope", None)) in marked and transport is not None:
                 transport.abort()
 
     def _bind(self) -> socket.socket:

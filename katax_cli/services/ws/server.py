@@ -173,10 +173,10 @@ class Sockets:
         try:
             return self._loop.call(self._drain(deadline), timeout + 1.0)
         finally:
-            self.cluster.close()
+            self.cluster.close(max(0.1, deadline.remaining() - 0.2))
             self.admin.close()
             self._lanes.close()
-            self._loop.stop(max(1.0, deadline.remaining()))
+            self._loop.stop(max(0.2, deadline.remaining()))
 
     def answer(self, what: str, argument: Any) -> Any:
         """What this server knows, for the others of its name; on the loop."""
@@ -198,9 +198,10 @@ class Sockets:
 
     def _give_up(self) -> None:
         """Ends what there is of a server that could not start."""
-        for part in (self.__dict__.get("_listener"), self.__dict__.get("cluster")):
-            if part is not None:
-                part.close()
+        if "_listener" in self.__dict__:
+            self._listener.close()
+        if "cluster" in self.__dict__:
+            self.cluster.close(CALL_SECONDS)
         self._loop.stop(CALL_SECONDS)
 
     async def _answered(self, what: str, argument: Any) -> Any:
@@ -352,14 +353,24 @@ class Sockets:
         # Only its own clients: the servers that share its Redis go on.
         await self._emit_quietly("server_closing", {"reason": "shutdown"}, None, ignore_queue=True)
         away = self.io.eio.is_away
-        while deadline.remaining() > 0.5 and (
+        # What is left of the time is for clients that do not read, and for the servers that are told.
+        reserve = min(1.0, (deadline.seconds or 0.0) / 4)
+        while deadline.remaining() > reserve and (
             self._lanes.pending or not all(away(sid) for sid in self._waiting())
         ):
             await asyncio.sleep(0.02)
-        cut = len(self._waiting())
-        await self._listener.stop(deadline.remaining())
+        waiting = self._waiting()
+        self._listener.cut(*(self.io.eio.scopes.get(sid) for sid in waiting))
+        ending = asyncio.ensure_future(self._end())
+        # A handler that blocks may keep it from ending; what runs then is cancelled with the loop.
+        await asyncio.wait([ending], timeout=max(0.05, deadline.remaining() - reserve / 2))
+        if ending.done():
+            ending.result()
+        return len(waiting)
+
+    async def _end(self) -> None:
+        await self._listener.stop()
         await self.io.shutdown()
-        return cut
 
     def _waiting(self) -> list[str]:
         """Connections to which something was not sent yet."""

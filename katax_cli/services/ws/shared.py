@@ -25,6 +25,7 @@ from typing import Any
 from socketio.async_pubsub_manager import AsyncPubSubManager
 
 from katax_cli.core.clock import SYSTEM
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.text.js_json import jsonable
 from katax_cli.errors import KataxError, Refused, Unavailable
@@ -152,15 +153,19 @@ class Shared:
         deaf = [each for each in workers if each.id not in answers]
         return Poll(list(answers.values()), deaf, workers, subscribers)
 
-    def close(self) -> None:
-        """Sends what waits, if Redis is there, and signs off."""
+    def close(self, seconds: float) -> None:
+        """Sends what waits, if Redis is there, and signs off; within `seconds`."""
+        deadline = Deadline(min(seconds, 2 * _CALL_SECONDS))
         self._closed.set()
         with suppress(Full):
             self._unsent.put_nowait(_NOTHING)
         if self._sender is not None:
-            self._sender.join(_CALL_SECONDS)
+            self._sender.join(deadline.remaining() / 2)
         with suppress(KataxError):
-            self._call("HDEL", self._register, self._worker.id)
+            self._call("HDEL", self._register, self._worker.id, seconds=max(0.05, deadline.remaining()))
+        start(f"katax-{self.channel}-end", self._disconnect).ended(deadline.remaining())
+
+    def _disconnect(self) -> None:
         if self._subscription is not None:
             self._subscription.close()
         self._redis.close()
@@ -182,9 +187,9 @@ class Shared:
         alive = [each for each in known if now - each.seen_at < ALIVE_SECONDS]
         return alive, [each for each in known if each not in alive and each.id not in forgotten]
 
-    def _call(self, *command: bytes | str | int | float) -> Any:
+    def _call(self, *command: bytes | str | int | float, seconds: float = _CALL_SECONDS) -> Any:
         # Beats and questions are made anew anyway: when one is lost, nobody has to know whether it arrived.
-        return self._redis.redis(*command, timeout=_CALL_SECONDS, safety=Safety.EXPENDABLE)
+        return self._redis.redis(*command, timeout=seconds, safety=Safety.EXPENDABLE)
 
     def _now(self) -> float:
         seconds, microseconds = self._call("TIME")

@@ -7,6 +7,7 @@ import socket
 import urllib.request
 from contextlib import suppress
 from functools import partial
+from threading import Event
 from typing import Any
 from urllib.error import HTTPError
 
@@ -296,3 +297,29 @@ def test_who_leaves_while_its_token_waits_leaves_nothing_behind(
     assert right.ended(SECONDS)
     until(lambda: server.io.manager.rooms.get("/", {}).get(None, {}) == {})
     assert server.clients == {}
+
+
+def test_neither_a_blocked_handler_nor_a_client_that_does_not_read_keeps_it_from_ending(
+    serve: MakeServer, raw: Any
+) -> None:
+    server = serve()
+    blocks, goes_on = Event(), Event()
+
+    @partial(server.on, "block")
+    def block(_data: object) -> None:
+        blocks.set()
+        goes_on.wait(SECONDS)
+
+    server.on_connection(lambda client: client.on("disconnect", lambda _reason: None))
+    assert post(server, polling(server), b'40\x1e42["block"]') == 200
+    assert blocks.wait(SECONDS)
+    raw(server, max_queue=1)
+    until(lambda: server.clients_count() == 2)
+    while not any(one.queue.bytes for one in server.io.eio.sockets.values()):
+        server.emit("bulk", "x" * 900_000)
+
+    closing = start("close", lambda: server.close(2.0))
+
+    assert closing.ended(SECONDS)
+    assert closing.outcome >= 1
+    goes_on.set()
