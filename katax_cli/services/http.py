@@ -23,7 +23,7 @@ _PATIENCE = 5.0
 
 
 class Answer(NamedTuple):
-    """What a path says now."""
+    """The answer of a path."""
 
     status: int
     kind: str

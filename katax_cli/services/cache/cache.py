@@ -201,7 +201,7 @@ class Cache:
         return self.keys(timeout).scan(pattern)
 
     def survey(self, pattern: str, *, timeout: Duration | None = None) -> Survey:
-        """What `clear` would delete: counted for some seconds, measured on a sample."""
+        """Surveys the keys that `clear` would delete: counts for some seconds, measures a sample."""
         return self.keys(timeout).survey(pattern)
 
     def clear(

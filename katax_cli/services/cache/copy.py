@@ -23,7 +23,7 @@ _BYTES_AT_ONCE = 2**20
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """How many keys came in, and how many were left as they are because they existed."""
+    """The number of imported keys, and of those left as they are because they existed."""
 
     imported: int
     skipped: int

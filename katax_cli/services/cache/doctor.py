@@ -1,4 +1,4 @@
-"""What may go wrong with a cache: looked for in INFO and in a sample of its keys, within a bounded effort."""
+"""Diagnosis of a cache: problems found in INFO and in a sample of its keys, within a bounded effort."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Key:
 
     @property
     def family(self) -> str:
-        """What it is called together with its like: `user:1:x` → `user:*`."""
+        """The pattern of keys like this one: `user:1:x` → `user:*`."""
         head, colon, _ = self.name.partition(":")
         return f"{head}:*" if colon else _NAMELESS
 

@@ -49,7 +49,7 @@ def due(seconds_left: float, delta: float, beta: float, dice: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was read: the value or None, its seconds to live, and the note beside it."""
+    """A read entry: the value or None, its seconds to live, and the note beside it."""
 
     data: bytes | None = None
     left: float = 0.0
@@ -147,7 +147,7 @@ class Remembering:
         return data
 
     def _fresh_or_last(self, compute: Callable[[], bytes], found: _Found) -> tuple[bytes, float | None]:
-        """What was computed, and in how many seconds; else the last value, and None."""
+        """Returns the computed value and the seconds it took; else the last value, and None."""
         started = self._clock.monotonic()
         try:
             return compute(), self._clock.monotonic() - started

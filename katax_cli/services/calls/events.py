@@ -1,4 +1,4 @@
-"""Who wants to know: listeners of one connection's events."""
+"""Listeners of one connection's events."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ OnConnectionError = Callable[[KataxError], object]
 
 
 class Safety(Enum):
-    """What may be lost or doubled when a call is made again."""
+    """The risk of making a call again: loss or duplication."""
 
     READ = auto()
     """A read command, or a statement inside a transaction that the server itself keeps READ ONLY."""
@@ -61,7 +61,7 @@ class Safety(Enum):
 
 
 class Sent:
-    """How far an attempt got; the attempt sets it.
+    """The progress of an attempt; the attempt sets it.
 
     `sent` right before the statement goes out, `rows` once the first row was handed out. `doubt` is the
     guard's: an earlier attempt of the same call may have been applied.
@@ -243,7 +243,7 @@ class Guard:
             raise self._translated(failure, safety, sent, doing, deadline) from error
 
     def _failure(self, error: BaseException) -> Failure | None:
-        """What the error means; None for an error that is not this connection's."""
+        """The failure that the error means; None for an error that is not this connection's."""
         if isinstance(error, TookTooLong):
             return Failure(FailureKind.UNREACHABLE, str(error))
         if isinstance(error, KataxError):
@@ -320,7 +320,7 @@ class Guard:
     def _translated(
         self, failure: Failure, safety: Safety, sent: Sent, doing: str, deadline: Deadline
     ) -> KataxError:
-        """What the failure means; who wants to know of lost connections is told."""
+        """The error that the failure means; listeners hear of lost connections."""
         meaning = translate(
             failure, connection=self.connection, safety=safety, sent=sent, doing=doing, deadline=deadline
         )

@@ -1,4 +1,4 @@
-"""What is seen of the calls on one connection: counted always, told to listeners and the log when wanted.
+"""Observes the calls on one connection: counted always, passed to listeners and the log on request.
 
 Statements are redacted at the moment when somebody is told, and never before; parameters reach nobody but
 the log of a dev profile that asks for them.
@@ -43,7 +43,7 @@ class QueryLogging:
 
 
 def query_logging(profile: Profile, *, one_shot: bool) -> QueryLogging:
-    """What a profile asks for. In a single command, what no file asks for is at debug level."""
+    """The query logging of a profile. In a single command, what no file asks for is at debug level."""
     settings = profile.logging
     quiet = one_shot and not any(_ASKING & set(layer.table.get("logging", {})) for layer in profile.layers)
     slow = logging.DEBUG if quiet else logging.WARNING

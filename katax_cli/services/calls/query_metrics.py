@@ -1,4 +1,4 @@
-"""How long the calls on one connection took, in bounded memory."""
+"""Durations of the calls on one connection, in bounded memory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class QueryMetrics:
 
     @property
     def max_metrics(self) -> int:
-        """How many calls are kept one by one."""
+        """The number of calls that are kept one by one."""
         return self._recent.maxlen or 0
 
     def add(self, seconds: float, *, ended: float, failed: bool) -> None:

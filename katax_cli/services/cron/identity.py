@@ -1,4 +1,4 @@
-"""Who a process is, and whether another one of this machine still lives."""
+"""The identity of a process, and whether another process of this machine is alive."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def daemon_id(pid: int | None = None) -> str:
 
 @cache
 def machine() -> str:
-    """What the identities of all processes of this machine begin with, as far as they see each other."""
+    """The common prefix of the identities of all processes of this machine that see each other."""
     return ":".join(_machine())
 
 
@@ -44,7 +44,7 @@ def _read(path: str) -> str:
 
 
 def _started(pid: int) -> str | None:
-    """When the process started; None when there is none, or only its exit status is left."""
+    """The start time of the process; None when there is none, or only its exit status is left."""
     fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     if len(fields) > 19:
         return None if fields[0] in "ZX" else fields[19]

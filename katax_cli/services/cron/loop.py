@@ -47,7 +47,7 @@ _NOT_STARTED = "it was claimed, and the state database did not say so in time"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What the loop is told. `number`: of the signal."""
+    """A message to the loop. `number`: of the signal."""
 
     kind: Literal["stop", "reload", "wake"]
     number: int = 0

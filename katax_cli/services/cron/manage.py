@@ -1,4 +1,4 @@
-"""What people do with jobs from the command line: look, add, switch, run once."""
+"""Operations on jobs from the command line: list, add, switch, run once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _KILL_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What `check` has to say about a job."""
+    """A finding of `check` about a job."""
 
     job: str
     status: str
@@ -88,7 +88,7 @@ class Cron:
         self.close()
 
     def stored(self) -> list[Stored]:
-        """What the state database knows; nothing, with a note, when it cannot be asked."""
+        """The jobs of the state database; empty, with a note, when it cannot be asked."""
         if self._is_new:
             return []
         try:
@@ -246,7 +246,7 @@ class Cron:
                 continue  # the next one may succeed; when none does, the row is closed as failed
 
     def active(self, jobs: Sequence[str]) -> list[Run]:
-        """What runs of these jobs, or waits to run, on all daemons."""
+        """The running and waiting runs of these jobs, on all daemons."""
         if self._is_new:
             return []
         self.tables.prepare()

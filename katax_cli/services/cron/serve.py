@@ -1,4 +1,4 @@
-"""What a running daemon shows over HTTP: `/live`, `/ready` and `/metrics` in OpenMetrics 1.0."""
+"""HTTP of a running daemon: `/live`, `/ready` and `/metrics` in OpenMetrics 1.0."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from katax_cli.services.http import TEXT, Answer, HttpServer
 
 
 class Shown(Protocol):
-    """What is shown of a daemon."""
+    """The state of a daemon for HTTP."""
 
     scheduler: Scheduler
     ready: bool

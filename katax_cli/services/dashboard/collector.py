@@ -1,4 +1,4 @@
-"""What the dashboard knows: each source is asked by itself, at each call anew, and none waits for another."""
+"""Collects the dashboard's data: each call asks every source anew and by itself, and none waits for another."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _processes, _pools, _slow, _sockets = map(attrgetter, ("processes", "pools", "sl
 
 
 class Collector:
-    """What is known of a profile's services, asked for anew at each call; one that hangs delays nobody.
+    """Collects the state of a profile's services, anew at each call; one that hangs delays no other.
 
     `runtime` is a probing one, `seconds` the time of one probe. Nothing is asked between calls.
     """
@@ -94,11 +94,11 @@ class Collector:
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Who is asked."""
+        """The sources that are asked."""
         return (*self._probes.values(), *self._asked.values())
 
     def __call__(self, *, patience: float | None = None) -> Snapshot:
-        """What is known after `patience` seconds, or earlier when all have answered. Raises nothing."""
+        """The state after `patience` seconds, or earlier when all have answered. Raises nothing."""
         for source in self.sources:
             source.begin()
         waiting = Deadline(self._patience if patience is None else patience)
@@ -185,7 +185,7 @@ class Collector:
         )
 
     def _notice(self, health: HealthReport, told: Told | None) -> None:
-        """What changed since the last call."""
+        """Logs the changes since the last call."""
         at = health.timestamp.timestamp()
         for name, seen in health.connections.items():
             before = self._statuses.get(name, seen.status)
@@ -221,7 +221,7 @@ def _no_slow(told: Told | None) -> str:
 
 
 def _trouble(source: Source, seconds: float) -> str | None:
-    """Why there is nothing newer from a source."""
+    """The reason for old data from a source."""
     silence = source.silence(seconds)
     if silence is not None and (silence >= LATE_SECONDS or not source.answered):
         return f"no answer for {silence:.1f} s; it is still waited for"

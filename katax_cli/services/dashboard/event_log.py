@@ -1,4 +1,4 @@
-"""What happened, as lines of a log. Pure: facts in, lines out."""
+"""Events as lines of a log. Pure: facts in, lines out."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def of_runs(runs: Iterable[JobRun]) -> Iterator[Happening]:
 
 
 def of_processes(before: Iterable[Process], now: Iterable[Process], at: float) -> Iterator[Happening]:
-    """Who came and who went in between."""
+    """The processes that started or ended in between."""
     old, new = ({each.id: each for each in processes} for processes in (before, now))
     for id in new.keys() - old.keys():
         yield Happening(at, "info", new[id].label, "it reports")

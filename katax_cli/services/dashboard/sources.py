@@ -164,13 +164,13 @@ class ConnectionWatch:
             self._ask_load(deadline)
 
     def watched(self, silence: float | None) -> Watched:
-        """How it was observed, when its answer is waited for since so many seconds."""
+        """The observation of the connection; `silence`: seconds for which its answer has been awaited."""
         at = None if self.seen is None else self.seen.at
         late = silence is not None and (silence >= LATE_SECONDS or at is None)
         return Watched(at, self._latencies, _waiting(silence) if late and silence is not None else None)
 
     def health(self, silence: float | None) -> ConnectionHealth | None:
-        """What is known of it; None before its first answer."""
+        """The known health of the connection; None before its first answer."""
         if silence is not None and silence >= self._seconds + GRACE:
             return unseen(self._database, _waiting(silence))
         return None if self.seen is None else self.seen.health
@@ -207,7 +207,7 @@ class ConnectionWatch:
 
 
 def _calls(metrics: Mapping[str, object]) -> int | None:
-    """How many calls the server has counted, as far as it does."""
+    """The number of calls that the server has counted; None where it does not count."""
     ops, queries = metrics.get("ops"), metrics.get("queries")
     if isinstance(ops, Mapping):
         return sum(ops.values())

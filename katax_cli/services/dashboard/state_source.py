@@ -1,4 +1,4 @@
-"""What long-lived processes and operators told the state database, as a dashboard shows it."""
+"""Reports of processes and decisions of operators in the state database, as a dashboard shows them."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _rows(
     part: str,
     make: Callable[[Mapping[str, Any], str, float], R],
 ) -> list[R]:
-    """What processes told about a part; left out is a row that another version means otherwise, or that came later."""
+    """The reported rows of a part; skips rows of an unknown shape, and those of a process that came later."""
     found = []
     for report in reports:
         for row in report.rows if report.part == part else ():

@@ -99,7 +99,7 @@ class ClientDatabase(Database):
         return self._client
 
     def release(self, client: Any) -> None:
-        """Nothing to do: the client is shared."""
+        """Does nothing: the client is shared."""
 
     def cancel_running(self) -> None:
         """Drops the client's connections, which ends what waits on them."""
@@ -243,7 +243,7 @@ class RedisDatabase(ClientDatabase):
         )
 
     def shards(self, *, timeout: TimeLimit = None) -> Sequence[Any]:
-        """What `shard` may be: one for each server that owns keys."""
+        """The possible values of `shard`: one for each server that owns keys."""
         return self._on_connection(
             lambda client, _seconds: self.engine.shards(client),
             safety=Safety.READ,
@@ -257,7 +257,7 @@ class RedisDatabase(ClientDatabase):
 
     @property
     def answer_seconds(self) -> float | None:
-        """How long a service waits for an answer now: longer while the first connection is still to be opened."""
+        """Seconds to wait for an answer now: more while the first connection is still to be opened."""
         if self.patience is None:
             return None
         seconds = min(self.patience, self.settings.statement_timeout)
@@ -300,7 +300,7 @@ class RedisDatabase(ClientDatabase):
 
 
 class RoundTrips:
-    """What one call of a service asks of Redis.
+    """The round trips of one call of a service to Redis.
 
     All of it takes `timeout` seconds at most; without one, each answer is waited for as long as the patience of
     the database lasts, and the whole takes as long as it takes.
@@ -346,7 +346,7 @@ class RoundTrips:
 
     @property
     def limit(self) -> TimeLimit:
-        """What the next round trip may take."""
+        """The time limit of the next round trip."""
         return self._deadline or self.database.answer_seconds
 
 

@@ -1,4 +1,4 @@
-"""What all five engines offer to applications and commands: one object for one named connection."""
+"""The common part of all five engines for applications and commands: one object for one named connection."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Database(ABC):
         self._deadline = make_deadline or statement_deadline(engine.settings)
 
     def callers_deadline(self) -> Deadline:
-        """What the caller gave for all of it; the connection's own limit for statements does not count."""
+        """The caller's deadline for all of it; the connection's own limit for statements does not count."""
         deadline = self._deadline(float("inf"))
         return NEVER if deadline.within(None) is None else deadline
 
@@ -101,7 +101,7 @@ class Database(ABC):
         return True
 
     def server(self, *, timeout: Duration | None = None) -> Mapping[str, object]:
-        """What server it is; empty when the engine cannot say."""
+        """The server's version and state; empty when the engine cannot tell."""
         from katax_cli.engines.base import ReportsServer
 
         engine = self.engine
@@ -112,7 +112,7 @@ class Database(ABC):
         )
 
     def serving(self, *, timeout: Duration | None = None) -> Serving | None:
-        """Whether all parts of the server work; None for an engine that is only one."""
+        """The health of a server's parts; None for an engine of one part."""
         from katax_cli.engines.base import ReportsServing
 
         engine = self.engine
@@ -127,7 +127,7 @@ class Database(ABC):
         return self._on_connection(question, safety=Safety.PROBE, timeout=timeout, doing=doing)
 
     def metrics(self, *, timeout: Duration | None = None) -> Mapping[str, object]:
-        """What the server says of its load, with the keys of `katax db metrics`; None where it does not say."""
+        """The server's load, with the keys of `katax db metrics`; None for what it does not report."""
         reporter = part(self.engine, "metrics")
         return self._on_connection(
             reporter.metrics, safety=Safety.READ, timeout=timeout, doing="asking for metrics"
@@ -176,7 +176,7 @@ class Database(ABC):
 
     @property
     def breaker(self) -> CircuitBreaker | None:
-        """What stops calls to a server that is gone; None in single commands and probes."""
+        """The breaker that stops calls to a server that is gone; None in single commands and probes."""
         return self.guard.breaker
 
     def keep_up(self) -> None:
@@ -310,7 +310,7 @@ class Database(ABC):
 
     @abstractmethod
     def _fingerprint(self, statement: Any) -> str:
-        """What is equal for statements that differ in their values only."""
+        """A key that is equal for statements that differ in their values only."""
 
     @abstractmethod
     def _lease(self, deadline: Deadline) -> AbstractContextManager[Any]:

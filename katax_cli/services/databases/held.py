@@ -74,7 +74,7 @@ class Session(Queries):
             return self.engine.copy_text(self.connection, sql, text)
 
     def refused_row(self, error: BaseException) -> int | None:
-        """Which row of a COPY was refused, counted from 1."""
+        """The row of a COPY that was refused, counted from 1."""
         return self.engine.refused_row(error.__cause__) if isinstance(self.engine, CopiesIn) else None
 
     @property
@@ -99,11 +99,11 @@ class Session(Queries):
             self.deadline = deadline
 
     def handle(self, steps: Steps) -> MigrationDb:
-        """What `up(db)` and `down(db)` are given."""
+        """The argument of `up(db)` and `down(db)`."""
         return MigrationDb(self, steps)
 
     def ask(self, ability: Callable[..., T], *args: Any) -> T:
-        """What an ability of the engine answers on this connection; it reads, or takes and leaves locks."""
+        """The answer of an engine's ability on this connection; it reads, or acquires and releases locks."""
         self.deadline.check(self.name, "migration")
         with self.translating(Safety.PART if self.in_transaction else Safety.READ), self._breaking():
             return ability(self.connection, *args)

@@ -21,7 +21,7 @@ CANCEL_SECONDS = 2.0
 
 
 class Leases:
-    """What the leases of one pool share: its engine, and which connections are out."""
+    """The common state of a pool's leases: its engine, and the connections that are out."""
 
     def __init__(self, engine: SqlEngine, pool: Pool[Any]) -> None:
         self.engine = engine
@@ -30,7 +30,7 @@ class Leases:
         follow(self)
 
     def after_fork(self) -> None:
-        """What runs on the parent's connections is the parent's to cancel."""
+        """Forgets the parent's connections: what runs on them is the parent's to cancel."""
         self.running = set()
 
     def cancel_running(self) -> None:

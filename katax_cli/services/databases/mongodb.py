@@ -52,13 +52,13 @@ class MongoDatabase(ClientDatabase):
         )
 
     def maintain(self, *, fill: bool) -> None:
-        """Nothing to do: pymongo's own monitor closes idle connections and opens up to `min`."""
+        """Does nothing: pymongo's own monitor closes idle connections and opens up to `min`."""
 
     def doubt(self) -> None:
-        """Nothing to do: pymongo drops a server's connections when one of them breaks."""
+        """Does nothing: pymongo drops a server's connections when one of them breaks."""
 
     def renew(self) -> None:
-        """Nothing to do: see `doubt`."""
+        """Does nothing: see `doubt`."""
 
     def opened(self) -> int:
         client = self._client

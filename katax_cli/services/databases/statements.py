@@ -1,4 +1,4 @@
-"""What can be asked of a database and of an open transaction alike."""
+"""The statements of a database and of an open transaction alike."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Queries(ABC):
         return Builder(self, name, alias)
 
     def together(self) -> AbstractContextManager[Queries]:
-        """What runs several statements on one connection, all or none of them."""
+        """A context for several statements on one connection, all or none of them."""
         return nullcontext(self)
 
     def prepare(self, sql: str) -> Prepared:

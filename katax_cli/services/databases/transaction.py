@@ -32,7 +32,7 @@ _NO_GUARD = nullcontext()
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a transaction comes from: engine, guard and observer of its connection, and how to lease one."""
+    """The origin of a transaction: engine, guard and observer of its connection, and how to lease one."""
 
     engine: SqlEngine
     guard: Guard
@@ -252,7 +252,7 @@ class Transaction(Queries):
 
     @contextmanager
     def _translating(self, doing: str, *, committing: bool = False) -> Iterator[None]:
-        """What fails before COMMIT was rolled back by the server; only COMMIT itself can be unknown."""
+        """Translates errors: before COMMIT the server rolled back; only COMMIT itself can be unknown."""
         self._sent.sent = committing
         safety = Safety.WRITE if committing else Safety.PART
         with self._origin.guard.translating(deadline=self._deadline, safety=safety, doing=doing):

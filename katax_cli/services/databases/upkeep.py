@@ -26,7 +26,7 @@ _log = getLogger("katax.pool")
 
 
 class Kept(Protocol):
-    """What an upkeep needs of its database."""
+    """The methods that an upkeep needs of its database."""
 
     name: str
 

@@ -42,7 +42,7 @@ Resolved = tuple[str, list[tuple[int, Any]]]
 
 
 class Wire(NamedTuple):
-    """What was found: the checks dns, tcp and tls, and the cause where one of them failed."""
+    """The checks dns, tcp and tls, and the cause where one of them failed."""
 
     checks: tuple[Check, ...]
     certificate_days: float | None = None

@@ -48,7 +48,7 @@ class DeepProbe:
         self._earlier: tuple[float, dict[str, Headroom]] = (0.0, {})
 
     def __call__(self, deadline: Deadline) -> ConnectionHealth:
-        """What was found within the deadline. Failures are part of the answer."""
+        """Probes within the deadline. Failures are part of the result."""
         reuse = self._wire is not None and (self.refused or self._database.is_connected)
         checkup = self._checkup(deadline, anew=not reuse)
         if reuse and checkup.error is not None and not isinstance(checkup.error, AuthenticationFailed):
@@ -137,7 +137,7 @@ class _Checkup:
         return True
 
     def _identify(self) -> None:
-        """What server it is. One that does not tell this user is none the worse for it."""
+        """Asks the server for its version. Refusing that to this user is no defect."""
         try:
             self.server.update(self._database.server(timeout=self._deadline.within(None)))
         except QueryError:
@@ -213,7 +213,7 @@ def _lag(standing: Standing) -> Check:
 
 
 def _kind(database: Database, error: KataxError) -> FailureKind:
-    """What the driver's error, which ours was raised from, means."""
+    """The kind of the driver's error which ours was raised from."""
     if isinstance(error, AuthenticationFailed):
         return FailureKind.AUTHENTICATION
     cause = error.__cause__

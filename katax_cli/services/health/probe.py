@@ -176,7 +176,7 @@ def _role(database: Database, deadline: Deadline) -> Check:
 
 
 def parts_check(database: Database, deadline: Deadline) -> list[Check]:
-    """What a cluster says of its parts, as a check; none for a single server. Raises what asking raises."""
+    """A cluster's report on its parts, as a check; none for a single server. Raises what asking raises."""
     began = SYSTEM.monotonic()
     try:
         serving = database.serving(timeout=deadline.within(None))
@@ -234,7 +234,7 @@ def broken(database: Database, error: object) -> ConnectionHealth:
 
 
 def unseen(database: Database, message: str) -> ConnectionHealth:
-    """What is shown of a connection whose probe gave no answer."""
+    """The health of a connection whose probe gave no answer."""
     check = Check("probe", "unhealthy", message=message)
     return ConnectionHealth("unhealthy", None, None, (check,), database.pool_stats(), {}, (message,))
 

@@ -45,7 +45,7 @@ _log = getLogger("katax.health")
 
 @dataclass(frozen=True)
 class Others:
-    """What other processes of the profile told the state database; `trouble` when it could not be read."""
+    """The reports of other processes of the profile; `trouble` when the state database could not be read."""
 
     pools: tuple[PoolSample, ...] = ()
     breakers: tuple[Breaker, ...] = ()
@@ -110,7 +110,7 @@ class HealthService:
         self._thread.join(_STOP_SECONDS)
 
     def routes(self) -> Routes:
-        """What is answered at which path, always at once."""
+        """The answers by path, each given at once."""
         return {
             "/live": lambda: Answer(200, TEXT, "live\n"),
             "/ready": self._ready,
@@ -119,7 +119,7 @@ class HealthService:
         }
 
     def unready(self) -> str | None:
-        """Why no work should be sent here; None when it should."""
+        """The reason why no work should be sent here; None when it should."""
         last = self._last
         if self._draining:
             return "the process is about to end"
@@ -207,7 +207,7 @@ def _well(report: HealthReport, name: str) -> bool:
 
 
 def others(profile: Profile, clock: Clock = SYSTEM) -> Others:
-    """What the state database has; nothing when nobody made it. Raises nothing."""
+    """The reports in the state database; empty when there is no database. Raises nothing."""
     now = clock.now()
     try:
         with StateStore(profile, clock=clock) as store:

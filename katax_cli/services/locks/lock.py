@@ -48,7 +48,7 @@ _TAG = re.compile(r"^[^{]*\{[^}]+\}")
 
 @dataclass(frozen=True, slots=True)
 class HeldLock:
-    """Who holds a lock. `token` and what follows it is None for a holder that is not katax.
+    """The holder of a lock. `token` and the fields after it are None for a holder that is not katax.
 
     In SQL a session holds it, without a `ttl` or a token that the server would know.
     """
@@ -68,7 +68,7 @@ class HeldLock:
 
 
 class Backend(Protocol):
-    """Where a lock lives. A `timeout` is seconds for the whole call, None: as the connection says."""
+    """The server side of a lock. A `timeout` is seconds for the whole call, None: as the connection says."""
 
     def acquire(self, name: str, ttl: float, timeout: float | None = None) -> int:
         """Takes the lock and returns its token. Raises LockHeld, naming the holder."""
@@ -116,7 +116,7 @@ class RedisBackend:
 
 
 def _value_after(error: OutcomeUnknown, redis: Commands, key: bytes) -> bytes:
-    """What the lock's key holds after a taking that was not answered; still unknown when nobody can say."""
+    """The value of the lock's key after an unanswered acquisition; still unknown when that cannot be read."""
     try:
         return redis.redis("GET", key, safety=Safety.READ) or b""
     except KataxError as unread:

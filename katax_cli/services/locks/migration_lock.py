@@ -24,7 +24,7 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Holder(NamedTuple):
-    """Who runs migrations now; None for what is not known. `since` is RFC 3339."""
+    """The holder of the migration lock; None for what is not known. `since` is RFC 3339."""
 
     session: str
     host: str | None = None
@@ -53,7 +53,7 @@ def _host() -> str:
 
 
 def note(file: str, since: float) -> str:
-    """What a runner says about itself to those who wait."""
+    """A runner's note about itself, for those who wait."""
     number, text = int(since), ""
     while number:
         number, digit = divmod(number, 36)
@@ -70,7 +70,7 @@ def _user() -> str:
 
 
 def holder_of(found: LockSession) -> Holder:
-    """What a note says, or what the server knows of the session where there is none."""
+    """The holder from the note, or from the server's session where there is none."""
     match = _NOTE.match(found.note)
     if match is None:
         return Holder(found.session, found.client, user=found.user)
@@ -81,7 +81,7 @@ def holder_of(found: LockSession) -> Holder:
 
 
 class Lock(Protocol):
-    """What a runner needs of a lock."""
+    """The methods that a runner needs of a lock."""
 
     def note(self, file: str) -> str: ...
 
@@ -144,7 +144,7 @@ class RunnerLock:
         return backoff.equal_jitter(longest, self._clock.random)
 
     def holder(self) -> Holder | None:
-        """Who holds it; None when nobody does."""
+        """The holder; None when the lock is free."""
         found = self._ask(self._locks.holder, self._name)
         if found is None:
             return None
@@ -165,7 +165,7 @@ class RunnerLock:
         return runner
 
     def _identity(self, found: LockSession) -> Identity | None:
-        """What the ledger says of the holder, unless that is about another session with the same number."""
+        """The ledger's identity of the holder, unless it is about another session with the same number."""
         known = self._known()
         if known is None or known.session != found.session:
             return None
@@ -175,7 +175,7 @@ class RunnerLock:
         return known if own is not None and own.session == found.session else None
 
     def note(self, file: str) -> str:
-        """What this runner says about itself while it is at a file."""
+        """The note of this runner while it is at a file."""
         return note(file, self._since)
 
     def announce(self, file: str) -> str:

@@ -58,7 +58,7 @@ def release_by_force(database: Database, name: str) -> bool:
 
 
 def held_locks(database: Database, names: Sequence[str] = ()) -> list[HeldLock]:
-    """Who holds the locks of these names, or all that the server lists. Raises ConfigError when it lists none."""
+    """The holders of the locks of these names, or all that the server lists. Raises ConfigError when it lists none."""
     if isinstance(database, RedisDatabase):
         return locks.held_locks(database, names)
     from katax_cli.services.locks import sql_lock

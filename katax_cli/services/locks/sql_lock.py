@@ -28,7 +28,7 @@ ENGINES = tuple(_TOKEN)
 
 
 class _Locks(SessionLocks, ListsNotes, Protocol):
-    """What both engines can do."""
+    """The methods of both engines."""
 
 
 class SqlBackend:
@@ -83,7 +83,7 @@ def release_session(database: SqlDatabase, name: str) -> bool:
 
 
 def held_locks(database: SqlDatabase, names: Sequence[str] = ()) -> list[HeldLock]:
-    """Who holds the locks of these names, or of all names that the server tells; also on a read-only connection.
+    """The holders of the locks of these names, or of all that the server lists; also on a read-only connection.
 
     Raises ConfigError when no names are given and the server keeps no list of them.
     """

@@ -40,7 +40,7 @@ class Abandoned(NamedTuple):
 
 
 def lasting(migrator: Migrator, session: Session, standing: Standing) -> tuple[Lasting, ...]:
-    """What lasts of a migration that stopped, in the order of its text as it ran; changes nothing."""
+    """The lasting changes of a migration that stopped, in the order of its text as it ran; changes nothing."""
     entry = standing.entry
     assert entry is not None
     point = migrator.ledger.checkpoint(session, entry.version)

@@ -22,7 +22,7 @@ _FIELDS = Entry._fields
 
 
 class MongoMigrationDb:
-    """What `up(db)` and `down(db)` are given: pymongo's Database, with `step` and `command(spec)`."""
+    """The argument of `up(db)` and `down(db)`: pymongo's Database, with `step` and `command(spec)`."""
 
     def __init__(self, session: MongoSession, steps: Steps) -> None:
         self._session = session
@@ -67,7 +67,7 @@ class MongoSession:
         self.database.release(self.connection)
 
     def ask(self, ability: Callable[..., T], *args: Any) -> T:
-        """What an ability of the engine answers."""
+        """The answer of an engine's ability."""
         self.deadline.check(self.name, "migration")
         with self.translating(Safety.READ):
             return ability(self.connection, *args)
@@ -95,7 +95,7 @@ class MongoSession:
             self.deadline = deadline
 
     def undo(self) -> None:
-        """Nothing is open."""
+        """Does nothing: no transaction is open."""
 
 
 class DocumentLedger:

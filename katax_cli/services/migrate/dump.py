@@ -61,7 +61,7 @@ def _where(settings: ConnectionSettings, *, user: str) -> list[str]:
 
 
 def _run(words: list[str], environment: dict[str, str]) -> Dump | None:
-    """What the tool wrote; None when it is not there or did not succeed (too old for the server, no right)."""
+    """The tool's output; None when it is missing or did not succeed (too old for the server, no right)."""
     if shutil.which(words[0]) is None:
         return None
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""What pending migrations will do to others: locks, rewrites, who is in the way, what would be gentler."""
+"""The effects of pending migrations on others: locks, rewrites, blocking sessions, gentler ways."""
 
 from __future__ import annotations
 

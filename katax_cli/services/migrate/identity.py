@@ -1,4 +1,4 @@
-"""Who a runner is, beyond doubt: a random id, and the one place where its process number means anything."""
+"""The identity of a runner: a random id, and the one place where its process number means anything."""
 
 from __future__ import annotations
 

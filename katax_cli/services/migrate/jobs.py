@@ -21,7 +21,7 @@ _LOCKS_TABLES = re.compile(r"(?i)lock\s+table")
 
 
 class Job(NamedTuple):
-    """What to run: the statements of a section, or a function of a `.py` file."""
+    """The work of a migration: the statements of a section, or a function of a `.py` file."""
 
     file: MigrationFile
     direction: Direction

@@ -32,7 +32,7 @@ _NOT_GONE = "it is not known to be gone, so end it where it runs, or here with '
 
 
 def migrates(database: SqlDatabase | MongoDatabase) -> Migrates:
-    """What migrations need of the database's engine; its module is imported now."""
+    """The engine's methods for migrations; its module is imported now."""
     return cast("Migrates", part(database.engine, "migrate"))
 
 
@@ -79,7 +79,7 @@ class Migrator:
         self._asked: list[MigrationFile] | None = None
 
     def status(self) -> list[Standing]:
-        """Where every migration stands, by version. Changes nothing, takes no lock."""
+        """The state of every migration, by version. Changes nothing, takes no lock."""
         return self._standings(files.scan(self.directory))
 
     def create(self, name: str, *, python: bool = False) -> str:
@@ -87,7 +87,7 @@ class Migrator:
         return files.create(self.directory, name, python=python, now=self._clock.now())
 
     def pending(self, *, to: str | None = None, steps: int | None = None, strict: bool = False) -> list[Job]:
-        """What `up` would run, read and checked. Raises what `up` would raise before it runs anything.
+        """The jobs of `up`, read and checked. Raises what `up` would raise before it runs anything.
 
         The next `up` runs these files as they were read here: what was asked about is what is run.
         """
@@ -118,7 +118,7 @@ class Migrator:
             return [self._run(runner, job) for job in jobs]
 
     def to_revert(self, *, steps: int | None = None, to: str | None = None) -> list[Job]:
-        """What `down` would run, newest first."""
+        """The jobs of `down`, newest first."""
         found = self.status()
         unfinished = next((one for one in found if one.state == "failed"), None)
         if unfinished is not None:
@@ -170,7 +170,7 @@ class Migrator:
             return outcomes
 
     def stopped(self) -> list[Abandoned]:
-        """What `abandon` would give up, and what of it lasts. Changes nothing, takes no lock."""
+        """The migrations that `abandon` would give up, and their lasting changes. Changes nothing, takes no lock."""
         with self.session() as session:
             return [self._stopped(session, one) for one in self.status() if one.state == "failed"]
 
@@ -196,7 +196,7 @@ class Migrator:
             return given_up
 
     def to_baseline(self, version: str) -> list[MigrationFile]:
-        """What `baseline` would record; takes no lock. Raises MigrationError if any migration is applied."""
+        """The migrations that `baseline` would record; takes no lock. Raises MigrationError if any is applied."""
         found = self._standings(files.scan(self.directory), adopting=True)
         if any(one.entry is not None for one in found):
             raise MigrationError(
@@ -216,7 +216,7 @@ class Migrator:
             return chosen
 
     def to_adopt(self) -> list[str]:
-        """What dbmate has applied and the ledger does not know. Raises ConfigError without dbmate's table."""
+        """The versions applied by dbmate and not in the ledger. Raises ConfigError without dbmate's table."""
         self._refuse_dbmate_on_mongodb()
         versions = other_tools.dbmate_versions(self.sql, self.sql)
         known = {entry.number for entry in self.ledger.entries(self.sql) or ()}
@@ -278,7 +278,7 @@ class Migrator:
             return changed
 
     def holder(self) -> Holder | None:
-        """Who runs migrations now; None when nobody does."""
+        """The runner of migrations now; None when there is none."""
 
         with self.session() as session:
             return self._lock(session).holder()
@@ -365,7 +365,7 @@ class Migrator:
         )
 
     def _described(self, found: LockSession) -> LockSession:
-        """Where a server keeps no note for a session, the ledger says who is at which file."""
+        """The session with its file from the ledger, where a server keeps no note for a session."""
         if found.note:
             return found
         with suppress(KataxError):

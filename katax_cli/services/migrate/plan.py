@@ -1,4 +1,4 @@
-"""What is to be done, as functions of the folder and the ledger. Pure: reads nothing, changes nothing."""
+"""Plans from the folder and the ledger. Pure: reads nothing, changes nothing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def known_number(found: Sequence[Standing], version: str) -> int:
 def to_apply(
     found: Sequence[Standing], *, to: str | None = None, steps: int | None = None
 ) -> list[MigrationFile]:
-    """What `up` applies, in order: all that is pending, up to a version or a number of them."""
+    """The migrations that `up` applies, in order: all pending ones, up to a version or a number of them."""
     last = None if to is None else known_number(found, to)
     pending = [
         one.file
@@ -71,7 +71,7 @@ def to_apply(
 def to_revert(
     found: Sequence[Standing], *, to: str | None = None, steps: int | None = None
 ) -> list[Standing]:
-    """What `down` reverts, newest version first: those above a version, or the last `steps` (one)."""
+    """The migrations that `down` reverts, newest version first: those above a version, or the last `steps` (one)."""
     applied = [one for one in reversed(found) if one.entry is not None and one.entry.state == "applied"]
     if to is not None:
         last = 0 if to.isdigit() and int(to) == 0 else known_number(found, to)
@@ -109,7 +109,7 @@ def refuse_unsound(found: Sequence[Standing], *, strict: bool = False, locked: b
 
 
 def remarks(found: Sequence[Standing]) -> list[str]:
-    """What a person should know before going on, one line each."""
+    """Remarks for a person before going on, one line each."""
     lines = [f"out of order: {file.name} is older than what is applied" for file in out_of_order(found)]
     for one in found:
         if one.state == "missing":

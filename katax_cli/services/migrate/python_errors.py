@@ -1,4 +1,4 @@
-"""What a `.py` migration raises, with the name and the line of its file."""
+"""Errors of `.py` migrations, with the name and the line of their file."""
 
 from __future__ import annotations
 

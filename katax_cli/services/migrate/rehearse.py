@@ -27,7 +27,7 @@ Open = Callable[[ConnectionSettings], AnyDatabase]
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What differs afterwards, one line each (`-` was before, `+` is after); empty when all is well.
+    """The differences afterwards, one line each (`-` was before, `+` is after); empty when all is well.
 
     What `down` left behind makes a second `up` pointless, so there is none then.
     """

@@ -82,7 +82,7 @@ class Runner:
         return outcome
 
     def _come_home(self, job: Job) -> None:
-        """What a file sets in its session is its own: the next one starts as if it were the first."""
+        """Resets the session: settings made by one file do not reach the next."""
         if job.may_set_session:
             self.ledger.come_home(self.session)
             # The note for those who wait is a setting, too.

@@ -155,7 +155,7 @@ class Stepwise:
         return is_one and self._is_protected(text)
 
     def _repeat_setting(self, statement: Statement) -> None:
-        """What a statement set in its session is gone with that session."""
+        """Repeats a setting that was lost with its session."""
         if classify(statement.text, self._dialect).kind == "session":
             self._session.run(statement.text)
 
@@ -206,7 +206,7 @@ class Stepwise:
         return self._engine.facts.transactional_ddl and self._engine.impact(statement.text).transactional
 
     def _is_protected(self, sql: str) -> bool:
-        """Whether a rollback undoes all that a change of rows does."""
+        """True when a rollback undoes all that a change of rows does."""
         if self._unprotected is None:
             lacks = self._engine if isinstance(self._engine, LacksTransactions) else None
             self._unprotected = (
@@ -252,7 +252,7 @@ class Stepwise:
             raise why
 
     def _refusal(self, error: BaseException) -> QueryError:
-        """What the statement's error means. Raises what is no refusal: then none of the changes may last."""
+        """The error that the statement's failure means. Raises all but refusals: then none of the changes may last."""
         try:
             with self._session.translating(Safety.PART):
                 raise error

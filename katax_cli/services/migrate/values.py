@@ -58,7 +58,7 @@ class StatementFailed(MigrationError):
 
 
 class Directives(NamedTuple):
-    """How a section wants to be run; times are seconds."""
+    """The directives of a section; times are seconds."""
 
     transaction: bool = True
     lock_timeout: float | None = None
@@ -144,7 +144,7 @@ class Standing(NamedTuple):
 
     @property
     def applied_at(self) -> str | None:
-        """When it was applied, RFC 3339; None when it is not."""
+        """The time of its application, RFC 3339; None when it is not applied."""
         return self.entry.applied_at if self.entry is not None else None
 
     @property

@@ -18,7 +18,7 @@ class _Undo(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What one statement of a VERIFY section said."""
+    """The result of one statement of a VERIFY section."""
 
     version: str
     name: str

@@ -24,7 +24,7 @@ class ProgramFailed(KataxError):
 
 
 def output_of(command: Sequence[str]) -> bytes:
-    """What a program prints, as a value to store: JSON, or text without its last line ends.
+    """The output of a program, as a value to store: JSON, or text without its last line ends.
 
     Its stdin and stderr are ours. Raises ProgramFailed; ConfigError when there is no such program.
     """
@@ -40,7 +40,7 @@ def output_of(command: Sequence[str]) -> bytes:
 
 
 def or_status(work: Callable[[], T], tell: Callable[[str], object]) -> tuple[T | None, int]:
-    """What `work` returns and 0; when a program of its failed, None and the status of that."""
+    """Returns what `work` returned and 0, or None and the exit status of its program that failed."""
     try:
         return work(), 0
     except ProgramFailed as failed:

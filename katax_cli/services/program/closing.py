@@ -1,4 +1,4 @@
-"""What ending means for each kind of thing that a program opens: databases, engines, pools, clients."""
+"""Closing each kind of thing that a program opens: databases, engines, pools, clients."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Staged(Protocol):
 
 
 def stages_of(target: object) -> list[Stage]:
-    """How to end a target: a container, a database, anything with close() or dispose(), or several of them.
+    """The stages of closing a target: a container, a database, anything with close() or dispose(), or several.
 
     Raises TypeError for what cannot be ended.
     """

@@ -365,7 +365,7 @@ class Katax:
             return [step_for(database) for _, database in self._opened.values()]
 
     def _settings(self, name: str) -> ConnectionSettings | None:
-        """What is known of a name: how it was opened, else what the profile says."""
+        """The settings of a name: as it was opened, else as the profile has them."""
         if name in self._opened:
             return self._opened[name][0]
         return self.profile.connections.get(name)

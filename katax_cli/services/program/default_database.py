@@ -1,4 +1,4 @@
-"""What a program asks of its default database without naming it: `Katax.get_instance().database()`."""
+"""The default database of a program, without a name: `Katax.get_instance().database()`."""
 
 from __future__ import annotations
 

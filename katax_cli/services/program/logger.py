@@ -77,7 +77,7 @@ class _Stdout(logging.StreamHandler[TextIO]):
 
 
 class _Outlet:
-    """What a logger and its children share."""
+    """The common output of a logger and its children."""
 
     def __init__(self, logger: logging.Logger, redact: Redactor) -> None:
         self.logger = logger
@@ -114,7 +114,7 @@ class Logger:
         return made
 
     def broadcast_to(self, broadcast: Broadcast | None) -> None:
-        """Where entries with `broadcast=True` are handed to as well; for children and parents alike."""
+        """Sets a second receiver of entries with `broadcast=True`; for children and parents alike."""
         self._outlet.broadcast = broadcast
 
     def trace(

@@ -1,4 +1,4 @@
-"""How full a pool is, katax's own or a foreign one; no foreign library is imported to find out.
+"""The use of a pool, katax's own or a foreign one; no foreign library is imported to find out.
 
 A foreign pool can only be met where its library is loaded, so types are told by the modules of their classes.
 Counters that a library does not publish are read from its pool's own books, never from the server.
@@ -51,7 +51,7 @@ def is_metrics_pool(pool: object) -> TypeGuard[MetricsPool]:
 
 
 def reader_of(pool: object) -> Callable[[Any], PoolStats]:
-    """What reads the numbers of this kind of pool. Raises TypeError for an unknown kind."""
+    """The function that reads this kind of pool. Raises TypeError for an unknown kind."""
     if isinstance(pool, Database):
         return methodcaller("pool_stats")
     if isinstance(pool, Pool):

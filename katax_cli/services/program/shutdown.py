@@ -21,7 +21,7 @@ Hook = Callable[[], object]
 
 
 class Log(Protocol):
-    """What shutdown needs of a logger; katax's and the standard library's have it."""
+    """The methods that shutdown needs of a logger; katax's and the standard library's have them."""
 
     def info(self, message: str, /) -> object: ...
 

@@ -1,4 +1,4 @@
-"""What INFO says of a cache, summed over the servers of a cluster."""
+"""Figures of a cache from INFO, summed over the servers of a cluster."""
 
 from __future__ import annotations
 

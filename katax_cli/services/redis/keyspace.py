@@ -36,7 +36,7 @@ _TTL_BUCKETS: tuple[tuple[float, str], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a pattern matches. With `at_least`, counting took too long and there are more.
+    """The keys that match a pattern. With `at_least`, counting took too long and there are more.
 
     `types` and `lifetimes` count the `measured` keys of a sample; `bytes` is an estimate by it, None where the server
     does not say.
@@ -51,7 +51,7 @@ class Survey:
 
     @property
     def count(self) -> str:
-        """How many keys, for people: `602361`, or `at least 602361`."""
+        """The number of keys, for people: `602361`, or `at least 602361`."""
         return f"at least {self.matching}" if self.at_least else str(self.matching)
 
 
@@ -87,13 +87,13 @@ class Keyspace:
             yield fresh
 
     def size(self) -> int:
-        """How many keys there are under any prefix."""
+        """The number of keys under any prefix."""
         return sum(
             self._redis.redis("DBSIZE", safety=Safety.READ, shard=shard) for shard in self._redis.shards()
         )
 
     def survey(self, pattern: str, *, seconds: float = _COUNTING_SECONDS) -> Survey:
-        """What a pattern matches, counted key by key; after `seconds` what was counted by then."""
+        """The keys that match a pattern, counted one by one; after `seconds` the count so far."""
         ends = self._clock.monotonic() + seconds
         sample, known, matching, whole = list[bytes](), set[bytes](), 0, True
         for shard in self._redis.shards():
@@ -185,7 +185,7 @@ class Keyspace:
     def _by_pages(
         self, delete: Callable[[bytes, bytes, int], tuple[bytes, int]], match: bytes
     ) -> Iterator[int]:
-        """How many each page deleted, until the last; the next page is as large as this one was fast."""
+        """The number of deleted keys of each page, until the last; the next page is as large as this one was fast."""
         cursor, size = b"0", _FIRST_BATCH
         while True:
             started = self._clock.monotonic()
@@ -212,13 +212,13 @@ def _scan(cursor: bytes, match: bytes, count: int) -> tuple[bytes | str | int, .
 
 
 def next_batch(size: int, seconds: float) -> int:
-    """How many keys the next batch should have when one of `size` took `seconds`; at most twice or half of it."""
+    """The size of the next batch when one of `size` took `seconds`; at most twice or half of it."""
     wanted = size * _ROUND_TRIP_SECONDS / seconds if seconds > 0 else size * 2
     return int(min(max(wanted, size / 2, _SMALLEST_BATCH), size * 2, _LARGEST_BATCH))
 
 
 def lifetime_bucket(ttl_ms: int) -> str:
-    """Where a PTTL belongs in a histogram."""
+    """The bucket of a PTTL in a histogram."""
     if ttl_ms < 0:
         return "for ever"
     return next(name for limit, name in _TTL_BUCKETS if ttl_ms < limit)

@@ -1,4 +1,4 @@
-"""How often something may happen: three algorithms, each one atomic step on Redis, on the server's clock.
+"""Rate limits: three algorithms, each one atomic step on Redis, on the server's clock.
 
 fixed     counts from the first of a window to its end. Around that moment twice the maximum may pass.
 sliding   counts in sixty buckets and lets no window of any position hold more than the maximum; what was taken
@@ -36,7 +36,7 @@ _SCRIPTS: dict[Algorithm, Script] = {"fixed": LIMIT_FIXED, "sliding": LIMIT_SLID
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a limit says. `reset_at` is when everything is free again, in seconds since the epoch on the server's
+    """The answer of a limit. `reset_at` is when everything is free again, in seconds since the epoch on the server's
     clock; `retry_after` is seconds until what was refused would fit, 0 when it was allowed."""
 
     allowed: bool
@@ -113,7 +113,7 @@ class RateLimiter:
         )
 
     def peek(self, key: str, *, timeout: Duration | None = None) -> Decision:
-        """What `check` would say now; takes nothing, and works on a read-only connection."""
+        """The answer that `check` would give now; takes nothing, and works on a read-only connection."""
         redis = self._redis.within(timeout)
         return self._decided(lambda: self._peeked(redis, key))
 

@@ -38,7 +38,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 10.0
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What arrived; `channel` and `pattern` are without the connection's prefix."""
+    """A received message; `channel` and `pattern` are without the connection's prefix."""
 
     channel: str
     pattern: str | None
@@ -208,7 +208,7 @@ class Subscription:
         self._on_gap(seconds)
 
     def _is_final(self, error: Exception) -> bool:
-        """Whether to give up: for an error of ours, or because the server will not have us any more."""
+        """Ends the subscription and returns True for errors that retrying cannot cure: ours, or a refusal for good."""
         kind = self._redis.engine.classify(error).kind
         broken = isinstance(error, OSError) or kind not in (FailureKind.UNKNOWN, *_FINAL)
         if broken:

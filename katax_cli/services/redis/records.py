@@ -40,7 +40,7 @@ _GET_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Pager:
-    """Which part of all records a page is; pages count from 0."""
+    """A page of all records; pages count from 0."""
 
     page: int
     size: int
@@ -193,7 +193,7 @@ class RecordStore:
         return lambda: pubsub.unsubscribe(channel, heard)
 
     def channel(self, key: str | None = None) -> str:
-        """Where events are published, without the connection's prefix."""
+        """The channel of events, without the connection's prefix."""
         return self.name if key is None else f"{self.name}:{key}"
 
     def close(self) -> None:

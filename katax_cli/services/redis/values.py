@@ -1,4 +1,4 @@
-"""How values and lifetimes go to Redis: as JSON unless a codec is given, in milliseconds."""
+"""Values and lifetimes in Redis: JSON unless a codec is given, milliseconds."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def encoded(codec: Codec, value: Any) -> bytes:
 
 
 def to_stored(data: bytes) -> bytes:
-    """What is typed as a value, as it is stored: JSON in the form of `JSON.stringify`, other text as a JSON string.
+    """A typed value as it is stored: JSON in the form of `JSON.stringify`, other text as a JSON string.
 
     Raises ValueError for NaN, infinities and bytes that are not UTF-8.
     """

@@ -1,4 +1,4 @@
-"""What operators decided about connections, and the host's copy of it, which single commands read.
+"""Decisions of operators about connections, and the host's copy of them, which single commands read.
 
 The copy is one small file beside the state database. Reading it needs no connection and no engine; missing or
 unreadable, nobody is kept off.
@@ -21,7 +21,7 @@ _LARGEST = 1_000_000
 
 
 class Decision(NamedTuple):
-    """What an operator said about one connection; times are seconds since the epoch."""
+    """An operator's decision about one connection; times are seconds since the epoch."""
 
     id: str
     connection: str
@@ -37,7 +37,7 @@ class Decision(NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """Who keeps everybody off, until when and why."""
+        """The operator who refuses calls, until when and why."""
         until = f"until {_moment(self.ends_at)}" if self.ends_at is not None else "until it is reset"
         why = f": {self.reason}" if self.reason else ""
         return f"tripped by {self.decided_by or 'an operator'} {until}{why}"

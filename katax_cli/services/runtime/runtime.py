@@ -168,7 +168,7 @@ class Runtime:
         database.replicas = Replicas(settings.replicas, lambda one: cast("SqlDatabase", self._make(one)))
 
     def _placed(self, settings: ConnectionSettings) -> ConnectionSettings:
-        """What lives in `.katax/` gets its folder; an embedded server also gets the time to start."""
+        """Settings with the folder of `.katax/` in their paths; an embedded server also gets the time to start."""
         home = self.profile.home
         if settings.embedded and settings.path is None:
             folder = os.path.join(home, EMBEDDED_FOLDER)

@@ -1,4 +1,4 @@
-"""What a seed of an SQL database works on: one transaction that nothing in the seed can end."""
+"""The SQL database that a seed works on: one transaction that nothing in the seed can end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CONTROL = frozenset({"BEGIN", "START", "COMMIT", "END", "ABORT", "XA"})
 
 
 class SeedDb(Queries):
-    """What `seed(db)` is given. `counts` adds up what was changed through it."""
+    """The argument of `seed(db)`. `counts` adds up the changes made through it."""
 
     def __init__(self, transaction: Transaction, file: SeedFile, *, rehearsing: bool) -> None:
         self._transaction = transaction

@@ -28,7 +28,7 @@ Document = Mapping[str, Any]
 
 
 class MongoSeedDb:
-    """What `seed(db)` is given on MongoDB. `counts` adds up what was changed by `upsert`."""
+    """The argument of `seed(db)` on MongoDB. `counts` adds up the changes made by `upsert`."""
 
     def __init__(self, db: MongoDatabase, file: SeedFile) -> None:
         self._db = db

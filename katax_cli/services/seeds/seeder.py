@@ -83,7 +83,7 @@ class Seeder:
             self._store.work(file)
 
     def destructive(self, name: str | None = None, *, again: bool = False) -> list[str]:
-        """Why the `.sql` seeds that `run` would run lose data that they do not name, one reason each."""
+        """The reasons why the pending `.sql` seeds lose data that they do not name, one each."""
         found = {file: self._store.work(file) for file in self.chosen(name) if file.kind == "sql"}
         reasons = {file: why for file, work in found.items() if (why := self._store.destructive(work))}
         if not reasons:
@@ -93,7 +93,7 @@ class Seeder:
         return list(dict.fromkeys(due))
 
     def status(self) -> list[SeedStanding]:
-        """Where every seed stands, by name. Changes nothing."""
+        """The state of every seed, by name. Changes nothing."""
         found = {file.name: file for file in files.scan(self.directory)}
         known = self._store.entries()
         return [_standing(name, found.get(name), known.get(name)) for name in sorted({*found, *known})]

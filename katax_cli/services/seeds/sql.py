@@ -89,7 +89,7 @@ class SqlSeeds:
         return statements
 
     def destructive(self, work: Work) -> list[str]:
-        """Why a seed loses data that it does not name; of code nobody knows beforehand."""
+        """The reasons why a seed loses data that it does not name; unknown in advance for code."""
         return destructive_reasons(work.statements, self._db.settings) if isinstance(work, Script) else []
 
     def apply(self, file: SeedFile, work: Work, *, again: bool) -> SeedOutcome:

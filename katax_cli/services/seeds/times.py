@@ -1,4 +1,4 @@
-"""What every store says of a seed that it is done with."""
+"""The times of a seed that is applied, in the same form from every store."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Upsert:
         return Counts(inserted, affected - inserted, affected)
 
     def _group(self, columns: tuple[str, ...], values: Sequence[list[Any]], first: int) -> tuple[int, int]:
-        """How many rows were new, and how many were written; `first` of all rows came before them."""
+        """The numbers of new and of written rows; `first` of all rows came before them."""
         if len(values) > _BATCH and self._may_copy(values):
             copied = self._copied(columns, values, first)
             if copied is not None:

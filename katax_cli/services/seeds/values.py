@@ -51,7 +51,7 @@ class SeedFile:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the ledger says of a seed; `applied_at` is RFC 3339."""
+    """The ledger's entry of a seed; `applied_at` is RFC 3339."""
 
     name: str
     checksum: str
@@ -61,7 +61,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class SeedStanding:
-    """Where a seed stands; `missing`: it was applied and its file is gone."""
+    """The state of a seed; `missing`: it was applied and its file is gone."""
 
     name: str
     state: State
@@ -80,7 +80,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class SeedOutcome:
-    """What became of one seed; `would_apply` is the answer of a dry run."""
+    """The outcome of one seed; `would_apply` is the answer of a dry run."""
 
     name: str
     state: Done
@@ -99,7 +99,7 @@ class Rows:
     """Where each row of a `.csv` ends in its file."""
 
     def place(self, number: int) -> str:
-        """Where a row stands, by its number from 1 on."""
+        """The place of a row, by its number from 1 on."""
         return f"line {self.lines[number - 1]}" if self.lines else f"row {number}"
 
 
@@ -110,7 +110,7 @@ class Work(Protocol):
 
 
 class Store(Protocol):
-    """Where seeds go: applies them and remembers that it did. Raises KataxError."""
+    """The target of seeds: applies them and records that it did. Raises KataxError."""
 
     def entries(self) -> Mapping[str, Entry]:
         """The ledger by name; empty when there is none yet. Changes nothing."""
@@ -121,7 +121,7 @@ class Store(Protocol):
         ...
 
     def destructive(self, work: Work) -> list[str]:
-        """Why it would lose data that it does not name, one reason each."""
+        """The reasons why it would lose data that it does not name, one each."""
         ...
 
     def apply(self, file: SeedFile, work: Work, *, again: bool) -> SeedOutcome:

@@ -44,7 +44,7 @@ class Load:
             thread.start()
 
     def stop(self, seconds: float) -> tuple[Piece, ...]:
-        """What was done; pieces that do not end within `seconds` are left behind and never came back."""
+        """Stops the load and returns its pieces; one that does not end within `seconds` counts as never answered."""
         self._stop.set()
         until = SYSTEM.monotonic() + seconds
         for thread in self._threads:

@@ -1,4 +1,4 @@
-"""Which services of katax a profile could run, and how each is started to be drilled."""
+"""The services of katax that a profile can run, and how each is started for a drill."""
 
 from __future__ import annotations
 

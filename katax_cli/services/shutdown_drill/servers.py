@@ -21,7 +21,7 @@ _BETWEEN = str.maketrans(dict.fromkeys(":.-_/{}", " "))
 
 
 class Whose:
-    """Which sessions are the program's: by the ports of its process tree, or by the name they carry."""
+    """Selects the program's sessions: by the ports of its process tree, or by the name they carry."""
 
     def __init__(self, mark: str, pattern: str | None, ports: Callable[[], Collection[int]]) -> None:
         self._mark = mark
@@ -64,7 +64,7 @@ class Server:
         return self._ours(self._ask(), whose)
 
     def left(self, whose: Whose) -> Left:
-        """What is there of the program now; sessions that were its own stay so, whoever holds their port."""
+        """The rest of the program on the server now; its sessions stay its own, whoever holds their port."""
         look = self._ask()
         if self.unknown is not None:
             return Left(unknown=self.unknown)
@@ -74,7 +74,7 @@ class Server:
         return Left(self._ours(look, whose), orphans, dropped, untold=look.untold)
 
     def fates(self, works: Iterable[str]) -> list[Work]:
-        """What became of transactions; `unknown`, with the reason, where the server cannot say."""
+        """The outcomes of transactions; `unknown`, with the reason, where the server cannot say."""
         asked, reporter = sorted(works), self._reporter
         if not asked or not isinstance(reporter, TracesWork):
             return []
@@ -109,7 +109,7 @@ class Server:
         return given or not _TEMPORARY_WORDS.isdisjoint(words)
 
     def _ask(self) -> ServerLook:
-        """Nothing, and `unknown` says why, when it does not answer; the next time it may."""
+        """The server's sessions; empty, with the reason in `unknown`, when it does not answer this time."""
         try:
             look = self._database.examine(
                 self._reporter.look, timeout=LOOK_SECONDS, doing="asking for sessions"
@@ -122,7 +122,7 @@ class Server:
 
 
 def settled(servers: Iterable[Server], whose: Whose, *, seconds: float) -> dict[str, Left]:
-    """What is left once servers have noticed that the program ended: when it is nothing, else after `seconds`.
+    """The rest once servers have noticed that the program ended: as soon as it is empty, else after `seconds`.
 
     So what others do for a moment, as to prepare a transaction and commit it, is not taken for the program's.
     """

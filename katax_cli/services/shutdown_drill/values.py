@@ -1,4 +1,4 @@
-"""What a drill is told to do and what it found, as frozen values. Times are float seconds unless named `_ms`."""
+"""The plan of a drill and its findings, as frozen values. Times are float seconds unless named `_ms`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a program is drilled. `expected` are the exit statuses of a clean end.
+    """The plan of a drill. `expected` are the exit statuses of a clean end.
 
     `after` is how long it runs before the signal, counted from when it is ready; `drain` how long it may go on
     taking work after the signal, for load balancers that have not heard yet; `client` a pattern of the
@@ -89,7 +89,7 @@ class Work(NamedTuple):
 
 
 class Left(NamedTuple):
-    """What a server still has of the program, what it does not tell of, or why it could not be asked."""
+    """The rest of the program on a server, the checks it cannot answer, or why it could not be asked."""
 
     sessions: tuple[ServerSession, ...] = ()
     orphans: frozenset[Orphan] = frozenset()
@@ -100,7 +100,7 @@ class Left(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was seen of one drill; moments are seconds since the program's start.
+    """The observations of one drill; moments are seconds since the program's start.
 
     `seen` are the sessions that the program had on each server; `gone` is when a server was first seen
     without any; `faults` say of each why it could not be applied, None when it was.

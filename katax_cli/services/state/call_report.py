@@ -1,4 +1,4 @@
-"""What a process tells about its own calls: how many, how long they take, and which were slow."""
+"""A process's report on its own calls: their number, their durations, and the slow ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operators do about circuits: keep everybody off a server, let them back, and see who reports what."""
+"""Operators' control of circuits: refuse calls to a server, admit them again, list reports."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def decide(
 
 
 def known(store: StateStore) -> dict[str, Decision]:
-    """What the state database and this host's copy say, the later word of both. Raises KataxError."""
+    """The decisions of the state database and this host's copy, the later of both. Raises KataxError."""
     return newest(copied(store.profile.home, store.profile.name).values(), store.decisions().values())
 
 
@@ -105,7 +105,7 @@ def _decided(name: str, decision: Decision | None, now: float) -> Circuit:
 
 
 def _reason(decision: Decision) -> str:
-    """Why, or at least who."""
+    """The reason of a decision, or at least its author."""
     return decision.reason or f"{decision.action} by {decision.decided_by}"
 
 
@@ -126,7 +126,7 @@ def _moment(seconds: float | None) -> datetime | None:
 
 
 def _operator() -> str:
-    """Who decides, for those who wonder why nothing works."""
+    """The person who decides, as shown to users whose calls are refused."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

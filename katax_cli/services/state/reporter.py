@@ -1,4 +1,4 @@
-"""How a long-lived process takes part in the shared state: it follows what operators decide and reports itself.
+"""A long-lived process in the shared state: it follows operators' decisions and reports itself.
 
 One daemon thread. Whatever happens to the state database, the process's own calls never notice: it is logged
 once, the host's copy of the decisions is followed meanwhile, and what was not written is kept within limits.
@@ -226,7 +226,7 @@ class Reporter:
                 kept.popleft()
 
     def _parts(self) -> dict[str, Sequence[Mapping[str, object]]]:
-        """What there is to tell; a part that cannot be read is left out, and said once."""
+        """The parts of the report; a part that cannot be read is left out, and logged once."""
         reads: dict[str, Tell] = {
             "traffic": lambda: self._calls.traffic(self._opened()),
             "slow": self._calls.slow,

@@ -116,7 +116,7 @@ class PoolSample:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a process says about a part of itself: objects as JSON has them."""
+    """A process's report on a part of itself: objects as JSON has them."""
 
     process: str
     part: str
@@ -167,7 +167,7 @@ class StateStore:
         return newest([Decision(*row) for row in rows])
 
     def decided(self, *, limit: int = 100) -> list[Decision]:
-        """What was decided, also what counts no more; the newest first."""
+        """The latest decisions, also expired ones; the newest first."""
         rows = self._read(
             "SELECT id, connection, action, decided_at, ends_at, reason, decided_by FROM katax_decisions "
             f"WHERE profile = ? ORDER BY decided_at DESC LIMIT {int(limit)}",
@@ -191,7 +191,7 @@ class StateStore:
         return [Process(*row) for row in rows]
 
     def breakers(self) -> list[Breaker]:
-        """What processes reported, dead ones too."""
+        """The breakers that processes reported, dead ones too."""
         rows = self._read(
             "SELECT process, connection, state, failures, last_failure_at, next_probe_at, reason "
             "FROM katax_breakers WHERE profile = ? ORDER BY connection",
@@ -218,7 +218,7 @@ class StateStore:
         return [PoolSample(*row) for row in rows]
 
     def reports(self) -> list[Report]:
-        """What living processes say about themselves."""
+        """The reports of living processes."""
         since = self._clock.now() - ALIVE_SECONDS
         rows = self._read(
             "SELECT r.process, r.part, r.reported_at, r.content FROM katax_reports r "
@@ -335,7 +335,7 @@ class StateStore:
 
 
 def file_id(path: str | None) -> FileId | None:
-    """Which file is there now; None for none, and for a database on a server."""
+    """The file that is there now; None for none, and for a database on a server."""
     try:
         seen = os.stat(path) if path is not None else None
     except OSError:
@@ -385,12 +385,12 @@ def _insert_event(change: Queries, table: str, event: Any, profile: str, process
 
 
 def content_of(rows: Sequence[object]) -> str:
-    """What is told, as it is stored: in ASCII, which every database can hold."""
+    """The stored form of a report: in ASCII, which every database can hold."""
     return json.dumps(rows, default=str)
 
 
 def _objects(content: str) -> list[dict[str, Any]]:
-    """What can be read of it: another version may have written something else."""
+    """The readable objects of it: another version may have written a different form."""
     try:
         found = json.loads(content)
     except ValueError:

@@ -16,7 +16,7 @@ from katax_cli.services.databases.transaction import Session, Transaction
 
 @dataclass(frozen=True, slots=True)
 class ScriptResult:
-    """How many statements there were, ran, and the rows that they changed."""
+    """The numbers of statements, of those that ran, and of the rows that they changed."""
 
     statements: int
     executed: int
@@ -24,7 +24,7 @@ class ScriptResult:
 
 
 def destructive_reasons(statements: Sequence[Statement], settings: ConnectionSettings) -> list[str]:
-    """Why statements lose data that they do not name, one reason each; empty when none does."""
+    """The reasons why statements lose data that they do not name, one each; empty when none does."""
     assert settings.type in ("postgresql", "mysql", "sqlite")
     found = [classify(statement.text, settings.type) for statement in statements]
     return [one.reason or one.verb for one in found if one.destructive]

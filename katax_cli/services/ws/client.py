@@ -36,7 +36,7 @@ class LargePacket(WirePacket):
 
 
 class Event(NamedTuple):
-    """What a server sent: the event's name, its data, and the id under which it wants an acknowledgement."""
+    """An event of a server: its name, its data, and the id under which it wants an acknowledgement."""
 
     name: str
     data: Any

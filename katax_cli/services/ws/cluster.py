@@ -1,4 +1,4 @@
-"""How a server asks those of its name: alone it only answers itself."""
+"""Asks the servers of one name: a server alone answers itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Worker:
 
 
 class Answer(NamedTuple):
-    """What one server said, and after how long it did."""
+    """The answer of one server, and its delay."""
 
     worker: str
     value: Any

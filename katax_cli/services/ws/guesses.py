@@ -19,7 +19,7 @@ ADDRESSES = 10_000
 
 
 class _Address:
-    """What is known of one address."""
+    """The failed attempts of one address."""
 
     def __init__(self) -> None:
         self.places = asyncio.Semaphore(AT_ONCE)

@@ -36,7 +36,7 @@ class EventLoop:
         self._parent = os.getppid()
 
     def call(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
-        """What `work` returns. Raises DeadlineExceeded; RuntimeError on the loop's own thread, which may not wait."""
+        """The result of `work`. Raises DeadlineExceeded; RuntimeError on the loop's own thread, which may not wait."""
         if current_thread() is self._thread:
             work.close()
             raise RuntimeError("the event loop cannot wait for itself; call this from another thread")
@@ -99,7 +99,7 @@ class Lanes:
         self.pending = 0
 
     async def run(self, key: str, call: Callable[[], T]) -> T:
-        """What `call` returns, on the thread that is the key's. Raises Unavailable when too many wait."""
+        """Returns the result of `call`, run on the key's thread. Raises Unavailable when too many wait."""
         if not self._started:
             self._start()
         loop = asyncio.get_running_loop()

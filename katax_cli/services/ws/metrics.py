@@ -1,4 +1,4 @@
-"""What a server counts, in OpenMetrics; no token, name of a room or client in it."""
+"""The counters of a server, in OpenMetrics; no token, name of a room or client in it."""
 
 from __future__ import annotations
 

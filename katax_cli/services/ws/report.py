@@ -1,4 +1,4 @@
-"""What Socket.IO servers of this process tell the state database about themselves."""
+"""Reports of this process's Socket.IO servers to the state database."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _rooms(server: Sockets, clients: int) -> int:
 
 
 def trouble(server: Sockets) -> str | None:
-    """Why a server does not do all of its work; None when it does."""
+    """The reason why a server does not do all of its work; None when it does."""
     if server.closing:
         return "it is closing"
     return None if server.ready else "it does not hear the other servers of its name"

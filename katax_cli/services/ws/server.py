@@ -98,7 +98,7 @@ class Sockets:
 
     @property
     def url(self) -> str:
-        """Where its clients connect to, without the path."""
+        """The URL of its clients, without the path."""
         host = self.settings.host
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
@@ -140,11 +140,11 @@ class Sockets:
         return self.room_clients_count(room) > 0
 
     def room_clients_count(self, room: str) -> int:
-        """How many clients are in a room, on all servers of this name."""
+        """The number of clients in a room, on all servers of this name."""
         return sum(each.value for each in self.cluster.ask("count", room).answers)
 
     def clients_count(self) -> int:
-        """How many clients are connected, on all servers of this name."""
+        """The number of connected clients, on all servers of this name."""
         return sum(each.value for each in self.cluster.ask("count", None).answers)
 
     def move(self, sid: str, room: str, *, joining: bool) -> None:
@@ -179,7 +179,7 @@ class Sockets:
             self._loop.stop(max(0.2, deadline.remaining()))
 
     def answer(self, what: str, argument: Any) -> Any:
-        """What this server knows, for the others of its name; on the loop."""
+        """This server's answer to the others of its name; on the loop."""
         if what == "clients":
             return [self._described(client) for client in list(self.clients.values())]
         if what == "count":
@@ -283,7 +283,7 @@ class Sockets:
         return await self._run(event, sid, partial(self._handled, client, event, data))
 
     def _handled(self, client: Client, event: str, data: Any) -> Any:
-        """Which handler there is may depend on the greeter, so it is looked up behind it, in the same lane."""
+        """Runs the handler; looked up in the lane of the greeter and after it, because that may register it."""
         own, common = client.handlers.get(event), self._handlers.get(event)
         if own is not None:
             return own(data)
@@ -388,7 +388,7 @@ class Sockets:
 
 
 def unusable_port(settings: WsSettings, error: OSError) -> ConfigError:
-    """Why it cannot listen, and how to go on."""
+    """An error for an address that cannot be listened on, with a remedy."""
     return ConfigError(
         f"ws {settings.name!r} cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
         "choose another with --port, or end what listens there"

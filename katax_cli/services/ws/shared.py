@@ -176,7 +176,7 @@ class Shared:
         return made
 
     def _workers(self) -> tuple[list[Worker], list[Worker]]:
-        """Who signed the register lately, and who did before; each in the order of host and process."""
+        """The workers that signed the register lately, and those before; each in the order of host and process."""
         now = self._now()
         rows = self._call("HGETALL", self._register)
         known = [Worker(**json.loads(value)) for value in rows[1::2]]
@@ -300,7 +300,7 @@ class Shared:
             _log.warning("%s cannot reach Redis: %s", self.channel, error)
 
     def _waiting(self, seconds: float) -> list[Command]:
-        """What is to be sent, waiting `seconds` for the first."""
+        """The commands to send, waiting `seconds` for the first."""
         found: list[Command] = []
         with suppress(Empty):
             found.append(self._unsent.get(timeout=seconds))

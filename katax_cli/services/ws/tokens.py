@@ -18,7 +18,7 @@ from katax_cli.profiles.sources.trust import refuse_untrusted
 
 
 def token_file(home: str, name: str) -> str:
-    """Where the admin token of a server is kept, inside `.katax/`."""
+    """The file of a server's admin token, inside `.katax/`."""
     return os.path.join(home, f"ws-{quote(name, safe='')}.token")
 
 
@@ -59,7 +59,7 @@ def sent_token(auth: object, headers: dict[str, str]) -> object:
 
 
 def address_of(environ: Mapping[str, Any]) -> str:
-    """Where a client connects from: behind a proxy the proxy's address."""
+    """The address of a client: behind a proxy the proxy's."""
     return str((environ["asgi.scope"].get("client") or ["unknown"])[0])
 
 
@@ -74,7 +74,7 @@ def headers_of(environ: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def without_token(auth: object) -> object:
-    """What a client sent of its own besides the server's token."""
+    """The client's own handshake data, without the server's token."""
     if isinstance(auth, dict):
         return {key: value for key, value in auth.items() if key != "token"}
     return auth

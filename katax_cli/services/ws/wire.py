@@ -35,7 +35,7 @@ _engine_log.setLevel(ERROR)
 
 
 def _one_line(record: LogRecord) -> bool:
-    """What clients cause is no traceback."""
+    """Keeps errors caused by clients to one line, without a traceback."""
     if record.exc_info and record.exc_info[1] is not None:
         error = record.exc_info[1]
         record.msg, record.args = f"{record.getMessage()}: {type(error).__name__}", ()
@@ -47,7 +47,7 @@ _engine_log.addFilter(_one_line)
 
 
 class Outbox(asyncio.Queue[Any]):
-    """What waits for one client; knows how much it is, and whether its writer waits too."""
+    """The messages waiting for one client; knows their size, and whether its writer waits too."""
 
     bytes = 0
     _writer_waits = False
@@ -121,7 +121,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         return polls and SYSTEM.monotonic() - self.answered_at[sid] > AWAY_SECONDS
 
     def forget(self, sid: str) -> None:
-        """What was known about the connection of a client that has gone."""
+        """Forgets the connection of a client that has gone."""
         self.scopes.pop(sid, None)
         self.answered_at.pop(sid, None)
 
@@ -219,7 +219,7 @@ class WireServer(AsyncServer):  # type: ignore[misc]
 
 
 def _takes(sending: Coroutine[Any, Any, None]) -> bool:
-    """Whether a connection takes a message without waiting; uvicorn waits before it has taken anything of it."""
+    """True when a connection takes a message without waiting; uvicorn waits before it has taken anything of it."""
     try:
         sending.send(None)
     except StopIteration:

@@ -1,4 +1,4 @@
-"""What the state database knows of jobs: those that were added, what an operator switched, what schedules meant."""
+"""Jobs in the state database: added ones, switches by operators, meanings of schedules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from katax_cli.services.state.schema import Tables
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the database knows of a job. `definition`: of one that was added; `switched`: by an operator."""
+    """A job in the database. `definition`: of one that was added; `switched`: by an operator."""
 
     job: str
     definition: Mapping[str, Any] | None

@@ -1,4 +1,4 @@
-"""What a job is: its schedule, its work, and what to do when runs overlap, are missed, hang or fail."""
+"""A job: its schedule, its work, and its policy when runs overlap, are missed, hang or fail."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Job:
     user: str | None = None
 
     def is_enabled(self, lookup: Lookup = os.environ.get) -> bool:
-        """Whether it is to run now."""
+        """True when the job is to run now."""
         if isinstance(self.enabled, Condition):
             return self.enabled.holds(lookup)
         return self.enabled if isinstance(self.enabled, bool) else bool(self.enabled())
@@ -179,7 +179,7 @@ def _policies(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def work_of(table: Mapping[str, Any]) -> Work:
-    """What a table says is to be run. Raises ValueError unless it is exactly one thing."""
+    """The work in a job's table. Raises ValueError unless it is exactly one thing."""
     said = [key for key in WORK_KEYS if table.get(key)]
     if len(said) != 1:
         seen = " and ".join(said) or "nothing to run"

@@ -66,7 +66,7 @@ class Books:
             self._late[run.run_id] = run
 
     def others(self, jobs: Sequence[str]) -> list[Run]:
-        """What runs of these jobs, anywhere; nothing when the database cannot say."""
+        """The active runs of these jobs on all daemons; empty when the database cannot be asked."""
         try:
             return self._runs.active(jobs)
         except KataxError as error:

@@ -100,7 +100,7 @@ class Runs:
         return found
 
     def active(self, jobs: Sequence[str]) -> list[Run]:
-        """What runs, or waits to run, of these jobs, on all daemons."""
+        """The running and waiting runs of these jobs, on all daemons."""
         return self._active(self._tables.database, jobs)
 
     def record(self, runs: Sequence[Run]) -> None:
@@ -211,7 +211,7 @@ class Runs:
         return {str(row[0]): row[1] for row in self._tables.run(sql, [daemon]).rows}
 
     def daemons(self) -> list[str]:
-        """Whose runs count as running."""
+        """The daemons whose runs count as running."""
         sql = "SELECT DISTINCT daemon FROM katax_cron_runs WHERE state = 'running' AND profile = ?"
         return [str(row[0]) for row in self._tables.run(sql, [self._tables.profile]).rows]
 

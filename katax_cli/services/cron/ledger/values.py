@@ -42,7 +42,7 @@ class Run:
 
     @property
     def claim(self) -> str:
-        """What only one row of a job can have: the planned instant; a run by hand has its own."""
+        """The unique key of the row within its job: the planned instant; a run by hand has its own."""
         return str(self.scheduled_at) if self.trigger == "schedule" else self.run_id
 
     @property

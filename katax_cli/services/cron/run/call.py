@@ -1,4 +1,4 @@
-"""What the process of a `python = "pkg.mod:func"` job runs."""
+"""The main module of a process that runs a `python = "pkg.mod:func"` job."""
 
 from __future__ import annotations
 

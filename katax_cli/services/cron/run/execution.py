@@ -39,7 +39,7 @@ CALL = "import sys; from katax_cli.services.cron.run.call import main; main(sys.
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where jobs run: the profile's folder, on its connections."""
+    """The context of jobs: the profile's folder and its connections."""
 
     profile: Profile
     clock: Clock = SYSTEM

@@ -14,7 +14,7 @@ from katax_cli.services.cron.run.process import Account
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """What cron(8) gives to the jobs of a user."""
+    """The environment that cron(8) gives to the jobs of a user."""
 
     account: Account | None
     home: str
@@ -66,7 +66,7 @@ def refuse_other_user(job: Job) -> None:
 
 
 def other_users(jobs: Iterable[Job]) -> list[str]:
-    """Why this process would not run some of these jobs."""
+    """The reasons why this process would not run some of these jobs."""
     reasons = []
     for job in jobs:
         try:

@@ -50,5 +50,5 @@ def identity_of_orphan(run: Run) -> str | None:
 
 
 def mark_of(run: Run) -> str:
-    """What the environment of every process of a run says."""
+    """The variable that marks the environment of every process of a run."""
     return f"KATAX_RUN_ID={run.run_id}"

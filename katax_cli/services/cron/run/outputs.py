@@ -39,7 +39,7 @@ class Output:
 
     @property
     def left(self) -> int:
-        """How many bytes are there and not read."""
+        """The number of bytes that are there and not read."""
         size = os.fstat(self.fd).st_size
         if size < self._at:
             self._at = self._freed = 0  # `> /dev/stdout` in a job truncates the file
@@ -83,7 +83,7 @@ def read_all(outputs: Sequence[Output], sink: Callable[[str, bytes], None]) -> b
 
 
 def _first_byte(fd: int) -> int:
-    """Where data begins: what was read before is a hole."""
+    """The position where data begins: what was read before is a hole."""
     try:
         return os.lseek(fd, 0, os.SEEK_DATA)
     except (OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""What is due and what becomes of it: values in, rows out. Instants are seconds; rows carry milliseconds."""
+"""The due occurrences and their runs: values in, rows out. Instants are seconds; rows carry milliseconds."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Overlaps:
 
 
 def remaining(jobs: Mapping[str, Job], run: Run, until: int) -> Run | None:
-    """What is left of a planned run when all up to `until` (milliseconds) is accounted for by others."""
+    """The rest of a planned run when all up to `until` (milliseconds) is accounted for by others."""
     if run.trigger != "schedule" or run.scheduled_at > until:
         return run
     if run.until_at is None or run.until_at <= until:
@@ -119,7 +119,7 @@ def remaining(jobs: Mapping[str, Job], run: Run, until: int) -> Run | None:
 
 
 class Agenda:
-    """When each job is due next, and up to where it is accounted for."""
+    """The next occurrence of each job, and the instant up to which it is accounted for."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, str]] = []

@@ -66,7 +66,7 @@ class Captured:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended: its exit status (128 + signal when one ended it), and why it was stopped, if it was.
+    """The end of a run: its exit status (128 + signal when one ended it), and why it was stopped, if it was.
 
     The status of what is no child of this process is not known: None.
     """

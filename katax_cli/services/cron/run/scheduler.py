@@ -30,7 +30,7 @@ _CLAIM_AGAIN = 0.5
 
 
 class Accounts(Protocol):
-    """Where runs are accounted for."""
+    """The ledger in which runs are accounted for."""
 
     def claim(
         self,
@@ -49,7 +49,7 @@ class Accounts(Protocol):
         ...
 
     def others(self, jobs: Sequence[str]) -> list[Run]:
-        """What runs elsewhere of these jobs."""
+        """The runs of these jobs on other daemons."""
         ...
 
     def ask_to_stop(self, run_ids: Sequence[str], reason: str) -> None: ...
@@ -143,7 +143,7 @@ class Scheduler:
 
     @property
     def seconds_to_next(self) -> float | None:
-        """How long nothing is to be done: until the next occurrence, or until a claim is tried again."""
+        """Seconds until the next occurrence, or until a claim is tried again; None without either."""
         if self._unclaimed:
             return max(0.0, self._claim_at - self._clock.monotonic())
         return None if self.next_at is None else max(0.0, self.next_at - self._clock.now())
@@ -357,7 +357,7 @@ class Scheduler:
     # What runs
 
     def running(self) -> list[Run]:
-        """What runs or waits here."""
+        """The running and waiting runs of this daemon."""
         with self._lock:
             return [*(each.run for each in self._running.values()), *self._waiting]
 

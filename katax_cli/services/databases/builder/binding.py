@@ -58,14 +58,14 @@ class Binder:
     used: set[str] = field(default_factory=set)
 
     def condition(self, written: Condition) -> tuple[str, str, Any]:
-        """What `Builder.where` and `having` take."""
+        """The condition in the arguments of `Builder.where` and `having`."""
         if written.op in ("is", "is not"):
             return written.term, written.op, written.constant
         values = [self._compared(written, value) for value in written.values]
         return written.term, written.op, values if written.op in ("in", "not in") else values[0]
 
     def assigned(self, column: str, value: Value, *, own_columns: bool) -> Any:
-        """What is stored in a column; with `own_columns` the name of another column is no value."""
+        """The value to store in a column; with `own_columns` the name of another column is no value."""
         text = self._text(value, refuse_columns=own_columns)
         if value.kind == "word" and text.lower() == "null":
             raise ValueError(f"{column}=null would store the text; use --json for NULL, or quote it: 'null'")

@@ -97,7 +97,7 @@ class Builder:
         return replace(self, groups=(*self.groups, *columns))
 
     def having(self, column: str, *rest: Any) -> Builder:
-        """What `where` is for rows, for groups: `having("count(u.id)", ">", 5)`."""
+        """Filters groups as `where` filters rows: `having("count(u.id)", ">", 5)`."""
         return replace(self, having_conditions=(*self.having_conditions, _condition(column, rest)))
 
     def order_by(self, column: str, direction: str = "asc") -> Builder:
@@ -124,7 +124,7 @@ class Builder:
         return next(iter(self.limit(1).all(timeout=timeout)), None)
 
     def count(self, *, timeout: Duration | None = None) -> int:
-        """How many rows there are, whatever the limit."""
+        """The number of rows, whatever the limit."""
         (row,) = self.on.run(*self._compiler.counted(self), timeout=timeout).rows
         return int(row[0])
 

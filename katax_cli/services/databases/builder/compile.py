@@ -1,4 +1,4 @@
-"""What a `Builder` says, as SQL of one dialect; SQLAlchemy Core knows how each of them writes it."""
+"""Compiles a `Builder` to SQL of one dialect; SQLAlchemy Core knows how each of them writes it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Compiler:
         return self._compiled(self._select(builder))
 
     def counted(self, builder: Builder) -> Statement:
-        """How many they are, whatever its limit."""
+        """Counts the rows, whatever the builder's limit."""
         every = replace(builder, orders=(), at_most=None, skipped=None)
         if not builder.groups:
             every = replace(every, columns=())

@@ -1,4 +1,4 @@
-"""What two texts of one migration have in common: compared by bytes first, by meaning when those differ."""
+"""Compares two texts of one migration: by bytes first, by meaning when those differ."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def _golang(database: SqlDatabase, table: str) -> str:
 
 
 def dbmate_versions(database: SqlDatabase, on: Queries) -> list[str]:
-    """What dbmate has applied. Raises ConfigError when it has no table here."""
+    """The versions that dbmate has applied. Raises ConfigError when it has no table here."""
     if _is_golang(database):
         raise ConfigError(
             f"{DBMATE_TABLE} on {database.name!r} is golang-migrate's; use 'katax migrate baseline VERSION'"

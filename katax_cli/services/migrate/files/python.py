@@ -33,7 +33,7 @@ class Once:
 
 
 class MigrationDb(Queries):
-    """What `up(db)` and `down(db)` of an SQL engine are given."""
+    """The argument of `up(db)` and `down(db)` on an SQL engine."""
 
     def __init__(self, session: Queries, steps: Steps) -> None:
         self._session = session

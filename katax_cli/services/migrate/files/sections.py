@@ -79,7 +79,7 @@ def _markers(text: str, dialect: Dialect) -> Iterator[re.Match[str]]:
 
 
 def _may_span_lines(text: str) -> bool:
-    """Whether a literal or comment could reach over a line's end; spares most files the tokenizer.
+    """True when a literal or comment could reach over a line's end; spares most files the tokenizer.
 
     It cannot when every line has quotes of one kind only, an even number of them, and nothing else that opens.
     """

@@ -1,4 +1,4 @@
-"""What a statement was meant to change, and whether it did: decided from definitions before and now. Pure."""
+"""Decides from definitions before and now whether a statement made its change. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Effect = Literal["create", "drop", "alter", "rename"]
 
 
 class Verdict(Enum):
-    """What became of a statement whose runner was killed."""
+    """The outcome of a statement whose runner was killed."""
 
     UNDONE = auto()
     DONE = auto()
@@ -248,7 +248,7 @@ def judge(
     *,
     refused: bool = False,
 ) -> Verdict:
-    """Whether a statement ran; `refused` when the server answered that it did not.
+    """Decides whether a statement ran; `refused` when the server answered that it did not.
 
     Undone: the definitions did not change, and they would have if it had run. Done: all that it means to change
     did, and nothing that it does not mention. Anything else cannot be known.
@@ -300,7 +300,7 @@ def _judge_rename(wanted: Sequence[Change], before: Mapping[str, str], now: Mapp
 
 
 def _would_show(change: Change, sql: str, dialect: Dialect, before: Mapping[str, str]) -> bool:
-    """Whether unchanged definitions prove that the change was not made, or that making it again is harmless."""
+    """True when unchanged definitions prove that the change was not made, or that repeating it is harmless."""
     if change.kind not in _DEFINED[dialect] or (change.qualified and dialect != "postgresql"):
         return False
     words, there = mentioned(sql, dialect), bool(_of(change, before))
@@ -363,7 +363,7 @@ def _last_name(key: str) -> str:
 
 
 def changed_lines(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """What differs between two states: `- line` that was, `+ line` that is."""
+    """The differences of two states: `- line` that was, `+ line` that is."""
     lines: list[str] = []
     for key in sorted(before.keys() | now.keys()):
         was = [f"{key}: {line.strip()}" for line in before.get(key, "").splitlines()]
@@ -374,7 +374,7 @@ def changed_lines(before: Mapping[str, str], now: Mapping[str, str]) -> list[str
 
 
 def _explained(line: str, words: set[str]) -> bool:
-    """Whether a statement speaks of a changed line of an altered object: of its column, or of any part of
+    """True when a statement names a changed line of an altered object: its column, or any part of
     what is no column (constraints have made-up names)."""
     key, _, text = line[2:].partition(": ")
     parts = [word for word in re.findall(r"[\w$]+", text.lower()) if word != "column"]

@@ -23,7 +23,7 @@ Recording = tuple[str, list[object]]
 
 
 class Checkpoint(NamedTuple):
-    """How far a migration without a transaction came.
+    """The progress of a migration without a transaction.
 
     `digest` covers the finished units. An open intent has the unit under way (`sql`, or a step's name) with
     its line, and the definitions of what it touches as they were before it.
@@ -73,7 +73,7 @@ class SqlLedger:
             self.table = self._quoted(home, self.name)
 
     def _found_elsewhere(self, on: Queries) -> bool:
-        """Whether a migration gave its database a search path without the ledger's schema."""
+        """True when a migration gave its database a search path without the ledger's schema."""
         if not self._facts.elsewhere or "." in self.name or self.home is not None:
             return False
         homes = on.run(self._facts.elsewhere, [self.name]).rows
@@ -104,7 +104,7 @@ class SqlLedger:
         return [Entry(*row) for row in on.run(sql).rows]
 
     def runner(self, on: Queries) -> Identity | None:
-        """Who holds the lock, or held it when it died; None when nobody does."""
+        """The present holder of the lock, or the one that died with it; None without either."""
         rows = on.run(f"SELECT error FROM {self.table} WHERE state = 'runner'").rows
         return Identity(**loads(rows[0][0])) if rows else None
 
@@ -162,7 +162,7 @@ class SqlLedger:
         return f"DELETE FROM {self.table} WHERE version = ? OR version LIKE ?", [version, f"{version}.%"]
 
     def _body(self, file: MigrationFile) -> tuple[str, list[Recording]]:
-        """What the row of a migration has as its text, and the statements that keep a long one in rows of its own."""
+        """The text in the row of a migration, and the statements that keep a long one in rows of its own."""
         text = file.data.decode()
         if len(text) <= WHOLE:
             return text, []
