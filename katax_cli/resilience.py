@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import cache, wraps
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, Self, TypeVar
 
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM, Clock
@@ -196,6 +198,8 @@ def retry(
 class CircuitBreaker(_core.CircuitBreaker):
     """A breaker for any function, which knows what the drivers' errors say.
 
+    `breaker.execute(fn)` runs a call under it, `@breaker` every call of a function, `with breaker:` a block.
+
     Opens after `failures` in a row, or with `window` when the share `rate` of at least `min_calls` calls within so
     many seconds failed, or the share `slow_rate` took longer than `slow_ms`. After `reset` seconds it lets
     `half_open_calls` calls through and closes when all were answered. By an answer such as a broken constraint, a
@@ -242,12 +246,51 @@ class CircuitBreaker(_core.CircuitBreaker):
         plain(fn, "execute()")
         return super().execute(lambda: completed(fn(), fn, "execute()"))
 
+    def __call__(self, fn: Callable[P, T]) -> Callable[P, T]:
+        """Decorator form of `execute`."""
+        plain(fn, "a breaker")
+
+        @wraps(fn)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+            return self.execute(lambda: fn(*args, **kwargs))
+
+        return guarded
+
+    def __enter__(self) -> Self:
+        """Lets a block run and counts how it ends; raises BreakerOpen instead when not let through."""
+        ticket = self.before()
+        _blocks.set((*_blocks.get(), _Block(self, ticket, self._monotonic())))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        blocks = _blocks.get()
+        if not blocks or blocks[-1].breaker is not self:
+            raise RuntimeError(f"breaker {self.name!r}: a block ends in the thread or task in which it began")
+        block = blocks[-1]
+        _blocks.set(blocks[:-1])
+        ok = True if error is None else self.verdict(error)
+        self.after(block.ticket, ok, seconds=self._monotonic() - block.started)
+
     def verdict(self, error: BaseException) -> bool | None:
         if isinstance(error, Exception) and self._ignores(error):
             return True
         told = error.__cause__ if isinstance(error, Unavailable) and error.__cause__ else error
         failure = _driver_failure(told)
         return super().verdict(error) if failure is None else not failure.counts
+
+
+class _Block(NamedTuple):
+    """A `with breaker:` under way."""
+
+    breaker: CircuitBreaker
+    ticket: int
+    started: float
+
+
+_blocks: ContextVar[tuple[_Block, ...]] = ContextVar("katax_breaker_blocks", default=())
+"""The blocks under way in this thread or task, the innermost last: one breaker serves many at once."""
 
 
 def _ignoring(ignore: Ignore | None) -> Callable[[Exception], bool]:

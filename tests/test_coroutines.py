@@ -87,6 +87,7 @@ def test_every_function_of_the_container_and_the_core(katax: Katax) -> None:
     refused(lambda: create_shutdown_controller([], on_shutdown=work), "on_shutdown")
     refused(lambda: HealthMonitor(database).start(work), "on_check")
     refused(lambda: CircuitBreaker().execute(work), "execute()")
+    refused(lambda: CircuitBreaker()(work), "a breaker")
     refused(lambda: with_retry(work), "retry")
     refused(lambda: create_retry_wrapper(work), "retry")
     assert katax.cron_jobs() == []

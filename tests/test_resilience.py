@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from inspect import signature
 from pathlib import Path
@@ -447,6 +448,73 @@ def test_any_other_error_counts() -> None:
         breaker.execute(Flaky(ValueError("no")))
 
     assert breaker.is_open()
+
+
+def test_a_decorated_function_is_guarded_and_keeps_its_name() -> None:
+    breaker = CircuitBreaker(2)
+
+    @breaker
+    def divide(one: int, *, by: int) -> float:
+        """Of the function itself."""
+        return one / by
+
+    assert (divide(6, by=3), divide.__name__, divide.__doc__) == (2.0, "divide", "Of the function itself.")
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            divide(1, by=0)
+    with pytest.raises(BreakerOpen):
+        divide(6, by=3)
+
+
+def test_a_block_counts_by_how_it_ends() -> None:
+    breaker = CircuitBreaker(1, ignore=KeyError)
+    with breaker as entered, pytest.raises(KeyError), breaker:
+        raise KeyError("ignored")
+    assert entered is breaker
+    assert breaker.is_closed()
+
+    with pytest.raises(ValueError, match="no"), breaker:
+        raise ValueError("no")
+    ran = False
+    with pytest.raises(BreakerOpen), breaker:
+        ran = True
+    assert not ran
+
+
+def test_blocks_of_many_threads_and_breakers_do_not_meet() -> None:
+    """One breaker serves all threads: the slow block of one is not ended by another's."""
+    clock = FakeClock()
+    outer = CircuitBreaker(9, half_open_calls=4, clock=clock)
+    outer.force_open(for_=1.0)
+    clock.sleep(1.0)
+    begun, others_done = threading.Barrier(4), threading.Event()
+
+    def work(number: int) -> None:
+        with outer, CircuitBreaker(1):
+            begun.wait(20)
+            if number == 0:
+                others_done.wait(20)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads[1:]:
+        thread.join(20)
+    before = outer.get_state().state
+    others_done.set()
+    threads[0].join(20)
+
+    assert (before, outer.get_state().state) == ("half_open", "closed")
+
+
+def test_a_block_that_ends_where_it_did_not_begin_is_an_error() -> None:
+    breaker, other = CircuitBreaker(1), CircuitBreaker(1)
+    breaker.__enter__()
+    with pytest.raises(RuntimeError, match="in which it began"):
+        other.__exit__(None, None, None)
+    breaker.__exit__(None, None, None)
+    with pytest.raises(RuntimeError, match="in which it began"):
+        breaker.__exit__(None, None, None)
 
 
 def test_importing_it_imports_no_driver() -> None:

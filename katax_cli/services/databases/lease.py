@@ -43,14 +43,17 @@ class Leases:
         A server goes on with a statement whose client is gone.
         """
         kept = min(CANCEL_SECONDS, 0.2 * timeout + 0.3, timeout / 2)
-        return self.pool.close(timeout - kept, before_cut=lambda: self._cancel_all(max(kept, GRACE)))
+        return self.pool.close(timeout - kept, before_cut=lambda: self._cancel_all(kept))
 
     def _cancel_all(self, seconds: float) -> float:
-        """Side by side, since each may open a connection; what is left of `seconds` is theirs to come back."""
+        """Side by side, since each may open a connection; what is left of `seconds` is theirs to come back.
+
+        A cancel that takes longer goes on in its thread.
+        """
         deadline = Deadline(seconds)
         name = f"katax-cancel-{self.pool.name}"
         calls = [
-            start(name, partial(self.engine.cancel, connection, seconds))
+            start(name, partial(self.engine.cancel, connection, max(seconds, GRACE)))
             for connection in tuple(self.running)
         ]
         for call in calls:

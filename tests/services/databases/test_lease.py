@@ -9,6 +9,7 @@ from threading import Thread, main_thread
 import pytest
 
 from katax_cli.core.clock import SYSTEM
+from katax_cli.core.pooling.pool import Leased
 from katax_cli.errors import DeadlineExceeded, Unavailable
 from katax_cli.services.databases.sql import SqlDatabase
 from tests.servers.fixtures import MakeFresh, Target
@@ -94,3 +95,17 @@ def test_what_runs_can_be_cancelled_from_another_thread(database: SqlDatabase, t
         database.query(READ[target.engine], timeout=500.0)
     cancel.join()
     assert database.query("SELECT 1 AS n") == [{"n": 1}]
+
+
+def test_closing_takes_no_longer_than_it_was_given(database: SqlDatabase) -> None:
+    """What cancelling gets is part of it, else a short shutdown could not say in time what it cut off."""
+    close, spent = database.pool.close, []
+
+    def closing(timeout: float = 0.0, *, before_cut: Callable[[], float] | None = None) -> tuple[Leased, ...]:
+        assert before_cut is not None
+        spent.append(timeout + before_cut())
+        return close()
+
+    database.pool.close = closing  # type: ignore[method-assign]
+    database.close(timeout=0.3)
+    assert 0.15 <= spent[0] <= 0.3
