@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from katax_cli.services.cache.cache import DEFAULT_TTL as DEFAULT_TTL
     from katax_cli.services.cache.cache import Cache as Cache
     from katax_cli.services.databases.builder.builder import Builder as Builder
-    from katax_cli.services.databases.builder.builder import Page as Page
+    from katax_cli.services.databases.builder.selection import Page as Page
     from katax_cli.services.databases.clients import RedisDatabase as RedisDatabase
     from katax_cli.services.databases.database import Database as Database
     from katax_cli.services.databases.mongodb import MongoDatabase as MongoDatabase
@@ -67,11 +67,11 @@ if TYPE_CHECKING:
     from katax_cli.services.program.default_database import transaction as transaction
     from katax_cli.services.program.logger import Logger as Logger
     from katax_cli.services.program.monitor import Monitor as Monitor
+    from katax_cli.services.program.records import RecordStore as RecordStore
     from katax_cli.services.redis.limits import RateLimiter as RateLimiter
     from katax_cli.services.redis.pubsub import PubSub as PubSub
     from katax_cli.services.redis.records import DEFAULT_DB_ALIAS as DEFAULT_DB_ALIAS
     from katax_cli.services.redis.records import DEFAULT_PAGE_SIZE as DEFAULT_PAGE_SIZE
-    from katax_cli.services.redis.records import RecordStore as RecordStore
     from katax_cli.services.redis.sessions import SessionStore as SessionStore
     from katax_cli.services.ws.server import Sockets as Sockets
     from katax_cli.shutdown import ShutdownController as ShutdownController
@@ -120,7 +120,7 @@ _PUBLIC: dict[str, str] = {
     "MongoDatabase": "katax_cli.services.databases.mongodb",
     "Monitor": "katax_cli.services.program.monitor",
     "OutcomeUnknown": "katax_cli.errors",
-    "Page": "katax_cli.services.databases.builder.builder",
+    "Page": "katax_cli.services.databases.builder.selection",
     "PoolClosed": "katax_cli.errors",
     "PoolStats": "katax_cli.snapshot",
     "PoolTimeout": "katax_cli.errors",
@@ -130,7 +130,7 @@ _PUBLIC: dict[str, str] = {
     "RateLimiter": "katax_cli.services.redis.limits",
     "RecordError": "katax_cli.errors",
     "RecordExists": "katax_cli.errors",
-    "RecordStore": "katax_cli.services.redis.records",
+    "RecordStore": "katax_cli.services.program.records",
     "RedisDatabase": "katax_cli.services.databases.clients",
     "Refused": "katax_cli.errors",
     "SeedError": "katax_cli.errors",

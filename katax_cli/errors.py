@@ -22,11 +22,12 @@
     ├── QueryError                  the server answered: no
     ├── MigrationError
     ├── SeedError
-    └── RecordError
-        ├── UnknownRecord
-        ├── RecordExists
-        ├── MisshapedRecord
-        └── UnsupportedArgument
+    ├── RecordError
+    │   ├── UnknownRecord
+    │   ├── RecordExists
+    │   ├── MisshapedRecord
+    │   └── UnsupportedArgument
+    └── ProgramFailed               a program that a command ran ended with another status than 0
 
 Facts are attributes; `__str__` builds one lower-case line: subject, what was seen, how to go on. All pickle, so that
 they cross to other processes whole.
@@ -346,3 +347,15 @@ class MisshapedRecord(RecordError):
 
 class UnsupportedArgument(RecordError):
     """The record store has no such option."""
+
+
+class ProgramFailed(KataxError):
+    """A program ended with another status than 0; `status` is as a shell gives it."""
+
+    def __init__(self, command: Sequence[str], status: int) -> None:
+        self.command = tuple(command)
+        self.status = status
+        super().__init__(command[0])
+
+    def __str__(self) -> str:
+        return f"{self.command[0]!r} ended with status {self.status}"

@@ -14,9 +14,11 @@ from katax_cli.errors import (
 from katax_cli.services.cache.cache import DEFAULT_TTL, Cache
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.locks.lock import HeldLock, Lock, held_locks
+from katax_cli.services.program.records import RecordStore
 from katax_cli.services.redis.limits import Decision, RateLimiter
 from katax_cli.services.redis.pubsub import PubSub
-from katax_cli.services.redis.records import DEFAULT_DB_ALIAS, DEFAULT_PAGE_SIZE, Page, Pager, RecordStore
+from katax_cli.services.redis.records import DEFAULT_DB_ALIAS, DEFAULT_PAGE_SIZE, Pager
+from katax_cli.services.redis.records import RecordPage as Page
 from katax_cli.services.redis.sessions import SessionStore, UserSession
 
 __all__ = [

@@ -25,6 +25,7 @@ from katax_cli.pool import create_metrics_pool
 from katax_cli.services.databases.database import Database
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.runtime import Runtime
+from katax_cli.services.state.reporter import report
 from katax_cli.services.state.store import StateStore
 from katax_cli.snapshot import PoolStats
 from tests.servers.fixtures import Target
@@ -255,7 +256,9 @@ class TestMonitor:
     def test_results_are_kept_where_the_runtime_reports(self, sqlite_url: str, tmp_path: Path) -> None:
         made, enough = profile(tmp_path, {"main": sqlite_url}), threading.Event()
         with Runtime(made) as runtime:
-            monitor = HealthMonitor(runtime.database("main"), interval=0.01, reporter=runtime.report("tests"))
+            monitor = HealthMonitor(
+                runtime.database("main"), interval=0.01, reporter=report(runtime, "tests")
+            )
             monitor.start(lambda _result: enough.set())
             assert enough.wait(PATIENCE)
             monitor.stop()

@@ -17,7 +17,7 @@ from katax_cli.profiles.sources.document import Layer, dotted, read_layer
 from katax_cli.profiles.sources.environment import substitute
 from katax_cli.profiles.sources.find import Found, Search
 from katax_cli.profiles.sources.home import katax_home
-from katax_cli.profiles.sources.trust import refuse_untrusted
+from katax_cli.profiles.sources.ownership import refuse_untrusted
 
 
 class Loaded(NamedTuple):

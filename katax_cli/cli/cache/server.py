@@ -74,12 +74,15 @@ def remember(
     """Print a value that is remembered, or that CMD computes: once, however many ask."""
     from katax_cli.services.cache.remember import Remembering
     from katax_cli.services.processes.programs import or_status, output_of
+    from katax_cli.services.redis.values import to_stored
 
     if call.only_planned(key=key, command=command):
         return ExitCode.DONE
     with cache(call, seconds=None) as values:
         wanted = Remembering(values, key, ttl=lifetime(ttl) or 0.0, beta=beta, stale_if_error=stale_if_error)
-        data, status = or_status(lambda: wanted.get(lambda: output_of(command)), call.diagnostics.note)
+        data, status = or_status(
+            lambda: wanted.get(lambda: to_stored(output_of(command))), call.diagnostics.note
+        )
     if data is not None:
         call.out.stored(data)
     return status

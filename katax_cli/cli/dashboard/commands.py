@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from katax_cli.cli.dashboard.collecting import collecting
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import limit, one_of
 
 if TYPE_CHECKING:
-    from katax_cli.services.dashboard.collector import Collector
     from katax_cli.snapshot import Snapshot
 
 group = Group(default="show")
@@ -50,19 +48,6 @@ def _interval(value: str) -> float:
     if seconds < SHORTEST:
         raise typer.BadParameter(f"it is {value}, expected 100 ms or more")
     return seconds
-
-
-@contextmanager
-def collecting(call: Invocation) -> Iterator[Collector]:
-    """The collector of the chosen connections and of the state database."""
-    from katax_cli.services.dashboard.collector import Collector
-    from katax_cli.services.health.probe import PROBE_SECONDS
-
-    seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
-    with call.runtime(probing=True, endless=True) as runtime:
-        databases = [runtime.open(settings) for settings in call.chosen(runtime, [])]
-        with closing(Collector(runtime, databases, seconds=seconds)) as collector:
-            yield collector
 
 
 def _look(call: Invocation) -> Snapshot:

@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from threading import Lock
 
-from katax_cli.cli.dashboard.commands import collecting
+from katax_cli.cli.dashboard.collecting import collecting
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.errors import ConfigError

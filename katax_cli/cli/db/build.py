@@ -18,7 +18,8 @@ from katax_cli.core.sql.conditions import Condition, Value, parse_condition, par
 from katax_cli.core.sql.terms import Term, parse_term
 from katax_cli.core.text.text import to_json
 from katax_cli.services.databases.builder.binding import Binder, Source, columns_of
-from katax_cli.services.databases.builder.builder import Builder, Statement
+from katax_cli.services.databases.builder.builder import Builder
+from katax_cli.services.databases.builder.selection import BoundStatement
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.runtime import Runtime
 
@@ -32,7 +33,7 @@ class Plan:
     """A statement to be built: its table first, then those that are joined; `build` is given what binds values."""
 
     sources: Sequence[Source]
-    build: Callable[[Builder, Binder], Statement]
+    build: Callable[[Builder, Binder], BoundStatement]
     has_values: bool
     aliases: Mapping[str, Term] = field(default_factory=dict)
 
@@ -57,22 +58,22 @@ def run_built(call: Invocation, target: Target, plan: Plan, param: Sequence[str]
         return run_query(call, runtime, target, lambda one: queries[one.name], final, limit=None)
 
 
-def _built(database: SqlDatabase, plan: Plan, binder: Binder) -> Statement:
+def _built(database: SqlDatabase, plan: Plan, binder: Binder) -> BoundStatement:
     return plan.build(database.table(*plan.sources[0]), binder)
 
 
 def _checked(
     call: Invocation, runtime: Runtime, target: Target, plan: Plan, planned: Binder
-) -> dict[str, Statement | Exception]:
+) -> dict[str, BoundStatement | Exception]:
     """The statements with values as the columns need them. A connection that fails costs its own rows only."""
 
-    def work(database: SqlDatabase) -> Statement:
+    def work(database: SqlDatabase) -> BoundStatement:
         columns = columns_of(database, plan.sources)
         return _built(database, plan, Binder(planned.params, columns, plan.aliases))
 
     found = {}
     for settings, result in runtime.each(call.all_settings(runtime, target), work):
-        if isinstance(result, ValueError) or not isinstance(result, Statement | Exception):
+        if isinstance(result, ValueError) or not isinstance(result, BoundStatement | Exception):
             raise result
         found[settings.name] = result
     return found
@@ -96,7 +97,7 @@ def selection(
         wanted, groups = _conditions(where), _conditions(having)
         terms = [parse_term(text) for text in _parts(columns)]
 
-    def build(built: Builder, binder: Binder) -> Statement:
+    def build(built: Builder, binder: Binder) -> BoundStatement:
         built = _filtered(built.select(*_parts(columns)), wanted, binder)
         for one in joins:
             built = (built.left_join if one.left else built.join)(one.table, one.on, one.alias)
@@ -122,7 +123,7 @@ def change(table: str, pairs: Sequence[str], document: bytes | None, where: Sequ
         raise typer.BadParameter("--json of an update takes one object")
     (new,) = rows
 
-    def build(built: Builder, binder: Binder) -> Statement:
+    def build(built: Builder, binder: Binder) -> BoundStatement:
         values = _bound(new, binder, own_columns=True)
         return _filtered(built, wanted, binder).update_statement(values, everywhere=True)
 
@@ -134,7 +135,7 @@ def deletion(table: str, where: Sequence[str]) -> Plan:
     with usage():
         wanted = _conditions(where)
 
-    def build(built: Builder, binder: Binder) -> Statement:
+    def build(built: Builder, binder: Binder) -> BoundStatement:
         return _filtered(built, wanted, binder).delete_statement(everywhere=True)
 
     return Plan([named(table)], build, has_values=bool(where))

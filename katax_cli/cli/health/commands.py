@@ -69,7 +69,9 @@ def check(
         )
 
         if watching:
-            watched = runtime.report("health --watch")
+            from katax_cli.services.state import reporter
+
+            watched = reporter.report(runtime, "health --watch")
 
             def look() -> bytes:
                 report = checker.check(seconds=seconds)

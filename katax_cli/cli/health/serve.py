@@ -24,11 +24,12 @@ def serve(call: Invocation, connections: Sequence[str], *, host: str, port: int,
         raise Refused(f"{host} is not this machine alone, and health serve knows no token; say --insecure")
     from katax_cli.services.health.serve import HealthService
     from katax_cli.services.http import HttpServer
+    from katax_cli.services.state.reporter import report
 
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
     with call.runtime(probing=True, endless=True) as runtime, ended_by_signals() as ending:
         databases = [runtime.open(settings) for settings in call.chosen(runtime, connections)]
-        reporter = runtime.report("health serve")
+        reporter = report(runtime, "health serve")
         service = HealthService(runtime.profile, databases, seconds=seconds, reporter=reporter)
         with closing(HttpServer(service.routes(), name="katax-health-http", host=host, port=port)) as server:
             service.start()

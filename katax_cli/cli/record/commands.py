@@ -15,7 +15,7 @@ from katax_cli.cli.shell.json_argument import json_object
 from katax_cli.cli.shell.redis import redis
 
 if TYPE_CHECKING:
-    from katax_cli.services.redis.records import RecordStore
+    from katax_cli.services.redis.records import Records
 
 group = Group()
 
@@ -31,12 +31,12 @@ Ttl = Annotated[
 
 
 @contextmanager
-def store(call: Invocation, resource: str) -> Iterator[RecordStore]:
+def store(call: Invocation, resource: str) -> Iterator[Records]:
     """The records of a resource on the chosen connection."""
-    from katax_cli.services.redis.records import RecordStore
+    from katax_cli.services.redis.records import Records
 
     with redis(call) as (database, _profile):
-        yield RecordStore(resource, database)
+        yield Records(resource, database)
 
 
 @group.command("create")
@@ -58,7 +58,7 @@ def save(call: Invocation, resource: Resource, data: Data, ttl: Ttl = None) -> N
 
 
 def _write(
-    call: Invocation, resource: str, data: str, ttl: str | None, method: Callable[[RecordStore], Any]
+    call: Invocation, resource: str, data: str, ttl: str | None, method: Callable[[Records], Any]
 ) -> None:
     from katax_cli.cli.record.views import moment_or_lifetime
     from katax_cli.services.redis.records import record_id
@@ -160,10 +160,10 @@ def subscribe(
     """Print events as they arrive; reconnects by itself and says what may have been missed."""
     from katax_cli.cli.pubsub.views import print_messages
     from katax_cli.cli.record.views import event_row
-    from katax_cli.services.redis.records import RecordStore
+    from katax_cli.services.redis.records import Records
 
     with redis(call, endless=True) as (database, _profile):
-        channel = RecordStore(resource, database).channel(key)
+        channel = Records(resource, database).channel(key)
         print_messages(
             call,
             database,

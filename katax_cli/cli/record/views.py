@@ -13,7 +13,7 @@ from katax_cli.cli.pubsub.views import message_value
 from katax_cli.cli.shell.options import lifetime
 from katax_cli.core.sql.conditions import parse_value
 from katax_cli.services.redis.pubsub import Message
-from katax_cli.services.redis.records import Page
+from katax_cli.services.redis.records import RecordPage
 
 
 def moment_or_lifetime(word: str | None) -> float | datetime | None:
@@ -47,7 +47,7 @@ def _text(word: str) -> str:
     return word if value.kind == "bound" else value.text
 
 
-def page_facts(page: Page) -> dict[str, Any]:
+def page_facts(page: RecordPage) -> dict[str, Any]:
     return {"items": page.items, "pager": asdict(page.pager)}
 
 

@@ -71,6 +71,7 @@ def json_or_text(data: bytes) -> Any:
 
 def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> None:
     """Serves on this process until a signal."""
+    from katax_cli.services.state.reporter import report
     from katax_cli.services.ws.report import SocketTeller
     from katax_cli.services.ws.server import Sockets
 
@@ -81,7 +82,7 @@ def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> Non
         if settings.redis is not None:
             redis = runtime.redis(_redis_settings(profile, settings.redis))
         server = Sockets(settings, home=profile.home, redis=redis, insecure=insecure, acknowledge=True)
-        state = runtime.report(f"ws serve {settings.name}")
+        state = report(runtime, f"ws serve {settings.name}")
         state.tell("sockets", SocketTeller(lambda: [server]))
         call.diagnostics.note(f"ws {settings.name!r} listens on {server.url}{settings.path}")
         try:

@@ -10,6 +10,7 @@ from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.engines.base import Serving
 from katax_cli.engines.redis import batch, connect, failures, guard
+from katax_cli.engines.redis.plan import Plan
 from katax_cli.engines.redis.time_limits import limited
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class RedisEngine:
 
     def _open(self, timeout: float | None, *, subscriber: bool) -> Any:
         with limited(timeout):
-            plan = connect.Plan(self.settings, timeout, self._embedded_socket(timeout), subscriber)
+            plan = Plan(self.settings, timeout, self._embedded_socket(timeout), subscriber)
             client = connect.client(plan)
             try:
                 connect.open_one(client)

@@ -16,8 +16,8 @@ from redis.sentinel import (
     SentinelManagedSSLConnection,
 )
 
-from katax_cli.engines.redis.connect import Plan, is_encrypted, no_retry
 from katax_cli.engines.redis.connection import OneRoundTrip, guarded
+from katax_cli.engines.redis.plan import Plan, is_encrypted, no_retry
 from katax_cli.engines.redis.pool import Pool, labelled
 from katax_cli.errors import ConfigError
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from katax_cli.errors import ConfigError
-from katax_cli.profiles.sources.trust import distrust
+from katax_cli.profiles.sources.ownership import distrust
 
 Path = tuple[str, ...]
 

@@ -11,7 +11,7 @@ from katax_cli.errors import ConfigError, UnknownProfile
 from katax_cli.profiles.model.keys import PROFILE
 from katax_cli.profiles.sources.document import Layer, read_layer
 from katax_cli.profiles.sources.home import upward, user_folder
-from katax_cli.profiles.sources.trust import refuse_untrusted, trusted
+from katax_cli.profiles.sources.ownership import refuse_untrusted, trusted
 
 if TYPE_CHECKING:
     from katax_cli.profiles.sources.environment import Environment

@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator, Mapping
 
 from katax_cli.errors import ConfigError
-from katax_cli.profiles.sources.trust import home_folder, refuse_untrusted, trusted
+from katax_cli.profiles.sources.ownership import refuse_untrusted, trusted
+from katax_cli.profiles.sources.trust import home_folder
 
 CIRCUITS = "circuits.json"
 """The host's copy of what operators decided, inside `.katax/`."""

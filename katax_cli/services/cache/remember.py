@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from logging import getLogger
 from math import log
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.resilience import backoff
@@ -23,12 +23,9 @@ from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.core.text.js_json import parse, stringify
 from katax_cli.errors import LockHeld, OutcomeUnknown, Unavailable
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.databases.clients import RoundTrips
+from katax_cli.services.databases.clients import RedisDatabase, RoundTrips
 from katax_cli.services.locks.lock import Lock
 from katax_cli.services.redis.values import positive_ms
-
-if TYPE_CHECKING:
-    from katax_cli.services.cache.cache import Cache
 
 STALE_SECONDS = 86400.0
 """How long after its end a value still stands in for one that cannot be computed."""
@@ -57,6 +54,17 @@ class _Found:
     stale: bytes | None = None
 
 
+class Stores(Protocol):
+    """What remembering needs of a cache."""
+
+    redis: RedisDatabase
+
+    def full(self, key: str) -> bytes: ...
+    def set_raw(
+        self, key: str, data: bytes, ttl: Duration | None = None, *, timeout: Duration | None = None
+    ) -> object: ...
+
+
 class Remembering:
     """One key and how it is remembered. The value is as `Cache.set` stores it, for any reader.
 
@@ -69,7 +77,7 @@ class Remembering:
 
     def __init__(
         self,
-        cache: Cache,
+        cache: Stores,
         key: str,
         *,
         ttl: Duration,

@@ -1,11 +1,12 @@
-"""The identity of a process, and whether another process of this machine is alive."""
+"""The identity of a daemon, as the ledger of jobs names it, and whether another one of this machine still lives."""
 
 from __future__ import annotations
 
 import os
 import socket
 from functools import cache
-from pathlib import Path
+
+from katax_cli.services.processes.identity import boot_id, pid_namespace, started
 
 
 def host_name() -> str:
@@ -15,46 +16,17 @@ def host_name() -> str:
 def daemon_id(pid: int | None = None) -> str:
     """`host:boot:namespace:pid:start`; no other process ever has the same one."""
     pid = os.getpid() if pid is None else pid
-    return f"{machine()}:{pid}:{_started(pid) or '0'}"
+    return f"{machine()}:{pid}:{started(pid) or '0'}"
 
 
 @cache
 def machine() -> str:
-    """The common prefix of the identities of all processes of this machine that see each other."""
-    return ":".join(_machine())
+    """What the identities of all processes of this machine begin with, as far as they see each other.
 
-
-def _machine() -> tuple[str, str, str]:
-    """Two containers may share a host name: the boot and the namespace of process numbers tell them apart."""
-    return host_name().replace(":", "-"), _read("/proc/sys/kernel/random/boot_id")[:8], _namespace()
-
-
-def _namespace() -> str:
-    try:
-        return os.readlink("/proc/self/ns/pid").strip("pid:[]")
-    except OSError:
-        return ""
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str | None:
-    """The start time of the process; None when there is none, or only its exit status is left."""
-    fields = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    if len(fields) > 19:
-        return None if fields[0] in "ZX" else fields[19]
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except OSError:
-        pass
-    return "0"
+    Two containers may share a host name: the boot and the namespace of process numbers tell them apart.
+    """
+    namespace = (pid_namespace() or "").strip("pid:[]")
+    return f"{host_name().replace(':', '-')}:{(boot_id() or '')[:8]}:{namespace}"
 
 
 def is_of_this_machine(identity: str) -> bool:
@@ -69,7 +41,7 @@ def is_known_dead(identity: str) -> bool:
 
 def live_pid(identity: str) -> int | None:
     """The number of a process of this machine that lives; None for any other."""
-    *_, pid, started = identity.split(":")
-    if not is_of_this_machine(identity) or not pid.isdigit() or _started(int(pid)) != started:
+    *_, pid, since = identity.split(":")
+    if not is_of_this_machine(identity) or not pid.isdigit() or started(int(pid)) != since:
         return None
     return int(pid)

@@ -16,7 +16,6 @@ from katax_cli.services.calls.guard import Safety
 from katax_cli.services.calls.watchdog import Limit, watchdog
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
-from katax_cli.services.migrate.files.python import MigrationDb, Steps
 
 T = TypeVar("T")
 
@@ -24,7 +23,7 @@ _CANCEL_SECONDS = 2.0
 """What a cancelled statement gets to come back, before its connection is broken from this side."""
 
 
-class Session(Queries):
+class HeldConnection(Queries):
     """A context manager. Without a `timeout`, and without a deadline of the caller, a statement takes what it takes.
 
     Errors are those of `katax_cli.errors`: a statement outside a transaction that was sent and not answered
@@ -97,10 +96,6 @@ class Session(Queries):
             yield
         finally:
             self.deadline = deadline
-
-    def handle(self, steps: Steps) -> MigrationDb:
-        """The argument of `up(db)` and `down(db)`."""
-        return MigrationDb(self, steps)
 
     def ask(self, ability: Callable[..., T], *args: Any) -> T:
         """The answer of an engine's ability on this connection; it reads, or acquires and releases locks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.resilience.retry import sole_owner
@@ -12,11 +12,17 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.text.duration import Duration
 from katax_cli.errors import Unavailable
 
-if TYPE_CHECKING:
-    from katax_cli.services.databases.sql import SqlDatabase
+
+class Connects(Protocol):
+    """What is asked of a replica before it is given out."""
+
+    def connect(self, *, timeout: Duration | None = None) -> None: ...
 
 
-class Replicas:
+D = TypeVar("D", bound=Connects)
+
+
+class Replicas(Generic[D]):
     """The replicas of one connection, each with a pool and a breaker of its own, opened when they are used.
 
     Who asks for one wants to spare the primary or to read elsewhere, so the primary never stands in.
@@ -25,7 +31,7 @@ class Replicas:
     def __init__(
         self,
         settings: Sequence[ConnectionSettings],
-        make: Callable[[ConnectionSettings], SqlDatabase],
+        make: Callable[[ConnectionSettings], D],
         *,
         clock: Clock = SYSTEM,
     ) -> None:
@@ -33,9 +39,9 @@ class Replicas:
         self._make = make
         self._clock = clock
         self._lock = Lock()
-        self._opened: dict[str, SqlDatabase] = {}
+        self._opened: dict[str, D] = {}
 
-    def choose(self, timeout: Duration | None = None) -> SqlDatabase:
+    def choose(self, timeout: Duration | None = None) -> D:
         """A replica that can be reached: by lot, and the next one for each that cannot.
 
         Raises the last one's Unavailable when none can be.
@@ -43,11 +49,11 @@ class Replicas:
         first = int(self._clock.random() * len(self._settings))
         return self._reachable([*self._settings[first:], *self._settings[:first]], timeout)
 
-    def opened(self) -> list[SqlDatabase]:
+    def opened(self) -> list[D]:
         """Those that were used."""
         return list(self._opened.values())
 
-    def _reachable(self, candidates: list[ConnectionSettings], timeout: Duration | None) -> SqlDatabase:
+    def _reachable(self, candidates: list[ConnectionSettings], timeout: Duration | None) -> D:
         *others, last = candidates
         for each in others:
             try:
@@ -56,7 +62,7 @@ class Replicas:
                 continue
         return self._connected(last, timeout)
 
-    def _connected(self, settings: ConnectionSettings, timeout: Duration | None) -> SqlDatabase:
+    def _connected(self, settings: ConnectionSettings, timeout: Duration | None) -> D:
         with self._lock:
             if settings.name not in self._opened:
                 self._opened[settings.name] = self._make(settings)

@@ -61,7 +61,7 @@ class SqlDatabase(Database, Queries):
             settings=self.settings.pool,
         )
         self.leases = Leases(engine, self.pool)
-        self.replicas: Replicas | None = None
+        self.replicas: Replicas[SqlDatabase] | None = None
 
     def _check(self, connection: Any, seconds: float) -> None:
         """Asks whether an idle connection still lives; no answer in the time for connecting is an answer."""

@@ -61,7 +61,7 @@ class Queries(ABC):
         """A query on a table, built by calls; see `Builder`. Raises ValueError for what is no name."""
         from katax_cli.services.databases.builder.builder import Builder
 
-        return Builder(self, name, alias)
+        return Builder(name, alias, on=self)
 
     def together(self) -> AbstractContextManager[Queries]:
         """A context for several statements on one connection, all or none of them."""

@@ -10,7 +10,7 @@ from katax_cli.core.measure.openmetrics import Family, Sample, gauge
 from katax_cli.snapshot import ConnectionHealth
 
 if TYPE_CHECKING:
-    from katax_cli.services.health.serve import Others, Round
+    from katax_cli.services.health.rounds import Others, Round
 
 _DAY = 86400.0
 Number = float | None

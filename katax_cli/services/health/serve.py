@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from logging import getLogger
 from threading import Event, Thread
 
@@ -19,18 +18,14 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.text.text import to_json
 from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.cron.ledger.store import Runs
-from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.databases.database import Database
 from katax_cli.services.health.deep_probe import deep_prober
 from katax_cli.services.health.metrics import families
 from katax_cli.services.health.probe import HealthChecker, Prober
+from katax_cli.services.health.rounds import Round, others
 from katax_cli.services.http import JSON, TEXT, Answer, Routes
 from katax_cli.services.runtime.decisions import kept_off
-from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.reporter import Reporter
-from katax_cli.services.state.schema import Tables
-from katax_cli.services.state.store import ALIVE_SECONDS, Breaker, PoolSample, StateStore
 from katax_cli.snapshot import ConnectionHealth, HealthReport
 
 LINGER_SECONDS = 2.0
@@ -38,30 +33,8 @@ LINGER_SECONDS = 2.0
 _STALE_ROUNDS = 3.0
 _JITTER = 0.1
 _STOP_SECONDS = 1.0
-_LAST_RUNS = 500
 
 _log = getLogger("katax.health")
-
-
-@dataclass(frozen=True)
-class Others:
-    """The reports of other processes of the profile; `trouble` when the state database could not be read."""
-
-    pools: tuple[PoolSample, ...] = ()
-    breakers: tuple[Breaker, ...] = ()
-    jobs: tuple[Run, ...] = ()
-    trouble: bool = False
-
-
-@dataclass(frozen=True)
-class Round:
-    """One round of checks; `ended` is a moment of the monotonic clock, `loads` what `db metrics` says."""
-
-    number: int
-    ended: float
-    report: HealthReport
-    loads: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    others: Others = Others()
 
 
 class HealthService:
@@ -204,32 +177,3 @@ class HealthService:
 
 def _well(report: HealthReport, name: str) -> bool:
     return report.connections[name].status != "unhealthy"
-
-
-def others(profile: Profile, clock: Clock = SYSTEM) -> Others:
-    """The reports in the state database; empty when there is no database. Raises nothing."""
-    now = clock.now()
-    try:
-        with StateStore(profile, clock=clock) as store:
-            if not store.exists:
-                return Others()
-            living = {process.id for process in store.processes()}
-            pools = {sample.connection: sample for sample in store.pool_samples(since=now - ALIVE_SECONDS)}
-            breakers = [breaker for breaker in store.breakers() if breaker.process in living]
-        return Others(tuple(pools.values()), tuple(breakers), jobs(profile))
-    except KataxError:
-        return Others(trouble=True)
-
-
-def jobs(profile: Profile) -> tuple[Run, ...]:
-    """The run of each job that ended last, of the last 500; none where cron never ran. Raises Unavailable."""
-    from katax_cli.errors import QueryError
-
-    with Runtime(profile, probing=True) as runtime:
-        tables = Tables(runtime.sql(profile.state.connection), profile.name)
-        try:
-            runs = Runs(tables).history(limit=_LAST_RUNS)
-        except QueryError:
-            return ()
-    ended = {run.job: run for run in reversed(runs) if run.finished_at is not None}
-    return tuple(ended.values())

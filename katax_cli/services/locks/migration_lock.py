@@ -16,7 +16,7 @@ from katax_cli.core.resilience import backoff
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.engines.migrations import LockSession, SessionLocks
 from katax_cli.errors import LockHeld, LockLost
-from katax_cli.services.migrate.identity import Identity, this_runner
+from katax_cli.services.locks.runner_identity import RunnerIdentity, this_runner
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 _NOTE = re.compile(r"katax (?P<pid>\d+)@(?P<host>\S*) (?P<since>[0-9a-z]+) (?P<user>\S*) ?(?P<file>.*)")
@@ -32,7 +32,7 @@ class Holder(NamedTuple):
     user: str | None = None
     file: str | None = None
     since: str | None = None
-    identity: Identity | None = None
+    identity: RunnerIdentity | None = None
 
     def __str__(self) -> str:
         who = f"pid {self.pid} on {self.host}" if self.pid else f"session {self.session} from {self.host}"
@@ -87,7 +87,7 @@ class Lock(Protocol):
 
     def acquire(self, timeout: float, *, deadline: Deadline = NEVER) -> None: ...
     def announce(self, file: str) -> str: ...
-    def release(self, runner: Identity) -> None: ...
+    def release(self, runner: RunnerIdentity) -> None: ...
 
 
 class RunnerLock:
@@ -104,7 +104,7 @@ class RunnerLock:
         name: str,
         *,
         describe: Callable[[LockSession], LockSession] = lambda found: found,
-        known: Callable[[], Identity | None] = lambda: None,
+        known: Callable[[], RunnerIdentity | None] = lambda: None,
         server_sessions: bool = False,
         on_wait: Callable[[Holder], None] = lambda _: None,
         clock: Clock = SYSTEM,
@@ -156,7 +156,7 @@ class RunnerLock:
             else holder._replace(host=identity.host, pid=identity.pid, identity=identity)
         )
 
-    def identify(self) -> Identity:
+    def identify(self) -> RunnerIdentity:
         """This runner, for the ledger; a lock of that name says which session it is as long as it lives."""
         found = self._ask(self._locks.holder, self._name)
         runner = this_runner(found.session if found is not None else "")
@@ -164,7 +164,7 @@ class RunnerLock:
             self._ask(self._locks.lock, runner.id, self.note(""))
         return runner
 
-    def _identity(self, found: LockSession) -> Identity | None:
+    def _identity(self, found: LockSession) -> RunnerIdentity | None:
         """The ledger's identity of the holder, unless it is about another session with the same number."""
         known = self._known()
         if known is None or known.session != found.session:
@@ -187,7 +187,7 @@ class RunnerLock:
             )
         return text
 
-    def release(self, runner: Identity) -> None:
+    def release(self, runner: RunnerIdentity) -> None:
         if self._server_sessions:
             self._ask(self._locks.unlock, runner.id)
         self._ask(self._locks.unlock, self._name)

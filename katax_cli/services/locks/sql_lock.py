@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from katax_cli.core.clock import SYSTEM
 from katax_cli.engines.migrations import CUT, ListsNotes, LockSession, SessionLocks
 from katax_cli.errors import ConfigError, LockHeld, Unavailable
-from katax_cli.services.databases.held import Session
+from katax_cli.services.databases.held import HeldConnection
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.locks.lock import PREFIX, HeldLock
 from katax_cli.services.locks.migration_lock import holder_of, note
@@ -39,12 +39,12 @@ class SqlBackend:
         self._locks = _locks_of(database)
         self._name = self._note = ""
         self._open = ExitStack()
-        self._session: Session | None = None
+        self._session: HeldConnection | None = None
 
     def acquire(self, name: str, ttl: float, timeout: float | None = None) -> int:
         """`ttl` says only how often it is looked after."""
         if self._session is None:
-            self._session = self._open.enter_context(Session(self._database))
+            self._session = self._open.enter_context(HeldConnection(self._database))
         self._name = f"{PREFIX}{name}"
         self._note = note(self._name, SYSTEM.now())
         if not self._session.ask(self._locks.lock, self._name, self._note):
@@ -77,7 +77,7 @@ class SqlBackend:
 def release_session(database: SqlDatabase, name: str) -> bool:
     """Ends the session that holds a lock; False when nobody holds it."""
     locks = _locks_of(database)
-    with Session(database) as session:
+    with HeldConnection(database) as session:
         found = session.ask(locks.holder, f"{PREFIX}{name}")
         return found is not None and bool(session.ask(locks.end_session, found.session))
 

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from katax_cli.core.sql import Dialect, classify, tokens
 from katax_cli.services.migrate.ledger.intent import Verdict, judge, objects_of
 from katax_cli.services.migrate.ledger.ledger import Checkpoint
-from katax_cli.services.migrate.values import Entry, MigrationFile, Standing
+from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, Standing
 
 if TYPE_CHECKING:
-    from katax_cli.services.databases.held import Session
+    from katax_cli.engines.migrations import Migrates
+    from katax_cli.services.migrate.connection import MigrationConnection
     from katax_cli.services.migrate.jobs import Job
-    from katax_cli.services.migrate.migrator import Migrator
+    from katax_cli.services.migrate.ledger.ledger import SqlLedger
 
 _CHANGE_NOTHING = ("session", "transaction", "read")
 _SHOWN = 100
+
+
+class ReadsJobs(Protocol):
+    """What is known of the migrations of one database."""
+
+    engine: Migrates
+    ledger: SqlLedger
+
+    def job(self, file: MigrationFile, direction: Direction) -> Job: ...
 
 
 class Lasting(NamedTuple):
@@ -39,7 +49,7 @@ class Abandoned(NamedTuple):
     reverted: bool
 
 
-def lasting(migrator: Migrator, session: Session, standing: Standing) -> tuple[Lasting, ...]:
+def lasting(migrator: ReadsJobs, session: MigrationConnection, standing: Standing) -> tuple[Lasting, ...]:
     """The lasting changes of a migration that stopped, in the order of its text as it ran; changes nothing."""
     entry = standing.entry
     assert entry is not None
@@ -49,7 +59,7 @@ def lasting(migrator: Migrator, session: Session, standing: Standing) -> tuple[L
     return tuple(_statements(migrator, session, _job(migrator, session, standing, entry), entry, point))
 
 
-def _job(migrator: Migrator, session: Session, standing: Standing, entry: Entry) -> Job:
+def _job(migrator: ReadsJobs, session: MigrationConnection, standing: Standing, entry: Entry) -> Job:
     """The statements as they ran: the file may say something else by now, or be gone."""
     text = migrator.ledger.body(session, entry.version)
     kept = MigrationFile(entry.version, entry.name, entry.name, text.encode(), entry.checksum)
@@ -63,7 +73,7 @@ def _steps(point: Checkpoint) -> Iterator[Lasting]:
 
 
 def _statements(
-    migrator: Migrator, session: Session, job: Job, entry: Entry, point: Checkpoint
+    migrator: ReadsJobs, session: MigrationConnection, job: Job, entry: Entry, point: Checkpoint
 ) -> Iterator[Lasting]:
     for statement in job.statements[: entry.done]:
         if classify(statement.text, session.dialect).kind not in _CHANGE_NOTHING:

@@ -10,8 +10,8 @@ from typing import Any, Self, TypeVar
 from katax_cli.core.resilience.deadline import NEVER
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.locks.runner_identity import RunnerIdentity
 from katax_cli.services.migrate.files.python import Steps
-from katax_cli.services.migrate.identity import Identity
 from katax_cli.services.migrate.ledger.ledger import Checkpoint
 from katax_cli.services.migrate.packing import packed, unpacked
 from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, Recorded
@@ -24,7 +24,7 @@ _FIELDS = Entry._fields
 class MongoMigrationDb:
     """The argument of `up(db)` and `down(db)`: pymongo's Database, with `step` and `command(spec)`."""
 
-    def __init__(self, session: MongoSession, steps: Steps) -> None:
+    def __init__(self, session: MongoMigrationConnection, steps: Steps) -> None:
         self._session = session
         self._steps = steps
         self.client = session.connection
@@ -45,7 +45,7 @@ class MongoMigrationDb:
         return getattr(self._database, name)
 
 
-class MongoSession:
+class MongoMigrationConnection:
     """The client for the length of a run. MongoDB's migrations have no statements, so it runs none."""
 
     dialect = None
@@ -135,17 +135,17 @@ class DocumentLedger:
         document = {"_id": entry.version, **entry._asdict(), "body": packed(body), "checkpoint": None}
         self._database.command({"insert": self.name, "documents": [document]})
 
-    def runner(self, on: object) -> Identity | None:
+    def runner(self, on: object) -> RunnerIdentity | None:
         found = self._find({"_id": "runner"}, {"identity": 1})
-        return Identity(**found[0]["identity"]) if found else None
+        return RunnerIdentity(**found[0]["identity"]) if found else None
 
-    def register(self, on: object, runner: Identity) -> None:
+    def register(self, on: object, runner: RunnerIdentity) -> None:
         """Says who holds the lease now."""
         change = {"state": "runner", "identity": runner._asdict()}
         update = {"q": {"_id": "runner"}, "u": {"$set": change}, "upsert": True}
         self._database.command({"update": self.name, "updates": [update]})
 
-    def unregister(self, on: object, runner: Identity) -> None:
+    def unregister(self, on: object, runner: RunnerIdentity) -> None:
         mine = {"_id": "runner", "identity.id": runner.id}
         self._database.command({"delete": self.name, "deletes": [{"q": mine, "limit": 1}]})
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from katax_cli.errors import KataxError
-from katax_cli.services.databases.held import Session
+from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.jobs import Job
 from katax_cli.services.migrate.migrator import Migrator
 
@@ -34,7 +34,7 @@ def forecast(migrator: Migrator) -> list[Forecast]:
         return [one for job in jobs for one in _of_job(migrator, session, job)]
 
 
-def _of_job(migrator: Migrator, session: Session, job: Job) -> list[Forecast]:
+def _of_job(migrator: Migrator, session: MigrationConnection, job: Job) -> list[Forecast]:
     found = []
     for statement in job.statements:
         impact = migrator.engine.impact(statement.text)
@@ -65,7 +65,7 @@ def _of_job(migrator: Migrator, session: Session, job: Job) -> list[Forecast]:
     return found
 
 
-def _blockers(migrator: Migrator, session: Session, table: str) -> list[str]:
+def _blockers(migrator: Migrator, session: MigrationConnection, table: str) -> list[str]:
     with suppress(KataxError):
         return list(session.ask(migrator.engine.blockers, table))
     return []

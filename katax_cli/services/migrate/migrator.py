@@ -17,12 +17,12 @@ from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, O
 
 if TYPE_CHECKING:
     from katax_cli.core.sql import Dialect
-    from katax_cli.services.databases.held import Session
     from katax_cli.services.databases.mongodb import MongoDatabase
     from katax_cli.services.databases.sql import SqlDatabase
     from katax_cli.services.locks.migration_lock import Holder, RunnerLock
+    from katax_cli.services.locks.runner_identity import RunnerIdentity
     from katax_cli.services.migrate.abandon import Abandoned
-    from katax_cli.services.migrate.identity import Identity
+    from katax_cli.services.migrate.connection import MigrationConnection
     from katax_cli.services.migrate.jobs import Job
     from katax_cli.services.migrate.ledger.ledger import SqlLedger
     from katax_cli.services.migrate.runner import Runner
@@ -174,7 +174,7 @@ class Migrator:
         with self.session() as session:
             return [self._stopped(session, one) for one in self.status() if one.state == "failed"]
 
-    def _stopped(self, session: Session, standing: Standing) -> Abandoned:
+    def _stopped(self, session: MigrationConnection, standing: Standing) -> Abandoned:
         from katax_cli.services.migrate.abandon import Abandoned, lasting
 
         return Abandoned(standing.name, lasting(self, session, standing), reverted=False)
@@ -251,7 +251,7 @@ class Migrator:
         if self.dialect is not None:
             other_tools.refuse_ledger(self.sql, self.table)
 
-    def _adopt(self, session: Session, version: str, file: MigrationFile | None) -> None:
+    def _adopt(self, session: MigrationConnection, version: str, file: MigrationFile | None) -> None:
         by, at = self._me(), self._now()
         if file is None:
             self.ledger.adopt(session, version, version, applied_at=at, runner=by)
@@ -334,23 +334,23 @@ class Migrator:
                     with suppress(KataxError), session.overtime():
                         lock.release(identity)
 
-    def session(self) -> Session:
+    def session(self) -> MigrationConnection:
         """A connection for the length of a run, to be opened as a context manager."""
         if self.db.settings.type == "mongodb":
-            from katax_cli.services.migrate.documents import MongoSession
+            from katax_cli.services.migrate.documents import MongoMigrationConnection
 
             # What only SQL's sessions have is asked for by jobs with statements, and MongoDB has none of those.
-            return cast("Session", MongoSession(cast("MongoDatabase", self.db)))
-        from katax_cli.services.databases.held import Session
+            return cast("MigrationConnection", MongoMigrationConnection(cast("MongoDatabase", self.db)))
+        from katax_cli.services.migrate.connection import MigrationConnection
 
-        return Session(cast("SqlDatabase", self.db))
+        return MigrationConnection(cast("SqlDatabase", self.db))
 
     @property
     def sql(self) -> SqlDatabase:
         """The database as one that runs SQL; asked for where there is a dialect."""
         return cast("SqlDatabase", self.db)
 
-    def _lock(self, session: Session) -> RunnerLock:
+    def _lock(self, session: MigrationConnection) -> RunnerLock:
         from katax_cli.services.locks.migration_lock import RunnerLock
 
         return RunnerLock(
@@ -374,7 +374,7 @@ class Migrator:
                 return found._replace(note=running[0].runner)
         return found
 
-    def _known_runner(self) -> Identity | None:
+    def _known_runner(self) -> RunnerIdentity | None:
         with suppress(KataxError):
             return self.ledger.runner(self.sql)
         return None

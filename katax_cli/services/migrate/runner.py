@@ -16,8 +16,8 @@ from katax_cli.engines.base import Params
 from katax_cli.engines.migrations import LimitsPackets, Migrates, SendsTogether
 from katax_cli.errors import MigrationError, QueryError, Unavailable
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.databases.held import Session
 from katax_cli.services.locks.migration_lock import Lock
+from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.files.python import Once
 from katax_cli.services.migrate.jobs import Job
 from katax_cli.services.migrate.ledger.ledger import Recording, SqlLedger
@@ -43,7 +43,7 @@ class Runner:
 
     def __init__(
         self,
-        session: Session,
+        session: MigrationConnection,
         ledger: SqlLedger,
         lock: Lock,
         engine: Migrates,
@@ -260,7 +260,7 @@ class Runner:
                 self._clock.sleep(pause)
 
 
-def run_python(job: Job, session: Session) -> None:
+def run_python(job: Job, session: MigrationConnection) -> None:
     """Runs a function of a `.py` file in the transaction that is open."""
     assert job.function is not None
     with failing_as(job, "nothing of it was applied"):

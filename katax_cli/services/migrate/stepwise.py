@@ -28,7 +28,7 @@ from katax_cli.errors import (
     Unavailable,
 )
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.databases.held import Session
+from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.jobs import Fingerprint, Job
 from katax_cli.services.migrate.ledger.intent import (
     Verdict,
@@ -57,7 +57,7 @@ _SMALL, _TOGETHER = 10_000, 500
 """Changes that share a transaction: of so many characters each, and so many of them."""
 
 
-def run_statement(session: Session, job: Job, statement: Statement) -> None:
+def run_statement(session: MigrationConnection, job: Job, statement: Statement) -> None:
     """Runs one statement of a job, with its data if it is a COPY."""
     if statement.copy_data is not None:
         session.copy_text(statement.text, statement.copy_data)
@@ -69,7 +69,7 @@ def run_statement(session: Session, job: Job, statement: Statement) -> None:
         raise DeadlineExceeded(error.connection, doing=where, seconds=error.seconds) from error.__cause__
 
 
-def failed_line(session: Session, statement: Statement, error: QueryError) -> int:
+def failed_line(session: MigrationConnection, statement: Statement, error: QueryError) -> int:
     """The line of a refused statement, or of the row of its data that was refused."""
     row = session.refused_row(error) if statement.copy_data is not None else None
     if row is None:
@@ -84,7 +84,7 @@ class Stepwise:
         self,
         job: Job,
         *,
-        session: Session,
+        session: MigrationConnection,
         ledger: SqlLedger,
         engine: Migrates,
         check_lock: Callable[[], object],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from katax_cli.core.sql import Statement
 from katax_cli.errors import QueryError
-from katax_cli.services.databases.held import Session
+from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.files.sections import parse, statements
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.values import Standing
@@ -38,7 +38,7 @@ def verify(migrator: Migrator) -> list[Proof]:
         return [proof for one in applied for proof in _proofs(migrator, session, one)]
 
 
-def _proofs(migrator: Migrator, session: Session, standing: Standing) -> list[Proof]:
+def _proofs(migrator: Migrator, session: MigrationConnection, standing: Standing) -> list[Proof]:
     file = standing.file
     if file is None or file.is_python or migrator.dialect is None:
         return []
@@ -47,7 +47,7 @@ def _proofs(migrator: Migrator, session: Session, standing: Standing) -> list[Pr
     return [_proof(session, standing, statement) for statement in found]
 
 
-def _proof(session: Session, standing: Standing, statement: Statement) -> Proof:
+def _proof(session: MigrationConnection, standing: Standing, statement: Statement) -> Proof:
     message: str | None = None
     try:
         with session.transaction():

@@ -6,37 +6,23 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from katax_cli.errors import ConfigError, KataxError
+from katax_cli.errors import ConfigError, ProgramFailed
 
 T = TypeVar("T")
 
 
-class ProgramFailed(KataxError):
-    """A program ended with another status than 0; `status` is as a shell gives it."""
-
-    def __init__(self, command: Sequence[str], status: int) -> None:
-        self.command = tuple(command)
-        self.status = status
-        super().__init__(command[0])
-
-    def __str__(self) -> str:
-        return f"{self.command[0]!r} ended with status {self.status}"
-
-
 def output_of(command: Sequence[str]) -> bytes:
-    """The output of a program, as a value to store: JSON, or text without its last line ends.
+    """What a program prints, without its last line ends.
 
     Its stdin and stderr are ours. Raises ProgramFailed; ConfigError when there is no such program.
     """
-    from katax_cli.services.redis.values import to_stored
-
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     except OSError as error:
         raise ConfigError(f"cannot run {command[0]!r}: {error.strerror}; name a program") from error
     if done.returncode:
         raise ProgramFailed(command, shell_status(done.returncode))
-    return to_stored(done.stdout.rstrip(b"\r\n"))
+    return done.stdout.rstrip(b"\r\n")
 
 
 def or_status(work: Callable[[], T], tell: Callable[[str], object]) -> tuple[T | None, int]:

@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeVar
 
 from katax_cli.core.callables import plain
 from katax_cli.core.forks import follow
 from katax_cli.core.resilience.shutdown import Shutdown, ShutdownReport, Stage, Step
-from katax_cli.core.settings import ConnectionSettings, EngineName, Secret
 from katax_cli.core.text.duration import Duration, in_seconds
-from katax_cli.errors import ConfigError, ConnectionConflict, Unavailable, UnknownConnection, WrongEngine
+from katax_cli.errors import ConfigError, Unavailable
 from katax_cli.profiles.load import load_profile
-from katax_cli.profiles.model.connections import Around
 from katax_cli.profiles.model.model import Profile
-from katax_cli.profiles.sources.adhoc import Pool, connection_of, pool_of
-from katax_cli.services.databases.database import Database
 from katax_cli.services.program.closing import step_for
 from katax_cli.services.program.config import Config
+from katax_cli.services.program.databases import DEFAULT, Databases
 from katax_cli.services.program.shutdown import Hook, ShutdownController, hook_stages
-from katax_cli.services.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
-    from katax_cli.services.cache.cache import Cache
     from katax_cli.services.cron.definition.jobs import Miss, Overlap
-    from katax_cli.services.databases.clients import RedisDatabase
-    from katax_cli.services.databases.mongodb import MongoDatabase
-    from katax_cli.services.databases.sql import SqlDatabase
     from katax_cli.services.program.cron import ProgramCron
     from katax_cli.services.program.logger import Logger
     from katax_cli.services.program.sockets import SocketServers
-    from katax_cli.services.redis.records import RecordStore
+    from katax_cli.services.redis.records import Records
     from katax_cli.services.state.reporter import Reporter
     from katax_cli.services.ws.server import MayJoin, Sockets
     from katax_cli.snapshot import JobStatus
 
-Connection = str | Mapping[str, Any]
-DEFAULT = "default"
-"""The name that nobody chose: the profile's `main`, where it has no connection that is called so."""
-_PREFERRED = "main"
 H = TypeVar("H", bound=Hook)
 
 
@@ -56,7 +42,7 @@ class Closes(Protocol):
 S = TypeVar("S", bound=Closes)
 
 
-class Katax:
+class Katax(Databases):
     """The services of one profile; thread-safe. Connects nowhere until a database is used.
 
     `profile` is a profile's name, or the profile that is meant without one (`katax profile list` shows it).
@@ -68,19 +54,12 @@ class Katax:
     _instance_lock: ClassVar[threading.RLock] = threading.RLock()
 
     def __init__(self, profile: str | Profile | None = None) -> None:
-        self.profile = profile if isinstance(profile, Profile) else _profile_of(profile)
-        self._runtime = Runtime(self.profile)
-        self._opened: dict[str, tuple[ConnectionSettings, Database]] = {}
+        super().__init__(profile if isinstance(profile, Profile) else _profile_of(profile))
         self._hooks: list[Hook] = []
         self._services: list[Closes] = []
         self._reporter: Reporter | None = None
-        self._closed = False
-        self._lock = threading.RLock()
         self.ending = Shutdown()
         follow(self)
-
-    def after_fork(self) -> None:
-        self._lock = threading.RLock()
 
     @classmethod
     def get_instance(cls) -> Katax:
@@ -98,93 +77,16 @@ class Katax:
         if instance is not None:
             instance.shutdown()
 
-    @overload
-    def database(
-        self,
-        name: str = ...,
-        *,
-        type: Literal["postgresql", "mysql", "sqlite"],
-        connection: Connection | None = ...,
-        pool: Pool | None = ...,
-    ) -> SqlDatabase: ...
-    @overload
-    def database(
-        self,
-        name: str = ...,
-        *,
-        type: Literal["redis"],
-        connection: Connection | None = ...,
-        pool: Pool | None = ...,
-    ) -> RedisDatabase: ...
-    @overload
-    def database(
-        self,
-        name: str = ...,
-        *,
-        type: Literal["mongodb"],
-        connection: Connection | None = ...,
-        pool: Pool | None = ...,
-    ) -> MongoDatabase: ...
-    @overload
-    def database(
-        self,
-        name: str = ...,
-        *,
-        type: None = ...,
-        connection: Connection | None = ...,
-        pool: Pool | None = ...,
-    ) -> Any: ...
-    def database(
-        self,
-        name: str = DEFAULT,
-        *,
-        type: EngineName | None = None,
-        connection: Connection | None = None,
-        pool: Pool | None = None,
-    ) -> Any:
-        """The database of this name, the same object every time; connects when it is first used.
-
-        `connection` is a URL or the keys of a profile's connection, `pool` its `pool` table. Without them it is
-        the profile's connection. Raises UnknownConnection, ConfigError for a configuration that is wrong,
-        ConnectionConflict when the name is in use with another one, Unavailable after the shutdown.
-        """
-        with self._lock:
-            if self._closed:
-                raise Unavailable(name, "this container was shut down; make a new one, or call Katax.reset()")
-            if connection is None and type is None and name == DEFAULT and self._settings(name) is None:
-                name = _PREFERRED
-            wanted = self._wanted(name, type, connection, pool)
-            settings, database = self._opened.get(name, (wanted, None))
-            if database is None or database.closed:
-                database = self._runtime.open(wanted)
-                self._opened[name] = (wanted, database)
-            elif not _same(settings, wanted):
-                raise ConnectionConflict(name)
-            return database
-
-    def db(self, name: str) -> Any:
-        """The database of a name that is known. Raises UnknownConnection."""
-        return self.database(name)
-
-    def cache(self, name: str = "cache") -> Cache:
-        """The cache on a Redis connection. Raises WrongEngine when it is none, UnknownConnection."""
-        database = self.database(name)
-        if database.settings.type != "redis":
-            raise WrongEngine(database.settings.type, "cache", wanted_by="cache", works_on=("redis",))
-        from katax_cli.services.cache.cache import Cache
-
-        return Cache(database)
-
-    def records(self, name: str) -> RecordStore:
+    def records(self, name: str) -> Records:
         """The records of a resource, the same store every time: the one registered under this name, else a new one
-        on the connection `redis` or else `cache`; see RecordStore."""
-        from katax_cli.services.redis.records import DEFAULT_DB_ALIAS, RecordStore, redis_of
+        on the connection `redis` or else `cache`."""
+        from katax_cli.services.redis.records import Records
 
         with self._lock:
             for service in self._services:
-                if isinstance(service, RecordStore) and service.name == name:
+                if isinstance(service, Records) and service.name == name:
                     return service
-            return self.register(RecordStore(name, redis_of(self, DEFAULT_DB_ALIAS)))
+            return self.register(Records(name, self.redis()))
 
     def cron(
         self,
@@ -258,7 +160,7 @@ class Katax:
         """JSON lines on stdout, unless the program configured logging itself."""
         from katax_cli.services.program.logger import Logger
 
-        return Logger(level=self.profile.logging.level, secrets=self._secrets)
+        return Logger(level=self.profile.logging.level, secrets=self.secrets)
 
     def socket(
         self,
@@ -295,7 +197,7 @@ class Katax:
     def _sockets(self) -> SocketServers:
         from katax_cli.services.program.sockets import SocketServers
 
-        return SocketServers(self)
+        return SocketServers(self.profile, lambda alias: self.cache(alias).redis, self.register, self.logger)
 
     def report(self, kind: str) -> None:
         """Takes part in the shared state as `kind` until the shutdown.
@@ -307,9 +209,10 @@ class Katax:
             if self._closed:
                 raise Unavailable(kind, "this container was shut down; make a new one, or call Katax.reset()")
             if self._reporter is None:
+                from katax_cli.services.state.reporter import report
                 from katax_cli.services.ws.report import SocketTeller
 
-                self._reporter = self.register(self._runtime.report(kind))
+                self._reporter = self.register(report(self._runtime, kind))
                 self._reporter.tell("sockets", SocketTeller(self._running_sockets))
 
     def _running_sockets(self) -> Sequence[Sockets]:
@@ -363,47 +266,6 @@ class Katax:
         with self._lock:
             self._closed = True
             return [step_for(database) for _, database in self._opened.values()]
-
-    def _settings(self, name: str) -> ConnectionSettings | None:
-        """The settings of a name: as it was opened, else as the profile has them."""
-        if name in self._opened:
-            return self._opened[name][0]
-        return self.profile.connections.get(name)
-
-    def _wanted(
-        self, name: str, type: EngineName | None, connection: Connection | None, pool: Pool | None
-    ) -> ConnectionSettings:
-        known = self._settings(name)
-        if connection is not None or (type is not None and known is None):
-            frozen = self.profile.role == "frozen"
-            around = Around(self.profile.folder, environ=os.environ, read_only=frozen)
-            made = connection_of(name, connection or {}, around, type=type)
-        elif known is None:
-            names = [*self.profile.connections, *(set(self._opened) - set(self.profile.connections))]
-            raise UnknownConnection(name, names, profile=self.profile.name)
-        elif type not in (None, known.type):
-            raise ConnectionConflict(name)
-        else:
-            made = known
-        return made if pool is None else replace(made, pool=pool_of(pool))
-
-    def _secrets(self) -> list[str]:
-        known = [
-            *self.profile.connections.values(),
-            *(settings for settings, _ in list(self._opened.values())),
-        ]
-        passwords = [settings.password for settings in known]
-        tokens = [token for ws in self.profile.ws.values() for token in (ws.auth_token, ws.admin_token)]
-        return [text for secret in (*passwords, *tokens) if (text := _known(secret))]
-
-
-def _known(secret: Secret | None) -> str | None:
-    return None if secret is None else secret.known
-
-
-def _same(one: ConnectionSettings, other: ConnectionSettings) -> bool:
-    """Equality of settings leaves passwords out, which are compared here as far as they are known."""
-    return one == other and _known(one.password) == _known(other.password)
 
 
 def _profile_of(name: str | None) -> Profile:

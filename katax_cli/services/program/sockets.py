@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from katax_cli.core.settings import Secret
 from katax_cli.core.text.js_json import parse
 from katax_cli.core.text.text import to_json
 from katax_cli.errors import ConnectionConflict
-from katax_cli.profiles.model.model import WsSettings
+from katax_cli.profiles.model.model import Profile, WsSettings
+from katax_cli.services.databases.clients import RedisDatabase
+from katax_cli.services.program.logger import Logger
 from katax_cli.services.ws.server import MayJoin, Sockets
-
-if TYPE_CHECKING:
-    from katax_cli.services.program.container import Katax
 
 LOG_EVENT = "log"
 
 
 class SocketServers:
-    """Opens servers for a container, which closes them."""
+    """Opens servers that share a log; `register` takes each along, so that it is closed in time."""
 
-    def __init__(self, katax: Katax) -> None:
-        self._katax = katax
+    def __init__(
+        self,
+        profile: Profile,
+        redis: Callable[[str], RedisDatabase],
+        register: Callable[[Sockets], Sockets],
+        logger: Logger,
+    ) -> None:
+        self._profile = profile
+        self._redis = redis
+        self._register = register
+        self._logger = logger
         self._opened: dict[str, tuple[WsSettings, Sockets]] = {}
         self._opening = Lock()
 
@@ -42,7 +49,7 @@ class SocketServers:
         """The server of this name. Raises ConnectionConflict when it was opened otherwise."""
         with self._opening:
             known, server = self._opened.get(name, (None, None))
-            base = known or self._katax.profile.ws.get(name, WsSettings(name))
+            base = known or self._profile.ws.get(name, WsSettings(name))
             wanted = WsSettings(
                 name,
                 port=base.port if port is None else port,
@@ -64,11 +71,11 @@ class SocketServers:
         return [server for _settings, server in list(self._opened.values()) if not server.closing]
 
     def _start(self, settings: WsSettings, may_join: MayJoin | None) -> Sockets:
-        redis = None if settings.redis is None else self._katax.cache(settings.redis).redis
-        server = Sockets(settings, home=self._katax.profile.home, redis=redis, may_join=may_join)
+        redis = None if settings.redis is None else self._redis(settings.redis)
+        server = Sockets(settings, home=self._profile.home, redis=redis, may_join=may_join)
         self._opened[settings.name] = (settings, server)
-        self._katax.register(server)
-        self._katax.logger.broadcast_to(self._broadcast)
+        self._register(server)
+        self._logger.broadcast_to(self._broadcast)
         return server
 
     def _broadcast(self, entry: Mapping[str, object], room: str | None) -> None:

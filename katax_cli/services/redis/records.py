@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM
@@ -16,7 +16,6 @@ from katax_cli.core.text.js_json import stringify
 from katax_cli.errors import (
     MisshapedRecord,
     RecordExists,
-    UnknownConnection,
     UnknownRecord,
     UnsupportedArgument,
 )
@@ -26,9 +25,6 @@ from katax_cli.services.redis.keyspace import Keyspace
 from katax_cli.services.redis.merge import merge
 from katax_cli.services.redis.pubsub import PubSub
 from katax_cli.services.redis.values import JSON, Codec, encoded, positive_ms
-
-if TYPE_CHECKING:
-    from katax_cli.services.program.container import Katax
 
 DEFAULT_PAGE_SIZE = 10
 DEFAULT_DB_ALIAS = "redis"
@@ -48,24 +44,25 @@ class Pager:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class RecordPage:
     """Some records, in the order of their keys."""
 
     items: Sequence[Record]
     pager: Pager
 
 
-class RecordStore:
+class Records:
     """The records of one resource, at `<prefix><name>:<id>`. May be subclassed.
 
-    `db` is a Redis database, or the name of a connection of the container (`redis` where there is one, else
-    `cache`). A `ttl` is seconds, text such as "1h", or a datetime (local time unless it says otherwise).
-    `timeout` is seconds for a whole call; without it each answer is waited for 2 s at most. Raises
-    MisshapedRecord for what is no object with an `id`, UnsupportedArgument for a ttl, page or size that cannot
-    be.
+    `db` is a Redis database, or finds it when it is first used. A `ttl` is seconds, text such as
+    "1h", or a datetime (local time unless it says otherwise). `timeout` is seconds for a whole call; without it
+    each answer is waited for 2 s at most. Raises MisshapedRecord for what is no object with an `id`,
+    UnsupportedArgument for a ttl, page or size that cannot be.
     """
 
-    def __init__(self, name: str, db: str | RedisDatabase = DEFAULT_DB_ALIAS, *, codec: Codec = JSON) -> None:
+    def __init__(
+        self, name: str, db: RedisDatabase | Callable[[], RedisDatabase], *, codec: Codec = JSON
+    ) -> None:
         if not name:
             raise UnsupportedArgument("the resource has no name; give it one, such as 'users'")
         self.name = name
@@ -75,12 +72,8 @@ class RecordStore:
 
     @cached_property
     def client(self) -> RedisDatabase:
-        """The database. Raises UnknownConnection or WrongEngine for a name that is none."""
-        if isinstance(self._db, RedisDatabase):
-            return self._db
-        from katax_cli.services.program.container import Katax
-
-        return redis_of(Katax.get_instance(), self._db)
+        """The database. Raises what finding it raises."""
+        return self._db if isinstance(self._db, RedisDatabase) else self._db()
 
     @property
     def prefix(self) -> str:
@@ -152,7 +145,7 @@ class RecordStore:
         size: int = DEFAULT_PAGE_SIZE,
         *,
         timeout: Duration | None = None,
-    ) -> Page:
+    ) -> RecordPage:
         """A page of the records whose fields have these values; with criteria all records are read."""
         if page < 0 or size < 1:
             raise UnsupportedArgument(
@@ -161,9 +154,11 @@ class RecordStore:
         redis = self.client.within(timeout)
         if not criteria:
             ids = self._ids(redis)
-            return Page(self._at(redis, ids[page * size : (page + 1) * size]), Pager(page, size, len(ids)))
+            return RecordPage(
+                self._at(redis, ids[page * size : (page + 1) * size]), Pager(page, size, len(ids))
+            )
         found = self._matching(redis, criteria)
-        return Page(found[page * size : (page + 1) * size], Pager(page, size, len(found)))
+        return RecordPage(found[page * size : (page + 1) * size], Pager(page, size, len(found)))
 
     def publish(self, value: Any, key: str | None = None, *, timeout: Duration | None = None) -> int:
         """Sends an event to the subscribers of the resource, or of one key of it; returns how many heard it."""
@@ -243,16 +238,6 @@ class RecordStore:
             for record in self._at(redis, self._ids(redis))
             if all(field in record and is_same(record[field], value) for field, value in criteria.items())
         ]
-
-
-def redis_of(container: Katax, alias: str) -> RedisDatabase:
-    """The container's Redis of this name; without a connection `redis`, the default alias means `cache`."""
-    try:
-        return container.cache(alias).redis
-    except UnknownConnection:
-        if alias != DEFAULT_DB_ALIAS:
-            raise
-        return container.cache().redis
 
 
 def is_same(stored: Any, wanted: Any) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import RLock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.forks import follow
@@ -30,12 +30,21 @@ if TYPE_CHECKING:
     from katax_cli.services.databases.clients import RedisDatabase
     from katax_cli.services.databases.mongodb import MongoDatabase
     from katax_cli.services.databases.sql import SqlDatabase
-    from katax_cli.services.state.reporter import Reporter
     from katax_cli.snapshot import BreakerState
 
 _EMBEDDED_START_SECONDS = 10.0
 _LEAVE_BEHIND_AFTER = 1.0
 """Seconds after its deadline that a call has to come back by itself before it is left behind."""
+
+
+class Companion(Protocol):
+    """Follows the breakers of a runtime, and ends before its databases do."""
+
+    def changed(self, connection: str, new: BreakerState, old: BreakerState) -> None: ...
+    def close(self) -> None: ...
+
+
+C = TypeVar("C", bound=Companion)
 
 
 class Runtime:
@@ -61,7 +70,7 @@ class Runtime:
         self._probing = probing
         self._statement_timeouts = statement_timeouts
         self._databases: dict[str, Database] = {}
-        self._reporter: Reporter | None = None
+        self._companion: Companion | None = None
         self._lock = RLock()
         follow(self)
 
@@ -115,8 +124,8 @@ class Runtime:
 
     def close(self) -> None:
         """Closes every database at once."""
-        if self._reporter is not None:
-            self._reporter.close()
+        if self._companion is not None:
+            self._companion.close()
         with self._lock:
             databases = list(self._databases.values())
             self._databases.clear()
@@ -215,24 +224,19 @@ class Runtime:
         breaker.force_open(None if decision.ends_at is None else decision.ends_at - now, decision.sentence)
         return breaker
 
-    def report(self, kind: str) -> Reporter:
-        """Takes part in the shared state until `close`: follows what operators decide, and reports as `kind`.
+    def accompanied(self, make: Callable[[Mapping[str, Database]], C]) -> C:
+        """What `make(databases)` returned the first time: it hears of every change of a breaker until `close`.
 
-        For a process that lives on. Returns at once, and whatever is wrong with the state database harms nobody.
+        A probing runtime has no breakers, and pools of one connection that say nothing: it hands out no databases.
         """
-        from katax_cli.services.state.reporter import Reporter
-
         with self._lock:
-            if self._reporter is None:
-                # Probes have no breakers, and pools of one connection that say nothing.
-                databases = {} if self._probing else self._databases
-                self._reporter = Reporter(self.profile, kind, lambda: databases)
-                self._reporter.start()
-            return self._reporter
+            if self._companion is None:
+                self._companion = make({} if self._probing else self._databases)
+            return cast("C", self._companion)
 
     def _breaker_changed(self, name: str, new: BreakerState, old: BreakerState) -> None:
-        if self._reporter is not None:
-            self._reporter.changed(name, new, old)
+        if self._companion is not None:
+            self._companion.changed(name, new, old)
 
     def _make_deadline(self, settings: ConnectionSettings) -> MakeDeadline:
         usual = settings.statement_timeout if self._statement_timeouts else None

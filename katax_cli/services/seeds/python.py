@@ -7,7 +7,7 @@ from typing import Any
 
 from katax_cli.core.callables import completed, is_async
 from katax_cli.errors import KataxError, SeedError
-from katax_cli.profiles.sources.trust import refuse_untrusted
+from katax_cli.profiles.sources.ownership import refuse_untrusted
 from katax_cli.services.seeds.values import SeedFile
 
 

@@ -22,6 +22,7 @@ from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.home import ensure_home
 from katax_cli.services.databases.database import Database
 from katax_cli.services.runtime.decisions import Decision, copied, copying, write_copy
+from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.call_report import CallWatch
 from katax_cli.services.state.circuits import known
 from katax_cli.services.state.store import (
@@ -48,6 +49,21 @@ Tell = Callable[[], Sequence[Mapping[str, object]]]
 """What a part of the process looks like now: rows as JSON has them."""
 
 _log = getLogger("katax.state")
+
+
+def report(runtime: Runtime, kind: str) -> Reporter:
+    """Takes part in the shared state until the runtime closes: follows what operators decide, and reports as `kind`.
+
+    For a process that lives on; the same reporter every time. Returns at once, and whatever is wrong with the
+    state database harms nobody.
+    """
+
+    def begin(databases: Mapping[str, Database]) -> Reporter:
+        reporter = Reporter(runtime.profile, kind, lambda: databases)
+        reporter.start()
+        return reporter
+
+    return runtime.accompanied(begin)
 
 
 class Reporter:

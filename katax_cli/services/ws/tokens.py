@@ -14,7 +14,7 @@ from katax_cli.core.settings import Secret
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.model.model import WsSettings
 from katax_cli.profiles.sources.home import ensure_home
-from katax_cli.profiles.sources.trust import refuse_untrusted
+from katax_cli.profiles.sources.ownership import refuse_untrusted
 
 
 def token_file(home: str, name: str) -> str:

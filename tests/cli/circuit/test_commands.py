@@ -13,6 +13,7 @@ import pytest
 from katax_cli.errors import BreakerOpen
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.runtime.runtime import Runtime
+from katax_cli.services.state.reporter import report
 from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeProxy, Target
 
@@ -156,7 +157,7 @@ def test_breakers_of_living_processes_are_rows_too(files: Path) -> None:
         breaker = runtime.database("other").guard.breaker
         assert breaker is not None
         breaker.force_open(3600.0, "by hand")
-        runtime.report("tests").tick()
+        report(runtime, "tests").tick()
         (reported,) = [row for row in rows() if row["process"] is not None]
 
     assert (reported["connection"], reported["state"], reported["reason"]) == (

@@ -12,6 +12,7 @@ import pytest
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.circuits import decide
+from katax_cli.services.state.reporter import report
 from katax_cli.services.state.store import StateStore
 from tests.cli.harness import katax, write_profile
 from tests.cli.processes import SECONDS, eventually, spawn
@@ -64,7 +65,7 @@ def test_rows_have_their_times_in_words(files: Path) -> None:
     with StateStore(made) as store, Runtime(made) as runtime:
         decide(store, "main", "trip", seconds=3600.0, reason="new disks")
         runtime.database("main")
-        runtime.report("app").tick()
+        report(runtime, "app").tick()
         seen = once()
 
     (process,) = seen["processes"]["rows"]

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from katax_cli.errors import ConfigError, UntrustedFile
-from katax_cli.profiles.sources.trust import approve, approved, trusted
+from katax_cli.profiles.sources.ownership import trusted
+from katax_cli.profiles.sources.trust import approve, approved
 from tests.profiles.conftest import Project, make_foreign
 
 TEXT = """

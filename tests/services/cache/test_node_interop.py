@@ -16,8 +16,8 @@ from katax_cli.errors import LockHeld
 from katax_cli.services.cache.cache import Cache
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.locks.lock import Lock
+from katax_cli.services.program.records import RecordStore
 from katax_cli.services.redis.pubsub import PubSub
-from katax_cli.services.redis.records import RecordStore
 from katax_cli.services.redis.sessions import SessionStore
 from tests.servers.rooms import cache_folder, locked
 from tests.services.redis_database import opened

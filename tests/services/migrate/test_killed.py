@@ -15,8 +15,8 @@ import pytest
 from pymongo.database import Database
 
 from katax_cli.errors import LockHeld, OutcomeUnknown
-from katax_cli.services.databases.held import Session
 from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.migrator import Migrator, migrates
 from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeFresh, Target
@@ -85,7 +85,7 @@ def runners() -> Iterator[Callable[..., int]]:
 
 def state_of(database: SqlDatabase) -> dict[str, object]:
     """The schema and the rows."""
-    with Session(database) as session:
+    with MigrationConnection(database) as session:
         schema = session.ask(migrates(database).definitions, None)
     rows = {
         table: database.query(f"SELECT * FROM {table} ORDER BY id")

@@ -15,10 +15,10 @@ import pytest
 
 from katax_cli.engines.base import Params, Result
 from katax_cli.errors import KataxError, LockHeld, LockLost, QueryError
-from katax_cli.services.databases.held import Session
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.locks.migration_lock import Holder
-from katax_cli.services.migrate.identity import this_runner
+from katax_cli.services.locks.runner_identity import this_runner
+from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.migrator import Migrator
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.crowd import crowd
@@ -48,7 +48,7 @@ def test_a_ledger_that_another_runner_makes_meanwhile_is_read(
 ) -> None:
     first, second = (Migrator(open_url(sql_engine.url), str(folder)) for _ in range(2))
 
-    class Late(Session):
+    class Late(MigrationConnection):
         """Answers a first look just before the other runner commits its table."""
 
         def run(self, sql: str, params: Params = None, **more: Any) -> Result:

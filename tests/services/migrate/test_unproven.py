@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from katax_cli.errors import OutcomeUnknown
-from katax_cli.services.databases.held import Session
 from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.migrator import Migrator, migrates
 from tests.servers.fixtures import MakeFresh
 from tests.services.migrate.conftest import Write
@@ -68,7 +68,7 @@ STATEMENTS: dict[str, list[Unit]] = {
 
 
 def state_of(database: SqlDatabase) -> dict[str, object]:
-    with Session(database) as session:
+    with MigrationConnection(database) as session:
         schema = session.ask(migrates(database).definitions, None)
     names = [key.rpartition(" ")[2].rpartition(".")[2] for key in schema if key.startswith("table ")]
     rows = {name: database.query(f"SELECT * FROM {name} ORDER BY 1") for name in names if "katax" not in name}

@@ -10,7 +10,7 @@ import pytest
 from katax_cli import ConfigError, ConnectionConflict, Katax, Sockets, Unavailable
 from tests.cli.harness import write_profile
 from tests.servers import free_port
-from tests.services.ws.conftest import MakeClient, next_event, soon
+from tests.services.ws.conftest import MakeClient, joining, next_event, soon
 
 
 @pytest.fixture
@@ -20,6 +20,12 @@ def katax(tmp_path: Path) -> Iterator[Katax]:
     )
     with Katax() as made:
         yield made
+
+
+@pytest.fixture
+def join(tmp_path: Path) -> Iterator[MakeClient]:
+    with joining(str(tmp_path / ".katax")) as make:
+        yield make
 
 
 def test_one_name_is_one_server(katax: Katax) -> None:

@@ -15,9 +15,9 @@ from katax_cli.errors import DeadlineExceeded, KataxError, OutcomeUnknown, Unava
 from katax_cli.services.cache.cache import Cache
 from katax_cli.services.databases.clients import ANSWER_SECONDS, RedisDatabase
 from katax_cli.services.locks.lock import Lock, held_locks, release_by_force
+from katax_cli.services.program.records import RecordStore
 from katax_cli.services.redis.limits import ALGORITHMS, RateLimiter
 from katax_cli.services.redis.pubsub import PubSub
-from katax_cli.services.redis.records import RecordStore
 from katax_cli.services.redis.sessions import SessionStore
 from katax_cli.services.runtime.runtime import Runtime
 from tests.servers import Server

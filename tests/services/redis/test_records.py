@@ -21,11 +21,11 @@ from katax_cli.errors import (
     UnsupportedArgument,
 )
 from katax_cli.services.databases.clients import RedisDatabase
+from katax_cli.services.program.records import RecordStore
 from katax_cli.services.redis.records import (
     DEFAULT_DB_ALIAS,
     DEFAULT_PAGE_SIZE,
     Pager,
-    RecordStore,
     is_same,
     seconds_of,
 )

@@ -19,10 +19,10 @@ from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.health.deep_probe import DeepProbe
 from katax_cli.services.health.probe import probe
 from katax_cli.services.locks.lock import Lock, RedisBackend, held_locks
+from katax_cli.services.program.records import RecordStore
 from katax_cli.services.redis.acl import GROUPS, least_rule
 from katax_cli.services.redis.limits import ALGORITHMS, RateLimiter
 from katax_cli.services.redis.pubsub import PubSub
-from katax_cli.services.redis.records import RecordStore
 from katax_cli.services.redis.sessions import SessionStore
 from katax_cli.snapshot import ConnectionHealth
 from tests.engines.connections import settings_for

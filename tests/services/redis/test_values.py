@@ -26,8 +26,8 @@ from katax_cli import (
 )
 from katax_cli.services.cache.cache import Cache
 from katax_cli.services.databases.clients import RedisDatabase
+from katax_cli.services.program.records import RecordStore
 from katax_cli.services.redis.pubsub import PubSub
-from katax_cli.services.redis.records import RecordStore
 from katax_cli.services.redis.sessions import SessionStore
 from tests.services.profiles import profile
 from tests.services.redis_database import opened

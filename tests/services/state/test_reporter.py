@@ -21,7 +21,7 @@ from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.decisions import copied
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.circuits import circuits, decide
-from katax_cli.services.state.reporter import Reporter
+from katax_cli.services.state.reporter import Reporter, report
 from katax_cli.services.state.store import StateStore
 from katax_cli.snapshot import ConnectionHealth, HealthReport
 from tests.fake_clock import FakeClock
@@ -79,7 +79,7 @@ def reporter() -> Iterator[MakeReporter]:
 class TestFollowing:
     def test_a_trip_a_reset_and_a_disabling_are_followed(self, runtime: Runtime, made: Profile) -> None:
         db = cast(SqlDatabase, runtime.database("main"))
-        runtime.report("test")
+        report(runtime, "test")
         with StateStore(made) as store:
             decide(store, "main", "trip", seconds=60.0, reason="disk full")
             eventually(lambda: breaker(runtime).is_open())
@@ -174,7 +174,7 @@ class TestFollowing:
 class TestReports:
     def test_a_living_process_and_its_breaker_are_listed(self, runtime: Runtime, made: Profile) -> None:
         runtime.database("main")
-        runtime.report("test")
+        report(runtime, "test")
         with StateStore(made) as store:
             eventually(lambda: len(store.processes()) == 1)
             (_, _, *_rest) = found = circuits(store)
@@ -329,7 +329,7 @@ class TestNoHarm:
         (tmp_path / ".katax").mkdir(mode=0o700)
         (tmp_path / ".katax" / "state.db").write_text(content)
         with Runtime(made) as runtime:
-            runtime.report("test").tick()
+            report(runtime, "test").tick()
             assert cast(SqlDatabase, runtime.database("main")).query("SELECT 1 AS a") == [{"a": 1}]
 
     def test_a_locked_file_delays_no_query(self, made: Profile, runtime: Runtime) -> None:
@@ -338,13 +338,13 @@ class TestNoHarm:
         state = Runtime(made, probing=True)
         with state, cast(SqlDatabase, state.open(made.state.connection)).transaction() as lock:
             lock.execute("DELETE FROM katax_decisions")
-            runtime.report("test")
+            report(runtime, "test")
             assert cast(SqlDatabase, runtime.database("main")).query("SELECT 1 AS a") == [{"a": 1}]
             assert not breaker(runtime).is_open()
 
     def test_its_thread_is_a_daemon_with_a_name_and_ends(self, runtime: Runtime) -> None:
-        runtime.report("test")
-        assert runtime.report("test") is runtime.report("again")
+        report(runtime, "test")
+        assert report(runtime, "test") is report(runtime, "again")
         (thread,) = [each for each in threading.enumerate() if each.name == "katax-state-test"]
         assert thread.daemon
 

@@ -8,52 +8,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 from katax_cli.core.sql.terms import OPERATORS
 from katax_cli.core.text.duration import Duration
+from katax_cli.engines.base import Dialect, Params, Result
 from katax_cli.errors import Refused, unknown_name
+from katax_cli.services.databases.builder.selection import (
+    BoundStatement,
+    Condition,
+    Join,
+    Page,
+    Row,
+    Selection,
+)
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.builder.compile import Compiler
-    from katax_cli.services.databases.statements import Queries
 
-Row = dict[str, Any]
-Condition = tuple[str, str, Any]
-"""Column, operator, value."""
 _MOST_ROWS = 2**63 - 1
 _WITH_NULL = ("=", "!=", "<>", "is", "is not")
 
 
-class Page(NamedTuple):
-    """Some of the rows, and how many there are: `number` counts from 1, `pages` is 0 when there are none."""
+class RunsStatements(Protocol):
+    """A database, or one connection of it."""
 
-    rows: list[Row]
-    total: int
-    number: int
-    size: int
-    pages: int
-
-
-class Join(NamedTuple):
-    """Another table, and the columns that have to fit."""
-
-    table: str
-    on: str
-    alias: str | None
-    left: bool
-
-
-class Statement(NamedTuple):
-    """SQL with `:name` placeholders, and their values."""
-
-    sql: str
-    params: Row
+    @property
+    def dialect(self) -> Dialect: ...
+    def run(self, sql: str, params: Params = None, *, timeout: Duration | None = None) -> Result: ...
+    def query(self, sql: str, params: Params = None, *, timeout: Duration | None = None) -> list[Row]: ...
+    def execute(self, sql: str, params: Params = None, *, timeout: Duration | None = None) -> int: ...
+    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int: ...
+    def together(self) -> AbstractContextManager[RunsStatements]: ...
 
 
 @dataclass(frozen=True)
-class Builder:
+class Builder(Selection):
     """A query on one table, which grows by calls: each returns a new one and changes none.
 
     Columns are `name`, `table.name`, `*` or `count(name)`, in `select` perhaps with `as alias`. The last call runs it:
@@ -61,17 +53,7 @@ class Builder:
     raise what `query` raises, and ValueError for what is no column or operator.
     """
 
-    on: Queries
-    name: str
-    alias: str | None = None
-    columns: tuple[str, ...] = ()
-    joins: tuple[Join, ...] = ()
-    conditions: tuple[Condition, ...] = ()
-    groups: tuple[str, ...] = ()
-    having_conditions: tuple[Condition, ...] = ()
-    orders: tuple[tuple[str, bool], ...] = ()
-    at_most: int | None = None
-    skipped: int | None = None
+    on: RunsStatements = field(kw_only=True)
 
     def select(self, *columns: str) -> Builder:
         """These columns too; none at all means `*`."""
@@ -151,7 +133,7 @@ class Builder:
             if made is None:
                 made = connection.query("SELECT last_insert_id() AS id", timeout=timeout)[0]["id"]
             found = (
-                Builder(connection, self.name).find_by_id(made, key=key, timeout=timeout) if made else None
+                Builder(self.name, on=connection).find_by_id(made, key=key, timeout=timeout) if made else None
             )
         return found or dict(values)
 
@@ -179,19 +161,19 @@ class Builder:
         """Deletes the rows of `where`; returns how many. Raises Refused without `where` unless `everywhere`."""
         return self.on.execute(*self.delete_statement(everywhere=everywhere), timeout=timeout)
 
-    def statement(self) -> Statement:
+    def statement(self) -> BoundStatement:
         """The SELECT."""
         return self._compiler.select(self)
 
-    def insert_statement(self, values: Mapping[str, Any]) -> Statement:
+    def insert_statement(self, values: Mapping[str, Any]) -> BoundStatement:
         """The INSERT of a row, its values in the order of its columns."""
         return self._compiler.insert(self.name, values)
 
-    def update_statement(self, values: Mapping[str, Any], *, everywhere: bool = False) -> Statement:
+    def update_statement(self, values: Mapping[str, Any], *, everywhere: bool = False) -> BoundStatement:
         self._refuse_everything("update", everywhere)
         return self._compiler.update(self, values)
 
-    def delete_statement(self, *, everywhere: bool = False) -> Statement:
+    def delete_statement(self, *, everywhere: bool = False) -> BoundStatement:
         self._refuse_everything("delete", everywhere)
         return self._compiler.delete(self)
 

@@ -1,4 +1,4 @@
-"""Compiles a `Builder` to SQL of one dialect; SQLAlchemy Core knows how each of them writes it."""
+"""A selection, or a change of its rows, as SQL of one dialect; SQLAlchemy Core knows how each of them writes it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from katax_cli.core.sql.lexer import Dialect
 from katax_cli.core.sql.terms import Term, parse_name, parse_on, parse_term
-from katax_cli.services.databases.builder.builder import Builder, Statement
+from katax_cli.services.databases.builder.selection import BoundStatement, Selection
 
 _DIALECTS = {"postgresql": postgresql, "mysql": mysql, "sqlite": sqlite}
 _COMPARE = {"=": eq, "!=": ne, "<>": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
@@ -27,53 +27,55 @@ class Compiler:
     def __init__(self, dialect: Dialect) -> None:
         self._name = dialect
 
-    def select(self, builder: Builder) -> Statement:
+    def select(self, selection: Selection) -> BoundStatement:
         """The rows that it asks for."""
-        return self._compiled(self._select(builder))
+        return self._compiled(self._select(selection))
 
-    def counted(self, builder: Builder) -> Statement:
+    def counted(self, selection: Selection) -> BoundStatement:
         """Counts the rows, whatever the builder's limit."""
-        every = replace(builder, orders=(), at_most=None, skipped=None)
-        if not builder.groups:
+        every = replace(selection, orders=(), at_most=None, skipped=None)
+        if not selection.groups:
             every = replace(every, columns=())
-        rows = self._select(every, one=not builder.groups).subquery("counted")
+        rows = self._select(every, one=not selection.groups).subquery("counted")
         return self._compiled(sa.select(sa.func.count()).select_from(rows))
 
-    def insert(self, table: str, values: Mapping[str, Any], *, returning: bool = False) -> Statement:
+    def insert(self, table: str, values: Mapping[str, Any], *, returning: bool = False) -> BoundStatement:
         """One row; its parameters are in the order of its columns."""
         plain = _columns(table, values)
         bound = {name: _bound(value, f"v{at}") for at, (name, value) in enumerate(plain.items())}
         made = sa.insert(_table(table, None, plain)).values(bound)
         sql, params = self._compiled(made.returning(sa.literal_column("*")) if returning else made)
-        return Statement(sql, {f"v{at}": params[f"v{at}"] for at in range(len(plain))})
+        return BoundStatement(sql, {f"v{at}": params[f"v{at}"] for at in range(len(plain))})
 
-    def update(self, builder: Builder, values: Mapping[str, Any]) -> Statement:
+    def update(self, selection: Selection, values: Mapping[str, Any]) -> BoundStatement:
         """The rows of its conditions get these values."""
-        plain = _columns(builder.name, values)
-        made = sa.update(_table(builder.name, builder.alias, plain))
+        plain = _columns(selection.name, values)
+        made = sa.update(_table(selection.name, selection.alias, plain))
         made = made.values({name: _bound(value) for name, value in plain.items()})
-        return self._compiled(made.where(*self._where(builder)))
+        return self._compiled(made.where(*self._where(selection)))
 
-    def delete(self, builder: Builder) -> Statement:
+    def delete(self, selection: Selection) -> BoundStatement:
         """The rows of its conditions go."""
-        return self._compiled(sa.delete(_table(builder.name, builder.alias)).where(*self._where(builder)))
+        return self._compiled(
+            sa.delete(_table(selection.name, selection.alias)).where(*self._where(selection))
+        )
 
-    def _select(self, builder: Builder, *, one: bool = False) -> Any:
-        source: Any = _table(builder.name, builder.alias)
-        for join in builder.joins:
+    def _select(self, selection: Selection, *, one: bool = False) -> Any:
+        source: Any = _table(selection.name, selection.alias)
+        for join in selection.joins:
             on = sa.and_(*(_COMPARE[op](self._term(a), self._term(b)) for a, op, b in parse_on(join.on)))
             source = source.join(_table(join.table, join.alias), on, isouter=join.left)
-        columns = [sa.literal_column("1")] if one else map(self._column, builder.columns or ("*",))
-        made = sa.select(*columns).select_from(source).where(*self._where(builder))
-        made = made.group_by(*map(self._column, builder.groups))
-        made = made.having(*(self._compared(*each) for each in builder.having_conditions))
-        for text, falling in builder.orders:
+        columns = [sa.literal_column("1")] if one else map(self._column, selection.columns or ("*",))
+        made = sa.select(*columns).select_from(source).where(*self._where(selection))
+        made = made.group_by(*map(self._column, selection.groups))
+        made = made.having(*(self._compared(*each) for each in selection.having_conditions))
+        for text, falling in selection.orders:
             column = self._column(text)
             made = made.order_by(column.desc() if falling else column.asc())
-        return made.limit(_rows(builder.at_most)).offset(_rows(builder.skipped))
+        return made.limit(_rows(selection.at_most)).offset(_rows(selection.skipped))
 
-    def _where(self, builder: Builder) -> list[Any]:
-        return [self._compared(*each) for each in builder.conditions]
+    def _where(self, selection: Selection) -> list[Any]:
+        return [self._compared(*each) for each in selection.conditions]
 
     def _column(self, text: str) -> Any:
         return self._term(parse_term(text))
@@ -98,9 +100,9 @@ class Compiler:
             return column.is_(_constant(value)) if op in ("=", "is") else column.is_not(_constant(value))
         return _COMPARE[op](column, _bound(value))
 
-    def _compiled(self, statement: Any) -> Statement:
+    def _compiled(self, statement: Any) -> BoundStatement:
         made = statement.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True})
-        return Statement(str(made), dict(made.params))
+        return BoundStatement(str(made), dict(made.params))
 
     @cached_property
     def _dialect(self) -> Any:

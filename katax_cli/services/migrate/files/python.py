@@ -10,7 +10,7 @@ from katax_cli.core.callables import completed, plain
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import Dialect, Params, Result
 from katax_cli.errors import MigrationError, UntrustedFile
-from katax_cli.profiles.sources.trust import refuse_untrusted
+from katax_cli.profiles.sources.ownership import refuse_untrusted
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.migrate.values import Direction, Directives, MigrationFile
 

@@ -12,7 +12,7 @@ from katax_cli.engines.migrations import MigrationFacts
 from katax_cli.errors import ConfigError, QueryError
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
-from katax_cli.services.migrate.identity import Identity
+from katax_cli.services.locks.runner_identity import RunnerIdentity
 from katax_cli.services.migrate.packing import WHOLE, packed, parts, unpacked
 from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, Recorded
 
@@ -103,12 +103,12 @@ class SqlLedger:
         sql = f"SELECT {_ENTRY} FROM {self.table} WHERE state NOT IN ('runner', 'text')"
         return [Entry(*row) for row in on.run(sql).rows]
 
-    def runner(self, on: Queries) -> Identity | None:
+    def runner(self, on: Queries) -> RunnerIdentity | None:
         """The present holder of the lock, or the one that died with it; None without either."""
         rows = on.run(f"SELECT error FROM {self.table} WHERE state = 'runner'").rows
-        return Identity(**loads(rows[0][0])) if rows else None
+        return RunnerIdentity(**loads(rows[0][0])) if rows else None
 
-    def register(self, on: Queries, runner: Identity) -> None:
+    def register(self, on: Queries, runner: RunnerIdentity) -> None:
         """Says who holds the lock now."""
         on.run(f"DELETE FROM {self.table} WHERE state = 'runner'")
         on.run(
@@ -117,7 +117,7 @@ class SqlLedger:
             [runner.id, runner.host[:255], dumps(runner._asdict())],
         )
 
-    def unregister(self, on: Queries, runner: Identity) -> None:
+    def unregister(self, on: Queries, runner: RunnerIdentity) -> None:
         on.run(f"DELETE FROM {self.table} WHERE state = 'runner' AND name = ?", [runner.id])
 
     def body(self, on: Queries, version: str) -> str:

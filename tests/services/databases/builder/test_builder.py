@@ -10,7 +10,8 @@ import pytest
 
 from katax_cli import query, transaction
 from katax_cli.errors import QueryError, Refused
-from katax_cli.services.databases.builder.builder import Builder, Page
+from katax_cli.services.databases.builder.builder import Builder
+from katax_cli.services.databases.builder.selection import Page
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.program.container import Katax

@@ -1,0 +1,172 @@
+"""The databases of a program by their names: those of its profile, and those that it configures itself."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from katax_cli.core.settings import ConnectionSettings, EngineName, Secret
+from katax_cli.errors import ConnectionConflict, Unavailable, UnknownConnection, WrongEngine
+from katax_cli.profiles.model.connections import Around
+from katax_cli.profiles.model.model import Profile
+from katax_cli.profiles.sources.adhoc import Pool, connection_of, pool_of
+from katax_cli.services.databases.database import Database
+from katax_cli.services.runtime.runtime import Runtime
+
+if TYPE_CHECKING:
+    from katax_cli.services.cache.cache import Cache
+    from katax_cli.services.databases.clients import RedisDatabase
+    from katax_cli.services.databases.mongodb import MongoDatabase
+    from katax_cli.services.databases.sql import SqlDatabase
+
+Connection = str | Mapping[str, Any]
+DEFAULT = "default"
+"""The name that nobody chose: the profile's `main`, where it has no connection that is called so."""
+_PREFERRED = "main"
+
+
+class Databases:
+    """Opens a database when it is first asked for, and gives the same object every time; thread-safe."""
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self._runtime = Runtime(profile)
+        self._opened: dict[str, tuple[ConnectionSettings, Database]] = {}
+        self._closed = False
+        self._lock = threading.RLock()
+
+    def after_fork(self) -> None:
+        self._lock = threading.RLock()
+
+    @overload
+    def database(
+        self,
+        name: str = ...,
+        *,
+        type: Literal["postgresql", "mysql", "sqlite"],
+        connection: Connection | None = ...,
+        pool: Pool | None = ...,
+    ) -> SqlDatabase: ...
+    @overload
+    def database(
+        self,
+        name: str = ...,
+        *,
+        type: Literal["redis"],
+        connection: Connection | None = ...,
+        pool: Pool | None = ...,
+    ) -> RedisDatabase: ...
+    @overload
+    def database(
+        self,
+        name: str = ...,
+        *,
+        type: Literal["mongodb"],
+        connection: Connection | None = ...,
+        pool: Pool | None = ...,
+    ) -> MongoDatabase: ...
+    @overload
+    def database(
+        self,
+        name: str = ...,
+        *,
+        type: None = ...,
+        connection: Connection | None = ...,
+        pool: Pool | None = ...,
+    ) -> Any: ...
+    def database(
+        self,
+        name: str = DEFAULT,
+        *,
+        type: EngineName | None = None,
+        connection: Connection | None = None,
+        pool: Pool | None = None,
+    ) -> Any:
+        """The database of this name, the same object every time; connects when it is first used.
+
+        `connection` is a URL or the keys of a profile's connection, `pool` its `pool` table. Without them it is
+        the profile's connection. Raises UnknownConnection, ConfigError for a configuration that is wrong,
+        ConnectionConflict when the name is in use with another one, Unavailable after the shutdown.
+        """
+        with self._lock:
+            if self._closed:
+                raise Unavailable(name, "this container was shut down; make a new one, or call Katax.reset()")
+            if connection is None and type is None and name == DEFAULT and self._settings(name) is None:
+                name = _PREFERRED
+            wanted = self._wanted(name, type, connection, pool)
+            settings, database = self._opened.get(name, (wanted, None))
+            if database is None or database.closed:
+                database = self._runtime.open(wanted)
+                self._opened[name] = (wanted, database)
+            elif not _same(settings, wanted):
+                raise ConnectionConflict(name)
+            return database
+
+    def db(self, name: str) -> Any:
+        """The database of a name that is known. Raises UnknownConnection."""
+        return self.database(name)
+
+    def cache(self, name: str = "cache") -> Cache:
+        """The cache on a Redis connection. Raises WrongEngine when it is none, UnknownConnection."""
+        database = self.database(name)
+        if database.settings.type != "redis":
+            raise WrongEngine(database.settings.type, "cache", wanted_by="cache", works_on=("redis",))
+        from katax_cli.services.cache.cache import Cache
+
+        return Cache(database)
+
+    def redis(self, name: str = "redis") -> RedisDatabase:
+        """The Redis of this name; without a connection `redis`, that name means `cache`.
+
+        Raises WrongEngine, UnknownConnection.
+        """
+        try:
+            return self.cache(name).redis
+        except UnknownConnection:
+            if name != "redis":
+                raise
+            return self.cache().redis
+
+    def _settings(self, name: str) -> ConnectionSettings | None:
+        """The settings of a name: as it was opened, else as the profile has them."""
+        if name in self._opened:
+            return self._opened[name][0]
+        return self.profile.connections.get(name)
+
+    def _wanted(
+        self, name: str, type: EngineName | None, connection: Connection | None, pool: Pool | None
+    ) -> ConnectionSettings:
+        known = self._settings(name)
+        if connection is not None or (type is not None and known is None):
+            frozen = self.profile.role == "frozen"
+            around = Around(self.profile.folder, environ=os.environ, read_only=frozen)
+            made = connection_of(name, connection or {}, around, type=type)
+        elif known is None:
+            names = [*self.profile.connections, *(set(self._opened) - set(self.profile.connections))]
+            raise UnknownConnection(name, names, profile=self.profile.name)
+        elif type not in (None, known.type):
+            raise ConnectionConflict(name)
+        else:
+            made = known
+        return made if pool is None else replace(made, pool=pool_of(pool))
+
+    def secrets(self) -> list[str]:
+        known = [
+            *self.profile.connections.values(),
+            *(settings for settings, _ in list(self._opened.values())),
+        ]
+        passwords = [settings.password for settings in known]
+        tokens = [token for ws in self.profile.ws.values() for token in (ws.auth_token, ws.admin_token)]
+        return [text for secret in (*passwords, *tokens) if (text := _known(secret))]
+
+
+def _known(secret: Secret | None) -> str | None:
+    return None if secret is None else secret.known
+
+
+def _same(one: ConnectionSettings, other: ConnectionSettings) -> bool:
+    """Equality of settings leaves passwords out, which are compared here as far as they are known."""
+    return one == other and _known(one.password) == _known(other.password)
