@@ -18,30 +18,36 @@ from katax_cli.cli.shell.options import Streams
 from katax_cli.core.text.text import printable
 
 COMMANDS: dict[str, tuple[str, str]] = {
-    "health": ("katax_cli.cli.health.commands", "See whether the servers of the profile work."),
+    "health": ("katax_cli.cli.health.commands", "Check the health of the profile's servers."),
     "db": ("katax_cli.cli.db.commands", "Query, describe and operate databases."),
-    "migrate": ("katax_cli.cli.migrate.commands", "Apply migrations exactly once, and see where they stand."),
-    "seed": ("katax_cli.cli.seed.commands", "Fill a database with data to start with, once for each change."),
+    "migrate": ("katax_cli.cli.migrate.commands", "Apply migrations exactly once, and show their state."),
+    "seed": ("katax_cli.cli.seed.commands", "Fill a database with initial data, once for each change of it."),
     "cache": ("katax_cli.cli.cache.commands", "Read and write a Redis cache."),
-    "session": ("katax_cli.cli.session.commands", "Sessions of users on Redis."),
-    "pubsub": ("katax_cli.cli.pubsub.commands", "Publish messages and watch them arrive."),
-    "record": ("katax_cli.cli.record.commands", "Records of a resource on Redis, and their events."),
-    "limit": ("katax_cli.cli.limit.commands", "Limit how often something happens."),
-    "lock": ("katax_cli.cli.lock.commands", "Run programs one at a time, over machines."),
-    "cron": ("katax_cli.cli.cron.commands", "Run jobs on a schedule, every occurrence accounted for."),
-    "ws": ("katax_cli.cli.ws.commands", "Socket.IO: serve, send, listen, and see who is connected."),
-    "dashboard": ("katax_cli.cli.dashboard.commands", "See all of it on one screen."),
+    "session": ("katax_cli.cli.session.commands", "Store sessions of users on Redis."),
+    "pubsub": ("katax_cli.cli.pubsub.commands", "Publish messages and subscribe to channels."),
+    "record": (
+        "katax_cli.cli.record.commands",
+        "Store records of a resource on Redis, and publish their events.",
+    ),
+    "limit": ("katax_cli.cli.limit.commands", "Apply rate limits."),
+    "lock": ("katax_cli.cli.lock.commands", "Run programs one at a time across machines, under a lock."),
+    "cron": ("katax_cli.cli.cron.commands", "Run jobs on a schedule, with a record of every occurrence."),
+    "ws": ("katax_cli.cli.ws.commands", "Socket.IO: serve, send, listen, list clients."),
+    "dashboard": ("katax_cli.cli.dashboard.commands", "Show all services of a profile on one screen."),
     "circuit": (
         "katax_cli.cli.circuit.commands",
-        "Keep everybody off a server, and see whose breakers are open.",
+        "Trip a circuit: refuse calls to a connection; list open breakers.",
     ),
     "shutdown-test": (
         "katax_cli.cli.shutdown_drill.commands",
-        "Stop a program, and ask the servers what it left.",
+        "Stop a program, and check the servers for what it left behind.",
     ),
     "profile": ("katax_cli.cli.profile.commands", "Show, check and create connection profiles."),
-    "completion": ("katax_cli.cli.completion.commands", "Shell completions."),
-    "local": ("katax_cli.cli.local.commands", "The embedded servers of the built-in profile 'local'."),
+    "completion": ("katax_cli.cli.completion.commands", "Print or install shell completions."),
+    "local": (
+        "katax_cli.cli.local.commands",
+        "Show or stop the embedded servers of the built-in profile 'local'.",
+    ),
 }
 """Group → its module and what help says about it; listing imports none of them."""
 

@@ -17,8 +17,8 @@ from katax_cli.cli.shell.redis import cache
 group = Group()
 
 Key = Annotated[str, typer.Argument(help="Key, without the connection's prefix.")]
-Raw = Annotated[bool, typer.Option("--raw", help="Bytes as they are, no JSON.")]
-By = Annotated[int, typer.Option("--by", metavar="N", help="How much.")]
+Raw = Annotated[bool, typer.Option("--raw", help="Raw bytes, no JSON.")]
+By = Annotated[int, typer.Option("--by", metavar="N", help="Amount.")]
 Ttl = Annotated[
     str | None,
     typer.Option(metavar="DURATION|NAME", help="Lifetime: 30s, 5m, or short|medium|long|session|week."),
@@ -44,7 +44,7 @@ def set_(
     ttl: Ttl = None,
     nx: Annotated[bool, typer.Option("--nx", help="Only if the key does not exist.")] = False,
     xx: Annotated[bool, typer.Option("--xx", help="Only if the key exists.")] = False,
-    keep_ttl: Annotated[bool, typer.Option("--keep-ttl", help="Keep the lifetime that the key has.")] = False,
+    keep_ttl: Annotated[bool, typer.Option("--keep-ttl", help="Keep the key's lifetime.")] = False,
     raw: Raw = False,
 ) -> ExitCode:
     """Store a value; exit 1 when --nx or --xx forbade it."""
@@ -75,7 +75,7 @@ def del_(call: Invocation, keys: Annotated[list[str], typer.Argument(help="Keys.
 
 @group.command("exists")
 def exists(call: Invocation, key: Key) -> ExitCode:
-    """Say whether a key exists; exit 1 when it does not."""
+    """Check whether a key exists; exit 1 when it does not."""
     with cache(call) as values:
         found = values.exists(key)
     call.out.scalar(found)
@@ -84,7 +84,7 @@ def exists(call: Invocation, key: Key) -> ExitCode:
 
 @group.command("ttl")
 def ttl_(call: Invocation, key: Key) -> ExitCode:
-    """Print the seconds that a key has to live, -1 for ever; exit 1 when there is none."""
+    """Print the remaining seconds of a key, -1 for no expiry; exit 1 when there is none."""
     with cache(call) as values:
         seconds = values.ttl(key)
     if seconds == -2:
@@ -112,7 +112,7 @@ def expire(
 
 @group.command("persist")
 def persist(call: Invocation, key: Key) -> ExitCode:
-    """Let a key live for ever; exit 1 when there is none, or when it does already."""
+    """Remove the expiry of a key; exit 1 when there is no such key or no expiry."""
     if call.only_planned(key=key, persisted=False):
         return ExitCode.DONE
     with cache(call) as values:

@@ -26,9 +26,9 @@ AnyPattern = Annotated[str, typer.Argument(help=PATTERN_HELP)]
 def scan(
     call: Invocation,
     pattern: AnyPattern = "*",
-    limit: Annotated[int | None, typer.Option("--limit", min=0, help="At most so many keys.")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=0, help="Maximum number of keys.")] = None,
 ) -> ExitCode:
-    """List the keys that match, each once, as SCAN finds them."""
+    """List the matching keys, each once, in the order of SCAN."""
 
     def found(values: Cache) -> Iterator[list[tuple[object]]]:
         batches = values.keyspace.distinct(pattern)
@@ -47,7 +47,7 @@ def scan(
 
 @group.command("clear")
 def clear(call: Invocation, pattern: Annotated[str, typer.Argument(help=PATTERN_HELP)]) -> ExitCode:
-    """Delete all keys that match a pattern, after a look at what they are."""
+    """Delete all keys that match a pattern; shows first what they are."""
     from katax_cli.cli.cache.purge import clear_each, preview
     from katax_cli.cli.cache.views import Progress
     from katax_cli.cli.shell.confirm import Tier, confirm
@@ -73,7 +73,7 @@ def invalidate(
     resource: Annotated[str, typer.Argument(help="As in cache:RESOURCE:*.")],
     id: Annotated[str | None, typer.Argument(help="As in cache:RESOURCE:ID:*.")] = None,
 ) -> ExitCode:
-    """Delete what is cached of a resource: cache:RESOURCE:*, or cache:RESOURCE:ID:*."""
+    """Delete the cached entries of a resource: cache:RESOURCE:*, or cache:RESOURCE:ID:*."""
     from katax_cli.services.cache.cache import invalidation_pattern
 
     pattern = invalidation_pattern(resource, id)
@@ -125,10 +125,10 @@ def export(call: Invocation, pattern: AnyPattern = "*") -> None:
 @group.command("import")
 def import_(
     call: Invocation,
-    file: Annotated[str, typer.Argument(metavar="FILE|-", help="What 'cache export' wrote.")],
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Output of 'cache export'.")],
     replace: Annotated[bool, typer.Option("--replace", help="Replace keys that exist.")] = False,
 ) -> None:
-    """Restore exported keys with the lifetimes that they had; those that exist are skipped."""
+    """Restore exported keys with their lifetimes; skips keys that exist."""
     from katax_cli.cli.cache.views import replacing
     from katax_cli.cli.shell.confirm import Tier, confirm
     from katax_cli.services.cache import copy

@@ -38,7 +38,7 @@ def stats(call: Invocation) -> ExitCode:
 @group.command("doctor")
 def doctor(
     call: Invocation,
-    sample: Annotated[int, typer.Option("--sample", min=1, help="Keys to look at.")] = 10_000,
+    sample: Annotated[int, typer.Option("--sample", min=1, help="Number of keys in the sample.")] = 10_000,
 ) -> ExitCode:
     """Look for keys without ttl, ttl cliffs, big keys, eviction and fragmentation in a sample of the keys."""
     from katax_cli.cli.cache.views import FINDING_HEADER
@@ -63,7 +63,7 @@ def remember(
     call: Invocation,
     key: Annotated[str, typer.Argument(help="Key, without the connection's prefix.")],
     command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="Prints the value.")],
-    ttl: Annotated[str, typer.Option(metavar="DURATION|NAME", help="How long the value is good.")],
+    ttl: Annotated[str, typer.Option(metavar="DURATION|NAME", help="Lifetime of the value.")],
     beta: Annotated[
         float, typer.Option("--beta", help="Early refresh: 0 never, 1 usual, more earlier.")
     ] = 1.0,
@@ -71,7 +71,7 @@ def remember(
         bool, typer.Option("--stale-if-error", help="Print the last value when CMD fails.")
     ] = False,
 ) -> int:
-    """Print a value that is remembered, or that CMD computes: once, however many ask."""
+    """Print a cached value, or compute it by CMD: once for all concurrent callers."""
     from katax_cli.services.cache.remember import Remembering
     from katax_cli.services.processes.programs import or_status, output_of
     from katax_cli.services.redis.values import to_stored

@@ -33,7 +33,7 @@ def state(call: Invocation) -> Iterator[StateStore]:
 
 @group.command("ls")
 def ls(call: Invocation) -> None:
-    """List what is decided about each connection, and the breakers of living processes."""
+    """List the decision about each connection, and the breakers of living processes."""
     from katax_cli.services.state.circuits import circuits
     from katax_cli.snapshot import Circuit
 
@@ -48,11 +48,15 @@ def trip(
     name: Name,
     for_: Annotated[
         str | None,
-        typer.Option("--for", metavar="DURATION", help="Then let calls out again; none: until reset."),
+        typer.Option(
+            "--for", metavar="DURATION", help="Time until calls are admitted again; none: until reset."
+        ),
     ] = None,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="What others read.")] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Reason, shown to refused callers.")
+    ] = None,
 ) -> None:
-    """Keep all commands and processes off a server; they fail at once, with the reason."""
+    """Trip a circuit: refuse calls to a connection in all commands and processes, with the reason."""
     from katax_cli.cli.shell.confirm import Tier, confirm
 
     seconds = None if for_ is None else limit(for_)
@@ -67,7 +71,7 @@ def trip(
 
 @group.command("reset")
 def reset(call: Invocation, name: Name) -> None:
-    """Let calls out again, and close the breakers of all processes."""
+    """Reset a circuit: admit calls again, and close the breakers of all processes."""
     with state(call) as store:
         if not call.only_planned(connection=store.profile.connection(name).name, state="closed"):
             _decide(call, store, name, "reset")
@@ -77,9 +81,11 @@ def reset(call: Invocation, name: Name) -> None:
 def disable(
     call: Invocation,
     name: Name,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="What others read.")] = None,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Reason, shown to refused callers.")
+    ] = None,
 ) -> None:
-    """Let every call out whatever fails, in all processes, until a reset."""
+    """Disable a circuit: admit all calls despite failures, in all processes, until a reset."""
     with state(call) as store:
         if not call.only_planned(connection=store.profile.connection(name).name, state="disabled"):
             _decide(call, store, name, "disable", reason=reason)

@@ -44,7 +44,7 @@ def show(call: Invocation, shell: Shell) -> None:
 
 @group.command("install")
 def install(call: Invocation, shell: Shell) -> None:
-    """Write the completions to where the shell finds them."""
+    """Install the completions where the shell finds them."""
     path = os.path.expanduser(_INSTALLED_AT[one_of("shell", tuple(_FILES))(shell)])
     if not call.shared.dry_run:
         os.makedirs(os.path.dirname(path), exist_ok=True)

@@ -44,12 +44,12 @@ UserColumn = Annotated[
     bool | None,
     typer.Option("--user-column/--no-user-column", help="Lines name users, as in /etc/crontab."),
 ]
-Number = Annotated[int, typer.Option("-n", "--number", min=1, help="How many occurrences of each.")]
+Number = Annotated[int, typer.Option("-n", "--number", min=1, help="Number of occurrences of each.")]
 
 
 @group.command("list")
 def list_(call: Invocation) -> None:
-    """List all jobs: of the profile and added ones, and when they are due."""
+    """List all jobs, of the profile and added ones, with their next occurrence."""
     with cron(call) as jobs:
         now, lookup = jobs.clock.now(), jobs.lookup
         rows = [job_row(job, now, enabled=job.is_enabled(lookup)) for job in jobs.jobs()]
@@ -62,7 +62,7 @@ def next_(
     name: Annotated[str | None, typer.Argument(help="Name of the job; none: all.")] = None,
     number: Number = 5,
 ) -> None:
-    """Show the next occurrences, and on stderr the changes of the clock that are to come."""
+    """Show the next occurrences, and on stderr the coming changes of the clock."""
     from katax_cli.core.schedule.schedule import clock_changes
 
     with cron(call) as jobs:
@@ -76,7 +76,7 @@ def next_(
 
 @group.command("explain")
 def explain(call: Invocation, name: Name, number: Number = 5) -> None:
-    """Say what a schedule means, when it is due, and what changes of the clock will do to it."""
+    """Explain a schedule: its meaning, its next occurrences, the effect of changes of the clock."""
     with cron(call) as jobs:
         now, job = jobs.clock.now(), jobs.job(name)
     call.out.rows(EXPLAIN_HEADER, [list(explain_rows(job, now, number))])
@@ -84,7 +84,7 @@ def explain(call: Invocation, name: Name, number: Number = 5) -> None:
 
 @group.command("check")
 def check(call: Invocation) -> ExitCode:
-    """Check every job; exit 1 when one is wrong or its schedule means something else than before."""
+    """Check every job; exit 1 when one is wrong or the meaning of its schedule changed."""
     with cron(call) as jobs:
         findings = jobs.check()
     call.out.rows(CHECK_HEADER, [[(each.job, each.status, each.message) for each in findings]])
@@ -109,15 +109,21 @@ def add(
     ] = None,
     kill_after: Annotated[str | None, typer.Option(metavar="DURATION", help="From TERM to KILL.")] = None,
     on_overlap: Annotated[
-        str | None, typer.Option(metavar="skip|queue|replace|allow", help="If it runs.")
+        str | None, typer.Option(metavar="skip|queue|replace|allow", help="Policy for overlapping runs.")
     ] = None,
-    on_miss: Annotated[str | None, typer.Option(metavar="skip|once|all", help="If it was missed.")] = None,
+    on_miss: Annotated[
+        str | None, typer.Option(metavar="skip|once|all", help="Policy for missed runs.")
+    ] = None,
     retries: Annotated[int | None, typer.Option(min=0, help="Further attempts after a failure.")] = None,
     start_deadline: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="How late it may start.")
+        str | None, typer.Option(metavar="DURATION", help="Latest start after its time.")
     ] = None,
-    jitter: Annotated[str | None, typer.Option(metavar="DURATION", help="Start up to so much later.")] = None,
-    on_failure: Annotated[str | None, typer.Option(metavar="CMD", help="To run when it has failed.")] = None,
+    jitter: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Longest random delay of the start.")
+    ] = None,
+    on_failure: Annotated[
+        str | None, typer.Option(metavar="CMD", help="Command to run after a failure.")
+    ] = None,
     ping_url: Annotated[str | None, typer.Option(metavar="URL|-|@FILE", help="healthchecks.io URL.")] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an added job of this name.")] = False,
 ) -> None:
@@ -165,13 +171,13 @@ def _switch(call: Invocation, name: str, *, on: bool) -> None:
 
 @group.command("enable")
 def enable(call: Invocation, name: Name) -> None:
-    """Let all daemons run a job again."""
+    """Enable a job on all daemons."""
     _switch(call, name, on=True)
 
 
 @group.command("disable")
 def disable(call: Invocation, name: Name) -> None:
-    """Keep all daemons from running a job, until it is enabled."""
+    """Disable a job on all daemons, until it is enabled."""
     _switch(call, name, on=False)
 
 
@@ -203,9 +209,9 @@ def run_daemon(
 def history(
     call: Invocation,
     name: Annotated[str | None, typer.Argument(help="Name of the job; none: all.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many rows.")] = 50,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Maximum number of rows.")] = 50,
 ) -> None:
-    """Show what became of occurrences, the latest first."""
+    """Show past occurrences and their outcomes, the latest first."""
     with cron(call) as jobs:
         rows = [run_row(each) for each in jobs.history(name, limit)]
     if call.out.format == "table":
@@ -219,7 +225,7 @@ def logs(
     call: Invocation,
     run_id: Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or its beginning.")],
 ) -> ExitCode:
-    """Print what is kept of a run's output; exit 1 when there is no such run."""
+    """Print the kept output of a run; exit 1 when there is no such run."""
     with cron(call) as jobs:
         found = jobs.logs(run_id)
     if found is None:
@@ -253,9 +259,9 @@ def import_(
 @group.command("export")
 def export(
     call: Invocation,
-    to: Annotated[str, typer.Option("--to", metavar="crontab|systemd|kubernetes", help="For what.")],
+    to: Annotated[str, typer.Option("--to", metavar="crontab|systemd|kubernetes", help="Target format.")],
 ) -> ExitCode:
-    """Write the jobs for another scheduler; exit 1 when it cannot say one of them."""
+    """Write the jobs for another scheduler; exit 1 when it cannot express one of them."""
     from katax_cli.services.cron.definition.export import WRITERS
     from katax_cli.services.cron.definition.export import export as write
 

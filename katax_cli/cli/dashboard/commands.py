@@ -25,13 +25,13 @@ SHORTEST = 0.1
 def show(
     call: Invocation,
     interval: Annotated[
-        str, typer.Option("--interval", metavar="DURATION", help="Time between two looks.")
+        str, typer.Option("--interval", metavar="DURATION", help="Time between refreshes.")
     ] = "2s",
-    once: Annotated[bool, typer.Option("--once", help="Print what is known, and end.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print one snapshot, and end.")] = False,
 ) -> int:
     """Watch connections, pools, circuits, calls, jobs and Socket.IO servers on one screen.
 
-    What other processes know comes from the state database. --once prints the same for scripts (-f json).
+    Data of other processes comes from the state database. --once prints the same for scripts (-f json).
     """
     every = _interval(interval)
     if not once:

@@ -54,7 +54,7 @@ PING_HEADER = ("connection", "type", "address", "latency_ms")
 
 @group.command("ping")
 def ping(call: Invocation) -> ExitCode:
-    """Make one round trip to a server; exit 3 when it does not answer."""
+    """Make one round trip to a server; exit 3 without an answer."""
 
     def work(database: Database) -> list[tuple[object, ...]]:
         from katax_cli.services.health.probe import ping_ms
@@ -80,10 +80,10 @@ def query(
         str | None, typer.Option("--file", metavar="FILE|-", help="Read the SQL from a file.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", min=0, help="At most so many rows, with a note.")
+        int | None, typer.Option("--limit", min=0, help="Maximum number of rows, with a note.")
     ] = None,
     replica: Annotated[
-        bool, typer.Option("--replica", help="Read from a replica; the primary never stands in.")
+        bool, typer.Option("--replica", help="Read from a replica; never from the primary.")
     ] = False,
 ) -> ExitCode:
     """Run one statement and print its rows as they arrive."""
@@ -103,10 +103,10 @@ def exec_(
         str | None, typer.Option("--file", metavar="FILE|-", help="Read the script from a file.")
     ] = None,
     single_transaction: Annotated[
-        bool, typer.Option("--single-transaction", help="All of it or nothing (where DDL allows it).")
+        bool, typer.Option("--single-transaction", help="Run all or nothing (where DDL allows it).")
     ] = False,
     max_rows_affected: Annotated[
-        int | None, typer.Option(min=0, help="Undo a statement that changes more rows than this, and stop.")
+        int | None, typer.Option(min=0, help="Undo a statement that changes more rows, and stop.")
     ] = None,
 ) -> ExitCode:
     """Run a script statement by statement; stops at the first error."""
@@ -132,16 +132,18 @@ def select(
         list[str] | None,
         typer.Option(metavar="'[left] TABLE [ALIAS] on A.X = B.Y'", help="Another table; repeatable."),
     ] = None,
-    group_by: Annotated[str | None, typer.Option(metavar="COL[,COL]...", help="One row for each.")] = None,
+    group_by: Annotated[
+        str | None, typer.Option(metavar="COL[,COL]...", help="One row for each group.")
+    ] = None,
     having: Annotated[
-        list[str] | None, typer.Option(metavar="'COL OP VALUE'", help="Groups that it holds for; repeatable.")
+        list[str] | None, typer.Option(metavar="'COL OP VALUE'", help="Condition on groups; repeatable.")
     ] = None,
     order: Annotated[str | None, typer.Option(metavar="'COL [desc][,COL]...'", help="Order of rows.")] = None,
-    limit: Annotated[int | None, typer.Option(min=0, help="At most so many rows.")] = None,
-    offset: Annotated[int | None, typer.Option(min=0, help="Leave out so many first.")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Maximum number of rows.")] = None,
+    offset: Annotated[int | None, typer.Option(min=0, help="Number of rows to skip.")] = None,
     param: Param = None,
 ) -> ExitCode:
-    """Print rows of a table; names are quoted and values bound, so nothing given becomes SQL."""
+    """Print rows of a table; names are quoted and values bound, so that no argument becomes SQL."""
     from katax_cli.cli.db.build import run_built, selection
 
     plan = selection(
@@ -177,7 +179,7 @@ def update(
     document: Document = None,
     param: Param = None,
 ) -> ExitCode:
-    """Change rows; without --where all of them, which is asked first."""
+    """Change rows; without --where all of them, after confirmation."""
     from katax_cli.cli.db.build import change, run_built
 
     rows = None if document is None else call.input_bytes(document)
@@ -186,7 +188,7 @@ def update(
 
 @group.command("delete")
 def delete(call: Invocation, table: TableName, where: Where = None, param: Param = None) -> ExitCode:
-    """Delete rows; without --where all of them, which is asked first."""
+    """Delete rows; without --where all of them, after confirmation."""
     from katax_cli.cli.db.build import deletion, run_built
 
     return run_built(call, SQL, deletion(table, where or []), param or [])
@@ -236,7 +238,7 @@ def size(call: Invocation) -> ExitCode:
 
 @group.command("metrics")
 def metrics(call: Invocation) -> ExitCode:
-    """Show what a server has to do: connections, statements, size, as far as it counts them."""
+    """Show the load of a server: connections, statements, size, as far as it counts them."""
     with call.runtime() as runtime:
         if not call.is_glob:
             call.out.action(runtime.open(call.settings(runtime, ANY)).metrics())
@@ -252,10 +254,10 @@ def metrics(call: Invocation) -> ExitCode:
 def slow(
     call: Invocation,
     over: Annotated[
-        str | None, typer.Option("--over", metavar="DURATION", help="Least time (default: slow_query_ms).")
+        str | None, typer.Option("--over", metavar="DURATION", help="Shortest time (default: slow_query_ms).")
     ] = None,
 ) -> ExitCode:
-    """List the statements that the server itself found slow, without their values, the longest first."""
+    """List the slow statements that the server recorded, without their values, the slowest first."""
     with call.runtime() as runtime:
         ms = runtime.profile.logging.slow_query_ms if over is None else duration(over) * 1000
 
@@ -270,13 +272,13 @@ def truncate(
     call: Invocation,
     tables: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[TABLE]...", help="None: all but the ledger of migrations."),
+        typer.Argument(metavar="[TABLE]...", help="Default: all but the ledger of migrations."),
     ] = None,
     cascade: Annotated[
-        bool, typer.Option("--cascade", help="Empty the tables that refer to these, too.")
+        bool, typer.Option("--cascade", help="Truncate the tables that refer to these, too.")
     ] = False,
 ) -> None:
-    """Empty tables and start their counters again; shows first what would be lost."""
+    """Delete all rows of tables and restart their counters; shows first what would be lost."""
     from katax_cli.cli.db.empty import empty_tables
 
     empty_tables(call, TABLES, tables or [], cascade=cascade)
@@ -296,7 +298,7 @@ def reset(
 
 @group.command("create")
 def create(call: Invocation) -> None:
-    """Create the database of a connection, by its server's maintenance database; exit 0 when it is there."""
+    """Create the database of a connection, by its server's maintenance database; exit 0 if it exists."""
     from katax_cli.cli.db.empty import create_database
 
     create_database(call, SQL)

@@ -32,22 +32,22 @@ def check(
     connections: Annotated[
         list[str] | None, typer.Argument(metavar="[CONN]...", help="Connections or globs; none: all.")
     ] = None,
-    watching: Annotated[bool, typer.Option("--watch", help="Check again and again until Ctrl-C.")] = False,
+    watching: Annotated[bool, typer.Option("--watch", help="Repeat the check until Ctrl-C.")] = False,
     interval: Annotated[
         str, typer.Option("--interval", metavar="DURATION", help="Time between checks under --watch.")
     ] = "2s",
     fail_on: Annotated[
-        str, typer.Option(metavar="degraded|unhealthy", help="From which status on the exit code is not 0.")
+        str, typer.Option(metavar="degraded|unhealthy", help="Lowest status with an exit code other than 0.")
     ] = "degraded",
     history: Annotated[
-        bool, typer.Option("--history", help="Show what --watch found before, the newest first.")
+        bool, typer.Option("--history", help="Show earlier results of --watch, the newest first.")
     ] = False,
 ) -> ExitCode:
-    """See whether the servers of the profile work; exit 0 healthy, 1 degraded, 3 unhealthy.
+    """Check the health of the profile's servers; exit 0 healthy, 1 degraded, 3 unhealthy.
 
     --verbose tries each layer (name, TCP, TLS, login, read, write role, lag), names the first that fails and its
-    likely cause, and shows what gets scarce. A tripped circuit is degraded; with a reason the server is
-    under maintenance, and what is wrong with it does not count.
+    likely cause, and shows resources near their limit. A tripped circuit is degraded; with a reason the server is
+    under maintenance, and its failures do not count.
     """
     if history:
         return show_history(call, connections or [])
@@ -90,16 +90,18 @@ def serve(
     connections: Annotated[
         list[str] | None, typer.Argument(metavar="[CONN]...", help="Connections or globs; none: all.")
     ] = None,
-    host: Annotated[str, typer.Option("--host", help="Where to listen.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="Where to listen; 0: any.")
+        int, typer.Option("--port", min=0, max=65535, metavar="PORT", help="Port to listen on; 0: any.")
     ] = 9464,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Beyond loopback, for everybody.")] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Listen beyond loopback, without authentication.")
+    ] = False,
 ) -> ExitCode:
     """Serve /live, /ready, /startup and /metrics (OpenMetrics) until a signal; see docs/metrics.md.
 
-    The connections are checked as often as [health] interval says; answers come from the last checks. On TERM
-    /ready says no first.
+    Checks the connections every [health] interval; answers come from the last checks. On TERM
+    /ready fails first.
     """
     from katax_cli.cli.health.serve import serve
 

@@ -21,8 +21,8 @@ group = Group()
 ALGORITHMS = ("fixed", "sliding", "gcra")
 ON_ERROR = ("open", "closed")
 
-Key = Annotated[str, typer.Argument(help="What is limited, such as api:42.")]
-Max = Annotated[int, typer.Option("--max", min=1, help="How many in one window.")]
+Key = Annotated[str, typer.Argument(help="Key of the limit, such as api:42.")]
+Max = Annotated[int, typer.Option("--max", min=1, help="Maximum in one window.")]
 Window = Annotated[str, typer.Option("--window", metavar="DURATION", help="Length of the window.")]
 Algorithm = Annotated[
     str, typer.Option("--algorithm", callback=one_of("algorithm", ALGORITHMS), help="fixed|sliding|gcra.")
@@ -40,10 +40,10 @@ def check(
     max: Max = 100,
     window: Window = "60s",
     algorithm: Algorithm = "fixed",
-    peek: Annotated[bool, typer.Option("--peek", help="Take nothing.")] = False,
+    peek: Annotated[bool, typer.Option("--peek", help="Consume nothing.")] = False,
     on_error: OnError = None,
 ) -> ExitCode:
-    """Take one if the limit allows it; exit 1 when it does not."""
+    """Consume one unit if the limit allows it; exit 1 when it does not."""
     with redis(call) as (database, _profile):
         limiter = _limiter(database, max, window, algorithm, on_error)
         return _answer(call, limiter.peek(key) if peek or call.shared.dry_run else limiter.check(key))
@@ -53,13 +53,13 @@ def check(
 def consume(
     call: Invocation,
     key: Key,
-    n: Annotated[int, typer.Argument(min=1, help="How many.")] = 1,
+    n: Annotated[int, typer.Argument(min=1, help="Number of units.")] = 1,
     max: Max = 100,
     window: Window = "60s",
     algorithm: Algorithm = "fixed",
     on_error: OnError = None,
 ) -> ExitCode:
-    """Take N, all or none; exit 1 when they do not fit."""
+    """Consume N units, all or none; exit 1 when they exceed the limit."""
     with redis(call) as (database, _profile):
         limiter = _limiter(database, max, window, algorithm, on_error)
         return _answer(call, limiter.peek(key) if call.shared.dry_run else limiter.take(key, n))
@@ -67,7 +67,7 @@ def consume(
 
 @group.command("reset")
 def reset(call: Invocation, key: Key) -> ExitCode:
-    """Forget what was taken; exit 1 when nothing was."""
+    """Reset a limit to unused; exit 1 when it was unused."""
     from katax_cli.cli.shell.confirm import Tier, confirm
     from katax_cli.services.redis.limits import RateLimiter
 

@@ -31,7 +31,7 @@ def status(
 
 @group.command("stop")
 def stop(call: Invocation) -> ExitCode:
-    """End the embedded server after it wrote its data; exit 1 when none runs."""
+    """Stop the embedded server after it saved its data; exit 1 when none runs."""
     from katax_cli.services.redis import embedded as local
 
     if call.only_planned(folder=call.home(), stopped=False):

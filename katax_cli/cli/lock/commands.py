@@ -27,10 +27,12 @@ def run(
     call: Invocation,
     name: Name,
     command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="Runs in its own process group.")],
-    ttl: Annotated[str, typer.Option("--ttl", metavar="DURATION", help="Renewed every third of it.")] = "30s",
-    wait: Annotated[str, typer.Option("--wait", metavar="DURATION", help="How long to try.")] = "0",
+    ttl: Annotated[
+        str, typer.Option("--ttl", metavar="DURATION", help="Lifetime; renewed every third of it.")
+    ] = "30s",
+    wait: Annotated[str, typer.Option("--wait", metavar="DURATION", help="Longest wait for the lock.")] = "0",
     max_hold: Annotated[
-        str, typer.Option("--max", metavar="DURATION", help="Renewed no longer than this in total.")
+        str, typer.Option("--max", metavar="DURATION", help="Longest time to hold the lock.")
     ] = "24h",
 ) -> int:
     """Run CMD while holding a lock; its token is in KATAX_LOCK_TOKEN. Exit 5: held, 6: lost, else CMD's status."""
@@ -49,7 +51,7 @@ def ls(
     call: Invocation,
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all.")] = None,
 ) -> ExitCode:
-    """List the locks that are held, and by whom, as far as the server knows."""
+    """List held locks and their holders, as far as the server knows."""
     from katax_cli.cli.lock.views import lock_row
     from katax_cli.services.locks.run_under_lock import held_locks
 
@@ -62,7 +64,7 @@ def ls(
 
 @group.command("release")
 def release(call: Invocation, name: Name) -> ExitCode:
-    """Take a lock away from whoever holds it; exit 1 when nobody does."""
+    """Release a lock by force, whoever holds it; exit 1 when it is free."""
     from katax_cli.cli.shell.confirm import Tier, confirm
     from katax_cli.services.locks.run_under_lock import release_by_force
 

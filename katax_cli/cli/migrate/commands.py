@@ -25,7 +25,7 @@ from katax_cli.cli.shell.invocation import Invocation
 group = Group()
 
 To = Annotated[str | None, typer.Option("--to", metavar="VERSION", help="Stop at this version.")]
-Steps = Annotated[int | None, typer.Option("--steps", min=1, help="At most so many migrations.")]
+Steps = Annotated[int | None, typer.Option("--steps", min=1, help="Maximum number of migrations.")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Refuse migrations out of order and applied ones without a file.")
 ]
@@ -49,7 +49,7 @@ def down(
     to: Annotated[
         str | None, typer.Option("--to", metavar="VERSION", help="Keep this version; 0 keeps none.")
     ] = None,
-    steps: Annotated[int | None, typer.Option("--steps", min=1, help="So many migrations (1).")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, help="Number of migrations (1).")] = None,
 ) -> ExitCode:
     """Revert the last migration, or several."""
     from katax_cli.cli.migrate.run import change, to_revert
@@ -75,7 +75,7 @@ def redo(call: Invocation) -> ExitCode:
 
 @group.command("run")
 def run(call: Invocation, file: Annotated[str, typer.Argument(help="File name or version.")]) -> ExitCode:
-    """Apply one pending migration, whatever its place."""
+    """Apply one pending migration, regardless of order."""
     from katax_cli.cli.migrate.run import change, to_apply
 
     return change(
@@ -90,20 +90,20 @@ def resume(
     call: Invocation,
     assume: Annotated[
         str | None,
-        typer.Option("--assume", metavar="done|undone", help="What became of the statement under way."),
+        typer.Option("--assume", metavar="done|undone", help="Outcome of the statement under way."),
     ] = None,
     drop_invalid: Annotated[
         bool,
-        typer.Option("--drop-invalid", help="Drop an index that was built only in part, and build it again."),
+        typer.Option("--drop-invalid", help="Drop an index that was built only in part, and rebuild it."),
     ] = False,
     abandon: Annotated[
-        bool, typer.Option("--abandon", help="Name what lasts of it, and make its file pending again.")
+        bool, typer.Option("--abandon", help="List its lasting changes, and make its file pending again.")
     ] = False,
     run_down: Annotated[
-        bool, typer.Option("--run-down", help="With --abandon: run its DOWN section before.")
+        bool, typer.Option("--run-down", help="With --abandon: run its DOWN section first.")
     ] = False,
 ) -> ExitCode:
-    """Go on with a migration that stopped in its middle; exit 6 when its state cannot be known."""
+    """Resume a migration that stopped in its middle; exit 6 when its state cannot be known."""
     from katax_cli.cli.migrate.run import abandoned, change, desk, to_resume
     from katax_cli.cli.shell.options import one_of
 
@@ -131,7 +131,7 @@ def status(
         bool, typer.Option("--exit-code", help="Exit 1 unless every migration is applied as its file says.")
     ] = False,
 ) -> ExitCode:
-    """List migrations and where each stands."""
+    """List migrations and their states."""
     from katax_cli.cli.migrate.run import desk, show
 
     with desk(call) as table:
@@ -143,7 +143,7 @@ def status(
 
 @group.command("check")
 def check(call: Invocation) -> ExitCode:
-    """Say for each connection whether all is applied; exit 1 when one is not. For deploys: -c 'shard*'."""
+    """Check that all migrations are applied on each connection; else exit 1. For deploys: -c 'shard*'."""
     from katax_cli.cli.migrate.run import desk
 
     with desk(call) as table:
@@ -156,10 +156,10 @@ def check(call: Invocation) -> ExitCode:
 @group.command("create")
 def create(
     call: Invocation,
-    name: Annotated[str, typer.Argument(help="What it does, for the file's name.")],
+    name: Annotated[str, typer.Argument(help="Its purpose, for the file's name.")],
     python: Annotated[bool, typer.Option("--python", help="A .py file with up(db) and down(db).")] = False,
 ) -> None:
-    """Write an empty migration in the style of the folder."""
+    """Create an empty migration in the style of the folder."""
     import os
 
     from katax_cli.core.clock import SYSTEM
@@ -175,15 +175,16 @@ def create(
 @group.command("baseline")
 def baseline(
     call: Invocation,
-    version: Annotated[str | None, typer.Argument(help="The last version that is applied already.")] = None,
+    version: Annotated[str | None, typer.Argument(help="The last version to record as applied.")] = None,
     source: Annotated[
         str | None, typer.Option("--from", metavar="dbmate", help="Adopt what dbmate has applied.")
     ] = None,
     target: Annotated[
-        str | None, typer.Option("--to", metavar="dbmate", help="Write what is applied into dbmate's table.")
+        str | None,
+        typer.Option("--to", metavar="dbmate", help="Write the applied versions to dbmate's table."),
     ] = None,
 ) -> None:
-    """Say that migrations are applied already, without running them."""
+    """Record migrations as applied, without running them."""
     from katax_cli.cli.migrate.run import adopt, desk, told_dbmate
 
     if [version, source, target].count(None) != 2:
@@ -198,10 +199,10 @@ def baseline(
 def repair(
     call: Invocation,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show what changed in applied files, change nothing.")
+        bool, typer.Option("--explain", help="Show the changes of applied files, change nothing.")
     ] = False,
 ) -> None:
-    """Take the present text of changed files for what was applied. Runs no statement."""
+    """Accept the present text of changed files as applied. Runs no statement."""
     from katax_cli.cli.migrate.run import desk, explained, repaired
 
     with desk(call) as table:
@@ -241,7 +242,7 @@ def wait(
 
 @group.command("plan")
 def plan(call: Invocation) -> None:
-    """Show what each pending statement locks, whether it rewrites, who is in the way, what would be gentler."""
+    """Show for each pending statement its locks, table rewrites, blocking sessions, and gentler ways."""
     from katax_cli.cli.migrate.run import desk
     from katax_cli.services.migrate.forecast import forecast
 
@@ -251,7 +252,7 @@ def plan(call: Invocation) -> None:
 
 @group.command("verify")
 def verify(call: Invocation) -> ExitCode:
-    """Run the VERIFY sections of applied migrations, changing nothing; exit 1 when one objects."""
+    """Run the VERIFY sections of applied migrations, changing nothing; exit 1 when one fails."""
     from katax_cli.cli.migrate.run import desk
     from katax_cli.services.migrate.verify import verify
 
@@ -288,7 +289,7 @@ def rehearse(
 
 @group.command("dump")
 def dump(call: Invocation) -> None:
-    """Write the schema, by the server's own tool where it is there."""
+    """Write the schema, by the server's own tool where it is installed."""
     from katax_cli.cli.migrate.run import desk
     from katax_cli.services.migrate.dump import dump
 

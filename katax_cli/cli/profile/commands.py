@@ -18,7 +18,7 @@ Name = Annotated[str | None, typer.Argument(help="Profile; none: the one that wo
 
 @group.command("list")
 def list_(call: Invocation) -> None:
-    """List the profiles and which one is chosen."""
+    """List the profiles and mark the selected one."""
     from katax_cli.profiles.load import list_profiles
 
     entries = list_profiles(name=call.shared.profile)
@@ -30,9 +30,9 @@ def list_(call: Invocation) -> None:
 def show(
     call: Invocation,
     name: Name = None,
-    origin: Annotated[bool, typer.Option("--origin", help="Say where each value came from.")] = False,
+    origin: Annotated[bool, typer.Option("--origin", help="Show the origin of each value.")] = False,
 ) -> None:
-    """Show the values of a profile; secrets are masked."""
+    """Show the settings of a profile; secrets are masked."""
     from katax_cli.profiles.load import load_profile
     from katax_cli.profiles.show import origins
 
@@ -49,7 +49,7 @@ def check(
     name: Name = None,
     connect: Annotated[bool, typer.Option("--connect", help="Also connect to every server.")] = False,
 ) -> ExitCode:
-    """Report every problem of a profile at once, with file, line and remedy; exit 2 when there is one."""
+    """Check a profile: report every problem, with file, line and remedy; exit 2 when there is one."""
     from katax_cli.profiles.check import check_profile
 
     problems = check_profile(name or call.shared.profile)
@@ -105,7 +105,7 @@ def trust(
     call: Invocation,
     file: Annotated[str | None, typer.Argument(help="Profile file; none: the chosen profile's.")] = None,
 ) -> None:
-    """Approve the password commands that a project's file contains now."""
+    """Approve the present password commands of a project's file."""
     from katax_cli.profiles.sources.trust import approve
 
     path = file or call.source()

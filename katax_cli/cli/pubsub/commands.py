@@ -20,7 +20,7 @@ def publish(
     call: Invocation,
     channel: Annotated[str, typer.Argument(help="Channel, without the connection's prefix.")],
     message: Annotated[str, typer.Argument(help="JSON, or text; - for stdin, @file for a file.")],
-    raw: Annotated[bool, typer.Option("--raw", help="Bytes as they are, no JSON.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Raw bytes, no JSON.")] = False,
 ) -> None:
     """Send a message and print how many received it."""
     from katax_cli.services.redis.pubsub import publish_raw
@@ -38,9 +38,9 @@ def subscribe(
     call: Invocation,
     channels: Annotated[list[str], typer.Argument(help="Channels, or globs with --pattern.")],
     pattern: Annotated[bool, typer.Option("--pattern", help="The names are globs.")] = False,
-    count: Annotated[int | None, typer.Option("--count", min=1, help="End after so many messages.")] = None,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="Number of messages; then end.")] = None,
 ) -> None:
-    """Print messages as they arrive; reconnects by itself and says what may have been missed."""
+    """Print messages as they arrive; reconnects by itself and notes gaps."""
     from katax_cli.cli.pubsub.views import message_row, print_messages
 
     with redis(call, endless=True) as (database, _profile):

@@ -111,7 +111,7 @@ def list_(
         list[str] | None, typer.Option("--where", metavar="F=V", help="Field and value; repeated: and.")
     ] = None,
     page: Annotated[int, typer.Option("--page", min=0, help="From 0.")] = 0,
-    size: Annotated[int, typer.Option("--size", min=1, help="Records of a page.")] = 10,
+    size: Annotated[int, typer.Option("--size", min=1, help="Records per page.")] = 10,
 ) -> None:
     """Print a page of records: items and pager."""
     from katax_cli.cli.record.views import criteria, page_facts
@@ -139,7 +139,7 @@ def publish(
     value: Annotated[str, typer.Argument(metavar="JSON", help="The event; - for stdin, @file for a file.")],
     key: Annotated[str | None, typer.Option("--key", metavar="K", help="Event of one key.")] = None,
 ) -> ExitCode:
-    """Send an event and print how many heard it."""
+    """Send an event and print how many received it."""
     from katax_cli.services.redis.values import decode, to_stored
 
     event = decode(to_stored(call.input_bytes(value)))
@@ -155,9 +155,9 @@ def subscribe(
     call: Invocation,
     resource: Resource,
     key: Annotated[str | None, typer.Option("--key", metavar="K", help="Events of one key.")] = None,
-    count: Annotated[int | None, typer.Option("--count", min=1, help="End after so many events.")] = None,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="Number of events; then end.")] = None,
 ) -> None:
-    """Print events as they arrive; reconnects by itself and says what may have been missed."""
+    """Print events as they arrive; reconnects by itself and notes gaps."""
     from katax_cli.cli.pubsub.views import print_messages
     from katax_cli.cli.record.views import event_row
     from katax_cli.services.redis.records import Records

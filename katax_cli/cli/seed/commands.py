@@ -21,7 +21,7 @@ def run(
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Run seeds that did not change, too.")] = False,
 ) -> ExitCode:
-    """Apply seeds that are new or changed, each as a whole; refused on prod and frozen."""
+    """Apply new and changed seeds, each as a whole; refused in the roles prod and frozen."""
     from katax_cli.cli.seed.run import run_seeds
 
     return run_seeds(call, name, again=again)
@@ -32,7 +32,7 @@ def create(
     call: Invocation,
     name: Annotated[str, typer.Argument(help="File name; .sql unless it ends in .py, .json or .csv.")],
 ) -> None:
-    """Write a commented seed to start from."""
+    """Write a commented seed file."""
     from katax_cli.cli.seed.run import seeds_folder
     from katax_cli.services.seeds import files
 
@@ -43,7 +43,7 @@ def create(
 
 @group.command("status")
 def status(call: Invocation) -> ExitCode:
-    """List seeds and where each stands."""
+    """List seeds and their states."""
     from katax_cli.cli.seed.run import show_status
 
     return show_status(call)

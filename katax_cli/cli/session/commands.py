@@ -102,7 +102,7 @@ def touch(call: Invocation, id: Id, ttl: Ttl = None) -> ExitCode:
 
 @group.command("destroy")
 def destroy(call: Invocation, id: Id) -> ExitCode:
-    """End a session; exit 1 when there is none."""
+    """Delete a session; exit 1 when there is none."""
     if call.only_planned(id=id, destroyed=False):
         return ExitCode.DONE
     with sessions(call) as store:
@@ -117,7 +117,7 @@ def _answer(call: Invocation, id: str, what: str, found: bool) -> ExitCode:
 
 @group.command("list")
 def list_(call: Invocation, user: Annotated[str, typer.Argument(help="The user.")]) -> None:
-    """List the sessions of a user that live, oldest first."""
+    """List the live sessions of a user, oldest first."""
     with sessions(call) as store:
         found = store.list_for_user(user)
     call.out.rows(HEADER, [[(each.id, each.created_at, each.expires_at, each.data) for each in found]])
@@ -131,7 +131,7 @@ def revoke(
         str | None, typer.Option("--older-than", metavar="DURATION", help="Only those created before that.")
     ] = None,
 ) -> None:
-    """End the sessions of a user on all devices."""
+    """Delete the sessions of a user on all devices."""
     from katax_cli.cli.shell.confirm import Tier, confirm
     from katax_cli.services.redis.sessions import SessionStore
 

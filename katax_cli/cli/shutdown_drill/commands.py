@@ -31,37 +31,43 @@ Words = Annotated[
 def run(
     call: Invocation,
     command: Words = None,
-    signal: Annotated[str, typer.Option("--signal", metavar="NAME", help="What tells it to stop.")] = "TERM",
+    signal: Annotated[str, typer.Option("--signal", metavar="NAME", help="Signal that stops it.")] = "TERM",
     grace: Annotated[
-        str | None, typer.Option("--grace", metavar="DURATION", help="From the signal to its end; else 30s.")
+        str | None,
+        typer.Option("--grace", metavar="DURATION", help="Time from the signal to its end; else 30s."),
     ] = None,
-    load: Annotated[int, typer.Option("--load", min=0, help="So many pieces of work at a time.")] = 0,
-    url: Annotated[str | None, typer.Option("--url", metavar="URL", help="Work is a GET of this.")] = None,
-    work: Annotated[str | None, typer.Option("--work", metavar="CMD", help="Work is a run of this.")] = None,
-    fault: Annotated[list[str] | None, typer.Option("--fault", metavar=CHOOSABLE, help="Goes wrong.")] = None,
-    after: Annotated[
-        str, typer.Option("--after", metavar="DURATION", help="How long it runs before the signal.")
-    ] = "2s",
+    load: Annotated[int, typer.Option("--load", min=0, help="Number of concurrent pieces of work.")] = 0,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="URL to GET as a piece of work.")
+    ] = None,
+    work: Annotated[
+        str | None, typer.Option("--work", metavar="CMD", help="Command to run as a piece of work.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None, typer.Option("--fault", metavar=CHOOSABLE, help="Fault to inject.")
+    ] = None,
+    after: Annotated[str, typer.Option("--after", metavar="DURATION", help="Time before the signal.")] = "2s",
     drain: Annotated[
-        str, typer.Option("--drain", metavar="DURATION", help="How long it may still take work.")
+        str, typer.Option("--drain", metavar="DURATION", help="Time to go on taking work.")
     ] = "1s",
     exit_code: Annotated[
         list[int] | None, typer.Option("--exit-code", help="A clean exit status; else 0.")
     ] = None,
     client: Annotated[
-        str | None, typer.Option("--client", metavar="GLOB", help="Names that its sessions have.")
+        str | None, typer.Option("--client", metavar="GLOB", help="Names of its sessions.")
     ] = None,
     temporary: Annotated[
-        list[str] | None, typer.Option("--temporary", metavar="GLOB", help="Keys that must not stay.")
+        list[str] | None,
+        typer.Option("--temporary", metavar="GLOB", help="Keys that must be gone afterwards."),
     ] = None,
     kubernetes: Annotated[
         float | None,
         typer.Option(
-            "--kubernetes", metavar="SECONDS", min=0.1, help="terminationGracePeriodSeconds to fit in."
+            "--kubernetes", metavar="SECONDS", min=0.1, help="terminationGracePeriodSeconds to keep within."
         ),
     ] = None,
 ) -> ExitCode:
-    """Stop a program and ask the servers what it left behind; exit 0 only if every check holds."""
+    """Stop a program and check the servers for what it left behind; exit 0 only if every check holds."""
     from katax_cli.services.shutdown_drill.values import GRACE_SECONDS, Plan
 
     plan = Plan(

@@ -24,7 +24,7 @@ Token = Annotated[
     str | None, typer.Option("--token", metavar="env:NAME|file:PATH", help="Token instead of the known one.")
 ]
 AsClient = Annotated[
-    bool, typer.Option("--as-client", help="Be an ordinary client, of any Socket.IO server.")
+    bool, typer.Option("--as-client", help="Act as an ordinary client, of any Socket.IO server.")
 ]
 Room = Annotated[str | None, typer.Option("--room", metavar="ROOM", help="This room only.")]
 
@@ -39,16 +39,18 @@ def serve(
     ] = None,
     path: Annotated[str | None, typer.Option("--path", help="Path of Socket.IO.")] = None,
     redis: Annotated[
-        str | None, typer.Option("--redis", metavar="CONN", help="Act as one with servers on it.")
+        str | None,
+        typer.Option("--redis", metavar="CONN", help="Share clients and rooms with the servers on it."),
     ] = None,
     auth_token: Annotated[
-        str | None, typer.Option("--auth-token", metavar="env:NAME|file:PATH", help="Clients must send it.")
+        str | None,
+        typer.Option("--auth-token", metavar="env:NAME|file:PATH", help="Token that clients must send."),
     ] = None,
     cors: Annotated[
         list[str] | None, typer.Option("--cors", metavar="ORIGIN", help="Allowed origin; repeatable.")
     ] = None,
     insecure: Annotated[
-        bool, typer.Option("--insecure", help="Beyond loopback even without a token.")
+        bool, typer.Option("--insecure", help="Listen beyond loopback even without a token.")
     ] = False,
 ) -> None:
     """Serve until TERM, which drains; a second signal forces. Also /live, /ready and /metrics."""
@@ -97,13 +99,13 @@ def listen(
     call: Invocation,
     event: Annotated[str | None, typer.Option("--event", help="This event only.")] = None,
     room: Room = None,
-    count: Annotated[int | None, typer.Option("--count", min=1, help="End after so many events.")] = None,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="Number of events; then end.")] = None,
     as_client: AsClient = False,
     name: Name = None,
     url: Url = None,
     token: Token = None,
 ) -> None:
-    """Print events as they pass the server; comes back after a loss, and says what is missing."""
+    """Print events as they pass the server; reconnects by itself and notes gaps."""
     from katax_cli.cli.ws.run import Target, print_events
 
     target = Target(call, name, url, token)
@@ -113,9 +115,9 @@ def listen(
 @group.command("expect")
 def expect(
     call: Invocation,
-    event: Annotated[str, typer.Argument(help="Name of the event that has to come.")],
+    event: Annotated[str, typer.Argument(help="Name of the expected event.")],
     where: Annotated[
-        list[str] | None, typer.Option("--where", metavar="PATH=VALUE", help="a.b=1: what its data must be.")
+        list[str] | None, typer.Option("--where", metavar="PATH=VALUE", help="Expected data, such as a.b=1.")
     ] = None,
     send: Annotated[str | None, typer.Option("--send", metavar="EVENT", help="Event to send first.")] = None,
     data: Annotated[str | None, typer.Option("--data", help="Its data: JSON, or text; -, @file.")] = None,
@@ -125,7 +127,7 @@ def expect(
     url: Url = None,
     token: Token = None,
 ) -> ExitCode:
-    """Send an event if told so, and wait for one that matches; exit 1 when none came by --timeout."""
+    """Wait for a matching event, with --send after sending one; exit 1 when none came by --timeout."""
     from katax_cli.cli.ws.run import Target, conditions, expected, json_or_text
 
     matches = conditions(where or [])
@@ -150,7 +152,7 @@ def clients(call: Invocation, name: Name = None, url: Url = None, token: Token =
 
 @group.command("rooms")
 def rooms(call: Invocation, name: Name = None, url: Url = None, token: Token = None) -> None:
-    """List the rooms, and how many clients are in each."""
+    """List the rooms and their numbers of clients."""
     from katax_cli.cli.ws.run import Target, warn_of_deaf
 
     with Target(call, name, url, token).client() as asked:
@@ -167,7 +169,7 @@ def kick(
     url: Url = None,
     token: Token = None,
 ) -> ExitCode:
-    """End a client's connection; exit 1 when there is no such client."""
+    """Disconnect a client; exit 1 when there is no such client."""
     from katax_cli.cli.ws.run import Target, confirm_kick, warn_of_deaf
 
     target = Target(call, name, url, token)
@@ -183,7 +185,7 @@ def kick(
 
 @group.command("doctor")
 def doctor(call: Invocation, name: Name = None, url: Url = None, token: Token = None) -> ExitCode:
-    """Send every server of a name a canary, and name those that did not hear it; exit 1 when there is one."""
+    """Send a canary to every server of a name, and list those that missed it; exit 1 when one did."""
     from katax_cli.cli.ws.run import Target
 
     with Target(call, name, url, token).client() as asked:
