@@ -27,27 +27,21 @@ from katax_cli.core.clock import SYSTEM
 from katax_cli.core.settings import Role
 from katax_cli.core.text.text import printable
 from katax_cli.snapshot import Happening, Snapshot
-from katax_cli.tui.dialogs import CommandDialog, Info, line
+from katax_cli.tui.dialogs import CommandDialog, Info, key_facts, line
 from katax_cli.tui.feed import Feed
 from katax_cli.tui.glyphs import ago, span, state
 from katax_cli.tui.pane import Pane
 from katax_cli.tui.panels import PANELS, SCREENS, Action
+from katax_cli.tui.table import spans
 
 _LIGHT, _DARK = "textual-light", "textual-dark"
 _ACTIONS: dict[str, Action] = {each.name: each for panel in PANELS for each in panel.actions}
-_MORE_KEYS = (
-    (f"1 … {len(SCREENS)}", f"One screen: {', '.join(SCREENS)}"),
-    ("Tab", "Next panel"),
-    ("Enter", "Open the panel, then the row"),
-    ("Home", "The newest row again, and follow it"),
-    (":", "All commands"),
-)
 _LOOK_EVERY = 1.0
 _KEPT = 100
 
 
 class Outcome(NamedTuple):
-    """The outcome of a command: its exit code, and a line about it."""
+    """The outcome of a command: its exit code, and a line about it; of one that reads, what it printed."""
 
     code: int
     text: str
@@ -57,7 +51,10 @@ Run = Callable[[Sequence[str]], Outcome]
 
 
 class Dashboard(App[None]):
-    """Draws what `snapshot()` returns every `interval` seconds; `run(words)` runs a katax command."""
+    """Draws what `snapshot()` returns every `interval` seconds.
+
+    `run(words)` runs a katax command; so does `read`, whose outcome has what the command printed.
+    """
 
     CSS_PATH = "katax.tcss"
     TITLE = "katax"
@@ -102,7 +99,15 @@ class Dashboard(App[None]):
             self.words = words
             self.outcome = outcome
 
-    def __init__(self, snapshot: Callable[[], Snapshot], *, interval: float, run: Run) -> None:
+    class Read(Message):
+        """A command printed more about a row."""
+
+        def __init__(self, info: Info, outcome: Outcome) -> None:
+            super().__init__()
+            self.info = info
+            self.outcome = outcome
+
+    def __init__(self, snapshot: Callable[[], Snapshot], *, interval: float, run: Run, read: Run) -> None:
         super().__init__()
         self.feed = Feed(
             snapshot,
@@ -114,6 +119,7 @@ class Dashboard(App[None]):
         self.showing = ""
         self.words = ""
         self._run_command = run
+        self._read = read
         self._snapshot: Snapshot | None = None
         self._arrived_at = SYSTEM.monotonic()
         self._asked_at = self._arrived_at
@@ -122,6 +128,7 @@ class Dashboard(App[None]):
         self._top = Static(id="top", markup=False)
         self._panes = [Pane(panel) for panel in PANELS]
         self._grid = Container(id="panes", classes="overview")
+        self._folded = Static(id="folded", markup=False)
         self._filter = Input(placeholder="words that rows must have", id="filter")
         self._filter.cursor_blink = False
 
@@ -129,6 +136,7 @@ class Dashboard(App[None]):
         yield self._top
         with self._grid:
             yield from self._panes
+        yield self._folded
         yield self._filter
         yield Footer(show_command_palette=False)
 
@@ -155,6 +163,32 @@ class Dashboard(App[None]):
         self.notify(printable(said), severity="error" if code else "information", markup=False)
         self.feed.soon()
 
+    def on_dashboard_read(self, message: Read) -> None:
+        message.info.tell("output", message.outcome.text)
+
+    def on_resize(self) -> None:
+        # A panel may have no room for now, and a line may hold more of them.
+        self.call_after_refresh(self._arrange)
+
+    @on(Pane.Folded)
+    def _arrange(self) -> None:
+        """The overview's grid without holes, and one line for each panel that has no rows."""
+        screen = self.screen_stack[0]
+        is_short, columns = screen.has_class("-short"), 3 if screen.has_class("-wide") else 2
+        roomy = [pane for pane in self._panes if not (pane.panel.minor and is_short)]
+        shown = [pane for pane in roomy if pane.folded is None]
+        folded = [pane.folded for pane in roomy if pane.folded is not None]
+        # What happened needs long lines.
+        wide = [pane for pane in shown[-1:] if columns == 2 and pane.panel.name == "log"]
+        widths = [*spans(len(shown) - len(wide), columns), *(columns for _ in wide)]
+        for pane, width in zip(shown, widths, strict=True):
+            pane.styles.column_span = width
+        self._folded.display = bool(folded) and not self.showing
+        longest = max((len(title) for title, _ in folded), default=0)
+        text = "\n".join(printable(f"{title:{longest}}  {why}") for title, why in folded)
+        if text != str(self._folded.content):
+            self._folded.update(text)
+
     @on(Input.Changed, "#filter")
     def _filter_by(self, event: Input.Changed) -> None:
         self.words = event.value
@@ -177,7 +211,13 @@ class Dashboard(App[None]):
         elif pane.chosen is not None:
             labels = (column.label or "level" for column in pane.panel.columns)
             facts = zip(labels, (cell.plain for cell in pane.chosen.cells), strict=True)
-            self.push_screen(Info(pane.panel.title, facts))
+            info = Info(pane.panel.title, facts)
+            self.push_screen(info)
+            if pane.panel.reads and self._snapshot is not None:
+                profile = self._snapshot.health.profile
+                words = (*pane.panel.reads, "-p", profile, "--", pane.chosen.key)
+                info.tell("output", "…")
+                self._in_thread(words, lambda: self.Read(info, self._read(words)))
 
     def action_show(self, name: str) -> None:
         """One screen's panels, or all of them for an empty name; Escape ends the filter first."""
@@ -190,6 +230,7 @@ class Dashboard(App[None]):
         for pane in self._panes:
             # Not a class: each would be looked up in the style sheet for all of a pane.
             pane.styles.display = "none" if name and pane.panel.screen != name else None
+        self._arrange()
         chosen = next((pane for pane in self._panes if pane.panel.screen == name), self._focused)
         if chosen is not None:
             chosen.table.focus()
@@ -217,9 +258,7 @@ class Dashboard(App[None]):
         self.theme = _DARK if self.theme == _LIGHT else _LIGHT
 
     def action_help(self) -> None:
-        known = [each for each in self.BINDINGS if isinstance(each, Binding) and each.description]
-        facts = [(_keys(each.key), each.description) for each in known]
-        self.push_screen(Info("Keys", [*facts, *_MORE_KEYS]))
+        self.push_screen(Info("Keys", key_facts(self.BINDINGS, SCREENS)))
 
     def action_act(self, name: str) -> None:
         """Shows the command of an action on the row under the cursor, and runs it when that is wanted."""
@@ -308,10 +347,14 @@ class Dashboard(App[None]):
         if words is None:
             return
         self._note(words, "started")
+        self._in_thread(words, lambda: self.Ran(words, self._run_command(words)))
+
+    def _in_thread(self, words: Sequence[str], work: Callable[[], Message]) -> None:
+        """Posts the message that `work` returns once its command has ended."""
 
         def run() -> None:
             try:
-                self.post_message(self.Ran(words, self._run_command(words)))
+                self.post_message(work())
             except Exception as error:  # noqa: BLE001 - the thread's boundary: the application ends with it
                 self.post_message(self.Failed(error))
 
@@ -346,24 +389,9 @@ def _reporting(snapshot: Snapshot) -> str:
     return f"{who} report{'s' if count == 1 else ''}"
 
 
-def _keys(names: str) -> str:
-    shown = {
-        "question_mark": "?",
-        "slash": "/",
-        "plus": "+",
-        "equals_sign": "=",
-        "minus": "-",
-        "escape": "Esc",
-        "ctrl+c": "Ctrl+C",
-        "ctrl+t": "Ctrl+T",
-        "f5": "F5",
-    }
-    return " ".join(shown.get(name, name) for name in names.split(","))
-
-
-def run_dashboard(snapshot: Callable[[], Snapshot], *, interval: float, run: Run) -> int:
+def run_dashboard(snapshot: Callable[[], Snapshot], *, interval: float, run: Run, read: Run) -> int:
     """Shows the dashboard until it is left; returns the exit code. Raises what went wrong inside of it."""
-    app = Dashboard(snapshot, interval=interval, run=run)
+    app = Dashboard(snapshot, interval=interval, run=run, read=read)
     app.run()
     if app.error is not None:
         raise app.error

@@ -44,16 +44,26 @@ class Info(ModalScreen[None]):
         super().__init__()
         self._title = title
         self._facts = list(facts)
+        self._body = Static(self._table())
 
     def compose(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog") as box:
+            box.border_title = Content(printable(self._title))
+            yield self._body
+
+    def tell(self, label: str, text: str) -> None:
+        """Adds what was learnt later, or replaces what stood under the label."""
+        self._facts = [*(fact for fact in self._facts if fact[0] != label), (label, text)]
+        if self.is_attached:
+            self._body.update(self._table())
+
+    def _table(self) -> Table:
         table = Table.grid(padding=(0, 2))
         table.add_column(no_wrap=True, style="bold")
         table.add_column(overflow="fold")
         for label, text in self._facts:
-            table.add_row(label, Text(printable(text)))
-        with VerticalScroll(classes="dialog") as box:
-            box.border_title = Content(printable(self._title))
-            yield Static(table)
+            table.add_row(label, Text("\n".join(map(printable, text.split("\n")))))
+        return table
 
 
 class CommandDialog(ModalScreen[tuple[str, ...] | None]):
@@ -116,6 +126,34 @@ class CommandDialog(ModalScreen[tuple[str, ...] | None]):
 
     def _preview(self) -> None:
         self.query_one("#command", Static).update(printable(self.shown))
+
+
+def key_facts(bindings: Iterable[BindingType], screens: Sequence[str]) -> list[tuple[str, str]]:
+    """The keys and what they do, for the help."""
+    named = [binding for binding in bindings if isinstance(binding, Binding) and binding.description]
+    return [
+        *((_keys(binding.key), binding.description) for binding in named),
+        (f"1 … {len(screens)}", f"One screen: {', '.join(screens)}"),
+        ("Tab", "Next panel"),
+        ("Enter", "Open the panel, then the row; of a run also its output"),
+        ("Home", "The newest row again, and follow it"),
+        (":", "All commands"),
+    ]
+
+
+def _keys(names: str) -> str:
+    shown = {
+        "question_mark": "?",
+        "slash": "/",
+        "plus": "+",
+        "equals_sign": "=",
+        "minus": "-",
+        "escape": "Esc",
+        "ctrl+c": "Ctrl+C",
+        "ctrl+t": "Ctrl+T",
+        "f5": "F5",
+    }
+    return " ".join(shown.get(name, name) for name in names.split(","))
 
 
 def line(words: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.coordinate import Coordinate
+from textual.message import Message
 from textual.widgets import DataTable, Static
 
 from katax_cli.core.text.text import printable
@@ -33,7 +34,10 @@ class Rows(DataTable[Text]):
 
 
 class Pane(Vertical):
-    """Draws its panel from the last Snapshot that it was shown."""
+    """Draws its panel from the last Snapshot that it was shown; without rows it folds to one line."""
+
+    class Folded(Message):
+        """What the one line says is something else now, or there are rows again."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(id=panel.name, classes="minor" if panel.minor else None)
@@ -46,6 +50,8 @@ class Pane(Vertical):
         self._width = 0
         self._current = False
         self._held: tuple[Row, ...] | None = None
+        self.folded: tuple[str, str] | None = None
+        """The title and why there are no rows; None while there are."""
         self._title = ""
         self._said = ""
         self.table = Rows(cursor_type="row", cell_padding=GAP // 2, show_cursor=False)
@@ -69,7 +75,7 @@ class Pane(Vertical):
     def show(self, snapshot: Snapshot, words: str) -> None:
         """Takes what there is to show; `words` filter the rows."""
         self._snapshot, self._words, self._current = snapshot, words, False
-        if self.display:
+        if self.display or self.folded is not None:
             self._draw()
 
     def on_resize(self) -> None:
@@ -93,10 +99,13 @@ class Pane(Vertical):
 
     def _draw(self) -> None:
         width = self.size.width - self.table.styles.scrollbar_size_vertical - GAP
-        if self._snapshot is None or width <= 0 or (self._current and width == self._width):
+        if self._snapshot is None or (self._current and width == self._width):
+            return
+        if width <= 0 and self.folded is None:
             return
         self._current = True
         drawn = self.panel.draw(self._snapshot, width)
+        self._fold(drawn)
         newer = self._hold(drawn.rows)
         listed = drawn.rows if self._held is None else self._held
         rows = found(listed, self._words)
@@ -130,6 +139,14 @@ class Pane(Vertical):
         # A row that the source lists no more is kept as it was seen last.
         self._held = tuple(now.get(row.key) or row._replace(cells=faded(row.cells)) for row in held)
         return len(now.keys() - {row.key for row in held})
+
+    def _fold(self, drawn: Drawn) -> None:
+        title = f"{self.panel.title} · {drawn.note}" if drawn.note else self.panel.title
+        folded = None if drawn.rows or self._held else (title, drawn.empty)
+        if folded != self.folded:
+            self.folded = folded
+            self.set_class(folded is not None, "-folded")
+            self.post_message(self.Folded())
 
     def _say(self, drawn: Drawn, rows: Sequence[Row], *, hidden: int, newer: int) -> None:
         """Sets only what differs: setting it draws it."""

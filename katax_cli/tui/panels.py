@@ -9,7 +9,6 @@ from rich.text import Text
 
 from katax_cli.core.roles import Tier
 from katax_cli.snapshot import (
-    Circuit,
     ConnectionHealth,
     Happening,
     JobRun,
@@ -22,6 +21,7 @@ from katax_cli.snapshot import (
     Traffic,
     Watched,
 )
+from katax_cli.tui.circuit_tree import circuit_rows
 from katax_cli.tui.glyphs import (
     BAD,
     FADED,
@@ -48,6 +48,9 @@ _URGENCY: dict[str | None, int] = {"unhealthy": 0, "degraded": 1, None: 2, "heal
 """What is ill stands on top, where a small screen shows it."""
 
 
+_BAD_ENDS = ("failed", "killed", "missed")
+
+
 class Action(NamedTuple):
     """The katax command of a key for the row under the cursor; `tier` is the confirmation it needs."""
 
@@ -63,6 +66,7 @@ class Panel(NamedTuple):
     """`screen`: the full screen that it is on; `minor` ones give way in a small overview.
 
     `is_stream`: its newest row is the first, and the view follows it until somebody scrolls.
+    `reads`: the katax command that prints more about a row, given its key.
     """
 
     name: str
@@ -73,6 +77,7 @@ class Panel(NamedTuple):
     actions: tuple[Action, ...] = ()
     minor: bool = False
     is_stream: bool = False
+    reads: tuple[str, ...] = ()
 
 
 def connections(snapshot: Snapshot, width: int) -> Drawn:
@@ -123,7 +128,9 @@ def _remark(health: ConnectionHealth | None) -> str:
 
 
 def pools(snapshot: Snapshot, width: int) -> Drawn:
-    return _part(snapshot, snapshot.pools, lambda trail: _pool(trail, snapshot.taken_at, width))
+    rows = sorted(snapshot.pools.rows, key=lambda trail: not trail.samples[-1].waiting)
+    part = snapshot.pools._replace(rows=tuple(rows))
+    return _part(snapshot, part, lambda trail: _pool(trail, snapshot.taken_at, width))
 
 
 def _pool(trail: PoolTrail, now: float, width: int) -> Row:
@@ -142,27 +149,15 @@ def _pool(trail: PoolTrail, now: float, width: int) -> Row:
 
 
 def circuits(snapshot: Snapshot, _width: int) -> Drawn:
-    found = sorted(snapshot.circuits.rows, key=lambda circuit: circuit.state == "closed")
-    part = snapshot.circuits._replace(rows=tuple(found))
-    return _part(snapshot, part, lambda circuit: _circuit(circuit, snapshot.taken_at))
-
-
-def _circuit(circuit: Circuit, now: float) -> Row:
-    cells = (
-        said(circuit.connection, "bold"),
-        state(circuit.state),
-        number(circuit.failures),
-        Text(until(circuit.next_probe_at, now)),
-        Text(ago(circuit.last_failure_at, now), justify="right"),
-        said(circuit.process or "all", "" if circuit.process else FADED),
-        said(circuit.reason or ""),
-    )
-    subject = circuit.connection.partition("/")[0]
-    return Row(f"{circuit.connection} {circuit.process}", subject, cells)
+    part = snapshot.circuits
+    rows = tuple(circuit_rows(part.rows, snapshot.taken_at))
+    return _part(snapshot, Part(rows, part.source, part.seen_at, part.missing), lambda row: row)
 
 
 def queries(snapshot: Snapshot, width: int) -> Drawn:
-    return _part(snapshot, snapshot.traffic, lambda traffic: _traffic(traffic, snapshot.taken_at, width))
+    rows = sorted(snapshot.traffic.rows, key=lambda traffic: not traffic.failed)
+    part = snapshot.traffic._replace(rows=tuple(rows))
+    return _part(snapshot, part, lambda traffic: _traffic(traffic, snapshot.taken_at, width))
 
 
 def _traffic(traffic: Traffic, now: float, width: int) -> Row:
@@ -197,7 +192,9 @@ def _slow(call: SlowCall, now: float) -> Row:
 
 
 def jobs(snapshot: Snapshot, _width: int) -> Drawn:
-    return _part(snapshot, snapshot.jobs, lambda job: _job(job, snapshot.taken_at))
+    rows = sorted(snapshot.jobs.rows, key=lambda job: job.last_state not in _BAD_ENDS)
+    part = snapshot.jobs._replace(rows=tuple(rows))
+    return _part(snapshot, part, lambda job: _job(job, snapshot.taken_at))
 
 
 def _job(job: JobStatus, now: float) -> Row:
@@ -235,7 +232,9 @@ def _run(run: JobRun, now: float) -> Row:
 
 
 def sockets(snapshot: Snapshot, _width: int) -> Drawn:
-    return _part(snapshot, snapshot.sockets, lambda server: _server(server, snapshot.taken_at))
+    rows = sorted(snapshot.sockets.rows, key=lambda server: not server.trouble)
+    part = snapshot.sockets._replace(rows=tuple(rows))
+    return _part(snapshot, part, lambda server: _server(server, snapshot.taken_at))
 
 
 def _server(server: SocketServer, now: float) -> Row:
@@ -293,7 +292,7 @@ PANELS: tuple[Panel, ...] = (
         "connections",
         (
             *(Column("connection"), Column("status", 0, 11), Column("ms", 0, 4), Column("ping", 2, 8)),
-            *(Column("layer", 1, 5), _AGE, Column("message", 2, 16, grows=True), Column("server", 3)),
+            *(Column("layer", 1, 5), _AGE, Column("message", 1, 16, grows=True), Column("server", 3)),
         ),
         connections,
     ),
@@ -313,7 +312,7 @@ PANELS: tuple[Panel, ...] = (
         "circuits",
         (
             *(Column("connection"), Column("state", 0, 13), Column("fail", 2), Column("probe", 1, 7)),
-            *(Column("failed", 3), Column("process", 2), Column("reason", 2, 8, grows=True)),
+            *(Column("failed", 3), Column("where", 2), Column("reason", 2, 8, grows=True)),
         ),
         circuits,
         (_TRIP, _RESET),
@@ -323,8 +322,8 @@ PANELS: tuple[Panel, ...] = (
         "Queries",
         "queries",
         (
-            *(Column("connection"), Column("per s", 0, 5), Column("over time", 3, 8), Column("p95 ms", 0, 5)),
-            *(Column("slow", 1), Column("failed", 1), Column("counted by", 2, 8, grows=True), _AGE),
+            *(Column("connection"), Column("per s", 0, 5), Column("over time", 3, 8), Column("p95 ms", 1, 5)),
+            *(Column("slow", 0), Column("failed", 0), Column("counted by", 2, 8, grows=True), _AGE),
         ),
         queries,
     ),
@@ -347,7 +346,7 @@ PANELS: tuple[Panel, ...] = (
         "Jobs",
         "jobs",
         (
-            *(Column("job"), Column("now", 0, 9), Column("next", 0, 7), Column("last", 1, 9)),
+            *(Column("job"), Column("now", 0, 9), Column("next", 1, 7), Column("last", 0, 9)),
             *(
                 Column("ended", 2),
                 Column("schedule", 3),
@@ -369,6 +368,7 @@ PANELS: tuple[Panel, ...] = (
         runs,
         minor=True,
         is_stream=True,
+        reads=("cron", "logs"),
     ),
     Panel(
         "sockets",
@@ -378,11 +378,11 @@ PANELS: tuple[Panel, ...] = (
             *(
                 Column("server"),
                 Column("clients"),
-                Column("rooms"),
-                Column("in/s", 0, 5),
-                Column("out/s", 0, 5),
+                Column("rooms", 3),
+                Column("in/s", 2, 5),
+                Column("out/s", 2, 5),
             ),
-            *(Column("refused", 2), Column("process", 3), _AGE, Column("trouble", 1, 7, grows=True)),
+            *(Column("refused", 1), Column("process", 4), _AGE, Column("trouble", 0, 7, grows=True)),
         ),
         sockets,
     ),

@@ -88,6 +88,11 @@ def fitted(columns: Sequence[Column], rows: Sequence[Row], width: int) -> tuple[
     return tuple((at, max(1, least[at] + left) if columns[at].grows else wide[at]) for at in shown)
 
 
+def spans(count: int, columns: int) -> list[int]:
+    """How many columns of a grid each of `count` panels takes: the last one fills its line."""
+    return [1] * (count - 1) + [columns - (count - 1) % columns] if count else []
+
+
 def _wide(column: Column, cells: Sequence[Text], width: int) -> int:
     least = max(column.width, len(column.label))
     return max(least, min(width // 2, max((cell.cell_len for cell in cells), default=0)))

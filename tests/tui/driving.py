@@ -47,9 +47,10 @@ def dashboard(
     *,
     interval: float = 60.0,
     run: Callable[[Sequence[str]], Outcome] | None = None,
+    read: Callable[[Sequence[str]], Outcome] | None = None,
 ) -> Dashboard:
     snapshot = Source(source) if isinstance(source, Snapshot) else source
-    return Dashboard(snapshot, interval=interval, run=run or Commands())
+    return Dashboard(snapshot, interval=interval, run=run or Commands(), read=read or Commands())
 
 
 def drive(

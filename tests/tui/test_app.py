@@ -12,7 +12,7 @@ import pytest
 from textual.containers import VerticalScroll
 from textual.drivers.headless_driver import HeadlessDriver
 from textual.pilot import Pilot
-from textual.widgets import Input, OptionList
+from textual.widgets import Input, OptionList, Static
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.snapshot import Part, Snapshot
@@ -68,6 +68,69 @@ class TestScreens:
             await pilot.press("escape")
             await pilot.pause()
             assert not isinstance(app.screen, Info)
+
+        drive(app, body)
+
+    def test_enter_on_a_run_shows_what_it_wrote(self) -> None:
+        reading = Commands(Outcome(0, "first\nsecond"))
+        app = dashboard(read=reading)
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("5")
+            pane(app, "runs").table.focus()
+            await pilot.press("enter")
+            await until(pilot, lambda: "second" in screen_text(app))
+            assert "first" in screen_text(app)
+            assert reading.ran == [("cron", "logs", "-p", "shop", "--", "aaaaaaaa1")]
+            await pilot.press("escape")
+            pane(app, "jobs").table.focus()
+            await pilot.press("enter")
+            await pilot.pause()
+            assert len(reading.ran) == 1
+
+        drive(app, body)
+
+    def test_output_that_comes_after_its_dialog_was_closed_harms_nobody(self) -> None:
+        released = Event()
+
+        def slow(_words: Sequence[str]) -> Outcome:
+            released.wait()
+            return Outcome(0, "late")
+
+        app = dashboard(read=slow)
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("5")
+            pane(app, "runs").table.focus()
+            await pilot.press("enter", "escape")
+            released.set()
+            await pilot.press("enter")
+            await until(pilot, lambda: "late" in screen_text(app))
+
+        drive(app, body)
+
+    def test_panels_without_rows_fold_to_a_line_each(self) -> None:
+        source = Source(EMPTY)
+        app = dashboard(source)
+
+        async def body(pilot: Pilots) -> None:
+            folded = app.query_one("#folded", Static)
+            await until(pilot, lambda: visible(app) == ["connections", "circuits"])
+            lines = str(folded.content).splitlines()
+            assert [line.split(" ·")[0] for line in lines] == ["Pools", "Queries", "Jobs", "Socket.IO", "Log"]
+            assert lines[2].endswith("no jobs are defined; add one: katax cron add")
+            await pilot.press("5")
+            await pilot.pause()
+            assert (visible(app), folded.display) == (["jobs", "runs"], False)
+            await pilot.press("escape")
+            source.snapshot = replace(FULL, pools=EMPTY.pools)
+            await pilot.press("f5")
+            await until(pilot, lambda: "log" in visible(app) and pane(app, "sockets").size.width > 70)
+            assert str(folded.content).startswith("Pools")
+            source.snapshot = FULL
+            await pilot.press("f5")
+            await until(pilot, lambda: "pools" in visible(app) and pane(app, "sockets").size.width <= 40)
+            assert not folded.display
 
         drive(app, body)
 
@@ -596,7 +659,7 @@ class TestCommands:
             await pilot.press("5", "e")
             await pilot.pause()
             await pilot.press("ctrl+y")
-            assert app.clipboard == "katax cron enable cleanup -p shop"
+            assert app.clipboard == "katax cron enable report -p shop"
 
         drive(app, body)
 
@@ -709,6 +772,10 @@ class TestCommands:
             await until(pilot, lambda: app._done[-1].text == "at last")
 
         drive(app, body)
+
+
+def screen_text(app: Dashboard) -> str:
+    return "\n".join(str(strip.text) for strip in app.screen._compositor.render_strips())
 
 
 def with_lines(count: int) -> Snapshot:

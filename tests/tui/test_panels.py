@@ -1,13 +1,14 @@
 """Each panel from canned Snapshots: what stands there, what fades, and what an empty one says."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
-from katax_cli.snapshot import Circuit, HealthReport, Part, Watched
+from katax_cli.snapshot import BreakerState, Circuit, HealthReport, Part, Watched
 from katax_cli.tui.panels import PANELS, SCREENS, Panel, queries
-from katax_cli.tui.table import Drawn
-from tests.tui.canned import AT, BROKEN, EMPTY, FULL, NOW
+from katax_cli.tui.table import Drawn, fitted
+from tests.tui.canned import API, AT, BROKEN, CHAT, EMPTY, FULL, NOW
 
 BY_NAME = {panel.name: panel for panel in PANELS}
 
@@ -110,12 +111,73 @@ def test_a_process_that_says_nothing_more_fades() -> None:
     assert {str(one.style) for one in drawn("pools", snapshot).rows[0].cells} == {"dim"}
 
 
-def test_circuits_of_all_and_of_one_process() -> None:
-    assert cell("circuits", "orders", "state") == "✖ open"
-    assert cell("circuits", "orders", "process") == "api web-1:4711"
-    assert cell("circuits", "orders", "probe") == "in 40s"
-    assert cell("circuits", "local", "process") == "all"
+def test_a_connection_has_one_circuit_and_its_processes_below_it() -> None:
+    def circuit(state: BreakerState, process: str | None, connection: str = "main") -> Circuit:
+        return Circuit(connection, state, 3, None, NOW + timedelta(seconds=48), None, process)
+
+    rows = (
+        *(circuit("closed", None), circuit("closed", "api a:1"), circuit("open", "api b:2")),
+        *(circuit("closed", None, "cache"), circuit("forced_open", None, "spare")),
+        circuit("half_open", "api a:1", "spare/replica1"),
+    )
+    snapshot = replace(FULL, circuits=Part(rows, "state database", AT))
+
+    assert [[row.cells[at].plain for at in (0, 1, 5)] for row in drawn("circuits", snapshot).rows] == [
+        ["main", "✖ open", "1 of 2"],
+        ["└ api a:1", "● closed", ""],
+        ["└ api b:2", "✖ open", ""],
+        ["spare", "✖ forced_open", "all"],
+        ["└ replica1 api a:1", "▲ half_open", ""],
+        ["cache", "● closed", ""],
+    ]
+    assert {row.subject for row in drawn("circuits", snapshot).rows} == {"main", "spare", "cache"}
+
+
+def test_circuits_say_why_and_when_they_are_probed() -> None:
+    assert cell("circuits", "orders api", "probe") == "in 40s"
+    assert cell("circuits", "local", "where") == "all"
     assert cell("circuits", "local", "reason") == "vacuum"
+
+
+def test_what_is_wrong_comes_first() -> None:
+    pools = FULL.pools._replace(rows=FULL.pools.rows[::-1])
+    traffic = FULL.traffic._replace(rows=FULL.traffic.rows[::-1])
+    (server,) = FULL.sockets.rows
+    sick = server._replace(name="sick", trouble="its Redis is gone")
+    sockets = FULL.sockets._replace(rows=(server, sick))
+    snapshot = replace(FULL, pools=pools, traffic=traffic, sockets=sockets)
+
+    first = {
+        name: drawn(name, snapshot).rows[0].key
+        for name in ("pools", "queries", "jobs", "sockets", "circuits")
+    }
+    assert first == {
+        "pools": f"main {API.label}",
+        "queries": f"main {API.label}",
+        "jobs": "report",
+        "sockets": f"sick {CHAT.label}",
+        "circuits": "orders",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("connections", {"status"}),
+        ("pools", {"wait"}),
+        ("circuits", {"state"}),
+        ("queries", {"slow", "failed"}),
+        ("jobs", {"last"}),
+        ("sockets", {"trouble"}),
+        ("runs", {"result"}),
+        ("log", {"", "what happened"}),
+    ],
+)
+def test_a_small_panel_still_says_whether_something_is_wrong(name: str, labels: set[str]) -> None:
+    columns = BY_NAME[name].columns
+    rows = BY_NAME[name].draw(FULL, 36).rows
+
+    assert labels <= {columns[at].label for at, _ in fitted(columns, rows, 36)}
 
 
 def test_a_circuit_of_a_replica_is_tripped_with_its_connection() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from katax_cli.tui.app import Outcome, run_dashboard
 
 _END_SECONDS = 3.0
 _SAID_AT_MOST = 200
+_LINES_AT_MOST = 500
 
 
 def interactive(call: Invocation, *, every: float) -> int:
@@ -29,7 +31,7 @@ def interactive(call: Invocation, *, every: float) -> int:
     # A log line would be written across the panels.
     silent = replace(call, shared=call.shared._replace(log_level="off"))
     with collecting(silent) as collector, closing(Commands()) as commands:
-        return run_dashboard(collector, interval=every, run=commands)
+        return run_dashboard(collector, interval=every, run=commands, read=commands.output)
 
 
 class Commands:
@@ -42,19 +44,36 @@ class Commands:
 
     def __call__(self, words: Sequence[str]) -> Outcome:
         """Waits for its end; the outcome has the last line of its stderr, or why it could not be started."""
+        code, _, err = self._ran(words, stdout=subprocess.DEVNULL)
+        lines = err.strip().splitlines() or [f"exit {code}" if code else "done"]
+        return Outcome(code, lines[-1][:_SAID_AT_MOST])
+
+    def output(self, words: Sequence[str]) -> Outcome:
+        """The same for a command that reads: the outcome has the end of what it printed, or why it printed nothing."""
+        code, out, err = self._ran(words, stdout=subprocess.PIPE)
+        lines = (err if code else out or err).rstrip().splitlines() or ["nothing was printed"]
+        left_out = len(lines) - _LINES_AT_MOST
+        if left_out > 0:
+            lines = [
+                f"({left_out} lines before; all: {shlex.join(('katax', *words))})",
+                *lines[-_LINES_AT_MOST:],
+            ]
+        return Outcome(code, "\n".join(lines))
+
+    def _ran(self, words: Sequence[str], *, stdout: int) -> tuple[int, str, str]:
+        """The exit code, stdout and stderr."""
         try:
-            process = self._started(words)
+            process = self._started(words, stdout=stdout)
         except OSError as error:
-            return Outcome(ExitCode.UNAVAILABLE, f"it could not be started: {error}")
+            return ExitCode.UNAVAILABLE, "", f"it could not be started: {error}"
         try:
-            _, err = process.communicate()
+            out, err = process.communicate()
         finally:
             with self._lock:
                 self._running.discard(process)
-        lines = err.strip().splitlines() or [f"exit {process.returncode}" if process.returncode else "done"]
-        return Outcome(process.returncode, lines[-1][:_SAID_AT_MOST])
+        return process.returncode, out or "", err
 
-    def _started(self, words: Sequence[str]) -> subprocess.Popen[str]:
+    def _started(self, words: Sequence[str], *, stdout: int) -> subprocess.Popen[str]:
         """Raises OSError, after the end too."""
         with self._lock:
             if self._closed:
@@ -63,7 +82,7 @@ class Commands:
                 # -P: what lies in this folder is no part of katax.
                 [sys.executable, "-P", "-m", "katax_cli", *words],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=stdout,
                 stderr=subprocess.PIPE,
                 text=True,
                 errors="replace",
