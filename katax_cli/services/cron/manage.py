@@ -29,7 +29,7 @@ from katax_cli.services.cron.ledger.store import Runs
 from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.cron.run.execution import Execution, Place
 from katax_cli.services.cron.run.logins import refuse_other_user
-from katax_cli.services.cron.run.process import Sink
+from katax_cli.services.cron.run.outputs import Sink
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.schema import Tables, refuse_network_file, state_profile
 

@@ -168,6 +168,7 @@ def test_a_frozen_daemon_takes_its_job_back(start: Start, tmp_path: Path) -> Non
     (watcher,) = {run.daemon for run in history() if run.state == "running"}
     first.signal(signal.SIGCONT)
     until(lambda: {run.daemon for run in history() if run.state == "running"} - {watcher})
+    until(lambda: any(run.state == "skipped" for run in history()))
     (tmp_path / "go").touch()
     until(lambda: len(lines(tmp_path / "started")) > 1)
 

@@ -22,8 +22,9 @@ from katax_cli.services.cron.identity import daemon_id
 from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.cron.run.logins import Login, login_of
 from katax_cli.services.cron.run.orphans import Orphan, mark_of
+from katax_cli.services.cron.run.outputs import Sink
 from katax_cli.services.cron.run.plan import WAITING
-from katax_cli.services.cron.run.process import Captured, Ended, JobProcess, Sink
+from katax_cli.services.cron.run.process import Captured, Ended, JobProcess
 from katax_cli.snapshot import JobState
 
 _log = logging.getLogger("katax.cron")

@@ -6,9 +6,9 @@ import signal
 
 from katax_cli.services.cron.identity import daemon_id, is_known_dead, is_of_this_machine, live_pid
 from katax_cli.services.cron.ledger.values import Run
-from katax_cli.services.cron.run.outputs import outputs_of
-from katax_cli.services.cron.run.process import Sink, Watched
-from katax_cli.services.processes.tree import HAS_PROC, carries, processes, to_group
+from katax_cli.services.cron.run.outputs import Sink, outputs_of
+from katax_cli.services.cron.run.process import Watched
+from katax_cli.services.processes.tree import HAS_PROC, carries, processes
 
 
 class Orphan(Watched):
@@ -20,7 +20,7 @@ class Orphan(Watched):
         self._identity = identity
         self._left = False
         # Its daemon may have died while the job was stopped for writing faster than it was read.
-        to_group(pid, signal.SIGCONT)
+        self._tree.signal(signal.SIGCONT)
 
     def leave(self) -> None:
         """Stops watching from another thread; the process goes on."""
@@ -30,6 +30,10 @@ class Orphan(Watched):
     @property
     def _ended(self) -> bool:
         return self._left or is_known_dead(self._identity)
+
+    @property
+    def _left_processes(self) -> bool:
+        return not self._left and super()._left_processes
 
     def _exit_status(self) -> int | None:
         return None

@@ -14,10 +14,20 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
+from katax_cli.core.clock import SYSTEM
+
 _CHUNK = 256 * 1024
+_BACKLOG = 4 * 1024 * 1024
+"""How much may lie there unread before those who write are stopped."""
+_SLACK = 1024 * 1024
+"""What may still arrive while those who write are being stopped."""
 _KEPT = 1024 * 1024
 """How much of what was read stays in the file before it is given back."""
+_SHORT, _LONG = 0.01, 1.0
 _PUNCH_HOLE, _KEEP_SIZE = 2, 1
+
+Sink = Callable[[str, bytes], None]
+"""Gets output as it arrives: `stdout` or `stderr`, and bytes."""
 
 
 class Output:
@@ -38,9 +48,13 @@ class Output:
         return data
 
     @property
+    def size(self) -> int:
+        return os.fstat(self.fd).st_size
+
+    @property
     def left(self) -> int:
         """The number of bytes that are there and not read."""
-        size = os.fstat(self.fd).st_size
+        size = self.size
         if size < self._at:
             self._at = self._freed = 0  # `> /dev/stdout` in a job truncates the file
         return size - self._at
@@ -70,16 +84,41 @@ def outputs_of(pid: int) -> list[Output]:
     return found
 
 
-def read_all(outputs: Sequence[Output], sink: Callable[[str, bytes], None]) -> bool:
-    """Hands on what is there now; True when something was. What is written meanwhile is left for the next time."""
-    some = False
-    for output in outputs:
-        left = output.left
-        while left > 0 and (data := output.read()):
-            some = True
-            left -= len(data)
-            sink(output.name, data)
+def read_all(outputs: Sequence[Output], sink: Sink, brake: Callable[[], None] | None = None) -> bool:
+    """Hands on what is there now; True when something was. What is written meanwhile is left for the next time.
+
+    `brake` stops those who write: it is called when the backlog is large, and once more when it still grows.
+    """
+    some = [_read_backlog(output, sink, brake) for output in outputs]
+    return any(some)
+
+
+def _read_backlog(output: Output, sink: Sink, brake: Callable[[], None] | None) -> bool:
+    some, braked, left = False, 0, output.left
+    while left > 0:
+        if brake is not None and braked < 2 and output.left >= (left + _SLACK if braked else _BACKLOG):
+            brake()
+            braked, left = braked + 1, output.left
+        data = output.read()
+        if not data:
+            break
+        some = True
+        left -= len(data)
+        sink(output.name, data)
     return some
+
+
+def discard_all(outputs: Sequence[Output], while_needed: Callable[[], bool]) -> None:
+    """Empties what is still being written and closes it when it is not needed any more."""
+    pause = _SHORT
+    while while_needed():
+        some = any(output.size for output in outputs)
+        for output in outputs:
+            os.ftruncate(output.fd, 0)
+        pause = _SHORT if some else min(2 * pause, _LONG)
+        SYSTEM.sleep(pause)
+    for output in outputs:
+        output.close()
 
 
 def _first_byte(fd: int) -> int:

@@ -12,21 +12,24 @@ import signal
 import subprocess
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.services.cron.run.outputs import Output, new_output, read_all
+from katax_cli.services.calls import left_behind
+from katax_cli.services.calls.watchdog import watchdog
+from katax_cli.services.cron.run.outputs import Output, Sink, discard_all, new_output, read_all
 from katax_cli.services.processes.tree import Tree, to_group
 
 HEAD_BYTES = TAIL_BYTES = 16 * 1024
 _TICK = 0.2
-_BACKLOG = 16 * 1024 * 1024
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
 """Seconds between two looks at the output; the pauses grow while there is none."""
-
-Sink = Callable[[str, bytes], None]
-"""Gets output as it arrives: `stdout` or `stderr`, and bytes."""
+_FLOOD_PAUSE = 0.001
+"""Seconds for which a job may write that was stopped because it writes faster than it is read."""
+_SLOW_SINK = 0.05
+"""Seconds after which whoever takes output is slow: the job does not write meanwhile."""
 
 _starting = threading.Lock()
 _children: set[int] = set()
@@ -89,6 +92,37 @@ class Account:
     groups: tuple[int, ...]
 
 
+class _Brake:
+    """Stops the processes of a run inside a `with` block once it is pulled, and lets them go on afterwards."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.used = False
+        self._tree = tree
+        self._wide = False
+
+    def pull(self) -> None:
+        """Stops the group, which is quick; when pulled again, also what left it."""
+        if self.used:
+            self.pull_wide()
+        else:
+            self.used = True
+            to_group(self._tree.leader, signal.SIGSTOP)
+
+    def pull_wide(self) -> None:
+        """Stops all of the tree, from any thread."""
+        self.used = self._wide = True
+        self._tree.signal(signal.SIGSTOP)
+
+    def __enter__(self) -> None:
+        self.used = self._wide = False
+
+    def __exit__(self, *_: object) -> None:
+        if self._wide:
+            self._tree.signal(signal.SIGCONT)
+        if self.used:
+            to_group(self._tree.leader, signal.SIGCONT)
+
+
 class Watched(ABC):
     """A process whose output is read and which is stopped with its tree; how its end is seen, subclasses say."""
 
@@ -102,11 +136,17 @@ class Watched(ABC):
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
         self._tree = Tree(pid, mark)
+        self._brake = _Brake(self._tree)
         self._pause = _FIRST_PAUSE
 
     @property
     @abstractmethod
     def _ended(self) -> bool: ...
+
+    @property
+    def _left_processes(self) -> bool:
+        """True when there are processes that nobody watches any more."""
+        return to_group(self.pid, None)
 
     @abstractmethod
     def _exit_status(self) -> int | None: ...
@@ -172,23 +212,27 @@ class Watched(ABC):
         """Hands on what is there, and waits for more, for the end or for a word, at most `seconds`."""
         read = self._read_throttled()
         self._pause = _FIRST_PAUSE if read else min(2 * self._pause, _LONGEST_PAUSE)
-        for key, _ in selector.select(self._pause if seconds is None else min(self._pause, seconds)):
+        pause = _FLOOD_PAUSE if self._brake.used else self._pause
+        for key, _ in selector.select(pause if seconds is None else min(pause, seconds)):
             if key.fileobj == self._wake_read:
                 os.read(self._wake_read, 64)
 
     def _read_throttled(self) -> bool:
         """A job that writes faster than it is read is stopped meanwhile, as one that writes into a full pipe."""
-        if all(output.left < _BACKLOG for output in self._outputs):
-            return read_all(self._outputs, self._sink)
-        to_group(self.pid, signal.SIGSTOP)
-        try:
-            return read_all(self._outputs, self._sink)
-        finally:
-            to_group(self.pid, signal.SIGCONT)
+        with self._brake:
+            return read_all(self._outputs, self._hand_on, self._brake.pull)
+
+    def _hand_on(self, name: str, data: bytes) -> None:
+        with watchdog.limit(_SLOW_SINK, self._brake.pull_wide):
+            self._sink(name, data)
 
     def _close(self) -> None:
-        for output in self._outputs:
-            output.close()
+        if self._left_processes:  # they may write for as long as they like
+            lives = partial(to_group, self.pid, None)
+            left_behind.start("katax-output", partial(discard_all, self._outputs, lives))
+        else:
+            for output in self._outputs:
+                output.close()
         with self._lock:
             os.close(self._wake_read)
             os.close(self._wake_write)

@@ -15,6 +15,7 @@ import pytest
 
 from katax_cli.services.cron.run.process import HEAD_BYTES, TAIL_BYTES, Captured, Ended, JobProcess, children
 from katax_cli.services.processes.tree import Reaper, Tree, processes
+from tests.waiting import until
 
 MARK = "KATAX_RUN_ID=test-run-{}"
 Start = Callable[..., JobProcess]
@@ -188,6 +189,39 @@ def test_a_gigabyte_takes_no_memory(start: Start) -> None:
 
     assert (ended, captured.size) == (Ended(0), 1_000_000_000)
     assert len(captured.head) + len(captured.tail or "") == HEAD_BYTES + TAIL_BYTES
+
+
+def test_nobody_writes_while_the_reader_is_slow(start: Start, tmp_path: Path, mark: str) -> None:
+    """Neither the job nor what left its group: their output would take memory without bound."""
+    ready = threading.Event()
+    tree = Tree(-1, mark)
+
+    def slow(_name: str, _data: bytes) -> None:
+        until(lambda: ready.is_set() or {seen.state for seen in tree.members()} == {"T"})
+        ready.set()
+
+    job = start("setsid yes & exec yes", slow)
+    threading.Thread(target=lambda: job.stop("seen", force=ready.wait())).start()
+
+    assert job.run(timeout=None, kill_after=60.0) == Ended(128 + signal.SIGKILL, "seen")
+    assert tree.members() == []
+
+
+def test_what_is_left_behind_takes_no_memory(start: Start, tmp_path: Path) -> None:
+    """Its output is thrown away for as long as it lives."""
+    job = start("(while [ -e more ]; do echo more; done; echo over > over; while [ -e less ]; do :; done) &")
+    for name in ("more", "less"):
+        (tmp_path / name).touch()
+    outputs = [os.dup(output.fd) for output in job._outputs]
+
+    def sizes() -> int:
+        return sum(os.fstat(fd).st_size for fd in outputs)
+
+    assert job.run(timeout=None, kill_after=1.0) == Ended(0)
+    (tmp_path / "more").unlink()
+    wait_for(tmp_path / "over")
+    until(lambda: sizes() == 0)
+    (tmp_path / "less").unlink()
 
 
 REAPING = """
