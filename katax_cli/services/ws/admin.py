@@ -6,19 +6,28 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from socketio import AsyncNamespace, exceptions
 
 from katax_cli.core.settings import Secret
 from katax_cli.errors import KataxError, Unavailable
-from katax_cli.services.ws.cluster import Poll
+from katax_cli.services.ws.cluster import Cluster, Poll
+from katax_cli.services.ws.guesses import Guesses
 from katax_cli.services.ws.loop import Lanes
+from katax_cli.services.ws.metrics import Counters
 from katax_cli.services.ws.tokens import address_of, sent_token
 from katax_cli.services.ws.values import NAMESPACE, OBSERVERS, SEEN, Seen
 
-if TYPE_CHECKING:
-    from katax_cli.services.ws.server import Sockets
+
+class Administered(Protocol):
+    """What the administration asks of a server."""
+
+    name: str
+    counters: Counters
+    guesses: Guesses
+    cluster: Cluster
+    io: Any
 
 
 class Admin(AsyncNamespace):  # type: ignore[misc]
@@ -27,7 +36,7 @@ class Admin(AsyncNamespace):  # type: ignore[misc]
     Observers get `seen` for every event that passes here, numbered without gaps as `seq` of this `worker`.
     """
 
-    def __init__(self, server: Sockets, token: Secret) -> None:
+    def __init__(self, server: Administered, token: Secret) -> None:
         super().__init__(NAMESPACE)
         self._sockets = server
         self._token = token

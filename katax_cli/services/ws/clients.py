@@ -7,10 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from inspect import signature
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from katax_cli.services.ws.server import Sockets
+from typing import Any, Protocol
 
 Handler = Callable[[Any], object]
 KnowingHandler = Callable[[Any, "Client"], object]
@@ -30,6 +27,15 @@ def takes_client(handler: Callable[..., object]) -> bool:
     return False
 
 
+class Reaches(Protocol):
+    """Reaches a client by its id, on whichever server of the name it is."""
+
+    def emit_to_room(self, room: str, event: str, data: Any = None) -> None: ...
+    def move(self, sid: str, room: str, *, joining: bool) -> None: ...
+    def rooms_of(self, sid: str) -> list[str]: ...
+    def kick(self, sid: str) -> None: ...
+
+
 class Client:
     """One client that is connected. Its methods are for handlers and other threads, as those of `Sockets` are.
 
@@ -41,7 +47,7 @@ class Client:
 
     def __init__(
         self,
-        server: Sockets,
+        server: Reaches,
         sid: str,
         *,
         address: str,

@@ -6,16 +6,15 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import uvicorn
 
 from katax_cli.core.measure.openmetrics import CONTENT_TYPE
-from katax_cli.services.ws.metrics import exposition
+from katax_cli.errors import ConfigError
+from katax_cli.profiles.model.model import WsSettings
+from katax_cli.services.ws.metrics import Measured, exposition
 from katax_cli.services.ws.values import MAX_MESSAGE_BYTES, Scope
-
-if TYPE_CHECKING:
-    from katax_cli.services.ws.server import Sockets
 
 BACKLOG = 2048
 SWEEP_EVERY = 5.0
@@ -29,10 +28,19 @@ class _Uvicorn(uvicorn.Server):
         yield
 
 
+class Listens(Measured, Protocol):
+    """What is reached through the port."""
+
+    settings: WsSettings
+    closing: bool
+
+    def sweep(self) -> list[str]: ...
+
+
 class Listener:
     """Answers Socket.IO at the server's path, and `/live`, `/ready`, `/metrics`."""
 
-    def __init__(self, server: Sockets) -> None:
+    def __init__(self, server: Listens) -> None:
         self._server = server
         self._path = "/" + server.settings.path.strip("/") + "/"
         self._socket = self._bind()
@@ -99,8 +107,6 @@ class Listener:
                 transport.abort()
 
     def _bind(self) -> socket.socket:
-        from katax_cli.services.ws.server import unusable_port
-
         settings = self._server.settings
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         made = socket.socket(family)
@@ -110,7 +116,7 @@ class Listener:
             made.listen(BACKLOG)
         except OSError as error:
             made.close()
-            raise unusable_port(settings, error) from error
+            raise _unusable_port(settings, error) from error
         return made
 
     async def _sweep(self) -> None:
@@ -150,3 +156,11 @@ async def _respond(send: Any, status: int, kind: str, text: str) -> None:
     headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _unusable_port(settings: WsSettings, error: OSError) -> ConfigError:
+    """An error for an address that cannot be listened on, with a remedy."""
+    return ConfigError(
+        f"ws {settings.name!r} cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
+        "choose another with --port, or end what listens there"
+    )

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from katax_cli.core.measure import openmetrics
 from katax_cli.core.measure.openmetrics import Family, Sample
-
-if TYPE_CHECKING:
-    from katax_cli.services.ws.server import Sockets
 
 
 @dataclass(slots=True)
@@ -24,12 +21,26 @@ class Counters:
     failed: int = 0
 
 
-def exposition(server: Sockets) -> str:
+class Measured(Protocol):
+    """What is measured of a server."""
+
+    name: str
+    counters: Counters
+    io: Any
+
+    @property
+    def clients(self) -> Sized: ...
+    @property
+    def ready(self) -> bool: ...
+    def answer(self, what: str, argument: Any) -> Any: ...
+
+
+def exposition(server: Measured) -> str:
     """All of it, as /metrics shows it."""
     return openmetrics.exposition(_families(server))
 
 
-def _families(server: Sockets) -> Iterator[Family]:
+def _families(server: Measured) -> Iterator[Family]:
     counters, labels = server.counters, {"server": server.name}
     for name, text, value in (
         ("connections", "Clients that connected.", counters.connected),

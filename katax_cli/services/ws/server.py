@@ -12,7 +12,7 @@ from katax_cli.core.callables import plain
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import LOOPBACK
-from katax_cli.errors import ConfigError, Refused
+from katax_cli.errors import Refused
 from katax_cli.profiles.model.model import WsSettings
 from katax_cli.services.ws.clients import Client, KnowingHandler, takes_client
 from katax_cli.services.ws.cluster import Alone, Cluster
@@ -385,11 +385,3 @@ class Sockets:
             for sid, scope in list(self.io.eio.scopes.items())
             if sid not in known and now - scope.setdefault("katax.since", now) > SILENT_SECONDS
         ]
-
-
-def unusable_port(settings: WsSettings, error: OSError) -> ConfigError:
-    """An error for an address that cannot be listened on, with a remedy."""
-    return ConfigError(
-        f"ws {settings.name!r} cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
-        "choose another with --port, or end what listens there"
-    )
