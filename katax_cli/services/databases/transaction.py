@@ -203,6 +203,12 @@ class Transaction(Queries):
                 raise
             raise RowRefused(number, error) from error
 
+    def copy_text(self, sql: str, text: str) -> int:
+        """Runs `COPY … FROM stdin` with this text; returns how many rows there were."""
+        assert isinstance(self._engine, CopiesIn)
+        with self._statement(sql, None):
+            return self._engine.copy_text(self._connection, sql, text)
+
     def describe(self, name: str) -> TableDescription | None:
         """One table as this transaction sees it; None when there is none."""
         assert isinstance(self._engine, Introspects)

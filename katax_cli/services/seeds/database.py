@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from katax_cli.errors import QueryError, SeedError
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.seeds.upsert import Upsert
-from katax_cli.services.seeds.values import Counts, Rows, SeedFile
+from katax_cli.services.seeds.values import Counts, PlainCsv, Rows, SeedFile
 
 if TYPE_CHECKING:
     from random import Random
@@ -72,26 +72,29 @@ class SeedDb(Queries):
         Columns that a row does not name keep their value. Raises SeedError when there is no such table, column
         or unique key, and for rows that the key does not tell apart.
         """
-        return self._upsert(table, rows, key=key)
+        return self._written(self._upsert(table, key), rows)
 
     def _upsert(
-        self,
-        table: str,
-        rows: Sequence[Mapping[str, Any]],
-        *,
-        key: str | Sequence[str],
-        place: Callable[[int], str] = "row {}".format,
-    ) -> Counts:
+        self, table: str, key: str | Sequence[str], place: Callable[[int], str] = "row {}".format
+    ) -> Upsert:
         description = self._transaction.describe(table)
         if description is None:
             raise SeedError(f"seed {self._file.name}: no table named {table!r}; apply the migrations first")
         names = (key,) if isinstance(key, str) else tuple(key)
-        upsert = Upsert(
-            self._transaction, description, key=names, seed=f"seed {self._file.name}", place=place
-        )
-        counts = upsert.write(rows)
+        seed = f"seed {self._file.name}"
+        return Upsert(self._transaction, description, key=names, seed=seed, place=place)
+
+    def _written(
+        self, upsert: Upsert, rows: Sequence[Mapping[str, Any]], csv: PlainCsv | None = None
+    ) -> Counts:
+        counts = None if csv is None else upsert.write_csv(csv)
+        if counts is not None and csv is not None:
+            columns: Iterable[str] = csv.columns
+        else:
+            counts = upsert.write(rows)
+            columns = {name for row in rows for name in row}
         if not self._rehearsing:
-            upsert.advance_counters(rows)
+            upsert.advance_counters(columns)
         self._count(counts)
         return counts
 
@@ -113,7 +116,7 @@ class SeedDb(Queries):
 
     def write(self, rows: Rows) -> None:
         """Writes the rows of a data file."""
-        self._upsert(rows.table, rows.rows, key=rows.key, place=rows.place)
+        self._written(self._upsert(rows.table, rows.key, rows.place), rows.rows, rows.csv)
 
 
 def refuse_ending(file: SeedFile, sql: str, dialect: Dialect, *, line: int | None = None) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 from katax_cli.errors import SeedError
-from katax_cli.services.seeds.values import Rows, SeedFile
+from katax_cli.services.seeds.values import PlainCsv, Rows, SeedFile
 
 _KEYS = {"table", "key", "rows"}
 
@@ -60,25 +61,58 @@ def _objects(file: SeedFile, rows: Any) -> list[dict[str, Any]]:
 
 
 def _csv_rows(file: SeedFile) -> Rows:
-    reader = csv.reader(io.StringIO(file.text, newline=""), strict=True)
-    rows: list[dict[str, Any]] = []
+    text = file.text
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     lines: list[int] = []
     try:
         header = next(reader, [])
         if len(set(header)) < len(header):
             raise SeedError(f"seed {file.name} names a column twice in its first line")
+        begins = reader.line_num
         for cells in reader:
-            if cells:
-                rows.append(_csv_row(file, header, cells, reader.line_num))
+            if len(cells) == len(header):
                 lines.append(reader.line_num)
+            elif cells:
+                where = f"seed {file.name}, line {reader.line_num}"
+                raise SeedError(f"{where}: {len(cells)} cells, expected {len(header)}")
     except csv.Error as error:
         raise SeedError(f"seed {file.name}, line {reader.line_num}: {error}") from error
-    return Rows(file.table, (), rows, tuple(lines))
+    plain = _plain(header, text, begins, len(lines))
+    return Rows(file.table, (), _CsvCells(header, text, len(lines)), lines, plain)
 
 
-def _csv_row(file: SeedFile, header: Sequence[str], cells: Sequence[str], line: int) -> dict[str, Any]:
-    if len(cells) != len(header):
-        raise SeedError(f"seed {file.name}, line {line}: {len(cells)} cells, expected {len(header)}")
+def _plain(header: Sequence[str], text: str, begins: int, rows: int) -> PlainCsv | None:
+    """None for what PostgreSQL reads otherwise: line ends of other systems, empty lines, the end mark of COPY."""
+    if "\r" in text or "\n\n" in text or "\n\\." in text or "\0" in text:
+        return None
+    at = 0
+    for _ in range(begins):
+        at = text.find("\n", at) + 1
+    return PlainCsv(tuple(header), text[at:], rows) if at else None
+
+
+class _CsvCells(Sequence[Mapping[str, Any]]):
+    """The rows as mappings, made when the first one is wanted: COPY needs none of them."""
+
+    def __init__(self, header: Sequence[str], text: str, count: int) -> None:
+        self._header = header
+        self._text = text
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, at: Any) -> Any:
+        return self._made[at]
+
+    @cached_property
+    def _made(self) -> list[dict[str, Any]]:
+        reader = csv.reader(io.StringIO(self._text, newline=""), strict=True)
+        next(reader, None)
+        return [_csv_row(self._header, cells) for cells in reader if cells]
+
+
+def _csv_row(header: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
     row: dict[str, Any] = dict(zip(header, cells, strict=True))
     if "" in cells:
         # As COPY reads it: an empty cell is NULL.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -12,7 +12,7 @@ from katax_cli.engines.base import TableDescription
 from katax_cli.errors import QueryError, SeedError
 from katax_cli.services.databases.transaction import RowRefused, Transaction
 from katax_cli.services.seeds.rows import check_keys
-from katax_cli.services.seeds.values import Counts
+from katax_cli.services.seeds.values import Counts, PlainCsv
 
 _BATCH = 100
 _GIVEN = "pg_temp.katax_seed"
@@ -26,6 +26,10 @@ _DIFFERS = {
     "postgresql": "present.{c}::text IS DISTINCT FROM excluded.{c}::text",
     "sqlite": "present.{c} IS NOT excluded.{c}",
 }
+
+
+class _ReadOtherwise(Exception):
+    """The server made other rows of a text than were in it, or rows without their key."""
 
 
 class Upsert:
@@ -62,6 +66,34 @@ class Upsert:
             inserted, affected, first = inserted + new, affected + changed, first + len(values)
         return Counts(inserted, affected - inserted, affected)
 
+    def write_csv(self, csv: PlainCsv) -> Counts | None:
+        """Copies the text as it stands into an empty table; None where that cannot be.
+
+        What the server refuses is None too: written row by row, it is found and named.
+        """
+        if csv.rows <= _BATCH or not self._takes_copies:
+            return None
+        self._check_columns([dict.fromkeys(csv.columns)])
+        names = ", ".join(map(self._quoted, csv.columns))
+        try:
+            with self._on.transaction():
+                if not self._is_empty():
+                    return None
+                copy = f"COPY {self._table} ({names}) FROM stdin WITH (FORMAT csv, FORCE_NULL ({names}))"
+                count = self._on.copy_text(copy, csv.text)
+                if count != csv.rows or not self._keys_hold():
+                    raise _ReadOtherwise
+        except (QueryError, _ReadOtherwise):
+            return None
+        return Counts(count, 0, count)
+
+    def _keys_hold(self) -> bool:
+        """Whether every row has its key, and no two the same: a unique index allows NULL, and may be partial."""
+        key = ", ".join(map(self._quoted, self._key))
+        missing = " OR ".join(f"{self._quoted(name)} IS NULL" for name in self._key)
+        sql = f"SELECT count(*) = count(DISTINCT ({key})) AND NOT bool_or({missing}) FROM {self._table}"
+        return self._key == self._primary or bool(self._on.run(sql).rows[0][0])
+
     def _group(self, columns: tuple[str, ...], values: Sequence[list[Any]], first: int) -> tuple[int, int]:
         """The numbers of new and of written rows; `first` of all rows came before them."""
         if len(values) > _BATCH and self._may_copy(values):
@@ -76,8 +108,11 @@ class Upsert:
 
     def _may_copy(self, values: Sequence[list[Any]]) -> bool:
         """COPY reads texts where INSERT would convert: only values that mean the same to both."""
-        is_table = self._found.table.kind in ("table", "partitioned table")
-        return self._on.copies_in and is_table and {type(one) for row in values for one in row} <= _AS_TEXT
+        return self._takes_copies and {type(one) for row in values for one in row} <= _AS_TEXT
+
+    @property
+    def _takes_copies(self) -> bool:
+        return self._on.copies_in and self._found.table.kind in ("table", "partitioned table")
 
     def _copied(
         self, columns: tuple[str, ...], values: Sequence[list[Any]], first: int
@@ -186,14 +221,14 @@ class Upsert:
     def _has_identity(self, columns: Sequence[str]) -> bool:
         return any("as identity" in (self._columns[name].default or "") for name in columns)
 
-    def advance_counters(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def advance_counters(self, columns: Iterable[str]) -> None:
         """Lets PostgreSQL's sequences go on behind the numbers that were given; the others do so themselves.
 
         Not undone by a rollback, which at the worst leaves a gap.
         """
         if self._dialect != "postgresql":
             return
-        for name in {name for row in rows for name in row}:
+        for name in set(columns):
             default = self._columns[name].default or ""
             if default.startswith("nextval(") or "as identity" in default:
                 self._advance(name)
@@ -207,7 +242,7 @@ class Upsert:
         )
 
     def _natural_key(self, wanted: Sequence[str]) -> tuple[str, ...]:
-        primary = tuple(column.name for column in self._found.columns if column.key == "primary")
+        primary = self._primary
         key = tuple(wanted) or primary
         table = self._found.table.name
         if not key:
@@ -220,6 +255,10 @@ class Upsert:
                 f"{self._seed}: {', '.join(key)} is no unique key of {table!r}; make a unique index or name another"
             )
         return key
+
+    @property
+    def _primary(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self._found.columns if column.key == "primary")
 
     def _check_columns(self, rows: Sequence[Mapping[str, Any]]) -> None:
         unknown = {name for row in rows for name in row if name not in self._columns}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from katax_cli.errors import SeedError
@@ -89,14 +89,25 @@ class SeedOutcome:
 
 
 @dataclass(frozen=True, slots=True)
+class PlainCsv:
+    """The lines below the header of a `.csv` that PostgreSQL and Python's reader understand alike."""
+
+    columns: tuple[str, ...]
+    text: str = field(repr=False)
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rows:
     """The rows of a data file. Without a `key` the primary key of the table is the natural one."""
 
     table: str
     key: tuple[str, ...]
-    rows: list[dict[str, Any]]
-    lines: tuple[int, ...] = ()
+    rows: Sequence[Mapping[str, Any]]
+    lines: Sequence[int] = ()
     """Where each row of a `.csv` ends in its file."""
+    csv: PlainCsv | None = None
+    """The rows of a `.csv` that COPY reads as it stands."""
 
     def place(self, number: int) -> str:
         """The place of a row, by its number from 1 on."""

@@ -160,3 +160,45 @@ def test_two_seeders_at_once_and_a_writer_between_them(
 
     assert states == ["applied", "unchanged"]
     assert len(notes(open_url(postgresql_url))) == 5_000
+
+
+@pytest.mark.parametrize(
+    "odd", ["", '5001,"",\n', "5001,a,\n\n", "5001,\\.,\n", '5001,"x\ny",\n', '5001,"""q""",']
+)
+def test_a_plain_text_is_copied_as_it_stands_and_means_the_same(
+    postgresql_url: str, open_url: Open, folder: Path, odd: str
+) -> None:
+    """Into an empty table by COPY, whatever the text; into one with a row by the reader of Python."""
+    text = "id,text,flag\n" + "".join(f"{n},t{n},\n" for n in range(300)) + odd
+    (folder / "notes.csv").write_text(text)
+    database = open_url(postgresql_url)
+    database.execute(NOTES)
+    Seeder(database, str(folder)).run()
+    copied = database.query("SELECT * FROM notes ORDER BY id")
+
+    database.execute("TRUNCATE notes")
+    database.execute("INSERT INTO notes VALUES (7, 'there', NULL)")
+    database.execute("DELETE FROM katax_seeds")
+    Seeder(database, str(folder)).run()
+
+    assert copied == database.query("SELECT * FROM notes ORDER BY id")
+    assert len(copied) == 300 + bool(odd)
+
+
+def test_a_unique_key_without_a_value_is_refused_in_a_copy_too(
+    postgresql_url: str, open_url: Open, folder: Path
+) -> None:
+    """A unique index takes any number of rows without it; a seed could never find them again."""
+    database = open_url(postgresql_url)
+    database.execute("CREATE TABLE notes (id serial, code text UNIQUE)")
+    rows = "".join(f"{n},c{n}\n" for n in range(300))
+    (folder / "notes.csv").write_text(f"id,code\n{rows}300,\n")
+
+    with pytest.raises(SeedError, match="no primary key; name a unique one"):
+        Seeder(database, str(folder)).run()
+
+    database.execute("ALTER TABLE notes ADD PRIMARY KEY (id)")
+    (folder / "notes.csv").write_text(f"id,code\n{rows},c300\n")
+    with pytest.raises(SeedError, match=r"line 302 has no 'id'"):
+        Seeder(database, str(folder)).run()
+    assert database.query("SELECT count(*) AS n FROM notes") == [{"n": 0}]
