@@ -11,7 +11,7 @@ from katax_cli.cli.shell.confirm import Tier, confirm
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation, Target
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.core.sql import Statement, split
+from katax_cli.core.sql import Statement, split, with_values
 from katax_cli.engines.base import Params, Row, RowStream
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.databases.sql import SqlDatabase
@@ -137,7 +137,7 @@ def run_query(
     found = call.all_settings(runtime, target)
     queries = {settings.name: query(settings) for settings in found}
     for settings in found:
-        confirm_script(call, runtime.profile, settings, [Statement(queries[settings.name][0], 1, 0)])
+        confirm_script(call, runtime.profile, settings, [_spelled_out(queries[settings.name], settings)])
     if call.only_planned(connections=[one.name for one in found], executed=False):
         return ExitCode.DONE
     ready = final or (lambda database: queries[database.name])
@@ -149,6 +149,12 @@ def run_query(
     with source.stream(sql, params, text=call.out.texts) as rows:
         _write(call, rows, limit)
     return ExitCode.DONE
+
+
+def _spelled_out(query: Query, settings: ConnectionSettings) -> Statement:
+    """The statement as it is confirmed: `name LIKE :pattern` holds for every row where the pattern is `%`."""
+    assert settings.type in ("postgresql", "mysql", "sqlite")
+    return Statement(with_values(*query, settings.type), 1, 0)
 
 
 def _write(call: Invocation, rows: RowStream, limit: int | None) -> None:

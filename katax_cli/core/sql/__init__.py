@@ -17,6 +17,7 @@ from katax_cli.core.sql.placeholders import (
     PlaceholderError,
     Style,
     compile_query,
+    with_values,
 )
 from katax_cli.core.sql.redact import fingerprint, normalise, redact
 from katax_cli.core.sql.residue import Residue, residue
@@ -47,4 +48,5 @@ __all__ = [
     "residue",
     "split",
     "tokens",
+    "with_values",
 ]

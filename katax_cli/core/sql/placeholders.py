@@ -15,6 +15,7 @@ Which style a statement uses:
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
@@ -132,6 +133,28 @@ class CompiledQuery:
 def compile_query(sql: str, dialect: Dialect) -> CompiledQuery:
     """The placeholders of one statement, cached by text; raises PlaceholderError where styles are mixed."""
     return _cached(sql, dialect) if len(sql) <= _CACHED_LENGTH else _compile(sql, dialect)
+
+
+def with_values(sql: str, params: Params, dialect: Dialect) -> str:
+    """The statement with texts and numbers in their places: to be read, such as by `classify`, and never to be run."""
+    if not params or len(sql) > _CACHED_LENGTH:
+        return sql
+    try:
+        raw, values = compile_query(sql, dialect).bind_raw(params)
+    except PlaceholderError:
+        return sql
+    pieces = []
+    for token in tokens(raw, dialect):
+        number = token.text[1:]
+        bound = token.kind == "param" and number.isdecimal() and values and int(number) <= len(values)
+        pieces.append(_literal(values[int(number) - 1], token.text) if bound and values else token.text)
+    return "".join(pieces)
+
+
+def _literal(value: object, unknown: str) -> str:
+    if isinstance(value, str):
+        return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+    return str(value) if isinstance(value, int | float | Decimal) else unknown
 
 
 @lru_cache(maxsize=1024)

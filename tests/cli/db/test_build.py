@@ -187,6 +187,20 @@ def test_every_row_is_asked_for(words: tuple[str, ...], main: Target) -> None:
     assert affected(katax("db", *words, "-y", "-f", "json")) == 3
 
 
+def test_a_pattern_that_fits_everything_is_asked_for_too(main: Target) -> None:
+    for words in (("--where", "name like %"), ("--where", "name like :n", "--param", "n=%")):
+        refused = katax("db", "delete", "people", *words)
+        assert (refused.code, "DELETE with a WHERE that holds for every row" in refused.err) == (4, True)
+    for given in (
+        ("delete from people where name like ?", "%"),
+        ("delete from people where id = ? or id != 1", "1"),
+    ):
+        assert katax("db", "query", *given).code == 4
+    assert katax("db", "exec", "delete from people where id = 5 or id != 5").code == 4
+    assert len(names()) == 3
+    assert affected(katax("db", "delete", "people", "--where", "name like Ad%", "-f", "json")) == 1
+
+
 def test_a_dry_run_changes_nothing(main: Target) -> None:
     for words in (
         ("insert", "people", "id=9"),
