@@ -175,6 +175,7 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "migrate unlock": Reads("migrate unlock -y", SQL, code=4),
     "migrate plan": Reads("migrate plan", SQL, code=4),
     "migrate verify": Reads("migrate verify", SQL, code=4),
+    "migrate load": Reads("migrate load -y nothing", SQL, code=2),
     "migrate dump": Exempt("writes a file of the project from what it reads"),
     "migrate rehearse": Exempt("works on a database of its own, which it makes and drops"),
     "migrate wait": Reads("migrate wait --timeout 100ms", SQL),

@@ -143,6 +143,7 @@ COMMANDS: Mapping[str, str] = {
     "migrate plan": "migrate plan -c {}",
     "migrate verify": "migrate verify -c {}",
     "migrate dump": "migrate dump -c {}",
+    "migrate load": "migrate load -c {} nothing",
     "migrate rehearse": "migrate rehearse -c {}",
     "seed create": "seed create more",
     "seed run": "seed run -c {}",

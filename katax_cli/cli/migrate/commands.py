@@ -289,11 +289,24 @@ def rehearse(
 
 @group.command("dump")
 def dump(call: Invocation) -> None:
-    """Write the schema, by the server's own tool where it is installed."""
+    """Write the schema by the server's own tool, and what is applied, as 'migrate load' reads it."""
     from katax_cli.cli.migrate.run import desk
     from katax_cli.services.migrate.dump import dump
+    from katax_cli.services.migrate.schema_file import with_applied
 
     with desk(call) as table:
         found = dump(table.one)
         call.diagnostics.note(f"written by {found.by}")
-        call.out.text(found.text)
+        call.out.text(with_applied(table.one, found).rstrip() if found.is_runnable else found.text)
+
+
+@group.command("load")
+def load(
+    call: Invocation,
+    file: Annotated[str | None, typer.Argument(help="Default: schema_file of [migrate].")] = None,
+) -> None:
+    """Build an empty database from a schema file, and record its migrations as applied."""
+    from katax_cli.cli.migrate.run import desk, loaded
+
+    with desk(call) as table:
+        call.out.action(loaded(table, file))

@@ -52,6 +52,12 @@ class Desk:
         return self.runtime.profile
 
     @property
+    def schema_file(self) -> str | None:
+        """Where the schema is kept, when it is."""
+        file = self.profile.migrate.schema_file
+        return None if file is None else os.path.join(self.profile.folder, file)
+
+    @property
     def one(self) -> Migrator:
         """The migrator of the one connection. Raises ConfigError when there are several."""
         if len(self.settings) > 1:
@@ -131,7 +137,39 @@ def change(
             if proposal is not None:
                 _ask(call, table.profile, settings, proposal)
         done = [(name, [one.name for one in outcomes]) for name, outcomes in table.each(work)]
-        return worst([_answer(call, done, "done"), *table.codes])
+        code = worst([_answer(call, done, "done"), *table.codes])
+        keep_schema(table)
+        return code
+
+
+def keep_schema(table: Desk) -> None:
+    """Writes `schema_file` after every change that one connection was asked for. Raises SchemaNotWritten."""
+    path = table.schema_file
+    if path is None:
+        return
+    if table.call.is_glob:
+        table.call.diagnostics.note(f"{path} is left as it is: it has the schema of one connection")
+        return
+    from katax_cli.services.migrate.schema_file import write
+
+    if write(table.one, path):
+        table.call.diagnostics.note(f"wrote {path}")
+
+
+def loaded(table: Desk, file: str | None) -> dict[str, object]:
+    """Builds an empty database from the schema file; on prod after a yes."""
+    from katax_cli.services.migrate.schema_file import check, load, read
+
+    path = file or table.schema_file
+    if path is None:
+        raise ConfigError("no schema file is named; give one, or set schema_file in [migrate]")
+    migrator = table.one
+    schema = read(path, migrator.db.settings.type)
+    names = check(migrator, schema)
+    if table.call.shared.dry_run:
+        return {"would_load": path, "recorded": names}
+    confirm(table.call, table.profile, table.settings[0], Tier.DISRUPTIVE, f"building the schema of {path}")
+    return {"loaded": path, "recorded": load(migrator, schema)}
 
 
 def _ask(call: Invocation, profile: Profile, settings: ConnectionSettings, proposal: Proposal) -> None:

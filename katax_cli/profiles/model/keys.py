@@ -153,6 +153,7 @@ TABLES = {
             "directory": Key("string", "folder of the migrations"),
             "table": Key("string", "table that remembers what was applied"),
             "lock_timeout": Key("positive", "longest wait for the lock of a table"),
+            "schema_file": Key("string", "file that the schema is written to after migrations"),
         },
         model="migrate",
     ),

@@ -42,6 +42,7 @@ class MigrateSettings(NamedTuple):
     directory: str = "migrations"
     table: str = "katax_migrations"
     lock_timeout: float = 15.0
+    schema_file: str | None = None
 
 
 class SeedSettings(NamedTuple):

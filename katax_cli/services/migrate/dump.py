@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass
 from tempfile import NamedTemporaryFile
 
 from katax_cli.core.settings import ConnectionSettings
+from katax_cli.errors import DeadlineExceeded, MigrationError
 from katax_cli.services.migrate.migrator import Migrator
+
+_SQLITE = """SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'
+AND tbl_name <> ? AND name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'shadow') ORDER BY rowid"""
+_RESTRICT = re.compile(r"^\\restrict (\w+)$", re.MULTILINE)
+_VERSIONS = re.compile(r"^-- Dumped (from|by) .*\n", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,40 +25,92 @@ class Dump:
 
     text: str
     by: str
+    is_runnable: bool = True
 
 
 def dump(migrator: Migrator) -> Dump:
-    """The schema of the database without its data. Secrets reach the tool by environment or file, never argv."""
+    """The schema without data and without the ledger; of a server whose tool is of no use as katax describes it."""
+    try:
+        return runnable(migrator)
+    except MigrationError as error:
+        with migrator.session() as session:
+            found: dict[str, str] = session.ask(migrator.engine.definitions, None)
+        text = "\n\n".join(f"-- {key}\n{text}" for key, text in sorted(found.items()))
+        return Dump(text, f"katax itself, for people only: {error}", is_runnable=False)
+
+
+def runnable(migrator: Migrator) -> Dump:
+    """The schema as SQL that builds it. Raises MigrationError when the server's tool is missing or fails.
+
+    Secrets reach the tool by environment or file, never argv.
+    """
     # The tools would wait for a server that says nothing for as long as they like; we have a deadline.
     migrator.db.ping()
-    native = {"postgresql": _pg_dump, "mysql": _mysqldump}.get(migrator.db.settings.type)
-    found = native(migrator.db.settings) if native is not None else None
-    return found or _own(migrator)
-
-
-def _own(migrator: Migrator) -> Dump:
+    settings = migrator.db.settings
+    if settings.type == "mongodb":
+        raise MigrationError("mongodb has no schema in SQL")
     with migrator.session() as session:
-        found: dict[str, str] = session.ask(migrator.engine.definitions, None)
-    return Dump("\n\n".join(f"-- {key}\n{text}" for key, text in sorted(found.items())), "katax itself")
+        migrator.ledger.settle(session)
+    if settings.type == "sqlite":
+        rows = migrator.sql.run(_SQLITE, [migrator.table]).rows
+        return Dump("\n\n".join(_ended(str(sql)) for (sql,) in rows), "katax itself")
+    return _pg_dump(migrator) if settings.type == "postgresql" else _mysqldump(migrator)
 
 
-def _pg_dump(settings: ConnectionSettings) -> Dump | None:
-    words = ["pg_dump", "--schema-only", "--no-owner", "--no-privileges", "-d", settings.database or ""]
-    words += _where(settings, user="-U")
+def _ended(statement: str) -> str:
+    """A comment in the last line would hide the semicolon."""
+    return f"{statement}\n;" if "--" in statement.rpartition("\n")[2] else f"{statement};"
+
+
+def _pg_dump(migrator: Migrator) -> Dump:
+    settings = migrator.db.settings
+    words = ["pg_dump", "--schema-only", "--no-owner", "--no-privileges", "--encoding=UTF8"]
+    words += ["-T", migrator.ledger.table, "-d", settings.database or "", *_where(settings, user="-U")]
+    # What others set for libpq would lead to another server, or to another session.
+    given = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
     password = settings.password.reveal() if settings.password else ""
-    return _run(words, {**os.environ, "PGPASSWORD": password, "PGCONNECT_TIMEOUT": "10"})
+    given |= {"PGPASSWORD": password, "PGCONNECT_TIMEOUT": "10"}
+    if tls := settings.tls:
+        facts = {"SSLMODE": tls.mode, "SSLROOTCERT": tls.ca, "SSLCERT": tls.cert, "SSLKEY": tls.key}
+        given |= {f"PG{key}": value for key, value in facts.items() if value}
+    return Dump(_without_noise(_run(migrator, words, given)), "pg_dump")
 
 
-def _mysqldump(settings: ConnectionSettings) -> Dump | None:
+def _without_noise(text: str) -> str:
+    """Without what differs between two dumps of one schema: versions in the head, and the key for psql."""
+    text = _VERSIONS.sub("", text, count=2)
+    if key := _RESTRICT.search(text):
+        ours = (f"\\restrict {key[1]}", f"\\unrestrict {key[1]}")
+        text = "\n".join(line for line in text.split("\n") if line not in ours)
+    return text.strip("\n")
+
+
+def _mysqldump(migrator: Migrator) -> Dump:
+    settings = migrator.db.settings
     program = "mariadb-dump" if shutil.which("mariadb-dump") else "mysqldump"
     with NamedTemporaryFile("w", prefix="katax-", suffix=".cnf") as file:
         os.chmod(file.name, 0o600)
-        password = settings.password.reveal() if settings.password else ""
-        escaped = password.replace("\\", "\\\\").replace('"', '\\"')
-        file.write(f'[client]\npassword="{escaped}"\n')
+        file.write(_client_options(settings))
         file.flush()
         words = [program, f"--defaults-extra-file={file.name}", "--no-data", "--skip-comments", "--routines"]
-        return _run([*words, *_where(settings, user="-u"), settings.database or ""], dict(os.environ))
+        words += ["--events", "--default-character-set=utf8mb4"]
+        home, _, name = migrator.table.rpartition(".")
+        words += [f"--ignore-table={home or settings.database}.{name}", *_where(settings, user="-u")]
+        return Dump(_run(migrator, [*words, settings.database or ""], dict(os.environ)).strip("\n"), program)
+
+
+def _client_options(settings: ConnectionSettings) -> str:
+    """Of MariaDB's client and of MySQL's, which know each other's not."""
+    options = {"password": settings.password.reveal() if settings.password else ""}
+    if tls := settings.tls:
+        files = {"ssl-ca": tls.ca, "ssl-cert": tls.cert, "ssl-key": tls.key}
+        options |= {key: path for key, path in files.items() if path}
+        modes = {"disable": "DISABLED", "require": "REQUIRED", "verify-ca": "VERIFY_CA"}
+        options["loose-ssl-mode"] = modes.get(tls.mode, "VERIFY_IDENTITY")
+        options["loose-ssl"] = "0" if tls.mode == "disable" else "1"
+        options["loose-ssl-verify-server-cert"] = "1" if tls.mode == "verify-full" else "0"
+    quoted = {key: value.replace("\\", "\\\\").replace('"', '\\"') for key, value in options.items()}
+    return "[client]\n" + "".join(f'{key}="{value}"\n' for key, value in quoted.items())
 
 
 def _where(settings: ConnectionSettings, *, user: str) -> list[str]:
@@ -60,9 +119,20 @@ def _where(settings: ConnectionSettings, *, user: str) -> list[str]:
     return [str(word) for flag, value in flags.items() if value for word in (flag, value)]
 
 
-def _run(words: list[str], environment: dict[str, str]) -> Dump | None:
-    """The tool's output; None when it is missing or did not succeed (too old for the server, no right)."""
-    if shutil.which(words[0]) is None:
-        return None
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    return Dump(done.stdout.rstrip(), words[0]) if done.returncode == 0 else None
+def _run(migrator: Migrator, words: list[str], environment: dict[str, str]) -> str:
+    """What the tool wrote. Raises MigrationError when it is not there or fails; DeadlineExceeded."""
+    deadline = migrator.db.callers_deadline()
+    try:
+        done = subprocess.run(
+            words, env=environment, capture_output=True, check=False, timeout=deadline.within(None)
+        )
+    except FileNotFoundError as error:
+        raise MigrationError(f"{words[0]} is not installed") from error
+    except OSError as error:
+        raise MigrationError(f"cannot run {words[0]}: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise DeadlineExceeded(migrator.db.name, doing=words[0], seconds=deadline.seconds or 0.0) from error
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise MigrationError(f"{words[0]} failed: {said[0] if said else f'status {done.returncode}'}")
+    return done.stdout.decode(errors="surrogateescape")

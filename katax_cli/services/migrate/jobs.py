@@ -12,7 +12,7 @@ from katax_cli.errors import MigrationError
 from katax_cli.services.migrate.files import python
 from katax_cli.services.migrate.files.other_tools import UP_SUFFIX
 from katax_cli.services.migrate.files.sections import parse, statements
-from katax_cli.services.migrate.values import Direction, Directives, MigrationFile
+from katax_cli.services.migrate.values import Direction, Directives, MigrationFile, Section
 
 _ENDS_TRANSACTION = re.compile(r"(?i)\b(begin|start|commit|end|abort|rollback)\b")
 _RELEASES_LOCKS = re.compile(r"(?i)unlock|discard|\bdo\b|\bcall\b|\bselect\b|\bexecute\b")
@@ -98,6 +98,12 @@ def make_job(file: MigrationFile, direction: Direction, dialect: Dialect | None)
         _refuse_transaction_control(file, section.text, found, dialect)
     locks = next((one.line for one in written if _locks_tables(one, dialect)), None)
     return Job(file, direction, section.directives, found, locks_tables_at=locks)
+
+
+def script_job(file: MigrationFile, dialect: Dialect) -> Job:
+    """A file without sections, such as a dump: all of it is run. Raises MigrationError when it cannot be."""
+    written = statements(Section(file.text, 1, Directives()), dialect)
+    return Job(file, "up", Directives(), tuple(_for_server(file, written, dialect)))
 
 
 def _python_job(file: MigrationFile, direction: Direction) -> Job:

@@ -229,7 +229,7 @@ class Migrator:
             new = self.to_adopt()
             with runner.session.transaction():
                 for version in new:
-                    self._adopt(runner.session, version, by_number.get(int(version)))
+                    self.record_applied(runner.session, version, version, by_number.get(int(version)))
             return new
 
     def for_dbmate(self) -> list[str]:
@@ -251,10 +251,13 @@ class Migrator:
         if self.dialect is not None:
             other_tools.refuse_ledger(self.sql, self.table)
 
-    def _adopt(self, session: MigrationConnection, version: str, file: MigrationFile | None) -> None:
+    def record_applied(
+        self, session: MigrationConnection, version: str, name: str, file: MigrationFile | None
+    ) -> None:
+        """Record a migration as applied that was not run here; without its file only by its name."""
         by, at = self._me(), self._now()
         if file is None:
-            self.ledger.adopt(session, version, version, applied_at=at, runner=by)
+            self.ledger.adopt(session, version, name, applied_at=at, runner=by)
         else:
             self.ledger.record(session, file, applied_at=at, duration_ms=None, runner=by)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+from hashlib import sha256
 
 from katax_cli.core.sql import Dialect, normalise
 from katax_cli.errors import MigrationError
@@ -17,6 +18,11 @@ def same_meaning(name: str, applied: str, now: str, dialect: Dialect | None) -> 
     Of a `.sql` file the UP section and its directives count; DOWN and VERIFY may be improved later.
     """
     return _meaning(name, applied, dialect) == _meaning(name, now, dialect)
+
+
+def meaning_digest(name: str, text: str, dialect: Dialect | None) -> str:
+    """Equal for texts of the same meaning."""
+    return sha256(repr(_meaning(name, text, dialect)).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _meaning(name: str, text: str, dialect: Dialect | None) -> object:
