@@ -122,7 +122,7 @@ def _write_launchers(work: Path, *, final: Path) -> None:
 
 
 def _programs(work: Path) -> list[Path]:
-    folders = ("usr/bin", "usr/sbin", "usr/lib/postgresql/*/bin")
+    folders = ("bin", "usr/bin", "usr/sbin", "usr/lib/postgresql/*/bin")
     return [
         path
         for folder in folders

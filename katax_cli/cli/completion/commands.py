@@ -114,7 +114,12 @@ _katax() {{
     esac
     _describe 'katax' offered || _files
 }}
-_katax "$@"
+# Sourced, as by 'source <(katax completion show zsh)', it only says what it completes.
+if [ "$funcstack[1]" = "_katax" ]; then
+    _katax "$@"
+else
+    compdef _katax katax
+fi
 """
 
 
