@@ -10,6 +10,7 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.profiles.model.breakers import breaker_of, inherited
 from katax_cli.profiles.model.connections import Around, Flaw, build_connection, variants_of
 from katax_cli.profiles.model.keys import CONNECTION
+from katax_cli.profiles.model.layer import Layer, Path, dotted
 from katax_cli.profiles.model.model import (
     CronSettings,
     HealthSettings,
@@ -24,7 +25,6 @@ from katax_cli.profiles.model.model import (
 )
 from katax_cli.profiles.model.problems import Problems, origin_of
 from katax_cli.profiles.model.secrets import Place, readable_by_everyone, token
-from katax_cli.profiles.sources.document import Layer, Path, dotted
 from katax_cli.profiles.sources.find import Search
 
 _WORK = ("command", "sql", "python", "katax")

@@ -9,11 +9,12 @@ from typing import Any
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import ConfigError, UnknownProfile
 from katax_cli.profiles.load import Loaded, load, merge, search_from
+from katax_cli.profiles.model.layer import Path, dotted
 from katax_cli.profiles.model.problems import Problem, Problems, origin_of
 from katax_cli.profiles.model.secrets import readable_by_everyone
 from katax_cli.profiles.model.urls import mask_url
 from katax_cli.profiles.show import is_reference
-from katax_cli.profiles.sources.document import Path, dotted, read_trusted
+from katax_cli.profiles.sources.document import read_trusted
 from katax_cli.profiles.sources.find import Place, Search
 from katax_cli.profiles.sources.trust import approved
 

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.build import Draft, build_profile
 from katax_cli.profiles.model.keys import PROFILE, SHARED
+from katax_cli.profiles.model.layer import Layer, dotted
 from katax_cli.profiles.model.model import Profile, ProfileEntry
 from katax_cli.profiles.model.problems import Problems
 from katax_cli.profiles.model.validate import read_table, unknown_key
 from katax_cli.profiles.sources.builtin import env_table, local_table
-from katax_cli.profiles.sources.document import Layer, dotted, read_layer
+from katax_cli.profiles.sources.document import read_layer
 from katax_cli.profiles.sources.environment import substitute
 from katax_cli.profiles.sources.find import Found, Search
 from katax_cli.profiles.sources.home import katax_home

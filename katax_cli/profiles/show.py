@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from katax_cli.profiles.load import merge
 from katax_cli.profiles.model.keys import PROFILE, Key
+from katax_cli.profiles.model.layer import Path, dotted
 from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.model.problems import origin_of
 from katax_cli.profiles.model.urls import mask_url
-from katax_cli.profiles.sources.document import Path, dotted
 from katax_cli.profiles.sources.environment import Environment, variables
 
 _HIDDEN = "***"

@@ -12,7 +12,7 @@ from katax_cli.core.resilience.breaker_policy import BreakerPolicy
 from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.settings import ConnectionSettings, EngineName, Role, Secret
 from katax_cli.errors import ConfigError, UnknownConnection
-from katax_cli.profiles.sources.document import Layer
+from katax_cli.profiles.model.layer import Layer
 
 RetrySettings = RetryPolicy
 BreakerSettings = BreakerPolicy

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from katax_cli.errors import ConfigError
-from katax_cli.profiles.sources.document import Layer, Path, dotted
+from katax_cli.profiles.model.layer import Layer, Path, dotted
 
 
 class Problem(NamedTuple):

@@ -8,9 +8,8 @@ from typing import Any
 from katax_cli.core.text.duration import parse_duration
 from katax_cli.errors import nearest
 from katax_cli.profiles.model.keys import Key
+from katax_cli.profiles.model.layer import FromEnvironment, Path, Unset, dotted
 from katax_cli.profiles.model.problems import Problems
-from katax_cli.profiles.sources.document import Path, dotted
-from katax_cli.profiles.sources.environment import FromEnvironment, Unset
 
 _WORDS = {
     bool: "a boolean",

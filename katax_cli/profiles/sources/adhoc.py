@@ -12,9 +12,9 @@ from katax_cli.errors import ConfigError
 from katax_cli.profiles.model.breakers import breaker_of
 from katax_cli.profiles.model.connections import Around, Flaw, build_connection
 from katax_cli.profiles.model.keys import CONNECTION, Key
+from katax_cli.profiles.model.layer import dotted
 from katax_cli.profiles.model.problems import Problems
 from katax_cli.profiles.model.validate import read_table, read_value
-from katax_cli.profiles.sources.document import dotted
 
 _KEYS: Mapping[str, Key] = CONNECTION
 _CALLABLES = ("configure", "reset")

@@ -3,40 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from katax_cli.errors import ConfigError
+from katax_cli.profiles.model.layer import Layer
 from katax_cli.profiles.sources.ownership import distrust
-
-Path = tuple[str, ...]
-
-
-class Layer:
-    """A table that a profile is made of, and where it is written.
-
-    `file` is None for what katax makes up itself; `prefix` is where the table stands in the file.
-    """
-
-    # A plain class: the text may hold secrets and has no business in a repr.
-    __slots__ = ("file", "prefix", "table", "text")
-
-    def __init__(
-        self, table: Mapping[str, Any], file: str | None = None, text: str = "", prefix: Path = ()
-    ) -> None:
-        self.table = table
-        self.file = file
-        self.text = text
-        self.prefix = prefix
-
-    def line(self, path: Path) -> int | None:
-        """The line of a key, or of the nearest table or key around it."""
-        from katax_cli.profiles.sources.lines import line_of
-
-        return line_of(self.text, self.prefix + path) if self.file else None
-
-    def part(self, path: Path, table: Mapping[str, Any]) -> Layer:
-        return Layer(table, self.file, self.text, self.prefix + path)
 
 
 def read_layer(path: str, notes: list[str]) -> Layer | None:
@@ -86,10 +57,3 @@ def _position(where: str, text: str) -> str:
     """`line 3, column 5)` as `3:5`; the end of the document as its last line."""
     numbers = [word.rstrip(",)") for word in where.split() if word.rstrip(",)").isdigit()]
     return ":".join(numbers) or str(text.count("\n") + 1)
-
-
-def dotted(path: Sequence[str]) -> str:
-    """A key path as TOML writes it."""
-    return ".".join(
-        part if part.replace("-", "").replace("_", "").isalnum() else f'"{part}"' for part in path
-    )

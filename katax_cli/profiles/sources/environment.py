@@ -6,22 +6,10 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from katax_cli.profiles.sources.document import Path, read_trusted
+from katax_cli.profiles.model.layer import UNSET, FromEnvironment, Path, Unset
+from katax_cli.profiles.sources.document import read_trusted
 
 _OPEN = "${env:"
-
-
-class FromEnvironment(str):
-    """A string that a variable went into: it may be a number, and it is never quoted in a message."""
-
-    __slots__ = ()
-
-
-class Unset:
-    """Stands where a variable was missing; the missing variable is the only problem reported for it."""
-
-
-UNSET = Unset()
 
 
 class Environment:

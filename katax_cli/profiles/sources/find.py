@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from katax_cli.errors import ConfigError, UnknownProfile
 from katax_cli.profiles.model.keys import PROFILE
-from katax_cli.profiles.sources.document import Layer, read_layer
+from katax_cli.profiles.model.layer import Layer
+from katax_cli.profiles.sources.document import read_layer
 from katax_cli.profiles.sources.home import upward, user_folder
 from katax_cli.profiles.sources.ownership import refuse_untrusted, trusted
 

@@ -6,8 +6,8 @@ import tomllib
 
 import pytest
 
-from katax_cli.profiles.sources.document import dotted
-from katax_cli.profiles.sources.lines import line_of
+from katax_cli.profiles.model.layer import dotted
+from katax_cli.profiles.model.lines import line_of
 
 TEXT = '''\
 # role = "no"
