@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from typing import Any
 
 import pymysql
 from pymysql.constants import CR
 from pymysql.converters import escape_item
 
-from katax_cli.core.settings import ConnectionSettings, TlsSettings
+from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.mysql.failures import connect_failed
 from katax_cli.engines.mysql.session import CHARSET, VALUES, Session
+from katax_cli.engines.mysql.tls import verifying
 from katax_cli.errors import ConfigError
 
 _OPTIONS = frozenset({"collation", "sql_mode", "init_command", "bind_address"})
@@ -93,19 +93,8 @@ def _tls(settings: ConnectionSettings) -> dict[str, Any]:
     if tls.mode == "disable":
         return {"ssl_disabled": True}
     try:
-        return {"ssl": _context(tls)}
+        return {"ssl": verifying(tls)}
     except OSError as error:
         raise ConfigError(
             f"{settings.name!r}: tls files cannot be used: {error}; check their paths"
         ) from error
-
-
-def _context(tls: TlsSettings) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=tls.ca)
-    # The certificates that MySQL makes for itself lack what Python 3.13 asks for.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    context.check_hostname = tls.mode == "verify-full"
-    context.verify_mode = ssl.CERT_NONE if tls.mode == "require" else ssl.CERT_REQUIRED
-    if tls.cert:
-        context.load_cert_chain(tls.cert, tls.key)
-    return context

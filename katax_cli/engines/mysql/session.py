@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import date, datetime, time
@@ -21,6 +22,7 @@ from pymysql.cursors import Cursor, SSCursor
 from katax_cli.core.sql import Residue, classify, compile_query, residue
 from katax_cli.core.text.text import RawJson
 from katax_cli.engines.base import Params, SessionRemains, Text
+from katax_cli.engines.mysql.tls import trusting
 
 # The server ends a statement at its timeout; when it does not, the socket gives up this much later.
 GRACE = 0.5
@@ -101,6 +103,7 @@ class Session(Connection):
     _read_timeout: float | None
     _write_timeout: float | None
     _secure: bool
+    ctx: ssl.SSLContext
     _rfile: BufferedReader
     _next_seq_id: int
     _result: Any
@@ -115,6 +118,10 @@ class Session(Connection):
     _limit_ms = 0
     _own_limit_ms: int | None = None
     _place: tuple[Any, ...] | None = None
+
+    def _create_ssl_ctx(self, given: ssl.SSLContext | dict[str, Any]) -> ssl.SSLContext:
+        """PyMySQL's own reads all authorities of the system for each connection, and then trusts anybody."""
+        return given if isinstance(given, ssl.SSLContext) else trusting()
 
     @property
     def is_mariadb(self) -> bool:

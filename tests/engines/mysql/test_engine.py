@@ -206,6 +206,22 @@ class TestTls:
         engine.close(engine.connect(5.0))
         assert connecting(server, tls=TlsSettings("require"))[0] is FailureKind.AUTHENTICATION
 
+    def test_reading_the_authorities_is_not_repeated_and_a_replaced_file_is_noticed(
+        self, tls_mysql: Server, connect: Connect, certificates: Certificates, tmp_path: Path
+    ) -> None:
+        """Reading those of the system takes fifty times as long as a login."""
+        careless = create(settings_for(tls_mysql, tls=None))
+        one, two = connect(careless), connect(careless)
+        assert one.ctx is two.ctx
+        assert one.ctx.cert_store_stats()["x509"] == 0
+
+        authority = tmp_path / "authority.pem"
+        authority.write_bytes(certificates.ca.read_bytes())
+        strict = create(settings_for(tls_mysql, tls=TlsSettings("verify-full", ca=str(authority))))
+        assert connect(strict).ctx is connect(strict).ctx
+        authority.write_bytes(make_certificates(tmp_path / "other").ca.read_bytes())
+        assert failure_of(strict, lambda: strict.connect(5.0))[0] is FailureKind.CONFIGURATION
+
     def test_a_server_that_insists(self, tls_mysql: Server) -> None:
         kind, _, code = connecting(tls_mysql, tls=TlsSettings("disable"))
         # MariaDB gives no other reason than for a wrong password.
@@ -224,7 +240,8 @@ class TestTls:
         with pytest.raises(ConfigError) as caught:
             engine.connect(1.0)
         assert str(caught.value) == (
-            "'main': tls files cannot be used: [Errno 2] No such file or directory; check their paths"
+            "'main': tls files cannot be used: [Errno 2] No such file or directory: '/nowhere/ca.pem'; "
+            "check their paths"
         )
 
 
