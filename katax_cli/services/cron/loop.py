@@ -207,6 +207,8 @@ class Daemon:
 
     def _beat(self) -> None:
         now = self._clock.monotonic()
+        if self._tables.moved:
+            self._start_over()
         self._tables.prepare()
         self._obey()
         if now - self._last_renewal >= _RENEW_EVERY:
@@ -221,6 +223,19 @@ class Daemon:
             self._adopt()
             enabled = sum(job.enabled is not False for job in self.scheduler.jobs.values())
             _log.info("jobs changed: %d of %d enabled", enabled, len(self.scheduler.jobs))
+
+    def _start_over(self) -> None:
+        """Begins in another file: what runs is written to it, and what was due before now is nobody's."""
+        _log.error(
+            "the state database was removed or replaced: its history is lost, and jobs are due from now on"
+        )
+        now = self._clock.now()
+        for run in self.scheduler.running():
+            self.books.record(run)
+        for job in self.scheduler.jobs.values():
+            self.scheduler.put(job, now)
+            self._unnoted.append(_noted(job, now))
+        self._version = -1
 
     def _obey(self) -> None:
         """Stops what others want stopped, and what is no longer ours; closes what is ours and never started."""

@@ -9,11 +9,12 @@ from dataclasses import replace
 from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import Dialect, Result
-from katax_cli.errors import ConfigError, QueryError, Refused
+from katax_cli.errors import ConfigError, QueryError, Refused, Unavailable
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.calls.observer import QueryLogging
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
+from katax_cli.services.state.store import FileId, file_id
 
 SCHEMA = 2
 LEASE_SECONDS = 20.0
@@ -75,14 +76,25 @@ class Tables:
         self.now = _NOW[self.dialect]
         self.for_update = "" if self.dialect == "sqlite" else " FOR UPDATE"
         self._made = False
+        self._path = database.settings.path if self.dialect == "sqlite" else None
+        self._file: FileId | None = None
 
     @property
     def shared(self) -> bool:
         """True when daemons on other machines may use it too."""
         return self.dialect != "sqlite"
 
+    @property
+    def moved(self) -> bool:
+        """True when another file is there than the one that was prepared, or none: nobody else sees the old one."""
+        return self._made and file_id(self._path) != self._file
+
     def prepare(self) -> None:
         """Makes the tables unless they are there. Raises ConfigError when a newer katax made them."""
+        if self.moved:
+            self._made = False
+            self.database.pool.doubt()
+            self.database.pool.renew()
         if self._made:
             return
         self._create()
@@ -94,6 +106,7 @@ class Tables:
             )
         if version < SCHEMA:
             self._upgrade()
+        self._file = file_id(self._path)
         self._made = True
 
     def _version(self) -> int:
@@ -153,6 +166,7 @@ class Tables:
 
     def transaction(self, work: Callable[[Queries], None]) -> None:
         """All of it or nothing; repeated as a whole when the server rolled it back."""
+        self._refuse_moved()
         self.database.transaction(work, timeout=_TIMEOUT)
 
     def insert(
@@ -175,7 +189,14 @@ class Tables:
 
     def run(self, sql: str, params: Sequence[object] = ()) -> Result:
         """One statement on a connection of its own."""
+        self._refuse_moved()
         return self.database.run(sql, list(params) or None, timeout=_TIMEOUT)
+
+    def _refuse_moved(self) -> None:
+        if self.moved:
+            raise Unavailable(
+                self.database.name, "its file was removed or replaced, and what was claimed with it"
+            )
 
 
 def marks(values: Sequence[object]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
@@ -423,6 +424,67 @@ def test_queued_runs_come_one_after_the_other(start: Start, tmp_path: Path) -> N
     ran = [run for run in history() if run.state == "ran"]
     assert all((earlier.finished_at or 0) <= (later.started_at or 0) for earlier, later in pairwise(ran))
     assert {run.reason for run in history() if run.state == "skipped"} <= {"the daemon shut down"}
+
+
+def test_what_waits_is_given_up_when_its_job_is_removed(start: Start, tmp_path: Path) -> None:
+    profile(tmp_path, SLOW.format(seconds=600) + 'on_overlap = "queue"\nkill_after = 0.2\n')
+    daemon = start()
+    until(lambda: sum(run.state == "running" for run in history()) >= 2)
+    profile(tmp_path, '[cron.jobs.other]\nschedule = "@every 1s"\ncommand = "echo >> other"\n')
+    until(lambda: lines(tmp_path / "other"))
+    (pid, *more) = lines(tmp_path / "started")
+    os.killpg(int(pid), signal.SIGKILL)
+    until(lambda: not [run for run in history("slow") if run.state == "running"])
+
+    assert daemon.stop() == 0
+    assert not more
+    first, *waited = history("slow")
+    assert first.state == "failed"
+    assert {(run.state, run.reason) for run in waited} == {("skipped", "its job was removed")}
+
+
+def test_what_was_missed_runs_one_after_the_other_under_allow(start: Start, tmp_path: Path) -> None:
+    work = "echo begin >> started; sleep 0.2; echo end >> started"
+    policy = 'on_overlap = "allow"\non_miss = "all"'
+    profile(tmp_path, f'[cron.jobs.tick]\nschedule = "@every 1m"\ncommand = "{work}"\n{policy}\n')
+    with Cron(load_profile(None)) as cron:
+        cron.tables.prepare()
+        before = (int(cron.clock.now()) - 300) * 1000
+        cron.definitions.note_schedules([("tick", "@every 1m", "@every 60s", before)])
+
+    daemon = start()
+    until(lambda: len(lines(tmp_path / "started")) >= 10)
+
+    assert daemon.stop() == 0
+    assert lines(tmp_path / "started")[:10] == ["begin", "end"] * 5
+    assert [run.reason for run in history()][:5] == ["was missed, runs late"] * 5
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_state_file_that_is_removed_is_noticed(replaced: bool, start: Start, tmp_path: Path) -> None:
+    """What runs goes on and is written to the new file; no occurrence starts twice over both daemons."""
+    url = f"sqlite:///{tmp_path / 'state.db'}"
+    tick = 'schedule = "@every 1s"\ncommand = "echo $KATAX_SCHEDULED_AT >> ticks"\non_overlap = "allow"\n'
+    profile(tmp_path, SLOW.format(seconds=600) + f"kill_after = 0.2\n[cron.jobs.tick]\n{tick}", state=url)
+    daemons = [start(), start()]
+    until(lambda: len(lines(tmp_path / "ticks")) >= 3 and lines(tmp_path / "started"))
+    for file in tmp_path.glob("state.db*"):
+        file.unlink()
+    if replaced:
+        (tmp_path / "state.db").touch()
+    for daemon in daemons:
+        daemon.says("the state database was removed or replaced: its history is lost")
+    before = len(lines(tmp_path / "ticks"))
+    until(lambda: len(lines(tmp_path / "ticks")) >= before + 3)
+    until(lambda: any(run.state == "skipped" for run in history("slow")))
+
+    assert [run.state for run in history("slow")].count("running") == 1
+    for pid in lines(tmp_path / "started"):
+        os.killpg(int(pid), signal.SIGKILL)
+    assert [daemon.stop() for daemon in daemons] == [0, 0]
+    ticks = lines(tmp_path / "ticks")
+    assert len(ticks) == len(set(ticks))
+    assert "running" not in {run.state for run in history()}
 
 
 def test_it_starts_without_its_state_database(start: Start, tmp_path: Path, closed_port: int) -> None:

@@ -23,7 +23,7 @@ from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.cron.run.logins import Login, login_of
 from katax_cli.services.cron.run.orphans import Orphan, mark_of
 from katax_cli.services.cron.run.outputs import Sink
-from katax_cli.services.cron.run.plan import WAITING
+from katax_cli.services.cron.run.plan import CATCHING_UP, WAITING, WAITING_TO_CATCH_UP
 from katax_cli.services.cron.run.process import Captured, Ended, JobProcess
 from katax_cli.snapshot import JobState
 
@@ -33,6 +33,8 @@ LOGGED_BYTES = 1024 * 1024
 _LINE_BYTES = 8 * 1024
 _BETWEEN = RetryPolicy(initial=1.0, max=60.0)
 _TELLING_SECONDS = 60.0
+_STARTED: Mapping[str | None, str | None] = {WAITING: None, WAITING_TO_CATCH_UP: CATCHING_UP}
+"""What is said of a run that has waited, once it starts."""
 _NOT_FOUND, _NOT_STARTED, _FAILED = 127, 126, 1
 _SQL: tuple[EngineName, ...] = ("postgresql", "mysql", "sqlite")
 CALL = "import sys; from katax_cli.services.cron.run.call import main; main(sys.argv[1])"
@@ -163,7 +165,7 @@ class Execution:
         if delay and self._stopped.wait(delay):
             skipped = self.run.skipped(self._reason or "stopped before it started")
             return self._become(replace(skipped, finished_at=self._now()))
-        reason = None if self.run.reason == WAITING else self.run.reason
+        reason = _STARTED.get(self.run.reason, self.run.reason)
         started_at = self.run.started_at if self._spawned else self._now()
         self.run = replace(self.run, started_at=started_at, reason=reason)
         try:

@@ -15,6 +15,9 @@ ALL_AT_MOST = 1000
 QUEUE_AT_MOST = 100
 WAITING = "waits for an earlier run"
 CATCHING_UP = "was missed, runs late"
+WAITING_TO_CATCH_UP = "was missed, waits for its turn"
+WAITS = (WAITING, WAITING_TO_CATCH_UP)
+_LATE = (CATCHING_UP, WAITING_TO_CATCH_UP)
 NO_DAEMON = "no daemon was there in time"
 
 
@@ -84,6 +87,14 @@ def _run(job: Job, at: int, reason: str | None = None) -> Run:
     return Run(job.name, at * 1000, reason=reason)
 
 
+def in_the_way(job: Job, run: Run, other: Run) -> bool:
+    """True when a run does not start beside another one of its job.
+
+    Under `allow` what was missed goes one after the other, beside everything else.
+    """
+    return job.on_overlap != "allow" or (run.reason in _LATE and other.reason in _LATE)
+
+
 @dataclass(frozen=True, slots=True)
 class Overlaps:
     """Decides by each job's own rule what becomes of a run while others of it run."""
@@ -92,14 +103,16 @@ class Overlaps:
 
     def __call__(self, run: Run, others: Sequence[Run]) -> Run:
         job = self.jobs.get(run.job)
-        if job is None or not others or job.on_overlap == "allow":
+        others = [other for other in others if job is not None and in_the_way(job, run, other)]
+        if job is None or not others:
             return run
         if job.on_overlap == "replace":
             return run.waiting(WAITING)
         if job.on_overlap == "queue" or run.reason == CATCHING_UP:
             waiting = sum(other.started_at is None for other in others)
-            if waiting < (2 * ALL_AT_MOST if run.reason == CATCHING_UP else QUEUE_AT_MOST):
-                return run.waiting(WAITING)
+            late = run.reason == CATCHING_UP
+            if waiting < (2 * ALL_AT_MOST if late else QUEUE_AT_MOST):
+                return run.waiting(WAITING_TO_CATCH_UP if late else WAITING)
             return run.skipped(f"{waiting} runs wait already")
         return run.skipped(f"run {others[0].run_id[:12]} still runs on {others[0].host}")
 

@@ -19,11 +19,12 @@ from katax_cli.services.cron.definition.jobs import Command, Job, Lookup
 from katax_cli.services.cron.ledger.values import Decide, Remaining, Run, Trigger, unless_accounted
 from katax_cli.services.cron.run.execution import Execution, Place, tell_failure
 from katax_cli.services.cron.run.ping import Pinger
-from katax_cli.services.cron.run.plan import WAITING, Agenda, Overlaps, due, remaining
+from katax_cli.services.cron.run.plan import WAITS, Agenda, Overlaps, due, in_the_way, remaining
 from katax_cli.snapshot import JobState
 
 _log = logging.getLogger("katax.cron")
 SHUT_DOWN = "the daemon shut down"
+REMOVED = "its job was removed"
 UNAVAILABLE = "the state database was not available"
 _CLAIM_AGAIN = 0.5
 """Seconds between two attempts to claim what is due."""
@@ -133,9 +134,14 @@ class Scheduler:
         self._agenda.change(job)
 
     def drop(self, name: str) -> None:
-        """Forgets a job; what runs of it goes on."""
+        """Forgets a job; what runs of it goes on, what waits is given up."""
         self.jobs.pop(name, None)
         self._agenda.drop(name)
+        with self._lock:
+            waiting = [run for run in self._waiting if run.job == name]
+            self._waiting = [run for run in self._waiting if run.job != name]
+        for run in waiting:
+            self._skip(run, REMOVED)
 
     @property
     def next_at(self) -> int | None:
@@ -226,7 +232,7 @@ class Scheduler:
         for run in won:
             if run.state != "running":
                 self._note(run)
-            elif run.reason == WAITING:
+            elif run.reason in WAITS:
                 self._wait(run)
             else:
                 starting.append(run)
@@ -277,10 +283,12 @@ class Scheduler:
     def _is_turn_of(self, run: Run, elsewhere: Sequence[Run]) -> bool:
         with self._lock:
             here = [*self._waiting, *(each.run for each in self._running.values())]
+        job = self.jobs.get(run.job)
         return not any(
             each.job == run.job
             and each.state == "running"
             and each.run_id != run.run_id
+            and (job is None or in_the_way(job, run, each))
             and (each.started_at is not None or each.scheduled_at < run.scheduled_at)
             for each in (*here, *elsewhere)
         )

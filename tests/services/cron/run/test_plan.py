@@ -17,6 +17,7 @@ from katax_cli.services.cron.run.plan import (
     ALL_AT_MOST,
     CATCHING_UP,
     WAITING,
+    WAITING_TO_CATCH_UP,
     Agenda,
     Overlaps,
     due,
@@ -117,19 +118,29 @@ def test_a_queue_is_bounded() -> None:
 def test_what_catches_up_waits_instead_of_being_skipped() -> None:
     made = Overlaps({"j": job()})(Run("j", 2, reason=CATCHING_UP), [Run("j", 1, started_at=1)])
 
-    assert (made.state, made.reason) == ("running", WAITING)
+    assert (made.state, made.reason) == ("running", WAITING_TO_CATCH_UP)
 
 
-def test_all_that_was_due_runs_one_after_the_other() -> None:
-    """Under `skip` too, also the occurrence that is on time: all but the first wait for their turn."""
-    every = job("@every 1m", on_miss="all")
+@pytest.mark.parametrize("on_overlap", ["skip", "queue", "allow"])
+def test_all_that_was_due_runs_one_after_the_other(on_overlap: str) -> None:
+    """Also the occurrence that is on time: all but the first wait for their turn."""
+    every = job("@every 1m", on_miss="all", on_overlap=on_overlap)
     decided: list[Run] = []
     for run in due(every, START, START + 600):
         decided.append(Overlaps({"j": every})(replace(run, started_at=1), decided))
 
     assert [run.state for run in decided] == ["running"] * 10
-    assert [run.reason for run in decided] == [CATCHING_UP, *[WAITING] * 9]
+    assert [run.reason for run in decided] == [CATCHING_UP, *[WAITING_TO_CATCH_UP] * 9]
     assert due(every, START, START + 60)[0].reason is None
+
+
+def test_what_catches_up_leaves_others_alone_under_allow() -> None:
+    """A run on time starts beside what was missed, and what was missed beside it."""
+    overlaps = Overlaps({"j": job(on_overlap="allow")})
+    late, on_time = Run("j", 1, started_at=1, reason=CATCHING_UP), Run("j", 2, started_at=2)
+
+    assert overlaps(on_time, [late, replace(late, reason=WAITING_TO_CATCH_UP)]) == on_time
+    assert overlaps(late, [on_time]) == late
 
 
 def test_an_agenda_knows_what_is_next() -> None:
