@@ -13,6 +13,7 @@ from katax_cli.cli.shell.invocation import Invocation, Target
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import Statement, split, with_values
 from katax_cli.engines.base import Params, Row, RowStream
+from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.runtime import Runtime
@@ -108,16 +109,26 @@ def _only_planned(call: Invocation, scripts: Mapping[str, Sequence[Statement]]) 
 
 
 def _note_failure(
-    call: Invocation, name: str, total: int, single: bool, failed: Statement, done: int, kept: int
+    call: Invocation,
+    name: str,
+    total: int,
+    single: bool,
+    failed: Statement | None,
+    done: int,
+    kept: int,
+    left: KataxError | None,
 ) -> None:
-    """Says how far a script came, and what of it lasts."""
+    """Says how far a script came, and how much of it lasts."""
     where = f" on {name!r}" if call.is_glob else ""
-    if single:
+    if left is not None:
+        lasting = f"; {done} of {total} statements succeeded before it, and rolling back failed: {left}"
+    elif single:
         lasting = "; all of it was rolled back"
     else:
         lasting = f"; {done} of {total} statements succeeded before it"
         lasting += "" if kept == done else f", {kept} of them stay applied"
-    call.diagnostics.note(f"line {failed.line} failed{where}{lasting}")
+    what = "COMMIT" if failed is None else f"line {failed.line}"
+    call.diagnostics.note(f"{what} failed{where}{lasting}")
 
 
 def run_query(

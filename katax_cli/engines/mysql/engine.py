@@ -116,6 +116,7 @@ class MysqlEngine:
     def undo(self, connection: Session) -> None:
         if connection.in_transaction or not connection.open:
             connection.send("ROLLBACK", timeout=self.settings.connect_timeout)
+            connection.check_undone()
 
     def mark(self, connection: Session, residue: Residue) -> None:
         connection.give(self.settings.connect_timeout)

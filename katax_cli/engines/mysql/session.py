@@ -203,6 +203,13 @@ class Session(Connection):
             cursor.execute(question)
             return cursor.fetchone() or ()
 
+    def check_undone(self) -> None:
+        """Raises OperationalError when the ROLLBACK just sent left changes of tables that have no transactions."""
+        if self._result is not None and self._result.warning_count:
+            for _, code, message in self.show_warnings():  # type: ignore[no-untyped-call]
+                if code == ER.WARNING_NOT_COMPLETE_ROLLBACK:
+                    raise pymysql.err.OperationalError(code, message)
+
     def give(self, timeout: float | None) -> None:
         """Lets each of the answers that follow take `timeout`."""
         self._read_timeout = self._write_timeout = None if timeout is None else max(timeout, 0.0) + GRACE

@@ -95,6 +95,14 @@ class Session(Queries):
         with self._guarded(sql, rows):
             return self._engine.execute_many(self._connection, sql, rows, self._deadline.within(timeout))
 
+    def undo(self) -> None:
+        """Rolls back the open transaction of a statement. Raises QueryError for changes that the server kept."""
+        if not self._engine.is_broken(self._connection):
+            with self._origin.guard.translating(
+                deadline=self._deadline, safety=Safety.PART, doing="rollback"
+            ):
+                self._engine.undo(self._connection)
+
     def transaction(self) -> Transaction:
         """A transaction on this connection, as a `with` block; inside one that is open, a savepoint."""
         level = 1 if self.in_transaction else 0
@@ -224,9 +232,19 @@ class Transaction(Queries):
         self._end(self._engine.facts.release.format(name=self._savepoint) if self._level else "COMMIT")
 
     def rollback(self) -> None:
-        """Undoes it; with a connection that is lost the server has done so already."""
-        sql = self._engine.facts.rollback_to.format(name=self._savepoint) if self._level else "ROLLBACK"
-        self._end("" if self._engine.is_broken(self._connection) else sql)
+        """Undoes it; with a connection that is lost the server has done so already.
+
+        Raises QueryError for changes that the server kept: those of MySQL's tables without transactions.
+        """
+        if self._engine.is_broken(self._connection):
+            self._end("")
+        elif self._level:
+            self._end(self._engine.facts.rollback_to.format(name=self._savepoint))
+        else:
+            self.open = False
+            with self._at_end, self._translating("rollback"):
+                if not self._origin.read_only:
+                    self._engine.undo(self._connection)
 
     @property
     def _savepoint(self) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import Statement, classify, commits_by_itself
 from katax_cli.engines.base import Dialect
-from katax_cli.errors import ConfigError, KataxError, Refused
+from katax_cli.errors import ConfigError, KataxError, OutcomeUnknown, Refused
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Session, Transaction
 
@@ -21,6 +21,11 @@ class ScriptResult:
     statements: int
     executed: int
     affected: int
+
+
+OnFailure = Callable[[Statement | None, int, int, KataxError | None], object]
+"""Told the statement that failed, None for the COMMIT of a single transaction; how many succeeded before it; how many
+of them stay applied; and the error of rolling back, if that failed too."""
 
 
 def destructive_reasons(statements: Sequence[Statement], settings: ConnectionSettings) -> list[str]:
@@ -43,16 +48,14 @@ def run_script(
     *,
     single_transaction: bool = False,
     max_rows: int | None = None,
-    on_failure: Callable[[Statement, int, int], object] = lambda _statement, _done, _kept: None,
+    on_failure: OnFailure = lambda _statement, _done, _kept, _left: None,
 ) -> ScriptResult:
     """Runs the statements in order on one connection; the first error stops it and is raised.
 
-    `on_failure` is told the statement that failed, how many succeeded before it, and how many of them stay applied.
-    Raises Refused, after undoing
-    it, for a statement that changes more than `max_rows` rows, and for one that ends the single transaction, before
-    anything ran for one whose rows nobody counts; KataxError, after undoing it, for a transaction that the script left
-    open, and for one in the single transaction that the server committed by itself; ConfigError, before anything ran,
-    for COPY … FROM stdin, and for what commits by itself inside the single transaction.
+    Raises Refused, after undoing it, for a statement that changes more than `max_rows` rows, and for one that ends the
+    single transaction, before anything ran for one whose rows nobody counts; KataxError, after undoing it, for a
+    transaction that the script left open, and for one in the single transaction that the server committed by itself;
+    ConfigError, before anything ran, for COPY … FROM stdin, and in the single transaction for what commits by itself.
     """
     statements = [one for one in statements if not one.is_ignorable]
     # A read-only session refuses every write by itself: there is nothing to undo.
@@ -80,7 +83,7 @@ def run_script(
             try:
                 affected += max(0, _run(run, statement, max_rows))
             except KataxError:
-                on_failure(statement, done, kept)
+                on_failure(statement, done, kept, _rolled_back(run))
                 raise
             if not session.in_transaction:
                 kept = done + 1
@@ -89,11 +92,35 @@ def run_script(
                     f"line {statement.line} ended the transaction by itself; "
                     f"{kept} of {len(statements)} statements stay applied, the rest did not run"
                 )
+        if isinstance(run, Transaction):
+            _commit(run, len(statements), on_failure)
         if not single_transaction and session.in_transaction:
             raise KataxError(
                 f"the script left its transaction on {database.name!r} open, so it was rolled back; end it with COMMIT"
             )
     return ScriptResult(len(statements), len(statements), affected)
+
+
+def _rolled_back(run: Session | Transaction) -> KataxError | None:
+    """Rolls back what is open; returns the error when not all of it could be."""
+    try:
+        if isinstance(run, Transaction):
+            run.rollback()
+        elif run.in_transaction:
+            run.undo()
+    except KataxError as error:
+        return error
+    return None
+
+
+def _commit(run: Transaction, done: int, on_failure: OnFailure) -> None:
+    try:
+        run.commit()
+    except OutcomeUnknown:
+        raise
+    except KataxError:
+        on_failure(None, done, 0, None)
+        raise
 
 
 def _refuse_uncounted(statements: Sequence[Statement], dialect: Dialect) -> None:

@@ -119,6 +119,36 @@ def test_a_script_in_one_transaction(main: Target) -> None:
     assert count() == 5
 
 
+def test_a_commit_that_fails_undoes_all_of_a_script(fresh: MakeFresh, tmp_path: Path) -> None:
+    for engine in ("postgresql", "sqlite"):
+        write_profile(tmp_path, {"main": fresh(engine).url})
+        katax(
+            *("db", "exec"),
+            "create table kept (n int primary key, other int references kept (n) deferrable initially deferred)",
+        )
+        failed = katax("db", "exec", "--single-transaction", "insert into kept values (1, 9); select 1")
+        assert failed.code == 1
+        assert failed.err.startswith("COMMIT failed; all of it was rolled back\nkatax: 'main' refused")
+        assert katax("db", "query", "select count(*) from kept", "-f", "tsv", "--no-header").out == "0\n"
+
+
+def test_tables_of_mysql_without_transactions_are_not_said_to_be_rolled_back(
+    mysql_url: str, tmp_path: Path
+) -> None:
+    write_profile(tmp_path, {"main": mysql_url})
+    katax("db", "exec", "create table kept (n int) engine = myisam; create table t (n int) engine = innodb")
+    for words in (("--single-transaction", ""), ("begin;",)):
+        *options, begin = words
+        failed = katax(
+            "db", "exec", *options, f"{begin} insert into t values (1); insert into kept values (1); selekt"
+        )
+        assert failed.code == 1
+        assert "succeeded before it, and rolling back failed: 'main' refused" in failed.err
+        assert "non-transactional changed tables couldn't be rolled back (1196)" in failed.err
+    assert katax("db", "query", "select count(*) from kept", "-f", "tsv", "--no-header").out == "2\n"
+    assert katax("db", "query", "select count(*) from t", "-f", "tsv", "--no-header").out == "0\n"
+
+
 def test_mysql_is_not_asked_to_undo_what_it_commits_by_itself(tmp_path: Path, mysql_url: str) -> None:
     write_profile(tmp_path, {"main": mysql_url})
     katax(

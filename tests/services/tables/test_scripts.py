@@ -33,26 +33,30 @@ def test_what_was_done(db: SqlDatabase) -> None:
 
 
 def test_the_caller_hears_how_far_it_came(db: SqlDatabase) -> None:
-    heard: list[tuple[int, int, int]] = []
+    heard: list[tuple[int | None, int, int]] = []
 
     with pytest.raises(QueryError):
         run_script(
             db,
             statements("create table t (n);\n\nnonsense;\ndrop table t"),
-            on_failure=lambda failed, done, kept: heard.append((failed.line, done, kept)),
+            on_failure=lambda failed, done, kept, _left: heard.append(
+                (failed.line if failed else None, done, kept)
+            ),
         )
 
     assert heard == [(3, 1, 1)]
 
 
 def test_the_caller_hears_what_lasts_of_a_script_with_its_own_transaction(db: SqlDatabase) -> None:
-    heard: list[tuple[int, int, int]] = []
+    heard: list[tuple[int | None, int, int]] = []
 
     with pytest.raises(QueryError):
         run_script(
             db,
             statements("create table t (n);\nbegin;\ninsert into t values (1);\nnonsense"),
-            on_failure=lambda failed, done, kept: heard.append((failed.line, done, kept)),
+            on_failure=lambda failed, done, kept, _left: heard.append(
+                (failed.line if failed else None, done, kept)
+            ),
         )
 
     assert heard == [(4, 3, 1)]
