@@ -13,8 +13,9 @@ import uvicorn
 from katax_cli.core.measure.openmetrics import CONTENT_TYPE
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.model.model import WsSettings
+from katax_cli.services.ws.connections import MAX_HEADER_BYTES, HttpConnection, WebSocketConnection
 from katax_cli.services.ws.metrics import Measured, exposition
-from katax_cli.services.ws.values import MAX_MESSAGE_BYTES, Scope
+from katax_cli.services.ws.values import MAX_MESSAGE_BYTES, MAX_SESSIONS, Scope
 
 BACKLOG = 2048
 SWEEP_EVERY = 5.0
@@ -53,7 +54,9 @@ class Listener:
             log_level="error",
             access_log=False,
             lifespan="off",
-            ws="websockets-sansio",
+            http=HttpConnection,
+            ws=WebSocketConnection,
+            h11_max_incomplete_event_size=MAX_HEADER_BYTES,
             # A little more than a message: what is larger is refused before it is kept.
             ws_max_size=MAX_MESSAGE_BYTES + 1024,
             ws_ping_interval=None,
@@ -127,18 +130,26 @@ class Listener:
 
     async def _app(self, scope: Scope, receive: Any, send: Any) -> None:
         path = scope.get("path", "")
-        if f"{path.rstrip('/')}/" == self._path and not self._refuses(scope):
+        refusal = self._refusal(scope)
+        if f"{path.rstrip('/')}/" == self._path and refusal is None:
             await self._server.io.eio.handle_request(scope, receive, send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": "nothing to be had here"})
-        elif self._server.closing and path not in ("/live", "/ready", "/metrics"):
-            await _respond(send, 503, "text/plain", "this server ends; come back\n")
+            reason = refusal or "nothing to be had here"
+            await send({"type": "websocket.close", "code": 1008, "reason": reason})
+        elif refusal is not None and path not in ("/live", "/ready", "/metrics"):
+            await _respond(send, 503, "text/plain", f"{refusal}; come back\n")
         else:
             await _respond(send, *self._page(path))
 
-    def _refuses(self, scope: Scope) -> bool:
-        """While it ends, those that are there may go on; who polls makes a new connection each time."""
-        return self._server.closing and b"sid=" not in scope.get("query_string", b"")
+    def _refusal(self, scope: Scope) -> str | None:
+        """Why it takes no new client; those that are there go on, on a new connection for each request if they poll."""
+        if b"sid=" in scope.get("query_string", b""):
+            return None
+        if self._server.closing:
+            return "this server ends"
+        if len(self._server.io.eio.sockets) >= MAX_SESSIONS:
+            return f"this server has {MAX_SESSIONS:,} clients"
+        return None
 
     def _page(self, path: str) -> tuple[int, str, str]:
         if path == "/live":

@@ -307,7 +307,10 @@ class Sockets:
         problem = self._problem(client, room, joining=joining)
         if problem or not isinstance(room, str):
             return {"ok": False, "error": problem}
-        self.move(client.id, room, joining=joining)
+        try:
+            self.move(client.id, room, joining=joining)
+        except ValueError as error:
+            return {"ok": False, "error": str(error)}
         return {"ok": True, "room": room}
 
     def _problem(self, client: Client, room: Any, *, joining: bool) -> str | None:
@@ -374,7 +377,8 @@ class Sockets:
 
     def _waiting(self) -> list[str]:
         """Connections to which something was not sent yet."""
-        return [sid for sid, socket in self.io.eio.sockets.items() if not socket.queue.empty()]
+        sockets = self.io.eio.sockets.items()
+        return [sid for sid, socket in sockets if not socket.closed and not socket.queue.empty()]
 
     def sweep(self) -> list[str]:
         """Connections that have not asked for any namespace in time; on the loop."""

@@ -24,6 +24,11 @@ RESERVED = frozenset(
     ("*", "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener")
 )
 """Events of Socket.IO itself; a client that is sent one ends its connection, and one that sends it loses its own."""
+MAX_SESSIONS = 10_000
+"""Clients of a server, those counted that have only begun to connect."""
+MAX_HANDLING = 1_000
+MAX_HANDLING_BYTES = 4_000_000
+"""Events of one client that may wait for their handlers; until some are handled it is not read."""
 MAX_QUEUED = 1_000
 MAX_QUEUED_BYTES = 16_000_000
 """What may wait for one client; a client that does not read so much is cut off."""

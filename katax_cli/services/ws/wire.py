@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import cached_property
 from logging import ERROR, LogRecord, getLogger
 from typing import Any
@@ -15,14 +15,14 @@ from socketio import AsyncManager, AsyncServer, packet
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.services.ws.packets import MALFORMED, WirePacket
+from katax_cli.services.ws.queues import Inbox, Outbox
 from katax_cli.services.ws.values import (
     CLIENT_ID,
-    MAX_QUEUED,
-    MAX_QUEUED_BYTES,
     RESERVED,
     Observe,
     Scope,
     Seen,
+    shown,
 )
 
 AWAY_SECONDS = 3.0
@@ -46,48 +46,6 @@ def _one_line(record: LogRecord) -> bool:
 _engine_log.addFilter(_one_line)
 
 
-class Outbox(asyncio.Queue[Any]):
-    """The messages waiting for one client; knows their size, and whether its writer waits too."""
-
-    bytes = 0
-    _writer_waits = False
-
-    @property
-    def is_full(self) -> bool:
-        return self.qsize() >= MAX_QUEUED or self.bytes >= MAX_QUEUED_BYTES
-
-    @property
-    def is_idle(self) -> bool:
-        """True when all that was put in has been written."""
-        return self._writer_waits and self.empty()
-
-    async def get(self) -> Any:
-        self._writer_waits = True
-        try:
-            return await super().get()
-        finally:
-            self._writer_waits = False
-
-    def _put(self, item: Any) -> None:
-        self.bytes += _size(item)
-        super()._put(item)
-
-    def _get(self) -> Any:
-        item = super()._get()
-        self.bytes -= _size(item)
-        return item
-
-    def discard(self) -> None:
-        while not self.empty():
-            self.get_nowait()
-            self.task_done()
-
-
-def _size(item: Any) -> int:
-    data = getattr(item, "data", None)
-    return len(data) if isinstance(data, str | bytes) else 0
-
-
 class Engine(engineio.AsyncServer):  # type: ignore[misc]
     """Engine.IO that knows the connection behind each client."""
 
@@ -95,6 +53,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
         super().__init__(**options)
         self.scopes: dict[str, Scope] = {}
         self.answered_at: dict[str, float] = {}
+        self.drop: Callable[[str, str], Awaitable[object]]
 
     def generate_id(self) -> str:
         return CLIENT_ID + str(super().generate_id())
@@ -111,7 +70,12 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
                 del self.sockets[sid]  # else Engine.IO answers 500 to who comes too late
             elif not self.sockets[sid].upgraded:
                 self.scopes[sid] = scope
-        await super().handle_request(scope, receive, send)
+        try:
+            await super().handle_request(scope, receive, send)
+        except MALFORMED as error:
+            # Engine.IO forgets to end the client of a WebSocket that sends no packet of its own.
+            for eio_sid in [known for known, its_scope in self.scopes.items() if its_scope is scope]:
+                await self.drop(eio_sid, f"it sent what is no Engine.IO packet ({type(error).__name__})")
         if sid in self.scopes:
             self.answered_at[sid] = SYSTEM.monotonic()
 
@@ -139,6 +103,9 @@ class WireServer(AsyncServer):  # type: ignore[misc]
         super().__init__(serializer=WirePacket, logger=_engine_log, engineio_logger=_engine_log, **options)
         self.observe = observe
         self.dropped = 0
+        self._inboxes: dict[str, Inbox] = {}
+        self._handling: set[asyncio.Task[None]] = set()
+        self.eio.drop = self.drop
         self._cut = cut
 
     def _engineio_server_class(self) -> type[Engine]:
@@ -192,6 +159,7 @@ class WireServer(AsyncServer):  # type: ignore[misc]
     async def _handle_eio_connect(self, eio_sid: str, environ: Mapping[str, Any]) -> None:
         self.eio.scopes[eio_sid] = environ["asgi.scope"]
         self.eio.answered_at[eio_sid] = SYSTEM.monotonic()
+        self._inboxes[eio_sid] = Inbox()
         await super()._handle_eio_connect(eio_sid, environ)
 
     async def _handle_eio_disconnect(self, eio_sid: str, reason: str) -> None:
@@ -199,23 +167,56 @@ class WireServer(AsyncServer):  # type: ignore[misc]
             await super()._handle_eio_disconnect(eio_sid, reason)
         finally:
             self._binary_packet.pop(eio_sid, None)
+            self._inboxes.pop(eio_sid, None)
             self.eio.forget(eio_sid)
 
     async def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
+        inbox = self._inboxes.get(eio_sid)
+        while inbox is not None and inbox.is_full and self.is_open(eio_sid):
+            await self._wait_for_handlers(eio_sid, inbox)
+        if inbox is None or not self.is_open(eio_sid):
+            return
+        inbox.arriving += len(data)
         try:
             await super()._handle_eio_message(eio_sid, data)
         except MALFORMED as error:
             await self.drop(eio_sid, f"it sent what is no Socket.IO packet ({type(error).__name__})")
+        if eio_sid not in self._binary_packet:
+            inbox.arriving = 0
+
+    async def _wait_for_handlers(self, eio_sid: str, inbox: Inbox) -> None:
+        await inbox.wait(1.0)
+        socket = self.eio.sockets.get(eio_sid)
+        if socket is not None and socket.last_ping:
+            socket.last_ping = SYSTEM.now()  # its answer to the ping is among what is not read
 
     async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
+        namespace = namespace or "/"
         if not isinstance(data, list) or not data or not isinstance(data[0], str):
             raise ValueError("an event is a list that begins with its name")
         if data[0] in RESERVED:
             raise ValueError(f"{data[0]!r} is an event of Socket.IO itself")
-        sid = self.manager.sid_from_eio_sid(eio_sid, namespace or "/")
-        if sid is not None and (namespace or "/") == "/":
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace)
+        if not self.manager.is_connected(sid, namespace):
+            return
+        if namespace == "/":
             self.observe(Seen(data[0], None, _argument(data[1:]), sid))
-        await super()._handle_event(eio_sid, namespace, id, data)
+        inbox = self._inboxes[eio_sid]
+        size = inbox.hold()
+        handling = self._answer(sid, eio_sid, data, namespace, id)
+        task = asyncio.get_running_loop().create_task(handling)
+        self._handling.add(task)
+        task.add_done_callback(self._handling.discard)
+        task.add_done_callback(lambda _task: inbox.release(size))
+
+    async def _answer(self, sid: str, eio_sid: str, data: list[Any], namespace: str, id: int | None) -> None:
+        try:
+            await self._handle_event_internal(self, sid, eio_sid, data, namespace, id)
+        except MALFORMED as error:
+            _log.error("the answer to event %r could not be sent: %s", shown(data[0]), error)
+            if id is not None:
+                failed = [{"error": "the handler failed"}]
+                await self._send_packet(eio_sid, WirePacket(packet.ACK, failed, namespace, id))
 
 
 def _takes(sending: Coroutine[Any, Any, None]) -> bool:
@@ -261,6 +262,8 @@ class LocalManager(AsyncManager):  # type: ignore[misc]
         self._rooms_of: dict[tuple[str, str], set[str]] = {}
 
     def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> None:
+        if eio_sid is None and sid not in self.rooms.get(namespace, {}).get(None, {}):
+            raise ValueError(f"client {sid} has left")
         super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
         if room is not None:
             self._rooms_of.setdefault((namespace, sid), set()).add(room)

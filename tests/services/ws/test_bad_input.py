@@ -16,12 +16,18 @@ from websockets.exceptions import ConnectionClosed
 
 from katax_cli.errors import Unavailable
 from katax_cli.services.calls.left_behind import start
-from katax_cli.services.ws import guesses
+from katax_cli.services.ws import connections, guesses, queues
 from katax_cli.services.ws import listener as listening
 from katax_cli.services.ws import server as server_module
 from katax_cli.services.ws.server import Sockets
 from tests.services.ws.conftest import HANDSHAKE, SECONDS, MakeClient, MakeServer, ask, next_event, soon
 from tests.waiting import until
+
+
+def frame(opcode: int, data: bytes, *, fin: bool = True) -> bytes:
+    """A frame of a WebSocket's client."""
+    return bytes([0x80 * fin | opcode, 0x80 | len(data)]) + b"\0\0\0\0" + data
+
 
 NO_PACKETS: list[list[str | bytes]] = [
     # types
@@ -281,6 +287,7 @@ def test_who_leaves_while_its_token_waits_leaves_nothing_behind(
     serve: MakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(guesses, "FIRST_DELAY", 0.5)
+    monkeypatch.setattr(guesses, "LONGEST_DELAY", 0.5)
     server = serve(auth_token="right")
     wrong = start("wrong", lambda: post(server, polling(server), b'40{"token":"wrong"}'))
     until(lambda: [one.wrong for one in server.guesses._addresses.values()] == [1])
@@ -323,3 +330,121 @@ def test_neither_a_blocked_handler_nor_a_client_that_does_not_read_keeps_it_from
     assert closing.ended(SECONDS)
     assert closing.outcome >= 1
     goes_on.set()
+
+
+def test_a_client_whose_events_wait_for_their_handlers_is_not_read_until_some_are_handled(
+    serve: MakeServer, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "MAX_HANDLING", 20)
+    server = serve()
+    goes_on = Event()
+    numbers: list[int] = []
+
+    @partial(server.on, "count")
+    def count(number: int) -> None:
+        goes_on.wait(SECONDS)
+        numbers.append(number)
+
+    bad = raw(server)
+    for number in range(500):
+        bad.socket.send(f'42["count",{number}]')
+    (inbox,) = server.io._inboxes.values()
+    until(lambda: inbox.is_full)
+    bad.socket.send("1" * 10)
+
+    assert server.io.is_open(next(iter(server.io.eio.sockets)))
+    assert inbox.events == 20
+    goes_on.set()
+    until(lambda: numbers == list(range(500)))
+    until(lambda: inbox.events == inbox.bytes == 0)
+
+
+def test_events_that_wait_are_counted_with_their_attachments(
+    serve: MakeServer, raw: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queues, "MAX_HANDLING_BYTES", 1_000_000)
+    server = serve()
+    goes_on = Event()
+    server.on("wait", lambda _data: goes_on.wait(SECONDS))
+    bad = raw(server)
+
+    for _ in range(3):
+        bad.socket.send('451-["wait",{"_placeholder":true,"num":0}]')
+        bad.socket.send(b"1" * 600_000)
+    (inbox,) = server.io._inboxes.values()
+
+    until(lambda: inbox.bytes == 2 * (600_000 + 41))
+    goes_on.set()
+    until(lambda: inbox.events == inbox.bytes == 0)
+
+
+def test_an_answer_that_json_cannot_hold_is_answered_with_an_error(
+    serve: MakeServer, join: MakeClient
+) -> None:
+    server = serve()
+    server.on("bad", lambda data: {1, 2} if data == 1 else float("nan"))
+    client = join(server)
+
+    assert client.call("bad", 1, deadline=soon()) == {"error": "the handler failed"}
+    assert client.call("bad", 2, deadline=soon()) == {"error": "the handler failed"}
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [(b"", frame(9, b"x" * 125)), (frame(1, b"4", fin=False), frame(0, b"", fin=False))],
+    ids=["pings whose answers are not read", "a message in ever more fragments"],
+)
+def test_what_makes_the_protocol_below_keep_ever_more_ends_its_connection(
+    first: bytes, again: bytes, serve: MakeServer
+) -> None:
+    server = serve()
+    with socket.socket() as bad:
+        bad.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        bad.settimeout(SECONDS)
+        bad.connect(("127.0.0.1", server.port))
+        bad.sendall(
+            f"GET {HANDSHAKE}websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            "Sec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\nSec-WebSocket-Version: 13\r\n\r\n".encode()
+        )
+        until(lambda: len(server.io.eio.sockets) == 1)
+
+        bad.sendall(first)
+        with pytest.raises(ConnectionError):
+            bad.sendall(again * 1_000_000)
+    until(lambda: not server.io.eio.scopes)
+
+
+def test_a_connection_that_asks_for_nothing_ends(serve: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.1)
+    server = serve()
+    address = ("127.0.0.1", server.port)
+    request = b"GET /live HTTP/1.1\r\nHost: x\r\n"
+    for words in ([], [request], [request + b"\r\n", request]):
+        with socket.create_connection(address, timeout=SECONDS) as silent:
+            for word in words:
+                silent.sendall(word)
+                if word.endswith(b"\r\n\r\n"):
+                    assert silent.recv(1000).startswith(b"HTTP/1.1 200")
+            with suppress(ConnectionError):
+                while silent.recv(1000):
+                    pass
+
+
+def test_more_clients_and_connections_than_there_is_room_for_are_refused(
+    serve: MakeServer, join: MakeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listening, "MAX_SESSIONS", 2)
+    server = serve()
+    good = join(server)
+    good.connect(deadline=soon())
+    polling(server)
+
+    with pytest.raises(HTTPError, match="503"):
+        polling(server)
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 1)
+    with (
+        socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS) as more,
+        suppress(ConnectionError),
+    ):
+        assert more.recv(1) == b""
+    assert good.call("join", "r", deadline=soon())["ok"]
