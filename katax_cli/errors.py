@@ -237,7 +237,7 @@ class OutcomeUnknown(KataxError):
 
 
 class LockHeld(KataxError):
-    """Somebody else holds the lock."""
+    """Another holder has the lock."""
 
     def __init__(self, name: str, *, holder: str) -> None:
         self.name = name

@@ -178,7 +178,7 @@ class Circuit(NamedTuple):
 
 
 class Traffic(NamedTuple):
-    """The calls on one connection as its server counts them, or a process; None: not told.
+    """The calls on one connection as its server counts them, or a process; None: not known.
 
     `p95_ms`, `slow` and `failed` are of the last minute; `trail` is `per_second`, oldest first.
     """

@@ -14,7 +14,7 @@ class Tier(Enum):
     DESTRUCTIVE = auto()
     """Data is lost that was not named item by item."""
     DISRUPTIVE = auto()
-    """Somebody's work is interrupted."""
+    """Work of others is interrupted."""
 
 
 Needed = Literal["nothing", "yes", "name"]

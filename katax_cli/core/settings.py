@@ -23,7 +23,7 @@ ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 ROLES: tuple[Role, ...] = get_args(Role)
 TLS_MODES: tuple[TlsMode, ...] = get_args(TlsMode)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-"""Hosts on which nobody but this machine is served."""
+"""Hosts that serve this machine only."""
 EMBEDDED_FOLDER = "redis"
 """Where an embedded server keeps its data, inside `.katax/`."""
 DEFAULT_PORTS: Mapping[str, int] = {"postgresql": 5432, "mysql": 3306, "mongodb": 27017, "redis": 6379}

@@ -41,7 +41,7 @@ class SessionLocks(Protocol):
     """Locks that end with their session. None of these calls waits or opens a transaction."""
 
     def lock(self, connection: Any, name: str, note: str) -> bool:
-        """Takes the lock if it is free, and leaves a note for those who want it; False when it is held."""
+        """Acquires the lock if it is free, and leaves a note for waiters; False when it is held."""
         ...
 
     def renew(self, connection: Any, name: str, note: str) -> bool:
@@ -96,7 +96,7 @@ class DdlImpact(NamedTuple):
 
 
 class DdlImpacts(Protocol):
-    """Knows what statements do to those who work on the same tables."""
+    """Knows the effects of statements on others that use the same tables."""
 
     def impact(self, sql: str) -> DdlImpact: ...
 
@@ -107,7 +107,7 @@ class DdlImpacts(Protocol):
 
 @runtime_checkable
 class LimitsPackets(Protocol):
-    """Takes no statement beyond a size, and drops the connection of who sends one."""
+    """Takes no statement beyond a size, and drops the connection that sends one."""
 
     def packet_limit(self, connection: Any) -> int: ...
 

@@ -31,7 +31,7 @@ class Orphan(NamedTuple):
 
 
 class ServerLook(NamedTuple):
-    """The state of a server now; `dropped` counts sessions that ended without a goodbye (None: not counted).
+    """The state of a server now; `dropped` counts sessions that were abandoned (None: not counted).
 
     `untold` names the checks that this server, or this user on it, cannot answer.
     """
@@ -43,7 +43,7 @@ class ServerLook(NamedTuple):
 
 
 class ListsSessions(Protocol):
-    """Says who is connected and what they hold; made by `create(engine)` of the engine's module `sessions`."""
+    """Lists sessions and the locks they hold; made by `create(engine)` of the engine's module `sessions`."""
 
     def look(self, connection: Any, timeout: float | None = None) -> ServerLook: ...
 

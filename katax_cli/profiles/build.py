@@ -1,4 +1,4 @@
-"""A checked table becomes a Profile; what only shows when the parts meet is reported here."""
+"""Builds a Profile from a checked table, and reports the problems that involve several keys."""
 
 from __future__ import annotations
 

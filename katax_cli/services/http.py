@@ -52,7 +52,7 @@ class HttpServer:
         threading.Thread(target=serve, args=(0.05,), name=name, daemon=True).start()
 
     def close(self) -> None:
-        """Answers who has connected already, for a second at the most, and listens no more."""
+        """Answers open connections for a second at the most, and accepts no more."""
         self._server.shutdown()
         self._server.finish()
         self._server.server_close()

@@ -85,7 +85,7 @@ class Dashboard(App[None]):
             self.snapshot = snapshot
 
     class Failed(Message):
-        """A thread of ours raised what nobody expected."""
+        """A thread of ours raised an unexpected exception."""
 
         def __init__(self, error: Exception) -> None:
             super().__init__()

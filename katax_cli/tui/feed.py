@@ -14,7 +14,7 @@ STEPS = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 class Feed:
     """Calls `snapshot` every `interval` seconds, unless it is paused, and hands over what comes back.
 
-    `failed` gets what `snapshot` raised, which ends the feed. The thread is a daemon: nobody waits for it.
+    `failed` gets what `snapshot` raised, which ends the feed. The thread is a daemon and never joined.
     """
 
     def __init__(

@@ -124,7 +124,7 @@ class Pane(Vertical):
         return self.table.cursor_row <= 0 and self.table.scroll_target_y <= 0
 
     def _follow_or_hold(self) -> None:
-        """Draws a stream again when somebody left its newest row or came back to it."""
+        """Draws a stream again when the cursor left its newest row or came back to it."""
         if self.panel.is_stream and self._at_top is (self._held is not None):
             self._current = False
             self._draw()

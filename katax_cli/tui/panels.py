@@ -45,7 +45,7 @@ from katax_cli.tui.table import Column, Drawn, Row, faded
 R = TypeVar("R")
 
 _URGENCY: dict[str | None, int] = {"unhealthy": 0, "degraded": 1, None: 2, "healthy": 3}
-"""What is ill stands on top, where a small screen shows it."""
+"""Unhealthy rows are on top, where a small screen shows them."""
 
 
 _BAD_ENDS = ("failed", "killed", "missed")
@@ -65,7 +65,7 @@ class Action(NamedTuple):
 class Panel(NamedTuple):
     """`screen`: the full screen that it is on; `minor` ones give way in a small overview.
 
-    `is_stream`: its newest row is the first, and the view follows it until somebody scrolls.
+    `is_stream`: its newest row is the first, and the view follows it until the user scrolls.
     `reads`: the katax command that prints more about a row, given its key.
     """
 

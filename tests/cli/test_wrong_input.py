@@ -284,13 +284,13 @@ def test_a_full_disk_is_said(tmp_path: Path) -> None:
     failed(
         katax("db", "query", "select 1", "-o", "/dev/full"),
         1,
-        "cannot write the output: No space left on device; what is there is incomplete",
+        "cannot write the output: No space left on device; the output is incomplete",
     )
 
 
 def test_a_full_disk_behind_stdout_or_stderr_hides_neither_the_error_nor_the_code(tmp_path: Path) -> None:
     write_profile(tmp_path, {"main": "sqlite:///x.db"})
-    full = "katax: cannot write the output: No space left on device; what is there is incomplete\n"
+    full = "katax: cannot write the output: No space left on device; the output is incomplete\n"
     for words, code, said in (
         (("--help",), 1, full),
         (("db", "query", "--help"), 1, full),

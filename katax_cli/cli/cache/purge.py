@@ -30,7 +30,7 @@ def preview(call: Invocation, values: Cache, profile: Profile, pattern: str) -> 
 def clear_each(call: Invocation, pattern: str) -> ExitCode:
     """Deletes what matches on every connection of a pattern, in parallel, after the last question was answered.
 
-    A connection that fails is told and costs its own row.
+    A connection that fails is reported and affects its own row only.
     """
     codes: list[ExitCode] = []
     with call.runtime(seconds=None) as runtime:

@@ -1,4 +1,4 @@
-"""`katax circuit`: keep everybody off a server for a while, and see whose breakers are open."""
+"""`katax circuit`: trip, reset and disable circuits, list breakers."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def trip(
         settings = replace(store.profile.connection(name), read_only=False)
         if call.only_planned(connection=name, state="forced_open"):
             return
-        confirm(call, store.profile, settings, Tier.DISRUPTIVE, f"keep everybody off {name!r}")
+        confirm(call, store.profile, settings, Tier.DISRUPTIVE, f"trip the circuit of {name!r}")
         _decide(call, store, name, "trip", seconds=seconds, reason=reason)
 
 

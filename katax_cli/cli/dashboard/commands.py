@@ -1,4 +1,4 @@
-"""`katax dashboard`: all that is known of the services of a profile, at one look."""
+"""`katax dashboard`: the services of a profile on one screen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 group = Group(default="show")
 
 SHORTEST = 0.1
-"""Seconds between two looks at the least: servers have other things to do."""
+"""Shortest seconds between two refreshes, which cost the servers time."""
 
 
 @group.command("show")

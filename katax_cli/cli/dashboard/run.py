@@ -25,9 +25,9 @@ _LINES_AT_MOST = 500
 def interactive(call: Invocation, *, every: float) -> int:
     """Shows the dashboard until it is left. Raises ConfigError without a terminal."""
     if call.streams.width is None or not call.streams.interactive:
-        raise ConfigError("'dashboard' needs a terminal on stdin and stdout; print what is known with --once")
+        raise ConfigError("'dashboard' needs a terminal on stdin and stdout; print one snapshot with --once")
     if os.environ.get("TERM") == "dumb":
-        raise ConfigError("TERM is 'dumb', and 'dashboard' draws; print what is known with --once")
+        raise ConfigError("TERM is 'dumb', and 'dashboard' draws; print one snapshot with --once")
     # A log line would be written across the panels.
     silent = replace(call, shared=call.shared._replace(log_level="off"))
     with collecting(silent) as collector, closing(Commands()) as commands:
@@ -77,7 +77,7 @@ class Commands:
         """Raises OSError, after the end too."""
         with self._lock:
             if self._closed:
-                raise OSError("the dashboard is being left")
+                raise OSError("the dashboard is closing")
             process = subprocess.Popen(
                 # -P: what lies in this folder is no part of katax.
                 [sys.executable, "-P", "-m", "katax_cli", *words],

@@ -218,7 +218,7 @@ class _Join(NamedTuple):
 def _parsed_join(text: str) -> _Join:
     match = re.fullmatch(_JOIN, text.strip(), re.IGNORECASE | re.DOTALL)
     if match is None:
-        raise ValueError(f"{text!r} joins nothing: write '[left] TABLE [ALIAS] on a.id = b.a_id'")
+        raise ValueError(f"{text!r} is no join: write '[left] TABLE [ALIAS] on a.id = b.a_id'")
     return _Join(match[2], match[3], match["on"], bool(match["left"]))
 
 

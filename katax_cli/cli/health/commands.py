@@ -54,7 +54,7 @@ def check(
     one_of("status", ("degraded", "unhealthy"))(fail_on)
     every = limit(interval)
     if watching and call.shared.output not in (None, "-"):
-        raise ConfigError("--watch has no end at which -o could write a whole file; redirect stdout")
+        raise ConfigError("--watch does not end, so -o cannot write a whole file; redirect stdout")
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
     with call.runtime(probing=True, endless=True) as runtime:
         policy = runtime.profile.health

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 def serve(call: Invocation, connections: Sequence[str], *, host: str, port: int, insecure: bool) -> ExitCode:
     """Serves until a signal. Raises Refused for a host beyond loopback that was not meant."""
     if host not in LOOPBACK and not insecure:
-        raise Refused(f"{host} is not this machine alone, and health serve knows no token; say --insecure")
+        raise Refused(
+            f"{host} is open to other machines, and health serve has no token; repeat with --insecure"
+        )
     from katax_cli.services.health.serve import HealthService
     from katax_cli.services.http import HttpServer
     from katax_cli.services.state.reporter import report
@@ -45,6 +47,6 @@ def _end(call: Invocation, service: HealthService) -> None:
     from katax_cli.services.health.serve import LINGER_SECONDS
 
     service.drain()
-    call.diagnostics.note("health serve ends; it is not ready any more")
+    call.diagnostics.note("health serve is ending; /ready fails from now on")
     SYSTEM.sleep(min(LINGER_SECONDS, service.profile.shutdown.timeout / 2))
     service.stop()

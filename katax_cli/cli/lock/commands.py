@@ -1,4 +1,4 @@
-"""`katax lock`: run a program under a lock, see who holds what."""
+"""`katax lock`: run a program under a lock, list and release locks."""
 
 from __future__ import annotations
 

@@ -108,10 +108,10 @@ def resume(
     from katax_cli.cli.shell.options import one_of
 
     if run_down and not abandon:
-        raise typer.BadParameter("--run-down goes with --abandon")
+        raise typer.BadParameter("--run-down needs --abandon")
     if abandon:
         if assume is not None or drop_invalid:
-            raise typer.BadParameter("--abandon gives up; it goes with neither --assume nor --drop-invalid")
+            raise typer.BadParameter("--abandon excludes --assume and --drop-invalid")
         with desk(call) as table:
             call.out.action(abandoned(table, run_down=run_down))
         return ExitCode.DONE

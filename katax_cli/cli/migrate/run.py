@@ -71,7 +71,7 @@ class Desk:
         return self._migrator(self.runtime.open(settings))
 
     def each(self, work: Callable[[Migrator], T]) -> Iterator[tuple[str, T]]:
-        """`work` on every connection, in parallel if there are several; what failed is told and counted."""
+        """`work` on every connection, in parallel if there are several; failures are reported and counted."""
         if len(self.settings) == 1 and not self.call.is_glob:
             yield self.settings[0].name, work(self.one)
             return
@@ -217,7 +217,7 @@ def _count(names: Sequence[str]) -> str:
 def to_resume(found: Sequence[Standing]) -> Proposal | None:
     """Resuming failed migrations, which interrupts what their statements interrupt; None without any."""
     names = tuple(one.name for one in found if one.state == "failed")
-    return Proposal(names, Tier.DISRUPTIVE, f"going on with {_count(names)}") if names else None
+    return Proposal(names, Tier.DISRUPTIVE, f"resuming {_count(names)}") if names else None
 
 
 def show(table: Desk, header: Sequence[str], found: Mapping[str, Sequence[Sequence[object]]]) -> None:
@@ -259,7 +259,7 @@ def explained(migrator: Migrator) -> list[tuple[object, ...]]:
         (
             one.version,
             one.name,
-            "statements" if one.state == "modified" else "comments, layout or what undoes it",
+            "statements" if one.state == "modified" else "comments, layout or DOWN",
             "\n".join(lines),
         )
         for one, lines in migrator.changed()
@@ -272,7 +272,7 @@ def repaired(table: Desk) -> list[str]:
     names = [one.name for one, _ in migrator.changed()]
     if not names or table.call.shared.dry_run:
         return names if table.call.shared.dry_run else []
-    what = f"taking the present text of {', '.join(names)} for what was applied"
+    what = f"accepting the present text of {', '.join(names)} as applied"
     confirm(table.call, table.profile, table.settings[0], Tier.DESTRUCTIVE, what)
     return [file.name for file in migrator.repair()]
 
@@ -285,7 +285,7 @@ def abandoned(table: Desk, *, run_down: bool) -> dict[str, object]:
         for statement in one.lasting:
             table.call.diagnostics.note(f"{one.name}: {statement}")
     if stopped and not table.call.shared.dry_run:
-        what = f"giving up {_count([one.name for one in stopped])}"
+        what = f"abandoning {_count([one.name for one in stopped])}"
         what += " and running its DOWN" if run_down else ", of which the statements above last"
         confirm(table.call, table.profile, table.settings[0], Tier.DESTRUCTIVE, what)
         stopped = migrator.abandon(run_down=run_down)

@@ -34,7 +34,7 @@ def print_messages(
     row: Callable[[Message, bool], tuple[object, ...]],
     count: int | None,
 ) -> None:
-    """Prints messages until there are `count` of them, or until Ctrl-C; gaps are told on stderr."""
+    """Prints messages until there are `count` of them, or until Ctrl-C; gaps are reported on stderr."""
     arrivals = SimpleQueue[Arrival]()
     subscription = Subscription(
         database,

@@ -34,7 +34,7 @@ def criteria(pairs: Sequence[str]) -> dict[str, str]:
         if not (field and equals):
             raise typer.BadParameter(f"--where {field!r} has no value; write FIELD=VALUE")
         if field.rstrip()[-1:] in "!<>~":
-            raise typer.BadParameter(f"--where {pair!r} compares; only FIELD=VALUE is known")
+            raise typer.BadParameter(f"--where {pair!r} compares; only FIELD=VALUE is supported")
         found[field] = _text(value)
     return found
 

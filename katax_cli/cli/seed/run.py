@@ -28,7 +28,7 @@ def seeds_folder(profile: Profile) -> str:
 
 
 def seeder(call: Invocation, profile: Profile, database: Any) -> Seeder:
-    """The seeder of a database; it tells people about each seed that was applied."""
+    """The seeder of a database; it notes each applied seed on stderr."""
     prefix = f"{database.name}: " if call.is_glob else ""
 
     def tell(one: SeedOutcome) -> None:

@@ -43,13 +43,13 @@ def confirm(
         raise Refused(f"{settings.name!r} is read-only")
     name = f"{profile.name}/{settings.name}"
     if call.shared.confirm is not None and call.shared.confirm != name:
-        raise Refused(f"--confirm says {call.shared.confirm!r}, but this is {name!r}")
+        raise Refused(f"--confirm is {call.shared.confirm!r}, expected {name!r}")
     wanted = "name" if typed else needed(profile.role, tier)
     if wanted == "nothing" or call.shared.confirm == name:
         return
     if wanted == "yes":
         if not (call.shared.yes or _answer(call, f"{what} on {name}? [y/N] ").lower() in ("y", "yes")):
-            raise Refused(f"{what} on {name!r} needs a yes; repeat with --yes{_role_hint(profile)}")
+            raise Refused(f"{what} on {name!r} needs confirmation; repeat with --yes{_role_hint(profile)}")
         return
     kind = "" if typed else ", a prod connection"
     if _answer(call, f"{what} on {name}{kind}. Type {name} to go on: ") != name:

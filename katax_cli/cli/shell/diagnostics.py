@@ -129,7 +129,7 @@ def _sentence(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         what = "the output" if error.filename is None else repr(error.filename)
-        return f"cannot write {what}: {error.strerror}; what is there is incomplete"
+        return f"cannot write {what}: {error.strerror}; the output is incomplete"
     return f"internal error: {type(error).__name__}: {error}; repeat with --debug and report it"
 
 

@@ -53,7 +53,7 @@ def exit_code_for(error: BaseException) -> ExitCode:
 
 
 def worst(codes: list[ExitCode]) -> ExitCode:
-    """One code for several results: the one that a person must look at first."""
+    """One code for several results: the most urgent one."""
     order = [
         ExitCode.DONE,
         ExitCode.NO,

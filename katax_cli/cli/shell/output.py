@@ -214,7 +214,7 @@ def _saying_what_failed() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise KataxError(f"cannot write the output: {error.strerror}; what is there is incomplete") from error
+        raise KataxError(f"cannot write the output: {error.strerror}; the output is incomplete") from error
 
 
 class _Counted:

@@ -89,7 +89,7 @@ def run_server(call: Invocation, settings: WsSettings, *, insecure: bool) -> Non
             while not ending.wait(_REPORT_EVERY):
                 state.record(_health(server))
         finally:
-            call.diagnostics.note(f"ws {settings.name!r} ends; {len(server.clients)} clients are told")
+            call.diagnostics.note(f"ws {settings.name!r} is ending; notifying {len(server.clients)} clients")
             cut = server.close(profile.shutdown.timeout)
         if cut:
             call.diagnostics.note(f"{cut} clients did not read in time and were cut off")
@@ -122,12 +122,12 @@ class Asked(NamedTuple):
         """A question to the admin namespace. Raises KataxError with what it says against it."""
         answer = self.client.call(what, argument, deadline=self.deadline)
         if not isinstance(answer, dict):
-            raise KataxError(f"the server did not do it: it gave no answer to {what!r}")
+            raise KataxError(f"the server gave no answer to {what!r}")
         if "error" not in answer:
             return answer
         if answer.get("unavailable"):
             raise Unavailable(self.client.where.name, answer["error"])
-        raise KataxError(f"the server did not do it: {answer['error']}")
+        raise KataxError(f"the server refused: {answer['error']}")
 
 
 class Target:
@@ -177,7 +177,7 @@ class Target:
             # Our tokens are for our servers, not for whatever a URL names.
             if as_client:
                 return None
-            raise ConfigError("--url names another machine; say its admin token with --token env:NAME")
+            raise ConfigError("--url names another machine; give its admin token with --token env:NAME")
         if as_client:
             return self.settings.auth_token
         from katax_cli.services.ws.tokens import known_admin_token
@@ -351,12 +351,12 @@ class Gaps:
         self._seq = seq
 
     def lost(self) -> None:
-        self._note("the connection is lost; trying to come back")
+        self._note("the connection is lost; reconnecting")
 
     def told(self, seconds: float) -> None:
         """The connection is back."""
         missed = "events sent meanwhile" if self._missed is None else f"{self._missed} events"
-        self._note(f"back after {seconds:.1f} s; {missed} are missing")
+        self._note(f"reconnected after {seconds:.1f} s; {missed} are missing")
 
 
 def _write(call: Invocation, row: tuple[Any, ...]) -> None:

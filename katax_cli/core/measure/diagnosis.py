@@ -23,13 +23,13 @@ _READ: Mapping[FailureKind, str] = {
     FailureKind.UNREACHABLE: "the connection broke: the server was restarted, or something between cut it",
     FailureKind.REJECTED: "the user may log in but not read; check its privileges",
 }
-_STUCK = "the server accepts connections and then says nothing: it hangs, is starting up, or is overloaded"
+_STUCK = "the server accepts connections and then does not answer: it hangs, is starting up, or is overloaded"
 _NO_LOGIN = f"{_STUCK}; or it speaks another protocol, or expects TLS: check port, type and tls"
 _NO_FILE = "the file or its folder is missing, or this user may not use it; check the path"
 
 
 def likely_cause(layer: Layer, kind: FailureKind, *, is_file: bool = False) -> str:
-    """One line for a person who asks why the login (`auth`) or a read failed like this."""
+    """One line on the likely cause of a failed login (`auth`) or read."""
     if layer == "auth":
         return _NO_FILE if is_file else _AUTH.get(kind, _NO_LOGIN)
     return _READ.get(kind, _STUCK)

@@ -11,7 +11,7 @@ Kind = Literal["gauge", "counter"]
 
 
 class Sample(NamedTuple):
-    """One number and the labels that tell it from the others of its family."""
+    """One number and the labels that distinguish it within its family."""
 
     value: float
     labels: Mapping[str, str] = {}

@@ -45,7 +45,7 @@ def never(_connection: object) -> bool:
 
 
 class Pool(Generic[C]):
-    """At most `settings.max` connections, each lent to one caller at a time.
+    """At most `settings.max` connections, each held by one caller at a time.
 
     `check(connection, seconds)` raises when a connection is dead or does not say so in time; it is asked after a
     second of idleness, and before when `hung_up(connection)`, a look without a round trip, says that the server may

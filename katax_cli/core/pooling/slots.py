@@ -89,7 +89,7 @@ class Claim(Generic[C]):
 
 
 def _shut_gate() -> threading.Lock:
-    """A lock that is taken already: whoever acquires it waits until it is opened."""
+    """A lock that is created held: acquiring it waits until it is opened."""
     gate = threading.Lock()
     gate.acquire()
     return gate
@@ -117,7 +117,7 @@ class Slots(Generic[C]):
         self.drained = threading.Event()
 
     def take_fresh(self, claim: Claim[C], now: float) -> None:
-        """Gives the connection that came back last if it needs no look."""
+        """Gives the connection that came back last if it needs no check."""
         with self._lock:
             if self._idle and self._idle[-1].fresh_until > now:
                 claim.member = member = self._idle[-1]
@@ -228,7 +228,7 @@ class Slots(Generic[C]):
         return member
 
     def put_back(self, member: Member[C], now: float) -> bool:
-        """Hands it to who waited longest, else lets it rest. True when another one is past its limits.
+        """Hands it to the longest waiter, else keeps it idle. True when another one is past its limits.
 
         Does nothing, `returns` too, when the pool is closed or the connection's life is over.
         """
@@ -252,7 +252,7 @@ class Slots(Generic[C]):
             return now >= self._idle[0].idle_until
 
     def free_slot(self) -> None:
-        """Passes a slot on to who waited longest, else gives it up."""
+        """Hands a slot to the longest waiter, else frees it."""
         with self._lock:
             if self._queue:
                 claim = self._queue[0]

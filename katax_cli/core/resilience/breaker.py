@@ -95,7 +95,7 @@ class CircuitBreaker:
 
     @property
     def attended(self) -> bool:
-        """True while somebody makes the background probes."""
+        """True while background probes are made."""
         return self._attended
 
     @attended.setter
@@ -178,7 +178,7 @@ class CircuitBreaker:
         return ticket
 
     def probed(self, ticket: int, ok: bool | None, *, last: bool = False) -> None:
-        """Tells how a background probe ended; `last`: no further one until it opens again."""
+        """Records the result of a background probe; `last`: no further one until it opens again."""
         with self._lock:
             now = self._monotonic()
             self._settle(now)

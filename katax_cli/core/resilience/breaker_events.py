@@ -1,4 +1,4 @@
-"""The changes of a breaker's state, noted under its lock and told outside of it."""
+"""The changes of a breaker's state, noted under its lock and passed to listeners outside of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OnStateChange = Callable[["BreakerState", "BreakerState"], None]
 
 
 class BreakerEvents:
-    """Tells listeners `(new, old)` in the order of the changes; an exception in one is logged and does no harm."""
+    """Calls listeners with `(new, old)` in the order of the changes; logs an exception in one."""
 
     __slots__ = ("_listeners", "_name", "_untold")
 

@@ -162,7 +162,7 @@ def _is_disruptive(code: list[Code]) -> bool:
 
 
 def _with_changes(found: Classification, code: list[Code], dialect: Dialect) -> Classification:
-    """Looks for INSERT, UPDATE, DELETE and MERGE at the start of the statement and of every parenthesis."""
+    """Searches INSERT, UPDATE, DELETE and MERGE at the start of the statement and of every parenthesis."""
     changes = _changes(code)
     if changes and found.kind == "read":
         found = replace(found, kind="write")

@@ -106,7 +106,7 @@ def parse_value(text: str, *, compared: bool = False) -> Value:
     if text[:1] and text[0] in _QUOTES:
         if not re.fullmatch(_QUOTED, text, re.DOTALL):
             raise ValueError(
-                f"{text!r} goes on behind its quotes; quote the whole value, quotes inside it doubled"
+                f"{text!r} has text after its quotes; quote the whole value, quotes inside it doubled"
             )
         return Value(text[1:-1].replace(text[0] * 2, text[0]), "quoted")
     bound = re.fullmatch(_BOUND, text)
@@ -115,11 +115,9 @@ def parse_value(text: str, *, compared: bool = False) -> Value:
     if re.match(r"\s*[=!<>~^|&]", text):
         raise ValueError(f"{text!r} begins with an operator; {_quote_it(text)}")
     if re.search(_MORE, text, _FLAGS) or (compared and _has_clause(text)):
-        raise ValueError(
-            f"{text!r} goes on like SQL behind the value; {_quote_it(text)}, or write two conditions"
-        )
+        raise ValueError(f"{text!r} has SQL after the value; {_quote_it(text)}, or write two conditions")
     if compared and re.fullmatch(_COMPUTED, text, _FLAGS):
-        raise ValueError(f"{text!r} would be text, not what SQL makes of it; {_quote_it(text)}")
+        raise ValueError(f"{text!r} would be bound as text, not evaluated as SQL; {_quote_it(text)}")
     return Value(text)
 
 
@@ -155,7 +153,7 @@ def _elements(text: str, value: str) -> Iterator[Value]:
 def _known(value: Value, text: str) -> Value:
     if value.kind == "word" and value.text.lower() == "null":
         raise ValueError(
-            f"{text!r} holds for no row; write IS NULL or IS NOT NULL, or quote it for the text 'null'"
+            f"{text!r} matches no row; write IS NULL or IS NOT NULL, or quote it for the text 'null'"
         )
     return value
 

@@ -47,6 +47,6 @@ def parse_on(text: str) -> list[tuple[Term, str, Term]]:
     for part in re.split(r"\s+and\s+", text, flags=re.IGNORECASE):
         match = re.fullmatch(_PAIR, part)
         if match is None:
-            raise ValueError(f"{part!r} joins nothing: write table.column = other.column")
+            raise ValueError(f"{part!r} is no join: write table.column = other.column")
         found.append((parse_term(match[1]), match[2], parse_term(match[3])))
     return found

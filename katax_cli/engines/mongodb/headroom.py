@@ -29,7 +29,7 @@ class Rooms:
                 return Standing("primary", writable=True)
             lag = _lag(_allowed(connection, "replSetGetStatus"))
         role = "secondary" if hello.get("secondary") else "member without a role"
-        return Standing(role, writable=False, lag_seconds=lag, why="hello says it is no writable primary")
+        return Standing(role, writable=False, lag_seconds=lag, why="hello reports no writable primary")
 
     def headroom(self, connection: Any, timeout: float | None = None) -> list[Headroom]:
         """Connections where the user may ask, and how far back the oplog of a set's member reaches."""

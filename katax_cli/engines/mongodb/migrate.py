@@ -50,7 +50,7 @@ class MongoMigrations:
         return True
 
     def _take_over(self, connection: Any, name: str, note: str) -> bool:
-        """Takes a lease that ran out; of two who try, one finds it renewed."""
+        """Claims a lease that ran out; of two runners that try, one finds it renewed."""
         expired = {"_id": name, "expires": {"$lt": datetime.now(UTC)}}
         change = {"$set": {"token": self._token, "note": note, "expires": _expiry()}}
         return bool(self._leases(connection, name).update_one(expired, change).modified_count)

@@ -191,7 +191,7 @@ class Session(Connection):
         self._own_limit_ms = None
 
     def _restore_driver(self) -> None:
-        """Undoes what a caller who was lent the connection may have told PyMySQL."""
+        """Resets settings of PyMySQL that a caller may have changed on the connection."""
         self.cursorclass = Cursor
         self.autocommit_mode = True
         self.charset, self.encoding = CHARSET, charset_by_name(CHARSET).encoding
@@ -215,7 +215,7 @@ class Session(Connection):
         self._read_timeout = self._write_timeout = None if timeout is None else max(timeout, 0.0) + GRACE
 
     def has_hung_up(self) -> bool:
-        """True when the connection is closed, or the server's goodbye waits to be read; no round trip."""
+        """True when the connection is closed, or the server's farewell waits to be read; no round trip."""
         if self._sock is None:
             return True
         if self.is_streaming:
@@ -257,7 +257,7 @@ class Session(Connection):
         self._force_close()
 
     def drop_unread(self) -> None:
-        """Closes if rows are left to be read: whoever spoke next would get them for an answer."""
+        """Closes if rows are left to be read: the next statement would get them as its answer."""
         if self.is_streaming:
             self.drop()
 

@@ -1,4 +1,4 @@
-"""Rows as they arrive, and what to do with those that nobody wants any more."""
+"""Rows as they arrive, and the end of streams that are not read to their end."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class Rooms:
         if not standby:
             why = "default_transaction_read_only is on" if read_only else None
             return Standing("primary", writable=not read_only, why=why)
-        why = "pg_is_in_recovery() says so" if receives else "in recovery, and it receives nothing"
+        why = "pg_is_in_recovery() is true" if receives else "in recovery, and it receives nothing"
         return Standing("standby", writable=False, lag_seconds=lag, why=why)
 
     def headroom(self, connection: PostgresConnection, timeout: float | None = None) -> list[Headroom]:

@@ -118,7 +118,7 @@ class PostgresConnection(psycopg.Connection[TupleRow]):
         self.own_limit = self._first_limit
 
     def _restore_driver(self) -> None:
-        """Undoes what a caller who was lent the connection may have told psycopg."""
+        """Resets settings of psycopg that a caller may have changed on the connection."""
         self._autocommit, self._begin_statement = True, b""
         self._isolation_level = self._read_only = self._deferrable = None
         self.row_factory = psycopg.rows.tuple_row

@@ -40,7 +40,7 @@ class Sessions:
     def look(self, connection: PostgresConnection, timeout: float | None = None) -> ServerLook:
         """Of the whole server; prepared transactions and dropped sessions are those of this database.
 
-        Sessions of other users show their name alone to who is not in pg_read_all_stats.
+        Sessions of other users show their name only without membership in pg_read_all_stats.
         """
         sessions = tuple(_session(row) for row in self._rows(connection, _SESSIONS, timeout))
         prepared = self._rows(connection, _PREPARED, timeout)

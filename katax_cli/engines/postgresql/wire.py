@@ -214,7 +214,7 @@ def exchange(
 
 
 def _raise_last_words(result: PGresult) -> None:
-    """Raises what the server said when it ended the session: it tells more than the silence that followed."""
+    """Raises the server's error at the end of the session, which says more than the closed socket."""
     if result.error_field(DiagnosticField.SEVERITY_NONLOCALIZED) in (b"FATAL", b"PANIC"):
         raise psycopg.errors.error_from_result(result)
 

@@ -52,7 +52,7 @@ class Login(CredentialProvider):
         return (self._user, self._password) if self._user else (self._password,)
 
     def refused(self, error: AuthenticationError) -> None:
-        """Told by a connection whose login failed."""
+        """Called by a connection whose login failed."""
         if self._remembers:
             self._refused = error
 
@@ -161,7 +161,7 @@ class OneRoundTrip(AbstractConnection):
 
     @property
     def is_soiled(self) -> bool:
-        """True when the next user would meet what this one did: another database, an open transaction."""
+        """True when the session keeps state for its next user: another database, an open transaction."""
         return self._changed or self._in_multi
 
 

@@ -1,7 +1,7 @@
-"""The embedded Redis: one server for each data folder, started when needed, found again by everybody.
+"""The embedded Redis: one server for each data folder, started when needed, shared by all processes.
 
 The server inherits the descriptor of a locked file in its folder, so the lock is held exactly as long as it
-lives, `kill -9` included. Who gets the lock starts a server; all others wait until it answers.
+lives, `kill -9` included. The process that gets the lock starts a server; all others wait until it answers.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def ensure(settings: ConnectionSettings, timeout: float | None) -> Path:
     """Returns the socket of the running server, which is started when there is none.
 
     Ends within `timeout` (10 s at most). Raises EmbeddedUnavailable without a server binary, Unavailable
-    when the server does not come up, UntrustedFile when its files belong to somebody else.
+    when the server does not come up, UntrustedFile when its files belong to another user.
     """
     if settings.path is None:
         raise ConfigError(f"{settings.name!r} is embedded but has no folder; set KATAX_HOME or use a url")
@@ -104,7 +104,7 @@ def ensure(settings: ConnectionSettings, timeout: float | None) -> Path:
 
 
 def is_running(home: Home) -> bool:
-    """True while a server, or somebody who starts one, holds the folder."""
+    """True while a server, or a process that starts one, holds the folder."""
     # Shared, so that two who only ask do not take each other for a server.
     with _lock(home, fcntl.LOCK_SH) as descriptor:
         return descriptor is None
@@ -225,7 +225,7 @@ def _dotted(version: tuple[int, ...]) -> str:
 
 
 def _launch(command: list[str], home: Home, connection: str, descriptor: int) -> None:
-    """Starts the server as a daemon: it leaves our session and streams by itself, and is nobody's child."""
+    """Starts the server as a daemon: it leaves our session and streams by itself, and has no parent here."""
     try:
         subprocess.run(
             command,
@@ -261,7 +261,7 @@ def _configuration(home: Home, listens_at: Path) -> list[str]:
 
 
 def _exchange(path: Path, command: bytes) -> bytes | None:
-    """The first bytes of the answer, None when nobody answers. redis-py would be a client to throw away."""
+    """The first bytes of the answer, None without one. redis-py would need a client for this single call."""
     check_trusted(path)
     with socket.socket(socket.AF_UNIX) as client, contextlib.suppress(OSError):
         client.settimeout(1.0)
@@ -287,7 +287,7 @@ def _last_words(home: Home) -> str:
 
 @contextlib.contextmanager
 def _lock(home: Home, kind: int) -> Iterator[int | None]:
-    """The descriptor of the locked file; None while somebody else holds it."""
+    """The descriptor of the locked file; None while another process holds it."""
     descriptor = os.open(home.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:

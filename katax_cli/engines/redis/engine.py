@@ -42,7 +42,7 @@ class RedisEngine:
     def connect_subscriber(self, timeout: float | None) -> Any:
         """A client for pub/sub alone: `timeout` bounds connecting, messages are waited for without limit.
 
-        Silence is told from a dead connection by TCP keepalive and a ping every 30 s.
+        TCP keepalive and a ping every 30 s distinguish silence from a dead connection.
         """
         return self._open(timeout, subscriber=True)
 

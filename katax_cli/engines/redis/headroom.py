@@ -26,7 +26,9 @@ class Rooms:
             why = f"it lost its primary {down} s ago" if down >= 0 else "it never reached its primary"
             return Standing("replica", writable=False, why=why)
         heard = float(info.get("master_last_io_seconds_ago", 0))
-        return Standing("replica", writable=False, lag_seconds=max(0.0, heard), why="ROLE says slave")
+        return Standing(
+            "replica", writable=False, lag_seconds=max(0.0, heard), why="INFO reports the role slave"
+        )
 
     def headroom(self, connection: Any, timeout: float | None = None) -> list[Headroom]:
         """Clients, and memory (without a limit where maxmemory is 0)."""

@@ -162,7 +162,7 @@ class Pool(BlockingConnectionPool):
 
 
 def _has_ended(connection: Any) -> bool:
-    """True when the server's goodbye, or what nobody asked for, waits on an idle connection; no round trip."""
+    """True when the server's farewell, or any unrequested data, waits on an idle connection; no round trip."""
     try:
         return bool(connection.can_read(0))
     except (RedisConnectionError, OSError):

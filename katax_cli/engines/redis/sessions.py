@@ -42,8 +42,8 @@ class Sessions:
         size = int(self._engine.command(shard, "DBSIZE", timeout=timeout))
         if size > MOST_KEYS:
             raise ConfigError(
-                f"{self._engine.settings.name!r} has {size} keys, more than the {MOST_KEYS} that are looked "
-                "through; drill against a smaller one"
+                f"{self._engine.settings.name!r} has {size} keys, more than the {MOST_KEYS} that a drill "
+                "scans; use a smaller database"
             )
         cursor: bytes | int = 0
         while True:

@@ -1,4 +1,4 @@
-"""One connection that listens to channels, and tells silence from a dead wire."""
+"""One connection that listens to channels, and distinguishes silence from a dead connection."""
 
 from __future__ import annotations
 

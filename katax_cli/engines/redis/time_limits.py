@@ -9,7 +9,7 @@ from typing import Final
 
 
 class _Unlimited:
-    """Says that nobody limits; None would mean: no limit at all."""
+    """Marks that no limit was given; None would mean: no limit at all."""
 
 
 _UNSET: Final = _Unlimited()

@@ -194,7 +194,7 @@ class SqliteEngine:
         return bool(connection.residue) or connection.in_transaction
 
     def reset(self, connection: Session) -> None:
-        """SQLite has no reset, but opening the file anew is quick."""
+        """SQLite has no reset, but reopening the file is quick."""
         connection.undo()
         if connection.residue:
             connection.reopen()

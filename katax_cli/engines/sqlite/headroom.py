@@ -11,13 +11,13 @@ from katax_cli.snapshot import Headroom, Standing
 
 
 class Rooms:
-    """ReportsHeadroom. A database in memory has no limits that could be told."""
+    """ReportsHeadroom. A database in memory has no known limits."""
 
     def __init__(self, engine: SqlEngine) -> None:
         self._engine = engine
 
     def standing(self, connection: Session, timeout: float | None = None) -> Standing:
-        """A file that follows nobody; SQLite writes beside it too, so the folder counts."""
+        """A file has no primary; SQLite writes beside it too, so the folder counts."""
         path = self._path
         if path is None:
             return Standing("memory", writable=True)

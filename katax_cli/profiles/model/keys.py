@@ -37,19 +37,19 @@ class Key(NamedTuple):
 
 POOL = {
     "min": Key("integer", "connections kept open"),
-    "max": Key("integer", "connections at most"),
+    "max": Key("integer", "maximum of connections"),
     "timeout": Key("positive", "longest wait for a free connection"),
     "idle_timeout": Key("positive", "an unused connection is closed after this"),
     "max_lifetime": Key("positive", "a connection is replaced after this"),
 }
 TLS = {
-    "mode": Key("choice", "what is encrypted and checked", TLS_MODES, required=True),
+    "mode": Key("choice", "encryption and verification", TLS_MODES, required=True),
     "ca": Key("string", "file of the certificate authority"),
     "cert": Key("string", "file of the client certificate"),
     "key": Key("string", "file of the client's private key"),
 }
 RETRY = {
-    "attempts": Key("integer", "calls at most, the first included"),
+    "attempts": Key("integer", "maximum of attempts, the first included"),
     "initial": Key("seconds", "wait before the second attempt"),
     "max": Key("seconds", "longest wait between attempts"),
     "multiplier": Key("number", "each wait is this much longer"),
@@ -60,7 +60,7 @@ BREAKER = {
     "rate": Key(
         "number", "share of failures that opens it; all losses of one cut or restart are one failure"
     ),
-    "min_calls": Key("integer", "calls within the window before a share means something"),
+    "min_calls": Key("integer", "calls within the window before a share is judged"),
     "slow_rate": Key("number", "with slow_ms: share of slow calls that opens it"),
     "slow_ms": Key("number", "with slow_rate: a call that takes longer is slow"),
     "probe": Key("positive", "open: time between two background probes in the first half minute"),
@@ -72,7 +72,7 @@ BREAKER = {
 }
 CONNECTION = {
     "type": Key("choice", "kind of server; may be left out when the URL says it", ENGINE_NAMES),
-    "url": Key("secret", "where the server is, or 'embedded' for a Redis of katax's own"),
+    "url": Key("secret", "address of the server, or 'embedded' for katax's own Redis"),
     "host": Key("string", "instead of url"),
     "port": Key("integer", "instead of url"),
     "user": Key("string", "instead of url"),
@@ -98,7 +98,7 @@ CONNECTION = {
 }
 JOB = {
     "schedule": Key("string", "five or six fields, @daily, @every 30s", required=True),
-    "command": Key("command", "what to run: a string runs through the shell, a list does not"),
+    "command": Key("command", "command: a string runs through the shell, a list does not"),
     "sql": Key("string", "statement to run instead of a command"),
     "connection": Key("string", "connection of the statement"),
     "python": Key("string", "package.module:function to call instead of a command"),
@@ -108,21 +108,21 @@ JOB = {
     "timezone": Key("string", "time zone of the schedule"),
     "timeout": Key("positive", "then the job is terminated"),
     "kill_after": Key("seconds", "then its process tree is killed"),
-    "on_overlap": Key("choice", "when the last run still runs", ("skip", "queue", "replace", "allow")),
-    "on_miss": Key("choice", "when occurrences were missed", ("skip", "once", "all")),
-    "start_deadline": Key("positive", "how late a start may be; what is later was missed"),
+    "on_overlap": Key("choice", "policy for overlapping runs", ("skip", "queue", "replace", "allow")),
+    "on_miss": Key("choice", "policy for missed occurrences", ("skip", "once", "all")),
+    "start_deadline": Key("positive", "latest start after the due time; later ones are missed"),
     "retries": Key("integer", "further attempts after a failure"),
-    "on_failure": Key("command", "what to run when a run has failed"),
+    "on_failure": Key("command", "command to run after a failed run"),
     "user": Key("string", "user to run the command as"),
-    "jitter": Key("seconds", "random delay, at most"),
-    "ping_url": Key("secret", "told about start, success and failure (healthchecks.io)"),
+    "jitter": Key("seconds", "longest random delay"),
+    "ping_url": Key("secret", "URL to ping at start, success and failure (healthchecks.io)"),
 }
 TABLES = {
-    "retry": Key("table", "how calls are repeated", keys=RETRY, model="retry"),
-    "breaker": Key("table", "when calls are no longer tried", keys=BREAKER, model="breaker"),
+    "retry": Key("table", "retries of calls", keys=RETRY, model="retry"),
+    "breaker": Key("table", "circuit breakers", keys=BREAKER, model="breaker"),
     "health": Key(
         "table",
-        "what healthy means",
+        "limits of a healthy connection",
         keys={
             "degraded_ms": Key("number", "a slower ping is degraded"),
             "unhealthy_ms": Key("number", "a slower ping is unhealthy"),
@@ -132,9 +132,11 @@ TABLES = {
     ),
     "logging": Key(
         "table",
-        "what is logged",
+        "the log",
         keys={
-            "level": Key("choice", "least level", ("trace", "debug", "info", "warning", "error")),
+            "level": Key(
+                "choice", "lowest level that is logged", ("trace", "debug", "info", "warning", "error")
+            ),
             "format": Key("choice", "form of a log line", ("console", "json")),
             "queries": Key("choice", "which statements; dev: all at debug level", ("off", "slow", "all")),
             "slow_query_ms": Key("number", "a slower statement is slow"),
@@ -143,7 +145,7 @@ TABLES = {
         model="logging",
     ),
     "shutdown": Key(
-        "table", "how services end", keys={"timeout": Key("positive", "time to drain")}, model="shutdown"
+        "table", "shutdown of services", keys={"timeout": Key("positive", "time to drain")}, model="shutdown"
     ),
     "migrate": Key(
         "table",
@@ -151,7 +153,7 @@ TABLES = {
         keys={
             "connection": Key("string", "connection that is migrated"),
             "directory": Key("string", "folder of the migrations"),
-            "table": Key("string", "table that remembers what was applied"),
+            "table": Key("string", "table of applied migrations"),
             "lock_timeout": Key("positive", "longest wait for the lock of a table"),
             "schema_file": Key("string", "file that the schema is written to after migrations"),
         },
@@ -160,7 +162,7 @@ TABLES = {
     "seed": Key("table", "seeds", keys={"directory": Key("string", "folder of the seeds")}, model="seed"),
     "state": Key(
         "table",
-        "where daemons remember what they know",
+        "database of daemons and operators' decisions",
         keys={"url": Key("secret", "URL of a SQL database, or the name of a connection")},
     ),
     "cron": Key(
@@ -168,8 +170,8 @@ TABLES = {
         "jobs",
         keys={
             "timezone": Key("string", "time zone of jobs that name none"),
-            "history": Key("positive", "how long runs are remembered"),
-            "allow_dynamic_commands": Key("boolean", "run commands that stand in a shared state database"),
+            "history": Key("positive", "time for which runs are kept"),
+            "allow_dynamic_commands": Key("boolean", "run commands from a shared state database"),
             "jobs": Key("tables", "the jobs", keys=JOB),
         },
         model="cron",
@@ -190,11 +192,11 @@ TABLES = {
     ),
 }
 CONNECTIONS = Key("tables", "the connections", keys=CONNECTION, model="connection")
-ROLE = Key("choice", "how careful katax is", ROLES, required=True)
+ROLE = Key("choice", "dev, stage, prod, or frozen: nothing can be written", ROLES, required=True)
 
 PROFILE: Mapping[str, Key] = {"role": ROLE, "connections": CONNECTIONS, **TABLES}
 SHARED: Mapping[str, Key] = {
-    "default_profile": Key("string", "profile that is used when none is said"),
+    "default_profile": Key("string", "profile that is used when none is selected"),
     "profiles": Key("tables", "profiles", keys=PROFILE),
     "connections": CONNECTIONS,
     **TABLES,

@@ -1,4 +1,4 @@
-"""The profiles that nobody wrote: `local`, and `env` from the URLs of the environment."""
+"""The built-in profiles: `local`, and `env` from the URLs of the environment."""
 
 from __future__ import annotations
 

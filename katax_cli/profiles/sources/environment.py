@@ -13,7 +13,7 @@ _OPEN = "${env:"
 
 
 class Environment:
-    """Looks variables up; `.env` is read only when the real environment does not have one."""
+    """Reads variables; `.env` is read only when the real environment does not have one."""
 
     def __init__(self, environ: Mapping[str, str], folder: str, notes: list[str]) -> None:
         self._environ = environ

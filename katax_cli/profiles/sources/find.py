@@ -55,7 +55,7 @@ class Found(NamedTuple):
 
 
 class Search:
-    """Looks from a folder upward and in the user's folder; `notes` tell what was passed over."""
+    """Searches from a folder upward and the user's folder; `notes` list files that were ignored."""
 
     def __init__(self, cwd: str, environ: Mapping[str, str]) -> None:
         self.cwd = cwd

@@ -1,4 +1,4 @@
-"""The folders that katax looks into and writes to."""
+"""The folders that katax reads and writes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def katax_home(folder: str, environ: Mapping[str, str]) -> str:
 def ensure_home(home: str) -> str:
     """Makes the folder, 0700 and ignored by git, and returns it.
 
-    Raises UntrustedFile when it is there and somebody else's, ConfigError when it cannot be made.
+    Raises UntrustedFile when it belongs to another user, ConfigError when it cannot be made.
     """
     try:
         os.makedirs(home, mode=0o700, exist_ok=True)

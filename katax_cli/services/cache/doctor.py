@@ -24,7 +24,7 @@ _NAMELESS = "keys without ':'"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing to look at; `subject` is a pattern, a key, or the server."""
+    """One finding; `subject` is a pattern, a key, or the server."""
 
     check: str
     subject: str
@@ -116,11 +116,11 @@ def _server(info: Mapping[str, str]) -> Iterator[Finding]:
         yield Finding("fragmentation", name, f"takes {ratio:.1f} times the memory of its data")
     buffer = int(info.get("client_recent_max_output_buffer", "0"))
     if buffer > _OUTPUT_BUFFER_BYTES:
-        yield Finding("output_buffer", name, f"a client let {human_bytes(buffer)} of replies pile up")
+        yield Finding("output_buffer", name, f"a client has {human_bytes(buffer)} of unread replies")
 
 
 def _hits(infos: list[Mapping[str, str]]) -> Iterator[Finding]:
     rate = hit_rate(infos)
     lookups = sum(int(info.get(name, "0")) for info in infos for name in ("keyspace_hits", "keyspace_misses"))
     if rate is not None and rate < _LOW_HIT_RATE and lookups >= _LOOKUPS:
-        yield Finding("hit_rate", "all servers", f"{rate:.0%} of {lookups} lookups found something")
+        yield Finding("hit_rate", "all servers", f"{rate:.0%} of {lookups} lookups were hits")

@@ -40,7 +40,7 @@ def note_key(key: str) -> str:
 
 
 def due(seconds_left: float, delta: float, beta: float, dice: float) -> bool:
-    """True when a value with so many seconds to live should be computed anew; `dice` in [0, 1)."""
+    """True when a value with so many seconds to live should be recomputed; `dice` in [0, 1)."""
     return seconds_left + delta * beta * log(1.0 - dice) <= 0.0
 
 
@@ -163,7 +163,9 @@ class Remembering:
             last = found.data if found.data is not None else found.stale if self._keep_stale else None
             if last is None:
                 raise
-            getLogger("katax").warning("%r was not computed, its last value stands in: %s", self._key, error)
+            getLogger("katax").warning(
+                "%r could not be computed and keeps its last value: %s", self._key, error
+            )
             return last, None
 
     def _store(self, data: bytes, seconds: float) -> None:

@@ -26,7 +26,7 @@ class TookTooLong(TimeoutError):
 def bounded(fn: Callable[[], T], timeout: float | None, *, name: str, discard: Callable[[T], object]) -> T:
     """Returns what `fn` returns, or raises what it raises, after at most `timeout` seconds.
 
-    `fn` runs in a daemon thread called `name` that nobody joins. After the time, or on an interrupt of the
+    `fn` runs in a daemon thread called `name` that is never joined. After the time, or on an interrupt of the
     waiting thread, it is left behind, and what it still returns goes to `discard`. Raises TookTooLong (a
     TimeoutError).
     """
@@ -43,7 +43,7 @@ def bounded(fn: Callable[[], T], timeout: float | None, *, name: str, discard: C
 
 
 class _Call(Generic[T]):
-    """One call and who owns its outcome: the waiter, until it leaves."""
+    """One call and the owner of its outcome: the waiter, until it leaves."""
 
     def __init__(self, fn: Callable[[], T], name: str, discard: Callable[[T], object]) -> None:
         self._fn = fn

@@ -49,7 +49,7 @@ class Safety(Enum):
     IDEMPOTENT = auto()
     """A write that its caller declared to have the same effect when made twice."""
     EXPENDABLE = auto()
-    """A write that is made anew anyway (a heartbeat, an answer that is asked for again): lost, it is unavailable."""
+    """A write that is repeated anyway (a heartbeat, an answer that is asked for again): lost, it is unavailable."""
     WRITE = auto()
     """One write that commits by itself, or a COMMIT."""
     WHOLE = auto()

@@ -1,4 +1,4 @@
-"""Calls in daemon threads that can be left behind: nobody joins them, nobody waits longer than he wants to."""
+"""Calls in daemon threads that can be left behind: never joined, awaited for a limited time only."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Observes the calls on one connection: counted always, passed to listeners and the log on request.
 
-Statements are redacted at the moment when somebody is told, and never before; parameters reach nobody but
+Statements are redacted when they are passed on, and never before; parameters reach only
 the log of a dev profile that asks for them.
 """
 

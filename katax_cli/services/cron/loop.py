@@ -38,11 +38,11 @@ BEAT = 1.0
 _RENEW_EVERY = 5.0
 _PRUNE_EVERY = 3600.0
 _JUMP = 5.0
-"""Seconds by which the wall clock may differ from the other clock before somebody is told."""
+"""Seconds by which the wall clock may differ from the monotonic clock before it is logged."""
 _FAR_AHEAD = 86400.0
 _DEAD = "its daemon is gone: the lease ran out"
 _KILLED = "its daemon was killed"
-_NOT_STARTED = "it was claimed, and the state database did not say so in time"
+_NOT_STARTED = "the state database did not confirm its claim in time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Message:
 Noted = tuple[str, str, str, int]
 """A job, its schedule, what that means, and up to where it is accounted for, in milliseconds."""
 Load = Callable[[], tuple[Profile, Sequence[Job]]]
-"""The profile and the jobs of its files, read anew."""
+"""The profile and the jobs of its files, read again."""
 
 
 class Daemon:
@@ -255,7 +255,7 @@ class Daemon:
             self._runs.close_unstarted(run_id, self.id, _NOT_STARTED)
 
     def _take_over(self) -> None:
-        """Watches what daemons of this machine left running, and closes what nobody renews any more."""
+        """Watches runs that daemons of this machine left behind, and closes those whose lease ran out."""
         self._tables.prepare()
         dead = [daemon for daemon in self._runs.daemons() if is_known_dead(daemon)]
         for run in self._runs.abandoned(dead):
@@ -365,7 +365,7 @@ class Daemon:
             return now
         until = stored.accounted_until / 1000
         if until > now + _FAR_AHEAD:
-            _log.warning("job %r was accounted for until a day that is to come; it begins anew", job.name)
+            _log.warning("job %r was accounted for until a future day; it starts again from now", job.name)
             return now
         return until
 

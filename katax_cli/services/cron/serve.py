@@ -28,15 +28,15 @@ def _families(daemon: Shown) -> Iterator[Family]:
         Sample(count, {"job": job, "state": state})
         for (job, state), count in sorted(scheduler.counts.copy().items())
     ]
-    yield Family("katax_cron_runs", "counter", "Occurrences by what became of them.", runs)
+    yield Family("katax_cron_runs", "counter", "Occurrences by outcome.", runs)
     running = scheduler.running()
     started = sum(run.started_at is not None for run in running)
     yield gauge("katax_cron_running", "Runs under way.", started)
-    yield gauge("katax_cron_waiting", "Runs that wait for their turn.", len(running) - started)
-    yield gauge("katax_cron_jobs", "Jobs that are known.", len(scheduler.jobs))
+    yield gauge("katax_cron_waiting", "Runs that wait for their start.", len(running) - started)
+    yield gauge("katax_cron_jobs", "Known jobs.", len(scheduler.jobs))
     yield gauge("katax_cron_ready", "1 when jobs are started.", int(daemon.ready))
     if scheduler.next_at is not None:
-        yield gauge("katax_cron_next_timestamp_seconds", "When anything is due next.", scheduler.next_at)
+        yield gauge("katax_cron_next_timestamp_seconds", "Time of the next occurrence.", scheduler.next_at)
 
 
 def metrics_server(daemon: Shown, port: int) -> HttpServer:

@@ -108,7 +108,7 @@ class Collector:
             return self._snapshot(silent, troubles)
 
     def close(self) -> None:
-        """Asks nobody any more. What hangs is left behind and closes its own part when it comes back."""
+        """Stops asking. A source that hangs is left behind and closes its own part when it returns."""
         for source in self.sources:
             source.close()
 

@@ -22,7 +22,7 @@ _FIRST = 500
 
 
 class Jobs(NamedTuple):
-    """One look at the jobs, at the moment `at`."""
+    """The jobs at the moment `at`."""
 
     at: float
     rows: tuple[JobStatus, ...]
@@ -30,14 +30,14 @@ class Jobs(NamedTuple):
 
 
 class History(NamedTuple):
-    """One look at what became of them, at the moment `at`: the latest occurrences first."""
+    """Their occurrences at the moment `at`, the latest first."""
 
     at: float
     rows: tuple[JobRun, ...]
 
 
 class JobsWatch:
-    """Looks at the jobs of a profile once in each round; `jobs` and `history` were seen last. Makes no file."""
+    """Reads the jobs of a profile once in each round; `jobs` and `history` are the last results. Makes no file."""
 
     def __init__(self, profile: Profile, *, clock: Clock) -> None:
         self.jobs: Jobs | None = None
@@ -64,7 +64,7 @@ class JobsWatch:
         self.jobs = self._seen(cron, jobs, active, now)
 
     def _opened(self) -> Cron:
-        """Opened anew when the state database was removed or replaced, and what was seen in it forgotten."""
+        """Reopens when the state database was removed or replaced, and drops the last results."""
         file = file_id(self._profile.state.connection.path)
         if self._cron is None or file != self._file:
             self.close()

@@ -124,7 +124,7 @@ class Seen(NamedTuple):
 
 
 class ConnectionWatch:
-    """One connection: a ping in each round, every layer while it is ill, and now and then what its server counts."""
+    """One connection: a ping in each round, every layer while it is unhealthy, and at times its server's counters."""
 
     def __init__(
         self, database: Database, policy: HealthPolicy, deep: DeepProbe, *, seconds: float, clock: Clock

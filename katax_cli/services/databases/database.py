@@ -171,7 +171,7 @@ class Database(ABC):
         )
 
     def keep_metrics(self, max_metrics: int = MAX_METRICS) -> None:
-        """Starts to count anew, remembering so many calls; 0 counts nothing any more."""
+        """Restarts the counts, keeping so many calls; 0 turns them off."""
         self.observer.metrics = QueryMetrics(max_metrics) if max_metrics else None
 
     @property

@@ -108,7 +108,7 @@ class Lease:
         self._leases.pool.release(self._connection, broken=broken)
 
     def _end_limits(self, limit: Limit) -> bool:
-        """True when the deadline passed; what it started has ended then, and hits nobody else."""
+        """True when the deadline passed; the cancellation it started has ended then, and hits no other statement."""
         limit.__exit__(None, None, None)
         if self._last_resort is not None:
             self._last_resort.__exit__(None, None, None)

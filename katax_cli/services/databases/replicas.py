@@ -25,7 +25,7 @@ D = TypeVar("D", bound=Connects)
 class Replicas(Generic[D]):
     """The replicas of one connection, each with a pool and a breaker of its own, opened when they are used.
 
-    Who asks for one wants to spare the primary or to read elsewhere, so the primary never stands in.
+    A replica spares the primary, so the primary never replaces one.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from katax_cli.snapshot import BreakerState
 
 EVERY = 1.0
-"""Seconds between two looks at a pool."""
+"""Seconds between two checks of a pool."""
 _LONGEST_PAUSE = 30.0
 _WORTH_A_LOGIN = 0.05
 """Calls that wait longer than this have the server looked for."""
@@ -158,7 +158,7 @@ class Upkeep:
             database.breaker.attended = attended
 
     def round(self) -> float | None:
-        """One look at pool and server; returns the seconds until the next, None when the database is gone."""
+        """Checks pool and server once; returns the seconds until the next check, None when the database is gone."""
         database = self._database()
         if database is None:
             return None
@@ -183,7 +183,7 @@ class Upkeep:
         return self._waiting > 0 and not self._back.is_set()
 
     def _look(self, database: Kept) -> None:
-        """Looks for a lost server whose breaker is closed: calls that wait for it need not wait to the end."""
+        """Probes a lost server whose breaker is closed: calls that wait for it need not wait to the end."""
         now = self._clock.monotonic()
         if not self._is_awaited() or now < self._look_at:
             return

@@ -166,7 +166,7 @@ class _Checkup:
             return
         self.checks += checks
         if any(check.status == "unhealthy" for check in checks):
-            self.cause = "the cluster lost nodes, or slots of it belong to nobody; see CLUSTER NODES"
+            self.cause = "the cluster lost nodes, or some of its slots have no owner; see CLUSTER NODES"
 
     def _judge(self, standing: Standing, spent: float) -> None:
         expected = self._database.settings.expected
@@ -206,7 +206,11 @@ class _Checkup:
 
 def _lag(standing: Standing) -> Check:
     if standing.role in ("primary", "file", "memory") or standing.lag_seconds is None:
-        why = standing.why if standing.role not in ("primary", "file", "memory") else "it follows nobody"
+        why = (
+            standing.why
+            if standing.role not in ("primary", "file", "memory")
+            else "it replicates from no other server"
+        )
         return Check("lag", "skipped", None, why)
     behind = f"{standing.lag_seconds:.1f} s behind"
     return Check("lag", "degraded" if standing.lag_seconds > LAGGING_SECONDS else "healthy", None, behind)

@@ -18,7 +18,7 @@ Number = float | None
 
 def families(profile: str, last: Round | None, *, age: float | None, ready: bool) -> Iterator[Family]:
     """All that is known; before the first round only that nothing is."""
-    yield gauge("katax_ready", "1 when /ready says yes.", float(ready))
+    yield gauge("katax_ready", "1 when /ready answers 200.", float(ready))
     if last is None or age is None:
         return
     yield gauge("katax_health_age_seconds", "Time since the last round of checks ended.", age)
@@ -34,7 +34,7 @@ _OF_A_CONNECTION: Sequence[tuple[str, str, Callable[[ConnectionHealth], Number]]
     ("katax_degraded", "1 when the connection is degraded.", lambda one: float(one.status == "degraded")),
     (
         "katax_maintenance",
-        "1 while an operator keeps everybody off the server, with a reason.",
+        "1 while an operator refuses calls to the server, with a reason.",
         lambda one: float(one.maintenance is not None),
     ),
     ("katax_ping_seconds", "Latency of a ping on an open connection.", lambda one: _seconds(one.latency_ms)),
@@ -64,18 +64,18 @@ def _health(profile: str, connections: Mapping[str, ConnectionHealth]) -> Iterat
         for room in depth.headroom
     ]
     used = _known((labels, room.used) for labels, room in rooms)
-    yield Family("katax_headroom_used", "gauge", "How much of a resource is used.", used)
+    yield Family("katax_headroom_used", "gauge", "Used amount of a resource.", used)
     limits = _known((labels, room.limit) for labels, room in rooms)
-    yield Family("katax_headroom_limit", "gauge", "How much of a resource there is.", limits)
+    yield Family("katax_headroom_limit", "gauge", "Limit of a resource.", limits)
 
 
 def _loads(profile: str, loads: Mapping[str, Mapping[str, object]]) -> Iterator[Family]:
     queries = {name: load.get("queries") for name, load in loads.items()}
     known = [(_labels(profile, name), one) for name, one in queries.items() if isinstance(one, Mapping)]
     counts = _known((labels, one.get("count")) for labels, one in known)
-    yield Family("katax_server_queries", "counter", "Statements since the server counts.", counts)
+    yield Family("katax_server_queries", "counter", "Statements that the server counted.", counts)
     means = _known((labels, _seconds(one.get("avg_ms"))) for labels, one in known)
-    yield Family("katax_server_query_mean_seconds", "gauge", "Their average time.", means)
+    yield Family("katax_server_query_mean_seconds", "gauge", "Average time of a statement.", means)
 
 
 def _others(profile: str, others: Others) -> Iterator[Family]:
@@ -87,9 +87,9 @@ def _others(profile: str, others: Others) -> Iterator[Family]:
     ]
     yield Family("katax_pool_connections", "gauge", "Connections of the pool that reported last.", in_pools)
     most = [Sample(pool.max, labels) for labels, pool in pools]
-    yield Family("katax_pool_max", "gauge", "The most connections that it may open.", most)
+    yield Family("katax_pool_max", "gauge", "Largest number of connections that the pool opens.", most)
     waiting = [Sample(pool.waiting, labels) for labels, pool in pools]
-    yield Family("katax_pool_waiting", "gauge", "Callers that wait for a connection of it.", waiting)
+    yield Family("katax_pool_waiting", "gauge", "Callers that wait for a connection of the pool.", waiting)
     states = Counter((one.connection, one.state) for one in others.breakers)
     breakers = [
         Sample(count, {**_labels(profile, name), "state": state}) for (name, state), count in states.items()
@@ -101,7 +101,7 @@ def _others(profile: str, others: Others) -> Iterator[Family]:
 def _jobs(profile: str, others: Others) -> Iterator[Family]:
     labelled = [({"profile": profile, "job": run.job}, run) for run in others.jobs]
     worked = [Sample(float(run.state == "ran"), labels) for labels, run in labelled]
-    yield Family("katax_job_up", "gauge", "1 when the run that ended last did its work.", worked)
+    yield Family("katax_job_up", "gauge", "1 when the latest finished run succeeded.", worked)
     ends = [Sample(run.finished_at / 1000, labels) for labels, run in labelled if run.finished_at is not None]
     yield Family("katax_job_finished_timestamp_seconds", "gauge", "When that run ended.", ends)
     spent = _known((labels, _seconds(run.duration_ms)) for labels, run in labelled)

@@ -1,4 +1,4 @@
-"""One round of health checks, and what other processes told the state database meanwhile."""
+"""One round of health checks, and the reports of other processes in the state database."""
 
 from __future__ import annotations
 

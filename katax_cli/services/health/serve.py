@@ -3,7 +3,7 @@
 /live     the process answers: no I/O, no lock, never about a server
 /startup  the first round of checks has ended, whatever it found
 /ready    the last round is young and found nothing unhealthy; false first of all when the process is to end
-/metrics  the same round in OpenMetrics, and what other processes told the state database
+/metrics  the same round in OpenMetrics, and the reports in the state database
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from katax_cli.services.state.reporter import Reporter
 from katax_cli.snapshot import ConnectionHealth, HealthReport
 
 LINGER_SECONDS = 2.0
-"""How long /ready says no before anything else ends, so that whoever sends work hears of it."""
+"""Seconds for which /ready fails before anything else ends, so that load balancers notice."""
 _STALE_ROUNDS = 3.0
 _JITTER = 0.1
 _STOP_SECONDS = 1.0
@@ -74,7 +74,7 @@ class HealthService:
         self._thread.start()
 
     def drain(self) -> None:
-        """From now on /ready says no; nothing else changes."""
+        """From now on /ready fails; nothing else changes."""
         self._draining = True
 
     def stop(self) -> None:

@@ -62,7 +62,7 @@ class HeldLock:
     session: str | None = None
 
     def __str__(self) -> str:
-        who = f"pid {self.pid} on {self.host}" if self.pid else "somebody who does not say who it is"
+        who = f"pid {self.pid} on {self.host}" if self.pid else "an unknown holder"
         since = f" since {self.acquired_at.isoformat(timespec='seconds')}" if self.acquired_at else ""
         return who + since
 
@@ -265,7 +265,7 @@ class Lock:
                     return
             else:
                 if not renewed:
-                    self._lose("it expired, or somebody released it")
+                    self._lose("it expired, or it was released by force")
                     return
                 held_until = asked + self.ttl
 
@@ -297,7 +297,7 @@ def held_locks(
 
 
 def release_by_force(database: RedisDatabase, name: str, *, timeout: Duration | None = None) -> bool:
-    """Takes the lock away from whoever holds it; False when nobody does. Its holder notices when it renews."""
+    """Releases the lock by force; False when it is free. Its holder notices when it renews."""
     return bool(database.within(timeout).redis("UNLINK", lock_keys(database, name)[0]))
 
 
@@ -308,7 +308,7 @@ def lock_keys(redis: Commands, name: str) -> tuple[bytes, bytes]:
     if _TAG.search(key):
         fence = f"{prefix}fence:{PREFIX}{name}"
     elif "}" in key:
-        raise ValueError(f"the lock's name {name!r} has a brace that closes nothing; leave it out")
+        raise ValueError(f"the lock's name {name!r} has an unmatched brace; remove it")
     else:
         fence = f"{prefix}fence:{{{key}}}"
     return key.encode("utf-8", "surrogateescape"), fence.encode("utf-8", "surrogateescape")

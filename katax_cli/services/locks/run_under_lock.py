@@ -49,7 +49,7 @@ def run_under(
 
 
 def release_by_force(database: Database, name: str) -> bool:
-    """Takes a lock away: on Redis its key, elsewhere the session that holds it; False when nobody does."""
+    """Releases a lock by force: its key on Redis, elsewhere the session that holds it; False when it is free."""
     if isinstance(database, RedisDatabase):
         return locks.release_by_force(database, name)
     from katax_cli.services.locks.sql_lock import release_session

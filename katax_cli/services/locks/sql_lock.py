@@ -75,7 +75,7 @@ class SqlBackend:
 
 
 def release_session(database: SqlDatabase, name: str) -> bool:
-    """Ends the session that holds a lock; False when nobody holds it."""
+    """Ends the session that holds a lock; False when it is free."""
     locks = _locks_of(database)
     with HeldConnection(database) as session:
         found = session.ask(locks.holder, f"{PREFIX}{name}")

@@ -30,7 +30,7 @@ class ReadsJobs(Protocol):
 
 
 class Lasting(NamedTuple):
-    """A statement, or a step of a `.py` file, whose effect stays; `is_known` is False where nobody can say."""
+    """A statement, or a step of a `.py` file, whose effect stays; `is_known` is False where that cannot be known."""
 
     line: int
     text: str

@@ -89,7 +89,7 @@ def _listed(server: AnyDatabase) -> list[str]:
 
 
 def _drop(server: AnyDatabase, name: str, open_database: Open) -> bool:
-    """Drops a database; False when somebody works on it after all."""
+    """Drops a database; False when it is in use after all."""
     if isinstance(server, MongoDatabase):
         with open_database(replace(server.settings, database=name)) as copy:
             cast("MongoDatabase", copy).command({"dropDatabase": 1})

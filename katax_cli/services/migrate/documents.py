@@ -140,7 +140,7 @@ class DocumentLedger:
         return RunnerIdentity(**found[0]["identity"]) if found else None
 
     def register(self, on: object, runner: RunnerIdentity) -> None:
-        """Says who holds the lease now."""
+        """Records the holder of the lease."""
         change = {"state": "runner", "identity": runner._asdict()}
         update = {"q": {"_id": "runner"}, "u": {"$set": change}, "upsert": True}
         self._database.command({"update": self.name, "updates": [update]})

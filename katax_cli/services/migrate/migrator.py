@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from katax_cli.services.migrate.runner import Runner
 
 Note = Callable[[str], None]
-_NOT_GONE = "it is not known to be gone, so end it where it runs, or here with 'katax migrate unlock --force'"
+_NOT_GONE = "it may still run; end it there, or here with 'katax migrate unlock --force'"
 
 
 def migrates(database: SqlDatabase | MongoDatabase) -> Migrates:
@@ -135,7 +135,7 @@ class Migrator:
         with self.locked() as runner:
             jobs = self.to_revert(steps=1)
             if not jobs:
-                raise MigrationError("nothing is applied, so nothing can be done again")
+                raise MigrationError("nothing is applied, so there is nothing to redo")
             again = self.job(files.find(files.scan(self.directory), jobs[0].version), "up")
             return [self._run(runner, jobs[0]), self._run(runner, again)]
 

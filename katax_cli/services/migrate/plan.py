@@ -49,7 +49,7 @@ def _without_file(entry: Entry) -> Standing:
 
 
 def known_number(found: Sequence[Standing], version: str) -> int:
-    """The number of a version that somebody named. Raises ConfigError when no migration has it."""
+    """The number of a given version. Raises ConfigError when no migration has it."""
     if version.isdigit() and any(one.number == int(version) for one in found):
         return int(version)
     raise ConfigError(unknown_name("version", version, [one.version for one in found], "versions"))
@@ -90,7 +90,7 @@ def refuse_unsound(found: Sequence[Standing], *, strict: bool = False, locked: b
     """Raises MigrationError for the first reason why nothing may be applied.
 
     Unfinished and modified migrations always; with `strict` also missing files and pending ones out of order.
-    Only who has the lock can tell a migration that was killed from one that another runner is at.
+    Only the lock's holder can distinguish a killed migration from one that another runner is at.
     """
     for one in found:
         if one.entry is not None and (one.entry.state == "failed" or (locked and one.state == "failed")):
@@ -116,6 +116,6 @@ def remarks(found: Sequence[Standing]) -> list[str]:
             lines.append(f"the file of applied migration {one.name} is missing")
         elif one.bytes_differ and one.state == "applied":
             lines.append(
-                f"migration {one.name} changed after it was applied, but only in comments, layout or what undoes it"
+                f"migration {one.name} changed after it was applied, but only in comments, layout or its DOWN section"
             )
     return lines

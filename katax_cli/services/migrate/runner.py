@@ -135,7 +135,7 @@ class Runner:
                 )
 
     def _announced(self, job: Job) -> str:
-        """The note for who waits. Raises LockLost.
+        """Writes the note for waiters. Raises LockLost.
 
         What is sent together carries its note, and a lock of the session that runs it can be lost without
         that session only by a statement that releases it.
@@ -256,7 +256,7 @@ class Runner:
                 pause = repeats.pause(remaining=left) if job.directives.lock_timeout is not None else None
                 if pause is None:
                     raise Unavailable(self.session.name, f"migration {job.name}: {error.reason}") from error
-                self._note(f"{job.name}: {error.reason}; again in {pause:.1f} s")
+                self._note(f"{job.name}: {error.reason}; retrying in {pause:.1f} s")
                 self._clock.sleep(pause)
 
 

@@ -437,7 +437,7 @@ class Stepwise:
         more = f" | and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
         return (
             f"line {point.line} of {self._job.name} was under way; before (-) and now (+): {shown}{more}; "
-            "say which with 'katax migrate resume --assume done' or '--assume undone'"
+            "resume with 'katax migrate resume --assume done' or '--assume undone'"
         )
 
     def _step_to_go_on(self, point: Checkpoint, assume: str | None, *, failed: bool) -> int:
@@ -448,7 +448,7 @@ class Stepwise:
             what = f"step {point.unit!r}" if point.unit else "the code"
             raise OutcomeUnknown(
                 self._session.name,
-                f"{what} of {self._job.name} was under way; look at the data, then say which with "
+                f"{what} of {self._job.name} was under way; check the data, then resume with "
                 "'katax migrate resume --assume done' or '--assume undone'",
             )
         self._steps = (*self._steps, point.unit)

@@ -135,7 +135,7 @@ class Supervised:
         os.close(self._pipe)
 
     def _signal(self, number: int) -> bool:
-        """False when there is nobody left to hear it."""
+        """False when no process is left to receive it."""
         self._process.poll()  # or its leader would count as a member of the group after its end
         try:
             os.killpg(self._process.pid, number)

@@ -277,6 +277,6 @@ def _profile_of(name: str | None) -> Profile:
     if profile.name == "local" and not profile.explicit:
         raise ConfigError(
             "no configuration found for Katax(); write a profile ('katax profile init'), set DATABASE_URL, "
-            "or say Katax('local')"
+            "or use Katax('local')"
         )
     return profile

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Connection = str | Mapping[str, Any]
 DEFAULT = "default"
-"""The name that nobody chose: the profile's `main`, where it has no connection that is called so."""
+"""The default name: the profile's `main`, where it has no connection that is called so."""
 _PREFERRED = "main"
 
 

@@ -33,7 +33,7 @@ _LEVEL_NAMES = {"CRITICAL": "fatal"}
 _JSON_NAMES = {"asctime": "timestamp", "levelname": "level", "name": "logger", "exc_info": "traceback"}
 Message = str | Mapping[str, object]
 Broadcast = Callable[[Mapping[str, object], str | None], object]
-"""Takes an entry and a room (None: everybody)."""
+"""Takes an entry and a room (None: all clients)."""
 
 _installing = Lock()
 _log = logging.getLogger("katax.log")

@@ -66,7 +66,7 @@ def reader_of(pool: object) -> Callable[[Any], PoolStats]:
 def in_use(pool: object) -> int:
     """Connections that are out and will come back; 0 for what is no pool.
 
-    A sqlite3 connection is always in use, by whoever asks.
+    A sqlite3 connection is always in use, by its caller.
     """
     try:
         read = reader_of(pool)
@@ -142,7 +142,7 @@ def _pymongo_pool(pool: Any) -> PoolStats:
 
 
 def _sqlite_connection(_connection: object) -> PoolStats:
-    """One connection, always in use by whoever holds it."""
+    """One connection, always in use by its holder."""
     return PoolStats(max=1, total=1, active=1, idle=0, waiting=0)
 
 

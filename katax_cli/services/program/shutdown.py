@@ -32,7 +32,7 @@ _log: Any = logging.getLogger("katax.shutdown")
 
 
 class ShutdownController:
-    """Ends a target once, whoever asks first: a signal, another thread, or the program itself."""
+    """Ends a target once, whether a signal, another thread or the program itself asks first."""
 
     def __init__(
         self,

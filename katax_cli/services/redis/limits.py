@@ -138,7 +138,7 @@ class RateLimiter:
             self.undecided += 1
             allowed = self._on_error == "open"
             getLogger("katax").warning(
-                "limit %s without being asked: %s", "allowed" if allowed else "refused", error
+                "limit %s without an answer of Redis: %s", "allowed" if allowed else "refused", error
             )
             retry = 0.0 if allowed else self.window
             return Decision(allowed, self.max, 0, SYSTEM.now() + self.window, retry)

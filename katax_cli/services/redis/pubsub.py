@@ -1,6 +1,6 @@
 """Messages by channel: a connection that comes back by itself, subscribes again, and says what was missed.
 
-Redis keeps no message for a subscriber that is away: what was published meanwhile is lost, and a gap is told.
+Redis keeps no message for a subscriber that is away: messages published meanwhile are lost, and the gap is reported.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class Subscription:
                 self._said(lambda subscriber: subscriber.send(command, [full]))
 
     def _said(self, say: Callable[[Subscriber], object]) -> None:
-        """Says something to the server; if the wire is dead, the receiver finds out and subscribes anew."""
+        """Sends a command; if the connection is dead, the receiver finds out and subscribes again."""
         try:
             assert self._subscriber is not None
             say(self._subscriber)
@@ -250,7 +250,7 @@ class Subscription:
                 self._hand_on(heard)
             elif asked_at is not None:
                 if looked_at - asked_at > self._dead_after:
-                    raise ConnectionError("no sign of life")
+                    raise ConnectionError("no answer to a ping")
             elif looked_at - heard_at > self._ping_every:
                 subscriber.send("PING")
                 asked_at = self._clock.monotonic()

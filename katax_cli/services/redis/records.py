@@ -161,7 +161,7 @@ class Records:
         return RecordPage(found[page * size : (page + 1) * size], Pager(page, size, len(found)))
 
     def publish(self, value: Any, key: str | None = None, *, timeout: Duration | None = None) -> int:
-        """Sends an event to the subscribers of the resource, or of one key of it; returns how many heard it."""
+        """Sends an event to the subscribers of the resource, or of one key of it; returns how many received it."""
         return self._pubsub.publish(self.channel(key), value, timeout=timeout)
 
     def subscribe(

@@ -1,7 +1,7 @@
 """Decisions of operators about connections, and the host's copy of them, which single commands read.
 
 The copy is one small file beside the state database. Reading it needs no connection and no engine; missing or
-unreadable, nobody is kept off.
+unreadable, no calls are refused.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Decision(NamedTuple):
     decided_by: str | None = None
 
     def keeps_off(self, now: float) -> bool:
-        """True while nobody may call the server."""
+        """True while calls to the server are refused."""
         return self.action == "trip" and (self.ends_at is None or self.ends_at > now)
 
     @property
@@ -62,7 +62,7 @@ def copied(home: str, profile: str) -> dict[str, Decision]:
 
 
 def kept_off(home: str, profile: str, connection: str, now: float) -> Decision | None:
-    """The decision that keeps everybody off this connection `now`, as far as this host knows."""
+    """The decision that refuses calls to this connection `now`, as far as this host knows."""
     decision = copied(home, profile).get(connection)
     return decision if decision is not None and decision.keeps_off(now) else None
 

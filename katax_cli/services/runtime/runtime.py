@@ -211,7 +211,7 @@ class Runtime:
         return CircuitBreaker(policy, name=name, on_state_change=partial(self._breaker_changed, name))
 
     def _kept_off(self, name: str) -> CircuitBreaker | None:
-        """A single command has a breaker only while an operator keeps everybody off the server."""
+        """A single command has a breaker only while an operator's trip refuses calls."""
         if not os.path.exists(os.path.join(self.profile.home, CIRCUITS)):
             return None
         from katax_cli.services.runtime.decisions import kept_off

@@ -129,7 +129,7 @@ def check_keys(
         values = tuple([row.get(name) for name in key])
         if None in values:
             missing = key[values.index(None)]
-            raise SeedError(f"{seed}: {place(number)} has no {missing!r}, which says what row it is")
+            raise SeedError(f"{seed}: {place(number)} has no {missing!r}, the key of its row")
         mark = values if _only_text(values) else repr(values)
         if mark in seen:
             first = place(seen[mark])

@@ -61,9 +61,9 @@ def drill(
 
 def _call(plan: Plan) -> Call | None:
     if plan.url is not None and plan.work:
-        raise ConfigError("--url and --work both say what to drive; keep one")
+        raise ConfigError("give one of --url and --work, not both")
     if plan.load and plan.url is None and not plan.work:
-        raise ConfigError("--load needs something to drive; give --url or --work")
+        raise ConfigError("--load needs work; give --url or --work")
     if plan.url is not None:
         return requests(plan.url)
     return runs(plan.work) if plan.work else None
@@ -149,7 +149,7 @@ class _Drill:
         return any(session.locks or session.doing in _DDL for session in found)
 
     def _strike(self) -> float:
-        """Looks once more, breaks what is to be broken, and signals; returns when."""
+        """Lists the sessions once more, applies the faults, and signals; returns when."""
         self._target.sample()
         for server in self._servers:
             works = {session.work for session in server.sessions(self._whose) if session.work is not None}
@@ -173,7 +173,7 @@ class _Drill:
             self._note(f"fault {name} on {', '.join(way.name for way in used)}")
             return None
         return (
-            "the program did not come by a proxy; its environment or words must name the server "
+            "the program did not connect through a proxy; its environment or words must name the server "
             "as the profile does, as host:port"
         )
 
@@ -195,7 +195,7 @@ class _Drill:
             self._note(f"exited with {self._target.status}", self._target.exited)
 
     def _watch(self, until: float) -> bool:
-        """Looks at the servers until the program ended; False when it did not."""
+        """Watches the servers until the program ended; False when it did not."""
         while not self._target.ended(AGAIN_SECONDS):
             for server in self._servers:
                 if server.seen and not server.sessions(self._whose) and server.unknown is None:

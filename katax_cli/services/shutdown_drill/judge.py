@@ -89,27 +89,27 @@ def _new_work(plan: Plan, facts: Facts) -> Verdict:
     if not facts.pieces:
         return _verdict(check, "skipped", "no work was driven; give --load and --url or --work", None)
     if not any(each.outcome == "done" for each in facts.pieces):
-        return _verdict(check, "failed", f"no work was ever done: {facts.pieces[0].detail}", None)
+        return _verdict(check, "failed", f"no work succeeded: {facts.pieces[0].detail}", None)
     taken = [each for each in facts.pieces if each.started > latest and each.outcome == "done"]
     if taken:
         seconds = taken[-1].started - facts.signalled
         detail = f"still took work {seconds:.1f} s after the signal, {plan.drain:g} s are allowed"
         return _verdict(check, "failed", detail, taken[-1].started)
     last = max(each.started for each in facts.pieces if each.outcome == "done")
-    return _verdict(check, "ok", "none was taken once it drained", last)
+    return _verdict(check, "ok", "no work was taken while it drained", last)
 
 
 def _pools(plan: Plan, facts: Facts) -> Verdict:
     check = "pools_closed"
     if cut := [name for name in WIRE_FAULTS if name in plan.faults]:
-        return _verdict(check, "skipped", f"nobody can say goodbye under {', '.join(cut)}", None)
+        return _verdict(check, "skipped", f"sessions cannot close properly under {', '.join(cut)}", None)
     if not facts.seen or not any(facts.seen.values()):
         return _verdict(check, "skipped", "no session of the program was seen on any server", None)
     dropped = {name: left.dropped for name, left in facts.left.items() if left.dropped and facts.seen[name]}
     if dropped:
         details = [f"{count} on {name}" for name, count in dropped.items()]
         return _verdict(
-            check, "failed", f"sessions ended without a goodbye: {_listed(details)}", facts.exited
+            check, "failed", f"sessions that did not close properly: {_listed(details)}", facts.exited
         )
     told = [name for name, left in facts.left.items() if left.dropped is not None and facts.seen[name]]
     before = [name for name, at in facts.gone.items() if facts.exited is None or at < facts.exited]
@@ -126,7 +126,9 @@ def _left(check: str, facts: Facts, of: Callable[[Left], Iterable[str]]) -> Verd
     if not facts.left:
         return _verdict(check, "skipped", "the profile names no server", None)
     silent = [f"{name} was not asked: {left.unknown}" for name, left in facts.left.items() if left.unknown]
-    silent += [f"{name} does not tell this user" for name, left in facts.left.items() if check in left.untold]
+    silent += [
+        f"{name} does not show it to this user" for name, left in facts.left.items() if check in left.untold
+    ]
     if silent:
         return _verdict(check, "unknown", _listed(silent), None)
     return _verdict(check, "ok", f"none on {', '.join(facts.left)}", facts.exited)
@@ -161,7 +163,7 @@ def _orphans(left: Left, kind: str) -> list[Orphan]:
 
 def _processes(facts: Facts) -> Verdict:
     if facts.children:
-        detail = f"lived on: {_listed([str(pid) for pid in facts.children])}"
+        detail = f"still running: {_listed([str(pid) for pid in facts.children])}"
         return _verdict("no_processes_left", "failed", detail, facts.exited)
     return _verdict("no_processes_left", "ok", "the whole process tree ended", facts.exited)
 
@@ -172,7 +174,7 @@ def _exit_code(plan: Plan, facts: Facts) -> Verdict:
         return _verdict("exit_code", "failed", "none: it had to be killed", facts.killed)
     wanted = " or ".join(map(str, expected))
     if facts.second is not None:
-        detail = f"{facts.status}; after a second signal any will do"
+        detail = f"{facts.status}; any is accepted after a second signal"
         return _verdict("exit_code", "ok", detail, facts.exited)
     status: Status = "ok" if facts.status in expected else "failed"
     return _verdict("exit_code", status, f"{facts.status}, expected {wanted}", facts.exited)

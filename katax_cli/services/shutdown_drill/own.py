@@ -35,6 +35,6 @@ def _service(profile: Profile, words: str, option: str, port: int) -> Service:
 
 
 def free_port() -> int:
-    """One that nobody listens on now."""
+    """A port that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return int(listener.getsockname()[1])

@@ -1,4 +1,4 @@
-"""A TCP proxy between a program and a server, that can be told to fail."""
+"""A TCP proxy between a program and a server, with faults on demand."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from katax_cli.services.shutdown_drill.values import UNKNOWN, Left, Work
 ENGINES = ("postgresql", "mysql", "mongodb", "redis")
 LOOK_SECONDS = 5.0
 AGAIN_SECONDS = 0.15
-"""Between two looks: InnoDB repeats what it said to who asks more often than every 0.1 s."""
+"""Seconds between two queries: InnoDB repeats its last answer when asked more often than every 0.1 s."""
 _TEMPORARY_WORDS = frozenset({"tmp", "temp", "temporary", "lock", "mutex", "lease", "inflight"})
 _BETWEEN = str.maketrans(dict.fromkeys(":.-_/{}", " "))
 

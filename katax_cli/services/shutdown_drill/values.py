@@ -11,7 +11,7 @@ from katax_cli.engines.sessions import Orphan, ServerSession
 
 Status = Literal["ok", "failed", "unknown", "skipped"]
 UNKNOWN = "unknown"
-"""The fate of a transaction that nobody can tell."""
+"""The fate of a transaction that cannot be known."""
 Fault = Literal["hung-query", "full-pool", "second-signal", "dead-db", "during-startup", "during-migration"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 WIRE_FAULTS: tuple[Fault, ...] = ("hung-query", "full-pool", "dead-db")
@@ -129,5 +129,5 @@ class DrillReport:
 
     @property
     def passed(self) -> bool:
-        """True when every check held; one that was skipped had nothing to look at, an unknown one could not look."""
+        """True when every check held; a skipped one had nothing to check, an unknown one could not be made."""
         return all(each.status in ("ok", "skipped") for each in self.verdicts)

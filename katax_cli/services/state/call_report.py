@@ -10,7 +10,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.services.databases.database import Database
 
 PERIOD = 60.0
-"""Seconds of which percentiles, slow and failed calls are told."""
+"""Seconds for which percentiles, slow and failed calls are reported."""
 SLOW_CALLS = 20
 _SHORTEST = 1.0
 _STATEMENT = 200
@@ -65,7 +65,7 @@ class CallWatch:
             self._followed[name] = (database, database.on("slow_query", self._listener(name)))
 
     def close(self) -> None:
-        """Listens to nobody any more."""
+        """Stops listening."""
         while self._followed:
             _, (_, ignore) = self._followed.popitem()
             ignore()

@@ -43,10 +43,10 @@ _KEPT_UNWRITTEN = 1000
 STOP_SECONDS = 3.0
 _MICROSECOND = 1e-6
 _LONGEST_PART = 60_000
-"""Characters of what is told, below the least that an engine's TEXT holds."""
+"""Longest report in characters, below the smallest TEXT of an engine."""
 
 Tell = Callable[[], Sequence[Mapping[str, object]]]
-"""What a part of the process looks like now: rows as JSON has them."""
+"""The present state of a part of the process: rows as JSON has them."""
 
 _log = getLogger("katax.state")
 
@@ -55,7 +55,7 @@ def report(runtime: Runtime, kind: str) -> Reporter:
     """Takes part in the shared state until the runtime closes: follows what operators decide, and reports as `kind`.
 
     For a process that lives on; the same reporter every time. Returns at once, and whatever is wrong with the
-    state database harms nobody.
+    state database harms no caller.
     """
 
     def begin(databases: Mapping[str, Database]) -> Reporter:

@@ -153,7 +153,7 @@ class StateStore:
 
     @property
     def exists(self) -> bool:
-        """False while it is a file that nobody has made."""
+        """False while it is a file that does not exist."""
         path = self.profile.state.connection.path
         return path is None or os.path.exists(path)
 
@@ -373,7 +373,7 @@ def _insert(change: Queries, table: str, values: Sequence[object]) -> None:
 
 
 def _insert_event(change: Queries, table: str, event: Any, profile: str, process: str) -> None:
-    """Writing it again, after a COMMIT that nobody answered, changes nothing."""
+    """Writing it again, after an unanswered COMMIT, changes nothing."""
     facts = asdict(event)
     happened_at, connection = facts.pop("happened_at"), facts.pop("connection")
     facts.pop("process", None)

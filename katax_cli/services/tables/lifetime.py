@@ -91,7 +91,7 @@ def _is_listed(server: SqlDatabase, name: str) -> bool:
 
 
 def _changed(server: SqlDatabase, name: str, statement: str, *, wanted: bool) -> bool:
-    """Runs the statement and asks the server for what it led to; False when somebody else did it in between."""
+    """Runs the statement and asks the server for what it led to; False when others did it in between."""
     try:
         server.execute(statement)
     except QueryError:
@@ -105,7 +105,7 @@ def _changed(server: SqlDatabase, name: str, statement: str, *, wanted: bool) ->
 
 
 def _remove_file(settings: ConnectionSettings, path: str, open_database: Open) -> bool:
-    """Removes the file while it is locked, so that nobody goes on writing to a file without a name."""
+    """Removes the file while it is locked, so that no process goes on writing to a file without a name."""
     limit = settings.connect_timeout
     with open_database(replace(settings, path=path)) as database:
         database.connect()

@@ -120,7 +120,7 @@ def _find(there: Sequence[Table], name: str, kept: set[str]) -> Table:
     if table is None:
         raise ConfigError(unknown_name("table", name, [one.name for one in there], "tables"))
     if _is_kept(table, kept):
-        raise Refused(f"{name!r} says which migrations are applied; see 'katax migrate status'")
+        raise Refused(f"{name!r} is the ledger of migrations; see 'katax migrate status'")
     return table
 
 

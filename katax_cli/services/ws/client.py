@@ -1,4 +1,4 @@
-"""A Socket.IO client for synchronous code: it comes back by itself, says who it is again, and counts its gaps."""
+"""A Socket.IO client for synchronous code: it reconnects and authenticates by itself, and counts its gaps."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class _Connection:
                 text = self._socket.recv(timeout=max(patience, 0.0))
             except TimeoutError:
                 if heard_by.expired:
-                    raise _Lost("no sign of life") from None
+                    raise _Lost("no answer to a ping") from None
                 return None
             except ConnectionClosed as error:
                 raise _Lost from error
@@ -130,7 +130,7 @@ class _Connection:
             try:
                 made = self._decoded(text)
             except MALFORMED as error:
-                raise Unavailable(self.where.name, "it sent what is no Socket.IO packet") from error
+                raise Unavailable(self.where.name, "it sent an invalid Socket.IO packet") from error
             if made is not None:
                 return made
 
@@ -164,7 +164,7 @@ class _Connection:
             raise Unavailable(name, reason) from error
 
     def _shake_hands(self, deadline: Deadline) -> float:
-        """Says who we are; returns after how much silence the connection is dead."""
+        """Performs the handshake; returns the seconds of silence after which the connection is dead."""
         self._silence = deadline.within(_CONNECT_SECONDS) or _CONNECT_SECONDS
         try:
             opened = engine_packet.Packet(encoded_packet=self._socket.recv(timeout=self._silence))
@@ -237,7 +237,7 @@ class SocketClient:
         self._connected(deadline)
 
     def emit(self, event: str, data: Any = None, *, deadline: Deadline) -> None:
-        """Sends an event; nobody acknowledges it."""
+        """Sends an event without an acknowledgement."""
         self._sent(event, data, None, deadline)
 
     def call(self, event: str, data: Any = None, *, deadline: Deadline) -> Any:
@@ -318,7 +318,7 @@ class SocketClient:
         if received.packet_type not in (packet.EVENT, packet.BINARY_EVENT):
             return
         if not isinstance(received.data, list) or not received.data:
-            raise Unavailable(self.where.name, "it sent what is no Socket.IO packet")
+            raise Unavailable(self.where.name, "it sent an invalid Socket.IO packet")
         if len(self._events) >= MAX_KEPT:
             raise Unavailable(self.where.name, f"it sent {MAX_KEPT:,} events before its acknowledgement")
         name, *arguments = received.data

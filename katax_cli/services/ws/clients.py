@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 Handler = Callable[[Any], object]
 KnowingHandler = Callable[[Any, "Client"], object]
-"""A handler that is told whose event it is."""
+"""A handler that gets the client of its event."""
 
 
 def takes_client(handler: Callable[..., object]) -> bool:

@@ -70,7 +70,7 @@ def this_worker(port: int) -> Worker:
 
 
 class Alone:
-    """One server and nobody else."""
+    """One server alone."""
 
     hears = True
 

@@ -126,7 +126,7 @@ class Listener:
         while True:
             await asyncio.sleep(SWEEP_EVERY)
             for sid in self._server.sweep():
-                await self._server.io.drop(sid, "it did not say what it wants")
+                await self._server.io.drop(sid, "it sent no request in time")
 
     async def _app(self, scope: Scope, receive: Any, send: Any) -> None:
         path = scope.get("path", "")
@@ -134,19 +134,19 @@ class Listener:
         if f"{path.rstrip('/')}/" == self._path and refusal is None:
             await self._server.io.eio.handle_request(scope, receive, send)
         elif scope["type"] == "websocket":
-            reason = refusal or "nothing to be had here"
+            reason = refusal or "not found"
             await send({"type": "websocket.close", "code": 1008, "reason": reason})
         elif refusal is not None and path not in ("/live", "/ready", "/metrics"):
-            await _respond(send, 503, "text/plain", f"{refusal}; come back\n")
+            await _respond(send, 503, "text/plain", f"{refusal}; reconnect\n")
         else:
             await _respond(send, *self._page(path))
 
     def _refusal(self, scope: Scope) -> str | None:
-        """Why it takes no new client; those that are there go on, on a new connection for each request if they poll."""
+        """The reason to refuse new clients; connected ones go on, if they poll on a new connection for each request."""
         if b"sid=" in scope.get("query_string", b""):
             return None
         if self._server.closing:
-            return "this server ends"
+            return "this server is ending"
         if len(self._server.io.eio.sockets) >= MAX_SESSIONS:
             return f"this server has {MAX_SESSIONS:,} clients"
         return None

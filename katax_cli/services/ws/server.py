@@ -60,7 +60,7 @@ class Sockets:
         if settings.host not in LOOPBACK and settings.auth_token is None and not insecure:
             raise Refused(
                 f"ws {settings.name!r} would listen on {settings.host} without a token; "
-                "set auth_token, or say --insecure"
+                "set auth_token, or repeat with --insecure"
             )
         self.settings = settings
         self.name = settings.name
@@ -136,7 +136,7 @@ class Sockets:
         return greeter
 
     def has_room_listeners(self, room: str) -> bool:
-        """True when somebody is in the room, on any server of this name."""
+        """True when a client is in the room, on any server of this name."""
         return self.room_clients_count(room) > 0
 
     def room_clients_count(self, room: str) -> int:

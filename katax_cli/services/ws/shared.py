@@ -39,7 +39,7 @@ from katax_cli.services.ws.wire import LocalManager
 
 BEAT_EVERY = 1.0
 DEAF_AFTER = 3.5
-"""Seconds without its own beat after which a server is deaf, says so and subscribes anew."""
+"""Seconds without its own heartbeat after which a server is deaf, reports it and subscribes again."""
 TRY_EVERY = 2.0
 """Seconds between two attempts to subscribe."""
 ALIVE_SECONDS = 6.0
@@ -77,7 +77,7 @@ class SharedManager(AsyncPubSubManager, LocalManager):  # type: ignore[misc]
 
     async def _handle_emit(self, message: dict[str, Any]) -> None:
         if not isinstance(message.get("event"), str) or "data" not in message:
-            _log.warning("somebody published an event without name or data on %s", self.channel)
+            _log.warning("an event without name or data was published on %s", self.channel)
             return
         await super()._handle_emit(message)
 
@@ -204,7 +204,9 @@ class Shared:
         except Full:
             self._lost += 1
             if self._lost == 1 or self._lost % 1000 == 0:
-                _log.error("%d messages for other servers are lost: Redis has been away too long", self._lost)
+                _log.error(
+                    "%d messages for other servers are lost: Redis was unreachable for too long", self._lost
+                )
 
     def _subscribe(self) -> None:
         before = self._subscription
@@ -240,7 +242,7 @@ class Shared:
         try:
             data = json.loads(message.data)
         except ValueError:
-            _log.warning("somebody published what is no JSON on %s", self.channel)
+            _log.warning("a message that is not JSON was published on %s", self.channel)
             return
         if not isinstance(data, dict) or subscription != self._subscriptions:
             return
@@ -262,7 +264,7 @@ class Shared:
         return True
 
     def _reply(self, question: dict[str, Any]) -> None:
-        """On the loop, which owns what it tells."""
+        """Runs on the loop, which owns the reported data."""
         value = self._answer(question["ask"], question.get("argument"))
         replies = question["replies"]
         self._send("RPUSH", replies, json.dumps([self._worker.id, value]))
@@ -288,7 +290,7 @@ class Shared:
                 unsent = []
 
     def _keep(self) -> None:
-        """Beats, and subscribes anew when it does not hear itself; in a thread that waits for no event."""
+        """Sends heartbeats, and subscribes again without its own; in a thread that waits for no event."""
         while not self._closed.wait(BEAT_EVERY):
             self._attempt(self._hear_again)
             self._attempt(self._beat)

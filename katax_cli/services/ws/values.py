@@ -38,7 +38,7 @@ Scope = MutableMapping[str, Any]
 
 
 class Seen(NamedTuple):
-    """An event that passed: from the client `sid`, or from the server (None), to `room` (None: everybody)."""
+    """An event that passed: from the client `sid`, or from the server (None), to `room` (None: all clients)."""
 
     event: str
     room: str | None

@@ -97,7 +97,7 @@ class Engine(engineio.AsyncServer):  # type: ignore[misc]
 
 
 class WireServer(AsyncServer):  # type: ignore[misc]
-    """Socket.IO that cuts off who does not read, and who does not speak the protocol; `cut` ends a connection."""
+    """Socket.IO that cuts off clients that do not read, or violate the protocol; `cut` ends a connection."""
 
     def __init__(self, *, observe: Observe, cut: Callable[[Scope | None], object], **options: Any) -> None:
         super().__init__(serializer=WirePacket, logger=_engine_log, engineio_logger=_engine_log, **options)
@@ -114,7 +114,7 @@ class WireServer(AsyncServer):  # type: ignore[misc]
     async def _send_eio_packet(self, eio_sid: str, eio_pkt: engine_packet.Packet) -> None:
         socket = self.eio.sockets.get(eio_sid)
         if socket is not None and socket.queue.is_full:
-            await self.drop(eio_sid, "it does not read what it is sent")
+            await self.drop(eio_sid, "it does not read its messages")
             return
         await super()._send_eio_packet(eio_sid, eio_pkt)
 
@@ -126,7 +126,7 @@ class WireServer(AsyncServer):  # type: ignore[misc]
         if socket.queue.is_idle and socket.upgraded:
             packets = self._taken(eio_sid, packets)
         if packets and socket.queue.is_full:
-            self.start_background_task(self.drop, eio_sid, "it does not read what it is sent")
+            self.start_background_task(self.drop, eio_sid, "it does not read its messages")
             return
         for each in packets:
             socket.queue.put_nowait(each)
@@ -140,7 +140,7 @@ class WireServer(AsyncServer):  # type: ignore[misc]
         return packets[number:]
 
     def is_open(self, eio_sid: str | None) -> bool:
-        """True for a connection that nobody has begun to end."""
+        """True for a connection that is not being ended."""
         socket = self.eio.sockets.get(eio_sid)
         return socket is not None and not socket.closing and not socket.closed
 
@@ -180,7 +180,7 @@ class WireServer(AsyncServer):  # type: ignore[misc]
         try:
             await super()._handle_eio_message(eio_sid, data)
         except MALFORMED as error:
-            await self.drop(eio_sid, f"it sent what is no Socket.IO packet ({type(error).__name__})")
+            await self.drop(eio_sid, f"it sent an invalid Socket.IO packet ({type(error).__name__})")
         if eio_sid not in self._binary_packet:
             inbox.arriving = 0
 
@@ -254,7 +254,7 @@ class Encoded(engine_packet.Packet):  # type: ignore[misc]
 class LocalManager(AsyncManager):  # type: ignore[misc]
     """The clients of one server; hands an event to all their queues at once, without a task for each.
 
-    Knows the rooms of each client: Socket.IO looks through all rooms for them.
+    Knows the rooms of each client: Socket.IO searches all rooms for them.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:

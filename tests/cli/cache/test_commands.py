@@ -268,15 +268,20 @@ CLEAR = ("cache", "clear", "temp:*")
 @pytest.mark.parametrize(
     ("role", "words", "code", "says"),
     [
-        ("dev", (), 4, "delete 2 keys that match 'temp:*' on 'test/cache' needs a yes; repeat with --yes"),
+        (
+            "dev",
+            (),
+            4,
+            "delete 2 keys that match 'temp:*' on 'test/cache' needs confirmation; repeat with --yes",
+        ),
         ("dev", ("-y",), 0, ""),
         ("stage", (), 4, "repeat with --yes"),
         ("stage", ("--yes",), 0, ""),
         ("prod", (), 4, "refused: 'cache' is a prod connection; repeat with --confirm test/cache"),
         ("prod", ("-y",), 4, "refused: 'cache' is a prod connection; repeat with --confirm test/cache"),
         ("prod", ("--confirm", "test/cache"), 0, ""),
-        ("prod", ("--confirm", "test/main", "-y"), 4, "--confirm says 'test/main', but this is 'test/cache'"),
-        ("dev", ("--confirm", "other/cache", "-y"), 4, "--confirm says 'other/cache'"),
+        ("prod", ("--confirm", "test/main", "-y"), 4, "--confirm is 'test/main', expected 'test/cache'"),
+        ("dev", ("--confirm", "other/cache", "-y"), 4, "--confirm is 'other/cache'"),
         ("dev", ("--confirm", "test/cache"), 0, ""),
     ],
 )

@@ -117,7 +117,7 @@ def test_clear_shows_first_what_it_will_delete(redis: driver.Redis) -> None:
     refused = katax("cache", "clear", "temp:*")
     assert (refused.code, refused.out, len(redis.keys("*"))) == (4, "", 22)
     assert refused.err.splitlines()[-1] == (
-        "katax: refused: delete 20 keys that match 'temp:*' on 'test/cache' needs a yes; repeat with --yes"
+        "katax: refused: delete 20 keys that match 'temp:*' on 'test/cache' needs confirmation; repeat with --yes"
     )
     shown = refused.err.splitlines()
     assert shown[0].startswith("20 keys match 'temp:*', about ")

@@ -1,4 +1,4 @@
-"""`katax circuit`: who keeps everybody off a server, and that single commands obey at once."""
+"""`katax circuit`: a tripped circuit refuses calls, in single commands at once."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ class TestProd:
         done = katax("circuit", "trip", "main")
         assert (done.code, done.err) == (
             4,
-            "katax: refused: keep everybody off 'main' on 'test/main' needs a yes; repeat with --yes\n",
+            "katax: refused: trip the circuit of 'main' on 'test/main' needs confirmation; repeat with --yes\n",
         )
         assert states() == {"main": "closed"}
 

@@ -158,7 +158,7 @@ def test_without_a_terminal_there_is_once(files: Path) -> None:
 
     assert (done.code, done.out) == (2, "")
     assert done.err == (
-        "katax: 'dashboard' needs a terminal on stdin and stdout; print what is known with --once\n"
+        "katax: 'dashboard' needs a terminal on stdin and stdout; print one snapshot with --once\n"
     )
 
 

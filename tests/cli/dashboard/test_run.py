@@ -144,7 +144,7 @@ def test_a_terminal_that_cannot_be_drawn_on(screen: Open) -> None:
     terminal = screen(f"import os; os.environ['TERM'] = 'dumb'; {KATAX}")
 
     assert terminal.exit_code() == 2
-    assert b"TERM is 'dumb', and 'dashboard' draws; print what is known with --once" in terminal.seen
+    assert b"TERM is 'dumb', and 'dashboard' draws; print one snapshot with --once" in terminal.seen
     assert ENTER not in terminal.seen
 
 
@@ -152,7 +152,7 @@ def test_what_is_started_last_does_not_outlive_the_dashboard(tmp_path: Path) -> 
     commands = Commands()
     commands.close()
 
-    assert commands(["--version"]) == Outcome(3, "it could not be started: the dashboard is being left")
+    assert commands(["--version"]) == Outcome(3, "it could not be started: the dashboard is closing")
 
 
 def test_a_command_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,5 +168,5 @@ def test_without_a_terminal_it_says_how_to_print(tmp_path: Path) -> None:
 
     assert done.code == 2
     assert done.err == (
-        "katax: 'dashboard' needs a terminal on stdin and stdout; print what is known with --once\n"
+        "katax: 'dashboard' needs a terminal on stdin and stdout; print one snapshot with --once\n"
     )

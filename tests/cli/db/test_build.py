@@ -219,7 +219,7 @@ def test_a_dry_run_changes_nothing(main: Target) -> None:
         (("select", "people; drop"), "'people; drop' is no table"),
         (("select", "people", "--where", "age ~ 1"), "'age ~ 1' is no condition"),
         (("select", "people", "--where", "age is 5"), "IS takes null, true or false"),
-        (("select", "people", "--join", "orders"), "'orders' joins nothing"),
+        (("select", "people", "--join", "orders"), "'orders' is no join"),
         (("select", "people", "--order", "age up"), "'up' is no direction"),
         (("select", "people", "--having", "sleep(1) = 1"), "'sleep(1)' is no column"),
         (("insert", "people"), "at least one column"),

@@ -323,7 +323,7 @@ def test_what_loses_data_is_asked_about(sql: str, main: Target) -> None:
 
     assert (refused.code, refused.err) == (
         4,
-        f"katax: refused: {what} on 'test/main' needs a yes; repeat with --yes\n",
+        f"katax: refused: {what} on 'test/main' needs confirmation; repeat with --yes\n",
     )
     assert at_terminal("db", "exec", sql, typed="n").code == 4
     assert count() == 3
@@ -344,7 +344,7 @@ def test_rights_are_changed_on_production_after_a_question_only(tmp_path: Path, 
     write_profile(tmp_path, {"main": postgresql_url}, role="prod")
     sql = "alter role current_user set work_mem = '5MB'; revoke create on schema public from public"
     refused = katax("db", "exec", sql)
-    assert (refused.code, "ALTER; REVOKE on 'test/main' needs a yes" in refused.err) == (4, True)
+    assert (refused.code, "ALTER; REVOKE on 'test/main' needs confirmation" in refused.err) == (4, True)
     assert katax("db", "exec", sql, "-y").code == 0
     assert katax("db", "exec", "delete from t where 1=1", "-y").code == 4
 

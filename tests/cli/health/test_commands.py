@@ -263,7 +263,7 @@ def test_nothing_to_check(tmp_path: Path) -> None:
         (("--fail-on", "healthy"), "no status named 'healthy'; expected one of: degraded, unhealthy"),
         (("--interval", "soon"), "'soon' is no duration"),
         (("--interval", "0"), "it is 0, expected more than 0 seconds"),
-        (("--watch", "-o", "x"), "--watch has no end at which -o could write a whole file; redirect stdout"),
+        (("--watch", "-o", "x"), "--watch does not end, so -o cannot write a whole file; redirect stdout"),
         (("-f", "yaml"), "knows table, json, jsonl, csv, tsv, nagios, prometheus"),
     ],
 )

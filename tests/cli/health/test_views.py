@@ -59,8 +59,8 @@ def test_a_healthy_server_of_each_engine(engine: Target, tmp_path: Path) -> None
     ("illness", "layer", "cause"),
     [
         ("refuse", "tcp", "nothing listens there"),
-        ("black_hole", "auth", "accepts connections and then says nothing"),
-        ("stall", "auth", "accepts connections and then says nothing"),
+        ("black_hole", "auth", "accepts connections and then does not answer"),
+        ("stall", "auth", "accepts connections and then does not answer"),
     ],
 )
 def test_a_sick_server(

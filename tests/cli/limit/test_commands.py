@@ -83,7 +83,7 @@ def test_without_redis_the_answer_is_the_callers(redis_url: str, tmp_path: Path,
     assert (opened.code, opened.json["allowed"]) == (0, True)
     closed = katax("limit", "check", "k", "--on-error", "closed")
     assert closed.code == 1
-    assert "limit refused without being asked" in closed.err
+    assert "limit refused without an answer of Redis" in closed.err
 
 
 @pytest.mark.parametrize(

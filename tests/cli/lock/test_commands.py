@@ -96,7 +96,7 @@ def test_a_held_lock_is_told_and_the_program_does_not_run(redis: driver.Redis, t
     redis.set("lock:job", "1")
     done = katax("lock", "run", "job", "--wait", "100ms", "--", "touch", "ran")
     assert done.code == 5
-    assert done.err == "katax: lock 'job' is held by somebody who does not say who it is\n"
+    assert done.err == "katax: lock 'job' is held by an unknown holder\n"
     assert not (tmp_path / "ran").exists()
 
 
@@ -133,8 +133,8 @@ def test_a_holder_that_slept_through_its_ttl_is_stopped_and_the_next_has_a_highe
     assert not alive(program)
     assert first.stderr is not None
     assert first.stderr.read().splitlines() == [
-        "lock 'job' was lost: it expired, or somebody released it; stopping the command",
-        "katax: lock 'job' was lost: it expired, or somebody released it",
+        "lock 'job' was lost: it expired, or it was released by force; stopping the command",
+        "katax: lock 'job' was lost: it expired, or it was released by force",
     ]
     assert second.poll() is None
     held = driver.Redis.from_pool(redis.connection_pool).get("lock:job")

@@ -84,7 +84,7 @@ def test_a_migration_that_drops_needs_a_yes(tmp_path: Path, folder: Path) -> Non
     refused = katax("migrate", "up")
 
     assert refused.code == 4
-    assert "3 migrations with DROP TABLE on 'test/main' needs a yes; repeat with --yes" in refused.err
+    assert "3 migrations with DROP TABLE on 'test/main' needs confirmation; repeat with --yes" in refused.err
     assert tables(tmp_path / "app.db") == set()
     assert katax("migrate", "up", "--yes").code == 0
 

@@ -136,7 +136,9 @@ def test_a_seed_that_loses_data_needs_a_yes(tmp_path: Path, seeds: Path, file: P
     refused = katax("seed", "run")
 
     assert refused.code == 4
-    assert "seeds with DELETE without WHERE on 'test/main' needs a yes; repeat with --yes" in refused.err
+    assert (
+        "seeds with DELETE without WHERE on 'test/main' needs confirmation; repeat with --yes" in refused.err
+    )
     assert run(file, "SELECT count(*) FROM users") == [(1,)]
     assert katax("seed", "run", "-y").code == 0
     assert katax("seed", "run").code == 0, "it is applied, so nothing is asked"
@@ -186,7 +188,7 @@ def test_a_connection_that_is_down_costs_its_own_rows(
     done = katax("seed", "run", "-c", "shard*", "-y", "-f", "json")
 
     assert refused.code == 4
-    assert "seeds with DROP TABLE on 'test/shard1' needs a yes" in refused.err
+    assert "seeds with DROP TABLE on 'test/shard1' needs confirmation" in refused.err
     assert done.code == 3
     assert [(row["connection"], row["state"]) for row in done.json] == [("shard2", "applied")]
 
@@ -204,7 +206,7 @@ def test_truncate_previews_asks_and_empties(tmp_path: Path, file: Path) -> None:
     assert refused.err.splitlines() == [
         "  posts  about 0 rows",
         "  users  about 2 rows",
-        "katax: refused: emptying 2 tables on 'test/main' needs a yes; repeat with --yes",
+        "katax: refused: emptying 2 tables on 'test/main' needs confirmation; repeat with --yes",
     ]
     facts = {"tables": ["users", "posts"], "rows_estimate": 2}
     assert (planned.json, before) == ({**facts, "dry_run": True}, [(2,)])
@@ -289,7 +291,7 @@ def test_reset_previews_and_asks(tmp_path: Path, file: Path) -> None:
     assert refused.err.splitlines() == [
         "  table posts",
         "  table users",
-        "katax: refused: dropping 2 objects on 'test/main' needs a yes; repeat with --yes",
+        "katax: refused: dropping 2 objects on 'test/main' needs confirmation; repeat with --yes",
     ]
     assert planned.json == {"dropped": ["table posts", "table users"], "dry_run": True}
     assert run(file, "SELECT name FROM sqlite_master ORDER BY name") == [("posts",), ("users",)]

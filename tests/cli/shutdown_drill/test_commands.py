@@ -91,11 +91,11 @@ def test_the_time_of_a_pod_is_the_grace(url: str) -> None:
     [
         (("--signal", "NOPE", "--", "true"), "no signal named 'NOPE'; expected a name as TERM, INT or QUIT"),
         (("--fault", "fire", "--", "true"), "no fault named 'fire'; expected one of: hung-query, full-pool"),
-        (("--load", "2", "--", "true"), "--load needs something to drive; give --url or --work"),
+        (("--load", "2", "--", "true"), "--load needs work; give --url or --work"),
         (("--load", "2"), "--load, --url and --work are for a program; name it after --"),
         (("--", "no-such-program"), "cannot run 'no-such-program': no such program; name another"),
         (("-c", "file", "--", "true"), "profile 'test' has no server to ask"),
-        (("--url", "http://x", "--work", "true", "--", "true"), "--url and --work both say what to drive"),
+        (("--url", "http://x", "--work", "true", "--", "true"), "give one of --url and --work, not both"),
     ],
 )
 def test_what_is_said_wrongly(words: tuple[str, ...], message: str, url: str) -> None:

@@ -113,7 +113,7 @@ def test_kicking_asks_on_production(tmp_path: Path) -> None:
     done = katax("ws", "kick", "x")
 
     assert done.code == 4
-    assert "needs a yes; repeat with --yes" in done.err
+    assert "needs confirmation; repeat with --yes" in done.err
     assert katax("ws", "kick", "x", "--yes").code == 2
 
 
@@ -162,7 +162,7 @@ def test_the_admin_token_is_needed_and_never_shown(
 
     assert (refused.code, said.code, bare.code, elsewhere.code) == (2, 0, 2, 2)
     assert "wrong or missing admin token" in refused.err
-    assert "say its admin token with --token" in elsewhere.err
+    assert "give its admin token with --token" in elsewhere.err
     for done in (refused, said, bare, elsewhere):
         assert token not in done.out + done.err
         assert TOKEN not in done.out + done.err
@@ -198,7 +198,7 @@ def test_a_signal_drains_and_exits_with_0(sent: signal.Signals, port: int, join:
         assert next_event(client, "server_closing").data == {"reason": "shutdown"}
         _, err = process.communicate(timeout=30)
     assert process.returncode == 0
-    assert b"ws 'main' ends; 1 clients are told\n" in err
+    assert b"ws 'main' is ending; notifying 1 clients\n" in err
 
 
 def test_a_listener_comes_back_and_counts_what_it_missed(port: int) -> None:
@@ -209,8 +209,8 @@ def test_a_listener_comes_back_and_counts_what_it_missed(port: int) -> None:
             lost, told = said(listener), said(listener).decode()
             katax("ws", "emit", "news", "1")
             (row,) = rows_of(listener)
-    assert lost == b"the connection is lost; trying to come back\n"
-    assert told.startswith("back after ")
+    assert lost == b"the connection is lost; reconnecting\n"
+    assert told.startswith("reconnected after ")
     assert told.endswith("events sent meanwhile are missing\n")
     assert row["data"] == 1
 
@@ -231,8 +231,8 @@ def test_a_listener_says_how_many_events_it_missed(server: str, port: int, proxy
         after = next_row(listener)
 
     assert (before["data"], after["data"]) == (0, 2)
-    assert lost == b"the connection is lost; trying to come back\n"
-    assert told.startswith("back after ")
+    assert lost == b"the connection is lost; reconnecting\n"
+    assert told.startswith("reconnected after ")
     assert told.endswith(" s; 3 events are missing\n")
 
 
@@ -281,7 +281,7 @@ def test_a_second_signal_ends_a_drain_that_hangs(second: signal.Signals, tmp_pat
         who_does_not_read(sockets, port)
 
         process.terminate()
-        assert said(process) == b"ws 'main' ends; 1 clients are told\n"
+        assert said(process) == b"ws 'main' is ending; notifying 1 clients\n"
         process.send_signal(second)
 
         assert process.wait(timeout=30) == 128 + second
@@ -325,7 +325,7 @@ def test_a_server_that_never_started_here_has_no_token(port: int) -> None:
     [
         (("serve", "other"), 2, "no Socket.IO server named 'other'; known servers: main"),
         (("serve", "--redis", "main"), 2, "--redis takes a Redis connection"),
-        (("serve", "--host", "0.0.0.0"), 4, "set auth_token, or say --insecure"),
+        (("serve", "--host", "0.0.0.0"), 4, "set auth_token, or repeat with --insecure"),
         (("clients", "--url", "ftp://x"), 2, "the url of a Socket.IO server is"),
         (("listen", "--count", "0"), 2, "range"),
     ],

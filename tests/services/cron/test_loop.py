@@ -63,12 +63,12 @@ def test_metrics_of_an_idle_daemon(daemon: Daemon) -> None:
     daemon.scheduler.counts['a"b', "ran"] += 2
 
     assert metrics(daemon) == (
-        "# TYPE katax_cron_runs counter\n# HELP katax_cron_runs Occurrences by what became of them.\n"
+        "# TYPE katax_cron_runs counter\n# HELP katax_cron_runs Occurrences by outcome.\n"
         'katax_cron_runs_total{job="a\\"b",state="ran"} 2\n'
         "# TYPE katax_cron_running gauge\n# HELP katax_cron_running Runs under way.\nkatax_cron_running 0\n"
-        "# TYPE katax_cron_waiting gauge\n# HELP katax_cron_waiting Runs that wait for their turn.\n"
+        "# TYPE katax_cron_waiting gauge\n# HELP katax_cron_waiting Runs that wait for their start.\n"
         "katax_cron_waiting 0\n"
-        "# TYPE katax_cron_jobs gauge\n# HELP katax_cron_jobs Jobs that are known.\nkatax_cron_jobs 0\n"
+        "# TYPE katax_cron_jobs gauge\n# HELP katax_cron_jobs Known jobs.\nkatax_cron_jobs 0\n"
         "# TYPE katax_cron_ready gauge\n# HELP katax_cron_ready 1 when jobs are started.\nkatax_cron_ready 0\n"
         "# EOF\n"
     )

@@ -129,7 +129,7 @@ def test_a_replica_of_redis(throwaway: Throwaway, tmp_path: Path) -> None:
         assert eventually(lambda: admin.info("replication")["master_link_status"] == "up")
         found = deep(tmp_path, replica.url)
         assert first_failing(found) == "write_role"
-        assert check(found, "write_role").message == "takes no writes; replica: ROLE says slave"
+        assert check(found, "write_role").message == "takes no writes; replica: INFO reports the role slave"
         assert (check(found, "read").status, check(found, "lag").status) == ("healthy", "healthy")
         admin.replicaof("127.0.0.1", 1)
         assert eventually(lambda: admin.info("replication")["master_link_status"] == "down")

@@ -64,7 +64,7 @@ def test_a_lock_of_another_program_is_respected_and_ours_by_it(redis: RedisDatab
     redis.redis("SET", "app:lock:job", "1", "NX", "EX", 30)
     with pytest.raises(LockHeld) as error:
         Lock(redis, "job").acquire()
-    assert "somebody who does not say who it is" in str(error.value)
+    assert "an unknown holder" in str(error.value)
     redis.redis("DEL", "app:lock:job")
     with Lock(redis, "job"):
         assert redis.redis("SET", "app:lock:job", "1", "NX", "EX", 30) is None
@@ -118,7 +118,7 @@ def test_a_lock_that_was_taken_away_is_told_and_leaves_the_next_one_alone(redis:
         until(lambda: heard)
         with pytest.raises(LockLost) as error:
             lock.release()
-        assert str(error.value) == "lock 'job' was lost: it expired, or somebody released it"
+        assert str(error.value) == "lock 'job' was lost: it expired, or it was released by force"
         assert other.token > lock.token
         assert [each.token for each in held_locks(redis)] == [other.token]
     late: list[LockLost] = []
@@ -257,7 +257,7 @@ def test_a_lock_and_its_token_share_a_slot(redis: RedisDatabase, name: str) -> N
 def test_a_name_whose_slot_nothing_can_share_is_told(redis: RedisDatabase, name: str) -> None:
     with pytest.raises(ValueError) as error:
         Lock(redis, name).acquire()
-    assert str(error.value) == f"the lock's name {name!r} has a brace that closes nothing; leave it out"
+    assert str(error.value) == f"the lock's name {name!r} has an unmatched brace; remove it"
 
 
 COUNT = """

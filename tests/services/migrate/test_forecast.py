@@ -91,7 +91,7 @@ def test_a_lock_that_is_not_granted_in_time_is_tried_again(
     on_postgresql.up()
 
     assert notes
-    assert "002_b.sql: canceling statement due to lock timeout (55P03); again in" in notes[0]
+    assert "002_b.sql: canceling statement due to lock timeout (55P03); retrying in" in notes[0]
     assert [one.state for one in on_postgresql.status()] == ["applied", "applied"]
     assert on_postgresql.sql.query("SHOW lock_timeout") == [{"lock_timeout": "0"}]
 

@@ -145,7 +145,7 @@ def test_a_file_whose_statement_changed_stops_and_one_whose_comments_changed_doe
     write("001_a.sql", raw=b"-- UP\r\n-- a comment\r\nCREATE   TABLE a (id integer);\r\n")
     assert migrator.up() == []
     assert notes == [
-        "migration 001_a.sql changed after it was applied, but only in comments, layout or what undoes it"
+        "migration 001_a.sql changed after it was applied, but only in comments, layout or its DOWN section"
     ]
 
     write("001_a.sql", "CREATE TABLE a (id bigint)")

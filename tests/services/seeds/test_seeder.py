@@ -191,7 +191,7 @@ def test_more_rows_than_one_batch_are_counted_one_by_one(
         ("users.json", "3", "seed users.json: rows is int, expected a list of objects"),
         ("users.json", "[3]", "seed users.json: row 1 is int, expected an object"),
         ("users.json", '{"row": []}', "seed users.json has row; write a list of objects, or "),
-        ("users.json", '[{"score": 1}]', "seed users.json: row 1 has no 'id', which says what row it is"),
+        ("users.json", '[{"score": 1}]', "seed users.json: row 1 has no 'id', the key of its row"),
         ("users.json", '[{"id": 1}, {"id": 1}]', "seed users.json: row 1 and row 2 have the same id"),
         ("users.json", '[{"id": 1, "nam": 1}]', "seed users.json: no column named 'nam' in 'users'; columns: id"),
         (
@@ -589,7 +589,7 @@ def test_a_missing_id_is_named_on_mongodb(mongo: MongoDatabase, folder: Path) ->
     with pytest.raises(SeedError) as error:
         Seeder(mongo, str(folder)).run()
 
-    assert str(error.value) == "seed users.json: row 1 has no '_id', which says what row it is"
+    assert str(error.value) == "seed users.json: row 1 has no '_id', the key of its row"
 
 
 def test_outcomes_are_told_as_they_come(database: SqlDatabase, folder: Path) -> None:

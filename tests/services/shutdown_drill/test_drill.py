@@ -63,7 +63,7 @@ def test_connections_that_are_not_closed_fail(postgresql_ground: Ground) -> None
     report = postgresql_ground.drill("rude")
 
     assert failed(report) == {"pools_closed"}
-    assert verdicts(report)["pools_closed"].detail == "sessions ended without a goodbye: 1 on main"
+    assert verdicts(report)["pools_closed"].detail == "sessions that did not close properly: 1 on main"
 
 
 def test_the_wrong_exit_code_fails(postgresql_ground: Ground) -> None:

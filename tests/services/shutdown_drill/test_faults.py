@@ -40,7 +40,7 @@ def test_a_program_that_goes_past_the_proxy_is_told(redis_ground: Ground) -> Non
 
     assert verdicts(report)["fault_dead_db"].status == "failed"
     assert verdicts(report)["fault_dead_db"].detail.startswith(
-        "not applied: the program did not come by a proxy;"
+        "not applied: the program did not connect through a proxy;"
     )
 
 
@@ -49,7 +49,7 @@ def test_a_second_signal_forces(postgresql_ground: Ground) -> None:
 
     assert failed(report) == {"pools_closed"}
     assert verdicts(report)["second_signal_forces"].status == "ok"
-    assert verdicts(report)["exit_code"].detail == "143; after a second signal any will do"
+    assert verdicts(report)["exit_code"].detail == "143; any is accepted after a second signal"
 
 
 def test_a_second_signal_that_is_ignored_fails(postgresql_ground: Ground) -> None:

@@ -101,7 +101,7 @@ def test_work_is_taken_no_longer_than_the_drain(started: float, status: str) -> 
             "no_transactions_left",
             "prepared transaction 'gid' on main",
         ),
-        (Left(dropped=2), "pools_closed", "sessions ended without a goodbye: 2 on main"),
+        (Left(dropped=2), "pools_closed", "sessions that did not close properly: 2 on main"),
     ],
 )
 def test_what_is_left_is_named(left: Left, check: str, detail: str) -> None:
@@ -126,7 +126,7 @@ def test_what_a_server_does_not_tell_is_unknown() -> None:
 
     found = verdict("no_transactions_left", replace(CLEAN, left=left))
 
-    assert found[1:3] == ("unknown", "main does not tell this user")
+    assert found[1:3] == ("unknown", "main does not show it to this user")
     assert verdict("no_sessions_left", replace(CLEAN, left=left)).status == "ok"
 
 

@@ -24,7 +24,7 @@ def test_requests_in_flight_are_answered(postgresql_ground: Ground) -> None:
 
     assert failures == set(), details
     assert details["in_flight_finished"].endswith("in flight at the signal finished")
-    assert details["no_new_work"] == "none was taken once it drained"
+    assert details["no_new_work"] == "no work was taken while it drained"
 
 
 def test_requests_that_are_dropped_fail(postgresql_ground: Ground) -> None:
@@ -57,14 +57,14 @@ def test_work_may_be_a_program(postgresql_ground: Ground) -> None:
 def test_work_that_never_succeeds_fails(postgresql_ground: Ground) -> None:
     report = postgresql_ground.drill("good", work=(sys.executable, "-c", "exit(7)"), load=1, ready_within=2.0)
 
-    assert verdicts(report)["no_new_work"].detail == "no work was ever done: status 7"
+    assert verdicts(report)["no_new_work"].detail == "no work succeeded: status 7"
 
 
 def test_load_needs_something_to_drive(postgresql_ground: Ground) -> None:
     with pytest.raises(ConfigError) as error:
         postgresql_ground.drill("good", load=2)
 
-    assert str(error.value) == "--load needs something to drive; give --url or --work"
+    assert str(error.value) == "--load needs work; give --url or --work"
 
 
 @pytest.mark.parametrize("url", ["ftp://host/x", "nothing", "http:///x"])

@@ -41,7 +41,7 @@ def test_a_database_lives_from_create_to_drop(sql_engine: Target, elsewhere: str
     assert (again.code, again.json) == (0, {"database": name, "created": False})
     assert (previewed.code, previewed.json) == (0, {"database": name, "dropped": True, "dry_run": True})
     assert refused.code == 4
-    assert "needs a yes" in refused.err
+    assert "needs confirmation" in refused.err
     assert "table" in refused.err.splitlines()[0]
     assert (dropped.code, dropped.json) == (0, {"database": name, "dropped": True})
     assert (none_left.code, none_left.json) == (0, {"database": name, "dropped": False})

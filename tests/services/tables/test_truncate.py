@@ -147,7 +147,7 @@ def test_the_ledger_of_migrations_is_refused_and_more_can_be_kept(database: SqlD
         plan(database, ["katax_migrations"])
 
     assert str(error.value) == (
-        "refused: 'katax_migrations' says which migrations are applied; see 'katax migrate status'"
+        "refused: 'katax_migrations' is the ledger of migrations; see 'katax migrate status'"
     )
     assert names(plan(database, keep=["log"])) == ["authors", "books"]
 

@@ -210,7 +210,7 @@ def test_beyond_loopback_a_token_is_needed(tmp_path: Path) -> None:
     with pytest.raises(Refused) as refused:
         Sockets(settings, home=str(tmp_path))
 
-    assert "set auth_token, or say --insecure" in str(refused.value)
+    assert "set auth_token, or repeat with --insecure" in str(refused.value)
     Sockets(settings, home=str(tmp_path), insecure=True).close()
 
 

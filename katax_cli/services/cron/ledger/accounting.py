@@ -51,7 +51,7 @@ class Books:
         running: Sequence[Run],
         remaining: Remaining = unless_accounted,
     ) -> list[Run]:
-        """Those of `planned` that are ours to run or to account for. Raises KataxError when nobody can say."""
+        """Those of `planned` that are ours to run or to account for. Raises KataxError when that is unknown."""
         try:
             won = self._runs.claim(planned, decide, remaining)
         except KataxError as error:
@@ -74,7 +74,7 @@ class Books:
             return []
 
     def ask_to_stop(self, run_ids: Sequence[str], reason: str) -> None:
-        """Leaves word for those who run them."""
+        """Requests their end from the daemons that run them."""
         try:
             self._runs.ask_to_stop(run_ids, reason)
         except KataxError as error:

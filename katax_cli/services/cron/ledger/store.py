@@ -33,7 +33,7 @@ class Runs:
     def claim(
         self, runs: Sequence[Run], decide: Decide, remaining: Remaining = unless_accounted
     ) -> list[Run]:
-        """Of these runs those that nobody else has, as they were decided; one transaction.
+        """Claims those of these runs that no other daemon has, as they were decided; one transaction.
 
         A claim whose outcome is not known is asked for again with the same ids: what an earlier one wrote is
         returned as it was written.
@@ -161,7 +161,7 @@ class Runs:
         return found
 
     def update(self, run: Run) -> None:
-        """Writes what has become of a run, unless its row was closed by somebody else.
+        """Writes the outcome of a run, unless its row was closed by another daemon.
 
         Without an exit status only where the run is still ours: its own daemon, which knows it, may watch it again.
         """
@@ -216,7 +216,7 @@ class Runs:
         return [str(row[0]) for row in self._tables.run(sql, [self._tables.profile]).rows]
 
     def abandoned(self, daemons: Iterable[str] = ()) -> list[Run]:
-        """Runs that nobody renews any more, and those of daemons that are known to be dead."""
+        """Runs whose lease ran out, and those of daemons that are known to be dead."""
         where, params = self._abandoned(list(daemons))
         rows = self._tables.run(f"SELECT {_READ} FROM katax_cron_runs WHERE {where}", params).rows
         return [_run_of(row) for row in rows]
@@ -236,7 +236,7 @@ class Runs:
         )
 
     def take_over(self, run: Run, daemon: str, daemons: Iterable[str] = ()) -> bool:
-        """Makes an abandoned run that of another daemon; False when somebody was quicker."""
+        """Assigns an abandoned run to another daemon; False when a third one was quicker."""
         lease = f"{self._tables.now} + {int(LEASE_SECONDS * 1000)}"
         return self._seize(run, f"daemon = ?, lease_until = {lease}", daemon, daemons)
 

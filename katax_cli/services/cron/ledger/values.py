@@ -19,7 +19,7 @@ def new_run_id() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One row: an occurrence, or a run that somebody asked for. `until_at`: the last of a missed range."""
+    """One row: an occurrence, or a run by hand. `until_at`: the last of a missed range."""
 
     job: str
     scheduled_at: int

@@ -283,7 +283,7 @@ def _words(work: Command | Python | KataxCommand | Sql | Callback, profile: Prof
 def _environ(run: Run, attempt: int, login: Login | None = None) -> Mapping[str, str]:
     """The daemon's own environment, never what `.env` or the profile holds, and what the job may want to know.
 
-    Another user has an environment of its own: the daemon's may hold what is not for everybody.
+    Another user has an environment of its own: the daemon's may hold secrets.
     """
     planned = datetime.fromtimestamp(run.scheduled_at / 1000, UTC)
     return {

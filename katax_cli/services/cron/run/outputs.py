@@ -1,6 +1,6 @@
 """The output of a job: files without a name, written by the job and read as they grow.
 
-They need nobody who reads: a job goes on when its daemon was killed, and another daemon that watches it finds its
+They need no reader: a job goes on when its daemon was killed, and another daemon that watches it finds its
 output through `/proc`. On Linux they are in memory, which is given back as they are read: making one on a disk costs
 as much as starting a process (`benchmarks/cron.py`).
 """

@@ -1,4 +1,4 @@
-"""Tells a monitor about runs, as healthchecks.io has it: `/start`, `/{exit status}` with the end of the output.
+"""Pings a monitor about runs, as healthchecks.io has it: `/start`, `/{exit status}` with the end of the output.
 
 Pings are sent from one thread of their own, are repeated, and never change what becomes of a run. Their URL is a
 secret: nothing that is logged contains it.
@@ -31,7 +31,7 @@ class _Ping(NamedTuple):
 
 
 class Pinger:
-    """Sends pings in the order in which they were asked for; what nobody takes is dropped, not waited for."""
+    """Sends pings in the order in which they were requested; those beyond the queue are dropped."""
 
     def __init__(self) -> None:
         self._queue: Queue[_Ping | None] = Queue(_WAITING_AT_MOST)

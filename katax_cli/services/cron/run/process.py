@@ -25,18 +25,18 @@ from katax_cli.services.processes.tree import Tree, to_group
 HEAD_BYTES = TAIL_BYTES = 16 * 1024
 _TICK = 0.2
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
-"""Seconds between two looks at the output; the pauses grow while there is none."""
+"""Seconds between two reads of the output; the pauses grow while there is none."""
 _FLOOD_PAUSE = 0.001
-"""Seconds for which a job may write that was stopped because it writes faster than it is read."""
+"""Seconds for which a job may write after it was stopped for writing faster than its output is read."""
 _SLOW_SINK = 0.05
-"""Seconds after which whoever takes output is slow: the job does not write meanwhile."""
+"""Seconds after which the receiver of output counts as slow: the job does not write meanwhile."""
 
 _starting = threading.Lock()
 _children: set[int] = set()
 
 
 def children() -> set[int]:
-    """The processes that somebody here waits for."""
+    """The child processes that a thread of this process waits for."""
     with _starting:
         return set(_children)
 
@@ -159,7 +159,7 @@ class Watched(ABC):
         self.wake()
 
     def wake(self) -> None:
-        """Lets the thread that watches look again."""
+        """Wakes the watching thread."""
         with self._lock:
             if self._wake_write >= 0:
                 with contextlib.suppress(BlockingIOError):
@@ -288,7 +288,7 @@ class JobProcess(Watched):
 
     @property
     def _ended(self) -> bool:
-        """True when it has; it stays a zombie, so that nobody else gets its number while its tree is hunted."""
+        """True when it has; it stays a zombie, so that no other process gets its number while its tree is killed."""
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return self._popen.returncode is not None or os.waitid(os.P_PID, self.pid, options) is not None
 

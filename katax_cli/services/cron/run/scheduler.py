@@ -40,7 +40,7 @@ class Accounts(Protocol):
         running: Sequence[Run],
         remaining: Remaining = unless_accounted,
     ) -> list[Run]:
-        """Those that are ours. Raises KataxError when nobody can say: nothing of it may start then."""
+        """Those that are ours. Raises KataxError when that is unknown: none of them may start then."""
         ...
 
     def update(self, run: Run) -> None: ...
@@ -217,7 +217,7 @@ class Scheduler:
         return replace(run, host=self._host, daemon=self._daemon, started_at=started_at, attempt=int(at_once))
 
     def _take(self, planned: Sequence[Run]) -> bool:
-        """Starts what can be claimed; False when nobody can say whether it is ours."""
+        """Starts the runs that can be claimed; False when it is unknown whether they are ours."""
         if not planned:
             return True
         starting: list[Run] = []
@@ -324,7 +324,7 @@ class Scheduler:
         return released
 
     def note_failed(self, run: Run) -> None:
-        """Tells of a run whose daemon is gone, as its own daemon would have done."""
+        """Reports a run whose daemon is gone, as its own daemon would have done."""
         self.counts[run.job, "failed"] += 1
         _log.error("job %r: run %s failed: %s", run.job, run.run_id[:12], run.reason)
         job = self.jobs.get(run.job)

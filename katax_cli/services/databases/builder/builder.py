@@ -186,10 +186,10 @@ class Builder(Selection):
 
     def _refuse_everything(self, verb: str, everywhere: bool) -> None:
         if self.joins or self.groups or self.orders or self.at_most is not None or self.skipped is not None:
-            raise ValueError(f"{verb} knows where() only; find the ids first")
+            raise ValueError(f"{verb} supports where() only; select the ids first")
         if not self.conditions and not everywhere:
             raise Refused(
-                f"{verb} without where() would meet every row of {self.name!r}; say everywhere=True"
+                f"{verb} without where() would affect every row of {self.name!r}; pass everywhere=True"
             )
 
 
@@ -202,7 +202,7 @@ def _condition(column: str, rest: Sequence[Any]) -> Condition:
     if op not in OPERATORS:
         raise ValueError(unknown_name("operator", str(rest[0]), OPERATORS, "operators"))
     if rest[1] is None and op not in _WITH_NULL:
-        raise ValueError(f"{column} {op} None holds for nothing; compare with None by = or !=")
+        raise ValueError(f"{column} {op} None matches no row; compare with None by = or !=")
     return column, op, rest[1]
 
 

@@ -118,7 +118,7 @@ def dbmate_versions(database: SqlDatabase, on: Queries) -> list[str]:
 
 
 def write_dbmate(database: SqlDatabase, on: Queries, versions: Sequence[str]) -> list[str]:
-    """Tells dbmate what is applied; returns what was new to it. Raises ConfigError for another tool's table."""
+    """Writes applied versions to dbmate's table; returns the new ones. Raises ConfigError for another tool's table."""
     if database.describe(DBMATE_TABLE) is None:
         on.run(_CREATE_DBMATE)
     known = {int(version) for version in dbmate_versions(database, on)}

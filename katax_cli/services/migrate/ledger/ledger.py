@@ -109,7 +109,7 @@ class SqlLedger:
         return RunnerIdentity(**loads(rows[0][0])) if rows else None
 
     def register(self, on: Queries, runner: RunnerIdentity) -> None:
-        """Says who holds the lock now."""
+        """Records the holder of the lock."""
         on.run(f"DELETE FROM {self.table} WHERE state = 'runner'")
         on.run(
             f"INSERT INTO {self.table} ({_ENTRY}, body) "
@@ -205,7 +205,7 @@ class SqlLedger:
         return [*statements, (insert, [*known, body])]
 
     def adopt(self, on: Queries, version: str, name: str, *, applied_at: str, runner: str) -> None:
-        """Says that a migration is applied whose file nobody has."""
+        """Records a migration as applied whose file is missing."""
         on.run(
             f"INSERT INTO {self.table} ({_ENTRY}, body) VALUES (?, ?, 'applied', 'up', '', ?, NULL, 0, ?, NULL, '')",
             [version, name, applied_at, runner],
