@@ -24,11 +24,17 @@ def failing_as(job: Job, kept: str) -> Iterator[None]:
         raise StatementFailed(job.name, line=_line_of(job, error), reason=reason, kept=kept) from error
 
 
-def _line_of(job: Job, error: BaseException) -> int:
-    """The line of the migration in which an exception began."""
-    line, trace = 0, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == job.file.path:
-            line = trace.tb_lineno
-        trace = trace.tb_next
+def _line_of(job: Job, error: BaseException | None) -> int:
+    """The line of the migration in which an exception began.
+
+    A driver's error that was given its meaning outside the file has the line in what it was made from.
+    """
+    line = 0
+    while error is not None and line == 0:
+        trace = error.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_filename == job.file.path:
+                line = trace.tb_lineno
+            trace = trace.tb_next
+        error = error.__cause__
     return line

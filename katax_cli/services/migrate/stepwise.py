@@ -364,7 +364,7 @@ class Stepwise:
         if start:
             return
         self._begin_step("")
-        with failing_as(self._job, f"finished steps last; {_GO_ON}"):
+        with failing_as(self._job, f"finished steps last, what ran outside of one runs again; {_GO_ON}"):
             self._call(function)
 
     def _call(self, function: Callable[[Any], object]) -> None:

@@ -36,7 +36,9 @@ class Unfinished(MigrationError):
         self.why = why
 
     def __str__(self) -> str:
-        why = f" at {self.why}" if self.why else ""
+        # Earlier versions kept the whole sentence.
+        why = (self.why or "").removeprefix(f"migration {self.name} failed at ").partition("; correct it")[0]
+        why = f" at {why}" if why else ""
         return (
             f"migration {self.name} stopped after {self.done} finished statement{'s' * (self.done != 1)}{why}; "
             "go on with 'katax migrate resume', or give it up with 'katax migrate resume --abandon'"

@@ -192,3 +192,14 @@ def test_a_rehearsal_runs_on_a_database_of_its_own(
 
     assert found.ok, found
     assert documents(mongo) == []
+
+
+def test_an_error_of_the_driver_is_told_with_its_line(migrator: Migrator, folder: Path) -> None:
+    twice = "def up(db):\n    db.users.insert_one({'_id': 1})\n    db.users.insert_one({'_id': 1})\n"
+    (folder / "001_users.py").write_text(twice)
+
+    with pytest.raises(StatementFailed) as failed:
+        migrator.up()
+
+    assert failed.value.line == 3
+    assert "what ran outside of one runs again" in str(failed.value)

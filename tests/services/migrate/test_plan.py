@@ -138,3 +138,13 @@ def test_whether_a_statement_ran(
     sql: str, before: dict[str, str], now: dict[str, str], verdict: Verdict
 ) -> None:
     assert judge(sql, "postgresql", before, now) is verdict
+
+
+def test_the_sentence_that_an_earlier_version_kept_is_not_said_twice() -> None:
+    kept = (
+        "migration 3_c.sql failed at line 5: no such table; 2 of its 4 statements last; correct it and go on"
+    )
+
+    said = str(Unfinished("3_c.sql", done=2, why=kept))
+
+    assert "2 finished statements at line 5: no such table; 2 of its 4 statements last; go on with" in said
