@@ -332,6 +332,13 @@ def test_broken_toml(project: Project, text: str, where: str, what: str) -> None
     assert str(error.value) == f"{file}:{where}: not valid TOML: {what}"
 
 
+def test_a_byte_order_mark_is_no_text(project: Project) -> None:
+    """Editors of Windows begin files with one."""
+    project.write("profiles/dev.toml", "\ufeff" + MAIN)
+
+    assert project.load("dev").role == "dev"
+
+
 def test_a_file_that_is_not_utf_8(project: Project) -> None:
     file = project.write("profiles/dev.toml", MAIN)
     with open(file, "ab") as raw:

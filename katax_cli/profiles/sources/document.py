@@ -23,7 +23,7 @@ def read_trusted(path: str, notes: list[str]) -> str | None:
     """The text of a file, or None when it is not there or not to be trusted (a note says so)."""
     try:
         # Checking the open file, not its name, leaves no moment to swap it.
-        with open(path, encoding="utf-8", newline="", opener=_open_at_once) as file:
+        with open(path, encoding="utf-8-sig", newline="", opener=_open_at_once) as file:
             reason = distrust(os.fstat(file.fileno()))
             if reason is None:
                 return file.read()

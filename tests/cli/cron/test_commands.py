@@ -143,8 +143,10 @@ def test_a_timeout_kills(profile: Path) -> None:
 
     assert katax("cron", "run", "nightly").code == 128 + 15
     assert katax("cron", "run", "count").code == 1
+    profile.write_text(profile.read_text().replace("sleep 600", "trap 'exit 0' TERM; sleep 600 & wait"))
+    assert katax("cron", "run", "nightly").code == 1
     rows = katax("cron", "history", "-f", "json").json
-    assert [(row["state"], row["reason"]) for row in rows] == [("killed", "timed out after 0.3 s")] * 2
+    assert [(row["state"], row["reason"]) for row in rows] == [("killed", "timed out after 0.3 s")] * 3
 
 
 ENDLESS = "with recursive n(i) as (select 1 union all select i + 1 from n) select count(*) from n"
@@ -303,6 +305,15 @@ def test_import(tmp_path: Path) -> None:
     assert listed()["backup"] == ("added", True, "export FOO=''; backup --all")
     assert katax("cron", "import", "crontab").code == 2
     assert katax("cron", "import", "crontab", "--replace").code == 0
+
+
+def test_a_crontab_of_windows_with_a_column_for_users(tmp_path: Path) -> None:
+    text = "\ufeff# m h dom mon dow user command\r\n*/5 * * * *\troot\techo hi\r\n"
+    (tmp_path / "crontab").write_bytes(text.encode())
+
+    assert katax("cron", "import", "crontab").code == 0
+    (job,) = katax("cron", "list", "-f", "json").json[-1:]
+    assert (job["schedule"], job["work"]) == ("*/5 * * * *", "echo hi")
 
 
 def test_a_crontab_with_a_bad_line_adds_nothing(tmp_path: Path) -> None:

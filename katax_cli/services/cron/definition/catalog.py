@@ -38,7 +38,7 @@ def read_crontab(
     Whether its lines name users is known of /etc/crontab and /etc/cron.d, and where a comment heads that column.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ConfigError(f"crontab {path!r} cannot be read: {reason}") from error

@@ -36,6 +36,13 @@ def test_work(keys: dict[str, object], work: object) -> None:
     assert job(**keys).work == work
 
 
+def test_durations() -> None:
+    """30 s are 30 s, however they are written."""
+    for thirty in (30, 30.0, "30s", "30000ms", "0.5m"):
+        made = job(command="x", timeout=thirty, kill_after=thirty, start_deadline=thirty)
+        assert (made.timeout, made.kill_after, made.start_deadline) == (30.0, 30.0, 30.0)
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
