@@ -25,7 +25,7 @@ def circuit_rows(circuits: Sequence[Circuit], now: float) -> Iterator[Row]:
 
 
 def _worst(circuits: Sequence[Circuit]) -> Circuit:
-    """What an operator decided, or else the circuit of the process that is worst off."""
+    """The operator's decision, else the worst circuit that a process reports."""
     decided = (circuit for circuit in circuits if _is_decided(circuit))
     return next(decided, min(circuits, key=lambda circuit: _urgency(circuit)))
 

@@ -37,7 +37,7 @@ class Pane(Vertical):
     """Draws its panel from the last Snapshot that it was shown; without rows it folds to one line."""
 
     class Folded(Message):
-        """What the one line says is something else now, or there are rows again."""
+        """The one line has another text now, or there are rows again."""
 
     def __init__(self, panel: Panel) -> None:
         super().__init__(id=panel.name, classes="minor" if panel.minor else None)
@@ -85,7 +85,7 @@ class Pane(Vertical):
         self._draw()
 
     def _scrolled(self) -> None:
-        """A table that is built anew scrolls too: judged when that is over."""
+        """A table that is rebuilt scrolls too: judged when that is over."""
         self.call_later(self._follow_or_hold)
 
     def on_data_table_row_highlighted(self) -> None:

@@ -89,7 +89,7 @@ def fitted(columns: Sequence[Column], rows: Sequence[Row], width: int) -> tuple[
 
 
 def spans(count: int, columns: int) -> list[int]:
-    """How many columns of a grid each of `count` panels takes: the last one fills its line."""
+    """The number of grid columns of each of `count` panels: the last one fills its line."""
     return [1] * (count - 1) + [columns - (count - 1) % columns] if count else []
 
 

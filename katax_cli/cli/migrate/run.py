@@ -53,7 +53,7 @@ class Desk:
 
     @property
     def schema_file(self) -> str | None:
-        """Where the schema is kept, when it is."""
+        """The path of the schema file; None when none is kept."""
         file = self.profile.migrate.schema_file
         return None if file is None else os.path.join(self.profile.folder, file)
 

@@ -256,7 +256,7 @@ def _explain(code: list[Code], dialect: Dialect) -> Classification:
 
 
 def _analyze(code: list[Code], dialect: Dialect) -> Classification:
-    """MariaDB's ANALYZE runs the statement that follows; everybody else's gathers statistics."""
+    """MariaDB's ANALYZE runs the statement that follows; that of other servers gathers statistics."""
     main = _explained(code) if dialect == "mysql" else 0
     if main and _at(code, 1).text not in ("TABLE", "LOCAL", "NO_WRITE_TO_BINLOG"):
         return _explain(code, dialect)

@@ -2,7 +2,7 @@
 
 Everything behind the operator is one value, which is bound and never becomes SQL. Text that a person may have meant
 as more than a value (`x or 1=1`, `now()`, the `=` of `==`) is refused unless it is quoted: bound as it stands it would
-compare with something that nobody stored, and `!=` and `<` would then hold for every row.
+compare with a value that was not stored, and `!=` and `<` would then hold for every row.
 """
 
 from __future__ import annotations

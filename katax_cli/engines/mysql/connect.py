@@ -58,7 +58,7 @@ def session_settings(settings: ConnectionSettings) -> str:
 
 
 def _local_socket(path: str, timeout: float) -> socket.socket:
-    """PyMySQL would name `localhost` instead of the path, and leave the socket open when nobody listens."""
+    """PyMySQL would name `localhost` instead of the path, and leave the socket open when no server listens."""
     wire = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         wire.settimeout(timeout)

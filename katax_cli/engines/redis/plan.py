@@ -1,4 +1,4 @@
-"""What a redis-py client is made of: login, TLS, timeouts, one attempt. Shared by all topologies."""
+"""The parameters of a redis-py client: login, TLS, timeouts, one attempt. Shared by all topologies."""
 
 from __future__ import annotations
 

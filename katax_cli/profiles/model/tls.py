@@ -52,7 +52,7 @@ _FILES = {
 def tls_from_options(options: dict[str, str], folder: str, *, always: bool) -> TlsSettings | None:
     """Takes what concerns encryption out of a URL's options; `always` for schemes that imply it.
 
-    libpq's `sslmode=prefer` and `allow` stay with it. Raises ValueError for a mode nobody knows.
+    libpq's `sslmode=prefer` and `allow` stay with it. Raises ValueError for an unknown mode.
     """
     files: dict[str, str] = {}
     found: list[TlsMode] = []

@@ -55,7 +55,7 @@ class _Found:
 
 
 class Stores(Protocol):
-    """What remembering needs of a cache."""
+    """The methods of a cache that remembering needs."""
 
     redis: RedisDatabase
 

@@ -21,7 +21,7 @@ def daemon_id(pid: int | None = None) -> str:
 
 @cache
 def machine() -> str:
-    """What the identities of all processes of this machine begin with, as far as they see each other.
+    """The common prefix of the identities of all processes of this machine that see each other.
 
     Two containers may share a host name: the boot and the namespace of process numbers tell them apart.
     """

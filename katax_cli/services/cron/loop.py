@@ -60,7 +60,7 @@ Load = Callable[[], tuple[Profile, Sequence[Job]]]
 
 
 class Daemon:
-    """Runs the jobs of one profile until it is told to stop."""
+    """Runs the jobs of one profile until it gets a stop message."""
 
     def __init__(self, load: Load, tables: Tables, place: Place, *, files: Sequence[str] = ()) -> None:
         """`files` are read by `load`, beside the profile's own: when one of them changes, it is asked again."""
@@ -225,7 +225,7 @@ class Daemon:
             _log.info("jobs changed: %d of %d enabled", enabled, len(self.scheduler.jobs))
 
     def _start_over(self) -> None:
-        """Begins in another file: what runs is written to it, and what was due before now is nobody's."""
+        """Switches to another file: running jobs are written to it, and earlier occurrences are not accounted for."""
         _log.error(
             "the state database was removed or replaced: its history is lost, and jobs are due from now on"
         )

@@ -14,7 +14,7 @@ from katax_cli.errors import Unavailable
 
 
 class Connects(Protocol):
-    """What is asked of a replica before it is given out."""
+    """The methods of a replica that are called before it is handed out."""
 
     def connect(self, *, timeout: Duration | None = None) -> None: ...
 

@@ -131,7 +131,7 @@ class _Trial:
         return settings.nodes or ((settings.host or "localhost", settings.port or default),)
 
     def _connect(self, places: Sequence[Resolved]) -> tuple[socket.socket, CheckStatus, str | None]:
-        """The first that accepts; those before it that did not are told."""
+        """The first address that accepts; those before it that did not are reported."""
         silent: list[str] = []
         cause = ""
         left = sum(len(addresses) for _, addresses in places)

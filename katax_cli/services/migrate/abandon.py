@@ -21,7 +21,7 @@ _SHOWN = 100
 
 
 class ReadsJobs(Protocol):
-    """What is known of the migrations of one database."""
+    """Gives the engine, the ledger and the jobs of one database's migrations."""
 
     engine: Migrates
     ledger: SqlLedger

@@ -120,7 +120,7 @@ def _where(settings: ConnectionSettings, *, user: str) -> list[str]:
 
 
 def _run(migrator: Migrator, words: list[str], environment: dict[str, str]) -> str:
-    """What the tool wrote. Raises MigrationError when it is not there or fails; DeadlineExceeded."""
+    """The tool's output. Raises MigrationError when it is missing or fails; DeadlineExceeded."""
     deadline = migrator.db.callers_deadline()
     try:
         done = subprocess.run(

@@ -46,7 +46,7 @@ class Rehearsal:
 def rehearse(migrator: Migrator, open_database: Open) -> Rehearsal:
     """Runs the pending migrations up, down, up on a throwaway database and compares the schemas.
 
-    SQLite and PostgreSQL get a copy, with data (PostgreSQL only while nobody else is connected); otherwise
+    SQLite and PostgreSQL get a copy, with data (PostgreSQL only without other connections); otherwise
     the history of migrations is run on an empty database first. Nothing is pending: the last one is taken.
     Closes the migrator's own database: PostgreSQL copies none that has sessions. Removes the copies of rehearsals
     that were killed first.

@@ -38,7 +38,7 @@ class SchemaFile:
 
 
 class SchemaNotWritten(MigrationError):
-    """What was asked of the database is done, but the file does not say so."""
+    """The database was changed as requested, but the schema file was not written."""
 
     def __init__(self, path: str, reason: str) -> None:
         self.path = path

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def output_of(command: Sequence[str]) -> bytes:
-    """What a program prints, without its last line ends.
+    """The output of a program, without its last line ends.
 
     Its stdin and stderr are ours. Raises ProgramFailed; ConfigError when there is no such program.
     """

@@ -120,16 +120,16 @@ def to_group(leader: int, number: signal.Signals | None) -> bool:
 
 
 class Reaper:
-    """Reaps the orphans that became children of this process, and nobody else's children.
+    """Reaps the orphans that became children of this process, and no other children.
 
-    A child that somebody here waits for may be a zombie for a moment, so only what was one in two rounds is taken.
+    A child that a thread waits for may be a zombie for a moment, so only a zombie of two rounds is reaped.
     """
 
     def __init__(self) -> None:
         self._suspects: set[tuple[int, int]] = set()
 
     def reap(self, ours: Iterable[int]) -> int:
-        """One round; `ours` are the children that have somebody who waits for them. Returns how many it took."""
+        """One round; `ours` are the children that a thread waits for. Returns the number of those reaped."""
         if not HAS_PROC or not _has_zombie():
             return 0
         mine = os.getpid()

@@ -22,7 +22,7 @@ _ASK_EVERY = 0.02
 
 @runtime_checkable
 class Staged(Protocol):
-    """Knows itself in which order its parts end, and ends once, whoever asks."""
+    """Knows the order in which its parts end, and ends once for all callers."""
 
     ending: Shutdown
 

@@ -30,7 +30,7 @@ def merge(
     """Merges top-level fields into the object at a full key; returns the whole, None when there is none.
 
     Keeps the lifetime unless `ttl` is given. Merged here, since Lua's JSON turns empty lists into objects and
-    rounds numbers; written only if nobody wrote meanwhile, else tried again. Raises ValueError for a stored
+    rounds numbers; written only if unchanged meanwhile, else retried. Raises ValueError for a stored
     value that is no object, Unavailable when a hundred attempts were overtaken.
     """
     expiry = "" if ttl is None else positive_ms(ttl)

@@ -107,7 +107,7 @@ class Runtime:
         """`work(database)` on each, in parallel; yields results in the order given, exceptions as values.
 
         A call that does not come back within the deadline is left behind in its daemon thread and yields
-        DeadlineExceeded; it delays nobody else.
+        DeadlineExceeded; it delays no other connection.
         """
         running = [(one, start(f"katax-{one.name}", partial(self._work_on, one, work))) for one in settings]
         for one, call in running:

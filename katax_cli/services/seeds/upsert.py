@@ -88,7 +88,7 @@ class Upsert:
         return Counts(count, 0, count)
 
     def _keys_hold(self) -> bool:
-        """Whether every row has its key, and no two the same: a unique index allows NULL, and may be partial."""
+        """True when every row has its key, and no two the same: a unique index allows NULL, and may be partial."""
         key = ", ".join(map(self._quoted, self._key))
         missing = " OR ".join(f"{self._quoted(name)} IS NULL" for name in self._key)
         sql = f"SELECT count(*) = count(DISTINCT ({key})) AND NOT bool_or({missing}) FROM {self._table}"

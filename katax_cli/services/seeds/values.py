@@ -136,7 +136,7 @@ class Store(Protocol):
         ...
 
     def apply(self, file: SeedFile, work: Work, *, again: bool) -> SeedOutcome:
-        """Runs it and writes the ledger; `unchanged` when somebody did so meanwhile, unless `again`."""
+        """Runs it and writes the ledger; `unchanged` when another runner did so meanwhile, unless `again`."""
         ...
 
     def rehearse(self, wanted: Sequence[tuple[SeedFile, Work]]) -> list[SeedOutcome]:

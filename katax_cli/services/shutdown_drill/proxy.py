@@ -23,7 +23,7 @@ class _Link:
         self.closed = Event()
 
     def close(self, *, reset: bool = False) -> None:
-        """Ends both sides; whoever waits on one of them is woken."""
+        """Ends both sides and wakes the threads that wait on one of them."""
         with self._lock:
             if self.closed.is_set():
                 return
@@ -38,7 +38,7 @@ class _Link:
 
 
 class Proxy:
-    """Forwards a free loopback port to `target` until told otherwise; its methods act at once, from any thread.
+    """Forwards a free loopback port to `target` until a fault is set; its methods act at once, from any thread.
 
     `ports` are those from which it ever was connected to the server, for the program.
     """

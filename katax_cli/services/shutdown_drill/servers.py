@@ -64,7 +64,7 @@ class Server:
         return self._ours(self._ask(), whose)
 
     def left(self, whose: Whose) -> Left:
-        """The rest of the program on the server now; its sessions stay its own, whoever holds their port."""
+        """The rest of the program on the server now; its sessions stay its own, also when others reuse their port."""
         look = self._ask()
         if self.unknown is not None:
             return Left(unknown=self.unknown)

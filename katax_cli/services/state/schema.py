@@ -86,7 +86,7 @@ class Tables:
 
     @property
     def moved(self) -> bool:
-        """True when another file is there than the one that was prepared, or none: nobody else sees the old one."""
+        """True when the prepared file was replaced or removed: no other process sees the old one."""
         return self._made and file_id(self._path) != self._file
 
     def prepare(self) -> None:

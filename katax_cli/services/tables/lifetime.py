@@ -41,7 +41,7 @@ def database_name(settings: ConnectionSettings) -> str:
 
 
 def exists(settings: ConnectionSettings, open_database: Open) -> bool:
-    """Whether the database is there. Changes nothing."""
+    """True when the database exists. Changes nothing."""
     name = database_name(settings)
     if settings.type == "sqlite":
         return os.path.exists(name)
@@ -77,7 +77,7 @@ def drop(settings: ConnectionSettings, open_database: Open) -> bool:
 
 
 def _maintenance(settings: ConnectionSettings) -> ConnectionSettings:
-    """Where the server is asked: past a pooler, which knows only the databases that it was told of."""
+    """The server's maintenance database: past a pooler, which knows only configured databases."""
     direct = settings.past_pooler()
     return replace(direct, name=settings.name, database=_MAINTENANCE[settings.type], replicas=())
 

@@ -22,7 +22,7 @@ class Counters:
 
 
 class Measured(Protocol):
-    """What is measured of a server."""
+    """The measured properties of a server."""
 
     name: str
     counters: Counters

@@ -1,4 +1,4 @@
-"""What waits for one client to read it, and what waits for handlers; both know how much it is."""
+"""The queues of one client, for reading and for handlers; both know their size."""
 
 from __future__ import annotations
 

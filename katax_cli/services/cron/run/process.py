@@ -145,7 +145,7 @@ class Watched(ABC):
 
     @property
     def _left_processes(self) -> bool:
-        """True when there are processes that nobody watches any more."""
+        """True when there are processes that are no longer watched."""
         return to_group(self.pid, None)
 
     @abstractmethod
