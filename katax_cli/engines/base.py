@@ -339,42 +339,6 @@ class KeyValueEngine(Engine, Protocol):
     def pool_stats(self, client: Any) -> PoolStats: ...
 
 
-class Heard(NamedTuple):
-    """An event of a subscriber: a `message` (of the `pattern`, if it was one), or an answer to a command."""
-
-    kind: str
-    pattern: bytes | None
-    channel: bytes
-    message: bytes
-
-
-class Subscriber(Protocol):
-    """Listens to channels on a connection of its own; one thread receives, any thread may send."""
-
-    def send(self, command: str, names: Sequence[bytes] = ()) -> None:
-        """SUBSCRIBE, PSUBSCRIBE, UNSUBSCRIBE, PUNSUBSCRIBE with names, or PING."""
-        ...
-
-    def receive(self, timeout: float) -> Heard | None:
-        """Returns the next event within `timeout` seconds, None without one."""
-        ...
-
-    def close(self) -> None: ...
-
-    def abandon(self) -> None:
-        """In a forked child: lets go of the parent's connection without a word to the server."""
-        ...
-
-
-@runtime_checkable
-class Subscribes(Protocol):
-    """Delivers messages as they are published."""
-
-    def subscriber(self, timeout: float | None) -> Subscriber:
-        """Connects within `timeout`; messages are waited for without limit."""
-        ...
-
-
 @runtime_checkable
 class DocumentEngine(Engine, Protocol):
     """Runs MongoDB commands through the driver's client, which pools its own connections."""

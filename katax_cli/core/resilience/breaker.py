@@ -333,15 +333,7 @@ class CircuitBreaker:
             return f"{self._failures} failures in a row" if too_many else None
         fewest = _FEWEST_EVENTS if self._by_event else 1
         calls, self._failures, merged, slow = self._window.counts(now)
-        if calls < (policy.min_calls or 1):
-            return None
-        if self._failures >= fewest and self._failures >= (policy.rate or 1.0) * (calls - merged):
-            return f"{self._failures + merged} of {calls} calls failed within {policy.window:g} s"
-        if policy.slow_rate is not None and slow >= policy.slow_rate * calls:
-            return (
-                f"{slow} of {calls} calls took longer than {policy.slow_ms:g} ms within {policy.window:g} s"
-            )
-        return None
+        return policy.exceeded(calls, self._failures, merged, slow, fewest=fewest)
 
     def _open(self, at: float, reason: str | None) -> None:
         pause = self._pace.pause(at)

@@ -52,6 +52,19 @@ class BreakerPolicy:
             missing = "slow_rate" if self.slow_rate is None else "slow_ms"
             raise ValueError(f"breaker {missing} is not set; slow_rate and slow_ms go together")
 
+    def exceeded(self, calls: int, failures: int, merged: int, slow: int, *, fewest: int) -> str | None:
+        """The share that opens a breaker, of `calls` within the window; None while there is no such share.
+
+        `merged` calls failed in the same event as one of the `failures`, of which it takes the `fewest`.
+        """
+        if calls < (self.min_calls or 1):
+            return None
+        if failures >= fewest and failures >= (self.rate or 1.0) * (calls - merged):
+            return f"{failures + merged} of {calls} calls failed within {self.window:g} s"
+        if self.slow_rate is not None and slow >= self.slow_rate * calls:
+            return f"{slow} of {calls} calls took longer than {self.slow_ms:g} ms within {self.window:g} s"
+        return None
+
     def _leave_out(self, *names: str) -> None:
         for name in names:
             object.__setattr__(self, name, None)

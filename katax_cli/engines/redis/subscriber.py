@@ -9,7 +9,7 @@ from typing import Any
 from redis.client import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from katax_cli.engines.base import Heard
+from katax_cli.engines.messages import Heard
 
 _KINDS = frozenset({b"message", b"pmessage"})
 

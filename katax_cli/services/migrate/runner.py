@@ -19,10 +19,10 @@ from katax_cli.services.calls.guard import Safety
 from katax_cli.services.locks.migration_lock import Lock
 from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.files.python import Once
+from katax_cli.services.migrate.files.python_errors import failing_as
 from katax_cli.services.migrate.jobs import Job
 from katax_cli.services.migrate.ledger.ledger import Recording, SqlLedger
-from katax_cli.services.migrate.packing import WHOLE, packed
-from katax_cli.services.migrate.python_errors import failing_as
+from katax_cli.services.migrate.ledger.packing import WHOLE, packed
 from katax_cli.services.migrate.stepwise import Stepwise, failed_line, run_statement
 from katax_cli.services.migrate.values import Outcome, StatementFailed
 

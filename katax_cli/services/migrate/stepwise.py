@@ -15,24 +15,21 @@ from katax_cli.core.sql import (
     Statement,
     classify,
     find_outside_literals,
-    normalise,
     quote_identifier,
 )
 from katax_cli.engines.migrations import LacksTransactions, Migrates, RunsScripts
 from katax_cli.errors import (
     DeadlineExceeded,
     KataxError,
-    MigrationError,
-    OutcomeUnknown,
     QueryError,
     Unavailable,
 )
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.migrate.connection import MigrationConnection
+from katax_cli.services.migrate.files.python_errors import failing_as
 from katax_cli.services.migrate.jobs import Fingerprint, Job
 from katax_cli.services.migrate.ledger.intent import (
     Verdict,
-    changed_lines,
     changes,
     judge,
     mentioned,
@@ -40,8 +37,8 @@ from katax_cli.services.migrate.ledger.intent import (
     unnamed_indexes,
 )
 from katax_cli.services.migrate.ledger.ledger import Checkpoint, SqlLedger
-from katax_cli.services.migrate.python_errors import failing_as
-from katax_cli.services.migrate.values import Entry, Outcome, StatementFailed
+from katax_cli.services.migrate.resumption import Resumption
+from katax_cli.services.migrate.values import Outcome, StatementFailed
 
 _CHANGES_ROWS = frozenset(
     {"SELECT", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "COPY FROM"}
@@ -51,7 +48,6 @@ _REFUSED_IN_TRANSACTION = frozenset({"25001", "2D000"})
 _GO_ON = (
     "correct it and go on with 'katax migrate resume', or give it up with 'katax migrate resume --abandon'"
 )
-_SHOWN = 6
 _SMALL_CHANGES = frozenset({"INSERT ", "UPDATE ", "DELETE ", "REPLACE"})
 _SMALL, _TOGETHER = 10_000, 500
 """Changes that share a transaction: of so many characters each, and so many of them."""
@@ -341,15 +337,12 @@ class Stepwise:
         point = self._ledger.checkpoint(self._session, self._job.version)
         if (
             point.unit is not None
-            and self._judge(point, self._definitions(point.unit), refused=True) is Verdict.UNDONE
+            and judge(point.unit, self._dialect, point.before, self._definitions(point.unit), refused=True)
+            is Verdict.UNDONE
         ):
             self._keep(self._done)
             return not self._done
         return point.unit is None and not self._done
-
-    def _judge(self, point: Checkpoint, now: dict[str, str], *, refused: bool) -> Verdict:
-        assert point.unit is not None
-        return judge(point.unit, self._dialect, point.before, now, refused=refused)
 
     def _finish(self) -> Outcome:
         outcome = self._outcome()
@@ -388,69 +381,10 @@ class Stepwise:
         self._ledger.keep(self._session, self._job.version, len(self._steps), point)
 
     def where_to_go_on(self, assume: str | None) -> int:
-        """The first unit that is not done (of a `.py` file: 1 when all of it is).
-
-        Raises OutcomeUnknown when it cannot be known what the unit under way did.
-        """
-        entry = next(
-            one for one in self._ledger.entries(self._session) or () if one.version == self._job.version
-        )
-        point = self._ledger.checkpoint(self._session, self._job.version)
-        if self._job.function is not None:
-            return self._step_to_go_on(point, assume, failed=entry.state == "failed")
-        if point.digest and point.digest != self._fingerprint.of(entry.done):
-            raise MigrationError(
-                f"the {entry.done} finished statements of {self._job.name} were changed; "
-                "put them back as they ran, then resume"
-            )
-        start = entry.done + self._judged(point, assume, entry)
-        # Decided once: a run that dies before its next unit must not have to ask again.
-        self._keep(start)
+        """The first unit that is not done (of a `.py` file: 1 when all of it is); raises what `Resumption` raises."""
+        stopped = Resumption(self._job, self._session, self._ledger, self._fingerprint, self._definitions)
+        start, self._steps = stopped.start(assume)
+        if self._job.function is None:
+            # Decided once: a run that dies before its next unit must not have to ask again.
+            self._keep(start)
         return start
-
-    def _judged(self, point: Checkpoint, assume: str | None, entry: Entry) -> int:
-        """1 if the statement under way ran, 0 if not."""
-        if assume is not None:
-            verdict = Verdict.DONE if assume == "done" else Verdict.UNDONE
-        elif point.unit is None:
-            return 0
-        else:
-            now = self._definitions(point.unit)
-            verdict = self._judge(point, now, refused=entry.state == "failed")
-            if verdict is Verdict.UNCLEAR:
-                raise OutcomeUnknown(self._session.name, self._both_states(point, now))
-        if verdict is Verdict.DONE and point.unit is not None:
-            self._refuse_edited(point.unit, entry.done)
-        return int(verdict is Verdict.DONE and entry.done < len(self._job.statements))
-
-    def _refuse_edited(self, unit: str, done: int) -> None:
-        now = self._job.statements[done].text if done < len(self._job.statements) else ""
-        if normalise(now, self._dialect) != normalise(unit, self._dialect):
-            raise MigrationError(
-                f"statement {done + 1} of {self._job.name} was changed after it had run; "
-                "put it back as it ran, then resume"
-            )
-
-    def _both_states(self, point: Checkpoint, now: dict[str, str]) -> str:
-        lines = changed_lines(point.before, now)
-        shown = " | ".join(lines[:_SHOWN]) or "nothing that can be compared"
-        more = f" | and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
-        return (
-            f"line {point.line} of {self._job.name} was under way; before (-) and now (+): {shown}{more}; "
-            "resume with 'katax migrate resume --assume done' or '--assume undone'"
-        )
-
-    def _step_to_go_on(self, point: Checkpoint, assume: str | None, *, failed: bool) -> int:
-        self._steps = point.steps
-        if point.unit is None or assume == "undone" or (failed and assume is None):
-            return 0
-        if assume is None:
-            what = f"step {point.unit!r}" if point.unit else "the code"
-            raise OutcomeUnknown(
-                self._session.name,
-                f"{what} of {self._job.name} was under way; check the data, then resume with "
-                "'katax migrate resume --assume done' or '--assume undone'",
-            )
-        self._steps = (*self._steps, point.unit)
-        # Without steps the unit is the whole file.
-        return 0 if point.unit else 1

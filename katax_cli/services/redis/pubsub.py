@@ -20,7 +20,8 @@ from katax_cli.core.resilience import backoff
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.text.duration import Duration
-from katax_cli.engines.base import Heard, Subscriber, Subscribes, require
+from katax_cli.engines.base import require
+from katax_cli.engines.messages import Heard, Subscriber, Subscribes
 from katax_cli.errors import Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import RedisDatabase

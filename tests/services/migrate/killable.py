@@ -36,7 +36,7 @@ class Counted:
 def run_on_mongodb(url: str, folder: str, kill_at: int, action: str) -> None:
     from pymongo import monitoring
 
-    from tests.services.migrate.test_documents import open_mongo
+    from tests.services.migrate.ledger.test_documents import open_mongo
 
     class Counting(monitoring.CommandListener):
         """The driver tells it of every command before it is sent."""

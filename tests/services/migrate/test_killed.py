@@ -16,11 +16,12 @@ from pymongo.database import Database
 
 from katax_cli.errors import LockHeld, OutcomeUnknown
 from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.migrate.access import migrates
 from katax_cli.services.migrate.connection import MigrationConnection
-from katax_cli.services.migrate.migrator import Migrator, migrates
+from katax_cli.services.migrate.migrator import Migrator
 from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeFresh, Target
-from tests.services.migrate.test_documents import open_mongo
+from tests.services.migrate.ledger.test_documents import open_mongo
 
 OpenUrl = Callable[..., SqlDatabase]
 ROOT = Path(__file__).parents[3]

@@ -11,7 +11,7 @@ from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeFresh, Target
 from tests.servers.server import Server
 from tests.services.migrate.conftest import Write
-from tests.services.migrate.test_dumps import mysqldump, pg_dump
+from tests.services.migrate.test_dump import mysqldump, pg_dump
 
 KEPT = '[migrate]\nschema_file = "schema.sql"\n'
 FIRST = {

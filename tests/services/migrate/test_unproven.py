@@ -10,8 +10,9 @@ import pytest
 
 from katax_cli.errors import OutcomeUnknown
 from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.migrate.access import migrates
 from katax_cli.services.migrate.connection import MigrationConnection
-from katax_cli.services.migrate.migrator import Migrator, migrates
+from katax_cli.services.migrate.migrator import Migrator
 from tests.servers.fixtures import MakeFresh
 from tests.services.migrate.conftest import Write
 from tests.services.migrate.test_killed import runners as runners

@@ -13,7 +13,7 @@ from katax_cli.errors import ConfigError, QueryError
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.locks.runner_identity import RunnerIdentity
-from katax_cli.services.migrate.packing import WHOLE, packed, parts, unpacked
+from katax_cli.services.migrate.ledger.packing import WHOLE, packed, parts, unpacked
 from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, Recorded
 
 _ENTRY = "version, name, state, direction, checksum, applied_at, duration_ms, done, runner, error"

@@ -13,7 +13,7 @@ from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.locks.runner_identity import RunnerIdentity
 from katax_cli.services.migrate.files.python import Steps
 from katax_cli.services.migrate.ledger.ledger import Checkpoint
-from katax_cli.services.migrate.packing import packed, unpacked
+from katax_cli.services.migrate.ledger.packing import packed, unpacked
 from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, Recorded
 
 T = TypeVar("T")
