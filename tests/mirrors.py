@@ -88,6 +88,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "engines/mysql/rows.py",
         "engines/mysql/session.py",
         "engines/mysql/stream.py",
+        "engines/mysql/tls.py",
     ),
     "engines/postgresql/test_catalog.py": ("engines/postgresql/session.py",),
     "engines/postgresql/test_connect.py": (
@@ -257,8 +258,10 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     ),
     "services/shutdown_drill/test_judge.py": ("services/shutdown_drill/values.py",),
     "services/tables/test_truncate.py": ("services/tables/reset.py",),
-    "services/ws/test_bad_input.py": ("services/ws/listener.py",),
-    "services/ws/test_client.py": ("services/ws/packets.py",),
+    "services/ws/test_bad_input.py": (
+        "services/ws/listener.py",
+        "services/ws/transport/connections.py",
+    ),
     "services/ws/test_server.py": (
         "services/ws/admin.py",
         "services/ws/clients.py",
@@ -267,6 +270,10 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/ws/values.py",
     ),
     "services/ws/test_shared.py": ("services/ws/cluster.py",),
+    "services/ws/transport/test_socketio_server.py": (
+        "services/ws/transport/packets.py",
+        "services/ws/transport/queues.py",
+    ),
     "test_coroutines.py": (
         "core/callables.py",
         "services/cron/run/call.py",

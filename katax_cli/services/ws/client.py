@@ -20,7 +20,7 @@ from katax_cli.core.resilience import backoff
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import Secret
 from katax_cli.errors import AuthenticationFailed, ConfigError, DeadlineExceeded, Unavailable
-from katax_cli.services.ws.packets import MALFORMED, StrictJson, WirePacket
+from katax_cli.services.ws.transport.packets import MALFORMED, StrictJson, WirePacket
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 MAX_BYTES = 64_000_000

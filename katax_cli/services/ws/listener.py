@@ -13,8 +13,8 @@ import uvicorn
 from katax_cli.core.measure.openmetrics import CONTENT_TYPE
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.model.model import WsSettings
-from katax_cli.services.ws.connections import MAX_HEADER_BYTES, HttpConnection, WebSocketConnection
 from katax_cli.services.ws.metrics import Measured, exposition
+from katax_cli.services.ws.transport.connections import MAX_HEADER_BYTES, HttpConnection, WebSocketConnection
 from katax_cli.services.ws.values import MAX_MESSAGE_BYTES, MAX_SESSIONS, Scope
 
 BACKLOG = 2048

@@ -24,7 +24,7 @@ from katax_cli.services.ws.values import CLIENT_ID, MAX_MESSAGE_BYTES, Seen, sho
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.clients import RedisDatabase
-    from katax_cli.services.ws.wire import WireServer
+    from katax_cli.services.ws.transport.socketio_server import WireServer
 
 CALL_SECONDS = 10.0
 """Longest time of a call from another thread."""
@@ -218,7 +218,7 @@ class Sockets:
         return Shared(redis, self.name, answer=self.answer, soon=self._loop.soon)
 
     def _make_server(self) -> WireServer:
-        from katax_cli.services.ws.wire import LocalManager, WireServer
+        from katax_cli.services.ws.transport.socketio_server import LocalManager, WireServer
 
         cors = self.settings.cors
         return WireServer(

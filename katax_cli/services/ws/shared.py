@@ -35,7 +35,7 @@ from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.database import classify_with
 from katax_cli.services.redis.pubsub import Message, Subscription
 from katax_cli.services.ws.cluster import Answer, Answerer, Poll, Worker, this_worker
-from katax_cli.services.ws.wire import LocalManager
+from katax_cli.services.ws.transport.socketio_server import LocalManager
 
 BEAT_EVERY = 1.0
 DEAF_AFTER = 3.5

@@ -9,9 +9,9 @@ from contextlib import ExitStack
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from katax_cli.services.ws.queues import Outbox
 from katax_cli.services.ws.server import Sockets
-from katax_cli.services.ws.wire import Encoded
+from katax_cli.services.ws.transport.queues import Outbox
+from katax_cli.services.ws.transport.socketio_server import Encoded
 from tests.services.ws.conftest import MakeServer
 
 Slow = Callable[[Sockets], ClientConnection]

@@ -14,8 +14,8 @@ from engineio import packet as engine_packet
 from socketio import AsyncManager, AsyncServer, packet
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.services.ws.packets import MALFORMED, WirePacket
-from katax_cli.services.ws.queues import Inbox, Outbox
+from katax_cli.services.ws.transport.packets import MALFORMED, WirePacket
+from katax_cli.services.ws.transport.queues import Inbox, Outbox
 from katax_cli.services.ws.values import (
     CLIENT_ID,
     RESERVED,
