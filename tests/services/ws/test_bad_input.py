@@ -16,10 +16,11 @@ from websockets.exceptions import ConnectionClosed
 
 from katax_cli.errors import Unavailable
 from katax_cli.services.calls.left_behind import start
-from katax_cli.services.ws import connections, guesses, queues
+from katax_cli.services.ws import guesses
 from katax_cli.services.ws import listener as listening
 from katax_cli.services.ws import server as server_module
 from katax_cli.services.ws.server import Sockets
+from katax_cli.services.ws.transport import connections, queues
 from tests.services.ws.conftest import HANDSHAKE, SECONDS, MakeClient, MakeServer, ask, next_event, soon
 from tests.waiting import until
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from katax_cli.services.ws import wire
 from katax_cli.services.ws.server import Sockets
+from katax_cli.services.ws.transport import socketio_server as wire
 from tests.servers.rooms import cache_folder, locked
 from tests.services.ws.conftest import MakeServer
 

@@ -1,1 +1,1 @@
-"""Socket.IO and Engine.IO beneath a server: packets, queues with bounds, connections that are cut. Imports `ws.values`."""
+"""Socket.IO and Engine.IO beneath a server: packets, bounded queues, connections that are cut."""
