@@ -33,6 +33,7 @@ from katax_cli.tui.glyphs import ago, span, state
 from katax_cli.tui.pane import Pane
 from katax_cli.tui.panels import PANELS, SCREENS, Action
 from katax_cli.tui.table import spans
+from katax_cli.tui.terminal_guard import guarded
 
 _LIGHT, _DARK = "textual-light", "textual-dark"
 _ACTIONS: dict[str, Action] = {each.name: each for panel in PANELS for each in panel.actions}
@@ -392,7 +393,8 @@ def _reporting(snapshot: Snapshot) -> str:
 def run_dashboard(snapshot: Callable[[], Snapshot], *, interval: float, run: Run, read: Run) -> int:
     """Shows the dashboard until it is left; returns the exit code. Raises what went wrong inside of it."""
     app = Dashboard(snapshot, interval=interval, run=run, read=read)
-    app.run()
+    with guarded():
+        app.run()
     if app.error is not None:
         raise app.error
     return app.return_code or 0

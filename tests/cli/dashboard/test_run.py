@@ -89,6 +89,21 @@ def test_a_signal_leaves_the_terminal_as_it_was(screen: Open, number: signal.Sig
     assert b"Traceback" not in terminal.seen
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGABRT])
+def test_a_dashboard_that_is_killed_leaves_the_terminal_as_it_was(
+    screen: Open, number: signal.Signals
+) -> None:
+    terminal = screen()
+    before = terminal.modes
+    terminal.read_until(1, b"healthy")
+    os.kill(terminal.pid, number)
+    terminal.read_until(1, LEAVE)
+
+    assert terminal.exit_code() == -number
+    assert left_as_it_was(terminal)
+    assert terminal.modes == before
+
+
 def test_a_stopped_dashboard_leaves_the_terminal_and_draws_all_when_it_goes_on(screen: Open) -> None:
     terminal = screen()
     before = terminal.modes
