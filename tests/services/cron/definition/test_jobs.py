@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from katax_cli.errors import ConfigError
+from katax_cli.profiles.load import load_profile
+from katax_cli.services.cron.definition.catalog import jobs_of
 from katax_cli.services.cron.definition.jobs import (
     Command,
     Condition,
@@ -16,6 +20,7 @@ from katax_cli.services.cron.definition.jobs import (
     job_of,
     local_timezone,
 )
+from tests.cli.harness import write_profile
 
 
 def job(**keys: object) -> Job:
@@ -36,11 +41,15 @@ def test_work(keys: dict[str, object], work: object) -> None:
     assert job(**keys).work == work
 
 
-def test_durations() -> None:
-    """30 s are 30 s, however they are written."""
-    for thirty in (30, 30.0, "30s", "30000ms", "0.5m"):
-        made = job(command="x", timeout=thirty, kill_after=thirty, start_deadline=thirty)
-        assert (made.timeout, made.kill_after, made.start_deadline) == (30.0, 30.0, 30.0)
+def test_durations(tmp_path: Path) -> None:
+    """30 s are 30 s, however a profile writes them."""
+    for thirty in ("30", "30.0", '"30s"', '"30000ms"', '"0.5m"'):
+        table = (
+            f'[cron.jobs.j]\nschedule = "@daily"\ncommand = "x"\ntimeout = {thirty}\nkill_after = {thirty}\n'
+        )
+        write_profile(tmp_path, {"main": "sqlite:///main.db"}, extra=table)
+        (made,) = jobs_of(load_profile("test"))
+        assert (made.timeout, made.kill_after) == (30.0, 30.0)
 
 
 @pytest.mark.parametrize(
