@@ -289,7 +289,7 @@ def rehearse(
 
 @group.command("dump")
 def dump(call: Invocation) -> None:
-    """Write the schema by the server's own tool, and what is applied, as 'migrate load' reads it."""
+    """Write the schema by the server's own tool, and the applied migrations, for 'migrate load'."""
     from katax_cli.cli.migrate.run import desk
     from katax_cli.services.migrate.dump import dump
     from katax_cli.services.migrate.schema_file import with_applied

@@ -12,7 +12,7 @@ _Stamp = tuple[str, int, int, int]
 
 
 def verifying(tls: TlsSettings) -> ssl.SSLContext:
-    """What the settings demand, made anew when a file of theirs was replaced. Raises OSError for unusable files."""
+    """The TLS context of the settings, made again when one of its files changed. Raises OSError for unusable files."""
     system = ssl.get_default_verify_paths().cafile if tls.ca is None else None
     files = (tls.ca, tls.cert, tls.key, system)
     return _verifying(tls, tuple(_stamp(file) for file in files if file is not None))
