@@ -8,6 +8,7 @@
     │   ├── ConnectionConflict      a name is in use with another configuration
     │   ├── EmbeddedUnavailable     there is no redis-server to embed
     │   └── AuthenticationFailed    the server refused the user or password
+    │       └── TokenRefused        a Socket.IO server refused the token
     ├── Unavailable                 may work later
     │   ├── PoolTimeout
     │   ├── PoolClosed
@@ -20,7 +21,11 @@
     │   └── UntrustedFile
     ├── RateLimitExceeded
     ├── QueryError                  the server answered: no
-    ├── MigrationError
+    ├── MigrationError              its kinds are defined in services/migrate
+    │   ├── ChangedAfterApply
+    │   ├── Unfinished
+    │   ├── StatementFailed
+    │   └── SchemaNotWritten
     ├── SeedError
     ├── RecordError
     │   ├── UnknownRecord

@@ -64,6 +64,15 @@ def test_every_error_pickles_with_its_facts() -> None:
         assert copy.__cause__ is None
 
 
+def test_the_tree_in_the_docstring_names_every_error() -> None:
+    lines = (katax_cli.errors.__doc__ or "").splitlines()
+    drawn = {word for line in lines for word in line.replace("─", " ").replace("│", " ").split()}
+
+    public = {cls.__name__ for cls in every_error() if not cls.__name__.startswith("_")}
+    ours = {cls.__name__ for cls in every_error() if cls.__module__.startswith("katax_cli")}
+    assert sorted((public & ours) - drawn) == []
+
+
 def test_an_error_of_a_worker_process_arrives_whole() -> None:
     """One that does not unpickle breaks the pool for everybody in it."""
     with ProcessPoolExecutor(1) as pool:
