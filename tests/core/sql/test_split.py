@@ -1,7 +1,7 @@
 """Splitting keeps every statement whole, in every dialect's own way."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from katax_cli.core.sql import Dialect, split, tokens
@@ -56,6 +56,8 @@ def test_skimming_agrees_with_the_tokens(dialect: Dialect, data: st.DataObject) 
         elif token.kind not in ("space", "comment"):
             segments[-1].append(token.text)
     found = list(split(text, dialect))
+    # A line for psql ends without a semicolon.
+    assume(all(statement.client_line is None for statement in found))
     assert len(found) == sum(1 for segment in segments if segment)
     for statement, segment in zip(found, filter(None, segments), strict=True):
         assert text.startswith(statement.text, statement.offset)
