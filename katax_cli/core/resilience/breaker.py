@@ -146,6 +146,7 @@ class CircuitBreaker:
                     return
             elif self._monotonic() < window.ends:
                 window.present.calls += 1
+                window.answered = True
                 return
         with self._lock:
             now = self._monotonic()
@@ -332,6 +333,9 @@ class CircuitBreaker:
             too_many = policy.failures is not None and self._failures >= policy.failures
             return f"{self._failures} failures in a row" if too_many else None
         fewest = _FEWEST_EVENTS if self._by_event else 1
+        silence = self._window.silence(now, events=fewest, calls=policy.min_calls or 1)
+        if self._by_event and silence is not None:
+            return silence
         calls, self._failures, merged, slow = self._window.counts(now)
         return policy.exceeded(calls, self._failures, merged, slow, fewest=fewest)
 

@@ -18,8 +18,9 @@ class BreakerPolicy:
     """The conditions for opening and closing a breaker; times are seconds.
 
     It opens when at least `min_calls` calls ended within the last `window` seconds and the share of failures
-    reached `rate`, or the share of calls that took longer than `slow_ms` reached `slow_rate`. With `failures` it
-    opens after so many in a row instead. Open, a background probe goes out after a tenth of `probe`, then at
+    reached `rate`, or the share of calls that took longer than `slow_ms` reached `slow_rate`. A breaker that judges by
+    events opens too when so many failed and none was answered for 0.3 of the window. With `failures` it opens after so
+    many in a row instead. Open, a background probe goes out after a tenth of `probe`, then at
     intervals that double up to `probe`, and after half a minute up to `probe_max`, with jitter. After one that is
     answered, calls are admitted in steps: `half_open_calls`, twice and four times as many, all.
 

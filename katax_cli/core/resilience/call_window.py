@@ -6,6 +6,8 @@ from collections import deque
 from typing import NamedTuple
 
 _TENTHS = 10
+_SILENCE = 0.3
+"""The part of a window without any answer that says more than what was answered before it."""
 
 
 class Counts(NamedTuple):
@@ -30,11 +32,21 @@ class _Tenth:
 class CallWindow:
     """Counts of the last `seconds`, in tenths: the oldest tenth leaves as a whole.
 
-    While `now < ends` an answered call may be counted by `present.calls += 1` without a lock. Two threads can lose
-    one of two answers that way, which a share of calls can bear; failures are counted under the owner's lock.
+    While `now < ends` an answered call may be counted by `present.calls += 1` and `answered = True` without a lock.
+    Two threads can lose one of two answers that way, which a share of calls can bear; failures are counted under the
+    owner's lock. Failures since the last answer are also counted by themselves, however long ago they were.
     """
 
-    __slots__ = ("_tenths", "_width", "ends", "present")
+    __slots__ = (
+        "_events",
+        "_lost",
+        "_silent_since",
+        "_tenths",
+        "_width",
+        "answered",
+        "ends",
+        "present",
+    )
 
     def __init__(self, seconds: float) -> None:
         self._width = seconds / _TENTHS
@@ -44,6 +56,7 @@ class CallWindow:
         self._tenths: deque[_Tenth] = deque()
         self.present = _Tenth(0)
         self.ends = float("-inf")
+        self.answered = True
 
     def record(self, now: float, *, failed: bool = False, merged: bool = False, slow: bool = False) -> None:
         """Adds one call that ended `now` (seconds that never go back)."""
@@ -53,6 +66,24 @@ class CallWindow:
         tenth.failures += failed
         tenth.merged += merged
         tenth.slow += slow
+        if failed or merged:
+            self._lose(now, event=failed)
+        else:
+            self.answered = True
+
+    def _lose(self, now: float, *, event: bool) -> None:
+        if self.answered:
+            self.answered = False
+            self._silent_since, self._events, self._lost = now, 0, 0
+        self._events += event
+        self._lost += 1
+
+    def silence(self, now: float, *, events: int, calls: int) -> str | None:
+        """What to say when nothing was answered for long and so many calls failed meanwhile; else None."""
+        if self.answered or self._events < events or self._lost < calls:
+            return None
+        long = now - self._silent_since >= _SILENCE * _TENTHS * self._width
+        return f"the last {self._lost} calls failed" if long else None
 
     def counts(self, now: float) -> Counts:
         self._roll(now)

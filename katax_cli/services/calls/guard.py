@@ -150,6 +150,7 @@ class Guard:
     driver's error. `on_connection_error(error)` is called when a call fails for good because the server was
     not reached, lost, full, or refused the login; `on_loss()` whenever it was lost or not reached.
     `wait_for_server(seconds)` waits for a lost server no longer than that and says whether it is back.
+    `connect_seconds` is what connecting may take: a caller who gave it less cannot tell that the server is gone.
     """
 
     def __init__(
@@ -167,6 +168,7 @@ class Guard:
         self.on_connection_error: OnConnectionError | None = None
         self.on_loss: Callable[[], None] | None = None
         self.wait_for_server: Callable[[float], bool] | None = None
+        self.connect_seconds = 0.0
         self._classify = classify
         self._retry = retry
         self._on_retry = on_retry
@@ -193,7 +195,8 @@ class Guard:
             except BaseException as error:
                 failure = self._failure(error)
                 if breaker is not None:
-                    breaker.after(ticket, self._verdict(error, failure), seconds=self._since(call))
+                    said = None if self._cut_short(failure, call) else self._verdict(error, failure)
+                    breaker.after(ticket, said, seconds=self._since(call))
                 if failure is None:
                     raise
                 self._wait(error, failure, call)
@@ -266,6 +269,11 @@ class Guard:
             from_server = self._is_ours(error) and error.__cause__ is not None
             return (verdict(error) or None) if from_server else None
         return None if failure is None else not failure.counts
+
+    def _cut_short(self, failure: Failure | None, call: _Call) -> bool:
+        """True if connecting ended with its caller's time, which was less than the server may take."""
+        unreachable = failure is not None and failure.kind is FailureKind.UNREACHABLE
+        return unreachable and call.deadline.expired and self._since(call) < self.connect_seconds
 
     def _breaker_to_ask(self) -> CircuitBreaker | _Joined | None:
         if self.breaker is not None and self in _wholes.get():

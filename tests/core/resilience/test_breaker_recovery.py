@@ -106,6 +106,49 @@ def test_calls_that_left_the_window_count_no_more() -> None:
     assert breaker.get_state().reason == "10 of 10 calls failed within 10 s"
 
 
+def test_silence_opens_it_whatever_was_answered_before() -> None:
+    """Ten thousand answers of the last seconds do not keep callers on a server that is gone."""
+    clock = FakeClock()
+    breaker = CircuitBreaker(clock=clock)
+    succeed(breaker, 10_000)
+    clock.at = 1.0
+    fail(breaker, 20)
+    assert breaker.is_closed()
+    clock.at = 3.9
+    fail(breaker)
+    succeed(breaker)
+    clock.at = 5.0
+    fail(breaker, 20)
+    assert breaker.is_closed()
+    clock.at = 8.0
+    fail(breaker)
+    assert breaker.get_state().reason == "the last 21 calls failed"
+
+
+def test_connects_that_take_longer_than_the_window_open_it() -> None:
+    """Of 20 callers who wait 12 s each for a server that is silent, those who failed together are one event."""
+    clock = FakeClock()
+    breaker = CircuitBreaker(clock=clock)
+    for _ in range(3):
+        assert breaker.is_closed()
+        tickets = [breaker.before() for _ in range(20)]
+        clock.sleep(12.0)
+        for ticket in tickets:
+            breaker.after(ticket, ok=False)
+    assert breaker.get_state().reason == "the last 41 calls failed"
+
+
+def test_a_share_without_events_is_judged_as_a_share() -> None:
+    clock = FakeClock()
+    breaker = CircuitBreaker(clock=clock, by_event=False)
+    succeed(breaker, 1000)
+    clock.at = 1.0
+    fail(breaker, 20)
+    clock.at = 9.0
+    fail(breaker, 20)
+    assert breaker.is_closed()
+
+
 def test_slow_calls_open_it_by_their_share() -> None:
     breaker = CircuitBreaker(BreakerPolicy(slow_rate=0.5, slow_ms=100), clock=FakeClock())
     assert breaker.times_calls

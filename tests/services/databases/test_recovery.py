@@ -183,6 +183,28 @@ def test_a_server_that_cancels_and_refuses_is_not_taken_for_dead(
         assert (stats.state, stats.failures) == ("closed", 0), engine
 
 
+@pytest.mark.parametrize("served", ["postgresql", "mysql", "redis"])
+def test_callers_without_the_time_to_connect_do_not_open_the_breaker(
+    open_runtime: OpenRuntime, proxy: MakeProxy, fresh: Callable[[str], Target], served: str
+) -> None:
+    """A login may take longer than an impatient caller has; a refused one counts, however little time there was."""
+    wire = proxy(fresh(served))
+    wire.black_hole()
+    database: Any = open_runtime(IMPATIENT, main={"url": wire.url, "connect_timeout": 60.0}).database("main")
+    statement = "PING" if served == "redis" else "select 1"
+    call = database.redis if served == "redis" else database.query
+    for _ in range(4):
+        with pytest.raises(Unavailable):
+            call(statement, timeout=0.05)
+    assert (database.breaker.is_closed(), database.breaker.get_state().failures) == (True, 0)
+
+    wire.refuse()
+    wire.cut()
+    with pytest.raises(Unavailable):
+        call(statement, timeout=30)
+    assert database.breaker.get_state().failures == 1
+
+
 def test_lock_waits_do_not_count(open_runtime: OpenRuntime, fresh: Callable[[str], Target]) -> None:
     limits = {"postgresql": "set lock_timeout = '20ms'", "mysql": "set innodb_lock_wait_timeout = 1"}
     for engine, limit in limits.items():
