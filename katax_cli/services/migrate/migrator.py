@@ -11,7 +11,15 @@ from katax_cli.errors import ConfigError, MigrationError
 from katax_cli.services.migrate import plan
 from katax_cli.services.migrate.access import LedgerAccess, Note
 from katax_cli.services.migrate.files import files, other_tools
-from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, Outcome, Standing
+from katax_cli.services.migrate.values import (
+    LOADING,
+    Direction,
+    Entry,
+    MigrationFile,
+    Outcome,
+    Standing,
+    UnfinishedLoad,
+)
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.mongodb import MongoDatabase
@@ -20,6 +28,12 @@ if TYPE_CHECKING:
     from katax_cli.services.migrate.connection import MigrationConnection
     from katax_cli.services.migrate.jobs import Job
     from katax_cli.services.migrate.runner import Runner
+
+
+def _refuse_load(standing: Standing) -> None:
+    """A schema file has no statement to go on from, and no DOWN."""
+    if standing.entry is not None and standing.entry.runner == LOADING:
+        raise UnfinishedLoad(standing.name)
 
 
 class Migrator(LedgerAccess):
@@ -145,6 +159,7 @@ class Migrator(LedgerAccess):
     def _stopped(self, session: MigrationConnection, standing: Standing) -> Abandoned:
         from katax_cli.services.migrate.abandon import Abandoned, lasting
 
+        _refuse_load(standing)
         return Abandoned(standing.name, lasting(self, session, standing), reverted=False)
 
     def abandon(self, *, run_down: bool = False) -> list[Abandoned]:
@@ -277,6 +292,7 @@ class Migrator(LedgerAccess):
         """The file, or the text that was kept when there is none any more."""
         if standing.file is not None:
             return standing.file
+        _refuse_load(standing)
         body = self.ledger.body(self.sql, standing.version)
         if not body:
             raise MigrationError(f"the file of migration {standing.name} is missing; bring it back")

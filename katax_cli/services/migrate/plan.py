@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 
 from katax_cli.errors import ConfigError, MigrationError, unknown_name
 from katax_cli.services.migrate.values import (
+    LOADING,
     ChangedAfterApply,
     Entry,
     MigrationFile,
     Standing,
     State,
     Unfinished,
+    UnfinishedLoad,
 )
 
 SameMeaning = Callable[[MigrationFile, Entry], bool]
@@ -94,6 +96,8 @@ def refuse_unsound(found: Sequence[Standing], *, strict: bool = False, locked: b
     """
     for one in found:
         if one.entry is not None and (one.entry.state == "failed" or (locked and one.state == "failed")):
+            if one.entry.runner == LOADING:
+                raise UnfinishedLoad(one.name)
             raise Unfinished(one.name, done=one.entry.done, why=one.entry.error)
         if one.state == "modified":
             raise ChangedAfterApply(one.name)

@@ -19,7 +19,7 @@ from katax_cli.services.migrate.jobs import Job, script_job
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.runner import Runner
 from katax_cli.services.migrate.stepwise import failed_line, run_statement
-from katax_cli.services.migrate.values import MigrationFile, Standing, StatementFailed
+from katax_cli.services.migrate.values import LOADING, MigrationFile, Standing, StatementFailed
 from katax_cli.services.tables import reset
 
 _HEAD = "-- katax: schema of "
@@ -168,7 +168,7 @@ def load(migrator: Migrator, schema: SchemaFile) -> list[str]:
                 _build(runner, job, "nothing of it was applied")
                 _record(migrator, runner, recorded, schema)
         else:
-            migrator.ledger.begin(runner.session, file, "up", "load")
+            migrator.ledger.begin(runner.session, file, "up", LOADING)
             _build(runner, job, "what stands before it lasts; empty the database with 'katax db reset'")
             with runner.session.transaction():
                 migrator.ledger.remove(runner.session, file.version)

@@ -9,6 +9,8 @@ from katax_cli.errors import MigrationError
 Direction = Literal["up", "down"]
 State = Literal["applied", "pending", "failed", "missing", "modified"]
 Recorded = Literal["applied", "running", "failed"]
+LOADING = "load"
+"""The runner of an entry that stands for a schema file."""
 BOM = b"\xef\xbb\xbf"
 
 
@@ -42,6 +44,20 @@ class Unfinished(MigrationError):
         return (
             f"migration {self.name} stopped after {self.done} finished statement{'s' * (self.done != 1)}{why}; "
             "go on with 'katax migrate resume', or give it up with 'katax migrate resume --abandon'"
+        )
+
+
+class UnfinishedLoad(MigrationError):
+    """A schema file was begun to be loaded, and its end is not known."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(name)
+
+    def __str__(self) -> str:
+        return (
+            f"the load of {self.name} stopped in its middle; "
+            "empty the database with 'katax db reset', then load it again"
         )
 
 
