@@ -225,7 +225,7 @@ class Runtime:
         return breaker
 
     def accompanied(self, make: Callable[[Mapping[str, Database]], C]) -> C:
-        """What `make(databases)` returned the first time: it hears of every change of a breaker until `close`.
+        """Returns the result of the first `make(databases)`, which gets every change of a breaker until `close`.
 
         A probing runtime has no breakers, and pools of one connection that say nothing: it hands out no databases.
         """

@@ -21,7 +21,7 @@ from katax_cli.services.ws.values import NAMESPACE, OBSERVERS, SEEN, Seen
 
 
 class Administered(Protocol):
-    """What the administration asks of a server."""
+    """The methods of a server that the administration calls."""
 
     name: str
     counters: Counters

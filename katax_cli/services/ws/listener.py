@@ -30,7 +30,7 @@ class _Uvicorn(uvicorn.Server):
 
 
 class Listens(Measured, Protocol):
-    """What is reached through the port."""
+    """The parts of a server that are reached through its port."""
 
     settings: WsSettings
     closing: bool
