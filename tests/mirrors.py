@@ -159,6 +159,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     "services/calls/test_attempts.py": ("services/databases/database.py",),
     "services/calls/test_guard.py": ("services/calls/event_loop.py",),
     "services/calls/test_observer.py": ("services/calls/events.py",),
+    "services/cron/definition/test_jobs.py": ("services/cron/definition/catalog.py",),
     "services/cron/ledger/test_accounting.py": ("services/cron/ledger/values.py",),
     "services/cron/ledger/test_store.py": (
         "services/cron/definition/definitions.py",
@@ -174,7 +175,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/processes/tree.py",
     ),
     "services/cron/test_loop.py": (
-        "services/cron/definition/catalog.py",
         "services/cron/identity.py",
         "services/cron/run/logins.py",
         "services/cron/run/orphans.py",
@@ -186,10 +186,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/databases/builder/selection.py",
     ),
     "services/databases/test_clients.py": ("services/databases/mongodb.py",),
-    "services/databases/test_sql.py": (
-        "services/calls/left_behind.py",
-        "services/databases/statements.py",
-    ),
+    "services/databases/test_sql.py": ("services/databases/statements.py",),
     "services/health/test_deep_probe.py": ("core/measure/diagnosis.py",),
     "services/health/test_serve.py": (
         "services/health/metrics.py",
@@ -290,6 +287,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     "tui/test_app.py": (
         "tui/dialogs.py",
         "tui/pane.py",
+        "tui/terminal_guard.py",
     ),
     "tui/test_panels.py": (
         "snapshot.py",

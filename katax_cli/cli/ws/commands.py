@@ -80,12 +80,12 @@ def emit(
     token: Token = None,
 ) -> None:
     """Send an event to the clients, and say how many there are; --as-client: to the server, and print its answer."""
-    from katax_cli.cli.ws.run import Target, json_or_text, send_as_client, warn_of_deaf
+    from katax_cli.cli.ws.run import ServerTarget, json_or_text, send_as_client, warn_of_deaf
 
     value = None if data is None else json_or_text(call.input_bytes(data))
     if call.only_planned(event=event, room=room):
         return
-    with Target(call, name, url, token).client(as_client=as_client) as asked:
+    with ServerTarget(call, name, url, token).client(as_client=as_client) as asked:
         if as_client:
             send_as_client(call, asked, event, value, room)
             return
@@ -106,9 +106,9 @@ def listen(
     token: Token = None,
 ) -> None:
     """Print events as they pass the server; reconnects by itself and notes gaps."""
-    from katax_cli.cli.ws.run import Target, print_events
+    from katax_cli.cli.ws.run import ServerTarget, print_events
 
-    target = Target(call, name, url, token)
+    target = ServerTarget(call, name, url, token)
     print_events(call, target, event=event, room=room, count=count, as_client=as_client)
 
 
@@ -128,13 +128,13 @@ def expect(
     token: Token = None,
 ) -> ExitCode:
     """Wait for a matching event, with --send after sending one; exit 1 when none came by --timeout."""
-    from katax_cli.cli.ws.run import Target, conditions, expected, json_or_text
+    from katax_cli.cli.ws.run import ServerTarget, conditions, expected, json_or_text
 
     matches = conditions(where or [])
     value = None if data is None else json_or_text(call.input_bytes(data))
     if call.only_planned(event=event, send=send):
         return ExitCode.DONE
-    target = Target(call, name, url, token)
+    target = ServerTarget(call, name, url, token)
     sent = None if send is None else (send, value)
     return expected(call, target, event, matches, sent=sent, room=room, as_client=as_client)
 
@@ -142,9 +142,9 @@ def expect(
 @group.command("clients")
 def clients(call: Invocation, name: Name = None, url: Url = None, token: Token = None) -> None:
     """List the clients of all servers of a name."""
-    from katax_cli.cli.ws.run import Target, warn_of_deaf
+    from katax_cli.cli.ws.run import ServerTarget, warn_of_deaf
 
-    with Target(call, name, url, token).client() as asked:
+    with ServerTarget(call, name, url, token).client() as asked:
         answer = asked.request("clients")
     warn_of_deaf(call, answer)
     call.out.rows(CLIENT_HEADER, [[tuple(row[key] for key in CLIENT_HEADER) for row in answer["clients"]]])
@@ -153,9 +153,9 @@ def clients(call: Invocation, name: Name = None, url: Url = None, token: Token =
 @group.command("rooms")
 def rooms(call: Invocation, name: Name = None, url: Url = None, token: Token = None) -> None:
     """List the rooms and their numbers of clients."""
-    from katax_cli.cli.ws.run import Target, warn_of_deaf
+    from katax_cli.cli.ws.run import ServerTarget, warn_of_deaf
 
-    with Target(call, name, url, token).client() as asked:
+    with ServerTarget(call, name, url, token).client() as asked:
         answer = asked.request("rooms")
     warn_of_deaf(call, answer)
     call.out.rows(ROOM_HEADER, [list(answer["rooms"].items())])
@@ -170,9 +170,9 @@ def kick(
     token: Token = None,
 ) -> ExitCode:
     """Disconnect a client; exit 1 when there is no such client."""
-    from katax_cli.cli.ws.run import Target, confirm_kick, warn_of_deaf
+    from katax_cli.cli.ws.run import ServerTarget, confirm_kick, warn_of_deaf
 
-    target = Target(call, name, url, token)
+    target = ServerTarget(call, name, url, token)
     if call.only_planned(sid=sid, kicked=False):
         return ExitCode.DONE
     confirm_kick(call, target, sid)
@@ -186,9 +186,9 @@ def kick(
 @group.command("doctor")
 def doctor(call: Invocation, name: Name = None, url: Url = None, token: Token = None) -> ExitCode:
     """Send a canary to every server of a name, and list those that missed it; exit 1 when one did."""
-    from katax_cli.cli.ws.run import Target
+    from katax_cli.cli.ws.run import ServerTarget
 
-    with Target(call, name, url, token).client() as asked:
+    with ServerTarget(call, name, url, token).client() as asked:
         answer = asked.request("doctor")
     workers = [{**each, "worker": each["id"]} for each in answer["workers"]]
     call.out.rows(DOCTOR_HEADER, [[tuple(each[key] for key in DOCTOR_HEADER) for each in workers]])

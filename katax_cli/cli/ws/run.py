@@ -130,7 +130,7 @@ class Asked(NamedTuple):
         raise KataxError(f"the server refused: {answer['error']}")
 
 
-class Target:
+class ServerTarget:
     """The server that a command is for: one of the profile, or one at a URL."""
 
     def __init__(self, call: Invocation, name: str | None, url: str | None, token: str | None) -> None:
@@ -207,7 +207,7 @@ def warn_of_deaf(call: Invocation, answer: Any) -> None:
         call.diagnostics.note(f"no answer from {', '.join(answer['deaf'])}; see 'katax ws doctor'")
 
 
-def confirm_kick(call: Invocation, target: Target, sid: str) -> None:
+def confirm_kick(call: Invocation, target: ServerTarget, sid: str) -> None:
     """Asks on a prod profile."""
     server = ConnectionSettings(target.settings.name, "redis")
     confirm(call, target.profile, server, Tier.DISRUPTIVE, f"kick {sid!r}")
@@ -226,7 +226,7 @@ def conditions(words: Sequence[str]) -> Conditions:
 
 def expected(
     call: Invocation,
-    target: Target,
+    target: ServerTarget,
     event: str,
     matches: Conditions,
     *,
@@ -270,7 +270,7 @@ _NOTHING = object()
 
 def print_events(
     call: Invocation,
-    target: Target,
+    target: ServerTarget,
     *,
     event: str | None,
     room: str | None,
@@ -298,7 +298,7 @@ def _say_listening(call: Invocation) -> Callable[[Any], None]:
 
 def _rows(
     call: Invocation,
-    target: Target,
+    target: ServerTarget,
     deadline: Deadline,
     *,
     room: str | None,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from katax_cli.engines.base import Index, Table, TableColumn, TableDescription
 from katax_cli.engines.mysql.rows import fetched
-from katax_cli.engines.mysql.session import Session
+from katax_cli.engines.mysql.session import MysqlSession
 
 Key = Literal["primary", "unique", "foreign", "index"]
 
@@ -43,12 +43,12 @@ FROM {status} WHERE variable_name = 'Threads_connected'
 _KEYS: dict[str, Key] = {"PRI": "primary", "UNI": "unique"}
 
 
-def tables(session: Session, timeout: float | None) -> list[Table]:
+def tables(session: MysqlSession, timeout: float | None) -> list[Table]:
     """Those of the connection's database, or of all databases of users."""
     return [Table(*row) for row in _all(session, f"{_TABLES} {_VISIBLE} ORDER BY 1, 2", (), timeout)]
 
 
-def describe(session: Session, name: str, timeout: float | None) -> TableDescription | None:
+def describe(session: MysqlSession, name: str, timeout: float | None) -> TableDescription | None:
     """A name with a dot is first looked for as `schema.name`, then as a name."""
     schema, _, bare = name.rpartition(".")
     found = _find(session, schema, bare, timeout) or _find(session, "", name, timeout)
@@ -70,7 +70,7 @@ def describe(session: Session, name: str, timeout: float | None) -> TableDescrip
     return TableDescription(found, columns, _indexes(session, where, timeout))
 
 
-def server(session: Session, timeout: float | None) -> Mapping[str, object]:
+def server(session: MysqlSession, timeout: float | None) -> Mapping[str, object]:
     """`role` is what the server's read_only variable says: a replica is usually read-only."""
     schema = "information_schema" if session.is_mariadb else "performance_schema"
     [(version, read_only, most, now)] = _all(
@@ -85,7 +85,7 @@ def server(session: Session, timeout: float | None) -> Mapping[str, object]:
     }
 
 
-def _find(session: Session, schema: str, name: str, timeout: float | None) -> Table | None:
+def _find(session: MysqlSession, schema: str, name: str, timeout: float | None) -> Table | None:
     where = "table_schema = ? AND table_name = ?" if schema else f"table_name = ? AND {_VISIBLE}"
     found = _all(session, f"{_TABLES} {where}", (schema, name) if schema else (name,), timeout)
     return Table(*found[0]) if found else None
@@ -96,7 +96,9 @@ def _default(text: str | None) -> str | None:
     return None if text == "NULL" else text
 
 
-def _indexes(session: Session, where: tuple[str | None, str], timeout: float | None) -> tuple[Index, ...]:
+def _indexes(
+    session: MysqlSession, where: tuple[str | None, str], timeout: float | None
+) -> tuple[Index, ...]:
     found: dict[str, Index] = {}
     for name, unique, column in _all(session, _INDEXES, where, timeout):
         before = found[name].columns if name in found else ()
@@ -104,5 +106,7 @@ def _indexes(session: Session, where: tuple[str | None, str], timeout: float | N
     return tuple(found.values())
 
 
-def _all(session: Session, sql: str, params: tuple[Any, ...], timeout: float | None) -> list[tuple[Any, ...]]:
+def _all(
+    session: MysqlSession, sql: str, params: tuple[Any, ...], timeout: float | None
+) -> list[tuple[Any, ...]]:
     return fetched(session, sql, params, timeout).rows

@@ -11,14 +11,14 @@ from pymysql.converters import escape_item
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.mysql.failures import connect_failed
-from katax_cli.engines.mysql.session import CHARSET, VALUES, Session
+from katax_cli.engines.mysql.session import CHARSET, VALUES, MysqlSession
 from katax_cli.engines.mysql.tls import verifying
 from katax_cli.errors import ConfigError
 
 _OPTIONS = frozenset({"collation", "sql_mode", "init_command", "bind_address"})
 
 
-def open_session(settings: ConnectionSettings, timeout: float | None) -> Session:
+def open_session(settings: ConnectionSettings, timeout: float | None) -> MysqlSession:
     """A new session in autocommit mode: one attempt to log in. Raises PyMySQL's errors or ConfigError."""
     given: dict[str, Any] = {
         "host": settings.host,
@@ -39,7 +39,7 @@ def open_session(settings: ConnectionSettings, timeout: float | None) -> Session
         **_options(settings),
         "defer_connect": True,
     }
-    session = Session(**given)
+    session = MysqlSession(**given)
     # Passwords may cross a local socket in the clear, as MySQL's newer plugins ask for.
     session._secure = settings.socket is not None
     try:

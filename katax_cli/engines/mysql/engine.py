@@ -16,7 +16,7 @@ from katax_cli.engines.mysql import catalog
 from katax_cli.engines.mysql.connect import open_session, session_settings
 from katax_cli.engines.mysql.failures import classify
 from katax_cli.engines.mysql.rows import fetched
-from katax_cli.engines.mysql.session import Session
+from katax_cli.engines.mysql.session import MysqlSession
 from katax_cli.engines.mysql.stream import streamed
 from katax_cli.errors import KataxError, Refused
 
@@ -39,7 +39,7 @@ class MysqlEngine:
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
 
-    def connect(self, timeout: float | None) -> Session:
+    def connect(self, timeout: float | None) -> MysqlSession:
         session = open_session(self.settings, timeout)
         if self.settings.read_only:
             try:
@@ -49,26 +49,26 @@ class MysqlEngine:
                 raise
         return session
 
-    def _make_read_only(self, session: Session) -> None:
+    def _make_read_only(self, session: MysqlSession) -> None:
         session.query("SET SESSION TRANSACTION READ ONLY")
         variable = "tx_read_only" if session.is_mariadb else "transaction_read_only"
         [(seen,)] = fetched(session, f"SELECT @@SESSION.{variable}").rows
         if seen != 1:
             raise Refused(f"{self.settings.name!r} did not become read-only; nothing was run")
 
-    def ping(self, connection: Session, timeout: float | None) -> None:
+    def ping(self, connection: MysqlSession, timeout: float | None) -> None:
         connection.check_alive()
         connection.give(timeout)
         connection.ping()
 
-    def close(self, connection: Session) -> None:
+    def close(self, connection: MysqlSession) -> None:
         connection.say_goodbye()
 
     def classify(self, error: BaseException) -> Failure:
         return classify(error)
 
     def execute(
-        self, connection: Session, sql: str, params: Params = None, timeout: float | None = None
+        self, connection: MysqlSession, sql: str, params: Params = None, timeout: float | None = None
     ) -> Result:
         """The first result; a procedure's others are dropped."""
         self._check_guarded(connection, sql)
@@ -76,7 +76,7 @@ class MysqlEngine:
         return fetched(connection, sql, params, timeout)
 
     def execute_many(
-        self, connection: Session, sql: str, rows: Sequence[Params], timeout: float | None = None
+        self, connection: MysqlSession, sql: str, rows: Sequence[Params], timeout: float | None = None
     ) -> int:
         """All rows or, outside a transaction of the caller's, none; INSERT sends many rows at once."""
         self._check_guarded(connection, sql)
@@ -96,7 +96,7 @@ class MysqlEngine:
 
     def stream(
         self,
-        connection: Session,
+        connection: MysqlSession,
         sql: str,
         params: Params = None,
         timeout: float | None = None,
@@ -110,22 +110,22 @@ class MysqlEngine:
             connection, sql, params, timeout, text=text, kill=lambda: self._kill(connection, _KILL_TIMEOUT)
         )
 
-    def in_transaction(self, connection: Session) -> bool:
+    def in_transaction(self, connection: MysqlSession) -> bool:
         return connection.in_transaction
 
-    def undo(self, connection: Session) -> None:
+    def undo(self, connection: MysqlSession) -> None:
         if connection.in_transaction or not connection.open:
             connection.send("ROLLBACK", timeout=self.settings.connect_timeout)
             connection.check_undone()
 
-    def mark(self, connection: Session, residue: Residue) -> None:
+    def mark(self, connection: MysqlSession, residue: Residue) -> None:
         connection.give(self.settings.connect_timeout)
         connection.mark(residue)
 
-    def needs_reset(self, connection: Session) -> bool:
+    def needs_reset(self, connection: MysqlSession) -> bool:
         return bool(connection.residue) or connection.in_transaction or not connection.open
 
-    def reset(self, connection: Session) -> None:
+    def reset(self, connection: MysqlSession) -> None:
         if not connection.residue:
             self.undo(connection)
             return
@@ -134,13 +134,13 @@ class MysqlEngine:
         if self.settings.read_only:
             self._make_read_only(connection)
 
-    def is_broken(self, connection: Session) -> bool:
+    def is_broken(self, connection: MysqlSession) -> bool:
         return connection.has_hung_up()
 
-    def cancel(self, connection: Session, timeout: float) -> None:
+    def cancel(self, connection: MysqlSession, timeout: float) -> None:
         self._kill(connection, timeout)
 
-    def _kill(self, connection: Session, timeout: float) -> bool:
+    def _kill(self, connection: MysqlSession, timeout: float) -> bool:
         """A connection says nothing while its statement runs, so a second one ends it."""
         with suppress(pymysql.Error, KataxError, OSError):
             other = open_session(self.settings, timeout)
@@ -151,12 +151,12 @@ class MysqlEngine:
                 other.say_goodbye()
         return False
 
-    def interrupt(self, connection: Session) -> None:
+    def interrupt(self, connection: MysqlSession) -> None:
         with suppress(OSError):
             connection.shut_down()
 
     @contextmanager
-    def read_only(self, connection: Session) -> Iterator[None]:
+    def read_only(self, connection: MysqlSession) -> Iterator[None]:
         connection.send(self.facts.begin_read_only, timeout=self.settings.connect_timeout)
         try:
             if not connection.in_read_only_transaction:
@@ -167,13 +167,13 @@ class MysqlEngine:
             connection.guarded = False
             self._roll_back(connection)
 
-    def _roll_back(self, connection: Session) -> None:
+    def _roll_back(self, connection: MysqlSession) -> None:
         try:
             connection.send("ROLLBACK", timeout=self.settings.connect_timeout)
         except pymysql.Error:
             connection.drop()
 
-    def _check_guarded(self, connection: Session, sql: str) -> None:
+    def _check_guarded(self, connection: MysqlSession, sql: str) -> None:
         """A read-only transaction lets SET GLOBAL, KILL, INTO OUTFILE and its own end pass; this does not."""
         if not connection.guarded and not self.settings.read_only:
             return
@@ -185,19 +185,19 @@ class MysqlEngine:
             what = found.reason or found.verb or "this statement"
             raise Refused(f"{what} on {self.settings.name!r}, which is read-only")
 
-    def tables(self, connection: Session, timeout: float | None = None) -> list[Table]:
+    def tables(self, connection: MysqlSession, timeout: float | None = None) -> list[Table]:
         return catalog.tables(connection, timeout)
 
     def describe(
-        self, connection: Session, name: str, timeout: float | None = None
+        self, connection: MysqlSession, name: str, timeout: float | None = None
     ) -> TableDescription | None:
         return catalog.describe(connection, name, timeout)
 
-    def server(self, connection: Session, timeout: float | None = None) -> Mapping[str, object]:
+    def server(self, connection: MysqlSession, timeout: float | None = None) -> Mapping[str, object]:
         return catalog.server(connection, timeout)
 
 
-def _each(session: Session, sql: str, rows: Sequence[Params], timeout: float | None) -> int:
+def _each(session: MysqlSession, sql: str, rows: Sequence[Params], timeout: float | None) -> int:
     query = compile_query(sql, "mysql")
     bound = [query.bind(row) for row in rows]
     session.give(timeout)

@@ -9,7 +9,7 @@ import pymysql
 
 from katax_cli.engines.base import Engine
 from katax_cli.engines.mysql.rows import fetched
-from katax_cli.engines.mysql.session import Session
+from katax_cli.engines.mysql.session import MysqlSession
 from katax_cli.snapshot import Headroom, Standing
 
 _CONNECTIONS = """
@@ -27,7 +27,7 @@ class Rooms:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def standing(self, connection: Session, timeout: float | None = None) -> Standing:
+    def standing(self, connection: MysqlSession, timeout: float | None = None) -> Standing:
         """A read-only server takes no writes of ordinary users; a replica that can be written to is one too."""
         [(read_only,)] = fetched(connection, "SELECT @@GLOBAL.read_only", (), timeout).rows
         replica = _replica(connection, timeout)
@@ -43,7 +43,7 @@ class Rooms:
             why if lag is not None else "it replicates nothing now",
         )
 
-    def headroom(self, connection: Session, timeout: float | None = None) -> list[Headroom]:
+    def headroom(self, connection: MysqlSession, timeout: float | None = None) -> list[Headroom]:
         """Connections, and the oldest transaction where the user may see it (PROCESS)."""
         schema = "information_schema" if connection.is_mariadb else "performance_schema"
         [(used, most)] = fetched(connection, _CONNECTIONS.format(schema=schema), (), timeout).rows
@@ -54,7 +54,7 @@ class Rooms:
         return found
 
 
-def _replica(session: Session, timeout: float | None) -> Mapping[str, Any] | None:
+def _replica(session: MysqlSession, timeout: float | None) -> Mapping[str, Any] | None:
     """The state of its replication; None when the server is no replica, or the user may not ask."""
     # MariaDB and MySQL before 8.0.22 know the older word only, MySQL from 8.4 on the newer one only.
     found = _allowed(session, f"SHOW {'SLAVE' if session.is_mariadb else 'REPLICA'} STATUS", timeout)
@@ -63,7 +63,7 @@ def _replica(session: Session, timeout: float | None) -> Mapping[str, Any] | Non
     return dict(zip((name.lower() for name in found.columns), found.rows[0], strict=True))
 
 
-def _allowed(session: Session, sql: str, timeout: float | None) -> Any:
+def _allowed(session: MysqlSession, sql: str, timeout: float | None) -> Any:
     """The result; None when the user lacks the privilege."""
     try:
         return fetched(session, sql, (), timeout)

@@ -9,7 +9,7 @@ from typing import Any
 from katax_cli.core.sql import redact
 from katax_cli.engines.base import Engine, SlowQuery
 from katax_cli.engines.mysql.rows import fetched
-from katax_cli.engines.mysql.session import Session
+from katax_cli.engines.mysql.session import MysqlSession
 from katax_cli.errors import ConfigError
 
 _STATUS = """
@@ -41,7 +41,7 @@ class Metrics:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def metrics(self, connection: Session, timeout: float | None = None) -> Mapping[str, object]:
+    def metrics(self, connection: MysqlSession, timeout: float | None = None) -> Mapping[str, object]:
         """Connections and statements of the whole server; an average only where performance_schema is on."""
         schema = "information_schema" if connection.is_mariadb else "performance_schema"
         status = dict(_rows(connection, _STATUS.format(schema=schema), timeout))
@@ -59,7 +59,7 @@ class Metrics:
         }
 
     def slow_queries(
-        self, connection: Session, over_ms: float, timeout: float | None = None
+        self, connection: MysqlSession, over_ms: float, timeout: float | None = None
     ) -> list[SlowQuery]:
         """From performance_schema, else from the slow query log where it is a table."""
         _, has_schema, logs, output = _variables(connection, timeout)
@@ -74,12 +74,12 @@ class Metrics:
         )
 
 
-def _variables(session: Session, timeout: float | None) -> tuple[int, bool, bool, str]:
+def _variables(session: MysqlSession, timeout: float | None) -> tuple[int, bool, bool, str]:
     [(most, has_schema, logs, output)] = _rows(session, _VARIABLES, timeout)
     return int(most), bool(has_schema), bool(logs), str(output)
 
 
-def _average(session: Session, timeout: float | None) -> float | None:
+def _average(session: MysqlSession, timeout: float | None) -> float | None:
     [(average,)] = _rows(session, _AVERAGE, timeout)
     return None if average is None else _ms(average)
 
@@ -114,7 +114,7 @@ def _aware(moment: datetime) -> datetime:
 
 
 def _rows(
-    session: Session, sql: str, timeout: float | None, params: tuple[Any, ...] = ()
+    session: MysqlSession, sql: str, timeout: float | None, params: tuple[Any, ...] = ()
 ) -> list[tuple[Any, ...]]:
     return fetched(session, sql, params, timeout).rows
 

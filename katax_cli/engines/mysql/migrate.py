@@ -14,7 +14,7 @@ from katax_cli.core.sql import classify, code_tokens, quote_identifier
 from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts, ObjectName
 from katax_cli.engines.mysql.engine import MysqlEngine
 from katax_cli.engines.mysql.script import run_script
-from katax_cli.engines.mysql.session import Session
+from katax_cli.engines.mysql.session import MysqlSession
 
 _HOLDER = """
 SELECT id, user, host FROM information_schema.processlist WHERE id = IS_USED_LOCK(?)"""
@@ -80,25 +80,25 @@ class MysqlMigrations:
     def __init__(self, engine: MysqlEngine) -> None:
         self._engine = engine
 
-    def lock(self, connection: Session, name: str, note: str) -> bool:
+    def lock(self, connection: MysqlSession, name: str, note: str) -> bool:
         taken = self._one(connection, "SELECT GET_LOCK(?, 0)", self._name(name)) == 1
         if taken:
             connection.send("SET @katax_note = ?", [note])
         return taken
 
-    def renew(self, connection: Session, name: str, note: str) -> bool:
+    def renew(self, connection: MysqlSession, name: str, note: str) -> bool:
         return self._one(connection, "SELECT IS_USED_LOCK(?) = CONNECTION_ID()", self._name(name)) == 1
 
-    def unlock(self, connection: Session, name: str) -> None:
+    def unlock(self, connection: MysqlSession, name: str) -> None:
         self._one(connection, "SELECT RELEASE_LOCK(?)", self._name(name))
 
-    def holder(self, connection: Session, name: str) -> LockSession | None:
+    def holder(self, connection: MysqlSession, name: str) -> LockSession | None:
         for number, user, client in connection.send(_HOLDER, [self._name(name)]).fetchall():
             return LockSession(str(number), "", user, client)
         number = self._one(connection, "SELECT IS_USED_LOCK(?)", self._name(name))
         return None if number is None else LockSession(str(number), "")
 
-    def noted(self, connection: Session) -> list[LockSession] | None:
+    def noted(self, connection: MysqlSession) -> list[LockSession] | None:
         """Of sessions that have let go of their lock, too: `holder` knows better."""
         row = connection.send("SELECT @@performance_schema").fetchone()
         if row and row[0]:
@@ -109,13 +109,15 @@ class MysqlMigrations:
                 ]
         return None
 
-    def end_session(self, connection: Session, session: str) -> bool:
+    def end_session(self, connection: MysqlSession, session: str) -> bool:
         with suppress(pymysql.err.OperationalError):
             connection.send(f"KILL CONNECTION {int(session)}")
             return True
         return False
 
-    def definitions(self, connection: Session, objects: Sequence[ObjectName] | None = None) -> dict[str, str]:
+    def definitions(
+        self, connection: MysqlSession, objects: Sequence[ObjectName] | None = None
+    ) -> dict[str, str]:
         indexes: list[tuple[str, str]] = []
         if objects is None:
             found = list(connection.send(_OBJECTS).fetchall())
@@ -127,15 +129,15 @@ class MysqlMigrations:
         return dict([*_defined(connection, found), *indexes])
 
     def script(
-        self, connection: Session, statements: Sequence[str]
+        self, connection: MysqlSession, statements: Sequence[str]
     ) -> tuple[int, pymysql.err.MySQLError] | None:
         return run_script(connection, statements)
 
-    def packet_limit(self, connection: Session) -> int:
+    def packet_limit(self, connection: MysqlSession) -> int:
         row = connection.send("SELECT @@max_allowed_packet").fetchone()
         return int(row[0]) if row else 0
 
-    def without_transactions(self, connection: Session) -> frozenset[str]:
+    def without_transactions(self, connection: MysqlSession) -> frozenset[str]:
         names = {_text(name) for (name,) in connection.send(_WITHOUT_TRANSACTIONS).fetchall()}
         if names:
             names |= {_text(name) for (name,) in connection.send(_WRITES_ELSEWHERE).fetchall()}
@@ -144,7 +146,7 @@ class MysqlMigrations:
     def impact(self, sql: str) -> DdlImpact:
         return impact(sql)
 
-    def blockers(self, connection: Session, table: str) -> list[str]:
+    def blockers(self, connection: MysqlSession, table: str) -> list[str]:
         """Sessions with open transactions; only MySQL with its performance schema says on which tables."""
         with suppress(pymysql.err.MySQLError):
             return [
@@ -160,7 +162,7 @@ class MysqlMigrations:
             ]
         return []
 
-    def _one(self, connection: Session, sql: str, name: str) -> object:
+    def _one(self, connection: MysqlSession, sql: str, name: str) -> object:
         row = connection.send(sql, [name]).fetchone()
         return row[0] if row else None
 
@@ -170,7 +172,7 @@ class MysqlMigrations:
         return f"katax.{blake2b(whole.encode(), digest_size=16).hexdigest()}"
 
 
-def _present(connection: Session, objects: Sequence[ObjectName]) -> Iterator[tuple[str, str]]:
+def _present(connection: MysqlSession, objects: Sequence[ObjectName]) -> Iterator[tuple[str, str]]:
     """Those that are there. Asked for by exact names, for which the server opens nothing else."""
     for one in objects:
         if one.kind == "trigger":
@@ -179,7 +181,7 @@ def _present(connection: Session, objects: Sequence[ObjectName]) -> Iterator[tup
             yield from connection.send(_OBJECT.get(one.kind, _TABLE), [one.name]).fetchall()
 
 
-def _defined(connection: Session, found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def _defined(connection: MysqlSession, found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     for kind, name in found:
         try:
             row = connection.send(f"SHOW CREATE {kind.upper()} {quote_identifier(name, 'mysql')}").fetchone()
@@ -191,7 +193,7 @@ def _defined(connection: Session, found: Iterable[tuple[str, str]]) -> Iterator[
         yield f"{kind} {name}", _COUNTER.sub("", text)
 
 
-def _indexes(connection: Session, index: ObjectName) -> Iterable[tuple[str, str]]:
+def _indexes(connection: MysqlSession, index: ObjectName) -> Iterable[tuple[str, str]]:
     condition = "AND table_name = ? AND index_name = ?" if index.table else "AND index_name = ?"
     names = [index.table, index.name] if index.table else [index.name]
     return connection.send(_INDEXES.format(condition=condition), names).fetchall()

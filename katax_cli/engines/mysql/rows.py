@@ -16,7 +16,7 @@ import pymysql
 from pymysql.constants import CR
 
 from katax_cli.engines.base import Params, Result, Row
-from katax_cli.engines.mysql.session import Session
+from katax_cli.engines.mysql.session import MysqlSession
 
 Converters = Sequence[tuple[str | None, Callable[[Any], Any] | None]]
 
@@ -27,7 +27,7 @@ _NULL = 251
 _WIDTHS = {252: 2, 253: 3, 254: 8}
 
 
-def fetched(session: Session, sql: str, params: Params = None, timeout: float | None = None) -> Result:
+def fetched(session: MysqlSession, sql: str, params: Params = None, timeout: float | None = None) -> Result:
     """Runs one statement and returns its first result; a procedure's others are dropped."""
     cursor = session.send(sql, params, timeout)
     try:
@@ -41,7 +41,7 @@ def fetched(session: Session, sql: str, params: Params = None, timeout: float | 
     return Result(columns, rows, affected)
 
 
-def read_rows(session: Session, count: int) -> list[Row]:
+def read_rows(session: MysqlSession, count: int) -> list[Row]:
     """The next rows of the result under way, at most `count`; none at its end. Raises PyMySQL's errors."""
     result = session._result
     rows: list[Row] = []
@@ -56,7 +56,7 @@ def read_rows(session: Session, count: int) -> list[Row]:
     return rows
 
 
-def _buffered(session: Session) -> bytes:
+def _buffered(session: MysqlSession) -> bytes:
     """Returns the bytes that have arrived; waits while there are none. Empty at the end of the connection."""
     try:
         return session._rfile.peek()

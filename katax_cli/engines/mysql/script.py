@@ -12,13 +12,13 @@ from contextlib import contextmanager
 
 import pymysql
 
-from katax_cli.engines.mysql.session import Session
+from katax_cli.engines.mysql.session import MysqlSession
 
 # The smallest packet that servers are set up for in practice takes 1 MiB.
 _PACKET_CHARACTERS = 200_000
 
 
-def run_script(session: Session, statements: Sequence[str]) -> tuple[int, pymysql.err.MySQLError] | None:
+def run_script(session: MysqlSession, statements: Sequence[str]) -> tuple[int, pymysql.err.MySQLError] | None:
     """Runs statements in order, without a time limit; rows that they return are dropped.
 
     Returns which was refused, and its error; those behind it were not run. Raises what a broken connection raises.
@@ -48,7 +48,7 @@ def _packets(statements: Sequence[str]) -> Iterator[list[str]]:
         yield packet
 
 
-def _sent(session: Session, packet: Sequence[str]) -> tuple[int, pymysql.err.MySQLError] | None:
+def _sent(session: MysqlSession, packet: Sequence[str]) -> tuple[int, pymysql.err.MySQLError] | None:
     """The line break ends a comment that a statement may end with."""
     done = 0
     try:
@@ -67,7 +67,7 @@ def _sent(session: Session, packet: Sequence[str]) -> tuple[int, pymysql.err.MyS
 
 
 @contextmanager
-def _many_at_once(session: Session) -> Iterator[None]:
+def _many_at_once(session: MysqlSession) -> Iterator[None]:
     session.allow_scripts(allowed=True)
     try:
         yield

@@ -89,7 +89,7 @@ VALUES: dict[Any, Callable[..., Any]] = {
 _TEXTS: dict[int, Callable[[Any], Any]] = {FIELD_TYPE.BIT: lambda value: str(_bit_number(value))}
 
 
-class Session(Connection):
+class MysqlSession(Connection):
     """PyMySQL's connection, for one thread at a time.
 
     What PyMySQL keeps to itself and is used here: its socket, its time limits (which it offers for the whole

@@ -10,7 +10,7 @@ import pymysql
 
 from katax_cli.engines.base import Engine
 from katax_cli.engines.mysql.rows import fetched
-from katax_cli.engines.mysql.session import Session
+from katax_cli.engines.mysql.session import MysqlSession
 from katax_cli.engines.sessions import Orphan, ServerLook, ServerSession
 
 # The first word only: a statement may hold secrets.
@@ -38,7 +38,7 @@ class Sessions:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def look(self, connection: Session, timeout: float | None = None) -> ServerLook:
+    def look(self, connection: MysqlSession, timeout: float | None = None) -> ServerLook:
         """Of the whole server, as far as this user may see it (PROCESS).
 
         Locks are seen where the server lists them: MySQL with performance_schema, MariaDB with the plugin
@@ -82,11 +82,11 @@ def _text(gid: bytes | str) -> str:
     return gid.decode("utf-8", "replace") if isinstance(gid, bytes) else gid
 
 
-def _locks_of(session: Session) -> str:
+def _locks_of(session: MysqlSession) -> str:
     return _MARIADB_LOCKS if session.is_mariadb else _MYSQL_LOCKS
 
 
-def _if_told(session: Session, sql: str, timeout: float | None) -> list[tuple[Any, ...]] | None:
+def _if_told(session: MysqlSession, sql: str, timeout: float | None) -> list[tuple[Any, ...]] | None:
     """None where the server does not list this, or not to this user."""
     try:
         return _rows(session, sql, timeout)
@@ -100,7 +100,7 @@ _NOT_TOLD = (1044, 1045, 1109, 1142, 1143, 1146, 1227, 1370, 3159)
 """No such table, or no right to it."""
 
 
-def _rows(session: Session, sql: str, timeout: float | None) -> list[tuple[Any, ...]]:
+def _rows(session: MysqlSession, sql: str, timeout: float | None) -> list[tuple[Any, ...]]:
     return fetched(session, sql, (), timeout).rows
 
 

@@ -11,7 +11,7 @@ from pymysql.cursors import Cursor
 
 from katax_cli.engines.base import Params, Row, Text
 from katax_cli.engines.mysql.rows import read_rows
-from katax_cli.engines.mysql.session import Session
+from katax_cli.engines.mysql.session import MysqlSession
 
 BATCH = 1000
 _SETTLING = 5.0
@@ -23,7 +23,7 @@ _KILLED = (ER.QUERY_INTERRUPTED, ER.QUERY_TIMEOUT, ER.STATEMENT_TIMEOUT)
 class Stream:
     """Rows of one statement in batches; holds one batch at a time."""
 
-    def __init__(self, session: Session, cursor: Cursor) -> None:
+    def __init__(self, session: MysqlSession, cursor: Cursor) -> None:
         self._session = session
         self.columns = tuple(column[0] for column in cursor.description or ())
         self.affected = -1 if self.columns else cursor.rowcount
@@ -35,7 +35,7 @@ class Stream:
 
 @contextmanager
 def streamed(
-    session: Session,
+    session: MysqlSession,
     sql: str,
     params: Params,
     timeout: float | None,
@@ -58,7 +58,7 @@ def streamed(
         _finish(session, kill)
 
 
-def _finish(session: Session, kill: Callable[[], bool]) -> None:
+def _finish(session: MysqlSession, kill: Callable[[], bool]) -> None:
     if not session.is_streaming:
         session.drain()
         return

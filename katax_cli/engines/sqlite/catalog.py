@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from katax_cli.engines.base import Index, Table, TableColumn, TableDescription
-from katax_cli.engines.sqlite.session import Session
+from katax_cli.engines.sqlite.session import SqliteSession
 
 # dbstat reads every page of the file; above this, sizes of single tables are not worth it.
 MEASURED_BYTES = 256 * 1024 * 1024
@@ -31,7 +31,7 @@ JOIN pragma_index_info(l.name) i ORDER BY l.name, i.seqno
 """
 
 
-def tables(session: Session, timeout: float | None) -> list[Table]:
+def tables(session: SqliteSession, timeout: float | None) -> list[Table]:
     """Row counts are those of the last ANALYZE; sizes are known where SQLite was built with dbstat."""
     rows, sizes = _row_counts(session, timeout), _sizes(session, timeout)
     return [
@@ -40,14 +40,14 @@ def tables(session: Session, timeout: float | None) -> list[Table]:
     ]
 
 
-def _row_counts(session: Session, timeout: float | None) -> dict[str, int]:
+def _row_counts(session: SqliteSession, timeout: float | None) -> dict[str, int]:
     if not _all(session, "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_stat1'", (), timeout):
         return {}
     found = _all(session, "SELECT tbl, stat FROM sqlite_stat1 WHERE stat IS NOT NULL", (), timeout)
     return {table: int(stat.split()[0]) for table, stat in found}
 
 
-def _sizes(session: Session, timeout: float | None) -> dict[str, int]:
+def _sizes(session: SqliteSession, timeout: float | None) -> dict[str, int]:
     has_dbstat = _all(session, "SELECT 1 FROM pragma_module_list WHERE name = 'dbstat'", (), timeout)
     [(pages, page_size)] = _all(
         session, "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size", (), timeout
@@ -57,7 +57,7 @@ def _sizes(session: Session, timeout: float | None) -> dict[str, int]:
     return dict(_all(session, _SIZES, (), timeout))
 
 
-def describe(session: Session, name: str, timeout: float | None) -> TableDescription | None:
+def describe(session: SqliteSession, name: str, timeout: float | None) -> TableDescription | None:
     """Names are found as SQLite does, in any case; `main.` in front is allowed."""
     wanted = name.removeprefix("main.").lower()
     table = next((one for one in tables(session, timeout) if one.name.lower() == wanted), None)
@@ -79,7 +79,7 @@ def describe(session: Session, name: str, timeout: float | None) -> TableDescrip
     return TableDescription(table, tuple(columns), indexes)
 
 
-def _indexes(session: Session, table: str, timeout: float | None) -> tuple[Index, ...]:
+def _indexes(session: SqliteSession, table: str, timeout: float | None) -> tuple[Index, ...]:
     found: dict[str, Index] = {}
     for name, unique, sql, column in _all(session, _INDEXES, (table,), timeout):
         before = found[name].columns if name in found else ()
@@ -99,5 +99,7 @@ def _key(
     return "index" if any(column in index.columns for index in indexes) else None
 
 
-def _all(session: Session, sql: str, params: tuple[Any, ...], timeout: float | None) -> list[tuple[Any, ...]]:
+def _all(
+    session: SqliteSession, sql: str, params: tuple[Any, ...], timeout: float | None
+) -> list[tuple[Any, ...]]:
     return session.run(sql, params, timeout).fetchall()

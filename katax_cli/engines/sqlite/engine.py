@@ -29,7 +29,7 @@ from katax_cli.engines.base import (
     Text,
 )
 from katax_cli.engines.sqlite import catalog
-from katax_cli.engines.sqlite.session import SLICE, Session, code_of, guard, is_guarded, unguard
+from katax_cli.engines.sqlite.session import SLICE, SqliteSession, code_of, guard, is_guarded, unguard
 from katax_cli.errors import ConfigError, Refused
 
 BATCH = 1000
@@ -70,10 +70,10 @@ class SqliteEngine:
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
-        self._keeper: Session | None = None
+        self._keeper: SqliteSession | None = None
         self._keeping = Lock()
 
-    def connect(self, timeout: float | None) -> Session:
+    def connect(self, timeout: float | None) -> SqliteSession:
         """Opens the file, or makes it: then it keeps a write-ahead log, so that readers do not block writers.
 
         Raises ConfigError when its folder is missing, or the file itself on a read-only connection.
@@ -99,7 +99,7 @@ class SqliteEngine:
         if is_new and self.settings.embedded:
             path.touch(mode=0o600)
 
-    def _configured(self, session: Session, timeout: float | None) -> Session:
+    def _configured(self, session: SqliteSession, timeout: float | None) -> SqliteSession:
         try:
             session.prepare()
             # The first statement that reads finds out whether this is a database at all.
@@ -112,7 +112,7 @@ class SqliteEngine:
             raise
         return session
 
-    def _open_memory(self) -> Session:
+    def _open_memory(self) -> SqliteSession:
         """A memory database lives as long as a connection to it: the keeper, which does nothing else."""
         if sqlite3.sqlite_version_info < (3, 36):
             raise ConfigError(f"':memory:' needs SQLite 3.36, here is {sqlite3.sqlite_version}; use a file")
@@ -123,10 +123,10 @@ class SqliteEngine:
                 finalize(self, self._keeper.close)
         return _open(address)
 
-    def ping(self, connection: Session, timeout: float | None) -> None:
+    def ping(self, connection: SqliteSession, timeout: float | None) -> None:
         connection.run("SELECT 1", timeout=timeout).close()
 
-    def close(self, connection: Session) -> None:
+    def close(self, connection: SqliteSession) -> None:
         with suppress(sqlite3.Error):
             connection.close()
 
@@ -138,7 +138,7 @@ class SqliteEngine:
         return _classified(error)
 
     def execute(
-        self, connection: Session, sql: str, params: Params = None, timeout: float | None = None
+        self, connection: SqliteSession, sql: str, params: Params = None, timeout: float | None = None
     ) -> Result:
         connection.note(sql)
         changes_before = connection.total_changes
@@ -152,7 +152,7 @@ class SqliteEngine:
         return Result(columns, rows, affected)
 
     def execute_many(
-        self, connection: Session, sql: str, rows: Sequence[Params], timeout: float | None = None
+        self, connection: SqliteSession, sql: str, rows: Sequence[Params], timeout: float | None = None
     ) -> int:
         """All rows or, outside a transaction of the caller's, none."""
         if not rows:
@@ -165,7 +165,7 @@ class SqliteEngine:
     @contextmanager
     def stream(
         self,
-        connection: Session,
+        connection: SqliteSession,
         sql: str,
         params: Params = None,
         timeout: float | None = None,
@@ -181,38 +181,38 @@ class SqliteEngine:
             if not connection.closed:
                 cursor.close()
 
-    def in_transaction(self, connection: Session) -> bool:
+    def in_transaction(self, connection: SqliteSession) -> bool:
         return connection.in_transaction
 
-    def undo(self, connection: Session) -> None:
+    def undo(self, connection: SqliteSession) -> None:
         connection.undo()
 
-    def mark(self, connection: Session, residue: Residue) -> None:
+    def mark(self, connection: SqliteSession, residue: Residue) -> None:
         connection.residue = max(connection.residue, residue)
 
-    def needs_reset(self, connection: Session) -> bool:
+    def needs_reset(self, connection: SqliteSession) -> bool:
         return bool(connection.residue) or connection.in_transaction
 
-    def reset(self, connection: Session) -> None:
+    def reset(self, connection: SqliteSession) -> None:
         """SQLite has no reset, but reopening the file is quick."""
         connection.undo()
         if connection.residue:
             connection.reopen()
             self._configured(connection, self.settings.connect_timeout)
 
-    def is_broken(self, connection: Session) -> bool:
+    def is_broken(self, connection: SqliteSession) -> bool:
         return connection.closed
 
-    def cancel(self, connection: Session, timeout: float) -> None:
+    def cancel(self, connection: SqliteSession, timeout: float) -> None:
         """Returns at once; a statement that waits for a lock ends within 0.1 s."""
         with suppress(sqlite3.Error):
             connection.interrupt()
 
-    def interrupt(self, connection: Session) -> None:
+    def interrupt(self, connection: SqliteSession) -> None:
         self.cancel(connection, 0.0)
 
     @contextmanager
-    def read_only(self, connection: Session) -> Iterator[None]:
+    def read_only(self, connection: SqliteSession) -> Iterator[None]:
         """Guards the session too, so that a COMMIT in the statement opens nothing."""
         if not self.settings.read_only:
             guard(connection)
@@ -226,19 +226,19 @@ class SqliteEngine:
                 if not self.settings.read_only:
                     unguard(connection)
 
-    def _confirm(self, session: Session) -> None:
+    def _confirm(self, session: SqliteSession) -> None:
         if not is_guarded(session):
             raise Refused(f"{self.settings.name!r} did not become read-only; nothing was run")
 
-    def tables(self, connection: Session, timeout: float | None = None) -> list[Table]:
+    def tables(self, connection: SqliteSession, timeout: float | None = None) -> list[Table]:
         return catalog.tables(connection, timeout)
 
     def describe(
-        self, connection: Session, name: str, timeout: float | None = None
+        self, connection: SqliteSession, name: str, timeout: float | None = None
     ) -> TableDescription | None:
         return catalog.describe(connection, name, timeout)
 
-    def server(self, connection: Session, timeout: float | None = None) -> Mapping[str, object]:
+    def server(self, connection: SqliteSession, timeout: float | None = None) -> Mapping[str, object]:
         def ask(pragma: str) -> Any:
             return connection.run(f"PRAGMA {pragma}", timeout=timeout).fetchone()[0]
 
@@ -268,7 +268,7 @@ def _without_the_value(message: str) -> str:
 
 
 class _Stream:
-    def __init__(self, session: Session, cursor: sqlite3.Cursor, text: bool) -> None:
+    def __init__(self, session: SqliteSession, cursor: sqlite3.Cursor, text: bool) -> None:
         self._session = session
         self._cursor = cursor
         self._text = text
@@ -281,8 +281,8 @@ class _Stream:
         self.affected = self._cursor.rowcount
 
 
-def _open(uri: str) -> Session:
-    return Session(uri, uri=True, timeout=SLICE, isolation_level=None, check_same_thread=False)
+def _open(uri: str) -> SqliteSession:
+    return SqliteSession(uri, uri=True, timeout=SLICE, isolation_level=None, check_same_thread=False)
 
 
 def _bind(query: CompiledQuery, params: Params) -> tuple[str, tuple[Any, ...]]:

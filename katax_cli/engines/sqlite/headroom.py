@@ -6,7 +6,7 @@ import os
 import shutil
 
 from katax_cli.engines.base import SqlEngine
-from katax_cli.engines.sqlite.session import Session
+from katax_cli.engines.sqlite.session import SqliteSession
 from katax_cli.snapshot import Headroom, Standing
 
 
@@ -16,7 +16,7 @@ class Rooms:
     def __init__(self, engine: SqlEngine) -> None:
         self._engine = engine
 
-    def standing(self, connection: Session, timeout: float | None = None) -> Standing:
+    def standing(self, connection: SqliteSession, timeout: float | None = None) -> Standing:
         """A file has no primary; SQLite writes beside it too, so the folder counts."""
         path = self._path
         if path is None:
@@ -24,7 +24,7 @@ class Rooms:
         locked = next((each for each in (path, os.path.dirname(path)) if not os.access(each, os.W_OK)), None)
         return Standing("file", locked is None, None, None if locked is None else f"{locked} is not writable")
 
-    def headroom(self, connection: Session, timeout: float | None = None) -> list[Headroom]:
+    def headroom(self, connection: SqliteSession, timeout: float | None = None) -> list[Headroom]:
         """The write-ahead log, which grows while a reader holds a snapshot, and the disk."""
         path = self._path
         if path is None:

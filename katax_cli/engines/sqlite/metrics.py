@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from katax_cli.engines.base import SqlEngine
-from katax_cli.engines.sqlite.session import Session
+from katax_cli.engines.sqlite.session import SqliteSession
 
 _FACTS = r"""
 SELECT page_count * page_size,
@@ -19,7 +19,7 @@ class Metrics:
     def __init__(self, engine: SqlEngine) -> None:
         self._engine = engine
 
-    def metrics(self, connection: Session, timeout: float | None = None) -> Mapping[str, object]:
+    def metrics(self, connection: SqliteSession, timeout: float | None = None) -> Mapping[str, object]:
         """A file has no connections but this one, and no limit to their number."""
         [(size, tables)] = self._engine.execute(connection, _FACTS, None, timeout).rows
         return {

@@ -10,7 +10,7 @@ from contextlib import suppress
 from katax_cli.core.sql import classify, tokens
 from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts, ObjectName
 from katax_cli.engines.sqlite.engine import SqliteEngine
-from katax_cli.engines.sqlite.session import Session
+from katax_cli.engines.sqlite.session import SqliteSession
 
 _DEFINITIONS = """
 SELECT type || ' ' || name, sql FROM sqlite_master
@@ -30,7 +30,7 @@ class SqliteMigrations:
         path = self._engine.settings.path
         return None if path in (None, "", ":memory:") else f"{os.path.abspath(str(path))}.{name}.lock"
 
-    def lock(self, connection: Session, name: str, note: str) -> bool:
+    def lock(self, connection: SqliteSession, name: str, note: str) -> bool:
         path = self._path(name)
         if path is None:
             return True
@@ -43,7 +43,7 @@ class SqliteMigrations:
         self._held[name] = file
         return self.renew(connection, name, note)
 
-    def renew(self, connection: Session, name: str, note: str) -> bool:
+    def renew(self, connection: SqliteSession, name: str, note: str) -> bool:
         path = self._path(name)
         if path is None:
             return True
@@ -54,7 +54,7 @@ class SqliteMigrations:
         os.pwrite(file, note.encode(), 0)
         return True
 
-    def unlock(self, connection: Session, name: str) -> None:
+    def unlock(self, connection: SqliteSession, name: str) -> None:
         """The file stays: removing it would let two processes lock two files of one name."""
         file = self._held.pop(name, None)
         if file is not None:
@@ -62,7 +62,7 @@ class SqliteMigrations:
                 os.ftruncate(file, 0)
             os.close(file)
 
-    def holder(self, connection: Session, name: str) -> LockSession | None:
+    def holder(self, connection: SqliteSession, name: str) -> LockSession | None:
         path = self._path(name)
         if path is None or self.lock(connection, name, ""):
             self.unlock(connection, name)
@@ -70,10 +70,12 @@ class SqliteMigrations:
         with open(path, encoding="utf-8", errors="replace") as file:
             return LockSession(session=path, note=file.read())
 
-    def end_session(self, connection: Session, session: str) -> bool:
+    def end_session(self, connection: SqliteSession, session: str) -> bool:
         return False
 
-    def definitions(self, connection: Session, objects: Sequence[ObjectName] | None = None) -> dict[str, str]:
+    def definitions(
+        self, connection: SqliteSession, objects: Sequence[ObjectName] | None = None
+    ) -> dict[str, str]:
         wanted = None if objects is None else {one.name.lower() for one in objects}
         rows = connection.run(_DEFINITIONS).fetchall()
         return {
@@ -92,7 +94,7 @@ class SqliteMigrations:
             found.verb == "VACUUM",
         )
 
-    def blockers(self, connection: Session, table: str) -> list[str]:
+    def blockers(self, connection: SqliteSession, table: str) -> list[str]:
         return []
 
 

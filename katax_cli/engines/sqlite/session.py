@@ -23,7 +23,7 @@ def code_of(error: BaseException) -> int | None:
     return getattr(error, "sqlite_errorcode", None)
 
 
-class Session(sqlite3.Connection):
+class SqliteSession(sqlite3.Connection):
     """One connection; `prepare` comes first.
 
     SQLite has no timeout, and neither a signal nor `interrupt` reaches it while it waits for a lock. So it
@@ -144,7 +144,7 @@ _DESCRIBING_PRAGMAS = frozenset(
 _ACTING_PRAGMAS = frozenset({"optimize", "wal_checkpoint", "incremental_vacuum"})
 
 
-def guard(session: Session) -> None:
+def guard(session: SqliteSession) -> None:
     """Makes the session refuse writes, and pragmas and files through which it could write after all.
 
     `query_only` lets ATTACH create files and lets pragmas switch it off again; hence the authorizer.
@@ -153,12 +153,12 @@ def guard(session: Session) -> None:
     session.set_authorizer(_authorize)
 
 
-def unguard(session: Session) -> None:
+def unguard(session: SqliteSession) -> None:
     session.set_authorizer(None)
     session.execute("PRAGMA query_only=OFF")
 
 
-def is_guarded(session: Session) -> bool:
+def is_guarded(session: SqliteSession) -> bool:
     return bool(session.execute("PRAGMA query_only").fetchone()[0])
 
 

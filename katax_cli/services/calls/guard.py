@@ -31,8 +31,8 @@ from katax_cli.errors import (
     Refused,
     Unavailable,
 )
-from katax_cli.services.calls.bounded import TookTooLong
 from katax_cli.services.calls.event_loop import warn_of_blocking
+from katax_cli.services.calls.left_behind import TookTooLong
 
 T = TypeVar("T")
 OnRetry = Callable[[int, BaseException], object]

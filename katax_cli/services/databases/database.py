@@ -16,9 +16,9 @@ from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.registry import part
 from katax_cli.errors import KataxError, WrongEngine
-from katax_cli.services.calls.bounded import TookTooLong, bounded
 from katax_cli.services.calls.events import Event, Events
 from katax_cli.services.calls.guard import Guard, Safety, Sent
+from katax_cli.services.calls.left_behind import TookTooLong, bounded
 from katax_cli.services.calls.observer import Observer, QueryLogging
 from katax_cli.services.calls.query_metrics import MAX_METRICS, SLOW_MS, QueryMetrics
 from katax_cli.services.databases.upkeep import Upkeep

@@ -17,7 +17,7 @@ from katax_cli.core.certificate import not_after
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import DEFAULT_PORTS, ConnectionSettings, TlsSettings
-from katax_cli.services.calls.bounded import TookTooLong, bounded
+from katax_cli.services.calls.left_behind import TookTooLong, bounded
 from katax_cli.snapshot import Check, CheckStatus
 
 EXPIRY_DAYS = 14.0

@@ -80,7 +80,7 @@ def holder_of(found: LockSession) -> Holder:
     )
 
 
-class Lock(Protocol):
+class LedgerLock(Protocol):
     """The methods that a runner needs of a lock."""
 
     def note(self, file: str) -> str: ...

@@ -16,7 +16,7 @@ from katax_cli.engines.base import Params
 from katax_cli.engines.migrations import LimitsPackets, Migrates, SendsTogether
 from katax_cli.errors import MigrationError, QueryError, Unavailable
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.locks.migration_lock import Lock
+from katax_cli.services.locks.migration_lock import LedgerLock
 from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.files.python import Once
 from katax_cli.services.migrate.files.python_errors import failing_as
@@ -45,7 +45,7 @@ class Runner:
         self,
         session: MigrationConnection,
         ledger: SqlLedger,
-        lock: Lock,
+        lock: LedgerLock,
         engine: Migrates,
         *,
         on_note: Callable[[str], None] = lambda _: None,

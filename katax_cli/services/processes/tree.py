@@ -20,7 +20,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 HAS_PROC = sys.platform == "linux" and os.path.exists("/proc/self/stat")
 
 
-class Seen(NamedTuple):
+class SeenProcess(NamedTuple):
     """A process at one moment; pid and start time together are never used again."""
 
     pid: int
@@ -38,21 +38,23 @@ def become_subreaper() -> bool:
     return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
-def processes() -> Iterator[Seen]:
+def processes() -> Iterator[SeenProcess]:
     """Every process of this machine."""
     for name in os.listdir("/proc"):
         if name.isdigit() and (seen := _seen(int(name))) is not None:
             yield seen
 
 
-def _seen(pid: int) -> Seen | None:
+def _seen(pid: int) -> SeenProcess | None:
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The name of a program may hold spaces and parentheses.
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return Seen(pid, int(fields[19]), int(fields[1]), int(fields[2]), int(fields[3]), fields[0].decode())
+    return SeenProcess(
+        pid, int(fields[19]), int(fields[1]), int(fields[2]), int(fields[3]), fields[0].decode()
+    )
 
 
 def carries(pid: int, mark: bytes) -> bool:
@@ -72,7 +74,7 @@ class Tree:
         self._mark = mark.encode()
         self._known: set[tuple[int, int]] = set()
 
-    def members(self) -> list[Seen]:
+    def members(self) -> list[SeenProcess]:
         """Those that live now; zombies are dead."""
         everything = [seen for seen in processes() if seen.state not in "ZX" and seen.pid != os.getpid()]
         inside = {seen.pid: seen for seen in everything if self._is_inside(seen)}
@@ -84,7 +86,7 @@ class Tree:
         self._known.update((seen.pid, seen.started) for seen in inside.values())
         return list(inside.values())
 
-    def _is_inside(self, seen: Seen) -> bool:
+    def _is_inside(self, seen: SeenProcess) -> bool:
         ids = (seen.pid, seen.group, seen.session)
         return self.leader in ids or (seen.pid, seen.started) in self._known or carries(seen.pid, self._mark)
 

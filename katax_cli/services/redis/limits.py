@@ -22,7 +22,7 @@ from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import OutcomeUnknown, RateLimitExceeded, Unavailable, unknown_name
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands, RedisDatabase
-from katax_cli.services.redis.lua import LIMIT_FIXED, LIMIT_GCRA, LIMIT_SLIDING, Script
+from katax_cli.services.redis.lua import LIMIT_FIXED, LIMIT_GCRA, LIMIT_SLIDING, LuaScript
 
 Algorithm = Literal["fixed", "sliding", "gcra"]
 OnError = Literal["open", "closed"]
@@ -31,7 +31,7 @@ ON_ERROR: tuple[OnError, ...] = get_args(OnError)
 DEFAULT_MAX, DEFAULT_WINDOW = 100, 60.0
 BUCKETS = 60
 
-_SCRIPTS: dict[Algorithm, Script] = {"fixed": LIMIT_FIXED, "sliding": LIMIT_SLIDING, "gcra": LIMIT_GCRA}
+_SCRIPTS: dict[Algorithm, LuaScript] = {"fixed": LIMIT_FIXED, "sliding": LIMIT_SLIDING, "gcra": LIMIT_GCRA}
 
 
 @dataclass(frozen=True, slots=True)

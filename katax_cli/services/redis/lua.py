@@ -15,7 +15,7 @@ from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands, Word
 
 
-class Script:
+class LuaScript:
     """One script; sent by its hash, and whole only to a server that does not know it yet."""
 
     def __init__(self, source: str) -> None:
@@ -49,7 +49,7 @@ local now = time[1] * 1000000 + time[2]
 # free, and the server's time in µs.
 
 # KEYS: counter, which lives as long as its window; the window begins with the first that is taken.
-LIMIT_FIXED = Script(
+LIMIT_FIXED = LuaScript(
     _NOW
     + """
 local max, window, n = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -69,7 +69,7 @@ return {allowed and 1 or 0, max - used, allowed and 0 or left * 1000, left * 100
 
 # KEYS: hash of bucket → taken. ARGV also: bucket in µs. A bucket counts until a whole window has passed since
 # its end, so no window of any position ever holds more than max.
-LIMIT_SLIDING = Script(
+LIMIT_SLIDING = LuaScript(
     _NOW
     + """
 local max, window, n, size = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -106,7 +106,7 @@ return {allowed and 1 or 0, max - used, retry, #kept > 0 and kept[#kept][1] or 0
 
 # KEYS: theoretical arrival time in µs. Generic cell rate algorithm, ITU-T I.371 annex A (virtual scheduling),
 # with a burst of max.
-LIMIT_GCRA = Script(
+LIMIT_GCRA = LuaScript(
     _NOW
     + """
 local max, window, n = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -124,7 +124,7 @@ return {wait <= 0 and 1 or 0, max - math.ceil(ahead / cost), math.max(wait, 0), 
 # KEYS: lock, fence. ARGV: what the holder says about itself (JSON without its opening brace), ttl in ms.
 # The token is never lower than the server's time, so a server that lost its data does not hand out old ones.
 # Returns the lock's value, or what another holder wrote, after 1 or 0.
-LOCK_ACQUIRE = Script(
+LOCK_ACQUIRE = LuaScript(
     _NOW
     + """
 local held = redis.call('GET', KEYS[1])
@@ -139,20 +139,20 @@ return {1, value}
 )
 
 # KEYS: lock. ARGV: the value of the holder, ttl in ms. Returns 1, or 0 when it is not his any more.
-LOCK_RENEW = Script("""
+LOCK_RENEW = LuaScript("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('PEXPIRE', KEYS[1], ARGV[2])
 """)
 
 # KEYS: lock. ARGV: the value of the holder. Returns 1, or 0 when it was not his any more.
-LOCK_RELEASE = Script("""
+LOCK_RELEASE = LuaScript("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 return redis.call('UNLINK', KEYS[1])
 """)
 
 # KEYS: a value. ARGV: what it was, what it becomes, ttl in ms or '' to keep the lifetime.
 # Returns 1, or 0 when somebody changed it meanwhile.
-COMPARE_AND_SET = Script("""
+COMPARE_AND_SET = LuaScript("""
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 if ARGV[3] == '' then
   redis.call('SET', KEYS[1], ARGV[2], 'KEEPTTL')
@@ -164,7 +164,7 @@ return 1
 
 # KEYS: hash of session id → "created expires" in ms. ARGV: id, ttl in ms.
 # Drops what has expired, and lets the index live as long as its longest session.
-INDEX_ADD = Script(
+INDEX_ADD = LuaScript(
     _NOW
     + """
 local ms = math.floor(now / 1000)
@@ -188,7 +188,7 @@ return 1
 
 # ARGV: cursor, pattern, count. One page of SCAN, unlinked where it is found, so that no key travels. Not for a
 # cluster, where keys of one command are of one slot. Returns the next cursor and how many keys there were.
-PURGE_PAGE = Script("""
+PURGE_PAGE = LuaScript("""
 local page = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', ARGV[3])
 local keys, gone = page[2], 0
 for first = 1, #keys, 1000 do

@@ -36,7 +36,7 @@ _CURRENT: dict[Dialect, str] = {"postgresql": "", "sqlite": "", "mysql": " FOR U
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class SeedScript:
     """The statements of a `.sql` seed."""
 
     statements: Sequence[Statement]
@@ -65,7 +65,7 @@ class SqlSeeds:
 
     def work(self, file: SeedFile) -> Work:
         if file.kind == "sql":
-            return Script(self._statements(file))
+            return SeedScript(self._statements(file))
         if file.kind == "py":
             from katax_cli.services.seeds.python import call, load
 
@@ -90,7 +90,7 @@ class SqlSeeds:
 
     def destructive(self, work: Work) -> list[str]:
         """The reasons why a seed loses data that it does not name; unknown in advance for code."""
-        return destructive_reasons(work.statements, self._db.settings) if isinstance(work, Script) else []
+        return destructive_reasons(work.statements, self._db.settings) if isinstance(work, SeedScript) else []
 
     def apply(self, file: SeedFile, work: Work, *, again: bool) -> SeedOutcome:
         self._make_ledger()

@@ -15,7 +15,7 @@ from katax_cli.services.shutdown_drill.load import Call, Load, requests, runs
 from katax_cli.services.shutdown_drill.proxy import Proxy
 from katax_cli.services.shutdown_drill.routes import Route, led, rewritten, routes
 from katax_cli.services.shutdown_drill.servers import AGAIN_SECONDS, Server, Whose, settled
-from katax_cli.services.shutdown_drill.target import Sink, Target
+from katax_cli.services.shutdown_drill.target import DrillTarget, Sink
 from katax_cli.services.shutdown_drill.values import (
     WIRE_FAULTS,
     DrillReport,
@@ -53,7 +53,7 @@ def drill(
         given = dict(os.environ if environ is None else environ)
         servers = [Server(each, temporary=plan.temporary) for each in databases]
         words = [rewritten(word, ways) for word in plan.command]
-        target = stack.enter_context(Target(words, environ=led(given, ways), sink=sink))
+        target = stack.enter_context(DrillTarget(words, environ=led(given, ways), sink=sink))
         load = Load(call, max(1, plan.load) if call else 0, now=lambda: target.now, seconds=plan.grace)
         stack.callback(load.stop, 0.0)
         return _Drill(plan, target, servers, load, ways).run()
@@ -82,7 +82,7 @@ class _Drill:
     """The course of one drill; what happened is noted as it happens."""
 
     def __init__(
-        self, plan: Plan, target: Target, servers: Sequence[Server], load: Load, ways: Sequence[Route]
+        self, plan: Plan, target: DrillTarget, servers: Sequence[Server], load: Load, ways: Sequence[Route]
     ) -> None:
         self._plan = plan
         self._target = target

@@ -23,7 +23,7 @@ _LAST_WORDS_SECONDS = 1.0
 Sink = Callable[[bytes], object]
 
 
-class Target:
+class DrillTarget:
     """A started program. A context manager: at its end nothing of its process tree is left.
 
     Its standard output and error go to `sink`; it reads nothing. `mark` is in its environment, and for libpq

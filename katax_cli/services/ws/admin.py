@@ -17,7 +17,7 @@ from katax_cli.services.ws.guesses import Guesses
 from katax_cli.services.ws.loop import Lanes
 from katax_cli.services.ws.metrics import Counters
 from katax_cli.services.ws.tokens import address_of, sent_token
-from katax_cli.services.ws.values import NAMESPACE, OBSERVERS, SEEN, Seen
+from katax_cli.services.ws.values import NAMESPACE, OBSERVERS, SEEN, SeenEvent
 
 
 class Administered(Protocol):
@@ -110,7 +110,7 @@ class Admin(AsyncNamespace):  # type: ignore[misc]
         ]
         return {"workers": workers, "subscribers": poll.subscribers}
 
-    def observe(self, seen: Seen) -> None:
+    def observe(self, seen: SeenEvent) -> None:
         """Shows an event to the observers, if there are any; on the loop."""
         self._seq += 1
         rooms = self._sockets.io.manager.rooms.get(NAMESPACE, {})

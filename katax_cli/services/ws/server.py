@@ -20,7 +20,7 @@ from katax_cli.services.ws.guesses import Guesses
 from katax_cli.services.ws.loop import EventLoop, Lanes
 from katax_cli.services.ws.metrics import Counters
 from katax_cli.services.ws.tokens import address_of, headers_of, made_admin_token, sent_token, without_token
-from katax_cli.services.ws.values import CLIENT_ID, MAX_MESSAGE_BYTES, Seen, shown
+from katax_cli.services.ws.values import CLIENT_ID, MAX_MESSAGE_BYTES, SeenEvent, shown
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.clients import RedisDatabase
@@ -325,7 +325,7 @@ class Sockets:
             return "this room is not open to you"
         return f"{MAX_ROOMS} rooms are the limit" if len(client.rooms) >= MAX_ROOMS else None
 
-    def _observe(self, seen: Seen) -> None:
+    def _observe(self, seen: SeenEvent) -> None:
         if seen.sid is None:
             self.counters.emitted += 1
         self.admin.observe(seen)

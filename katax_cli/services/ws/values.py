@@ -37,7 +37,7 @@ Scope = MutableMapping[str, Any]
 """A connection or request as ASGI describes it."""
 
 
-class Seen(NamedTuple):
+class SeenEvent(NamedTuple):
     """An event that passed: from the client `sid`, or from the server (None), to `room` (None: all clients)."""
 
     event: str
@@ -46,7 +46,7 @@ class Seen(NamedTuple):
     sid: str | None
 
 
-Observe = Callable[[Seen], object]
+Observe = Callable[[SeenEvent], object]
 
 
 def shown(text: object) -> str:

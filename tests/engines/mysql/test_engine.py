@@ -16,21 +16,21 @@ from katax_cli.core.settings import Secret, TlsSettings
 from katax_cli.engines.base import Introspects, ReadOnlyGuard, ReportsServer, SqlEngine
 from katax_cli.engines.mysql import create
 from katax_cli.engines.mysql.engine import MysqlEngine
-from katax_cli.engines.mysql.session import Session, rounded_up_ms
+from katax_cli.engines.mysql.session import MysqlSession, rounded_up_ms
 from katax_cli.errors import ConfigError, Refused
 from tests.engines.connections import settings_for
 from tests.servers.certificates import Certificates, make_certificates
 from tests.servers.fixtures import MakeProxy, Throwaway
 from tests.servers.server import Server
 
-Connect = Callable[[MysqlEngine], Session]
+Connect = Callable[[MysqlEngine], MysqlSession]
 
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    opened: list[tuple[MysqlEngine, Session]] = []
+    opened: list[tuple[MysqlEngine, MysqlSession]] = []
 
-    def open_one(engine: MysqlEngine) -> Session:
+    def open_one(engine: MysqlEngine) -> MysqlSession:
         opened.append((engine, engine.connect(5.0)))
         return opened[-1][1]
 
@@ -45,12 +45,12 @@ def engine(mysql_url: str) -> MysqlEngine:
 
 
 @pytest.fixture
-def session(engine: MysqlEngine, connect: Connect) -> Session:
+def session(engine: MysqlEngine, connect: Connect) -> MysqlSession:
     return connect(engine)
 
 
 @pytest.fixture
-def table(engine: MysqlEngine, session: Session) -> str:
+def table(engine: MysqlEngine, session: MysqlSession) -> str:
     engine.execute(session, "CREATE TABLE t (id INT PRIMARY KEY, a VARCHAR(40))")
     engine.execute(session, "INSERT INTO t VALUES (1, 'one')")
     return "t"
@@ -68,7 +68,7 @@ def connecting(url: str | Server, **changes: Any) -> tuple[FailureKind, str, str
     return failure_of(engine, lambda: engine.close(engine.connect(2.0)))
 
 
-def statements(engine: MysqlEngine, session: Session) -> list[str]:
+def statements(engine: MysqlEngine, session: MysqlSession) -> list[str]:
     """What other sessions of the same database run now."""
     sql = "SELECT info FROM information_schema.processlist WHERE db = DATABASE() AND id <> CONNECTION_ID()"
     return [info for (info,) in engine.execute(session, sql).rows if info]
@@ -80,12 +80,12 @@ def test_has_every_ability_of_sql(engine: MysqlEngine) -> None:
 
 
 class TestConnect:
-    def test_the_session(self, engine: MysqlEngine, session: Session) -> None:
+    def test_the_session(self, engine: MysqlEngine, session: MysqlSession) -> None:
         sql = "SELECT @@autocommit, @@character_set_connection, @@character_set_results"
         assert engine.execute(session, sql).rows == [(1, "utf8mb4", "utf8mb4")]
 
     def test_no_second_statement_and_no_file_of_ours_is_ever_sent(
-        self, engine: MysqlEngine, session: Session, table: str, tmp_path: Path
+        self, engine: MysqlEngine, session: MysqlSession, table: str, tmp_path: Path
     ) -> None:
         (tmp_path / "secret.csv").write_text("9,secret")
         load = f"LOAD DATA LOCAL INFILE '{tmp_path}/secret.csv' INTO TABLE t FIELDS TERMINATED BY ','"
@@ -94,7 +94,9 @@ class TestConnect:
         assert failure_of(engine, lambda: engine.execute(session, two))[2] == "1064"
         assert engine.execute(session, "SELECT count(*) FROM t").rows == [(1,)]
 
-    def test_a_password_beyond_latin_1(self, mysql_url: str, engine: MysqlEngine, session: Session) -> None:
+    def test_a_password_beyond_latin_1(
+        self, mysql_url: str, engine: MysqlEngine, session: MysqlSession
+    ) -> None:
         engine.execute(session, "CREATE USER wide IDENTIFIED BY 'пароль'")
         try:
             other = create(settings_for(mysql_url, user="wide", password=Secret.of("пароль"), database=""))
@@ -152,7 +154,7 @@ class TestConnect:
         )
 
     def test_too_many_connections(
-        self, mysql_url: str, engine: MysqlEngine, session: Session, connect: Connect
+        self, mysql_url: str, engine: MysqlEngine, session: MysqlSession, connect: Connect
     ) -> None:
         engine.execute(session, "CREATE USER single WITH MAX_USER_CONNECTIONS 1")
         alone = create(settings_for(mysql_url, user="single", password=None, database=""))
@@ -227,7 +229,7 @@ class TestTls:
         # MariaDB gives no other reason than for a wrong password.
         assert (kind, code) in ((FailureKind.CONFIGURATION, "3159"), (FailureKind.AUTHENTICATION, "1045"))
 
-    def test_a_server_without(self, mysql_url: str, engine: MysqlEngine, session: Session) -> None:
+    def test_a_server_without(self, mysql_url: str, engine: MysqlEngine, session: MysqlSession) -> None:
         [(_, has)] = engine.execute(session, "SHOW VARIABLES LIKE 'have_ssl'").rows
         if has == "YES":  # MySQL 8 makes certificates for itself
             return
@@ -261,13 +263,13 @@ VALUES = {
 
 class TestValues:
     @pytest.mark.parametrize(("sql", "value"), VALUES.items())
-    def test_out(self, engine: MysqlEngine, session: Session, sql: str, value: object) -> None:
+    def test_out(self, engine: MysqlEngine, session: MysqlSession, sql: str, value: object) -> None:
         assert engine.execute(session, f"SELECT {sql}").rows == [(value,)]
 
     @pytest.mark.parametrize(
         "value", ["it's 100% \\ 🐎\0", b"\x00\xff'\\", Decimal("-0.10"), None, True, 1.5]
     )
-    def test_in(self, engine: MysqlEngine, session: Session, value: object) -> None:
+    def test_in(self, engine: MysqlEngine, session: MysqlSession, value: object) -> None:
         assert engine.execute(session, "SELECT ?", [value]).rows == [(value,)]
 
     @pytest.mark.parametrize(
@@ -278,7 +280,7 @@ class TestValues:
         ],
     )
     def test_a_time_zone_is_refused_because_it_would_be_lost(
-        self, engine: MysqlEngine, session: Session, value: object, kind: str
+        self, engine: MysqlEngine, session: MysqlSession, value: object, kind: str
     ) -> None:
         with pytest.raises(ValueError) as error:
             engine.execute(session, "SELECT ?", [value])
@@ -289,7 +291,7 @@ class TestValues:
         naive = datetime(2024, 2, 3, 4, 5, 6, 7)
         assert engine.execute(session, "SELECT CAST(? AS DATETIME(6))", [naive]).rows == [(naive,)]
 
-    def test_columns(self, engine: MysqlEngine, session: Session) -> None:
+    def test_columns(self, engine: MysqlEngine, session: MysqlSession) -> None:
         engine.execute(session, "CREATE TABLE v (bits BIT(10), doc JSON, raw BLOB, kind ENUM('a', 'b'))")
         engine.execute(session, """INSERT INTO v VALUES (b'1000000001', '{"a": [1]}', x'ff', 'b')""")
         row = (513, '{"a": [1]}', b"\xff", "b")
@@ -297,14 +299,16 @@ class TestValues:
         with engine.stream(session, "SELECT * FROM v", text=True) as stream:
             assert list(stream) == [[("513", '{"a": [1]}', b"\xff", "b")]]
 
-    def test_text_as_the_server_writes_it(self, engine: MysqlEngine, session: Session) -> None:
+    def test_text_as_the_server_writes_it(self, engine: MysqlEngine, session: MysqlSession) -> None:
         sql = "SELECT 1.10, 7, 1e300, CAST('100:00:00' AS TIME), CAST('2024-02-03' AS DATE), 'ž', NULL, x'ff'"
         with engine.stream(session, sql, text=True) as stream:
             [[row]] = list(stream)
         assert row == ("1.10", "7", "1e300", "100:00:00", "2024-02-03", "ž", None, b"\xff")
         assert engine.execute(session, "SELECT 7").rows == [(7,)]
 
-    def test_affected_rows_are_changed_rows(self, engine: MysqlEngine, session: Session, table: str) -> None:
+    def test_affected_rows_are_changed_rows(
+        self, engine: MysqlEngine, session: MysqlSession, table: str
+    ) -> None:
         assert engine.execute(session, "UPDATE t SET a = 'one'").affected == 0
         assert engine.execute(session, "UPDATE t SET a = 'two'").affected == 1
 
@@ -316,20 +320,20 @@ class TestRowsOnTheWire:
     LENGTHS = (0, 1, 249, 250, 251, 252, 8000, 8185, 8190, 8192, 65_535, 65_536, 2**24 - 9, 2**24 - 1, 2**24)
 
     @pytest.mark.parametrize("length", LENGTHS)
-    def test_a_value_of_any_length(self, engine: MysqlEngine, session: Session, length: int) -> None:
+    def test_a_value_of_any_length(self, engine: MysqlEngine, session: MysqlSession, length: int) -> None:
         sql = "SELECT repeat('x', ?), NULL, 'end' UNION ALL SELECT NULL, repeat('y', ?), ''"
         rows = [("x" * length, None, "end"), (None, "y" * length, "")]
         assert engine.execute(session, sql, [length, length]).rows == rows
         assert engine.execute(session, "SELECT 1").rows == [(1,)]
 
-    def test_rows_across_the_ends_of_buffers(self, engine: MysqlEngine, session: Session) -> None:
+    def test_rows_across_the_ends_of_buffers(self, engine: MysqlEngine, session: MysqlSession) -> None:
         numbers = list(range(1, 3000))
         engine.execute(session, "CREATE TABLE n (n INT)")
         engine.execute_many(session, "INSERT INTO n VALUES (?)", [[n] for n in numbers])
         found = engine.execute(session, "SELECT n, repeat('é', n % 97), n * 0.5 FROM n ORDER BY n").rows
         assert found == [(n, "é" * (n % 97), Decimal(n) / 2) for n in numbers]
 
-    def test_results_of_a_procedure(self, engine: MysqlEngine, session: Session) -> None:
+    def test_results_of_a_procedure(self, engine: MysqlEngine, session: MysqlSession) -> None:
         body = "BEGIN SELECT 1 AS a; SELECT 2 AS b UNION SELECT 3; DO 1; END"
         engine.execute(session, f"CREATE PROCEDURE twice() {body}")
         first = engine.execute(session, "CALL twice()")
@@ -339,7 +343,7 @@ class TestRowsOnTheWire:
         assert engine.execute(session, "SELECT 4").rows == [(4,)]
 
     def test_a_procedure_that_fails_behind_its_first_result_has_failed(
-        self, engine: MysqlEngine, session: Session
+        self, engine: MysqlEngine, session: MysqlSession
     ) -> None:
         engine.execute(session, "CREATE PROCEDURE fails() BEGIN SELECT 1; SELECT * FROM nothing; END")
 
@@ -352,7 +356,7 @@ class TestRowsOnTheWire:
         assert engine.execute(session, "SELECT 4").rows == [(4,)]
 
     def test_ctrl_c_in_the_middle_leaves_no_answer_for_the_next(
-        self, engine: MysqlEngine, session: Session
+        self, engine: MysqlEngine, session: MysqlSession
     ) -> None:
         engine.execute(session, "CREATE TABLE bits (b BIT(8))")
         engine.execute_many(session, "INSERT INTO bits VALUES (?)", [[1]] * 5000)
@@ -367,7 +371,7 @@ class TestRowsOnTheWire:
 
 
 class TestTimeout:
-    def test_the_server_ends_a_read(self, engine: MysqlEngine, session: Session) -> None:
+    def test_the_server_ends_a_read(self, engine: MysqlEngine, session: MysqlSession) -> None:
         sleep = (
             "SELECT count(*) FROM information_schema.columns a, information_schema.columns b WHERE sleep(60)"
         )
@@ -376,14 +380,14 @@ class TestTimeout:
         assert code in ("1969", "3024")
         assert engine.execute(session, "SELECT 1").rows == [(1,)]
 
-    def test_mariadb_ends_a_write_too(self, engine: MysqlEngine, session: Session, table: str) -> None:
+    def test_mariadb_ends_a_write_too(self, engine: MysqlEngine, session: MysqlSession, table: str) -> None:
         if not session.is_mariadb:
             return
         write = "UPDATE t SET a = sleep(60)"
         assert failure_of(engine, lambda: engine.execute(session, write, timeout=0.3))[2] == "1969"
         assert engine.execute(session, "SELECT a FROM t").rows == [("one",)]
 
-    def test_a_shorter_limit_of_the_user_stands(self, engine: MysqlEngine, session: Session) -> None:
+    def test_a_shorter_limit_of_the_user_stands(self, engine: MysqlEngine, session: MysqlSession) -> None:
         limit = "max_statement_time = 0.2" if session.is_mariadb else "max_execution_time = 200"
         endless = (
             "SELECT count(*) FROM information_schema.columns a, information_schema.columns b WHERE sleep(60)"
@@ -395,12 +399,12 @@ class TestTimeout:
         engine.reset(session)
         assert engine.execute(session, "SELECT sleep(0.3)", timeout=30.0).rows == [(0,)]
 
-    def test_a_limit_is_not_left_behind(self, engine: MysqlEngine, session: Session) -> None:
+    def test_a_limit_is_not_left_behind(self, engine: MysqlEngine, session: MysqlSession) -> None:
         engine.execute(session, "SELECT 1", timeout=0.05)
         assert engine.execute(session, "SELECT sleep(0.3)").rows == [(0,)]
 
     def test_a_limit_costs_no_round_trip_of_its_own(
-        self, engine: MysqlEngine, session: Session, proxy: MakeProxy, mysql_url: str, connect: Connect
+        self, engine: MysqlEngine, session: MysqlSession, proxy: MakeProxy, mysql_url: str, connect: Connect
     ) -> None:
         seen: list[bytes] = []
         wire = proxy(mysql_url)
@@ -445,7 +449,7 @@ class TestTimeout:
         wire.resume()
 
     def test_cancel_ends_a_write(
-        self, engine: MysqlEngine, session: Session, table: str, connect: Connect
+        self, engine: MysqlEngine, session: MysqlSession, table: str, connect: Connect
     ) -> None:
         timer = threading.Timer(0.3, lambda: engine.cancel(session, 5.0))
         timer.start()
@@ -455,7 +459,7 @@ class TestTimeout:
         assert engine.execute(session, "SELECT a FROM t").rows == [("one",)]
         assert statements(engine, connect(engine)) == []
 
-    def test_cancel_never_raises(self, mysql_url: str, session: Session, closed_port: int) -> None:
+    def test_cancel_never_raises(self, mysql_url: str, session: MysqlSession, closed_port: int) -> None:
         create(settings_for(mysql_url, port=closed_port)).cancel(session, 1.0)
 
     @pytest.mark.parametrize("tls", [False, True])
@@ -473,7 +477,7 @@ class TestTimeout:
 
 class TestLosses:
     def test_a_connection_that_the_server_closed_sends_nothing(
-        self, engine: MysqlEngine, session: Session, connect: Connect
+        self, engine: MysqlEngine, session: MysqlSession, connect: Connect
     ) -> None:
         engine.execute(connect(engine), f"KILL {session.server_thread_id[0]}")
         while not engine.is_broken(session):
@@ -500,7 +504,7 @@ class TestLosses:
         assert message.startswith("no login: ")
 
     def test_a_deadlock_ends_the_transaction(
-        self, engine: MysqlEngine, session: Session, table: str, connect: Connect
+        self, engine: MysqlEngine, session: MysqlSession, table: str, connect: Connect
     ) -> None:
         other = connect(engine)
         engine.execute(session, "INSERT INTO t VALUES (2, 'two')")
@@ -521,7 +525,7 @@ class TestLosses:
         assert not engine.in_transaction(session)
 
     def test_a_lock_that_is_not_granted_is_busy(
-        self, engine: MysqlEngine, session: Session, table: str, connect: Connect
+        self, engine: MysqlEngine, session: MysqlSession, table: str, connect: Connect
     ) -> None:
         other = connect(engine)
         engine.execute(other, "START TRANSACTION")
@@ -554,11 +558,11 @@ class TestStream:
     MANY = "SELECT a.id, repeat('x', 200) FROM t a, t b, t c, t d, t e, t f"
 
     @pytest.fixture(autouse=True)
-    def _rows(self, engine: MysqlEngine, session: Session, table: str) -> None:
+    def _rows(self, engine: MysqlEngine, session: MysqlSession, table: str) -> None:
         engine.execute_many(session, "INSERT INTO t VALUES (?, 'x')", [[n] for n in range(2, 13)])
 
     def test_leaving_early_ends_it_on_the_server_and_keeps_the_transaction(
-        self, engine: MysqlEngine, session: Session, connect: Connect
+        self, engine: MysqlEngine, session: MysqlSession, connect: Connect
     ) -> None:
         engine.execute(session, "START TRANSACTION")
         engine.execute(session, "INSERT INTO t VALUES (99, 'mine')")
@@ -569,7 +573,7 @@ class TestStream:
         assert engine.execute(session, "SELECT a FROM t WHERE id = 99").rows == [("mine",)]
 
     def test_leaving_at_the_last_row_leaves_no_kill_behind(
-        self, engine: MysqlEngine, session: Session
+        self, engine: MysqlEngine, session: MysqlSession
     ) -> None:
         for _ in range(20):
             with engine.stream(session, "SELECT id FROM t") as stream:
@@ -577,7 +581,7 @@ class TestStream:
             assert engine.execute(session, "SELECT 1").rows == [(1,)]
 
     def test_a_second_statement_in_between_is_refused_and_breaks_nothing(
-        self, engine: MysqlEngine, session: Session
+        self, engine: MysqlEngine, session: MysqlSession
     ) -> None:
         with engine.stream(session, self.MANY) as stream:
             batches = iter(stream)
@@ -613,7 +617,7 @@ class TestStream:
         assert failure_of(engine, consume)[0] is FailureKind.LOST
 
     def test_an_error_in_the_middle_leaves_the_connection_usable(
-        self, engine: MysqlEngine, session: Session
+        self, engine: MysqlEngine, session: MysqlSession
     ) -> None:
         def consume() -> None:
             with engine.stream(session, self.MANY, timeout=0.3) as stream:
@@ -680,7 +684,7 @@ REFUSED_BY = (FailureKind.READ_ONLY, FailureKind.REJECTED)
 
 class TestReadOnly:
     @pytest.fixture(autouse=True)
-    def _writers(self, engine: MysqlEngine, session: Session, table: str) -> None:
+    def _writers(self, engine: MysqlEngine, session: MysqlSession, table: str) -> None:
         engine.execute(session, "CREATE TABLE kept (a INT) ENGINE = MyISAM")
         engine.execute(session, "CREATE PROCEDURE writing() INSERT INTO t VALUES (7, 'seven')")
         engine.execute(
@@ -690,7 +694,7 @@ class TestReadOnly:
         )
 
     @staticmethod
-    def state(engine: MysqlEngine, session: Session) -> list[Any]:
+    def state(engine: MysqlEngine, session: MysqlSession) -> list[Any]:
         questions = [
             "SELECT * FROM t",
             "SELECT * FROM kept",
@@ -701,14 +705,14 @@ class TestReadOnly:
         ]
         return [engine.execute(session, question).rows for question in questions]
 
-    def refused(self, engine: MysqlEngine, session: Session, sql: str) -> None:
+    def refused(self, engine: MysqlEngine, session: MysqlSession, sql: str) -> None:
         with pytest.raises((pymysql.Error, Refused)) as caught:
             engine.execute(session, sql)
         assert isinstance(caught.value, Refused) or engine.classify(caught.value).kind in REFUSED_BY
 
     # One database for all of them: making and dropping one for each takes half a minute.
     def test_nothing_is_written(
-        self, mysql_url: str, engine: MysqlEngine, session: Session, connect: Connect
+        self, mysql_url: str, engine: MysqlEngine, session: MysqlSession, connect: Connect
     ) -> None:
         before = self.state(engine, session)
         frozen = create(settings_for(mysql_url, read_only=True))
@@ -721,7 +725,7 @@ class TestReadOnly:
             assert self.state(engine, session) == before, sql
 
     def test_nothing_is_written_outside_of_a_transaction_either(
-        self, mysql_url: str, engine: MysqlEngine, session: Session, connect: Connect
+        self, mysql_url: str, engine: MysqlEngine, session: MysqlSession, connect: Connect
     ) -> None:
         before = self.state(engine, session)
         frozen = create(settings_for(mysql_url, read_only=True))
@@ -745,12 +749,14 @@ class TestReadOnly:
         own.send("COMMIT")
         assert failure_of(frozen, lambda: own.send(sql))[2] == "1792"
 
-    def test_a_refusal_names_what_and_where(self, engine: MysqlEngine, session: Session) -> None:
+    def test_a_refusal_names_what_and_where(self, engine: MysqlEngine, session: MysqlSession) -> None:
         with engine.read_only(session), pytest.raises(Refused) as caught:
             engine.execute(session, "SELECT 1 INTO OUTFILE '/tmp/x'")
         assert str(caught.value) == "refused: SELECT INTO OUTFILE on 'main', which is read-only"
 
-    def test_reading_works_and_writing_works_afterwards(self, engine: MysqlEngine, session: Session) -> None:
+    def test_reading_works_and_writing_works_afterwards(
+        self, engine: MysqlEngine, session: MysqlSession
+    ) -> None:
         for sql in ("SELECT a FROM t", "SHOW TABLES", "DESCRIBE t", "EXPLAIN SELECT * FROM t", "(SELECT 1)"):
             with engine.read_only(session):
                 assert engine.execute(session, sql, timeout=5.0).rows
@@ -758,7 +764,7 @@ class TestReadOnly:
         assert engine.execute(session, "INSERT INTO t VALUES (2, 'two')").affected == 1
 
     def test_a_lost_connection_ends_quietly_and_is_broken(
-        self, engine: MysqlEngine, session: Session
+        self, engine: MysqlEngine, session: MysqlSession
     ) -> None:
         with engine.read_only(session):
             engine.interrupt(session)
@@ -768,7 +774,7 @@ class TestReadOnly:
 @pytest.mark.needs_mysql8
 class TestMysql8:
     def test_its_passwords_work_without_tls(
-        self, mysql_url: str, engine: MysqlEngine, session: Session, connect: Connect
+        self, mysql_url: str, engine: MysqlEngine, session: MysqlSession, connect: Connect
     ) -> None:
         engine.execute(session, "CREATE USER sha IDENTIFIED WITH caching_sha2_password BY 's3cret'")
         try:
@@ -783,13 +789,13 @@ class TestMysql8:
 
 
 class TestReset:
-    def test_rolls_back(self, engine: MysqlEngine, session: Session, table: str) -> None:
+    def test_rolls_back(self, engine: MysqlEngine, session: MysqlSession, table: str) -> None:
         engine.execute(session, "START TRANSACTION")
         engine.execute(session, "DELETE FROM t")
         engine.reset(session)
         assert engine.execute(session, "SELECT count(*) FROM t").rows == [(1,)]
 
-    def test_raises_when_broken(self, engine: MysqlEngine, session: Session) -> None:
+    def test_raises_when_broken(self, engine: MysqlEngine, session: MysqlSession) -> None:
         engine.close(session)
         with pytest.raises(pymysql.Error):
             engine.reset(session)
@@ -797,7 +803,7 @@ class TestReset:
 
 class TestTables:
     @pytest.fixture(autouse=True)
-    def _tables(self, engine: MysqlEngine, session: Session, table: str) -> None:
+    def _tables(self, engine: MysqlEngine, session: MysqlSession, table: str) -> None:
         engine.execute(
             session,
             "CREATE TABLE sales (id INT AUTO_INCREMENT PRIMARY KEY, who VARCHAR(9) NOT NULL DEFAULT 'me', "
@@ -806,7 +812,7 @@ class TestTables:
         )
         engine.execute(session, "CREATE VIEW v AS SELECT * FROM t")
 
-    def test_list(self, engine: MysqlEngine, session: Session) -> None:
+    def test_list(self, engine: MysqlEngine, session: MysqlSession) -> None:
         schema = engine.settings.database
         found = engine.tables(session, 5.0)
         assert [(one.schema, one.name, one.kind) for one in found] == [
@@ -824,7 +830,7 @@ class TestTables:
         assert (engine.settings.database, "sales") in found
         assert "mysql" not in {schema for schema, _ in found}
 
-    def test_describe(self, engine: MysqlEngine, session: Session) -> None:
+    def test_describe(self, engine: MysqlEngine, session: MysqlSession) -> None:
         found = engine.describe(session, f"{engine.settings.database}.sales")
         assert found is not None
         assert found == engine.describe(session, "sales")
@@ -846,12 +852,12 @@ class TestTables:
             ("t", ("t",), False),
         ]
 
-    def test_describe_nothing(self, engine: MysqlEngine, session: Session) -> None:
+    def test_describe_nothing(self, engine: MysqlEngine, session: MysqlSession) -> None:
         assert engine.describe(session, "nothing") is None
         assert engine.describe(session, "nowhere.t") is None
 
 
-def test_server(engine: MysqlEngine, session: Session, mysql: Server) -> None:
+def test_server(engine: MysqlEngine, session: MysqlSession, mysql: Server) -> None:
     found = dict(engine.server(session))
     assert found["version"] == mysql.version
     assert (found["flavour"], found["role"]) == (mysql.flavour, "primary")
@@ -861,7 +867,7 @@ def test_server(engine: MysqlEngine, session: Session, mysql: Server) -> None:
 
 
 def test_closing_in_the_middle_of_a_result_does_not_read_it(
-    engine: MysqlEngine, session: Session, connect: Connect
+    engine: MysqlEngine, session: MysqlSession, connect: Connect
 ) -> None:
     with contextlib.suppress(pymysql.Error), engine.stream(session, "SELECT 1 UNION SELECT 2"):
         engine.close(session)

@@ -17,10 +17,10 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import Introspects, ReadOnlyGuard, ReportsServer, SqlEngine
 from katax_cli.engines.sqlite import create
 from katax_cli.engines.sqlite.engine import SqliteEngine
-from katax_cli.engines.sqlite.session import Session
+from katax_cli.engines.sqlite.session import SqliteSession
 from katax_cli.errors import ConfigError, Refused
 
-Connect = Callable[[SqliteEngine], Session]
+Connect = Callable[[SqliteEngine], SqliteSession]
 SLOW = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 
 
@@ -32,9 +32,9 @@ def engine_for(path: Path | str, *, read_only: bool = False, embedded: bool = Fa
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    opened: list[tuple[SqliteEngine, Session]] = []
+    opened: list[tuple[SqliteEngine, SqliteSession]] = []
 
-    def open_one(engine: SqliteEngine) -> Session:
+    def open_one(engine: SqliteEngine) -> SqliteSession:
         opened.append((engine, engine.connect(5.0)))
         return opened[-1][1]
 
@@ -61,7 +61,7 @@ def engine(file: Path) -> SqliteEngine:
 
 
 @pytest.fixture
-def session(engine: SqliteEngine, connect: Connect) -> Session:
+def session(engine: SqliteEngine, connect: Connect) -> SqliteSession:
     return connect(engine)
 
 
@@ -82,7 +82,9 @@ class TestConnect:
         engine = engine_for(tmp_path / "new.db")
         assert engine.server(connect(engine))["journal_mode"] == "wal"
 
-    def test_somebody_elses_file_keeps_its_journal(self, engine: SqliteEngine, session: Session) -> None:
+    def test_somebody_elses_file_keeps_its_journal(
+        self, engine: SqliteEngine, session: SqliteSession
+    ) -> None:
         assert engine.server(session)["journal_mode"] == "delete"
 
     def test_an_embedded_file_is_private(self, tmp_path: Path, connect: Connect) -> None:
@@ -116,7 +118,7 @@ class TestConnect:
         kind, message = failure_of(engine, lambda: engine.connect(1.0))
         assert (kind, message) == (FailureKind.CONFIGURATION, "unable to open database file")
 
-    def test_foreign_keys_are_enforced(self, engine: SqliteEngine, session: Session) -> None:
+    def test_foreign_keys_are_enforced(self, engine: SqliteEngine, session: SqliteSession) -> None:
         engine.execute(session, "CREATE TABLE c (t INTEGER REFERENCES t(id))")
         kind, message = failure_of(engine, lambda: engine.execute(session, "INSERT INTO c VALUES (9)"))
         assert (kind, message) == (FailureKind.REJECTED, "FOREIGN KEY constraint failed")
@@ -158,30 +160,30 @@ class TestValues:
         ],
     )
     def test_what_sqlite_has_no_type_for_is_stored_exactly(
-        self, engine: SqliteEngine, session: Session, value: object, stored: object
+        self, engine: SqliteEngine, session: SqliteSession, value: object, stored: object
     ) -> None:
         assert engine.execute(session, "SELECT ?", [value]).rows == [(stored,)]
 
-    def test_text_as_the_server_writes_it(self, engine: SqliteEngine, session: Session) -> None:
+    def test_text_as_the_server_writes_it(self, engine: SqliteEngine, session: SqliteSession) -> None:
         sql = "SELECT 1, 0.1, 1e300 * 1e300, 'x', NULL, x'00ff'"
         with engine.stream(session, sql, text=True) as stream:
             assert list(stream) == [[("1", "0.1", "Inf", "x", None, b"\x00\xff")]]
 
     def test_a_number_that_does_not_fit_is_the_statements_fault(
-        self, engine: SqliteEngine, session: Session
+        self, engine: SqliteEngine, session: SqliteSession
     ) -> None:
         with pytest.raises(OverflowError) as caught:
             engine.execute(session, "SELECT ?", [2**64])
         assert engine.classify(caught.value).kind is FailureKind.REJECTED
 
-    def test_rows_changed_behind_with_are_counted(self, engine: SqliteEngine, session: Session) -> None:
+    def test_rows_changed_behind_with_are_counted(self, engine: SqliteEngine, session: SqliteSession) -> None:
         sql = "WITH n(i) AS (VALUES (7), (8)) INSERT INTO t SELECT i, 'x' FROM n"
         assert engine.execute(session, sql).affected == 2
 
 
 class TestWaiting:
     def test_a_lock_that_is_released_in_time_is_waited_for(
-        self, engine: SqliteEngine, session: Session, connect: Connect
+        self, engine: SqliteEngine, session: SqliteSession, connect: Connect
     ) -> None:
         holder = connect(engine)
         engine.execute(holder, "BEGIN IMMEDIATE")
@@ -191,7 +193,7 @@ class TestWaiting:
         release.join()
 
     def test_a_lock_that_is_not_is_busy(
-        self, engine: SqliteEngine, session: Session, connect: Connect
+        self, engine: SqliteEngine, session: SqliteSession, connect: Connect
     ) -> None:
         engine.execute(connect(engine), "BEGIN IMMEDIATE")
         kind, message = failure_of(
@@ -211,19 +213,21 @@ class TestWaiting:
         assert kind is FailureKind.BUSY
 
     def test_interrupt_ends_waiting_for_a_lock(
-        self, engine: SqliteEngine, session: Session, connect: Connect
+        self, engine: SqliteEngine, session: SqliteSession, connect: Connect
     ) -> None:
         engine.execute(connect(engine), "BEGIN IMMEDIATE")
         threading.Timer(0.3, lambda: engine.interrupt(session)).start()
         kind, _ = failure_of(engine, lambda: engine.execute(session, "INSERT INTO t VALUES (2, 'two')"))
         assert kind is FailureKind.BUSY
 
-    def test_the_timeout_ends_work(self, engine: SqliteEngine, session: Session) -> None:
+    def test_the_timeout_ends_work(self, engine: SqliteEngine, session: SqliteSession) -> None:
         kind, message = failure_of(engine, lambda: engine.execute(session, SLOW, timeout=0.1))
         assert (kind, message) == (FailureKind.TIMED_OUT, "interrupted")
         assert engine.execute(session, "SELECT 1").rows == [(1,)]
 
-    def test_the_timeout_goes_on_while_rows_are_fetched(self, engine: SqliteEngine, session: Session) -> None:
+    def test_the_timeout_goes_on_while_rows_are_fetched(
+        self, engine: SqliteEngine, session: SqliteSession
+    ) -> None:
         endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n"
 
         def consume() -> None:
@@ -233,7 +237,7 @@ class TestWaiting:
 
         assert failure_of(engine, consume)[0] is FailureKind.TIMED_OUT
 
-    def test_ctrl_c_ends_work(self, engine: SqliteEngine, session: Session) -> None:
+    def test_ctrl_c_ends_work(self, engine: SqliteEngine, session: SqliteSession) -> None:
         timer = threading.Timer(0.2, lambda: signal.raise_signal(signal.SIGINT))
         timer.start()
         with pytest.raises(KeyboardInterrupt):
@@ -245,7 +249,7 @@ class TestWaiting:
         engine.execute(connect(engine), "CREATE TABLE n (i)")
         writers = [connect(engine) for _ in range(8)]
 
-        def write(session: Session) -> None:
+        def write(session: SqliteSession) -> None:
             for number in range(20):
                 engine.execute(session, "INSERT INTO n VALUES ($1)", [number], timeout=60.0)
 
@@ -255,14 +259,14 @@ class TestWaiting:
 
 
 class TestClosed:
-    def test_is_broken_and_nothing_was_sent(self, engine: SqliteEngine, session: Session) -> None:
+    def test_is_broken_and_nothing_was_sent(self, engine: SqliteEngine, session: SqliteSession) -> None:
         assert not engine.is_broken(session)
         engine.close(session)
         assert engine.is_broken(session)
         kind, message = failure_of(engine, lambda: engine.execute(session, "SELECT 1"))
         assert (kind, message) == (FailureKind.UNREACHABLE, "the connection is closed")
 
-    def test_may_be_cancelled_and_closed_again(self, engine: SqliteEngine, session: Session) -> None:
+    def test_may_be_cancelled_and_closed_again(self, engine: SqliteEngine, session: SqliteSession) -> None:
         engine.close(session)
         engine.cancel(session, 1.0)
         engine.interrupt(session)
@@ -315,7 +319,7 @@ class TestReadOnly:
 
     @pytest.mark.parametrize("sql", BYPASSES)
     def test_nothing_is_written_through_a_connection_that_may(
-        self, file: Path, engine: SqliteEngine, session: Session, sql: str
+        self, file: Path, engine: SqliteEngine, session: SqliteSession, sql: str
     ) -> None:
         bytes_before = file.read_bytes()
         with engine.read_only(session):
@@ -323,14 +327,14 @@ class TestReadOnly:
         assert file.read_bytes() == bytes_before
         assert not list(file.parent.glob("*other*")) + list(file.parent.glob("*copy*"))
 
-    def test_commit_opens_nothing(self, engine: SqliteEngine, session: Session) -> None:
+    def test_commit_opens_nothing(self, engine: SqliteEngine, session: SqliteSession) -> None:
         with engine.read_only(session):
             engine.execute(session, "COMMIT")
             kind, _ = failure_of(engine, lambda: engine.execute(session, "DELETE FROM t"))
         assert kind is FailureKind.READ_ONLY
 
     def test_a_connection_that_may_write_writes_afterwards(
-        self, engine: SqliteEngine, session: Session
+        self, engine: SqliteEngine, session: SqliteSession
     ) -> None:
         with engine.read_only(session):
             assert engine.in_transaction(session)
@@ -373,7 +377,7 @@ class TestReadOnly:
 
 
 class TestTables:
-    def test_what_is_listed(self, engine: SqliteEngine, session: Session) -> None:
+    def test_what_is_listed(self, engine: SqliteEngine, session: SqliteSession) -> None:
         session.executescript(
             "CREATE TABLE Sales (id INTEGER PRIMARY KEY, who TEXT NOT NULL DEFAULT 'me', t INT REFERENCES t,"
             " code TEXT UNIQUE, day TEXT, total INT GENERATED ALWAYS AS (id * 2));"
@@ -387,14 +391,14 @@ class TestTables:
             ("v", "view"),
         ]
 
-    def test_estimates(self, engine: SqliteEngine, session: Session) -> None:
+    def test_estimates(self, engine: SqliteEngine, session: SqliteSession) -> None:
         before = engine.tables(session)[0].rows_estimate
         session.execute("ANALYZE")
         table = engine.tables(session)[0]
         assert (before, table.rows_estimate) == (None, 1)
         assert table.size_bytes in (None, 8192)
 
-    def test_describe(self, engine: SqliteEngine, session: Session) -> None:
+    def test_describe(self, engine: SqliteEngine, session: SqliteSession) -> None:
         session.executescript(
             "CREATE TABLE s (id INTEGER PRIMARY KEY, who TEXT NOT NULL DEFAULT 'me', t INT REFERENCES t(id),"
             " code TEXT UNIQUE, day TEXT, plain REAL); CREATE INDEX by_day ON s (day, lower(who))"
@@ -415,11 +419,11 @@ class TestTables:
             ("sqlite_autoindex_s_1", ("code",), True),
         ]
 
-    def test_describe_nothing(self, engine: SqliteEngine, session: Session) -> None:
+    def test_describe_nothing(self, engine: SqliteEngine, session: SqliteSession) -> None:
         assert engine.describe(session, "nothing") is None
 
 
-def test_server(engine: SqliteEngine, session: Session, file: Path) -> None:
+def test_server(engine: SqliteEngine, session: SqliteSession, file: Path) -> None:
     assert engine.server(session) == {
         "version": sqlite3.sqlite_version,
         "journal_mode": "delete",
@@ -427,7 +431,7 @@ def test_server(engine: SqliteEngine, session: Session, file: Path) -> None:
     }
 
 
-def test_a_full_disk_is_no_reason_to_try_again(engine: SqliteEngine, session: Session) -> None:
+def test_a_full_disk_is_no_reason_to_try_again(engine: SqliteEngine, session: SqliteSession) -> None:
     session.execute("PRAGMA max_page_count=3")
     kind, message = failure_of(
         engine, lambda: engine.execute(session, "INSERT INTO t VALUES (2, ?)", ["x" * 100_000])
@@ -439,7 +443,7 @@ def test_other_errors_are_not_sqlites(engine: SqliteEngine) -> None:
     assert engine.classify(ValueError("boom")).kind is FailureKind.UNKNOWN
 
 
-def test_closing_does_not_wait_for_work(engine: SqliteEngine, session: Session) -> None:
+def test_closing_does_not_wait_for_work(engine: SqliteEngine, session: SqliteSession) -> None:
     with engine.stream(session, "SELECT * FROM t"):
         engine.close(session)
     assert engine.is_broken(session)

@@ -24,8 +24,8 @@ from katax_cli.errors import (
     Unavailable,
 )
 from katax_cli.resilience import CircuitBreaker
-from katax_cli.services.calls.bounded import TookTooLong
 from katax_cli.services.calls.guard import Guard, Safety, Sent, is_doubtful, may_repeat, translate
+from katax_cli.services.calls.left_behind import TookTooLong
 from katax_cli.services.calls.watchdog import watchdog
 from tests.fake_clock import FakeClock
 from tests.services.line_server import Answered, HungUp, LineServer, Move, ask, classify, line_server

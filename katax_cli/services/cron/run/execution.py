@@ -219,7 +219,7 @@ class Execution:
     def _activity_of(self, attempt: int) -> Activity:
         work, profile = self.job.work, self._place.profile
         if isinstance(work, Sql):
-            return Statement(work, profile, self._take)
+            return JobStatement(work, profile, self._take)
         if isinstance(work, Callback):
             return Called(work, self.job.name, self._take)
         login = None if self.job.user is None else login_of(self.job.user)
@@ -323,7 +323,7 @@ def tell_failure(job: Job, run: Run, place: Place) -> None:
         _log.error("job %r: on_failure failed: %s", job.name, _why(ended))
 
 
-class Statement:
+class JobStatement:
     """One SQL statement through the profile's own services; stopping it cancels it on the server."""
 
     def __init__(self, work: Sql, profile: Profile, sink: Sink) -> None:

@@ -21,7 +21,7 @@ from katax_cli.services.ws.values import (
     RESERVED,
     Observe,
     Scope,
-    Seen,
+    SeenEvent,
     shown,
 )
 
@@ -200,7 +200,7 @@ class WireServer(AsyncServer):  # type: ignore[misc]
         if not self.manager.is_connected(sid, namespace):
             return
         if namespace == "/":
-            self.observe(Seen(data[0], None, _argument(data[1:]), sid))
+            self.observe(SeenEvent(data[0], None, _argument(data[1:]), sid))
         inbox = self._inboxes[eio_sid]
         size = inbox.hold()
         handling = self._answer(sid, eio_sid, data, namespace, id)
@@ -295,7 +295,7 @@ class LocalManager(AsyncManager):  # type: ignore[misc]
         if event in RESERVED:
             raise ValueError(f"{event!r} is an event of Socket.IO itself; choose another name")
         if namespace == "/":
-            self.server.observe(Seen(event, room, data, None))
+            self.server.observe(SeenEvent(event, room, data, None))
         if callback or skip_sid:
             await super().emit(
                 event, data, namespace, room=room, skip_sid=skip_sid, callback=callback, **more

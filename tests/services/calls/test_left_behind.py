@@ -13,7 +13,7 @@ from threading import Event
 import pytest
 
 from katax_cli.core.resilience.retry import is_retried, sole_owner
-from katax_cli.services.calls.bounded import TookTooLong, _Call, bounded
+from katax_cli.services.calls.left_behind import TookTooLong, _BoundedCall, bounded
 
 ROOT = Path(__file__).parents[3]
 
@@ -106,7 +106,7 @@ def test_the_thread_knows_who_retries() -> None:
 
 def test_a_result_that_came_just_before_the_interrupt_is_thrown_away_too() -> None:
     discarded: list[str] = []
-    call = _Call(lambda: "connection", "connecting", discarded.append)
+    call = _BoundedCall(lambda: "connection", "connecting", discarded.append)
 
     call.run()
     call.abandon()
@@ -127,7 +127,7 @@ def run_python(program: str) -> subprocess.Popen[str]:
 HANGING = """
 import signal, threading
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
-from katax_cli.services.calls.bounded import TookTooLong, bounded
+from katax_cli.services.calls.left_behind import TookTooLong, bounded
 def hang():
     print("hanging", flush=True)
     threading.Event().wait()
