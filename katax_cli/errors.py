@@ -24,6 +24,7 @@
     ├── MigrationError              its kinds are defined in services/migrate
     │   ├── ChangedAfterApply
     │   ├── Unfinished
+    │   ├── UnfinishedLoad
     │   ├── StatementFailed
     │   └── SchemaNotWritten
     ├── SeedError

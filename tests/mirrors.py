@@ -21,6 +21,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "cli/dashboard/collecting.py",
         "cli/dashboard/views.py",
     ),
+    "cli/dashboard/test_run.py": ("tui/terminal_guard.py",),
     "cli/db/test_build.py": ("services/databases/builder/binding.py",),
     "cli/db/test_commands.py": (
         "cli/db/empty.py",
