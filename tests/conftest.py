@@ -1,5 +1,6 @@
 """Every test sees real servers when it asks for them, and nothing of the developer's configuration."""
 
+import logging
 import os
 import signal
 import sys
@@ -50,8 +51,13 @@ def isolated(
 ) -> Path:
     """An empty home, which it returns; `tmp_path` as working directory; no variable that katax or a driver reads.
 
-    And no secret that another test revealed: it would be masked in this one's messages.
+    And no secret that another test revealed: it would be masked in this one's messages. And katax's logger as it is
+    in a program: commands that run beside each other in one process leave it as one of them found it.
     """
+    log = logging.getLogger("katax")
+    log.setLevel(logging.NOTSET)
+    log.propagate = True
+    log.handlers.clear()
     monkeypatch.setattr(settings, "_revealed", set())
     for name in list(os.environ):
         if name.startswith(FOREIGN) and not name.startswith("KATAX_TEST_"):

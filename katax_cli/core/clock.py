@@ -31,7 +31,8 @@ class _SystemClock:
     now = staticmethod(_time.time)
     monotonic = staticmethod(_time.monotonic)
     sleep = staticmethod(_time.sleep)
-    random = staticmethod(_random.random)
+    # Not the shared generator: a program that seeds it gets the numbers that it expects.
+    random = staticmethod(_random.SystemRandom().random)
 
 
 SYSTEM: Clock = _SystemClock()

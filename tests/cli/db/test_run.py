@@ -115,7 +115,7 @@ class TestHistory:
 
         done = katax("health", "--history", "-f", "nagios")
 
-        assert done.code == 2
+        assert done.code == 3  # UNKNOWN
         assert (
             "no format of --history named 'nagios'; expected one of: table, json, jsonl, csv, tsv" in done.err
         )

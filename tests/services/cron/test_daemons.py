@@ -345,7 +345,7 @@ def test_a_job_that_ends_with_0_after_its_timeout_has_failed(start: Start, tmp_p
     profile(
         tmp_path,
         '[cron.jobs.slow]\nschedule = "@reboot"\ntimeout = 0.5\nretries = 1\n'
-        "command = \"trap 'exit 0' TERM; echo $KATAX_ATTEMPT; while :; do sleep 0.02; done\"\n"
+        "command = \"exec 2>/dev/null; trap 'exit 0' TERM; echo $KATAX_ATTEMPT; while :; do sleep 0.02; done\"\n"
         'on_failure = "echo $KATAX_JOB $KATAX_STATE $KATAX_EXIT_STATUS $KATAX_REASON: $KATAX_OUTPUT >> told"\n',
     )
     daemon = start()

@@ -353,7 +353,7 @@ def test_beyond_loopback_only_when_it_is_meant(tmp_path: Path) -> None:
     done = katax("health", "serve", "--host", "0.0.0.0")
 
     assert done.code == 4
-    assert "0.0.0.0 is not this machine alone" in done.err
+    assert "0.0.0.0 is open to other machines" in done.err
 
 
 def test_a_port_in_use(service: HealthService) -> None:
