@@ -18,6 +18,7 @@ from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.rehearse import open_settings, rehearse
 from tests.servers.fixtures import Target
 from tests.services.migrate.conftest import Write
+from tests.waiting import until
 
 REHEARSE = """
 import sys
@@ -45,6 +46,8 @@ def test_the_copy_of_a_killed_rehearsal_is_removed_by_the_next(
     done = subprocess.run(words, cwd=Path(__file__).parents[3], check=False)
     assert done.returncode == -signal.SIGKILL
 
+    # A server takes a moment to notice that its client was killed.
+    until(lambda: copies.abandoned(database, open_settings) != [])
     [left] = copies.abandoned(database, open_settings)
     killer.unlink()
     write("001_a.sql", "CREATE TABLE a (id integer)", "DROP TABLE a")
