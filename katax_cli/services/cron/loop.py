@@ -40,6 +40,8 @@ _PRUNE_EVERY = 3600.0
 _JUMP = 5.0
 """Seconds by which the wall clock may differ from the monotonic clock before it is logged."""
 _FAR_AHEAD = 86400.0
+_HOLD = 5 * BEAT
+"""Seconds without a start in a new state file: every daemon of it notices at its next beat, and writes what it runs."""
 _DEAD = "its daemon is gone: the lease ran out"
 _KILLED = "its daemon was killed"
 _NOT_STARTED = "the state database did not confirm its claim in time"
@@ -91,7 +93,7 @@ class Daemon:
         self._known = False
         self._more_files = files
         self._files: dict[str, tuple[int, ...]] = {}
-        self._last_beat = self._last_renewal = self._last_prune = -1e9
+        self._last_beat = self._last_renewal = self._last_prune = self._held_until = -1e9
         self._offset = self._clock.now() - self._clock.monotonic()
         self._stop_by: float | None = None
         self._exit: int | None = None
@@ -114,7 +116,7 @@ class Daemon:
         self.ready = True
         while self._exit is None:
             self._beat_if_time()
-            if self._settled:
+            if self._may_claim:
                 self.scheduler.tick()
             self._check_end()
             if self._exit is None:
@@ -131,7 +133,7 @@ class Daemon:
         ]
 
     def _sleep_seconds(self) -> float:
-        due = self.scheduler.seconds_to_next if self._settled else None
+        due = self.scheduler.seconds_to_next if self._may_claim else None
         beat = self._last_beat + BEAT - self._clock.monotonic()
         return max(0.0, beat if due is None else min(beat, due))
 
@@ -225,9 +227,9 @@ class Daemon:
             _log.info("jobs changed: %d of %d enabled", enabled, len(self.scheduler.jobs))
 
     def _start_over(self) -> None:
-        """Switches to another file: running jobs are written to it, and earlier occurrences are not accounted for."""
+        """Switches to another file: writes running jobs to it, and accounts for no earlier occurrence."""
         _log.error(
-            "the state database was removed or replaced: its history is lost, and jobs are due from now on"
+            "the state database was removed or replaced: its history is lost; a start waits %g s", _HOLD
         )
         now = self._clock.now()
         for run in self.scheduler.running():
@@ -235,6 +237,7 @@ class Daemon:
         for job in self.scheduler.jobs.values():
             self.scheduler.put(job, now)
             self._unnoted.append(_noted(job, now))
+        self._held_until = self._clock.monotonic() + _HOLD
         self._version = -1
 
     def _obey(self) -> None:
@@ -318,8 +321,12 @@ class Daemon:
 
     @property
     def _settled(self) -> bool:
-        """True when it is known up to where every job is accounted for; nothing is claimed before."""
+        """True when it is known up to where every job is accounted for."""
         return self._known and not self._unnoted
+
+    @property
+    def _may_claim(self) -> bool:
+        return self._settled and self._clock.monotonic() >= self._held_until
 
     def _adopt(self) -> None:
         """Makes the scheduler's jobs those of the files and of the database; unchanged ones keep their place."""
@@ -344,7 +351,7 @@ class Daemon:
         A daemon that was started without the database learns that when it first answers (`settling`).
         """
         before = self.scheduler.jobs.get(job.name)
-        if before is not None and not settling and _due_alike(before, job):
+        if before is not None and not settling and before.is_due_like(job):
             self.scheduler.change(job)
             return
         began = now if self._known else self._began.setdefault(job.name, now)
@@ -391,8 +398,3 @@ def _stamp(path: str) -> tuple[int, ...]:
     except OSError:
         return ()
     return seen.st_mtime_ns, seen.st_size, seen.st_ino
-
-
-def _due_alike(before: Job, now: Job) -> bool:
-    schedules = (before.schedule, now.schedule)
-    return before.enabled == now.enabled and len({(each.canonical, each.zone) for each in schedules}) == 1

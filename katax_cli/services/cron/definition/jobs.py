@@ -133,6 +133,11 @@ class Job:
             return self.enabled.holds(lookup)
         return self.enabled if isinstance(self.enabled, bool) else bool(self.enabled())
 
+    def is_due_like(self, other: Job) -> bool:
+        """True when both start at the same moments."""
+        schedules = (self.schedule, other.schedule)
+        return self.enabled == other.enabled and len({(each.canonical, each.zone) for each in schedules}) == 1
+
     def __repr__(self) -> str:
         # A ping URL is a secret, and a command may hold one.
         return f"<Job {self.name!r} {self.schedule.text!r}>"
