@@ -50,6 +50,11 @@ def base64_text(value: bytes | bytearray | memoryview) -> str:
     return base64.b64encode(bytes(value)).decode("ascii")
 
 
+def hex_text(value: bytes | bytearray | memoryview) -> str:
+    """Bytes of a database as PostgreSQL writes them, in every format: `\\x00ff`."""
+    return f"\\x{bytes(value).hex()}"
+
+
 def is_utf8(data: bytes) -> bool:
     """True when the bytes are UTF-8 text."""
     try:
@@ -81,7 +86,7 @@ def plain(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, bytes | bytearray | memoryview):
-        return base64_text(value)
+        return hex_text(value)
     if isinstance(value, datetime):
         return value.isoformat(sep=" ") if value.tzinfo is None else value.isoformat()
     if isinstance(value, timedelta):
@@ -92,11 +97,20 @@ def plain(value: object) -> str:
 
 
 def _float(value: float) -> str:
-    return repr(value) if math.isfinite(value) else "null"
+    return repr(value) if math.isfinite(value) else _no_number(math.isnan(value), value < 0)
 
 
 def _decimal(value: Decimal) -> str:
-    return str(value) if value.is_finite() else "null"
+    return str(value) if value.is_finite() else _no_number(value.is_nan(), value.is_signed())
+
+
+def _no_number(nan: bool, negative: bool) -> str:
+    """What JSON has no number for, as a string."""
+    return '"NaN"' if nan else '"-Infinity"' if negative else '"Infinity"'
+
+
+def _hex(value: bytes | bytearray | memoryview) -> str:
+    return f'"\\\\x{bytes(value).hex()}"'
 
 
 def _text(value: str) -> str:
@@ -127,9 +141,9 @@ _ENCODERS: dict[type, Callable[[Any], str]] = {
     float: _float,
     type(None): lambda _: "null",
     Decimal: _decimal,
-    bytes: lambda v: f'"{base64_text(v)}"',
-    bytearray: lambda v: f'"{base64_text(v)}"',
-    memoryview: lambda v: f'"{base64_text(v)}"',
+    bytes: _hex,
+    bytearray: _hex,
+    memoryview: _hex,
     datetime: lambda v: f'"{v.isoformat()}"',
     date: lambda v: f'"{v.isoformat()}"',
     time: lambda v: f'"{v.isoformat()}"',
@@ -144,7 +158,7 @@ _ENCODERS: dict[type, Callable[[Any], str]] = {
 
 
 def to_json(value: object) -> str:
-    """A value as JSON: decimals exact, NaN and infinities null, bytes base64, times ISO 8601.
+    """A value as JSON: decimals exact, NaN and infinities strings, bytes `\\\\x…`, times ISO 8601.
 
     Unknown types become the JSON string of their `str`.
     """

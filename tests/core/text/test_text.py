@@ -71,8 +71,8 @@ PAIRS: list[tuple[Any, str, str]] = [
     (0.1, "0.1", "0.1"),
     (Decimal("1.10"), "1.10", "1.10"),
     ("a\nb", '"a\\nb"', "a\nb"),
-    (b"\x00\xff", '"AP8="', "AP8="),
-    (memoryview(b"\x00\xff"), '"AP8="', "AP8="),
+    (b"\x00\xff", '"\\\\x00ff"', "\\x00ff"),
+    (memoryview(b"\x00\xff"), '"\\\\x00ff"', "\\x00ff"),
     (MOMENT, '"2026-02-28T23:59:59.000005+00:00"', "2026-02-28T23:59:59.000005+00:00"),
     (MOMENT.replace(tzinfo=None), '"2026-02-28T23:59:59.000005"', "2026-02-28 23:59:59.000005"),
     (date(2026, 2, 28), '"2026-02-28"', "2026-02-28"),
@@ -96,11 +96,10 @@ def test_plain(value: Any, _: str, text: str) -> None:
     assert plain(value) == text
 
 
-@pytest.mark.parametrize(
-    "value", [float("nan"), float("inf"), float("-inf"), Decimal("NaN"), Decimal("Infinity")], ids=repr
-)
-def test_what_json_cannot_hold_is_null(value: Any) -> None:
-    assert to_json([value]) == "[null]"
+def test_what_json_has_no_number_for_is_a_string() -> None:
+    for make in (float, Decimal):
+        values = [make("nan"), make("inf"), make("-inf")]
+        assert json.loads(to_json(values)) == ["NaN", "Infinity", "-Infinity"]
 
 
 def test_subclasses_are_what_they_are() -> None:
