@@ -277,6 +277,11 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/cron/run/call.py",
     ),
     "test_docs.py": ("cli/completion/tree.py",),
+    "test_errors.py": (
+        "errors/base.py",
+        "errors/connections.py",
+        "errors/work.py",
+    ),
     "test_public_api.py": (
         "migrations.py",
         "pool.py",

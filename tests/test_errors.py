@@ -1,4 +1,4 @@
-"""Errors cross to other processes with their facts, their notes and what caused them."""
+"""All errors are in one tree; they cross to other processes with their facts, their notes and what caused them."""
 
 import pickle
 from concurrent.futures import ProcessPoolExecutor
@@ -13,20 +13,57 @@ import katax_cli
 from katax_cli.errors import KataxError, QueryError
 
 _SAMPLES: dict[str, Any] = {"known": ("a", "b"), "works_on": ("x", "y"), "command": ("false", "-x")}
-_NUMBERS = ("waited", "active", "max", "waiting", "limit", "window", "retry_after", "reset_at", "seconds")
+_NUMBERS = (
+    "count",
+    "waited",
+    "active",
+    "max",
+    "waiting",
+    "limit",
+    "window",
+    "retry_after",
+    "reset_at",
+    "seconds",
+)
 
 
-def every_error() -> list[type[KataxError]]:
-    """All errors of the package, wherever they are defined."""
+ELSEWHERE = {
+    "cli.app.Terminated": "the signal SIGTERM, which no `except Exception` may catch",
+    "core.sql.placeholders.PlaceholderError": "a wrong argument of the program: a ValueError",
+    "engines.base.SessionRemains": "told to the pool, which closes the session",
+    "engines.mongodb.failures.NotSent": "the driver's error, told apart: it is classified as one",
+    "engines.postgresql.failures.ConnectFailed": "the driver's error, told apart: it is classified as one",
+    "engines.postgresql.failures.NotSent": "the driver's error, told apart: it is classified as one",
+    "engines.redis.connection.NotSent": "the driver's error, told apart: it is classified as one",
+    "engines.postgresql.failures.StandbyRefused": "the driver's error, told apart: it is classified as one",
+    "profiles.model.connections.Flaw": "a key and its flaw; the reader of the profile adds the place",
+    "profiles.model.validate._Wrong": "stays in its module, which adds key and place",
+    "services.calls.left_behind.TookTooLong": "a TimeoutError that the guard of calls translates",
+    "services.databases.database.ConnectTimeout": "a TimeoutError that the guard of calls translates",
+    "services.databases.transaction.RowRefused": "the number of a row, which the seeder makes a line of its file",
+    "services.health.bare_connection._Failed": "stays in its module: a check that failed",
+    "services.migrate.verify._Undo": "stays in its module: rolls a transaction back",
+    "services.seeds.upsert._ReadOtherwise": "stays in its module: leads to the slower way",
+    "services.ws.client._Lost": "stays in its module: leads to the next connection",
+}
+"""Exception classes outside `katax_cli.errors`, with the reason."""
+
+
+def below(root: type[BaseException]) -> list[type[BaseException]]:
+    """A class and all that derive from it, once each, wherever they are defined."""
     for module in walk_packages(katax_cli.__path__, "katax_cli."):
         if not module.name.endswith("__main__"):
             import_module(module.name)
-    classes, found = [KataxError], []
-    while classes:
-        cls = classes.pop()
-        found.append(cls)
-        classes += cls.__subclasses__()
-    return found
+    waiting, classes = [root], {root: None}
+    while waiting:
+        derived = [cls for cls in waiting.pop().__subclasses__() if cls not in classes]
+        classes.update(dict.fromkeys(derived))
+        waiting += derived
+    return list(classes)
+
+
+def every_error() -> list[type[KataxError]]:
+    return [cls for cls in below(KataxError) if issubclass(cls, KataxError)]
 
 
 def sample(cls: type[KataxError]) -> KataxError:
@@ -62,6 +99,18 @@ def test_every_error_pickles_with_its_facts() -> None:
         assert (type(copy), str(copy), vars(copy)) == (cls, str(error), vars(error)), cls
         assert copy.__notes__ == ["a note"]
         assert copy.__cause__ is None
+
+
+def test_no_error_is_defined_outside_of_the_tree_without_a_reason() -> None:
+    outside = {
+        f"{cls.__module__}.{cls.__qualname__}".removeprefix("katax_cli."): issubclass(cls, KataxError)
+        for cls in below(BaseException)
+        if cls.__module__.startswith("katax_cli.") and not cls.__module__.startswith("katax_cli.errors.")
+    }
+
+    assert sorted(outside.keys() - ELSEWHERE.keys()) == []
+    assert sorted(ELSEWHERE.keys() - outside.keys()) == [], "these are gone"
+    assert [name for name, is_ours in outside.items() if is_ours] == [], "these belong into the tree"
 
 
 def test_the_tree_in_the_docstring_names_every_error() -> None:

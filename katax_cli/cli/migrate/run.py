@@ -13,7 +13,7 @@ from katax_cli.cli.shell.confirm import Tier, confirm, refuse_unnamed
 from katax_cli.cli.shell.exits import ExitCode, worst
 from katax_cli.cli.shell.invocation import Invocation, Target
 from katax_cli.core.settings import ConnectionSettings, EngineName
-from katax_cli.errors import ConfigError, MigrationError, Unavailable
+from katax_cli.errors import ConfigError, MigrationsPending, Unavailable
 from katax_cli.services.migrate.migrator import Migrator
 
 if TYPE_CHECKING:
@@ -327,15 +327,11 @@ def wait_until(call: Invocation, *, applied: bool) -> float:
             with desk(call) as table:
                 _once(table, applied=applied)
             return round(SYSTEM.monotonic() - started, 3)
-        except (Unavailable, _NotApplied) as error:
+        except (Unavailable, MigrationsPending) as error:
             if deadline.remaining() < _WAIT_PAUSE:
                 raise
             call.diagnostics.note(f"waiting: {error}") if call.shared.verbose else None
         SYSTEM.sleep(_WAIT_PAUSE)
-
-
-class _NotApplied(MigrationError):
-    """Something is pending still."""
 
 
 def _once(table: Desk, *, applied: bool) -> None:
@@ -344,6 +340,4 @@ def _once(table: Desk, *, applied: bool) -> None:
         migrator.db.ping()
         left = [one.name for one in migrator.status() if one.state != "applied"] if applied else []
         if left:
-            raise _NotApplied(
-                f"{settings.name!r} has {len(left)} migrations that are not applied, first {left[0]}"
-            )
+            raise MigrationsPending(settings.name, count=len(left), first=left[0])

@@ -7,19 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.errors import ConfigError, MigrationError
+from katax_cli.errors import ConfigError, MigrationError, UnfinishedLoad
 from katax_cli.services.migrate import plan
 from katax_cli.services.migrate.access import LedgerAccess, Note
 from katax_cli.services.migrate.files import files, other_tools
-from katax_cli.services.migrate.values import (
-    LOADING,
-    Direction,
-    Entry,
-    MigrationFile,
-    Outcome,
-    Standing,
-    UnfinishedLoad,
-)
+from katax_cli.services.migrate.values import LOADING, Direction, Entry, MigrationFile, Outcome, Standing
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.mongodb import MongoDatabase

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from katax_cli.errors import ConfigError, MigrationError, unknown_name
-from katax_cli.services.migrate.values import (
-    LOADING,
+from katax_cli.errors import (
     ChangedAfterApply,
-    Entry,
-    MigrationFile,
-    Standing,
-    State,
+    ConfigError,
+    MigrationError,
     Unfinished,
     UnfinishedLoad,
+    unknown_name,
 )
+from katax_cli.services.migrate.values import LOADING, Entry, MigrationFile, Standing, State
 
 SameMeaning = Callable[[MigrationFile, Entry], bool]
 

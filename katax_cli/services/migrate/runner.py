@@ -14,7 +14,7 @@ from katax_cli.core.resilience.retry import Repeats, RetryPolicy
 from katax_cli.core.sql import Statement, classify
 from katax_cli.engines.base import Params
 from katax_cli.engines.migrations import LimitsPackets, Migrates, SendsTogether
-from katax_cli.errors import MigrationError, QueryError, Unavailable
+from katax_cli.errors import MigrationError, QueryError, StatementFailed, Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.locks.migration_lock import LedgerLock
 from katax_cli.services.migrate.connection import MigrationConnection
@@ -24,7 +24,7 @@ from katax_cli.services.migrate.jobs import Job
 from katax_cli.services.migrate.ledger.ledger import Recording, SqlLedger
 from katax_cli.services.migrate.ledger.packing import WHOLE, packed
 from katax_cli.services.migrate.stepwise import Stepwise, failed_line, run_statement
-from katax_cli.services.migrate.values import Outcome, StatementFailed
+from katax_cli.services.migrate.values import Outcome
 
 T = TypeVar("T")
 _HEAD = 64

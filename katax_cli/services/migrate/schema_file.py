@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from json import dumps, loads
 
-from katax_cli.errors import ConfigError, KataxError, MigrationError, QueryError
+from katax_cli.errors import (
+    ConfigError,
+    KataxError,
+    MigrationError,
+    QueryError,
+    SchemaNotWritten,
+    StatementFailed,
+)
 from katax_cli.services.migrate.dump import Dump, runnable
 from katax_cli.services.migrate.files import files
 from katax_cli.services.migrate.files.checksum import meaning_digest
@@ -19,7 +26,7 @@ from katax_cli.services.migrate.jobs import Job, script_job
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.runner import Runner
 from katax_cli.services.migrate.stepwise import failed_line, run_statement
-from katax_cli.services.migrate.values import LOADING, MigrationFile, Standing, StatementFailed
+from katax_cli.services.migrate.values import LOADING, MigrationFile, Standing
 from katax_cli.services.tables import reset
 
 _HEAD = "-- katax: schema of "
@@ -35,18 +42,6 @@ class SchemaFile:
     path: str
     text: str
     applied: tuple[dict[str, str], ...]
-
-
-class SchemaNotWritten(MigrationError):
-    """The database was changed as requested, but the schema file was not written."""
-
-    def __init__(self, path: str, reason: str) -> None:
-        self.path = path
-        self.reason = reason
-        super().__init__(path)
-
-    def __str__(self) -> str:
-        return f"what is applied stays applied, but {self.path} was not written: {self.reason}"
 
 
 def with_applied(migrator: Migrator, dump: Dump) -> str:

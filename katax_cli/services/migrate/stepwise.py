@@ -18,12 +18,7 @@ from katax_cli.core.sql import (
     quote_identifier,
 )
 from katax_cli.engines.migrations import LacksTransactions, Migrates, RunsScripts
-from katax_cli.errors import (
-    DeadlineExceeded,
-    KataxError,
-    QueryError,
-    Unavailable,
-)
+from katax_cli.errors import DeadlineExceeded, KataxError, QueryError, StatementFailed, Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.files.python_errors import failing_as
@@ -38,7 +33,7 @@ from katax_cli.services.migrate.ledger.intent import (
 )
 from katax_cli.services.migrate.ledger.ledger import Checkpoint, SqlLedger
 from katax_cli.services.migrate.resumption import Resumption
-from katax_cli.services.migrate.values import Outcome, StatementFailed
+from katax_cli.services.migrate.values import Outcome
 
 _CHANGES_ROWS = frozenset(
     {"SELECT", "VALUES", "TABLE", "INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "COPY FROM"}

@@ -14,67 +14,6 @@ LOADING = "load"
 BOM = b"\xef\xbb\xbf"
 
 
-class ChangedAfterApply(MigrationError):
-    """An applied file says something else now."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__(name)
-
-    def __str__(self) -> str:
-        return (
-            f"migration {self.name} changed after it was applied; "
-            f"undo the change, or see 'katax migrate repair --explain'"
-        )
-
-
-class Unfinished(MigrationError):
-    """A migration was begun and did not end."""
-
-    def __init__(self, name: str, *, done: int, why: str | None) -> None:
-        self.name = name
-        self.done = done
-        super().__init__(name)
-        self.why = why
-
-    def __str__(self) -> str:
-        # Earlier versions kept the whole sentence.
-        why = (self.why or "").removeprefix(f"migration {self.name} failed at ").partition("; correct it")[0]
-        why = f" at {why}" if why else ""
-        return (
-            f"migration {self.name} stopped after {self.done} finished statement{'s' * (self.done != 1)}{why}; "
-            "go on with 'katax migrate resume', or give it up with 'katax migrate resume --abandon'"
-        )
-
-
-class UnfinishedLoad(MigrationError):
-    """A schema file was begun to be loaded, and its end is not known."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        super().__init__(name)
-
-    def __str__(self) -> str:
-        return (
-            f"the load of {self.name} stopped in its middle; "
-            "empty the database with 'katax db reset', then load it again"
-        )
-
-
-class StatementFailed(MigrationError):
-    """A statement of a migration was refused; `kept` says what of its file lasts nevertheless."""
-
-    def __init__(self, name: str, *, line: int, reason: str, kept: str) -> None:
-        self.name = name
-        self.line = line
-        self.reason = reason
-        self.kept = kept
-        super().__init__(name)
-
-    def __str__(self) -> str:
-        return f"migration {self.name} failed at line {self.line}: {self.reason}; {self.kept}"
-
-
 class Directives(NamedTuple):
     """The directives of a section; times are seconds."""
 

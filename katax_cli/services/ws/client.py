@@ -19,7 +19,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.resilience import backoff
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import Secret
-from katax_cli.errors import AuthenticationFailed, ConfigError, DeadlineExceeded, Unavailable
+from katax_cli.errors import ConfigError, DeadlineExceeded, TokenRefused, Unavailable
 from katax_cli.services.ws.transport.packets import MALFORMED, StrictJson, WirePacket
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -66,13 +66,6 @@ class Where(NamedTuple):
                 "the url of a Socket.IO server is http://HOST:PORT or https://HOST:PORT, without a password"
             )
         return f"{schemes[parts.scheme]}://{parts.netloc}/{self.path.strip('/')}/?EIO=4&transport=websocket"
-
-
-class TokenRefused(AuthenticationFailed):
-    """The server does not take the token."""
-
-    def __str__(self) -> str:
-        return f"{self.connection!r} refused the connection: {self.reason}"
 
 
 class _Lost(Exception):

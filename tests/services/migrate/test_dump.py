@@ -9,10 +9,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from katax_cli.errors import MigrationError
+from katax_cli.errors import MigrationError, StatementFailed
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.migrator import Migrator
-from katax_cli.services.migrate.values import StatementFailed
 from tests.servers.fixtures import MakeFresh
 from tests.servers.server import Server
 from tests.services.migrate.conftest import Write

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from katax_cli.errors import Unavailable
+from katax_cli.errors import StatementFailed, Unavailable
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.dump import dump
 from katax_cli.services.migrate.forecast import Forecast, forecast
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.rehearse import open_settings, rehearse
-from katax_cli.services.migrate.values import StatementFailed
 from katax_cli.services.migrate.verify import verify
 from tests.servers.fixtures import MakeFresh
 from tests.services.migrate.conftest import Write

@@ -9,9 +9,9 @@ import pymysql
 import pytest
 
 from katax_cli.engines.mysql.script import run_script
+from katax_cli.errors import StatementFailed
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.migrator import Migrator
-from katax_cli.services.migrate.values import StatementFailed
 from tests.services.migrate.conftest import Write
 
 OpenUrl = Callable[..., SqlDatabase]

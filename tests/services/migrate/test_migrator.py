@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from katax_cli.errors import ConfigError, MigrationError
+from katax_cli.errors import ChangedAfterApply, ConfigError, MigrationError, StatementFailed
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.migrator import Migrator
-from katax_cli.services.migrate.values import ChangedAfterApply, Outcome, StatementFailed
+from katax_cli.services.migrate.values import Outcome
 from tests.services.migrate.conftest import Write
 
 

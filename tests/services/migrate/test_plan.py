@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from katax_cli.errors import ConfigError, MigrationError
+from katax_cli.errors import ConfigError, MigrationError, Unfinished
 from katax_cli.services.migrate import plan
 from katax_cli.services.migrate.ledger.intent import Verdict, changes, judge
-from katax_cli.services.migrate.values import Entry, MigrationFile, Recorded, Unfinished
+from katax_cli.services.migrate.values import Entry, MigrationFile, Recorded
 
 
 def file(version: str, checksum: str = "x") -> MigrationFile:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from katax_cli.errors import MigrationError
+from katax_cli.errors import MigrationError, StatementFailed
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.migrator import Migrator
-from katax_cli.services.migrate.values import StatementFailed
 from tests.servers.fixtures import Throwaway
 from tests.services.migrate.conftest import Write
 from tests.services.migrate.test_migrator import states

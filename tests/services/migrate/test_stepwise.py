@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from katax_cli.errors import MigrationError, OutcomeUnknown
+from katax_cli.errors import MigrationError, OutcomeUnknown, StatementFailed, Unfinished
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.migrator import Migrator
-from katax_cli.services.migrate.values import StatementFailed, Unfinished
 from tests.services.migrate.conftest import Write
 from tests.services.migrate.test_migrator import states, table_names
 

@@ -11,8 +11,8 @@ import pytest
 from websockets.sync.server import ServerConnection, serve
 
 from katax_cli.core.resilience.deadline import Deadline
-from katax_cli.errors import DeadlineExceeded, Unavailable
-from katax_cli.services.ws.client import Event, SocketClient, TokenRefused, Where
+from katax_cli.errors import DeadlineExceeded, TokenRefused, Unavailable
+from katax_cli.services.ws.client import Event, SocketClient, Where
 from katax_cli.services.ws.server import Sockets
 from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeProxy

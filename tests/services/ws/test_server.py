@@ -14,9 +14,8 @@ from urllib.error import HTTPError
 
 import pytest
 
-from katax_cli.errors import ConfigError, Refused, Unavailable
+from katax_cli.errors import ConfigError, Refused, TokenRefused, Unavailable
 from katax_cli.profiles.model.model import WsSettings
-from katax_cli.services.ws.client import TokenRefused
 from katax_cli.services.ws.clients import Client
 from katax_cli.services.ws.server import Sockets
 from tests.services.ws.conftest import SECONDS, MakeClient, MakeServer, next_event, soon

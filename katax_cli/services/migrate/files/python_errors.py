@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from katax_cli.errors import KataxError, QueryError
+from katax_cli.errors import KataxError, QueryError, StatementFailed
 from katax_cli.services.migrate.jobs import Job
-from katax_cli.services.migrate.values import StatementFailed
 
 
 @contextmanager

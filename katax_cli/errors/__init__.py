@@ -1,0 +1,125 @@
+"""Every error that katax raises on purpose.
+
+    KataxError
+    ├── ConfigError                 the request or the configuration is wrong; repeating it changes nothing
+    │   ├── UnknownProfile
+    │   ├── UnknownConnection
+    │   ├── WrongEngine             the connection exists, its engine lacks the ability
+    │   ├── ConnectionConflict      a name is in use with another configuration
+    │   ├── EmbeddedUnavailable     there is no redis-server to embed
+    │   └── AuthenticationFailed    the server refused the user or password
+    │       └── TokenRefused        a Socket.IO server refused the token
+    ├── Unavailable                 may work later
+    │   ├── PoolTimeout
+    │   ├── PoolClosed
+    │   ├── BreakerOpen
+    │   └── DeadlineExceeded
+    ├── OutcomeUnknown              a write was sent and not answered
+    ├── LockHeld
+    ├── LockLost
+    ├── Refused                     read-only or protected profile, missing confirmation
+    │   └── UntrustedFile
+    ├── RateLimitExceeded
+    ├── QueryError                  the server answered: no
+    ├── MigrationError
+    │   ├── ChangedAfterApply
+    │   ├── Unfinished
+    │   ├── UnfinishedLoad
+    │   ├── StatementFailed
+    │   ├── SchemaNotWritten        what was applied stays applied
+    │   └── MigrationsPending
+    ├── SeedError
+    ├── RecordError
+    │   ├── UnknownRecord
+    │   ├── RecordExists
+    │   ├── MisshapedRecord
+    │   └── UnsupportedArgument
+    └── ProgramFailed               a program that a command ran ended with another status than 0
+
+Facts are attributes; `__str__` builds one lower-case line: subject, what was seen, how to go on. All pickle, so that
+they cross to other processes whole.
+Exceptions know no exit codes; `cli/shell/exits.py` does.
+"""
+
+from __future__ import annotations
+
+from katax_cli.errors.base import KataxError, RemoteCause, nearest, unknown_name
+from katax_cli.errors.connections import (
+    AuthenticationFailed,
+    BreakerOpen,
+    ConfigError,
+    ConnectionConflict,
+    DeadlineExceeded,
+    EmbeddedUnavailable,
+    OutcomeUnknown,
+    PoolClosed,
+    PoolTimeout,
+    QueryError,
+    TokenRefused,
+    Unavailable,
+    UnknownConnection,
+    UnknownProfile,
+    WrongEngine,
+)
+from katax_cli.errors.work import (
+    ChangedAfterApply,
+    LockHeld,
+    LockLost,
+    MigrationError,
+    MigrationsPending,
+    MisshapedRecord,
+    ProgramFailed,
+    RateLimitExceeded,
+    RecordError,
+    RecordExists,
+    Refused,
+    SchemaNotWritten,
+    SeedError,
+    StatementFailed,
+    Unfinished,
+    UnfinishedLoad,
+    UnknownRecord,
+    UnsupportedArgument,
+    UntrustedFile,
+)
+
+__all__ = [
+    "AuthenticationFailed",
+    "BreakerOpen",
+    "ChangedAfterApply",
+    "ConfigError",
+    "ConnectionConflict",
+    "DeadlineExceeded",
+    "EmbeddedUnavailable",
+    "KataxError",
+    "LockHeld",
+    "LockLost",
+    "MigrationError",
+    "MigrationsPending",
+    "MisshapedRecord",
+    "OutcomeUnknown",
+    "PoolClosed",
+    "PoolTimeout",
+    "ProgramFailed",
+    "QueryError",
+    "RateLimitExceeded",
+    "RecordError",
+    "RecordExists",
+    "Refused",
+    "RemoteCause",
+    "SchemaNotWritten",
+    "SeedError",
+    "StatementFailed",
+    "TokenRefused",
+    "Unavailable",
+    "Unfinished",
+    "UnfinishedLoad",
+    "UnknownConnection",
+    "UnknownProfile",
+    "UnknownRecord",
+    "UnsupportedArgument",
+    "UntrustedFile",
+    "WrongEngine",
+    "nearest",
+    "unknown_name",
+]

