@@ -110,7 +110,8 @@ def exec_(
     ] = None,
 ) -> ExitCode:
     """Run a script statement by statement; stops at the first error."""
-    from katax_cli.cli.db.run import run_exec, statement
+    from katax_cli.cli.db.run import statement
+    from katax_cli.cli.db.script import run_exec
 
     text = statement(call, sql, file)
     with call.runtime() as runtime:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 
 import typer
 
@@ -11,17 +10,15 @@ from katax_cli.cli.shell.confirm import Tier, confirm
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation, Target
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.core.sql import Statement, split, with_values
+from katax_cli.core.sql import Statement, with_values
 from katax_cli.engines.base import Params, Row, RowStream
-from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.services.tables.scripts import destructive_reasons, disruptive_verbs, run_script
+from katax_cli.services.tables.scripts import destructive_reasons, disruptive_verbs
 
 Query = tuple[str, Params]
 """A statement and its values."""
-SCRIPT_HEADER = ("statements", "executed", "rows_affected")
 
 
 def statement(call: Invocation, sql: str | None, file: str | None) -> str:
@@ -59,76 +56,6 @@ def confirm_script(
     if destructive or disruptive:
         tier = Tier.DESTRUCTIVE if destructive else Tier.DISRUPTIVE
         confirm(call, profile, settings, tier, "; ".join(dict.fromkeys([*destructive, *disruptive])))
-
-
-def run_exec(
-    call: Invocation,
-    runtime: Runtime,
-    target: Target,
-    text: str,
-    *,
-    single_transaction: bool,
-    max_rows: int | None,
-) -> ExitCode:
-    """Runs a script on the connection, with a glob on all that match; after the last question was answered."""
-    found = call.all_settings(runtime, target)
-    scripts = {settings.name: _statements(text, settings) for settings in found}
-    for settings in found:
-        confirm_script(call, runtime.profile, settings, scripts[settings.name])
-    if _only_planned(call, scripts):
-        return ExitCode.DONE
-
-    def work(database: SqlDatabase) -> list[Row]:
-        statements = scripts[database.name]
-        result = run_script(
-            database,
-            statements,
-            single_transaction=single_transaction,
-            max_rows=max_rows,
-            on_failure=partial(_note_failure, call, database.name, len(statements), single_transaction),
-        )
-        return [(result.statements, result.executed, result.affected)]
-
-    if call.is_glob:
-        return call.answer_each(runtime, target, SCRIPT_HEADER, work)
-    (row,) = work(runtime.sql(found[0]))
-    call.out.action(dict(zip(SCRIPT_HEADER, row, strict=True)))
-    return ExitCode.DONE
-
-
-def _statements(text: str, settings: ConnectionSettings) -> list[Statement]:
-    assert settings.type in ("postgresql", "mysql", "sqlite")
-    return list(split(text, settings.type))
-
-
-def _only_planned(call: Invocation, scripts: Mapping[str, Sequence[Statement]]) -> bool:
-    if call.is_glob:
-        return call.only_planned(connections=list(scripts), executed=0)
-    (statements,) = scripts.values()
-    return call.only_planned(statements=len(statements), executed=0)
-
-
-def _note_failure(
-    call: Invocation,
-    name: str,
-    total: int,
-    single: bool,
-    failed: Statement | None,
-    done: int,
-    kept: int,
-    left: KataxError | None,
-) -> None:
-    """Says how far a script came, and how much of it lasts."""
-    where = f" on {name!r}" if call.is_glob else ""
-    if left is not None:
-        lasting = f"; {done} of {total} statements succeeded before it, and rolling back failed: {left}"
-    elif single:
-        lasting = "; all of it was rolled back"
-    else:
-        lasting = f"; {done} of {total} statements succeeded before it"
-        lasting += "" if kept == done else f", {kept} of them stay applied"
-    what = "COMMIT" if failed is None else f"line {failed.line}"
-    call.diagnostics.note(f"{what} failed{where}{lasting}")
 
 
 def run_query(

@@ -95,6 +95,16 @@ class Session(Queries):
         with self._guarded(sql, rows):
             return self._engine.execute_many(self._connection, sql, rows, self._deadline.within(timeout))
 
+    @contextmanager
+    def stream(
+        self, sql: str, params: Params = None, *, timeout: Duration | None = None, text: Text = False
+    ) -> Iterator[RowStream]:
+        """Rows in batches as they arrive; one stream at a time."""
+        with self._guarded(sql, params) as watch:
+            seconds = self._deadline.within(timeout)
+            with self._engine.stream(self._connection, sql, params, seconds, text=text) as rows:
+                yield WatchedStream(rows, watch)
+
     def undo(self) -> None:
         """Rolls back the open transaction of a statement. Raises QueryError for changes that the server kept."""
         if not self._engine.is_broken(self._connection):
@@ -109,17 +119,17 @@ class Session(Queries):
         return Transaction(self._origin, self._connection, self._deadline, Sent(), level)
 
     @contextmanager
-    def _guarded(self, sql: str, params: object) -> Iterator[None]:
+    def _guarded(self, sql: str, params: object) -> Iterator[Watch]:
         safety = Safety.PART if self.in_transaction else Safety.WRITE
         if self._origin.read_only:
             safety = Safety.READ
         self._deadline.check(self._origin.engine.settings.name, "query")
         with (
-            self._origin.observer.watch(sql, params),
+            self._origin.observer.watch(sql, params) as watch,
             self._origin.guard.translating(deadline=self._deadline, safety=safety),
             self._origin.guarded(self._connection, sql),
         ):
-            yield
+            yield watch
 
 
 class RowRefused(Exception):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import Statement, classify, commits_by_itself
-from katax_cli.engines.base import Dialect
+from katax_cli.engines.base import Dialect, Row, Text
 from katax_cli.errors import ConfigError, KataxError, OutcomeUnknown, Refused
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Session, Transaction
@@ -23,9 +25,20 @@ class ScriptResult:
     affected: int
 
 
+_ANSWERING = frozenset(
+    ["CALL", "ANALYZE", "OPTIMIZE", "REPAIR", "WITH", "XA", "EXPLAIN", "PRAGMA", "EXECUTE"]
+)
+"""Verbs of statements that are no questions, and may answer with rows all the same."""
 OnFailure = Callable[[Statement | None, int, int, KataxError | None], object]
 """Told the statement that failed, None for the COMMIT of a single transaction; how many succeeded before it; how many
 of them stay applied; and the error of rolling back, if that failed too."""
+
+
+class Answers(NamedTuple):
+    """Where the rows go that statements of a script return: columns and batches; `text` as `stream` takes it."""
+
+    take: Callable[[Sequence[str], Iterable[Sequence[Row]]], object]
+    text: Text = False
 
 
 def destructive_reasons(statements: Sequence[Statement], settings: ConnectionSettings) -> list[str]:
@@ -42,6 +55,16 @@ def disruptive_verbs(statements: Sequence[Statement], settings: ConnectionSettin
     return [one.verb for one in found if one.disruptive]
 
 
+def may_answer(statement: Statement, dialect: Dialect) -> bool:
+    """True for what can return rows, as far as its syntax tells."""
+    seen = classify(statement.text, dialect)
+    return seen.kind in ("read", "unknown") or seen.verb in _ANSWERING or _returns(statement)
+
+
+def _returns(statement: Statement) -> bool:
+    return re.search(r"\breturning\b", statement.text, re.IGNORECASE) is not None
+
+
 def run_script(
     database: SqlDatabase,
     statements: Sequence[Statement],
@@ -49,8 +72,11 @@ def run_script(
     single_transaction: bool = False,
     max_rows: int | None = None,
     on_failure: OnFailure = lambda _statement, _done, _kept, _left: None,
+    answers: Answers | None = None,
 ) -> ScriptResult:
     """Runs the statements in order on one connection; the first error stops it and is raised.
+
+    `answers` gets the rows that statements return, result by result, before the next statement runs.
 
     Raises Refused, after undoing it, for a statement that changes more than `max_rows` rows, and for one that ends the
     single transaction, before anything ran for one whose rows nobody counts; KataxError, after undoing it, for a
@@ -81,7 +107,7 @@ def run_script(
     ):
         for done, statement in enumerate(statements):
             try:
-                affected += max(0, _run(run, statement, max_rows))
+                affected += _run(run, statement, max_rows, answers)
             except KataxError:
                 on_failure(statement, done, kept, _rolled_back(run))
                 raise
@@ -133,21 +159,52 @@ def _refuse_uncounted(statements: Sequence[Statement], dialect: Dialect) -> None
             )
 
 
-def _run(target: Session | Transaction, statement: Statement, max_rows: int | None) -> int:
+def _run(
+    target: Session | Transaction, statement: Statement, max_rows: int | None, answers: Answers | None
+) -> int:
+    """Runs one statement; returns the number of rows that it changed, as far as the server says."""
     controls = _controls_transaction(statement, target.dialect)
     if controls and isinstance(target, Transaction):
         raise Refused(
             f"line {statement.line} begins or ends a transaction inside --single-transaction; leave one of them out"
         )
     if max_rows is None or controls:
-        return target.execute(statement.text)
+        return _changed(target, statement, answers)
     with target.transaction() as transaction:
-        changed = transaction.execute(statement.text)
+        changed = _changed(transaction, statement, answers)
         if changed > max_rows:
             raise Refused(
                 f"line {statement.line} changes {changed} rows, more than --max-rows-affected {max_rows}; undone"
             )
     return changed
+
+
+def _changed(target: Session | Transaction, statement: Statement, answers: Answers | None) -> int:
+    if answers is None or not may_answer(statement, target.dialect):
+        affected = target.execute(statement.text)
+    else:
+        affected, read = _answered(target, statement, answers)
+        if affected < 0 and _returns(statement):
+            affected = read
+    return 0 if classify(statement.text, target.dialect).kind == "read" else max(0, affected)
+
+
+def _answered(target: Session | Transaction, statement: Statement, answers: Answers) -> tuple[int, int]:
+    """Hands on the rows of a statement; returns the rows that it changed as the server says, and those read."""
+    read = 0
+
+    def batches() -> Iterator[Sequence[Row]]:
+        nonlocal read
+        for batch in rows:
+            read += len(batch)
+            yield batch
+
+    with target.stream(statement.text, text=answers.text) as rows:
+        if rows.columns:
+            answers.take(rows.columns, batches())
+        for _ in rows:
+            pass
+        return rows.affected, read
 
 
 def _controls_transaction(statement: Statement, dialect: Dialect) -> bool:

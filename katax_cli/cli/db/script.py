@@ -1,0 +1,144 @@
+"""The parts of `katax db exec` that are about words on the command line: the script, its results, how far it came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+from katax_cli.cli.db.run import confirm_script
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.core.sql import Statement, split
+from katax_cli.core.text.text import to_json, unique_names
+from katax_cli.engines.base import Dialect, Row
+from katax_cli.errors import KataxError
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.runtime.runtime import Runtime
+from katax_cli.services.tables.scripts import Answers, may_answer, run_script
+
+SCRIPT_HEADER = ("statements", "executed", "rows_affected")
+
+
+def run_exec(
+    call: Invocation,
+    runtime: Runtime,
+    target: Target,
+    text: str,
+    *,
+    single_transaction: bool,
+    max_rows: int | None,
+) -> ExitCode:
+    """Runs a script on the connection, with a glob on all that match; after the last question was answered."""
+    found = call.all_settings(runtime, target)
+    scripts = {settings.name: _statements(text, settings) for settings in found}
+    for settings in found:
+        confirm_script(call, runtime.profile, settings, scripts[settings.name])
+    if _only_planned(call, scripts):
+        return ExitCode.DONE
+
+    def run(database: SqlDatabase, answers: Answers) -> Row:
+        statements = scripts[database.name]
+        result = run_script(
+            database,
+            statements,
+            single_transaction=single_transaction,
+            max_rows=max_rows,
+            on_failure=partial(_note_failure, call, database.name, len(statements), single_transaction),
+            answers=answers,
+        )
+        return (result.statements, result.executed, result.affected)
+
+    if call.is_glob:
+        answering = any(may_answer(one, _dialect(each)) for each in found for one in scripts[each.name])
+        return _run_each(call, runtime, target, run, answering=answering)
+    results = _Results(call)
+    row = run(runtime.sql(found[0]), Answers(results.take, call.out.texts))
+    results.end(dict(zip(SCRIPT_HEADER, row, strict=True)))
+    return ExitCode.DONE
+
+
+def _run_each(
+    call: Invocation, runtime: Runtime, target: Target, run: Callable[..., Row], *, answering: bool
+) -> ExitCode:
+    """A row for each connection; with the rows that its statements returned, where some can return any."""
+
+    def work(database: SqlDatabase) -> list[Row]:
+        results: list[list[dict[str, object]]] = []
+
+        def take(columns: Sequence[str], batches: Iterable[Sequence[Row]]) -> None:
+            names = unique_names(columns)
+            results.append([dict(zip(names, row, strict=True)) for batch in batches for row in batch])
+
+        row = run(database, Answers(take, "json"))
+        return [(*row, results) if answering else row]
+
+    return call.answer_each(
+        runtime, target, (*SCRIPT_HEADER, "results") if answering else SCRIPT_HEADER, work
+    )
+
+
+class _Results:
+    """Writes the results of a script as they arrive, then what it did; JSON: one object of both."""
+
+    def __init__(self, call: Invocation) -> None:
+        self._call = call
+        self._count = 0
+
+    def take(self, columns: Sequence[str], batches: Iterable[Sequence[Row]]) -> None:
+        out = self._call.out
+        if out.format == "json":
+            out.raw(b", " if self._count else b'{"results": [')
+        elif self._count and out.format != "jsonl":
+            out.raw(b"\n")
+        self._count += 1
+        out.rows(columns, batches)
+
+    def end(self, facts: Mapping[str, object]) -> None:
+        if not self._count:
+            self._call.out.action(facts)
+        elif self._call.out.format == "json":
+            self._call.out.text("], " + to_json(facts)[1:])
+        else:
+            self._call.diagnostics.note(
+                f"{facts['executed']} statements done, {facts['rows_affected']} rows affected"
+            )
+
+
+def _statements(text: str, settings: ConnectionSettings) -> list[Statement]:
+    return list(split(text, _dialect(settings)))
+
+
+def _dialect(settings: ConnectionSettings) -> Dialect:
+    assert settings.type in ("postgresql", "mysql", "sqlite")
+    return settings.type
+
+
+def _only_planned(call: Invocation, scripts: Mapping[str, Sequence[Statement]]) -> bool:
+    if call.is_glob:
+        return call.only_planned(connections=list(scripts), executed=0)
+    (statements,) = scripts.values()
+    return call.only_planned(statements=len(statements), executed=0)
+
+
+def _note_failure(
+    call: Invocation,
+    name: str,
+    total: int,
+    single: bool,
+    failed: Statement | None,
+    done: int,
+    kept: int,
+    left: KataxError | None,
+) -> None:
+    """Says how far a script came, and how much of it lasts."""
+    where = f" on {name!r}" if call.is_glob else ""
+    if left is not None:
+        lasting = f"; {done} of {total} statements succeeded before it, and rolling back failed: {left}"
+    elif single:
+        lasting = "; all of it was rolled back"
+    else:
+        lasting = f"; {done} of {total} statements succeeded before it"
+        lasting += "" if kept == done else f", {kept} of them stay applied"
+    what = "COMMIT" if failed is None else f"line {failed.line}"
+    call.diagnostics.note(f"{what} failed{where}{lasting}")
