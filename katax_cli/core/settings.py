@@ -120,7 +120,8 @@ class ConnectionSettings:
     `path` is SQLite's file or ":memory:"; `nodes` are the (host, port) pairs of Sentinels or of a cluster
     (otherwise the one server), `service` is Sentinel's name of the primary; `srv` says that `host` is the name
     of a DNS seed list (mongodb+srv); `options` are what the URL's query string held beyond what katax knows,
-    for the driver: they may hold secrets and never show. `decimals` reads numbers inside JSON columns as Decimals
+    for the driver: they may hold secrets and never show, `ignored` the names of those that only other tools read.
+    `decimals` reads numbers inside JSON columns as Decimals
     instead of floats; `breaker` and `retry` override the profile's for a connection that a program describes itself.
     Replicas and `direct` are whole settings.
     """
@@ -140,6 +141,7 @@ class ConnectionSettings:
     service: str | None = None
     srv: bool = False
     options: Mapping[str, str] = field(default_factory=dict, hash=False, repr=False)
+    ignored: tuple[str, ...] = field(default=(), compare=False, repr=False)
     connect_timeout: float = 2.0
     statement_timeout: float = 30.0
     read_only: bool = False

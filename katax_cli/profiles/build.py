@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from katax_cli.core.settings import ConnectionSettings
@@ -36,6 +36,7 @@ class Draft(NamedTuple):
 
     name: str
     home: str
+    source: str | None
     explicit: bool
     layers: tuple[Layer, ...]
     search: Search
@@ -53,7 +54,7 @@ def build_profile(
         role=table.get("role", "prod"),
         folder=draft.search.folder,
         home=draft.home,
-        source=draft.layers[0].file,
+        source=draft.source,
         connections=connections,
         retry=make(("retry",), RetrySettings),
         breaker=make(("breaker",), breaker_of),
@@ -120,6 +121,7 @@ class _Builder:
             try:
                 made[name] = build_connection(name, table, around, needs_approval=self._approval(path))
                 self._variants[name] = [each.name for each in variants_of(made[name])]
+                _note_ignored(variants_of(made[name]), notes)
             except Flaw as flaw:
                 at = (*path, flaw.key) if flaw.key else path
                 self._problems.add(at, f"{dotted(at)} {flaw}")
@@ -235,3 +237,11 @@ class _Builder:
             for key in ("auth_token", "admin_token")
             if key in table
         }
+
+
+def _note_ignored(variants: Iterable[ConnectionSettings], notes: list[str]) -> None:
+    """Names the parameters of other tools in the URLs of a connection."""
+    for settings in variants:
+        if settings.ignored:
+            names = ", ".join(settings.ignored)
+            notes.append(f"the url of {settings.name!r} has {names}, which katax does not read")

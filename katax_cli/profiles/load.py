@@ -32,14 +32,19 @@ class Loaded(NamedTuple):
 
 
 def load_profile(
-    name: str | None = None, *, cwd: str | None = None, environ: Mapping[str, str] | None = None
+    name: str | None = None,
+    *,
+    url: str | None = None,
+    cwd: str | None = None,
+    environ: Mapping[str, str] | None = None,
 ) -> Profile:
     """Returns the profile of this name, or the one that is meant without.
 
+    With `url` (or `env:NAME`) it has that connection too; without a name it has no other one, and is `env`.
     Connects nowhere, runs no command and reads no password file. Raises ConfigError (UnknownProfile) and
     UntrustedFile.
     """
-    loaded = load(search_from(cwd, environ), name)
+    loaded = load(search_from(cwd, environ), name, url=url)
     if loaded.profile is None:
         raise loaded.problems.first()
     return loaded.profile
@@ -54,10 +59,9 @@ def search_from(cwd: str | None, environ: Mapping[str, str] | None) -> Search:
     return Search(folder, os.environ if environ is None else environ)
 
 
-def load(search: Search, name: str | None) -> Loaded:
+def load(search: Search, name: str | None, *, url: str | None = None) -> Loaded:
     """Loads and keeps every problem. Raises only what leaves nothing to check (see `Search.choose`)."""
-    found = search.choose(name)
-    layers = _layers(search, found)
+    found, layers = _chosen(search, name, url)
     problems = Problems(layers)
 
     def missing(path: tuple[str, ...], variable: str) -> None:
@@ -71,6 +75,7 @@ def load(search: Search, name: str | None) -> Loaded:
     draft = Draft(
         name=found.name,
         home=katax_home(search.folder, search.environ),
+        source=next((layer.file for layer in layers if "role" in layer.table), None),
         explicit=found.explicit,
         layers=layers,
         search=search,
@@ -126,6 +131,22 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
             each = _merged(under, each)
         result[key] = each
     return result
+
+
+def _chosen(search: Search, name: str | None, url: str | None) -> tuple[Found, tuple[Layer, ...]]:
+    """The profile that is meant and its layers, a connection by URL above all.
+
+    Only a profile that is named beside a URL gives it its role: one that happens to lie here may be a dev one.
+    """
+    if url is None:
+        found = search.choose(name)
+        return found, _layers(search, found)
+    from katax_cli.profiles.sources.by_url import connection_layer, profile_layers
+
+    if name is None:
+        return Found("env", None, explicit=True), profile_layers(url, search)
+    found = search.choose(name)
+    return found, (connection_layer(url), *_layers(search, found))
 
 
 def _layers(search: Search, found: Found) -> tuple[Layer, ...]:

@@ -51,7 +51,11 @@ def job_table(
     elif key in ("command", "sql"):
         value = call.input_bytes(value).decode()
     table = {"schedule": schedule, key: value}
-    return {**table, "connection": call.shared.connection} if key == "sql" else table
+    if key != "sql":
+        return table
+    if call.by_url:
+        raise typer.BadParameter("a job names a connection of its profile; -c takes no url here")
+    return {**table, "connection": call.shared.connection}
 
 
 def policies(call: Invocation, *, ping_url: str | None, **durations: str | None) -> dict[str, Any]:

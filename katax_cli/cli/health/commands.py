@@ -57,6 +57,7 @@ def check(
         raise ConfigError("--watch does not end, so -o cannot write a whole file; redirect stdout")
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
     with call.runtime(probing=True, endless=True) as runtime:
+        call.note_unused(runtime.profile)
         policy = runtime.profile.health
         databases = [runtime.open(settings) for settings in call.chosen(runtime, connections or [])]
         checker = HealthChecker(

@@ -63,7 +63,7 @@ class Desk:
         if len(self.settings) > 1:
             names = ", ".join(each.name for each in self.settings)
             raise ConfigError(
-                f"{self.call.shared.connection!r} matches {names}; {self.call.command!r} works on one connection"
+                f"{self.call.connection!r} matches {names}; {self.call.command!r} works on one connection"
             )
         return self.on(self.settings[0])
 

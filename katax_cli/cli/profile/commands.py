@@ -19,11 +19,14 @@ Name = Annotated[str | None, typer.Argument(help="Profile; none: the one that wo
 @group.command("list")
 def list_(call: Invocation) -> None:
     """List the profiles and mark the selected one."""
-    from katax_cli.profiles.load import list_profiles
+    from katax_cli.profiles.load import list_profiles, load_profile
 
     entries = list_profiles(name=call.shared.profile)
     header = ("name", "role", "chosen", "source", "problem")
     call.out.rows(header, [[(e.name, e.role, e.chosen, e.source, e.problem) for e in entries]])
+    chosen = next((entry.name for entry in entries if entry.chosen and entry.problem is None), None)
+    if chosen is not None:
+        call.note_unused(load_profile(chosen))
 
 
 @group.command("show")

@@ -45,10 +45,34 @@ class Invocation:
         """The profile of this name, or the chosen one; what it has to say goes to stderr."""
         from katax_cli.profiles.load import load_profile
 
-        profile = load_profile(name or self.shared.profile)
+        url = self.shared.connection if self.by_url else None
+        profile = load_profile(name or self.shared.profile, url=url)
         for note in profile.notes:
             self.diagnostics.note(note)
         return profile
+
+    def note_unused(self, profile: Profile) -> None:
+        """Says which variables are set that the profile does not read, in commands that show what is used."""
+        from katax_cli.profiles.unused import unused_note
+
+        note = unused_note(profile)
+        if note is not None:
+            self.diagnostics.note(note)
+
+    @property
+    def by_url(self) -> bool:
+        """True when `-c` is a URL or `env:NAME`."""
+        from katax_cli.profiles.sources.by_url import is_url
+
+        return self.shared.connection is not None and is_url(self.shared.connection)
+
+    @property
+    def connection(self) -> str | None:
+        """The name or pattern that `-c` gives; of a URL the name that its connection has."""
+        from katax_cli.profiles.sources.by_url import name_by_url
+
+        given = self.shared.connection
+        return name_by_url(given) if given is not None and self.by_url else given
 
     def home(self) -> str:
         """The `.katax` folder of the chosen profile."""
@@ -102,7 +126,7 @@ class Invocation:
 
     def chosen(self, runtime: Runtime, patterns: Sequence[str]) -> list[ConnectionSettings]:
         """The connections that arguments and `-c` name or match, in the profile's order; none given: all."""
-        wanted = [*patterns, *([self.shared.connection] if self.shared.connection else [])]
+        wanted = [*patterns, *([self.connection] if self.connection else [])]
         named = {one.name for pattern in wanted for one in runtime.profile.match(pattern)}
         everything = runtime.profile.connections.values()
         return [one for one in everything if (one.name in named if wanted else self._is_there(one))]
@@ -127,16 +151,16 @@ class Invocation:
         if len(found) > 1:
             names = ", ".join(settings.name for settings in found)
             raise ConfigError(
-                f"{self.shared.connection!r} matches {names}; {self.command!r} works on one connection"
+                f"{self.connection!r} matches {names}; {self.command!r} works on one connection"
             )
         return found[0]
 
     def all_settings(self, runtime: Runtime, target: Target) -> Sequence[ConnectionSettings]:
         """The connections that `-c` names or matches, else the default, checked to be of a fitting type."""
-        if self.shared.connection is None:
+        if self.connection is None:
             found = [runtime.profile.default_connection(target.types, target.preferred)]
         else:
-            found = runtime.profile.match(self.shared.connection)
+            found = runtime.profile.match(self.connection)
         fitting = [settings for settings in found if settings.type in target.types]
         if not fitting:
             raise WrongEngine(found[0].type, target.lacks, wanted_by=self.command, works_on=target.types)
@@ -197,7 +221,7 @@ class Invocation:
     @property
     def is_glob(self) -> bool:
         """True when `-c` is a pattern, so that rows say which connection they came from."""
-        return any(c in (self.shared.connection or "") for c in "*?[")
+        return not self.by_url and any(c in (self.shared.connection or "") for c in "*?[")
 
 
 def _opened(path: str) -> BinaryIO:

@@ -111,7 +111,13 @@ def shared_options() -> list[TyperOption]:
     formats = "|".join(FORMATS)
     return [
         _option("profile", "-p", "--profile", metavar="NAME", help="Profile to use (KATAX_PROFILE)."),
-        _option("connection", "-c", "--connection", metavar="NAME|GLOB", help="Connection of the profile."),
+        _option(
+            "connection",
+            "-c",
+            "--connection",
+            metavar="NAME|GLOB|URL",
+            help="Connection of the profile, a URL, or env:NAME.",
+        ),
         _option("format", "-f", "--format", metavar="FORMAT", help=f"Output format: {formats}."),
         _option("output", "-o", "--output", metavar="FILE", help="Write data to FILE instead of stdout."),
         _option("timeout", "--timeout", metavar="DURATION", check=limit, help="Deadline: 250ms, 30s, 5m."),

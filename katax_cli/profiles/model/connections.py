@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from katax_cli.core.settings import DEFAULT_PORTS, ConnectionSettings, PoolSettings, Secret
+from katax_cli.profiles.model.foreign import is_foreign
 from katax_cli.profiles.model.secrets import Place, secret_of
 from katax_cli.profiles.model.tls import tls_from_options, tls_from_table
 from katax_cli.profiles.model.urls import database_number, parse_url, sqlite_path
@@ -93,6 +94,9 @@ def _from_url(url: str, key: str, folder: str) -> dict[str, Any]:
         fields["tls"] = tls_from_options(options, folder, always=implied)
     except ValueError as error:
         raise Flaw(key, str(error)) from None
+    fields["ignored"] = tuple(name for name in options if is_foreign(fields["type"], name))
+    for name in fields["ignored"]:
+        del options[name]
     password = options.pop("password", None)
     if password:
         fields["password"] = Secret.of(password)

@@ -22,21 +22,25 @@ SCHEMES = {
     "unix": "redis",
     "sqlite": "sqlite",
 }
+# `postgresql+psycopg`: SQLAlchemy names a driver behind the server. `mongodb+srv` means something else.
+_WITH_DRIVER = ("postgresql", "postgres", "mysql", "mariadb", "sqlite")
 _SENTINEL_PORT = 26379
 _ENCODE = "percent-encode @ : / ? in user and password"
 
 
 def scheme_of(url: str) -> str:
-    """The scheme, one of SCHEMES. Raises ValueError."""
+    """The scheme, one of SCHEMES, without SQLAlchemy's name of a driver. Raises ValueError."""
     scheme, found, rest = url.partition(":")
     scheme = scheme.lower()
     if scheme in SCHEMES and found:
         return scheme
+    server, _, driver = scheme.partition("+")
+    if server in _WITH_DRIVER and driver.replace("_", "").isalnum() and rest.startswith("//"):
+        return server
     # Without '//' it may be anything, a password too.
     if not rest.startswith("//") or not scheme.replace("+", "").isalnum():
         raise ValueError(f"is no URL, expected one that starts with {', '.join(SCHEMES)} and '://'")
-    base = scheme.partition("+")[0]
-    near = base if base in SCHEMES else nearest(scheme, SCHEMES)
+    near = server if server in SCHEMES else nearest(scheme, SCHEMES)
     hint = f"did you mean {near}://? " if near else ""
     raise ValueError(f"has the unknown scheme {scheme!r}; {hint}known schemes: {', '.join(SCHEMES)}")
 
@@ -49,7 +53,7 @@ def parse_url(url: str, folder: str) -> dict[str, Any]:
     if url == "embedded":
         return {"type": "redis", "embedded": True, "options": {}}
     scheme = scheme_of(url)
-    rest, _, query = url[len(scheme) + 1 :].partition("?")
+    rest, _, query = url.partition(":")[2].partition("?")
     options = _query(query)
     if scheme == "sqlite":
         return _sqlite(rest, options, folder)

@@ -24,12 +24,17 @@ def local_table(search: Search) -> dict[str, Any]:
 
 
 def env_table(search: Search) -> dict[str, Any]:
-    """`env`: a connection for each URL that is set. Raises ConfigError for a KATAX_ROLE that is no role.
-
-    Its role is `prod` unless KATAX_ROLE says otherwise, on loopback too: tunnels and cloud proxies end there.
-    """
+    """`env`: a connection for each URL that is set. Raises ConfigError for a KATAX_ROLE that is no role."""
     connections = {URL_VARIABLES[variable]: {"url": f"${{env:{variable}}}"} for variable in search.urls()}
+    return {"role": env_role(search), "connections": connections}
+
+
+def env_role(search: Search) -> str:
+    """The role of servers that a URL names: `prod` unless KATAX_ROLE says otherwise.
+
+    On loopback too: tunnels and cloud proxies end there. Raises ConfigError for a KATAX_ROLE that is no role.
+    """
     role = search.variables.get("KATAX_ROLE") or "prod"
     if role not in ROLES:
         raise ConfigError(f"KATAX_ROLE is {role!r}, expected {', '.join(ROLES[:-1])} or {ROLES[-1]}")
-    return {"role": role, "connections": connections}
+    return role
