@@ -22,7 +22,7 @@ from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.definition.jobs import Job, job_of
 from katax_cli.services.cron.ledger.accounting import Books
 from katax_cli.services.cron.manage import Cron
-from katax_cli.services.cron.run.execution import Place
+from katax_cli.services.cron.run.execution import JobContext
 from katax_cli.services.cron.run.process import JobProcess
 from katax_cli.services.cron.run.scheduler import Scheduler
 
@@ -111,7 +111,9 @@ def katax_starts(profile: Profile, jobs: Sequence[Job]) -> float:
 
     with Cron(profile) as cron:
         cron.tables.prepare()
-        scheduler = Scheduler(Place(profile), Books(cron.runs), host="h", daemon="d", lookup=os.environ.get)
+        scheduler = Scheduler(
+            JobContext(profile), Books(cron.runs), host="h", daemon="d", lookup=os.environ.get
+        )
         for job in jobs:
             scheduler.put(job, START)
         JobProcess._start = watched  # type: ignore[method-assign, assignment]

@@ -17,7 +17,7 @@ from harness import finish, row
 
 from katax_cli.services.calls.events import Events
 from katax_cli.services.calls.observer import Observer, QueryLogging
-from katax_cli.services.runtime.decisions import Decision, write_copy
+from katax_cli.services.runtime.decisions import OperatorDecision, write_copy
 
 SQL = "SELECT id, name FROM users WHERE id = $1"
 CALLS = 100_000
@@ -64,7 +64,7 @@ def _seen_call() -> float:
 def _asked() -> float:
     now = time.time()
     with tempfile.TemporaryDirectory() as home:
-        write_copy(home, "dev", [Decision("1", "main", "trip", now, now + 3600, "why", "me")])
+        write_copy(home, "dev", [OperatorDecision("1", "main", "trip", now, now + 3600, "why", "me")])
         done = subprocess.run([sys.executable, "-c", ASK, home], capture_output=True, text=True, check=True)
     return float(done.stdout)
 

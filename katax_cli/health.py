@@ -13,7 +13,7 @@ from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.forks import follow
 from katax_cli.core.measure.health import HealthPolicy
-from katax_cli.core.measure.recommend import Facts, recommend
+from katax_cli.core.measure.recommend import ConnectionFacts, recommend
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import ConfigError, Unavailable
@@ -143,7 +143,7 @@ def _needs_database(db: object, wanted_by: str) -> Database:
 def _details(db: Database, pool: PoolStats, server: Mapping[str, object]) -> Mapping[str, object]:
     most = server.get("max_connections")
     metrics = db.observer.metrics
-    facts = Facts(
+    facts = ConnectionFacts(
         queries=None if metrics is None else metrics.stats(),
         pool=pool,
         max_connections=most if isinstance(most, int) else None,
@@ -178,7 +178,7 @@ def get_metrics(
     stats = db.pool_stats() if pool is None else pool.get_metrics()
     seconds = in_seconds(period)
     queries = metrics.stats(period=seconds, slow_ms=slow_ms)
-    facts = Facts(queries, stats, max_connections, reserved, instances)
+    facts = ConnectionFacts(queries, stats, max_connections, reserved, instances)
     now = datetime.fromtimestamp(SYSTEM.now()).astimezone()
     return MetricsResult(seconds, now, stats, queries, recommend(facts))
 

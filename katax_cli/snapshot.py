@@ -60,7 +60,7 @@ class Check(NamedTuple):
     message: str | None = None
 
 
-class Standing(NamedTuple):
+class ServerStanding(NamedTuple):
     """The part that a server plays; `lag_seconds` is None when it follows no other server or does not say."""
 
     role: str

@@ -105,12 +105,18 @@ def test_no_error_is_defined_outside_of_the_tree_without_a_reason() -> None:
     outside = {
         f"{cls.__module__}.{cls.__qualname__}".removeprefix("katax_cli."): issubclass(cls, KataxError)
         for cls in below(BaseException)
-        if cls.__module__.startswith("katax_cli.") and not cls.__module__.startswith("katax_cli.errors.")
+        if cls.__module__.startswith("katax_cli.") and cls.__module__ != "katax_cli.errors"
     }
 
     assert sorted(outside.keys() - ELSEWHERE.keys()) == []
     assert sorted(ELSEWHERE.keys() - outside.keys()) == [], "these are gone"
     assert [name for name, is_ours in outside.items() if is_ours] == [], "these belong into the tree"
+
+
+def test_a_traceback_names_the_path_from_which_programs_import_an_error() -> None:
+    modules = {cls.__module__ for cls in every_error() if cls.__name__ in katax_cli.errors.__all__}
+
+    assert modules == {"katax_cli.errors"}
 
 
 def test_the_tree_in_the_docstring_names_every_error() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from katax_cli.snapshot import Headroom, Standing
+from katax_cli.snapshot import Headroom, ServerStanding
 
 
 class ReportsHeadroom(Protocol):
@@ -13,7 +13,7 @@ class ReportsHeadroom(Protocol):
     What the user of the connection may not see is left out.
     """
 
-    def standing(self, connection: Any, timeout: float | None = None) -> Standing:
+    def standing(self, connection: Any, timeout: float | None = None) -> ServerStanding:
         """The server's present role, after any failover, and its lag."""
         ...
 

@@ -73,7 +73,7 @@ class ObjectName(NamedTuple):
     table: str = ""
 
 
-class Definitions(Protocol):
+class ReadsDefinitions(Protocol):
     """Reads the schema as text, one line for each part, equal for equal schemas."""
 
     def definitions(self, connection: Any, objects: Sequence[ObjectName] | None = None) -> dict[str, str]:
@@ -144,7 +144,7 @@ class RunsScripts(Protocol):
         ...
 
 
-class Migrates(SessionLocks, Definitions, DdlImpacts, Protocol):
+class Migrates(SessionLocks, ReadsDefinitions, DdlImpacts, Protocol):
     """The methods that `migrate` needs of an SQL engine; made by `create(engine)` of its module `migrate`."""
 
     facts: MigrationFacts

@@ -123,3 +123,6 @@ __all__ = [
     "nearest",
     "unknown_name",
 ]
+
+for _public in [globals()[name] for name in __all__ if isinstance(globals()[name], type)]:
+    _public.__module__ = __name__  # tracebacks and pickles name the path from which programs import it

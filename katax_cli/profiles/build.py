@@ -24,7 +24,7 @@ from katax_cli.profiles.model.model import (
     WsSettings,
 )
 from katax_cli.profiles.model.problems import Problems, origin_of
-from katax_cli.profiles.model.secrets import Place, readable_by_everyone, token
+from katax_cli.profiles.model.secrets import SecretOrigin, readable_by_everyone, token
 from katax_cli.profiles.sources.find import Search
 
 _WORK = ("command", "sql", "python", "katax")
@@ -233,7 +233,7 @@ class _Builder:
 
     def _tokens(self, name: str, table: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            key: token(table[key], Place(f"{key} of ws {name!r}", self._folder, environ=self._environ))
+            key: token(table[key], SecretOrigin(f"{key} of ws {name!r}", self._folder, environ=self._environ))
             for key in ("auth_token", "admin_token")
             if key in table
         }

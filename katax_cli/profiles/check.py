@@ -15,7 +15,7 @@ from katax_cli.profiles.model.secrets import readable_by_everyone
 from katax_cli.profiles.model.urls import mask_url
 from katax_cli.profiles.show import is_reference
 from katax_cli.profiles.sources.document import read_trusted
-from katax_cli.profiles.sources.find import Place, Search
+from katax_cli.profiles.sources.find import ConfigFolder, Search
 from katax_cli.profiles.sources.trust import approved
 
 
@@ -147,7 +147,7 @@ def _check_reserved(loaded: Loaded) -> None:
             )
 
 
-def _reserved(place: Place) -> Iterator[tuple[str, int | None]]:
+def _reserved(place: ConfigFolder) -> Iterator[tuple[str, int | None]]:
     if "local" in place.files:
         yield place.files["local"], 1
     if place.katax and place.katax.file and "local" in place.tables():

@@ -20,7 +20,7 @@ _DEFAULTED = ("retry", "breaker", "health", "logging", "shutdown", "migrate", "s
 _DEFAULTED_OF_CONNECTION = ("connect_timeout", "statement_timeout", "read_only", "pool")
 
 
-class Origin(NamedTuple):
+class KeyOrigin(NamedTuple):
     """One line of `profile show --origin`; `origin` is `FILE:LINE`, `built in` or `default`."""
 
     key: str
@@ -28,7 +28,7 @@ class Origin(NamedTuple):
     origin: str
 
 
-def origins(profile: Profile, *, environ: Mapping[str, str] | None = None) -> list[Origin]:
+def origins(profile: Profile, *, environ: Mapping[str, str] | None = None) -> list[KeyOrigin]:
     """The written values, then the defaults. Secrets are `***`; a variable is shown by its name."""
     environment = Environment(os.environ if environ is None else environ, profile.folder, [])
     merged = merge(profile.layers)
@@ -36,7 +36,7 @@ def origins(profile: Profile, *, environ: Mapping[str, str] | None = None) -> li
         _written(profile, path, key, value, environment) for path, key, value in _leaves(merged, PROFILE)
     ]
     known = {row.key for row in written}
-    defaults = (Origin(dotted(path), value, "default") for path, value in _defaults(profile))
+    defaults = (KeyOrigin(dotted(path), value, "default") for path, value in _defaults(profile))
     return written + [row for row in defaults if row.key not in known]
 
 
@@ -54,12 +54,12 @@ def _leaves(
             yield (*path, name), key, value
 
 
-def _written(profile: Profile, path: Path, key: Key, value: Any, environment: Environment) -> Origin:
+def _written(profile: Profile, path: Path, key: Key, value: Any, environment: Environment) -> KeyOrigin:
     layer = origin_of(profile.layers, path)
     place = f"{layer.file}:{layer.line(path)}" if layer and layer.file else "built in"
     names = [name for text in _texts(value) for name in variables(text)] if path[-1] != "enabled" else []
     used = ", ".join(f"{name} from {environment.origin(name)}" for name in dict.fromkeys(names))
-    return Origin(dotted(path), masked(path[-1], key, value), f"{place} ({used})" if used else place)
+    return KeyOrigin(dotted(path), masked(path[-1], key, value), f"{place} ({used})" if used else place)
 
 
 def _texts(value: Any) -> list[str]:

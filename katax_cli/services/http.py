@@ -22,7 +22,7 @@ _PATIENCE = 5.0
 """Seconds that a client may take to ask."""
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """The answer of a path."""
 
     status: int
@@ -30,7 +30,7 @@ class Answer(NamedTuple):
     text: str
 
 
-Routes = Mapping[str, Callable[[], Answer]]
+Routes = Mapping[str, Callable[[], Response]]
 
 
 class HttpServer:
@@ -118,7 +118,7 @@ def _handler(routes: Routes) -> type[BaseHTTPRequestHandler]:
 
         def _head(self) -> bytes:
             route = routes.get(self.path.partition("?")[0])
-            answer = route() if route else Answer(404, TEXT, f"see {', '.join(routes)}\n")
+            answer = route() if route else Response(404, TEXT, f"see {', '.join(routes)}\n")
             body = answer.text.encode()
             self.send_response(answer.status)
             self.send_header("Content-Type", answer.kind)

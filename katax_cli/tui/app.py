@@ -41,14 +41,14 @@ _LOOK_EVERY = 1.0
 _KEPT = 100
 
 
-class Outcome(NamedTuple):
+class CommandOutcome(NamedTuple):
     """The outcome of a command: its exit code, and a line about it; of one that reads, what it printed."""
 
     code: int
     text: str
 
 
-Run = Callable[[Sequence[str]], Outcome]
+Run = Callable[[Sequence[str]], CommandOutcome]
 
 
 class Dashboard(App[None]):
@@ -95,7 +95,7 @@ class Dashboard(App[None]):
     class Ran(Message):
         """A command ended."""
 
-        def __init__(self, words: Sequence[str], outcome: Outcome) -> None:
+        def __init__(self, words: Sequence[str], outcome: CommandOutcome) -> None:
             super().__init__()
             self.words = words
             self.outcome = outcome
@@ -103,7 +103,7 @@ class Dashboard(App[None]):
     class Read(Message):
         """A command printed more about a row."""
 
-        def __init__(self, info: Info, outcome: Outcome) -> None:
+        def __init__(self, info: Info, outcome: CommandOutcome) -> None:
             super().__init__()
             self.info = info
             self.outcome = outcome

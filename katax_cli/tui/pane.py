@@ -20,7 +20,7 @@ from katax_cli.tui.panels import Panel
 from katax_cli.tui.table import GAP, Drawn, Row, alike, colourless, faded, fitted, found
 
 
-class Rows(DataTable[Text]):
+class RowTable(DataTable[Text]):
     """A table whose Home and End are its first and last row, wherever the view is."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -54,7 +54,7 @@ class Pane(Vertical):
         """The title and why there are no rows; None while there are."""
         self._title = ""
         self._said = ""
-        self.table = Rows(cursor_type="row", cell_padding=GAP // 2, show_cursor=False)
+        self.table = RowTable(cursor_type="row", cell_padding=GAP // 2, show_cursor=False)
         self._empty = Static(classes="empty", markup=False)
         self._empty.display = False
 

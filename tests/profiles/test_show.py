@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from katax_cli.profiles.model.keys import CONNECTION, Key
-from katax_cli.profiles.show import Origin, masked, origins
+from katax_cli.profiles.show import KeyOrigin, masked, origins
 from tests.profiles.conftest import Project
 
 SECRET = "hunter2-is-a-secret"
@@ -22,19 +22,21 @@ def test_what_was_written_then_the_defaults(project: Project) -> None:
     environ = {**project.environ, "HOST": "db"}
     rows = {row.key: row for row in origins(project.load(HOST="db"), environ=environ)}
     main = "connections.main"
-    assert rows["role"] == Origin("role", "dev", f"{file}:1")
-    assert rows[f"{main}.url"] == Origin(
+    assert rows["role"] == KeyOrigin("role", "dev", f"{file}:1")
+    assert rows[f"{main}.url"] == KeyOrigin(
         f"{main}.url", "postgresql://app@${env:HOST}/x", f"{file}:3 (HOST from environment)"
     )
-    assert rows[f"{main}.password"] == Origin(f"{main}.password", "${env:PW}", f"{file}:4 (PW from {dotenv})")
-    assert rows[f"{main}.pool.max"] == Origin(f"{main}.pool.max", 3, f"{file}:5")
-    assert rows[f"{main}.pool.min"] == Origin(f"{main}.pool.min", 0, "default")
-    assert rows[f"{main}.connect_timeout"] == Origin(f"{main}.connect_timeout", 2.0, "default")
-    assert rows["retry.attempts"] == Origin("retry.attempts", 4, f"{katax}:2")
-    assert rows["retry.total"] == Origin("retry.total", 5.0, f"{file}:7")
-    assert rows["retry.initial"] == Origin("retry.initial", 1.0, "default")
-    assert rows["state.url"] == Origin("state.url", f"sqlite:{project.folder}/.katax/state.db", "default")
-    assert rows["logging.queries"] == Origin("logging.queries", "all", "default")
+    assert rows[f"{main}.password"] == KeyOrigin(
+        f"{main}.password", "${env:PW}", f"{file}:4 (PW from {dotenv})"
+    )
+    assert rows[f"{main}.pool.max"] == KeyOrigin(f"{main}.pool.max", 3, f"{file}:5")
+    assert rows[f"{main}.pool.min"] == KeyOrigin(f"{main}.pool.min", 0, "default")
+    assert rows[f"{main}.connect_timeout"] == KeyOrigin(f"{main}.connect_timeout", 2.0, "default")
+    assert rows["retry.attempts"] == KeyOrigin("retry.attempts", 4, f"{katax}:2")
+    assert rows["retry.total"] == KeyOrigin("retry.total", 5.0, f"{file}:7")
+    assert rows["retry.initial"] == KeyOrigin("retry.initial", 1.0, "default")
+    assert rows["state.url"] == KeyOrigin("state.url", f"sqlite:{project.folder}/.katax/state.db", "default")
+    assert rows["logging.queries"] == KeyOrigin("logging.queries", "all", "default")
 
 
 def test_each_key_is_listed_once(project: Project) -> None:
@@ -50,7 +52,7 @@ def test_each_key_is_listed_once(project: Project) -> None:
 
 def test_what_is_built_in(project: Project) -> None:
     rows = {row.key: row for row in origins(project.load("local"), environ=project.environ)}
-    assert rows["connections.cache.url"] == Origin("connections.cache.url", "embedded", "built in")
+    assert rows["connections.cache.url"] == KeyOrigin("connections.cache.url", "embedded", "built in")
     profile = project.load("env", REDIS_URL=f"redis://:{SECRET}@h/0")
     rows = {row.key: row for row in origins(profile, environ={"REDIS_URL": "x"})}
     assert rows["connections.cache.url"].value == "${env:REDIS_URL}"

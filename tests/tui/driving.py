@@ -9,7 +9,7 @@ from typing import Any
 from textual.pilot import Pilot
 
 from katax_cli.snapshot import Snapshot
-from katax_cli.tui.app import Dashboard, Outcome
+from katax_cli.tui.app import CommandOutcome, Dashboard
 from katax_cli.tui.pane import Pane
 from tests.tui.canned import FULL
 
@@ -33,11 +33,11 @@ class Source:
 class Commands:
     """Notes what it is to run."""
 
-    def __init__(self, outcome: Outcome | None = None) -> None:
-        self.outcome = outcome or Outcome(0, "done")
+    def __init__(self, outcome: CommandOutcome | None = None) -> None:
+        self.outcome = outcome or CommandOutcome(0, "done")
         self.ran: list[Sequence[str]] = []
 
-    def __call__(self, words: Sequence[str]) -> Outcome:
+    def __call__(self, words: Sequence[str]) -> CommandOutcome:
         self.ran.append(words)
         return self.outcome
 
@@ -46,8 +46,8 @@ def dashboard(
     source: Callable[[], Snapshot] | Snapshot = FULL,
     *,
     interval: float = 60.0,
-    run: Callable[[Sequence[str]], Outcome] | None = None,
-    read: Callable[[Sequence[str]], Outcome] | None = None,
+    run: Callable[[Sequence[str]], CommandOutcome] | None = None,
+    read: Callable[[Sequence[str]], CommandOutcome] | None = None,
 ) -> Dashboard:
     snapshot = Source(source) if isinstance(source, Snapshot) else source
     return Dashboard(snapshot, interval=interval, run=run or Commands(), read=read or Commands())

@@ -16,7 +16,7 @@ from textual.widgets import Input, OptionList, Static
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.snapshot import Part, Snapshot
-from katax_cli.tui.app import Dashboard, Outcome
+from katax_cli.tui.app import CommandOutcome, Dashboard
 from katax_cli.tui.dialogs import CommandDialog, Info, line
 from katax_cli.tui.pane import Pane
 from katax_cli.tui.panels import PANELS, SCREENS
@@ -72,7 +72,7 @@ class TestScreens:
         drive(app, body)
 
     def test_enter_on_a_run_shows_what_it_wrote(self) -> None:
-        reading = Commands(Outcome(0, "first\nsecond"))
+        reading = Commands(CommandOutcome(0, "first\nsecond"))
         app = dashboard(read=reading)
 
         async def body(pilot: Pilots) -> None:
@@ -93,9 +93,9 @@ class TestScreens:
     def test_output_that_comes_after_its_dialog_was_closed_harms_nobody(self) -> None:
         released = Event()
 
-        def slow(_words: Sequence[str]) -> Outcome:
+        def slow(_words: Sequence[str]) -> CommandOutcome:
             released.wait()
-            return Outcome(0, "late")
+            return CommandOutcome(0, "late")
 
         app = dashboard(read=slow)
 
@@ -742,7 +742,7 @@ class TestCommands:
 
     def test_a_refusal_is_shown_as_it_was_said(self) -> None:
         said = "'main' is read-only"
-        app = dashboard(run=Commands(Outcome(4, said)))
+        app = dashboard(run=Commands(CommandOutcome(4, said)))
 
         async def body(pilot: Pilots) -> None:
             await pilot.press("3", "R")
@@ -756,9 +756,9 @@ class TestCommands:
     def test_commands_that_take_long_hold_nothing_up(self) -> None:
         released = Event()
 
-        def slow(_words: Sequence[str]) -> Outcome:
+        def slow(_words: Sequence[str]) -> CommandOutcome:
             released.wait()
-            return Outcome(0, "at last")
+            return CommandOutcome(0, "at last")
 
         app = dashboard(run=slow)
 
@@ -859,7 +859,7 @@ OBEYED = ("\x1b[31mred", "\x1b]0;", "\u202e", "\x9b", "\r\nline", "\t")
 
 @pytest.mark.parametrize("snapshot", [FULL, BROKEN, EMPTY], ids=["full", "broken", "empty"])
 def test_the_terminal_obeys_nothing_that_others_wrote(snapshot: Snapshot) -> None:
-    app = dashboard(hostile(snapshot), run=Commands(Outcome(1, HOSTILE)))
+    app = dashboard(hostile(snapshot), run=Commands(CommandOutcome(1, HOSTILE)))
     app.driver_class = CountingDriver
     CountingDriver.written.clear()
 

@@ -99,7 +99,7 @@ def daemon(
 ) -> int:
     """Runs the daemon on this thread, with the signals of this process as its messages."""
     from katax_cli.services.cron.loop import Daemon
-    from katax_cli.services.cron.run.execution import Place
+    from katax_cli.services.cron.run.execution import JobContext
     from katax_cli.services.cron.serve import metrics_server
     from katax_cli.services.state.reporter import Reporter
 
@@ -110,7 +110,9 @@ def daemon(
         state.start()
         stack.callback(state.close, _REPORT_ENDS_WITHIN)
         files = () if crontab is None else (crontab,)
-        running = Daemon(lambda: _load(call, crontab, user_column), jobs.tables, Place(profile), files=files)
+        running = Daemon(
+            lambda: _load(call, crontab, user_column), jobs.tables, JobContext(profile), files=files
+        )
         stack.enter_context(_signals(running))
         if metrics_port is not None:
             server = metrics_server(running, metrics_port)
@@ -135,13 +137,13 @@ def _load(call: Invocation, crontab: str | None, user_column: bool | None) -> tu
 @contextmanager
 def _signals(running: Daemon) -> Iterator[None]:
     """TERM and INT stop, HUP and USR2 reload; as before afterwards."""
-    from katax_cli.services.cron.loop import Message
+    from katax_cli.services.cron.loop import LoopMessage
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        running.tell(Message("stop", number))
+        running.tell(LoopMessage("stop", number))
 
     def reload(_number: int, _frame: FrameType | None) -> None:
-        running.tell(Message("reload"))
+        running.tell(LoopMessage("reload"))
 
     handlers: dict[signal.Signals, Handler] = {
         signal.SIGTERM: stop,

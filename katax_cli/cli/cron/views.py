@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 from katax_cli.core.schedule.schedule import ClockChange, clock_changes
-from katax_cli.services.cron.definition.jobs import Condition, Job
+from katax_cli.services.cron.definition.jobs import Job, JobCondition
 from katax_cli.services.cron.ledger.values import Run
 
 YEAR = 365 * 86400
@@ -79,7 +79,7 @@ def _policies(job: Job) -> Iterator[str]:
         yield f"TERM after {job.timeout:g} s, KILL of the tree {job.kill_after:g} s later"
     if job.jitter:
         yield f"starts up to {job.jitter:g} s late on purpose"
-    if isinstance(job.enabled, Condition):
+    if isinstance(job.enabled, JobCondition):
         sign = "==" if job.enabled.equal else "!="
         yield f"enabled while {job.enabled.left} {sign} {job.enabled.right}"
     if job.enabled is False:

@@ -15,7 +15,7 @@ from katax_cli.cli.dashboard.collecting import collecting
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.errors import ConfigError
-from katax_cli.tui.app import Outcome, run_dashboard
+from katax_cli.tui.app import CommandOutcome, run_dashboard
 
 _END_SECONDS = 3.0
 _SAID_AT_MOST = 200
@@ -30,11 +30,11 @@ def interactive(call: Invocation, *, every: float) -> int:
         raise ConfigError("TERM is 'dumb', and 'dashboard' draws; print one snapshot with --once")
     # A log line would be written across the panels.
     silent = replace(call, shared=call.shared._replace(log_level="off"))
-    with collecting(silent) as collector, closing(Commands()) as commands:
+    with collecting(silent) as collector, closing(CommandRunner()) as commands:
         return run_dashboard(collector, interval=every, run=commands, read=commands.output)
 
 
-class Commands:
+class CommandRunner:
     """Runs each katax command in a process of its own: what a dashboard can do, the command line can do too."""
 
     def __init__(self) -> None:
@@ -42,13 +42,13 @@ class Commands:
         self._lock = Lock()
         self._closed = False
 
-    def __call__(self, words: Sequence[str]) -> Outcome:
+    def __call__(self, words: Sequence[str]) -> CommandOutcome:
         """Waits for its end; the outcome has the last line of its stderr, or why it could not be started."""
         code, _, err = self._ran(words, stdout=subprocess.DEVNULL)
         lines = err.strip().splitlines() or [f"exit {code}" if code else "done"]
-        return Outcome(code, lines[-1][:_SAID_AT_MOST])
+        return CommandOutcome(code, lines[-1][:_SAID_AT_MOST])
 
-    def output(self, words: Sequence[str]) -> Outcome:
+    def output(self, words: Sequence[str]) -> CommandOutcome:
         """The same for a command that reads: the outcome has the end of what it printed, or why it printed nothing."""
         code, out, err = self._ran(words, stdout=subprocess.PIPE)
         lines = (err if code else out or err).rstrip().splitlines() or ["nothing was printed"]
@@ -58,7 +58,7 @@ class Commands:
                 f"({left_out} lines before; all: {shlex.join(('katax', *words))})",
                 *lines[-_LINES_AT_MOST:],
             ]
-        return Outcome(code, "\n".join(lines))
+        return CommandOutcome(code, "\n".join(lines))
 
     def _ran(self, words: Sequence[str], *, stdout: int) -> tuple[int, str, str]:
         """The exit code, stdout and stderr."""

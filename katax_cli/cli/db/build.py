@@ -29,7 +29,7 @@ Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Plan:
+class StatementPlan:
     """A statement to be built: its table first, then those that are joined; `build` is given what binds values."""
 
     sources: Sequence[Source]
@@ -38,7 +38,7 @@ class Plan:
     aliases: Mapping[str, Term] = field(default_factory=dict)
 
 
-def run_built(call: Invocation, target: Target, plan: Plan, param: Sequence[str]) -> ExitCode:
+def run_built(call: Invocation, target: Target, plan: StatementPlan, param: Sequence[str]) -> ExitCode:
     """Runs a statement on each connection in its own dialect, its values checked against the columns first."""
     with call.runtime() as runtime, usage():
         planned = Binder(named_values(param))
@@ -58,12 +58,12 @@ def run_built(call: Invocation, target: Target, plan: Plan, param: Sequence[str]
         return run_query(call, runtime, target, lambda one: queries[one.name], final, limit=None)
 
 
-def _built(database: SqlDatabase, plan: Plan, binder: Binder) -> BoundStatement:
+def _built(database: SqlDatabase, plan: StatementPlan, binder: Binder) -> BoundStatement:
     return plan.build(database.table(*plan.sources[0]), binder)
 
 
 def _checked(
-    call: Invocation, runtime: Runtime, target: Target, plan: Plan, planned: Binder
+    call: Invocation, runtime: Runtime, target: Target, plan: StatementPlan, planned: Binder
 ) -> dict[str, BoundStatement | Exception]:
     """The statements with values as the columns need them. A connection that fails costs its own rows only."""
 
@@ -90,7 +90,7 @@ def selection(
     order: str | None,
     limit: int | None,
     offset: int | None,
-) -> Plan:
+) -> StatementPlan:
     """The SELECT of the options of `db select`."""
     with usage():
         joins = [_parsed_join(text) for text in join]
@@ -112,10 +112,10 @@ def selection(
 
     aliases = {term.alias.lower(): term for term in terms if term.alias}
     sources = [named(table), *((one.table, one.alias) for one in joins)]
-    return Plan(sources, build, has_values=bool(where or having), aliases=aliases)
+    return StatementPlan(sources, build, has_values=bool(where or having), aliases=aliases)
 
 
-def change(table: str, pairs: Sequence[str], document: bytes | None, where: Sequence[str]) -> Plan:
+def change(table: str, pairs: Sequence[str], document: bytes | None, where: Sequence[str]) -> StatementPlan:
     """The UPDATE of `db update`."""
     with usage():
         rows, wanted = _given_rows(pairs, document), _conditions(where)
@@ -127,10 +127,10 @@ def change(table: str, pairs: Sequence[str], document: bytes | None, where: Sequ
         values = _bound(new, binder, own_columns=True)
         return _filtered(built, wanted, binder).update_statement(values, everywhere=True)
 
-    return Plan([named(table)], build, has_values=True)
+    return StatementPlan([named(table)], build, has_values=True)
 
 
-def deletion(table: str, where: Sequence[str]) -> Plan:
+def deletion(table: str, where: Sequence[str]) -> StatementPlan:
     """The DELETE of `db delete`."""
     with usage():
         wanted = _conditions(where)
@@ -138,7 +138,7 @@ def deletion(table: str, where: Sequence[str]) -> Plan:
     def build(built: Builder, binder: Binder) -> BoundStatement:
         return _filtered(built, wanted, binder).delete_statement(everywhere=True)
 
-    return Plan([named(table)], build, has_values=bool(where))
+    return StatementPlan([named(table)], build, has_values=bool(where))
 
 
 def insert(

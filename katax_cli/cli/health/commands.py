@@ -17,7 +17,7 @@ from katax_cli.cli.shell.watch import watch
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
 from katax_cli.services.health.probe import PROBE_SECONDS, HealthChecker, Prober
-from katax_cli.services.runtime.decisions import Decision, kept_off
+from katax_cli.services.runtime.decisions import OperatorDecision, kept_off
 
 if TYPE_CHECKING:
     from katax_cli.profiles.model.model import Profile
@@ -118,7 +118,7 @@ def prober(call: Invocation, profile: Profile) -> Callable[[Database], Prober] |
     return deep_prober(profile)
 
 
-def tripped_by(profile: Profile) -> Callable[[str], Decision | None]:
+def tripped_by(profile: Profile) -> Callable[[str], OperatorDecision | None]:
     """An operator's decision to refuse calls to a connection, as far as this host knows."""
     return lambda name: kept_off(profile.home, profile.name, name, SYSTEM.now())
 

@@ -18,7 +18,7 @@ from katax_cli.services.migrate.migrator import Migrator
 
 if TYPE_CHECKING:
     from katax_cli.profiles.model.model import Profile
-    from katax_cli.services.migrate.jobs import Job
+    from katax_cli.services.migrate.jobs import MigrationJob
     from katax_cli.services.migrate.values import Outcome, Standing
     from katax_cli.services.runtime.runtime import Runtime
 
@@ -189,7 +189,7 @@ def _answer(call: Invocation, done: Sequence[tuple[str, Sequence[str]]], key: st
     return ExitCode.DONE
 
 
-def to_apply(migrator: Migrator, jobs: Sequence[Job]) -> Proposal | None:
+def to_apply(migrator: Migrator, jobs: Sequence[MigrationJob]) -> Proposal | None:
     """Asks for more when statements lose data that they do not name."""
     if not jobs:
         return None
@@ -204,7 +204,7 @@ def to_apply(migrator: Migrator, jobs: Sequence[Job]) -> Proposal | None:
     return Proposal(names, Tier.DISRUPTIVE, _count(names))
 
 
-def to_revert(jobs: Sequence[Job]) -> Proposal | None:
+def to_revert(jobs: Sequence[MigrationJob]) -> Proposal | None:
     """Reverting migrations, which loses data; None when there are none."""
     names = tuple(job.name for job in jobs)
     return Proposal(names, Tier.DESTRUCTIVE, f"reverting {_count(names)}") if names else None

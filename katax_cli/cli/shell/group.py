@@ -35,7 +35,7 @@ class Group:
 
     def __init__(self, *, default: str | None = None) -> None:
         self.default = default
-        self.commands: dict[str, Command] = {}
+        self.commands: dict[str, RegisteredCommand] = {}
 
     def command(
         self, name: str, *, formats: tuple[str, ...] = (), hidden: bool = False
@@ -43,13 +43,13 @@ class Group:
         """Registers a function. Its first parameter is the Invocation, the others are Typer's."""
 
         def register(body: Body) -> Body:
-            self.commands[name] = Command(name, body, formats, hidden)
+            self.commands[name] = RegisteredCommand(name, body, formats, hidden)
             return body
 
         return register
 
 
-class Command(NamedTuple):
+class RegisteredCommand(NamedTuple):
     """One registered function; `formats` are output formats that only this command has."""
 
     name: str

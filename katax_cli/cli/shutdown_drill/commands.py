@@ -68,9 +68,9 @@ def run(
     ] = None,
 ) -> ExitCode:
     """Stop a program and check the servers for what it left behind; exit 0 only if every check holds."""
-    from katax_cli.services.shutdown_drill.values import GRACE_SECONDS, Plan
+    from katax_cli.services.shutdown_drill.values import GRACE_SECONDS, DrillPlan
 
-    plan = Plan(
+    plan = DrillPlan(
         command=tuple(command or ()),
         signal=signal_of(signal),
         grace=(kubernetes or GRACE_SECONDS) if grace is None else limit(grace),

@@ -15,7 +15,7 @@ from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import one_of
 from katax_cli.errors import ConfigError
-from katax_cli.services.shutdown_drill.values import FAULTS, DrillReport, Fault, Plan
+from katax_cli.services.shutdown_drill.values import FAULTS, DrillPlan, DrillReport, Fault
 
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings
@@ -38,7 +38,7 @@ def faults_of(names: Iterable[str] | None) -> tuple[Fault, ...]:
     return tuple(name for name in FAULTS if name in asked)
 
 
-def drill_program(call: Invocation, plan: Plan) -> ExitCode:
+def drill_program(call: Invocation, plan: DrillPlan) -> ExitCode:
     """Drills one program; the timeline goes to stderr, or with the checks into JSON."""
     from katax_cli.services.shutdown_drill.drill import drill
 
@@ -53,7 +53,7 @@ def drill_program(call: Invocation, plan: Plan) -> ExitCode:
     return ExitCode.DONE if report.passed else ExitCode.NO
 
 
-def drill_own(call: Invocation, plan: Plan) -> ExitCode:
+def drill_own(call: Invocation, plan: DrillPlan) -> ExitCode:
     """Drills every service of katax that the profile could run, one after the other."""
     if plan.url is not None or plan.work or plan.load:
         raise typer.BadParameter("--load, --url and --work are for a program; name it after --")
@@ -73,7 +73,7 @@ def drill_own(call: Invocation, plan: Plan) -> ExitCode:
 
 
 def _own_reports(
-    call: Invocation, plan: Plan, runtime: Runtime, settings: Sequence[ConnectionSettings]
+    call: Invocation, plan: DrillPlan, runtime: Runtime, settings: Sequence[ConnectionSettings]
 ) -> Iterator[tuple[str, DrillReport]]:
     from katax_cli.services.shutdown_drill.drill import drill
     from katax_cli.services.shutdown_drill.own import free_port, own_services

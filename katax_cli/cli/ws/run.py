@@ -55,9 +55,9 @@ def secret_option(option: str, value: str | None) -> Secret | None:
         return None
     if not value.startswith(("env:", "file:")):
         raise typer.BadParameter(f"{option} takes env:NAME or file:PATH, so that the token shows nowhere")
-    from katax_cli.profiles.model.secrets import Place, token
+    from katax_cli.profiles.model.secrets import SecretOrigin, token
 
-    return token(value, Place(option, os.getcwd(), environ=os.environ))
+    return token(value, SecretOrigin(option, os.getcwd(), environ=os.environ))
 
 
 def json_or_text(data: bytes) -> Any:

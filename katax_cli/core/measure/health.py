@@ -10,7 +10,7 @@ from katax_cli.snapshot import Check
 
 if TYPE_CHECKING:
     from katax_cli.core.settings import Expect
-    from katax_cli.snapshot import HealthStatus, Standing
+    from katax_cli.snapshot import HealthStatus, ServerStanding
 
 _BAD_TO_WORSE: tuple[HealthStatus, ...] = ("healthy", "degraded", "unhealthy")
 
@@ -50,7 +50,7 @@ ROLE_CAUSES: Mapping[Expect, str] = {
 """What is likely when a server does not play the expected part."""
 
 
-def role_check(standing: Standing, expected: Expect, spent_ms: float | None) -> Check:
+def role_check(standing: ServerStanding, expected: Expect, spent_ms: float | None) -> Check:
     """Checks the server's role against the expected one: a primary takes writes, a standby does not."""
     text = f"{standing.role}: {standing.why}" if standing.why else standing.role
     if expected == "primary" and not standing.writable:

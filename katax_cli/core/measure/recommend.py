@@ -13,7 +13,7 @@ BUSY_SHARE = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ConnectionFacts:
     """The facts about one connection; None: not known. `instances` of the program share the server."""
 
     queries: QueryStats | None = None
@@ -30,7 +30,7 @@ class Facts:
         return (self.max_connections - self.reserved) // self.instances
 
 
-def _many_slow(facts: Facts) -> str | None:
+def _many_slow(facts: ConnectionFacts) -> str | None:
     seen = facts.queries
     if seen is None or seen.slow_count <= SLOW_SHARE * seen.total:
         return None
@@ -40,7 +40,7 @@ def _many_slow(facts: Facts) -> str | None:
     )
 
 
-def _long_tail(facts: Facts) -> str | None:
+def _long_tail(facts: ConnectionFacts) -> str | None:
     seen = facts.queries
     if seen is None or seen.p95_ms is None or seen.avg_ms is None or seen.p95_ms <= TAIL_FACTOR * seen.avg_ms:
         return None
@@ -50,7 +50,7 @@ def _long_tail(facts: Facts) -> str | None:
     )
 
 
-def _busy_pool(facts: Facts) -> str | None:
+def _busy_pool(facts: ConnectionFacts) -> str | None:
     pool = facts.pool
     if pool is None or pool.active <= BUSY_SHARE * pool.max:
         return None
@@ -60,14 +60,14 @@ def _busy_pool(facts: Facts) -> str | None:
     )
 
 
-def _waiters(facts: Facts) -> str | None:
+def _waiters(facts: ConnectionFacts) -> str | None:
     pool = facts.pool
     if pool is None or pool.waiting == 0:
         return None
     return f"{pool.waiting} callers wait for a connection; raise pool.max or make transactions shorter"
 
 
-def _greedy_pool(facts: Facts) -> str | None:
+def _greedy_pool(facts: ConnectionFacts) -> str | None:
     pool, share = facts.pool, facts.fair_share
     if pool is None or share is None or pool.max <= share:
         return None
@@ -77,7 +77,7 @@ def _greedy_pool(facts: Facts) -> str | None:
     )
 
 
-RULES: tuple[Callable[[Facts], str | None], ...] = (
+RULES: tuple[Callable[[ConnectionFacts], str | None], ...] = (
     _many_slow,
     _long_tail,
     _busy_pool,
@@ -87,6 +87,6 @@ RULES: tuple[Callable[[Facts], str | None], ...] = (
 """Each says what it recommends, or nothing; in the order in which they are shown."""
 
 
-def recommend(facts: Facts) -> tuple[str, ...]:
+def recommend(facts: ConnectionFacts) -> tuple[str, ...]:
     """The recommendations of the rules for these facts."""
     return tuple(text for rule in RULES if (text := rule(facts)) is not None)

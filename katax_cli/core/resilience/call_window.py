@@ -10,7 +10,7 @@ _SILENCE = 0.3
 """The part of a window without any answer that says more than what was answered before it."""
 
 
-class Counts(NamedTuple):
+class CallCounts(NamedTuple):
     """Calls that ended; `failures` count one for each event, `merged` are the other losses of the same events."""
 
     calls: int = 0
@@ -85,9 +85,9 @@ class CallWindow:
         long = now - self._silent_since >= _SILENCE * _TENTHS * self._width
         return f"the last {self._lost} calls failed" if long else None
 
-    def counts(self, now: float) -> Counts:
+    def counts(self, now: float) -> CallCounts:
         self._roll(now)
-        return Counts(
+        return CallCounts(
             calls=sum(tenth.calls for tenth in self._tenths),
             failures=sum(tenth.failures for tenth in self._tenths),
             merged=sum(tenth.merged for tenth in self._tenths),

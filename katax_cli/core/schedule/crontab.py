@@ -24,7 +24,7 @@ _USERS = re.compile(r"^#.*\buser(?:-name)?\s+command\b", re.M)
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CrontabLine:
     """One line: its number, schedule, and a command for the shell that brings its own variables and input."""
 
     line: int
@@ -40,7 +40,7 @@ class Entry:
 class Crontab:
     """The content of a crontab; `problems` are lines that cannot be used, `notes` those without effect."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[CrontabLine, ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -50,7 +50,7 @@ def parse_crontab(text: str, *, user_column: bool = False) -> Crontab:
 
     With `user_column` the command follows the name of a user, as in /etc/crontab.
     """
-    entries: list[Entry] = []
+    entries: list[CrontabLine] = []
     problems: list[str] = []
     notes: list[str] = []
     settings: dict[str, str] = {}
@@ -79,7 +79,9 @@ def _set(setting: re.Match[str], settings: dict[str, str], where: str, notes: li
     settings[name] = value
 
 
-def _entry(number: int, line: str, settings: dict[str, str], taken: set[str], *, user_column: bool) -> Entry:
+def _entry(
+    number: int, line: str, settings: dict[str, str], taken: set[str], *, user_column: bool
+) -> CrontabLine:
     schedule, command = _split(line)
     user = None
     if user_column:
@@ -89,7 +91,7 @@ def _entry(number: int, line: str, settings: dict[str, str], taken: set[str], *,
     parse_schedule(schedule, timezone)
     if not command:
         raise ValueError(f"{line.strip()!r} has no command")
-    return Entry(
+    return CrontabLine(
         number,
         _name(command, taken),
         schedule,

@@ -19,7 +19,7 @@ from math import floor
 from typing import Protocol
 
 from katax_cli.core.schedule.cronfields import YEARS, Fields, days_between, parse_fields, ranges, window
-from katax_cli.core.schedule.zones import Piece, changes, piece_at, zone
+from katax_cli.core.schedule.zones import OffsetSpan, changes, piece_at, zone
 from katax_cli.core.text.duration import parse_duration
 
 _DAY = 86400
@@ -77,10 +77,10 @@ def parse_schedule(text: str, timezone: str | None = None) -> Schedule:
     said, body = _own_zone(text.strip())
     where = zone(said or timezone or "UTC")
     if body.startswith("@every"):
-        return Every(text, where, _whole_seconds(body))
+        return IntervalSchedule(text, where, _whole_seconds(body))
     if body == _REBOOT:
         return Never(text, where)
-    return Cron(text, where, parse_fields(body))
+    return CronSchedule(text, where, parse_fields(body))
 
 
 def _own_zone(text: str) -> tuple[str | None, str]:
@@ -128,7 +128,7 @@ class Never:
 
 
 @dataclass(frozen=True, slots=True)
-class Every:
+class IntervalSchedule:
     """Every so many seconds, counted from the epoch, so that all daemons agree."""
 
     text: str
@@ -146,7 +146,7 @@ class Every:
         return max(0, floor(until) // self.seconds - floor(after) // self.seconds)
 
 
-class Cron:
+class CronSchedule:
     """A cron expression in a time zone."""
 
     __slots__ = ("_hours", "_minutes", "_piece", "_seconds", "_window", "fields", "text", "zone")
@@ -158,7 +158,7 @@ class Cron:
         self._hours = _following(fields.hours, 24)
         self._minutes = _following(fields.minutes, 60)
         self._seconds = _following(fields.seconds, 60)
-        self._piece = Piece(0, 0, 0, 0)
+        self._piece = OffsetSpan(0, 0, 0, 0)
         self._window: tuple[int, tuple[int, ...]] = (0, ())
 
     @property
@@ -207,7 +207,7 @@ class Cron:
             low = last
         return total
 
-    def in_change(self, piece: Piece) -> list[int]:
+    def in_change(self, piece: OffsetSpan) -> list[int]:
         """The local seconds of this schedule that a change of the clock leaves out or repeats."""
         low, high = sorted((piece.start + piece.before, piece.start + piece.offset))
         found, local = [], low - 1
@@ -216,7 +216,7 @@ class Cron:
             local = due
         return found
 
-    def _first(self, piece: Piece) -> int:
+    def _first(self, piece: OffsetSpan) -> int:
         """The first local second that counts in this piece.
 
         The wall clock shows `start + offset` then. What is due once counts on from where the last piece ended:
@@ -224,7 +224,7 @@ class Cron:
         """
         return piece.start + (piece.offset if self.fields.wild else piece.before)
 
-    def _in_gap(self, piece: Piece) -> int:
+    def _in_gap(self, piece: OffsetSpan) -> int:
         """1 when something that fell into the gap before this piece is due at its start, and nothing else is."""
         begin, end = piece.start + piece.before, piece.start + piece.offset
         if self.fields.wild or end <= begin:
@@ -312,15 +312,15 @@ def clock_changes(schedule: Schedule, start: float, end: float) -> list[ClockCha
     """Every change of the clock in (start, end] with the local times that it leaves out or repeats."""
     found = []
     for piece in changes(schedule.zone, floor(start), floor(end)):
-        times = tuple(schedule.in_change(piece)) if isinstance(schedule, Cron) else ()
+        times = tuple(schedule.in_change(piece)) if isinstance(schedule, CronSchedule) else ()
         found.append(
             ClockChange(piece.start, piece.before, piece.offset, times, _effect(schedule, piece, times))
         )
     return found
 
 
-def _effect(schedule: Schedule, piece: Piece, times: tuple[int, ...]) -> str:
-    if not isinstance(schedule, Cron) or not times:
+def _effect(schedule: Schedule, piece: OffsetSpan, times: tuple[int, ...]) -> str:
+    if not isinstance(schedule, CronSchedule) or not times:
         return "nothing changes"
     if piece.offset > piece.before:
         return "skipped" if schedule.fields.wild else "run once, when the gap ends"

@@ -15,7 +15,7 @@ _STEP = 5 * 86400
 """No zone changes its offset twice within so many seconds and back."""
 
 
-class Piece(NamedTuple):
+class OffsetSpan(NamedTuple):
     """Instants from `start` up to `end`, all at `offset` seconds from UTC; `before` is the offset until `start`."""
 
     start: int
@@ -41,15 +41,15 @@ def offset_at(where: tzinfo, instant: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def pieces(where: tzinfo, block: int) -> tuple[Piece, ...]:
+def pieces(where: tzinfo, block: int) -> tuple[OffsetSpan, ...]:
     """The pieces of one block of 366 days; a piece that goes on in the next block is cut there."""
     start, end = block * _BLOCK, (block + 1) * _BLOCK
     before = offset_at(where, start - 1)
-    found: list[Piece] = []
+    found: list[OffsetSpan] = []
     while start < end:
         offset = offset_at(where, start)
         change = _change(where, start, end, offset)
-        found.append(Piece(start, change, offset, before))
+        found.append(OffsetSpan(start, change, offset, before))
         start, before = change, offset
     return tuple(found)
 
@@ -70,12 +70,12 @@ def _change(where: tzinfo, start: int, end: int, offset: int) -> int:
     return high
 
 
-def piece_at(where: tzinfo, instant: int) -> Piece:
+def piece_at(where: tzinfo, instant: int) -> OffsetSpan:
     """The piece that the instant lies in."""
     return next(piece for piece in pieces(where, instant // _BLOCK) if instant < piece.end)
 
 
-def changes(where: tzinfo, start: int, end: int) -> list[Piece]:
+def changes(where: tzinfo, start: int, end: int) -> list[OffsetSpan]:
     """The pieces that begin in (start, end] with a change of the offset."""
     blocks = range(start // _BLOCK, end // _BLOCK + 1)
     every = [piece for block in blocks for piece in pieces(where, block)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pymongo.errors import OperationFailure
 
-from katax_cli.snapshot import Headroom, Standing
+from katax_cli.snapshot import Headroom, ServerStanding
 
 if TYPE_CHECKING:
     from katax_cli.engines.mongodb import MongoEngine
@@ -21,15 +21,15 @@ class Rooms:
     def __init__(self, engine: MongoEngine) -> None:
         self._engine = engine
 
-    def standing(self, connection: Any, timeout: float | None = None) -> Standing:
+    def standing(self, connection: Any, timeout: float | None = None) -> ServerStanding:
         """As `hello` says; the lag of a secondary where the user may ask for the state of the set."""
         with self._engine.attempt(connection, timeout):
             hello = connection.admin.command("hello")
             if hello.get("isWritablePrimary", hello.get("ismaster")):
-                return Standing("primary", writable=True)
+                return ServerStanding("primary", writable=True)
             lag = _lag(_allowed(connection, "replSetGetStatus"))
         role = "secondary" if hello.get("secondary") else "member without a role"
-        return Standing(role, writable=False, lag_seconds=lag, why="hello reports no writable primary")
+        return ServerStanding(role, writable=False, lag_seconds=lag, why="hello reports no writable primary")
 
     def headroom(self, connection: Any, timeout: float | None = None) -> list[Headroom]:
         """Connections where the user may ask, and how far back the oplog of a set's member reaches."""

@@ -10,7 +10,7 @@ import pymysql
 from katax_cli.engines.base import Engine
 from katax_cli.engines.mysql.rows import fetched
 from katax_cli.engines.mysql.session import MysqlSession
-from katax_cli.snapshot import Headroom, Standing
+from katax_cli.snapshot import Headroom, ServerStanding
 
 _CONNECTIONS = """
 SELECT variable_value, @@GLOBAL.max_connections FROM {schema}.global_status
@@ -27,16 +27,16 @@ class Rooms:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def standing(self, connection: MysqlSession, timeout: float | None = None) -> Standing:
+    def standing(self, connection: MysqlSession, timeout: float | None = None) -> ServerStanding:
         """A read-only server takes no writes of ordinary users; a replica that can be written to is one too."""
         [(read_only,)] = fetched(connection, "SELECT @@GLOBAL.read_only", (), timeout).rows
         replica = _replica(connection, timeout)
         writable = not read_only
         why = None if writable else "read_only is on"
         if replica is None:
-            return Standing("primary" if writable else "replica", writable, None, why)
+            return ServerStanding("primary" if writable else "replica", writable, None, why)
         lag = replica.get("seconds_behind_source", replica.get("seconds_behind_master"))
-        return Standing(
+        return ServerStanding(
             "replica",
             writable,
             None if lag is None else float(lag),

@@ -6,7 +6,7 @@ from typing import Any
 
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.postgresql.session import PostgresConnection
-from katax_cli.snapshot import Headroom, Standing
+from katax_cli.snapshot import Headroom, ServerStanding
 
 # A standby that has replayed all it received is not behind, however long nothing was written.
 _STANDING = """
@@ -38,14 +38,14 @@ class Rooms:
     def __init__(self, engine: SqlEngine) -> None:
         self._engine = engine
 
-    def standing(self, connection: PostgresConnection, timeout: float | None = None) -> Standing:
+    def standing(self, connection: PostgresConnection, timeout: float | None = None) -> ServerStanding:
         """A primary whose sessions are read-only by default takes no writes either."""
         [(standby, read_only, lag, receives)] = self._rows(connection, _STANDING, timeout)
         if not standby:
             why = "default_transaction_read_only is on" if read_only else None
-            return Standing("primary", writable=not read_only, why=why)
+            return ServerStanding("primary", writable=not read_only, why=why)
         why = "pg_is_in_recovery() is true" if receives else "in recovery, and it receives nothing"
-        return Standing("standby", writable=False, lag_seconds=lag, why=why)
+        return ServerStanding("standby", writable=False, lag_seconds=lag, why=why)
 
     def headroom(self, connection: PostgresConnection, timeout: float | None = None) -> list[Headroom]:
         """Connections, transaction ids, the oldest transaction, what slots hold back, the size of the WAL."""

@@ -11,11 +11,11 @@ from katax_cli.engines.redis.connection import (
     UnixConnection,
     guarded,
 )
-from katax_cli.engines.redis.plan import Plan
-from katax_cli.engines.redis.pool import Pool, labelled
+from katax_cli.engines.redis.plan import ClientPlan
+from katax_cli.engines.redis.pool import WaitingPool, labelled
 
 
-def client(plan: Plan) -> Any:
+def client(plan: ClientPlan) -> Any:
     """A client that has not connected yet."""
     settings = plan.settings
     if settings.topology == "single":
@@ -25,10 +25,10 @@ def client(plan: Plan) -> Any:
     return topologies.sentinel(plan) if settings.topology == "sentinel" else topologies.cluster(plan)
 
 
-def _single(plan: Plan) -> Redis:
+def _single(plan: ClientPlan) -> Redis:
     settings = plan.settings
     socket = plan.socket or settings.socket
-    pool_class = labelled(Pool, settings.name)
+    pool_class = labelled(WaitingPool, settings.name)
     if socket:
         connection_class: type[AbstractConnection] = guarded(UnixConnection, plan.guard)
         where: dict[str, Any] = {"path": socket, "socket_connect_timeout": settings.connect_timeout}
@@ -54,8 +54,8 @@ def raw(client: Any, command: tuple[Any, ...]) -> Any:
     return client.raw(*command)
 
 
-def pools(client: Any) -> list[Pool]:
+def pools(client: Any) -> list[WaitingPool]:
     """The pools of a client: one, or one for each node of a cluster."""
     if isinstance(client, Redis):
-        return [cast("Pool", client.connection_pool)]
+        return [cast("WaitingPool", client.connection_pool)]
     return [node.redis_connection.connection_pool for node in client.get_nodes() if node.redis_connection]

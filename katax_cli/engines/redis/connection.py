@@ -37,7 +37,7 @@ class NotSent(RedisConnectionError):
     """The connection could not be opened, so the command was not sent; the cause is chained."""
 
 
-class Login(CredentialProvider):
+class RedisLogin(CredentialProvider):
     """User and password, kept out of the arguments that redis-py's objects show."""
 
     def __init__(self, user: str | None, password: str) -> None:
@@ -104,7 +104,7 @@ class OneRoundTrip(AbstractConnection):
         try:
             self.read_response()
         except AuthenticationError as error:
-            if isinstance(self.credential_provider, Login):
+            if isinstance(self.credential_provider, RedisLogin):
                 self.credential_provider.refused(error)
             raise
         except NoPermissionError:

@@ -10,11 +10,11 @@ from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.engines.base import Serving
 from katax_cli.engines.redis import batch, connect, failures, guard
-from katax_cli.engines.redis.plan import Plan
+from katax_cli.engines.redis.plan import ClientPlan
 from katax_cli.engines.redis.time_limits import limited
 
 if TYPE_CHECKING:
-    from katax_cli.engines.redis.subscriber import Subscriber
+    from katax_cli.engines.redis.subscriber import RedisSubscriber
     from katax_cli.snapshot import PoolStats
 
 
@@ -48,7 +48,7 @@ class RedisEngine:
 
     def _open(self, timeout: float | None, *, subscriber: bool) -> Any:
         with limited(timeout):
-            plan = Plan(self.settings, timeout, self._embedded_socket(timeout), subscriber)
+            plan = ClientPlan(self.settings, timeout, self._embedded_socket(timeout), subscriber)
             client = connect.client(plan)
             try:
                 connect.open_one(client)
@@ -94,10 +94,10 @@ class RedisEngine:
     def shards(self, client: Any) -> Sequence[Any]:
         return batch.shards(client)
 
-    def subscriber(self, timeout: float | None) -> Subscriber:
-        from katax_cli.engines.redis.subscriber import Subscriber
+    def subscriber(self, timeout: float | None) -> RedisSubscriber:
+        from katax_cli.engines.redis.subscriber import RedisSubscriber
 
-        return Subscriber(self.connect_subscriber(timeout))
+        return RedisSubscriber(self.connect_subscriber(timeout))
 
     def limited(self, timeout: float | None) -> AbstractContextManager[None]:
         """Within it, each answer to any call on any client (pipelines, scripts) takes `timeout` at most."""

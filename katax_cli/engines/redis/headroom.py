@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from katax_cli.engines.base import KeyValueEngine
 from katax_cli.engines.redis.engine import info_fields
-from katax_cli.snapshot import Headroom, Standing
+from katax_cli.snapshot import Headroom, ServerStanding
 
 
 class Rooms:
@@ -16,17 +16,17 @@ class Rooms:
     def __init__(self, engine: KeyValueEngine) -> None:
         self._engine = engine
 
-    def standing(self, connection: Any, timeout: float | None = None) -> Standing:
+    def standing(self, connection: Any, timeout: float | None = None) -> ServerStanding:
         """The role as INFO gives it; the lag is the time since the primary's last message."""
         info = self._info(connection, timeout)
         if info.get("role") != "slave":
-            return Standing("primary", writable=True)
+            return ServerStanding("primary", writable=True)
         if info.get("master_link_status") != "up":
             down = int(info.get("master_link_down_since_seconds", -1))
             why = f"it lost its primary {down} s ago" if down >= 0 else "it never reached its primary"
-            return Standing("replica", writable=False, why=why)
+            return ServerStanding("replica", writable=False, why=why)
         heard = float(info.get("master_last_io_seconds_ago", 0))
-        return Standing(
+        return ServerStanding(
             "replica", writable=False, lag_seconds=max(0.0, heard), why="INFO reports the role slave"
         )
 

@@ -13,7 +13,7 @@ from katax_cli.core.settings import ConnectionSettings, TlsSettings
 from katax_cli.engines.redis.connection import (
     CLIENT_NAME,
     Guard,
-    Login,
+    RedisLogin,
     TcpConnection,
     TlsConnection,
     guarded,
@@ -25,7 +25,7 @@ SUBSCRIBER_PING_EVERY = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ClientPlan:
     """One client to be made. `timeout` waits for each answer unless a call says otherwise."""
 
     settings: ConnectionSettings
@@ -67,11 +67,11 @@ class Plan:
         return guarded(TlsConnection if is_encrypted(self.settings) else TcpConnection, self.guard)
 
 
-def login(settings: ConnectionSettings) -> Login | None:
+def login(settings: ConnectionSettings) -> RedisLogin | None:
     """None when the profile has neither user nor password."""
     if not settings.password and not settings.user:
         return None
-    return Login(settings.user, settings.password.reveal() if settings.password else "")
+    return RedisLogin(settings.user, settings.password.reveal() if settings.password else "")
 
 
 def no_retry() -> Retry:

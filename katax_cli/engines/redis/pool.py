@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from katax_cli.snapshot import PoolStats
 
 
-class Pool(BlockingConnectionPool):
+class WaitingPool(BlockingConnectionPool):
     """Waits for a free connection as long as the settings and the caller allow, then raises PoolTimeout.
 
     `label` names the connection in errors; subclasses made by `labelled` set it, since redis-py makes the
@@ -169,6 +169,6 @@ def _has_ended(connection: Any) -> bool:
         return True
 
 
-def labelled(pool_class: type[Pool], label: str) -> type[Pool]:
+def labelled(pool_class: type[WaitingPool], label: str) -> type[WaitingPool]:
     """A pool class whose errors name the connection."""
     return type(pool_class.__name__, (pool_class,), {"label": label})

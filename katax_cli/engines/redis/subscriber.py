@@ -14,7 +14,7 @@ from katax_cli.engines.messages import Heard
 _KINDS = frozenset({b"message", b"pmessage"})
 
 
-class Subscriber:
+class RedisSubscriber:
     """Messages of channels and patterns; one thread receives, any thread may subscribe."""
 
     def __init__(self, client: Any) -> None:

@@ -17,8 +17,8 @@ from redis.sentinel import (
 )
 
 from katax_cli.engines.redis.connection import OneRoundTrip, guarded
-from katax_cli.engines.redis.plan import Plan, is_encrypted, no_retry
-from katax_cli.engines.redis.pool import Pool, labelled
+from katax_cli.engines.redis.plan import ClientPlan, is_encrypted, no_retry
+from katax_cli.engines.redis.pool import WaitingPool, labelled
 from katax_cli.errors import ConfigError
 
 DEFAULT_SENTINEL_PORT = 26379
@@ -32,11 +32,11 @@ class SentinelTlsConnection(OneRoundTrip, SentinelManagedSSLConnection):
     """The same over TLS."""
 
 
-class SentinelPool(SentinelConnectionPool, Pool):
+class SentinelPool(SentinelConnectionPool, WaitingPool):
     """Sentinel's pool, which waits and counts as ours does."""
 
 
-def sentinel(plan: Plan) -> Redis:
+def sentinel(plan: ClientPlan) -> Redis:
     """A client of the primary named by the Sentinels; after a failover new connections go to the new one.
 
     The profile's login is the servers'; Sentinels with a login of their own take it from the URL's options
@@ -59,7 +59,7 @@ def sentinel(plan: Plan) -> Redis:
     return client
 
 
-def _sentinel_options(plan: Plan) -> dict[str, Any]:
+def _sentinel_options(plan: ClientPlan) -> dict[str, Any]:
     settings = plan.settings
     return {
         "username": settings.options.get("sentinel_user"),
@@ -83,7 +83,7 @@ class _Callbacks(CaseInsensitiveDict):
         return not _as_sent.get() and super().__contains__(name)
 
 
-class Cluster(RedisCluster):
+class ClusterClient(RedisCluster):
     """A cluster client that can also give replies as the server sent them."""
 
     def raw(self, *command: Any) -> Any:
@@ -102,7 +102,7 @@ class Cluster(RedisCluster):
         return redis
 
 
-def cluster(plan: Plan) -> Cluster:
+def cluster(plan: ClientPlan) -> ClusterClient:
     """A cluster client; asks the nodes of the profile, in their order, for the others. Redirects are followed."""
     settings = plan.settings
     if settings.database not in (None, "", "0"):
@@ -112,11 +112,11 @@ def cluster(plan: Plan) -> Cluster:
     login = options["credential_provider"]
     with login.at_most_once() if login else nullcontext():
         # Only with a URL does redis-py make the nodes' pools from the classes that it is given.
-        return Cluster(
+        return ClusterClient(
             url=f"redis://{host}:{port}",
             startup_nodes=[ClusterNode(*other) for other in others],
             retry=no_retry(),
-            connection_pool_class=labelled(Pool, settings.name),
+            connection_pool_class=labelled(WaitingPool, settings.name),
             connection_class=plan.connection_class(),
             **plan.network(),
             **options,

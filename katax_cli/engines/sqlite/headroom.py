@@ -7,7 +7,7 @@ import shutil
 
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.sqlite.session import SqliteSession
-from katax_cli.snapshot import Headroom, Standing
+from katax_cli.snapshot import Headroom, ServerStanding
 
 
 class Rooms:
@@ -16,13 +16,15 @@ class Rooms:
     def __init__(self, engine: SqlEngine) -> None:
         self._engine = engine
 
-    def standing(self, connection: SqliteSession, timeout: float | None = None) -> Standing:
+    def standing(self, connection: SqliteSession, timeout: float | None = None) -> ServerStanding:
         """A file has no primary; SQLite writes beside it too, so the folder counts."""
         path = self._path
         if path is None:
-            return Standing("memory", writable=True)
+            return ServerStanding("memory", writable=True)
         locked = next((each for each in (path, os.path.dirname(path)) if not os.access(each, os.W_OK)), None)
-        return Standing("file", locked is None, None, None if locked is None else f"{locked} is not writable")
+        return ServerStanding(
+            "file", locked is None, None, None if locked is None else f"{locked} is not writable"
+        )
 
     def headroom(self, connection: SqliteSession, timeout: float | None = None) -> list[Headroom]:
         """The write-ahead log, which grows while a reader holds a snapshot, and the disk."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from katax_cli.core.settings import DEFAULT_PORTS, ConnectionSettings, PoolSettings, Secret
 from katax_cli.profiles.model.foreign import is_foreign
-from katax_cli.profiles.model.secrets import Place, secret_of
+from katax_cli.profiles.model.secrets import SecretOrigin, secret_of
 from katax_cli.profiles.model.tls import tls_from_options, tls_from_table
 from katax_cli.profiles.model.urls import database_number, parse_url, sqlite_path
 
@@ -40,7 +40,7 @@ def build_connection(
     name: str, table: Mapping[str, Any], around: Around, *, needs_approval: str | None = None
 ) -> ConnectionSettings:
     """Returns the settings of one connection. Raises Flaw."""
-    place = Place(
+    place = SecretOrigin(
         _password_key(table, name), around.folder, environ=around.environ, needs_approval=needs_approval
     )
     fields = _where(table, around.folder)

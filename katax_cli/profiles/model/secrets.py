@@ -14,7 +14,7 @@ SOURCES = ("password", "password_command", "password_file", "keyring")
 COMMAND_TIMEOUT = 30.0
 
 
-class Place:
+class SecretOrigin:
     """The origin of a secret: its key for messages, the project folder, its file if that needs approval."""
 
     __slots__ = ("environ", "folder", "key", "needs_approval")
@@ -28,7 +28,7 @@ class Place:
         self.needs_approval = needs_approval
 
 
-def secret_of(table: Mapping[str, Any], place: Place) -> Secret | None:
+def secret_of(table: Mapping[str, Any], place: SecretOrigin) -> Secret | None:
     """The password of a connection's table. Raises ValueError when it is said in two ways."""
     said = [source for source in SOURCES if source in table]
     if len(said) > 1:
@@ -42,7 +42,7 @@ def secret_of(table: Mapping[str, Any], place: Place) -> Secret | None:
     return Secret(lambda: fetch(value, place))
 
 
-def token(value: str, place: Place) -> Secret:
+def token(value: str, place: SecretOrigin) -> Secret:
     """A token of a server: `env:NAME` and `file:PATH` are read when it is needed."""
     kind, found, rest = value.partition(":")
     if found and kind == "env":
@@ -52,13 +52,13 @@ def token(value: str, place: Place) -> Secret:
     return Secret.of(value)
 
 
-def _from_variable(name: str, place: Place) -> str:
+def _from_variable(name: str, place: SecretOrigin) -> str:
     if not place.environ.get(name):
         raise ConfigError(f"{place.key} needs the environment variable {name}, which is not set")
     return place.environ[name]
 
 
-def from_command(command: Command | tuple[str, ...], place: Place) -> str:
+def from_command(command: Command | tuple[str, ...], place: SecretOrigin) -> str:
     """Runs the command in the project folder and returns what it printed, without the final line break.
 
     Raises Refused when it needs an approval it does not have, ConfigError when it fails, prints nothing or
@@ -94,7 +94,7 @@ def from_command(command: Command | tuple[str, ...], place: Place) -> str:
     return _one_secret(done.stdout, place, "printed")
 
 
-def from_file(path: str, place: Place) -> str:
+def from_file(path: str, place: SecretOrigin) -> str:
     """The content of a file without its final line break. Raises ConfigError."""
     path = os.path.join(place.folder, path)
     try:
@@ -105,7 +105,7 @@ def from_file(path: str, place: Place) -> str:
     return _one_secret(content, place, "holds")
 
 
-def _one_secret(content: bytes, place: Place, verb: str) -> str:
+def _one_secret(content: bytes, place: SecretOrigin, verb: str) -> str:
     try:
         text = content.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
@@ -115,7 +115,7 @@ def _one_secret(content: bytes, place: Place, verb: str) -> str:
     return text
 
 
-def from_keyring(entry: str, place: Place) -> str:
+def from_keyring(entry: str, place: SecretOrigin) -> str:
     """The password of `service/user` in the system's keyring. Raises ConfigError."""
     service, found, user = entry.rpartition("/")
     if not found or not service or not user:

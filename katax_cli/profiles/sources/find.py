@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 URL_VARIABLES = {"DATABASE_URL": "main", "REDIS_URL": "cache", "MYSQL_URL": "mysql", "MONGODB_URL": "mongodb"}
 
 
-class Place(NamedTuple):
+class ConfigFolder(NamedTuple):
     """A folder with configuration: its katax.toml, if there is one to trust, and `profiles/NAME.toml` files."""
 
     folder: str
@@ -50,7 +50,7 @@ class Found(NamedTuple):
     """
 
     name: str
-    place: Place | None
+    place: ConfigFolder | None
     explicit: bool = False
 
 
@@ -72,7 +72,7 @@ class Search:
         return self.project.folder if self.project else self.cwd
 
     @property
-    def places(self) -> list[Place]:
+    def places(self) -> list[ConfigFolder]:
         return [self.project, self.user] if self.project else [self.user]
 
     def names(self) -> list[str]:
@@ -142,7 +142,7 @@ class Search:
             self.notes.append(f"profile 'env' uses {where}")
         return Found("env", None, explicit or not from_file)
 
-    def _place_of(self, name: str) -> Place | None:
+    def _place_of(self, name: str) -> ConfigFolder | None:
         if name == "local":
             return None
         return next((place for place in self.places if name in place.names()), None)
@@ -160,16 +160,16 @@ class Search:
             )
         raise UnknownProfile(name, self.known())
 
-    def _find_project(self) -> Place | None:
+    def _find_project(self) -> ConfigFolder | None:
         for folder in upward(self.cwd, self.environ):
             place = self._place(folder)
             if place.katax or any(_declares(path, ("connections",)) for path in place.files.values()):
                 return place
         return None
 
-    def _place(self, folder: str) -> Place:
+    def _place(self, folder: str) -> ConfigFolder:
         katax = read_layer(os.path.join(folder, "katax.toml"), self.notes)
-        return Place(folder, katax, dict(self._profile_files(os.path.join(folder, "profiles"))))
+        return ConfigFolder(folder, katax, dict(self._profile_files(os.path.join(folder, "profiles"))))
 
     def _profile_files(self, folder: str) -> Iterator[tuple[str, str]]:
         try:

@@ -25,7 +25,7 @@ from katax_cli.services.cron.definition.jobs import Job
 from katax_cli.services.cron.identity import daemon_id, host_name, is_known_dead, machine
 from katax_cli.services.cron.ledger.accounting import Books
 from katax_cli.services.cron.ledger.store import Runs
-from katax_cli.services.cron.run.execution import Place
+from katax_cli.services.cron.run.execution import JobContext
 from katax_cli.services.cron.run.logins import refuse_other_user
 from katax_cli.services.cron.run.orphans import identity_of_orphan
 from katax_cli.services.cron.run.process import children
@@ -48,7 +48,7 @@ _NOT_STARTED = "the state database did not confirm its claim in time"
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class LoopMessage:
     """A message to the loop. `number`: of the signal."""
 
     kind: Literal["stop", "reload", "wake"]
@@ -64,7 +64,7 @@ Load = Callable[[], tuple[Profile, Sequence[Job]]]
 class Daemon:
     """Runs the jobs of one profile until it gets a stop message."""
 
-    def __init__(self, load: Load, tables: Tables, place: Place, *, files: Sequence[str] = ()) -> None:
+    def __init__(self, load: Load, tables: Tables, place: JobContext, *, files: Sequence[str] = ()) -> None:
         """`files` are read by `load`, beside the profile's own: when one of them changes, it is asked again."""
         self._load = load
         self._place = place
@@ -82,9 +82,9 @@ class Daemon:
             host=host_name(),
             daemon=self.id,
             lookup=lookup_of(place.profile).get,
-            on_end=lambda _run: self.tell(Message("wake")),
+            on_end=lambda _run: self.tell(LoopMessage("wake")),
         )
-        self._mailbox: SimpleQueue[Message] = SimpleQueue()
+        self._mailbox: SimpleQueue[LoopMessage] = SimpleQueue()
         self._reaper = Reaper()
         self._version = -1
         self._stored: Sequence[Stored] = ()
@@ -99,7 +99,7 @@ class Daemon:
         self._exit: int | None = None
         self.ready = False
 
-    def tell(self, message: Message) -> None:
+    def tell(self, message: LoopMessage) -> None:
         """From any thread, and from a signal handler: SimpleQueue is made for that."""
         self._mailbox.put(message)
 

@@ -27,7 +27,7 @@ from katax_cli.services.cron.identity import daemon_id, host_name
 from katax_cli.services.cron.ledger.accounting import Books
 from katax_cli.services.cron.ledger.store import Runs
 from katax_cli.services.cron.ledger.values import Run
-from katax_cli.services.cron.run.execution import Execution, Place
+from katax_cli.services.cron.run.execution import Execution, JobContext
 from katax_cli.services.cron.run.logins import refuse_other_user
 from katax_cli.services.cron.run.outputs import Sink
 from katax_cli.services.runtime.runtime import Runtime
@@ -38,7 +38,7 @@ _KILL_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class JobFinding:
     """A finding of `check` about a job."""
 
     job: str
@@ -113,7 +113,7 @@ class Cron:
         """Raises ConfigError with the names that there are."""
         return job_named(self.jobs(), name)
 
-    def check(self) -> list[Finding]:
+    def check(self) -> list[JobFinding]:
         """Every job: whether it can be read, and whether its schedule still means what it meant."""
         zone = timezone_of(self.profile)
         stored = {each.job: each for each in self.stored()}
@@ -128,17 +128,17 @@ class Cron:
 
     def _finding(
         self, name: str, table: Mapping[str, Any], stored: Stored | None, zone: str, *, added: bool
-    ) -> Finding:
+    ) -> JobFinding:
         try:
             job = job_of(name, table, timezone=zone, source="added" if added else "profile")
             self._refuse(job)
             refuse_other_user(job)
         except KataxError as error:
-            return Finding(name, "wrong", str(error))
+            return JobFinding(name, "wrong", str(error))
         text = job.schedule.text
         if stored is None or stored.schedule != text or stored.canonical == job.schedule.canonical:
-            return Finding(name, "ok")
-        return Finding(
+            return JobFinding(name, "ok")
+        return JobFinding(
             name, "changed", f"{text!r} meant {stored.canonical!r}, now it means {job.schedule.canonical!r}"
         )
 
@@ -222,7 +222,7 @@ class Cron:
             execution = Execution(
                 job,
                 run,
-                Place(self.profile, self.clock),
+                JobContext(self.profile, self.clock),
                 changed=books.update,
                 sink=sink,
                 log_output=False,

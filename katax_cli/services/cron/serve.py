@@ -7,7 +7,7 @@ from typing import Protocol
 
 from katax_cli.core.measure.openmetrics import CONTENT_TYPE, Family, Sample, exposition, gauge
 from katax_cli.services.cron.run.scheduler import Scheduler
-from katax_cli.services.http import TEXT, Answer, HttpServer
+from katax_cli.services.http import TEXT, HttpServer, Response
 
 
 class Shown(Protocol):
@@ -42,8 +42,10 @@ def _families(daemon: Shown) -> Iterator[Family]:
 def metrics_server(daemon: Shown, port: int) -> HttpServer:
     """Answers on loopback until it is closed. Raises ConfigError when the port is taken."""
     routes = {
-        "/live": lambda: Answer(200, TEXT, "live\n"),
-        "/ready": lambda: Answer(200, TEXT, "ready\n") if daemon.ready else Answer(503, TEXT, "not ready\n"),
-        "/metrics": lambda: Answer(200, CONTENT_TYPE, metrics(daemon)),
+        "/live": lambda: Response(200, TEXT, "live\n"),
+        "/ready": lambda: (
+            Response(200, TEXT, "ready\n") if daemon.ready else Response(503, TEXT, "not ready\n")
+        ),
+        "/metrics": lambda: Response(200, CONTENT_TYPE, metrics(daemon)),
     }
     return HttpServer(routes, name="katax-cron-metrics", port=port)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
-from katax_cli.services.runtime.decisions import Decision
+from katax_cli.services.runtime.decisions import OperatorDecision
 from katax_cli.services.state.store import Transition
 from katax_cli.snapshot import (
     BreakerState,
@@ -35,7 +35,7 @@ def of_transitions(transitions: Iterable[Transition]) -> Iterator[Happening]:
         yield Happening(each.happened_at, _BREAKERS.get(each.new, "info"), each.connection, text)
 
 
-def of_decisions(decisions: Iterable[Decision]) -> Iterator[Happening]:
+def of_decisions(decisions: Iterable[OperatorDecision]) -> Iterator[Happening]:
     for each in decisions:
         text = f"{each.action} by {each.decided_by or 'an operator'}"
         if each.reason:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 from katax_cli.core.clock import Clock
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.dashboard.sources import Answered
-from katax_cli.services.runtime.decisions import Decision
+from katax_cli.services.runtime.decisions import OperatorDecision
 from katax_cli.services.state.circuits import known, rows_of
 from katax_cli.services.state.store import PoolSample, Report, StateStore, Transition
 from katax_cli.snapshot import Circuit, PoolStats, PoolTrail, Process, SlowCall, SocketServer, Traffic
@@ -35,7 +35,7 @@ class Told(NamedTuple):
     slow: tuple[SlowCall, ...]
     sockets: tuple[SocketServer, ...]
     transitions: tuple[Transition, ...]
-    decisions: tuple[Decision, ...]
+    decisions: tuple[OperatorDecision, ...]
 
 
 class StateWatch:

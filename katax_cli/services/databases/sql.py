@@ -32,7 +32,7 @@ from katax_cli.services.databases.database import Database, MakeDeadline, Work
 from katax_cli.services.databases.lease import Lease, Leases
 from katax_cli.services.databases.replicas import Replicas
 from katax_cli.services.databases.statements import Queries
-from katax_cli.services.databases.transaction import Origin, Session, Transaction, TransactionBlock
+from katax_cli.services.databases.transaction import Session, Transaction, TransactionBlock, TransactionOrigin
 from katax_cli.snapshot import PoolStats
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ class SqlDatabase(Database, Queries):
 
     def __init__(self, engine: SqlEngine, guard: Guard, make_deadline: MakeDeadline | None = None) -> None:
         super().__init__(engine, guard, make_deadline)
-        self._origin = Origin(engine, guard, self._lease, self.observer)
+        self._origin = TransactionOrigin(engine, guard, self._lease, self.observer)
         self.pool: Pool[Any] = Pool(
             self.name,
             self._open,

@@ -31,7 +31,7 @@ _NO_GUARD = nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class TransactionOrigin:
     """The origin of a transaction: engine, guard and observer of its connection, and how to lease one."""
 
     engine: SqlEngine
@@ -70,7 +70,7 @@ class Session(Queries):
     Nothing is repeated, and a transaction that is still open at the end is rolled back.
     """
 
-    def __init__(self, origin: Origin, connection: Any, deadline: Deadline) -> None:
+    def __init__(self, origin: TransactionOrigin, connection: Any, deadline: Deadline) -> None:
         self._origin = origin
         self._engine = origin.engine
         self._connection = connection
@@ -145,7 +145,7 @@ class Transaction(Queries):
     """An open transaction on one connection. A context manager: commits at the end, rolls back on an error."""
 
     def __init__(
-        self, origin: Origin, connection: Any, deadline: Deadline, sent: Sent, level: int = 0
+        self, origin: TransactionOrigin, connection: Any, deadline: Deadline, sent: Sent, level: int = 0
     ) -> None:
         self._origin = origin
         self._engine = origin.engine
@@ -296,7 +296,7 @@ class Transaction(Queries):
 class TransactionBlock:
     """A transaction that leases its own connection for the length of a block, or until it is ended."""
 
-    def __init__(self, origin: Origin, deadline: Deadline) -> None:
+    def __init__(self, origin: TransactionOrigin, deadline: Deadline) -> None:
         self._origin = origin
         self._deadline = deadline
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.measure.diagnosis import LAYERS, Layer, likely_cause
 from katax_cli.core.measure.health import ROLE_CAUSES, HealthPolicy, role_check, worst
-from katax_cli.core.measure.recommend import Facts, recommend
+from katax_cli.core.measure.recommend import ConnectionFacts, recommend
 from katax_cli.core.pooling.headroom import advice, paced
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import FailureKind
@@ -22,7 +22,15 @@ from katax_cli.errors import AuthenticationFailed, KataxError, QueryError
 from katax_cli.services.databases.database import Database
 from katax_cli.services.health.bare_connection import Wire, try_wire
 from katax_cli.services.health.probe import parts_check
-from katax_cli.snapshot import Check, ConnectionHealth, Depth, Headroom, HealthStatus, PoolStats, Standing
+from katax_cli.snapshot import (
+    Check,
+    ConnectionHealth,
+    Depth,
+    Headroom,
+    HealthStatus,
+    PoolStats,
+    ServerStanding,
+)
 
 if TYPE_CHECKING:
     from katax_cli.profiles.model.model import Profile
@@ -85,7 +93,7 @@ class DeepProbe:
     def _recommendations(self, checkup: _Checkup, rooms: list[Headroom]) -> tuple[str, ...]:
         most = checkup.server.get("max_connections")
         pool = None if self._pool_max is None else PoolStats(self._pool_max, 0, 0, 0, 0)
-        facts = Facts(None, pool, most if isinstance(most, int) else None, _RESERVED)
+        facts = ConnectionFacts(None, pool, most if isinstance(most, int) else None, _RESERVED)
         return (*advice(rooms, engine=self._database.engine.name), *recommend(facts))
 
 
@@ -101,7 +109,7 @@ class _Checkup:
         self.cause = wire.cause
         self.error: KataxError | None = None
         self.server: dict[str, object] = {}
-        self._standing: Standing | None = None
+        self._standing: ServerStanding | None = None
 
     @property
     def failed(self) -> bool:
@@ -150,7 +158,7 @@ class _Checkup:
         """Role and lag: neither is judged where the profile only reads."""
         began = SYSTEM.monotonic()
         try:
-            standing: Standing = self._database.examine(
+            standing: ServerStanding = self._database.examine(
                 rooms.standing, timeout=self._deadline.within(None), doing="asking for its role"
             )
         except KataxError as error:
@@ -168,7 +176,7 @@ class _Checkup:
         if any(check.status == "unhealthy" for check in checks):
             self.cause = "the cluster lost nodes, or some of its slots have no owner; see CLUSTER NODES"
 
-    def _judge(self, standing: Standing, spent: float) -> None:
+    def _judge(self, standing: ServerStanding, spent: float) -> None:
         expected = self._database.settings.expected
         check = role_check(standing, expected, spent)
         self.checks.append(check)
@@ -204,7 +212,7 @@ class _Checkup:
         )
 
 
-def _lag(standing: Standing) -> Check:
+def _lag(standing: ServerStanding) -> Check:
     if standing.role in ("primary", "file", "memory") or standing.lag_seconds is None:
         why = (
             standing.why

@@ -17,8 +17,8 @@ from katax_cli.engines.registry import part
 from katax_cli.errors import KataxError, QueryError
 from katax_cli.services.calls.left_behind import Running, start
 from katax_cli.services.databases.database import Database
-from katax_cli.services.runtime.decisions import Decision
-from katax_cli.snapshot import Check, ConnectionHealth, Depth, HealthReport, HealthStatus, Standing
+from katax_cli.services.runtime.decisions import OperatorDecision
+from katax_cli.snapshot import Check, ConnectionHealth, Depth, HealthReport, HealthStatus, ServerStanding
 
 PROBE_SECONDS = 5.0
 GRACE = 0.3
@@ -54,7 +54,7 @@ class HealthChecker:
         policy: HealthPolicy,
         steady: bool = False,
         prober: Callable[[Database], Prober] | None = None,
-        tripped: Callable[[str], Decision | None] = lambda _: None,
+        tripped: Callable[[str], OperatorDecision | None] = lambda _: None,
         clock: Clock = SYSTEM,
     ) -> None:
         self._profile = profile
@@ -106,7 +106,7 @@ def steadied(health: ConnectionHealth, shown: HealthStatus) -> ConnectionHealth:
     return replace(health, status=shown, checks=(*health.checks, wait))
 
 
-def judged(health: ConnectionHealth, trip: Decision | None) -> ConnectionHealth:
+def judged(health: ConnectionHealth, trip: OperatorDecision | None) -> ConnectionHealth:
     """The health with its check `circuit`, which is degraded while an operator refuses calls to the connection.
 
     With a reason that is maintenance: what the probe found is shown and does not count.
@@ -167,7 +167,7 @@ def _role(database: Database, deadline: Deadline) -> Check:
     """The check `write_role`; skipped where this user may not ask."""
     rooms = part(database.engine, "headroom")
     try:
-        standing: Standing = database.examine(
+        standing: ServerStanding = database.examine(
             rooms.standing, timeout=deadline.within(None), doing="asking for its role"
         )
     except KataxError as error:

@@ -23,7 +23,7 @@ from katax_cli.services.health.deep_probe import deep_prober
 from katax_cli.services.health.metrics import families
 from katax_cli.services.health.probe import HealthChecker, Prober
 from katax_cli.services.health.rounds import Round, others
-from katax_cli.services.http import JSON, TEXT, Answer, Routes
+from katax_cli.services.http import JSON, TEXT, Response, Routes
 from katax_cli.services.runtime.decisions import kept_off
 from katax_cli.services.state.reporter import Reporter
 from katax_cli.snapshot import ConnectionHealth, HealthReport
@@ -85,7 +85,7 @@ class HealthService:
     def routes(self) -> Routes:
         """The answers by path, each given at once."""
         return {
-            "/live": lambda: Answer(200, TEXT, "live\n"),
+            "/live": lambda: Response(200, TEXT, "live\n"),
             "/ready": self._ready,
             "/startup": self._startup,
             "/metrics": self._metrics,
@@ -149,7 +149,7 @@ class HealthService:
     def _age(self, last: Round) -> float:
         return self._clock.monotonic() - last.ended
 
-    def _ready(self) -> Answer:
+    def _ready(self) -> Response:
         why, last = self.unready(), self._last
         facts = {
             "ready": why is None,
@@ -160,19 +160,23 @@ class HealthService:
             if last
             else {},
         }
-        return Answer(200 if why is None else 503, JSON, to_json(facts) + "\n")
+        return Response(200 if why is None else 503, JSON, to_json(facts) + "\n")
 
-    def _startup(self) -> Answer:
+    def _startup(self) -> Response:
         done = self._last is not None
         return (
-            Answer(200, TEXT, "started\n") if done else Answer(503, TEXT, "the first checks are under way\n")
+            Response(200, TEXT, "started\n")
+            if done
+            else Response(503, TEXT, "the first checks are under way\n")
         )
 
-    def _metrics(self) -> Answer:
+    def _metrics(self) -> Response:
         last = self._last
         age = None if last is None else self._age(last)
         ready = self.unready() is None
-        return Answer(200, CONTENT_TYPE, exposition(families(self.profile.name, last, age=age, ready=ready)))
+        return Response(
+            200, CONTENT_TYPE, exposition(families(self.profile.name, last, age=age, ready=ready))
+        )
 
 
 def _well(report: HealthReport, name: str) -> bool:

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from katax_cli.core.sql import Dialect, classify, tokens
-from katax_cli.services.migrate.ledger.intent import Verdict, judge, objects_of
+from katax_cli.services.migrate.ledger.intent import StatementFate, judge, objects_of
 from katax_cli.services.migrate.ledger.ledger import Checkpoint
-from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, Standing
+from katax_cli.services.migrate.values import Direction, LedgerEntry, MigrationFile, Standing
 
 if TYPE_CHECKING:
     from katax_cli.engines.migrations import Migrates
     from katax_cli.services.migrate.connection import MigrationConnection
-    from katax_cli.services.migrate.jobs import Job
+    from katax_cli.services.migrate.jobs import MigrationJob
     from katax_cli.services.migrate.ledger.ledger import SqlLedger
 
 _CHANGE_NOTHING = ("session", "transaction", "read")
@@ -26,7 +26,7 @@ class ReadsJobs(Protocol):
     engine: Migrates
     ledger: SqlLedger
 
-    def job(self, file: MigrationFile, direction: Direction) -> Job: ...
+    def job(self, file: MigrationFile, direction: Direction) -> MigrationJob: ...
 
 
 class Lasting(NamedTuple):
@@ -59,7 +59,9 @@ def lasting(migrator: ReadsJobs, session: MigrationConnection, standing: Standin
     return tuple(_statements(migrator, session, _job(migrator, session, standing, entry), entry, point))
 
 
-def _job(migrator: ReadsJobs, session: MigrationConnection, standing: Standing, entry: Entry) -> Job:
+def _job(
+    migrator: ReadsJobs, session: MigrationConnection, standing: Standing, entry: LedgerEntry
+) -> MigrationJob:
     """The statements as they ran: the file may say something else by now, or be gone."""
     text = migrator.ledger.body(session, entry.version)
     kept = MigrationFile(entry.version, entry.name, entry.name, text.encode(), entry.checksum)
@@ -73,7 +75,11 @@ def _steps(point: Checkpoint) -> Iterator[Lasting]:
 
 
 def _statements(
-    migrator: ReadsJobs, session: MigrationConnection, job: Job, entry: Entry, point: Checkpoint
+    migrator: ReadsJobs,
+    session: MigrationConnection,
+    job: MigrationJob,
+    entry: LedgerEntry,
+    point: Checkpoint,
 ) -> Iterator[Lasting]:
     for statement in job.statements[: entry.done]:
         if classify(statement.text, session.dialect).kind not in _CHANGE_NOTHING:
@@ -83,8 +89,8 @@ def _statements(
     objects = objects_of(point.unit, session.dialect)
     now = session.ask(migrator.engine.definitions, objects) if objects else {}
     verdict = judge(point.unit, session.dialect, point.before, now, refused=entry.state == "failed")
-    if verdict is not Verdict.UNDONE:
-        yield Lasting(point.line, _short(point.unit, session.dialect), is_known=verdict is Verdict.DONE)
+    if verdict is not StatementFate.UNDONE:
+        yield Lasting(point.line, _short(point.unit, session.dialect), is_known=verdict is StatementFate.DONE)
 
 
 def _short(sql: str, dialect: Dialect) -> str:

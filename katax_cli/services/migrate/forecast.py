@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from katax_cli.errors import KataxError
 from katax_cli.services.migrate.connection import MigrationConnection
-from katax_cli.services.migrate.jobs import Job
+from katax_cli.services.migrate.jobs import MigrationJob
 from katax_cli.services.migrate.migrator import Migrator
 
 
@@ -34,7 +34,7 @@ def forecast(migrator: Migrator) -> list[Forecast]:
         return [one for job in jobs for one in _of_job(migrator, session, job)]
 
 
-def _of_job(migrator: Migrator, session: MigrationConnection, job: Job) -> list[Forecast]:
+def _of_job(migrator: Migrator, session: MigrationConnection, job: MigrationJob) -> list[Forecast]:
     found = []
     for statement in job.statements:
         impact = migrator.engine.impact(statement.text)

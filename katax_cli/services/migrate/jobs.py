@@ -20,7 +20,7 @@ _SETS = re.compile(r"(?im)(?:^|;)[ \t]*(?:/\*M?!\d*)?\s*(?:set|use|reset)\b|\bse
 _LOCKS_TABLES = re.compile(r"(?i)lock\s+table")
 
 
-class Job(NamedTuple):
+class MigrationJob(NamedTuple):
     """The work of a migration: the statements of a section, or a function of a `.py` file."""
 
     file: MigrationFile
@@ -59,7 +59,7 @@ class Job(NamedTuple):
 class Fingerprint:
     """Of the first statements of a job by their meaning; each is read once while the count does not fall."""
 
-    def __init__(self, job: Job, dialect: Dialect) -> None:
+    def __init__(self, job: MigrationJob, dialect: Dialect) -> None:
         self._statements = job.statements
         self._dialect = dialect
         self._hash = sha256()
@@ -76,7 +76,7 @@ class Fingerprint:
         return self._hash.hexdigest()
 
 
-def make_job(file: MigrationFile, direction: Direction, dialect: Dialect | None) -> Job:
+def make_job(file: MigrationFile, direction: Direction, dialect: Dialect | None) -> MigrationJob:
     """Reads a migration; without a dialect only `.py` files can be run. Raises MigrationError when it cannot be."""
     if file.is_python:
         return _python_job(file, direction)
@@ -97,20 +97,20 @@ def make_job(file: MigrationFile, direction: Direction, dialect: Dialect | None)
     if section.directives.transaction:
         _refuse_transaction_control(file, section.text, found, dialect)
     locks = next((one.line for one in written if _locks_tables(one, dialect)), None)
-    return Job(file, direction, section.directives, found, locks_tables_at=locks)
+    return MigrationJob(file, direction, section.directives, found, locks_tables_at=locks)
 
 
-def script_job(file: MigrationFile, dialect: Dialect) -> Job:
+def script_job(file: MigrationFile, dialect: Dialect) -> MigrationJob:
     """A file without sections, such as a dump: all of it is run. Raises MigrationError when it cannot be."""
     written = statements(Section(file.text, 1, Directives()), dialect)
-    return Job(file, "up", Directives(), tuple(_for_server(file, written, dialect)))
+    return MigrationJob(file, "up", Directives(), tuple(_for_server(file, written, dialect)))
 
 
-def _python_job(file: MigrationFile, direction: Direction) -> Job:
+def _python_job(file: MigrationFile, direction: Direction) -> MigrationJob:
     function = python.load(file, direction)
     if function is None:
         raise MigrationError(f"migration {file.name} has no function {direction}(db); write one")
-    return Job(file, direction, python.directives(file.text), function=function)
+    return MigrationJob(file, direction, python.directives(file.text), function=function)
 
 
 def _for_server(file: MigrationFile, found: Sequence[Statement], dialect: Dialect) -> list[Statement]:

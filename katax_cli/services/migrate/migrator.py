@@ -11,14 +11,21 @@ from katax_cli.errors import ConfigError, MigrationError, UnfinishedLoad
 from katax_cli.services.migrate import plan
 from katax_cli.services.migrate.access import LedgerAccess, Note
 from katax_cli.services.migrate.files import files, other_tools
-from katax_cli.services.migrate.values import LOADING, Direction, Entry, MigrationFile, Outcome, Standing
+from katax_cli.services.migrate.values import (
+    LOADING,
+    Direction,
+    LedgerEntry,
+    MigrationFile,
+    Outcome,
+    Standing,
+)
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.mongodb import MongoDatabase
     from katax_cli.services.databases.sql import SqlDatabase
     from katax_cli.services.migrate.abandon import Abandoned
     from katax_cli.services.migrate.connection import MigrationConnection
-    from katax_cli.services.migrate.jobs import Job
+    from katax_cli.services.migrate.jobs import MigrationJob
     from katax_cli.services.migrate.runner import Runner
 
 
@@ -49,7 +56,7 @@ class Migrator(LedgerAccess):
         super().__init__(db, table, lock_timeout=lock_timeout, on_note=on_note, clock=clock)
         self.directory = directory
         self._on_done = on_done
-        self._jobs: dict[tuple[str, str, Direction], Job] = {}
+        self._jobs: dict[tuple[str, str, Direction], MigrationJob] = {}
         self._asked: list[MigrationFile] | None = None
 
     def status(self) -> list[Standing]:
@@ -60,7 +67,9 @@ class Migrator(LedgerAccess):
         """Writes an empty migration in the folder's style and returns its path."""
         return files.create(self.directory, name, python=python, now=self._clock.now())
 
-    def pending(self, *, to: str | None = None, steps: int | None = None, strict: bool = False) -> list[Job]:
+    def pending(
+        self, *, to: str | None = None, steps: int | None = None, strict: bool = False
+    ) -> list[MigrationJob]:
         """The jobs of `up`, read and checked. Raises what `up` would raise before it runs anything.
 
         The next `up` runs these files as they were read here: what was asked about is what is run.
@@ -91,7 +100,7 @@ class Migrator(LedgerAccess):
             jobs = [self.job(file, "up") for file in pending]
             return [self._run(runner, job) for job in jobs]
 
-    def to_revert(self, *, steps: int | None = None, to: str | None = None) -> list[Job]:
+    def to_revert(self, *, steps: int | None = None, to: str | None = None) -> list[MigrationJob]:
         """The jobs of `down`, newest first."""
         found = self.status()
         unfinished = next((one for one in found if one.state == "failed"), None)
@@ -113,7 +122,7 @@ class Migrator(LedgerAccess):
             again = self.job(files.find(files.scan(self.directory), jobs[0].version), "up")
             return [self._run(runner, jobs[0]), self._run(runner, again)]
 
-    def pending_job(self, name: str) -> Job:
+    def pending_job(self, name: str) -> MigrationJob:
         """One pending migration, by file name or version. Raises MigrationError if it is not pending."""
         scanned = files.scan(self.directory)
         file = files.find(scanned, name)
@@ -251,7 +260,7 @@ class Migrator(LedgerAccess):
                     self.ledger.accept(runner.session, file)
             return changed
 
-    def job(self, file: MigrationFile, direction: Direction) -> Job:
+    def job(self, file: MigrationFile, direction: Direction) -> MigrationJob:
         """A migration ready to be run. Raises MigrationError when it cannot be."""
         from katax_cli.services.migrate.jobs import make_job
 
@@ -260,7 +269,7 @@ class Migrator(LedgerAccess):
             self._jobs[key] = make_job(file, direction, self.dialect)
         return self._jobs[key]
 
-    def _run(self, runner: Runner, job: Job) -> Outcome:
+    def _run(self, runner: Runner, job: MigrationJob) -> Outcome:
         outcome = runner.run(job)
         self._on_done(outcome)
         return outcome
@@ -275,7 +284,7 @@ class Migrator(LedgerAccess):
             self._refuse_foreign()
         return plan.standings(scanned, entries or [], self._same_meaning)
 
-    def _same_meaning(self, file: MigrationFile, entry: Entry) -> bool:
+    def _same_meaning(self, file: MigrationFile, entry: LedgerEntry) -> bool:
         from katax_cli.services.migrate.files.checksum import same_meaning
 
         return same_meaning(file.name, self.ledger.body(self.sql, entry.version), file.text, self.dialect)

@@ -12,13 +12,13 @@ from katax_cli.errors import (
     UnfinishedLoad,
     unknown_name,
 )
-from katax_cli.services.migrate.values import LOADING, Entry, MigrationFile, Standing, State
+from katax_cli.services.migrate.values import LOADING, LedgerEntry, MigrationFile, Standing, State
 
-SameMeaning = Callable[[MigrationFile, Entry], bool]
+SameMeaning = Callable[[MigrationFile, LedgerEntry], bool]
 
 
 def standings(
-    files: Sequence[MigrationFile], entries: Sequence[Entry], same_meaning: SameMeaning
+    files: Sequence[MigrationFile], entries: Sequence[LedgerEntry], same_meaning: SameMeaning
 ) -> list[Standing]:
     """Every migration that the folder or the ledger knows, by version.
 
@@ -30,7 +30,7 @@ def standings(
     return sorted(found, key=lambda one: one.number)
 
 
-def _standing_of(file: MigrationFile, entry: Entry | None, same_meaning: SameMeaning) -> Standing:
+def _standing_of(file: MigrationFile, entry: LedgerEntry | None, same_meaning: SameMeaning) -> Standing:
     if entry is None:
         return Standing(file.version, file.name, "pending", file)
     differ = bool(entry.checksum) and entry.checksum != file.checksum
@@ -42,7 +42,7 @@ def _standing_of(file: MigrationFile, entry: Entry | None, same_meaning: SameMea
     return Standing(file.version, file.name, state, file, entry, differ)
 
 
-def _without_file(entry: Entry) -> Standing:
+def _without_file(entry: LedgerEntry) -> Standing:
     return Standing(
         entry.version, entry.name, "missing" if entry.state == "applied" else "failed", None, entry
     )

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from katax_cli.core.sql import normalise
 from katax_cli.errors import MigrationError, OutcomeUnknown
 from katax_cli.services.migrate.connection import MigrationConnection
-from katax_cli.services.migrate.jobs import Fingerprint, Job
-from katax_cli.services.migrate.ledger.intent import Verdict, changed_lines, judge
+from katax_cli.services.migrate.jobs import Fingerprint, MigrationJob
+from katax_cli.services.migrate.ledger.intent import StatementFate, changed_lines, judge
 from katax_cli.services.migrate.ledger.ledger import Checkpoint, SqlLedger
-from katax_cli.services.migrate.values import Entry
+from katax_cli.services.migrate.values import LedgerEntry
 
 _SHOWN = 6
 
@@ -20,7 +20,7 @@ class Resumption:
 
     def __init__(
         self,
-        job: Job,
+        job: MigrationJob,
         session: MigrationConnection,
         ledger: SqlLedger,
         fingerprint: Fingerprint,
@@ -51,20 +51,20 @@ class Resumption:
             )
         return entry.done + self._judged(point, assume, entry), ()
 
-    def _judged(self, point: Checkpoint, assume: str | None, entry: Entry) -> int:
+    def _judged(self, point: Checkpoint, assume: str | None, entry: LedgerEntry) -> int:
         """1 if the statement under way ran, 0 if not."""
         if assume is not None:
-            verdict = Verdict.DONE if assume == "done" else Verdict.UNDONE
+            verdict = StatementFate.DONE if assume == "done" else StatementFate.UNDONE
         elif point.unit is None:
             return 0
         else:
             now = self._definitions(point.unit)
             verdict = judge(point.unit, self._dialect, point.before, now, refused=entry.state == "failed")
-            if verdict is Verdict.UNCLEAR:
+            if verdict is StatementFate.UNCLEAR:
                 raise OutcomeUnknown(self._session.name, self._both_states(point, now))
-        if verdict is Verdict.DONE and point.unit is not None:
+        if verdict is StatementFate.DONE and point.unit is not None:
             self._refuse_edited(point.unit, entry.done)
-        return int(verdict is Verdict.DONE and entry.done < len(self._job.statements))
+        return int(verdict is StatementFate.DONE and entry.done < len(self._job.statements))
 
     def _refuse_edited(self, unit: str, done: int) -> None:
         now = self._job.statements[done].text if done < len(self._job.statements) else ""

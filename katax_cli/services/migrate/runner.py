@@ -20,7 +20,7 @@ from katax_cli.services.locks.migration_lock import LedgerLock
 from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.files.python import Once
 from katax_cli.services.migrate.files.python_errors import failing_as
-from katax_cli.services.migrate.jobs import Job
+from katax_cli.services.migrate.jobs import MigrationJob
 from katax_cli.services.migrate.ledger.ledger import Recording, SqlLedger
 from katax_cli.services.migrate.ledger.packing import WHOLE, packed
 from katax_cli.services.migrate.stepwise import Stepwise, failed_line, run_statement
@@ -61,7 +61,7 @@ class Runner:
         self._may_be_lost = True
         self._together_by = engine if isinstance(engine, SendsTogether) else None
 
-    def run(self, job: Job) -> Outcome:
+    def run(self, job: MigrationJob) -> Outcome:
         """Returns after the commit. Raises StatementFailed, Unavailable, OutcomeUnknown, LockLost."""
         self._started = self._clock.monotonic()
         self._refuse_oversized(job)
@@ -81,14 +81,14 @@ class Runner:
         self._come_home(job)
         return outcome
 
-    def _come_home(self, job: Job) -> None:
+    def _come_home(self, job: MigrationJob) -> None:
         """Resets the session: settings made by one file do not reach the next."""
         if job.may_set_session:
             self.ledger.come_home(self.session)
             # The note for those who wait is a setting, too.
             self._may_be_lost = True
 
-    def revert_rest(self, job: Job) -> Outcome:
+    def revert_rest(self, job: MigrationJob) -> Outcome:
         """Runs the DOWN of a migration that stopped in its middle; it stays unfinished when that fails."""
         self._started = self._clock.monotonic()
         self._refuse_oversized(job)
@@ -100,7 +100,7 @@ class Runner:
             self.ledger.begin(self.session, job.file, "down", runner)
             return steps.run(0)
 
-    def resume(self, job: Job, *, assume: str | None = None, drop_invalid: bool = False) -> Outcome:
+    def resume(self, job: MigrationJob, *, assume: str | None = None, drop_invalid: bool = False) -> Outcome:
         """Goes on with a job that was stopped, after what is known to be done.
 
         `assume` ("done" or "undone") answers for the unit under way where that cannot be known.
@@ -117,7 +117,7 @@ class Runner:
         with self._lock_timeout(job):
             return steps.run(start)
 
-    def _refuse_oversized(self, job: Job) -> None:
+    def _refuse_oversized(self, job: MigrationJob) -> None:
         """Raises MigrationError for a statement that the server would not take, before any is run."""
         longest = max((len(one.text) for one in job.statements), default=0)
         if longest < WHOLE or not isinstance(self.engine, LimitsPackets):
@@ -134,7 +134,7 @@ class Runner:
                     f"takes {limit} (max_allowed_packet); split it or raise the limit; nothing was run"
                 )
 
-    def _announced(self, job: Job) -> str:
+    def _announced(self, job: MigrationJob) -> str:
         """Writes the note for waiters. Raises LockLost.
 
         What is sent together carries its note, and a lock of the session that runs it can be lost without
@@ -144,10 +144,10 @@ class Runner:
         may_be_lost, self._may_be_lost = self._may_be_lost, job.may_release_locks
         return self._lock.note(job.name) if carries and not may_be_lost else self._lock.announce(job.name)
 
-    def in_transaction(self, job: Job) -> bool:
+    def in_transaction(self, job: MigrationJob) -> bool:
         return self.engine.facts.transactional_ddl and job.directives.transaction
 
-    def _stepwise(self, job: Job, *, of_a_part: bool = False) -> Stepwise:
+    def _stepwise(self, job: MigrationJob, *, of_a_part: bool = False) -> Stepwise:
         return Stepwise(
             job,
             of_a_part=of_a_part,
@@ -159,7 +159,7 @@ class Runner:
             outcome=lambda: self._outcome(job),
         )
 
-    def _as_a_whole(self, job: Job, runner: str) -> Outcome:
+    def _as_a_whole(self, job: MigrationJob, runner: str) -> Outcome:
         if self._together_by is not None and job.is_plain:
             return self._together(self._together_by, job, runner)
         with self.session.transaction(timeout=job.directives.lock_timeout):
@@ -172,7 +172,7 @@ class Runner:
                 self.session.run(sql, values)
         return outcome
 
-    def _together(self, engine: SendsTogether, job: Job, runner: str) -> Outcome:
+    def _together(self, engine: SendsTogether, job: MigrationJob, runner: str) -> Outcome:
         """The same in few round trips: what can be lost without harm, and then what ends in COMMIT."""
         begin = (self.session.engine.facts.begin, None)
         texts = [begin, *((one.text, None) for one in job.statements)]
@@ -192,7 +192,7 @@ class Runner:
         self,
         engine: SendsTogether,
         safety: Safety,
-        job: Job,
+        job: MigrationJob,
         batch: Sequence[tuple[str, Params]],
         *,
         note: str,
@@ -210,29 +210,29 @@ class Runner:
             at = min(max(first + index, 0), len(job.statements) - 1)
             raise self._failed(job, job.statements[at], error) from error
 
-    def _record(self, job: Job, outcome: Outcome, runner: str) -> list[Recording]:
+    def _record(self, job: MigrationJob, outcome: Outcome, runner: str) -> list[Recording]:
         if job.direction == "down":
             return [self.ledger.removing(job.version)]
         at, took = outcome.applied_at, outcome.duration_ms
         return self.ledger.recording(job.file, applied_at=at, duration_ms=took, runner=runner)
 
-    def _statement(self, job: Job, statement: Statement) -> None:
+    def _statement(self, job: MigrationJob, statement: Statement) -> None:
         try:
             run_statement(self.session, job, statement)
         except QueryError as error:
             raise self._failed(job, statement, error) from error
 
-    def _failed(self, job: Job, statement: Statement, error: QueryError) -> StatementFailed:
+    def _failed(self, job: MigrationJob, statement: Statement, error: QueryError) -> StatementFailed:
         line = failed_line(self.session, statement, error)
         return StatementFailed(job.name, line=line, reason=str(error), kept="nothing of it was applied")
 
-    def _outcome(self, job: Job) -> Outcome:
+    def _outcome(self, job: MigrationJob) -> Outcome:
         at = datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds")
         took = round((self._clock.monotonic() - self._started) * 1000)
         return Outcome(job.version, job.name, job.direction, at, took)
 
     @contextmanager
-    def _lock_timeout(self, job: Job) -> Iterator[None]:
+    def _lock_timeout(self, job: MigrationJob) -> Iterator[None]:
         seconds, facts = job.directives.lock_timeout, self.engine.facts
         if seconds is None or not facts.set_lock_timeout:
             yield
@@ -243,7 +243,7 @@ class Runner:
         yield
         self.session.run(facts.reset_lock_timeout)
 
-    def _patiently(self, job: Job, attempt: Callable[[], T]) -> T:
+    def _patiently(self, job: MigrationJob, attempt: Callable[[], T]) -> T:
         """Runs `attempt` again when a lock was not granted in time and the file says how long to wait."""
         repeats = Repeats(LOCK_RETRY, self._clock)
         while True:
@@ -260,7 +260,7 @@ class Runner:
                 self._clock.sleep(pause)
 
 
-def run_python(job: Job, session: MigrationConnection) -> None:
+def run_python(job: MigrationJob, session: MigrationConnection) -> None:
     """Runs a function of a `.py` file in the transaction that is open."""
     assert job.function is not None
     with failing_as(job, "nothing of it was applied"):

@@ -22,7 +22,7 @@ from katax_cli.errors import (
 from katax_cli.services.migrate.dump import Dump, runnable
 from katax_cli.services.migrate.files import files
 from katax_cli.services.migrate.files.checksum import meaning_digest
-from katax_cli.services.migrate.jobs import Job, script_job
+from katax_cli.services.migrate.jobs import MigrationJob, script_job
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.runner import Runner
 from katax_cli.services.migrate.stepwise import failed_line, run_statement
@@ -203,7 +203,7 @@ def _file_meaning(migrator: Migrator, file: MigrationFile) -> str:
     return meaning_digest(file.name, file.text, migrator.dialect)
 
 
-def _build(runner: Runner, job: Job, kept: str) -> None:
+def _build(runner: Runner, job: MigrationJob, kept: str) -> None:
     for statement in job.statements:
         try:
             run_statement(runner.session, job, statement)

@@ -22,9 +22,9 @@ from katax_cli.errors import DeadlineExceeded, KataxError, QueryError, Statement
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.files.python_errors import failing_as
-from katax_cli.services.migrate.jobs import Fingerprint, Job
+from katax_cli.services.migrate.jobs import Fingerprint, MigrationJob
 from katax_cli.services.migrate.ledger.intent import (
-    Verdict,
+    StatementFate,
     changes,
     judge,
     mentioned,
@@ -48,7 +48,7 @@ _SMALL, _TOGETHER = 10_000, 500
 """Changes that share a transaction: of so many characters each, and so many of them."""
 
 
-def run_statement(session: MigrationConnection, job: Job, statement: Statement) -> None:
+def run_statement(session: MigrationConnection, job: MigrationJob, statement: Statement) -> None:
     """Runs one statement of a job, with its data if it is a COPY."""
     if statement.copy_data is not None:
         session.copy_text(statement.text, statement.copy_data)
@@ -73,13 +73,13 @@ class Stepwise:
 
     def __init__(
         self,
-        job: Job,
+        job: MigrationJob,
         *,
         session: MigrationConnection,
         ledger: SqlLedger,
         engine: Migrates,
         check_lock: Callable[[], object],
-        patiently: Callable[[Job, Callable[[], None]], None],
+        patiently: Callable[[MigrationJob, Callable[[], None]], None],
         outcome: Callable[[], Outcome],
         of_a_part: bool = False,
     ) -> None:
@@ -333,7 +333,7 @@ class Stepwise:
         if (
             point.unit is not None
             and judge(point.unit, self._dialect, point.before, self._definitions(point.unit), refused=True)
-            is Verdict.UNDONE
+            is StatementFate.UNDONE
         ):
             self._keep(self._done)
             return not self._done

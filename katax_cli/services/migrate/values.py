@@ -66,7 +66,7 @@ class MigrationFile(NamedTuple):
             ) from error
 
 
-class Entry(NamedTuple):
+class LedgerEntry(NamedTuple):
     """A row of the ledger, without the text. `done` counts finished statements of an unfinished run."""
 
     version: str
@@ -92,7 +92,7 @@ class Standing(NamedTuple):
     name: str
     state: State
     file: MigrationFile | None = None
-    entry: Entry | None = None
+    entry: LedgerEntry | None = None
     bytes_differ: bool = False
 
     @property

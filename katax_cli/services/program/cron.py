@@ -20,7 +20,7 @@ from katax_cli.services.cron.definition.catalog import timezone_of
 from katax_cli.services.cron.definition.jobs import Callback, Job, Miss, Overlap, job_named
 from katax_cli.services.cron.identity import daemon_id, host_name
 from katax_cli.services.cron.ledger.values import Run
-from katax_cli.services.cron.run.execution import Place
+from katax_cli.services.cron.run.execution import JobContext
 from katax_cli.services.cron.run.scheduler import SHUT_DOWN, Memory, Scheduler
 from katax_cli.snapshot import JobStatus
 
@@ -64,7 +64,7 @@ class ProgramCron:
 
     def _new_scheduler(self) -> Scheduler:
         return Scheduler(
-            Place(self._profile, self._clock),
+            JobContext(self._profile, self._clock),
             Memory(),
             host=host_name(),
             daemon=daemon_id(),

@@ -20,7 +20,7 @@ _ACTIONS: tuple[str, ...] = get_args(Action)
 _LARGEST = 1_000_000
 
 
-class Decision(NamedTuple):
+class OperatorDecision(NamedTuple):
     """An operator's decision about one connection; times are seconds since the epoch."""
 
     id: str
@@ -43,31 +43,31 @@ class Decision(NamedTuple):
         return f"tripped by {self.decided_by or 'an operator'} {until}{why}"
 
 
-Decisions = Mapping[str, Decision]
+Decisions = Mapping[str, OperatorDecision]
 
 
-def newest(*sources: Iterable[Decision]) -> dict[str, Decision]:
+def newest(*sources: Iterable[OperatorDecision]) -> dict[str, OperatorDecision]:
     """The last word about each connection, whichever source has it."""
-    found: dict[str, Decision] = {}
+    found: dict[str, OperatorDecision] = {}
     for decision in sorted((one for source in sources for one in source), key=lambda one: one.decided_at):
         found[decision.connection] = decision
     return found
 
 
-def copied(home: str, profile: str) -> dict[str, Decision]:
+def copied(home: str, profile: str) -> dict[str, OperatorDecision]:
     """The decisions that this host knows of; none when there is no copy that can be read. Never raises."""
     table = _read(os.path.join(home, CIRCUITS)).get(profile)
     entries = table if isinstance(table, list) else []
     return newest(decision for entry in entries if (decision := _decision(entry)) is not None)
 
 
-def kept_off(home: str, profile: str, connection: str, now: float) -> Decision | None:
+def kept_off(home: str, profile: str, connection: str, now: float) -> OperatorDecision | None:
     """The decision that refuses calls to this connection `now`, as far as this host knows."""
     decision = copied(home, profile).get(connection)
     return decision if decision is not None and decision.keeps_off(now) else None
 
 
-def write_copy(home: str, profile: str, decisions: Iterable[Decision]) -> None:
+def write_copy(home: str, profile: str, decisions: Iterable[OperatorDecision]) -> None:
     """Replaces this profile's part of the copy, at once or not at all. Raises OSError."""
     from katax_cli.core.text.text import to_json
 
@@ -105,9 +105,9 @@ def _read(path: str) -> dict[str, Any]:
     return table if isinstance(table, dict) else {}
 
 
-def _decision(entry: Any) -> Decision | None:
+def _decision(entry: Any) -> OperatorDecision | None:
     try:
-        decision = Decision(**entry)
+        decision = OperatorDecision(**entry)
     except TypeError:  # written by another version
         return None
     times = (decision.decided_at, decision.ends_at or 0.0)

@@ -13,7 +13,7 @@ from katax_cli.errors import QueryError, SeedError
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.seeds.upsert import Upsert
-from katax_cli.services.seeds.values import Counts, PlainCsv, Rows, SeedFile
+from katax_cli.services.seeds.values import Counts, PlainCsv, SeedFile, SeedRows
 
 if TYPE_CHECKING:
     from random import Random
@@ -114,7 +114,7 @@ class SeedDb(Queries):
                     f"seed {self._file.name} failed at line {statement.line}: {error}; nothing of it was applied"
                 ) from error
 
-    def write(self, rows: Rows) -> None:
+    def write(self, rows: SeedRows) -> None:
         """Writes the rows of a data file."""
         self._written(self._upsert(rows.table, rows.key, rows.place), rows.rows, rows.csv)
 

@@ -16,7 +16,7 @@ from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.seeds.rows import check_keys, parse_rows
 from katax_cli.services.seeds.times import finished, timestamp
-from katax_cli.services.seeds.values import Counts, Entry, Rows, SeedFile, SeedOutcome, Work
+from katax_cli.services.seeds.values import AppliedSeed, Counts, SeedFile, SeedOutcome, SeedRows, SeedWork
 
 if TYPE_CHECKING:
     from random import Random
@@ -84,17 +84,17 @@ class MongoSeeds:
         self._clock = clock
         self._name = table
 
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, AppliedSeed]:
         answer = self._db.command(
             {"find": self._name, "batchSize": 100_000}, timeout=_FOREVER, safety=Safety.READ
         )
         found = answer["cursor"]["firstBatch"]
         return {
-            each["_id"]: Entry(each["_id"], each["checksum"], each["applied_at"], each["duration_ms"])
+            each["_id"]: AppliedSeed(each["_id"], each["checksum"], each["applied_at"], each["duration_ms"])
             for each in found
         }
 
-    def work(self, file: SeedFile) -> Work:
+    def work(self, file: SeedFile) -> SeedWork:
         if file.kind == "sql":
             raise ConfigError(
                 f"seed {file.name} is SQL and {self._db.name!r} is mongodb; write .json, .csv or .py"
@@ -106,10 +106,10 @@ class MongoSeeds:
         decode = registry.part(self._db.engine, "extended_json")
         return _Documents(parse_rows(file, decode))
 
-    def destructive(self, work: Work) -> list[str]:
+    def destructive(self, work: SeedWork) -> list[str]:
         return []
 
-    def apply(self, file: SeedFile, work: Work, *, again: bool) -> SeedOutcome:
+    def apply(self, file: SeedFile, work: SeedWork, *, again: bool) -> SeedOutcome:
         began = self._clock.monotonic()
         db = MongoSeedDb(self._db, file)
         try:
@@ -122,16 +122,16 @@ class MongoSeeds:
         self._record(db, file, outcome)
         return outcome
 
-    def rehearse(self, wanted: Sequence[tuple[SeedFile, Work]]) -> list[SeedOutcome]:
+    def rehearse(self, wanted: Sequence[tuple[SeedFile, SeedWork]]) -> list[SeedOutcome]:
         """Counts what is there; code is not run, because nothing could undo it."""
         return [self._try(file, work) for file, work in wanted]
 
-    def _try(self, file: SeedFile, work: Work) -> SeedOutcome:
+    def _try(self, file: SeedFile, work: SeedWork) -> SeedOutcome:
         began = self._clock.monotonic()
         counts = self._compared(work.rows, file) if isinstance(work, _Documents) else Counts()
         return finished(file, "would_apply", counts, began, self._clock)
 
-    def _compared(self, rows: Rows, file: SeedFile) -> Counts:
+    def _compared(self, rows: SeedRows, file: SeedFile) -> Counts:
         names = _key(rows.key)
         check_keys(f"seed {file.name}", rows.rows, names, rows.place)
         present = same = 0
@@ -168,7 +168,7 @@ class MongoSeeds:
 
 
 class _Documents:
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: SeedRows) -> None:
         self.rows = rows
 
     def __call__(self, on: MongoSeedDb) -> Counts:

@@ -9,19 +9,19 @@ from functools import cached_property
 from typing import Any
 
 from katax_cli.errors import SeedError
-from katax_cli.services.seeds.values import PlainCsv, Rows, SeedFile
+from katax_cli.services.seeds.values import PlainCsv, SeedFile, SeedRows
 
 _KEYS = {"table", "key", "rows"}
 
 
-def parse_rows(file: SeedFile, decode: Callable[[str], Any]) -> Rows:
+def parse_rows(file: SeedFile, decode: Callable[[str], Any]) -> SeedRows:
     """The rows of a data file; `decode` turns JSON into values. Raises SeedError that names the place."""
     if file.kind == "csv":
         return _csv_rows(file)
     return _json_rows(file, decode)
 
 
-def _json_rows(file: SeedFile, decode: Callable[[str], Any]) -> Rows:
+def _json_rows(file: SeedFile, decode: Callable[[str], Any]) -> SeedRows:
     try:
         found = decode(file.text)
     except (ValueError, TypeError) as error:
@@ -33,7 +33,7 @@ def _json_rows(file: SeedFile, decode: Callable[[str], Any]) -> Rows:
         raise SeedError(
             f'seed {file.name} has {seen}; write a list of objects, or {{"table", "key", "rows"}}'
         )
-    return Rows(_table(file, whole), _key(file, whole), _objects(file, whole["rows"]))
+    return SeedRows(_table(file, whole), _key(file, whole), _objects(file, whole["rows"]))
 
 
 def _table(file: SeedFile, whole: Mapping[str, Any]) -> str:
@@ -60,7 +60,7 @@ def _objects(file: SeedFile, rows: Any) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
-def _csv_rows(file: SeedFile) -> Rows:
+def _csv_rows(file: SeedFile) -> SeedRows:
     text = file.text
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     lines: list[int] = []
@@ -78,7 +78,7 @@ def _csv_rows(file: SeedFile) -> Rows:
     except csv.Error as error:
         raise SeedError(f"seed {file.name}, line {reader.line_num}: {error}") from error
     plain = _plain(header, text, begins, len(lines))
-    return Rows(file.table, (), _CsvCells(header, text, len(lines)), lines, plain)
+    return SeedRows(file.table, (), _CsvCells(header, text, len(lines)), lines, plain)
 
 
 def _plain(header: Sequence[str], text: str, begins: int, rows: int) -> PlainCsv | None:

@@ -12,14 +12,14 @@ from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.seeds import files
 from katax_cli.services.seeds.values import (
     SEEDS_TABLE,
+    AppliedSeed,
     Counts,
-    Entry,
     SeedFile,
     SeedOutcome,
     SeedStanding,
+    SeedWork,
     State,
     Store,
-    Work,
 )
 
 SEED_ENGINES = ("postgresql", "mysql", "sqlite", "mongodb")
@@ -68,7 +68,7 @@ class Seeder:
             return [found.get(file.name) or _unchanged(file) for file, _ in wanted]
         return [self._run(file, work, again=again, due=file.name in due) for file, work in wanted]
 
-    def _run(self, file: SeedFile, work: Work, *, again: bool, due: bool) -> SeedOutcome:
+    def _run(self, file: SeedFile, work: SeedWork, *, again: bool, due: bool) -> SeedOutcome:
         outcome = self._store.apply(file, work, again=again) if due else _unchanged(file)
         self._on_done(outcome)
         return outcome
@@ -119,17 +119,17 @@ def _unchanged(file: SeedFile) -> SeedOutcome:
     return SeedOutcome(file.name, "unchanged", Counts(), 0.0)
 
 
-def _is_applied(file: SeedFile, known: Mapping[str, Entry]) -> bool:
+def _is_applied(file: SeedFile, known: Mapping[str, AppliedSeed]) -> bool:
     return file.name in known and known[file.name].checksum == file.checksum
 
 
-def _standing(name: str, file: SeedFile | None, entry: Entry | None) -> SeedStanding:
+def _standing(name: str, file: SeedFile | None, entry: AppliedSeed | None) -> SeedStanding:
     if entry is None:
         return SeedStanding(name, "pending")
     return SeedStanding(name, _state(file, entry), entry.applied_at, entry.duration_ms)
 
 
-def _state(file: SeedFile | None, entry: Entry) -> State:
+def _state(file: SeedFile | None, entry: AppliedSeed) -> State:
     if file is None:
         return "missing"
     return "applied" if file.checksum == entry.checksum else "changed"

@@ -16,7 +16,7 @@ from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.seeds.database import SeedDb, refuse_ending
 from katax_cli.services.seeds.rows import parse_rows
 from katax_cli.services.seeds.times import finished, timestamp
-from katax_cli.services.seeds.values import Counts, Entry, SeedFile, SeedOutcome, Work
+from katax_cli.services.seeds.values import AppliedSeed, Counts, SeedFile, SeedOutcome, SeedWork
 from katax_cli.services.tables.scripts import destructive_reasons
 
 _FOREVER = float("inf")
@@ -56,14 +56,14 @@ class SqlSeeds:
         self._dialect = db.engine.dialect
         self._table = quote_identifier(table, self._dialect)
 
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, AppliedSeed]:
         # Asked beforehand: after a failed SELECT somebody else may have made it.
         if self._db.describe(self._name, timeout=_FOREVER) is None:
             return {}
         rows = self._db.run(f"SELECT {_NAMES} FROM {self._table}", timeout=_FOREVER).rows
-        return {row[0]: Entry(*row) for row in rows}
+        return {row[0]: AppliedSeed(*row) for row in rows}
 
-    def work(self, file: SeedFile) -> Work:
+    def work(self, file: SeedFile) -> SeedWork:
         if file.kind == "sql":
             return SeedScript(self._statements(file))
         if file.kind == "py":
@@ -88,11 +88,11 @@ class SqlSeeds:
             refuse_ending(file, statement.text, self._dialect, line=statement.line)
         return statements
 
-    def destructive(self, work: Work) -> list[str]:
+    def destructive(self, work: SeedWork) -> list[str]:
         """The reasons why a seed loses data that it does not name; unknown in advance for code."""
         return destructive_reasons(work.statements, self._db.settings) if isinstance(work, SeedScript) else []
 
-    def apply(self, file: SeedFile, work: Work, *, again: bool) -> SeedOutcome:
+    def apply(self, file: SeedFile, work: SeedWork, *, again: bool) -> SeedOutcome:
         self._make_ledger()
         began = self._clock.monotonic()
         with self._db.transaction(timeout=_FOREVER) as transaction:
@@ -106,7 +106,7 @@ class SqlSeeds:
             )
         return outcome
 
-    def rehearse(self, wanted: Sequence[tuple[SeedFile, Work]]) -> list[SeedOutcome]:
+    def rehearse(self, wanted: Sequence[tuple[SeedFile, SeedWork]]) -> list[SeedOutcome]:
         """Runs them in one transaction, so that later ones see what earlier ones wrote, and rolls it back.
 
         Only numbers taken from sequences stay taken.
@@ -117,12 +117,12 @@ class SqlSeeds:
         finally:
             transaction.rollback()
 
-    def _try(self, transaction: Transaction, file: SeedFile, work: Work) -> SeedOutcome:
+    def _try(self, transaction: Transaction, file: SeedFile, work: SeedWork) -> SeedOutcome:
         began = self._clock.monotonic()
         counts = self._run(transaction, file, work, rehearsing=True)
         return finished(file, "would_apply", counts, began, self._clock)
 
-    def _run(self, transaction: Transaction, file: SeedFile, work: Work, *, rehearsing: bool) -> Counts:
+    def _run(self, transaction: Transaction, file: SeedFile, work: SeedWork, *, rehearsing: bool) -> Counts:
         try:
             return work(SeedDb(transaction, file, rehearsing=rehearsing))
         except QueryError as error:

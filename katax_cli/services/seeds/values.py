@@ -50,7 +50,7 @@ class SeedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AppliedSeed:
     """The ledger's entry of a seed; `applied_at` is RFC 3339."""
 
     name: str
@@ -98,7 +98,7 @@ class PlainCsv:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class SeedRows:
     """The rows of a data file. Without a `key` the primary key of the table is the natural one."""
 
     table: str
@@ -114,7 +114,7 @@ class Rows:
         return f"line {self.lines[number - 1]}" if self.lines else f"row {number}"
 
 
-class Work(Protocol):
+class SeedWork(Protocol):
     """A seed that was read, ready to be run on whatever its store hands it."""
 
     def __call__(self, on: Any) -> Counts: ...
@@ -123,22 +123,22 @@ class Work(Protocol):
 class Store(Protocol):
     """The target of seeds: applies them and records that it did. Raises KataxError."""
 
-    def entries(self) -> Mapping[str, Entry]:
+    def entries(self) -> Mapping[str, AppliedSeed]:
         """The ledger by name; empty when there is none yet. Changes nothing."""
         ...
 
-    def work(self, file: SeedFile) -> Work:
+    def work(self, file: SeedFile) -> SeedWork:
         """Reads a seed. Raises SeedError for one that cannot be run here; runs nothing of it but a module."""
         ...
 
-    def destructive(self, work: Work) -> list[str]:
+    def destructive(self, work: SeedWork) -> list[str]:
         """The reasons why it would lose data that it does not name, one each."""
         ...
 
-    def apply(self, file: SeedFile, work: Work, *, again: bool) -> SeedOutcome:
+    def apply(self, file: SeedFile, work: SeedWork, *, again: bool) -> SeedOutcome:
         """Runs it and writes the ledger; `unchanged` when another runner did so meanwhile, unless `again`."""
         ...
 
-    def rehearse(self, wanted: Sequence[tuple[SeedFile, Work]]) -> list[SeedOutcome]:
+    def rehearse(self, wanted: Sequence[tuple[SeedFile, SeedWork]]) -> list[SeedOutcome]:
         """Says what `apply` of them in this order would do, and changes nothing."""
         ...

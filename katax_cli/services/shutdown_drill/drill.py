@@ -18,13 +18,13 @@ from katax_cli.services.shutdown_drill.servers import AGAIN_SECONDS, Server, Who
 from katax_cli.services.shutdown_drill.target import DrillTarget, Sink
 from katax_cli.services.shutdown_drill.values import (
     WIRE_FAULTS,
+    DrillEvent,
+    DrillPlan,
     DrillReport,
-    Event,
-    Facts,
     Fault,
     Left,
+    Observations,
     Piece,
-    Plan,
 )
 
 _KILLED_SECONDS = 5.0
@@ -36,7 +36,7 @@ _DDL = frozenset({"CREATE", "ALTER", "DROP", "TRUNCATE", "REINDEX", "RENAME"})
 
 
 def drill(
-    plan: Plan,
+    plan: DrillPlan,
     databases: Sequence[Database],
     *,
     sink: Sink,
@@ -59,7 +59,7 @@ def drill(
         return _Drill(plan, target, servers, load, ways).run()
 
 
-def _call(plan: Plan) -> Call | None:
+def _call(plan: DrillPlan) -> Call | None:
     if plan.url is not None and plan.work:
         raise ConfigError("give one of --url and --work, not both")
     if plan.load and plan.url is None and not plan.work:
@@ -69,7 +69,7 @@ def _call(plan: Plan) -> Call | None:
     return runs(plan.work) if plan.work else None
 
 
-def _ways(plan: Plan, databases: Iterable[Database], stack: ExitStack) -> list[Route]:
+def _ways(plan: DrillPlan, databases: Iterable[Database], stack: ExitStack) -> list[Route]:
     if not any(name in WIRE_FAULTS for name in plan.faults):
         return []
     ways = routes(each.settings for each in databases)
@@ -82,14 +82,19 @@ class _Drill:
     """The course of one drill; what happened is noted as it happens."""
 
     def __init__(
-        self, plan: Plan, target: DrillTarget, servers: Sequence[Server], load: Load, ways: Sequence[Route]
+        self,
+        plan: DrillPlan,
+        target: DrillTarget,
+        servers: Sequence[Server],
+        load: Load,
+        ways: Sequence[Route],
     ) -> None:
         self._plan = plan
         self._target = target
         self._servers = servers
         self._load = load
         self._ways = ways
-        self._events: list[Event] = []
+        self._events: list[DrillEvent] = []
         self._gone: dict[str, float] = {}
         self._faults: dict[Fault, str | None] = {}
         self._works: dict[str, set[str]] = {}
@@ -214,12 +219,12 @@ class _Drill:
             self._target.signal(self._plan.signal)
             self._target.ended(FORCED_SECONDS)
 
-    def _facts(self, signalled: float, pieces: Sequence[Piece]) -> Facts:
+    def _facts(self, signalled: float, pieces: Sequence[Piece]) -> Observations:
         left = settled(self._servers, self._whose, seconds=self._plan.settle)
         self._note_left(left)
         works = [work for server in self._servers for work in server.fates(self._works[server.name])]
         self._note_work(pieces)
-        return Facts(
+        return Observations(
             signalled=signalled,
             exited=self._target.exited,
             status=self._target.status,
@@ -252,7 +257,7 @@ class _Drill:
 
     def _note(self, event: str, at: float | None = None) -> float:
         moment = self._target.now if at is None else at
-        self._events.append(Event(round(moment * 1000), event))
+        self._events.append(DrillEvent(round(moment * 1000), event))
         return moment
 
 

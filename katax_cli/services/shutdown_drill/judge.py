@@ -8,10 +8,10 @@ from katax_cli.engines.sessions import Orphan, ServerSession
 from katax_cli.services.shutdown_drill.values import (
     UNKNOWN,
     WIRE_FAULTS,
-    Facts,
+    DrillPlan,
     Left,
+    Observations,
     Piece,
-    Plan,
     Status,
     Verdict,
 )
@@ -21,7 +21,7 @@ FORCED_SECONDS = 2.0
 _SHOWN = 5
 
 
-def judge(plan: Plan, facts: Facts) -> tuple[Verdict, ...]:
+def judge(plan: DrillPlan, facts: Observations) -> tuple[Verdict, ...]:
     """All checks, in the order in which they are shown."""
     return (
         *(_fault(name, trouble, facts) for name, trouble in facts.faults.items()),
@@ -40,13 +40,13 @@ def judge(plan: Plan, facts: Facts) -> tuple[Verdict, ...]:
     )
 
 
-def _fault(name: str, trouble: str | None, facts: Facts) -> Verdict:
+def _fault(name: str, trouble: str | None, facts: Observations) -> Verdict:
     if trouble is None:
         return _verdict(f"fault_{name.replace('-', '_')}", "ok", "applied", facts.signalled)
     return _verdict(f"fault_{name.replace('-', '_')}", "failed", f"not applied: {trouble}", None)
 
 
-def _in_flight(plan: Plan, facts: Facts) -> Verdict:
+def _in_flight(plan: DrillPlan, facts: Observations) -> Verdict:
     check = "in_flight_finished"
     if trouble := _cannot_finish(plan, facts):
         return _verdict(check, "skipped", trouble, None)
@@ -69,7 +69,7 @@ def _in_flight(plan: Plan, facts: Facts) -> Verdict:
     return _verdict(check, "ok", f"all {total} in flight at the signal finished", last)
 
 
-def _cannot_finish(plan: Plan, facts: Facts) -> str | None:
+def _cannot_finish(plan: DrillPlan, facts: Observations) -> str | None:
     faults = [name for name in (*WIRE_FAULTS, "second-signal") if name in plan.faults]
     if faults:
         return f"work cannot finish under {', '.join(faults)}"
@@ -84,7 +84,7 @@ def _dropped(piece: Piece) -> str:
     return f"work begun at {_ms(piece.started)} ms: {piece.detail or 'it never came back'}"
 
 
-def _new_work(plan: Plan, facts: Facts) -> Verdict:
+def _new_work(plan: DrillPlan, facts: Observations) -> Verdict:
     check, latest = "no_new_work", facts.signalled + plan.drain
     if not facts.pieces:
         return _verdict(check, "skipped", "no work was driven; give --load and --url or --work", None)
@@ -99,7 +99,7 @@ def _new_work(plan: Plan, facts: Facts) -> Verdict:
     return _verdict(check, "ok", "no work was taken while it drained", last)
 
 
-def _pools(plan: Plan, facts: Facts) -> Verdict:
+def _pools(plan: DrillPlan, facts: Observations) -> Verdict:
     check = "pools_closed"
     if cut := [name for name in WIRE_FAULTS if name in plan.faults]:
         return _verdict(check, "skipped", f"sessions cannot close properly under {', '.join(cut)}", None)
@@ -119,7 +119,7 @@ def _pools(plan: Plan, facts: Facts) -> Verdict:
     return _verdict(check, "ok", f"closed properly: {', '.join(sure)}", facts.exited)
 
 
-def _left(check: str, facts: Facts, of: Callable[[Left], Iterable[str]]) -> Verdict:
+def _left(check: str, facts: Observations, of: Callable[[Left], Iterable[str]]) -> Verdict:
     found = [f"{each} on {name}" for name, left in facts.left.items() for each in of(left)]
     if found:
         return _verdict(check, "failed", _listed(found), facts.exited)
@@ -161,14 +161,14 @@ def _orphans(left: Left, kind: str) -> list[Orphan]:
     return sorted(each for each in left.orphans if each.kind == kind)
 
 
-def _processes(facts: Facts) -> Verdict:
+def _processes(facts: Observations) -> Verdict:
     if facts.children:
         detail = f"still running: {_listed([str(pid) for pid in facts.children])}"
         return _verdict("no_processes_left", "failed", detail, facts.exited)
     return _verdict("no_processes_left", "ok", "the whole process tree ended", facts.exited)
 
 
-def _exit_code(plan: Plan, facts: Facts) -> Verdict:
+def _exit_code(plan: DrillPlan, facts: Observations) -> Verdict:
     expected = _expected(plan)
     if facts.killed is not None:
         return _verdict("exit_code", "failed", "none: it had to be killed", facts.killed)
@@ -180,13 +180,13 @@ def _exit_code(plan: Plan, facts: Facts) -> Verdict:
     return _verdict("exit_code", status, f"{facts.status}, expected {wanted}", facts.exited)
 
 
-def _expected(plan: Plan) -> tuple[int, ...]:
+def _expected(plan: DrillPlan) -> tuple[int, ...]:
     """A program that has not come to setting its handlers can only be ended by the signal."""
     during_startup = "during-startup" in plan.faults
     return (*plan.expected, 128 + plan.signal) if during_startup else plan.expected
 
 
-def _deadline(plan: Plan, facts: Facts) -> Verdict:
+def _deadline(plan: DrillPlan, facts: Observations) -> Verdict:
     check = "within_deadline"
     asked = "second-signal" in plan.faults
     if facts.exited is not None and facts.exited <= facts.signalled:
@@ -198,7 +198,7 @@ def _deadline(plan: Plan, facts: Facts) -> Verdict:
     return _verdict(check, "ok" if took <= plan.grace else "failed", detail, facts.exited)
 
 
-def _second_signal(facts: Facts) -> Verdict:
+def _second_signal(facts: Observations) -> Verdict:
     check = "second_signal_forces"
     if facts.second is None:
         why = "it ended before a second signal was due; see --fault second-signal"
@@ -209,7 +209,7 @@ def _second_signal(facts: Facts) -> Verdict:
     return _verdict(check, "ok", f"left {facts.exited - facts.second:.1f} s after it", facts.exited)
 
 
-def _budget(plan: Plan, facts: Facts) -> Iterator[Verdict]:
+def _budget(plan: DrillPlan, facts: Observations) -> Iterator[Verdict]:
     if plan.period is None:
         return
     took = (facts.exited if facts.exited is not None else facts.signalled + plan.grace) - facts.signalled

@@ -10,10 +10,10 @@ from urllib.parse import urlsplit
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
-from katax_cli.services.shutdown_drill.values import Outcome, Piece
+from katax_cli.services.shutdown_drill.values import Piece, WorkOutcome
 
 _PAUSE = 0.02
-Call = Callable[[float], tuple[Outcome, str]]
+Call = Callable[[float], tuple[WorkOutcome, str]]
 
 
 class Load:
@@ -78,7 +78,7 @@ def requests(url: str) -> Call:
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     host, port = parts.hostname, parts.port
 
-    def call(seconds: float) -> tuple[Outcome, str]:
+    def call(seconds: float) -> tuple[WorkOutcome, str]:
         connection = kind(host, port, timeout=seconds)
         try:
             connection.connect()
@@ -97,7 +97,7 @@ def requests(url: str) -> Call:
     return call
 
 
-def _outcome(status: int) -> Outcome:
+def _outcome(status: int) -> WorkOutcome:
     if status == 503:
         return "refused"
     return "failed" if status >= 500 else "done"
@@ -106,7 +106,7 @@ def _outcome(status: int) -> Outcome:
 def runs(words: Sequence[str]) -> Call:
     """A run that exits 0 is done, any other failed. It reads nothing and its output is dropped."""
 
-    def call(seconds: float) -> tuple[Outcome, str]:
+    def call(seconds: float) -> tuple[WorkOutcome, str]:
         null = subprocess.DEVNULL
         try:
             done = subprocess.run(words, timeout=seconds, check=False, stdin=null, stdout=null, stderr=null)
@@ -119,5 +119,5 @@ def runs(words: Sequence[str]) -> Call:
     return call
 
 
-def _nothing(_seconds: float) -> tuple[Outcome, str]:
+def _nothing(_seconds: float) -> tuple[WorkOutcome, str]:
     return "refused", "there is no work"

@@ -10,7 +10,7 @@ from katax_cli.engines.registry import part
 from katax_cli.engines.sessions import ListsSessions, Orphan, ServerLook, ServerSession, TracesWork
 from katax_cli.errors import KataxError, WrongEngine
 from katax_cli.services.databases.database import Database
-from katax_cli.services.shutdown_drill.values import UNKNOWN, Left, Work
+from katax_cli.services.shutdown_drill.values import UNKNOWN, Left, OpenTransaction
 
 ENGINES = ("postgresql", "mysql", "mongodb", "redis")
 LOOK_SECONDS = 5.0
@@ -73,7 +73,7 @@ class Server:
         dropped = (look.dropped or 0) - (self._before.dropped or 0) if counted else None
         return Left(self._ours(look, whose), orphans, dropped, untold=look.untold)
 
-    def fates(self, works: Iterable[str]) -> list[Work]:
+    def fates(self, works: Iterable[str]) -> list[OpenTransaction]:
         """The outcomes of transactions; `unknown`, with the reason, where the server cannot say."""
         asked, reporter = sorted(works), self._reporter
         if not asked or not isinstance(reporter, TracesWork):
@@ -85,10 +85,12 @@ class Server:
                 doing="asking for transactions",
             )
         except KataxError as error:
-            return [Work(self.name, work, UNKNOWN, str(error)) for work in asked]
+            return [OpenTransaction(self.name, work, UNKNOWN, str(error)) for work in asked]
         forgotten = "the server has forgotten it"
         return [
-            Work(self.name, work, found[work]) if work in found else Work(self.name, work, UNKNOWN, forgotten)
+            OpenTransaction(self.name, work, found[work])
+            if work in found
+            else OpenTransaction(self.name, work, UNKNOWN, forgotten)
             for work in asked
         ]
 

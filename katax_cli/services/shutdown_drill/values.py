@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
     at_ms: int | None = None
 
 
-class Event(NamedTuple):
+class DrillEvent(NamedTuple):
     """Something that happened, in milliseconds since the program's start."""
 
     at_ms: int
@@ -41,7 +41,7 @@ class Event(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DrillPlan:
     """The plan of a drill. `expected` are the exit statuses of a clean end.
 
     `after` is how long it runs before the signal, counted from when it is ready; `drain` how long it may go on
@@ -67,7 +67,7 @@ class Plan:
     settle: float = SETTLE_SECONDS
 
 
-Outcome = Literal["done", "refused", "failed"]
+WorkOutcome = Literal["done", "refused", "failed"]
 
 
 class Piece(NamedTuple):
@@ -75,11 +75,11 @@ class Piece(NamedTuple):
 
     started: float
     ended: float | None = None
-    outcome: Outcome = "failed"
+    outcome: WorkOutcome = "failed"
     detail: str = ""
 
 
-class Work(NamedTuple):
+class OpenTransaction(NamedTuple):
     """A transaction that was open on a server at the signal, and what became of it."""
 
     server: str
@@ -99,7 +99,7 @@ class Left(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class Observations:
     """The observations of one drill; moments are seconds since the program's start.
 
     `seen` are the sessions that the program had on each server; `gone` is when a server was first seen
@@ -113,7 +113,7 @@ class Facts:
     killed: float | None = None
     children: tuple[int, ...] = ()
     pieces: tuple[Piece, ...] = ()
-    works: tuple[Work, ...] = ()
+    works: tuple[OpenTransaction, ...] = ()
     left: Mapping[str, Left] = field(default_factory=dict)
     seen: Mapping[str, int] = field(default_factory=dict)
     gone: Mapping[str, float] = field(default_factory=dict)
@@ -125,7 +125,7 @@ class DrillReport:
     """The checks of one drill, and what happened in which order."""
 
     verdicts: tuple[Verdict, ...]
-    timeline: tuple[Event, ...]
+    timeline: tuple[DrillEvent, ...]
 
     @property
     def passed(self) -> bool:

@@ -13,7 +13,7 @@ from katax_cli.errors import KataxError, Unavailable
 from katax_cli.profiles.sources.home import ensure_home
 from katax_cli.services.runtime.decisions import (
     Action,
-    Decision,
+    OperatorDecision,
     copied,
     copying,
     newest,
@@ -41,7 +41,7 @@ def decide(
     profile.connection(connection)
     now = clock.now()
     ends_at = None if seconds is None else now + seconds
-    decision = Decision(secrets.token_hex(8), connection, action, now, ends_at, reason, _operator())
+    decision = OperatorDecision(secrets.token_hex(8), connection, action, now, ends_at, reason, _operator())
     ensure_home(profile.home)
     with copying(profile.home):
         try:
@@ -58,7 +58,7 @@ def decide(
     return _decided(connection, decision, now)
 
 
-def known(store: StateStore) -> dict[str, Decision]:
+def known(store: StateStore) -> dict[str, OperatorDecision]:
     """The decisions of the state database and this host's copy, the later of both. Raises KataxError."""
     return newest(copied(store.profile.home, store.profile.name).values(), store.decisions().values())
 
@@ -72,7 +72,7 @@ def circuits(store: StateStore, *, clock: Clock = SYSTEM) -> list[Circuit]:
 
 def rows_of(
     names: Iterable[str],
-    decisions: Mapping[str, Decision],
+    decisions: Mapping[str, OperatorDecision],
     processes: Sequence[Process],
     breakers: Sequence[Breaker],
     *,
@@ -85,7 +85,11 @@ def rows_of(
 
 
 def _rows(
-    name: str, decision: Decision | None, reported: list[Breaker], living: dict[str, Process], now: float
+    name: str,
+    decision: OperatorDecision | None,
+    reported: list[Breaker],
+    living: dict[str, Process],
+    now: float,
 ) -> Iterator[Circuit]:
     yield _decided(name, decision, now)
     for breaker in reported:
@@ -93,7 +97,7 @@ def _rows(
             yield _reported(breaker, living[breaker.process])
 
 
-def _decided(name: str, decision: Decision | None, now: float) -> Circuit:
+def _decided(name: str, decision: OperatorDecision | None, now: float) -> Circuit:
     state: BreakerState = "closed"
     if decision is not None and decision.keeps_off(now):
         state = "forced_open"
@@ -104,7 +108,7 @@ def _decided(name: str, decision: Decision | None, now: float) -> Circuit:
     return Circuit(name, state, 0, None, _moment(decision.ends_at), _reason(decision), None)
 
 
-def _reason(decision: Decision) -> str:
+def _reason(decision: OperatorDecision) -> str:
     """The reason of a decision, or at least its author."""
     return decision.reason or f"{decision.action} by {decision.decided_by}"
 

@@ -21,7 +21,7 @@ from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.home import ensure_home
 from katax_cli.services.databases.database import Database
-from katax_cli.services.runtime.decisions import Decision, copied, copying, write_copy
+from katax_cli.services.runtime.decisions import OperatorDecision, copied, copying, write_copy
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.call_report import CallWatch
 from katax_cli.services.state.circuits import known
@@ -89,7 +89,7 @@ class Reporter:
         self._report_at = self._prune_at = clock.monotonic()
         self._ordering = Lock()
         self._last_change = 0.0
-        self._copied: list[Decision] | None = None
+        self._copied: list[OperatorDecision] | None = None
         self._trouble: str | None = None
         self._calls = CallWatch(clock=clock)
         self._told: dict[str, Tell] = {}
@@ -177,8 +177,8 @@ class Reporter:
         self._attempt(lambda: self._store.leave(self.process))
         self._store.close()
 
-    def _decisions(self) -> Mapping[str, Decision]:
-        found: dict[str, Decision] = {}
+    def _decisions(self) -> Mapping[str, OperatorDecision]:
+        found: dict[str, OperatorDecision] = {}
 
         def ask() -> None:
             found.update(known(self._store))
@@ -188,7 +188,7 @@ class Reporter:
             return found
         return copied(self._profile.home, self._profile.name)
 
-    def _refresh_copy(self, decisions: list[Decision]) -> None:
+    def _refresh_copy(self, decisions: list[OperatorDecision]) -> None:
         """The decisions that other hosts took reach this host's commands."""
         if decisions == self._copied or (self._copied is None and not decisions):
             return
@@ -198,7 +198,7 @@ class Reporter:
             write_copy(home, name, decisions)
         self._copied = decisions
 
-    def _follow(self, decisions: Mapping[str, Decision]) -> None:
+    def _follow(self, decisions: Mapping[str, OperatorDecision]) -> None:
         """Applies each decision once to each breaker, those of databases opened later too."""
         for name, breaker in self._breakers():
             decision = decisions.get(name.partition("/")[0])
@@ -207,7 +207,7 @@ class Reporter:
             self._apply(decision, breaker, is_first=name not in self._applied)
             self._applied[name] = (decision.id, breaker)
 
-    def _apply(self, decision: Decision, breaker: CircuitBreaker, *, is_first: bool) -> None:
+    def _apply(self, decision: OperatorDecision, breaker: CircuitBreaker, *, is_first: bool) -> None:
         now = self._clock.now()
         if decision.keeps_off(now):
             seconds = None if decision.ends_at is None else decision.ends_at - now

@@ -20,7 +20,7 @@ from katax_cli.profiles.model.model import Profile
 from katax_cli.services.calls.observer import QueryLogging
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
-from katax_cli.services.runtime.decisions import Decision, newest
+from katax_cli.services.runtime.decisions import OperatorDecision, newest
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.snapshot import BreakerState, HealthStatus, Process
 
@@ -157,25 +157,25 @@ class StateStore:
         path = self.profile.state.connection.path
         return path is None or os.path.exists(path)
 
-    def decisions(self) -> dict[str, Decision]:
+    def decisions(self) -> dict[str, OperatorDecision]:
         """The last word about each connection."""
         rows = self._read(
             "SELECT id, connection, action, decided_at, ends_at, reason, decided_by FROM katax_decisions "
             "WHERE profile = ?",
             (self.profile.name,),
         )
-        return newest([Decision(*row) for row in rows])
+        return newest([OperatorDecision(*row) for row in rows])
 
-    def decided(self, *, limit: int = 100) -> list[Decision]:
+    def decided(self, *, limit: int = 100) -> list[OperatorDecision]:
         """The latest decisions, also expired ones; the newest first."""
         rows = self._read(
             "SELECT id, connection, action, decided_at, ends_at, reason, decided_by FROM katax_decisions "
             f"WHERE profile = ? ORDER BY decided_at DESC LIMIT {int(limit)}",
             (self.profile.name,),
         )
-        return [Decision(*row) for row in rows]
+        return [OperatorDecision(*row) for row in rows]
 
-    def decide(self, decision: Decision) -> None:
+    def decide(self, decision: OperatorDecision) -> None:
         """Adds a decision; what was decided before stays as its history."""
         with self._open().transaction(timeout=SECONDS) as change:
             _insert(change, "katax_decisions", (*decision, self.profile.name))

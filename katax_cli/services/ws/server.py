@@ -213,9 +213,9 @@ class Sockets:
     def _make_cluster(self, redis: RedisDatabase | None) -> Cluster:
         if redis is None:
             return Alone(lambda what, argument: self._loop.call(self._answered(what, argument), CALL_SECONDS))
-        from katax_cli.services.ws.shared import Shared
+        from katax_cli.services.ws.shared import ClusterMember
 
-        return Shared(redis, self.name, answer=self.answer, soon=self._loop.soon)
+        return ClusterMember(redis, self.name, answer=self.answer, soon=self._loop.soon)
 
     def _make_server(self) -> WireServer:
         from katax_cli.services.ws.transport.socketio_server import LocalManager, WireServer

@@ -64,7 +64,7 @@ class SharedManager(AsyncPubSubManager, LocalManager):  # type: ignore[misc]
 
     name = "katax"
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: ClusterMember) -> None:
         super().__init__(channel=shared.channel)
         self._shared = shared
 
@@ -82,7 +82,7 @@ class SharedManager(AsyncPubSubManager, LocalManager):  # type: ignore[misc]
         await super()._handle_emit(message)
 
 
-class Shared:
+class ClusterMember:
     """One server among those of its name; `hears` is False once its own beat did not come for 3.5 s."""
 
     def __init__(

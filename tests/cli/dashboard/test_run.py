@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from katax_cli.cli.dashboard.run import Commands
+from katax_cli.cli.dashboard.run import CommandRunner
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.state.store import StateStore
-from katax_cli.tui.app import Outcome
+from katax_cli.tui.app import CommandOutcome
 from tests.cli.harness import katax, write_profile
 from tests.cli.processes import eventually
 from tests.cli.pseudo_terminal import KATAX, Terminal
@@ -164,15 +164,15 @@ def test_a_terminal_that_cannot_be_drawn_on(screen: Open) -> None:
 
 
 def test_what_is_started_last_does_not_outlive_the_dashboard(tmp_path: Path) -> None:
-    commands = Commands()
+    commands = CommandRunner()
     commands.close()
 
-    assert commands(["--version"]) == Outcome(3, "it could not be started: the dashboard is closing")
+    assert commands(["--version"]) == CommandOutcome(3, "it could not be started: the dashboard is closing")
 
 
 def test_a_command_that_cannot_be_started_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "/nowhere/python")
-    code, said = Commands()(["--version"])
+    code, said = CommandRunner()(["--version"])
 
     assert (code, said.startswith("it could not be started: ")) == (3, True)
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from katax_cli.core.measure.recommend import RULES, Facts, recommend
+from katax_cli.core.measure.recommend import RULES, ConnectionFacts, recommend
 from katax_cli.snapshot import PoolStats, QueryStats
 
-WELL = Facts(
+WELL = ConnectionFacts(
     queries=QueryStats(100, 10.0, 1.0, 60.0, p95_ms=50.0, p99_ms=60.0, slow_count=5),
     pool=PoolStats(max=10, total=8, active=8, idle=0, waiting=0),
     max_connections=23,
@@ -51,24 +51,24 @@ def test_at_every_limit_nothing_is_recommended() -> None:
         ),
     ],
 )
-def test_a_rule_past_its_limit(facts: Facts, text: str) -> None:
+def test_a_rule_past_its_limit(facts: ConnectionFacts, text: str) -> None:
     assert recommend(facts) == (text,)
 
 
 def test_all_rules_together_keep_their_order() -> None:
     queries = QueryStats(10, 1.0, 1.0, 9.0, p95_ms=9.0, p99_ms=9.0, slow_count=10)
     pool = PoolStats(max=5, total=5, active=5, idle=0, waiting=3)
-    said = recommend(Facts(queries, pool, max_connections=4))
+    said = recommend(ConnectionFacts(queries, pool, max_connections=4))
 
     assert len(said) == len(RULES)
     assert [text.split()[0] for text in said] == ["10", "the", "5", "3", "the"]
 
 
 def test_what_is_not_known_is_not_judged() -> None:
-    assert recommend(Facts()) == ()
-    assert recommend(Facts(QueryStats(0, None, None, None, None, None, 0), None)) == ()
+    assert recommend(ConnectionFacts()) == ()
+    assert recommend(ConnectionFacts(QueryStats(0, None, None, None, None, None, 0), None)) == ()
 
 
 def test_what_is_reserved_counts_once_for_all_instances() -> None:
-    assert Facts(max_connections=100, reserved=3, instances=4).fair_share == 24
-    assert Facts().fair_share is None
+    assert ConnectionFacts(max_connections=100, reserved=3, instances=4).fair_share == 24
+    assert ConnectionFacts().fair_share is None

@@ -6,10 +6,16 @@ import subprocess
 
 import pytest
 
-from katax_cli.core.schedule.crontab import Entry, crontab_line, crontab_text, parse_crontab, says_user_column
+from katax_cli.core.schedule.crontab import (
+    CrontabLine,
+    crontab_line,
+    crontab_text,
+    parse_crontab,
+    says_user_column,
+)
 
 
-def only(text: str) -> Entry:
+def only(text: str) -> CrontabLine:
     found = parse_crontab(text)
     assert found.problems == ()
     (entry,) = found.entries
@@ -26,8 +32,8 @@ def test_lines() -> None:
     found = parse_crontab("# a comment\n\n*/5 * * * *  /usr/bin/app.cleanup --all\n  @daily echo hello\n")
 
     assert found.entries == (
-        Entry(3, "app.cleanup", "*/5 * * * *", None, "/usr/bin/app.cleanup --all"),
-        Entry(4, "echo", "@daily", None, "echo hello"),
+        CrontabLine(3, "app.cleanup", "*/5 * * * *", None, "/usr/bin/app.cleanup --all"),
+        CrontabLine(4, "echo", "@daily", None, "echo hello"),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.cron.loop import Daemon
 from katax_cli.services.cron.manage import Cron
-from katax_cli.services.cron.run.execution import Place
+from katax_cli.services.cron.run.execution import JobContext
 from katax_cli.services.cron.serve import metrics
 from tests.cli.harness import write_profile
 from tests.fake_clock import FakeClock
@@ -35,7 +35,7 @@ def daemon(clock: SteppingClock, tmp_path: Path) -> Daemon:
     write_profile(tmp_path, {"main": "sqlite:///main.db"})
     profile = load_profile("test")
     with Cron(profile) as cron:
-        return Daemon(lambda: (profile, []), cron.tables, Place(profile, clock))
+        return Daemon(lambda: (profile, []), cron.tables, JobContext(profile, clock))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from katax_cli.services.dashboard.collector import Collector
 from katax_cli.services.dashboard.snapshot_json import as_dict
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.runtime.decisions import Decision
+from katax_cli.services.runtime.decisions import OperatorDecision
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.circuits import decide
 from katax_cli.services.state.reporter import Reporter
@@ -405,7 +405,7 @@ class TestWhatOthersTold:
         made = files(tmp_path)
         with StateStore(made, clock=clock) as store:
             for at in range(198):
-                store.decide(Decision(str(at), "main", "reset", NOW + at))
+                store.decide(OperatorDecision(str(at), "main", "reset", NOW + at))
             older = [Transition(NOW - 10 + at, "other", "closed", "open") for at in range(5)]
             store.report(Process("p1", "app", "host", 7, NOW, NOW), transitions=older)
 

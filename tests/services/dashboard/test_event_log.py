@@ -11,7 +11,7 @@ from katax_cli.services.dashboard.event_log import (
     of_runs,
     of_transitions,
 )
-from katax_cli.services.runtime.decisions import Decision
+from katax_cli.services.runtime.decisions import OperatorDecision
 from katax_cli.services.state.store import Transition
 from katax_cli.snapshot import BreakerState, ConnectionHealth, Happening, JobRun, JobState, Process
 
@@ -27,8 +27,8 @@ def test_breakers(new: BreakerState, level: str) -> None:
 
 
 def test_operators() -> None:
-    trip = Decision("1", "main", "trip", 5.0, None, "new disks", "ann@host")
-    reset = Decision("2", "main", "reset", 6.0)
+    trip = OperatorDecision("1", "main", "trip", 5.0, None, "new disks", "ann@host")
+    reset = OperatorDecision("2", "main", "reset", 6.0)
 
     assert list(of_decisions([trip, reset])) == [
         Happening(5.0, "warning", "main", "trip by ann@host: new disks"),

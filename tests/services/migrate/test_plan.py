@@ -6,19 +6,19 @@ import pytest
 
 from katax_cli.errors import ConfigError, MigrationError, Unfinished
 from katax_cli.services.migrate import plan
-from katax_cli.services.migrate.ledger.intent import Verdict, changes, judge
-from katax_cli.services.migrate.values import Entry, MigrationFile, Recorded
+from katax_cli.services.migrate.ledger.intent import StatementFate, changes, judge
+from katax_cli.services.migrate.values import LedgerEntry, MigrationFile, Recorded
 
 
 def file(version: str, checksum: str = "x") -> MigrationFile:
     return MigrationFile(version, f"{version}_f.sql", f"/m/{version}_f.sql", b"", checksum)
 
 
-def entry(version: str, state: Recorded = "applied", checksum: str = "x") -> Entry:
-    return Entry(version, f"{version}_f.sql", state, "up", checksum, "2026-01-01T00:00:00+00:00", 5)
+def entry(version: str, state: Recorded = "applied", checksum: str = "x") -> LedgerEntry:
+    return LedgerEntry(version, f"{version}_f.sql", state, "up", checksum, "2026-01-01T00:00:00+00:00", 5)
 
 
-def never(_file: MigrationFile, _entry: Entry) -> bool:
+def never(_file: MigrationFile, _entry: LedgerEntry) -> bool:
     raise AssertionError("asked although the bytes are the same")
 
 
@@ -106,36 +106,36 @@ T = {"table public.t": "column id integer"}
 @pytest.mark.parametrize(
     ("sql", "before", "now", "verdict"),
     [
-        ("CREATE TABLE t (id integer)", {}, {}, Verdict.UNDONE),
-        ("CREATE TABLE t (id integer)", {}, T, Verdict.DONE),
-        ("DROP TABLE t", T, {}, Verdict.DONE),
-        ("DROP TABLE t, u", {**T, "table public.u": ""}, {"table public.u": ""}, Verdict.UNCLEAR),
+        ("CREATE TABLE t (id integer)", {}, {}, StatementFate.UNDONE),
+        ("CREATE TABLE t (id integer)", {}, T, StatementFate.DONE),
+        ("DROP TABLE t", T, {}, StatementFate.DONE),
+        ("DROP TABLE t, u", {**T, "table public.u": ""}, {"table public.u": ""}, StatementFate.UNCLEAR),
         (
             "ALTER TABLE t ADD COLUMN c text",
             T,
             {"table public.t": "column id integer\ncolumn c text"},
-            Verdict.DONE,
+            StatementFate.DONE,
         ),
         (
             "ALTER TABLE t ADD COLUMN c text",
             T,
             {"table public.t": "column id integer\ncolumn d text"},
-            Verdict.UNCLEAR,
+            StatementFate.UNCLEAR,
         ),
         (
             "ALTER TABLE t ADD COLUMN c text",
             T,
             {"table public.t": "column id bigint\ncolumn c text"},
-            Verdict.UNCLEAR,
+            StatementFate.UNCLEAR,
         ),
-        ("CREATE INDEX i ON t (id)", {}, {"index public.i": "CREATE INDEX i"}, Verdict.DONE),
-        ("CREATE INDEX i ON t (id)", {}, {"index public.i": "CREATE INDEX i INVALID"}, Verdict.UNCLEAR),
-        ("GRANT SELECT ON t TO r", {}, {}, Verdict.UNDONE),
-        ("CALL p()", {}, {}, Verdict.UNCLEAR),
+        ("CREATE INDEX i ON t (id)", {}, {"index public.i": "CREATE INDEX i"}, StatementFate.DONE),
+        ("CREATE INDEX i ON t (id)", {}, {"index public.i": "CREATE INDEX i INVALID"}, StatementFate.UNCLEAR),
+        ("GRANT SELECT ON t TO r", {}, {}, StatementFate.UNDONE),
+        ("CALL p()", {}, {}, StatementFate.UNCLEAR),
     ],
 )
 def test_whether_a_statement_ran(
-    sql: str, before: dict[str, str], now: dict[str, str], verdict: Verdict
+    sql: str, before: dict[str, str], now: dict[str, str], verdict: StatementFate
 ) -> None:
     assert judge(sql, "postgresql", before, now) is verdict
 

@@ -11,10 +11,17 @@ from threading import Thread
 import pytest
 
 from katax_cli.profiles.sources.home import CIRCUITS
-from katax_cli.services.runtime.decisions import Decision, copied, copying, kept_off, newest, write_copy
+from katax_cli.services.runtime.decisions import (
+    OperatorDecision,
+    copied,
+    copying,
+    kept_off,
+    newest,
+    write_copy,
+)
 
 NOW = 1_000.0
-TRIPPED = Decision("1", "main", "trip", NOW, NOW + 60, "disk full", "ann@host")
+TRIPPED = OperatorDecision("1", "main", "trip", NOW, NOW + 60, "disk full", "ann@host")
 
 
 @pytest.mark.parametrize(
@@ -28,7 +35,9 @@ TRIPPED = Decision("1", "main", "trip", NOW, NOW + 60, "disk full", "ann@host")
         (TRIPPED._replace(action="disable"), NOW, False),
     ],
 )
-def test_when_everybody_is_kept_off(decision: Decision, now: float, off: bool, tmp_path: Path) -> None:
+def test_when_everybody_is_kept_off(
+    decision: OperatorDecision, now: float, off: bool, tmp_path: Path
+) -> None:
     write_copy(str(tmp_path), "dev", [decision])
 
     assert decision.keeps_off(now) is off

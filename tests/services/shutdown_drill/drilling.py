@@ -12,7 +12,7 @@ from typing import Any
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.shutdown_drill.drill import drill
-from katax_cli.services.shutdown_drill.values import DrillReport, Plan, Verdict
+from katax_cli.services.shutdown_drill.values import DrillPlan, DrillReport, Verdict
 from tests.cli.harness import write_profile
 
 ROOT = Path(__file__).parents[3]
@@ -41,7 +41,7 @@ class Ground:
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         with Runtime(load_profile("test"), probing=True) as runtime:
             return drill(
-                Plan(words, **chosen),
+                DrillPlan(words, **chosen),
                 [runtime.database("main")],
                 sink=lambda _line: None,
                 environ=environ,

@@ -10,33 +10,33 @@ from katax_cli.engines.sessions import Orphan, ServerSession
 from katax_cli.services.shutdown_drill.judge import judge
 from katax_cli.services.shutdown_drill.values import (
     UNKNOWN,
+    DrillPlan,
     DrillReport,
-    Facts,
     Left,
+    Observations,
+    OpenTransaction,
     Piece,
-    Plan,
     Verdict,
-    Work,
 )
 
-PLAN = Plan(("program",), grace=10.0, drain=1.0)
-CLEAN = Facts(
+PLAN = DrillPlan(("program",), grace=10.0, drain=1.0)
+CLEAN = Observations(
     signalled=2.0,
     exited=3.0,
     status=0,
     pieces=(Piece(1.0, 1.5, "done"), Piece(1.9, 2.5, "done"), Piece(2.6, 2.6, "refused")),
-    works=(Work("main", "7", "committed"),),
+    works=(OpenTransaction("main", "7", "committed"),),
     left={"main": Left(dropped=0)},
     seen={"main": 2},
 )
 SESSION = ServerSession("9@now", "app", 4000, "UPDATE", busy=True)
 
 
-def verdict(check: str, facts: Facts, plan: Plan = PLAN) -> Verdict:
+def verdict(check: str, facts: Observations, plan: DrillPlan = PLAN) -> Verdict:
     return {each.check: each for each in judge(plan, facts)}[check]
 
 
-def failures(facts: Facts, plan: Plan = PLAN) -> list[str]:
+def failures(facts: Observations, plan: DrillPlan = PLAN) -> list[str]:
     return [each.check for each in judge(plan, facts) if each.status == "failed"]
 
 
@@ -69,7 +69,7 @@ def test_only_work_that_was_in_flight_can_be_dropped(piece: Piece, dropped: bool
 
 @pytest.mark.parametrize("fate", ["aborted", "in progress"])
 def test_a_transaction_that_was_not_committed_was_dropped(fate: str) -> None:
-    found = verdict("in_flight_finished", replace(CLEAN, works=(Work("main", "7", fate),)))
+    found = verdict("in_flight_finished", replace(CLEAN, works=(OpenTransaction("main", "7", fate),)))
 
     assert (found.status, found.detail) == ("failed", f"transaction 7 on main is {fate}")
 
@@ -131,7 +131,10 @@ def test_what_a_server_does_not_tell_is_unknown() -> None:
 
 
 def test_a_transaction_whose_end_nobody_knows_is_not_finished() -> None:
-    lost, forgotten = Work("main", "8", "aborted"), Work("main", "9", UNKNOWN, "the server has forgotten it")
+    lost, forgotten = (
+        OpenTransaction("main", "8", "aborted"),
+        OpenTransaction("main", "9", UNKNOWN, "the server has forgotten it"),
+    )
 
     unknown = verdict("in_flight_finished", replace(CLEAN, works=(*CLEAN.works, forgotten)))
     assert unknown[1:3] == ("unknown", "transaction 9 on main: the server has forgotten it")

@@ -12,7 +12,7 @@ from katax_cli.profiles.load import load_profile
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.shutdown_drill.drill import drill
 from katax_cli.services.shutdown_drill.own import free_port, own_services
-from katax_cli.services.shutdown_drill.values import DrillReport, Fault, Plan
+from katax_cli.services.shutdown_drill.values import DrillPlan, DrillReport, Fault
 from tests.cli.harness import write_profile
 from tests.servers.fixtures import MakeFresh
 from tests.services.shutdown_drill.drilling import ROOT, verdicts
@@ -39,7 +39,7 @@ def drill_own(tmp_path: Path, fresh: MakeFresh) -> DrillOwn:
     def run(name: str, *faults: Fault) -> DrillReport:
         services = {each.name: each for each in own_services(profile, port=free_port)}
         service = services[name]
-        plan = Plan(service.command, grace=20.0, after=1.5, url=service.url, load=1, faults=faults)
+        plan = DrillPlan(service.command, grace=20.0, after=1.5, url=service.url, load=1, faults=faults)
         with Runtime(profile, probing=True) as runtime:
             databases = [runtime.database(each) for each in ("main", "cache")]
             environ = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -13,7 +13,7 @@ import pytest
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.runtime.decisions import Decision
+from katax_cli.services.runtime.decisions import OperatorDecision
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.store import (
     ALIVE_SECONDS,
@@ -56,8 +56,8 @@ def store(stored: Profile, clock: FakeClock) -> Iterator[StateStore]:
         yield opened
 
 
-def decision(id: str, **changes: object) -> Decision:
-    made = Decision(id, "main", "trip", NOW, NOW + 60, "disk full", "ann@host")
+def decision(id: str, **changes: object) -> OperatorDecision:
+    made = OperatorDecision(id, "main", "trip", NOW, NOW + 60, "disk full", "ann@host")
     return made._replace(**changes)  # type: ignore[arg-type]
 
 

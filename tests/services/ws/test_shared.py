@@ -20,7 +20,7 @@ from katax_cli.services.redis.pubsub import Message
 from katax_cli.services.ws.client import SocketClient
 from katax_cli.services.ws.cluster import this_worker
 from katax_cli.services.ws.server import Sockets
-from katax_cli.services.ws.shared import Shared
+from katax_cli.services.ws.shared import ClusterMember
 from tests.servers.fixtures import MakeProxy, Throwaway
 from tests.services.redis_database import redis_database
 from tests.services.ws.conftest import MakeClient, MakeServer, ask, next_event, soon
@@ -228,7 +228,7 @@ def test_what_an_earlier_subscription_still_hears_does_not_arrive_twice(
     client = join(servers[0])
     client.connect(deadline=soon())
     shared = servers[0].cluster
-    assert isinstance(shared, Shared)
+    assert isinstance(shared, ClusterMember)
     earlier = shared._subscription
     assert earlier is not None
     late = {"method": "emit", "event": "late", "data": 1, "namespace": "/", "host_id": "another"}
@@ -288,7 +288,7 @@ def test_the_doctor_names_the_deaf_one(asked: int, pair: MakePair, join: MakeCli
     admin = join(servers[asked], admin=True)
     healthy = ask(admin, "doctor")
     deaf = servers[0].cluster
-    assert isinstance(deaf, Shared)
+    assert isinstance(deaf, ClusterMember)
 
     # What brokers and bugs do to a subscriber: its connection lives, nothing arrives.
     assert deaf._subscription is not None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from katax_cli.core.schedule.crontab import Crontab, Entry, parse_crontab, says_user_column
+from katax_cli.core.schedule.crontab import Crontab, CrontabLine, parse_crontab, says_user_column
 from katax_cli.errors import ConfigError, Refused
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.definition.definitions import Stored
@@ -68,7 +68,7 @@ def _user_names(found: Crontab) -> Iterator[str]:
             )
 
 
-def table_of(entry: Entry) -> dict[str, Any]:
+def table_of(entry: CrontabLine) -> dict[str, Any]:
     """A line of a crontab as a profile would say it."""
     table: dict[str, Any] = {"schedule": entry.schedule, "command": entry.command}
     if entry.user is not None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from shlex import join, quote
 
 from katax_cli.core.schedule.crontab import crontab_line, crontab_text
-from katax_cli.core.schedule.schedule import Cron, Every
+from katax_cli.core.schedule.schedule import CronSchedule, IntervalSchedule
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.definition.jobs import Command, Job
 
@@ -56,7 +56,7 @@ def _crontab(job: Job, profile: Profile) -> str:
 
 
 def _systemd(job: Job, profile: Profile) -> str:
-    if isinstance(job.schedule, Every):
+    if isinstance(job.schedule, IntervalSchedule):
         timer = f"OnUnitActiveSec={job.schedule.seconds}s\nOnBootSec={job.schedule.seconds}s\n"
     else:
         timer = "".join(f"OnCalendar={each}\n" for each in _calendars(job))
@@ -75,7 +75,7 @@ def _systemd(job: Job, profile: Profile) -> str:
 
 def _calendars(job: Job) -> list[str]:
     """systemd's calendar expressions; day of month *or* day of week takes two of them."""
-    if not isinstance(job.schedule, Cron):
+    if not isinstance(job.schedule, CronSchedule):
         raise ValueError(f"systemd has no {job.schedule.text}")
     fields = job.schedule.fields
     days = fields.days
@@ -100,7 +100,9 @@ def _list(values: Sequence[int], all_of: int) -> str:
 def _kubernetes(job: Job, profile: Profile) -> str:
     """A CronJob manifest; JSON strings are YAML."""
     schedule = job.schedule.text
-    if not isinstance(job.schedule, Cron) or (len(schedule.split()) != 5 and not schedule.startswith("@")):
+    if not isinstance(job.schedule, CronSchedule) or (
+        len(schedule.split()) != 5 and not schedule.startswith("@")
+    ):
         raise ValueError("kubernetes knows five fields, no seconds, no @every and no @reboot")
     if re.search(r"[lLwW#]", " ".join(schedule.split()[2::2])) and not schedule.startswith("@"):
         raise ValueError("kubernetes has no last days and no weekdays of a month")

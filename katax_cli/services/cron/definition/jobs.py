@@ -71,7 +71,7 @@ Work = Command | Sql | Python | KataxCommand | Callback
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class JobCondition:
     """`${env:NAME} == value`: parsed before anything is filled in, so that a value cannot become syntax."""
 
     left: str
@@ -79,7 +79,7 @@ class Condition:
     equal: bool
 
     @classmethod
-    def parse(cls, text: str) -> Condition:
+    def parse(cls, text: str) -> JobCondition:
         """Raises ValueError unless the text is `A == B` or `A != B`."""
         for sign in ("==", "!="):
             left, found, right = text.partition(sign)
@@ -113,7 +113,7 @@ class Job:
     schedule: Schedule
     work: Work
     source: Source = "profile"
-    enabled: bool | Condition | Callable[[], bool] = True
+    enabled: bool | JobCondition | Callable[[], bool] = True
     run_on_init: bool = False
     timezone: str = "UTC"
     timeout: float | None = None
@@ -129,7 +129,7 @@ class Job:
 
     def is_enabled(self, lookup: Lookup = os.environ.get) -> bool:
         """True when the job is to run now."""
-        if isinstance(self.enabled, Condition):
+        if isinstance(self.enabled, JobCondition):
             return self.enabled.holds(lookup)
         return self.enabled if isinstance(self.enabled, bool) else bool(self.enabled())
 
@@ -201,11 +201,11 @@ def work_of(table: Mapping[str, Any]) -> Work:
     return Command(words) if said[0] == "command" else KataxCommand(tuple(words))
 
 
-def _enabled(value: object) -> bool | Condition:
+def _enabled(value: object) -> bool | JobCondition:
     if isinstance(value, bool):
         return value
     said = str(value).strip()
-    return said.lower() == "true" if said.lower() in ("true", "false") else Condition.parse(said)
+    return said.lower() == "true" if said.lower() in ("true", "false") else JobCondition.parse(said)
 
 
 def job_named(jobs: Iterable[Job], name: str) -> Job:

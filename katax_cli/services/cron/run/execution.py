@@ -21,7 +21,7 @@ from katax_cli.services.cron.definition.jobs import Callback, Command, Job, Kata
 from katax_cli.services.cron.identity import daemon_id
 from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.cron.run.logins import Login, login_of
-from katax_cli.services.cron.run.orphans import Orphan, mark_of
+from katax_cli.services.cron.run.orphans import OrphanProcess, mark_of
 from katax_cli.services.cron.run.outputs import Sink
 from katax_cli.services.cron.run.plan import CATCHING_UP, WAITING, WAITING_TO_CATCH_UP
 from katax_cli.services.cron.run.process import Captured, Ended, JobProcess
@@ -41,7 +41,7 @@ CALL = "import sys; from katax_cli.services.cron.run.call import main; main(sys.
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class JobContext:
     """The context of jobs: the profile's folder and its connections."""
 
     profile: Profile
@@ -95,7 +95,7 @@ class Execution:
         self,
         job: Job,
         run: Run,
-        place: Place,
+        place: JobContext,
         *,
         changed: Callable[[Run], None],
         sink: Sink | None = None,
@@ -115,7 +115,7 @@ class Execution:
         self._lock = threading.Lock()
         self._activity: Activity | None = None
         self._spawned: Activity | Ended | None = None
-        self._orphan: Orphan | None = None
+        self._orphan: OrphanProcess | None = None
 
     def spawn(self) -> None:
         """Starts the process of the first attempt on this thread, before `start` gives it one of its own.
@@ -143,7 +143,7 @@ class Execution:
 
     def attend(self, identity: str) -> None:
         """Watches, in a named thread, a process that another daemon had started."""
-        orphan = Orphan(identity, mark_of(self.run), self._take)
+        orphan = OrphanProcess(identity, mark_of(self.run), self._take)
         self._activity = self._orphan = orphan
         threading.Thread(target=self._attend, name=f"katax-job-{self.job.name}", daemon=True).start()
 
@@ -295,7 +295,7 @@ def _environ(run: Run, attempt: int, login: Login | None = None) -> Mapping[str,
     }
 
 
-def tell_failure(job: Job, run: Run, place: Place) -> None:
+def tell_failure(job: Job, run: Run, place: JobContext) -> None:
     """Runs the job's `on_failure`, which finds the run in its environment; its output is logged."""
     if job.on_failure is None:
         return

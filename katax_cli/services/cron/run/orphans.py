@@ -7,11 +7,11 @@ import signal
 from katax_cli.services.cron.identity import daemon_id, is_known_dead, is_of_this_machine, live_pid
 from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.cron.run.outputs import Sink, outputs_of
-from katax_cli.services.cron.run.process import Watched
+from katax_cli.services.cron.run.process import WatchedProcess
 from katax_cli.services.processes.tree import HAS_PROC, carries, processes
 
 
-class Orphan(Watched):
+class OrphanProcess(WatchedProcess):
     """A process that is no child of this one: its end is seen, its exit status is not."""
 
     def __init__(self, identity: str, mark: str, sink: Sink) -> None:

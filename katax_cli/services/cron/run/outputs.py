@@ -30,7 +30,7 @@ Sink = Callable[[str, bytes], None]
 """Gets output as it arrives: `stdout` or `stderr`, and bytes."""
 
 
-class Output:
+class JobOutput:
     """One stream of a job, `stdout` or `stderr`, read from where data begins."""
 
     def __init__(self, name: str, fd: int) -> None:
@@ -63,28 +63,28 @@ class Output:
         os.close(self.fd)
 
 
-def new_output(name: str) -> Output:
+def new_output(name: str) -> JobOutput:
     """A file without a name. Raises OSError."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create(f"katax-{name}")
         fcntl.fcntl(fd, fcntl.F_SETFL, os.O_APPEND)
-        return Output(name, fd)
+        return JobOutput(name, fd)
     with tempfile.TemporaryFile("a+b", buffering=0) as file:
-        return Output(name, os.dup(file.fileno()))
+        return JobOutput(name, os.dup(file.fileno()))
 
 
-def outputs_of(pid: int) -> list[Output]:
+def outputs_of(pid: int) -> list[JobOutput]:
     """The streams of a process that runs; those that cannot be opened are left out."""
     found = []
     for name, number in (("stdout", 1), ("stderr", 2)):
         try:
-            found.append(Output(name, os.open(f"/proc/{pid}/fd/{number}", os.O_RDWR | os.O_APPEND)))
+            found.append(JobOutput(name, os.open(f"/proc/{pid}/fd/{number}", os.O_RDWR | os.O_APPEND)))
         except OSError:
             continue
     return found
 
 
-def read_all(outputs: Sequence[Output], sink: Sink, brake: Callable[[], None] | None = None) -> bool:
+def read_all(outputs: Sequence[JobOutput], sink: Sink, brake: Callable[[], None] | None = None) -> bool:
     """Hands on what is there now; True when something was. What is written meanwhile is left for the next time.
 
     `brake` stops those who write: it is called when the backlog is large, and once more when it still grows.
@@ -93,7 +93,7 @@ def read_all(outputs: Sequence[Output], sink: Sink, brake: Callable[[], None] | 
     return any(some)
 
 
-def _read_backlog(output: Output, sink: Sink, brake: Callable[[], None] | None) -> bool:
+def _read_backlog(output: JobOutput, sink: Sink, brake: Callable[[], None] | None) -> bool:
     some, braked, left = False, 0, output.left
     while left > 0:
         if brake is not None and braked < 2 and output.left >= (left + _SLACK if braked else _BACKLOG):
@@ -108,7 +108,7 @@ def _read_backlog(output: Output, sink: Sink, brake: Callable[[], None] | None) 
     return some
 
 
-def discard_all(outputs: Sequence[Output], while_needed: Callable[[], bool]) -> None:
+def discard_all(outputs: Sequence[JobOutput], while_needed: Callable[[], bool]) -> None:
     """Empties what is still being written and closes it when it is not needed any more."""
     pause = _SHORT
     while while_needed():

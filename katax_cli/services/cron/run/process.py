@@ -19,7 +19,7 @@ from functools import partial
 from katax_cli.core.clock import SYSTEM
 from katax_cli.services.calls import left_behind
 from katax_cli.services.calls.watchdog import watchdog
-from katax_cli.services.cron.run.outputs import Output, Sink, discard_all, new_output, read_all
+from katax_cli.services.cron.run.outputs import JobOutput, Sink, discard_all, new_output, read_all
 from katax_cli.services.processes.tree import Tree, to_group
 
 HEAD_BYTES = TAIL_BYTES = 16 * 1024
@@ -123,10 +123,10 @@ class _Brake:
             to_group(self._tree.leader, signal.SIGCONT)
 
 
-class Watched(ABC):
+class WatchedProcess(ABC):
     """A process whose output is read and which is stopped with its tree; how its end is seen, subclasses say."""
 
-    def __init__(self, pid: int, mark: str, outputs: Sequence[Output], sink: Sink) -> None:
+    def __init__(self, pid: int, mark: str, outputs: Sequence[JobOutput], sink: Sink) -> None:
         self.pid = pid
         self._sink = sink
         self._outputs = outputs
@@ -239,7 +239,7 @@ class Watched(ABC):
             self._wake_write = -1
 
 
-class JobProcess(Watched):
+class JobProcess(WatchedProcess):
     """A started process, as `account` when one is given. Raises OSError when it cannot be started."""
 
     def __init__(
@@ -266,7 +266,7 @@ class JobProcess(Watched):
         words: str | Sequence[str],
         folder: str,
         environ: Mapping[str, str],
-        outputs: tuple[Output, Output],
+        outputs: tuple[JobOutput, JobOutput],
         account: Account | None,
     ) -> subprocess.Popen[bytes]:
         with _starting:

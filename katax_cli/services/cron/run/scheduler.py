@@ -17,7 +17,7 @@ from katax_cli.errors import KataxError
 from katax_cli.services.calls import left_behind
 from katax_cli.services.cron.definition.jobs import Command, Job, Lookup
 from katax_cli.services.cron.ledger.values import Decide, Remaining, Run, Trigger, unless_accounted
-from katax_cli.services.cron.run.execution import Execution, Place, tell_failure
+from katax_cli.services.cron.run.execution import Execution, JobContext, tell_failure
 from katax_cli.services.cron.run.ping import Pinger
 from katax_cli.services.cron.run.plan import WAITS, Agenda, Overlaps, due, in_the_way, remaining
 from katax_cli.snapshot import JobState
@@ -89,7 +89,7 @@ class Scheduler:
 
     def __init__(
         self,
-        place: Place,
+        place: JobContext,
         accounts: Accounts,
         *,
         host: str,

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from katax_cli.errors import KataxError, QueryError, StatementFailed
-from katax_cli.services.migrate.jobs import Job
+from katax_cli.services.migrate.jobs import MigrationJob
 
 
 @contextmanager
-def failing_as(job: Job, kept: str) -> Iterator[None]:
+def failing_as(job: MigrationJob, kept: str) -> Iterator[None]:
     """Gives what a `.py` file raises the name of its migration; katax's own errors keep their meaning."""
     try:
         yield
@@ -23,7 +23,7 @@ def failing_as(job: Job, kept: str) -> Iterator[None]:
         raise StatementFailed(job.name, line=_line_of(job, error), reason=reason, kept=kept) from error
 
 
-def _line_of(job: Job, error: BaseException | None) -> int:
+def _line_of(job: MigrationJob, error: BaseException | None) -> int:
     """The line of the migration in which an exception began.
 
     A driver's error that was given its meaning outside the file has the line in what it was made from.

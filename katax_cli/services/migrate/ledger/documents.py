@@ -14,11 +14,11 @@ from katax_cli.services.locks.runner_identity import RunnerIdentity
 from katax_cli.services.migrate.files.python import Steps
 from katax_cli.services.migrate.ledger.ledger import Checkpoint
 from katax_cli.services.migrate.ledger.packing import packed, unpacked
-from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, Recorded
+from katax_cli.services.migrate.values import Direction, LedgerEntry, MigrationFile, Recorded
 
 T = TypeVar("T")
 _ALL = 1_000_000
-_FIELDS = Entry._fields
+_FIELDS = LedgerEntry._fields
 
 
 class MongoMigrationDb:
@@ -105,10 +105,10 @@ class DocumentLedger:
         self._database = database
         self.name = name
 
-    def entries(self, on: object) -> list[Entry]:
+    def entries(self, on: object) -> list[LedgerEntry]:
         """All documents without the texts."""
         found = self._find({"state": {"$ne": "runner"}}, dict.fromkeys(_FIELDS, 1))
-        return [Entry(**{name: each[name] for name in _FIELDS}) for each in found]
+        return [LedgerEntry(**{name: each[name] for name in _FIELDS}) for each in found]
 
     def settle(self, on: object) -> None:
         """A collection is always that of the connection's database."""
@@ -131,7 +131,7 @@ class DocumentLedger:
         change = {"q": {"_id": version}, "u": {"$set": values}}
         self._database.command({"update": self.name, "updates": [change]})
 
-    def _insert(self, entry: Entry, body: str) -> None:
+    def _insert(self, entry: LedgerEntry, body: str) -> None:
         document = {"_id": entry.version, **entry._asdict(), "body": packed(body), "checkpoint": None}
         self._database.command({"insert": self.name, "documents": [document]})
 
@@ -162,7 +162,7 @@ class DocumentLedger:
         self._insert(_entry(file, "applied", applied_at, duration_ms, runner), file.data.decode())
 
     def adopt(self, on: object, version: str, name: str, *, applied_at: str, runner: str) -> None:
-        self._insert(Entry(version, name, "applied", "up", "", applied_at, None, runner=runner), "")
+        self._insert(LedgerEntry(version, name, "applied", "up", "", applied_at, None, runner=runner), "")
 
     def remove(self, on: object, version: str) -> None:
         self._database.command({"delete": self.name, "deletes": [{"q": {"_id": version}, "limit": 1}]})
@@ -226,5 +226,7 @@ class DocumentLedger:
 
 def _entry(
     file: MigrationFile, state: Recorded, applied_at: str | None, duration_ms: int | None, runner: str
-) -> Entry:
-    return Entry(file.version, file.name, state, "up", file.checksum, applied_at, duration_ms, runner=runner)
+) -> LedgerEntry:
+    return LedgerEntry(
+        file.version, file.name, state, "up", file.checksum, applied_at, duration_ms, runner=runner
+    )

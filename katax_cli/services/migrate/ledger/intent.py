@@ -13,7 +13,7 @@ from katax_cli.engines.migrations import ObjectName
 Effect = Literal["create", "drop", "alter", "rename"]
 
 
-class Verdict(Enum):
+class StatementFate(Enum):
     """The outcome of a statement whose runner was killed."""
 
     UNDONE = auto()
@@ -247,32 +247,32 @@ def judge(
     now: Mapping[str, str],
     *,
     refused: bool = False,
-) -> Verdict:
+) -> StatementFate:
     """Decides whether a statement ran; `refused` when the server answered that it did not.
 
     Undone: the definitions did not change, and they would have if it had run. Done: all that it means to change
     did, and nothing that it does not mention. Anything else cannot be known.
     """
     if is_repeatable(sql, dialect):
-        return Verdict.UNDONE
+        return StatementFate.UNDONE
     wanted = changes(sql, dialect)
     if not wanted:
-        return Verdict.UNCLEAR
+        return StatementFate.UNCLEAR
     if before == now and refused:
-        return Verdict.UNDONE
+        return StatementFate.UNDONE
     if wanted[0].effect == "rename":
         return _judge_rename(wanted, before, now)
     words = mentioned(sql, dialect)
     if before == now:
         shown = all(_would_show(change, sql, dialect, before) for change in wanted)
-        return Verdict.UNDONE if shown else Verdict.UNCLEAR
+        return StatementFate.UNDONE if shown else StatementFate.UNCLEAR
     if (
         dialect == "mysql"
         and wanted[0].effect == "create"
         and "select" in words
         and wanted[0].kind == "table"
     ):
-        return Verdict.UNCLEAR  # The table is there; whether all its rows are, no definition says.
+        return StatementFate.UNCLEAR  # The table is there; whether all its rows are, no definition says.
     as_planned = all(_happened(change, before, now, words) for change in wanted)
     replaced = {change.name for change in wanted if change.effect == "create"}
     altered = [key for key in before.keys() & now.keys() if _last_name(key) not in replaced]
@@ -281,10 +281,12 @@ def judge(
         for key in altered
         for line in changed_lines({key: before[key]}, {key: now[key]})
     )
-    return Verdict.DONE if as_planned and explained else Verdict.UNCLEAR
+    return StatementFate.DONE if as_planned and explained else StatementFate.UNCLEAR
 
 
-def _judge_rename(wanted: Sequence[Change], before: Mapping[str, str], now: Mapping[str, str]) -> Verdict:
+def _judge_rename(
+    wanted: Sequence[Change], before: Mapping[str, str], now: Mapping[str, str]
+) -> StatementFate:
     """By the names alone: a swap leaves them as they were, so that nothing can be said of it."""
     names, now_names = (
         {_last_name(key) for key in state if key.startswith(("table ", "view "))} for state in (before, now)
@@ -292,11 +294,11 @@ def _judge_rename(wanted: Sequence[Change], before: Mapping[str, str], now: Mapp
     planned = set(names)
     for change in wanted:
         if change.qualified or change.name not in planned:
-            return Verdict.UNCLEAR
+            return StatementFate.UNCLEAR
         planned = (planned - {change.name}) | {change.other}
     if planned == names or now_names not in (names, planned):
-        return Verdict.UNCLEAR
-    return Verdict.DONE if now_names == planned else Verdict.UNDONE
+        return StatementFate.UNCLEAR
+    return StatementFate.DONE if now_names == planned else StatementFate.UNDONE
 
 
 def _would_show(change: Change, sql: str, dialect: Dialect, before: Mapping[str, str]) -> bool:

@@ -14,7 +14,7 @@ from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.locks.runner_identity import RunnerIdentity
 from katax_cli.services.migrate.ledger.packing import WHOLE, packed, parts, unpacked
-from katax_cli.services.migrate.values import Direction, Entry, MigrationFile, Recorded
+from katax_cli.services.migrate.values import Direction, LedgerEntry, MigrationFile, Recorded
 
 _ENTRY = "version, name, state, direction, checksum, applied_at, duration_ms, done, runner, error"
 _PARTS = "katax:parts "
@@ -86,7 +86,7 @@ class SqlLedger:
         if self._facts.come_home and self.home is not None:
             on.run(self._facts.come_home.format(home=self._quoted(self.home)))
 
-    def entries(self, on: Queries) -> list[Entry] | None:
+    def entries(self, on: Queries) -> list[LedgerEntry] | None:
         """All rows; None when there is no such table.
 
         Raises ConfigError when there is none but dbmate's, so that nothing of it is run again.
@@ -99,9 +99,9 @@ class SqlLedger:
         # Another runner committed it between the two; any other error is the same again.
         return self._entries(on)
 
-    def _entries(self, on: Queries) -> list[Entry]:
+    def _entries(self, on: Queries) -> list[LedgerEntry]:
         sql = f"SELECT {_ENTRY} FROM {self.table} WHERE state NOT IN ('runner', 'text')"
-        return [Entry(*row) for row in on.run(sql).rows]
+        return [LedgerEntry(*row) for row in on.run(sql).rows]
 
     def runner(self, on: Queries) -> RunnerIdentity | None:
         """The present holder of the lock, or the one that died with it; None without either."""

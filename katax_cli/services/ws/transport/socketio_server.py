@@ -46,7 +46,7 @@ def _one_line(record: LogRecord) -> bool:
 _engine_log.addFilter(_one_line)
 
 
-class Engine(engineio.AsyncServer):  # type: ignore[misc]
+class EngineIoServer(engineio.AsyncServer):  # type: ignore[misc]
     """Engine.IO that knows the connection behind each client."""
 
     def __init__(self, **options: Any) -> None:
@@ -108,8 +108,8 @@ class WireServer(AsyncServer):  # type: ignore[misc]
         self.eio.drop = self.drop
         self._cut = cut
 
-    def _engineio_server_class(self) -> type[Engine]:
-        return Engine
+    def _engineio_server_class(self) -> type[EngineIoServer]:
+        return EngineIoServer
 
     async def _send_eio_packet(self, eio_sid: str, eio_pkt: engine_packet.Packet) -> None:
         socket = self.eio.sockets.get(eio_sid)

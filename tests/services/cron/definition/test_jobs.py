@@ -11,8 +11,8 @@ from katax_cli.profiles.load import load_profile
 from katax_cli.services.cron.definition.catalog import jobs_of
 from katax_cli.services.cron.definition.jobs import (
     Command,
-    Condition,
     Job,
+    JobCondition,
     KataxCommand,
     Python,
     Sql,
@@ -91,7 +91,7 @@ def test_conditions(text: str, environ: dict[str, str], holds: bool) -> None:
 @pytest.mark.parametrize("text", ["a", "a == b == c", "a < b", ""])
 def test_no_conditions(text: str) -> None:
     with pytest.raises(ValueError):
-        Condition.parse(text)
+        JobCondition.parse(text)
 
 
 def test_booleans_may_come_from_the_environment() -> None:

@@ -12,7 +12,7 @@ from katax_cli.errors import Unavailable
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.cron.definition.jobs import Callback, Job, job_of
 from katax_cli.services.cron.ledger.values import Decide, Remaining, Run, unless_accounted
-from katax_cli.services.cron.run.execution import Place
+from katax_cli.services.cron.run.execution import JobContext
 from katax_cli.services.cron.run.plan import (
     ALL_AT_MOST,
     CATCHING_UP,
@@ -191,7 +191,7 @@ def accounts() -> Watched:
 @pytest.fixture
 def scheduler(clock: FakeClock, accounts: Watched, tmp_path: Path) -> Scheduler:
     write_profile(tmp_path, {"main": "sqlite:///main.db"})
-    place = Place(load_profile("test"), clock)
+    place = JobContext(load_profile("test"), clock)
     made = Scheduler(place, accounts, host="h", daemon="d", lookup=lambda _name: None)
     made.put(replace(job(on_overlap="allow"), work=Callback(int)), START)
     return made
