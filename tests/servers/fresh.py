@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import cycle
 
-from tests.servers import mongodb, mysql, postgresql, redis
+from tests.servers import mongodb, mysql, postgresql, recycled, redis
 from tests.servers.server import Server
 
 _redis_numbers = cycle(range(1, 64))
@@ -21,8 +21,7 @@ def fresh_database(server: Server) -> Iterator[str]:
         yield url
         redis.flush(url)
         return
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    _create(server, name)
+    name = recycled.lend(server) or _create(server)
     yield server.database_url(name)
     _drop(server, name)
 
@@ -37,14 +36,22 @@ def _redis_number(server: Server) -> int:
     return 1 + worker_number() % 15 if server.source in ("URL", "Docker") else next(_redis_numbers)
 
 
-def _create(server: Server, name: str) -> None:
+def _new_name() -> str:
+    return f"t_{uuid.uuid4().hex[:12]}"
+
+
+def _create(server: Server) -> str:
+    name = _new_name()
     if server.engine == "postgresql":
         postgresql.create_database(server.url, name)
     elif server.engine == "mysql":
         mysql.create_database(server.url, name)
+    return name
 
 
 def _drop(server: Server, name: str) -> None:
+    if server.engine == "postgresql" and recycled.give_back(server, name, _new_name()):
+        return
     drop = {
         "postgresql": postgresql.drop_database,
         "mysql": mysql.drop_database,
