@@ -51,11 +51,13 @@ def job_table(
     elif key in ("command", "sql"):
         value = call.input_bytes(value).decode()
     table = {"schedule": schedule, key: value}
-    if key != "sql":
+    if key != "sql" or not call.shared.connections:
         return table
-    if call.by_url:
+    if call.url is not None:
         raise typer.BadParameter("a job names a connection of its profile; -c takes no url here")
-    return {**table, "connection": call.shared.connection}
+    if call.is_glob:
+        raise typer.BadParameter("a job's SQL runs on one connection; name it with -c")
+    return {**table, "connection": call.shared.connections[0]}
 
 
 def policies(call: Invocation, *, ping_url: str | None, **durations: str | None) -> dict[str, Any]:

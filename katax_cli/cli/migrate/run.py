@@ -61,10 +61,7 @@ class Desk:
     def one(self) -> Migrator:
         """The migrator of the one connection. Raises ConfigError when there are several."""
         if len(self.settings) > 1:
-            names = ", ".join(each.name for each in self.settings)
-            raise ConfigError(
-                f"{self.call.connection!r} matches {names}; {self.call.command!r} works on one connection"
-            )
+            raise self.call.too_many(self.settings)
         return self.on(self.settings[0])
 
     def on(self, settings: ConnectionSettings) -> Migrator:

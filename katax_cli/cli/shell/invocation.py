@@ -45,8 +45,7 @@ class Invocation:
         """The profile of this name, or the chosen one; what it has to say goes to stderr."""
         from katax_cli.profiles.load import load_profile
 
-        url = self.shared.connection if self.by_url else None
-        profile = load_profile(name or self.shared.profile, url=url)
+        profile = load_profile(name or self.shared.profile, url=self.url)
         for note in profile.notes:
             self.diagnostics.note(note)
         return profile
@@ -60,19 +59,22 @@ class Invocation:
             self.diagnostics.note(note)
 
     @property
-    def by_url(self) -> bool:
-        """True when `-c` is a URL or `env:NAME`."""
+    def url(self) -> str | None:
+        """The URL, or `env:NAME`, that `-c` gives. Raises ConfigError for one beside another connection."""
         from katax_cli.profiles.sources.by_url import is_url
 
-        return self.shared.connection is not None and is_url(self.shared.connection)
+        words = self.shared.connections
+        urls = [word for word in words if is_url(word)]
+        if urls and len(words) > 1:
+            raise ConfigError("a url after -c stands alone; for several connections write a profile")
+        return urls[0] if urls else None
 
     @property
-    def connection(self) -> str | None:
-        """The name or pattern that `-c` gives; of a URL the name that its connection has."""
+    def connections(self) -> tuple[str, ...]:
+        """The names or patterns that `-c` gives; of a URL the name that its connection has."""
         from katax_cli.profiles.sources.by_url import name_by_url
 
-        given = self.shared.connection
-        return name_by_url(given) if given is not None and self.by_url else given
+        return self.shared.connections if self.url is None else (name_by_url(self.url),)
 
     def home(self) -> str:
         """The `.katax` folder of the chosen profile."""
@@ -126,7 +128,7 @@ class Invocation:
 
     def chosen(self, runtime: Runtime, patterns: Sequence[str]) -> list[ConnectionSettings]:
         """The connections that arguments and `-c` name or match, in the profile's order; none given: all."""
-        wanted = [*patterns, *([self.connection] if self.connection else [])]
+        wanted = [*patterns, *self.connections]
         named = {one.name for pattern in wanted for one in runtime.profile.match(pattern)}
         everything = runtime.profile.connections.values()
         return [one for one in everything if (one.name in named if wanted else self._is_there(one))]
@@ -149,22 +151,29 @@ class Invocation:
         """The one connection that the command is for."""
         found = self.all_settings(runtime, target)
         if len(found) > 1:
-            names = ", ".join(settings.name for settings in found)
-            raise ConfigError(
-                f"{self.connection!r} matches {names}; {self.command!r} works on one connection"
-            )
+            raise self.too_many(found)
         return found[0]
+
+    def too_many(self, found: Sequence[ConnectionSettings]) -> ConfigError:
+        """The error of a command that works on one connection."""
+        names = ", ".join(settings.name for settings in found)
+        words = self.connections
+        asked = f"{', '.join(map(repr, words))} {'matches' if len(words) == 1 else 'match'}"
+        return ConfigError(f"{asked} {names}; {self.command!r} works on one connection")
 
     def all_settings(self, runtime: Runtime, target: Target) -> Sequence[ConnectionSettings]:
         """The connections that `-c` names or matches, else the default, checked to be of a fitting type."""
-        if self.connection is None:
-            found = [runtime.profile.default_connection(target.types, target.preferred)]
-        else:
-            found = runtime.profile.match(self.connection)
-        fitting = [settings for settings in found if settings.type in target.types]
-        if not fitting:
-            raise WrongEngine(found[0].type, target.lacks, wanted_by=self.command, works_on=target.types)
-        return fitting
+        profile = runtime.profile
+        matches = [profile.match(pattern) for pattern in self.connections] or [
+            [profile.default_connection(target.types, target.preferred)]
+        ]
+        chosen: dict[str, ConnectionSettings] = {}
+        for found in matches:
+            fitting = {settings.name: settings for settings in found if settings.type in target.types}
+            if not fitting:
+                raise WrongEngine(found[0].type, target.lacks, wanted_by=self.command, works_on=target.types)
+            chosen |= fitting
+        return list(chosen.values())
 
     def answer_each(
         self,
@@ -220,8 +229,9 @@ class Invocation:
 
     @property
     def is_glob(self) -> bool:
-        """True when `-c` is a pattern, so that rows say which connection they came from."""
-        return not self.by_url and any(c in (self.shared.connection or "") for c in "*?[")
+        """True when `-c` is a pattern or was repeated, so that rows say which connection they came from."""
+        words = self.shared.connections
+        return len(words) > 1 or (self.url is None and any(c in word for word in words for c in "*?["))
 
 
 def _opened(path: str) -> BinaryIO:

@@ -27,10 +27,11 @@ class Streams(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """The values of the shared options. None or False: not given."""
+    """The values of the shared options. None, False or an empty tuple: not given."""
 
     profile: str | None = None
-    connection: str | None = None
+    connections: tuple[str, ...] = ()
+    """What `-c` names, each a name or a glob."""
     format: str | None = None
     output: str | None = None
     timeout: float | None = None
@@ -48,7 +49,7 @@ class Shared(NamedTuple):
 
     def merged(self, later: Mapping[str, Any]) -> Shared:
         """These options with those given after the subcommand; the later ones win."""
-        given = {name: value for name, value in later.items() if value is not None and value is not False}
+        given = {name: value for name, value in later.items() if value not in (None, False, ())}
         return self._replace(**given)
 
 
@@ -112,10 +113,11 @@ def shared_options() -> list[TyperOption]:
     return [
         _option("profile", "-p", "--profile", metavar="NAME", help="Profile to use (KATAX_PROFILE)."),
         _option(
-            "connection",
+            "connections",
             "-c",
             "--connection",
             metavar="NAME|GLOB|URL",
+            multiple=True,
             help="Connection of the profile, a URL, or env:NAME.",
         ),
         _option("format", "-f", "--format", metavar="FORMAT", help=f"Output format: {formats}."),

@@ -48,6 +48,41 @@ def test_metrics_of_several_are_rows(sqlite_url: str, redis_url: str, tmp_path: 
     assert found[1]["metrics"]["memory_bytes"] > 0
 
 
+def test_several_connections_are_all_meant_or_refused(
+    closed_port: int, redis_url: str, tmp_path: Path
+) -> None:
+    """One that is named is never left out in silence."""
+    gone = f"postgresql://katax@127.0.0.1:{closed_port}/x"
+    write_profile(tmp_path, {"a": "sqlite:///a.db", "b": "sqlite:///b.db", "gone": gone, "cache": redis_url})
+
+    both = katax("db", "query", "select 1 as n", "-c", "b", "-c", "a", "-c", "b", "-f", "json")
+    before = katax("-c", "a", "-c", "b", "db", "size", "-f", "json")
+    half = katax("db", "query", "select 1 as n", "-c", "a", "-c", "gone", "-f", "json")
+    unfit = katax("db", "query", "select 1", "-c", "a", "-c", "cache")
+    single = katax("db", "describe", "t", "-c", "a", "-c", "b")
+    twice = katax("db", "describe", "t", "-c", "a", "-c", "a")
+    beside_url = katax("db", "query", "select 1", "-c", "sqlite:///a.db", "-c", "b")
+    job = katax("cron", "add", "j", "@daily", "--sql", "select 1", "-c", "a", "-c", "b")
+
+    assert both.json == [{"connection": "b", "n": 1}, {"connection": "a", "n": 1}]
+    assert [row["connection"] for row in before.json] == ["a", "b"]
+    assert (half.code, half.json) == (3, [{"connection": "a", "n": 1}])
+    assert (unfit.code, unfit.out) == (2, "")
+    assert (single.code, single.err) == (
+        2,
+        "katax: 'a', 'b' match a, b; 'db describe' works on one connection\n",
+    )
+    assert (twice.code, twice.err) == (1, "no table named 't' on 'a'; see 'katax db tables'\n")
+    assert (beside_url.code, beside_url.err) == (
+        2,
+        "katax: a url after -c stands alone; for several connections write a profile\n",
+    )
+    assert (job.code, job.err) == (
+        2,
+        "katax: a job's SQL runs on one connection; name it with -c; see 'katax cron add --help'\n",
+    )
+
+
 def test_slow_statements(postgresql_full: Server, fresh: MakeFresh, tmp_path: Path) -> None:
     write_profile(tmp_path, {"main": fresh(postgresql_full).url}, extra="[logging]\nslow_query_ms = 60000\n")
     katax("db", "exec", "create extension pg_stat_statements")
