@@ -31,11 +31,37 @@ END $$;
 SELECT pg_stat_reset();
 """
 # From 16384 on, objects are users' own.
-_WITH_OBJECTS = (
-    "class type proc extension event_trigger publication largeobject_metadata cast language foreign_data_wrapper "
-    "foreign_server default_acl collation conversion operator opclass opfamily am ts_config ts_dict ts_parser "
-    "ts_template transform user_mapping statistic_ext policy rewrite trigger constraint"
-).split()
+_WITH_OBJECTS = [
+    "class",
+    "type",
+    "proc",
+    "extension",
+    "event_trigger",
+    "publication",
+    "largeobject_metadata",
+    "cast",
+    "language",
+    "foreign_data_wrapper",
+    "foreign_server",
+    "default_acl",
+    "collation",
+    "conversion",
+    "operator",
+    "opclass",
+    "opfamily",
+    "am",
+    "ts_config",
+    "ts_dict",
+    "ts_parser",
+    "ts_template",
+    "transform",
+    "user_mapping",
+    "statistic_ext",
+    "policy",
+    "rewrite",
+    "trigger",
+    "constraint",
+]
 _LEFT = " UNION ALL ".join(
     [f"SELECT 'pg_{catalog}' FROM pg_{catalog} WHERE oid >= 16384" for catalog in _WITH_OBJECTS]
     + [
