@@ -37,8 +37,8 @@ from katax_cli.tui.terminal_guard import guarded
 
 _LIGHT, _DARK = "textual-light", "textual-dark"
 _ACTIONS: dict[str, Action] = {each.name: each for panel in PANELS for each in panel.actions}
-_LOOK_EVERY = 1.0
 _KEPT = 100
+_WIDE, _TALL = 150, 40
 
 
 class CommandOutcome(NamedTuple):
@@ -61,8 +61,8 @@ class Dashboard(App[None]):
     TITLE = "katax"
     COMMAND_PALETTE_BINDING = "colon"
     AUTO_FOCUS = "DataTable"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (150, "-wide")]  # noqa: RUF012 - Textual declares it without ClassVar
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (40, "-tall")]  # noqa: RUF012
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (_WIDE, "-wide")]  # noqa: RUF012 - Textual declares it without ClassVar
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (_TALL, "-tall")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark", "help", "Help"),
         Binding("slash", "filter", "Filter"),
@@ -74,6 +74,7 @@ class Dashboard(App[None]):
         Binding("minus", "interval(-1)", "Ask more often", show=False),
         Binding("f5", "now", "Ask now", show=False),
         Binding("ctrl+t", "theme", "Light or dark", show=False),
+        Binding("ctrl+z", "suspend_process", "To the background; fg brings it back", show=False),
         Binding("q", "quit", "Quit"),
         Binding("ctrl+c", "quit", show=False, priority=True),
     ]
@@ -146,7 +147,7 @@ class Dashboard(App[None]):
         # After `fg` the terminal is empty, and what did not change would not be drawn.
         self.app_resume_signal.subscribe(self, lambda _: self.screen.refresh())
         self.feed.start()
-        self.set_interval(_LOOK_EVERY, self._head)
+        self.set_interval(1.0, self._head)
 
     def on_unmount(self) -> None:
         self.feed.stop()
@@ -174,8 +175,8 @@ class Dashboard(App[None]):
     @on(Pane.Folded)
     def _arrange(self) -> None:
         """The overview's grid without holes, and one line for each panel that has no rows."""
-        screen = self.screen_stack[0]
-        is_short, columns = screen.has_class("-short"), 3 if screen.has_class("-wide") else 2
+        # Not by the classes of the screen: it may not have heard of a new size yet.
+        is_short, columns = self.size.height < _TALL, 3 if self.size.width >= _WIDE else 2
         roomy = [pane for pane in self._panes if not (pane.panel.minor and is_short)]
         shown = [pane for pane in roomy if pane.folded is None]
         folded = [pane.folded for pane in roomy if pane.folded is not None]
@@ -340,8 +341,7 @@ class Dashboard(App[None]):
             parts += [f"{health.profile} ({self._snapshot.role})", state(health.status).plain]
         parts += [remark, "" if self.feed.paused else f"every {self.feed.interval:g} s"]
         parts += [f"filter: {self.words}" if self.words else ""]
-        if self._snapshot is not None:
-            parts += [_reporting(self._snapshot)]
+        parts += [_reporting(self._snapshot) if self._snapshot is not None else ""]
         return "  ".join(filter(None, parts))
 
     def _start(self, words: tuple[str, ...] | None) -> None:

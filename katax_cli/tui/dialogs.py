@@ -151,6 +151,7 @@ def _keys(names: str) -> str:
         "escape": "Esc",
         "ctrl+c": "Ctrl+C",
         "ctrl+t": "Ctrl+T",
+        "ctrl+z": "Ctrl+Z",
         "f5": "F5",
     }
     return " ".join(shown.get(name, name) for name in names.split(","))

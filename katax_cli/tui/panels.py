@@ -46,8 +46,6 @@ R = TypeVar("R")
 
 _URGENCY: dict[str | None, int] = {"unhealthy": 0, "degraded": 1, None: 2, "healthy": 3}
 """Unhealthy rows are on top, where a small screen shows them."""
-
-
 _BAD_ENDS = ("failed", "killed", "missed")
 
 
@@ -82,7 +80,7 @@ class Panel(NamedTuple):
 
 def connections(snapshot: Snapshot, width: int) -> Drawn:
     rows = [_connection(name, watched, snapshot, width) for name, watched in snapshot.watched.items()]
-    rows.sort(key=lambda row: _URGENCY.get(_status(snapshot, row.subject), 0))
+    rows.sort(key=lambda row: _urgency(snapshot, row.subject))
     return Drawn(
         tuple(rows),
         _oldest(snapshot),
@@ -96,18 +94,20 @@ def _oldest(snapshot: Snapshot) -> str:
     return ago(min(known, default=None), snapshot.taken_at)
 
 
-def _status(snapshot: Snapshot, name: str) -> str | None:
+def _urgency(snapshot: Snapshot, name: str) -> int:
+    """A connection that hangs is as urgent as one that failed, whatever was known of it before."""
     health = snapshot.health.connections.get(name)
-    return health.status if health else None
+    return 0 if snapshot.watched[name].late else _URGENCY.get(health.status if health else None, 0)
 
 
 def _connection(name: str, watched: Watched, snapshot: Snapshot, width: int) -> Row:
     health = snapshot.health.connections.get(name)
+    is_doubtful = watched.late is not None and health is not None and health.status != "unhealthy"
     ping = health.latency_ms if health else None
     depth = health.depth if health else None
     cells = (
         said(name, "bold"),
-        state(health.status) if health else Text("? unknown", FADED),
+        state(health.status) if health and not is_doubtful else Text("? unknown", FADED),
         number(ping),
         spark(watched.latencies_ms, trail_cells(width)),
         said(depth.first_failing_layer or "" if depth else "", BAD),

@@ -446,6 +446,20 @@ class TestNumbersThatChange:
 
         drive(app, body)
 
+    def test_after_a_new_size_the_panels_fill_the_lines_of_that_size(self) -> None:
+        app = dashboard(replace(FULL, slow=EMPTY.slow))
+
+        async def body(pilot: Pilots) -> None:
+            folded = app.query_one("#folded", Static)
+            for width, height in ((200, 60), (80, 24)) * 3:
+                await pilot.resize_terminal(width, height)
+                # Slow calls give way in a small overview, and Log needs all of a line there.
+                is_small = width == 80
+                await until(pilot, lambda is_small=is_small: folded.display is not is_small)  # type: ignore[misc]
+                await until(pilot, lambda is_small=is_small: not is_small or pane(app, "log").size.width > 70)  # type: ignore[misc]
+
+        drive(app, body)
+
 
 class TestAsking:
     def test_a_paused_dashboard_asks_nobody(self) -> None:

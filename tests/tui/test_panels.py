@@ -64,7 +64,7 @@ def test_old_rows_stay_and_fade_with_the_reason_and_their_age() -> None:
 
 
 def test_the_ill_stand_on_top() -> None:
-    assert [row.key for row in drawn("connections").rows] == ["orders", "main", "cache", "documents", "local"]
+    assert [row.key for row in drawn("connections").rows] == ["orders", "documents", "main", "cache", "local"]
 
 
 def test_a_dead_server_shows_the_layer_and_the_likely_cause() -> None:
@@ -77,6 +77,7 @@ def test_a_server_that_hangs_fades_alone_with_the_reason_and_its_age() -> None:
     assert styles("connections", "documents") == {"dim"}
     assert cell("connections", "documents", "message") == "no answer for 34.0 s; the probe still waits"
     assert cell("connections", "documents", "age") == "30s"
+    assert cell("connections", "documents", "status") == "? unknown"
     assert "dim" not in styles("connections", "cache")
     assert drawn("connections").note == "30s"
 

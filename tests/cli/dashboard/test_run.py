@@ -104,11 +104,17 @@ def test_a_dashboard_that_is_killed_leaves_the_terminal_as_it_was(
     assert terminal.modes == before
 
 
-def test_a_stopped_dashboard_leaves_the_terminal_and_draws_all_when_it_goes_on(screen: Open) -> None:
+@pytest.mark.parametrize("by_key", [True, False])
+def test_a_stopped_dashboard_leaves_the_terminal_and_draws_all_when_it_goes_on(
+    screen: Open, *, by_key: bool
+) -> None:
     terminal = screen()
     before = terminal.modes
     terminal.read_until(1, b"healthy")
-    os.kill(terminal.pid, signal.SIGTSTP)
+    if by_key:
+        terminal.type(b"\x1a")
+    else:
+        os.kill(terminal.pid, signal.SIGTSTP)
     terminal.read_until(1, LEAVE)
     os.waitpid(terminal.pid, os.WUNTRACED)
     assert terminal.modes == before
