@@ -11,7 +11,8 @@ import typer
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
-from katax_cli.cli.shell.redis import answer_each, cache, cell, redis
+from katax_cli.cli.shell.redis import REDIS, answer_each, cache, cell
+from katax_cli.cli.shell.scope import scope
 
 if TYPE_CHECKING:
     from katax_cli.services.cache.cache import Cache
@@ -50,18 +51,17 @@ def clear(call: Invocation, pattern: Annotated[str, typer.Argument(help=PATTERN_
     """Delete all keys that match a pattern; shows first what they are."""
     from katax_cli.cli.cache.purge import clear_each, preview
     from katax_cli.cli.cache.views import Progress
-    from katax_cli.cli.shell.confirm import Tier, confirm
+    from katax_cli.core.roles import Tier
     from katax_cli.services.cache.cache import Cache
 
     if call.is_glob:
         return clear_each(call, pattern)
-    with redis(call, seconds=None) as (database, profile):
-        values = Cache(database)
-        survey = preview(call, values, profile, pattern)
+    with scope(call, REDIS, seconds=None) as chosen:
+        values = Cache(chosen.redis)
+        survey = preview(chosen, values, pattern)
         if call.only_planned(pattern=pattern, matching=survey.matching, deleted=0):
             return ExitCode.DONE
-        what = f"delete {survey.count} keys that match {pattern!r}"
-        confirm(call, profile, database.settings, Tier.DESTRUCTIVE, what)
+        chosen.confirm(Tier.DESTRUCTIVE, f"delete {survey.count} keys that match {pattern!r}")
         deleted = values.clear(pattern, on_batch=Progress(call.diagnostics.note, "deleted", survey.matching))
     call.out.action({"pattern": pattern, "matching": survey.matching, "deleted": deleted})
     return ExitCode.DONE
@@ -90,11 +90,11 @@ def invalidate(
 @group.command("flush")
 def flush(call: Invocation) -> None:
     """Delete every key under the connection's prefix; without a prefix, the whole database."""
-    from katax_cli.cli.shell.confirm import Tier, confirm
+    from katax_cli.core.roles import Tier
     from katax_cli.services.cache.cache import Cache
 
-    with redis(call, seconds=None) as (database, profile):
-        values, prefix = Cache(database), database.settings.prefix
+    with scope(call, REDIS, seconds=None) as chosen:
+        values, prefix = Cache(chosen.redis), chosen.one.prefix
         if prefix:
             survey = values.survey("*")
             matching, what = survey.matching, f"delete {survey.count} keys under {prefix!r}"
@@ -104,7 +104,7 @@ def flush(call: Invocation) -> None:
         if call.only_planned(matching=matching, deleted=0):
             return
         call.diagnostics.note(what)
-        confirm(call, profile, database.settings, Tier.DESTRUCTIVE, what)
+        chosen.confirm(Tier.DESTRUCTIVE, what)
         deleted = values.flush()
     call.out.action({"matching": matching, "deleted": matching if deleted is None else deleted})
 
@@ -130,15 +130,16 @@ def import_(
 ) -> None:
     """Restore exported keys with their lifetimes; skips keys that exist."""
     from katax_cli.cli.cache.views import replacing
-    from katax_cli.cli.shell.confirm import Tier, confirm
+    from katax_cli.core.roles import Tier
     from katax_cli.services.cache import copy
     from katax_cli.services.cache.cache import Cache
 
-    with call.input_file(file) as lines, redis(call, seconds=None) as (database, profile):
+    with call.input_file(file) as lines, scope(call, REDIS, seconds=None) as chosen:
+        database = chosen.redis
         if call.shared.dry_run:
             call.only_planned(lines=sum(1 for _ in lines), imported=0)
             return
         if replace:
-            confirm(call, profile, database.settings, Tier.DESTRUCTIVE, replacing(lines))
+            chosen.confirm(Tier.DESTRUCTIVE, replacing(lines))
         done = copy.load(Cache(database), lines, replace=replace)
     call.out.action({"imported": done.imported, "skipped": done.skipped})

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from katax_cli.cli.cache.views import Progress, survey_lines
-from katax_cli.cli.shell.confirm import Tier, confirm
 from katax_cli.cli.shell.exits import ExitCode, worst
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.redis import REDIS
+from katax_cli.cli.shell.scope import Scope, scope
+from katax_cli.core.roles import Tier
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import Refused
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cache.cache import Cache
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.keyspace import Survey, matches_everything
-from katax_cli.services.runtime.runtime import Runtime
 
 CLEARED_HEADER = ("connection", "pattern", "matching", "deleted")
 
 
-def preview(call: Invocation, values: Cache, profile: Profile, pattern: str) -> Survey:
+def preview(chosen: Scope, values: Cache, pattern: str) -> Survey:
     """A survey, shown on stderr. Raises Refused on production for a pattern that every key matches."""
-    _refuse_everything(profile, values.redis.settings, pattern)
+    _refuse_everything(chosen.profile, values.redis.settings, pattern)
     survey = values.survey(pattern)
     for line in survey_lines(survey, pattern):
-        call.diagnostics.note(line)
+        chosen.call.diagnostics.note(line)
     return survey
 
 
@@ -33,20 +33,20 @@ def clear_each(call: Invocation, pattern: str) -> ExitCode:
     A connection that fails is reported and affects its own row only.
     """
     codes: list[ExitCode] = []
-    with call.runtime(seconds=None) as runtime:
-        surveys = _surveys(call, runtime, pattern, codes)
+    with scope(call, REDIS, seconds=None) as chosen:
+        surveys = _surveys(chosen, pattern, codes)
         matching = {settings.name: survey.matching for settings, survey in surveys}
         if call.only_planned(pattern=pattern, matching=matching, deleted=0):
             return worst(codes)
         for settings, survey in surveys:
             what = f"delete {survey.count} keys that match {pattern!r}"
-            confirm(call, runtime.profile, settings, Tier.DESTRUCTIVE, what)
+            chosen.confirm(Tier.DESTRUCTIVE, what, of=settings)
 
         def work(database: RedisDatabase) -> int:
             return Cache(database).clear(pattern, on_batch=_progress(call, database, matching))
 
         rows: list[tuple[object, ...]] = []
-        for settings, deleted in runtime.each([settings for settings, _ in surveys], work):
+        for settings, deleted in chosen.runtime.each([settings for settings, _ in surveys], work):
             if isinstance(deleted, BaseException):
                 codes.append(call.diagnostics.failure(deleted))
             else:
@@ -55,21 +55,18 @@ def clear_each(call: Invocation, pattern: str) -> ExitCode:
     return worst(codes)
 
 
-def _surveys(
-    call: Invocation, runtime: Runtime, pattern: str, codes: list[ExitCode]
-) -> list[tuple[ConnectionSettings, Survey]]:
+def _surveys(chosen: Scope, pattern: str, codes: list[ExitCode]) -> list[tuple[ConnectionSettings, Survey]]:
     """Surveys the pattern on each connection that answers and shows the result on stderr."""
-    chosen = call.all_settings(runtime, REDIS)
-    for settings in chosen:
-        _refuse_everything(runtime.profile, settings, pattern)
+    for settings in chosen.settings:
+        _refuse_everything(chosen.profile, settings, pattern)
     surveys = []
-    for settings, survey in runtime.each(chosen, lambda database: Cache(database).survey(pattern)):
+    for settings, survey in chosen.each(lambda database: Cache(database).survey(pattern)):
         if isinstance(survey, BaseException):
-            codes.append(call.diagnostics.failure(survey))
+            codes.append(chosen.call.diagnostics.failure(survey))
             continue
         surveys.append((settings, survey))
         for line in survey_lines(survey, pattern):
-            call.diagnostics.note(f"{settings.name}: {line}")
+            chosen.call.diagnostics.note(f"{settings.name}: {line}")
     return surveys
 
 

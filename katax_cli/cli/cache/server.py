@@ -10,7 +10,8 @@ from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import lifetime
-from katax_cli.cli.shell.redis import answer_each, cache, redis
+from katax_cli.cli.shell.redis import REDIS, answer_each, cache
+from katax_cli.cli.shell.scope import scope
 
 if TYPE_CHECKING:
     from katax_cli.services.cache.cache import Cache
@@ -98,8 +99,8 @@ def acl(
     """Print the least ACL rule for the commands cache, session, limit, lock, pubsub and record; no round trip."""
     from katax_cli.services.redis.acl import GROUPS, least_rule
 
-    with redis(call) as (database, _profile):
-        settings = database.settings
+    with scope(call, REDIS) as chosen:
+        settings = chosen.redis.settings
         cluster = settings.topology == "cluster"
         only_reads = read_only or settings.read_only
         rule = least_rule(user, settings.prefix, groups or GROUPS, read_only=only_reads, cluster=cluster)
@@ -113,16 +114,16 @@ def cmd(
 ) -> ExitCode:
     """Run any Redis command and print its reply; exit 1 for nil."""
     from katax_cli.cli.cache.views import reply_value
-    from katax_cli.cli.shell.confirm import Tier, confirm
+    from katax_cli.core.roles import Tier
     from katax_cli.services.databases.clients import administers, loses_data
 
     if call.only_planned(command=words):
         return ExitCode.DONE
-    with redis(call) as (database, profile):
+    with scope(call, REDIS) as chosen:
         if loses_data(words) or administers(words):
             tier = Tier.DESTRUCTIVE if loses_data(words) else Tier.DISRUPTIVE
-            confirm(call, profile, database.settings, tier, f"run {words[0].upper()}")
-        reply = database.redis(*(word.encode("utf-8", "surrogateescape") for word in words))
+            chosen.confirm(tier, f"run {words[0].upper()}")
+        reply = chosen.redis.redis(*(word.encode("utf-8", "surrogateescape") for word in words))
     if reply is None:
         return ExitCode.NO
     call.out.scalar(reply_value(reply, text=call.out.format not in ("json", "jsonl")))

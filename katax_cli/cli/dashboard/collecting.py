@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.scope import probing_scope
 
 if TYPE_CHECKING:
     from katax_cli.services.dashboard.collector import Collector
@@ -19,7 +20,8 @@ def collecting(call: Invocation) -> Iterator[Collector]:
     from katax_cli.services.health.probe import PROBE_SECONDS
 
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
-    with call.runtime(probing=True, endless=True) as runtime:
-        databases = [runtime.open(settings) for settings in call.chosen(runtime, [])]
-        with closing(Collector(runtime, databases, seconds=seconds)) as collector:
-            yield collector
+    with (
+        probing_scope(call) as chosen,
+        closing(Collector(chosen.runtime, chosen.databases, seconds=seconds)) as collector,
+    ):
+        yield collector

@@ -13,7 +13,8 @@ import typer
 
 from katax_cli.cli.db.run import Query, named_values, run_query
 from katax_cli.cli.shell.exits import ExitCode
-from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.scope import Scope, Target, scope
 from katax_cli.core.sql.conditions import Condition, Value, parse_condition, parse_value
 from katax_cli.core.sql.terms import Term, parse_term
 from katax_cli.core.text.text import to_json
@@ -21,7 +22,6 @@ from katax_cli.services.databases.builder.binding import Binder, Source, columns
 from katax_cli.services.databases.builder.builder import Builder
 from katax_cli.services.databases.builder.selection import BoundStatement
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.runtime.runtime import Runtime
 
 _TABLE = r"\s*([\w.]+)(?:\s+(?:as\s+)?(\w+))?\s*"
 _JOIN = rf"(?P<left>left\s+)?{_TABLE}on\s+(?P<on>.+)"
@@ -40,14 +40,13 @@ class StatementPlan:
 
 def run_built(call: Invocation, target: Target, plan: StatementPlan, param: Sequence[str]) -> ExitCode:
     """Runs a statement on each connection in its own dialect, its values checked against the columns first."""
-    with call.runtime() as runtime, usage():
+    with scope(call, target) as chosen, usage():
         planned = Binder(named_values(param))
         queries = {
-            settings.name: _built(runtime.sql(settings), plan, planned)
-            for settings in call.all_settings(runtime, target)
+            settings.name: _built(chosen.runtime.sql(settings), plan, planned) for settings in chosen.settings
         }
         planned.refuse_unused()
-        checked = _checked(call, runtime, target, plan, planned) if plan.has_values else queries
+        checked = _checked(chosen, plan, planned) if plan.has_values else queries
 
         def final(database: SqlDatabase) -> Query:
             query = checked[database.name]
@@ -55,16 +54,14 @@ def run_built(call: Invocation, target: Target, plan: StatementPlan, param: Sequ
                 raise query
             return query
 
-        return run_query(call, runtime, target, lambda one: queries[one.name], final, limit=None)
+        return run_query(chosen, lambda one: queries[one.name], final, limit=None)
 
 
 def _built(database: SqlDatabase, plan: StatementPlan, binder: Binder) -> BoundStatement:
     return plan.build(database.table(*plan.sources[0]), binder)
 
 
-def _checked(
-    call: Invocation, runtime: Runtime, target: Target, plan: StatementPlan, planned: Binder
-) -> dict[str, BoundStatement | Exception]:
+def _checked(chosen: Scope, plan: StatementPlan, planned: Binder) -> dict[str, BoundStatement | Exception]:
     """The statements with values as the columns need them. A connection that fails costs its own rows only."""
 
     def work(database: SqlDatabase) -> BoundStatement:
@@ -72,7 +69,7 @@ def _checked(
         return _built(database, plan, Binder(planned.params, columns, plan.aliases))
 
     found = {}
-    for settings, result in runtime.each(call.all_settings(runtime, target), work):
+    for settings, result in chosen.each(work):
         if isinstance(result, ValueError) or not isinstance(result, BoundStatement | Exception):
             raise result
         found[settings.name] = result
@@ -151,17 +148,16 @@ def insert(
 ) -> ExitCode:
     """Inserts one row of words, or the rows of a JSON document; all or none."""
     source = named(table)
-    with call.runtime() as runtime, usage():
+    with scope(call, target) as chosen, usage():
         rows = _given_rows(pairs, None if document is None else call.input_bytes(document))
-        settings = call.settings(runtime, target)
-        database = runtime.sql(settings)
+        database = chosen.sql
         planned = Binder(named_values(param))
         made = [_bound(row, planned, own_columns=False) for row in rows]
         planned.refuse_unused()
         if pairs:
             binder = Binder(planned.params, columns_of(database, [source]))
             made = [_bound(row, binder, own_columns=False) for row in rows]
-        if call.only_planned(connection=settings.name, rows=len(rows), executed=False):
+        if call.only_planned(connection=database.name, rows=len(rows), executed=False):
             return ExitCode.DONE
         affected = database.table(source[0]).create_many(made)
     call.out.action({"rows_affected": affected})

@@ -20,8 +20,9 @@ from katax_cli.cli.db.views import (
 )
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
-from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import duration
+from katax_cli.cli.shell.scope import Target, scope
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.database import Database
@@ -62,8 +63,8 @@ def ping(call: Invocation) -> ExitCode:
         settings = database.settings
         return [(settings.name, settings.type, settings.address, ping_ms(database))]
 
-    with call.runtime(probing=True) as runtime:
-        return call.answer_each(runtime, ANY, PING_HEADER, work, named=True)
+    with scope(call, ANY, probing=True) as chosen:
+        return chosen.answer_each(PING_HEADER, work, named=True)
 
 
 @group.command("query")
@@ -91,8 +92,8 @@ def query(
 
     text = statement(call, sql, file)
     values = parameters(args or [], param or [])
-    with call.runtime() as runtime:
-        return run_query(call, runtime, SQL, lambda _: (text, values), limit=limit, replica=replica)
+    with scope(call, SQL) as chosen:
+        return run_query(chosen, lambda _: (text, values), limit=limit, replica=replica)
 
 
 @group.command("exec")
@@ -114,10 +115,8 @@ def exec_(
     from katax_cli.cli.db.script import run_exec
 
     text = statement(call, sql, file)
-    with call.runtime() as runtime:
-        return run_exec(
-            call, runtime, SQL, text, single_transaction=single_transaction, max_rows=max_rows_affected
-        )
+    with scope(call, SQL) as chosen:
+        return run_exec(chosen, text, single_transaction=single_transaction, max_rows=max_rows_affected)
 
 
 @group.command("select")
@@ -202,8 +201,8 @@ def tables(call: Invocation) -> ExitCode:
     def work(database: SqlDatabase | MongoDatabase) -> list[tuple[object, ...]]:
         return [table_row(table) for table in database.tables()]
 
-    with call.runtime() as runtime:
-        return call.answer_each(runtime, TABLES, TABLE_HEADER, work)
+    with scope(call, TABLES) as chosen:
+        return chosen.answer_each(TABLE_HEADER, work)
 
 
 @group.command("describe")
@@ -212,11 +211,10 @@ def describe(
     table: Annotated[str, typer.Argument(help="NAME or SCHEMA.NAME.")],
 ) -> ExitCode:
     """Show the columns and indexes of a table; exit 1 when there is no such table."""
-    with call.runtime() as runtime:
-        settings = call.settings(runtime, TABLES)
-        found = runtime.tabular(settings).describe(table)
+    with scope(call, TABLES) as chosen:
+        found = chosen.tabular.describe(table)
     if found is None:
-        call.diagnostics.note(f"no table named {table!r} on {settings.name!r}; see 'katax db tables'")
+        call.diagnostics.note(f"no table named {table!r} on {chosen.one.name!r}; see 'katax db tables'")
         return ExitCode.NO
     call.out.rows(COLUMN_HEADER, [[column_row(found, column) for column in found.columns]])
     for index in found.indexes:
@@ -233,22 +231,22 @@ def size(call: Invocation) -> ExitCode:
     def work(database: Database) -> list[tuple[object, ...]]:
         return [size_row(database.settings, database.metrics())]
 
-    with call.runtime() as runtime:
-        return call.answer_each(runtime, ANY, SIZE_HEADER, work, named=True)
+    with scope(call, ANY) as chosen:
+        return chosen.answer_each(SIZE_HEADER, work, named=True)
 
 
 @group.command("metrics")
 def metrics(call: Invocation) -> ExitCode:
     """Show the load of a server: connections, statements, size, as far as it counts them."""
-    with call.runtime() as runtime:
+    with scope(call, ANY) as chosen:
         if not call.is_glob:
-            call.out.action(runtime.open(call.settings(runtime, ANY)).metrics())
+            call.out.action(chosen.runtime.open(chosen.one).metrics())
             return ExitCode.DONE
 
         def work(database: Database) -> list[tuple[object, ...]]:
             return [metrics_row(database.settings, database.metrics())]
 
-        return call.answer_each(runtime, ANY, METRICS_HEADER, work, named=True)
+        return chosen.answer_each(METRICS_HEADER, work, named=True)
 
 
 @group.command("slow")
@@ -259,13 +257,14 @@ def slow(
     ] = None,
 ) -> ExitCode:
     """List the slow statements that the server recorded, without their values, the slowest first."""
-    with call.runtime() as runtime:
-        ms = runtime.profile.logging.slow_query_ms if over is None else duration(over) * 1000
+    least = None if over is None else duration(over) * 1000
+    with scope(call, ANY) as chosen:
+        ms = chosen.profile.logging.slow_query_ms if least is None else least
 
         def work(database: Database) -> list[tuple[object, ...]]:
             return [slow_row(query) for query in database.slow_queries(ms)]
 
-        return call.answer_each(runtime, ANY, SLOW_HEADER, work)
+        return chosen.answer_each(SLOW_HEADER, work)
 
 
 @group.command("truncate")

@@ -6,75 +6,69 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from katax_cli.cli.seed.run import refuse_protected, seeder
-from katax_cli.cli.shell.confirm import Tier, confirm, refuse_unnamed
-from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.scope import Scope, Target, scope
+from katax_cli.core.roles import Tier
 from katax_cli.errors import Refused
 from katax_cli.services.tables import lifetime, reset
 from katax_cli.services.tables.truncate import Doomed, plan, truncate
 
 if TYPE_CHECKING:
     from katax_cli.cli.migrate.run import Desk
-    from katax_cli.core.settings import ConnectionSettings
-    from katax_cli.services.runtime.runtime import Runtime
 
 _PREVIEWED = 50
 
 
 def empty_tables(call: Invocation, target: Target, names: Sequence[str], *, cascade: bool) -> None:
     """Shows what would be lost, asks, and empties the tables."""
-    with call.runtime() as runtime:
-        refuse_unnamed(call, runtime.profile)
-        settings = call.settings(runtime, target)
-        database = runtime.tabular(settings)
-        doomed = plan(database, names, keep=[runtime.profile.migrate.table], cascade=cascade)
+    with scope(call, target, named=True) as chosen:
+        database = chosen.tabular
+        doomed = plan(database, names, keep=[chosen.profile.migrate.table], cascade=cascade)
         facts = {"tables": [one.name for one in doomed], "rows_estimate": _sum(doomed)}
         _preview(call, [f"{one.name}  {_rows(one.rows)}" for one in doomed])
         if call.only_planned(**facts):
             return
-        confirm(call, runtime.profile, settings, Tier.DESTRUCTIVE, f"emptying {_count(doomed, 'table')}")
+        chosen.confirm(Tier.DESTRUCTIVE, f"emptying {_count(doomed, 'table')}")
         truncate(database, doomed, on_done=lambda name: call.diagnostics.note(f"emptied {name}"))
     call.out.action(facts)
 
 
 def reset_database(call: Invocation, target: Target, *, migrate: bool, seed: bool) -> None:
     """Shows what would be lost, asks, drops all of it, and fills the database again as far as asked."""
-    with call.runtime(seconds=None) as runtime:
-        refuse_unnamed(call, runtime.profile)
-        settings = call.settings(runtime, target)
-        desk = _checked_desk(call, runtime, settings) if migrate else None
+    with scope(call, target, seconds=None, named=True) as chosen:
+        desk = _checked_desk(chosen) if migrate else None
         if desk is not None:
-            settings = desk.settings[0]
+            chosen = desk.chosen
         if seed:
-            _check_seeds(call, runtime, settings)
-        database = runtime.tabular(settings)
+            _check_seeds(chosen)
+        database = chosen.tabular
         found = reset.objects(database)
         _preview(call, [str(one) for one in found])
         facts = {"dropped": [str(one) for one in found]}
         if call.only_planned(**facts):
             return
-        confirm(call, runtime.profile, settings, Tier.DESTRUCTIVE, f"dropping {_count(found, 'object')}")
+        chosen.confirm(Tier.DESTRUCTIVE, f"dropping {_count(found, 'object')}")
         reset.drop(database, found)
-        call.diagnostics.note(f"dropped {_count(found, 'object')} of {settings.name!r}")
+        call.diagnostics.note(f"dropped {_count(found, 'object')} of {database.name!r}")
         if desk is not None:
             facts["migrated"] = [one.name for one in desk.one.up()]
         if seed:
-            facts["seeded"] = [one.name for one in seeder(call, runtime.profile, database).run()]
+            facts["seeded"] = [one.name for one in seeder(chosen, database).run()]
     call.out.action(facts)
 
 
 def create_database(call: Invocation, target: Target) -> None:
     """Creates the database of the connection; that it is there already is said, and no error."""
-    with call.runtime() as runtime:
-        refuse_unnamed(call, runtime.profile)
-        settings = call.settings(runtime, target)
+    with scope(call, target, named=True) as chosen:
+        settings, sql = chosen.one, chosen.runtime.sql
         if settings.read_only:
             raise Refused(f"{settings.name!r} is read-only")
         name = lifetime.database_name(settings)
         if call.shared.dry_run:
-            there = lifetime.exists(settings, runtime.sql)
+            there = lifetime.exists(settings, sql)
             call.only_planned(database=name, created=not there)
             return
-        created = lifetime.create(settings, runtime.sql)
+        created = lifetime.create(settings, sql)
     if not created:
         call.diagnostics.note(f"database {name!r} is there already")
     call.out.action({"database": name, "created": created})
@@ -82,38 +76,37 @@ def create_database(call: Invocation, target: Target) -> None:
 
 def drop_database(call: Invocation, target: Target) -> None:
     """Shows what would be lost, asks, and drops the database of the connection; none there is no error."""
-    with call.runtime(seconds=None) as runtime:
-        refuse_unnamed(call, runtime.profile)
-        settings = call.settings(runtime, target)
+    with scope(call, target, seconds=None, named=True) as chosen:
+        settings, sql = chosen.one, chosen.runtime.sql
         name = lifetime.database_name(settings)
-        there = lifetime.exists(settings, runtime.sql)
+        there = lifetime.exists(settings, sql)
         if there:
-            with runtime.sql(settings) as database:
+            with sql(settings) as database:
                 _preview(call, [str(one) for one in reset.objects(database)])
         if call.only_planned(database=name, dropped=there):
             return
-        confirm(call, runtime.profile, settings, Tier.DESTRUCTIVE, f"dropping database {name!r}")
-        dropped = lifetime.drop(settings, runtime.sql)
+        chosen.confirm(Tier.DESTRUCTIVE, f"dropping database {name!r}")
+        dropped = lifetime.drop(settings, sql)
     if not dropped:
         call.diagnostics.note(f"there is no database {name!r}")
     call.out.action({"database": name, "dropped": dropped})
 
 
-def _checked_desk(call: Invocation, runtime: Runtime, settings: ConnectionSettings) -> Desk:
+def _checked_desk(chosen: Scope) -> Desk:
     """With every migration read: what would stop them is found before anything is dropped."""
     from katax_cli.cli.migrate.run import desk_for
     from katax_cli.services.migrate.files import files
 
-    desk = desk_for(call, runtime, settings)
+    desk = desk_for(chosen)
     for file in files.scan(desk.one.directory):
         desk.one.job(file, "up")
     return desk
 
 
-def _check_seeds(call: Invocation, runtime: Runtime, settings: ConnectionSettings) -> None:
+def _check_seeds(chosen: Scope) -> None:
     """The same for seeds."""
-    refuse_protected(runtime.profile, settings)
-    seeder(call, runtime.profile, runtime.open(settings)).check()
+    refuse_protected(chosen.profile, chosen.one)
+    seeder(chosen, chosen.tabular).check()
 
 
 def _preview(call: Invocation, lines: Sequence[str]) -> None:

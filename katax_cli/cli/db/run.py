@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 import typer
 
-from katax_cli.cli.shell.confirm import Tier, confirm
 from katax_cli.cli.shell.exits import ExitCode
-from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.scope import Scope
+from katax_cli.core.roles import Tier
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import Statement, with_values
 from katax_cli.engines.base import Params, Row, RowStream
-from katax_cli.profiles.model.model import Profile
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.tables.scripts import destructive_reasons, disruptive_verbs
 
 Query = tuple[str, Params]
@@ -45,23 +44,19 @@ def named_values(named: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def confirm_script(
-    call: Invocation, profile: Profile, settings: ConnectionSettings, statements: Sequence[Statement]
-) -> None:
+def confirm_script(chosen: Scope, settings: ConnectionSettings, statements: Sequence[Statement]) -> None:
     """Asks once when statements lose data that they do not name, or change rights or the server."""
-    if call.shared.dry_run:
+    if chosen.call.shared.dry_run:
         return
     destructive = destructive_reasons(statements, settings)
     disruptive = disruptive_verbs(statements, settings)
     if destructive or disruptive:
         tier = Tier.DESTRUCTIVE if destructive else Tier.DISRUPTIVE
-        confirm(call, profile, settings, tier, "; ".join(dict.fromkeys([*destructive, *disruptive])))
+        chosen.confirm(tier, "; ".join(dict.fromkeys([*destructive, *disruptive])), of=settings)
 
 
 def run_query(
-    call: Invocation,
-    runtime: Runtime,
-    target: Target,
+    chosen: Scope,
     query: Callable[[ConnectionSettings], Query],
     final: Callable[[SqlDatabase], Query] | None = None,
     *,
@@ -72,16 +67,16 @@ def run_query(
 
     `query` is what is confirmed, `final` what then runs where that is not the same.
     """
-    found = call.all_settings(runtime, target)
-    queries = {settings.name: query(settings) for settings in found}
-    for settings in found:
-        confirm_script(call, runtime.profile, settings, [_spelled_out(queries[settings.name], settings)])
-    if call.only_planned(connections=[one.name for one in found], executed=False):
+    call = chosen.call
+    queries = {settings.name: query(settings) for settings in chosen.settings}
+    for settings in chosen.settings:
+        confirm_script(chosen, settings, [_spelled_out(queries[settings.name], settings)])
+    if call.only_planned(connections=list(queries), executed=False):
         return ExitCode.DONE
     ready = final or (lambda database: queries[database.name])
     if call.is_glob:
-        return _query_each(call, runtime, target, ready, limit, replica=replica)
-    database = runtime.sql(found[0])
+        return _query_each(chosen, ready, limit, replica=replica)
+    database = chosen.sql
     source = database.replica() if replica else database
     sql, params = ready(database)
     with source.stream(sql, params, text=call.out.texts) as rows:
@@ -136,14 +131,9 @@ class _Cut:
 
 
 def _query_each(
-    call: Invocation,
-    runtime: Runtime,
-    target: Target,
-    query: Callable[[SqlDatabase], Query],
-    limit: int | None,
-    *,
-    replica: bool,
+    chosen: Scope, query: Callable[[SqlDatabase], Query], limit: int | None, *, replica: bool
 ) -> ExitCode:
+    call = chosen.call
     header: list[tuple[str, ...]] = []
 
     def work(database: SqlDatabase) -> list[Row]:
@@ -157,4 +147,4 @@ def _query_each(
                 _note_more(call, limit, f" of {database.name!r}")
             return found if rows.columns else [(_count(rows),)]
 
-    return call.answer_each(runtime, target, lambda: header[0] if header else (), work)
+    return chosen.answer_each(lambda: header[0] if header else (), work)

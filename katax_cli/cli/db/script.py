@@ -7,33 +7,25 @@ from functools import partial
 
 from katax_cli.cli.db.run import confirm_script
 from katax_cli.cli.shell.exits import ExitCode
-from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.scope import Scope
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import Statement, split
 from katax_cli.core.text.text import to_json, unique_names
 from katax_cli.engines.base import Dialect, Row
 from katax_cli.errors import KataxError
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.tables.scripts import Answers, may_answer, run_script
 
 SCRIPT_HEADER = ("statements", "executed", "rows_affected")
 
 
-def run_exec(
-    call: Invocation,
-    runtime: Runtime,
-    target: Target,
-    text: str,
-    *,
-    single_transaction: bool,
-    max_rows: int | None,
-) -> ExitCode:
+def run_exec(chosen: Scope, text: str, *, single_transaction: bool, max_rows: int | None) -> ExitCode:
     """Runs a script on the connection, with a glob on all that match; after the last question was answered."""
-    found = call.all_settings(runtime, target)
-    scripts = {settings.name: _statements(text, settings) for settings in found}
-    for settings in found:
-        confirm_script(call, runtime.profile, settings, scripts[settings.name])
+    call = chosen.call
+    scripts = {settings.name: _statements(text, settings) for settings in chosen.settings}
+    for settings in chosen.settings:
+        confirm_script(chosen, settings, scripts[settings.name])
     if _only_planned(call, scripts):
         return ExitCode.DONE
 
@@ -50,17 +42,19 @@ def run_exec(
         return (result.statements, result.executed, result.affected)
 
     if call.is_glob:
-        answering = any(may_answer(one, _dialect(each)) for each in found for one in scripts[each.name])
-        return _run_each(call, runtime, target, run, answering=answering)
+        answering = any(
+            may_answer(statement, _dialect(settings))
+            for settings in chosen.settings
+            for statement in scripts[settings.name]
+        )
+        return _run_each(chosen, run, answering=answering)
     results = _Results(call)
-    row = run(runtime.sql(found[0]), Answers(results.take, call.out.texts))
+    row = run(chosen.sql, Answers(results.take, call.out.texts))
     results.end(dict(zip(SCRIPT_HEADER, row, strict=True)))
     return ExitCode.DONE
 
 
-def _run_each(
-    call: Invocation, runtime: Runtime, target: Target, run: Callable[..., Row], *, answering: bool
-) -> ExitCode:
+def _run_each(chosen: Scope, run: Callable[..., Row], *, answering: bool) -> ExitCode:
     """A row for each connection; with the rows that its statements returned, where some can return any."""
 
     def work(database: SqlDatabase) -> list[Row]:
@@ -73,9 +67,7 @@ def _run_each(
         row = run(database, Answers(take, "json"))
         return [(*row, results) if answering else row]
 
-    return call.answer_each(
-        runtime, target, (*SCRIPT_HEADER, "results") if answering else SCRIPT_HEADER, work
-    )
+    return chosen.answer_each((*SCRIPT_HEADER, "results") if answering else SCRIPT_HEADER, work)
 
 
 class _Results:

@@ -13,6 +13,7 @@ from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import limit, one_of
 from katax_cli.cli.shell.output import FORMATS
+from katax_cli.cli.shell.scope import probing_scope
 from katax_cli.cli.shell.watch import watch
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
@@ -56,23 +57,22 @@ def check(
     if watching and call.shared.output not in (None, "-"):
         raise ConfigError("--watch does not end, so -o cannot write a whole file; redirect stdout")
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
-    with call.runtime(probing=True, endless=True) as runtime:
-        call.note_unused(runtime.profile)
-        policy = runtime.profile.health
-        databases = [runtime.open(settings) for settings in call.chosen(runtime, connections or [])]
+    with probing_scope(call, connections or []) as chosen:
+        call.note_unused(chosen.profile)
+        policy = chosen.profile.health
         checker = HealthChecker(
-            runtime.profile.name,
-            databases,
+            chosen.profile.name,
+            chosen.databases,
             policy=policy,
             steady=watching,
-            prober=prober(call, runtime.profile),
-            tripped=tripped_by(runtime.profile),
+            prober=prober(call, chosen.profile),
+            tripped=tripped_by(chosen.profile),
         )
 
         if watching:
             from katax_cli.services.state import reporter
 
-            watched = reporter.report(runtime, "health --watch")
+            watched = reporter.report(chosen.runtime, "health --watch")
 
             def look() -> bytes:
                 report = checker.check(seconds=seconds)
@@ -128,8 +128,8 @@ def show_history(call: Invocation, connections: list[str]) -> ExitCode:
     one_of("format of --history", FORMATS)(call.out.format)
     from katax_cli.services.state.store import StateStore
 
-    with call.runtime(probing=True) as runtime, StateStore(runtime.profile) as store:
-        names = {settings.name for settings in call.chosen(runtime, connections)}
+    with probing_scope(call, connections, endless=False) as chosen, StateStore(chosen.profile) as store:
+        names = {settings.name for settings in chosen.settings}
         found = [record for record in store.health() if record.connection in names]
     call.out.rows(HISTORY, [[history_row(record) for record in found]])
     return ExitCode.DONE

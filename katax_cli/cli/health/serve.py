@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.scope import probing_scope
 from katax_cli.cli.shell.signals import ended_by_signals
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.settings import LOOPBACK
@@ -29,16 +30,15 @@ def serve(call: Invocation, connections: Sequence[str], *, host: str, port: int,
     from katax_cli.services.state.reporter import report
 
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
-    with call.runtime(probing=True, endless=True) as runtime, ended_by_signals() as ending:
-        databases = [runtime.open(settings) for settings in call.chosen(runtime, connections)]
-        reporter = report(runtime, "health serve")
-        service = HealthService(runtime.profile, databases, seconds=seconds, reporter=reporter)
+    with probing_scope(call, connections) as chosen, ended_by_signals() as ending:
+        reporter = report(chosen.runtime, "health serve")
+        service = HealthService(chosen.profile, chosen.databases, seconds=seconds, reporter=reporter)
         with closing(HttpServer(service.routes(), name="katax-health-http", host=host, port=port)) as server:
             service.start()
-            call.diagnostics.note(f"health of {runtime.profile.name!r} on {server.url}/ready")
+            call.diagnostics.note(f"health of {chosen.profile.name!r} on {server.url}/ready")
             ending.wait()
             _end(call, service)
-            runtime.close()
+            chosen.runtime.close()
     return ExitCode.DONE
 
 

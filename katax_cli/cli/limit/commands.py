@@ -10,7 +10,8 @@ from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import limit, one_of
-from katax_cli.cli.shell.redis import redis
+from katax_cli.cli.shell.redis import REDIS
+from katax_cli.cli.shell.scope import scope
 
 if TYPE_CHECKING:
     from katax_cli.services.redis.limits import Decision, RateLimiter
@@ -44,8 +45,8 @@ def check(
     on_error: OnError = None,
 ) -> ExitCode:
     """Consume one unit if the limit allows it; exit 1 when it does not."""
-    with redis(call) as (database, _profile):
-        limiter = _limiter(database, max, window, algorithm, on_error)
+    with scope(call, REDIS) as chosen:
+        limiter = _limiter(chosen.redis, max, window, algorithm, on_error)
         return _answer(call, limiter.peek(key) if peek or call.shared.dry_run else limiter.check(key))
 
 
@@ -60,22 +61,22 @@ def consume(
     on_error: OnError = None,
 ) -> ExitCode:
     """Consume N units, all or none; exit 1 when they exceed the limit."""
-    with redis(call) as (database, _profile):
-        limiter = _limiter(database, max, window, algorithm, on_error)
+    with scope(call, REDIS) as chosen:
+        limiter = _limiter(chosen.redis, max, window, algorithm, on_error)
         return _answer(call, limiter.peek(key) if call.shared.dry_run else limiter.take(key, n))
 
 
 @group.command("reset")
 def reset(call: Invocation, key: Key) -> ExitCode:
     """Reset a limit to unused; exit 1 when it was unused."""
-    from katax_cli.cli.shell.confirm import Tier, confirm
+    from katax_cli.core.roles import Tier
     from katax_cli.services.redis.limits import RateLimiter
 
     if call.only_planned(key=key, reset=False):
         return ExitCode.DONE
-    with redis(call) as (database, profile):
-        confirm(call, profile, database.settings, Tier.DISRUPTIVE, f"reset the limit of {key!r}")
-        done = RateLimiter(database).reset(key)
+    with scope(call, REDIS) as chosen:
+        chosen.confirm(Tier.DISRUPTIVE, f"reset the limit of {key!r}")
+        done = RateLimiter(chosen.redis).reset(key)
     call.out.action({"key": key, "reset": done})
     return ExitCode.DONE if done else ExitCode.NO
 

@@ -8,8 +8,9 @@ import typer
 
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
-from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import duration, limit
+from katax_cli.cli.shell.scope import Target, scope
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.database import Database
@@ -41,8 +42,8 @@ def run(
     options = {"ttl": limit(ttl), "wait": duration(wait), "max_hold": limit(max_hold)}
     if call.only_planned(lock=name, command=command):
         return ExitCode.DONE
-    with call.runtime(endless=True) as runtime:
-        database = runtime.open(call.settings(runtime, LOCKING).past_pooler())
+    with scope(call, LOCKING, endless=True) as chosen:
+        database = chosen.runtime.open(chosen.one.past_pooler())
         return run_under(database, name, command, tell=call.diagnostics.note, **options)
 
 
@@ -58,21 +59,20 @@ def ls(
     def work(database: Database) -> list[tuple[object, ...]]:
         return [lock_row(held) for held in held_locks(database, names or ())]
 
-    with call.runtime() as runtime:
-        return call.answer_each(runtime, LOCKING, HEADER, work)
+    with scope(call, LOCKING) as chosen:
+        return chosen.answer_each(HEADER, work)
 
 
 @group.command("release")
 def release(call: Invocation, name: Name) -> ExitCode:
     """Release a lock by force, whoever holds it; exit 1 when it is free."""
-    from katax_cli.cli.shell.confirm import Tier, confirm
+    from katax_cli.core.roles import Tier
     from katax_cli.services.locks.run_under_lock import release_by_force
 
     if call.only_planned(lock=name, released=False):
         return ExitCode.DONE
-    with call.runtime() as runtime:
-        settings = call.settings(runtime, LOCKING)
-        confirm(call, runtime.profile, settings, Tier.DISRUPTIVE, f"take the lock {name!r} from its holder")
-        released = release_by_force(runtime.open(settings.past_pooler()), name)
+    with scope(call, LOCKING) as chosen:
+        chosen.confirm(Tier.DISRUPTIVE, f"take the lock {name!r} from its holder")
+        released = release_by_force(chosen.runtime.open(chosen.one.past_pooler()), name)
     call.out.action({"lock": name, "released": released})
     return ExitCode.DONE if released else ExitCode.NO

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from katax_cli.cli.migrate.views import done_line
-from katax_cli.cli.shell.confirm import Tier, confirm, refuse_unnamed
 from katax_cli.cli.shell.exits import ExitCode, worst
-from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.scope import Scope, Target, scope
+from katax_cli.core.roles import Tier
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.errors import ConfigError, MigrationsPending, Unavailable
 from katax_cli.services.migrate.migrator import Migrator
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from katax_cli.profiles.model.model import Profile
     from katax_cli.services.migrate.jobs import MigrationJob
     from katax_cli.services.migrate.values import Outcome, Standing
-    from katax_cli.services.runtime.runtime import Runtime
 
 T = TypeVar("T")
 _TYPES: tuple[EngineName, ...] = ("postgresql", "mysql", "sqlite", "mongodb")
@@ -41,15 +41,21 @@ class Proposal:
 class Desk:
     """The migrators of the connections that a command is for; `codes` of those that failed."""
 
-    call: Invocation
-    runtime: Runtime
-    settings: tuple[ConnectionSettings, ...]
+    chosen: Scope
     codes: list[ExitCode] = field(default_factory=list)
     _made: dict[str, Migrator] = field(default_factory=dict)
 
     @property
+    def call(self) -> Invocation:
+        return self.chosen.call
+
+    @property
     def profile(self) -> Profile:
-        return self.runtime.profile
+        return self.chosen.profile
+
+    @property
+    def settings(self) -> tuple[ConnectionSettings, ...]:
+        return self.chosen.settings
 
     @property
     def schema_file(self) -> str | None:
@@ -60,19 +66,17 @@ class Desk:
     @property
     def one(self) -> Migrator:
         """The migrator of the one connection. Raises ConfigError when there are several."""
-        if len(self.settings) > 1:
-            raise self.call.too_many(self.settings)
-        return self.on(self.settings[0])
+        return self.on(self.chosen.one)
 
     def on(self, settings: ConnectionSettings) -> Migrator:
-        return self._migrator(self.runtime.open(settings))
+        return self._migrator(self.chosen.runtime.open(settings))
 
     def each(self, work: Callable[[Migrator], T]) -> Iterator[tuple[str, T]]:
         """`work` on every connection, in parallel if there are several; failures are reported and counted."""
         if len(self.settings) == 1 and not self.call.is_glob:
             yield self.settings[0].name, work(self.one)
             return
-        for settings, result in self.runtime.each(self.settings, lambda one: work(self._migrator(one))):
+        for settings, result in self.chosen.each(lambda one: work(self._migrator(one))):
             if isinstance(result, BaseException):
                 self.codes.append(self.call.diagnostics.failure(result))
             else:
@@ -103,18 +107,17 @@ def desk(call: Invocation, *, only_files: bool = False) -> Iterator[Desk]:
 
     Raises Refused on a built-in profile unless it was named.
     """
-    with call.runtime(seconds=None) as runtime:
-        profile = runtime.profile
-        if not only_files:
-            refuse_unnamed(call, profile)
-        target = Target(types=_TYPES, preferred=profile.migrate.connection, lacks="migrations")
-        found = tuple(one.past_pooler() for one in call.all_settings(runtime, target))
-        yield Desk(call, runtime, found)
+    with scope(call, _target, seconds=None, named=not only_files) as chosen:
+        yield desk_for(chosen)
 
 
-def desk_for(call: Invocation, runtime: Runtime, settings: ConnectionSettings) -> Desk:
+def _target(profile: Profile) -> Target:
+    return Target(types=_TYPES, preferred=profile.migrate.connection, lacks="migrations")
+
+
+def desk_for(chosen: Scope) -> Desk:
     """For a command that migrates among other things. Raises ConfigError behind a pooler without direct_url."""
-    return Desk(call, runtime, (settings.past_pooler(),))
+    return Desk(replace(chosen, settings=tuple(one.past_pooler() for one in chosen.settings)))
 
 
 def change(
@@ -132,7 +135,7 @@ def change(
         for settings in table.settings:
             proposal = proposals[settings.name]
             if proposal is not None:
-                _ask(call, table.profile, settings, proposal)
+                _ask(table.chosen, settings, proposal)
         done = [(name, [one.name for one in outcomes]) for name, outcomes in table.each(work)]
         code = worst([_answer(call, done, "done"), *table.codes])
         keep_schema(table)
@@ -165,14 +168,14 @@ def loaded(table: Desk, file: str | None) -> dict[str, object]:
     names = check(migrator, schema)
     if table.call.shared.dry_run:
         return {"would_load": path, "recorded": names}
-    confirm(table.call, table.profile, table.settings[0], Tier.DISRUPTIVE, f"building the schema of {path}")
+    table.chosen.confirm(Tier.DISRUPTIVE, f"building the schema of {path}")
     return {"loaded": path, "recorded": load(migrator, schema)}
 
 
-def _ask(call: Invocation, profile: Profile, settings: ConnectionSettings, proposal: Proposal) -> None:
-    for name in proposal.names if call.streams.interactive else ():
-        call.diagnostics.note(f"  {name}")
-    confirm(call, profile, settings, proposal.tier, proposal.what)
+def _ask(chosen: Scope, settings: ConnectionSettings, proposal: Proposal) -> None:
+    for name in proposal.names if chosen.call.streams.interactive else ():
+        chosen.call.diagnostics.note(f"  {name}")
+    chosen.confirm(proposal.tier, proposal.what, of=settings)
 
 
 def _answer(call: Invocation, done: Sequence[tuple[str, Sequence[str]]], key: str) -> ExitCode:
@@ -233,7 +236,7 @@ def adopt(table: Desk, version: str | None) -> dict[str, list[str]]:
     if table.call.shared.dry_run:
         return {"would_record": names}
     proposal = Proposal(tuple(names), Tier.DESTRUCTIVE, "recording migrations as applied")
-    _ask(table.call, table.profile, table.settings[0], proposal)
+    _ask(table.chosen, table.settings[0], proposal)
     if version is None:
         return {"recorded": migrator.adopt_dbmate()}
     return {"recorded": [file.name for file in migrator.baseline(version)]}
@@ -246,7 +249,7 @@ def told_dbmate(table: Desk) -> dict[str, list[str]]:
     if table.call.shared.dry_run:
         return {"would_record": versions}
     proposal = Proposal(tuple(versions), Tier.DESTRUCTIVE, "writing dbmate's table schema_migrations")
-    _ask(table.call, table.profile, table.settings[0], proposal)
+    _ask(table.chosen, table.settings[0], proposal)
     return {"recorded": migrator.tell_dbmate()}
 
 
@@ -270,7 +273,7 @@ def repaired(table: Desk) -> list[str]:
     if not names or table.call.shared.dry_run:
         return names if table.call.shared.dry_run else []
     what = f"accepting the present text of {', '.join(names)} as applied"
-    confirm(table.call, table.profile, table.settings[0], Tier.DESTRUCTIVE, what)
+    table.chosen.confirm(Tier.DESTRUCTIVE, what)
     return [file.name for file in migrator.repair()]
 
 
@@ -284,7 +287,7 @@ def abandoned(table: Desk, *, run_down: bool) -> dict[str, object]:
     if stopped and not table.call.shared.dry_run:
         what = f"abandoning {_count([one.name for one in stopped])}"
         what += " and running its DOWN" if run_down else ", of which the statements above last"
-        confirm(table.call, table.profile, table.settings[0], Tier.DESTRUCTIVE, what)
+        table.chosen.confirm(Tier.DESTRUCTIVE, what)
         stopped = migrator.abandon(run_down=run_down)
     return {
         "would_abandon" if table.call.shared.dry_run else "abandoned": [one.name for one in stopped],
@@ -305,9 +308,7 @@ def unlocked(table: Desk, *, force: bool) -> dict[str, object]:
     if not table.call.shared.dry_run:
         if force or holder.is_gone:
             what = f"ending the run of {holder}"
-            confirm(
-                table.call, table.profile, table.settings[0], Tier.DESTRUCTIVE, what, typed=not holder.is_gone
-            )
+            table.chosen.confirm(Tier.DESTRUCTIVE, what, typed=not holder.is_gone)
         migrator.unlock(force=holder if force else None)
     return {"unlocked": not table.call.shared.dry_run, "holder": str(holder)}
 

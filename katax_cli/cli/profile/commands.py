@@ -70,9 +70,10 @@ def check(
 def _connect_each(call: Invocation, name: str | None) -> tuple[list[tuple[object, ...]], ExitCode]:
     """A row and the exit code for connections that cannot be opened."""
     from katax_cli.cli.shell.exits import exit_code_for, worst
+    from katax_cli.cli.shell.scope import probing_scope
 
-    with call.runtime(probing=True, profile=name) as runtime:
-        outcomes = list(runtime.each(call.chosen(runtime, []), lambda database: database.connect()))
+    with probing_scope(call, profile=name, endless=False) as chosen:
+        outcomes = list(chosen.each(lambda database: database.connect()))
     failed = [(one.name, error) for one, error in outcomes if isinstance(error, BaseException)]
     rows = [("error", None, None, f"connections.{key}", str(error), None) for key, error in failed]
     return [*rows], worst([exit_code_for(error) for _, error in failed])

@@ -8,7 +8,8 @@ import typer
 
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
-from katax_cli.cli.shell.redis import redis
+from katax_cli.cli.shell.redis import REDIS
+from katax_cli.cli.shell.scope import scope
 
 group = Group()
 
@@ -29,8 +30,8 @@ def publish(
     data = call.input_bytes(message)
     if call.only_planned(channel=channel, receivers=0):
         return
-    with redis(call) as (database, _profile):
-        call.out.scalar(publish_raw(database, channel, data if raw else to_stored(data)))
+    with scope(call, REDIS) as chosen:
+        call.out.scalar(publish_raw(chosen.redis, channel, data if raw else to_stored(data)))
 
 
 @group.command("subscribe")
@@ -43,10 +44,10 @@ def subscribe(
     """Print messages as they arrive; reconnects by itself and notes gaps."""
     from katax_cli.cli.pubsub.views import message_row, print_messages
 
-    with redis(call, endless=True) as (database, _profile):
+    with scope(call, REDIS, endless=True) as chosen:
         print_messages(
             call,
-            database,
+            chosen.redis,
             channels=[] if pattern else channels,
             patterns=channels if pattern else [],
             header=HEADER,

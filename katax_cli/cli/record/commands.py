@@ -12,7 +12,8 @@ from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.json_argument import json_object
-from katax_cli.cli.shell.redis import redis
+from katax_cli.cli.shell.redis import REDIS
+from katax_cli.cli.shell.scope import scope
 
 if TYPE_CHECKING:
     from katax_cli.services.redis.records import Records
@@ -35,8 +36,8 @@ def store(call: Invocation, resource: str) -> Iterator[Records]:
     """The records of a resource on the chosen connection."""
     from katax_cli.services.redis.records import Records
 
-    with redis(call) as (database, _profile):
-        yield Records(resource, database)
+    with scope(call, REDIS) as chosen:
+        yield Records(resource, chosen.redis)
 
 
 @group.command("create")
@@ -162,11 +163,11 @@ def subscribe(
     from katax_cli.cli.record.views import event_row
     from katax_cli.services.redis.records import Records
 
-    with redis(call, endless=True) as (database, _profile):
-        channel = Records(resource, database).channel(key)
+    with scope(call, REDIS, endless=True) as chosen:
+        channel = Records(resource, chosen.redis).channel(key)
         print_messages(
             call,
-            database,
+            chosen.redis,
             channels=[channel],
             patterns=[],
             header=EVENT_HEADER,

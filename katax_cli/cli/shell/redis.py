@@ -7,14 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from katax_cli.cli.shell.exits import ExitCode
-from katax_cli.cli.shell.invocation import INTERACTIVE_SECONDS, Invocation, Target
+from katax_cli.cli.shell.invocation import INTERACTIVE_SECONDS, Invocation
+from katax_cli.cli.shell.scope import Target, scope
 from katax_cli.core.text.text import base64_text, is_utf8
 
 if TYPE_CHECKING:
-    from katax_cli.core.settings import ConnectionSettings
-    from katax_cli.profiles.model.model import Profile
     from katax_cli.services.cache.cache import Cache
-    from katax_cli.services.databases.clients import RedisDatabase
 
 REDIS = Target(types=("redis",), preferred="cache", lacks="Redis commands")
 
@@ -24,18 +22,8 @@ def cache(call: Invocation, *, seconds: float | None = INTERACTIVE_SECONDS) -> I
     """The cache on the chosen connection."""
     from katax_cli.services.cache.cache import Cache
 
-    with redis(call, seconds=seconds) as (database, _profile):
-        yield Cache(database)
-
-
-@contextmanager
-def redis(
-    call: Invocation, *, seconds: float | None = INTERACTIVE_SECONDS, endless: bool = False
-) -> Iterator[tuple[RedisDatabase, Profile]]:
-    """The chosen connection, and the profile that it is of."""
-    with call.runtime(seconds=seconds, endless=endless) as runtime:
-        settings: ConnectionSettings = call.settings(runtime, REDIS)
-        yield runtime.redis(settings), runtime.profile
+    with scope(call, REDIS, seconds=seconds) as chosen:
+        yield Cache(chosen.redis)
 
 
 def answer_each(
@@ -45,11 +33,11 @@ def answer_each(
     *,
     seconds: float | None = INTERACTIVE_SECONDS,
 ) -> ExitCode:
-    """Prints the rows of `work(cache)` for every connection that is meant; see Invocation.answer_each."""
+    """Prints the rows of `work(cache)` for every connection that is meant; see Scope.answer_each."""
     from katax_cli.services.cache.cache import Cache
 
-    with call.runtime(seconds=seconds) as runtime:
-        return call.answer_each(runtime, REDIS, header, lambda database: work(Cache(database)))
+    with scope(call, REDIS, seconds=seconds) as chosen:
+        return chosen.answer_each(header, lambda database: work(Cache(database)))
 
 
 def cell(data: bytes, *, text: bool) -> object:
