@@ -85,6 +85,7 @@ class SqliteEngine:
         self._check(path, is_new)
         mode = "ro" if self.settings.read_only else "rwc"
         session = self._configured(_open(f"{path.as_uri()}?mode={mode}"), timeout)
+        session.note_file(path)
         if is_new and not self.settings.read_only:
             session.run("PRAGMA journal_mode=WAL", timeout=timeout)
         return session
@@ -201,7 +202,8 @@ class SqliteEngine:
             self._configured(connection, self.settings.connect_timeout)
 
     def is_broken(self, connection: SqliteSession) -> bool:
-        return connection.closed
+        """True also when its file was removed or replaced: what it wrote, no one else would read."""
+        return connection.closed or connection.lost_file()
 
     def cancel(self, connection: SqliteSession, timeout: float) -> None:
         """Returns at once; a statement that waits for a lock ends within 0.1 s."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from katax_cli.core.clock import SYSTEM
@@ -34,6 +36,8 @@ class SqliteSession(sqlite3.Connection):
     stopped = False
     closed = False
     residue = Residue.NONE
+    _path: Path | None = None
+    _file: tuple[int, int] | None = None
 
     def __init__(self, address: str, /, **options: Any) -> None:
         super().__init__(address, **options)
@@ -45,6 +49,15 @@ class SqliteSession(sqlite3.Connection):
         super().close()
         super().__init__(address, **options)
         self.residue = Residue.NONE
+
+    def note_file(self, path: Path) -> None:
+        """Remembers which file is open; a database in memory has none."""
+        self._path = path
+        self._file = _identity(path)
+
+    def lost_file(self) -> bool:
+        """True when another file, or none, has the name of the one that is open."""
+        return self._path is not None and _identity(self._path) != self._file
 
     def note(self, sql: str) -> None:
         """Remembers what the statement, which is about to be run, may leave in the connection."""
@@ -142,6 +155,14 @@ _DESCRIBING_PRAGMAS = frozenset(
     | {"foreign_key_list", "foreign_key_check", "integrity_check", "quick_check"}
 )
 _ACTING_PRAGMAS = frozenset({"optimize", "wal_checkpoint", "incremental_vacuum"})
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def guard(session: SqliteSession) -> None:

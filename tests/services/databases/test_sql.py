@@ -1,8 +1,10 @@
 """The SQL databases as applications use them: rows, streams, sessions and what is given back."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import cast
 
@@ -216,3 +218,25 @@ def test_a_server_that_fell_silent_while_nobody_asked_costs_its_time_and_no_more
     assert isinstance(call.outcome, KataxError)
     wire.resume()
     assert database.query("select 1 as a") == [{"a": 1}]
+
+
+def test_a_removed_or_replaced_sqlite_file_is_not_written_to(fresh: MakeFresh, tmp_path: Path) -> None:
+    """What is said to be done is in the file that has the name, or the caller hears that its table is gone."""
+    target = fresh("sqlite")
+    file = Path(target.url.removeprefix("sqlite:///"))
+    with Runtime(profile(tmp_path, {"x": target.url})) as runtime:
+        database = cast(SqlDatabase, runtime.database("x"))
+        database.execute("create table t (n int)")
+        file.unlink()
+        with pytest.raises(QueryError, match="no such table"):
+            database.execute("insert into t values (1)")
+        other = tmp_path / "other.db"
+        with closing(sqlite3.connect(other)) as made:
+            made.execute("create table t (n int)")
+        other.replace(file)
+        for suffix in ("-wal", "-shm"):
+            Path(f"{file}{suffix}").unlink(missing_ok=True)
+        database.execute("insert into t values (1)")
+
+    with closing(sqlite3.connect(file)) as made:
+        assert made.execute("select n from t").fetchall() == [(1,)]
