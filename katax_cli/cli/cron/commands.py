@@ -26,7 +26,6 @@ from katax_cli.cli.cron.views import (
     YEAR,
     brief,
     change_text,
-    explain_rows,
     job_row,
     next_rows,
     output_of,
@@ -75,11 +74,15 @@ def next_(
 
 
 @group.command("explain")
-def explain(call: Invocation, name: Name, number: Number = 5) -> None:
+def explain(
+    call: Invocation,
+    name: Annotated[str, typer.Argument(help="Name of a job, or a schedule such as '*/5 * * * *'.")],
+    number: Number = 5,
+) -> None:
     """Explain a schedule: its meaning, its next occurrences, the effect of changes of the clock."""
-    with cron(call) as jobs:
-        now, job = jobs.clock.now(), jobs.job(name)
-    call.out.rows(EXPLAIN_HEADER, [list(explain_rows(job, now, number))])
+    from katax_cli.cli.cron.run import explained
+
+    call.out.rows(EXPLAIN_HEADER, [list(explained(call, name, number))])
 
 
 @group.command("check")

@@ -34,6 +34,20 @@ def cron(call: Invocation) -> Iterator[Cron]:
             call.diagnostics.note(note)
 
 
+def explained(call: Invocation, text: str, number: int) -> Iterator[tuple[object, ...]]:
+    """The rows about a job, or about a schedule, which no job's name looks like."""
+    from katax_cli.cli.cron.views import explain_rows, schedule_rows
+    from katax_cli.core.schedule.schedule import own_zone, parse_schedule
+    from katax_cli.services.cron.definition.catalog import timezone_of
+
+    with cron(call) as jobs:
+        now = jobs.clock.now()
+        if not (" " in text.strip() or text.startswith("@")):
+            return explain_rows(jobs.job(text), now, number)
+        zone = own_zone(text.strip())[0] or timezone_of(jobs.profile)
+        return schedule_rows(parse_schedule(text, zone), zone, now, number)
+
+
 def job_table(
     call: Invocation, schedule: str, words: Sequence[str] | None, **work: str | None
 ) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
-from katax_cli.core.schedule.schedule import ClockChange, clock_changes
+from katax_cli.core.schedule.english import in_english
+from katax_cli.core.schedule.schedule import ClockChange, Schedule, clock_changes
 from katax_cli.services.cron.definition.jobs import Job, JobCondition
 from katax_cli.services.cron.ledger.values import Run
 
@@ -36,26 +37,48 @@ def job_row(job: Job, now: float, *, enabled: bool) -> tuple[object, ...]:
 
 def next_rows(job: Job, now: float, number: int) -> Iterator[tuple[object, ...]]:
     """The next occurrences, with a note where a change of the clock moved one."""
+    for at, note in _next(job.schedule, now, number):
+        yield (job.name, at, note)
+
+
+def _next(schedule: Schedule, now: float, number: int) -> Iterator[tuple[datetime, str | None]]:
     moved = {
         change.at: change.effect
-        for change in clock_changes(job.schedule, now, now + YEAR)
+        for change in clock_changes(schedule, now, now + YEAR)
         if change.offset > change.before and change.times and change.effect != "skipped"
     }
-    at = job.schedule.after(now)
+    at = schedule.after(now)
     while at is not None and number > 0:
         note = "its time does not exist on this day" if at in moved else None
-        yield (job.name, local(job, at), note)
-        at, number = job.schedule.after(at), number - 1
+        yield datetime.fromtimestamp(at, schedule.zone), note
+        at, number = schedule.after(at), number - 1
 
 
 def explain_rows(job: Job, now: float, number: int) -> Iterator[tuple[object, ...]]:
     """The meaning of the schedule, its next occurrences, and every change of the clock in the next 12 months."""
-    yield ("schedule", None, f"{job.schedule.text} in {job.timezone}: {job.schedule.canonical}")
+    yield from _meaning(job.schedule, job.timezone)
     for text in _policies(job):
         yield ("policy", None, text)
-    for _, at, note in next_rows(job, now, number):
+    yield from _occurrences(job.schedule, now, number)
+
+
+def schedule_rows(schedule: Schedule, timezone: str, now: float, number: int) -> Iterator[tuple[object, ...]]:
+    """The same for a schedule of no job."""
+    yield from _meaning(schedule, timezone)
+    yield from _occurrences(schedule, now, number)
+
+
+def _meaning(schedule: Schedule, timezone: str) -> Iterator[tuple[object, ...]]:
+    yield ("schedule", None, f"{schedule.text} in {timezone}: {schedule.canonical}")
+    said = in_english(schedule)
+    if said is not None:
+        yield ("meaning", None, said)
+
+
+def _occurrences(schedule: Schedule, now: float, number: int) -> Iterator[tuple[object, ...]]:
+    for at, note in _next(schedule, now, number):
         yield ("next", at, note)
-    for change in clock_changes(job.schedule, now, now + YEAR):
+    for change in clock_changes(schedule, now, now + YEAR):
         yield ("clock change", _shown(change.at, change.offset), change_text(change))
 
 

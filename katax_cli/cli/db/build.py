@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import typer
@@ -15,6 +15,7 @@ from katax_cli.cli.db.run import Query, named_values, run_query
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.scope import Scope, Target, scope
+from katax_cli.core.sql import with_values
 from katax_cli.core.sql.conditions import Condition, Value, parse_condition, parse_value
 from katax_cli.core.sql.terms import Term, parse_term
 from katax_cli.core.text.text import to_json
@@ -36,6 +37,8 @@ class StatementPlan:
     build: Callable[[Builder, Binder], BoundStatement]
     has_values: bool
     aliases: Mapping[str, Term] = field(default_factory=dict)
+    counts: Callable[[Builder, Binder], BoundStatement] | None = None
+    """Builds the count of the rows that the statement changes; None for one that changes none."""
 
 
 def run_built(call: Invocation, target: Target, plan: StatementPlan, param: Sequence[str]) -> ExitCode:
@@ -48,6 +51,11 @@ def run_built(call: Invocation, target: Target, plan: StatementPlan, param: Sequ
         planned.refuse_unused()
         checked = _checked(chosen, plan, planned) if plan.has_values else queries
 
+        if call.shared.dry_run and plan.counts is not None:
+            counting = replace(plan, build=plan.counts)
+            counts = _checked(chosen, counting, Binder(named_values(param)))
+            return _show_planned(chosen, checked, counts)
+
         def final(database: SqlDatabase) -> Query:
             query = checked[database.name]
             if isinstance(query, Exception):
@@ -55,6 +63,27 @@ def run_built(call: Invocation, target: Target, plan: StatementPlan, param: Sequ
             return query
 
         return run_query(chosen, lambda one: queries[one.name], final, limit=None)
+
+
+def _show_planned(
+    chosen: Scope, statements: Mapping[str, Query | Exception], counts: Mapping[str, Query | Exception]
+) -> ExitCode:
+    """Shows each statement with its values in their places, and how many rows it would change."""
+
+    def work(database: SqlDatabase) -> list[tuple[object, ...]]:
+        statement, count = statements[database.name], counts[database.name]
+        if isinstance(statement, Exception):
+            raise statement
+        if isinstance(count, Exception):
+            raise count
+        ((rows,),) = database.run(*count).rows
+        return [(with_values(*statement, database.dialect), rows)]
+
+    if chosen.call.is_glob:
+        return chosen.answer_each(("sql", "rows"), work)
+    ((sql, rows),) = work(chosen.sql)
+    chosen.call.only_planned(connections=[chosen.one.name], sql=sql, rows=rows, executed=False)
+    return ExitCode.DONE
 
 
 def _built(database: SqlDatabase, plan: StatementPlan, binder: Binder) -> BoundStatement:
@@ -124,7 +153,7 @@ def change(table: str, pairs: Sequence[str], document: bytes | None, where: Sequ
         values = _bound(new, binder, own_columns=True)
         return _filtered(built, wanted, binder).update_statement(values, everywhere=True)
 
-    return StatementPlan([named(table)], build, has_values=True)
+    return StatementPlan([named(table)], build, has_values=True, counts=_counting(wanted))
 
 
 def deletion(table: str, where: Sequence[str]) -> StatementPlan:
@@ -135,7 +164,11 @@ def deletion(table: str, where: Sequence[str]) -> StatementPlan:
     def build(built: Builder, binder: Binder) -> BoundStatement:
         return _filtered(built, wanted, binder).delete_statement(everywhere=True)
 
-    return StatementPlan([named(table)], build, has_values=bool(where))
+    return StatementPlan([named(table)], build, has_values=bool(where), counts=_counting(wanted))
+
+
+def _counting(conditions: Sequence[Condition]) -> Callable[[Builder, Binder], BoundStatement]:
+    return lambda built, binder: _filtered(built, conditions, binder).count_statement()
 
 
 def insert(

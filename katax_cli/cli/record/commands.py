@@ -114,12 +114,17 @@ def list_(
     page: Annotated[int, typer.Option("--page", min=0, help="From 0.")] = 0,
     size: Annotated[int, typer.Option("--size", min=1, help="Records per page.")] = 10,
 ) -> None:
-    """Print a page of records: items and pager."""
-    from katax_cli.cli.record.views import criteria, page_facts
+    """Print a page of records: items and pager; with -f csv or tsv a row for each record."""
+    from katax_cli.cli.record.views import criteria, page_facts, pager_text, record_rows
 
     wanted = criteria(where or [])
     with store(call, resource) as records:
-        call.out.scalar(page_facts(records.list(wanted, page, size)))
+        found = records.list(wanted, page, size)
+    if call.out.format in ("table", "json", "jsonl"):
+        call.out.scalar(page_facts(found))
+    else:
+        call.out.rows(*record_rows(found.items))
+        call.diagnostics.note(pager_text(found))
 
 
 @group.command("key")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
@@ -49,6 +49,17 @@ def _text(word: str) -> str:
 
 def page_facts(page: RecordPage) -> dict[str, Any]:
     return {"items": page.items, "pager": asdict(page.pager)}
+
+
+def record_rows(items: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[list[Any]]]]:
+    """A column for each field that a record has, the id first, and one batch of rows."""
+    fields = dict.fromkeys(["id", *(field for item in items for field in item)])
+    return list(fields), [[[item.get(field) for field in fields] for item in items]]
+
+
+def pager_text(page: RecordPage) -> str:
+    """`page 0: 10 of 27 records`."""
+    return f"page {page.pager.page}: {len(page.items)} of {page.pager.total} records"
 
 
 def event_row(key: str | None, message: Message, text: bool) -> tuple[object, ...]:

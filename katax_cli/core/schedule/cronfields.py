@@ -16,7 +16,7 @@ from typing import NamedTuple
 EPOCH_DAY = date(1970, 1, 1).toordinal()
 YEARS = 41
 """29 February falls on each weekday within 40 years; what is not due in so many years never is."""
-_ALIASES = {
+ALIASES = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
     "@monthly": "0 0 1 * *",
@@ -62,7 +62,7 @@ class Fields(NamedTuple):
 
 def parse_fields(text: str) -> Fields:
     """The expanded fields of a cron expression: five, or six with seconds first. Raises ValueError."""
-    words = _ALIASES.get(text, text).split()
+    words = ALIASES.get(text, text).split()
     if len(words) not in (5, 6) or words[0].startswith("@"):
         raise ValueError(
             f"{text!r} is no schedule; write five fields, six with seconds first, @daily or @every 30s"

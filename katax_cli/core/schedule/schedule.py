@@ -74,7 +74,7 @@ def parse_schedule(text: str, timezone: str | None = None) -> Schedule:
 
     Five fields, six with seconds first, `@daily` and its like, `@every 90s`, `@reboot`. Raises ValueError.
     """
-    said, body = _own_zone(text.strip())
+    said, body = own_zone(text.strip())
     where = zone(said or timezone or "UTC")
     if body.startswith("@every"):
         return IntervalSchedule(text, where, _whole_seconds(body))
@@ -83,7 +83,8 @@ def parse_schedule(text: str, timezone: str | None = None) -> Schedule:
     return CronSchedule(text, where, parse_fields(body))
 
 
-def _own_zone(text: str) -> tuple[str | None, str]:
+def own_zone(text: str) -> tuple[str | None, str]:
+    """The zone that a `CRON_TZ=` before a schedule names, and the schedule without it."""
     for prefix in ("CRON_TZ=", "TZ="):
         if text.startswith(prefix):
             name, *rest = text.removeprefix(prefix).split(None, 1) or [""]

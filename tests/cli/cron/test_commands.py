@@ -78,6 +78,25 @@ def test_explain() -> None:
     assert rows[0]["detail"] == "30 2 * * * in America/New_York: 0 30 2 1-31 1-12 0-6"
 
 
+def test_explain_takes_a_schedule() -> None:
+    rows = katax("cron", "explain", "*/5 * * * *", "-n", "2", "-f", "json").json
+    zoned = katax("cron", "explain", "CRON_TZ=Europe/Madrid 0 9 * * 1", "-n", "1", "-f", "json").json
+    every = katax("cron", "explain", "@every 90s", "-f", "json").json
+    wrong = katax("cron", "explain", "61 * * * *")
+    unknown = katax("cron", "explain", "nightl")
+
+    assert [row["detail"] for row in rows if row["event"] == "meaning"] == [
+        "Every fifth minute of every hour"
+    ]
+    assert [row["event"] for row in rows].count("next") == 2
+    assert zoned[0]["detail"].startswith("CRON_TZ=Europe/Madrid 0 9 * * 1 in Europe/Madrid: ")
+    assert zoned[1]["detail"] == "At 09:00 on Monday"
+    assert every[1]["detail"] == "Every 90s, counted from 1970-01-01 00:00 UTC"
+    assert (wrong.code, wrong.out) == (2, "")
+    assert wrong.err.startswith("katax: '61 * * * *' is no schedule")
+    assert (unknown.code, "did you mean 'nightly'" in unknown.err) == (2, True)
+
+
 def test_run_gives_the_jobs_own_streams_and_status() -> None:
     done = katax("cron", "run", "nightly")
 

@@ -212,6 +212,25 @@ def test_a_dry_run_changes_nothing(main: Target) -> None:
     assert select("people", "--columns", "age", "--order", "id") == ["36", "17", "52"]
 
 
+def test_a_dry_run_says_what_would_run_and_for_how_many_rows(main: Target) -> None:
+    update = katax(
+        *("db", "update", "people", "name=O'Hara", "--where", "age > :n", "--param", "n=20", "--dry-run"),
+        *("-f", "json"),
+    ).json
+    delete = katax("db", "delete", "people", "--dry-run", "-f", "json").json
+    each = katax("db", "delete", "people", "--where", "id = 1", "-c", "ma*", "--dry-run", "-f", "json").json
+
+    def squeezed(sql: str) -> str:
+        sql = sql.replace("'20'", "20")
+        return " ".join(sql.replace('"', "").replace("`", "").split()).lower()
+
+    assert squeezed(update.pop("sql")) == "update people set name='o''hara' where age > 20"
+    assert update == {"connections": ["main"], "rows": 2, "executed": False, "dry_run": True}
+    assert (squeezed(delete["sql"]), delete["rows"]) == ("delete from people", 3)
+    assert [(row["connection"], row["rows"]) for row in each] == [("main", 1)]
+    assert len(names()) == 3
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -58,6 +58,20 @@ def test_list_pages_and_filters() -> None:
     assert (found["pager"]["total"], found["items"]) == (1, [{"id": "04", "n": 1}])
 
 
+def test_list_as_rows() -> None:
+    for record in ({"id": "1", "name": "漢字, x"}, {"id": "2", "tags": ["a"], "name": None}):
+        katax("record", "save", "users", json.dumps(record))
+
+    cells = katax("record", "list", "users", "-f", "csv")
+    lines = katax("record", "list", "users", "--size", "1", "-f", "tsv")
+    none = katax("record", "list", "nobody", "-f", "csv")
+
+    assert cells.out == 'id,name,tags\n1,"漢字, x",\n2,,"[""a""]"\n'
+    assert cells.err == "page 0: 2 of 2 records\n"
+    assert (lines.out, lines.err) == ("id\tname\n1\t漢字, x\n", "page 0: 1 of 2 records\n")
+    assert none.out == "id\n"
+
+
 def test_key() -> None:
     assert katax("record", "key", "users", "7").out == "app:users:7\n"
     assert katax("record", "key", "users").out == "app:users\n"

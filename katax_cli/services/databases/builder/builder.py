@@ -107,7 +107,7 @@ class Builder(Selection):
 
     def count(self, *, timeout: Duration | None = None) -> int:
         """The number of rows, whatever the limit."""
-        (row,) = self.on.run(*self._compiler.counted(self), timeout=timeout).rows
+        (row,) = self.on.run(*self.count_statement(), timeout=timeout).rows
         return int(row[0])
 
     def paginate(self, page: int = 1, size: int = 20, *, timeout: Duration | None = None) -> Page:
@@ -168,6 +168,9 @@ class Builder(Selection):
     def insert_statement(self, values: Mapping[str, Any]) -> BoundStatement:
         """The INSERT of a row, its values in the order of its columns."""
         return self._compiler.insert(self.name, values)
+
+    def count_statement(self) -> BoundStatement:
+        return self._compiler.counted(self)
 
     def update_statement(self, values: Mapping[str, Any], *, everywhere: bool = False) -> BoundStatement:
         self._refuse_everything("update", everywhere)
