@@ -17,14 +17,14 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, process_time
 
 # Processes that are timed find their modules compiled, as an installed program does.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 RESULTS = Path(__file__).with_name("results.json")
 _VERDICTS = {True: "yes", False: "NO", None: "–"}
-HEADINGS = ("work", "katax", "peer", "", "ratio", "target", "met")
+HEADINGS = ("work", "katax", "peer", "", "ratio", "of cpu", "target", "met")
 
 Work = Callable[[], object]
 
@@ -40,6 +40,13 @@ class Row:
     seconds: float | None
     target: float | None
     note: str = ""
+    katax_cpu: float | None = None
+    cpu: float | None = None
+
+    @property
+    def cpu_ratio(self) -> float | None:
+        """The ratio of user and system time, which a busy machine changes less than the time on the wall."""
+        return None if self.katax_cpu is None or not self.cpu else self.katax_cpu / self.cpu
 
     @property
     def ratio(self) -> float | None:
@@ -61,9 +68,11 @@ def row(
     peer_seconds: float | None,
     target: float | None = 1.0,
     note: str = "",
+    katax_cpu: float | None = None,
+    peer_cpu: float | None = None,
 ) -> Row:
     """Adds a row that was measured elsewhere."""
-    made = Row(work, katax_seconds, peer_name, peer_seconds, target, note)
+    made = Row(work, katax_seconds, peer_name, peer_seconds, target, note, katax_cpu, peer_cpu)
     _rows.append(made)
     return made
 
@@ -86,19 +95,22 @@ def compare(
     for _ in range(warm_up):
         for run in contenders.values():
             run()
-    times: dict[str, list[float]] = {name: [] for name in contenders}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for number in range(runs):
         for name in _rotated(list(contenders), number):
             times[name].append(_seconds(contenders[name]))
-    mine = median(times["katax"])
+    wall = {name: median(seconds for seconds, _ in runs) for name, runs in times.items()}
+    cpu = {name: median(seconds for _, seconds in runs) for name, runs in times.items()}
     return [
         row(
             work,
-            katax_seconds=mine,
+            katax_seconds=wall["katax"],
             peer_name=name,
-            peer_seconds=median(times[name]) if name in times else None,
+            peer_seconds=wall.get(name),
             target=target,
             note="" if name in times else "absent",
+            katax_cpu=cpu["katax"],
+            peer_cpu=cpu.get(name),
         )
         for name in peers
     ]
@@ -122,11 +134,11 @@ def recorded() -> list[Row]:
         return []
     fields = Row.__dataclass_fields__
     rows = json.loads(RESULTS.read_text())["rows"]
-    return [Row(**{name: each[name] for name in fields}) for each in rows]
+    return [Row(**{name: each[name] for name in fields if name in each}) for each in rows]
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Columns: work, katax, peer and its time, ratio, target, whether it is met."""
+    """Columns: work, katax, peer and its time, ratio of both times, target, whether it is met."""
     cells = [HEADINGS, *(_cells(each) for each in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
@@ -137,7 +149,8 @@ def _cells(each: Row) -> tuple[str, ...]:
     target = "–" if each.target is None else f"≤ {each.target:g}"
     seconds = each.note or "absent" if each.seconds is None else _human(each.seconds)
     ratio = "–" if each.ratio is None else f"{each.ratio:.2f}"
-    return (each.work, _human(each.katax), each.peer, seconds, ratio, target, _VERDICTS[each.met])
+    cpu = "–" if each.cpu_ratio is None else f"{each.cpu_ratio:.2f}"
+    return (each.work, _human(each.katax), each.peer, seconds, ratio, cpu, target, _VERDICTS[each.met])
 
 
 def _human(seconds: float) -> str:
@@ -164,11 +177,12 @@ def _rotated(names: list[str], by: int) -> list[str]:
     return names[start:] + names[:start]
 
 
-def _seconds(run: Work) -> float:
+def _seconds(run: Work) -> tuple[float, float]:
+    """Seconds on the wall, and of this process's processors."""
     gc.collect()
-    started = perf_counter()
+    started, used = perf_counter(), process_time()
     run()
-    return perf_counter() - started
+    return perf_counter() - started, process_time() - used
 
 
 def cpu_seconds(pid: int) -> float:

@@ -62,6 +62,12 @@ class CompiledQuery:
     driver_sql: str = field(repr=False)
     raw_sql: str = field(repr=False)
     empty_params: DriverParams = None
+    needed: int = field(init=False, default=0)
+    """The values that `?` or `$1` take."""
+
+    def __post_init__(self) -> None:
+        needed = max((key for key in self.keys if isinstance(key, int)), default=0)
+        object.__setattr__(self, "needed", needed)
 
     def bind(self, params: Params = None) -> tuple[str, DriverParams]:
         """SQL and values for the driver's `execute(sql, values)`, to be passed on exactly as they are.
@@ -78,10 +84,10 @@ class CompiledQuery:
         """The same in `$1` style, each value once: for psycopg's RawCursor, which does no conversion."""
         if not params or not self.keys:
             return self._bind_nothing(params)
-        values = self._values(params)
-        first_uses = dict(zip(self.keys, values, strict=True))
-        if self.style == "numbered":
+        if self.style != "named":
+            self._check_count(params)
             return self.raw_sql, tuple(params)
+        first_uses = dict(zip(self.keys, self._values(params), strict=True))
         return self.raw_sql, tuple(first_uses.values())
 
     def _bind_nothing(self, params: Params) -> tuple[str, DriverParams]:
@@ -95,17 +101,24 @@ class CompiledQuery:
         return self.plain_sql, self.empty_params
 
     def _values(self, params: Sequence[Any] | Mapping[str, Any]) -> tuple[Any, ...]:
-        _refuse_text(params)
         if self.style == "named":
+            _refuse_text(params)
             return self._named_values(params)
+        values = self._check_count(params)
+        if self.style == "positional":
+            return tuple(values)
+        return tuple(values[key - 1] for key in self.keys if isinstance(key, int))
+
+    def _check_count(self, params: Sequence[Any] | Mapping[str, Any]) -> Sequence[Any]:
+        """The values of `?` or `$1`; raises PlaceholderError unless there is one for each."""
+        _refuse_text(params)
         if isinstance(params, Mapping):
             raise PlaceholderError(f"query has {self._count()}; give its values in order, not by name")
-        needed = max(key for key in self.keys if isinstance(key, int))
-        if len(params) != needed:
-            gaps = needed != len(set(self.keys))
-            seen = f"needs {needed} values ({self._names()})" if gaps else f"has {self._count()}"
+        if len(params) != self.needed:
+            gaps = self.needed != len(set(self.keys))
+            seen = f"needs {self.needed} values ({self._names()})" if gaps else f"has {self._count()}"
             raise PlaceholderError(f"query {seen} but {_given(len(params))}")
-        return tuple(params[key - 1] for key in self.keys if isinstance(key, int))
+        return params
 
     def _named_values(self, params: Sequence[Any] | Mapping[str, Any]) -> tuple[Any, ...]:
         if not isinstance(params, Mapping):

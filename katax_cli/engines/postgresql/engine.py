@@ -12,22 +12,21 @@ from psycopg.pq import TransactionStatus
 
 from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
-from katax_cli.core.sql import Residue, compile_query
+from katax_cli.core.sql import Residue
 from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
 from katax_cli.engines.postgresql import catalog
 from katax_cli.engines.postgresql.connect import open_connection, reset_session
 from katax_cli.engines.postgresql.copy import copy_rows, copy_text, refused_row
 from katax_cli.engines.postgresql.failures import StandbyRefused, classify, on_standby
 from katax_cli.engines.postgresql.guard import check_guarded, read_only_transaction
+from katax_cli.engines.postgresql.pipeline import many
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.engines.postgresql.values import Values
 from katax_cli.engines.postgresql.wire import (
     affected,
-    apply_timeout,
     check_alive,
     columns,
     hung_up,
-    refusal,
     run,
     streamed,
 )
@@ -82,19 +81,7 @@ class PostgresEngine:
         if not rows:
             return 0
         connection.note(sql)
-        query = compile_query(sql, "postgresql")
-        bound = [query.bind_raw(row) for row in rows]
-        check_alive(connection)
-        apply_timeout(connection, timeout)
-        with psycopg.RawCursor(connection) as cursor:
-            try:
-                cursor.executemany(bound[0][0].encode(), [values or () for _, values in bound])
-            except psycopg.errors.ReadOnlySqlTransaction as error:
-                refused = refusal(connection, error)
-                if refused is error:
-                    raise
-                raise refused from error
-            return cursor.rowcount
+        return many(connection, sql, rows, timeout)
 
     def copy_rows(self, connection: PostgresConnection, sql: str, rows: Iterable[Sequence[object]]) -> int:
         return copy_rows(connection, sql, rows)

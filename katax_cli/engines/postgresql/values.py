@@ -155,10 +155,18 @@ class Values:
             return self._loading.load_rows(0, result.ntuples, tuple)
 
 
-def dumped(connection: psycopg.Connection[Any], params: tuple[Any, ...] | None) -> tuple[Any, Any, Any]:
-    """Values, their types and their formats as libpq takes them."""
-    if not params:
-        return None, None, None
-    dumping = Transformer(connection)
-    values = dumping.dump_sequence(params, [PyFormat.AUTO] * len(params))
-    return values, dumping.types, dumping.formats
+Dumped = tuple[Any, Any, Any]
+"""Values, their types and their formats as libpq takes them."""
+
+
+class Dumping:
+    """Values of statements on their way out; what was learnt of a type serves for all."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self._transformer = Transformer(connection)
+
+    def dumped(self, params: tuple[Any, ...] | None) -> Dumped:
+        if not params:
+            return None, None, None
+        values = self._transformer.dump_sequence(params, [PyFormat.AUTO] * len(params))
+        return values, self._transformer.types, self._transformer.formats

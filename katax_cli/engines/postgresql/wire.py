@@ -7,7 +7,7 @@ same round trip, and is quicker.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import psycopg
@@ -19,8 +19,9 @@ from psycopg.pq.abc import PGconn, PGresult
 from katax_cli.core.sql import compile_query
 from katax_cli.engines.base import Params, Row, Text
 from katax_cli.engines.postgresql.failures import NotSent, StandbyRefused
+from katax_cli.engines.postgresql.prepared import Key
 from katax_cli.engines.postgresql.session import PostgresConnection, Setting
-from katax_cli.engines.postgresql.values import Values, dumped
+from katax_cli.engines.postgresql.values import Dumping, Values
 
 _BATCH = 1000
 _COPYING = (ExecStatus.COPY_IN, ExecStatus.COPY_OUT, ExecStatus.COPY_BOTH)
@@ -163,7 +164,7 @@ class _Statement:
             raise psycopg.DataError("the statement holds a NUL character; PostgreSQL has no such text")
         self._connection = connection
         self._sql = text.encode()
-        self._values, self._types, self._formats = dumped(connection, values)
+        self._values, self._types, self._formats = Dumping(connection).dumped(values)
         self.name: bytes | None = None
 
     def prepare(self) -> None:
@@ -177,11 +178,8 @@ class _Statement:
             name = prepared.new_name()
             connection.pgconn.send_prepare(name, self._sql, self._types)
             _checked(connection, connection.wait(generators.execute(connection.pgconn))[0])
-            prepared.add(key, name)
+            keep_prepared(connection, key, name)
             self.name = name
-            if (old := prepared.surplus()) is not None:
-                connection.pgconn.send_query_params(b"DEALLOCATE " + old, None)
-                connection.wait(generators.execute(connection.pgconn))
 
     def send(self) -> None:
         pgconn = self._connection.pgconn
@@ -191,18 +189,34 @@ class _Statement:
             pgconn.send_query_params(self._sql, self._values, self._types, self._formats)
 
 
+def keep_prepared(connection: PostgresConnection, key: Key, name: bytes) -> None:
+    """Keeps what the server has prepared, and frees the one that was not used for longest when there are too many."""
+    connection.prepared.add(key, name)
+    if (old := connection.prepared.surplus()) is not None:
+        connection.pgconn.send_query_params(b"DEALLOCATE " + old, None)
+        connection.wait(generators.execute(connection.pgconn))
+
+
 def exchange(
     connection: PostgresConnection, queue: Callable[[PGconn], None], *, replies: int
 ) -> list[list[PGresult]]:
     """Sends what `queue` puts into a pipeline in one go, and waits for its replies (a Sync is one too)."""
-    pgconn = connection.pgconn
     answers: list[list[PGresult]] = []
+    with pipelined(connection, answers) as pgconn:
+        queue(pgconn)
+        connection.wait(replied(pgconn, replies, answers))
+        for results in answers:
+            refuse_copy(connection, results[0])
+    return answers
+
+
+@contextmanager
+def pipelined(connection: PostgresConnection, answers: Sequence[Sequence[PGresult]]) -> Iterator[PGconn]:
+    """Pipeline mode for the block, which ends with a Sync and takes all `answers`."""
+    pgconn = connection.pgconn
     pgconn.enter_pipeline_mode()
     try:
-        queue(pgconn)
-        connection.wait(_replies(pgconn, replies, answers))
-        for results in answers:
-            _refuse_copy(connection, results[0])
+        yield pgconn
         pgconn.exit_pipeline_mode()
     except BaseException as error:
         # Half of a pipeline is no state to go on from.
@@ -210,7 +224,6 @@ def exchange(
         if isinstance(error, psycopg.OperationalError) and answers:
             _raise_last_words(answers[-1][0])
         raise
-    return answers
 
 
 def _raise_last_words(result: PGresult) -> None:
@@ -219,7 +232,8 @@ def _raise_last_words(result: PGresult) -> None:
         raise psycopg.errors.error_from_result(result)
 
 
-def _replies(pgconn: PGconn, count: int, answers: list[list[PGresult]]) -> PQGen[None]:
+def replied(pgconn: PGconn, count: int, answers: list[list[PGresult]]) -> PQGen[None]:
+    """Sends what is queued, and adds so many replies to `answers`; stops at a COPY."""
     yield from generators.send(pgconn)
     for _ in range(count):
         results: list[PGresult] = yield from generators.fetch_many(pgconn)
@@ -274,7 +288,7 @@ def ask_limit(connection: PostgresConnection) -> None:
 def _checked(connection: PostgresConnection, result: PGresult) -> PGresult:
     if result.status == ExecStatus.FATAL_ERROR:
         raise refusal(connection, psycopg.errors.error_from_result(result))
-    _refuse_copy(connection, result)
+    refuse_copy(connection, result)
     connection.statement_done(result.command_status)
     return result
 
@@ -290,7 +304,8 @@ def refusal(connection: PostgresConnection, error: psycopg.Error) -> psycopg.Err
     return refused
 
 
-def _refuse_copy(connection: PostgresConnection, result: PGresult) -> None:
+def refuse_copy(connection: PostgresConnection, result: PGresult) -> None:
+    """Closes the connection when a statement began a COPY."""
     if result.status in _COPYING:
         # libpq hands out such results for ever; the way back would be to speak COPY to the end.
         connection.close()

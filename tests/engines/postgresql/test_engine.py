@@ -364,6 +364,37 @@ class TestStatements:
         assert failure.kind is FailureKind.REJECTED
         assert engine.is_broken(connection)
 
+    def test_many_rows_are_applied_together_whatever_their_types(
+        self, engine: PostgresEngine, connection: PostgresConnection
+    ) -> None:
+        engine.execute(connection, "CREATE TABLE many (place int PRIMARY KEY, value numeric, note text)")
+        insert = "INSERT INTO many VALUES (?, ?, ?)"
+        values = [1, 70_000, 2**40, 2**70, Decimal("1.5"), None]
+        rows: list[Any] = [(n, values[n % 6], "x" * (n % 3) or None) for n in range(3_000)]
+
+        # The last is there already: what went before it, in batches that were answered, is undone.
+        failure = failure_of(lambda: engine.execute_many(connection, insert, [*rows, rows[0]]))
+        assert (failure.kind, failure.code) == (FailureKind.REJECTED, "23505")
+        assert scalar(engine, connection, "SELECT count(*) FROM many") == 0
+        assert engine.needs_reset(connection)
+        engine.reset(connection)
+        assert scalar(engine, connection, "SELECT count(*) FROM pg_prepared_statements") == 0
+
+        assert engine.execute_many(connection, insert, rows) == 3_000
+        sql = "SELECT place, value, note FROM many ORDER BY place"
+        assert engine.execute(connection, sql).rows == rows
+        prepared = scalar(engine, connection, "SELECT count(*) FROM pg_prepared_statements")
+        assert not engine.needs_reset(connection)
+
+        engine.execute(connection, "DELETE FROM many")
+        assert engine.execute_many(connection, insert, rows) == 3_000
+        # Those of before are used again, and one that the server has lost is made anew.
+        assert scalar(engine, connection, "SELECT count(*) FROM pg_prepared_statements") <= prepared + 1
+        engine.execute(connection, "DELETE FROM many")
+        connection.execute("DEALLOCATE ALL")
+        assert engine.execute_many(connection, insert, rows) == 3_000
+        assert engine.execute_many(connection, "SET work_mem = '8MB'", [()]) == -1
+
     def test_what_recurs_is_prepared(
         self, engine: PostgresEngine, connection: PostgresConnection, tmp_path: Path
     ) -> None:

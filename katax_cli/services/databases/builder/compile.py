@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import lru_cache
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
@@ -13,12 +13,19 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from katax_cli.core.sql.lexer import Dialect
 from katax_cli.core.sql.terms import Term, parse_name, parse_on, parse_term
-from katax_cli.services.databases.builder.selection import BoundStatement, Selection
+from katax_cli.services.databases.builder.selection import BoundStatement, Condition, Selection
 
 _DIALECTS = {"postgresql": postgresql, "mysql": mysql, "sqlite": sqlite}
 _COMPARE = {"=": eq, "!=": ne, "<>": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 # Not SQLAlchemy's own, which are 1 and 0 on SQLite: 5 IS TRUE, but not 1.
 _CONSTANTS = {None: sa.null(), True: sa.literal_column("true"), False: sa.literal_column("false")}
+
+_MOST_CACHED = 100
+"""Values of a statement whose text is kept: a long IN list is not asked for twice."""
+
+
+class _Place(int):
+    """The place of a value; SQLAlchemy binds numbers of its own beside them, as SQLite's OFFSET."""
 
 
 class Compiler:
@@ -28,23 +35,29 @@ class Compiler:
         self._name = dialect
 
     def select(self, selection: Selection) -> BoundStatement:
-        """The rows that it asks for."""
-        return self._compiled(self._select(selection))
+        """The rows that it asks for; compiled once for all selections that differ in their values only."""
+        values: list[Any] = []
+        shape = _shape(selection, values)
+        template = _selecting if len(values) <= _MOST_CACHED else _selecting.__wrapped__
+        sql, places = template(self._name, shape)
+        return BoundStatement(
+            sql, {name: values[at] if isinstance(at, _Place) else at for name, at in places.items()}
+        )
 
     def counted(self, selection: Selection) -> BoundStatement:
         """Counts the rows, whatever the builder's limit."""
         every = replace(selection, orders=(), at_most=None, skipped=None)
         if not selection.groups:
             every = replace(every, columns=())
-        rows = self._select(every, one=not selection.groups).subquery("counted")
-        return self._compiled(sa.select(sa.func.count()).select_from(rows))
+        rows = self.rows(every, one=not selection.groups).subquery("counted")
+        return self.compiled(sa.select(sa.func.count()).select_from(rows))
 
     def insert(self, table: str, values: Mapping[str, Any], *, returning: bool = False) -> BoundStatement:
         """One row; its parameters are in the order of its columns."""
         plain = _columns(table, values)
         bound = {name: _bound(value, f"v{at}") for at, (name, value) in enumerate(plain.items())}
         made = sa.insert(_table(table, None, plain)).values(bound)
-        sql, params = self._compiled(made.returning(sa.literal_column("*")) if returning else made)
+        sql, params = self.compiled(made.returning(sa.literal_column("*")) if returning else made)
         return BoundStatement(sql, {f"v{at}": params[f"v{at}"] for at in range(len(plain))})
 
     def update(self, selection: Selection, values: Mapping[str, Any]) -> BoundStatement:
@@ -52,15 +65,16 @@ class Compiler:
         plain = _columns(selection.name, values)
         made = sa.update(_table(selection.name, selection.alias, plain))
         made = made.values({name: _bound(value) for name, value in plain.items()})
-        return self._compiled(made.where(*self._where(selection)))
+        return self.compiled(made.where(*self._where(selection)))
 
     def delete(self, selection: Selection) -> BoundStatement:
         """The rows of its conditions go."""
-        return self._compiled(
+        return self.compiled(
             sa.delete(_table(selection.name, selection.alias)).where(*self._where(selection))
         )
 
-    def _select(self, selection: Selection, *, one: bool = False) -> Any:
+    def rows(self, selection: Selection, *, one: bool = False) -> Any:
+        """The SELECT; `one`: of a constant instead of its columns."""
         source: Any = _table(selection.name, selection.alias)
         for join in selection.joins:
             on = sa.and_(*(_COMPARE[op](self._term(a), self._term(b)) for a, op, b in parse_on(join.on)))
@@ -100,17 +114,61 @@ class Compiler:
             return column.is_(_constant(value)) if op in ("=", "is") else column.is_not(_constant(value))
         return _COMPARE[op](column, _bound(value))
 
-    def _compiled(self, statement: Any) -> BoundStatement:
+    def compiled(self, statement: Any) -> BoundStatement:
+        """A statement of SQLAlchemy as text of this dialect."""
         made = statement.compile(dialect=self._dialect, compile_kwargs={"render_postcompile": True})
         return BoundStatement(str(made), dict(made.params))
 
-    @cached_property
+    @property
     def _dialect(self) -> Any:
-        dialect = _DIALECTS[self._name].dialect(paramstyle="named")
-        if self._name == "sqlite":
-            # SQLite takes "Nmae", a column that there is not, for the text 'Nmae', but never `Nmae`.
-            dialect.identifier_preparer.initial_quote = dialect.identifier_preparer.final_quote = "`"
-        return dialect
+        return _dialect(self._name)
+
+
+@lru_cache
+def _dialect(name: Dialect) -> Any:
+    dialect = _DIALECTS[name].dialect(paramstyle="named")
+    if name == "sqlite":
+        # SQLite takes "Nmae", a column that there is not, for the text 'Nmae', but never `Nmae`.
+        dialect.identifier_preparer.initial_quote = dialect.identifier_preparer.final_quote = "`"
+    return dialect
+
+
+@lru_cache(maxsize=512)
+def _selecting(dialect: Dialect, shape: Selection) -> BoundStatement:
+    """The SELECT of a shape, its parameters the places of their values."""
+    compiler = Compiler(dialect)
+    return compiler.compiled(compiler.rows(shape))
+
+
+def _shape(selection: Selection, values: list[Any]) -> Selection:
+    """The selection with the places of its values instead of them; `values` takes them up."""
+
+    def placed(value: Any) -> _Place:
+        values.append(value)
+        return _Place(len(values) - 1)
+
+    def shaped(conditions: Iterable[Condition]) -> Iterator[Condition]:
+        for column, op, value in conditions:
+            if op in ("in", "not in"):
+                yield column, op, tuple(map(placed, value))
+            elif value is None or op in ("is", "is not"):
+                _constant(value)
+                yield column, op, value
+            else:
+                yield column, op, placed(value)
+
+    return Selection(
+        selection.name,
+        selection.alias,
+        selection.columns,
+        selection.joins,
+        tuple(shaped(selection.conditions)),
+        selection.groups,
+        tuple(shaped(selection.having_conditions)),
+        selection.orders,
+        None if selection.at_most is None else placed(selection.at_most),
+        None if selection.skipped is None else placed(selection.skipped),
+    )
 
 
 def _table(name: str, alias: str | None, columns: Iterable[str] = ()) -> Any:

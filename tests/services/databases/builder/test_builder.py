@@ -325,3 +325,24 @@ def test_transaction_is_of_the_program_s_database(
         Katax.reset()
     assert [row["age"] for row in db.table("people").where("name", "Eve").all()] == [1]
     assert db.table("orders").where("person", hired).count() == 1
+
+
+def test_statements_of_one_shape_share_their_text_and_never_their_values(db: SqlDatabase) -> None:
+    def names(age: int, topics: list[str], limit: int) -> list[str]:
+        people = db.table("people").where("age", ">", age).where_in("topic", topics).order_by("name")
+        return [row["name"] for row in people.limit(limit).all()]
+
+    everybody = {row["name"]: row for row in db.table("people").all()}
+    for age in (0, 30, 50):
+        for topics in (["art"], ["math"], ["art", "math"], ["math", "art"], []):
+            expected = sorted(
+                n for n, row in everybody.items() if row["age"] > age and row["topic"] in topics
+            )
+            for limit in (10, 1):
+                assert names(age, topics, limit) == expected[:limit]
+    # True and 1 are equal, and only one of them stands after IS.
+    with pytest.raises(ValueError, match="write IS with None, True or False"):
+        db.table("people").where("age", "is", 1).all()
+    assert db.table("people").where("age", "is", None).all() == []
+    with pytest.raises(ValueError, match="write IS with None, True or False"):
+        db.table("people").where("age", "is", 0).all()
