@@ -241,7 +241,8 @@ def builder(katax: Katax, urls: dict[str, str]) -> None:
 
     def ours() -> list[Any]:
         people = database.table("people").select("id", "name").where("age", ">", 17)
-        return people.order_by("name").limit(10).all()
+        rows: list[Any] = people.order_by("name").limit(10).all()
+        return rows
 
     with ExitStack() as stack:
         compare(
