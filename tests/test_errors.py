@@ -41,7 +41,7 @@ ELSEWHERE = {
     "services.calls.left_behind.TookTooLong": "a TimeoutError that the guard of calls translates",
     "services.databases.database.ConnectTimeout": "a TimeoutError that the guard of calls translates",
     "services.databases.transaction.RowRefused": "the number of a row, which the seeder makes a line of its file",
-    "services.health.bare_connection._Failed": "stays in its module: a check that failed",
+    "services.health.bare_connection._LayerFailed": "stays in its module: a check that failed",
     "services.migrate.verify._Undo": "stays in its module: rolls a transaction back",
     "services.seeds.upsert._ReadOtherwise": "stays in its module: leads to the slower way",
     "services.ws.client._Lost": "stays in its module: leads to the next connection",

@@ -1,4 +1,4 @@
-"""The floor plan of the package: circles, sizes of rooms and files, and a test module for every module."""
+"""The floor plan: circles, sizes of rooms and files, a test module for each module, one owner for each class name."""
 
 from __future__ import annotations
 
@@ -12,6 +12,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "katax_cli"
 MAX_MODULES = 16
 MAX_LINES = 400
+
+SHARED_NAMES = {
+    "CircuitBreaker": "the public one is the core's, with the knowledge of drivers' errors",
+    "Metrics": "the same ability of each engine",
+    "NotSent": "each driver's own error of connecting, told apart",
+    "Prepared": "prepared statements: of a session on the server, and as a program holds one",
+    "Rooms": "the same ability of each engine",
+    "Sessions": "the same ability of each engine",
+    "Statement": "a statement as it was split from a text, and as PostgreSQL's protocol sends it",
+    "Stream": "the same ability of each SQL engine",
+}
+"""Class names with several owners, with the reason."""
 
 Graph = Mapping[str, Sequence[str]]
 
@@ -90,6 +102,51 @@ def test_every_room_says_what_it_holds() -> None:
     without = [str(room) for room in {file.parent for file in files()} if not (room / "__init__.py").exists()]
 
     assert (silent, without) == ([], [])
+
+
+def class_names(tree: ast.Module) -> Iterator[str]:
+    yield from (node.name.lstrip("_") for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+
+
+def alias_names(tree: ast.Module) -> Iterator[str]:
+    """Names of types that are composed from others; not those of options, which belong to one file of commands."""
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Name):
+            name, value = target.id.lstrip("_"), ast.unparse(node.value)
+            if name[:1].isupper() and not name.isupper() and not value.startswith("Annotated["):
+                yield name
+
+
+def owners(named: Mapping[str, str]) -> dict[str, set[str]]:
+    """Class names with more than one owner, by file and source: other classes, and types of the same name."""
+    classes: dict[str, set[str]] = {}
+    aliases: dict[str, set[str]] = {}
+    for file, source in named.items():
+        tree = ast.parse(source)
+        for name in class_names(tree):
+            classes.setdefault(name, set()).add(file)
+        for name in alias_names(tree):
+            aliases.setdefault(name, set()).add(file)
+    all_owners = {name: files | aliases.get(name, set()) for name, files in classes.items()}
+    return {name: files for name, files in all_owners.items() if len(files) > 1}
+
+
+def test_a_class_name_has_one_owner() -> None:
+    shared = owners({str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in files()})
+
+    assert {name: where for name, where in shared.items() if name not in SHARED_NAMES} == {}
+    assert sorted(SHARED_NAMES.keys() - shared.keys()) == [], "these have one owner by now"
+
+
+def test_a_second_owner_would_be_seen() -> None:
+    named = {
+        "a.py": "class Job: ...\nclass Own: ...",
+        "b.py": "def f():\n    class _Job: ...",
+        "c.py": "Own = tuple[int, str]\nKey = Annotated[str, 1]\nclass Key2: ...",
+        "d.py": "class Key: ...",
+    }
+
+    assert owners(named) == {"Job": {"a.py", "b.py"}, "Own": {"a.py", "c.py"}}
 
 
 def test_every_module_has_a_test_module_or_a_reason() -> None:

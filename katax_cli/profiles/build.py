@@ -46,7 +46,7 @@ def build_profile(
     table: Mapping[str, Any], draft: Draft, problems: Problems, *, notes: list[str]
 ) -> Profile | None:
     """Returns the profile, or None when something is wrong with it."""
-    builder = _Builder(table, draft, problems)
+    builder = _ProfileBuilder(table, draft, problems)
     make = builder.make
     connections = builder.connections(notes)
     profile = Profile(
@@ -77,7 +77,7 @@ def build_profile(
     return None if problems.errors else profile
 
 
-class _Builder:
+class _ProfileBuilder:
     def __init__(self, table: Mapping[str, Any], draft: Draft, problems: Problems) -> None:
         self._table = table
         self._draft = draft

@@ -16,7 +16,7 @@ from katax_cli.profiles.model.validate import read_table, unknown_key
 from katax_cli.profiles.sources.builtin import env_table, local_table
 from katax_cli.profiles.sources.document import read_layer
 from katax_cli.profiles.sources.environment import substitute
-from katax_cli.profiles.sources.find import Found, Search
+from katax_cli.profiles.sources.find import FoundProfile, Search
 from katax_cli.profiles.sources.home import katax_home
 from katax_cli.profiles.sources.ownership import refuse_untrusted
 
@@ -28,7 +28,7 @@ class Loaded(NamedTuple):
     problems: Problems
     layers: tuple[Layer, ...]
     search: Search
-    found: Found
+    found: FoundProfile
 
 
 def load_profile(
@@ -133,7 +133,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return result
 
 
-def _chosen(search: Search, name: str | None, url: str | None) -> tuple[Found, tuple[Layer, ...]]:
+def _chosen(search: Search, name: str | None, url: str | None) -> tuple[FoundProfile, tuple[Layer, ...]]:
     """The profile that is meant and its layers, a connection by URL above all.
 
     Only a profile that is named beside a URL gives it its role: one that happens to lie here may be a dev one.
@@ -144,12 +144,12 @@ def _chosen(search: Search, name: str | None, url: str | None) -> tuple[Found, t
     from katax_cli.profiles.sources.by_url import connection_layer, profile_layers
 
     if name is None:
-        return Found("env", None, explicit=True), profile_layers(url, search)
+        return FoundProfile("env", None, explicit=True), profile_layers(url, search)
     found = search.choose(name)
     return found, (connection_layer(url), *_layers(search, found))
 
 
-def _layers(search: Search, found: Found) -> tuple[Layer, ...]:
+def _layers(search: Search, found: FoundProfile) -> tuple[Layer, ...]:
     """The profile's own layer, then the katax.toml beside it, then the project's."""
     places = [place for place in (found.place, search.project) if place is not None]
     if found.place is search.project:
@@ -158,7 +158,7 @@ def _layers(search: Search, found: Found) -> tuple[Layer, ...]:
     return (_own(search, found), *(layer for layer in shared if layer is not None))
 
 
-def _own(search: Search, found: Found) -> Layer:
+def _own(search: Search, found: FoundProfile) -> Layer:
     place = found.place
     if place is None:
         return Layer(env_table(search) if found.name == "env" else local_table(search))
@@ -185,7 +185,7 @@ def _file_layer(file: str, notes: list[str]) -> Layer:
     return layer
 
 
-def _check_shared(search: Search, found: Found, problems: Problems) -> None:
+def _check_shared(search: Search, found: FoundProfile, problems: Problems) -> None:
     """The top of each katax.toml that counts; its tables are checked where they end up, merged."""
     used = [place.katax for place in search.places if place in (search.project, found.place)]
     for katax in used:

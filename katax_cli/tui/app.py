@@ -48,7 +48,7 @@ class CommandOutcome(NamedTuple):
     text: str
 
 
-Run = Callable[[Sequence[str]], CommandOutcome]
+Ask = Callable[[Sequence[str]], CommandOutcome]
 
 
 class Dashboard(App[None]):
@@ -109,7 +109,7 @@ class Dashboard(App[None]):
             self.info = info
             self.outcome = outcome
 
-    def __init__(self, snapshot: Callable[[], Snapshot], *, interval: float, run: Run, read: Run) -> None:
+    def __init__(self, snapshot: Callable[[], Snapshot], *, interval: float, run: Ask, read: Ask) -> None:
         super().__init__()
         self.feed = Feed(
             snapshot,
@@ -390,7 +390,7 @@ def _reporting(snapshot: Snapshot) -> str:
     return f"{who} report{'s' if count == 1 else ''}"
 
 
-def run_dashboard(snapshot: Callable[[], Snapshot], *, interval: float, run: Run, read: Run) -> int:
+def run_dashboard(snapshot: Callable[[], Snapshot], *, interval: float, run: Ask, read: Ask) -> int:
     """Shows the dashboard until it is left; returns the exit code. Raises what went wrong inside of it."""
     app = Dashboard(snapshot, interval=interval, run=run, read=read)
     with guarded():

@@ -8,12 +8,12 @@ from rich.text import Text
 
 from katax_cli.snapshot import Circuit
 from katax_cli.tui.glyphs import FADED, ago, number, said, state, until
-from katax_cli.tui.table import Row
+from katax_cli.tui.table import TableRow
 
 _URGENCY: dict[str, int] = {"open": 0, "forced_open": 0, "half_open": 1, "disabled": 2, "closed": 3}
 
 
-def circuit_rows(circuits: Sequence[Circuit], now: float) -> Iterator[Row]:
+def circuit_rows(circuits: Sequence[Circuit], now: float) -> Iterator[TableRow]:
     """Connections whose circuit is not closed come first."""
     groups: dict[str, list[Circuit]] = {}
     for circuit in circuits:
@@ -39,18 +39,18 @@ def _is_decided(circuit: Circuit) -> bool:
     return circuit.process is None and circuit.state != "closed"
 
 
-def _connection(name: str, circuits: Sequence[Circuit], now: float) -> Row:
+def _connection(name: str, circuits: Sequence[Circuit], now: float) -> TableRow:
     worst = _worst(circuits)
     reported = [circuit for circuit in circuits if circuit.process is not None]
     alike = sum(circuit.state == worst.state for circuit in reported)
     where = "all" if _is_decided(worst) else f"{alike} of {len(reported)}" if reported else ""
-    return Row(name, name, _cells(said(name, "bold"), worst, where, now))
+    return TableRow(name, name, _cells(said(name, "bold"), worst, where, now))
 
 
-def _process(name: str, circuit: Circuit, now: float) -> Row:
+def _process(name: str, circuit: Circuit, now: float) -> TableRow:
     _, _, replica = circuit.connection.partition("/")
     label = said(" ".join(filter(None, ("└", replica, circuit.process))))
-    return Row(f"{circuit.connection} {circuit.process}", name, _cells(label, circuit, "", now))
+    return TableRow(f"{circuit.connection} {circuit.process}", name, _cells(label, circuit, "", now))
 
 
 def _cells(label: Text, circuit: Circuit, where: str, now: float) -> tuple[Text, ...]:

@@ -17,7 +17,7 @@ from textual.widgets import DataTable, Static
 from katax_cli.core.text.text import printable
 from katax_cli.snapshot import Snapshot
 from katax_cli.tui.panels import Panel
-from katax_cli.tui.table import GAP, Drawn, Row, alike, colourless, faded, fitted, found
+from katax_cli.tui.table import GAP, Drawn, TableRow, alike, colourless, faded, fitted, found
 
 
 class RowTable(DataTable[Text]):
@@ -45,11 +45,11 @@ class Pane(Vertical):
         self.drawn: Drawn | None = None
         self._snapshot: Snapshot | None = None
         self._words = ""
-        self._rows: tuple[Row, ...] = ()
+        self._rows: tuple[TableRow, ...] = ()
         self._columns: tuple[tuple[int, int], ...] = ()
         self._width = 0
         self._current = False
-        self._held: tuple[Row, ...] | None = None
+        self._held: tuple[TableRow, ...] | None = None
         self.folded: tuple[str, str] | None = None
         """The title and why there are no rows; None while there are."""
         self._title = ""
@@ -67,7 +67,7 @@ class Pane(Vertical):
         self.watch(self.table, "scroll_y", self._scrolled, init=False)
 
     @property
-    def chosen(self) -> Row | None:
+    def chosen(self) -> TableRow | None:
         """The row under the cursor."""
         at = self.table.cursor_row
         return self._rows[at] if 0 <= at < len(self._rows) else None
@@ -129,7 +129,7 @@ class Pane(Vertical):
             self._current = False
             self._draw()
 
-    def _hold(self, rows: tuple[Row, ...]) -> int:
+    def _hold(self, rows: tuple[TableRow, ...]) -> int:
         """Away from the top of a stream its rows stay where they are; returns how many came since."""
         if not self.panel.is_stream or self._at_top or self.drawn is None:
             self._held = None
@@ -148,7 +148,7 @@ class Pane(Vertical):
             self.set_class(folded is not None, "-folded")
             self.post_message(self.Folded())
 
-    def _say(self, drawn: Drawn, rows: Sequence[Row], *, hidden: int, newer: int) -> None:
+    def _say(self, drawn: Drawn, rows: Sequence[TableRow], *, hidden: int, newer: int) -> None:
         """Sets only what differs: setting it draws it."""
         paused = f"paused, {newer} newer" if self._held is not None else ""
         notes = [paused, drawn.note, f"{hidden} hidden" if hidden else ""]
@@ -167,7 +167,7 @@ class Pane(Vertical):
             self.border_title = Content(printable(title))
             self._title = title
 
-    def _fitted(self, rows: Sequence[Row], width: int) -> tuple[tuple[int, int], ...]:
+    def _fitted(self, rows: Sequence[TableRow], width: int) -> tuple[tuple[int, int], ...]:
         """A column does not become narrower again until the panel does, so that nothing dances."""
         had = dict(self._columns) if width == self._width else {}
         columns = [
@@ -177,13 +177,13 @@ class Pane(Vertical):
         self._width = width
         return fitted(columns, rows, width)
 
-    def _update(self, rows: Sequence[Row]) -> None:
+    def _update(self, rows: Sequence[TableRow]) -> None:
         for at, (row, before) in enumerate(zip(rows, self._rows, strict=True)):
             for place, (index, _) in enumerate(self._columns):
                 if not alike(row.cells[index], before.cells[index]):
                     self.table.update_cell_at(Coordinate(at, place), row.cells[index])
 
-    def _rebuild(self, columns: Sequence[tuple[int, int]], rows: Sequence[Row]) -> None:
+    def _rebuild(self, columns: Sequence[tuple[int, int]], rows: Sequence[TableRow]) -> None:
         chosen, top = self.chosen, self.table.scroll_y
         self.table.clear(columns=True)
         for index, wide in columns:
@@ -198,6 +198,6 @@ class Pane(Vertical):
         self.table.scroll_target_y = top
         self.table.scroll_to(y=top, animate=False)
 
-    def _label(self, index: int, rows: Sequence[Row]) -> Text:
+    def _label(self, index: int, rows: Sequence[TableRow]) -> Text:
         """Above numbers it stands on the right, as they do."""
         return Text(self.panel.columns[index].label, justify=rows[0].cells[index].justify if rows else None)

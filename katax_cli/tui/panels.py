@@ -40,7 +40,7 @@ from katax_cli.tui.glyphs import (
     trail_cells,
     until,
 )
-from katax_cli.tui.table import Column, Drawn, Row, faded
+from katax_cli.tui.table import Column, Drawn, TableRow, faded
 
 R = TypeVar("R")
 
@@ -100,7 +100,7 @@ def _urgency(snapshot: Snapshot, name: str) -> int:
     return 0 if snapshot.watched[name].late else _URGENCY.get(health.status if health else None, 0)
 
 
-def _connection(name: str, watched: Watched, snapshot: Snapshot, width: int) -> Row:
+def _connection(name: str, watched: Watched, snapshot: Snapshot, width: int) -> TableRow:
     health = snapshot.health.connections.get(name)
     is_doubtful = watched.late is not None and health is not None and health.status != "unhealthy"
     ping = health.latency_ms if health else None
@@ -115,7 +115,7 @@ def _connection(name: str, watched: Watched, snapshot: Snapshot, width: int) -> 
         said(watched.late or _remark(health)),
         said(str(health.server.get("version", "")) if health else ""),
     )
-    return Row(name, name, faded(cells) if watched.late else cells)
+    return TableRow(name, name, faded(cells) if watched.late else cells)
 
 
 def _remark(health: ConnectionHealth | None) -> str:
@@ -133,7 +133,7 @@ def pools(snapshot: Snapshot, width: int) -> Drawn:
     return _part(snapshot, part, lambda trail: _pool(trail, snapshot.taken_at, width))
 
 
-def _pool(trail: PoolTrail, now: float, width: int) -> Row:
+def _pool(trail: PoolTrail, now: float, width: int) -> TableRow:
     pool = trail.samples[-1]
     cells = (
         said(trail.connection, "bold"),
@@ -145,7 +145,7 @@ def _pool(trail: PoolTrail, now: float, width: int) -> Row:
         Text(ago(trail.seen_at, now), justify="right"),
     )
     key = f"{trail.connection} {trail.process}"
-    return Row(key, trail.connection, cells if is_fresh(trail.seen_at, now) else faded(cells))
+    return TableRow(key, trail.connection, cells if is_fresh(trail.seen_at, now) else faded(cells))
 
 
 def circuits(snapshot: Snapshot, _width: int) -> Drawn:
@@ -160,7 +160,7 @@ def queries(snapshot: Snapshot, width: int) -> Drawn:
     return _part(snapshot, part, lambda traffic: _traffic(traffic, snapshot.taken_at, width))
 
 
-def _traffic(traffic: Traffic, now: float, width: int) -> Row:
+def _traffic(traffic: Traffic, now: float, width: int) -> TableRow:
     cells = (
         said(traffic.connection, "bold"),
         number(traffic.per_second),
@@ -171,7 +171,7 @@ def _traffic(traffic: Traffic, now: float, width: int) -> Row:
         said(traffic.source),
         Text(ago(traffic.seen_at, now), justify="right"),
     )
-    return Row(f"{traffic.connection} {traffic.source}", traffic.connection, cells)
+    return TableRow(f"{traffic.connection} {traffic.source}", traffic.connection, cells)
 
 
 def slow(snapshot: Snapshot, _width: int) -> Drawn:
@@ -180,7 +180,7 @@ def slow(snapshot: Snapshot, _width: int) -> Drawn:
     return _part(snapshot, part, lambda call: _slow(call, snapshot.taken_at))
 
 
-def _slow(call: SlowCall, now: float) -> Row:
+def _slow(call: SlowCall, now: float) -> TableRow:
     cells = (
         number(call.duration_ms),
         said(call.connection, "bold"),
@@ -188,7 +188,7 @@ def _slow(call: SlowCall, now: float) -> Row:
         said(call.statement),
         said(call.process),
     )
-    return Row(f"{call.happened_at} {call.process} {call.statement}", call.connection, cells)
+    return TableRow(f"{call.happened_at} {call.process} {call.statement}", call.connection, cells)
 
 
 def jobs(snapshot: Snapshot, _width: int) -> Drawn:
@@ -197,7 +197,7 @@ def jobs(snapshot: Snapshot, _width: int) -> Drawn:
     return _part(snapshot, part, lambda job: _job(job, snapshot.taken_at))
 
 
-def _job(job: JobStatus, now: float) -> Row:
+def _job(job: JobStatus, now: float) -> TableRow:
     is_on = (
         Text("▶ running" if job.running == 1 else f"▶ {job.running} running") if job.running else Text("on")
     )
@@ -211,14 +211,14 @@ def _job(job: JobStatus, now: float) -> Row:
         said(job.timezone),
         said(job.last_reason or ""),
     )
-    return Row(job.name, job.name, cells)
+    return TableRow(job.name, job.name, cells)
 
 
 def runs(snapshot: Snapshot, _width: int) -> Drawn:
     return _part(snapshot, snapshot.runs, lambda run: _run(run, snapshot.taken_at))
 
 
-def _run(run: JobRun, now: float) -> Row:
+def _run(run: JobRun, now: float) -> TableRow:
     cells = (
         said(run.job, "bold"),
         state(run.state),
@@ -228,7 +228,7 @@ def _run(run: JobRun, now: float) -> Row:
         said(run.host),
         said(run.run_id[:8]),
     )
-    return Row(run.run_id, run.job, cells)
+    return TableRow(run.run_id, run.job, cells)
 
 
 def sockets(snapshot: Snapshot, _width: int) -> Drawn:
@@ -237,7 +237,7 @@ def sockets(snapshot: Snapshot, _width: int) -> Drawn:
     return _part(snapshot, part, lambda server: _server(server, snapshot.taken_at))
 
 
-def _server(server: SocketServer, now: float) -> Row:
+def _server(server: SocketServer, now: float) -> TableRow:
     cells = (
         said(server.name, "bold"),
         number(server.clients),
@@ -249,7 +249,7 @@ def _server(server: SocketServer, now: float) -> Row:
         Text(ago(server.seen_at, now), justify="right"),
         said(server.trouble or "", BAD),
     )
-    return Row(f"{server.name} {server.process}", server.name, cells)
+    return TableRow(f"{server.name} {server.process}", server.name, cells)
 
 
 def log(snapshot: Snapshot, _width: int) -> Drawn:
@@ -258,17 +258,17 @@ def log(snapshot: Snapshot, _width: int) -> Drawn:
     return _part(snapshot, part, _happening)
 
 
-def _happening(happening: Happening) -> Row:
+def _happening(happening: Happening) -> TableRow:
     cells = (
         Text(clock(happening.happened_at)),
         symbol(happening.level),
         said(happening.subject, "bold"),
         said(happening.text),
     )
-    return Row(f"{happening.happened_at} {happening.subject} {happening.text}", happening.subject, cells)
+    return TableRow(f"{happening.happened_at} {happening.subject} {happening.text}", happening.subject, cells)
 
 
-def _part(snapshot: Snapshot, part: Part[R], row: Callable[[R], Row]) -> Drawn:
+def _part(snapshot: Snapshot, part: Part[R], row: Callable[[R], TableRow]) -> Drawn:
     """Rows of a part that may be missing: without any it says why, with old ones how old they are."""
     rows = tuple(map(row, part.rows))
     if not rows or part.missing is None:

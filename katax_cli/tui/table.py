@@ -27,7 +27,7 @@ class Column(NamedTuple):
     grows: bool = False
 
 
-class Row(NamedTuple):
+class TableRow(NamedTuple):
     """`subject`: the name that an action is for. `key` is the row's own, however it changes."""
 
     key: str
@@ -38,7 +38,7 @@ class Row(NamedTuple):
 class Drawn(NamedTuple):
     """`note`: how old it is and why, for the title. `stale`: it is not what is true now. `empty`: instead of rows."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[TableRow, ...]
     note: str = ""
     stale: bool = False
     empty: str = ""
@@ -49,7 +49,7 @@ def faded(cells: Iterable[Text]) -> tuple[Text, ...]:
     return tuple(_styled(cell, FADED) for cell in cells)
 
 
-def colourless(row: Row) -> Row:
+def colourless(row: TableRow) -> TableRow:
     """The same row with weights only: colours turned to grey are hard to read."""
     cells = (_styled(cell, cell.style if cell.style in _WEIGHTS else "") for cell in row.cells)
     return row._replace(cells=tuple(cells))
@@ -64,17 +64,17 @@ def alike(cell: Text, other: Text) -> bool:
     return cell == other and cell.style == other.style
 
 
-def found(rows: Sequence[Row], words: str) -> tuple[Row, ...]:
+def found(rows: Sequence[TableRow], words: str) -> tuple[TableRow, ...]:
     """The rows in which each of the words is somewhere, upper or lower case."""
     wanted = words.lower().split()
     return tuple(row for row in rows if all(word in _text_of(row) for word in wanted))
 
 
-def _text_of(row: Row) -> str:
+def _text_of(row: TableRow) -> str:
     return " ".join(cell.plain for cell in row.cells).lower()
 
 
-def fitted(columns: Sequence[Column], rows: Sequence[Row], width: int) -> tuple[tuple[int, int], ...]:
+def fitted(columns: Sequence[Column], rows: Sequence[TableRow], width: int) -> tuple[tuple[int, int], ...]:
     """The columns that are shown and their widths: as many as fit, the highest rank gives way first.
 
     The one that grows may be cut down to its own width, and gets what is left over. No name takes more than half.

@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.text import Text
 
-from katax_cli.tui.table import GAP, Column, Row, alike, faded, fitted, found
+from katax_cli.tui.table import GAP, Column, TableRow, alike, faded, fitted, found
 
 COLUMNS = (Column("name"), Column("ms", 0, 4), Column("age", 2, 4), Column("message", 1, 6, grows=True))
 
 
-def row(*cells: str) -> Row:
-    return Row(cells[0], cells[0], tuple(map(Text, cells)))
+def row(*cells: str) -> TableRow:
+    return TableRow(cells[0], cells[0], tuple(map(Text, cells)))
 
 
 ROWS = [row("main", "12", "<10s", "connection refused"), row("a-long-name", "1", "5m", "")]

@@ -14,7 +14,7 @@ from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import limit
 
 if TYPE_CHECKING:
-    from katax_cli.services.runtime.decisions import Action
+    from katax_cli.services.runtime.decisions import CircuitAction
     from katax_cli.services.state.store import StateStore
 
 group = Group()
@@ -95,7 +95,7 @@ def _decide(
     call: Invocation,
     store: StateStore,
     name: str,
-    action: Action,
+    action: CircuitAction,
     *,
     seconds: float | None = None,
     reason: str | None = None,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WORK_WORDS = "A program and its words, run without a shell."
 _REPORT_ENDS_WITHIN = 0.5
-Handler = Callable[[int, FrameType | None], Any]
+SignalHandler = Callable[[int, FrameType | None], Any]
 
 
 @contextmanager
@@ -161,7 +161,7 @@ def _signals(running: Daemon) -> Iterator[None]:
     def reload(_number: int, _frame: FrameType | None) -> None:
         running.tell(LoopMessage("reload"))
 
-    handlers: dict[signal.Signals, Handler] = {
+    handlers: dict[signal.Signals, SignalHandler] = {
         signal.SIGTERM: stop,
         signal.SIGINT: stop,
         signal.SIGHUP: reload,

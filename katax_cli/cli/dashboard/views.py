@@ -9,10 +9,10 @@ from katax_cli.cli.health.views import COLUMNS, row
 from katax_cli.services.dashboard.snapshot_json import PARTS, row_dict
 from katax_cli.snapshot import Part, Snapshot
 
-Table = tuple[str, Sequence[str], list[tuple[object, ...]]]
+PrintedTable = tuple[str, Sequence[str], list[tuple[object, ...]]]
 
 
-def tables(snapshot: Snapshot) -> Iterator[Table]:
+def tables(snapshot: Snapshot) -> Iterator[PrintedTable]:
     """One for the connections, then one for each part."""
     late = {name: one.late for name, one in snapshot.watched.items() if one.late}
     rows = [row(name, one) for name, one in snapshot.health.connections.items()]
@@ -26,7 +26,7 @@ def tables(snapshot: Snapshot) -> Iterator[Table]:
         yield _table(name, getattr(snapshot, name), snapshot.taken_at)
 
 
-def _table(name: str, part: Part[Any], now: float) -> Table:
+def _table(name: str, part: Part[Any], now: float) -> PrintedTable:
     age = "" if part.seen_at is None else f", {max(0.0, now - part.seen_at):.1f} s ago"
     why = f": {part.missing}" if part.missing else ""
     shown = [row_dict(each) for each in part.rows]

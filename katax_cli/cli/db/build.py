@@ -19,7 +19,7 @@ from katax_cli.core.sql import with_values
 from katax_cli.core.sql.conditions import Condition, Value, parse_condition, parse_value
 from katax_cli.core.sql.terms import Term, parse_term
 from katax_cli.core.text.text import to_json
-from katax_cli.services.databases.builder.binding import Binder, Source, columns_of
+from katax_cli.services.databases.builder.binding import Binder, TableSource, columns_of
 from katax_cli.services.databases.builder.builder import Builder
 from katax_cli.services.databases.builder.selection import BoundStatement
 from katax_cli.services.databases.sql import SqlDatabase
@@ -33,7 +33,7 @@ Row = Mapping[str, Any]
 class StatementPlan:
     """A statement to be built: its table first, then those that are joined; `build` is given what binds values."""
 
-    sources: Sequence[Source]
+    sources: Sequence[TableSource]
     build: Callable[[Builder, Binder], BoundStatement]
     has_values: bool
     aliases: Mapping[str, Term] = field(default_factory=dict)
@@ -220,7 +220,7 @@ def rows_of(data: bytes) -> list[Row]:
     return [{name: _plain(value) for name, value in row.items()} for row in rows]
 
 
-def named(text: str) -> Source:
+def named(text: str) -> TableSource:
     """`users`, `users u` or `users as u`."""
     match = re.fullmatch(_TABLE, text, re.IGNORECASE)
     if match is None:
@@ -237,18 +237,18 @@ def usage() -> Iterator[None]:
         raise typer.BadParameter(str(error)) from error
 
 
-class _Join(NamedTuple):
+class _JoinOption(NamedTuple):
     table: str
     alias: str | None
     on: str
     left: bool
 
 
-def _parsed_join(text: str) -> _Join:
+def _parsed_join(text: str) -> _JoinOption:
     match = re.fullmatch(_JOIN, text.strip(), re.IGNORECASE | re.DOTALL)
     if match is None:
         raise ValueError(f"{text!r} is no join: write '[left] TABLE [ALIAS] on a.id = b.a_id'")
-    return _Join(match[2], match[3], match["on"], bool(match["left"]))
+    return _JoinOption(match[2], match[3], match["on"], bool(match["left"]))
 
 
 def _conditions(texts: Sequence[str]) -> list[Condition]:

@@ -64,9 +64,9 @@ class RegisteredCommand(NamedTuple):
     def build(self) -> typer.core.TyperCommand:
         """The Typer command for this function."""
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(self.name, cls=_KataxCommand, hidden=self.hidden)(_with_context(self.body))
+        app.command(self.name, cls=_SharedOptionsCommand, hidden=self.hidden)(_with_context(self.body))
         built = typer_main.get_command(app)
-        assert isinstance(built, _KataxCommand)
+        assert isinstance(built, _SharedOptionsCommand)
         built.formats = self.formats
         return built
 
@@ -85,7 +85,7 @@ def _with_context(body: Body) -> Body:
     return run
 
 
-class _KataxCommand(TyperCommand):
+class _SharedOptionsCommand(TyperCommand):
     """A command with the shared options, in a help section of their own."""
 
     formats: tuple[str, ...] = ()

@@ -7,8 +7,8 @@ from typing import Literal
 
 from katax_cli.core.resilience.failure import FailureKind
 
-Layer = Literal["dns", "tcp", "tls", "auth", "read", "write_role", "lag"]
-LAYERS: tuple[Layer, ...] = ("dns", "tcp", "tls", "auth", "read", "write_role", "lag")
+LayerName = Literal["dns", "tcp", "tls", "auth", "read", "write_role", "lag"]
+LAYERS: tuple[LayerName, ...] = ("dns", "tcp", "tls", "auth", "read", "write_role", "lag")
 """In the order in which a connection goes through them."""
 
 _AUTH: Mapping[FailureKind, str] = {
@@ -28,7 +28,7 @@ _NO_LOGIN = f"{_STUCK}; or it speaks another protocol, or expects TLS: check por
 _NO_FILE = "the file or its folder is missing, or this user may not use it; check the path"
 
 
-def likely_cause(layer: Layer, kind: FailureKind, *, is_file: bool = False) -> str:
+def likely_cause(layer: LayerName, kind: FailureKind, *, is_file: bool = False) -> str:
     """One line on the likely cause of a failed login (`auth`) or read."""
     if layer == "auth":
         return _NO_FILE if is_file else _AUTH.get(kind, _NO_LOGIN)

@@ -69,10 +69,10 @@ def split(text: str, dialect: Dialect) -> Iterator[Statement]:
     SQLite's triggers and PostgreSQL's `BEGIN ATOMIC` and `CREATE RULE`, bodies stay whole. A line for psql
     is a statement of its own. Never raises.
     """
-    return _Script(text, dialect).statements()
+    return _Splitter(text, dialect).statements()
 
 
-class _Script:
+class _Splitter:
     def __init__(self, text: str, dialect: Dialect) -> None:
         self._text = text
         self._dialect: Dialect = dialect

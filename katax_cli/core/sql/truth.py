@@ -56,24 +56,24 @@ class Test:
 class Not:
     """The contrary."""
 
-    part: Condition
+    part: Formula
 
 
 @dataclass(frozen=True)
 class Every:
     """Parts that AND connects."""
 
-    parts: tuple[Condition, ...]
+    parts: tuple[Formula, ...]
 
 
 @dataclass(frozen=True)
 class Some:
     """Parts that OR connects."""
 
-    parts: tuple[Condition, ...]
+    parts: tuple[Formula, ...]
 
 
-Condition = Fixed | Test | Not | Every | Some
+Formula = Fixed | Test | Not | Every | Some
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ _Row = Mapping[str, int | None]
 _Lines = Mapping[str, _Line]
 
 
-def holds_for_every_row(condition: Condition) -> bool:
+def holds_for_every_row(condition: Formula) -> bool:
     """True where that is certain, or would be with another value of a constant that the server computes."""
     if isinstance(condition, Every):
         return all(map(holds_for_every_row, condition.parts))
@@ -107,7 +107,7 @@ def holds_for_every_row(condition: Condition) -> bool:
     return all(True in _truths(condition, dict(zip(lines, row, strict=True)), lines) for row in rows)
 
 
-def _tests(condition: Condition) -> Iterator[Test]:
+def _tests(condition: Formula) -> Iterator[Test]:
     match condition:
         case Test():
             yield condition
@@ -162,7 +162,7 @@ def _sortable(constants: Sequence[Constant]) -> bool:
     return plain and sorted(texts) == sorted(texts, key=str.casefold)
 
 
-def _truths(condition: Condition, row: _Row, lines: _Lines) -> Truths:
+def _truths(condition: Formula, row: _Row, lines: _Lines) -> Truths:
     match condition:
         case Fixed(truths):
             return truths
@@ -181,7 +181,7 @@ def _inverted(truths: Truths) -> Truths:
     return frozenset(None if truth is None else not truth for truth in truths)
 
 
-def _least(parts: Sequence[Condition], row: _Row, lines: _Lines) -> Truths:
+def _least(parts: Sequence[Formula], row: _Row, lines: _Lines) -> Truths:
     least = TRUE
     for part in parts:
         truths = _truths(part, row, lines)

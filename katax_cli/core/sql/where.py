@@ -12,10 +12,10 @@ from katax_cli.core.sql.lexer import Dialect, keywords
 from katax_cli.core.sql.truth import (
     ANY,
     COMPARE,
-    Condition,
     Constant,
     Every,
     Fixed,
+    Formula,
     Not,
     Some,
     Test,
@@ -41,7 +41,7 @@ _AFTERWARDS = frozenset({"RETURNING", "ORDER", "LIMIT"})
 _SWAPPED = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _MOST_LEVELS = 60
 _LONGEST_LIST = 2000
-_Part = Sequence[Code]
+_CodePart = Sequence[Code]
 
 
 def why_every_row(code: Sequence[Code], index: int, dialect: Dialect) -> str | None:
@@ -76,7 +76,7 @@ class _Reader:
         self._dialect = dialect
         self._placeholders = 0
 
-    def condition(self, code: _Part, level: int = 0) -> Condition:
+    def condition(self, code: _CodePart, level: int = 0) -> Formula:
         """Parts that OR connects, in them parts that AND connects, in them tests."""
         code = _unwrapped(code)
         if level > _MOST_LEVELS:
@@ -91,9 +91,9 @@ class _Reader:
             return Not(inner) if negations % 2 else inner
         return self._test(code)
 
-    def _split(self, code: _Part, word: str, sign: str) -> list[_Part]:
+    def _split(self, code: _CodePart, word: str, sign: str) -> list[_CodePart]:
         """The parts between the words; the AND of a BETWEEN is none of them."""
-        parts: list[_Part] = []
+        parts: list[_CodePart] = []
         start = betweens = 0
         for at in _outer(code):
             item = code[at]
@@ -108,7 +108,7 @@ class _Reader:
                     start = at + 1
         return [*parts, code[start:]]
 
-    def _test(self, code: _Part) -> Condition:
+    def _test(self, code: _CodePart) -> Formula:
         signs = [at for at in _outer(code) if _decides(code[at])]
         if not signs:
             return self._alone(code)
@@ -120,7 +120,7 @@ class _Reader:
             return self._unknown(code)
         return Not(test) if negated else test
 
-    def _decided(self, sign: str, operand: _Part, rest: _Part, signs: int) -> Condition | None:
+    def _decided(self, sign: str, operand: _CodePart, rest: _CodePart, signs: int) -> Formula | None:
         if sign == "IS" and signs == 1:
             negated = bool(rest) and rest[0].text == "NOT"
             test = self._is(operand, rest[1:] if negated else rest)
@@ -143,7 +143,7 @@ class _Reader:
             return Test(self._name(operand), "any") if _has_column(operand) else Fixed(ANY)
         return self._compared(operand, sign, rest)
 
-    def _is(self, operand: _Part, rest: _Part) -> Condition | None:
+    def _is(self, operand: _CodePart, rest: _CodePart) -> Formula | None:
         words = [item.text for item in rest]
         if words in (["NULL"], ["UNKNOWN"]):
             return Test(self._name(operand), "null") if _has_column(operand) else Fixed(ANY)
@@ -154,14 +154,14 @@ class _Reader:
             return Not(self._compared(operand, "<=>", rest[2:]))
         return self._compared(operand, "<=>", rest) if self._dialect == "sqlite" else None
 
-    def _between(self, operand: _Part, rest: _Part) -> Condition | None:
+    def _between(self, operand: _CodePart, rest: _CodePart) -> Formula | None:
         ends = [at for at in _outer(rest) if rest[at].text == "AND"]
         if len(ends) != 1 or not operand:
             return None
         low, high = rest[: ends[0]], rest[ends[0] + 1 :]
         return Every((self._compared(operand, ">=", low), self._compared(operand, "<=", high)))
 
-    def _among(self, operand: _Part, rest: _Part) -> Condition | None:
+    def _among(self, operand: _CodePart, rest: _CodePart) -> Formula | None:
         inner = _unwrapped(rest)
         if len(inner) == len(rest) or len(inner) > _LONGEST_LIST or not _has_column(operand):
             return None
@@ -169,7 +169,7 @@ class _Reader:
         known = tuple(constant for constant in given if constant is not None)
         return Test(self._name(operand), "in", known) if len(known) == len(given) else None
 
-    def _compared(self, first: _Part, op: str, second: _Part) -> Condition:
+    def _compared(self, first: _CodePart, op: str, second: _CodePart) -> Formula:
         """Two sides; a constant stands on the right."""
         first, second = _unwrapped(first), _unwrapped(second)
         if not _has_column(first):
@@ -194,7 +194,7 @@ class _Reader:
             return Fixed(frozenset({bool(COMPARE[op](first.value, second.value))}))
         return Fixed(ANY)
 
-    def _alone(self, code: _Part) -> Condition:
+    def _alone(self, code: _CodePart) -> Formula:
         """A constant or an operand that is no comparison: true, or in MySQL and SQLite not 0."""
         constant = self._constant(code)
         if constant is not None and constant.kind in ("number", "truth"):
@@ -207,10 +207,10 @@ class _Reader:
             return Test(self._name(code), "=", (Constant("truth", value=True),))
         return Not(Test(self._name(code), "=", (Constant("number", Decimal(0)),)))
 
-    def _unknown(self, code: _Part) -> Condition:
+    def _unknown(self, code: _CodePart) -> Formula:
         return Test(f"{self._name(code)} ?", "true") if _has_column(code) else Fixed(ANY)
 
-    def _constant(self, code: _Part) -> Constant | None:
+    def _constant(self, code: _CodePart) -> Constant | None:
         """The constant that the tokens are; texts are equal where the dialect's usual collation finds them so."""
         code = _unwrapped(code)
         sign = len(code) == 2 and code[0].text in ("-", "+")
@@ -238,7 +238,7 @@ class _Reader:
             text = "".join(char for char in plain if not unicodedata.combining(char)).rstrip(" ")
         return Constant("text", text)
 
-    def _name(self, code: _Part) -> str:
+    def _name(self, code: _CodePart) -> str:
         """The tokens as one text; every `?` is another value."""
         texts = []
         for item in _unwrapped(code):
@@ -254,7 +254,7 @@ class _Reader:
         return " ".join(texts)
 
 
-def _with_itself(operand: str, op: str) -> Condition:
+def _with_itself(operand: str, op: str) -> Formula:
     if op == "<=>":
         return Fixed(frozenset({True}))
     test = Test(operand, "any")
@@ -268,7 +268,7 @@ def _number(text: str) -> Constant | None:
         return None
 
 
-def _unwrapped(code: _Part) -> _Part:
+def _unwrapped(code: _CodePart) -> _CodePart:
     """Without the parentheses around all of it."""
     opened = next((at for at, item in enumerate(code) if item.text != "("), len(code))
     closed = next((at for at, item in enumerate(reversed(code)) if item.text != ")"), len(code))
@@ -279,7 +279,7 @@ def _unwrapped(code: _Part) -> _Part:
     return code[around : len(code) - around]
 
 
-def _outer(code: _Part) -> Iterator[int]:
+def _outer(code: _CodePart) -> Iterator[int]:
     """The positions of the tokens in no parentheses and in no CASE … END."""
     depth = min((item.depth for item in code), default=0)
     cases = 0
@@ -296,8 +296,8 @@ def _decides(item: Code) -> bool:
     return item.kind == "operator" and item.text in COMPARE
 
 
-def _listed(code: _Part) -> list[_Part]:
-    parts: list[_Part] = []
+def _listed(code: _CodePart) -> list[_CodePart]:
+    parts: list[_CodePart] = []
     start = 0
     for at in _outer(code):
         if code[at].text == ",":
@@ -306,11 +306,11 @@ def _listed(code: _Part) -> list[_Part]:
     return [*parts, code[start:]]
 
 
-def _has_column(code: _Part) -> bool:
+def _has_column(code: _CodePart) -> bool:
     return any(_is_column(code, index) for index in range(len(code)))
 
 
-def _is_column(code: _Part, index: int) -> bool:
+def _is_column(code: _CodePart, index: int) -> bool:
     item = code[index]
     if item.kind == "quoted":
         return True

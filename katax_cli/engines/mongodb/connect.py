@@ -15,10 +15,10 @@ from katax_cli.core.settings import ConnectionSettings, TlsSettings
 from katax_cli.engines.mongodb.pool_events import PoolWatch, SendWatch
 
 APP_NAME = "katax"
-Client = MongoClient[dict[str, Any]]
+DocumentClient = MongoClient[dict[str, Any]]
 
 
-def client(settings: ConnectionSettings, timeout: float | None) -> Client:
+def client(settings: ConnectionSettings, timeout: float | None) -> DocumentClient:
     """A client that has not answered yet; its own retries are off. `timeout` bounds each later answer."""
     with _tls_options(settings.tls) as tls:
         ours = {

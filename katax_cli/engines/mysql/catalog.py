@@ -9,7 +9,7 @@ from katax_cli.engines.base import Index, Table, TableColumn, TableDescription
 from katax_cli.engines.mysql.rows import fetched
 from katax_cli.engines.mysql.session import MysqlSession
 
-Key = Literal["primary", "unique", "foreign", "index"]
+KeyKind = Literal["primary", "unique", "foreign", "index"]
 
 # Without a database of its own a connection sees those of the users.
 _VISIBLE = """
@@ -40,7 +40,7 @@ _SERVER = """
 SELECT version(), @@GLOBAL.read_only, @@GLOBAL.max_connections, variable_value
 FROM {status} WHERE variable_name = 'Threads_connected'
 """
-_KEYS: dict[str, Key] = {"PRI": "primary", "UNI": "unique"}
+_KEYS: dict[str, KeyKind] = {"PRI": "primary", "UNI": "unique"}
 
 
 def tables(session: MysqlSession, timeout: float | None) -> list[Table]:

@@ -11,24 +11,24 @@ _KEPT = 100
 # Where the server finds out that a prepared statement is gone, or that its table has changed: before running it.
 _OUTDATED = frozenset({"FetchPreparedStatement", "RevalidateCachedQuery"})
 
-Key = tuple[bytes, tuple[int, ...] | None]
+StatementKey = tuple[bytes, tuple[int, ...] | None]
 
 
 class Prepared:
     """The prepared statements of a session, and the counts of those seen before they are prepared."""
 
     def __init__(self) -> None:
-        self._uses: OrderedDict[Key, int] = OrderedDict()
-        self._names: OrderedDict[Key, bytes] = OrderedDict()
+        self._uses: OrderedDict[StatementKey, int] = OrderedDict()
+        self._names: OrderedDict[StatementKey, bytes] = OrderedDict()
         self._made = 0
 
-    def name(self, key: Key) -> bytes | None:
+    def name(self, key: StatementKey) -> bytes | None:
         """The server's name of a prepared statement."""
         if key in self._names:
             self._names.move_to_end(key)
         return self._names.get(key)
 
-    def is_due(self, key: Key) -> bool:
+    def is_due(self, key: StatementKey) -> bool:
         """Counts a use; True when it is the one that pays for preparing."""
         uses = self._uses.pop(key, 0) + 1
         if uses >= _USES:
@@ -42,7 +42,7 @@ class Prepared:
         self._made += 1
         return b"katax_%d" % self._made
 
-    def add(self, key: Key, name: bytes) -> None:
+    def add(self, key: StatementKey, name: bytes) -> None:
         self._names[key] = name
 
     def surplus(self) -> bytes | None:

@@ -11,13 +11,13 @@ from redis.exceptions import AskError, MovedError, ResponseError
 
 from katax_cli.engines.redis import failures
 from katax_cli.engines.redis.connect import raw
-from katax_cli.engines.redis.connection import Command
+from katax_cli.engines.redis.connection import CommandWords
 
 # Where the key stands; in all other commands that are sent in batches it comes first.
 _KEY_AT = {"EVAL": 3, "EVALSHA": 3, "MEMORY": 2, "OBJECT": 2}
 
 
-def pipeline(client: Any, commands: Sequence[Command], *, tolerant: bool) -> list[Any]:
+def pipeline(client: Any, commands: Sequence[CommandWords], *, tolerant: bool) -> list[Any]:
     """The replies, in order. Each command has one key, which says where it goes in a cluster.
 
     A command that the server refused raises once all replies are read; when `tolerant`, what was refused for
@@ -36,7 +36,7 @@ def shards(client: Any) -> list[Redis]:
     return [client.get_redis_connection(node) for node in client.get_primaries()]
 
 
-def _on_one(client: Redis, commands: Sequence[Command]) -> list[Any]:
+def _on_one(client: Redis, commands: Sequence[CommandWords]) -> list[Any]:
     pool = client.connection_pool
     connection = pool.get_connection()
     try:
@@ -57,7 +57,7 @@ def _reply(connection: Any) -> Any:
         return error
 
 
-def _on_cluster(client: Any, commands: Sequence[Command]) -> list[Any]:
+def _on_cluster(client: Any, commands: Sequence[CommandWords]) -> list[Any]:
     by_node: defaultdict[Any, list[int]] = defaultdict(list)
     for number, command in enumerate(commands):
         by_node[client.get_node_from_key(command[_KEY_AT.get(command[0], 1)])].append(number)
@@ -70,7 +70,7 @@ def _on_cluster(client: Any, commands: Sequence[Command]) -> list[Any]:
     return replies
 
 
-def _again(client: Any, command: Command) -> Any:
+def _again(client: Any, command: CommandWords) -> Any:
     """A command whose slot moves: the cluster client follows it, and learns where it went."""
     try:
         return raw(client, tuple(command))

@@ -22,8 +22,8 @@ from katax_cli.engines.redis.time_limits import answer_within, at_most, unlimite
 
 CLIENT_NAME = "katax"
 _LONGEST_WORD = 32
-Command = Sequence[Any]
-Guard = Callable[[AbstractConnection, Command], None]
+CommandWords = Sequence[Any]
+CommandGuard = Callable[[AbstractConnection, CommandWords], None]
 
 
 _SESSION_COMMANDS = frozenset(
@@ -71,7 +71,7 @@ class RedisLogin(CredentialProvider):
 class OneRoundTrip(AbstractConnection):
     """The common part of our connections. `guard` is set by a subclass when the connection is read-only."""
 
-    guard: ClassVar[Guard | None] = None
+    guard: ClassVar[CommandGuard | None] = None
     _changed = _in_multi = False
     opened_at = idle_since = 0.0
     """When it logged in and when it came back last, on the monotonic clock; for its pool."""
@@ -100,7 +100,7 @@ class OneRoundTrip(AbstractConnection):
         self.opened_at = self.idle_since = SYSTEM.monotonic()
         self.logins += 1
 
-    def _settle(self, command: Command) -> None:
+    def _settle(self, command: CommandWords) -> None:
         try:
             self.read_response()
         except AuthenticationError as error:
@@ -138,13 +138,13 @@ class OneRoundTrip(AbstractConnection):
         self._check(args)
         return super().pack_command(*args)
 
-    def pack_commands(self, commands: Iterable[Command]) -> Any:
+    def pack_commands(self, commands: Iterable[CommandWords]) -> Any:
         wanted = list(commands)
         for command in wanted:
             self._check(command)
         return super().pack_commands(wanted)
 
-    def _check(self, command: Command) -> None:
+    def _check(self, command: CommandWords) -> None:
         guard = type(self).guard
         if guard is not None:
             guard(self, command)
@@ -177,7 +177,9 @@ class UnixConnection(OneRoundTrip, UnixDomainSocketConnection):
     """A Unix domain socket."""
 
 
-def guarded(connection_class: type[AbstractConnection], guard: Guard | None) -> type[AbstractConnection]:
+def guarded(
+    connection_class: type[AbstractConnection], guard: CommandGuard | None
+) -> type[AbstractConnection]:
     """A connection class whose commands pass `guard`; pools make connections from nothing but a class."""
     if guard is None:
         return connection_class
@@ -199,7 +201,7 @@ def ask(connection: AbstractConnection, *command: Any) -> Any:
         raise
 
 
-def _handshake(connection: AbstractConnection) -> list[Command]:
+def _handshake(connection: AbstractConnection) -> list[CommandWords]:
     provider = connection.credential_provider
     login = [("AUTH", *provider.get_credentials())] if provider else []
     select = [("SELECT", connection.db)] if connection.db else []

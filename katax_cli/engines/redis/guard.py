@@ -8,7 +8,7 @@ from typing import Any
 from redis.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
-from katax_cli.engines.redis.connection import Command, ask
+from katax_cli.engines.redis.connection import CommandWords, ask
 from katax_cli.errors import Refused
 
 
@@ -60,7 +60,7 @@ class ReadOnly:
         self._label = label
         self._reads: dict[str, bool] = {}
 
-    def __call__(self, connection: AbstractConnection, command: Command) -> None:
+    def __call__(self, connection: AbstractConnection, command: CommandWords) -> None:
         """Raises Refused before anything is sent unless the command is known to change nothing."""
         words = spelled(command[:2])
         if not words or not self._allows(connection, words, command):
@@ -69,7 +69,7 @@ class ReadOnly:
                 "use a connection that may write"
             )
 
-    def _allows(self, connection: AbstractConnection, words: Sequence[bytes], command: Command) -> bool:
+    def _allows(self, connection: AbstractConnection, words: Sequence[bytes], command: CommandWords) -> bool:
         name, subcommand = _upper(words[0]), _upper(words[1]) if len(words) > 1 else ""
         if name in NEVER:
             return False
@@ -86,7 +86,7 @@ class ReadOnly:
         return known.get(name, known.get(f"{name}|{subcommand}", False))
 
 
-def only_reads(command: Command) -> bool:
+def only_reads(command: CommandWords) -> bool:
     """True for a command that is known to change nothing, without asking a server."""
     words = spelled(command[:2])
     name = _upper(words[0]) if words else ""
@@ -95,7 +95,7 @@ def only_reads(command: Command) -> bool:
     return name in READS or name in HARMLESS or _reads_with(name, command)
 
 
-def spelled(command: Command) -> list[bytes]:
+def spelled(command: CommandWords) -> list[bytes]:
     """The words as the server will see them: redis-py splits the first argument at spaces, so do we."""
     if not command:
         return []
@@ -104,7 +104,7 @@ def spelled(command: Command) -> list[bytes]:
     return [*(first.split() if split else [first]), *rest]
 
 
-def _reads_with(name: str, command: Command) -> bool:
+def _reads_with(name: str, command: CommandWords) -> bool:
     """The two commands that the server flags as writing because of what some of their options do."""
     if name == "SORT":
         return all(_upper(word) != "STORE" for word in spelled(command))

@@ -12,7 +12,7 @@ from redis.retry import Retry
 from katax_cli.core.settings import ConnectionSettings, TlsSettings
 from katax_cli.engines.redis.connection import (
     CLIENT_NAME,
-    Guard,
+    CommandGuard,
     RedisLogin,
     TcpConnection,
     TlsConnection,
@@ -34,7 +34,7 @@ class ClientPlan:
     subscriber: bool = False
 
     @property
-    def guard(self) -> Guard | None:
+    def guard(self) -> CommandGuard | None:
         return ReadOnly(self.settings.name) if self.settings.read_only else None
 
     def options(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from katax_cli.core.settings import Secret
 from katax_cli.errors import ConfigError, Refused
-from katax_cli.profiles.sources.trust import Command, approved
+from katax_cli.profiles.sources.trust import SecretCommand, approved
 
 SOURCES = ("password", "password_command", "password_file", "keyring")
 COMMAND_TIMEOUT = 30.0
@@ -58,13 +58,13 @@ def _from_variable(name: str, place: SecretOrigin) -> str:
     return place.environ[name]
 
 
-def from_command(command: Command | tuple[str, ...], place: SecretOrigin) -> str:
+def from_command(command: SecretCommand | tuple[str, ...], place: SecretOrigin) -> str:
     """Runs the command in the project folder and returns what it printed, without the final line break.
 
     Raises Refused when it needs an approval it does not have, ConfigError when it fails, prints nothing or
     takes longer than COMMAND_TIMEOUT seconds; its stderr is part of the message, its stdout never.
     """
-    plain: Command = command if isinstance(command, str) else list(command)
+    plain: SecretCommand = command if isinstance(command, str) else list(command)
     file = place.needs_approval
     if file is not None and not approved(file, plain, place.environ):
         raise Refused(

@@ -18,7 +18,7 @@ from katax_cli.profiles.model.validate import read_table, read_value
 
 _KEYS: Mapping[str, Key] = CONNECTION
 _CALLABLES = ("configure", "reset")
-Pool = PoolSettings | Mapping[str, Any]
+PoolSource = PoolSettings | Mapping[str, Any]
 
 
 def connection_of(
@@ -64,7 +64,7 @@ def _with_policies(settings: ConnectionSettings, policies: Mapping[str, Any]) ->
     return replace(settings, **policies, replicas=replicas)
 
 
-def pool_of(pool: Pool) -> PoolSettings:
+def pool_of(pool: PoolSource) -> PoolSettings:
     """Pool settings from the keys of a profile, and the callables `configure` and `reset`. Raises ConfigError."""
     return _pool_at(("pool",), pool)
 

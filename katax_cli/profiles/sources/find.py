@@ -43,7 +43,7 @@ class ConfigFolder(NamedTuple):
         return self.katax.part((), table)
 
 
-class Found(NamedTuple):
+class FoundProfile(NamedTuple):
     """A profile's own layer, its name, whether it was said aloud, and the place it is in (None: built in).
 
     Exported variables say `env` aloud; a `.env` file that lies in the folder does not.
@@ -98,7 +98,7 @@ class Search:
     def has_env(self) -> bool:
         return bool(self.urls())
 
-    def choose(self, name: str | None) -> Found:
+    def choose(self, name: str | None) -> FoundProfile:
         """The profile that is meant. Raises UnknownProfile, UntrustedFile, or ConfigError when several are."""
         said = name or self.environ.get("KATAX_PROFILE") or self._default()
         if said:
@@ -110,14 +110,14 @@ class Search:
                 "choose with --profile, KATAX_PROFILE or default_profile in katax.toml"
             )
         if names:
-            return Found(names[0], self._place_of(names[0]))
+            return FoundProfile(names[0], self._place_of(names[0]))
         if self.has_env():
             return self._env(explicit=False)
         self.notes.append(
             "no configuration found: using the built-in profile 'local' "
             "(SQLite and an embedded Redis in .katax/); 'katax profile init' writes one"
         )
-        return Found("local", None)
+        return FoundProfile("local", None)
 
     def _default(self) -> str | None:
         for place in self.places:
@@ -126,21 +126,21 @@ class Search:
                 return said
         return None
 
-    def _named(self, name: str) -> Found:
+    def _named(self, name: str) -> FoundProfile:
         place = self._place_of(name)
         if place is None and name != "local" and not (name == "env" and self.has_env()):
             self._refuse(name)
         if name == "env" and place is None:
             return self._env(explicit=True)
-        return Found(name, place, explicit=True)
+        return FoundProfile(name, place, explicit=True)
 
-    def _env(self, *, explicit: bool) -> Found:
+    def _env(self, *, explicit: bool) -> FoundProfile:
         """The profile of the URL variables; what `.env` holds of them is said, for it is not what a shell shows."""
         from_file = [variable for variable in self.urls() if not self.environ.get(variable)]
         if from_file:
             where = ", ".join(f"{variable} from {self.variables.place(variable)}" for variable in from_file)
             self.notes.append(f"profile 'env' uses {where}")
-        return Found("env", None, explicit or not from_file)
+        return FoundProfile("env", None, explicit or not from_file)
 
     def _place_of(self, name: str) -> ConfigFolder | None:
         if name == "local":

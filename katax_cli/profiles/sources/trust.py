@@ -9,7 +9,7 @@ from typing import Any
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.sources.ownership import distrust, refuse_untrusted
 
-Command = str | list[str]
+SecretCommand = str | list[str]
 
 
 def state_folder(environ: Mapping[str, str]) -> str:
@@ -22,7 +22,7 @@ def home_folder(environ: Mapping[str, str]) -> str:
     return environ.get("HOME") or os.path.expanduser("~")
 
 
-def approved(file: str, command: Command, environ: Mapping[str, str]) -> bool:
+def approved(file: str, command: SecretCommand, environ: Mapping[str, str]) -> bool:
     """True if `approve` has seen exactly this command in exactly this file."""
     return _mark(file, command) in _approvals(environ)
 
@@ -46,7 +46,7 @@ def approve(file: str, *, environ: Mapping[str, str] | None = None) -> list[str]
     return [_shown(command) for command in commands]
 
 
-def commands_of(table: Mapping[str, Any]) -> Iterator[Command]:
+def commands_of(table: Mapping[str, Any]) -> Iterator[SecretCommand]:
     """Every password_command of a file: of its own connections and of its `[profiles.NAME]` tables."""
     connections = table.get("connections")
     if isinstance(connections, dict):
@@ -60,13 +60,13 @@ def commands_of(table: Mapping[str, Any]) -> Iterator[Command]:
             yield from commands_of(profile) if isinstance(profile, dict) else ()
 
 
-def _shown(command: Command) -> str:
+def _shown(command: SecretCommand) -> str:
     import shlex
 
     return command if isinstance(command, str) else shlex.join(command)
 
 
-def _mark(file: str, command: Command) -> str:
+def _mark(file: str, command: SecretCommand) -> str:
     import hashlib
     import json
 
@@ -90,7 +90,7 @@ def _approvals(environ: Mapping[str, str]) -> dict[str, str]:
     return known if isinstance(known, dict) else {}
 
 
-def _remember(path: str, commands: list[Command], environ: Mapping[str, str]) -> None:
+def _remember(path: str, commands: list[SecretCommand], environ: Mapping[str, str]) -> None:
     import json
 
     real = os.path.realpath(path)

@@ -32,7 +32,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class _Key:
+class _SampledKey:
     name: str
     ttl_ms: int
     bytes: int | None
@@ -58,7 +58,7 @@ def examine(cache: Cache, *, sample: int = 10_000, clock: Clock = SYSTEM) -> tup
     return findings, len(keys)
 
 
-def _sampled(cache: Cache, sample: int) -> list[_Key]:
+def _sampled(cache: Cache, sample: int) -> list[_SampledKey]:
     names: dict[bytes, None] = {}
     for batch in cache.scan("*"):
         names.update(dict.fromkeys(batch))
@@ -70,14 +70,14 @@ def _sampled(cache: Cache, sample: int) -> list[_Key]:
         chunk = wanted[start : start + _FACTS_AT_ONCE]
         facts = cache.keyspace.facts([prefix + name for name in chunk])
         keys += [
-            _Key(name.decode("utf-8", "surrogateescape"), ttl, size)
+            _SampledKey(name.decode("utf-8", "surrogateescape"), ttl, size)
             for name, (kind, ttl, size) in zip(chunk, facts, strict=True)
             if kind != "none"
         ]
     return keys
 
 
-def _without_ttl(keys: list[_Key]) -> Iterator[Finding]:
+def _without_ttl(keys: list[_SampledKey]) -> Iterator[Finding]:
     families = Counter(key.family for key in keys)
     immortal = Counter(key.family for key in keys if key.ttl_ms < 0).most_common()
     for family, count in immortal[:_FAMILIES]:
@@ -87,7 +87,7 @@ def _without_ttl(keys: list[_Key]) -> Iterator[Finding]:
         yield Finding("no_ttl", f"{len(others)} other families", f"{count} of {of} sampled keys never expire")
 
 
-def _cliffs(keys: list[_Key], now: float) -> Iterator[Finding]:
+def _cliffs(keys: list[_SampledKey], now: float) -> Iterator[Finding]:
     seconds = Counter(int(now + key.ttl_ms / 1000) for key in keys if key.ttl_ms >= 0)
     mortal = seconds.total()
     for second, count in seconds.most_common(3):
@@ -96,7 +96,7 @@ def _cliffs(keys: list[_Key], now: float) -> Iterator[Finding]:
             yield Finding("ttl_cliff", f"in {second - int(now)} s", message)
 
 
-def _big(keys: list[_Key]) -> Iterator[Finding]:
+def _big(keys: list[_SampledKey]) -> Iterator[Finding]:
     for key in sorted(keys, key=lambda each: -(each.bytes or 0))[:10]:
         if key.bytes is not None and key.bytes >= _BIG_BYTES:
             yield Finding("big_key", key.name, f"takes {human_bytes(key.bytes)} of memory")

@@ -45,7 +45,7 @@ def due(seconds_left: float, delta: float, beta: float, dice: float) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _CacheEntry:
     """A read entry: the value or None, its seconds to live, and the note beside it."""
 
     data: bytes | None = None
@@ -101,7 +101,7 @@ class Remembering:
         """The stored bytes of the value; what `compute` raises when there is nothing to give instead."""
         deadline = Deadline(self._timeout)
         redis = self._cache.redis.within(None if self._timeout is None else deadline)
-        attempt, found = 0, _Found()
+        attempt, found = 0, _CacheEntry()
         while True:
             try:
                 found = self._read(redis)
@@ -126,11 +126,11 @@ class Remembering:
         lock.acquire(timeout=deadline.within(None))
         return lock
 
-    def _is_due(self, found: _Found) -> bool:
+    def _is_due(self, found: _CacheEntry) -> bool:
         return due(found.left, found.delta, self._beta, self._clock.random())
 
     def _without_redis(
-        self, error: Unavailable | OutcomeUnknown, compute: Callable[[], bytes], found: _Found
+        self, error: Unavailable | OutcomeUnknown, compute: Callable[[], bytes], found: _CacheEntry
     ) -> bytes:
         """The value that lives, however soon it ends; else, if that is wanted, one that is not stored."""
         if found.data is not None:
@@ -141,7 +141,7 @@ class Remembering:
         getLogger("katax").warning("%r was computed and not stored: %s", self._key, error)
         return data
 
-    def _computed(self, redis: RoundTrips, compute: Callable[[], bytes], before: _Found) -> bytes:
+    def _computed(self, redis: RoundTrips, compute: Callable[[], bytes], before: _CacheEntry) -> bytes:
         """Within the lock: what another computed while we waited for it, or a value of our own."""
         try:
             found = self._read(redis)
@@ -154,7 +154,7 @@ class Remembering:
             self._store(data, seconds)
         return data
 
-    def _fresh_or_last(self, compute: Callable[[], bytes], found: _Found) -> tuple[bytes, float | None]:
+    def _fresh_or_last(self, compute: Callable[[], bytes], found: _CacheEntry) -> tuple[bytes, float | None]:
         """Returns the computed value and the seconds it took; else the last value, and None."""
         started = self._clock.monotonic()
         try:
@@ -181,12 +181,12 @@ class Remembering:
                 raise
             getLogger("katax").warning("%r was computed and not stored: %s", self._key, error)
 
-    def _read(self, redis: RoundTrips) -> _Found:
+    def _read(self, redis: RoundTrips) -> _CacheEntry:
         key, note = self._cache.full(self._key), self._cache.full(note_key(self._key))
         data, ttl_ms, about = redis.pipeline([("GET", key), ("PTTL", key), ("GET", note)], safety=Safety.READ)
         facts = parse(about.decode()) if about else {}
         stale = facts.get("stale")
-        return _Found(
+        return _CacheEntry(
             data,
             left=float("inf") if ttl_ms < 0 else ttl_ms / 1000,
             delta=float(facts.get("seconds", 0.0)),

@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 from katax_cli.core.callables import completed, plain
 from katax_cli.errors import unknown_name
 
-Event = Literal["query", "slow_query", "connection_error", "breaker"]
-EVENTS: tuple[Event, ...] = get_args(Event)
+EventName = Literal["query", "slow_query", "connection_error", "breaker"]
+EVENTS: tuple[EventName, ...] = get_args(EventName)
 
 _log = logging.getLogger("katax.events")
 
@@ -25,7 +25,7 @@ class Events:
         self._changing = Lock()
         self._listeners: dict[str, tuple[Callable[..., Any], ...]] = {}
 
-    def on(self, event: Event, listener: Callable[..., Any]) -> Callable[[], None]:
+    def on(self, event: EventName, listener: Callable[..., Any]) -> Callable[[], None]:
         """Adds a listener; returns what removes it.
 
         Raises ValueError for an unknown event, TypeError for a coroutine function.
@@ -37,15 +37,15 @@ class Events:
             self._listeners[event] = (*self._listeners.get(event, ()), listener)
         return lambda: self._remove(event, listener)
 
-    def _remove(self, event: Event, listener: Callable[..., Any]) -> None:
+    def _remove(self, event: EventName, listener: Callable[..., Any]) -> None:
         with self._changing:
             kept = tuple(one for one in self._listeners.get(event, ()) if one is not listener)
             self._listeners[event] = kept
 
-    def wants(self, event: Event) -> bool:
+    def wants(self, event: EventName) -> bool:
         return bool(self._listeners.get(event))
 
-    def emit(self, event: Event, *facts: object) -> None:
+    def emit(self, event: EventName, *facts: object) -> None:
         for listener in self._listeners.get(event, ()):
             try:
                 completed(listener(*facts), listener, f"on({event!r})")

@@ -185,7 +185,7 @@ class Guard:
         """
         warn_of_blocking(self.connection)
         deadline.check(self.connection, doing)
-        call = _Call(deadline, safety, doing, self._clock.monotonic())
+        call = _GuardedCall(deadline, safety, doing, self._clock.monotonic())
         breaker = None if safety in _OUTSIDE else self._breaker_to_ask()
         run = self._alone(attempt) if safety is Safety.WHOLE else attempt
         ticket = 0 if breaker is None else self._let_out(breaker, deadline)
@@ -221,7 +221,7 @@ class Guard:
                 raise
         return breaker.before()
 
-    def _since(self, call: _Call) -> float:
+    def _since(self, call: _GuardedCall) -> float:
         return self._clock.monotonic() - call.attempt_started
 
     @contextmanager
@@ -270,7 +270,7 @@ class Guard:
             return (verdict(error) or None) if from_server else None
         return None if failure is None else not failure.counts
 
-    def _cut_short(self, failure: Failure | None, call: _Call) -> bool:
+    def _cut_short(self, failure: Failure | None, call: _GuardedCall) -> bool:
         """True if connecting ended with its caller's time, which was less than the server may take."""
         unreachable = failure is not None and failure.kind is FailureKind.UNREACHABLE
         return unreachable and call.deadline.expired and self._since(call) < self.connect_seconds
@@ -293,7 +293,7 @@ class Guard:
 
         return run
 
-    def _wait(self, error: BaseException, failure: Failure, call: _Call) -> None:
+    def _wait(self, error: BaseException, failure: Failure, call: _GuardedCall) -> None:
         """Waits for the next attempt, or raises what the error means when there is none."""
         pause = call.pause(failure, self._retry, self._clock)
         if pause is None:
@@ -306,7 +306,7 @@ class Guard:
         self._sleep(pause, failure, call)
         call.attempt_started = self._clock.monotonic()
 
-    def _sleep(self, pause: float, failure: Failure, call: _Call) -> None:
+    def _sleep(self, pause: float, failure: Failure, call: _GuardedCall) -> None:
         """Waits; a server that is back ends the wait, unless that was said before and proved wrong."""
         if self.wait_for_server is None or failure.kind not in _LOSSES or call.woken:
             call.woken = False
@@ -314,7 +314,9 @@ class Guard:
         else:
             call.woken = self.wait_for_server(pause)
 
-    def _before_again(self, breaker: CircuitBreaker | _Joined, call: _Call, error: BaseException) -> int:
+    def _before_again(
+        self, breaker: CircuitBreaker | _Joined, call: _GuardedCall, error: BaseException
+    ) -> int:
         try:
             return self._let_out(breaker, call.deadline)
         except BreakerOpen as refused:
@@ -322,7 +324,7 @@ class Guard:
                 raise OutcomeUnknown(self.connection, str(refused)) from error
             raise refused from error
 
-    def _meaning(self, failure: Failure, call: _Call) -> KataxError:
+    def _meaning(self, failure: Failure, call: _GuardedCall) -> KataxError:
         return self._translated(failure, call.safety, call.sent, call.doing, call.deadline)
 
     def _translated(
@@ -338,7 +340,7 @@ class Guard:
         return meaning
 
 
-class _Call:
+class _GuardedCall:
     """One guarded call under way: what it may use up and how far its present attempt got."""
 
     __slots__ = ("_repeats", "attempt_started", "deadline", "doing", "safety", "sent", "started", "woken")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import BreakerOpen, PoolClosed, PoolTimeout, Refused
-from katax_cli.services.calls.events import Event, Events
+from katax_cli.services.calls.events import EventName, Events
 from katax_cli.services.calls.query_metrics import MAX_METRICS, SLOW_MS, QueryMetrics
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Observer:
     def _tell(self, statement: Any, params: object, seconds: float, error: BaseException | None) -> None:
         slow = seconds >= self._slow_seconds
         level = self._level(slow)
-        told: tuple[Event, ...] = ("query", "slow_query") if slow else ("query",)
+        told: tuple[EventName, ...] = ("query", "slow_query") if slow else ("query",)
         if level is None and not any(map(self._events.wants, told)):
             return
         text, duration_ms = self._redacted(statement), seconds * 1000

@@ -18,7 +18,7 @@ PERIOD = 3600.0
 SLOW_MS = 100.0
 
 
-_Call = tuple[float, float, bool]
+_TimedCall = tuple[float, float, bool]
 """When it ended, how many seconds it took, whether it failed: a plain tuple, since each call makes one."""
 
 
@@ -34,7 +34,7 @@ class QueryMetrics:
         if max_metrics < 1:
             raise ValueError(f"max_metrics is {max_metrics}, expected at least 1")
         self._clock = clock
-        self._recent: deque[_Call] = deque(maxlen=max_metrics)
+        self._recent: deque[_TimedCall] = deque(maxlen=max_metrics)
         self.durations = Histogram()
         self.failed = 0
 
@@ -70,7 +70,7 @@ class QueryMetrics:
             failed=sum(failed for _, _, failed in calls),
         )
 
-    def _calls(self) -> list[_Call]:
+    def _calls(self) -> list[_TimedCall]:
         while True:
             try:
                 return list(self._recent)

@@ -57,14 +57,14 @@ class LoopMessage:
 
 Noted = tuple[str, str, str, int]
 """A job, its schedule, what that means, and up to where it is accounted for, in milliseconds."""
-Load = Callable[[], tuple[Profile, Sequence[Job]]]
+Reload = Callable[[], tuple[Profile, Sequence[Job]]]
 """The profile and the jobs of its files, read again."""
 
 
 class Daemon:
     """Runs the jobs of one profile until it gets a stop message."""
 
-    def __init__(self, load: Load, tables: Tables, place: JobContext, *, files: Sequence[str] = ()) -> None:
+    def __init__(self, load: Reload, tables: Tables, place: JobContext, *, files: Sequence[str] = ()) -> None:
         """`files` are read by `load`, beside the profile's own: when one of them changes, it is asked again."""
         self._load = load
         self._place = place

@@ -19,7 +19,7 @@ _OVERLAP_SECONDS = 60.0
 _PACES = 120
 _HISTORY = 200
 
-Key = tuple[str, str]
+ProcessKey = tuple[str, str]
 """A process and a connection."""
 R = TypeVar("R")
 
@@ -45,8 +45,8 @@ class StateWatch:
         self.told: Told | None = None
         self._clock = clock
         self._store = StateStore(profile, clock=clock)
-        self._pools: dict[Key, dict[float, PoolStats]] = {}
-        self._paces: dict[Key, dict[float, float]] = {}
+        self._pools: dict[ProcessKey, dict[float, PoolStats]] = {}
+        self._paces: dict[ProcessKey, dict[float, float]] = {}
 
     def look(self, _answered: Answered) -> None:
         """One round. Raises KataxError when the database cannot be read."""

@@ -16,7 +16,7 @@ from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.registry import part
 from katax_cli.errors import KataxError, WrongEngine
-from katax_cli.services.calls.events import Event, Events
+from katax_cli.services.calls.events import EventName, Events
 from katax_cli.services.calls.guard import Guard, Safety, Sent
 from katax_cli.services.calls.left_behind import TookTooLong, bounded
 from katax_cli.services.calls.observer import Observer, QueryLogging
@@ -152,7 +152,7 @@ class Database(ABC):
             doing="asking for slow queries",
         )
 
-    def on(self, event: Event, listener: Callable[..., Any]) -> Callable[[], None]:
+    def on(self, event: EventName, listener: Callable[..., Any]) -> Callable[[], None]:
         """Calls `listener` at every `query`, `slow_query` (sql, duration_ms), `connection_error` (error) or
         change of the `breaker` (new state, old state).
 

@@ -37,7 +37,7 @@ _TCP_CAUSES = {
 _NO_TLS = "the server speaks no TLS there, or something between cuts it; check tls.mode and the port"
 
 T = TypeVar("T")
-Address = tuple[str, int]
+SocketAddress = tuple[str, int]
 Resolved = tuple[str, list[tuple[int, Any]]]
 
 
@@ -53,7 +53,7 @@ class Wire(NamedTuple):
         return self.cause is not None
 
 
-class _Failed(Exception):
+class _LayerFailed(Exception):
     """A layer that ended the way; `cause` is what it most likely means."""
 
     def __init__(self, seen: str, cause: str) -> None:
@@ -89,18 +89,18 @@ class _Trial:
             with closing(self._step("tcp", lambda: self._connect(resolved))) as wire:
                 days = self._step("tls", lambda: self._encrypt(wire))
                 _hang_up(wire)
-        except _Failed as error:
+        except _LayerFailed as error:
             rest = ("dns", "tcp", "tls")[len(self._checks) :]
             skipped = (Check(name, "skipped", None, f"{self._checks[-1].name} failed") for name in rest)
             return Wire((*self._checks, *skipped), None, error.cause)
         return Wire(tuple(self._checks), days)
 
     def _step(self, name: str, work: Callable[[], tuple[T, CheckStatus, str | None]]) -> T:
-        """Runs one layer and notes its check; raises _Failed."""
+        """Runs one layer and notes its check; raises _LayerFailed."""
         began = SYSTEM.monotonic()
         try:
             found, status, message = work()
-        except _Failed as error:
+        except _LayerFailed as error:
             self._checks.append(Check(name, "unhealthy", _ms_since(began), str(error)))
             raise
         spent = None if status == "skipped" else _ms_since(began)
@@ -122,10 +122,10 @@ class _Trial:
             except (OSError, UnicodeError):
                 missing.append(f"{host!r} has no address")
         if not found:
-            raise _Failed("; ".join(missing), "the name is wrong, or no name server answers; check host")
+            raise _LayerFailed("; ".join(missing), "the name is wrong, or no name server answers; check host")
         return found, "degraded" if missing else "healthy", "; ".join(missing) or None
 
-    def _places(self) -> Sequence[Address]:
+    def _places(self) -> Sequence[SocketAddress]:
         settings = self._settings
         default = DEFAULT_PORTS[settings.type]
         return settings.nodes or ((settings.host or "localhost", settings.port or default),)
@@ -147,7 +147,7 @@ class _Trial:
                 else:
                     self._host = host
                     return wire, "degraded" if silent else "healthy", "; ".join(silent) or None
-        raise _Failed("; ".join(silent), cause)
+        raise _LayerFailed("; ".join(silent), cause)
 
     def _encrypt(self, wire: socket.socket) -> tuple[float | None, CheckStatus, str | None]:
         """Days until the certificate ends. `tls` of a profile only: what a driver tries by itself is its own."""
@@ -161,11 +161,11 @@ class _Trial:
                 days = _days_left(encrypted.getpeercert(binary_form=True) or b"")
                 _hang_up(encrypted)
         except ssl.SSLCertVerificationError as error:
-            raise _Failed(
+            raise _LayerFailed(
                 f"certificate refused: {error.verify_message}", _certificate_cause(error)
             ) from error
         except (OSError, ValueError) as error:
-            raise _Failed(f"no TLS: {_why(error)}", _NO_TLS) from error
+            raise _LayerFailed(f"no TLS: {_why(error)}", _NO_TLS) from error
         ends = f"ends in {days:g} days" if days >= 0 else f"ended {-days:g} days ago"
         return days, "degraded" if days < EXPIRY_DAYS else "healthy", f"the certificate {ends}"
 
@@ -239,7 +239,7 @@ def _context(settings: ConnectionSettings, tls: TlsSettings) -> ssl.SSLContext:
         if tls.cert:
             context.load_cert_chain(tls.cert, tls.key)
     except OSError as error:
-        raise _Failed(
+        raise _LayerFailed(
             f"tls files cannot be used: {_why(error)}", "a path of the tls settings is wrong"
         ) from error
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.measure.diagnosis import LAYERS, Layer, likely_cause
+from katax_cli.core.measure.diagnosis import LAYERS, LayerName, likely_cause
 from katax_cli.core.measure.health import ROLE_CAUSES, HealthPolicy, role_check, worst
 from katax_cli.core.measure.recommend import ConnectionFacts, recommend
 from katax_cli.core.pooling.headroom import advice, paced
@@ -117,7 +117,7 @@ class _Checkup:
 
     def look(self, rooms: Any) -> None:
         database = self._database
-        steps: tuple[tuple[Layer, Callable[[], object]], ...] = (
+        steps: tuple[tuple[LayerName, Callable[[], object]], ...] = (
             ("auth", lambda: database.connect(timeout=self._deadline.within(None), probing=True)),
             ("read", lambda: database.ping(timeout=self._deadline.within(None))),
         )
@@ -129,7 +129,7 @@ class _Checkup:
             self._place(rooms)
             self._ask_parts()
 
-    def _step(self, layer: Layer, step: Callable[[], object]) -> bool:
+    def _step(self, layer: LayerName, step: Callable[[], object]) -> bool:
         began = SYSTEM.monotonic()
         try:
             step()
@@ -184,7 +184,7 @@ class _Checkup:
             self.cause = ROLE_CAUSES[expected]
         self.checks.append(_lag(standing))
 
-    def _fail(self, layer: Layer, began: float | None, error: KataxError) -> None:
+    def _fail(self, layer: LayerName, began: float | None, error: KataxError) -> None:
         spent = None if began is None else _ms_since(began)
         self.checks.append(Check(layer, "unhealthy", spent, str(error)))
         self.cause = likely_cause(

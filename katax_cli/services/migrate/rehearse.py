@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from tempfile import gettempdir
@@ -17,12 +17,9 @@ from katax_cli.engines.registry import load
 from katax_cli.errors import MigrationError, QueryError
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.migrate.copies import new_name, remove_abandoned
+from katax_cli.services.migrate.copies import AnyDatabase, Open, new_name, remove_abandoned
 from katax_cli.services.migrate.ledger.intent import changed_lines
 from katax_cli.services.migrate.migrator import Migrator
-
-AnyDatabase = SqlDatabase | MongoDatabase
-Open = Callable[[ConnectionSettings], AnyDatabase]
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class Section(NamedTuple):
     directives: Directives
 
 
-class Script(NamedTuple):
+class MigrationScript(NamedTuple):
     """A parsed `.sql` migration."""
 
     up: Section

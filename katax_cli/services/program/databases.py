@@ -12,7 +12,7 @@ from katax_cli.core.settings import ConnectionSettings, EngineName, Secret
 from katax_cli.errors import ConnectionConflict, Unavailable, UnknownConnection, WrongEngine
 from katax_cli.profiles.model.connections import Around
 from katax_cli.profiles.model.model import Profile
-from katax_cli.profiles.sources.adhoc import Pool, connection_of, pool_of
+from katax_cli.profiles.sources.adhoc import PoolSource, connection_of, pool_of
 from katax_cli.services.databases.database import Database
 from katax_cli.services.runtime.runtime import Runtime
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from katax_cli.services.databases.mongodb import MongoDatabase
     from katax_cli.services.databases.sql import SqlDatabase
 
-Connection = str | Mapping[str, Any]
+ConnectionSource = str | Mapping[str, Any]
 DEFAULT = "default"
 """The default name: the profile's `main`, where it has no connection that is called so."""
 _PREFERRED = "main"
@@ -47,8 +47,8 @@ class Databases:
         name: str = ...,
         *,
         type: Literal["postgresql", "mysql", "sqlite"],
-        connection: Connection | None = ...,
-        pool: Pool | None = ...,
+        connection: ConnectionSource | None = ...,
+        pool: PoolSource | None = ...,
     ) -> SqlDatabase: ...
     @overload
     def database(
@@ -56,8 +56,8 @@ class Databases:
         name: str = ...,
         *,
         type: Literal["redis"],
-        connection: Connection | None = ...,
-        pool: Pool | None = ...,
+        connection: ConnectionSource | None = ...,
+        pool: PoolSource | None = ...,
     ) -> RedisDatabase: ...
     @overload
     def database(
@@ -65,8 +65,8 @@ class Databases:
         name: str = ...,
         *,
         type: Literal["mongodb"],
-        connection: Connection | None = ...,
-        pool: Pool | None = ...,
+        connection: ConnectionSource | None = ...,
+        pool: PoolSource | None = ...,
     ) -> MongoDatabase: ...
     @overload
     def database(
@@ -74,16 +74,16 @@ class Databases:
         name: str = ...,
         *,
         type: None = ...,
-        connection: Connection | None = ...,
-        pool: Pool | None = ...,
+        connection: ConnectionSource | None = ...,
+        pool: PoolSource | None = ...,
     ) -> Any: ...
     def database(
         self,
         name: str = DEFAULT,
         *,
         type: EngineName | None = None,
-        connection: Connection | None = None,
-        pool: Pool | None = None,
+        connection: ConnectionSource | None = None,
+        pool: PoolSource | None = None,
     ) -> Any:
         """The database of this name, the same object every time; connects when it is first used.
 
@@ -137,7 +137,7 @@ class Databases:
         return self.profile.connections.get(name)
 
     def _wanted(
-        self, name: str, type: EngineName | None, connection: Connection | None, pool: Pool | None
+        self, name: str, type: EngineName | None, connection: ConnectionSource | None, pool: PoolSource | None
     ) -> ConnectionSettings:
         known = self._settings(name)
         if connection is not None or (type is not None and known is None):

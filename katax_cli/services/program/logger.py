@@ -31,7 +31,7 @@ LEVELS: Mapping[str, int] = {
 _NAMES = {number: name for name, number in LEVELS.items()}
 _LEVEL_NAMES = {"CRITICAL": "fatal"}
 _JSON_NAMES = {"asctime": "timestamp", "levelname": "level", "name": "logger", "exc_info": "traceback"}
-Message = str | Mapping[str, object]
+LogMessage = str | Mapping[str, object]
 Broadcast = Callable[[Mapping[str, object], str | None], object]
 """Takes an entry and a room (None: all clients)."""
 
@@ -118,47 +118,47 @@ class Logger:
         self._outlet.broadcast = broadcast
 
     def trace(
-        self, message: Message, /, *, broadcast: bool = False, room: str | None = None, **fields: object
+        self, message: LogMessage, /, *, broadcast: bool = False, room: str | None = None, **fields: object
     ) -> None:
         """Finer than debug."""
         self._emit(TRACE, message, fields, broadcast, room)
 
     def debug(
-        self, message: Message, /, *, broadcast: bool = False, room: str | None = None, **fields: object
+        self, message: LogMessage, /, *, broadcast: bool = False, room: str | None = None, **fields: object
     ) -> None:
         self._emit(logging.DEBUG, message, fields, broadcast, room)
 
     def info(
-        self, message: Message, /, *, broadcast: bool = False, room: str | None = None, **fields: object
+        self, message: LogMessage, /, *, broadcast: bool = False, room: str | None = None, **fields: object
     ) -> None:
         self._emit(logging.INFO, message, fields, broadcast, room)
 
     def success(
-        self, message: Message, /, *, broadcast: bool = False, room: str | None = None, **fields: object
+        self, message: LogMessage, /, *, broadcast: bool = False, room: str | None = None, **fields: object
     ) -> None:
         """Above info: something that was waited for is done."""
         self._emit(SUCCESS, message, fields, broadcast, room)
 
     def warning(
-        self, message: Message, /, *, broadcast: bool = False, room: str | None = None, **fields: object
+        self, message: LogMessage, /, *, broadcast: bool = False, room: str | None = None, **fields: object
     ) -> None:
         self._emit(logging.WARNING, message, fields, broadcast, room)
 
     warn = warning
 
     def error(
-        self, message: Message, /, *, broadcast: bool = False, room: str | None = None, **fields: object
+        self, message: LogMessage, /, *, broadcast: bool = False, room: str | None = None, **fields: object
     ) -> None:
         self._emit(logging.ERROR, message, fields, broadcast, room)
 
     def fatal(
-        self, message: Message, /, *, broadcast: bool = False, room: str | None = None, **fields: object
+        self, message: LogMessage, /, *, broadcast: bool = False, room: str | None = None, **fields: object
     ) -> None:
         """The program cannot go on; logging it ends nothing."""
         self._emit(logging.CRITICAL, message, fields, broadcast, room)
 
     def _emit(
-        self, level: int, message: Message, fields: dict[str, Any], broadcast: bool, room: str | None
+        self, level: int, message: LogMessage, fields: dict[str, Any], broadcast: bool, room: str | None
     ) -> None:
         if not self._outlet.logger.isEnabledFor(level):
             return

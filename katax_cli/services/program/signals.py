@@ -30,11 +30,11 @@ _CALL_AGAIN = 0.02
 _NO_ECHO = 0.1
 
 
-class _Log(Protocol):
+class _ErrorLog(Protocol):
     def error(self, message: str, /) -> object: ...
 
 
-Handler = Callable[[int, FrameType | None], object]
+SignalHandler = Callable[[int, FrameType | None], object]
 
 
 class Terminator:
@@ -50,7 +50,7 @@ class Terminator:
         unfinished: Callable[[], Sequence[str]],
         timeout: float,
         reraise: bool,
-        log: _Log,
+        log: _ErrorLog,
     ) -> None:
         self._execute = execute
         self._unfinished = unfinished
@@ -59,7 +59,7 @@ class Terminator:
         self._log = log
         self._process = os.getpid()
         self._joined: list[Terminator] = []
-        self._servers: dict[int, Handler] = {}
+        self._servers: dict[int, SignalHandler] = {}
         self._arrived: SimpleQueue[int] = SimpleQueue()
         self._signalled = False
         self._left_at: float | None = None

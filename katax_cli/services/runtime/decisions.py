@@ -14,9 +14,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from katax_cli.profiles.sources.home import CIRCUITS
 
-Action = Literal["trip", "reset", "disable"]
+CircuitAction = Literal["trip", "reset", "disable"]
 
-_ACTIONS: tuple[str, ...] = get_args(Action)
+_ACTIONS: tuple[str, ...] = get_args(CircuitAction)
 _LARGEST = 1_000_000
 
 
@@ -25,7 +25,7 @@ class OperatorDecision(NamedTuple):
 
     id: str
     connection: str
-    action: Action
+    action: CircuitAction
     decided_at: float
     ends_at: float | None = None
     reason: str | None = None

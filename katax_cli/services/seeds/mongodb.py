@@ -102,9 +102,9 @@ class MongoSeeds:
         if file.kind == "py":
             from katax_cli.services.seeds.python import load
 
-            return _Code(file, load(file))
+            return _FunctionSeed(file, load(file))
         decode = registry.part(self._db.engine, "extended_json")
-        return _Documents(parse_rows(file, decode))
+        return _DocumentSeed(parse_rows(file, decode))
 
     def destructive(self, work: SeedWork) -> list[str]:
         return []
@@ -128,7 +128,7 @@ class MongoSeeds:
 
     def _try(self, file: SeedFile, work: SeedWork) -> SeedOutcome:
         began = self._clock.monotonic()
-        counts = self._compared(work.rows, file) if isinstance(work, _Documents) else Counts()
+        counts = self._compared(work.rows, file) if isinstance(work, _DocumentSeed) else Counts()
         return finished(file, "would_apply", counts, began, self._clock)
 
     def _compared(self, rows: SeedRows, file: SeedFile) -> Counts:
@@ -167,7 +167,7 @@ class MongoSeeds:
         db.command({"update": self._name, "updates": [update]})
 
 
-class _Documents:
+class _DocumentSeed:
     def __init__(self, rows: SeedRows) -> None:
         self.rows = rows
 
@@ -175,7 +175,7 @@ class _Documents:
         return on.upsert(self.rows.table, self.rows.rows, key=_key(self.rows.key))
 
 
-class _Code:
+class _FunctionSeed:
     def __init__(self, file: SeedFile, function: Callable[[Any], object]) -> None:
         self._file = file
         self._function = function

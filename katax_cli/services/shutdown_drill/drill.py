@@ -11,7 +11,7 @@ from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
 from katax_cli.services.databases.database import Database
 from katax_cli.services.shutdown_drill.judge import FORCED_SECONDS, judge
-from katax_cli.services.shutdown_drill.load import Call, Load, requests, runs
+from katax_cli.services.shutdown_drill.load import DrivenCall, Load, requests, runs
 from katax_cli.services.shutdown_drill.proxy import Proxy
 from katax_cli.services.shutdown_drill.routes import Route, led, rewritten, routes
 from katax_cli.services.shutdown_drill.servers import AGAIN_SECONDS, Server, Whose, settled
@@ -59,7 +59,7 @@ def drill(
         return _Drill(plan, target, servers, load, ways).run()
 
 
-def _call(plan: DrillPlan) -> Call | None:
+def _call(plan: DrillPlan) -> DrivenCall | None:
     if plan.url is not None and plan.work:
         raise ConfigError("give one of --url and --work, not both")
     if plan.load and plan.url is None and not plan.work:

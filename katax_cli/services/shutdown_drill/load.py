@@ -13,13 +13,15 @@ from katax_cli.errors import ConfigError
 from katax_cli.services.shutdown_drill.values import Piece, WorkOutcome
 
 _PAUSE = 0.02
-Call = Callable[[float], tuple[WorkOutcome, str]]
+DrivenCall = Callable[[float], tuple[WorkOutcome, str]]
 
 
 class Load:
     """`workers` threads that do one piece of work after the other until they are stopped. `now` is their clock."""
 
-    def __init__(self, call: Call | None, workers: int, *, now: Callable[[], float], seconds: float) -> None:
+    def __init__(
+        self, call: DrivenCall | None, workers: int, *, now: Callable[[], float], seconds: float
+    ) -> None:
         self.workers = workers
         self._call = call or _nothing
         self._now = now
@@ -66,7 +68,7 @@ class Load:
                 self._stop.wait(_PAUSE)
 
 
-def requests(url: str) -> Call:
+def requests(url: str) -> DrivenCall:
     """GET: an answer below 500 is done, 503 and a refused connection are refused, anything else failed.
 
     Raises ConfigError for what is no http URL.
@@ -103,7 +105,7 @@ def _outcome(status: int) -> WorkOutcome:
     return "failed" if status >= 500 else "done"
 
 
-def runs(words: Sequence[str]) -> Call:
+def runs(words: Sequence[str]) -> DrivenCall:
     """A run that exits 0 is done, any other failed. It reads nothing and its output is dropped."""
 
     def call(seconds: float) -> tuple[WorkOutcome, str]:

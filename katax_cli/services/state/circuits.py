@@ -12,7 +12,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import KataxError, Unavailable
 from katax_cli.profiles.sources.home import ensure_home
 from katax_cli.services.runtime.decisions import (
-    Action,
+    CircuitAction,
     OperatorDecision,
     copied,
     copying,
@@ -26,7 +26,7 @@ from katax_cli.snapshot import BreakerState, Circuit, Process
 def decide(
     store: StateStore,
     connection: str,
-    action: Action,
+    action: CircuitAction,
     *,
     seconds: float | None = None,
     reason: str | None = None,

@@ -9,7 +9,7 @@ from inspect import signature
 from types import MappingProxyType
 from typing import Any, Protocol
 
-Handler = Callable[[Any], object]
+EventHandler = Callable[[Any], object]
 KnowingHandler = Callable[[Any, "Client"], object]
 """A handler that gets the client of its event."""
 
@@ -61,10 +61,10 @@ class Client:
         self.address = address
         self.transport = transport
         self.connected_at = datetime.now(UTC)
-        self.handlers: dict[str, Handler] = {}
+        self.handlers: dict[str, EventHandler] = {}
         self._server = server
 
-    def on(self, event: str, handler: Handler) -> Handler:
+    def on(self, event: str, handler: EventHandler) -> EventHandler:
         """Calls `handler(data)` for this client's events; what it returns is the acknowledgement."""
         self.handlers[event] = handler
         return handler

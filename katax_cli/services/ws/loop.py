@@ -14,7 +14,7 @@ from katax_cli.core.forks import follow
 from katax_cli.errors import DeadlineExceeded, Unavailable
 
 T = TypeVar("T")
-Job = tuple[Callable[[], Any], asyncio.AbstractEventLoop, asyncio.Future[Any]]
+LoopCall = tuple[Callable[[], Any], asyncio.AbstractEventLoop, asyncio.Future[Any]]
 
 LANES = 8
 WAITING = 10_000
@@ -94,7 +94,7 @@ class Lanes:
 
     def __init__(self, name: str, *, lanes: int = LANES, waiting: int = WAITING) -> None:
         self._name = name
-        self._queues = [Queue[Job | None](waiting) for _ in range(lanes)]
+        self._queues = [Queue[LoopCall | None](waiting) for _ in range(lanes)]
         self._started = False
         self.pending = 0
 
@@ -126,7 +126,7 @@ class Lanes:
             Thread(target=_work, args=(queue,), name=name, daemon=True).start()
 
 
-def _work(queue: Queue[Job | None]) -> None:
+def _work(queue: Queue[LoopCall | None]) -> None:
     while (job := queue.get()) is not None:
         call, loop, future = job
         value: Any = None

@@ -55,8 +55,8 @@ _PAUSE = 0.25
 _ASK_EVERY = 0.01
 
 _log = getLogger("katax.ws")
-Command = tuple[bytes | str | int | float, ...]
-_NOTHING: Command = ()
+RedisCommand = tuple[bytes | str | int | float, ...]
+_NOTHING: RedisCommand = ()
 
 
 class SharedManager(AsyncPubSubManager, LocalManager):  # type: ignore[misc]
@@ -96,7 +96,7 @@ class ClusterMember:
         self._full = (redis.settings.prefix + self.channel).encode("utf-8", "surrogateescape")
         self._register = self._full + b":workers"
         self._worker = this_worker(0)
-        self._unsent = Queue[Command](UNSENT)
+        self._unsent = Queue[RedisCommand](UNSENT)
         self._unread: asyncio.Queue[Any] = asyncio.Queue()
         self._room = BoundedSemaphore(_UNREAD)
         self._heard_at = self._subscribed_at = SYSTEM.monotonic()
@@ -271,7 +271,7 @@ class ClusterMember:
         self._send("EXPIRE", replies, 30)
 
     def _send_all(self) -> None:
-        unsent: list[Command] = []
+        unsent: list[RedisCommand] = []
         while unsent or not self._closed.is_set() or not self._unsent.empty():
             unsent = unsent or self._waiting(BEAT_EVERY)
             try:
@@ -301,16 +301,16 @@ class ClusterMember:
         except Exception as error:  # noqa: BLE001 - the boundary of this thread, which has to go on
             _log.warning("%s cannot reach Redis: %s", self.channel, error)
 
-    def _waiting(self, seconds: float) -> list[Command]:
+    def _waiting(self, seconds: float) -> list[RedisCommand]:
         """The commands to send, waiting `seconds` for the first."""
-        found: list[Command] = []
+        found: list[RedisCommand] = []
         with suppress(Empty):
             found.append(self._unsent.get(timeout=seconds))
             while len(found) < _BATCH:
                 found.append(self._unsent.get_nowait())
         return [command for command in found if command != _NOTHING]
 
-    def _deliver(self, commands: Sequence[Command]) -> None:
+    def _deliver(self, commands: Sequence[RedisCommand]) -> None:
         if len(commands) == 1 or self._redis.settings.topology == "cluster":
             for command in commands:
                 self._redis.redis(*command, timeout=_CALL_SECONDS)

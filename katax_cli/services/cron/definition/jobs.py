@@ -12,7 +12,7 @@ from katax_cli.errors import ConfigError, unknown_name
 
 Overlap = Literal["skip", "queue", "replace", "allow"]
 Miss = Literal["skip", "once", "all"]
-Source = Literal["profile", "added", "crontab", "program"]
+JobSource = Literal["profile", "added", "crontab", "program"]
 Lookup = Callable[[str], str | None]
 
 
@@ -67,7 +67,7 @@ class Callback:
         return str(getattr(self.call, "__qualname__", type(self.call).__name__))
 
 
-Work = Command | Sql | Python | KataxCommand | Callback
+JobWork = Command | Sql | Python | KataxCommand | Callback
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +111,8 @@ class Job:
 
     name: str
     schedule: Schedule
-    work: Work
-    source: Source = "profile"
+    work: JobWork
+    source: JobSource = "profile"
     enabled: bool | JobCondition | Callable[[], bool] = True
     run_on_init: bool = False
     timezone: str = "UTC"
@@ -146,7 +146,7 @@ class Job:
 WORK_KEYS = ("command", "sql", "python", "katax")
 
 
-def job_of(name: str, table: Mapping[str, Any], *, timezone: str, source: Source = "profile") -> Job:
+def job_of(name: str, table: Mapping[str, Any], *, timezone: str, source: JobSource = "profile") -> Job:
     """The job that a table of `[cron.jobs.NAME]` describes. Raises ConfigError naming the job."""
     zone = str(table.get("timezone") or timezone)
     try:
@@ -183,7 +183,7 @@ def _policies(table: Mapping[str, Any]) -> dict[str, Any]:
     return {**said, **numbers}
 
 
-def work_of(table: Mapping[str, Any]) -> Work:
+def work_of(table: Mapping[str, Any]) -> JobWork:
     """The work in a job's table. Raises ValueError unless it is exactly one thing."""
     said = [key for key in WORK_KEYS if table.get(key)]
     if len(said) != 1:

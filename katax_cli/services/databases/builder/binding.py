@@ -12,7 +12,7 @@ from katax_cli.core.sql.terms import Term, parse_term
 from katax_cli.core.sql.values import Kind, checked, column_kind, compared
 from katax_cli.services.databases.sql import SqlDatabase
 
-Source = tuple[str, str | None]
+TableSource = tuple[str, str | None]
 """A table and its alias."""
 _NUMERIC_FUNCTIONS = ("count", "sum", "avg", "length", "abs")
 _TEXT_FUNCTIONS = ("lower", "upper")
@@ -33,7 +33,7 @@ class Columns:
         return column_kind(types[0], self.dialect) if types else None
 
 
-def columns_of(database: SqlDatabase, sources: Iterable[Source]) -> Columns:
+def columns_of(database: SqlDatabase, sources: Iterable[TableSource]) -> Columns:
     """Asks the server's catalogue; a table that it does not have is left out."""
     tables = {}
     for name, alias in sources:

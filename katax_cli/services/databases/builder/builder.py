@@ -18,7 +18,7 @@ from katax_cli.engines.base import Dialect, Params, Result
 from katax_cli.errors import Refused, unknown_name
 from katax_cli.services.databases.builder.selection import (
     BoundStatement,
-    Condition,
+    Comparison,
     Join,
     Page,
     Row,
@@ -196,7 +196,7 @@ class Builder(Selection):
             )
 
 
-def _condition(column: str, rest: Sequence[Any]) -> Condition:
+def _condition(column: str, rest: Sequence[Any]) -> Comparison:
     if len(rest) == 1:
         return column, "=", rest[0]
     if len(rest) != 2:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 Row = dict[str, Any]
-Condition = tuple[str, str, Any]
+Comparison = tuple[str, str, Any]
 """Column, operator, value."""
 
 
@@ -44,9 +44,9 @@ class Selection:
     alias: str | None = None
     columns: tuple[str, ...] = ()
     joins: tuple[Join, ...] = ()
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[Comparison, ...] = ()
     groups: tuple[str, ...] = ()
-    having_conditions: tuple[Condition, ...] = ()
+    having_conditions: tuple[Comparison, ...] = ()
     orders: tuple[tuple[str, bool], ...] = ()
     at_most: int | None = None
     skipped: int | None = None

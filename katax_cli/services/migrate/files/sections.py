@@ -10,7 +10,7 @@ from katax_cli.core.sql import Dialect, Statement, split, tokens
 from katax_cli.core.text.duration import parse_duration
 from katax_cli.errors import MigrationError
 from katax_cli.services.migrate.files.other_tools import UP_SUFFIX
-from katax_cli.services.migrate.values import Directives, Script, Section
+from katax_cli.services.migrate.values import Directives, MigrationScript, Section
 
 _MARKER = re.compile(
     r"^--[ \t]*(?:(?P<own>UP|DOWN|VERIFY)[ \t]*|migrate:(?P<dbmate>up|down)(?P<options>[ \t][^\r\n]*)?)\r?$",
@@ -23,7 +23,7 @@ _NO_LINE_END = re.compile(r"[^\r\n]")
 _KNOWN = "no-transaction, lock-timeout=2s, statement-timeout=30s"
 
 
-def parse(text: str, name: str, dialect: Dialect) -> Script:
+def parse(text: str, name: str, dialect: Dialect) -> MigrationScript:
     """The sections of a migration. Raises MigrationError that names the file when they make no sense.
 
     A marker inside a literal, a block comment or the data of a COPY is none.
@@ -48,7 +48,7 @@ def parse(text: str, name: str, dialect: Dialect) -> Script:
         raise MigrationError(
             f"migration {name} has no UP section; write '-- UP' or '-- migrate:up' above its statements"
         )
-    return Script(sections["up"], sections.get("down"), sections.get("verify"))
+    return MigrationScript(sections["up"], sections.get("down"), sections.get("verify"))
 
 
 def statements(section: Section, dialect: Dialect) -> list[Statement]:
