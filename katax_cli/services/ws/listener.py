@@ -15,7 +15,7 @@ from katax_cli.errors import ConfigError
 from katax_cli.profiles.model.model import WsSettings
 from katax_cli.services.ws.metrics import Measured, exposition
 from katax_cli.services.ws.transport.connections import MAX_HEADER_BYTES, HttpConnection, WebSocketConnection
-from katax_cli.services.ws.values import MAX_MESSAGE_BYTES, MAX_SESSIONS, Scope
+from katax_cli.services.ws.values import MAX_MESSAGE_BYTES, MAX_SESSIONS, AsgiScope
 
 BACKLOG = 2048
 SWEEP_EVERY = 5.0
@@ -101,7 +101,7 @@ class Listener:
         """Gives the port back without having served."""
         self._socket.close()
 
-    def cut(self, *scopes: Scope | None) -> None:
+    def cut(self, *scopes: AsgiScope | None) -> None:
         """Resets connections without waiting for what could not be written."""
         marked = {id(scope) for scope in scopes if scope is not None}
         for connection in list(self._uvicorn.server_state.connections):
@@ -128,7 +128,7 @@ class Listener:
             for sid in self._server.sweep():
                 await self._server.io.drop(sid, "it sent no request in time")
 
-    async def _app(self, scope: Scope, receive: Any, send: Any) -> None:
+    async def _app(self, scope: AsgiScope, receive: Any, send: Any) -> None:
         path = scope.get("path", "")
         refusal = self._refusal(scope)
         if f"{path.rstrip('/')}/" == self._path and refusal is None:
@@ -141,7 +141,7 @@ class Listener:
         else:
             await _respond(send, *self._page(path))
 
-    def _refusal(self, scope: Scope) -> str | None:
+    def _refusal(self, scope: AsgiScope) -> str | None:
         """The reason to refuse new clients; connected ones go on, if they poll on a new connection for each request."""
         if b"sid=" in scope.get("query_string", b""):
             return None

@@ -33,7 +33,7 @@ MAX_QUEUED = 1_000
 MAX_QUEUED_BYTES = 16_000_000
 """What may wait for one client; a client that does not read so much is cut off."""
 
-Scope = MutableMapping[str, Any]
+AsgiScope = MutableMapping[str, Any]
 """A connection or request as ASGI describes it."""
 
 

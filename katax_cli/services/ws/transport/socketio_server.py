@@ -19,8 +19,8 @@ from katax_cli.services.ws.transport.queues import Inbox, Outbox
 from katax_cli.services.ws.values import (
     CLIENT_ID,
     RESERVED,
+    AsgiScope,
     Observe,
-    Scope,
     SeenEvent,
     shown,
 )
@@ -51,7 +51,7 @@ class EngineIoServer(engineio.AsyncServer):  # type: ignore[misc]
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.scopes: dict[str, Scope] = {}
+        self.scopes: dict[str, AsgiScope] = {}
         self.answered_at: dict[str, float] = {}
         self.drop: Callable[[str, str], Awaitable[object]]
 
@@ -61,7 +61,7 @@ class EngineIoServer(engineio.AsyncServer):  # type: ignore[misc]
     def create_queue(self, *_args: Any, **_options: Any) -> Outbox:
         return Outbox()
 
-    async def handle_request(self, scope: Scope, receive: Any, send: Any) -> None:
+    async def handle_request(self, scope: AsgiScope, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
             scope[_SEND] = send
         sid = parse_qs(scope.get("query_string", b"").decode("latin-1")).get("sid", [""])[0]
@@ -99,7 +99,9 @@ class EngineIoServer(engineio.AsyncServer):  # type: ignore[misc]
 class WireServer(AsyncServer):  # type: ignore[misc]
     """Socket.IO that cuts off clients that do not read, or violate the protocol; `cut` ends a connection."""
 
-    def __init__(self, *, observe: Observe, cut: Callable[[Scope | None], object], **options: Any) -> None:
+    def __init__(
+        self, *, observe: Observe, cut: Callable[[AsgiScope | None], object], **options: Any
+    ) -> None:
         super().__init__(serializer=WirePacket, logger=_engine_log, engineio_logger=_engine_log, **options)
         self.observe = observe
         self.dropped = 0
