@@ -14,7 +14,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from katax_cli.core.sql import Residue, compile_query
 from katax_cli.engines.base import Params
-from katax_cli.engines.postgresql.prepared import Key
+from katax_cli.engines.postgresql.prepared import StatementKey
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.engines.postgresql.values import Dumped, Dumping
 from katax_cli.engines.postgresql.wire import (
@@ -104,7 +104,7 @@ class _Many:
         self._values = values
         self._name = b""
         self._types: tuple[int, ...] | None = ()
-        self.made: dict[Key, bytes] = {}
+        self.made: dict[StatementKey, bytes] = {}
         self.answers: list[list[PGresult]] = []
         self.affected = -1
         self.refused: PGresult | None = None

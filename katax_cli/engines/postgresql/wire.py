@@ -19,7 +19,7 @@ from psycopg.pq.abc import PGconn, PGresult
 from katax_cli.core.sql import compile_query
 from katax_cli.engines.base import Params, Row, Text
 from katax_cli.engines.postgresql.failures import NotSent, StandbyRefused
-from katax_cli.engines.postgresql.prepared import Key
+from katax_cli.engines.postgresql.prepared import StatementKey
 from katax_cli.engines.postgresql.session import PostgresConnection, Setting
 from katax_cli.engines.postgresql.values import Dumping, Values
 
@@ -189,7 +189,7 @@ class _Statement:
             pgconn.send_query_params(self._sql, self._values, self._types, self._formats)
 
 
-def keep_prepared(connection: PostgresConnection, key: Key, name: bytes) -> None:
+def keep_prepared(connection: PostgresConnection, key: StatementKey, name: bytes) -> None:
     """Keeps what the server has prepared, and frees the one that was not used for longest when there are too many."""
     connection.prepared.add(key, name)
     if (old := connection.prepared.surplus()) is not None:

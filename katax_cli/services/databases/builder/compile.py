@@ -13,7 +13,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from katax_cli.core.sql.lexer import Dialect
 from katax_cli.core.sql.terms import Term, parse_name, parse_on, parse_term
-from katax_cli.services.databases.builder.selection import BoundStatement, Condition, Selection
+from katax_cli.services.databases.builder.selection import BoundStatement, Comparison, Selection
 
 _DIALECTS = {"postgresql": postgresql, "mysql": mysql, "sqlite": sqlite}
 _COMPARE = {"=": eq, "!=": ne, "<>": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
@@ -147,7 +147,7 @@ def _shape(selection: Selection, values: list[Any]) -> Selection:
         values.append(value)
         return _Place(len(values) - 1)
 
-    def shaped(conditions: Iterable[Condition]) -> Iterator[Condition]:
+    def shaped(conditions: Iterable[Comparison]) -> Iterator[Comparison]:
         for column, op, value in conditions:
             if op in ("in", "not in"):
                 yield column, op, tuple(map(placed, value))
