@@ -24,8 +24,8 @@ _MOST_CACHED = 100
 """Values of a statement whose text is kept: a long IN list is not asked for twice."""
 
 
-class _Place(int):
-    """The place of a value; SQLAlchemy binds numbers of its own beside them, as SQLite's OFFSET."""
+class _ValuePosition(int):
+    """The position of a value; SQLAlchemy binds numbers of its own beside them, as SQLite's OFFSET."""
 
 
 class Compiler:
@@ -41,7 +41,7 @@ class Compiler:
         template = _selecting if len(values) <= _MOST_CACHED else _selecting.__wrapped__
         sql, places = template(self._name, shape)
         return BoundStatement(
-            sql, {name: values[at] if isinstance(at, _Place) else at for name, at in places.items()}
+            sql, {name: values[at] if isinstance(at, _ValuePosition) else at for name, at in places.items()}
         )
 
     def counted(self, selection: Selection) -> BoundStatement:
@@ -143,9 +143,9 @@ def _selecting(dialect: Dialect, shape: Selection) -> BoundStatement:
 def _shape(selection: Selection, values: list[Any]) -> Selection:
     """The selection with the places of its values instead of them; `values` takes them up."""
 
-    def placed(value: Any) -> _Place:
+    def placed(value: Any) -> _ValuePosition:
         values.append(value)
-        return _Place(len(values) - 1)
+        return _ValuePosition(len(values) - 1)
 
     def shaped(conditions: Iterable[Comparison]) -> Iterator[Comparison]:
         for column, op, value in conditions:
