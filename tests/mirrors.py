@@ -39,6 +39,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "cli/migrate/run.py",
         "cli/migrate/views.py",
     ),
+    "cli/profile/test_commands.py": ("cli/profile/views.py",),
     "cli/pubsub/test_commands.py": ("cli/pubsub/views.py",),
     "cli/record/test_commands.py": (
         "cli/record/views.py",
@@ -145,10 +146,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "profiles/build.py",
         "profiles/sources/builtin.py",
     ),
-    "profiles/test_template.py": (
-        "cli/profile/commands.py",
-        "profiles/model/validate.py",
-    ),
+    "profiles/test_template.py": ("profiles/model/validate.py",),
     "promises/test_session_state.py": ("core/sql/residue.py",),
     "services/cache/test_cache.py": ("services/redis/info.py",),
     "services/cache/test_cache_full.py": (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from katax_cli.core.settings import ConnectionSettings
@@ -74,7 +74,7 @@ def build_profile(
         notes=tuple(notes),
         layers=draft.layers,
     )
-    return None if problems.errors else profile
+    return None if problems.stopping else profile
 
 
 class _ProfileBuilder:
@@ -218,7 +218,20 @@ class _ProfileBuilder:
                 self._problems.add(path, f"job {name!r} has {seen}, expected one of {', '.join(_WORK)}")
             if "connection" in job:
                 self._check_connection((*path, "connection"), job["connection"])
-        return self.make(("cron",), CronSettings)
+        made = self.make(("cron",), CronSettings)
+        wrong = dict(self._wrong_jobs())
+        return made._replace(
+            jobs={name: job for name, job in made.jobs.items() if name not in wrong}, wrong=wrong
+        )
+
+    def _wrong_jobs(self) -> Iterator[tuple[str, str]]:
+        written = {name for layer in self._draft.layers for name in _job_names(layer.table)}
+        for name in sorted(written):
+            key = dotted(("cron", "jobs", name))
+            for problem in self._problems.errors:
+                if problem.key == key or problem.key.startswith(f"{key}."):
+                    yield name, str(problem)
+                    break
 
     def ws(self) -> dict[str, WsSettings]:
         made = {}
@@ -237,6 +250,12 @@ class _ProfileBuilder:
             for key in ("auth_token", "admin_token")
             if key in table
         }
+
+
+def _job_names(table: Mapping[str, Any]) -> Iterable[str]:
+    cron = table.get("cron")
+    jobs = cron.get("jobs") if isinstance(cron, dict) else None
+    return jobs if isinstance(jobs, dict) else ()
 
 
 def _note_ignored(variants: Iterable[ConnectionSettings], notes: list[str]) -> None:

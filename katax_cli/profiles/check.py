@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from katax_cli.core.settings import ConnectionSettings
@@ -18,9 +18,27 @@ from katax_cli.profiles.sources.document import read_trusted
 from katax_cli.profiles.sources.find import ConfigFolder, Search
 from katax_cli.profiles.sources.trust import approved
 
+MistakeOf = Callable[[str, Mapping[str, Any]], tuple[str | None, str] | None]
+"""Judges a job by its name and table: the key and the reason of a mistake, or None."""
+
+
+def check_profiles(*, mistake_of: MistakeOf | None = None) -> tuple[list[str], list[Problem]]:
+    """The names of all profiles that lie here, and their problems, each once; of the built-in one where none lies."""
+    try:
+        names = search_from(None, None).names()
+    except ConfigError:
+        names = []
+    checked: list[str | None] = [*names] or [None]
+    found = [check_profile(name, mistake_of=mistake_of) for name in checked]
+    return names, list(dict.fromkeys(problem for problems in found for problem in problems))
+
 
 def check_profile(
-    name: str | None = None, *, cwd: str | None = None, environ: Mapping[str, str] | None = None
+    name: str | None = None,
+    *,
+    cwd: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    mistake_of: MistakeOf | None = None,
 ) -> list[Problem]:
     """Every problem of a profile, with file, line and remedy; empty when all is well. Connects nowhere.
 
@@ -38,7 +56,22 @@ def check_profile(
     _check_clear_secrets(loaded)
     _check_reserved(loaded)
     _check_dotenv(loaded)
+    _check_jobs(loaded, mistake_of)
     return [*loaded.problems.found, *_notes(search)]
+
+
+def _check_jobs(loaded: Loaded, mistake_of: MistakeOf | None) -> None:
+    """The jobs whose keys are right, and that mean nothing all the same."""
+    if mistake_of is None:
+        return
+    for name, table in loaded.jobs.items():
+        path = ("cron", "jobs", name)
+        if any(problem.key.startswith(dotted(path)) for problem in loaded.problems.errors):
+            continue
+        mistake = mistake_of(name, table)
+        if mistake is not None:
+            key, message = mistake
+            loaded.problems.add((*path, key) if key else path, message)
 
 
 def _notes(search: Search) -> Iterator[Problem]:

@@ -29,6 +29,8 @@ class Loaded(NamedTuple):
     layers: tuple[Layer, ...]
     search: Search
     found: FoundProfile
+    jobs: Mapping[str, Mapping[str, Any]]
+    """The tables of jobs as far as their keys are right."""
 
 
 def load_profile(
@@ -81,7 +83,7 @@ def load(search: Search, name: str | None, *, url: str | None = None) -> Loaded:
         search=search,
     )
     profile = build_profile(table, draft, problems, notes=search.notes)
-    return Loaded(profile, problems, layers, search, found)
+    return Loaded(profile, problems, layers, search, found, table.get("cron", {}).get("jobs", {}))
 
 
 def list_profiles(

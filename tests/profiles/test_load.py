@@ -263,11 +263,6 @@ def test_the_state_of_a_frozen_profile_can_be_written(project: Project) -> None:
         (MAIN.replace("dev", "frozen") + '[state]\nurl = "main"\n', 5, "state.url is read-only, expected a SQL database to write to"),
         (MAIN + '[ws.chat]\nredis = "x"\n', 5, "ws.chat.redis names no connection; connections: main"),
         (MAIN + "[ws.chat]\nport = 70000\n", 5, "ws.chat.port is 70000, expected 0 to 65535"),
-        (MAIN + '[cron.jobs.a]\nschedule = "@daily"\n', 4, "job 'a' has nothing to run, expected one of command, sql, python, katax"),
-        (MAIN + '[cron.jobs.a]\nschedule = "@daily"\nsql = "x"\ncommand = "y"\n', 4, "job 'a' has command and sql, expected one of command, sql, python, katax"),
-        (MAIN + '[cron.jobs.a]\ncommand = "y"\n', 4, "[cron.jobs.a] has no schedule"),
-        (MAIN + '[cron.jobs.a]\nschedule = "@daily"\nsql = "x"\nconnection = "b"\n', 7, "cron.jobs.a.connection names no connection; connections: main"),
-        (MAIN + '[cron.jobs.a]\nschedule = "@daily"\nsql = "x"\nenabled = 1\n', 7, "cron.jobs.a.enabled is a whole number, expected true, false or an expression such as '${env:APP_ENV} == production'"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_file_and_line(
@@ -277,6 +272,19 @@ def test_what_is_wrong_is_said_with_file_and_line(
     with pytest.raises(ConfigError) as error:
         project.load("dev")
     assert str(error.value) == f"{file}:{line}: {message}"
+
+
+def test_a_wrong_job_is_left_out_and_said_with_file_and_line(project: Project) -> None:
+    for text, line, message in (
+        (MAIN + '[cron.jobs.a]\nschedule = "@daily"\n', 4, "job 'a' has nothing to run, expected one of command, sql, python, katax"),
+        (MAIN + '[cron.jobs.a]\nschedule = "@daily"\nsql = "x"\ncommand = "y"\n', 4, "job 'a' has command and sql, expected one of command, sql, python, katax"),
+        (MAIN + '[cron.jobs.a]\ncommand = "y"\n', 4, "[cron.jobs.a] has no schedule"),
+        (MAIN + '[cron.jobs.a]\nschedule = "@daily"\nsql = "x"\nconnection = "b"\n', 7, "cron.jobs.a.connection names no connection; connections: main"),
+        (MAIN + '[cron.jobs.a]\nschedule = "@daily"\nsql = "x"\nenabled = 1\n', 7, "cron.jobs.a.enabled is a whole number, expected true, false or an expression such as '${env:APP_ENV} == production'"),
+    ):  # fmt: skip
+        file = project.write("profiles/dev.toml", text)
+        cron = project.load("dev").cron
+        assert (cron.jobs, cron.wrong) == ({}, {"a": f"{file}:{line}: {message}"})
 
 
 @pytest.mark.parametrize(

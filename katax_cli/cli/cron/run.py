@@ -65,13 +65,13 @@ def job_table(
     elif key in ("command", "sql"):
         value = call.input_bytes(value).decode()
     table = {"schedule": schedule, key: value}
-    if key != "sql" or not call.shared.connections:
+    if key != "sql" or not call.shared.connection:
         return table
     if call.url is not None:
         raise typer.BadParameter("a job names a connection of its profile; -c takes no url here")
     if call.is_glob:
         raise typer.BadParameter("a job's SQL runs on one connection; name it with -c")
-    return {**table, "connection": call.shared.connections[0]}
+    return {**table, "connection": call.shared.connection[0]}
 
 
 def policies(call: Invocation, *, ping_url: str | None, **durations: str | None) -> dict[str, Any]:

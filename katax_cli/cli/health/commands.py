@@ -59,6 +59,8 @@ def check(
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
     with probing_scope(call, connections or []) as chosen:
         call.note_unused(chosen.profile)
+        for wrong in chosen.profile.cron.wrong.values():
+            call.diagnostics.note(f"{wrong}; this job does not run, see 'katax cron check'")
         policy = chosen.profile.health
         checker = HealthChecker(
             chosen.profile.name,

@@ -10,6 +10,8 @@ import typer
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.core.text.text import printable
+from katax_cli.profiles.model.problems import Problem
 
 group = Group()
 
@@ -49,34 +51,47 @@ def show(
 @group.command("check")
 def check(
     call: Invocation,
-    name: Name = None,
+    name: Annotated[str | None, typer.Argument(help="Profile; none: all.")] = None,
     connect: Annotated[bool, typer.Option("--connect", help="Also connect to every server.")] = False,
 ) -> ExitCode:
-    """Check a profile: report every problem, with file, line and remedy; exit 2 when there is one."""
-    from katax_cli.profiles.check import check_profile
+    """Check profiles: report every problem, with file, line and remedy; exit 2 when there is one.
 
-    problems = check_profile(name or call.shared.profile)
+    Without a name all profiles, with --connect the one that would be used.
+    """
+    from katax_cli.cli.profile.views import PROBLEM_HEADER, problem_line, problem_row, verdict
+    from katax_cli.profiles.check import check_profile, check_profiles
+    from katax_cli.services.cron.definition.catalog import mistake_of
+
+    name = name or call.shared.profile or os.environ.get("KATAX_PROFILE")
+    if name or connect:
+        names, problems = [name] if name else [], check_profile(name, mistake_of=mistake_of)
+    else:
+        names, problems = check_profiles(mistake_of=mistake_of)
     wrong = any(problem.level == "error" for problem in problems)
-    header = ("level", "file", "line", "key", "message", "remedy")
-    rows: list[tuple[object, ...]] = [(p.level, p.file, p.line, p.key, p.message, p.remedy) for p in problems]
     code = ExitCode.USAGE if wrong else ExitCode.DONE
     if connect and not wrong:
         found, code = _connect_each(call, name)
-        rows += found
-    call.out.rows(header, [rows])
+        problems += found
+    if call.out.format != "table":
+        call.out.rows(PROBLEM_HEADER, [[problem_row(problem) for problem in problems]])
+        return code
+    for line in map(problem_line, problems):
+        call.out.text(printable(line))
+    if not problems:
+        call.out.text(verdict(names))
     return code
 
 
-def _connect_each(call: Invocation, name: str | None) -> tuple[list[tuple[object, ...]], ExitCode]:
-    """A row and the exit code for connections that cannot be opened."""
+def _connect_each(call: Invocation, name: str | None) -> tuple[list[Problem], ExitCode]:
+    """The problem and the exit code of connections that cannot be opened."""
     from katax_cli.cli.shell.exits import exit_code_for, worst
     from katax_cli.cli.shell.scope import probing_scope
 
     with probing_scope(call, profile=name, endless=False) as chosen:
         outcomes = list(chosen.each(lambda database: database.connect()))
     failed = [(one.name, error) for one, error in outcomes if isinstance(error, BaseException)]
-    rows = [("error", None, None, f"connections.{key}", str(error), None) for key, error in failed]
-    return [*rows], worst([exit_code_for(error) for _, error in failed])
+    problems = [Problem(None, None, f"connections.{key}", str(error)) for key, error in failed]
+    return problems, worst([exit_code_for(error) for _, error in failed])
 
 
 @group.command("init")

@@ -53,7 +53,7 @@ class Invocation:
         """The URL, or `env:NAME`, that `-c` gives. Raises ConfigError for one beside another connection."""
         from katax_cli.profiles.sources.by_url import is_url
 
-        words = self.shared.connections
+        words = self.shared.connection
         urls = [word for word in words if is_url(word)]
         if urls and len(words) > 1:
             raise ConfigError("a url after -c stands alone; for several connections write a profile")
@@ -64,7 +64,7 @@ class Invocation:
         """The names or patterns that `-c` gives; of a URL the name that its connection has."""
         from katax_cli.profiles.sources.by_url import name_by_url
 
-        return self.shared.connections if self.url is None else (name_by_url(self.url),)
+        return self.shared.connection if self.url is None else (name_by_url(self.url),)
 
     def home(self) -> str:
         """The `.katax` folder of the chosen profile."""
@@ -143,7 +143,7 @@ class Invocation:
     @property
     def is_glob(self) -> bool:
         """True when `-c` is a pattern or was repeated, so that rows say which connection they came from."""
-        words = self.shared.connections
+        words = self.shared.connection
         return len(words) > 1 or (self.url is None and any(c in word for word in words for c in "*?["))
 
 

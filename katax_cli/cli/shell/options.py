@@ -30,7 +30,7 @@ class Shared(NamedTuple):
     """The values of the shared options. None, False or an empty tuple: not given."""
 
     profile: str | None = None
-    connections: tuple[str, ...] = ()
+    connection: tuple[str, ...] = ()
     """What `-c` names, each a name or a glob."""
     format: str | None = None
     output: str | None = None
@@ -113,7 +113,7 @@ def shared_options() -> list[TyperOption]:
     return [
         _option("profile", "-p", "--profile", metavar="NAME", help="Profile to use (KATAX_PROFILE)."),
         _option(
-            "connections",
+            "connection",
             "-c",
             "--connection",
             metavar="NAME|GLOB|URL",

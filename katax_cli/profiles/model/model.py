@@ -68,6 +68,8 @@ class CronSettings(NamedTuple):
     history: float = 30 * 86400.0
     allow_dynamic_commands: bool = False
     jobs: Mapping[str, Mapping[str, object]] = MappingProxyType({})
+    wrong: Mapping[str, str] = MappingProxyType({})
+    """The jobs whose tables are wrong, and why: they stop commands on jobs, and no other one."""
 
 
 class WsSettings(NamedTuple):

@@ -50,9 +50,14 @@ class Problems:
     def errors(self) -> list[Problem]:
         return [problem for problem in self.found if problem.level == "error"]
 
+    @property
+    def stopping(self) -> list[Problem]:
+        """The errors without which there would be a profile; one wrong job costs only the commands on jobs."""
+        return [problem for problem in self.errors if not problem.key.startswith("cron.jobs.")]
+
     def first(self) -> ConfigError:
-        """The first error, which says how many more there are."""
-        errors = self.errors
+        """The first error that stops everything, with the number of others."""
+        errors = self.stopping
         more = f" ({len(errors) - 1} more: katax profile check)" if len(errors) > 1 else ""
         return ConfigError(f"{errors[0]}{more}")
 

@@ -121,7 +121,8 @@ class Cron:
             name: each.definition for name, each in stored.items() if each.definition is not None
         }
         tables.update(self.profile.cron.jobs)
-        return [
+        unread = [JobFinding(name, "wrong", why) for name, why in self.profile.cron.wrong.items()]
+        return unread + [
             self._finding(name, table, stored.get(name), zone, added=name not in self.profile.cron.jobs)
             for name, table in tables.items()
         ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from katax_cli.core.schedule.crontab import Crontab, CrontabLine, parse_crontab, says_user_column
+from katax_cli.core.schedule.schedule import parse_schedule
 from katax_cli.errors import ConfigError, Refused
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.definition.definitions import Stored
@@ -26,8 +27,30 @@ def timezone_of(profile: Profile) -> str:
 
 def jobs_of(profile: Profile) -> list[Job]:
     """The jobs that the profile itself defines. Raises ConfigError naming the first that is wrong."""
+    wrong = profile.cron.wrong
+    if wrong:
+        more = f" ({len(wrong) - 1} more: katax profile check)" if len(wrong) > 1 else ""
+        raise ConfigError(f"{next(iter(wrong.values()))}{more}")
     zone = timezone_of(profile)
     return [job_of(name, table, timezone=zone) for name, table in profile.cron.jobs.items()]
+
+
+def mistake_of(name: str, table: Mapping[str, Any]) -> tuple[str | None, str] | None:
+    """The key and the reason why no job can be made of its table; None for a job that can be."""
+    zone = str(table.get("timezone") or local_timezone())
+    try:
+        job_of(check_name(name), table, timezone=zone)
+    except ConfigError as error:
+        return ("schedule" if _is_no_schedule(table, zone) else None), str(error)
+    return None
+
+
+def _is_no_schedule(table: Mapping[str, Any], zone: str) -> bool:
+    try:
+        parse_schedule(str(table.get("schedule")), zone)
+    except ValueError:
+        return True
+    return False
 
 
 def read_crontab(
