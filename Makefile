@@ -42,8 +42,9 @@ soak: $(STAMP)  ## Chaos for minutes: make soak ARGS='cron --seconds 60 sqlite'
 completions: $(STAMP)  ## Write completions/ from the command tree
 	$(BIN)/python -m katax_cli.cli.completion.commands completions
 
-docs: $(STAMP)  ## Write docs/commands.md from --help
+docs: $(STAMP)  ## Write docs/commands.md and the manual pages from --help
 	$(BIN)/python -m tests.cli.reference docs/commands.md
+	$(BIN)/python -m katax_cli.cli.manual.pages man
 
 clean:
 	rm -rf $(VENV) .venv-3.* $(PEERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

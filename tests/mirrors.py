@@ -12,6 +12,11 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "cli/shell/confirm.py",
     ),
     "cli/completion/test_shells.py": ("cli/completion/commands.py",),
+    "cli/manual/test_help.py": (
+        "cli/manual/options.py",
+        "cli/manual/version.py",
+        "cli/shell/help.py",
+    ),
     "cli/cron/test_commands.py": (
         "cli/cron/run.py",
         "cli/cron/views.py",

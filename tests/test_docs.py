@@ -10,6 +10,7 @@ import pytest
 from katax_cli.cli.completion.commands import _FILES as COMPLETION_FILES
 from katax_cli.cli.completion.commands import script
 from katax_cli.cli.completion.tree import Node, nodes
+from katax_cli.cli.manual.pages import pages
 from katax_cli.cli.shell.exits import ExitCode
 from tests.cli.reference import reference
 
@@ -24,6 +25,11 @@ def tree() -> list[Node]:
 def test_the_command_reference_is_up_to_date() -> None:
     """`make docs` writes it."""
     assert (ROOT / "docs" / "commands.md").read_text() == reference()
+
+
+def test_the_manual_pages_are_up_to_date() -> None:
+    """`make docs` writes them."""
+    assert {file.name: file.read_text() for file in (ROOT / "man").iterdir()} == pages()
 
 
 @pytest.mark.parametrize("shell", sorted(COMPLETION_FILES))

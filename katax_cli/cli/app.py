@@ -48,8 +48,19 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "katax_cli.cli.local.commands",
         "Show or stop the embedded servers of the built-in profile 'local'.",
     ),
+    "help": ("katax_cli.cli.manual.help", "Show the help of a command."),
+    "options": ("katax_cli.cli.manual.options", "Explain the options that every command shares."),
+    "version": ("katax_cli.cli.manual.version", "Show the version."),
 }
 """Group → its module and what help says about it; listing imports none of them."""
+
+PANELS: dict[str, tuple[str, ...]] = {
+    "Databases": ("db", "migrate", "seed"),
+    "Redis": ("cache", "session", "pubsub", "record", "limit", "lock"),
+    "Operations": ("health", "dashboard", "circuit", "cron", "ws", "shutdown-test"),
+    "Setup and help": ("profile", "local", "completion", "help", "options", "version"),
+}
+"""Title → the groups that `katax --help` shows under it."""
 
 # ClickException: Typer carries a click of its own and has no public name for it.
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
@@ -101,7 +112,9 @@ def _run(words: list[str], streams: Streams) -> int:
 
 def root() -> Root:
     """The whole command tree; no group is imported yet."""
-    return Root(COMMANDS, options=[_version_option()], name="katax", help=_HELP, epilog=_EXIT_CODES)
+    return Root(
+        COMMANDS, panels=PANELS, options=[_version_option()], name="katax", help=_HELP, epilog=_EXIT_CODES
+    )
 
 
 def _version_option() -> TyperOption:

@@ -48,7 +48,7 @@ def test_the_exit_codes_are_in_help(capsys: pytest.CaptureFixture[str]) -> None:
             ("cache", "gte", "k"),
             "katax: no command named 'gte'; did you mean 'get'? known commands: get, set, ",
         ),
-        (("cache", "get"), "katax: missing argument 'key'; see 'katax cache get --help'\n"),
+        (("cache", "get"), "katax: missing argument 'KEY'; see 'katax cache get --help'\n"),
         (("--nope",), "katax: no such option: --nope; see 'katax --help'\n"),
         (("health", "-f", "xml"), "no output format named 'xml'"),
         (("health", "--timeout", "soon"), "soon"),
@@ -70,7 +70,7 @@ def test_usage_error_as_json() -> None:
 
     assert done.code == 2
     assert done.err == (
-        '{"error": {"code": "usage", "message": "missing argument \'key\'; '
+        '{"error": {"code": "usage", "message": "missing argument \'KEY\'; '
         'see \'katax cache get --help\'", "exit": 2}}\n'
     )
 

@@ -16,6 +16,16 @@ import typer
 from typer import main as typer_main
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from katax_cli.cli.shell.help import (
+    HELP_NAMES,
+    is_help,
+    name_values,
+    remember_verbose,
+    usage_pieces,
+    write_examples,
+    write_records,
+    write_shared,
+)
 from katax_cli.cli.shell.invocation import invocation
 from katax_cli.cli.shell.options import SHARED_NAMES, Shared, Streams, shared_options
 from katax_cli.errors import unknown_name
@@ -64,10 +74,15 @@ class RegisteredCommand(NamedTuple):
     def build(self) -> typer.core.TyperCommand:
         """The Typer command for this function."""
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        app.command(self.name, cls=_SharedOptionsCommand, hidden=self.hidden)(_with_context(self.body))
+        made = app.command(
+            self.name, cls=_SharedOptionsCommand, hidden=self.hidden, context_settings=HELP_NAMES
+        )
+        made(_with_context(self.body))
         built = typer_main.get_command(app)
         assert isinstance(built, _SharedOptionsCommand)
         built.formats = self.formats
+        built.registered = self
+        name_values(built.params)
         return built
 
 
@@ -89,6 +104,7 @@ class _SharedOptionsCommand(TyperCommand):
     """A command with the shared options, in a help section of their own."""
 
     formats: tuple[str, ...] = ()
+    registered: RegisteredCommand
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -97,6 +113,16 @@ class _SharedOptionsCommand(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         return [*super().get_params(ctx), *self._shared]
+
+    def get_help_option_names(self, ctx: Any) -> list[str]:
+        return sorted(super().get_help_option_names(ctx))
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        remember_verbose(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return usage_pieces(super().collect_usage_pieces(ctx))
 
     def make_parser(self, ctx: Any) -> Any:
         return _with_negative_numbers(super().make_parser(ctx))
@@ -113,17 +139,15 @@ class _SharedOptionsCommand(TyperCommand):
         return name in params and any(option.name == name for option in self._shared)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        own = [p for p in super().get_params(ctx) if p not in self._shared]
-        _write_section(formatter, "Arguments", ctx, [p for p in own if p.param_type_name == "argument"])
-        _write_section(formatter, "Options", ctx, [p for p in own if p.param_type_name == "option"])
-        _write_section(formatter, "Shared options", ctx, self._shared)
+        self.format_own(ctx, formatter)
+        write_shared(formatter, ctx, lambda: self._shared)
 
-
-def _write_section(formatter: Any, title: str, ctx: Any, params: list[Any]) -> None:
-    records = [record for p in params if (record := p.get_help_record(ctx)) is not None]
-    if records:
-        with formatter.section(title):
-            formatter.write_dl(records)
+    def format_own(self, ctx: Any, formatter: Any) -> None:
+        """All but the shared options; that `--help` is one is known to whoever reads it."""
+        own = [p for p in self.params if not getattr(p, "hidden", False)]
+        write_records(formatter, "Arguments", ctx, [p for p in own if p.param_type_name == "argument"])
+        write_records(formatter, "Options", ctx, [p for p in own if p.param_type_name == "option"])
+        write_examples(formatter, self.registered.body, self.registered.name)
 
 
 def _with_negative_numbers(parser: Any) -> Any:
@@ -143,6 +167,10 @@ def _with_negative_numbers(parser: Any) -> Any:
 class _NamedGroup(TyperGroup):
     """A group that says which commands there are when it is asked for another."""
 
+    def get_help_option_names(self, ctx: Any) -> list[str]:
+        # Typer keeps them in a set.
+        return sorted(super().get_help_option_names(ctx))
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             ctx.fail(unknown_name("command", args[0], self.list_commands(ctx), "commands"))
@@ -153,7 +181,7 @@ class LazyGroup(_NamedGroup):
     """A group whose commands live in a module that is imported when one of them is wanted."""
 
     def __init__(self, name: str, module: str, help: str) -> None:
-        super().__init__(name=name, help=help, rich_markup_mode=None)
+        super().__init__(name=name, help=help, rich_markup_mode=None, context_settings=HELP_NAMES)
         self._module = module
 
     @property
@@ -171,27 +199,55 @@ class LazyGroup(_NamedGroup):
         return command.build() if command else None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        remember_verbose(ctx, args)
         default = self.group.default
         if default is not None and (not args or args[0] not in self.group.commands):
-            if args[:1] != ["--help"] or len(self.group.commands) == 1:
+            if not is_help(args):
                 args = [default, *args]
         elif not args:
             args = ["--help"]
         return super().parse_args(ctx, args)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        default = self.group.default
+        if default is None:
+            super().format_help(ctx, formatter)
+            return
+        command = self.group.commands[default].build()
+        formatter.write_usage(ctx.command_path, " ".join(command.collect_usage_pieces(ctx)))
+        if len(self.group.commands) > 1:
+            formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix="       ")
+        command.format_help_text(ctx, formatter)
+        self.format_commands(ctx, formatter)
+        command.format_options(ctx, formatter)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        self.format_commands(ctx, formatter)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(c.name, c.summary) for c in self.group.commands.values() if not c.hidden])
+        shown = [c for c in self.group.commands.values() if not c.hidden and c.name != self.group.default]
+        if shown:
+            with formatter.section("Commands"):
+                formatter.write_dl([(c.name, c.summary) for c in shown])
 
 
 class Root(_NamedGroup):
-    """The whole tree, from a literal table of group name → (module, help)."""
+    """The whole tree, from a literal table of group name → (module, help); help shows them in `panels`."""
 
     def __init__(
-        self, table: Mapping[str, tuple[str, str]], *, options: list[TyperOption], **more: Any
+        self,
+        table: Mapping[str, tuple[str, str]],
+        *,
+        panels: Mapping[str, tuple[str, ...]],
+        options: list[TyperOption],
+        **more: Any,
     ) -> None:
-        super().__init__(rich_markup_mode=None, params=[*options, *shared_options()], **more)
+        super().__init__(
+            rich_markup_mode=None, params=[*options, *shared_options()], context_settings=HELP_NAMES, **more
+        )
         self.table = table
+        self._panels = panels
+        self._options = options
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.table)
@@ -203,6 +259,7 @@ class Root(_NamedGroup):
         return LazyGroup(cmd_name, module, help)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        remember_verbose(ctx, args)
         return super().parse_args(ctx, args or ["--help"])
 
     def invoke(self, ctx: Any) -> Any:
@@ -212,9 +269,8 @@ class Root(_NamedGroup):
         return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        self.format_commands(ctx, formatter)
-        _write_section(formatter, "Options", ctx, self.get_params(ctx))
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, help) for name, (_, help) in self.table.items()])
+        for title, names in self._panels.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, self.table[name][1]) for name in names], col_max=14)
+        write_records(formatter, "Options", ctx, self._options)
+        write_shared(formatter, ctx, shared_options)

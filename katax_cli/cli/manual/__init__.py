@@ -1,0 +1,1 @@
+"""`katax help`, `katax options` and `katax version`; manual pages from the same tree."""
