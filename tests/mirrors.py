@@ -258,7 +258,13 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/shutdown_drill/target.py",
     ),
     "services/shutdown_drill/test_judge.py": ("services/shutdown_drill/values.py",),
-    "services/tables/test_truncate.py": ("services/tables/reset.py",),
+    "services/tables/test_truncate.py": (
+        "engines/mysql/sql/tables.py",
+        "engines/postgresql/sql/tables.py",
+        "engines/sql.py",
+        "engines/sqlite/sql/tables.py",
+        "services/tables/reset.py",
+    ),
     "services/ws/test_bad_input.py": (
         "services/ws/listener.py",
         "services/ws/transport/connections.py",

@@ -104,6 +104,15 @@ def test_every_room_says_what_it_holds() -> None:
     assert (silent, without) == ([], [])
 
 
+def test_the_folders_of_the_sql_engines_have_one_layout() -> None:
+    layouts = {
+        engine: sorted(file.name for file in Path(PACKAGE, "engines", engine, "sql").glob("*.py"))
+        for engine in ("postgresql", "mysql", "sqlite")
+    }
+
+    assert len({tuple(names) for names in layouts.values()}) == 1, layouts
+
+
 def class_names(tree: ast.Module) -> Iterator[str]:
     yield from (node.name.lstrip("_") for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
 

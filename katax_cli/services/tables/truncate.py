@@ -7,8 +7,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from katax_cli.core.resilience.failure import FailureKind
-from katax_cli.core.sql import Dialect, quote_identifier
+from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import Table
+from katax_cli.engines.registry import part
+from katax_cli.engines.sql import TableSql
 from katax_cli.errors import ConfigError, KataxError, QueryError, Refused, unknown_name
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
@@ -21,23 +23,6 @@ _HOLD_ROWS = ("table", "partitioned table", "collection")
 _LEDGERS = ("katax_migrations", "schema_migrations")
 _COUNTED_ROWS = 100_000
 _FOREVER = float("inf")
-# The table that refers, then the one that is referred to.
-_REFERENCES: dict[Dialect, str] = {
-    "postgresql": """SELECT n.nspname, c.relname, fn.nspname, f.relname FROM pg_constraint k
-        JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-        JOIN pg_class f ON f.oid = k.confrelid JOIN pg_namespace fn ON fn.oid = f.relnamespace
-        WHERE k.contype = 'f' AND NOT c.relispartition AND NOT f.relispartition""",
-    "mysql": """SELECT constraint_schema, table_name, unique_constraint_schema, referenced_table_name
-        FROM information_schema.referential_constraints""",
-    "sqlite": """SELECT NULL, m.name, NULL, p.name FROM sqlite_master m, pragma_foreign_key_list(m.name) f
-        JOIN sqlite_master p ON p.type = 'table' AND lower(p.name) = lower(f."table") WHERE m.type = 'table'""",
-}
-# Tables that an extension brought are its own.
-_FOREIGN: dict[Dialect, str] = {
-    "postgresql": """SELECT n.nspname, c.relname FROM pg_depend d
-        JOIN pg_class c ON c.oid = d.objid JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE d.classid = 'pg_class'::regclass AND d.deptype = 'e'""",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,20 +82,21 @@ def truncate(
             _empty_collection(database, one.name)
             on_done(one.name)
         return
-    _BY_DIALECT[database.engine.dialect](database, doomed, on_done)
+    _truncate_sql(database, doomed, on_done)
 
 
 def _tables(database: SqlDatabase | MongoDatabase) -> list[Table]:
+    """All but those that an extension brought, which are its own."""
     foreign: set[Place] = set()
-    if isinstance(database, SqlDatabase) and (sql := _FOREIGN.get(database.engine.dialect)):
+    if isinstance(database, SqlDatabase) and (sql := sql_of(database).of_extensions):
         foreign = {(row[0], row[1]) for row in database.run(sql).rows}
-    return [one for one in database.tables() if (one.schema, one.name) not in foreign]
+    return [table for table in database.tables() if (table.schema, table.name) not in foreign]
 
 
 def _references(database: SqlDatabase) -> Mapping[Place, set[Place]]:
     """Table → those that refer to it."""
     found: dict[Place, set[Place]] = {}
-    for schema, name, to_schema, to_name in database.run(_REFERENCES[database.engine.dialect]).rows:
+    for schema, name, to_schema, to_name in database.run(sql_of(database).references).rows:
         found.setdefault((to_schema, to_name), set()).add((schema, name))
     return found
 
@@ -155,8 +141,8 @@ def _doomed(database: SqlDatabase | MongoDatabase, table: Table) -> Doomed:
     if isinstance(database, MongoDatabase):
         return Doomed(table.name, "", table.rows_estimate)
     dialect = database.engine.dialect
-    sql = ".".join(quote_identifier(part, dialect) for part in (table.schema, table.name) if part)
-    usual = dialect != "postgresql" or table.schema == "public"
+    sql = ".".join(quote_identifier(name, dialect) for name in (table.schema, table.name) if name)
+    usual = sql_of(database).default_schema in (None, table.schema)
     rows = _count(database, sql) if table.rows_estimate is None else table.rows_estimate
     return Doomed(table.name if usual else _joined(table), sql, rows)
 
@@ -170,8 +156,8 @@ def _count(database: SqlDatabase, sql: str) -> int | None:
     counted = f"SELECT count(*) FROM (SELECT 1 FROM {sql} LIMIT {_COUNTED_ROWS + 1}) AS some_rows"
     try:
         with database.transaction() as transaction:
-            if database.dialect == "postgresql" and not database.settings.read_only:
-                transaction.execute("SET LOCAL lock_timeout = '100ms'")
+            if (short_wait := sql_of(database).short_wait) and not database.settings.read_only:
+                transaction.execute(short_wait)
             rows = int(transaction.run(counted).rows[0][0])
     except KataxError as error:
         if error.__cause__ is None or database.engine.classify(error.__cause__).kind is not FailureKind.BUSY:
@@ -183,46 +169,36 @@ def _count(database: SqlDatabase, sql: str) -> int | None:
 OnDone = Callable[[str], object]
 
 
-def _truncate_postgresql(database: SqlDatabase, doomed: Sequence[Doomed], on_done: OnDone) -> None:
-    # One statement, so that tables that refer to each other go together, and nothing but them.
-    names = ", ".join(one.sql for one in doomed)
-    database.execute(f"TRUNCATE TABLE {names} RESTART IDENTITY", timeout=_FOREVER)
-    for one in doomed:
-        on_done(one.name)
+def _truncate_sql(database: SqlDatabase, doomed: Sequence[Doomed], on_done: OnDone) -> None:
+    sql = sql_of(database)
+    statements = sql.truncation([table.sql for table in doomed])
+    with database.session(timeout=_FOREVER) as session, unchecked(session, sql):
+        if not sql.atomic:
+            for table, statement in zip(doomed, statements, strict=True):
+                session.execute(statement)
+                on_done(table.name)
+            return
+        with session.transaction() as transaction:
+            for statement in statements:
+                transaction.execute(statement)
+            if sql.counters is not None and transaction.run(sql.counters[0]).rows:
+                transaction.execute_many(sql.counters[1], [[table.name] for table in doomed])
+    for table in doomed:
+        on_done(table.name)
 
 
-def _truncate_mysql(database: SqlDatabase, doomed: Sequence[Doomed], on_done: OnDone) -> None:
-    with database.session(timeout=_FOREVER) as session, unchecked(session):
-        for one in doomed:
-            session.execute(f"TRUNCATE TABLE {one.sql}")
-            on_done(one.name)
-
-
-def _truncate_sqlite(database: SqlDatabase, doomed: Sequence[Doomed], on_done: OnDone) -> None:
-    with (
-        database.session(timeout=_FOREVER) as session,
-        unchecked(session),
-        session.transaction() as transaction,
-    ):
-        for one in doomed:
-            transaction.execute(f"DELETE FROM {one.sql}")
-        if transaction.run("SELECT 1 FROM sqlite_master WHERE name = 'sqlite_sequence'").rows:
-            counters = [[one.name] for one in doomed]
-            transaction.execute_many("DELETE FROM sqlite_sequence WHERE name = ?", counters)
-    for one in doomed:
-        on_done(one.name)
-
-
-_UNCHECKED: dict[Dialect, tuple[str, str]] = {
-    "mysql": ("SET FOREIGN_KEY_CHECKS = 0", "SET FOREIGN_KEY_CHECKS = 1"),
-    "sqlite": ("PRAGMA foreign_keys = OFF", "PRAGMA foreign_keys = ON"),
-}
+def sql_of(database: SqlDatabase) -> TableSql:
+    made: TableSql = part(database.engine, "sql.tables")
+    return made
 
 
 @contextmanager
-def unchecked(session: Session) -> Iterator[None]:
+def unchecked(session: Session, sql: TableSql) -> Iterator[None]:
     """References are not looked at on this connection, which is set right again before others get it."""
-    off, on = _UNCHECKED[session.dialect]
+    if sql.unchecked is None:
+        yield
+        return
+    off, on = sql.unchecked
     session.execute(off)
     try:
         yield
@@ -232,13 +208,6 @@ def unchecked(session: Session) -> Iterator[None]:
             session.execute(on)
         raise
     session.execute(on)
-
-
-_BY_DIALECT = {
-    "postgresql": _truncate_postgresql,
-    "mysql": _truncate_mysql,
-    "sqlite": _truncate_sqlite,
-}
 
 
 def _empty_collection(database: MongoDatabase, name: str) -> None:
