@@ -19,7 +19,7 @@ from katax_cli.errors import WrongEngine
 from katax_cli.snapshot import HealthStatus, PoolStats
 
 if TYPE_CHECKING:
-    from katax_cli.core.sql import Residue
+    from katax_cli.core.sql import AnySql, Residue
 
 Dialect = Literal["postgresql", "mysql", "sqlite"]
 Text = bool | Literal["json"]
@@ -95,13 +95,13 @@ class SqlEngine(Engine, Protocol):
     facts: SqlFacts
 
     def execute(
-        self, connection: Any, sql: str, params: Params = None, timeout: float | None = None
+        self, connection: Any, sql: AnySql, params: Params = None, timeout: float | None = None
     ) -> Result:
         """Runs one statement and returns all its rows. `timeout` is also the server's."""
         ...
 
     def execute_many(
-        self, connection: Any, sql: str, rows: Sequence[Params], timeout: float | None = None
+        self, connection: Any, sql: AnySql, rows: Sequence[Params], timeout: float | None = None
     ) -> int:
         """Runs one statement for each of `rows`, pipelined or batched; returns rows affected."""
         ...
@@ -109,7 +109,7 @@ class SqlEngine(Engine, Protocol):
     def stream(
         self,
         connection: Any,
-        sql: str,
+        sql: AnySql,
         params: Params = None,
         timeout: float | None = None,
         *,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from katax_cli.core.sql import AnySql
 from katax_cli.engines.base import Params
 
 CUT = "\N{HORIZONTAL ELLIPSIS}"
@@ -98,7 +99,7 @@ class DdlImpact(NamedTuple):
 class DdlImpacts(Protocol):
     """Knows the effects of statements on others that use the same tables."""
 
-    def impact(self, sql: str) -> DdlImpact: ...
+    def impact(self, sql: AnySql) -> DdlImpact: ...
 
     def blockers(self, connection: Any, table: str) -> list[str]:
         """Sessions that hold locks on the table now, one line each."""

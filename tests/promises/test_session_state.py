@@ -16,7 +16,7 @@ import psycopg
 import pymysql
 import pytest
 
-from katax_cli.core.sql import residue
+from katax_cli.core.sql import statement_of
 from katax_cli.core.sql.lexer import keywords
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.load import load_profile
@@ -472,4 +472,4 @@ def test_every_state_counts_as_left_behind() -> None:
         for state in states:
             texts = [state] if isinstance(state, str) else state
             if len(texts) == 1 and not texts[0].startswith("begin"):
-                assert residue(texts[0], dialect), texts[0]  # type: ignore[arg-type]
+                assert statement_of(texts[0], dialect).residue, texts[0]  # type: ignore[arg-type]

@@ -66,7 +66,9 @@ def run_built(call: Invocation, target: Target, plan: StatementPlan, param: Sequ
 
 
 def _show_planned(
-    chosen: Scope, statements: Mapping[str, Query | Exception], counts: Mapping[str, Query | Exception]
+    chosen: Scope,
+    statements: Mapping[str, BoundStatement | Exception],
+    counts: Mapping[str, BoundStatement | Exception],
 ) -> ExitCode:
     """Shows each statement with its values in their places, and how many rows it would change."""
 

@@ -11,12 +11,12 @@ from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.scope import Scope
 from katax_cli.core.roles import Tier
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.core.sql import Statement, with_values
+from katax_cli.core.sql import AnySql, Statement, statement_of, with_values
 from katax_cli.engines.base import Params, Row, RowStream
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.tables.scripts import destructive_reasons, disruptive_verbs
 
-Query = tuple[str, Params]
+Query = tuple[AnySql, Params]
 """A statement and its values."""
 
 
@@ -48,8 +48,7 @@ def confirm_script(chosen: Scope, settings: ConnectionSettings, statements: Sequ
     """Asks once when statements lose data that they do not name, or change rights or the server."""
     if chosen.call.shared.dry_run:
         return
-    destructive = destructive_reasons(statements, settings)
-    disruptive = disruptive_verbs(statements, settings)
+    destructive, disruptive = destructive_reasons(statements), disruptive_verbs(statements)
     if destructive or disruptive:
         tier = Tier.DESTRUCTIVE if destructive else Tier.DISRUPTIVE
         chosen.confirm(tier, "; ".join(dict.fromkeys([*destructive, *disruptive])), of=settings)
@@ -68,9 +67,9 @@ def run_query(
     `query` is what is confirmed, `final` what then runs where that is not the same.
     """
     call = chosen.call
-    queries = {settings.name: query(settings) for settings in chosen.settings}
+    queries = {settings.name: _read(query(settings), settings) for settings in chosen.settings}
     for settings in chosen.settings:
-        confirm_script(chosen, settings, [_spelled_out(queries[settings.name], settings)])
+        confirm_script(chosen, settings, [_spelled_out(*queries[settings.name])])
     if call.only_planned(connections=list(queries), executed=False):
         return ExitCode.DONE
     ready = final or (lambda database: queries[database.name])
@@ -84,10 +83,14 @@ def run_query(
     return ExitCode.DONE
 
 
-def _spelled_out(query: Query, settings: ConnectionSettings) -> Statement:
-    """The statement as it is confirmed: `name LIKE :pattern` holds for every row where the pattern is `%`."""
+def _read(query: Query, settings: ConnectionSettings) -> tuple[Statement, Params]:
     assert settings.type in ("postgresql", "mysql", "sqlite")
-    return Statement(with_values(*query, settings.type), 1, 0)
+    return statement_of(query[0], settings.type), query[1]
+
+
+def _spelled_out(statement: Statement, params: Params) -> Statement:
+    """The statement as it is confirmed: `name LIKE :pattern` holds for every row where the pattern is `%`."""
+    return statement_of(with_values(statement.text, params, statement.dialect), statement.dialect)
 
 
 def _write(call: Invocation, rows: RowStream, limit: int | None) -> None:

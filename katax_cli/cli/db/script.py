@@ -43,9 +43,7 @@ def run_exec(chosen: Scope, text: str, *, single_transaction: bool, max_rows: in
 
     if call.is_glob:
         answering = any(
-            may_answer(statement, _dialect(settings))
-            for settings in chosen.settings
-            for statement in scripts[settings.name]
+            may_answer(statement) for settings in chosen.settings for statement in scripts[settings.name]
         )
         return _run_each(chosen, run, answering=answering)
     results = _Results(call)

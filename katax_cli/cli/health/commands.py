@@ -30,7 +30,7 @@ group = Group(default="check")
 @group.command("check", formats=EXTRA_FORMATS)
 def check(
     call: Invocation,
-    connections: Annotated[
+    names: Annotated[
         list[str] | None, typer.Argument(metavar="[CONN]...", help="Connections or globs; none: all.")
     ] = None,
     watching: Annotated[bool, typer.Option("--watch", help="Repeat the check until Ctrl-C.")] = False,
@@ -51,13 +51,13 @@ def check(
     under maintenance, and its failures do not count.
     """
     if history:
-        return show_history(call, connections or [])
+        return show_history(call, names or [])
     one_of("status", ("degraded", "unhealthy"))(fail_on)
     every = limit(interval)
     if watching and call.shared.output not in (None, "-"):
         raise ConfigError("--watch does not end, so -o cannot write a whole file; redirect stdout")
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
-    with probing_scope(call, connections or []) as chosen:
+    with probing_scope(call, names or []) as chosen:
         call.note_unused(chosen.profile)
         for wrong in chosen.profile.cron.wrong.values():
             call.diagnostics.note(f"{wrong}; this job does not run, see 'katax cron check'")
@@ -90,7 +90,7 @@ def check(
 @group.command("serve")
 def serve(
     call: Invocation,
-    connections: Annotated[
+    names: Annotated[
         list[str] | None, typer.Argument(metavar="[CONN]...", help="Connections or globs; none: all.")
     ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
@@ -108,7 +108,7 @@ def serve(
     """
     from katax_cli.cli.health.serve import serve
 
-    return serve(call, connections or [], host=host, port=port, insecure=insecure)
+    return serve(call, names or [], host=host, port=port, insecure=insecure)
 
 
 def prober(call: Invocation, profile: Profile) -> Callable[[Database], Prober] | None:

@@ -196,8 +196,7 @@ def to_apply(migrator: Migrator, jobs: Sequence[MigrationJob]) -> Proposal | Non
     from katax_cli.services.tables.scripts import destructive_reasons
 
     statements = [statement for job in jobs for statement in job.statements]
-    found = destructive_reasons(statements, migrator.db.settings) if statements else []
-    reasons = list(dict.fromkeys(found))
+    reasons = list(dict.fromkeys(destructive_reasons(statements)))
     names = tuple(job.name for job in jobs)
     if reasons:
         return Proposal(names, Tier.DESTRUCTIVE, f"{_count(names)} with {', '.join(reasons)}")

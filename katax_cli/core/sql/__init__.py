@@ -1,6 +1,6 @@
 """SQL as text: tokens, statements, placeholders, classification, redaction. Pure; knows three dialects."""
 
-from katax_cli.core.sql.classify import Classification, StatementKind, classify, commits_by_itself
+from katax_cli.core.sql.classify import Classification, StatementKind, classify
 from katax_cli.core.sql.lexer import (
     Dialect,
     Kind,
@@ -20,10 +20,11 @@ from katax_cli.core.sql.placeholders import (
     with_values,
 )
 from katax_cli.core.sql.redact import fingerprint, normalise, redact
-from katax_cli.core.sql.residue import Residue, residue
-from katax_cli.core.sql.split import Statement, split
+from katax_cli.core.sql.residue import Residue
+from katax_cli.core.sql.statement import AnySql, Statement, split, statement_of
 
 __all__ = [
+    "AnySql",
     "Classification",
     "CompiledQuery",
     "Dialect",
@@ -38,15 +39,14 @@ __all__ = [
     "Token",
     "classify",
     "code_tokens",
-    "commits_by_itself",
     "compile_query",
     "find_outside_literals",
     "fingerprint",
     "normalise",
     "quote_identifier",
     "redact",
-    "residue",
     "split",
+    "statement_of",
     "tokens",
     "with_values",
 ]

@@ -6,12 +6,11 @@ writes, so read-only sessions are enforced by the server. What is not recognised
 
 import re
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import pairwise, product
 from typing import Literal
 
 from katax_cli.core.sql.lexer import Dialect, code_tokens, keywords, skimmer
-from katax_cli.core.sql.split import routine_kind, split
+from katax_cli.core.sql.split import pieces, routine_kind
 from katax_cli.core.sql.where import Code, why_every_row
 
 StatementKind = Literal["read", "write", "ddl", "transaction", "session", "copy", "unknown"]
@@ -62,40 +61,28 @@ _SERVER_WIDE = {
 # Patterns as text are compiled at their first use, which keeps the import cheap.
 _LOSSY_WORD = r"(?i)\b(DROP|TRUNCATE|DELETE|(?<!KEY )(?<!DO )UPDATE)\b"
 _BULK = r"(?i)\s*(?:INSERT|REPLACE)\b"
-_CACHED_LENGTH = 16_384
+_BULK_LENGTH = 16_384
 _NOTHING = Code("other", "", 0)
 
 
 def classify(statement: str, dialect: Dialect) -> Classification:
     """The effect of `statement`; of several statements in one text the gravest counts. Never raises."""
-    if len(statement) <= _CACHED_LENGTH:
-        return _cached(statement, dialect)
-    return _classify_text(statement, dialect)
-
-
-def commits_by_itself(statement: str, dialect: Dialect) -> bool:
-    """True for what MySQL commits before and after it runs, along with everything before it in the transaction."""
-    seen = classify(statement, dialect)
-    if dialect != "mysql" or not (seen.kind == "ddl" or seen.verb in _COMMITTING):
-        return False
-    return "TEMPORARY" not in _words(_code(statement[:_CACHED_LENGTH], dialect))[1:4]
-
-
-@lru_cache(maxsize=1024)
-def _cached(statement: str, dialect: Dialect) -> Classification:
-    return _classify_text(statement, dialect)
-
-
-def _classify_text(text: str, dialect: Dialect) -> Classification:
-    if ";" not in text and len(text) <= _CACHED_LENGTH:
-        return _classify(_code(text, dialect), dialect)
+    if ";" not in statement and len(statement) <= _BULK_LENGTH:
+        return _classify(_code(statement, dialect), dialect)
     # Executable comments may hold `;` too, hence the second cut.
     found = [
         _classify(code, dialect)
-        for statement in split(text, dialect)
-        for code in _cut(_shortened(statement.text, dialect), dialect)
+        for piece in pieces(statement, dialect)
+        for code in _cut(_shortened(piece.text, dialect), dialect)
     ]
     return _gravest(found) if found else Classification("", "unknown")
+
+
+def commits_by_itself(statement: str, dialect: Dialect, effect: Classification) -> bool:
+    """True for what MySQL commits before and after it runs, along with everything before it in the transaction."""
+    if dialect != "mysql" or not (effect.kind == "ddl" or effect.verb in _COMMITTING):
+        return False
+    return "TEMPORARY" not in _words(_code(statement[:_BULK_LENGTH], dialect))[1:4]
 
 
 def _gravest(found: list[Classification]) -> Classification:
@@ -106,15 +93,15 @@ def _gravest(found: list[Classification]) -> Classification:
 
 def _shortened(text: str, dialect: Dialect) -> str:
     """The head of a bulk INSERT, which alone says what it does where no other change is named in the rest."""
-    if len(text) <= _CACHED_LENGTH or not re.match(_BULK, text):
+    if len(text) <= _BULK_LENGTH or not re.match(_BULK, text):
         return text
-    pieces = []
+    code = []
     for match in skimmer(dialect, ";").finditer(text):
         if match.lastgroup == "open":
             return text
         if match.lastgroup not in ("string", "quoted", "comment"):
-            pieces.append(match[0])
-    return text if re.search(_LOSSY_WORD, " ".join(pieces)) else text[:_CACHED_LENGTH]
+            code.append(match[0])
+    return text if re.search(_LOSSY_WORD, " ".join(code)) else text[:_BULK_LENGTH]
 
 
 def _cut(text: str, dialect: Dialect) -> list[list[Code]]:

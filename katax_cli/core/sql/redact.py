@@ -3,7 +3,7 @@
 import re
 
 from katax_cli.core.sql.lexer import LAYOUT, SPACE, Dialect, Token, opened_tokens, tokens
-from katax_cli.core.sql.split import Statement, split
+from katax_cli.core.sql.split import ScriptPiece, pieces
 
 # Patterns as text are compiled at their first use, which keeps the import cheap.
 _IN_LIST = r"(?i)(\bin ?)\( ?[-+]? ?\?(?: ?, ?[-+]? ?\?)+ ?\)"
@@ -45,11 +45,11 @@ def normalise(text: str, dialect: Dialect) -> str:
 
     Literals, executable comments and hints stay as they are. Idempotent; to be compared, not to be run.
     """
-    pieces = [_normal_statement(statement, dialect) for statement in split(text, dialect)]
-    return "".join(pieces).removesuffix(" ;\n")
+    normal = [_normal_statement(piece, dialect) for piece in pieces(text, dialect)]
+    return "".join(normal).removesuffix(" ;\n")
 
 
-def _normal_statement(statement: Statement, dialect: Dialect) -> str:
+def _normal_statement(statement: ScriptPiece, dialect: Dialect) -> str:
     found = tokens(statement.text, dialect)
     kept = [token.text for token in found if token.kind not in ("space", "comment")]
     body = " ".join(kept).strip(SPACE + ";")

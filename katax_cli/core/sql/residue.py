@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from functools import lru_cache
 
-from katax_cli.core.sql.classify import Classification, classify
+from katax_cli.core.sql.classify import Classification
 from katax_cli.core.sql.lexer import Dialect, Token, code_tokens, keywords
 
 _READ_LENGTH = 16_384
@@ -81,18 +80,14 @@ class Residue(IntEnum):
     """What survives the server's reset: the connection has to be closed."""
 
 
-def residue(statement: str, dialect: Dialect) -> Residue:
+def residue(statement: str, dialect: Dialect, seen: Classification) -> Residue:
     """The residue of `statement`. A long text counts as leaving something: reading it costs more."""
-    return _residue(statement, dialect) if len(statement) <= _READ_LENGTH else Residue.RESETTABLE
-
-
-@lru_cache(maxsize=1024)
-def _residue(statement: str, dialect: Dialect) -> Residue:
+    if len(statement) > _READ_LENGTH:
+        return Residue.RESETTABLE
     code = list(code_tokens(statement, dialect))
     calls = list(_calls(code))
     if any(name in _LASTING_FUNCTIONS for name, _ in calls) or _outlasts_reset(code, dialect):
         return Residue.LASTING
-    seen = classify(statement, dialect)
     if seen.verb == "PRAGMA" and seen.kind == "read":
         return Residue.NONE
     if not (_leaves_nothing(seen, code) or _ends_with_transaction(code, dialect)):

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from katax_cli.core.sql.lexer import (
     LAYOUT,
@@ -34,42 +34,24 @@ _HEAD_WORDS = 24
 _HEAD_LENGTH = 4000
 
 
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """One statement of a script.
-
-    `text` has no terminator but keeps the comments before it; `offset` is where it starts in the
-    script, in characters; `line` is the 1-based line of its first token that is no comment.
-    `copy_data` is the block after `COPY … FROM stdin;`, without the closing `\\.`.
-    """
+class ScriptPiece(NamedTuple):
+    """One statement of a script as text; see `Statement`, which says what it does."""
 
     text: str
     line: int
     offset: int
     copy_data: str | None = None
     client_line: str | None = None
-    """A line that means psql, such as `\\restrict key`; no server takes it."""
-
-    @property
-    def is_ignorable(self) -> bool:
-        """True for a line for psql without which the script does the same."""
-        words = (self.client_line or "").split()
-        return bool(words) and (words[0] in _IGNORABLE or words[:2] == ["\\set", "ON_ERROR_STOP"])
 
 
-_IGNORABLE = frozenset(
-    ["\\restrict", "\\unrestrict", "\\echo", "\\qecho", "\\warn", "\\timing", "\\pset", "\\x", "\\a", "\\t"]
-)
-
-
-def split(text: str, dialect: Dialect) -> Iterator[Statement]:
+def pieces(text: str, dialect: Dialect) -> Iterator[ScriptPiece]:
     """The statements of a script, lazily and in one pass; those that are only comments are dropped.
 
     MySQL's `DELIMITER` is obeyed at the start of a line between statements. Without it, and for
     SQLite's triggers and PostgreSQL's `BEGIN ATOMIC` and `CREATE RULE`, bodies stay whole. A line for psql
     is a statement of its own. Never raises.
     """
-    return _Splitter(text, dialect).statements()
+    return _Splitter(text, dialect).pieces()
 
 
 class _Splitter:
@@ -82,7 +64,7 @@ class _Splitter:
         self._counted = 0
         self._last_copy_end: int | None = None
 
-    def statements(self) -> Iterator[Statement]:
+    def pieces(self) -> Iterator[ScriptPiece]:
         while (span := self._next_start()) is not None:
             begin, first = span
             if self._changes_delimiter(first):
@@ -93,7 +75,7 @@ class _Splitter:
             end = self._end(first)
             self._position = end + len(self._delimiter)
             body = self._text[begin:end].rstrip(SPACE)
-            yield Statement(body, self._line_of(first), begin, self._copy_data(first, end))
+            yield ScriptPiece(body, self._line_of(first), begin, self._copy_data(first, end))
 
     def _next_start(self) -> tuple[int, int] | None:
         """The start of the next statement with its comments, and without them."""
@@ -133,11 +115,11 @@ class _Splitter:
         begins_line = not self._text[line_start:first].strip(SPACE)
         return self._dialect == "postgresql" and self._text[first] == "\\" and begins_line
 
-    def _line_for_psql(self, begin: int, first: int) -> Statement:
+    def _line_for_psql(self, begin: int, first: int) -> ScriptPiece:
         end = self._text.find("\n", first)
         self._position = end = len(self._text) if end < 0 else end
         line = self._text[first:end].rstrip(SPACE)
-        return Statement(self._text[begin:end].rstrip(SPACE), self._line_of(first), begin, client_line=line)
+        return ScriptPiece(self._text[begin:end].rstrip(SPACE), self._line_of(first), begin, client_line=line)
 
     def _end(self, first: int) -> int:
         if self._delimiter == ";" and _may_hold_statements(self._text, first):

@@ -104,7 +104,7 @@ class MongoMigrations:
             )
         return found
 
-    def impact(self, sql: str) -> DdlImpact:
+    def impact(self, sql: object) -> DdlImpact:
         return DdlImpact()
 
     def blockers(self, connection: Any, table: str) -> list[str]:

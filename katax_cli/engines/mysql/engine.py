@@ -9,8 +9,7 @@ import pymysql
 
 from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
-from katax_cli.core.sql import Residue, compile_query
-from katax_cli.core.sql import classify as classify_sql
+from katax_cli.core.sql import AnySql, Residue, Statement, compile_query, statement_of
 from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
 from katax_cli.engines.mysql import catalog
 from katax_cli.engines.mysql.connect import open_session, session_settings
@@ -68,26 +67,28 @@ class MysqlEngine:
         return classify(error)
 
     def execute(
-        self, connection: MysqlSession, sql: str, params: Params = None, timeout: float | None = None
+        self, connection: MysqlSession, sql: AnySql, params: Params = None, timeout: float | None = None
     ) -> Result:
         """The first result; a procedure's others are dropped."""
-        self._check_guarded(connection, sql)
-        connection.note(sql)
-        return fetched(connection, sql, params, timeout)
+        statement = statement_of(sql, "mysql")
+        self._check_guarded(connection, statement)
+        connection.note(statement)
+        return fetched(connection, statement, params, timeout)
 
     def execute_many(
-        self, connection: MysqlSession, sql: str, rows: Sequence[Params], timeout: float | None = None
+        self, connection: MysqlSession, sql: AnySql, rows: Sequence[Params], timeout: float | None = None
     ) -> int:
         """All rows or, outside a transaction of the caller's, none; INSERT sends many rows at once."""
-        self._check_guarded(connection, sql)
+        statement = statement_of(sql, "mysql")
+        self._check_guarded(connection, statement)
         if not rows:
             return 0
-        connection.note(sql)
+        connection.note(statement)
         if connection.in_transaction:
-            return _each(connection, sql, rows, timeout)
+            return _each(connection, statement.text, rows, timeout)
         connection.send(self.facts.begin, timeout=timeout)
         try:
-            affected = _each(connection, sql, rows, timeout)
+            affected = _each(connection, statement.text, rows, timeout)
             connection.send("COMMIT", timeout=timeout)
         except BaseException:
             self._roll_back(connection)
@@ -97,17 +98,23 @@ class MysqlEngine:
     def stream(
         self,
         connection: MysqlSession,
-        sql: str,
+        sql: AnySql,
         params: Params = None,
         timeout: float | None = None,
         *,
         text: Text = False,
     ) -> AbstractContextManager[RowStream]:
         """Streams rows; closing early ends the rest by KILL QUERY, connection and transaction stay usable."""
-        self._check_guarded(connection, sql)
-        connection.note(sql)
+        statement = statement_of(sql, "mysql")
+        self._check_guarded(connection, statement)
+        connection.note(statement)
         return streamed(
-            connection, sql, params, timeout, text=text, kill=lambda: self._kill(connection, _KILL_TIMEOUT)
+            connection,
+            statement,
+            params,
+            timeout,
+            text=text,
+            kill=lambda: self._kill(connection, _KILL_TIMEOUT),
         )
 
     def in_transaction(self, connection: MysqlSession) -> bool:
@@ -173,16 +180,16 @@ class MysqlEngine:
         except pymysql.Error:
             connection.drop()
 
-    def _check_guarded(self, connection: MysqlSession, sql: str) -> None:
+    def _check_guarded(self, connection: MysqlSession, statement: Statement) -> None:
         """A read-only transaction lets SET GLOBAL, KILL, INTO OUTFILE and its own end pass; this does not."""
         if not connection.guarded and not self.settings.read_only:
             return
-        found = classify_sql(sql, "mysql")
-        if found.kind == "read":
+        effect = statement.effect
+        if effect.kind == "read":
             return
-        ends = found.kind == "transaction" and found.verb in _HARMLESS_VERBS
-        if connection.guarded or not (ends or sql == self.facts.begin_read_only):
-            what = found.reason or found.verb or "this statement"
+        ends = effect.kind == "transaction" and effect.verb in _HARMLESS_VERBS
+        if connection.guarded or not (ends or statement.text == self.facts.begin_read_only):
+            what = effect.reason or effect.verb or "this statement"
             raise Refused(f"{what} on {self.settings.name!r}, which is read-only")
 
     def tables(self, connection: MysqlSession, timeout: float | None = None) -> list[Table]:

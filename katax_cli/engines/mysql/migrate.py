@@ -10,7 +10,7 @@ from hashlib import blake2b
 import pymysql
 from pymysql.constants import ER
 
-from katax_cli.core.sql import classify, code_tokens, quote_identifier
+from katax_cli.core.sql import AnySql, code_tokens, quote_identifier, statement_of
 from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts, ObjectName
 from katax_cli.engines.mysql.engine import MysqlEngine
 from katax_cli.engines.mysql.script import run_script
@@ -143,7 +143,7 @@ class MysqlMigrations:
             names |= {_text(name) for (name,) in connection.send(_WRITES_ELSEWHERE).fetchall()}
         return frozenset(names)
 
-    def impact(self, sql: str) -> DdlImpact:
+    def impact(self, sql: AnySql) -> DdlImpact:
         return impact(sql)
 
     def blockers(self, connection: MysqlSession, table: str) -> list[str]:
@@ -213,14 +213,15 @@ SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started, NOW()) FROM infor
 WHERE trx_mysql_thread_id <> CONNECTION_ID()"""
 
 
-def impact(sql: str) -> DdlImpact:
+def impact(sql: AnySql) -> DdlImpact:
     """The locks of a statement, by its syntax; https://dev.mysql.com/doc/refman/8.0/en/innodb-online-ddl.html."""
-    found = classify(sql, "mysql")
-    texts = [token.text for token in code_tokens(sql, "mysql")]
+    statement = statement_of(sql, "mysql")
+    effect = statement.effect
+    texts = [token.text for token in code_tokens(statement.text, "mysql")]
     words = [text.upper() for text in texts]
-    if found.kind == "write":
+    if effect.kind == "write":
         return DdlImpact("rows")
-    if found.kind != "ddl":
+    if effect.kind != "ddl":
         return DdlImpact()
     if words[:2] != ["ALTER", "TABLE"]:
         return DdlImpact("metadata, exclusive", transactional=False)

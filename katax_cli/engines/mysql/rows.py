@@ -15,6 +15,7 @@ from typing import Any
 import pymysql
 from pymysql.constants import CR
 
+from katax_cli.core.sql import AnySql
 from katax_cli.engines.base import Params, Result, Row
 from katax_cli.engines.mysql.session import MysqlSession
 
@@ -27,7 +28,9 @@ _NULL = 251
 _WIDTHS = {252: 2, 253: 3, 254: 8}
 
 
-def fetched(session: MysqlSession, sql: str, params: Params = None, timeout: float | None = None) -> Result:
+def fetched(
+    session: MysqlSession, sql: AnySql, params: Params = None, timeout: float | None = None
+) -> Result:
     """Runs one statement and returns its first result; a procedure's others are dropped."""
     cursor = session.send(sql, params, timeout)
     try:

@@ -19,7 +19,7 @@ from pymysql.constants import COMMAND, CR, ER, FIELD_TYPE
 from pymysql.converters import conversions, escape_datetime, escape_float, escape_time
 from pymysql.cursors import Cursor, SSCursor
 
-from katax_cli.core.sql import Residue, classify, compile_query, residue
+from katax_cli.core.sql import AnySql, Residue, Statement, compile_query, statement_of
 from katax_cli.core.text.text import RawJson
 from katax_cli.engines.base import Params, SessionRemains, Text
 from katax_cli.engines.mysql.tls import trusting
@@ -140,14 +140,15 @@ class MysqlSession(Connection):
         """True in a read-only transaction, by the server's last answer."""
         return bool(self.server_status & _IN_READ_ONLY_TRANSACTION)
 
-    def send(self, sql: str, params: Params = None, timeout: float | None = None) -> Cursor:
+    def send(self, sql: AnySql, params: Params = None, timeout: float | None = None) -> Cursor:
         """Runs one statement, on the server too for at most `timeout`; its rows are still to be read.
 
         An InterfaceError means that the statement was not sent, so that it is certain not to have run.
         """
-        text, values = compile_query(sql, "mysql").bind(params)
+        statement = statement_of(sql, "mysql")
+        text, values = compile_query(statement.text, "mysql").bind(params)
         self.check_alive()
-        text = self._limited(text, sql, timeout)
+        text = self._limited(text, statement, timeout)
         self.give(timeout)
         cursor = SSCursor(self)
         try:
@@ -157,9 +158,9 @@ class MysqlSession(Connection):
             raise
         return cursor
 
-    def note(self, sql: str) -> None:
+    def note(self, statement: Statement) -> None:
         """Remembers what the statement, which is about to be sent, may leave in the session."""
-        if left := residue(sql, "mysql"):
+        if left := statement.residue:
             self.mark(left)
 
     def mark(self, left: Residue) -> None:
@@ -274,9 +275,9 @@ class MysqlSession(Connection):
             self.drop()
             raise pymysql.err.InterfaceError(0, "")
 
-    def _limited(self, text: str, sql: str, timeout: float | None) -> str:
+    def _limited(self, text: str, statement: Statement, timeout: float | None) -> str:
         """MariaDB takes a limit with the statement; MySQL has one for the session, and for SELECT only."""
-        if classify(sql, "mysql").kind in _UNTIMED:
+        if statement.kind in _UNTIMED:
             return text
         if self.is_mariadb:
             return (

@@ -9,6 +9,7 @@ import pymysql
 from pymysql.constants import ER
 from pymysql.cursors import Cursor
 
+from katax_cli.core.sql import AnySql
 from katax_cli.engines.base import Params, Row, Text
 from katax_cli.engines.mysql.rows import read_rows
 from katax_cli.engines.mysql.session import MysqlSession
@@ -36,7 +37,7 @@ class Stream:
 @contextmanager
 def streamed(
     session: MysqlSession,
-    sql: str,
+    sql: AnySql,
     params: Params,
     timeout: float | None,
     *,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import psycopg
 
+from katax_cli.core.sql import statement_of
 from katax_cli.engines.postgresql.guard import check_guarded
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.engines.postgresql.wire import apply_timeout, check_alive
@@ -34,7 +35,7 @@ def copy_text(connection: PostgresConnection, sql: str, text: str) -> int:
 
 
 def _cursor(connection: PostgresConnection, sql: str) -> psycopg.RawCursor[tuple[object, ...]]:
-    check_guarded(connection, sql)
+    check_guarded(connection, statement_of(sql, "postgresql"))
     check_alive(connection)
     apply_timeout(connection, None)
     return psycopg.RawCursor(connection)

@@ -12,7 +12,7 @@ from psycopg.pq import TransactionStatus
 
 from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
-from katax_cli.core.sql import Residue
+from katax_cli.core.sql import AnySql, Residue, statement_of
 from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
 from katax_cli.engines.postgresql import catalog
 from katax_cli.engines.postgresql.connect import open_connection, reset_session
@@ -61,27 +61,29 @@ class PostgresEngine:
         return on_standby(failure, other_hosts=len(self.settings.nodes) > 1 or bool(self.settings.replicas))
 
     def execute(
-        self, connection: PostgresConnection, sql: str, params: Params = None, timeout: float | None = None
+        self, connection: PostgresConnection, sql: AnySql, params: Params = None, timeout: float | None = None
     ) -> Result:
-        check_guarded(connection, sql)
-        connection.note(sql)
-        result = run(connection, sql, params, timeout)
+        statement = statement_of(sql, "postgresql")
+        check_guarded(connection, statement)
+        connection.note(statement)
+        result = run(connection, statement.text, params, timeout)
         rows = Values(connection).rows(result) if result.ntuples else []
         return Result(columns(result), rows, affected(result))
 
     def execute_many(
         self,
         connection: PostgresConnection,
-        sql: str,
+        sql: AnySql,
         rows: Sequence[Params],
         timeout: float | None = None,
     ) -> int:
         """All rows in one pipeline: outside a transaction they are applied together or not at all."""
-        check_guarded(connection, sql)
+        statement = statement_of(sql, "postgresql")
+        check_guarded(connection, statement)
         if not rows:
             return 0
-        connection.note(sql)
-        return many(connection, sql, rows, timeout)
+        connection.note(statement)
+        return many(connection, statement.text, rows, timeout)
 
     def copy_rows(self, connection: PostgresConnection, sql: str, rows: Iterable[Sequence[object]]) -> int:
         return copy_rows(connection, sql, rows)
@@ -95,15 +97,16 @@ class PostgresEngine:
     def stream(
         self,
         connection: PostgresConnection,
-        sql: str,
+        sql: AnySql,
         params: Params = None,
         timeout: float | None = None,
         *,
         text: Text = False,
     ) -> AbstractContextManager[RowStream]:
-        check_guarded(connection, sql)
-        connection.note(sql)
-        return streamed(connection, sql, params, timeout, text=text)
+        statement = statement_of(sql, "postgresql")
+        check_guarded(connection, statement)
+        connection.note(statement)
+        return streamed(connection, statement.text, params, timeout, text=text)
 
     def in_transaction(self, connection: PostgresConnection) -> bool:
         return connection.status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)

@@ -11,7 +11,7 @@ from psycopg import generators
 from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
 
-from katax_cli.core.sql import classify, code_tokens
+from katax_cli.core.sql import Statement, code_tokens
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.engines.postgresql.wire import check_alive, exchange
 from katax_cli.errors import Refused
@@ -41,22 +41,24 @@ def read_only_transaction(connection: PostgresConnection, name: str) -> Iterator
         _roll_back(connection)
 
 
-def check_guarded(connection: PostgresConnection, sql: str) -> None:
+def check_guarded(connection: PostgresConnection, statement: Statement) -> None:
     """Raises Refused for what the server's read-only transaction does not stop, or once it has ended."""
     if not connection.guarded:
         return
     if connection.status not in _INSIDE:
         raise Refused("the read-only transaction has ended; one statement runs in it")
-    if (reason := _way_out(sql)) is not None:
+    if (reason := _way_out(statement)) is not None:
         raise Refused(reason)
 
 
 @lru_cache(maxsize=256)
-def _way_out(sql: str) -> str | None:
-    seen = classify(sql, "postgresql")
-    if seen.kind == "copy" or seen.verb == "DO":
-        return f"{seen.verb} on a read-only connection: it can reach the server's files and programs"
-    names = {token.text.strip('"').lower() for token in code_tokens(sql, "postgresql")} & _SERVER_FILES
+def _way_out(statement: Statement) -> str | None:
+    effect = statement.effect
+    if effect.kind == "copy" or effect.verb == "DO":
+        return f"{effect.verb} on a read-only connection: it can reach the server's files and programs"
+    names = {
+        token.text.strip('"').lower() for token in code_tokens(statement.text, "postgresql")
+    } & _SERVER_FILES
     return f"{min(names)} on a read-only connection: it writes files of the server" if names else None
 
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from katax_cli.core.sql import code_tokens
+from katax_cli.core.sql import AnySql, code_tokens, statement_of
 from katax_cli.engines.base import Params
 from katax_cli.engines.migrations import CUT, DdlImpact, LockSession, MigrationFacts, ObjectName
 from katax_cli.engines.postgresql import PostgresEngine
@@ -187,8 +187,8 @@ class PostgresMigrations:
             lines[key].append(line or "")
         return {key: "\n".join(found) for key, found in lines.items()}
 
-    def impact(self, sql: str) -> DdlImpact:
-        return impact(sql)
+    def impact(self, sql: AnySql) -> DdlImpact:
+        return impact(statement_of(sql, "postgresql").text)
 
     def blockers(self, connection: PostgresConnection, table: str) -> list[str]:
         rows = self._engine.execute(connection, _BLOCKERS, [table]).rows

@@ -12,7 +12,7 @@ from psycopg.abc import PQGen
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-from katax_cli.core.sql import Residue, compile_query
+from katax_cli.core.sql import Residue, compile_query, statement_of
 from katax_cli.engines.base import Params
 from katax_cli.engines.postgresql.prepared import StatementKey
 from katax_cli.engines.postgresql.session import PostgresConnection
@@ -45,7 +45,7 @@ def together(
     check_alive(connection)
     apply_timeout(connection, None)
     for sql, _ in batch:
-        connection.note(sql)
+        connection.note(statement_of(sql, "postgresql"))
 
     def queue(pgconn: PGconn) -> None:
         for text, values, types, formats in texts:

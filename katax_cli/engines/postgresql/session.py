@@ -17,7 +17,7 @@ from psycopg.pq.abc import PGconn
 from psycopg.rows import TupleRow
 
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.core.sql import Residue, residue
+from katax_cli.core.sql import Residue, Statement
 from katax_cli.engines.postgresql.prepared import Prepared
 from katax_cli.engines.postgresql.values import ADAPTERS
 
@@ -77,11 +77,11 @@ class PostgresConnection(psycopg.Connection[TupleRow]):
         self.pooled = settings.pooler is not None
         self._decimals = settings.decimals
 
-    def note(self, sql: str) -> None:
+    def note(self, statement: Statement) -> None:
         """Remembers what the statement, which is about to be sent, may leave in the session."""
-        if left := residue(sql, "postgresql"):
+        if left := statement.residue:
             self.residue = max(self.residue, left)
-        self._sets_limit = len(sql) <= _LONGEST_SET and _may_set_limit(sql)
+        self._sets_limit = len(statement.text) <= _LONGEST_SET and _may_set_limit(statement.text)
 
     def forget(self, limit: bytes | None, usual: int | None) -> None:
         """Takes the session for new: the server discarded all that it held.

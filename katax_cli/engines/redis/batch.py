@@ -10,7 +10,6 @@ from redis.client import Redis
 from redis.exceptions import AskError, MovedError, ResponseError
 
 from katax_cli.engines.redis import failures
-from katax_cli.engines.redis.connect import raw
 from katax_cli.engines.redis.connection import CommandWords
 
 # Where the key stands; in all other commands that are sent in batches it comes first.
@@ -73,7 +72,7 @@ def _on_cluster(client: Any, commands: Sequence[CommandWords]) -> list[Any]:
 def _again(client: Any, command: CommandWords) -> Any:
     """A command whose slot moves: the cluster client follows it, and learns where it went."""
     try:
-        return raw(client, tuple(command))
+        return client.raw(*command)
     except ResponseError as error:
         return error
 

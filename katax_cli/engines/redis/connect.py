@@ -45,15 +45,6 @@ def open_one(client: Any) -> None:
         pool.release(pool.get_connection())
 
 
-def raw(client: Any, command: tuple[Any, ...]) -> Any:
-    """Runs one command and returns the reply as the server sent it."""
-    if isinstance(client, Redis):
-        # redis-py turns replies into Python values by the command's name; it knows no names in bytes.
-        name = command[0].encode() if isinstance(command[0], str) else command[0]
-        return client.execute_command(name, *command[1:])
-    return client.raw(*command)
-
-
 def pools(client: Any) -> list[WaitingPool]:
     """The pools of a client: one, or one for each node of a cluster."""
     if isinstance(client, Redis):

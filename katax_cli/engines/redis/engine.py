@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, cast
 
+from redis.client import Redis
+
 from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings, EngineName
 from katax_cli.engines.base import Serving
@@ -74,8 +76,13 @@ class RedisEngine:
         return failures.classify(error)
 
     def command(self, client: Any, *args: bytes | str | int | float, timeout: float | None = None) -> Any:
+        """The reply as the server sent it."""
         with limited(timeout):
-            return connect.raw(client, args)
+            if isinstance(client, Redis):
+                # redis-py turns replies into Python values by the command's name; it knows no names in bytes.
+                name = args[0].encode() if isinstance(args[0], str) else args[0]
+                return client.execute_command(name, *args[1:])
+            return client.raw(*args)
 
     def pipeline(
         self,

@@ -16,7 +16,7 @@ from weakref import finalize
 
 from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.settings import ConnectionSettings, EngineName
-from katax_cli.core.sql import CompiledQuery, Residue, compile_query
+from katax_cli.core.sql import AnySql, CompiledQuery, Residue, compile_query, statement_of
 from katax_cli.engines.base import (
     Dialect,
     Params,
@@ -139,11 +139,12 @@ class SqliteEngine:
         return _classified(error)
 
     def execute(
-        self, connection: SqliteSession, sql: str, params: Params = None, timeout: float | None = None
+        self, connection: SqliteSession, sql: AnySql, params: Params = None, timeout: float | None = None
     ) -> Result:
-        connection.note(sql)
+        statement = statement_of(sql, "sqlite")
+        connection.note(statement)
         changes_before = connection.total_changes
-        cursor = connection.run(*_bind(compile_query(sql, "sqlite"), params), timeout)
+        cursor = connection.run(*_bind(compile_query(statement.text, "sqlite"), params), timeout)
         columns = _columns(cursor)
         rows = connection.fetch(cursor, -1) if columns else []
         affected = cursor.rowcount
@@ -153,13 +154,14 @@ class SqliteEngine:
         return Result(columns, rows, affected)
 
     def execute_many(
-        self, connection: SqliteSession, sql: str, rows: Sequence[Params], timeout: float | None = None
+        self, connection: SqliteSession, sql: AnySql, rows: Sequence[Params], timeout: float | None = None
     ) -> int:
         """All rows or, outside a transaction of the caller's, none."""
         if not rows:
             return 0
-        connection.note(sql)
-        query = compile_query(sql, "sqlite")
+        statement = statement_of(sql, "sqlite")
+        connection.note(statement)
+        query = compile_query(statement.text, "sqlite")
         bound = [_bind(query, row) for row in rows]
         return connection.run_many(bound[0][0], [values for _, values in bound], timeout)
 
@@ -167,15 +169,16 @@ class SqliteEngine:
     def stream(
         self,
         connection: SqliteSession,
-        sql: str,
+        sql: AnySql,
         params: Params = None,
         timeout: float | None = None,
         *,
         text: Text = False,
     ) -> Iterator[RowStream]:
         """As text a number has as many digits as it takes to read the same number back."""
-        connection.note(sql)
-        cursor = connection.run(*_bind(compile_query(sql, "sqlite"), params), timeout)
+        statement = statement_of(sql, "sqlite")
+        connection.note(statement)
+        cursor = connection.run(*_bind(compile_query(statement.text, "sqlite"), params), timeout)
         try:
             yield _Stream(connection, cursor, text is True)
         finally:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 
-from katax_cli.core.sql import classify, tokens
+from katax_cli.core.sql import AnySql, statement_of, tokens
 from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts, ObjectName
 from katax_cli.engines.sqlite.engine import SqliteEngine
 from katax_cli.engines.sqlite.session import SqliteSession
@@ -84,14 +84,14 @@ class SqliteMigrations:
             if wanted is None or key.partition(" ")[2].lower() in wanted
         }
 
-    def impact(self, sql: str) -> DdlImpact:
-        found = classify(sql, "sqlite")
-        writes = found.kind in ("ddl", "write")
+    def impact(self, sql: AnySql) -> DdlImpact:
+        effect = statement_of(sql, "sqlite").effect
+        writes = effect.kind in ("ddl", "write")
         return DdlImpact(
             "database, for writing" if writes else None,
             (),
-            found.verb not in ("VACUUM", "PRAGMA", "ATTACH", "DETACH"),
-            found.verb == "VACUUM",
+            effect.verb not in ("VACUUM", "PRAGMA", "ATTACH", "DETACH"),
+            effect.verb == "VACUUM",
         )
 
     def blockers(self, connection: SqliteSession, table: str) -> list[str]:

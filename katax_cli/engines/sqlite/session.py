@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.core.sql import Residue, residue
+from katax_cli.core.sql import Residue, Statement
 
 SLICE = 0.1
 PATIENCE = 60.0
@@ -59,9 +59,9 @@ class SqliteSession(sqlite3.Connection):
         """True when another file, or none, has the name of the one that is open."""
         return self._path is not None and _identity(self._path) != self._file
 
-    def note(self, sql: str) -> None:
+    def note(self, statement: Statement) -> None:
         """Remembers what the statement, which is about to be run, may leave in the connection."""
-        if left := residue(sql, "sqlite"):
+        if left := statement.residue:
             self.residue = max(self.residue, left)
 
     def prepare(self) -> None:

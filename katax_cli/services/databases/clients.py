@@ -210,13 +210,13 @@ class RedisDatabase(ClientDatabase):
         Without `safety`, a command that is known to only read is repeated when it was lost, and any other is a
         write.
         """
-        return self._on_connection(
-            lambda client, seconds: self.engine.command(shard or client, *args, timeout=seconds),
-            safety=self._safety(safety, [args]),
-            timeout=timeout,
-            doing=str(args[0]).upper() if args else "command",
-            statement=args,
-        )
+        with self.observer.watch(args):
+            return self._on_connection(
+                lambda client, seconds: self.engine.command(shard or client, *args, timeout=seconds),
+                safety=self._safety(safety, [args]),
+                timeout=timeout,
+                doing=str(args[0]).upper() if args else "command",
+            )
 
     def pipeline(
         self,
@@ -232,15 +232,15 @@ class RedisDatabase(ClientDatabase):
         Not a transaction. Raises the first refusal once all were answered; when `tolerant`, a Failure stands
         for each.
         """
-        return self._on_connection(
-            lambda client, seconds: self.engine.pipeline(
-                shard or client, commands, seconds, tolerant=tolerant
-            ),
-            safety=self._safety(safety, commands),
-            timeout=timeout,
-            doing=f"{len(commands)} commands",
-            statement=("PIPELINE", *commands),
-        )
+        with self.observer.watch(("PIPELINE", *commands)):
+            return self._on_connection(
+                lambda client, seconds: self.engine.pipeline(
+                    shard or client, commands, seconds, tolerant=tolerant
+                ),
+                safety=self._safety(safety, commands),
+                timeout=timeout,
+                doing=f"{len(commands)} commands",
+            )
 
     def shards(self, *, timeout: TimeLimit = None) -> Sequence[Any]:
         """The possible values of `shard`: one for each server that owns keys."""

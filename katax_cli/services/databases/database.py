@@ -286,19 +286,14 @@ class Database(ABC):
         safety: Safety,
         timeout: TimeLimit,
         doing: str,
-        statement: object = None,
-        params: object = None,
     ) -> T:
-        """Runs `work(connection, seconds left)` as a guarded call; one of a statement is observed."""
+        """Runs `work(connection, seconds left)` as a guarded call."""
         deadline = timeout if isinstance(timeout, Deadline) else self._deadline(timeout)
 
         def attempt(sent: Sent) -> T:
             return self._attempt(work, sent, deadline)
 
-        if statement is None:
-            return self.guard.call(attempt, deadline=deadline, safety=safety, doing=doing)
-        with self.observer.watch(statement, params):
-            return self.guard.call(attempt, deadline=deadline, safety=safety, doing=doing)
+        return self.guard.call(attempt, deadline=deadline, safety=safety, doing=doing)
 
     def _attempt(self, work: Work[T], sent: Sent, deadline: Deadline) -> T:
         with self._lease(deadline) as connection:

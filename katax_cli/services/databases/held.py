@@ -9,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import FailureKind
+from katax_cli.core.sql import AnySql
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.engines.base import CopiesIn, Dialect, Params, Result
 from katax_cli.errors import ConfigError, KataxError
@@ -56,12 +57,12 @@ class HeldConnection(Queries):
         return self.engine.in_transaction(self.connection)
 
     def run(
-        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
         with self.guarded(timeout) as seconds:
             return self.engine.execute(self.connection, sql, params, seconds)
 
-    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
+    def execute_many(self, sql: AnySql, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
         with self.guarded(timeout) as seconds:
             return self.engine.execute_many(self.connection, sql, rows, seconds)
 

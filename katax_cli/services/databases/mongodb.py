@@ -22,13 +22,13 @@ class MongoDatabase(ClientDatabase):
         self, spec: Mapping[str, Any], *, timeout: Duration | None = None, safety: Safety = Safety.WRITE
     ) -> Mapping[str, Any]:
         """Runs one database command."""
-        return self._on_connection(
-            lambda client, seconds: self.engine.command(client, spec, seconds),
-            safety=Safety.READ if self.settings.read_only else safety,
-            timeout=timeout,
-            doing=next(iter(spec), "command"),
-            statement=spec,
-        )
+        with self.observer.watch(spec):
+            return self._on_connection(
+                lambda client, seconds: self.engine.command(client, spec, seconds),
+                safety=Safety.READ if self.settings.read_only else safety,
+                timeout=timeout,
+                doing=next(iter(spec), "command"),
+            )
 
     def tables(self, *, timeout: Duration | None = None) -> list[Table]:
         """Collections and views."""

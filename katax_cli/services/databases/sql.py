@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.pooling.pool import Pool
 from katax_cli.core.resilience.deadline import NEVER, Deadline
-from katax_cli.core.sql import Residue, classify, fingerprint, redact
+from katax_cli.core.sql import AnySql, Residue, Statement, fingerprint, redact, statement_of
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import (
     Dialect,
@@ -109,38 +109,41 @@ class SqlDatabase(Database, Queries):
         return self.transaction()
 
     def run(
-        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
+        statement = statement_of(sql, self.engine.dialect)
         return self._guarded(
-            lambda connection, seconds: self.engine.execute(connection, sql, params, seconds),
-            sql,
+            lambda connection, seconds: self.engine.execute(connection, statement, params, seconds),
+            statement,
             params,
             timeout=timeout,
             idempotent=idempotent,
         )
 
-    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
+    def execute_many(self, sql: AnySql, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
+        statement = statement_of(sql, self.engine.dialect)
         return self._guarded(
-            lambda connection, seconds: self.engine.execute_many(connection, sql, rows, seconds),
-            sql,
+            lambda connection, seconds: self.engine.execute_many(connection, statement, rows, seconds),
+            statement,
             rows,
             timeout=timeout,
         )
 
     @contextmanager
     def stream(
-        self, sql: str, params: Params = None, *, timeout: Duration | None = None, text: Text = False
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, text: Text = False
     ) -> Iterator[RowStream]:
         """Rows in batches as they arrive, in constant memory; leaving early ends the statement on the server."""
         deadline = self._deadline(timeout)
-        safety = self._safety(sql)
-        with self.observer.watch(sql, params) as watch, ExitStack() as stack:
+        statement = statement_of(sql, self.engine.dialect)
+        safety = self._safety(statement)
+        with self.observer.watch(statement.text, params) as watch, ExitStack() as stack:
 
             def open_stream(sent: Sent) -> RowStream:
                 connection = stack.enter_context(self._lease(deadline))
-                stack.enter_context(self._origin.guarded(connection, sql))
+                stack.enter_context(self._origin.guarded(connection, statement))
                 sent.sent = True
-                opened = self.engine.stream(connection, sql, params, deadline.within(None), text=text)
+                opened = self.engine.stream(connection, statement, params, deadline.within(None), text=text)
                 return stack.enter_context(opened)
 
             rows = self.guard.call(open_stream, deadline=deadline, safety=safety, doing="query")
@@ -278,20 +281,26 @@ class SqlDatabase(Database, Queries):
         return [] if self.replicas is None else self.replicas.opened()
 
     def _guarded(
-        self, work: Work[T], sql: str, params: object, *, timeout: Duration | None, idempotent: bool = False
+        self,
+        work: Work[T],
+        statement: Statement,
+        params: object,
+        *,
+        timeout: Duration | None,
+        idempotent: bool = False,
     ) -> T:
-        safety = Safety.IDEMPOTENT if idempotent else self._safety(sql)
+        safety = Safety.IDEMPOTENT if idempotent else self._safety(statement)
         if self.settings.read_only:
-            work = self._guarding(work, sql)
-        with self.observer.watch(sql, params):
+            work = self._guarding(work, statement)
+        with self.observer.watch(statement.text, params):
             return self._on_connection(work, safety=safety, timeout=timeout, doing="query")
 
-    def _guarding(self, work: Work[T], sql: str) -> Work[T]:
-        def statement(connection: Any, seconds: float | None) -> T:
-            with self._origin.guarded(connection, sql):
+    def _guarding(self, work: Work[T], statement: Statement) -> Work[T]:
+        def guarded(connection: Any, seconds: float | None) -> T:
+            with self._origin.guarded(connection, statement):
                 return work(connection, seconds)
 
-        return statement
+        return guarded
 
     def _redacted(self, statement: str) -> str:
         return redact(statement, self.engine.dialect, max_length=_SHOWN_SQL)
@@ -299,12 +308,11 @@ class SqlDatabase(Database, Queries):
     def _fingerprint(self, statement: str) -> str:
         return fingerprint(statement, self.engine.dialect)
 
-    def _safety(self, sql: str) -> Safety:
+    def _safety(self, statement: Statement) -> Safety:
         """READ only when the server enforces it; a statement that merely looks like a read is not repeated."""
         if self.settings.read_only:
             return Safety.READ
-        looks_like_read = classify(sql, self.engine.dialect).kind == "read"
-        return Safety.LOOKUP if looks_like_read else Safety.WRITE
+        return Safety.LOOKUP if statement.kind == "read" else Safety.WRITE
 
     def _lease(self, deadline: Deadline) -> Lease:
         return Lease(self.leases, deadline)

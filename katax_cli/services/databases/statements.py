@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+from katax_cli.core.sql import AnySql, Statement, statement_of
 from katax_cli.core.text.duration import Duration
 from katax_cli.core.text.text import unique_names
 from katax_cli.engines.base import Dialect, Params, Result
@@ -30,16 +31,16 @@ class Queries(ABC):
 
     @abstractmethod
     def run(
-        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
         """Runs one statement and returns columns, rows and rows affected."""
 
     @abstractmethod
-    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
+    def execute_many(self, sql: AnySql, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
         """Runs one statement once for each of `rows`; returns rows affected."""
 
     def query(
-        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> list[dict[str, Any]]:
         """The rows of one statement as dicts; columns of the same name become `a`, `a_2`."""
         result = self.run(sql, params, timeout=timeout, idempotent=idempotent)
@@ -48,13 +49,13 @@ class Queries(ABC):
         return list(map(dict, map(zip, repeat(names), result.rows)))
 
     def execute(
-        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> int:
         """Runs one statement; returns rows affected (-1 when the server does not say)."""
         return self.run(sql, params, timeout=timeout, idempotent=idempotent).affected
 
     def raw(
-        self, sql: str, params: Params = None, *, timeout: Duration | None = None
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None
     ) -> list[dict[str, Any]]:
         """The same as `query`, for SQL that no builder writes."""
         return self.query(sql, params, timeout=timeout)
@@ -69,9 +70,9 @@ class Queries(ABC):
         """A context for several statements on one connection, all or none of them."""
         return nullcontext(self)
 
-    def prepare(self, sql: str) -> Prepared:
+    def prepare(self, sql: AnySql) -> Prepared:
         """A statement to be executed again and again; the driver prepares it on the server where it pays."""
-        return Prepared(self, sql)
+        return Prepared(self, statement_of(sql, self.dialect))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Prepared:
     """A statement bound to where it runs."""
 
     on: Queries
-    sql: str
+    sql: Statement
 
     def execute(self, params: Params = None, *, timeout: Duration | None = None) -> list[dict[str, Any]]:
         """Its rows with these parameters."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from katax_cli.core.resilience.deadline import Deadline
-from katax_cli.core.sql import classify
+from katax_cli.core.sql import AnySql, Statement, statement_of
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import (
     CopiesIn,
@@ -43,13 +43,11 @@ class TransactionOrigin:
     def read_only(self) -> bool:
         return self.engine.settings.read_only
 
-    def refuse_unless_reading(self, sql: str) -> None:
+    def refuse_unless_reading(self, statement: Statement) -> None:
         """Raises Refused on a read-only connection for what is not known to read; the server refuses the rest."""
-        if self.read_only:
-            seen = classify(sql, self.engine.dialect)
-            if seen.kind != "read":
-                what = seen.verb or "this statement"
-                raise Refused(f"{self.engine.settings.name!r} is read-only; {what} is not known to read")
+        if self.read_only and statement.kind != "read":
+            what = statement.effect.verb or "this statement"
+            raise Refused(f"{self.engine.settings.name!r} is read-only; {what} is not known to read")
 
     def reading(self, connection: Any) -> AbstractContextManager[None]:
         """On a read-only connection a transaction that the server keeps from writing, read back; else nothing."""
@@ -58,9 +56,9 @@ class TransactionOrigin:
         assert isinstance(self.engine, ReadOnlyGuard)
         return self.engine.read_only(connection)
 
-    def guarded(self, connection: Any, sql: str) -> AbstractContextManager[None]:
+    def guarded(self, connection: Any, statement: Statement) -> AbstractContextManager[None]:
         """Around one statement: both of them."""
-        self.refuse_unless_reading(sql)
+        self.refuse_unless_reading(statement)
         return self.reading(connection)
 
 
@@ -86,23 +84,28 @@ class Session(Queries):
         return self._engine.in_transaction(self._connection)
 
     def run(
-        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
-        with self._guarded(sql, params):
-            return self._engine.execute(self._connection, sql, params, self._deadline.within(timeout))
+        statement = statement_of(sql, self.dialect)
+        with self._guarded(statement, params):
+            return self._engine.execute(self._connection, statement, params, self._deadline.within(timeout))
 
-    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
-        with self._guarded(sql, rows):
-            return self._engine.execute_many(self._connection, sql, rows, self._deadline.within(timeout))
+    def execute_many(self, sql: AnySql, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
+        statement = statement_of(sql, self.dialect)
+        with self._guarded(statement, rows):
+            return self._engine.execute_many(
+                self._connection, statement, rows, self._deadline.within(timeout)
+            )
 
     @contextmanager
     def stream(
-        self, sql: str, params: Params = None, *, timeout: Duration | None = None, text: Text = False
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, text: Text = False
     ) -> Iterator[RowStream]:
         """Rows in batches as they arrive; one stream at a time."""
-        with self._guarded(sql, params) as watch:
+        statement = statement_of(sql, self.dialect)
+        with self._guarded(statement, params) as watch:
             seconds = self._deadline.within(timeout)
-            with self._engine.stream(self._connection, sql, params, seconds, text=text) as rows:
+            with self._engine.stream(self._connection, statement, params, seconds, text=text) as rows:
                 yield WatchedStream(rows, watch)
 
     def undo(self) -> None:
@@ -119,15 +122,15 @@ class Session(Queries):
         return Transaction(self._origin, self._connection, self._deadline, Sent(), level)
 
     @contextmanager
-    def _guarded(self, sql: str, params: object) -> Iterator[Watch]:
+    def _guarded(self, statement: Statement, params: object) -> Iterator[Watch]:
         safety = Safety.PART if self.in_transaction else Safety.WRITE
         if self._origin.read_only:
             safety = Safety.READ
         self._deadline.check(self._origin.engine.settings.name, "query")
         with (
-            self._origin.observer.watch(sql, params) as watch,
+            self._origin.observer.watch(statement.text, params) as watch,
             self._origin.guard.translating(deadline=self._deadline, safety=safety),
-            self._origin.guarded(self._connection, sql),
+            self._origin.guarded(self._connection, statement),
         ):
             yield watch
 
@@ -183,25 +186,28 @@ class Transaction(Queries):
             self._roll_back_quietly(error)
 
     def run(
-        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
-        with self._statement(sql, params):
+        statement = statement_of(sql, self.dialect)
+        with self._statement(statement, params):
             seconds = self._deadline.within(timeout)
-            return self._engine.execute(self._connection, sql, params, seconds)
+            return self._engine.execute(self._connection, statement, params, seconds)
 
-    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
-        with self._statement(sql, rows):
+    def execute_many(self, sql: AnySql, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
+        statement = statement_of(sql, self.dialect)
+        with self._statement(statement, rows):
             seconds = self._deadline.within(timeout)
-            return self._engine.execute_many(self._connection, sql, rows, seconds)
+            return self._engine.execute_many(self._connection, statement, rows, seconds)
 
     @contextmanager
     def stream(
-        self, sql: str, params: Params = None, *, timeout: Duration | None = None, text: Text = False
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, text: Text = False
     ) -> Iterator[RowStream]:
         """Rows in batches as they arrive; one stream at a time."""
-        with self._statement(sql, params) as watch:
+        statement = statement_of(sql, self.dialect)
+        with self._statement(statement, params) as watch:
             seconds = self._deadline.within(timeout)
-            with self._engine.stream(self._connection, sql, params, seconds, text=text) as rows:
+            with self._engine.stream(self._connection, statement, params, seconds, text=text) as rows:
                 yield WatchedStream(rows, watch)
 
     @property
@@ -213,7 +219,7 @@ class Transaction(Queries):
         """Runs `COPY … FROM stdin` with these values. Raises RowRefused when the server names the row."""
         assert isinstance(self._engine, CopiesIn)
         try:
-            with self._statement(sql, None):
+            with self._statement(statement_of(sql, self.dialect), None):
                 return self._engine.copy_rows(self._connection, sql, rows)
         except QueryError as error:
             number = self._engine.refused_row(error.__cause__)
@@ -224,7 +230,7 @@ class Transaction(Queries):
     def copy_text(self, sql: str, text: str) -> int:
         """Runs `COPY … FROM stdin` with this text; returns how many rows there were."""
         assert isinstance(self._engine, CopiesIn)
-        with self._statement(sql, None):
+        with self._statement(statement_of(sql, self.dialect), None):
             return self._engine.copy_text(self._connection, sql, text)
 
     def describe(self, name: str) -> TableDescription | None:
@@ -279,9 +285,9 @@ class Transaction(Queries):
             error.add_note(f"and rolling back failed: {second}")
 
     @contextmanager
-    def _statement(self, sql: str, params: object) -> Iterator[Watch]:
-        self._origin.refuse_unless_reading(sql)
-        with self._origin.observer.watch(sql, params) as watch, self._translating("query"):
+    def _statement(self, statement: Statement, params: object) -> Iterator[Watch]:
+        self._origin.refuse_unless_reading(statement)
+        with self._origin.observer.watch(statement.text, params) as watch, self._translating("query"):
             yield watch
 
     @contextmanager

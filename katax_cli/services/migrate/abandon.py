@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from katax_cli.core.sql import Dialect, classify, tokens
+from katax_cli.core.sql import Dialect, tokens
 from katax_cli.services.migrate.ledger.intent import StatementFate, judge, objects_of
 from katax_cli.services.migrate.ledger.ledger import Checkpoint
 from katax_cli.services.migrate.values import Direction, LedgerEntry, MigrationFile, Standing
@@ -82,7 +82,7 @@ def _statements(
     point: Checkpoint,
 ) -> Iterator[Lasting]:
     for statement in job.statements[: entry.done]:
-        if classify(statement.text, session.dialect).kind not in _CHANGE_NOTHING:
+        if statement.kind not in _CHANGE_NOTHING:
             yield Lasting(statement.line, _short(statement.text, session.dialect))
     if point.unit is None:
         return

@@ -37,7 +37,7 @@ def forecast(migrator: Migrator) -> list[Forecast]:
 def _of_job(migrator: Migrator, session: MigrationConnection, job: MigrationJob) -> list[Forecast]:
     found = []
     for statement in job.statements:
-        impact = migrator.engine.impact(statement.text)
+        impact = migrator.engine.impact(statement)
         blockers = [
             line for table in impact.objects for line in _blockers(migrator, session, table) if impact.lock
         ]

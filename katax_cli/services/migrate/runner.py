@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.resilience.retry import Repeats, RetryPolicy
-from katax_cli.core.sql import Statement, classify
+from katax_cli.core.sql import Statement
 from katax_cli.engines.base import Params
 from katax_cli.engines.migrations import LimitsPackets, Migrates, SendsTogether
 from katax_cli.errors import MigrationError, QueryError, StatementFailed, Unavailable
@@ -126,7 +126,7 @@ class Runner:
         for statement in job.statements:
             size = len(statement.text.encode("utf-8", "surrogatepass"))
             # What changes no rows is written down before it runs, too.
-            if classify(statement.text, self.session.dialect).kind not in ("read", "write", "copy"):
+            if statement.kind not in ("read", "write", "copy"):
                 size = max(size, len(packed(dumps(statement.text))) + WHOLE)
             if size + _HEAD > limit:
                 raise MigrationError(

@@ -13,7 +13,6 @@ from typing import Any
 from katax_cli.core.sql import (
     Classification,
     Statement,
-    classify,
     find_outside_literals,
     quote_identifier,
 )
@@ -54,7 +53,7 @@ def run_statement(session: MigrationConnection, job: MigrationJob, statement: St
         session.copy_text(statement.text, statement.copy_data)
         return
     try:
-        session.run(statement.text, timeout=job.directives.statement_timeout)
+        session.run(statement, timeout=job.directives.statement_timeout)
     except DeadlineExceeded as error:
         where = f"{job.file.name}, line {statement.line},"
         raise DeadlineExceeded(error.connection, doing=where, seconds=error.seconds) from error.__cause__
@@ -147,8 +146,8 @@ class Stepwise:
 
     def _repeat_setting(self, statement: Statement) -> None:
         """Repeats a setting that was lost with its session."""
-        if classify(statement.text, self._dialect).kind == "session":
-            self._session.run(statement.text)
+        if statement.kind == "session":
+            self._session.run(statement)
 
     def _unit(self, statements: Sequence[Statement]) -> None:
         if len(statements) > 1:
@@ -157,25 +156,24 @@ class Stepwise:
             self._statement(statements[0])
 
     def _statement(self, statement: Statement) -> None:
-        found = classify(statement.text, self._dialect)
         if self._session.in_transaction:
-            self._in_own_transaction(statement, found)
-        elif found.kind in ("session", "transaction"):
+            self._in_own_transaction(statement)
+        elif statement.kind in ("session", "transaction"):
             self._close_intent()
             self._run(statement)
-        elif self._can_be_rolled_back(statement, found):
+        elif self._can_be_rolled_back(statement):
             self._with_its_record(statement)
         else:
             self._with_intent(statement)
 
-    def _in_own_transaction(self, statement: Statement, found: Classification) -> None:
+    def _in_own_transaction(self, statement: Statement) -> None:
         """The file opened a transaction of its own: its records belong to that, too.
 
         A statement that commits what is open makes its intent durable together with all before it.
         """
-        if self._commits_what_is_open(found):
+        if self._commits_what_is_open(statement.effect):
             self._keep_intent(statement)
-        elif not self._can_be_rolled_back(statement, found):
+        elif not self._can_be_rolled_back(statement):
             reason = (
                 "it writes a table without transactions inside the file's transaction; write it before BEGIN"
             )
@@ -184,17 +182,17 @@ class Stepwise:
         if self._session.in_transaction:
             self._keep_done()
 
-    def _commits_what_is_open(self, found: Classification) -> bool:
-        changes_rows = found.kind in ("read", "write", "copy") and found.verb in _CHANGES_ROWS
-        control = found.kind in ("session", "transaction")
+    def _commits_what_is_open(self, effect: Classification) -> bool:
+        changes_rows = effect.kind in ("read", "write", "copy") and effect.verb in _CHANGES_ROWS
+        control = effect.kind in ("session", "transaction")
         return not (self._engine.facts.transactional_ddl or changes_rows or control)
 
-    def _can_be_rolled_back(self, statement: Statement, found: Classification) -> bool:
-        if found.kind in ("read", "write", "copy") and found.verb in _CHANGES_ROWS:
+    def _can_be_rolled_back(self, statement: Statement) -> bool:
+        if statement.kind in ("read", "write", "copy") and statement.effect.verb in _CHANGES_ROWS:
             return self._is_protected(statement.text)
-        if found.kind in ("session", "transaction"):
+        if statement.kind in ("session", "transaction"):
             return True
-        return self._engine.facts.transactional_ddl and self._engine.impact(statement.text).transactional
+        return self._engine.facts.transactional_ddl and self._engine.impact(statement).transactional
 
     def _is_protected(self, sql: str) -> bool:
         """True when a rollback undoes all that a change of rows does."""
@@ -304,7 +302,7 @@ class Stepwise:
         point = self._ledger.checkpoint(self._session, self._job.version)
         if not point.unit:
             return
-        name = self._invalid_index(Statement(point.unit, point.line, 0), point.before)
+        name = self._invalid_index(Statement(point.unit, self._dialect, point.line), point.before)
         if name is not None:
             quoted = ".".join(quote_identifier(part, self._dialect) for part in name.split("."))
             self._session.run(f"DROP INDEX CONCURRENTLY {quoted}")

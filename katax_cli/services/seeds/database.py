@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from katax_cli.core.sql import Dialect, Statement, classify, commits_by_itself
+from katax_cli.core.sql import AnySql, Statement, statement_of
 from katax_cli.core.text.duration import Duration
-from katax_cli.engines.base import Params, Result
+from katax_cli.engines.base import Dialect, Params, Result
 from katax_cli.errors import QueryError, SeedError
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.databases.transaction import Transaction
@@ -50,16 +50,17 @@ class SeedDb(Queries):
         return Random(self._file.stem)
 
     def run(
-        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
-        refuse_ending(self._file, sql, self.dialect)
-        result = self._transaction.run(sql, params, timeout=timeout)
-        if classify(sql, self.dialect).kind == "write":
+        statement = statement_of(sql, self.dialect)
+        refuse_ending(self._file, statement)
+        result = self._transaction.run(statement, params, timeout=timeout)
+        if statement.kind == "write":
             self._affected += max(0, result.affected)
         return result
 
-    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
-        refuse_ending(self._file, sql, self.dialect)
+    def execute_many(self, sql: AnySql, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
+        refuse_ending(self._file, statement_of(sql, self.dialect))
         affected = self._transaction.execute_many(sql, rows, timeout=timeout)
         self._affected += max(0, affected)
         return affected
@@ -108,7 +109,7 @@ class SeedDb(Queries):
         """Runs them in order. Raises SeedError with the line of the first that fails."""
         for statement in statements:
             try:
-                self.run(statement.text)
+                self.run(statement)
             except QueryError as error:
                 raise SeedError(
                     f"seed {self._file.name} failed at line {statement.line}: {error}; nothing of it was applied"
@@ -119,15 +120,15 @@ class SeedDb(Queries):
         self._written(self._upsert(rows.table, rows.key, rows.place), rows.rows, rows.csv)
 
 
-def refuse_ending(file: SeedFile, sql: str, dialect: Dialect, *, line: int | None = None) -> None:
+def refuse_ending(file: SeedFile, statement: Statement, *, line: int | None = None) -> None:
     """Raises SeedError for a statement that begins or ends a transaction, or that MySQL commits by itself."""
-    seen = classify(sql, dialect)
+    verb = statement.effect.verb
     where = f"seed {file.name}" if line is None else f"seed {file.name}, line {line}"
-    words = sql.upper().split()
-    if seen.verb in _CONTROL or (seen.verb == "ROLLBACK" and "TO" not in words):
-        raise SeedError(f"{where}: {seen.verb} in a seed, which is one transaction already; leave it out")
-    if commits_by_itself(sql, dialect):
+    words = statement.text.upper().split()
+    if verb in _CONTROL or (verb == "ROLLBACK" and "TO" not in words):
+        raise SeedError(f"{where}: {verb} in a seed, which is one transaction already; leave it out")
+    if statement.commits_by_itself:
         raise SeedError(
-            f"{where}: mysql commits by itself at {seen.verb}, so the seed could not be undone; "
+            f"{where}: mysql commits by itself at {verb}, so the seed could not be undone; "
             "move it to a migration"
         )

@@ -85,12 +85,12 @@ class SqlSeeds:
                 raise SeedError(
                     f"seed {file.name}, line {statement.line} copies from itself; use a .csv seed"
                 )
-            refuse_ending(file, statement.text, self._dialect, line=statement.line)
+            refuse_ending(file, statement, line=statement.line)
         return statements
 
     def destructive(self, work: SeedWork) -> list[str]:
         """The reasons why a seed loses data that it does not name; unknown in advance for code."""
-        return destructive_reasons(work.statements, self._db.settings) if isinstance(work, SeedScript) else []
+        return destructive_reasons(work.statements) if isinstance(work, SeedScript) else []
 
     def apply(self, file: SeedFile, work: SeedWork, *, again: bool) -> SeedOutcome:
         self._make_ledger()

@@ -8,9 +8,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from katax_cli.core.settings import ConnectionSettings
-from katax_cli.core.sql import Statement, classify, commits_by_itself
-from katax_cli.engines.base import Dialect, Row, Text
+from katax_cli.core.sql import Statement
+from katax_cli.engines.base import Row, Text
 from katax_cli.errors import ConfigError, KataxError, OutcomeUnknown, Refused
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Session, Transaction
@@ -41,24 +40,21 @@ class Answers(NamedTuple):
     text: Text = False
 
 
-def destructive_reasons(statements: Sequence[Statement], settings: ConnectionSettings) -> list[str]:
+def destructive_reasons(statements: Sequence[Statement]) -> list[str]:
     """The reasons why statements lose data that they do not name, one each; empty when none does."""
-    assert settings.type in ("postgresql", "mysql", "sqlite")
-    found = [classify(statement.text, settings.type) for statement in statements]
-    return [one.reason or one.verb for one in found if one.destructive]
+    effects = [statement.effect for statement in statements]
+    return [effect.reason or effect.verb for effect in effects if effect.destructive]
 
 
-def disruptive_verbs(statements: Sequence[Statement], settings: ConnectionSettings) -> list[str]:
+def disruptive_verbs(statements: Sequence[Statement]) -> list[str]:
     """The statements that change who may do what, or how the server runs."""
-    assert settings.type in ("postgresql", "mysql", "sqlite")
-    found = [classify(statement.text, settings.type) for statement in statements]
-    return [one.verb for one in found if one.disruptive]
+    return [statement.effect.verb for statement in statements if statement.effect.disruptive]
 
 
-def may_answer(statement: Statement, dialect: Dialect) -> bool:
+def may_answer(statement: Statement) -> bool:
     """True for what can return rows, as far as its syntax tells."""
-    seen = classify(statement.text, dialect)
-    return seen.kind in ("read", "unknown") or seen.verb in _ANSWERING or _returns(statement)
+    effect = statement.effect
+    return effect.kind in ("read", "unknown") or effect.verb in _ANSWERING or _returns(statement)
 
 
 def _returns(statement: Statement) -> bool:
@@ -92,14 +88,13 @@ def run_script(
             raise ConfigError(f"line {statement.line} is for psql: {word}; run it with psql, or remove it")
         if statement.copy_data is not None:
             raise ConfigError(f"line {statement.line} copies from the script itself; run it with psql")
-        if undoable and commits_by_itself(statement.text, database.dialect):
-            verb = classify(statement.text, database.dialect).verb
+        if undoable and statement.commits_by_itself:
             raise ConfigError(
-                f"line {statement.line}: {database.engine.name} commits by itself at {verb}, so --single-transaction "
-                "could not undo what is before it; leave one of them out"
+                f"line {statement.line}: {database.engine.name} commits by itself at {statement.effect.verb}, so "
+                "--single-transaction could not undo what is before it; leave one of them out"
             )
     if max_rows is not None:
-        _refuse_uncounted(statements, database.dialect)
+        _refuse_uncounted(statements)
     affected = kept = 0
     with (
         database.session() as session,
@@ -149,12 +144,12 @@ def _commit(run: Transaction, done: int, on_failure: OnFailure) -> None:
         raise
 
 
-def _refuse_uncounted(statements: Sequence[Statement], dialect: Dialect) -> None:
+def _refuse_uncounted(statements: Sequence[Statement]) -> None:
     for statement in statements:
-        seen = classify(statement.text, dialect)
-        if seen.destructive and seen.kind == "ddl":
+        effect = statement.effect
+        if effect.destructive and effect.kind == "ddl":
             raise Refused(
-                f"line {statement.line}: the rows that {seen.reason} loses are not counted, so --max-rows-affected "
+                f"line {statement.line}: the rows that {effect.reason} loses are not counted, so --max-rows-affected "
                 "cannot hold; use DELETE, or leave the option out"
             )
 
@@ -163,7 +158,7 @@ def _run(
     target: Session | Transaction, statement: Statement, max_rows: int | None, answers: Answers | None
 ) -> int:
     """Runs one statement; returns the number of rows that it changed, as far as the server says."""
-    controls = _controls_transaction(statement, target.dialect)
+    controls = _controls_transaction(statement)
     if controls and isinstance(target, Transaction):
         raise Refused(
             f"line {statement.line} begins or ends a transaction inside --single-transaction; leave one of them out"
@@ -180,13 +175,13 @@ def _run(
 
 
 def _changed(target: Session | Transaction, statement: Statement, answers: Answers | None) -> int:
-    if answers is None or not may_answer(statement, target.dialect):
-        affected = target.execute(statement.text)
+    if answers is None or not may_answer(statement):
+        affected = target.execute(statement)
     else:
         affected, read = _answered(target, statement, answers)
         if affected < 0 and _returns(statement):
             affected = read
-    return 0 if classify(statement.text, target.dialect).kind == "read" else max(0, affected)
+    return 0 if statement.kind == "read" else max(0, affected)
 
 
 def _answered(target: Session | Transaction, statement: Statement, answers: Answers) -> tuple[int, int]:
@@ -199,7 +194,7 @@ def _answered(target: Session | Transaction, statement: Statement, answers: Answ
             read += len(batch)
             yield batch
 
-    with target.stream(statement.text, text=answers.text) as rows:
+    with target.stream(statement, text=answers.text) as rows:
         if rows.columns:
             answers.take(rows.columns, batches())
         for _ in rows:
@@ -207,9 +202,9 @@ def _answered(target: Session | Transaction, statement: Statement, answers: Answ
         return rows.affected, read
 
 
-def _controls_transaction(statement: Statement, dialect: Dialect) -> bool:
+def _controls_transaction(statement: Statement) -> bool:
     """True for what begins or ends a transaction; going back to a savepoint does neither."""
-    verb = classify(statement.text, dialect).verb
+    verb = statement.effect.verb
     if verb == "ROLLBACK":
         return "TO" not in statement.text.upper().split()
     return verb in ("BEGIN", "START", "COMMIT", "END", "ABORT")

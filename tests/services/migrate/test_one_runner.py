@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from katax_cli.core.sql import AnySql
 from katax_cli.engines.base import Params, Result
 from katax_cli.errors import KataxError, LockHeld, LockLost, QueryError
 from katax_cli.services.databases.sql import SqlDatabase
@@ -51,7 +52,7 @@ def test_a_ledger_that_another_runner_makes_meanwhile_is_read(
     class Late(MigrationConnection):
         """Answers a first look just before the other runner commits its table."""
 
-        def run(self, sql: str, params: Params = None, **more: Any) -> Result:
+        def run(self, sql: AnySql, params: Params = None, **more: Any) -> Result:
             try:
                 return super().run(sql, params, **more)
             except QueryError:

@@ -11,7 +11,6 @@ from katax_cli.errors import ConfigError, QueryError, Refused
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.tables.scripts import ScriptResult, destructive_reasons, run_script
-from tests.engines.connections import settings_for
 from tests.services.profiles import profile
 
 
@@ -64,7 +63,10 @@ def test_the_caller_hears_what_lasts_of_a_script_with_its_own_transaction(db: Sq
 
 
 def test_copy_data_is_refused_before_anything_runs(db: SqlDatabase) -> None:
-    script = [Statement("create table t (n)", 1, 0), Statement("copy t from stdin", 2, 20, copy_data="1\n")]
+    script = [
+        Statement("create table t (n)", "sqlite"),
+        Statement("copy t from stdin", "sqlite", 2, 20, copy_data="1\n"),
+    ]
 
     with pytest.raises(ConfigError) as error:
         run_script(db, script)
@@ -94,4 +96,4 @@ def test_too_many_rows(db: SqlDatabase) -> None:
     ],
 )
 def test_why_it_is_asked_about(script: str, reasons: list[str]) -> None:
-    assert destructive_reasons(statements(script), settings_for("sqlite:///x.db")) == reasons
+    assert destructive_reasons(statements(script)) == reasons

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from katax_cli.core.callables import completed, plain
+from katax_cli.core.sql import AnySql
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import Dialect, Params, Result
 from katax_cli.errors import MigrationError, UntrustedFile
@@ -44,11 +45,11 @@ class MigrationDb(Queries):
         return self._session.dialect
 
     def run(
-        self, sql: str, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
         return self._session.run(sql, params, timeout=timeout, idempotent=idempotent)
 
-    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
+    def execute_many(self, sql: AnySql, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
         return self._session.execute_many(sql, rows, timeout=timeout)
 
     def step(self, name: str) -> bool:
