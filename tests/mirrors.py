@@ -166,6 +166,12 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     "services/cron/definition/test_jobs.py": ("services/cron/definition/catalog.py",),
     "services/cron/ledger/test_accounting.py": ("services/cron/ledger/values.py",),
     "services/cron/ledger/test_store.py": (
+        "engines/mysql/sql/clock.py",
+        "engines/mysql/sql/state.py",
+        "engines/postgresql/sql/clock.py",
+        "engines/postgresql/sql/state.py",
+        "engines/sqlite/sql/clock.py",
+        "engines/sqlite/sql/state.py",
         "services/cron/definition/definitions.py",
         "services/state/schema.py",
     ),
@@ -258,6 +264,11 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/shutdown_drill/target.py",
     ),
     "services/shutdown_drill/test_judge.py": ("services/shutdown_drill/values.py",),
+    "services/tables/test_lifetime.py": (
+        "engines/mysql/sql/databases.py",
+        "engines/postgresql/sql/databases.py",
+        "engines/sqlite/sql/databases.py",
+    ),
     "services/tables/test_truncate.py": (
         "engines/mysql/sql/tables.py",
         "engines/postgresql/sql/tables.py",

@@ -30,3 +30,44 @@ class TableSql:
     unchecked: tuple[str, str] | None = None
     short_wait: str | None = None
     default_schema: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClockSql:
+    """The server's clock as whole numbers since the epoch: module `sql.clock`."""
+
+    milliseconds: str
+    microseconds: str
+
+
+@dataclass(frozen=True, slots=True)
+class StateSql:
+    """What tables of katax's own need: module `sql.state`.
+
+    `long_text` is a type for output of programs. `for_update` ends a SELECT that locks its rows. `insert` and
+    `insert_end` begin and end an INSERT that leaves rows alone that are there. `index_in_table`: an index is made
+    with its table, for there is no CREATE INDEX IF NOT EXISTS.
+    """
+
+    long_text: str
+    for_update: str
+    insert: str
+    insert_end: str
+    index_in_table: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSql:
+    """Databases of a server: module `sql.databases`; where a database is a file, that gives None.
+
+    `maintenance` is the database from which others are created and dropped, None for any. `own` are the server's.
+    `exists` asks for a name; `idle` for the names LIKE a pattern in which nobody works. `create_copy` makes a database
+    {name} of {template}, `drop` removes {name}, with its sessions where the server would wait for their end.
+    """
+
+    maintenance: str | None
+    own: tuple[str, ...]
+    exists: str
+    idle: str
+    drop: str
+    create_copy: str | None = None

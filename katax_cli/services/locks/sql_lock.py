@@ -13,18 +13,15 @@ from typing import Any, Protocol
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.engines.migrations import CUT, ListsNotes, LockSession, SessionLocks
+from katax_cli.engines.registry import part
+from katax_cli.engines.sql import ClockSql
 from katax_cli.errors import ConfigError, LockHeld, Unavailable
 from katax_cli.services.databases.held import HeldConnection
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.locks.lock import PREFIX, HeldLock
 from katax_cli.services.locks.migration_lock import holder_of, note
 
-_TOKEN = {
-    "postgresql": "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
-    "mysql": "SELECT CAST(UNIX_TIMESTAMP(NOW(6)) * 1000000 AS UNSIGNED)",
-}
-"""Fencing tokens are the server's time in microseconds: they grow from holder to holder while its clock does."""
-ENGINES = tuple(_TOKEN)
+ENGINES = ("postgresql", "mysql")
 
 
 class _Locks(SessionLocks, ListsNotes, Protocol):
@@ -51,7 +48,9 @@ class SqlBackend:
             found = self._session.ask(self._locks.holder, self._name)
             who = "a session that has just ended" if found is None else holder_of(found)._replace(file=None)
             raise LockHeld(name, holder=str(who))
-        (row,) = self._session.run(_TOKEN[self._database.settings.type]).rows
+        # Fencing tokens are the server's time: they grow from holder to holder while its clock does.
+        clock: ClockSql = part(self._database.engine, "sql.clock")
+        (row,) = self._session.run(f"SELECT {clock.microseconds}").rows
         # PostgreSQL shows the whole of a note in a session's last statement only.
         self.renew(ttl, ttl)
         return int(row[0])

@@ -19,6 +19,8 @@ from typing import cast
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
+from katax_cli.engines.registry import part
+from katax_cli.engines.sql import DatabaseSql
 from katax_cli.errors import QueryError
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
@@ -26,12 +28,7 @@ from katax_cli.services.databases.sql import SqlDatabase
 AnyDatabase = SqlDatabase | MongoDatabase
 Open = Callable[[ConnectionSettings], AnyDatabase]
 _NAME = re.compile(r"katax_rehearsal_([0-9a-f]{8})_(\d+)_[0-9a-f]{6}")
-_LISTED = {
-    "postgresql": """SELECT datname FROM pg_database d WHERE datname LIKE 'katax\\_rehearsal\\_%'
-        AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)""",
-    "mysql": """SELECT schema_name FROM information_schema.schemata WHERE schema_name LIKE 'katax\\_rehearsal\\_%'
-        AND schema_name NOT IN (SELECT db FROM information_schema.processlist WHERE db IS NOT NULL)""",
-}
+_LIKE = "katax\\_rehearsal\\_%"
 
 
 def new_name() -> str:
@@ -63,7 +60,7 @@ def _world() -> str:
 
 def abandoned(database: AnyDatabase, open_database: Open) -> list[str]:
     """The copies of rehearsals that were killed."""
-    if database.settings.type == "sqlite":
+    if is_file(database):
         return [name for name in os.listdir(gettempdir()) if is_abandoned(name)]
     with _administrator(database, open_database) as server:
         return [name for name in _listed(server) if is_abandoned(name)]
@@ -72,7 +69,7 @@ def abandoned(database: AnyDatabase, open_database: Open) -> list[str]:
 def remove_abandoned(database: AnyDatabase, open_database: Open) -> list[str]:
     """Removes them; returns the names of those that are gone now."""
     names = abandoned(database, open_database)
-    if database.settings.type == "sqlite":
+    if is_file(database):
         paths = {name: os.path.join(gettempdir(), name) for name in names}
         for path in paths.values():
             shutil.rmtree(path, ignore_errors=True)
@@ -85,7 +82,7 @@ def _listed(server: AnyDatabase) -> list[str]:
     if isinstance(server, MongoDatabase):
         found = server.command({"listDatabases": 1, "nameOnly": True})["databases"]
         return [str(one["name"]) for one in found]
-    return [str(row[0]) for row in server.run(_LISTED[server.settings.type]).rows]
+    return [str(row[0]) for row in server.run(sql_of(server).idle, [_LIKE]).rows]
 
 
 def _drop(server: AnyDatabase, name: str, open_database: Open) -> bool:
@@ -101,11 +98,21 @@ def _drop(server: AnyDatabase, name: str, open_database: Open) -> bool:
     return True
 
 
+def is_file(database: AnyDatabase) -> bool:
+    return isinstance(database, SqlDatabase) and part(database.engine, "sql.databases") is None
+
+
+def sql_of(server: SqlDatabase) -> DatabaseSql:
+    made: DatabaseSql = part(server.engine, "sql.databases")
+    return made
+
+
 @contextmanager
 def _administrator(database: AnyDatabase, open_database: Open) -> Iterator[AnyDatabase]:
-    """The database itself, or PostgreSQL's own: no database is dropped from within."""
-    if database.settings.type != "postgresql":
+    """The database itself, or the server's own where no database is dropped from within."""
+    maintenance = None if isinstance(database, MongoDatabase) else sql_of(database).maintenance
+    if maintenance is None:
         yield database
         return
-    with open_database(replace(database.settings, database="postgres")) as server:
+    with open_database(replace(database.settings, database=maintenance)) as server:
         yield server

@@ -17,7 +17,7 @@ from katax_cli.engines.registry import load
 from katax_cli.errors import MigrationError, QueryError
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.migrate.copies import AnyDatabase, Open, new_name, remove_abandoned
+from katax_cli.services.migrate.copies import AnyDatabase, Open, is_file, new_name, remove_abandoned, sql_of
 from katax_cli.services.migrate.ledger.intent import changed_lines
 from katax_cli.services.migrate.migrator import Migrator
 
@@ -108,7 +108,7 @@ def _throwaway(found: AnyDatabase) -> Iterator[tuple[ConnectionSettings, bool]]:
                 cast("MongoDatabase", stage).command({"dropDatabase": 1})
         return
     database = cast("SqlDatabase", found)
-    if database.settings.type == "sqlite":
+    if is_file(database):
         with _sqlite_copy(database) as settings:
             yield settings, True
         return
@@ -133,29 +133,36 @@ def _sqlite_copy(database: SqlDatabase) -> Iterator[ConnectionSettings]:
 
 def _create(database: SqlDatabase, name: str) -> bool:
     """Makes the database; True when it is a copy. A template must have no other session."""
+    sql = sql_of(database)
     quoted = quote_identifier(name, database.engine.dialect)
-    if database.engine.dialect != "postgresql":
+    if sql.create_copy is None:
         database.execute(f"CREATE DATABASE {quoted}")
         return False
     database.close()
     with _administrator(database) as other:
-        template = quote_identifier(database.settings.database or "postgres", "postgresql")
+        template = quote_identifier(
+            database.settings.database or str(sql.maintenance), database.engine.dialect
+        )
         try:
-            other.execute(f"CREATE DATABASE {quoted} TEMPLATE {template}")
+            other.execute(sql.create_copy.format(name=quoted, template=template))
         except QueryError:
             other.execute(f"CREATE DATABASE {quoted}")
             return False
     return True
 
 
-def _administrator(database: SqlDatabase) -> SqlDatabase:
-    return cast("SqlDatabase", open_settings(replace(database.settings, database="postgres")))
+@contextmanager
+def _administrator(database: SqlDatabase) -> Iterator[SqlDatabase]:
+    """The database itself, or the server's own where no database is copied or dropped from within."""
+    maintenance = sql_of(database).maintenance
+    if maintenance is None:
+        yield database
+        return
+    with closing(open_settings(replace(database.settings, database=maintenance))) as other:
+        yield cast("SqlDatabase", other)
 
 
 def _drop(database: SqlDatabase, name: str) -> None:
     quoted = quote_identifier(name, database.engine.dialect)
-    if database.engine.dialect == "postgresql":
-        with _administrator(database) as other:
-            other.execute(f"DROP DATABASE IF EXISTS {quoted} WITH (FORCE)")
-    else:
-        database.execute(f"DROP DATABASE IF EXISTS {quoted}")
+    with _administrator(database) as other:
+        other.execute(sql_of(database).drop.format(name=quoted))

@@ -8,7 +8,9 @@ from dataclasses import replace
 
 from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.engines.base import Dialect, Result
+from katax_cli.engines.base import Result
+from katax_cli.engines.registry import part
+from katax_cli.engines.sql import StateSql
 from katax_cli.errors import ConfigError, QueryError, Refused, Unavailable
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.calls.observer import QueryLogging
@@ -22,12 +24,6 @@ _TIMEOUT = 5.0
 _AT_ONCE = 400
 """Parameters of one IN list, below every engine's limit."""
 _RETRY = RetryPolicy(attempts=6, initial=0.02, max=0.5, total=_TIMEOUT)
-_NOW: dict[Dialect, str] = {
-    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
-    "mysql": "CAST(unix_timestamp(now(3)) * 1000 AS signed)",
-    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS integer)",
-}
-_LONG: dict[Dialect, str] = {"postgresql": "TEXT", "mysql": "MEDIUMTEXT", "sqlite": "TEXT"}
 _NETWORK = ("nfs", "cifs", "smb", "9p", "fuse.sshfs", "ceph", "glusterfs", "lustre", "afs")
 
 
@@ -72,17 +68,18 @@ class Tables:
         self.database = database
         database.observer.set_log(QueryLogging())
         self.profile = profile
-        self.dialect = database.engine.dialect
-        self.now = _NOW[self.dialect]
-        self.for_update = "" if self.dialect == "sqlite" else " FOR UPDATE"
+        self._sql: StateSql = part(database.engine, "sql.state")
+        self.now: str = part(database.engine, "sql.clock").milliseconds
+        self.for_update = self._sql.for_update
+        self._shared = part(database.engine, "sql.databases") is not None
         self._made = False
-        self._path = database.settings.path if self.dialect == "sqlite" else None
+        self._path = database.settings.path
         self._file: FileId | None = None
 
     @property
     def shared(self) -> bool:
         """True when daemons on other machines may use it too."""
-        return self.dialect != "sqlite"
+        return self._shared
 
     @property
     def moved(self) -> bool:
@@ -129,8 +126,8 @@ class Tables:
         return True
 
     def _create(self) -> None:
-        long = _LONG[self.dialect]
-        inline = self.dialect == "mysql"
+        long = self._sql.long_text
+        inline = self._sql.index_in_table
         index = ", INDEX katax_cron_live (state, daemon), INDEX katax_cron_time (profile, scheduled_at)"
         self._make(
             "CREATE TABLE IF NOT EXISTS katax_cron_runs (run_id VARCHAR(40) NOT NULL PRIMARY KEY, "
@@ -180,10 +177,8 @@ class Tables:
         """Inserts what is not there yet."""
         if not rows:
             return
-        ignoring = self.dialect == "mysql"
         on.execute_many(
-            f"INSERT {'IGNORE ' if ignoring else ''}INTO {table} ({columns}) VALUES ({marks(rows[0])}{more})"
-            f"{'' if ignoring else ' ON CONFLICT DO NOTHING'}",
+            f"{self._sql.insert} INTO {table} ({columns}) VALUES ({marks(rows[0])}{more}){self._sql.insert_end}",
             [tuple(row) for row in rows],
         )
 

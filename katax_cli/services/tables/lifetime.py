@@ -13,20 +13,14 @@ from dataclasses import replace
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
+from katax_cli.engines.base import Engine
+from katax_cli.engines.registry import load, part
+from katax_cli.engines.sql import DatabaseSql
 from katax_cli.errors import ConfigError, QueryError, Refused, Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.sql import SqlDatabase
 
 Open = Callable[[ConnectionSettings], SqlDatabase]
-_MAINTENANCE = {"postgresql": "postgres", "mysql": None}
-_OF_THE_SERVER = {
-    "postgresql": ("postgres", "template0", "template1"),
-    "mysql": ("mysql", "information_schema", "performance_schema", "sys"),
-}
-_LISTED = {
-    "postgresql": "SELECT 1 FROM pg_database WHERE datname = ?",
-    "mysql": "SELECT 1 FROM information_schema.schemata WHERE schema_name = ?",
-}
 _BESIDE = ("", "-wal", "-shm", "-journal")
 """SQLite's files, by what their names end with."""
 
@@ -66,11 +60,12 @@ def drop(settings: ConnectionSettings, open_database: Open) -> bool:
     """Drops the database with all that is in it; False when there is none. PostgreSQL and SQLite refuse while it
     is in use. Raises Refused for a database that the server itself needs."""
     name = database_name(settings)
-    if name.lower() in _OF_THE_SERVER.get(settings.type, ()):
+    sql = _sql_of(load(settings))
+    if sql is not None and name.lower() in sql.own:
         raise Refused(f"{name!r} is a database of the server's own; it is not dropped")
     if not exists(settings, open_database):
         return False
-    if settings.type == "sqlite":
+    if sql is None:
         return _remove_file(settings, os.path.realpath(name), open_database)
     with open_database(_maintenance(settings)) as server:
         return _changed(server, name, f"DROP DATABASE {_quoted(server, name)}", wanted=False)
@@ -79,7 +74,15 @@ def drop(settings: ConnectionSettings, open_database: Open) -> bool:
 def _maintenance(settings: ConnectionSettings) -> ConnectionSettings:
     """The server's maintenance database: past a pooler, which knows only configured databases."""
     direct = settings.past_pooler()
-    return replace(direct, name=settings.name, database=_MAINTENANCE[settings.type], replicas=())
+    sql = _sql_of(load(settings))
+    assert sql is not None
+    return replace(direct, name=settings.name, database=sql.maintenance, replicas=())
+
+
+def _sql_of(engine: Engine) -> DatabaseSql | None:
+    """None where a database is a file."""
+    made: DatabaseSql | None = part(engine, "sql.databases")
+    return made
 
 
 def _quoted(server: SqlDatabase, name: str) -> str:
@@ -87,7 +90,9 @@ def _quoted(server: SqlDatabase, name: str) -> str:
 
 
 def _is_listed(server: SqlDatabase, name: str) -> bool:
-    return bool(server.run(_LISTED[server.settings.type], [name]).rows)
+    sql = _sql_of(server.engine)
+    assert sql is not None
+    return bool(server.run(sql.exists, [name]).rows)
 
 
 def _changed(server: SqlDatabase, name: str, statement: str, *, wanted: bool) -> bool:

@@ -1,0 +1,20 @@
+"""SQL of the databases of a PostgreSQL server."""
+
+from __future__ import annotations
+
+from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.sql import DatabaseSql
+
+_IDLE = """SELECT datname FROM pg_database d WHERE datname LIKE ?
+    AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datid = d.oid)"""
+
+
+def create(engine: SqlEngine) -> DatabaseSql:
+    return DatabaseSql(
+        maintenance="postgres",
+        own=("postgres", "template0", "template1"),
+        exists="SELECT 1 FROM pg_database WHERE datname = ?",
+        idle=_IDLE,
+        drop="DROP DATABASE IF EXISTS {name} WITH (FORCE)",
+        create_copy="CREATE DATABASE {name} TEMPLATE {template}",
+    )

@@ -1,0 +1,9 @@
+"""A database of SQLite is a file: it is created, listed and removed as files are."""
+
+from __future__ import annotations
+
+from katax_cli.engines.base import SqlEngine
+
+
+def create(engine: SqlEngine) -> None:
+    return None
