@@ -17,7 +17,7 @@ from harness import finish, row
 
 from katax_cli.services.calls.events import Events
 from katax_cli.services.calls.observer import Observer, QueryLogging
-from katax_cli.services.runtime.decisions import OperatorDecision, write_copy
+from katax_cli.services.runtime.decisions import HostCopy, OperatorDecision
 
 SQL = "SELECT id, name FROM users WHERE id = $1"
 CALLS = 100_000
@@ -28,8 +28,8 @@ import sys, time
 import katax_cli.cli.app, katax_cli.cli.shell.invocation, katax_cli.services.runtime.runtime
 home = sys.argv[1]
 began = time.process_time()
-from katax_cli.services.runtime.decisions import kept_off
-assert kept_off(home, "dev", "main", time.time()) is not None
+from katax_cli.services.runtime.decisions import HostCopy
+assert HostCopy(home, "dev").refusal("main") is not None
 print(time.process_time() - began)
 """
 
@@ -64,7 +64,7 @@ def _seen_call() -> float:
 def _asked() -> float:
     now = time.time()
     with tempfile.TemporaryDirectory() as home:
-        write_copy(home, "dev", [OperatorDecision("1", "main", "trip", now, now + 3600, "why", "me")])
+        HostCopy(home, "dev").write([OperatorDecision("1", "main", "trip", now, now + 3600, "why", "me")])
         done = subprocess.run([sys.executable, "-c", ASK, home], capture_output=True, text=True, check=True)
     return float(done.stdout)
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -179,3 +180,11 @@ def test_a_call_on_the_thread_of_an_event_loop_warns_once(
         "a call to 'main' blocks the running event loop, and with it every other task; "
         "make it in a thread, such as by asyncio.to_thread"
     ]
+
+
+def test_a_call_is_made_while_another_thread_imports_asyncio(
+    katax: Katax, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The module is in the table already, and empty."""
+    monkeypatch.setitem(sys.modules, "asyncio", ModuleType("asyncio"))
+    assert katax.database("main").query("select 1 as n") == [{"n": 1}]

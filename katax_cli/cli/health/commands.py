@@ -15,10 +15,9 @@ from katax_cli.cli.shell.options import limit, one_of
 from katax_cli.cli.shell.output import FORMATS
 from katax_cli.cli.shell.scope import probing_scope
 from katax_cli.cli.shell.watch import watch
-from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
 from katax_cli.services.health.probe import PROBE_SECONDS, HealthChecker, Prober
-from katax_cli.services.runtime.decisions import OperatorDecision, kept_off
+from katax_cli.services.runtime.decisions import HostCopy
 
 if TYPE_CHECKING:
     from katax_cli.profiles.model.model import Profile
@@ -68,7 +67,7 @@ def check(
             policy=policy,
             steady=watching,
             prober=prober(call, chosen.profile),
-            tripped=tripped_by(chosen.profile),
+            tripped=HostCopy(chosen.profile.home, chosen.profile.name).refusal,
         )
 
         if watching:
@@ -118,11 +117,6 @@ def prober(call: Invocation, profile: Profile) -> Callable[[Database], Prober] |
     from katax_cli.services.health.deep_probe import deep_prober
 
     return deep_prober(profile)
-
-
-def tripped_by(profile: Profile) -> Callable[[str], OperatorDecision | None]:
-    """An operator's decision to refuse calls to a connection, as far as this host knows."""
-    return lambda name: kept_off(profile.home, profile.name, name, SYSTEM.now())
 
 
 def show_history(call: Invocation, connections: list[str]) -> ExitCode:

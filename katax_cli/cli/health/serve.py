@@ -31,8 +31,9 @@ def serve(call: Invocation, connections: Sequence[str], *, host: str, port: int,
 
     seconds = PROBE_SECONDS if call.shared.timeout is None else call.shared.timeout
     with probing_scope(call, connections) as chosen, ended_by_signals() as ending:
+        databases = chosen.databases
         reporter = report(chosen.runtime, "health serve")
-        service = HealthService(chosen.profile, chosen.databases, seconds=seconds, reporter=reporter)
+        service = HealthService(chosen.profile, databases, seconds=seconds, reporter=reporter)
         with closing(HttpServer(service.routes(), name="katax-health-http", host=host, port=port)) as server:
             service.start()
             call.diagnostics.note(f"health of {chosen.profile.name!r} on {server.url}/ready")

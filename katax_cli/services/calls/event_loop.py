@@ -12,9 +12,10 @@ _warned = False
 def warn_of_blocking(connection: str) -> None:
     """Logs one warning for the process when an event loop runs on this thread."""
     global _warned
-    asyncio = sys.modules.get("asyncio")
-    # The variant that raises costs more than the rest of a guarded call.
-    if asyncio is None or _warned or asyncio._get_running_loop() is None:
+    # The variant that raises costs more than the rest of a guarded call. No loop runs here while another thread
+    # still imports asyncio, which lacks the function then.
+    running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    if running_loop is None or _warned or running_loop() is None:
         return
     _warned = True
     _log.warning(

@@ -24,7 +24,7 @@ from katax_cli.services.dashboard.state_source import StateWatch, Told
 from katax_cli.services.databases.database import Database
 from katax_cli.services.health.deep_probe import deep_prober
 from katax_cli.services.health.probe import GRACE, PROBE_SECONDS, judged, overall
-from katax_cli.services.runtime.decisions import copied, kept_off
+from katax_cli.services.runtime.decisions import HostCopy
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.circuits import rows_of
 from katax_cli.snapshot import (
@@ -73,6 +73,7 @@ class Collector:
         self._profile = profile = runtime.profile
         self._patience = patience
         self._clock = clock
+        self._copy = HostCopy(profile.home, profile.name, clock)
         self._lock = Lock()
         deep = deep_prober(profile)
         self._watches = {
@@ -139,7 +140,7 @@ class Collector:
         for name, watch in self._watches.items():
             seen = watch.health(silent[name])
             if seen is not None:
-                found[name] = judged(seen, kept_off(self._profile.home, self._profile.name, name, now))
+                found[name] = judged(seen, self._copy.refusal(name))
         status = overall(found.values())
         moment = datetime.fromtimestamp(now).astimezone()
         return HealthReport(status, moment, self._profile.name, found)
@@ -158,9 +159,7 @@ class Collector:
     def _circuits(self, told: Told | None, trouble: str | None, now: float) -> Part[Circuit]:
         if told is not None:
             return _part(told.circuits, self._database, told.at, trouble, "no connections")
-        profile = self._profile
-        decisions = copied(profile.home, profile.name)
-        rows = rows_of(profile.connections, decisions, (), (), now=now)
+        rows = rows_of(self._profile.connections, self._copy.decisions(), (), (), now=now)
         return _part(tuple(rows), "this host's copy of the decisions", now, trouble, "no connections")
 
     def _traffic(self, told: Told | None, trouble: str | None) -> Part[Traffic]:

@@ -24,7 +24,7 @@ from katax_cli.services.health.metrics import families
 from katax_cli.services.health.probe import HealthChecker, Prober
 from katax_cli.services.health.rounds import Round, others
 from katax_cli.services.http import JSON, TEXT, Response, Routes
-from katax_cli.services.runtime.decisions import kept_off
+from katax_cli.services.runtime.decisions import HostCopy
 from katax_cli.services.state.reporter import Reporter
 from katax_cli.snapshot import ConnectionHealth, HealthReport
 
@@ -61,7 +61,7 @@ class HealthService:
             policy=profile.health,
             steady=True,
             prober=self._prober,
-            tripped=lambda name: kept_off(profile.home, profile.name, name, clock.now()),
+            tripped=HostCopy(profile.home, profile.name, clock).refusal,
             clock=clock,
         )
         self._last: Round | None = None

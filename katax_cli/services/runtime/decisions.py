@@ -9,9 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, NamedTuple, get_args
 
+from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.profiles.sources.home import CIRCUITS
 
 CircuitAction = Literal["trip", "reset", "disable"]
@@ -54,40 +56,46 @@ def newest(*sources: Iterable[OperatorDecision]) -> dict[str, OperatorDecision]:
     return found
 
 
-def copied(home: str, profile: str) -> dict[str, OperatorDecision]:
-    """The decisions that this host knows of; none when there is no copy that can be read. Never raises."""
-    table = _read(os.path.join(home, CIRCUITS)).get(profile)
-    entries = table if isinstance(table, list) else []
-    return newest(decision for entry in entries if (decision := _decision(entry)) is not None)
+@dataclass(frozen=True, slots=True)
+class HostCopy:
+    """This host's copy of the decisions of one profile, whose `.katax` folder is `home`."""
 
+    home: str
+    profile: str
+    clock: Clock = SYSTEM
 
-def kept_off(home: str, profile: str, connection: str, now: float) -> OperatorDecision | None:
-    """The decision that refuses calls to this connection `now`, as far as this host knows."""
-    decision = copied(home, profile).get(connection)
-    return decision if decision is not None and decision.keeps_off(now) else None
+    def decisions(self) -> dict[str, OperatorDecision]:
+        """The decisions that this host knows of; none when there is no copy that can be read. Never raises."""
+        table = _read(os.path.join(self.home, CIRCUITS)).get(self.profile)
+        entries = table if isinstance(table, list) else []
+        return newest(decision for entry in entries if (decision := _decision(entry)) is not None)
 
+    def refusal(self, connection: str) -> OperatorDecision | None:
+        """The decision that refuses calls to this connection now, as far as this host knows."""
+        decision = self.decisions().get(connection)
+        return decision if decision is not None and decision.keeps_off(self.clock.now()) else None
 
-def write_copy(home: str, profile: str, decisions: Iterable[OperatorDecision]) -> None:
-    """Replaces this profile's part of the copy, at once or not at all. Raises OSError."""
-    from katax_cli.core.text.text import to_json
+    def write(self, decisions: Iterable[OperatorDecision]) -> None:
+        """Replaces this profile's part of the copy, at once or not at all. Raises OSError."""
+        from katax_cli.core.text.text import to_json
 
-    path = os.path.join(home, CIRCUITS)
-    table = _read(path)
-    table[profile] = [decision._asdict() for decision in decisions]
-    part = f"{path}.{os.getpid()}"
-    with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(to_json(table) + "\n")
-    os.replace(part, path)
+        path = os.path.join(self.home, CIRCUITS)
+        table = _read(path)
+        table[self.profile] = [decision._asdict() for decision in decisions]
+        part = f"{path}.{os.getpid()}"
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(to_json(table) + "\n")
+        os.replace(part, path)
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One writer at a time, so that the last one writes what all of them decided."""
+        import fcntl
 
-@contextmanager
-def copying(home: str) -> Iterator[None]:
-    """One writer at a time, so that the last one writes what all of them decided."""
-    import fcntl
-
-    with open(os.open(os.path.join(home, f".{CIRCUITS}.lock"), os.O_RDWR | os.O_CREAT, 0o600), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        path = os.path.join(self.home, f".{CIRCUITS}.lock")
+        with open(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
 
 def _read(path: str) -> dict[str, Any]:

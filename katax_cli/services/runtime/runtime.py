@@ -214,14 +214,14 @@ class Runtime:
         """A single command has a breaker only while an operator's trip refuses calls."""
         if not os.path.exists(os.path.join(self.profile.home, CIRCUITS)):
             return None
-        from katax_cli.services.runtime.decisions import kept_off
+        from katax_cli.services.runtime.decisions import HostCopy
 
-        now = SYSTEM.now()
-        decision = kept_off(self.profile.home, self.profile.name, name.partition("/")[0], now)
+        decision = HostCopy(self.profile.home, self.profile.name).refusal(name.partition("/")[0])
         if decision is None:
             return None
         breaker = CircuitBreaker(name=name)
-        breaker.force_open(None if decision.ends_at is None else decision.ends_at - now, decision.sentence)
+        seconds = None if decision.ends_at is None else decision.ends_at - SYSTEM.now()
+        breaker.force_open(seconds, decision.sentence)
         return breaker
 
     def accompanied(self, make: Callable[[Mapping[str, Database]], C]) -> C:

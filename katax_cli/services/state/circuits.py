@@ -13,11 +13,9 @@ from katax_cli.errors import KataxError, Unavailable
 from katax_cli.profiles.sources.home import ensure_home
 from katax_cli.services.runtime.decisions import (
     CircuitAction,
+    HostCopy,
     OperatorDecision,
-    copied,
-    copying,
     newest,
-    write_copy,
 )
 from katax_cli.services.state.store import Breaker, StateStore
 from katax_cli.snapshot import BreakerState, Circuit, Process
@@ -43,24 +41,22 @@ def decide(
     ends_at = None if seconds is None else now + seconds
     decision = OperatorDecision(secrets.token_hex(8), connection, action, now, ends_at, reason, _operator())
     ensure_home(profile.home)
-    with copying(profile.home):
+    copy = HostCopy(profile.home, profile.name)
+    with copy.locked():
         try:
             store.decide(decision)
         except KataxError as error:
-            write_copy(
-                profile.home,
-                profile.name,
-                newest(copied(profile.home, profile.name).values(), [decision]).values(),
-            )
+            copy.write(newest(copy.decisions().values(), [decision]).values())
             why = f"{error}; the decision holds on this host only"
             raise Unavailable(profile.state.connection.name, why) from error
-        write_copy(profile.home, profile.name, known(store).values())
+        copy.write(known(store).values())
     return _decided(connection, decision, now)
 
 
 def known(store: StateStore) -> dict[str, OperatorDecision]:
     """The decisions of the state database and this host's copy, the later of both. Raises KataxError."""
-    return newest(copied(store.profile.home, store.profile.name).values(), store.decisions().values())
+    copy = HostCopy(store.profile.home, store.profile.name)
+    return newest(copy.decisions().values(), store.decisions().values())
 
 
 def circuits(store: StateStore, *, clock: Clock = SYSTEM) -> list[Circuit]:

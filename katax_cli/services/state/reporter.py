@@ -21,7 +21,7 @@ from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.home import ensure_home
 from katax_cli.services.databases.database import Database
-from katax_cli.services.runtime.decisions import OperatorDecision, copied, copying, write_copy
+from katax_cli.services.runtime.decisions import HostCopy, OperatorDecision
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.call_report import CallWatch
 from katax_cli.services.state.circuits import known
@@ -89,6 +89,7 @@ class Reporter:
         self._report_at = self._prune_at = clock.monotonic()
         self._ordering = Lock()
         self._last_change = 0.0
+        self._copy = HostCopy(profile.home, profile.name)
         self._copied: list[OperatorDecision] | None = None
         self._trouble: str | None = None
         self._calls = CallWatch(clock=clock)
@@ -186,16 +187,16 @@ class Reporter:
 
         if self._attempt(ask):
             return found
-        return copied(self._profile.home, self._profile.name)
+        return self._copy.decisions()
 
     def _refresh_copy(self, decisions: list[OperatorDecision]) -> None:
         """The decisions that other hosts took reach this host's commands."""
         if decisions == self._copied or (self._copied is None and not decisions):
             return
-        home, name = ensure_home(self._profile.home), self._profile.name
-        with copying(home):
+        ensure_home(self._profile.home)
+        with self._copy.locked():
             decisions = list(known(self._store).values())
-            write_copy(home, name, decisions)
+            self._copy.write(decisions)
         self._copied = decisions
 
     def _follow(self, decisions: Mapping[str, OperatorDecision]) -> None:

@@ -12,13 +12,11 @@ import pytest
 
 from katax_cli.profiles.sources.home import CIRCUITS
 from katax_cli.services.runtime.decisions import (
+    HostCopy,
     OperatorDecision,
-    copied,
-    copying,
-    kept_off,
     newest,
-    write_copy,
 )
+from tests.fake_clock import FakeClock
 
 NOW = 1_000.0
 TRIPPED = OperatorDecision("1", "main", "trip", NOW, NOW + 60, "disk full", "ann@host")
@@ -38,12 +36,14 @@ TRIPPED = OperatorDecision("1", "main", "trip", NOW, NOW + 60, "disk full", "ann
 def test_when_everybody_is_kept_off(
     decision: OperatorDecision, now: float, off: bool, tmp_path: Path
 ) -> None:
-    write_copy(str(tmp_path), "dev", [decision])
+    HostCopy(str(tmp_path), "dev").write([decision])
 
     assert decision.keeps_off(now) is off
-    assert (kept_off(str(tmp_path), "dev", "main", now) == decision) is off
-    assert kept_off(str(tmp_path), "dev", "other", now) is None
-    assert kept_off(str(tmp_path), "prod", "main", now) is None
+    clock = FakeClock(at=now - FakeClock.EPOCH)
+    copy = HostCopy(str(tmp_path), "dev", clock)
+    assert (copy.refusal("main") == decision) is off
+    assert copy.refusal("other") is None
+    assert HostCopy(str(tmp_path), "prod", clock).refusal("main") is None
 
 
 def test_the_sentence_says_who_until_when_and_why() -> None:
@@ -65,12 +65,12 @@ def test_the_last_word_counts_whoever_said_it() -> None:
 
 def test_the_copy_is_its_owners_and_holds_each_profile_apart(tmp_path: Path) -> None:
     home = str(tmp_path)
-    write_copy(home, "dev", [TRIPPED])
-    write_copy(home, "prod", [TRIPPED._replace(connection="other")])
-    write_copy(home, "dev", [TRIPPED._replace(id="9")])
+    HostCopy(home, "dev").write([TRIPPED])
+    HostCopy(home, "prod").write([TRIPPED._replace(connection="other")])
+    HostCopy(home, "dev").write([TRIPPED._replace(id="9")])
 
-    assert copied(home, "dev") == {"main": TRIPPED._replace(id="9")}
-    assert list(copied(home, "prod")) == ["other"]
+    assert HostCopy(home, "dev").decisions() == {"main": TRIPPED._replace(id="9")}
+    assert list(HostCopy(home, "prod").decisions()) == ["other"]
     assert stat.S_IMODE((tmp_path / CIRCUITS).stat().st_mode) == 0o600
     assert [each.name for each in tmp_path.iterdir()] == [CIRCUITS]
 
@@ -96,36 +96,36 @@ def test_what_cannot_be_read_keeps_nobody_off(content: str, tmp_path: Path) -> N
     file.write_text(content)
     file.chmod(0o600)
 
-    assert copied(str(tmp_path), "dev") == {}
+    assert HostCopy(str(tmp_path), "dev").decisions() == {}
 
 
 def test_what_others_could_have_written_keeps_nobody_off(tmp_path: Path) -> None:
-    write_copy(str(tmp_path), "dev", [TRIPPED])
+    HostCopy(str(tmp_path), "dev").write([TRIPPED])
     (tmp_path / CIRCUITS).chmod(0o622)
 
-    assert copied(str(tmp_path), "dev") == {}
+    assert HostCopy(str(tmp_path), "dev").decisions() == {}
 
 
 def test_bytes_that_are_no_text_keep_nobody_off(tmp_path: Path) -> None:
     (tmp_path / CIRCUITS).write_bytes(b"\xff\xfe")
     (tmp_path / CIRCUITS).chmod(0o600)
 
-    assert copied(str(tmp_path), "dev") == {}
+    assert HostCopy(str(tmp_path), "dev").decisions() == {}
 
 
 def test_a_missing_folder_keeps_nobody_off(tmp_path: Path) -> None:
-    assert copied(str(tmp_path / "missing"), "dev") == {}
+    assert HostCopy(str(tmp_path / "missing"), "dev").decisions() == {}
 
 
 def test_writers_wait_for_each_other(tmp_path: Path) -> None:
     home, done = str(tmp_path), list[str]()
 
     def other() -> None:
-        with copying(home):
+        with HostCopy(home, "dev").locked():
             done.append("other")
 
     thread = Thread(target=other)
-    with copying(home):
+    with HostCopy(home, "dev").locked():
         thread.start()
         thread.join(0.1)
         done.append("first")
@@ -137,10 +137,10 @@ def test_writers_wait_for_each_other(tmp_path: Path) -> None:
 def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
     """The file is replaced, not rewritten: whoever has it open keeps the old one whole."""
     home = str(tmp_path)
-    write_copy(home, "dev", [TRIPPED])
+    HostCopy(home, "dev").write([TRIPPED])
     with open(tmp_path / CIRCUITS) as reader:
         before = os.fstat(reader.fileno()).st_ino
-        write_copy(home, "dev", [TRIPPED._replace(reason="x" * 10_000)])
+        HostCopy(home, "dev").write([TRIPPED._replace(reason="x" * 10_000)])
         assert json.load(reader)["dev"][0]["reason"] == "disk full"
 
     assert (tmp_path / CIRCUITS).stat().st_ino != before

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from katax_cli.errors import Unavailable, UnknownConnection
-from katax_cli.services.runtime.decisions import copied
+from katax_cli.services.runtime.decisions import HostCopy
 from katax_cli.services.state.circuits import circuits, decide
 from katax_cli.services.state.store import Breaker, StateStore
 from katax_cli.snapshot import Circuit, Process
@@ -29,7 +29,7 @@ def test_a_decision_is_in_the_database_and_in_the_copy(tmp_path: Path) -> None:
         stored = store.decisions()["main"]
 
     assert row == Circuit("main", "forced_open", 0, None, at(NOW + 60), "disk full", None)
-    assert stored == copied(made.home, made.name)["main"]
+    assert stored == HostCopy(made.home, made.name).decisions()["main"]
     assert (stored.action, stored.ends_at, stored.reason) == ("trip", NOW + 60, "disk full")
     assert stored.decided_by is not None
     assert "@" in stored.decided_by
@@ -40,7 +40,7 @@ def test_an_unknown_connection(tmp_path: Path) -> None:
     with StateStore(made) as store, pytest.raises(UnknownConnection):
         decide(store, "man", "trip")
 
-    assert copied(made.home, made.name) == {}
+    assert HostCopy(made.home, made.name).decisions() == {}
 
 
 def test_without_its_database_a_decision_holds_on_this_host(closed_port: int, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_without_its_database_a_decision_holds_on_this_host(closed_port: int, tm
 
     assert str(error.value).startswith("'main' is not available: ")
     assert str(error.value).endswith("; the decision holds on this host only")
-    assert sorted(copied(made.home, made.name)) == ["main", "other"]
+    assert sorted(HostCopy(made.home, made.name).decisions()) == ["main", "other"]
 
 
 def test_the_next_decision_brings_the_copy_up_to_date(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_the_next_decision_brings_the_copy_up_to_date(tmp_path: Path) -> None:
         (Path(made.home) / "circuits.json").unlink()
         decide(store, "other", "disable", clock=FakeClock())
 
-    assert {name: each.action for name, each in copied(made.home, made.name).items()} == {
+    assert {name: each.action for name, each in HostCopy(made.home, made.name).decisions().items()} == {
         "main": "trip",
         "other": "disable",
     }

@@ -18,7 +18,7 @@ from katax_cli.core.resilience.breaker import CircuitBreaker
 from katax_cli.errors import BreakerOpen, Unavailable
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.runtime.decisions import copied
+from katax_cli.services.runtime.decisions import HostCopy
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.circuits import circuits, decide
 from katax_cli.services.state.reporter import Reporter, report
@@ -151,11 +151,11 @@ class TestFollowing:
         with StateStore(made) as store:
             decide(store, "main", "trip")
         (Path(made.home) / "circuits.json").unlink()
-        assert copied(made.home, made.name) == {}
+        assert HostCopy(made.home, made.name).decisions() == {}
 
         reporter(runtime).tick()
 
-        assert copied(made.home, made.name)["main"].action == "trip"
+        assert HostCopy(made.home, made.name).decisions()["main"].action == "trip"
 
     def test_without_the_database_the_copy_is_followed(
         self, closed_port: int, tmp_path: Path, reporter: MakeReporter
@@ -366,10 +366,10 @@ def test_reading_a_decision_loads_no_engine_and_no_sqlite(made: Profile, tmp_pat
     with StateStore(made) as store:
         decide(store, "other", "trip")
     code = (
-        "import sys, time\n"
-        "from katax_cli.services.runtime.decisions import kept_off\n"
-        f"assert kept_off({made.home!r}, 'test', 'other', time.time())\n"
-        f"assert not kept_off({made.home!r}, 'test', 'main', time.time())\n"
+        "import sys\n"
+        "from katax_cli.services.runtime.decisions import HostCopy\n"
+        f"assert HostCopy({made.home!r}, 'test').refusal('other')\n"
+        f"assert not HostCopy({made.home!r}, 'test').refusal('main')\n"
         "bad = [m for m in sys.modules if m in ('sqlite3', 'psycopg') or m.startswith('katax_cli.engines')]\n"
         "assert not bad, bad\n"
     )
