@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from katax_cli.core.sql import AnySql
@@ -127,11 +127,25 @@ class SendsTogether(Protocol):
     """Sends several statements in one round trip."""
 
     def together(
-        self, connection: Any, batch: Sequence[tuple[str, Params]], note: str
+        self, connection: Any, batch: Sequence[tuple[AnySql, Params]], note: str
     ) -> tuple[int, BaseException] | None:
         """Runs statements in order, up to the first that is refused; returns which that was, and its error.
 
         While they run, the note (unless empty) is what `holder` of the session's locks says.
+        """
+        ...
+
+    def in_turn(
+        self,
+        connection: Any,
+        last: Sequence[tuple[AnySql, Params]],
+        then: Sequence[tuple[AnySql, Params]],
+        note: str,
+    ) -> Generator[tuple[int, BaseException] | None]:
+        """Sends what ends a transaction and what begins the next at once; yields for each, as soon as it is answered,
+        what `together` returns. `then` runs with the note, and only if all of `last` was accepted.
+
+        Closed before both were asked for, it cancels what runs and closes the connection.
         """
         ...
 

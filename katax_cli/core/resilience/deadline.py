@@ -24,6 +24,8 @@ class Deadline:
 
     def remaining(self) -> float:
         """Seconds left, never negative; infinite when there is no limit."""
+        if self._ends == _FOREVER:
+            return _FOREVER
         left = self._ends - self._clock.monotonic()
         return left if left > 0.0 else 0.0
 

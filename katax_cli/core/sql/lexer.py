@@ -200,8 +200,10 @@ def _kind_of_open(text: str, start: int, dialect: Dialect) -> Kind:
     return "hint" if text.startswith("/*+", start) else "comment"
 
 
-def tokens(text: str, dialect: Dialect, start: int = 0) -> Iterator[Token]:
-    """All tokens from `start` on, comments and white space included; lossless, never raises."""
+def tokens(
+    text: str, dialect: Dialect, start: int = 0, *, without: frozenset[str] = frozenset()
+) -> Iterator[Token]:
+    """All tokens from `start` on, comments and white space included; lossless but for kinds `without`; never raises."""
     finditer = _lexer(dialect).finditer
     position: int | None = start
     while position is not None:
@@ -211,9 +213,11 @@ def tokens(text: str, dialect: Dialect, start: int = 0) -> Iterator[Token]:
             if kind == "open":
                 opened = match.start()
                 position = end_of_open(text, opened, dialect)
-                yield Token(_kind_of_open(text, opened, dialect), text[opened:position], opened)
+                if (opened_kind := _kind_of_open(text, opened, dialect)) not in without:
+                    yield Token(opened_kind, text[opened:position], opened)
                 break
-            yield Token(kind, match[0], match.start())  # type: ignore[arg-type]  # the groups' names are the kinds
+            if kind not in without:
+                yield Token(kind, match[0], match.start())  # type: ignore[arg-type]  # the groups' names are the kinds
 
 
 def executable_body(comment: str) -> str:
@@ -245,6 +249,8 @@ def opened_tokens(text: str, dialect: Dialect) -> Iterator[Token]:
 
 def code_tokens(text: str, dialect: Dialect) -> Iterator[Token]:
     """The tokens that the server runs: no white space, no comments or hints, executable comments opened."""
+    if dialect != "mysql":
+        return tokens(text, dialect, without=LAYOUT)
     return (token for token in opened_tokens(text, dialect) if token.kind not in LAYOUT)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from hashlib import blake2b
 
 from katax_cli.core.sql import AnySql, code_tokens, statement_of
 from katax_cli.engines.base import Params
 from katax_cli.engines.migrations import CUT, DdlImpact, LockSession, MigrationFacts, ObjectName
 from katax_cli.engines.postgresql import PostgresEngine
-from katax_cli.engines.postgresql.pipeline import together
+from katax_cli.engines.postgresql.pipeline import in_turn, together
 from katax_cli.engines.postgresql.session import PostgresConnection
 
 _NOTE_BYTES = 63
@@ -198,14 +198,26 @@ class PostgresMigrations:
         ]
 
     def together(
-        self, connection: PostgresConnection, batch: Sequence[tuple[str, Params]], note: str
+        self, connection: PostgresConnection, batch: Sequence[tuple[AnySql, Params]], note: str
     ) -> tuple[int, BaseException] | None:
-        # Cheaper than an application_name, of which the server tells its client every time.
-        head = f"/* {note.replace('*/', '')} */ " if note else ""
-        return together(connection, [(head + sql, params) for sql, params in batch])
+        return together(connection, batch, head=_head(note))
+
+    def in_turn(
+        self,
+        connection: PostgresConnection,
+        last: Sequence[tuple[AnySql, Params]],
+        then: Sequence[tuple[AnySql, Params]],
+        note: str,
+    ) -> Generator[tuple[int, BaseException] | None]:
+        return in_turn(connection, last, then, head=_head(note))
 
     def _one(self, connection: PostgresConnection, sql: str, params: Sequence[object]) -> object:
         return self._engine.execute(connection, sql, params).rows[0][0]
+
+
+def _head(note: str) -> str:
+    """Cheaper than an application_name, of which the server tells its client every time."""
+    return f"/* {note.replace('*/', '')} */ " if note else ""
 
 
 def _keys(name: str) -> list[int]:

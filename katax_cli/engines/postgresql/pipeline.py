@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import suppress
 
 import psycopg
 from psycopg.abc import PQGen
 from psycopg.pq import ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
 
-from katax_cli.core.sql import Residue, compile_query, statement_of
+from katax_cli.core.sql import AnySql, Residue, compile_query, statement_of
 from katax_cli.engines.base import Params
 from katax_cli.engines.postgresql.prepared import StatementKey
 from katax_cli.engines.postgresql.session import PostgresConnection
@@ -30,32 +31,84 @@ from katax_cli.engines.postgresql.wire import (
 )
 
 _BATCH = 1000
+_CANCEL_SECONDS = 5.0
+_Bound = tuple[AnySql, Params]
+_RefusedAt = tuple[int, psycopg.Error]
 
 
-def together(
-    connection: PostgresConnection, batch: Sequence[tuple[str, Params]]
-) -> tuple[int, psycopg.Error] | None:
+def together(connection: PostgresConnection, batch: Sequence[_Bound], *, head: str = "") -> _RefusedAt | None:
     """Sends statements without a time limit; after the first that is refused the server skips the rest.
 
-    Returns which one that was, and its error. Raises what a broken connection raises.
+    Each begins with `head`, a comment or nothing. Returns which one that was, and its error. Raises what a broken
+    connection raises.
     """
-    bound = [compile_query(sql, "postgresql").bind_raw(params) for sql, params in batch]
-    dumping = Dumping(connection)
-    texts = [(sql.encode(), *dumping.dumped(values)) for sql, values in bound]
-    check_alive(connection)
-    apply_timeout(connection, None)
-    for sql, _ in batch:
-        connection.note(statement_of(sql, "postgresql"))
+    texts = _ready(connection, batch, head)
 
     def queue(pgconn: PGconn) -> None:
-        for text, values, types, formats in texts:
-            pgconn.send_query_params(text, values, types, formats)
+        _queue(pgconn, texts)
         pgconn.pipeline_sync()
 
-    for index, results in enumerate(exchange(connection, queue, replies=len(batch) + 1)[:-1]):
-        if results[0].status == ExecStatus.FATAL_ERROR:
-            return index, refusal(connection, psycopg.errors.error_from_result(results[0]))
-        connection.statement_done(results[0].command_status)
+    return _first_refused(connection, exchange(connection, queue, replies=len(batch) + 1))
+
+
+def in_turn(
+    connection: PostgresConnection, last: Sequence[_Bound], then: Sequence[_Bound], *, head: str
+) -> Generator[_RefusedAt | None]:
+    """Sends what ends a transaction and what begins the next at once, and yields for each what `together` returns.
+
+    `then`, which alone begins with `head`, runs only if all of `last` was accepted. Closed before both were asked
+    for, it cancels what runs and closes the connection.
+    """
+    texts = [_ready(connection, last, ""), _ready(connection, then, head)]
+    answers: list[list[PGresult]] = []
+    with pipelined(connection, answers) as pgconn:
+        _queue(pgconn, texts[0])
+        # What is answered is not to wait for what comes after it.
+        pgconn.send_flush_request()
+        _queue(pgconn, texts[1])
+        pgconn.pipeline_sync()
+        connection.wait(replied(pgconn, len(last), answers))
+        refused = _first_refused(connection, answers)
+        if refused is None:
+            connection.transaction_follows()
+            try:
+                yield None
+            except GeneratorExit:
+                with suppress(psycopg.Error):
+                    connection.cancel_safe(timeout=_CANCEL_SECONDS)
+                raise
+        answers.clear()
+        connection.wait(replied(pgconn, len(then) + 1, answers))
+        refused = refused or _first_refused(connection, answers)
+    yield refused
+
+
+def _ready(connection: PostgresConnection, batch: Sequence[_Bound], head: str) -> list[tuple[bytes, Dumped]]:
+    check_alive(connection)
+    apply_timeout(connection, None)
+    # What is read and remembered of a statement is known of `BEGIN`, whatever the comment before it.
+    statements = [(statement_of(sql, "postgresql"), params) for sql, params in batch]
+    bound = [compile_query(one.text, "postgresql").bind_raw(params) for one, params in statements]
+    for statement, _ in statements:
+        connection.note(statement)
+    dumping = Dumping(connection)
+    return [((head + sql).encode(), dumping.dumped(values)) for sql, values in bound]
+
+
+def _queue(pgconn: PGconn, texts: Sequence[tuple[bytes, Dumped]]) -> None:
+    for text, (values, types, formats) in texts:
+        pgconn.send_query_params(text, values, types, formats)
+
+
+def _first_refused(
+    connection: PostgresConnection, answers: Sequence[Sequence[PGresult]]
+) -> _RefusedAt | None:
+    for index, (result, *_) in enumerate(answers):
+        refuse_copy(connection, result)
+        if result.status == ExecStatus.FATAL_ERROR:
+            return index, refusal(connection, psycopg.errors.error_from_result(result))
+        if result.status != ExecStatus.PIPELINE_SYNC:
+            connection.statement_done(result.command_status)
     return None
 
 

@@ -170,6 +170,10 @@ class PostgresConnection(psycopg.Connection[TupleRow]):
         if not setting.local:
             self._in_session = setting.limit
 
+    def transaction_follows(self) -> None:
+        """Takes note that a transaction ended and another was begun at once: it has the session's limit."""
+        self._in_transaction = self._in_session
+
     def statement_done(self, command: bytes | None) -> None:
         """Forgets what a statement of the user may have changed; `command` is the server's command tag."""
         if command in _DEALLOCATING:

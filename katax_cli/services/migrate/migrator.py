@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import ConfigError, MigrationError, UnfinishedLoad
@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     from katax_cli.services.migrate.abandon import Abandoned
     from katax_cli.services.migrate.connection import MigrationConnection
     from katax_cli.services.migrate.jobs import MigrationJob
-    from katax_cli.services.migrate.runner import Runner
+
+
+class _AskedFolder(NamedTuple):
+    """The folder as `pending` read it, and whether there was something to apply."""
+
+    files: list[MigrationFile]
+    has_work: bool
 
 
 def _refuse_load(standing: Standing) -> None:
@@ -57,7 +63,7 @@ class Migrator(LedgerAccess):
         self.directory = directory
         self._on_done = on_done
         self._jobs: dict[tuple[str, str, Direction], MigrationJob] = {}
-        self._asked: list[MigrationFile] | None = None
+        self._asked: _AskedFolder | None = None
 
     def status(self) -> list[Standing]:
         """The state of every migration, by version. Changes nothing, takes no lock."""
@@ -74,10 +80,12 @@ class Migrator(LedgerAccess):
 
         The next `up` runs these files as they were read here: what was asked about is what is run.
         """
-        self._asked = files.scan(self.directory)
-        found = self._standings(self._asked)
+        scanned = files.scan(self.directory)
+        found = self._standings(scanned)
         plan.refuse_unsound(found, strict=strict, locked=False)
-        return [self.job(file, "up") for file in plan.to_apply(found, to=to, steps=steps)]
+        pending = plan.to_apply(found, to=to, steps=steps)
+        self._asked = _AskedFolder(scanned, has_work=bool(pending))
+        return [self.job(file, "up") for file in pending]
 
     def up(self, *, to: str | None = None, steps: int | None = None, strict: bool = False) -> list[Outcome]:
         """Applies what is pending, in order, up to version `to` or at most `steps` of them.
@@ -85,12 +93,14 @@ class Migrator(LedgerAccess):
         Raises MigrationError (a changed or unfinished migration, a statement that failed; with `strict` also
         one out of order or without its file), LockHeld, LockLost, Unavailable, OutcomeUnknown.
         """
-        scanned, self._asked = self._asked or files.scan(self.directory), None
-        found = self._standings(scanned)
-        plan.refuse_unsound(found, strict=strict, locked=False)
-        if not plan.to_apply(found, to=to, steps=steps) and all(one.state != "failed" for one in found):
-            self._remark(found)
-            return []
+        asked, self._asked = self._asked or _AskedFolder(files.scan(self.directory), has_work=False), None
+        scanned = asked.files
+        if not asked.has_work:
+            found = self._standings(scanned)
+            plan.refuse_unsound(found, strict=strict, locked=False)
+            if not plan.to_apply(found, to=to, steps=steps) and all(one.state != "failed" for one in found):
+                self._remark(found)
+                return []
         with self.locked() as runner:
             found = self._standings(scanned)
             plan.refuse_unsound(found, strict=strict)
@@ -98,7 +108,7 @@ class Migrator(LedgerAccess):
             pending = plan.to_apply(found, to=to, steps=steps)
             # All are read before the first is run: a file that cannot be run stops the whole beforehand.
             jobs = [self.job(file, "up") for file in pending]
-            return [self._run(runner, job) for job in jobs]
+            return runner.run_all(jobs, self._on_done)
 
     def to_revert(self, *, steps: int | None = None, to: str | None = None) -> list[MigrationJob]:
         """The jobs of `down`, newest first."""
@@ -111,7 +121,7 @@ class Migrator(LedgerAccess):
     def down(self, *, steps: int | None = None, to: str | None = None) -> list[Outcome]:
         """Reverts the last applied migration, the last `steps`, or all above version `to` (0: all)."""
         with self.locked() as runner:
-            return [self._run(runner, job) for job in self.to_revert(steps=steps, to=to)]
+            return runner.run_all(self.to_revert(steps=steps, to=to), self._on_done)
 
     def redo(self) -> list[Outcome]:
         """Reverts the last applied migration and applies its file again."""
@@ -120,7 +130,7 @@ class Migrator(LedgerAccess):
             if not jobs:
                 raise MigrationError("nothing is applied, so there is nothing to redo")
             again = self.job(files.find(files.scan(self.directory), jobs[0].version), "up")
-            return [self._run(runner, jobs[0]), self._run(runner, again)]
+            return runner.run_all([jobs[0], again], self._on_done)
 
     def pending_job(self, name: str) -> MigrationJob:
         """One pending migration, by file name or version. Raises MigrationError if it is not pending."""
@@ -134,7 +144,7 @@ class Migrator(LedgerAccess):
     def run(self, name: str) -> list[Outcome]:
         """Applies one pending migration, by file name or version, whatever its place."""
         with self.locked() as runner:
-            return [self._run(runner, self.pending_job(name))]
+            return runner.run_all([self.pending_job(name)], self._on_done)
 
     def resume(self, *, assume: str | None = None, drop_invalid: bool = False) -> list[Outcome]:
         """Goes on with the migration that stopped in its middle; nothing when there is none.
@@ -268,11 +278,6 @@ class Migrator(LedgerAccess):
         if key not in self._jobs:
             self._jobs[key] = make_job(file, direction, self.dialect)
         return self._jobs[key]
-
-    def _run(self, runner: Runner, job: MigrationJob) -> Outcome:
-        outcome = runner.run(job)
-        self._on_done(outcome)
-        return outcome
 
     def _remark(self, found: Sequence[Standing]) -> None:
         for line in plan.remarks(found):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from json import dumps
 from math import ceil
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.resilience.retry import Repeats, RetryPolicy
-from katax_cli.core.sql import Statement
+from katax_cli.core.sql import AnySql, Statement
 from katax_cli.engines.base import Params
 from katax_cli.engines.migrations import LimitsPackets, Migrates, SendsTogether
 from katax_cli.errors import MigrationError, QueryError, StatementFailed, Unavailable
@@ -27,6 +27,8 @@ from katax_cli.services.migrate.stepwise import Stepwise, failed_line, run_state
 from katax_cli.services.migrate.values import Outcome
 
 T = TypeVar("T")
+OnDone = Callable[[Outcome], object]
+Reply = Callable[[], tuple[int, BaseException] | None]
 _HEAD = 64
 """Bytes that a packet has before a statement."""
 
@@ -36,6 +38,14 @@ LOCK_RETRY = RetryPolicy(attempts=10, initial=0.5, max=15.0, total=600.0)
 
 _AT_ONCE = 200
 """Statements that are sent without waiting for the answers of those before."""
+
+
+class _Uncommitted(NamedTuple):
+    """A job whose statements ran; its record and COMMIT are to be sent."""
+
+    job: MigrationJob
+    outcome: Outcome
+    runner: str
 
 
 class Runner:
@@ -60,6 +70,78 @@ class Runner:
         self._started = 0.0
         self._may_be_lost = True
         self._together_by = engine if isinstance(engine, SendsTogether) else None
+
+    @property
+    def _sends_together(self) -> SendsTogether:
+        assert self._together_by is not None
+        return self._together_by
+
+    def run_all(self, jobs: Sequence[MigrationJob], on_done: OnDone) -> list[Outcome]:
+        """Runs jobs in order; `on_done` hears of each after its commit. Raises what `run` raises.
+
+        Where it can, the COMMIT of one job shares a round trip with the statements of the next, which the server
+        begins only after it.
+        """
+        outcomes: list[Outcome] = []
+
+        def done(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            on_done(outcome)
+
+        uncommitted: _Uncommitted | None = None
+        for job in jobs:
+            if self._is_quick(job):
+                uncommitted = self._begun(job, uncommitted, done)
+                continue
+            self._ended(uncommitted, done)
+            uncommitted = None
+            done(self.run(job))
+        self._ended(uncommitted, done)
+        return outcomes
+
+    def _is_quick(self, job: MigrationJob) -> bool:
+        """True for a few statements that can neither wait for their turn nor change the session or its locks."""
+        return (
+            self._together_by is not None
+            and not self._may_be_lost
+            and job.is_plain
+            and len(job.statements) < _AT_ONCE
+            and self.in_transaction(job)
+            and job.directives.lock_timeout is None
+            and not (job.may_release_locks or job.may_set_session)
+        )
+
+    def _begun(self, job: MigrationJob, before: _Uncommitted | None, done: OnDone) -> _Uncommitted:
+        """Runs the statements of a job, after the COMMIT of the one before it."""
+        engine, connection = self._sends_together, self.session.connection
+        self._started = self._clock.monotonic()
+        runner, batch = self._lock.note(job.name), self._beginning(job)
+        with self._undoing():
+            if before is None:
+                self._begin(lambda: engine.together(connection, batch, runner), job)
+            else:
+                last = self._ending(before)
+                with closing(engine.in_turn(connection, last, batch, runner)) as replies:
+                    self._end(lambda: next(replies), before)
+                    done(before.outcome)
+                    self._begin(lambda: next(replies), job)
+        return _Uncommitted(job, self._outcome(job), runner)
+
+    def _ended(self, uncommitted: _Uncommitted | None, done: OnDone) -> None:
+        """Commits what is open."""
+        if uncommitted is not None:
+            last = self._ending(uncommitted)
+            with self._undoing():
+                self._end(
+                    lambda: self._sends_together.together(self.session.connection, last, ""), uncommitted
+                )
+            done(uncommitted.outcome)
+
+    def _begin(self, reply: Reply, job: MigrationJob) -> None:
+        self._patiently(job, lambda: self._hear(reply, Safety.PART, job))
+
+    def _end(self, reply: Reply, uncommitted: _Uncommitted) -> None:
+        self._patiently(uncommitted.job, lambda: self._hear_end(reply, uncommitted))
 
     def run(self, job: MigrationJob) -> Outcome:
         """Returns after the commit. Raises StatementFailed, Unavailable, OutcomeUnknown, LockLost."""
@@ -174,35 +256,45 @@ class Runner:
 
     def _together(self, engine: SendsTogether, job: MigrationJob, runner: str) -> Outcome:
         """The same in few round trips: what can be lost without harm, and then what ends in COMMIT."""
-        begin = (self.session.engine.facts.begin, None)
-        texts = [begin, *((one.text, None) for one in job.statements)]
-        try:
+        connection, texts = self.session.connection, self._beginning(job)
+        with self._undoing():
             for start in range(0, len(texts), _AT_ONCE):
                 batch = texts[start : start + _AT_ONCE]
-                self._send(engine, Safety.PART, job, batch, note=runner, first=start - 1)
-            outcome = self._outcome(job)
-            last = [*self._record(job, outcome, runner), ("COMMIT", None)]
-            self._send(engine, Safety.WRITE, job, last, note="", first=len(job.statements))
+                self._hear(
+                    lambda batch=batch: engine.together(connection, batch, runner),  # type: ignore[misc]
+                    Safety.PART,
+                    job,
+                    first=start - 1,
+                )
+            uncommitted = _Uncommitted(job, self._outcome(job), runner)
+            last = self._ending(uncommitted)
+            self._hear_end(lambda: engine.together(connection, last, ""), uncommitted)
+        return uncommitted.outcome
+
+    def _beginning(self, job: MigrationJob) -> list[tuple[AnySql, Params]]:
+        return [(self.session.engine.facts.begin, None), *((one, None) for one in job.statements)]
+
+    def _ending(self, uncommitted: _Uncommitted) -> list[tuple[AnySql, Params]]:
+        return [*self._record(*uncommitted), ("COMMIT", None)]
+
+    @contextmanager
+    def _undoing(self) -> Iterator[None]:
+        try:
+            yield
         except BaseException as error:
             self.session.roll_back(error)
             raise
-        return outcome
 
-    def _send(
-        self,
-        engine: SendsTogether,
-        safety: Safety,
-        job: MigrationJob,
-        batch: Sequence[tuple[str, Params]],
-        *,
-        note: str,
-        first: int,
-    ) -> None:
-        """`first` is the number, from 0 on, of the statement that the batch begins with."""
+    def _hear_end(self, reply: Reply, uncommitted: _Uncommitted) -> None:
+        job = uncommitted.job
+        self._hear(reply, Safety.WRITE, job, first=len(job.statements))
+
+    def _hear(self, reply: Reply, safety: Safety, job: MigrationJob, *, first: int = -1) -> None:
+        """Waits for the reply to a batch that began with the statement of number `first`, from 0 on; -1 is BEGIN."""
         index = 0
         try:
             with self.session.guarded(safety=safety):
-                refused = engine.together(self.session.connection, batch, note)
+                refused = reply()
                 if refused is not None:
                     index, error = refused
                     raise error
