@@ -250,6 +250,9 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/seeds/values.py",
     ),
     "services/seeds/test_seeder.py": (
+        "engines/mysql/sql/seeds.py",
+        "engines/postgresql/sql/seeds.py",
+        "engines/sqlite/sql/seeds.py",
         "services/seeds/database.py",
         "services/seeds/files.py",
         "services/seeds/mongodb.py",

@@ -71,3 +71,52 @@ class DatabaseSql:
     idle: str
     drop: str
     create_copy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertParts:
+    """The quoted parts of an upsert: `source` gives the rows (VALUES or SELECT), `given` stands before it."""
+
+    table: str
+    columns: Sequence[str]
+    key: Sequence[str]
+    source: str
+    given: str = ""
+
+    @property
+    def others(self) -> list[str]:
+        return [column for column in self.columns if column not in self.key]
+
+
+@dataclass(frozen=True, slots=True)
+class SeedSql:
+    """Rows by their natural key, and the ledger of seeds: module `sql.seeds`.
+
+    `upsert` makes the statement that inserts new rows and changes those that differ. `current_read` ends a SELECT
+    that shall see what the upsert meets, `locking_read` one that shall see what the holder of a lock committed.
+    `keep_claim` ends an INSERT into the ledger that locks a row which is there. `identity` precedes the values of a
+    column whose numbers the server gives. `advance_counter` lets the counter behind {column} of {table} go on after
+    the highest number; None where servers do so themselves.
+    """
+
+    upsert: Callable[[UpsertParts], str]
+    keep_claim: str
+    current_read: str = ""
+    locking_read: str = ""
+    identity: str = ""
+    advance_counter: str | None = None
+    any_unique_key: bool = False
+    """True where any unique key makes a conflict, and a changed row counts as two."""
+    exact_numbers: bool = True
+    """True where the driver takes Decimals."""
+
+
+def upsert_on_conflict(parts: UpsertParts, differs: str) -> str:
+    """For servers with ON CONFLICT; `differs` compares {c} of `present` and `excluded`."""
+    change = ", ".join(f"{c} = excluded.{c}" for c in parts.others)
+    where = " OR ".join(differs.format(c=c) for c in parts.others)
+    action = f"DO UPDATE SET {change} WHERE {where}" if parts.others else "DO NOTHING"
+    return (
+        f"INSERT INTO {parts.table} AS present ({', '.join(parts.columns)}){parts.given} {parts.source} "
+        f"ON CONFLICT ({', '.join(parts.key)}) {action}"
+    )

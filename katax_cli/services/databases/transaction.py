@@ -160,6 +160,11 @@ class Transaction(Queries):
         self.open = False
 
     @property
+    def engine(self) -> SqlEngine:
+        """The engine of its connection."""
+        return self._engine
+
+    @property
     def dialect(self) -> Dialect:
         return self._engine.dialect
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from katax_cli.core.clock import Clock
 from katax_cli.core.sql import Statement, quote_identifier, split
-from katax_cli.engines.base import Dialect
+from katax_cli.engines.registry import part
+from katax_cli.engines.sql import SeedSql
 from katax_cli.errors import QueryError, SeedError
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
@@ -25,14 +26,7 @@ _NAMES = "name, checksum, applied_at, duration_ms"
 _CREATE = """CREATE TABLE IF NOT EXISTS {table} (name varchar(255) NOT NULL PRIMARY KEY, checksum varchar(64) NOT NULL,
 applied_at varchar(40) NOT NULL, duration_ms double precision NOT NULL)"""
 # Writes nothing new to a row that is there, and holds its lock: whoever comes second waits here.
-_CLAIM = "INSERT INTO {table} ({names}) VALUES (?, '', '', 0) {on_conflict}"
-_ON_CONFLICT: dict[Dialect, str] = {
-    "postgresql": "ON CONFLICT (name) DO UPDATE SET name = excluded.name",
-    "sqlite": "ON CONFLICT (name) DO UPDATE SET name = excluded.name",
-    "mysql": "ON DUPLICATE KEY UPDATE name = VALUES(name)",
-}
-# MySQL would show its snapshot, not what the one before just committed.
-_CURRENT: dict[Dialect, str] = {"postgresql": "", "sqlite": "", "mysql": " FOR UPDATE"}
+_CLAIM = "INSERT INTO {table} ({names}) VALUES (?, '', '', 0) {keep_claim}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +48,7 @@ class SqlSeeds:
         self._clock = clock
         self._name = table
         self._dialect = db.engine.dialect
+        self._sql: SeedSql = part(db.engine, "sql.seeds")
         self._table = quote_identifier(table, self._dialect)
 
     def entries(self) -> dict[str, AppliedSeed]:
@@ -71,7 +66,7 @@ class SqlSeeds:
 
             function = load(file)
             return partial(_counted, lambda db: call(file, function, db, left="nothing of it was applied"))
-        rows = parse_rows(file, partial(_decode, self._dialect))
+        rows = parse_rows(file, partial(_decode, self._sql.exact_numbers))
         return partial(_counted, lambda db: db.write(rows))
 
     def _statements(self, file: SeedFile) -> list[Statement]:
@@ -130,12 +125,10 @@ class SqlSeeds:
 
     def _claim(self, transaction: Transaction, file: SeedFile) -> str:
         """Locks the seed's line in the ledger and returns its checksum; an empty one when it is new."""
-        conflict = _ON_CONFLICT[self._dialect]
-        transaction.execute(_CLAIM.format(table=self._table, names=_NAMES, on_conflict=conflict), [file.name])
-        current = _CURRENT[self._dialect]
-        rows = transaction.run(
-            f"SELECT checksum FROM {self._table} WHERE name = ?{current}", [file.name]
-        ).rows
+        claim = _CLAIM.format(table=self._table, names=_NAMES, keep_claim=self._sql.keep_claim)
+        transaction.execute(claim, [file.name])
+        checksum = f"SELECT checksum FROM {self._table} WHERE name = ?{self._sql.locking_read}"
+        rows = transaction.run(checksum, [file.name]).rows
         return str(rows[0][0])
 
     def _make_ledger(self) -> None:
@@ -154,9 +147,9 @@ def _counted(use: Any, on: SeedDb) -> Counts:
     return on.counts
 
 
-def _decode(dialect: Dialect, text: str) -> Any:
+def _decode(exact: bool, text: str) -> Any:
     """JSON with exact decimals where the driver has them."""
     from decimal import Decimal
     from json import loads
 
-    return loads(text, parse_float=float if dialect == "sqlite" else Decimal)
+    return loads(text, parse_float=Decimal if exact else float)

@@ -9,6 +9,8 @@ from typing import Any
 from katax_cli.core.sql import quote_identifier
 from katax_cli.core.text.text import to_json
 from katax_cli.engines.base import TableDescription
+from katax_cli.engines.registry import part
+from katax_cli.engines.sql import SeedSql, UpsertParts
 from katax_cli.errors import QueryError, SeedError
 from katax_cli.services.databases.transaction import RowRefused, Transaction
 from katax_cli.services.seeds.rows import check_keys
@@ -19,13 +21,6 @@ _GIVEN = "pg_temp.katax_seed"
 _REFUSALS = (QueryError, ValueError)
 """Of the server, and of a driver for a value that the server has no word for."""
 _AS_TEXT = frozenset({str, int, bool, type(None)})
-# A plain read would show a snapshot that may be older than what the upsert meets.
-_CURRENT = {"mysql": " LOCK IN SHARE MODE"}
-# As text, because json and other types cannot be compared in PostgreSQL.
-_DIFFERS = {
-    "postgresql": "present.{c}::text IS DISTINCT FROM excluded.{c}::text",
-    "sqlite": "present.{c} IS NOT excluded.{c}",
-}
 
 
 class _ReadOtherwise(Exception):
@@ -47,6 +42,7 @@ class Upsert:
     ) -> None:
         self._on = on
         self._dialect = on.dialect
+        self._sql: SeedSql = part(on.engine, "sql.seeds")
         self._found = description
         self._seed = seed
         self._place = place
@@ -180,43 +176,28 @@ class Upsert:
         new = len(values) - self._present(keys)
         marks = ", ".join("?" * len(columns))
         affected = self._on.execute_many(self._statement(columns, f"VALUES ({marks})"), values)
-        if self._dialect != "mysql":
+        if not self._sql.any_unique_key:
             return new, affected
-        # It takes any unique key for the conflict, so that another row may have been changed instead.
+        # Another row may have been changed instead.
         if self._present(keys) != len(values):
             raise SeedError(
                 f"{self._seed}: a row collides with another row of {self._found.table.name!r} by a key other than "
                 f"{', '.join(self._key)}; remove one of them or name that key"
             )
-        # It counts an inserted row as 1, a changed one as 2.
+        # An inserted row counts as 1, a changed one as 2.
         return new, new + (affected - new) // 2
 
     def _present(self, keys: Sequence[Any]) -> int:
         one = "(" + " AND ".join(f"{self._quoted(name)} = ?" for name in self._key) + ")"
         where = " OR ".join([one] * (len(keys) // len(self._key)))
-        sql = f"SELECT count(*) FROM {self._table} WHERE {where}{_CURRENT.get(self._dialect, '')}"
+        sql = f"SELECT count(*) FROM {self._table} WHERE {where}{self._sql.current_read}"
         return int(self._on.run(sql, keys).rows[0][0])
 
     def _statement(self, columns: Sequence[str], source: str) -> str:
         """`source` is what gives the rows: VALUES or SELECT."""
-        names = ", ".join(map(self._quoted, columns))
-        others = [self._quoted(name) for name in columns if name not in self._key]
-        if self._dialect == "mysql":
-            same = self._quoted(self._key[0])
-            change = ", ".join(f"{c} = VALUES({c})" for c in others) or f"{same} = {same}"
-            return f"INSERT INTO {self._table} ({names}) {source} ON DUPLICATE KEY UPDATE {change}"
-        given = " OVERRIDING SYSTEM VALUE" if self._has_identity(columns) else ""
-        return (
-            f"INSERT INTO {self._table} AS present ({names}){given} {source} "
-            f"ON CONFLICT ({', '.join(map(self._quoted, self._key))}) {self._on_conflict(others)}"
-        )
-
-    def _on_conflict(self, others: Sequence[str]) -> str:
-        if not others:
-            return "DO NOTHING"
-        change = ", ".join(f"{c} = excluded.{c}" for c in others)
-        differs = " OR ".join(_DIFFERS[self._dialect].format(c=c) for c in others)
-        return f"DO UPDATE SET {change} WHERE {differs}"
+        quoted, key = list(map(self._quoted, columns)), list(map(self._quoted, self._key))
+        given = self._sql.identity if self._has_identity(columns) else ""
+        return self._sql.upsert(UpsertParts(self._table, quoted, key, source, given))
 
     def _has_identity(self, columns: Sequence[str]) -> bool:
         return any("as identity" in (self._columns[name].default or "") for name in columns)
@@ -226,20 +207,13 @@ class Upsert:
 
         Not undone by a rollback, which at the worst leaves a gap.
         """
-        if self._dialect != "postgresql":
+        if self._sql.advance_counter is None:
             return
         for name in set(columns):
             default = self._columns[name].default or ""
             if default.startswith("nextval(") or "as identity" in default:
-                self._advance(name)
-
-    def _advance(self, column: str) -> None:
-        highest = f"(SELECT max({self._quoted(column)}) FROM {self._table})"
-        self._on.run(
-            f"SELECT setval(s, {highest}) FROM (SELECT pg_get_serial_sequence($1, $2)::regclass) AS owned(s) "
-            f"WHERE s IS NOT NULL AND {highest} > coalesce(pg_sequence_last_value(s), 0)",
-            [self._table, column],
-        )
+                advance = self._sql.advance_counter.format(table=self._table, column=self._quoted(name))
+                self._on.run(advance, [self._table, name])
 
     def _natural_key(self, wanted: Sequence[str]) -> tuple[str, ...]:
         primary = self._primary
