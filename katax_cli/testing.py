@@ -10,8 +10,9 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Self, TypeVar, cast
 
+from katax_cli.core.engine_names import Dialect
 from katax_cli.core.resilience.retry import ONCE
 from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
 from katax_cli.core.sql import quote_identifier
@@ -34,12 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = ["TestDatabase", "TestRedis", "create_test_database"]
 
-SqlName = Literal["sqlite", "postgresql", "mysql"]
 D = TypeVar("D", bound=SqlDatabase)
 _START_SECONDS = 10.0
 
 
-def create_test_database(engine: SqlName = "sqlite", *, url: str | None = None) -> TestDatabase:
+def create_test_database(engine: Dialect = "sqlite", *, url: str | None = None) -> TestDatabase:
     """An empty database of its own; see `TestDatabase.create`."""
     return TestDatabase.create(engine, url=url)
 
@@ -51,7 +51,7 @@ class TestDatabase(SqlDatabase):
     _remove: Callable[[], object]
 
     @classmethod
-    def create(cls, engine: SqlName = "sqlite", *, url: str | None = None) -> Self:
+    def create(cls, engine: Dialect = "sqlite", *, url: str | None = None) -> Self:
         """A new empty database: a file for SQLite, else one of a random name on the server of `url`.
 
         `url` is by default the variable KATAX_TEST_POSTGRESQL_URL or KATAX_TEST_MYSQL_URL; its user must be
@@ -134,7 +134,7 @@ def _sqlite_file() -> tuple[ConnectionSettings, Callable[[], object]]:
     return settings, lambda: shutil.rmtree(folder, ignore_errors=True)
 
 
-def _on_server(engine: SqlName, url: str | None) -> tuple[ConnectionSettings, Callable[[], object]]:
+def _on_server(engine: Dialect, url: str | None) -> tuple[ConnectionSettings, Callable[[], object]]:
     variable = f"KATAX_TEST_{engine.upper()}_URL"
     url = url or os.environ.get(variable)
     if not url:

@@ -82,7 +82,10 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "core/schedule/zones.py",
     ),
     "core/sql/test_where.py": ("core/sql/truth.py",),
-    "core/test_roles.py": ("core/settings.py",),
+    "core/test_roles.py": (
+        "core/engine_names.py",
+        "core/settings.py",
+    ),
     "engines/mongodb/test_engine.py": (
         "engines/mongodb/catalog.py",
         "engines/mongodb/connect.py",

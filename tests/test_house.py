@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from katax_cli.core.engine_names import ENGINE_NAMES
 from tests.mirrors import TESTED_THROUGH
 
 ROOT = Path(__file__).parents[1]
@@ -102,6 +103,23 @@ def test_every_room_says_what_it_holds() -> None:
     without = [str(room) for room in {file.parent for file in files()} if not (room / "__init__.py").exists()]
 
     assert (silent, without) == ([], [])
+
+
+def test_the_lists_of_engines_exist_once() -> None:
+    """But for `assert settings.type in (…)`, which tells the type checker what is known."""
+    names = set(ENGINE_NAMES)
+    spelt = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in files()
+        if file.stem != "engine_names"
+        for statement in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(statement, ast.Assign | ast.Call | ast.If | ast.Return)
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Tuple) and len(node.elts) > 1
+        if all(isinstance(element, ast.Constant) and element.value in names for element in node.elts)
+    ]
+
+    assert spelt == []
 
 
 def test_the_folders_of_the_sql_engines_have_one_layout() -> None:

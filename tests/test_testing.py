@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from katax_cli import ConfigError, TestDatabase, TestRedis, create_test_database
-from katax_cli.testing import SqlName
+from katax_cli.core.engine_names import Dialect
 from tests.servers.server import Server
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mysql"])
 def database(request: pytest.FixtureRequest) -> TestDatabase:
-    engine: SqlName = request.param
+    engine: Dialect = request.param
     if engine == "sqlite":
         return create_test_database()
     server: Server = request.getfixturevalue(engine)

@@ -9,17 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from katax_cli.core.engine_names import EngineName as EngineName
 from katax_cli.core.resilience.breaker_policy import BreakerPolicy
 from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.errors import ConfigError
 
-EngineName = Literal["postgresql", "mysql", "sqlite", "mongodb", "redis"]
 Role = Literal["dev", "stage", "prod", "frozen"]
 TlsMode = Literal["disable", "require", "verify-ca", "verify-full"]
 Expect = Literal["primary", "standby", "any"]
 Topology = Literal["single", "sentinel", "cluster"]
 
-ENGINE_NAMES: tuple[EngineName, ...] = get_args(EngineName)
 ROLES: tuple[Role, ...] = get_args(Role)
 TLS_MODES: tuple[TlsMode, ...] = get_args(TlsMode)
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -13,15 +13,15 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+from katax_cli.core.engine_names import Dialect, EngineName
 from katax_cli.core.resilience.failure import Failure
-from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import WrongEngine
 from katax_cli.snapshot import HealthStatus, PoolStats
 
 if TYPE_CHECKING:
     from katax_cli.core.sql import AnySql, Residue
 
-Dialect = Literal["postgresql", "mysql", "sqlite"]
 Text = bool | Literal["json"]
 """Which values come as the server writes them: none, all, or those of JSON columns (see `core.text.RawJson`)."""
 Params = Sequence[object] | Mapping[str, object] | None

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from katax_cli.core.engine_names import SQL_ENGINES
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.profiles.model.breakers import breaker_of, inherited
 from katax_cli.profiles.model.connections import Around, Flaw, build_connection, variants_of
@@ -198,7 +199,7 @@ class _ProfileBuilder:
         return build_connection("state", {"url": url}, around)
 
     def _usable(self, made: ConnectionSettings) -> ConnectionSettings:
-        if made.type not in ("postgresql", "mysql", "sqlite") or made.read_only:
+        if made.type not in SQL_ENGINES or made.read_only:
             seen = "read-only" if made.read_only else f"a {made.type} connection"
             self._problems.add(("state", "url"), f"state.url is {seen}, expected a SQL database to write to")
         return made

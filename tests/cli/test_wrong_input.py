@@ -6,7 +6,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 
 from katax_cli.cli.db.commands import ANY
-from katax_cli.core.settings import ENGINE_NAMES
+from katax_cli.core.engine_names import ENGINE_NAMES
 from tests.cli.harness import Done, katax, write_profile
 from tests.cli.processes import spawn
 from tests.profiles.conftest import make_foreign

@@ -4,7 +4,8 @@ from dataclasses import replace
 from typing import Any, get_args
 from urllib.parse import unquote, urlsplit
 
-from katax_cli.core.settings import ConnectionSettings, EngineName, Secret
+from katax_cli.core.engine_names import EngineName
+from katax_cli.core.settings import ConnectionSettings, Secret
 from tests.servers.server import Server
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from katax_cli.core.settings import ENGINE_NAMES
+from katax_cli.core.engine_names import ENGINE_NAMES
 from katax_cli.errors import KataxError, Refused
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.databases.clients import RedisDatabase

@@ -23,6 +23,7 @@ from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import duration
 from katax_cli.cli.shell.scope import Target, scope
+from katax_cli.core.engine_names import ENGINE_NAMES, SQL_ENGINES, TABLE_ENGINES
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.database import Database
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 
 group = Group()
 
-ANY = Target(types=("postgresql", "mysql", "sqlite", "mongodb", "redis"), preferred="main")
-SQL = Target(types=("postgresql", "mysql", "sqlite"), preferred="main", lacks="SQL")
-TABLES = Target(types=("postgresql", "mysql", "sqlite", "mongodb"), preferred="main", lacks="tables")
+ANY = Target(types=ENGINE_NAMES, preferred="main")
+SQL = Target(types=SQL_ENGINES, preferred="main", lacks="SQL")
+TABLES = Target(types=TABLE_ENGINES, preferred="main", lacks="tables")
 
 TableName = Annotated[str, typer.Argument(metavar="TABLE", help="NAME, or 'NAME ALIAS'.")]
 Values = Annotated[list[str] | None, typer.Argument(metavar="COL=VALUE...", help="Columns and their values.")]

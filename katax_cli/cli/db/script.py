@@ -9,10 +9,11 @@ from katax_cli.cli.db.run import confirm_script
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.scope import Scope
+from katax_cli.core.engine_names import Dialect
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import Statement, split
 from katax_cli.core.text.text import to_json, unique_names
-from katax_cli.engines.base import Dialect, Row
+from katax_cli.engines.base import Row
 from katax_cli.errors import KataxError
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.tables.scripts import Answers, may_answer, run_script

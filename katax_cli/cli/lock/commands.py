@@ -11,13 +11,14 @@ from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import duration, limit
 from katax_cli.cli.shell.scope import Target, scope
+from katax_cli.core.engine_names import LOCK_ENGINES
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.database import Database
 
 group = Group()
 
-LOCKING = Target(types=("redis", "postgresql", "mysql"), preferred="cache", lacks="locks")
+LOCKING = Target(types=LOCK_ENGINES, preferred="cache", lacks="locks")
 HEADER = ("name", "token", "host", "pid", "acquired_at", "ttl_seconds", "session")
 
 Name = Annotated[str, typer.Argument(help="Name of the lock.")]

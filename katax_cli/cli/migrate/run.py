@@ -12,8 +12,9 @@ from katax_cli.cli.migrate.views import done_line
 from katax_cli.cli.shell.exits import ExitCode, worst
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.scope import Scope, Target, scope
+from katax_cli.core.engine_names import TABLE_ENGINES
 from katax_cli.core.roles import Tier
-from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import ConfigError, MigrationsPending, Unavailable
 from katax_cli.services.migrate.migrator import Migrator
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from katax_cli.services.migrate.values import Outcome, Standing
 
 T = TypeVar("T")
-_TYPES: tuple[EngineName, ...] = ("postgresql", "mysql", "sqlite", "mongodb")
 _WAIT_SECONDS = 60.0
 _WAIT_PAUSE = 0.25
 
@@ -112,7 +112,7 @@ def desk(call: Invocation, *, only_files: bool = False) -> Iterator[Desk]:
 
 
 def _target(profile: Profile) -> Target:
-    return Target(types=_TYPES, preferred=profile.migrate.connection, lacks="migrations")
+    return Target(types=TABLE_ENGINES, preferred=profile.migrate.connection, lacks="migrations")
 
 
 def desk_for(chosen: Scope) -> Desk:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.scope import Scope, Target, scope
+from katax_cli.core.engine_names import TABLE_ENGINES
 from katax_cli.core.roles import Tier
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import Refused, Unavailable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from katax_cli.profiles.model.model import Profile
     from katax_cli.services.seeds.values import SeedOutcome, SeedStanding
 
-SEEDS = Target(types=("postgresql", "mysql", "sqlite", "mongodb"), preferred="main", lacks="seeds")
+SEEDS = Target(types=TABLE_ENGINES, preferred="main", lacks="seeds")
 RUN_HEADER = ("name", "state", "inserted", "updated", "rows_affected", "duration_ms")
 STATUS_HEADER = ("name", "state", "applied_at", "duration_ms")
 

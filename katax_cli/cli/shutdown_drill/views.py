@@ -84,17 +84,17 @@ def _passed(reports: Mapping[str, DrillReport]) -> bool:
 
 def witnesses(chosen: Scope) -> Scope:
     """The connections whose servers list their sessions; others are named on stderr. Raises ConfigError for none."""
-    from katax_cli.services.shutdown_drill.servers import ENGINES
+    from katax_cli.core.engine_names import SERVER_ENGINES
 
     for settings in chosen.settings:
-        if settings.type not in ENGINES:
+        if settings.type not in SERVER_ENGINES:
             chosen.call.diagnostics.note(
                 f"{settings.name!r} is left out: {settings.type} has no sessions to ask for"
             )
-    found = tuple(settings for settings in chosen.settings if settings.type in ENGINES)
+    found = tuple(settings for settings in chosen.settings if settings.type in SERVER_ENGINES)
     if not found:
         raise ConfigError(
-            f"profile {chosen.profile.name!r} has no server to ask; shutdown-test asks {', '.join(ENGINES)}"
+            f"profile {chosen.profile.name!r} has no server to ask; shutdown-test asks {', '.join(SERVER_ENGINES)}"
         )
     return replace(chosen, settings=found)
 

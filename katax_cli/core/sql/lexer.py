@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from functools import cache, lru_cache
 from typing import Literal, NamedTuple
 
-Dialect = Literal["postgresql", "mysql", "sqlite"]
+from katax_cli.core.engine_names import Dialect as Dialect
+
 Kind = Literal[
     "space", "comment", "hint", "executable", "string", "quoted", "number",
     "operator", "variable", "param", "word", "punct", "other",

@@ -17,9 +17,10 @@ from pymongo.errors import (
 )
 
 from katax_cli.core.clock import SYSTEM
+from katax_cli.core.engine_names import EngineName
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import Failure
-from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import Table, TableDescription
 from katax_cli.engines.mongodb import catalog, connect, failures, guard
 from katax_cli.engines.mongodb.pool_events import SendWatch, pool_watch

@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 
 import pymysql
 
+from katax_cli.core.engine_names import Dialect, EngineName
 from katax_cli.core.resilience.failure import Failure
-from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import AnySql, Residue, Statement, compile_query, statement_of
-from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
+from katax_cli.engines.base import Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
 from katax_cli.engines.mysql import catalog
 from katax_cli.engines.mysql.connect import open_session, session_settings
 from katax_cli.engines.mysql.failures import classify

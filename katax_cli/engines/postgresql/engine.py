@@ -10,10 +10,11 @@ from contextlib import AbstractContextManager, suppress
 import psycopg
 from psycopg.pq import TransactionStatus
 
+from katax_cli.core.engine_names import Dialect, EngineName
 from katax_cli.core.resilience.failure import Failure
-from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import AnySql, Residue, statement_of
-from katax_cli.engines.base import Dialect, Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
+from katax_cli.engines.base import Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
 from katax_cli.engines.postgresql import catalog
 from katax_cli.engines.postgresql.connect import open_connection, reset_session
 from katax_cli.engines.postgresql.copy import copy_rows, copy_text, refused_row

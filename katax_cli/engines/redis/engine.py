@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from redis.client import Redis
 
+from katax_cli.core.engine_names import EngineName
 from katax_cli.core.resilience.failure import Failure
-from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import Serving
 from katax_cli.engines.redis import batch, connect, failures, guard
 from katax_cli.engines.redis.plan import ClientPlan

@@ -14,20 +14,11 @@ from typing import Any
 from uuid import UUID
 from weakref import finalize
 
+from katax_cli.core.engine_names import Dialect, EngineName
 from katax_cli.core.resilience.failure import Failure, FailureKind
-from katax_cli.core.settings import ConnectionSettings, EngineName
+from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import AnySql, CompiledQuery, Residue, compile_query, statement_of
-from katax_cli.engines.base import (
-    Dialect,
-    Params,
-    Result,
-    Row,
-    RowStream,
-    SqlFacts,
-    Table,
-    TableDescription,
-    Text,
-)
+from katax_cli.engines.base import Params, Result, Row, RowStream, SqlFacts, Table, TableDescription, Text
 from katax_cli.engines.sqlite import catalog
 from katax_cli.engines.sqlite.session import SLICE, SqliteSession, code_of, guard, is_guarded, unguard
 from katax_cli.errors import ConfigError, Refused

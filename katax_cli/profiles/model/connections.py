@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from katax_cli.core.engine_names import SERVER_ENGINES, SQL_SERVERS
 from katax_cli.core.settings import DEFAULT_PORTS, ConnectionSettings, PoolSettings, Secret
 from katax_cli.profiles.model.foreign import is_foreign
 from katax_cli.profiles.model.secrets import SecretOrigin, secret_of
@@ -139,10 +140,10 @@ def _check_fit(settings: ConnectionSettings, table: Mapping[str, Any]) -> None:
     """A key that its kind of server would silently ignore is a mistake."""
     fits = {
         "prefix": ("redis",),
-        "pooler": ("postgresql", "mysql"),
-        "direct_url": ("postgresql", "mysql"),
-        "replicas": ("postgresql", "mysql"),
-        "tls": ("postgresql", "mysql", "mongodb", "redis"),
+        "pooler": SQL_SERVERS,
+        "direct_url": SQL_SERVERS,
+        "replicas": SQL_SERVERS,
+        "tls": SERVER_ENGINES,
     }
     for key, kinds in fits.items():
         if key in table and settings.type not in kinds:

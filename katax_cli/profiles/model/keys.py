@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from katax_cli.core.settings import ENGINE_NAMES, ROLES, TLS_MODES
+from katax_cli.core.engine_names import ENGINE_NAMES
+from katax_cli.core.settings import ROLES, TLS_MODES
 
 Kind = Literal[
     "string",

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from katax_cli.core.engine_names import EngineName
 from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.breaker_policy import BreakerPolicy
 from katax_cli.core.resilience.retry import RetryPolicy
-from katax_cli.core.settings import ConnectionSettings, EngineName, Role, Secret
+from katax_cli.core.settings import ConnectionSettings, Role, Secret
 from katax_cli.errors import ConfigError, UnknownConnection
 from katax_cli.profiles.model.layer import Layer
 

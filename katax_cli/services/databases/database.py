@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 from weakref import ref
 
+from katax_cli.core.engine_names import SERVER_ENGINES
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.text.duration import Duration
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SLOW_QUERY_ENGINES = ("postgresql", "mysql", "mongodb", "redis")
 
 MakeDeadline = Callable[[Duration | None], Deadline]
 TimeLimit = Duration | Deadline | None
@@ -143,7 +143,7 @@ class Database(ABC):
 
         reporter = part(self.engine, "metrics")
         if not isinstance(reporter, SlowQueries):
-            lacks, works_on = "list of slow queries", SLOW_QUERY_ENGINES
+            lacks, works_on = "list of slow queries", SERVER_ENGINES
             raise WrongEngine(self.engine.name, lacks, wanted_by="db slow", works_on=works_on)
         return self._on_connection(
             lambda connection, seconds: reporter.slow_queries(connection, over_ms, seconds),

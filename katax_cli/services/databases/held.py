@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from katax_cli.core.engine_names import Dialect
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.sql import AnySql
 from katax_cli.core.text.duration import Duration, in_seconds
-from katax_cli.engines.base import CopiesIn, Dialect, Params, Result
+from katax_cli.engines.base import CopiesIn, Params, Result
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.calls.watchdog import Limit, watchdog

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from katax_cli.core.engine_names import TABLE_ENGINES
 from katax_cli.core.resilience.deadline import NEVER
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import DocumentEngine, Introspects, Table, TableDescription, require
@@ -33,7 +34,7 @@ class MongoDatabase(ClientDatabase):
     def tables(self, *, timeout: Duration | None = None) -> list[Table]:
         """Collections and views."""
         engine = require(
-            self.engine, Introspects, lacks="tables", wanted_by="db tables", works_on=("mongodb",)
+            self.engine, Introspects, lacks="tables", wanted_by="db tables", works_on=TABLE_ENGINES
         )
         return self._on_connection(
             engine.tables, safety=Safety.READ, timeout=timeout, doing="listing the collections"
@@ -42,7 +43,7 @@ class MongoDatabase(ClientDatabase):
     def describe(self, name: str, *, timeout: Duration | None = None) -> TableDescription | None:
         """One collection: the fields of a sample, and its indexes; None when there is none."""
         engine = require(
-            self.engine, Introspects, lacks="tables", wanted_by="db describe", works_on=("mongodb",)
+            self.engine, Introspects, lacks="tables", wanted_by="db describe", works_on=TABLE_ENGINES
         )
         return self._on_connection(
             lambda client, seconds: engine.describe(client, name, seconds),

@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any, TypeVar, overload
 
 from katax_cli.core.callables import completed, plain
+from katax_cli.core.engine_names import TABLE_ENGINES, Dialect
 from katax_cli.core.pooling.pool import Pool
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.sql import AnySql, Residue, Statement, fingerprint, redact, statement_of
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import (
-    Dialect,
     Introspects,
     Params,
     Result,
@@ -37,7 +37,6 @@ from katax_cli.snapshot import PoolStats
 
 T = TypeVar("T")
 
-SQL_ENGINES = ("postgresql", "mysql", "sqlite")
 _SHOWN_SQL = 10_000
 _CHECK_AT_LEAST = 0.1
 """Seconds for the answer of a connection that lay idle, also when the caller has none left."""
@@ -196,7 +195,7 @@ class SqlDatabase(Database, Queries):
     def tables(self, *, timeout: Duration | None = None) -> list[Table]:
         """User tables and views."""
         engine = require(
-            self.engine, Introspects, lacks="tables", wanted_by="db tables", works_on=SQL_ENGINES
+            self.engine, Introspects, lacks="tables", wanted_by="db tables", works_on=TABLE_ENGINES
         )
         return self._on_connection(
             engine.tables, safety=Safety.READ, timeout=timeout, doing="listing the tables"
@@ -205,7 +204,7 @@ class SqlDatabase(Database, Queries):
     def describe(self, name: str, *, timeout: Duration | None = None) -> TableDescription | None:
         """One table; None when there is none."""
         engine = require(
-            self.engine, Introspects, lacks="tables", wanted_by="db describe", works_on=SQL_ENGINES
+            self.engine, Introspects, lacks="tables", wanted_by="db describe", works_on=TABLE_ENGINES
         )
         return self._on_connection(
             lambda connection, seconds: engine.describe(connection, name, seconds),

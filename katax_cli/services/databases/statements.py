@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
+from katax_cli.core.engine_names import Dialect
 from katax_cli.core.sql import AnySql, Statement, statement_of
 from katax_cli.core.text.duration import Duration
 from katax_cli.core.text.text import unique_names
-from katax_cli.engines.base import Dialect, Params, Result
+from katax_cli.engines.base import Params, Result
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.builder.builder import Builder

@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass
 from typing import Any
 
+from katax_cli.core.engine_names import Dialect
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.sql import AnySql, Statement, statement_of
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import (
     CopiesIn,
-    Dialect,
     Introspects,
     Params,
     ReadOnlyGuard,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from katax_cli.core.engine_names import LOCK_ENGINES, SQL_SERVERS
 from katax_cli.errors import LockLost, WrongEngine
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.database import Database
@@ -82,11 +83,9 @@ def _backend(database: Database) -> Iterator[Backend]:
 
 def _sql(database: Database) -> SqlDatabase:
     from katax_cli.services.databases.sql import SqlDatabase
-    from katax_cli.services.locks.sql_lock import ENGINES
 
-    if not isinstance(database, SqlDatabase) or database.settings.type not in ENGINES:
-        works_on = ("redis", *ENGINES)
-        raise WrongEngine(database.settings.type, "locks", wanted_by="lock", works_on=works_on)
+    if not isinstance(database, SqlDatabase) or database.settings.type not in SQL_SERVERS:
+        raise WrongEngine(database.settings.type, "locks", wanted_by="lock", works_on=LOCK_ENGINES)
     return database
 
 

@@ -21,8 +21,6 @@ from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.locks.lock import PREFIX, HeldLock
 from katax_cli.services.locks.migration_lock import holder_of, note
 
-ENGINES = ("postgresql", "mysql")
-
 
 class _Locks(SessionLocks, ListsNotes, Protocol):
     """The methods of both engines."""

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from katax_cli.core.settings import ConnectionSettings, EngineName, Secret
+from katax_cli.core.engine_names import EngineName
+from katax_cli.core.settings import ConnectionSettings, Secret
 from katax_cli.errors import ConnectionConflict, Unavailable, UnknownConnection, WrongEngine
 from katax_cli.profiles.model.connections import Around
 from katax_cli.profiles.model.model import Profile

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from katax_cli.core.engine_names import Dialect
 from katax_cli.core.sql import AnySql, Statement, statement_of
 from katax_cli.core.text.duration import Duration
-from katax_cli.engines.base import Dialect, Params, Result
+from katax_cli.engines.base import Params, Result
 from katax_cli.errors import QueryError, SeedError
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.databases.transaction import Transaction

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.engine_names import TABLE_ENGINES
 from katax_cli.errors import Refused, WrongEngine
 from katax_cli.services.databases.database import Database
 from katax_cli.services.databases.mongodb import MongoDatabase
@@ -21,8 +22,6 @@ from katax_cli.services.seeds.values import (
     State,
     Store,
 )
-
-SEED_ENGINES = ("postgresql", "mysql", "sqlite", "mongodb")
 
 
 class Seeder:
@@ -112,7 +111,7 @@ def _store(db: Database, clock: Clock) -> Store:
         from katax_cli.services.seeds.mongodb import MongoSeeds
 
         return MongoSeeds(db, SEEDS_TABLE, clock)
-    raise WrongEngine(db.settings.type, "seeds", wanted_by="seed run", works_on=SEED_ENGINES)
+    raise WrongEngine(db.settings.type, "seeds", wanted_by="seed run", works_on=TABLE_ENGINES)
 
 
 def _unchanged(file: SeedFile) -> SeedOutcome:

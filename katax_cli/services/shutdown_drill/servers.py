@@ -6,13 +6,13 @@ from collections.abc import Callable, Collection, Iterable
 from fnmatch import fnmatchcase
 
 from katax_cli.core.clock import SYSTEM
+from katax_cli.core.engine_names import SERVER_ENGINES
 from katax_cli.engines.registry import part
 from katax_cli.engines.sessions import ListsSessions, Orphan, ServerLook, ServerSession, TracesWork
 from katax_cli.errors import KataxError, WrongEngine
 from katax_cli.services.databases.database import Database
 from katax_cli.services.shutdown_drill.values import UNKNOWN, Left, OpenTransaction
 
-ENGINES = ("postgresql", "mysql", "mongodb", "redis")
 LOOK_SECONDS = 5.0
 AGAIN_SECONDS = 0.15
 """Seconds between two queries: InnoDB repeats its last answer when asked more often than every 0.1 s."""
@@ -51,9 +51,9 @@ class Server:
         self._database = database
         self._temporary = temporary
         settings = database.settings
-        if settings.type not in ENGINES:
+        if settings.type not in SERVER_ENGINES:
             lacks = "sessions to be asked for"
-            raise WrongEngine(settings.type, lacks, wanted_by="shutdown-test", works_on=ENGINES)
+            raise WrongEngine(settings.type, lacks, wanted_by="shutdown-test", works_on=SERVER_ENGINES)
         self._reporter: ListsSessions = part(database.engine, "sessions")
         self._local = settings.socket is not None or settings.embedded
         self._before = self._ask()

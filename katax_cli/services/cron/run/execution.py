@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.engine_names import SQL_ENGINES
 from katax_cli.core.resilience.retry import RetryPolicy
-from katax_cli.core.settings import EngineName
 from katax_cli.errors import DeadlineExceeded, KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.calls import left_behind
@@ -36,7 +36,6 @@ _TELLING_SECONDS = 60.0
 _STARTED: Mapping[str | None, str | None] = {WAITING: None, WAITING_TO_CATCH_UP: CATCHING_UP}
 """What is said of a run that has waited, once it starts."""
 _NOT_FOUND, _NOT_STARTED, _FAILED = 127, 126, 1
-_SQL: tuple[EngineName, ...] = ("postgresql", "mysql", "sqlite")
 CALL = "import sys; from katax_cli.services.cron.run.call import main; main(sys.argv[1])"
 
 
@@ -335,7 +334,7 @@ class JobStatement:
         self._runtime = Runtime(profile, one_shot=True, statement_timeouts=False)
         name = work.connection
         self._settings = (
-            profile.default_connection(_SQL, "main") if name is None else profile.connection(name)
+            profile.default_connection(SQL_ENGINES, "main") if name is None else profile.connection(name)
         )
 
     def stop(self, reason: str, *, force: bool = False) -> None:

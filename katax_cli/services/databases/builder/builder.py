@@ -12,9 +12,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from katax_cli.core.engine_names import Dialect
 from katax_cli.core.sql.terms import OPERATORS
 from katax_cli.core.text.duration import Duration
-from katax_cli.engines.base import Dialect, Params, Result
+from katax_cli.engines.base import Params, Result
 from katax_cli.errors import Refused, unknown_name
 from katax_cli.services.databases.builder.selection import (
     BoundStatement,

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from katax_cli.core.callables import completed, plain
+from katax_cli.core.engine_names import Dialect
 from katax_cli.core.sql import AnySql
 from katax_cli.core.text.duration import Duration
-from katax_cli.engines.base import Dialect, Params, Result
+from katax_cli.engines.base import Params, Result
 from katax_cli.errors import MigrationError, UntrustedFile
 from katax_cli.profiles.sources.ownership import refuse_untrusted
 from katax_cli.services.databases.statements import Queries
