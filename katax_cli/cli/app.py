@@ -146,13 +146,15 @@ def _streams(
 ) -> Streams:
     out, err = stdout or sys.stdout.buffer, stderr or sys.stderr
     terminal = stdout is None and sys.stdout.isatty()
+    size = os.get_terminal_size(sys.stdout.fileno()) if terminal else None
     return Streams(
         stdin=stdin or sys.stdin.buffer,
         stdout=out,
         stderr=err,
         interactive=stdin is None and sys.stdin.isatty() and err.isatty(),
         color=terminal and not os.environ.get("NO_COLOR") and "--no-color" not in words,
-        width=os.get_terminal_size(sys.stdout.fileno()).columns if terminal else None,
+        width=size and (size.columns or 80),
+        height=size and size.lines,
     )
 
 

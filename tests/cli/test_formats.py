@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from katax_cli.cli.shell.output import FORMATS, Output
+from katax_cli.cli.shell.output import FORMATS, Manner, Output
 from katax_cli.core.text.text import printable, width
 from tests.cli.harness import Done, katax, write_profile
 from tests.servers.fixtures import MakeFresh
@@ -252,7 +252,7 @@ def test_colours_add_nothing_else(header: bool) -> None:
     def written(format: str, *, color: bool) -> str:
         stream = io.BytesIO()
         Output(stream, format, header=header, color=color).rows(
-            ("name", "status", "more"), [rows], shades=shades
+            ("name", "status", "more"), [rows], Manner(shades=shades)
         )
         return stream.getvalue().decode()
 

@@ -19,8 +19,10 @@ from katax_cli.cli.cron.run import (
 from katax_cli.cli.cron.views import (
     CHECK_HEADER,
     EXPLAIN_HEADER,
+    HISTORY_BRIEF,
     HISTORY_HEADER,
     IMPORT_HEADER,
+    JOB_BRIEF,
     JOB_HEADER,
     NEXT_HEADER,
     YEAR,
@@ -35,6 +37,7 @@ from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import one_of
+from katax_cli.cli.shell.output import Manner
 
 group = Group()
 
@@ -52,7 +55,7 @@ def list_(call: Invocation) -> None:
     with cron(call) as jobs:
         now, lookup = jobs.clock.now(), jobs.lookup
         rows = [job_row(job, now, enabled=job.is_enabled(lookup)) for job in jobs.jobs()]
-    call.out.rows(JOB_HEADER, [rows])
+    call.out.rows(JOB_HEADER, [rows], Manner(brief=JOB_BRIEF))
 
 
 @group.command("next")
@@ -218,7 +221,8 @@ def history(
     with cron(call) as jobs:
         rows = [run_row(each) for each in jobs.history(name, limit)]
     if call.out.format == "table":
-        call.out.rows((*HISTORY_HEADER[:-2], "output"), [[brief(row) for row in rows]])
+        header = (*HISTORY_HEADER[:-2], "output")
+        call.out.rows(header, [[brief(row) for row in rows]], Manner(brief=HISTORY_BRIEF))
     else:
         call.out.rows(HISTORY_HEADER, [rows])
 

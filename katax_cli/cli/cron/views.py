@@ -12,6 +12,7 @@ from katax_cli.services.cron.ledger.values import Run
 
 YEAR = 365 * 86400
 JOB_HEADER = ("job", "schedule", "timezone", "enabled", "source", "next_at", "work")
+JOB_BRIEF = ("job", "schedule", "enabled", "next_at", "work")
 NEXT_HEADER = ("job", "scheduled_at", "note")
 EXPLAIN_HEADER = ("event", "at", "detail")
 CHECK_HEADER = ("job", "status", "message")
@@ -20,6 +21,7 @@ HISTORY_HEADER = (
     *("run_id", "job", "scheduled_at", "started_at", "finished_at", "duration_ms", "state", "reason"),
     *("exit_status", "attempt", "trigger", "count", "host", "output_head", "output_tail"),
 )
+HISTORY_BRIEF = ("run_id", "job", "scheduled_at", "duration_ms", "state", "output")
 
 
 def job_row(job: Job, now: float, *, enabled: bool) -> tuple[object, ...]:

@@ -8,6 +8,7 @@ import typer
 
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.output import OF_A_SERVER
 from katax_cli.cli.shell.scope import Scope
 from katax_cli.core.roles import Tier
 from katax_cli.core.settings import ConnectionSettings
@@ -100,7 +101,7 @@ def _write(call: Invocation, rows: RowStream, limit: int | None) -> None:
         call.out.action({"rows_affected": _count(rows)})
         return
     cut = _Cut(rows, limit)
-    call.out.rows(rows.columns, cut)
+    call.out.rows(rows.columns, cut, OF_A_SERVER)
     if cut.more:
         _note_more(call, limit)
 
@@ -150,4 +151,4 @@ def _query_each(
                 _note_more(call, limit, f" of {database.name!r}")
             return found if rows.columns else [(_count(rows),)]
 
-    return chosen.answer_each(lambda: header[0] if header else (), work)
+    return chosen.answer_each(lambda: header[0] if header else (), work, manner=OF_A_SERVER)

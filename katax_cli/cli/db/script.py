@@ -8,6 +8,7 @@ from functools import partial
 from katax_cli.cli.db.run import confirm_script
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.output import OF_A_SERVER
 from katax_cli.cli.shell.scope import Scope
 from katax_cli.core.engine_names import Dialect
 from katax_cli.core.settings import ConnectionSettings
@@ -83,7 +84,7 @@ class _Results:
         elif self._count and out.format != "jsonl":
             out.raw(b"\n")
         self._count += 1
-        out.rows(columns, batches)
+        out.rows(columns, batches, OF_A_SERVER)
 
     def end(self, facts: Mapping[str, object]) -> None:
         if not self._count:

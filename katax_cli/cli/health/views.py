@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from katax_cli.cli.shell.exits import ExitCode
-from katax_cli.cli.shell.output import GREEN, RED, YELLOW, Output
+from katax_cli.cli.shell.output import GREEN, RED, YELLOW, Manner, Output
 from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.measure.openmetrics import escaped
 from katax_cli.core.text.text import to_json
@@ -62,7 +62,7 @@ def view(out: Output, report: HealthReport, policy: HealthPolicy) -> bytes:
     buffer = io.BytesIO()
     deep = any(one.depth for one in report.connections.values())
     header, rows = (DEPTH, deep_rows(report)) if deep else (COLUMNS, _rows(report))
-    replace(out, stream=buffer).rows(header, [rows], shades=SHADES)
+    replace(out, stream=buffer, pager=None).rows(header, [rows], Manner(shades=SHADES))
     return buffer.getvalue()
 
 

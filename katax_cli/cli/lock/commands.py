@@ -10,6 +10,7 @@ from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import duration, limit
+from katax_cli.cli.shell.output import Manner
 from katax_cli.cli.shell.scope import Target, scope
 from katax_cli.core.engine_names import LOCK_ENGINES
 
@@ -61,7 +62,7 @@ def ls(
         return [lock_row(held) for held in held_locks(database, names or ())]
 
     with scope(call, LOCKING) as chosen:
-        return chosen.answer_each(HEADER, work)
+        return chosen.answer_each(HEADER, work, manner=Manner(ages=("acquired_at",)))
 
 
 @group.command("release")

@@ -67,5 +67,6 @@ def _answer(call: Invocation, question: str) -> str:
     """The answer of a person at the terminal; empty without a terminal."""
     if not call.streams.interactive:
         return ""
+    call.out.show()
     call.diagnostics.ask(question)
     return call.streams.stdin.readline().decode("utf-8", "replace").strip()

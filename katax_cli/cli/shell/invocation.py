@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 import typer
 
@@ -15,6 +15,8 @@ from katax_cli.cli.shell.output import FORMATS, Output, output_stream
 from katax_cli.errors import ConfigError
 
 if TYPE_CHECKING:
+    from katax_cli.cli.shell.pager import Pager
+    from katax_cli.cli.shell.table import Expanded
     from katax_cli.profiles.model.model import Profile
     from katax_cli.services.runtime.runtime import Runtime
 
@@ -164,13 +166,34 @@ def invocation(
     if format not in known:
         raise typer.BadParameter(f"no output format named {format!r}; {command!r} knows {', '.join(known)}")
     diagnostics = Diagnostics(streams.stderr, json=format == "json", quiet=shared.quiet, debug=shared.debug)
+    on_terminal = shared.output in (None, "-")
     with output_stream(shared.output, streams.stdout) as stream:
         out = Output(
             stream,
             format,
             header=not shared.no_header,
             null=shared.null,
-            color=streams.color and shared.output is None,
+            color=streams.color and on_terminal,
             note=diagnostics.note,
+            width=streams.width if on_terminal else None,
+            expanded=cast("Expanded", shared.expanded or "auto"),
+            columns=tuple(filter(None, map(str.strip, (shared.columns or "").split(",")))),
+            all_columns=shared.all_columns,
+            pager=_pager(shared, streams) if on_terminal else None,
         )
-        yield Invocation(command, shared, streams, out, diagnostics)
+        try:
+            yield Invocation(command, shared, streams, out, diagnostics)
+        except BaseException:
+            out.show(page=False)
+            raise
+        out.show()
+
+
+def _pager(shared: Shared, streams: Streams) -> Pager | None:
+    """The pager of a person at a terminal, if one is wanted and there is one."""
+    if streams.height is None or shared.no_pager:
+        return None
+    from katax_cli.cli.shell.pager import Pager, pager_command
+
+    command = pager_command()
+    return Pager(streams.stdout, height=streams.height, command=command) if command else None

@@ -24,6 +24,8 @@ class Streams(NamedTuple):
     color: bool
     width: int | None
     """Columns of the terminal that stdout is, None when it is none."""
+    height: int | None = None
+    """Its lines."""
 
 
 class Shared(NamedTuple):
@@ -46,6 +48,10 @@ class Shared(NamedTuple):
     log_level: str | None = None
     no_header: bool = False
     null: str | None = None
+    columns: str | None = None
+    all_columns: bool = False
+    expanded: str | None = None
+    no_pager: bool = False
 
     def merged(self, later: Mapping[str, Any]) -> Shared:
         """These options with those given after the subcommand; the later ones win."""
@@ -146,4 +152,14 @@ def shared_options() -> list[TyperOption]:
         ),
         _option("no_header", "--no-header", flag=True, help="No header line in table, csv and tsv."),
         _option("null", "--null", metavar="TEXT", help="Text for NULL in table, csv and tsv."),
+        _option("columns", "--columns", metavar="COL[,COL]...", help="Only these columns, in this order."),
+        _option("all_columns", "--all-columns", flag=True, help="All columns on a terminal, too."),
+        _option(
+            "expanded",
+            "--expanded",
+            metavar="auto|on|off",
+            check=one_of("mode", ("auto", "on", "off")),
+            help="Rows upright on a terminal; auto: where a table does not fit.",
+        ),
+        _option("no_pager", "--no-pager", flag=True, help="Long output without $PAGER."),
     ]

@@ -9,33 +9,52 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from decimal import Decimal
 from itertools import chain
-from typing import BinaryIO, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, get_args
 
+from katax_cli.cli.shell.table import Cells, Expanded, Look, markdown, records, table
 from katax_cli.core.text.js_json import parse
-from katax_cli.core.text.text import base64_text, is_utf8, plain, printable, to_json, unique_names, width
-from katax_cli.errors import ConfigError, KataxError
+from katax_cli.core.text.text import base64_text, is_utf8, plain, printable, to_json, unique_names
+from katax_cli.errors import ConfigError, KataxError, unknown_name
 
-Format = Literal["table", "json", "jsonl", "csv", "tsv"]
+if TYPE_CHECKING:
+    from katax_cli.cli.shell.pager import Pager
+
+Format = Literal["table", "vertical", "markdown", "json", "jsonl", "csv", "tsv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 Row = Sequence[object]
 Batches = Iterable[Sequence[Row]]
 
 _MEASURED_ROWS = 1000
-_BOLD, _RESET = "\x1b[1m", "\x1b[0m"
 GREEN, YELLOW, RED = "\x1b[32m", "\x1b[33m", "\x1b[31m"
 
-Write = Callable[[tuple[str, ...], Batches], Iterator[str]]
 Shades = Mapping[str, Mapping[str, str]]
 """Column → the text of a cell → its colour."""
 NO_SHADES: Shades = {}
 
 
+class Manner(NamedTuple):
+    """What is known of rows besides their values, for people.
+
+    `shades` are colours for a terminal, `brief` the columns that matter there, `ages` those whose moment matters less
+    than how long ago it was; `texts`: the values are texts of a server, so that numbers are known by their digits only.
+    """
+
+    shades: Shades = NO_SHADES
+    brief: Sequence[str] = ()
+    ages: Sequence[str] = ()
+    texts: bool = False
+
+
+PLAIN = Manner()
+OF_A_SERVER = Manner(texts=True)
+
+
 @dataclass(slots=True)
 class Output:
-    """Writes answers in one format to one binary stream."""
+    """Writes answers in one format to one binary stream. `width` is that of the terminal that reads it, if one does."""
 
     stream: BinaryIO
     format: str = "table"
@@ -43,37 +62,63 @@ class Output:
     null: str | None = None
     color: bool = False
     note: Callable[[str], None] = lambda _: None
+    width: int | None = None
+    expanded: Expanded = "auto"
+    columns: tuple[str, ...] = ()
+    """The columns that were asked for; none: all, and on a terminal those that matter, unless `all_columns`."""
+    all_columns: bool = False
+    pager: Pager | None = None
 
     @property
     def wants_text(self) -> bool:
         """True when values are wanted as the server writes them, not as Python objects."""
-        return self.format in ("table", "csv", "tsv")
+        return self.format not in ("json", "jsonl")
 
     @property
     def texts(self) -> bool | Literal["json"]:
         """The SQL values that the output needs as the server's text; for JSON, those that are JSON already."""
         return self.wants_text or "json"
 
-    def rows(self, columns: Sequence[str], batches: Batches, *, shades: Shades = NO_SHADES) -> int:
+    def rows(self, columns: Sequence[str], batches: Batches, manner: Manner = PLAIN) -> int:
         """Writes rows as they arrive; returns their number. An empty result still has its header.
 
-        `shades` are colours for a table on a terminal.
+        Raises ConfigError for a column that was asked for and is none of them.
         """
         names = unique_names(columns)
         if names != tuple(columns):
             self.note("duplicate column names were numbered: " + ", ".join(names))
         counted = _Counted(batches)
-        writers: dict[str, Write] = {
-            "table": partial(self._table, shades=shades if self.color else NO_SHADES),
-            "json": self._json,
-            "jsonl": self._jsonl,
-            "csv": self._csv,
-            "tsv": self._tsv,
-        }
-        for chunk in writers[self.format](names, counted):
-            self._write(chunk.encode("utf-8", "surrogateescape"))
-        self._write(b"", flush=True)
+        wanted: Batches = counted
+        picked = self._picked(names, manner)
+        if picked is not None:
+            names = tuple(names[at] for at in picked)
+            wanted = ([tuple(row[at] for at in picked) for row in batch] for batch in counted)
+        chunks = (chunk.encode("utf-8", "surrogateescape") for chunk in self._chunks(names, wanted, manner))
+        if self.pager is not None and self.format in ("table", "vertical", "markdown"):
+            with _saying_what_failed():
+                self.pager.take(chunks)
+        else:
+            for chunk in chunks:
+                self._write(chunk)
+            self._write(b"", flush=True)
         return counted.rows
+
+    def _chunks(self, names: tuple[str, ...], batches: Batches, manner: Manner) -> Iterator[str]:
+        if self.format in ("table", "vertical", "markdown"):
+            return self._drawn(names, batches, manner)
+        writers = {"json": self._json, "jsonl": self._jsonl, "csv": self._csv, "tsv": self._tsv}
+        return writers[self.format](names, batches)
+
+    def _picked(self, names: tuple[str, ...], manner: Manner) -> list[int] | None:
+        """The places of the columns to write; None for all."""
+        if self.columns:
+            for name in self.columns:
+                if name not in names:
+                    raise ConfigError(unknown_name("column", name, list(names), "columns"))
+            return [names.index(name) for name in self.columns]
+        if not manner.brief or self.all_columns or self.width is None or self.format != "table":
+            return None
+        return [names.index(name) for name in manner.brief]
 
     def scalar(self, value: object) -> None:
         """Writes one bare answer: a string as it is, anything else as JSON; under `-f json` always JSON."""
@@ -99,12 +144,19 @@ class Output:
         """Writes what an action did: an object, or one `key  value` line each in a table."""
         if self.format in ("json", "jsonl"):
             self.text(to_json(facts))
-        elif self.format == "table":
-            size = max(map(len, facts), default=0)
-            for name, value in facts.items():
-                self.text(f"{name.ljust(size)}  {printable(plain(value))}")
+        elif self.format in ("table", "vertical"):
+            labels, cell = self._for_reader(tuple(facts), PLAIN)
+            size = max(map(len, labels), default=0)
+            for name, shown, value in zip(facts, labels, facts.values(), strict=True):
+                self.text(f"{shown.ljust(size)}  {cell(name, value) if value is not None else 'null'}")
         else:
             self.rows(tuple(facts), [[tuple(facts.values())]])
+
+    def show(self, *, page: bool = True) -> None:
+        """Shows what was too long for the terminal, in the pager unless the command failed (not `page`)."""
+        if self.pager is not None:
+            with _saying_what_failed():
+                self.pager.show(page=page)
 
     def text(self, text: str) -> None:
         """Writes a line that is formatted already."""
@@ -116,27 +168,58 @@ class Output:
 
     def _write(self, data: bytes, *, flush: bool = False) -> None:
         with _saying_what_failed():
+            if self.pager is not None and self.pager.took(data):
+                return
             self.stream.write(data)
             if flush:
                 self.stream.flush()
 
-    def _table(self, names: tuple[str, ...], batches: Batches, *, shades: Shades) -> Iterator[str]:
+    def _for_reader(
+        self, names: Sequence[str], manner: Manner
+    ) -> tuple[list[str], Callable[[str, object], str]]:
+        """The labels of columns and what makes their cells: for people on a terminal, elsewhere exact."""
         null = "" if self.null is None else self.null
+        if self.width is None or manner.texts:
+            return [printable(name) for name in names], lambda _, value: _cell(value, null)
+        from datetime import UTC, datetime
+
+        from katax_cli.cli.shell.people import label, readable
+
+        now = datetime.now(UTC)
+
+        def cell(name: str, value: object) -> str:
+            text = readable(name, value, age_at=now if name in manner.ages else None)
+            return _cell(value, null) if text is None else printable(text)
+
+        return [printable(label(name)) for name in names], cell
+
+    def _drawn(self, names: tuple[str, ...], batches: Batches, manner: Manner) -> Iterator[str]:
+        """A table, records or Markdown: measured on the first rows, the others as they arrive."""
         stream = iter(batches)
-        head: list[list[str]] = []
+        first: list[Row] = []
         for batch in stream:
-            head += [[_cell(v, null) for v in row] for row in batch]
-            if len(head) >= _MEASURED_ROWS:
+            first += batch
+            if len(first) >= _MEASURED_ROWS:
                 break
-        labels = [printable(name) for name in names]
-        layout = _Layout.measure(labels if self.header else [""] * len(names), head)
-        if shades:
-            layout = layout._replace(shades=tuple(shades.get(name, {}) for name in names))
-        if self.header and any(labels):
-            yield from layout.heading(labels, bold=self.color)
-        yield "".join(map(layout.line, head))
-        for batch in stream:
-            yield "".join(layout.line([_cell(v, null) for v in row]) for row in batch)
+        labels, cell = self._for_reader(names, manner)
+
+        def texts(rows: Iterable[Row]) -> list[Cells]:
+            return [[cell(name, value) for name, value in zip(names, row, strict=True)] for row in rows]
+
+        head = texts(first)
+        shades = manner.shades if self.color else NO_SHADES
+        look = Look(
+            header=self.header,
+            bold=self.color,
+            right=_numeric(first, head, len(names), texts=manner.texts),
+            shades=tuple(shades.get(name, {}) for name in names) if shades else (),
+            width=self.width,
+            expanded=self.expanded,
+        )
+        rest = map(texts, stream)
+        if self.format == "table":
+            return table(labels, head, rest, look)
+        return (records if self.format == "vertical" else markdown)(labels, chain([head], rest), look)
 
     def _json(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
         encode = _object_encoder(names)
@@ -230,44 +313,21 @@ class _Counted:
             yield batch
 
 
-class _Layout(NamedTuple):
-    """Widths and alignment of a table's columns; longer cells later only push their own line."""
-
-    widths: tuple[int, ...]
-    right: tuple[bool, ...]
-    shades: tuple[Mapping[str, str], ...] = ()
-
-    @classmethod
-    def measure(cls, labels: Sequence[str], head: Sequence[Sequence[str]]) -> _Layout:
-        columns = list(zip(*head, strict=False)) if head else [()] * len(labels)
-        widths = tuple(
-            max([width(label), *map(width, cells)]) for label, cells in zip(labels, columns, strict=True)
-        )
-        return cls(widths, tuple(_all_numbers(cells) for cells in columns))
-
-    def line(self, cells: Sequence[str]) -> str:
-        padded = [
-            " " * (size - width(cell)) + cell if right else cell + " " * (size - width(cell))
-            for cell, size, right in zip(cells, self.widths, self.right, strict=True)
-        ]
-        if self.shades:
-            padded = list(map(_shaded, padded, self.shades))
-        return "  ".join(padded).rstrip() + "\n"
-
-    def heading(self, labels: Sequence[str], *, bold: bool) -> Iterator[str]:
-        line = self.line(labels)
-        yield f"{_BOLD}{line[:-1]}{_RESET}\n" if bold else line
-        yield "  ".join("-" * size for size in self.widths) + "\n"
+def _numeric(first: Sequence[Row], head: Sequence[Cells], columns: int, *, texts: bool) -> tuple[bool, ...]:
+    """The columns of numbers, which stand right: by their type, of a server's texts by their digits."""
+    if texts:
+        return tuple(_all(_is_number, [row[at] for row in head if row[at]]) for at in range(columns))
+    return tuple(
+        _all(_is_numeric, [row[at] for row in first if row[at] is not None]) for at in range(columns)
+    )
 
 
-def _shaded(padded: str, shade: Mapping[str, str]) -> str:
-    cell = padded.strip()
-    return padded.replace(cell, f"{shade[cell]}{cell}{_RESET}") if cell in shade else padded
+def _all(check: Callable[[Any], bool], values: Sequence[Any]) -> bool:
+    return bool(values) and all(map(check, values))
 
 
-def _all_numbers(cells: Sequence[str]) -> bool:
-    filled = [cell for cell in cells if cell]
-    return bool(filled) and all(_is_number(cell) for cell in filled)
+def _is_numeric(value: object) -> bool:
+    return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
 def _is_number(cell: str) -> bool:

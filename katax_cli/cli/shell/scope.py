@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from katax_cli.cli.shell.exits import ExitCode, worst
 from katax_cli.cli.shell.invocation import INTERACTIVE_SECONDS, Invocation
+from katax_cli.cli.shell.output import PLAIN, Manner
 from katax_cli.errors import ConfigError, WrongEngine
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Scope:
         work: Callable[[Any], Sequence[Sequence[object]]],
         *,
         named: bool = False,
+        manner: Manner = PLAIN,
     ) -> ExitCode:
         """Prints the rows of `work(database)` for every connection, run in parallel.
 
@@ -98,7 +100,7 @@ class Scope:
             else:
                 raise result
         columns = header() if callable(header) else header
-        self.call.out.rows(("connection", *columns) if labelled else columns, [rows])
+        self.call.out.rows(("connection", *columns) if labelled else columns, [rows], manner)
         return worst(codes)
 
     def confirm(

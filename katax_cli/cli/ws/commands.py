@@ -9,6 +9,7 @@ import typer
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.output import Manner
 
 group = Group()
 
@@ -147,7 +148,11 @@ def clients(call: Invocation, name: Name = None, url: Url = None, token: Token =
     with ServerTarget(call, name, url, token).client() as asked:
         answer = asked.request("clients")
     warn_of_deaf(call, answer)
-    call.out.rows(CLIENT_HEADER, [[tuple(row[key] for key in CLIENT_HEADER) for row in answer["clients"]]])
+    call.out.rows(
+        CLIENT_HEADER,
+        [[tuple(row[key] for key in CLIENT_HEADER) for row in answer["clients"]]],
+        Manner(ages=("connected_at",)),
+    )
 
 
 @group.command("rooms")

@@ -1,0 +1,165 @@
+"""Tables, records and Markdown of cells that are text already; widths are those that a terminal shows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Literal, NamedTuple
+
+Cells = Sequence[str]
+Expanded = Literal["auto", "on", "off"]
+BOLD, RESET = "\x1b[1m", "\x1b[0m"
+
+_KEPT, _LEAST = 20, 10
+"""A column this wide is shortened only where it must be; one shorter than the other says too little."""
+
+
+class Look(NamedTuple):
+    """How cells are laid out. `width`: columns of the terminal that they have to fit, None where none reads them."""
+
+    header: bool = True
+    bold: bool = False
+    right: tuple[bool, ...] = ()
+    shades: tuple[Mapping[str, str], ...] = ()
+    width: int | None = None
+    expanded: Expanded = "auto"
+
+
+def table(labels: Cells, head: Sequence[Cells], rest: Iterable[Sequence[Cells]], look: Look) -> Iterator[str]:
+    """Lines of a table that is measured on `head`; where it cannot fit, its rows upright."""
+    natural = _natural(labels if look.header else [""] * len(labels), head)
+    widths = natural if look.width is None else fitted(natural, look.right, look.width, look.expanded)
+    if widths is None:
+        yield from records(labels, chain([head], rest), look)
+        return
+    layout = _Layout(widths, look)
+    if look.header and any(labels):
+        yield from layout.heading(labels)
+    yield "".join(map(layout.line, head))
+    for batch in rest:
+        yield "".join(map(layout.line, batch))
+
+
+def records(labels: Cells, batches: Iterable[Sequence[Cells]], look: Look) -> Iterator[str]:
+    """Rows upright, one line for each column, numbered from 1."""
+    size = max(map(cell_width, labels), default=0)
+    number = 0
+    for batch in batches:
+        lines: list[str] = []
+        for cells in batch:
+            number += 1
+            if look.header:
+                title = f"-[ {number} ]".ljust(size + 2, "-")
+                lines.append(f"{BOLD}{title}{RESET}" if look.bold else title)
+            for at, (label, cell) in enumerate(zip(labels, cells, strict=True)):
+                shade = look.shades[at] if look.shades else {}
+                lines.append(f"{_padded(label, size)}  {_shaded(cell, shade)}".rstrip())
+        yield "".join(f"{line}\n" for line in lines)
+
+
+def markdown(labels: Cells, batches: Iterable[Sequence[Cells]], look: Look) -> Iterator[str]:
+    """A table as GitHub reads it."""
+    yield _piped(labels)
+    yield _piped(["---:" if right else "---" for right in look.right])
+    for batch in batches:
+        yield "".join(map(_piped, batch))
+
+
+def _piped(cells: Cells) -> str:
+    escaped = [re.sub(r"[\\|`*<\[]", r"\\\g<0>", cell) for cell in cells]
+    return f"| {' | '.join(escaped)} |\n"
+
+
+def fitted(
+    natural: Sequence[int], right: Sequence[bool], limit: int, expanded: Expanded = "auto"
+) -> tuple[int, ...] | None:
+    """The widths of columns in `limit` cells, two between each; None when the rows should stand upright.
+
+    Numbers are never shortened, and short columns last.
+    """
+    if expanded == "on":
+        return None
+    room = limit - 2 * (len(natural) - 1)
+    if sum(natural) <= room:
+        return tuple(natural)
+    for least in (_KEPT, _LEAST, 3, 1) if expanded == "off" else (_KEPT, _LEAST):
+        soft = [at for at, size in enumerate(natural) if size > least and not right[at]]
+        left = room - sum(size for at, size in enumerate(natural) if at not in soft)
+        if soft and left >= least * len(soft):
+            shares = dict(zip(soft, _shares([natural[at] for at in soft], left), strict=True))
+            return tuple(shares.get(at, size) for at, size in enumerate(natural))
+    return None if expanded == "auto" else tuple(min(size, _LEAST) for size in natural)
+
+
+def _shares(wanted: Sequence[int], room: int) -> list[int]:
+    """`room` divided so that no one is cut who wants less than the others get."""
+    shares = [0] * len(wanted)
+    for left, at in zip(
+        range(len(wanted), 0, -1), sorted(range(len(wanted)), key=wanted.__getitem__), strict=True
+    ):
+        shares[at] = min(wanted[at], room // left)
+        room -= shares[at]
+    return shares
+
+
+def cell_width(text: str) -> int:
+    """Columns that a text takes on a terminal."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def shortened(text: str, size: int) -> str:
+    """`text` in at most `size` columns, with `…` where its end is missing."""
+    if cell_width(text) <= size:
+        return text
+    if text.isascii():
+        return f"{text[: size - 1]}…"
+    from rich.cells import set_cell_size
+
+    return f"{set_cell_size(text, size - 1).rstrip()}…"
+
+
+def _natural(labels: Cells, head: Sequence[Cells]) -> tuple[int, ...]:
+    columns = list(zip(*head, strict=False)) if head else [()] * len(labels)
+    return tuple(
+        max([cell_width(label), *map(cell_width, cells)])
+        for label, cells in zip(labels, columns, strict=True)
+    )
+
+
+class _Layout:
+    """Lines of a table; cells that are longer than measured push their own line, and on a terminal are shortened."""
+
+    def __init__(self, widths: Sequence[int], look: Look) -> None:
+        self._widths = widths
+        self._look = look
+
+    def line(self, cells: Cells) -> str:
+        if self._look.width is not None:
+            cells = [shortened(cell, size) for cell, size in zip(cells, self._widths, strict=True)]
+        padded = [
+            _padded(cell, size, right=right)
+            for cell, size, right in zip(cells, self._widths, self._look.right, strict=True)
+        ]
+        if self._look.shades:
+            padded = list(map(_shaded, padded, self._look.shades))
+        return "  ".join(padded).rstrip() + "\n"
+
+    def heading(self, labels: Cells) -> Iterator[str]:
+        line = self.line(labels)
+        yield f"{BOLD}{line[:-1]}{RESET}\n" if self._look.bold else line
+        yield "  ".join("-" * size for size in self._widths) + "\n"
+
+
+def _padded(cell: str, size: int, *, right: bool = False) -> str:
+    space = " " * (size - cell_width(cell))
+    return space + cell if right else cell + space
+
+
+def _shaded(padded: str, shade: Mapping[str, str]) -> str:
+    cell = padded.strip()
+    return padded.replace(cell, f"{shade[cell]}{cell}{RESET}") if cell in shade else padded
