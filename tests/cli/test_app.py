@@ -49,7 +49,7 @@ def test_the_exit_codes_are_in_help(capsys: pytest.CaptureFixture[str]) -> None:
             "katax: no command named 'gte'; did you mean 'get'? known commands: get, set, ",
         ),
         (("cache", "get"), "katax: missing argument 'KEY'; see 'katax cache get --help'\n"),
-        (("--nope",), "katax: no such option: --nope; see 'katax --help'\n"),
+        (("--zzz",), "katax: no such option: --zzz; see 'katax --help'\n"),
         (("health", "-f", "xml"), "no output format named 'xml'"),
         (("health", "--timeout", "soon"), "soon"),
         (("health", "--log-level", "loud"), "no log level named 'loud'; expected one of: trace, debug"),

@@ -19,7 +19,7 @@ from katax_cli.core.text.text import base64_text, is_utf8, plain, printable, to_
 from katax_cli.errors import ConfigError, KataxError, unknown_name
 
 if TYPE_CHECKING:
-    from katax_cli.cli.shell.pager import Pager
+    from katax_cli.cli.shell.pager import LongOutput
 
 Format = Literal["table", "vertical", "markdown", "json", "jsonl", "csv", "tsv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -67,7 +67,7 @@ class Output:
     columns: tuple[str, ...] = ()
     """The columns that were asked for; none: all, and on a terminal those that matter, unless `all_columns`."""
     all_columns: bool = False
-    pager: Pager | None = None
+    pager: LongOutput | None = None
 
     @property
     def wants_text(self) -> bool:

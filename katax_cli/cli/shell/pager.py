@@ -22,7 +22,7 @@ def pager_command() -> str | None:
     return None if said.strip() in ("", "cat") else said
 
 
-class Pager:
+class LongOutput:
     """Keeps output from its first line beyond the terminal's height on, and shows all of it when the command ended."""
 
     def __init__(self, stream: BinaryIO, *, height: int, command: str) -> None:

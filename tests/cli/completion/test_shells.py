@@ -25,7 +25,7 @@ PREPARED = {
     "fish": 'function katax; echo "<ran $argv>"; end; source {file}; echo ready-(math 1+1)',
 }
 TYPED = (
-    (b"katax he\t\r", b"<ran health>"),
+    (b"katax heal\t\r", b"<ran health>"),
     (b"katax cache \t\t", b"clear"),
     (b"katax cron run-daemon --\t\t", b"crontab"),
 )
