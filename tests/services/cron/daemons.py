@@ -58,6 +58,7 @@ class DaemonProcess:
 
     def end(self) -> None:
         """Forces its end, with its jobs, unless it has ended."""
+        self.signal(signal.SIGCONT)
         while self._process.poll() is None:
             self.signal(signal.SIGTERM)
             time.sleep(0.05)

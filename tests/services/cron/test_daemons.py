@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from urllib.request import urlopen
@@ -161,9 +162,15 @@ def test_a_frozen_daemon_takes_its_job_back(start: Start, tmp_path: Path) -> Non
     profile(tmp_path, ORPHAN.format(more=""))
     first = start()
     until(lambda: lines(tmp_path / "started"))
-    first.signal(signal.SIGSTOP)
-    with Cron(load_profile(None)) as cron:
-        cron.tables.run("UPDATE katax_cron_runs SET lease_until = 0")
+    with closing(
+        sqlite3.connect(load_profile(None).state.connection.path or "", isolation_level=None)
+    ) as state:
+        # Frozen while it held the file's lock, it would keep everyone from writing.
+        state.execute("BEGIN IMMEDIATE")
+        first.signal(signal.SIGSTOP)
+        until(lambda: any(seen.pid == first.pid and seen.state == "T" for seen in processes()))
+        state.execute("UPDATE katax_cron_runs SET lease_until = 0")
+        state.execute("COMMIT")
     second = start()
     second.says("outlived its daemon and is watched")
     (watcher,) = {run.daemon for run in history() if run.state == "running"}

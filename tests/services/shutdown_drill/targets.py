@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -245,6 +246,9 @@ def serves(url: str, port: int) -> int:
     server.daemon_threads = False
     stop.wait()
     server.shutdown()
+    # What the kernel has accepted is in flight too.
+    while select.select([server], [], [], 0)[0]:
+        server.handle_request()
     server.server_close()
     connection.close()
     return 0
