@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.installed
-# Two workers share one set of servers; more only wait for each other on small machines.
-WORKERS ?= 2
+# Tests wait more than they compute: four workers keep two processors busy.
+WORKERS ?= 4
 
 .PHONY: health test test-pure lint check format bench soak completions docs clean
 
