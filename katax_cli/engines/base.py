@@ -20,6 +20,8 @@ from katax_cli.errors import WrongEngine
 from katax_cli.snapshot import HealthStatus, PoolStats
 
 if TYPE_CHECKING:
+    from socket import socket
+
     from katax_cli.core.sql import AnySql, Residue
 
 Text = bool | Literal["json"]
@@ -223,6 +225,15 @@ class TableDescription(NamedTuple):
     table: Table
     columns: tuple[TableColumn, ...]
     indexes: tuple[Index, ...]
+
+
+@runtime_checkable
+class AsksForTls(Protocol):
+    """Begins in the clear: TLS is asked for on a connection that is open."""
+
+    def ask_for_tls(self, wire: socket) -> None:
+        """Leaves the socket where the handshake begins. Raises OSError and ValueError for a server without TLS."""
+        ...
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 
@@ -18,6 +19,7 @@ from katax_cli.engines.mysql.failures import classify
 from katax_cli.engines.mysql.rows import fetched
 from katax_cli.engines.mysql.session import MysqlSession
 from katax_cli.engines.mysql.stream import streamed
+from katax_cli.engines.mysql.tls import ask_for_tls
 from katax_cli.errors import KataxError, Refused
 
 _KILL_TIMEOUT = 2.0
@@ -60,6 +62,9 @@ class MysqlEngine:
         connection.check_alive()
         connection.give(timeout)
         connection.ping()
+
+    def ask_for_tls(self, wire: socket.socket) -> None:
+        ask_for_tls(wire)
 
     def close(self, connection: MysqlSession) -> None:
         connection.say_goodbye()

@@ -22,6 +22,7 @@ from katax_cli.engines.postgresql.failures import StandbyRefused, classify, on_s
 from katax_cli.engines.postgresql.guard import check_guarded, read_only_transaction
 from katax_cli.engines.postgresql.pipeline import many
 from katax_cli.engines.postgresql.session import PostgresConnection
+from katax_cli.engines.postgresql.tls import ask_for_tls
 from katax_cli.engines.postgresql.values import Values
 from katax_cli.engines.postgresql.wire import (
     affected,
@@ -50,6 +51,9 @@ class PostgresEngine:
         # An empty statement is the least that a server answers; its time limit is the caller's watchdog.
         check_alive(connection)
         connection.execute("")
+
+    def ask_for_tls(self, wire: socket.socket) -> None:
+        ask_for_tls(wire)
 
     def close(self, connection: PostgresConnection) -> None:
         with suppress(psycopg.Error):

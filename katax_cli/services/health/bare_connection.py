@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -17,15 +16,14 @@ from katax_cli.core.certificate import not_after
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import DEFAULT_PORTS, ConnectionSettings, TlsSettings
+from katax_cli.engines.base import AsksForTls
+from katax_cli.engines.registry import load
 from katax_cli.services.calls.left_behind import TookTooLong, bounded
 from katax_cli.snapshot import Check, CheckStatus
 
 EXPIRY_DAYS = 14.0
 """A certificate that ends within so many days degrades its connection."""
 _DAY = 86400.0
-_POSTGRES_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
-_MYSQL_SSL, _MYSQL_CAPABILITIES = 0x800, 0x8A00  # with CLIENT_PROTOCOL_41 and CLIENT_SECURE_CONNECTION
-_UTF8 = 45
 _SHORTEST = 0.001
 _GOODBYE_SECONDS = 0.25
 # X509_V_ERR_* of OpenSSL's x509_vfy.h.
@@ -156,7 +154,9 @@ class _Trial:
             return None, "skipped", "not asked for"
         wire.settimeout(self._seconds(1))
         try:
-            _PRELUDES.get(self._settings.type, _nothing)(wire)
+            engine = load(self._settings)
+            if isinstance(engine, AsksForTls):
+                engine.ask_for_tls(wire)
             with _context(self._settings, tls).wrap_socket(wire, server_hostname=self._host) as encrypted:
                 days = _days_left(encrypted.getpeercert(binary_form=True) or b"")
                 _hang_up(encrypted)
@@ -192,44 +192,6 @@ def _hang_up(wire: socket.socket) -> None:
         wire.settimeout(_GOODBYE_SECONDS)
         while wire.recv(4096):
             pass
-
-
-def _ask_postgresql(wire: socket.socket) -> None:
-    wire.sendall(_POSTGRES_SSL_REQUEST)
-    if wire.recv(1) != b"S":
-        raise OSError("the server does not offer it")
-
-
-def _ask_mysql(wire: socket.socket) -> None:
-    header = _exactly(wire, 4)
-    greeting = _exactly(wire, int.from_bytes(header[:3], "little"))
-    if greeting[:1] == b"\xff":
-        raise OSError(
-            f"the server refused the connection with error {int.from_bytes(greeting[1:3], 'little')}"
-        )
-    after_version = greeting.index(b"\0", 1) + 1
-    # Connection id, 8 bytes of a nonce and a filler precede the lower half of what the server can.
-    able = int.from_bytes(greeting[after_version + 13 : after_version + 15], "little")
-    if not able & _MYSQL_SSL:
-        raise OSError("the server does not offer it")
-    request = struct.pack("<IIB23x", _MYSQL_CAPABILITIES, 2**24 - 1, _UTF8)
-    wire.sendall(len(request).to_bytes(3, "little") + b"\x01" + request)
-
-
-def _exactly(wire: socket.socket, size: int) -> bytes:
-    found = b""
-    while len(found) < size:
-        part = wire.recv(size - len(found))
-        if not part:
-            raise OSError("the server hung up")
-        found += part
-    return found
-
-
-_PRELUDES: Mapping[str, Callable[[socket.socket], object]] = {
-    "postgresql": _ask_postgresql,
-    "mysql": _ask_mysql,
-}
 
 
 def _context(settings: ConnectionSettings, tls: TlsSettings) -> ssl.SSLContext:
