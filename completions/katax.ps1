@@ -151,12 +151,24 @@ $script:KataxWords = @{
     'version' = [ordered]@{ 'print' = 'Show the version.'; '--help' = 'Show this message and exit.'; '-h' = 'Show this message and exit.' }
     'version print' = [ordered]@{ '--help' = 'Show this message and exit.'; '-h' = 'Show this message and exit.'; '-p' = 'Profile to use (KATAX_PROFILE).'; '--profile' = 'Profile to use (KATAX_PROFILE).'; '-c' = 'Connection of the profile, a URL, or env:NAME.'; '--connection' = 'Connection of the profile, a URL, or env:NAME.'; '-f' = 'Output format: table|vertical|markdown|json|jsonl|csv|tsv.'; '--format' = 'Output format: table|vertical|markdown|json|jsonl|csv|tsv.'; '-o' = 'Write data to FILE instead of stdout.'; '--output' = 'Write data to FILE instead of stdout.'; '--timeout' = 'Deadline: 250ms, 30s, 5m.'; '-y' = 'Confirm without a question.'; '--yes' = 'Confirm without a question.'; '--confirm' = 'Confirm a change to production.'; '--dry-run' = 'Show what would change, change nothing.'; '-q' = 'No notes and no progress on stderr.'; '--quiet' = 'No notes and no progress on stderr.'; '-v' = 'More detail.'; '--verbose' = 'More detail.'; '--debug' = 'Show tracebacks and the debug log.'; '--no-color' = 'No colour (NO_COLOR).'; '--log-format' = 'Format of log lines on stderr.'; '--log-level' = 'Lowest level that is logged.'; '--no-header' = 'No header line in table, csv and tsv.'; '--null' = 'Text for NULL in table, csv and tsv.'; '--columns' = 'Only these columns, in this order.'; '--all-columns' = 'All columns on a terminal, too.'; '--expanded' = 'Rows upright on a terminal; auto: where a table does not fit.'; '--no-pager' = 'Long output without $PAGER.' }
 }
+$script:KataxValued = @('health', 'health check', 'health serve', 'circuit trip', 'circuit reset', 'circuit disable', 'db describe', 'db select', 'db delete', 'db insert', 'db update', 'db truncate', 'cache get', 'cache set', 'cache ttl', 'cache expire', 'cache persist', 'cache exists', 'cache incr', 'cache decr', 'cache remember', 'cache scan', 'cache clear', 'cache del', 'cache mget', 'cron next', 'cron explain', 'cron run', 'cron history', 'cron remove', 'cron enable', 'cron disable', 'migrate run', 'migrate baseline', 'seed run', 'ws serve', 'profile show', 'profile check', 'completion show', 'completion install')
+$script:KataxOptions = @('-p', '--profile', '-c', '--connection', '--redis', '-f', '--format', '--to', '--name', '--columns', '--order', '--group-by', '--log-level', '--log-format')
 Register-ArgumentCompleter -Native -CommandName katax -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
     $path = ''
     foreach ($element in $commandAst.CommandElements | Select-Object -Skip 1) {
         $known = "$path $element".Trim()
         if ($script:KataxWords.ContainsKey($known)) { $path = $known }
+    }
+    $words = @($commandAst.CommandElements | Select-Object -Skip 1 | ForEach-Object { "$_" })
+    if (-not $wordToComplete) { $words += '' }
+    $before = if ($words.Count -gt 1) { $words[-2] } else { '' }
+    $option = $script:KataxOptions -contains $before
+    if ($option -or ($script:KataxValued -contains $path -and $wordToComplete -notlike '-*')) {
+        katax completion values -- @words 2>$null | ForEach-Object {
+            [System.Management.Automation.CompletionResult]::new($_, $_, 'ParameterValue', $_)
+        }
+        if ($option) { return }
     }
     $script:KataxWords[$path].GetEnumerator() | Where-Object { $_.Key -like "$wordToComplete*" } | ForEach-Object {
         [System.Management.Automation.CompletionResult]::new($_.Key, $_.Key, 'ParameterValue', "$($_.Value) ")

@@ -1,0 +1,168 @@
+"""Names that a server knows, for completion: from a cache that a process of its own fills.
+
+A TAB waits for that process for a fifth of a second at most and shows what is there; the next one finds the rest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from katax_cli.cli.completion.values import Line, profile_of
+from katax_cli.cli.shell.scope import Target
+from katax_cli.core.clock import SYSTEM
+
+if TYPE_CHECKING:
+    from katax_cli.core.settings import ConnectionSettings
+    from katax_cli.profiles.model.model import Profile
+
+MOST = 500
+"""Names of one kind that are kept."""
+_FRESH_SECONDS = 10.0
+_WAIT_SECONDS = 0.2
+_ASKING_SECONDS = 3.0
+_KEPT_SECONDS = 86_400.0
+_TABLES = Target(types=("postgresql", "mysql", "sqlite", "mongodb"), preferred="main")
+_KEYS = Target(types=("redis",), preferred="cache")
+
+
+def ask_in_time(line: Line, kind: str) -> list[str]:
+    """The names of a kind as they were last seen, or are within a fifth of a second."""
+    profile = profile_of(line)
+    settings = None if kind == "jobs" else _settings(line, profile, kind)
+    if settings is not None and not _may_ask(settings):
+        return []
+    about = _about(line, kind)
+    file = _file(profile, settings, kind, about)
+    if _age(file) > _FRESH_SECONDS:
+        _fill(file, profile, settings, kind, about)
+    try:
+        with open(file, encoding="utf-8") as text:
+            return text.read().splitlines()
+    except FileNotFoundError:
+        return []
+
+
+def _settings(line: Line, profile: Profile, kind: str) -> ConnectionSettings:
+    from katax_cli.profiles.sources.by_url import is_url, name_by_url
+
+    target = _KEYS if kind == "keys" else _TABLES
+    word = line.value_of("-c", "--connection")
+    if word is None:
+        return profile.default_connection(target.types, target.preferred)
+    return profile.match(name_by_url(word) if is_url(word) else word)[0]
+
+
+def _may_ask(settings: ConnectionSettings) -> bool:
+    """False where asking would do more than ask: start a server, make a file, run a program for its password."""
+    if settings.embedded or (settings.path is not None and not os.path.exists(settings.path)):
+        return False
+    return settings.password is None or settings.password.known is not None
+
+
+def _about(line: Line, kind: str) -> str:
+    """What the names depend on besides: the table of columns, the beginning of keys up to its last `:`."""
+    if kind == "keys":
+        return line.current[: line.current.rfind(":") + 1]
+    return line.plain[2] if kind in ("columns", "assignments") and len(line.plain) > 2 else ""
+
+
+def _file(profile: Profile, settings: ConnectionSettings | None, kind: str, about: str) -> str:
+    from hashlib import blake2b
+
+    place = (
+        (settings.address, settings.database, settings.user, settings.prefix) if settings else profile.home
+    )
+    key = repr((profile.folder, profile.name, place, kind, about)).encode("utf-8", "surrogateescape")
+    return os.path.join(_folder(), blake2b(key, digest_size=16).hexdigest())
+
+
+def _folder() -> str:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(base, "katax", "completion")
+
+
+def _age(file: str) -> float:
+    try:
+        return SYSTEM.now() - os.stat(file).st_mtime
+    except FileNotFoundError:
+        return float("inf")
+
+
+def _fill(file: str, profile: Profile, settings: ConnectionSettings | None, kind: str, about: str) -> None:
+    """Has a process of its own ask the server, one at a time for each file, and waits a little for it."""
+    os.makedirs(os.path.dirname(file), mode=0o700, exist_ok=True)
+    asking = f"{file}.asking"
+    if _age(asking) < _ASKING_SECONDS * 2:
+        return
+    with open(asking, "w", encoding="utf-8"):
+        os.utime(asking)
+    before = _age(file)
+    if os.fork() == 0:
+        _in_child(file, asking, profile, settings, kind, about)
+    ends = SYSTEM.monotonic() + _WAIT_SECONDS
+    while SYSTEM.monotonic() < ends and os.path.exists(asking) and _age(file) >= before:
+        SYSTEM.sleep(0.005)
+
+
+def _in_child(
+    file: str, asking: str, profile: Profile, settings: ConnectionSettings | None, kind: str, about: str
+) -> None:
+    """Asks and never returns. The shell waits for every holder of its pipe, so none is kept."""
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(null, stream)
+        names = list(islice(_names(profile, settings, kind, about), MOST))
+        with open(f"{asking}.new", "w", encoding="utf-8", opener=_private) as text:
+            text.write("".join(f"{name}\n" for name in names if name.isprintable()))
+        os.replace(f"{asking}.new", file)
+        _forget_old(os.path.dirname(file))
+    finally:
+        with suppress(OSError):
+            os.unlink(asking)
+        os._exit(0)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _forget_old(folder: str) -> None:
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if _age(path) > _KEPT_SECONDS:
+            os.unlink(path)
+
+
+def _names(profile: Profile, settings: ConnectionSettings | None, kind: str, about: str) -> Iterator[str]:
+    from katax_cli.core.resilience.deadline import Deadline
+    from katax_cli.services.runtime.runtime import Runtime
+
+    if settings is None:
+        from katax_cli.services.cron.manage import Cron
+
+        with Cron(profile) as jobs:
+            yield from [job.name for job in jobs.jobs()]
+        return
+    with Runtime(profile, deadline=Deadline(_ASKING_SECONDS), one_shot=True) as runtime:
+        if kind == "keys":
+            yield from _keys(runtime.redis(settings), about)
+        elif kind == "tables":
+            yield from (table.name for table in runtime.tabular(settings).tables())
+        else:
+            described = runtime.tabular(settings).describe(about)
+            ending = "=" if kind == "assignments" else ""
+            yield from (column.name + ending for column in (described.columns if described else ()))
+
+
+def _keys(database: Any, beginning: str) -> Iterator[str]:
+    from katax_cli.services.redis.keyspace import Keyspace, escape_glob
+
+    pattern = escape_glob(beginning.encode()).decode() + "*"
+    batches = Keyspace(database, database.settings.prefix).scan(pattern)
+    return (key.decode("utf-8", "backslashreplace") for key in chain.from_iterable(batches))
