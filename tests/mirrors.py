@@ -12,6 +12,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "cli/shell/confirm.py",
     ),
     "cli/completion/test_shells.py": ("cli/completion/commands.py",),
+    "cli/completion/test_values.py": ("cli/completion/line.py",),
     "cli/manual/test_help.py": (
         "cli/manual/options.py",
         "cli/manual/version.py",

@@ -13,8 +13,9 @@ from typing import Annotated
 
 import typer
 
+from katax_cli.cli.completion.line import OPTIONS, POSITIONS
 from katax_cli.cli.completion.tree import Node, nodes
-from katax_cli.cli.completion.values import OPTIONS, POSITIONS, values
+from katax_cli.cli.completion.values import values
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import one_of

@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from katax_cli.cli.completion.values import Line, profile_of
+from katax_cli.cli.completion.line import TypedLine, profile_of
 from katax_cli.cli.shell.scope import Target
 from katax_cli.core.clock import SYSTEM
 
@@ -29,7 +29,7 @@ _TABLES = Target(types=("postgresql", "mysql", "sqlite", "mongodb"), preferred="
 _KEYS = Target(types=("redis",), preferred="cache")
 
 
-def ask_in_time(line: Line, kind: str) -> list[str]:
+def ask_in_time(line: TypedLine, kind: str) -> list[str]:
     """The names of a kind as they were last seen, or are within a fifth of a second."""
     profile = profile_of(line)
     settings = None if kind == "jobs" else _settings(line, profile, kind)
@@ -46,7 +46,7 @@ def ask_in_time(line: Line, kind: str) -> list[str]:
         return []
 
 
-def _settings(line: Line, profile: Profile, kind: str) -> ConnectionSettings:
+def _settings(line: TypedLine, profile: Profile, kind: str) -> ConnectionSettings:
     from katax_cli.profiles.sources.by_url import is_url, name_by_url
 
     target = _KEYS if kind == "keys" else _TABLES
@@ -63,7 +63,7 @@ def _may_ask(settings: ConnectionSettings) -> bool:
     return settings.password is None or settings.password.known is not None
 
 
-def _about(line: Line, kind: str) -> str:
+def _about(line: TypedLine, kind: str) -> str:
     """What the names depend on besides: the table of columns, the beginning of keys up to its last `:`."""
     if kind == "keys":
         return line.current[: line.current.rfind(":") + 1]

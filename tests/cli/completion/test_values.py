@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from katax_cli.cli import app
-from katax_cli.cli.completion.values import OPTIONS, POSITIONS, Line, kind_at, values
+from katax_cli.cli.completion.line import OPTIONS, POSITIONS, TypedLine, kind_at
+from katax_cli.cli.completion.values import values
 from tests.cli.harness import katax, write_profile
 
 EXTRA = '[cron.jobs.nightly]\nschedule = "@daily"\ncommand = "true"\n[ws.chat]\nport = 0\n'
@@ -45,7 +46,7 @@ def test_kinds_of_places() -> None:
         "": None,
     }.items():
         words = line.split(" ")
-        assert kind_at(Line(tuple(words[:-1]), words[-1])) == kind, line
+        assert kind_at(TypedLine(tuple(words[:-1]), words[-1])) == kind, line
 
 
 def test_every_place_is_one_of_a_command_or_an_option() -> None:
