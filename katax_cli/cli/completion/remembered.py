@@ -12,8 +12,10 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from katax_cli.cli.completion.line import TypedLine, profile_of
+from katax_cli.cli.shell.redis import REDIS
 from katax_cli.cli.shell.scope import Target
 from katax_cli.core.clock import SYSTEM
+from katax_cli.core.engine_names import TABLE_ENGINES
 
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings
@@ -25,8 +27,7 @@ _FRESH_SECONDS = 10.0
 _WAIT_SECONDS = 0.2
 _ASKING_SECONDS = 3.0
 _KEPT_SECONDS = 86_400.0
-_TABLES = Target(types=("postgresql", "mysql", "sqlite", "mongodb"), preferred="main")
-_KEYS = Target(types=("redis",), preferred="cache")
+_TABLES = Target(types=TABLE_ENGINES, preferred="main")
 
 
 def ask_in_time(line: TypedLine, kind: str) -> list[str]:
@@ -49,7 +50,7 @@ def ask_in_time(line: TypedLine, kind: str) -> list[str]:
 def _settings(line: TypedLine, profile: Profile, kind: str) -> ConnectionSettings:
     from katax_cli.profiles.sources.by_url import is_url, name_by_url
 
-    target = _KEYS if kind == "keys" else _TABLES
+    target = REDIS if kind == "keys" else _TABLES
     word = line.value_of("-c", "--connection")
     if word is None:
         return profile.default_connection(target.types, target.preferred)
