@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import katax_cli
-from katax_cli.errors import KataxError, QueryError
+from katax_cli.errors import KataxError, QueryError, unknown_name
 
 _SAMPLES: dict[str, Any] = {"known": ("a", "b"), "works_on": ("x", "y"), "command": ("false", "-x")}
 _NUMBERS = (
@@ -147,3 +147,13 @@ def test_the_text_of_the_cause_crosses() -> None:
     copy = pickle.loads(pickle.dumps(raised.value))
 
     assert str(copy.__cause__) == "ValueError: relation does not exist"
+
+
+def test_of_many_names_the_nearest_are_listed() -> None:
+    known = [f"job_{number:03}" for number in range(500)]
+
+    said = unknown_name("job", "job_77", known, "jobs")
+
+    assert said.startswith("no job named 'job_77'; did you mean 'job_477'?")
+    assert said.partition(" nearest of 500 jobs: ")[2].count(",") == 4
+    assert unknown_name("job", "x", ["a", "b"], "jobs") == "no job named 'x'; known jobs: a, b"

@@ -29,6 +29,10 @@ def _unpickled(
     return error
 
 
+_LISTED, _NEAREST = 12, 5
+"""As many names are listed whole; of more, so many that are most like the wanted one."""
+
+
 def nearest(wanted: str, known: Iterable[str]) -> str | None:
     """The known name that is most like the wanted one."""
     from difflib import get_close_matches
@@ -37,8 +41,15 @@ def nearest(wanted: str, known: Iterable[str]) -> str | None:
 
 
 def unknown_name(subject: str, wanted: str, known: Sequence[str], plural: str) -> str:
-    """Returns `no SUBJECT named 'WANTED'; did you mean …? known PLURAL: …`."""
-    names = ", ".join(known) or "none"
+    """Returns `no SUBJECT named 'WANTED'; did you mean …? known PLURAL: …`; of many names the nearest."""
     near = nearest(wanted, known)
     hint = f" did you mean {near!r}?" if near else ""
-    return f"no {subject} named {wanted!r};{hint} known {plural}: {names}"
+    listed, which = known, f"known {plural}"
+    if len(known) > _LISTED:
+        from difflib import get_close_matches
+
+        listed, which = (
+            get_close_matches(wanted, known, n=_NEAREST, cutoff=0.0),
+            f"nearest of {len(known)} {plural}",
+        )
+    return f"no {subject} named {wanted!r};{hint} {which}: {', '.join(listed) or 'none'}"

@@ -137,6 +137,10 @@ def change(
             if proposal is not None:
                 _ask(table.chosen, settings, proposal)
         done = [(name, [one.name for one in outcomes]) for name, outcomes in table.each(work)]
+        if call.out.format == "table" and not call.is_glob and not any(names for _, names in done):
+            applied = sum(one.state == "applied" for one in table.one.status())
+            call.out.text(f"nothing to do: {applied} applied")
+            return worst(table.codes)
         code = worst([_answer(call, done, "done"), *table.codes])
         keep_schema(table)
         return code

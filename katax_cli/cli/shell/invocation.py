@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,14 @@ class Invocation:
         note = unused_note(profile)
         if note is not None:
             self.diagnostics.note(note)
+
+    def note_built_in(self, profile: Profile) -> None:
+        """Says that the built-in profile is used because there is no other one."""
+        if profile.name == "local" and profile.source is None and not profile.explicit:
+            self.diagnostics.note(
+                "no configuration found: using the built-in profile 'local' "
+                "(SQLite and an embedded Redis in .katax/); 'katax profile init' writes one"
+            )
 
     @property
     def url(self) -> str | None:
@@ -98,6 +107,8 @@ class Invocation:
 
         limit = seconds if self.shared.timeout is None else self.shared.timeout
         chosen = self.profile(profile)
+        if probing or not os.path.isdir(chosen.home):
+            self.note_built_in(chosen)
         with (
             self._logging(chosen),
             Runtime(

@@ -113,10 +113,6 @@ class Search:
             return FoundProfile(names[0], self._place_of(names[0]))
         if self.has_env():
             return self._env(explicit=False)
-        self.notes.append(
-            "no configuration found: using the built-in profile 'local' "
-            "(SQLite and an embedded Redis in .katax/); 'katax profile init' writes one"
-        )
         return FoundProfile("local", None)
 
     def _default(self) -> str | None:

@@ -33,6 +33,17 @@ def test_a_first_run_says_one_line(here: Path) -> None:
     ]
 
 
+def test_the_line_comes_when_the_folder_is_made_and_in_health(here: Path) -> None:
+    asked = katax("profile", "show")
+    first = katax("db", "query", "select 1")
+    second = katax("db", "query", "select 1")
+
+    assert (asked.err, second.err) == ("", "")
+    assert SAYS in first.err
+    assert SAYS in katax("health").err
+    assert katax("-p", "local", "health").err == ""
+
+
 def test_what_was_stored_is_found_again(here: Path) -> None:
     katax("cache", "set", "k", '{"a": 1}')
     katax("db", "exec", "create table t (n int); insert into t values (7)")

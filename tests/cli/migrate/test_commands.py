@@ -43,6 +43,7 @@ def test_a_life_on_every_sql_engine(sql_engine: Target, tmp_path: Path, folder: 
     up = katax("migrate", "up", "-f", "json")
     after = katax("migrate", "status", "--exit-code", "-f", "json")
     again = katax("migrate", "up", "-f", "json")
+    said = katax("migrate", "up")
     down = katax("migrate", "down", "-y", "-f", "json")
 
     assert (before.code, [row["state"] for row in before.json]) == (1, ["pending", "pending"])
@@ -50,6 +51,7 @@ def test_a_life_on_every_sql_engine(sql_engine: Target, tmp_path: Path, folder: 
     assert (after.code, [row["state"] for row in after.json]) == (0, ["applied", "applied"])
     assert set(after.json[0]) == {"version", "name", "state", "applied_at", "duration_ms"}
     assert (again.code, again.json) == (0, {"done": []})
+    assert said.out == "nothing to do: 2 applied\n"
     assert (down.code, down.json) == (0, {"done": ["002_b.sql"]})
 
 

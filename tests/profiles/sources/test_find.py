@@ -15,20 +15,15 @@ from katax_cli.profiles.load import list_profiles
 from katax_cli.profiles.sources.home import upward
 from tests.profiles.conftest import MAIN, Project, make_foreign
 
-LOCAL_NOTE = (
-    "no configuration found: using the built-in profile 'local' "
-    "(SQLite and an embedded Redis in .katax/); 'katax profile init' writes one"
-)
 
-
-def test_without_configuration_local_is_used_and_said(project: Project) -> None:
+def test_without_configuration_local_is_used(project: Project) -> None:
     profile = project.load()
     assert (profile.name, profile.role, profile.explicit, profile.source) == ("local", "dev", False, None)
     assert profile.folder == str(project.folder)
     assert profile.connections["main"].path == str(project.folder / ".katax" / "main.db")
     assert profile.connections["cache"].embedded
     assert profile.connections["cache"].type == "redis"
-    assert profile.notes == (LOCAL_NOTE,)
+    assert profile.notes == ()
 
 
 def test_local_said_aloud_is_explicit_and_silent(project: Project) -> None:
@@ -100,7 +95,7 @@ def test_a_profiles_folder_of_another_program_is_no_project(project: Project) ->
 
 def test_the_search_stops_at_the_home_folder(project: Project) -> None:
     (project.home.parent / "katax.toml").write_text('default_profile = "local"\n')
-    assert project.load().notes == (LOCAL_NOTE,)
+    assert project.load().notes == ()
     (project.home / "katax.toml").write_text('default_profile = "local"\n')
     assert project.load().folder == str(project.home)
 
@@ -141,7 +136,7 @@ def test_a_profile_in_two_places_of_one_folder_is_refused(project: Project) -> N
 def test_foreign_files_are_ignored_and_said(project: Project) -> None:
     path = project.write("profiles/dev.toml", MAIN)
     reason = make_foreign(path)
-    assert project.load().notes == (f"ignored {path}: {reason}", LOCAL_NOTE)
+    assert project.load().notes == (f"ignored {path}: {reason}",)
 
 
 def test_a_foreign_katax_toml_does_not_hide_the_project_above(project: Project) -> None:
