@@ -41,16 +41,21 @@ def profile_template(name: str) -> str:
     return _TEXT.format(name=name)
 
 
+def profile_path(folder: str, name: str) -> str:
+    """The file of a new profile. Raises ConfigError for a built-in name, and for one that is no plain file name."""
+    if name in _BUILT_IN:
+        raise ConfigError(f"profile {name!r} is built in; choose another name")
+    if not name.replace("-", "").replace("_", "").isalnum():
+        raise ConfigError(f"{name!r} is no name for a profile; use letters, digits, - and _")
+    return os.path.join(folder, "profiles", f"{name}.toml")
+
+
 def write_template(folder: str, name: str) -> str:
     """Writes `profiles/NAME.toml` in the folder and returns its path; never over a file that is there.
 
     Raises ConfigError for that, for the name of a built-in profile, and for one that is no plain file name.
     """
-    if name in _BUILT_IN:
-        raise ConfigError(f"profile {name!r} is built in; choose another name")
-    if not name.replace("-", "").replace("_", "").isalnum():
-        raise ConfigError(f"{name!r} is no name for a profile; use letters, digits, - and _")
-    path = os.path.join(folder, "profiles", f"{name}.toml")
+    path = profile_path(folder, name)
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "x", encoding="utf-8") as file:

@@ -45,6 +45,7 @@ FILES = {
     "seeds/countries.sql": "select 1;\n",
     "migrations/001_users.sql": "-- UP\ncreate table people (id int);\n-- DOWN\ndrop table people;\n",
     "migrations/002_orders.sql": "-- UP\ncreate table bills (id int);\n-- DOWN\ndrop table bills;\n",
+    "url.txt": "sqlite:///shop.db\n",
     "report.py": "print('{}')\n",
     "rates.json": "{}\n",
     "report.json": "{}\n",

@@ -26,7 +26,7 @@ POSITIONS: dict[str, tuple[str, ...]] = {
     "migrate baseline": ("versions",),
     "seed run": ("seeds",),
     "ws serve": ("sockets",),
-    **dict.fromkeys(("profile show", "profile check"), ("profiles",)),
+    **dict.fromkeys(("profile show", "profile check", "profile use"), ("profiles",)),
     **dict.fromkeys(("completion show", "completion install"), ("shells",)),
 }
 """Command → the kinds of its arguments; `...` repeats the last one."""

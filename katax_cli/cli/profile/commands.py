@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.options import one_of
 from katax_cli.core.text.text import printable
 from katax_cli.profiles.model.problems import Problem
+
+if TYPE_CHECKING:
+    from katax_cli.core.settings import Role
 
 group = Group()
 
@@ -106,6 +110,53 @@ def init(
         return ExitCode.DONE
     path = write_template(os.getcwd(), name)
     call.out.action({"profile": name, "file": path})
+    return ExitCode.DONE
+
+
+@group.command("add")
+def add(
+    call: Invocation,
+    name: Annotated[str, typer.Argument(help="Name of the new profile.")],
+    url: Annotated[
+        str, typer.Argument(metavar="URL|env:NAME|-", help="Its connection; - reads it from stdin.")
+    ],
+    role: Annotated[
+        str,
+        typer.Option("--role", metavar="ROLE", help="dev, stage, prod, or frozen: nothing can be written."),
+    ] = "prod",
+) -> ExitCode:
+    """Write a profile for a URL, profiles/NAME.toml; never over an existing one.
+
+    Its password goes into .katax/passwords/NAME, where only you can read it.
+    """
+    from katax_cli.core.settings import ROLES
+    from katax_cli.profiles.change import add_profile, plan_profile
+
+    one_of("role", ROLES)(role)
+    planned = plan_profile(name, call.input_bytes(url).decode().strip(), cast("Role", role))
+    if not call.only_planned(profile=name, file=planned.path):
+        add_profile(planned)
+        facts = {"profile": name, "role": role, "connection": planned.connection, "file": planned.path}
+        call.out.action({**facts, "password_file": planned.password_file})
+    return ExitCode.DONE
+
+
+@group.command("use")
+def use(
+    call: Invocation,
+    name: Annotated[str, typer.Argument(help="Profile that is used when none is named.")],
+) -> ExitCode:
+    """Write the default profile into the project's katax.toml, without a project into your own."""
+    from katax_cli.profiles.change import default_file, use_profile
+
+    file = default_file(name)
+    if not call.only_planned(profile=name, file=file):
+        use_profile(name, file)
+        call.out.action({"profile": name, "file": file})
+        if os.environ.get("KATAX_PROFILE", name) != name:
+            call.diagnostics.note(
+                f"KATAX_PROFILE is set, and profile {os.environ['KATAX_PROFILE']!r} goes before it"
+            )
     return ExitCode.DONE
 
 

@@ -173,6 +173,12 @@ def decode(text: str) -> str:
 _SECRET_WORDS = ("pass", "secret", "token", "pwd", "authmechanismproperties")
 
 
+def has_secret_option(url: str) -> bool:
+    """True if a parameter of the URL holds a secret. Raises ValueError for what is no URL."""
+    names = parse_url(url, "/")["options"]
+    return any(word in name.lower() for name in names for word in _SECRET_WORDS)
+
+
 def mask_url(url: str) -> str:
     """The URL for people: password and secret-looking options replaced by `***`."""
     head, found, rest = url.partition("://")
