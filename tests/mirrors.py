@@ -269,7 +269,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     "services/shutdown_drill/test_drill.py": (
         "services/shutdown_drill/proxy.py",
         "services/shutdown_drill/servers.py",
-        "services/shutdown_drill/target.py",
     ),
     "services/shutdown_drill/test_judge.py": ("services/shutdown_drill/values.py",),
     "services/tables/test_lifetime.py": (

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
+OF_TRANSACTIONS, OF_LOCKS = "transactions of sessions", "locks of sessions"
+"""What `ServerLook.untold` has when sessions are shown without these."""
+
 
 class ServerSession(NamedTuple):
     """A session as its server sees it. `id` is never used again; `name` is the application's or client's.
@@ -33,13 +36,15 @@ class Orphan(NamedTuple):
 class ServerLook(NamedTuple):
     """The state of a server now; `dropped` counts sessions that were abandoned (None: not counted).
 
-    `untold` names the checks that this server, or this user on it, cannot answer.
+    `untold` names the checks that this server, or this user on it, cannot answer; `hidden` counts sessions of which
+    it shows this user no more than that they are there.
     """
 
     sessions: tuple[ServerSession, ...]
     orphans: frozenset[Orphan] = frozenset()
     dropped: int | None = None
     untold: frozenset[str] = frozenset()
+    hidden: int = 0
 
 
 class ListsSessions(Protocol):
@@ -50,8 +55,13 @@ class ListsSessions(Protocol):
 
 @runtime_checkable
 class TracesWork(Protocol):
-    """Knows later what became of a transaction; part of the module `sessions` where there is such a thing."""
+    """Knows later what became of a transaction; part of the module `sessions` where there is such a thing.
+
+    `why_unknown` is said of those whose end the server does not know.
+    """
+
+    why_unknown: str
 
     def fates(self, connection: Any, works: Sequence[str], timeout: float | None = None) -> Mapping[str, str]:
-        """`work` → committed, aborted, in progress; what the server has forgotten is missing."""
+        """`work` → committed, aborted, in progress; what the server does not know is missing."""
         ...

@@ -104,6 +104,31 @@ def test_mysql_says_what_a_session_holds(tmp_path: Path, mysql_url: str) -> None
         assert (closed.id, closed.in_transaction, closed.locks) == (open_one.id, False, ())
 
 
+def test_mysql_knows_that_a_transaction_ended_well_as_long_as_none_was_rolled_back(
+    tmp_path: Path, mysql_url: str
+) -> None:
+    with (
+        mysql_connection(mysql_url) as client,
+        client.cursor() as cursor,
+        asking(tmp_path, mysql_url) as (sessions, connection),
+    ):
+        port = client._sock.getsockname()[1]  # type: ignore[attr-defined]
+        cursor.execute("create table t (n int)")
+        ends = {}
+        for end in ("commit", "rollback"):
+            cursor.execute("begin")
+            cursor.execute("insert into t values (1)")
+            work = when(
+                lambda: the_one(sessions.look(connection), port), lambda one: one.work is not None
+            ).work
+            assert sessions.fates(connection, [work]) == {work: "in progress"}
+            cursor.execute(end)
+            when(lambda: the_one(sessions.look(connection), port), lambda one: not one.in_transaction)
+            ends[end] = list(sessions.fates(connection, [work]).values())
+
+        assert ends == {"commit": ["committed"], "rollback": []}
+
+
 def test_mysql_lists_prepared_transactions(tmp_path: Path, mysql_url: str) -> None:
     with (
         mysql_connection(mysql_url) as client,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pymysql
@@ -11,7 +11,7 @@ import pymysql
 from katax_cli.engines.base import Engine
 from katax_cli.engines.mysql.rows import fetched
 from katax_cli.engines.mysql.session import MysqlSession
-from katax_cli.engines.sessions import Orphan, ServerLook, ServerSession
+from katax_cli.engines.sessions import OF_LOCKS, OF_TRANSACTIONS, Orphan, ServerLook, ServerSession
 
 # The first word only: a statement may hold secrets.
 _SESSIONS = """
@@ -20,7 +20,10 @@ FROM information_schema.processlist WHERE id <> CONNECTION_ID() AND command NOT 
 _NAMES = """
 SELECT processlist_id, attr_value FROM performance_schema.session_account_connect_attrs
 WHERE attr_name = 'program_name'"""
-_TRANSACTIONS = "SELECT trx_mysql_thread_id, trx_tables_locked FROM information_schema.innodb_trx"
+_TRANSACTIONS = """
+SELECT trx_mysql_thread_id, trx_tables_locked, trx_id, trx_rows_modified FROM information_schema.innodb_trx"""
+_ROLLBACKS = "SHOW GLOBAL STATUS LIKE 'Handler_rollback'"
+_CONNECTED = "SHOW GLOBAL STATUS LIKE 'Threads_connected'"
 _MYSQL_LOCKS = """
 SELECT t.processlist_id, concat(lower(l.object_type), ' ', coalesce(l.object_name, ''))
 FROM performance_schema.metadata_locks l JOIN performance_schema.threads t ON t.thread_id = l.owner_thread_id
@@ -33,7 +36,13 @@ WHERE lock_type = 'User lock' OR lock_type = 'Table metadata lock'
 
 
 class Sessions:
-    """ListsSessions."""
+    """ListsSessions and TracesWork.
+
+    The server does not remember transactions, but it counts rollbacks, those of readers and of lost sessions too: what
+    was open is committed when it is open no longer and nothing was rolled back since.
+    """
+
+    why_unknown = "the server counted rollbacks since, and does not say of which transactions"
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -47,23 +56,72 @@ class Sessions:
         """
         sessions = _rows(connection, _SESSIONS, timeout)
         names = dict(_if_told(connection, _NAMES, timeout) or ())
-        writing = dict(_if_told(connection, _TRANSACTIONS, timeout) or ())
+        rollbacks = _count(connection, _ROLLBACKS, timeout)
+        transactions = _if_told(connection, _TRANSACTIONS, timeout)
+        writing = {row[0]: row for row in transactions or ()}
         locks = defaultdict(list)
-        for id, lock in _if_told(connection, _locks_of(connection), timeout) or ():
+        listed = _if_told(connection, _locks_of(connection), timeout)
+        for id, lock in listed or ():
             locks[id].append(str(lock).strip())
-        for id, tables in writing.items():
+        for id, (_, tables, *_rest) in writing.items():
             if tables and not locks[id]:
                 locks[id].append(f"rows of {tables} tables")
+        # Who may not read the transactions sees no sessions of other users either.
+        connected = 0 if transactions is not None else _count(connection, _CONNECTED, timeout)
         prepared = _if_told(connection, "XA RECOVER", timeout)
         return ServerLook(
-            tuple(_session(row, names, writing, tuple(sorted(set(locks[row[0]])))) for row in sessions),
+            tuple(
+                _session(row, names, _work(writing.get(row[0]), rollbacks), tuple(sorted(set(locks[row[0]]))))
+                for row in sessions
+            ),
             frozenset(Orphan("transaction", _text(row[3])) for row in prepared or ()),
-            untold=frozenset({"no_transactions_left"} if prepared is None else ()),
+            untold=_untold(prepared=prepared, transactions=transactions, locks=listed),
+            hidden=max(0, connected - len(sessions) - 1),
         )
+
+    def fates(
+        self, connection: MysqlSession, works: Sequence[str], timeout: float | None = None
+    ) -> Mapping[str, str]:
+        rollbacks = str(_count(connection, _ROLLBACKS, timeout))
+        still_open = {str(row[2]) for row in _rows(connection, _TRANSACTIONS, timeout)}
+        found: dict[str, str] = {}
+        for work in works:
+            id, _, before = work.partition("@")
+            if id in still_open:
+                found[work] = "in progress"
+            elif before == rollbacks:
+                found[work] = "committed"
+        return found
+
+
+def _untold(**parts: list[tuple[Any, ...]] | None) -> frozenset[str]:
+    """The checks that cannot be answered without these parts; prepared transactions have no session."""
+    checks = {
+        "prepared": "no_transactions_left",
+        "transactions": OF_TRANSACTIONS,
+        "locks": OF_LOCKS,
+    }
+    return frozenset(checks[name] for name, rows in parts.items() if rows is None)
+
+
+def _work(transaction: tuple[Any, ...] | None, rollbacks: int) -> tuple[bool, str | None]:
+    """Whether there is a transaction, and the number of one that has written, with the rollbacks before it."""
+    if transaction is None:
+        return False, None
+    _, _, id, modified = transaction
+    return True, f"{id}@{rollbacks}" if modified else None
+
+
+def _count(session: MysqlSession, sql: str, timeout: float | None) -> int:
+    [(_, value)] = _rows(session, sql, timeout)
+    return int(value)
 
 
 def _session(
-    row: tuple[Any, ...], names: Mapping[int, str], writing: Mapping[int, int], locks: tuple[str, ...]
+    row: tuple[Any, ...],
+    names: Mapping[int, str],
+    transaction: tuple[bool, str | None],
+    locks: tuple[str, ...],
 ) -> ServerSession:
     id, host, command, doing = row
     port = str(host or "").rpartition(":")[2]
@@ -73,8 +131,9 @@ def _session(
         int(port) if port.isdecimal() else None,
         doing,
         command == "Query",
-        id in writing,
+        transaction[0],
         locks,
+        transaction[1],
     )
 
 

@@ -22,8 +22,10 @@ SELECT a.pid || '@' || coalesce(a.backend_start::text, ''), a.application_name, 
         FROM pg_locks l WHERE l.pid = a.pid AND l.granted
             AND (l.locktype = 'advisory' OR l.locktype = 'relation' AND l.mode <> 'AccessShareLock')
             AND (l.database IS NULL OR l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))),
-    next.xid + (a.backend_xid::text::bigint - (next.xid & 4294967295) + 6442450944) % 4294967296 - 2147483648
-FROM pg_stat_activity a, next WHERE a.pid <> pg_backend_pid() AND a.backend_type = 'client backend'"""
+    next.xid + (a.backend_xid::text::bigint - (next.xid & 4294967295) + 6442450944) % 4294967296 - 2147483648,
+    a.query = '<insufficient privilege>'
+FROM pg_stat_activity a, next WHERE a.pid <> pg_backend_pid() AND (a.backend_type = 'client backend'
+    OR a.query = '<insufficient privilege>' AND a.usesysid IS NOT NULL)"""
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
 # Without the text of JSON this would not parse on a server before 14, which does not count them.
 _DROPPED = """
@@ -34,6 +36,8 @@ WHERE datname = current_database()"""
 class Sessions:
     """ListsSessions and TracesWork."""
 
+    why_unknown = "the server has forgotten it"
+
     def __init__(self, engine: SqlEngine) -> None:
         self._engine = engine
 
@@ -42,10 +46,15 @@ class Sessions:
 
         Sessions of other users show their name only without membership in pg_read_all_stats.
         """
-        sessions = tuple(_session(row) for row in self._rows(connection, _SESSIONS, timeout))
+        rows = self._rows(connection, _SESSIONS, timeout)
         prepared = self._rows(connection, _PREPARED, timeout)
         [(dropped,)] = self._rows(connection, _DROPPED, timeout)
-        return ServerLook(sessions, frozenset(Orphan("transaction", name) for (name,) in prepared), dropped)
+        return ServerLook(
+            tuple(_session(row) for row in rows),
+            frozenset(Orphan("transaction", name) for (name,) in prepared),
+            dropped,
+            hidden=sum(bool(row[-1]) for row in rows),
+        )
 
     def fates(
         self, connection: PostgresConnection, works: Sequence[str], timeout: float | None = None
@@ -64,7 +73,7 @@ class Sessions:
 
 
 def _session(row: Sequence[Any]) -> ServerSession:
-    id, name, port, doing, busy, in_transaction, locks, work = row
+    id, name, port, doing, busy, in_transaction, locks, work, _ = row
     return ServerSession(
         id,
         name or "",

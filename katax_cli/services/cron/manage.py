@@ -29,6 +29,7 @@ from katax_cli.services.cron.ledger.store import Runs
 from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.cron.run.execution import Execution, JobContext
 from katax_cli.services.cron.run.logins import refuse_other_user
+from katax_cli.services.cron.run.output_keeper import keeper
 from katax_cli.services.cron.run.outputs import Sink
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.schema import Tables, refuse_network_file, state_profile
@@ -79,6 +80,7 @@ class Cron:
         return path is not None and not os.path.exists(path)
 
     def close(self) -> None:
+        keeper.close()
         self._runtime.close()
 
     def __enter__(self) -> Cron:

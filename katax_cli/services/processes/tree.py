@@ -13,7 +13,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -31,11 +31,34 @@ class SeenProcess(NamedTuple):
     state: str
 
 
-def become_subreaper() -> bool:
+def become_subreaper(*, wanted: bool = True) -> bool:
     """Makes orphans of jobs children of this process, so that they can be seen and reaped (Linux)."""
     if not HAS_PROC:
         return False
-    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
+    return bool(ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0) == 0)
+
+
+@contextlib.contextmanager
+def adopting() -> Iterator[Callable[[SeenProcess], bool]]:
+    """Inside the block orphans become children of this process; yields whether a process is one of them.
+
+    Children that this process starts in its own session are not.
+    """
+    before = {(seen.pid, seen.started) for seen in processes()} if HAS_PROC else set()
+
+    def is_adopted(seen: SeenProcess) -> bool:
+        is_new = (seen.pid, seen.started) not in before
+        return is_new and seen.parent == os.getpid() and seen.session != os.getsid(0)
+
+    become_subreaper()
+    try:
+        yield is_adopted
+    finally:
+        become_subreaper(wanted=False)
+        for seen in filter(is_adopted, list(processes()) if HAS_PROC else ()):
+            if seen.state == "Z":
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(seen.pid, os.WNOHANG)
 
 
 def processes() -> Iterator[SeenProcess]:
@@ -67,11 +90,17 @@ def carries(pid: int, mark: bytes) -> bool:
 
 
 class Tree:
-    """The processes of one run: the leader of a session of its own, and `mark`, `NAME=value` of its environment."""
+    """The processes of one run: the leader of a session of its own, and `mark`, `NAME=value` of its environment.
 
-    def __init__(self, leader: int, mark: str) -> None:
+    `is_adopted` says which processes without a parent are its own.
+    """
+
+    def __init__(
+        self, leader: int, mark: str, *, is_adopted: Callable[[SeenProcess], bool] = lambda _: False
+    ) -> None:
         self.leader = leader
         self._mark = mark.encode()
+        self._is_adopted = is_adopted
         self._known: set[tuple[int, int]] = set()
 
     def members(self) -> list[SeenProcess]:
@@ -88,7 +117,9 @@ class Tree:
 
     def _is_inside(self, seen: SeenProcess) -> bool:
         ids = (seen.pid, seen.group, seen.session)
-        return self.leader in ids or (seen.pid, seen.started) in self._known or carries(seen.pid, self._mark)
+        if self.leader in ids or (seen.pid, seen.started) in self._known or self._is_adopted(seen):
+            return True
+        return carries(seen.pid, self._mark)
 
     def signal(self, number: signal.Signals) -> bool:
         """Sends a signal to all of them; True when there was one."""

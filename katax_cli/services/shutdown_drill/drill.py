@@ -97,7 +97,6 @@ class _Drill:
         self._events: list[DrillEvent] = []
         self._gone: dict[str, float] = {}
         self._faults: dict[Fault, str | None] = {}
-        self._works: dict[str, set[str]] = {}
         self._second: float | None = None
         self._killed: float | None = None
         self._whose = Whose(target.mark, plan.client, self._ports)
@@ -157,8 +156,7 @@ class _Drill:
         """Lists the sessions once more, applies the faults, and signals; returns when."""
         self._target.sample()
         for server in self._servers:
-            works = {session.work for session in server.sessions(self._whose) if session.work is not None}
-            self._works[server.name] = {work for work in works if work is not None}
+            server.mark_works(self._whose)
         for name in self._plan.faults:
             if name in WIRE_FAULTS:
                 self._faults[name] = self._break(name)
@@ -222,7 +220,7 @@ class _Drill:
     def _facts(self, signalled: float, pieces: Sequence[Piece]) -> Observations:
         left = settled(self._servers, self._whose, seconds=self._plan.settle)
         self._note_left(left)
-        works = [work for server in self._servers for work in server.fates(self._works[server.name])]
+        works = [work for server in self._servers for work in server.fates()]
         self._note_work(pieces)
         return Observations(
             signalled=signalled,

@@ -11,6 +11,7 @@ from katax_cli.services.shutdown_drill.values import (
     DrillPlan,
     Left,
     Observations,
+    OpenTransaction,
     Piece,
     Status,
     Verdict,
@@ -56,10 +57,10 @@ def _in_flight(plan: DrillPlan, facts: Observations) -> Verdict:
     aborted = [work for work in facts.works if work.fate not in ("committed", UNKNOWN)]
     if dropped or aborted:
         details = [_dropped(each) for each in dropped]
-        details += [f"transaction {work.id} on {work.server} is {work.fate}" for work in aborted]
+        details += [f"{_transaction(work)} is {work.fate}" for work in aborted]
         return _verdict(check, "failed", _listed(details), facts.exited)
     if unknown:
-        details = [f"transaction {work.id} on {work.server}: {work.why}" for work in unknown]
+        details = [_unknown(work) for work in unknown]
         return _verdict(check, "unknown", _listed(details), facts.exited)
     total = len(flying) + len(facts.works)
     if not total:
@@ -67,6 +68,14 @@ def _in_flight(plan: DrillPlan, facts: Observations) -> Verdict:
         return _verdict(check, "skipped", why, None)
     last = max((each.ended or 0.0 for each in flying), default=facts.exited)
     return _verdict(check, "ok", f"all {total} in flight at the signal finished", last)
+
+
+def _unknown(work: OpenTransaction) -> str:
+    return f"{_transaction(work)}: {work.why}" if work.id else f"{work.server}: {work.why}"
+
+
+def _transaction(work: OpenTransaction) -> str:
+    return f"transaction {work.id.partition('@')[0]} on {work.server}"
 
 
 def _cannot_finish(plan: DrillPlan, facts: Observations) -> str | None:

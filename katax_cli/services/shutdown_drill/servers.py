@@ -8,7 +8,15 @@ from fnmatch import fnmatchcase
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.engine_names import SERVER_ENGINES
 from katax_cli.engines.registry import part
-from katax_cli.engines.sessions import ListsSessions, Orphan, ServerLook, ServerSession, TracesWork
+from katax_cli.engines.sessions import (
+    OF_LOCKS,
+    OF_TRANSACTIONS,
+    ListsSessions,
+    Orphan,
+    ServerLook,
+    ServerSession,
+    TracesWork,
+)
 from katax_cli.errors import KataxError, WrongEngine
 from katax_cli.services.databases.database import Database
 from katax_cli.services.shutdown_drill.values import UNKNOWN, Left, OpenTransaction
@@ -16,6 +24,8 @@ from katax_cli.services.shutdown_drill.values import UNKNOWN, Left, OpenTransact
 LOOK_SECONDS = 5.0
 AGAIN_SECONDS = 0.15
 """Seconds between two queries: InnoDB repeats its last answer when asked more often than every 0.1 s."""
+_OF_SESSIONS = {OF_TRANSACTIONS: "no_transactions_left", OF_LOCKS: "no_locks_left"}
+_OF_ALL = frozenset({"no_sessions_left", *_OF_SESSIONS.values()})
 _TEMPORARY_WORDS = frozenset({"tmp", "temp", "temporary", "lock", "mutex", "lease", "inflight"})
 _BETWEEN = str.maketrans(dict.fromkeys(":.-_/{}", " "))
 
@@ -56,7 +66,10 @@ class Server:
             raise WrongEngine(settings.type, lacks, wanted_by="shutdown-test", works_on=SERVER_ENGINES)
         self._reporter: ListsSessions = part(database.engine, "sessions")
         self._local = settings.socket is not None or settings.embedded
+        self._works: set[str] = set()
+        self._unseen: str | None = None
         self._before = self._ask()
+        self._unlisted = self.unknown
         self._old = {session.id for session in self._before.sessions}
 
     def sessions(self, whose: Whose) -> tuple[ServerSession, ...]:
@@ -66,18 +79,39 @@ class Server:
     def left(self, whose: Whose) -> Left:
         """The rest of the program on the server now; its sessions stay its own, also when others reuse their port."""
         look = self._ask()
-        if self.unknown is not None:
-            return Left(unknown=self.unknown)
+        if trouble := self.unknown or self._unlisted:
+            return Left(unknown=trouble)
         orphans = frozenset(each for each in look.orphans - self._before.orphans if self._is_temporary(each))
         counted = look.dropped is not None and self._before.dropped is not None
         dropped = (look.dropped or 0) - (self._before.dropped or 0) if counted else None
-        return Left(self._ours(look, whose), orphans, dropped, untold=look.untold)
+        ours = self._ours(look, whose)
+        untold = look.untold | (_OF_ALL if self._newly_hidden(look) else frozenset())
+        # Without a session there are none of its transactions and none of its locks.
+        untold |= {_OF_SESSIONS[part] for part in look.untold & _OF_SESSIONS.keys() if ours}
+        return Left(ours, orphans, dropped, untold=untold)
 
-    def fates(self, works: Iterable[str]) -> list[OpenTransaction]:
-        """The outcomes of transactions; `unknown`, with the reason, where the server cannot say."""
-        asked, reporter = sorted(works), self._reporter
+    def mark_works(self, whose: Whose) -> None:
+        """Remembers the transactions in which the program writes now; `fates` says what became of them."""
+        look = self._ask()
+        ours = self._ours(look, whose)
+        self._works = {session.work for session in ours if session.work is not None}
+        if self.unknown is not None:
+            self._unseen = f"it did not list transactions at the signal: {self.unknown}"
+        elif hidden := self._newly_hidden(look):
+            self._unseen = f"it did not show this user {hidden} new sessions at the signal"
+        elif ours and OF_TRANSACTIONS in look.untold:
+            self._unseen = "it does not show this user the transactions of sessions"
+
+    def fates(self) -> list[OpenTransaction]:
+        """The outcomes of those transactions; `unknown`, with the reason, where the server cannot say."""
+        unseen = [] if self._unseen is None else [OpenTransaction(self.name, "", UNKNOWN, self._unseen)]
+        return [*unseen, *self._fates()]
+
+    def _fates(self) -> list[OpenTransaction]:
+        asked, reporter = sorted(self._works), self._reporter
         if not asked or not isinstance(reporter, TracesWork):
             return []
+        SYSTEM.sleep(AGAIN_SECONDS)
         try:
             found = self._database.examine(
                 lambda connection, seconds: reporter.fates(connection, asked, seconds),
@@ -86,13 +120,16 @@ class Server:
             )
         except KataxError as error:
             return [OpenTransaction(self.name, work, UNKNOWN, str(error)) for work in asked]
-        forgotten = "the server has forgotten it"
         return [
             OpenTransaction(self.name, work, found[work])
             if work in found
-            else OpenTransaction(self.name, work, UNKNOWN, forgotten)
+            else OpenTransaction(self.name, work, UNKNOWN, reporter.why_unknown)
             for work in asked
         ]
+
+    def _newly_hidden(self, look: ServerLook) -> int:
+        """The number of sessions that came since the start and are not shown to this user."""
+        return max(0, look.hidden - self._before.hidden)
 
     def _ours(self, look: ServerLook, whose: Whose) -> tuple[ServerSession, ...]:
         found = tuple(
@@ -138,4 +175,4 @@ def settled(servers: Iterable[Server], whose: Whose, *, seconds: float) -> dict[
 
 
 def _has_something(left: Left) -> bool:
-    return bool(left.sessions or left.orphans)
+    return bool(left.sessions or left.orphans or "no_sessions_left" in left.untold)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from secrets import token_hex
 from shutil import which
 from threading import Event, Thread
@@ -14,11 +15,12 @@ from typing import IO, Self
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
 from katax_cli.services.processes.programs import shell_status
-from katax_cli.services.processes.tree import HAS_PROC, Tree
+from katax_cli.services.processes.tree import HAS_PROC, Tree, adopting
 from katax_cli.services.shutdown_drill.ports import client_ports
 
 MARK = "KATAX_DRILL"
 _SAMPLE_SECONDS = 0.1
+_LINE_BYTES = 64 * 1024
 _LAST_WORDS_SECONDS = 1.0
 Sink = Callable[[bytes], object]
 
@@ -39,6 +41,8 @@ class DrillTarget:
         self.exited: float | None = None
         self.status: int | None = None
         self._ended, self._closed = Event(), Event()
+        self._stack = ExitStack()
+        is_adopted = self._stack.enter_context(adopting())
         self._started = SYSTEM.monotonic()
         self._process = subprocess.Popen(
             command,
@@ -48,7 +52,7 @@ class DrillTarget:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        self._tree = Tree(self._process.pid, f"{MARK}={self.mark}")
+        self._tree = Tree(self._process.pid, f"{MARK}={self.mark}", is_adopted=is_adopted)
         assert self._process.stdout is not None
         self._start("wait", self._wait)
         self._reader = self._start("read", lambda: _read(self._process.stdout, sink))
@@ -87,8 +91,9 @@ class DrillTarget:
         self._sampler.join()
         self._tree.kill()
         self._ended.wait()
-        # What left the tree and its environment may hold the pipe for ever.
+        # Where there is no /proc, what left the tree may hold the pipe for ever.
         self._reader.join(_LAST_WORDS_SECONDS)
+        self._stack.close()
 
     def _wait(self) -> None:
         # Not reaped before its end is noted, and never by anybody else.
@@ -110,5 +115,6 @@ class DrillTarget:
 def _read(stream: IO[bytes] | None, sink: Sink) -> None:
     assert stream is not None
     with stream:
-        for line in stream:
-            sink(line)
+        # By size, for a line may be longer than the memory.
+        while part := stream.readline(_LINE_BYTES):
+            sink(part)

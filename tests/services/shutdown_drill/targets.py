@@ -138,6 +138,15 @@ def leaves_child(url: str, _port: int) -> int:
     return 0 if child.poll() is None else 1
 
 
+def loses_child(url: str, port: int) -> int:
+    """Its child cleared its environment, left the session and lost its parent."""
+    leave = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True)"
+    holds = (sys.executable, "-m", __spec__.name, "holds", url)
+    environ = {"PYTHONPATH": os.environ["PYTHONPATH"]}
+    subprocess.run((sys.executable, "-c", leave, *holds), env=environ, check=True)
+    return good(url, port)
+
+
 def holds(url: str, _port: int) -> int:
     connection = connect(url)
     connection.execute("select 1")
@@ -286,6 +295,7 @@ KINDS: dict[str, Callable[[str, int], int]] = {
         leaves_transaction,
         leaves_lock,
         leaves_child,
+        loses_child,
         holds,
         migrates,
         deaf_in_queries,

@@ -2,7 +2,36 @@
 
 from __future__ import annotations
 
-from tests.services.shutdown_drill.drilling import Ground, failed, verdicts
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from secrets import token_hex
+from urllib.parse import urlsplit
+
+from katax_cli.services.processes.tree import processes
+from tests.services.shutdown_drill.drilling import Ground, command, failed, verdicts
+from tests.services.shutdown_drill.targets import connect
+
+
+@contextmanager
+def watching(ground: Ground) -> Iterator[Ground]:
+    """The same ground for a user who may see its own sessions only."""
+    at = urlsplit(ground.url)
+    user = f"watcher_{token_hex(4)}"
+    if at.scheme == "postgresql":
+        made = f"create role {user} login password 'w4tch'; grant all on work to {user}"
+        gone = f"drop owned by {user}; drop role {user}"
+    else:
+        made = f"create user {user} identified by 'w4tch'; grant all on {at.path[1:]}.* to {user}"
+        gone = f"drop user {user}"
+    with closing(connect(ground.url)) as owner:
+        for statement in made.split("; "):
+            owner.execute(statement)
+        try:
+            yield Ground(ground.folder, at._replace(netloc=f"{user}:w4tch@{at.hostname}:{at.port}").geturl())
+        finally:
+            for statement in gone.split("; "):
+                owner.execute(statement)
 
 
 def test_a_good_target_passes(postgresql_ground: Ground) -> None:
@@ -59,6 +88,14 @@ def test_a_child_that_holds_a_session_fails(postgresql_ground: Ground) -> None:
     assert failed(report) == {"no_sessions_left", "no_processes_left"}
 
 
+def test_a_child_that_left_all_traces_behind_is_found_with_its_session(postgresql_ground: Ground) -> None:
+    children = {seen.pid for seen in processes() if seen.parent == os.getpid()}
+    report = postgresql_ground.drill("loses-child", after=1.0)
+
+    assert failed(report) == {"no_sessions_left", "no_processes_left"}
+    assert {seen.pid for seen in processes() if seen.parent == os.getpid()} <= children
+
+
 def test_connections_that_are_not_closed_fail(postgresql_ground: Ground) -> None:
     report = postgresql_ground.drill("rude")
 
@@ -92,6 +129,30 @@ def test_mysql_a_good_target_passes(mysql_ground: Ground) -> None:
     assert verdicts(report)["no_sessions_left"].detail == "none on main"
 
 
+def test_mysql_work_that_is_rolled_back_is_not_called_finished(mysql_ground: Ground) -> None:
+    """The server does not remember transactions; it counts rollbacks."""
+    found = verdicts(mysql_ground.drill("drops-work"))["in_flight_finished"]
+
+    assert found.status == "unknown"
+    assert found.detail.endswith("the server counted rollbacks since, and does not say of which transactions")
+    assert verdicts(mysql_ground.drill("good"))["in_flight_finished"].status == "ok"
+
+
+def test_sessions_that_the_user_may_not_see_are_unknown(
+    postgresql_ground: Ground, mysql_ground: Ground
+) -> None:
+    for ground in (postgresql_ground, mysql_ground):
+        with watching(ground) as watcher:
+            url = f"{ground.url}?application_name=shop" if ground is postgresql_ground else ground.url
+            found = verdicts(watcher.run(command("leaves-child", url), after=1.0))
+
+            for check in ("no_sessions_left", "no_transactions_left", "no_locks_left"):
+                assert found[check][1:3] == ("unknown", "main does not show it to this user")
+            assert found["in_flight_finished"].status == "unknown"
+            assert "new sessions at the signal" in found["in_flight_finished"].detail
+            assert verdicts(watcher.run(command("good", watcher.url)))["no_sessions_left"].status == "ok"
+
+
 def test_mysql_a_leaked_session_fails(mysql_ground: Ground) -> None:
     report = mysql_ground.drill("leaks-session")
 
@@ -102,7 +163,8 @@ def test_mysql_a_leaked_session_fails(mysql_ground: Ground) -> None:
 def test_mysql_a_transaction_that_stays_open_fails(mysql_ground: Ground) -> None:
     report = mysql_ground.drill("leaves-transaction")
 
-    assert failed(report) == {"no_sessions_left", "no_transactions_left", "no_locks_left"}
+    left = {"no_sessions_left", "no_transactions_left", "no_locks_left"}
+    assert failed(report) == {"in_flight_finished", *left}
     assert "open in session " in verdicts(report)["no_transactions_left"].detail
 
 

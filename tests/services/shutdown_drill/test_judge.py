@@ -121,6 +121,18 @@ def test_a_server_that_could_not_be_asked_is_named() -> None:
     assert not DrillReport((one,), ()).passed
 
 
+def test_transactions_that_were_not_listed_at_the_signal_are_unknown() -> None:
+    works = (
+        OpenTransaction("main", "7@3", "committed"),
+        OpenTransaction("cache", "", "unknown", "it was down"),
+    )
+    found = verdict("in_flight_finished", replace(CLEAN, works=works))
+
+    assert found[1:3] == ("unknown", "cache: it was down")
+    lost = replace(CLEAN, works=(OpenTransaction("main", "7@3", "unknown", "who knows"),))
+    assert verdict("in_flight_finished", lost).detail == "transaction 7 on main: who knows"
+
+
 def test_what_a_server_does_not_tell_is_unknown() -> None:
     left = {"main": Left(untold=frozenset({"no_transactions_left"}))}
 

@@ -31,10 +31,6 @@ class OrphanProcess(WatchedProcess):
     def _ended(self) -> bool:
         return self._left or is_known_dead(self._identity)
 
-    @property
-    def _left_processes(self) -> bool:
-        return not self._left and super()._left_processes
-
     def _exit_status(self) -> int | None:
         return None
 

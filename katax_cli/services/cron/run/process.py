@@ -14,12 +14,10 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.services.calls import left_behind
 from katax_cli.services.calls.watchdog import watchdog
-from katax_cli.services.cron.run.outputs import JobOutput, Sink, discard_all, new_output, read_all
+from katax_cli.services.cron.run.outputs import JobOutput, Sink, new_output, read_all
 from katax_cli.services.processes.tree import Tree, to_group
 
 HEAD_BYTES = TAIL_BYTES = 16 * 1024
@@ -143,11 +141,6 @@ class WatchedProcess(ABC):
     @abstractmethod
     def _ended(self) -> bool: ...
 
-    @property
-    def _left_processes(self) -> bool:
-        """True when there are processes that are no longer watched."""
-        return to_group(self.pid, None)
-
     @abstractmethod
     def _exit_status(self) -> int | None: ...
 
@@ -227,12 +220,9 @@ class WatchedProcess(ABC):
             self._sink(name, data)
 
     def _close(self) -> None:
-        if self._left_processes:  # they may write for as long as they like
-            lives = partial(to_group, self.pid, None)
-            left_behind.start("katax-output", partial(discard_all, self._outputs, lives))
-        else:
-            for output in self._outputs:
-                output.close()
+        # What the run left behind may go on writing: the keeper bounds it.
+        for output in self._outputs:
+            output.close()
         with self._lock:
             os.close(self._wake_read)
             os.close(self._wake_write)
