@@ -27,7 +27,7 @@ def state(call: Invocation) -> Iterator[StateStore]:
     """The state database of the chosen profile."""
     from katax_cli.services.state.store import StateStore
 
-    with call.runtime(probing=True) as runtime, StateStore(runtime.profile) as store:
+    with call.logged_profile(probing=True) as profile, StateStore(profile) as store:
         yield store
 
 

@@ -28,7 +28,7 @@ SignalHandler = Callable[[int, FrameType | None], Any]
 @contextmanager
 def cron(call: Invocation) -> Iterator[Cron]:
     """The jobs of the chosen profile; what they have to say goes to stderr."""
-    with call.runtime(seconds=None) as runtime, Cron(runtime.profile) as jobs:
+    with call.logged_profile() as profile, Cron(profile) as jobs:
         yield jobs
         for note in jobs.notes:
             call.diagnostics.note(note)

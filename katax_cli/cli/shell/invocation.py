@@ -89,6 +89,15 @@ class Invocation:
         return profile.source
 
     @contextmanager
+    def logged_profile(self, name: str | None = None, *, probing: bool = False) -> Iterator[Profile]:
+        """The same, for a command that works or, `probing`, looks at what it names: with its log on stderr."""
+        profile = self.profile(name)
+        if probing or not os.path.isdir(profile.home):
+            self.note_built_in(profile)
+        with self._logging(profile):
+            yield profile
+
+    @contextmanager
     def runtime(
         self,
         *,
@@ -106,11 +115,8 @@ class Invocation:
         from katax_cli.services.runtime.runtime import Runtime
 
         limit = seconds if self.shared.timeout is None else self.shared.timeout
-        chosen = self.profile(profile)
-        if probing or not os.path.isdir(chosen.home):
-            self.note_built_in(chosen)
         with (
-            self._logging(chosen),
+            self.logged_profile(profile, probing=probing) as chosen,
             Runtime(
                 chosen,
                 deadline=Deadline(None if endless else limit),

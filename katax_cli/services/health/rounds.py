@@ -10,7 +10,6 @@ from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.ledger.store import Runs
 from katax_cli.services.cron.ledger.values import Run
-from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.schema import Tables
 from katax_cli.services.state.store import ALIVE_SECONDS, Breaker, PoolSample, StateStore
 from katax_cli.snapshot import HealthReport
@@ -49,20 +48,18 @@ def others(profile: Profile, clock: Clock = SYSTEM) -> Others:
             living = {process.id for process in store.processes()}
             pools = {sample.connection: sample for sample in store.pool_samples(since=now - ALIVE_SECONDS)}
             breakers = [breaker for breaker in store.breakers() if breaker.process in living]
-        return Others(tuple(pools.values()), tuple(breakers), jobs(profile))
+            return Others(tuple(pools.values()), tuple(breakers), jobs(store))
     except KataxError:
         return Others(trouble=True)
 
 
-def jobs(profile: Profile) -> tuple[Run, ...]:
+def jobs(store: StateStore) -> tuple[Run, ...]:
     """The run of each job that ended last, of the last 500; none where cron never ran. Raises Unavailable."""
     from katax_cli.errors import QueryError
 
-    with Runtime(profile, probing=True) as runtime:
-        tables = Tables(runtime.sql(profile.state.connection), profile.name)
-        try:
-            runs = Runs(tables).history(limit=_LAST_RUNS)
-        except QueryError:
-            return ()
+    try:
+        runs = Runs(Tables(store.database(), store.profile.name)).history(limit=_LAST_RUNS)
+    except QueryError:
+        return ()
     ended = {run.job: run for run in reversed(runs) if run.finished_at is not None}
     return tuple(ended.values())

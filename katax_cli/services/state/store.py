@@ -177,7 +177,7 @@ class StateStore:
 
     def decide(self, decision: OperatorDecision) -> None:
         """Adds a decision; what was decided before stays as its history."""
-        with self._open().transaction(timeout=SECONDS) as change:
+        with self.database().transaction(timeout=SECONDS) as change:
             _insert(change, "katax_decisions", (*decision, self.profile.name))
 
     def processes(self) -> list[Process]:
@@ -249,7 +249,7 @@ class StateStore:
     ) -> None:
         """Writes what a process knows, all of it or nothing; its own rows are replaced, and all of its `parts`."""
         name = self.profile.name
-        with self._open().transaction(timeout=SECONDS) as change:
+        with self.database().transaction(timeout=SECONDS) as change:
             change.execute("DELETE FROM katax_processes WHERE id = ?", (process.id,))
             _insert(change, "katax_processes", (*process, name))
             if breakers:
@@ -270,7 +270,7 @@ class StateStore:
 
     def leave(self, process: Process) -> None:
         """Forgets a process that ends, its breakers and what it said about itself."""
-        with self._open().transaction(timeout=SECONDS) as change:
+        with self.database().transaction(timeout=SECONDS) as change:
             change.execute("DELETE FROM katax_processes WHERE id = ?", (process.id,))
             for table in _OF_PROCESSES:
                 change.execute(f"DELETE FROM {table} WHERE process = ?", (process.id,))
@@ -278,7 +278,7 @@ class StateStore:
     def prune(self) -> None:
         """Deletes what is older than it is kept, in all profiles; a decision that still counts stays."""
         now = self._clock.now()
-        with self._open().transaction(timeout=SECONDS) as change:
+        with self.database().transaction(timeout=SECONDS) as change:
             for table, time, seconds in KEPT:
                 change.execute(f"DELETE FROM {table} WHERE {time} < ?", (now - seconds,))
             for table in _OF_PROCESSES:
@@ -306,9 +306,9 @@ class StateStore:
         self.close()
 
     def _read(self, sql: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        return self._open().run(sql, params, timeout=SECONDS).rows if self.exists else []
+        return self.database().run(sql, params, timeout=SECONDS).rows if self.exists else []
 
-    def _open(self) -> SqlDatabase:
+    def database(self) -> SqlDatabase:
         """The database, its schema made or brought up to date."""
         settings = self.profile.state.connection
         if self._ready and file_id(settings.path) != self._file:
