@@ -11,13 +11,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "cli/cache/purge.py",
         "cli/shell/confirm.py",
     ),
-    "cli/completion/test_shells.py": ("cli/completion/commands.py",),
     "cli/completion/test_values.py": ("cli/completion/line.py",),
-    "cli/manual/test_help.py": (
-        "cli/manual/options.py",
-        "cli/manual/version.py",
-        "cli/shell/help.py",
-    ),
     "cli/cron/test_commands.py": (
         "cli/cron/run.py",
         "cli/cron/views.py",
@@ -41,6 +35,11 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/processes/programs.py",
         "services/processes/supervised.py",
     ),
+    "cli/manual/test_help.py": (
+        "cli/manual/options.py",
+        "cli/manual/version.py",
+        "cli/shell/help.py",
+    ),
     "cli/migrate/test_commands.py": (
         "cli/migrate/run.py",
         "cli/migrate/views.py",
@@ -58,15 +57,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "cli/shell/exits.py",
         "cli/shell/group.py",
         "cli/shell/options.py",
-    ),
-    "cli/test_formats.py": ("cli/shell/output.py",),
-    "core/pooling/test_headroom.py": (
-        "engines/headroom.py",
-        "engines/mongodb/headroom.py",
-        "engines/mysql/headroom.py",
-        "engines/postgresql/headroom.py",
-        "engines/redis/headroom.py",
-        "engines/sqlite/headroom.py",
     ),
     "core/pooling/test_pool.py": (
         "core/clock.py",
@@ -126,21 +116,8 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "engines/sqlite/catalog.py",
         "engines/sqlite/session.py",
     ),
-    "engines/test_metrics.py": (
-        "engines/base.py",
-        "engines/mongodb/metrics.py",
-        "engines/mysql/metrics.py",
-        "engines/postgresql/metrics.py",
-        "engines/redis/metrics.py",
-        "engines/sqlite/metrics.py",
-    ),
-    "engines/test_sessions.py": (
-        "engines/mongodb/sessions.py",
-        "engines/mysql/sessions.py",
-        "engines/postgresql/sessions.py",
-        "engines/redis/sessions.py",
-        "engines/registry.py",
-    ),
+    "engines/test_metrics.py": ("engines/base.py",),
+    "engines/test_sessions.py": ("engines/registry.py",),
     "profiles/model/test_connections.py": ("profiles/model/tls.py",),
     "profiles/model/test_lines.py": ("profiles/model/layer.py",),
     "profiles/model/test_schema.py": (
@@ -164,7 +141,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/redis/keyspace.py",
     ),
     "services/cache/test_node_interop.py": ("services/program/records.py",),
-    "services/calls/test_attempts.py": ("services/databases/database.py",),
     "services/calls/test_guard.py": ("services/calls/event_loop.py",),
     "services/calls/test_observer.py": ("services/calls/events.py",),
     "services/cron/definition/test_jobs.py": ("services/cron/definition/catalog.py",),
@@ -202,7 +178,15 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     "services/databases/test_clients.py": ("services/databases/mongodb.py",),
     "services/databases/test_sql.py": ("services/databases/statements.py",),
     "services/health/test_bare_connection.py": ("engines/postgresql/tls.py",),
-    "services/health/test_deep_probe.py": ("core/measure/diagnosis.py",),
+    "services/health/test_deep_probe.py": (
+        "core/measure/diagnosis.py",
+        "engines/headroom.py",
+        "engines/mongodb/headroom.py",
+        "engines/mysql/headroom.py",
+        "engines/postgresql/headroom.py",
+        "engines/redis/headroom.py",
+        "engines/sqlite/headroom.py",
+    ),
     "services/health/test_serve.py": (
         "services/health/metrics.py",
         "services/health/rounds.py",
@@ -283,10 +267,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "engines/sqlite/sql/tables.py",
         "services/tables/reset.py",
     ),
-    "services/ws/test_bad_input.py": (
-        "services/ws/listener.py",
-        "services/ws/transport/connections.py",
-    ),
     "services/ws/test_server.py": (
         "services/ws/admin.py",
         "services/ws/clients.py",
@@ -295,6 +275,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/ws/values.py",
     ),
     "services/ws/test_shared.py": ("services/ws/cluster.py",),
+    "services/ws/transport/test_connections.py": ("services/ws/listener.py",),
     "services/ws/transport/test_socketio_server.py": (
         "services/ws/transport/packets.py",
         "services/ws/transport/queues.py",

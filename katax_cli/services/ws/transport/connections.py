@@ -2,7 +2,7 @@
 
 This borrows `cycle`, `frames`, `writable`, `handle_ping` and `handle_cont` of uvicorn. Without it 40 MB of pings whose
 answers were not read cost a server 33 MB that it kept, now nothing;
-`tests/services/ws/test_bad_input.py` fails when uvicorn moves.
+`tests/services/ws/transport/test_connections.py` fails when uvicorn moves.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The five formats, byte for byte: golden files of results with every value that is hard to print.
 
-`UPDATE_GOLDEN=1 pytest tests/cli/test_formats.py` writes them anew; the diff is the review.
+`UPDATE_GOLDEN=1 pytest tests/cli/shell/test_output.py` writes them anew; the diff is the review.
 """
 
 import csv
@@ -20,7 +20,7 @@ from katax_cli.core.text.text import printable, width
 from tests.cli.harness import Done, katax, write_profile
 from tests.servers.fixtures import MakeFresh
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 TEXTS = {
     "postgresql": {
