@@ -63,7 +63,7 @@ class Upsert:
         return Counts(inserted, affected - inserted, affected)
 
     def write_csv(self, csv: PlainCsv) -> Counts | None:
-        """Copies the text as it stands into an empty table; None where that cannot be.
+        """Copies the text as it stands into an empty table, or beside one that has rows; None where that cannot be.
 
         What the server refuses is None too: written row by row, it is found and named.
         """
@@ -73,22 +73,26 @@ class Upsert:
         names = ", ".join(map(self._quoted, csv.columns))
         try:
             with self._on.transaction():
-                if not self._is_empty():
-                    return None
-                copy = f"COPY {self._table} ({names}) FROM stdin WITH (FORMAT csv, FORCE_NULL ({names}))"
-                count = self._on.copy_text(copy, csv.text)
-                if count != csv.rows or not self._keys_hold():
+                is_empty = self._is_empty()
+                into = self._table if is_empty else self._make_given(names)
+                copy = f"COPY {into} ({names}) FROM stdin WITH (FORMAT csv, FORCE_NULL ({names}))"
+                if self._on.copy_text(copy, csv.text) != csv.rows:
                     raise _ReadOtherwise
+                # The primary key of the table itself lets no other row in.
+                if not (is_empty and self._key == self._primary) and not self._keys_hold(into):
+                    raise _ReadOtherwise
+                new, written = (csv.rows, csv.rows) if is_empty else self._merged(csv.columns, csv.rows)
         except (QueryError, _ReadOtherwise):
             return None
-        return Counts(count, 0, count)
+        return Counts(new, written - new, written)
 
-    def _keys_hold(self) -> bool:
+    def _keys_hold(self, table: str) -> bool:
         """True when every row has its key, and no two the same: a unique index allows NULL, and may be partial."""
         key = ", ".join(map(self._quoted, self._key))
         missing = " OR ".join(f"{self._quoted(name)} IS NULL" for name in self._key)
-        sql = f"SELECT count(*) = count(DISTINCT ({key})) AND NOT bool_or({missing}) FROM {self._table}"
-        return self._key == self._primary or bool(self._on.run(sql).rows[0][0])
+        distinct = key if len(self._key) == 1 else f"({key})"
+        sql = f"SELECT count(*) = count(DISTINCT {distinct}) AND NOT bool_or({missing}) FROM {table}"
+        return bool(self._on.run(sql).rows[0][0])
 
     def _group(self, columns: tuple[str, ...], values: Sequence[list[Any]], first: int) -> tuple[int, int]:
         """The numbers of new and of written rows; `first` of all rows came before them."""
@@ -119,7 +123,9 @@ class Upsert:
                 if self._is_empty():
                     count = self._copy(self._table, columns, values)
                     return count, count
-                return self._merged(columns, values)
+                given = self._make_given(", ".join(map(self._quoted, columns)))
+                self._copy(given, columns, values)
+                return self._merged(columns, len(values))
         except RowRefused as error:
             raise self._refused(first + error.number, error.why) from error
         except QueryError:
@@ -138,17 +144,20 @@ class Upsert:
         rows = [[str(one).lower() if type(one) is bool else one for one in row] for row in values]
         return self._on.copy_rows(f"COPY {table} ({names}) FROM stdin", rows)
 
-    def _merged(self, columns: tuple[str, ...], values: Sequence[list[Any]]) -> tuple[int, int]:
-        """Through a temporary table, because COPY knows no conflict."""
-        names = ", ".join(map(self._quoted, columns))
+    def _make_given(self, names: str) -> str:
+        """A temporary table for rows on their way, because COPY knows no conflict."""
         self._on.run(f"CREATE TEMPORARY TABLE {_GIVEN} AS SELECT {names} FROM {self._table} WITH NO DATA")
-        self._copy(_GIVEN, columns, values)
+        return _GIVEN
+
+    def _merged(self, columns: tuple[str, ...], count: int) -> tuple[int, int]:
+        """The numbers of new and of written rows, of so many given ones."""
+        names = ", ".join(map(self._quoted, columns))
         self._on.run(f"ANALYZE {_GIVEN}")
         key = ", ".join(map(self._quoted, self._key))
         present = self._on.run(f"SELECT count(*) FROM {self._table} JOIN {_GIVEN} USING ({key})").rows[0][0]
         affected = self._on.execute(self._statement(columns, f"SELECT {names} FROM {_GIVEN}"))
         self._on.run(f"DROP TABLE {_GIVEN}")
-        return len(values) - int(present), affected
+        return count - int(present), affected
 
     def _refused(self, number: int, why: Exception) -> SeedError:
         return SeedError(f"{self._seed}, {self._place(number)}: {why}; nothing of it was applied")

@@ -184,6 +184,33 @@ def test_more_rows_than_one_batch_are_counted_one_by_one(
     assert outcomes(seeder) == [("users.json", "applied", 100, 75, 175)]
 
 
+def test_a_csv_into_a_table_that_has_rows_is_merged_and_what_is_wrong_with_it_named(
+    seeder: Seeder, database: SqlDatabase, folder: Path
+) -> None:
+    def write(*wrong: str) -> None:
+        lines = [f"{n},{'' if n % 3 else n},1" for n in range(250)]
+        (folder / "users.csv").write_text("\n".join(["id,email,score", *lines, *wrong]) + "\n")
+
+    rows = [(n, None if n % 3 else str(n), n % 2) for n in range(150)]
+    database.execute_many("INSERT INTO users (id, email, score) VALUES (?, ?, ?)", rows)
+    for wrong, message in (
+        ([",a,1"], r"line 252 has no 'id', the key of its row"),
+        (["3,a,1"], r"line 5 and line 252 have the same id"),
+        (["300,a,1", "301,b,many"], r"line 253: .*; nothing of it was applied"),
+    ):
+        if "many" in wrong[-1] and database.dialect == "sqlite":
+            continue
+        write(*wrong)
+        with pytest.raises(SeedError, match=message):
+            seeder.run()
+        assert users(database) == rows
+    write()
+
+    assert outcomes(seeder) == [("users.csv", "applied", 100, 75, 175)]
+    assert users(database) == [(n, None if n % 3 else str(n), 1) for n in range(250)]
+    assert outcomes(seeder, again=True) == [("users.csv", "applied", 0, 0, 0)]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
