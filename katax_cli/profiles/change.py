@@ -12,7 +12,7 @@ from katax_cli.errors import ConfigError
 from katax_cli.profiles.load import search_from
 from katax_cli.profiles.model.connections import Around, Flaw, build_connection
 from katax_cli.profiles.model.lines import line_of
-from katax_cli.profiles.model.urls import mask_url
+from katax_cli.profiles.model.urls import has_secret_option
 from katax_cli.profiles.sources.document import parse, read_trusted
 from katax_cli.profiles.sources.find import Search
 from katax_cli.profiles.sources.home import ensure_home, katax_home
@@ -83,7 +83,7 @@ def plan_profile(
         kind, _ = _read(found, search)
         return _profile(path, role, kind, f"${{env:{variable}}}", None, None)
     kind, password = _read(url, search)
-    plain = url if password is None else _without_password(url)
+    plain = _without_password(url)
     home = katax_home(search.folder, search.environ)
     file = None if password is None else os.path.join(home, "passwords", name)
     return _profile(path, role, kind, plain, file, password, folder=search.folder)
@@ -99,11 +99,11 @@ def _read(url: str, search: Search) -> tuple[str, str | None]:
 
 
 def _without_password(url: str) -> str:
-    head, _, rest = url.partition("://")
-    userinfo, _, server = rest.rpartition("@")
-    plain = f"{head}://{userinfo.partition(':')[0]}@{server}" if userinfo else url
-    plain = plain.replace("://@", "://")
-    if mask_url(plain) != plain:
+    head, slashes, rest = url.partition("://")
+    userinfo, at, server = rest.rpartition("@")
+    user = userinfo.partition(":")[0]
+    plain = f"{head}{slashes}{user}{at if user else ''}{server}"
+    if has_secret_option(plain):
         raise ConfigError(
             "the url has a secret in its parameters; write env:NAME and keep it in that variable"
         )
@@ -145,9 +145,8 @@ def _write(path: str, text: str, *, mode: int | None) -> None:
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         rights = os.stat(path).st_mode & 0o777 if mode is None and os.path.exists(path) else mode
-        with open(
-            part, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, rights or 0o666)
-        ) as file:
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, rights or 0o666)
+        with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
         os.replace(part, os.path.realpath(path))
     except OSError as error:
