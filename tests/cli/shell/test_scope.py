@@ -1,13 +1,13 @@
 """What a command works on: the connections that its options mean."""
 
-import inspect
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from typer import Context
+from typer.core import TyperCommand as Command
 
 from katax_cli.cli.app import COMMANDS
-from katax_cli.cli.shell.options import shared_options
 from tests.cli.harness import katax, write_profile
 
 
@@ -50,7 +50,7 @@ def test_a_pattern_of_another_type_says_which_types_fit(
 
 def test_no_argument_of_a_command_has_the_name_of_a_shared_option() -> None:
     """It would take the option's place: `health -c main` would check every connection."""
-    shared = {option.name for option in shared_options()}
     for module, _help in COMMANDS.values():
         for command in import_module(module).group.commands.values():
-            assert not shared & set(inspect.signature(command.body).parameters), command.name
+            names = [param.name for param in command.build().get_params(Context(Command(None)))]
+            assert len(names) == len(set(names)), command.name
