@@ -173,12 +173,32 @@ class OutcomeUnknown(KataxError):
 
 
 class QueryError(KataxError):
-    """The server understood the connection and refused the statement."""
+    """The server understood the connection and refused the statement.
 
-    def __init__(self, connection: str, reason: str, *, code: str | None = None) -> None:
+    `hint`, `detail`, `position` (a character of the statement as it was sent, from 1), `sqlstate` and `excerpt` (its
+    line, a caret below) are what the server said of it.
+    """
+
+    def __init__(
+        self,
+        connection: str,
+        reason: str,
+        *,
+        code: str | None = None,
+        hint: str | None = None,
+        detail: str | None = None,
+        position: int | None = None,
+        sqlstate: str | None = None,
+        excerpt: tuple[str, ...] = (),
+    ) -> None:
         self.connection = connection
         self.reason = reason
         self.code = code
+        self.hint = hint
+        self.detail = detail
+        self.position = position
+        self.sqlstate = sqlstate
+        self.excerpt = excerpt
         super().__init__(connection)
 
     def __str__(self) -> str:

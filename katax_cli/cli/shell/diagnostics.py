@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from katax_cli.cli.shell.exits import ExitCode, exit_code_for
 from katax_cli.core.text.text import printable, to_json
-from katax_cli.errors import KataxError
+from katax_cli.errors import KataxError, QueryError
 
 if TYPE_CHECKING:
     import logging
@@ -38,14 +38,17 @@ class Diagnostics:
         self.stream.write(printable(_hushed(question)))
         self.stream.flush()
 
-    def error(self, message: str, *, name: str, exit_code: int) -> None:
-        """One line that says what went wrong and how to go on."""
-        line = " ".join(_hushed(message).split())
+    def error(self, message: str, *, name: str, exit_code: int, refusal: QueryError | None = None) -> None:
+        """One line that says what went wrong and how to go on; up to three with what the server said of a statement."""
+        line = _one_line(message)
         self.errors.append(line)
         if self.json:
-            self._write(to_json({"error": {"code": name, "message": line, "exit": int(exit_code)}}))
-        else:
-            self._write(f"katax: {printable(line)}")
+            facts = {"code": name, "message": line, "exit": int(exit_code), **_facts(refusal)}
+            self._write(to_json({"error": facts}))
+            return
+        self._write(f"katax: {printable(line)}")
+        for told in _told(refusal):
+            self._write(told)
 
     def failure(self, error: BaseException) -> ExitCode:
         """Reports an error and returns its exit code; the traceback, without locals, only under --debug."""
@@ -54,7 +57,8 @@ class Diagnostics:
 
             self._write(_hushed("".join(traceback.format_exception(error)).rstrip()))
         code = exit_code_for(error)
-        self.error(_sentence(error), name=snake_case(type(error).__name__), exit_code=code)
+        name = snake_case(type(error).__name__)
+        self.error(_sentence(error), name=name, exit_code=code, refusal=_refusal(error))
         return code
 
     @contextmanager
@@ -82,6 +86,46 @@ class Diagnostics:
         with suppress(OSError):
             self.stream.write(text + "\n")
             self.stream.flush()
+
+
+def _one_line(text: str) -> str:
+    return " ".join(_hushed(text).split())
+
+
+def _refusal(error: BaseException | None) -> QueryError | None:
+    """The refused statement that an error is about: itself, or what it came from."""
+    while error is not None and not isinstance(error, QueryError):
+        error = error.__cause__
+    return error
+
+
+def _facts(refusal: QueryError | None) -> dict[str, object]:
+    """What the server said, for JSON; nothing where it said nothing."""
+    if refusal is None:
+        return {}
+    told = {
+        "hint": refusal.hint and _one_line(refusal.hint),
+        "detail": refusal.detail and _one_line(refusal.detail),
+        "position": refusal.position,
+        "sqlstate": refusal.sqlstate,
+    }
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def _told(refusal: QueryError | None) -> Iterator[str]:
+    """The line of the statement with the caret, and one line of DETAIL and HINT."""
+    if refusal is None:
+        return
+    if len(refusal.excerpt) == 2:
+        line, caret = refusal.excerpt
+        yield printable(_hushed(line))
+        # Under a line with a mask the caret would point at another word.
+        if _hushed(line) == line:
+            yield printable(caret)
+    said = (("DETAIL", refusal.detail), ("HINT", refusal.hint))
+    more = [f"{kind}: {_one_line(text)}" for kind, text in said if text]
+    if more:
+        yield printable("  ".join(more))
 
 
 # What the standard library has no name for.

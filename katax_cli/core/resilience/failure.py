@@ -51,12 +51,25 @@ _COUNTED = frozenset({FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKi
 _BROKEN = frozenset({FailureKind.UNREACHABLE, FailureKind.LOST, FailureKind.UNKNOWN_OUTCOME})
 
 
+class ServerWords(NamedTuple):
+    """The rest of what a server said about a statement; each None or empty where it said none."""
+
+    hint: str | None = None
+    detail: str | None = None
+    position: int | None = None
+    """The character of the statement, from 1."""
+    sqlstate: str | None = None
+    excerpt: tuple[str, ...] = ()
+    """The line of the statement, and below it a caret."""
+
+
 class Failure(NamedTuple):
     """A classified error: its kind, the server's own code, and one line of text without secrets."""
 
     kind: FailureKind
     message: str
     code: str | None = None
+    words: ServerWords = ServerWords()
 
     @property
     def transient(self) -> bool:

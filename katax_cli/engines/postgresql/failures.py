@@ -6,7 +6,7 @@ import re
 
 import psycopg
 
-from katax_cli.core.resilience.failure import Failure, FailureKind
+from katax_cli.core.resilience.failure import Failure, FailureKind, ServerWords
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BY_CODE = {
@@ -82,6 +82,10 @@ _PREFIX = r"^(connection (failed|is bad): )?(connection to server .*? failed: )?
 _CONNECTING = r"^(connection failed|connection is bad|connection timeout expired|failed to resolve)"
 
 
+# What stands before the statements of migrations, for those who look at the server's list of sessions.
+_OWN_COMMENT = r"/\* katax .*? \*/ "
+
+
 class ConnectFailed(psycopg.OperationalError):
     """Connecting did not succeed; `failure` says why, the driver's error is its cause."""
 
@@ -109,10 +113,23 @@ def classify(error: BaseException) -> Failure:
         kind = _kind_of_code(error.sqlstate)
         if kind is FailureKind.LOST and _is_about_another_server(error):
             kind = FailureKind.REJECTED
-        return Failure(kind, message, error.sqlstate)
+        return Failure(kind, message, error.sqlstate, _words(error))
     if re.match(_CONNECTING, str(error)):
         return connect_failure(str(error))
     return Failure(_kind_without_code(error, message), message)
+
+
+def _words(error: psycopg.Error) -> ServerWords:
+    """Everything beside the sentence; libpq writes the line of the statement, with a caret, into its own text."""
+    diag = error.diag
+    lines = str(error).splitlines()
+    excerpt = next((lines[at : at + 2] for at, line in enumerate(lines) if re.match(r"LINE \d+: ", line)), [])
+    position = int(diag.statement_position) if diag.statement_position else None
+    own = re.match(rf"LINE 1: ({_OWN_COMMENT})", excerpt[0]) if excerpt else None
+    if own and position:
+        excerpt = [line[:8] + line[8 + len(own[1]) :] for line in excerpt]
+        position -= len(own[1])
+    return ServerWords(diag.message_hint, diag.message_detail, position, error.sqlstate, tuple(excerpt))
 
 
 def on_standby(failure: Failure, *, other_hosts: bool) -> Failure:

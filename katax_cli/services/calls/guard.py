@@ -118,7 +118,7 @@ def translate(
         return OutcomeUnknown(connection, reason)
     match failure.kind:
         case FailureKind.REJECTED:
-            return QueryError(connection, failure.message, code=failure.code)
+            return QueryError(connection, failure.message, code=failure.code, **failure.words._asdict())
         case FailureKind.AUTHENTICATION:
             return AuthenticationFailed(connection, reason)
         case FailureKind.CONFIGURATION:

@@ -264,7 +264,7 @@ def test_nothing_to_check(tmp_path: Path) -> None:
         (("--interval", "soon"), "'soon' is no duration"),
         (("--interval", "0"), "it is 0, expected more than 0 seconds"),
         (("--watch", "-o", "x"), "--watch does not end, so -o cannot write a whole file; redirect stdout"),
-        (("-f", "yaml"), "knows table, json, jsonl, csv, tsv, nagios, prometheus"),
+        (("-f", "yaml"), "knows table, vertical, markdown, json, jsonl, csv, tsv, nagios, prometheus"),
     ],
 )
 def test_wrong_words(words: tuple[str, ...], says: str, tmp_path: Path) -> None:

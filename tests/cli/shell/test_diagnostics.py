@@ -10,6 +10,7 @@ import pytest
 
 from katax_cli.cli.shell.diagnostics import Diagnostics
 from katax_cli.core.settings import Secret
+from katax_cli.errors import QueryError
 from tests.cli.harness import katax, write_profile
 from tests.servers import PASSWORDS, Server
 
@@ -76,6 +77,60 @@ def test_a_secret_that_nobody_asked_for_is_not_known() -> None:
     Diagnostics(said).note("nothing to hide")
 
     assert said.getvalue() == "nothing to hide\n"
+
+
+def test_what_the_server_says_of_a_statement_is_shown(postgresql_url: str, tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": postgresql_url})
+    katax(
+        "db",
+        "exec",
+        "create table people (id int primary key, name text); insert into people values (1, 'a')",
+    )
+    column = "select '漢字' as w,\n  nam from people"
+
+    unknown = katax("db", "query", column)
+    taken = katax("db", "exec", "insert into people values (1, 'b')")
+    facts = katax("db", "query", column, "-f", "json")
+    (tmp_path / "migrations").mkdir()
+    (tmp_path / "migrations" / "001_a.sql").write_text("-- UP\nselect nam from people;\n-- DOWN\n")
+    migration = katax("migrate", "up")
+
+    assert unknown.err.splitlines() == [
+        "katax: 'main' refused the statement: column \"nam\" does not exist (42703)",
+        "LINE 2:   nam from people",
+        "          ^",
+        'HINT: Perhaps you meant to reference the column "people.name".',
+    ]
+    assert "\nDETAIL: Key (id)=(1) already exists.\n" in taken.err
+    error = json.loads(facts.err)["error"]
+    assert (error["sqlstate"], error["position"]) == ("42703", column.index("nam f") + 1)
+    assert error["hint"] == 'Perhaps you meant to reference the column "people.name".'
+    assert set(error) == {"code", "message", "exit", "hint", "position", "sqlstate"}
+    assert (migration.code, "LINE 1: select nam from people\n               ^\nHINT: " in migration.err) == (
+        1,
+        True,
+    )
+
+
+def test_what_the_server_says_is_masked_and_obeyed_by_no_terminal(revealed: str) -> None:
+    said = io.StringIO()
+    refused = QueryError(
+        "main",
+        "no",
+        hint=f"use {revealed}\x1b[31m",
+        detail=f"Key ({revealed})\nmore",
+        excerpt=(f"LINE 1: select {revealed}", "        ^"),
+    )
+
+    Diagnostics(said).failure(refused)
+    quiet = io.StringIO()
+    Diagnostics(quiet, json=True).failure(refused)
+
+    assert said.getvalue().splitlines()[1:] == [
+        "LINE 1: select ***",
+        "DETAIL: Key (***) more  HINT: use ***\\x1b[31m",
+    ]
+    assert "hush" not in quiet.getvalue()
 
 
 @pytest.mark.parametrize("more", [(), ("-f", "json"), ("--debug",)])

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from psycopg.pq import Trace
 
-from katax_cli.core.resilience.failure import Failure, FailureKind
+from katax_cli.core.resilience.failure import Failure, FailureKind, ServerWords
 from katax_cli.core.text.text import RawJson
 from katax_cli.engines.postgresql import PostgresEngine, create
 from katax_cli.engines.postgresql.failures import classify, connect_failure
@@ -509,7 +509,8 @@ class TestFailures:
         self, engine: PostgresEngine, connection: PostgresConnection, code: str, kind: FailureKind
     ) -> None:
         sql = f"DO $do$ BEGIN RAISE EXCEPTION 'on purpose' USING ERRCODE = '{code}'; END $do$"
-        assert failure_of(lambda: engine.execute(connection, sql)) == Failure(kind, "on purpose", code)
+        failure = failure_of(lambda: engine.execute(connection, sql))
+        assert failure == Failure(kind, "on purpose", code, ServerWords(sqlstate=code))
 
     def test_a_lock_that_is_not_granted(
         self, engine: PostgresEngine, connection: PostgresConnection, connect: Connect
