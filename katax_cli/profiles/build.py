@@ -132,7 +132,9 @@ class _ProfileBuilder:
     def _is_incomplete(self, path: Path) -> bool:
         """True if a key was dropped as wrong: what is missing then is no further problem."""
         start = f"{dotted(path)}."
-        keys = (each.key.removeprefix(start) for each in self._problems.errors if each.key.startswith(start))
+        keys = (
+            error.key.removeprefix(start) for error in self._problems.errors if error.key.startswith(start)
+        )
         return any(key.partition(".")[0] in CONNECTION for key in keys)
 
     def _approval(self, path: Path) -> str | None:

@@ -69,7 +69,7 @@ class Dashboard(App[None]):
         Binding("p", "pause", "Pause"),
         Binding("escape,0", "show('')", "Overview"),
         *(Binding(str(number), f"show({name!r})", show=False) for number, name in enumerate(SCREENS, 1)),
-        *(Binding(each.key, f"act({each.name!r})", each.label) for each in _ACTIONS.values()),
+        *(Binding(action.key, f"act({action.name!r})", action.label) for action in _ACTIONS.values()),
         Binding("plus,equals_sign", "interval(1)", "Ask less often", show=False),
         Binding("minus", "interval(-1)", "Ask more often", show=False),
         Binding("f5", "now", "Ask now", show=False),

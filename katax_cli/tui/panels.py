@@ -90,7 +90,7 @@ def connections(snapshot: Snapshot, width: int) -> Drawn:
 
 def _oldest(snapshot: Snapshot) -> str:
     """The time since the check of the connection that was checked least recently."""
-    known = [each.checked_at for each in snapshot.watched.values() if each.checked_at is not None]
+    known = [seen.checked_at for seen in snapshot.watched.values() if seen.checked_at is not None]
     return ago(min(known, default=None), snapshot.taken_at)
 
 

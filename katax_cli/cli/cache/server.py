@@ -51,7 +51,7 @@ def doctor(
         findings, looked = examine(values, sample=sample)
         where = f"{values.redis.name}: " if call.is_glob else ""
         looks.append(f"{where}{len(findings)} findings in {looked} keys")
-        return [(each.check, each.subject, each.message) for each in findings]
+        return [(finding.check, finding.subject, finding.message) for finding in findings]
 
     code = answer_each(call, FINDING_HEADER, work)
     for look in sorted(looks):

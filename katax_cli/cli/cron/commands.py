@@ -93,8 +93,8 @@ def check(call: Invocation) -> ExitCode:
     """Check every job; exit 1 when one is wrong or the meaning of its schedule changed."""
     with cron(call) as jobs:
         findings = jobs.check()
-    call.out.rows(CHECK_HEADER, [[(each.job, each.status, each.message) for each in findings]])
-    return ExitCode.NO if any(each.is_problem for each in findings) else ExitCode.DONE
+    call.out.rows(CHECK_HEADER, [[(finding.job, finding.status, finding.message) for finding in findings]])
+    return ExitCode.NO if any(finding.is_problem for finding in findings) else ExitCode.DONE
 
 
 @group.command("add")
@@ -258,7 +258,7 @@ def import_(
         for note in (*parsed.notes, *other_users(found)):
             call.diagnostics.note(note)
         if not call.shared.dry_run:
-            jobs.add_all({each.name: table_of(each) for each in parsed.entries}, replacing=replace)
+            jobs.add_all({entry.name: table_of(entry) for entry in parsed.entries}, replacing=replace)
     rows = [(job.name, job.schedule.text, job.timezone, str(job.work)) for job in found]
     call.out.rows(IMPORT_HEADER, [rows])
 

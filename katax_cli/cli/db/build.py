@@ -127,8 +127,8 @@ def selection(
 
     def build(built: Builder, binder: Binder) -> BoundStatement:
         built = _filtered(built.select(*_parts(columns)), wanted, binder)
-        for one in joins:
-            built = (built.left_join if one.left else built.join)(one.table, one.on, one.alias)
+        for join in joins:
+            built = (built.left_join if join.left else built.join)(join.table, join.on, join.alias)
         built = built.group_by(*_parts(group_by))
         for condition in groups:
             built = built.having(*binder.condition(condition))

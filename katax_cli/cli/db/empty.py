@@ -24,8 +24,8 @@ def empty_tables(call: Invocation, target: Target, names: Sequence[str], *, casc
     with scope(call, target, named=True) as chosen:
         database = chosen.tabular
         doomed = plan(database, names, keep=[chosen.profile.migrate.table], cascade=cascade)
-        facts = {"tables": [one.name for one in doomed], "rows_estimate": _sum(doomed)}
-        _preview(call, [f"{one.name}  {_rows(one.rows)}" for one in doomed])
+        facts = {"tables": [table.name for table in doomed], "rows_estimate": _sum(doomed)}
+        _preview(call, [f"{table.name}  {_rows(table.rows)}" for table in doomed])
         if call.only_planned(**facts):
             return
         chosen.confirm(Tier.DESTRUCTIVE, f"emptying {_count(doomed, 'table')}")
@@ -51,7 +51,7 @@ def reset_database(call: Invocation, target: Target, *, migrate: bool, seed: boo
         reset.drop(database, found)
         call.diagnostics.note(f"dropped {_count(found, 'object')} of {database.name!r}")
         if desk is not None:
-            facts["migrated"] = [one.name for one in desk.one.up()]
+            facts["migrated"] = [migration.name for migration in desk.one.up()]
         if seed:
             facts["seeded"] = [one.name for one in seeder(chosen, database).run()]
     call.out.action(facts)
@@ -82,7 +82,7 @@ def drop_database(call: Invocation, target: Target) -> None:
         there = lifetime.exists(settings, sql)
         if there:
             with sql(settings) as database:
-                _preview(call, [str(one) for one in reset.objects(database)])
+                _preview(call, [str(entity) for entity in reset.objects(database)])
         if call.only_planned(database=name, dropped=there):
             return
         chosen.confirm(Tier.DESTRUCTIVE, f"dropping database {name!r}")
@@ -121,7 +121,7 @@ def _rows(number: int | None) -> str:
 
 
 def _sum(doomed: Sequence[Doomed]) -> int:
-    return sum(one.rows or 0 for one in doomed)
+    return sum(table.rows or 0 for table in doomed)
 
 
 def _count(found: Sequence[object], what: str) -> str:

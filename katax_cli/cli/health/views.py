@@ -60,7 +60,7 @@ def view(out: Output, report: HealthReport, policy: HealthPolicy) -> bytes:
     if out.format == "prometheus":
         return prometheus(report).encode()
     buffer = io.BytesIO()
-    deep = any(one.depth for one in report.connections.values())
+    deep = any(connection.depth for connection in report.connections.values())
     header, rows = (DEPTH, deep_rows(report)) if deep else (COLUMNS, _rows(report))
     replace(out, stream=buffer, pager=None).rows(header, [rows], Manner(shades=SHADES))
     return buffer.getvalue()

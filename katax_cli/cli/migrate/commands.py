@@ -136,7 +136,7 @@ def status(
 
     with desk(call) as table:
         found = dict(table.each(lambda migrator: migrator.status()))
-        show(table, STATUS_HEADER, {name: [status_row(one) for one in rows] for name, rows in found.items()})
+        show(table, STATUS_HEADER, {name: [status_row(row) for row in rows] for name, rows in found.items()})
         settled = all(map(is_settled, found.values()))
         return worst([ExitCode.NO if exit_code and not settled else ExitCode.DONE, *table.codes])
 
@@ -258,8 +258,8 @@ def verify(call: Invocation) -> ExitCode:
 
     with desk(call) as table:
         proofs = verify(table.one)
-        call.out.rows(VERIFY_HEADER, [[verify_row(one) for one in proofs]])
-        return ExitCode.DONE if all(one.ok for one in proofs) else ExitCode.NO
+        call.out.rows(VERIFY_HEADER, [[verify_row(proof) for proof in proofs]])
+        return ExitCode.DONE if all(proof.ok for proof in proofs) else ExitCode.NO
 
 
 @group.command("rehearse")

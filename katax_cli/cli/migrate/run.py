@@ -136,9 +136,9 @@ def change(
             proposal = proposals[settings.name]
             if proposal is not None:
                 _ask(table.chosen, settings, proposal)
-        done = [(name, [one.name for one in outcomes]) for name, outcomes in table.each(work)]
+        done = [(name, [outcome.name for outcome in outcomes]) for name, outcomes in table.each(work)]
         if call.out.format == "table" and not call.is_glob and not any(names for _, names in done):
-            applied = sum(one.state == "applied" for one in table.one.status())
+            applied = sum(migration.state == "applied" for migration in table.one.status())
             call.out.text(f"nothing to do: {applied} applied")
             return worst(table.codes)
         code = worst([_answer(call, done, "done"), *table.codes])
@@ -288,14 +288,16 @@ def abandoned(table: Desk, *, run_down: bool) -> dict[str, object]:
         for statement in one.lasting:
             table.call.diagnostics.note(f"{one.name}: {statement}")
     if stopped and not table.call.shared.dry_run:
-        what = f"abandoning {_count([one.name for one in stopped])}"
+        what = f"abandoning {_count([migration.name for migration in stopped])}"
         what += " and running its DOWN" if run_down else ", of which the statements above last"
         table.chosen.confirm(Tier.DESTRUCTIVE, what)
         stopped = migrator.abandon(run_down=run_down)
     return {
-        "would_abandon" if table.call.shared.dry_run else "abandoned": [one.name for one in stopped],
-        "lasting": [str(statement) for one in stopped for statement in one.lasting],
-        "reverted": any(one.reverted for one in stopped),
+        "would_abandon" if table.call.shared.dry_run else "abandoned": [
+            migration.name for migration in stopped
+        ],
+        "lasting": [str(statement) for migration in stopped for statement in migration.lasting],
+        "reverted": any(migration.reverted for migration in stopped),
     }
 
 
@@ -339,6 +341,10 @@ def _once(table: Desk, *, applied: bool) -> None:
     for settings in table.settings:
         migrator = table.on(settings)
         migrator.db.ping()
-        left = [one.name for one in migrator.status() if one.state != "applied"] if applied else []
+        left = (
+            [migration.name for migration in migrator.status() if migration.state != "applied"]
+            if applied
+            else []
+        )
         if left:
             raise MigrationsPending(settings.name, count=len(left), first=left[0])

@@ -60,7 +60,7 @@ def show_status(call: Invocation) -> ExitCode:
     with scope(call, SEEDS, seconds=None, named=True) as chosen:
 
         def work(database: Any) -> list[tuple[object, ...]]:
-            return [status_row(one) for one in seeder(chosen, database).status()]
+            return [status_row(seed) for seed in seeder(chosen, database).status()]
 
         return chosen.answer_each(STATUS_HEADER, work)
 

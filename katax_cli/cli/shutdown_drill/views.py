@@ -60,7 +60,7 @@ def drill_own(call: Invocation, plan: DrillPlan) -> ExitCode:
         found = [{"service": name, **as_dict(report)} for name, report in reports.items()]
         call.out.action({"passed": _passed(reports), "services": found})
     else:
-        rows = [(name, *each) for name, report in reports.items() for each in report.verdicts]
+        rows = [(name, *verdict) for name, report in reports.items() for verdict in report.verdicts]
         call.out.rows(("service", *HEADER), [rows])
     return ExitCode.DONE if _passed(reports) else ExitCode.NO
 
@@ -103,8 +103,8 @@ def as_dict(report: DrillReport) -> dict[str, object]:
     """The report with the keys of `katax shutdown-test -f json`."""
     return {
         "passed": report.passed,
-        "checks": [each._asdict() for each in report.verdicts],
-        "timeline": [each._asdict() for each in report.timeline],
+        "checks": [verdict._asdict() for verdict in report.verdicts],
+        "timeline": [event._asdict() for event in report.timeline],
     }
 
 

@@ -196,8 +196,8 @@ def doctor(call: Invocation, name: Name = None, url: Url = None, token: Token = 
     with ServerTarget(call, name, url, token).client() as asked:
         answer = asked.request("doctor")
     workers = [{**each, "worker": each["id"]} for each in answer["workers"]]
-    call.out.rows(DOCTOR_HEADER, [[tuple(each[key] for key in DOCTOR_HEADER) for each in workers]])
-    deaf = [f"{each['host']}:{each['pid']}" for each in workers if not each["listening"]]
+    call.out.rows(DOCTOR_HEADER, [[tuple(worker[key] for key in DOCTOR_HEADER) for worker in workers]])
+    deaf = [f"{worker['host']}:{worker['pid']}" for worker in workers if not worker["listening"]]
     if deaf:
         call.diagnostics.note(f"deaf: {', '.join(deaf)}; restart it, or see its log for Redis")
     if answer["subscribers"] != len(workers):

@@ -79,7 +79,7 @@ class CallWindow:
         self._lost += 1
 
     def silence(self, now: float, *, events: int, calls: int) -> str | None:
-        """What to say when nothing was answered for long and so many calls failed meanwhile; else None."""
+        """The reason to open after a long time without an answer, in which so many calls failed; else None."""
         if self.answered or self._events < events or self._lost < calls:
             return None
         long = now - self._silent_since >= _SILENCE * _TENTHS * self._width

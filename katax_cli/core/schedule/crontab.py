@@ -62,7 +62,7 @@ def parse_crontab(text: str, *, user_column: bool = False) -> Crontab:
             _set(setting, settings, f"line {number}", notes)
             continue
         try:
-            taken = {each.name for each in entries}
+            taken = {entry.name for entry in entries}
             entries.append(_entry(number, line, settings, taken, user_column=user_column))
         except ValueError as error:
             problems.append(f"line {number}: {error}")

@@ -230,7 +230,7 @@ _ROLES = {
 
 def _role(client: Any) -> str:
     """As pymongo's monitor saw it last: the best of the servers."""
-    seen = {each.server_type_name for each in client.topology_description.server_descriptions().values()}
+    seen = {server.server_type_name for server in client.topology_description.server_descriptions().values()}
     return next((role for kind, role in _ROLES.items() if kind in seen), "unknown")
 
 

@@ -57,8 +57,8 @@ def _allowed(client: Any, command: str) -> Mapping[str, Any]:
 
 def _lag(status: Mapping[str, Any]) -> float | None:
     members = status.get("members", ())
-    ours = [each["optimeDate"] for each in members if each.get("self") and "optimeDate" in each]
-    theirs = [each["optimeDate"] for each in members if each.get("state") == _PRIMARY]
+    ours = [member["optimeDate"] for member in members if member.get("self") and "optimeDate" in member]
+    theirs = [member["optimeDate"] for member in members if member.get("state") == _PRIMARY]
     if not ours or not theirs:
         return None
     return max(0.0, float((theirs[0] - ours[0]).total_seconds()))

@@ -88,7 +88,7 @@ class MongoMigrations:
 
     def definitions(self, connection: Any, objects: Sequence[ObjectName] | None = None) -> dict[str, str]:
         database = self._database(connection)
-        wanted = None if objects is None else {one.name.lower() for one in objects}
+        wanted = None if objects is None else {entity.name.lower() for entity in objects}
         found: dict[str, str] = {}
         for one in database.list_collections():
             name = one["name"]

@@ -104,4 +104,4 @@ class SendWatch(monitoring.CommandListener):
 
 def pool_watch(client: Any) -> PoolWatch:
     """The watch that `connect` gave to the client."""
-    return next(each for each in client.options.event_listeners if isinstance(each, PoolWatch))
+    return next(listener for listener in client.options.event_listeners if isinstance(listener, PoolWatch))

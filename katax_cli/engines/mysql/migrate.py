@@ -124,8 +124,8 @@ class MysqlMigrations:
             indexes += connection.send(_INDEXES.format(condition="")).fetchall()
         else:
             found = list(_present(connection, objects))
-            for one in objects:
-                indexes += _indexes(connection, one) if one.kind == "index" else ()
+            for entity in objects:
+                indexes += _indexes(connection, entity) if entity.kind == "index" else ()
         return dict([*_defined(connection, found), *indexes])
 
     def script(
@@ -174,11 +174,11 @@ class MysqlMigrations:
 
 def _present(connection: MysqlSession, objects: Sequence[ObjectName]) -> Iterator[tuple[str, str]]:
     """Those that are there. Asked for by exact names, for which the server opens nothing else."""
-    for one in objects:
-        if one.kind == "trigger":
-            yield "trigger", one.name
-        elif one.kind != "index":
-            yield from connection.send(_OBJECT.get(one.kind, _TABLE), [one.name]).fetchall()
+    for entity in objects:
+        if entity.kind == "trigger":
+            yield "trigger", entity.name
+        elif entity.kind != "index":
+            yield from connection.send(_OBJECT.get(entity.kind, _TABLE), [entity.name]).fetchall()
 
 
 def _defined(connection: MysqlSession, found: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:

@@ -121,7 +121,7 @@ def _flags_of(connection: AbstractConnection, name: str) -> dict[str, bool]:
     if entry is None:
         return {name: False}
     subcommands = entry[_SUBCOMMANDS] if len(entry) > _SUBCOMMANDS else ()
-    return {_upper(each[0]): _is_readonly(each) for each in subcommands or (entry,)}
+    return {_upper(subcommand[0]): _is_readonly(subcommand) for subcommand in subcommands or (entry,)}
 
 
 def _is_readonly(entry: Sequence[Any]) -> bool:

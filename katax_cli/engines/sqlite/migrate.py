@@ -76,7 +76,7 @@ class SqliteMigrations:
     def definitions(
         self, connection: SqliteSession, objects: Sequence[ObjectName] | None = None
     ) -> dict[str, str]:
-        wanted = None if objects is None else {one.name.lower() for one in objects}
+        wanted = None if objects is None else {entity.name.lower() for entity in objects}
         rows = connection.run(_DEFINITIONS).fetchall()
         return {
             key: _lines(sql or "")

@@ -142,7 +142,7 @@ class Profile:
         if preferred in self.connections:
             return self.connections[preferred]
         wanted = tuple(types)
-        fitting = [each for each in self.connections.values() if each.type in wanted]
+        fitting = [connection for connection in self.connections.values() if connection.type in wanted]
         if len(fitting) == 1:
             return fitting[0]
         kinds = " or ".join(wanted)
@@ -152,7 +152,10 @@ class Profile:
                 f"profile {self.name!r} has no connection {preferred!r} and several of type {kinds}; "
                 f"choose with -c: {names}"
             )
-        others = ", ".join(f"{each.name} ({each.type})" for each in self.connections.values()) or "none"
+        others = (
+            ", ".join(f"{connection.name} ({connection.type})" for connection in self.connections.values())
+            or "none"
+        )
         raise ConfigError(f"profile {self.name!r} has no connection of type {kinds}; connections: {others}")
 
 

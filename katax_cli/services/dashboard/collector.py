@@ -77,8 +77,10 @@ class Collector:
         self._lock = Lock()
         deep = deep_prober(profile)
         self._watches = {
-            one.name: ConnectionWatch(one, profile.health, deep(one), seconds=seconds, clock=clock)
-            for one in databases
+            database.name: ConnectionWatch(
+                database, profile.health, deep(database), seconds=seconds, clock=clock
+            )
+            for database in databases
         }
         self._state, self._jobs = StateWatch(profile, clock=clock), JobsWatch(profile, clock=clock)
         self._probes = {

@@ -30,18 +30,20 @@ _RUNS: Mapping[JobState, Level] = {
 
 
 def of_transitions(transitions: Iterable[Transition]) -> Iterator[Happening]:
-    for each in transitions:
-        text = f"circuit {each.new}, was {each.old}"
-        yield Happening(each.happened_at, _BREAKERS.get(each.new, "info"), each.connection, text)
+    for transition in transitions:
+        text = f"circuit {transition.new}, was {transition.old}"
+        yield Happening(
+            transition.happened_at, _BREAKERS.get(transition.new, "info"), transition.connection, text
+        )
 
 
 def of_decisions(decisions: Iterable[OperatorDecision]) -> Iterator[Happening]:
-    for each in decisions:
-        text = f"{each.action} by {each.decided_by or 'an operator'}"
-        if each.reason:
-            text = f"{text}: {each.reason}"
+    for decision in decisions:
+        text = f"{decision.action} by {decision.decided_by or 'an operator'}"
+        if decision.reason:
+            text = f"{text}: {decision.reason}"
         yield Happening(
-            each.decided_at, "warning" if each.action == "trip" else "info", each.connection, text
+            decision.decided_at, "warning" if decision.action == "trip" else "info", decision.connection, text
         )
 
 
@@ -57,7 +59,7 @@ def of_runs(runs: Iterable[JobRun]) -> Iterator[Happening]:
 
 def of_processes(before: Iterable[Process], now: Iterable[Process], at: float) -> Iterator[Happening]:
     """The processes that started or ended in between."""
-    old, new = ({each.id: each for each in processes} for processes in (before, now))
+    old, new = ({process.id: process for process in processes} for processes in (before, now))
     for id in new.keys() - old.keys():
         yield Happening(at, "info", new[id].label, "it reports")
     for id in old.keys() - new.keys():

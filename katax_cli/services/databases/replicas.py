@@ -55,9 +55,9 @@ class Replicas(Generic[D]):
 
     def _reachable(self, candidates: list[ConnectionSettings], timeout: Duration | None) -> D:
         *others, last = candidates
-        for each in others:
+        for other in others:
             try:
-                return self._connected(each, timeout)
+                return self._connected(other, timeout)
             except Unavailable:  # the next one is asked
                 continue
         return self._connected(last, timeout)

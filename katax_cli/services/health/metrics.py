@@ -90,7 +90,7 @@ def _others(profile: str, others: Others) -> Iterator[Family]:
     yield Family("katax_pool_max", "gauge", "Largest number of connections that the pool opens.", most)
     waiting = [Sample(pool.waiting, labels) for labels, pool in pools]
     yield Family("katax_pool_waiting", "gauge", "Callers that wait for a connection of the pool.", waiting)
-    states = Counter((one.connection, one.state) for one in others.breakers)
+    states = Counter((breaker.connection, breaker.state) for breaker in others.breakers)
     breakers = [
         Sample(count, {**_labels(profile, name), "state": state}) for (name, state), count in states.items()
     ]

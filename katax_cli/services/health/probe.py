@@ -63,7 +63,8 @@ class HealthChecker:
         self._clock = clock
         look = prober or self._pinger
         self._probes = {
-            one.name: _Probe(one, look(one), Hysteresis() if steady else None) for one in databases
+            database.name: _Probe(database, look(database), Hysteresis() if steady else None)
+            for database in databases
         }
 
     def check(self, *, seconds: float = PROBE_SECONDS) -> HealthReport:
@@ -122,7 +123,7 @@ def judged(health: ConnectionHealth, trip: OperatorDecision | None) -> Connectio
 
 def overall(connections: Iterable[ConnectionHealth]) -> HealthStatus:
     """The worst of all; a connection under maintenance counts as degraded."""
-    return worst("degraded" if one.maintenance else one.status for one in connections)
+    return worst("degraded" if connection.maintenance else connection.status for connection in connections)
 
 
 def probe(

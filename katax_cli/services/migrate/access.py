@@ -149,7 +149,7 @@ class LedgerAccess:
         if found.note:
             return found
         with suppress(KataxError):
-            running = [one for one in self.ledger.entries(self.sql) or () if one.state == "running"]
+            running = [entry for entry in self.ledger.entries(self.sql) or () if entry.state == "running"]
             if running:
                 return found._replace(note=running[0].runner)
         return found

@@ -52,7 +52,7 @@ class MigrationJob(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """True for statements without data and without a time limit of their own: several may be sent at once."""
-        copies = any(one.copy_data is not None for one in self.statements)
+        copies = any(statement.copy_data is not None for statement in self.statements)
         return bool(self.statements) and not copies and self.directives.statement_timeout is None
 
 

@@ -136,7 +136,9 @@ class Migrator(LedgerAccess):
         """One pending migration, by file name or version. Raises MigrationError if it is not pending."""
         scanned = files.scan(self.directory)
         file = files.find(scanned, name)
-        standing = next(one for one in self._standings(scanned) if one.number == file.number)
+        standing = next(
+            migration for migration in self._standings(scanned) if migration.number == file.number
+        )
         if standing.state != "pending":
             raise MigrationError(f"migration {file.name} is {standing.state}, not pending; nothing was run")
         return self.job(file, "up")
@@ -153,7 +155,7 @@ class Migrator(LedgerAccess):
         `assume` says "done" or "undone".
         """
         with self.locked() as runner:
-            stopped = [one for one in self.status() if one.state == "failed"]
+            stopped = [migration for migration in self.status() if migration.state == "failed"]
             outcomes = []
             for one in stopped:
                 assert one.entry is not None
@@ -165,7 +167,11 @@ class Migrator(LedgerAccess):
     def stopped(self) -> list[Abandoned]:
         """The migrations that `abandon` would give up, and their lasting changes. Changes nothing, takes no lock."""
         with self.session() as session:
-            return [self._stopped(session, one) for one in self.status() if one.state == "failed"]
+            return [
+                self._stopped(session, migration)
+                for migration in self.status()
+                if migration.state == "failed"
+            ]
 
     def _stopped(self, session: MigrationConnection, standing: Standing) -> Abandoned:
         from katax_cli.services.migrate.abandon import Abandoned, lasting
@@ -229,7 +235,11 @@ class Migrator(LedgerAccess):
     def for_dbmate(self) -> list[str]:
         """The versions that are applied here, which `tell_dbmate` would write."""
         self._refuse_dbmate_on_mongodb()
-        return [one.version for one in self.status() if one.entry is not None and one.state != "failed"]
+        return [
+            migration.version
+            for migration in self.status()
+            if migration.entry is not None and migration.state != "failed"
+        ]
 
     def tell_dbmate(self) -> list[str]:
         """Writes dbmate's own table; runs nothing. Returns the versions that were new to it."""
@@ -256,15 +266,19 @@ class Migrator(LedgerAccess):
         from katax_cli.services.migrate.files.checksum import difference
 
         return [
-            (one, difference(one.file, self.ledger.body(self.sql, one.version)))
-            for one in self.status()
-            if one.bytes_differ and one.file is not None
+            (migration, difference(migration.file, self.ledger.body(self.sql, migration.version)))
+            for migration in self.status()
+            if migration.bytes_differ and migration.file is not None
         ]
 
     def repair(self) -> list[MigrationFile]:
         """Takes the present text of every changed file for what was applied. Runs nothing."""
         with self.locked() as runner:
-            changed = [one.file for one in self.status() if one.bytes_differ and one.file is not None]
+            changed = [
+                migration.file
+                for migration in self.status()
+                if migration.bytes_differ and migration.file is not None
+            ]
             with runner.session.transaction():
                 for file in changed:
                     self.ledger.accept(runner.session, file)

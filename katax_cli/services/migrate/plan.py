@@ -75,7 +75,7 @@ def to_revert(
     applied = [one for one in reversed(found) if one.entry is not None and one.entry.state == "applied"]
     if to is not None:
         last = 0 if to.isdigit() and int(to) == 0 else known_number(found, to)
-        applied = [one for one in applied if one.number > last]
+        applied = [migration for migration in applied if migration.number > last]
         return applied if steps is None else applied[:steps]
     return applied[: 1 if steps is None else steps]
 

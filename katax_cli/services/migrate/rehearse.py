@@ -49,7 +49,7 @@ def rehearse(migrator: Migrator, open_database: Open) -> Rehearsal:
     that were killed first.
     """
     remove_abandoned(migrator.db, open_database)
-    applied = [one for one in migrator.status() if one.state == "applied"]
+    applied = [migration for migration in migrator.status() if migration.state == "applied"]
     with _throwaway(migrator.db) as (settings, copied), open_database(settings) as database:
         stage = replace_database(migrator, database)
         if not copied and applied:
@@ -57,7 +57,7 @@ def rehearse(migrator: Migrator, open_database: Open) -> Rehearsal:
         if not stage.pending():
             stage.down()
         before = _schema(stage)
-        names = tuple(one.name for one in stage.up())
+        names = tuple(migration.name for migration in stage.up())
         first = _schema(stage)
         stage.down(steps=len(names)) if names else None
         left = tuple(changed_lines(before, _schema(stage)))

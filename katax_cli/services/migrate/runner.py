@@ -272,7 +272,7 @@ class Runner:
         return uncommitted.outcome
 
     def _beginning(self, job: MigrationJob) -> list[tuple[AnySql, Params]]:
-        return [(self.session.engine.facts.begin, None), *((one, None) for one in job.statements)]
+        return [(self.session.engine.facts.begin, None), *((statement, None) for statement in job.statements)]
 
     def _ending(self, uncommitted: _Uncommitted) -> list[tuple[AnySql, Params]]:
         return [*self._record(*uncommitted), ("COMMIT", None)]

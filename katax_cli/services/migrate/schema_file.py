@@ -46,7 +46,7 @@ class SchemaFile:
 
 def with_applied(migrator: Migrator, dump: Dump) -> str:
     """The text of the file."""
-    lines = [_APPLIED + dumps(one, ensure_ascii=False) for one in _applied(migrator)]
+    lines = [_APPLIED + dumps(migration, ensure_ascii=False) for migration in _applied(migrator)]
     return "\n".join([_HEAD + migrator.db.settings.type, "", dump.text, "", *lines, _END, ""])
 
 
@@ -70,7 +70,7 @@ def _settled(migrator: Migrator) -> str:
     """Read while nothing was applied: the schema and the list belong together."""
     for _ in range(_ATTEMPTS):
         standings = migrator.status()
-        unfinished = next((one for one in standings if one.state == "failed"), None)
+        unfinished = next((migration for migration in standings if migration.state == "failed"), None)
         if unfinished is not None:
             raise MigrationError(f"migration {unfinished.name} is under way or stopped in its middle")
         text = with_applied(migrator, runnable(migrator))
@@ -81,10 +81,15 @@ def _settled(migrator: Migrator) -> str:
 
 def _applied(migrator: Migrator) -> list[dict[str, str]]:
     return [
-        {"version": one.version, "name": one.name, "checksum": one.entry.checksum, "meaning": _meaning(migrator, one)}
-        for one in migrator.status()
-        if one.entry is not None and one.entry.state == "applied"
-    ]  # fmt: skip
+        {
+            "version": migration.version,
+            "name": migration.name,
+            "checksum": migration.entry.checksum,
+            "meaning": _meaning(migrator, migration),
+        }
+        for migration in migrator.status()
+        if migration.entry is not None and migration.entry.state == "applied"
+    ]
 
 
 def _meaning(migrator: Migrator, standing: Standing) -> str:
@@ -175,7 +180,7 @@ def load(migrator: Migrator, schema: SchemaFile) -> list[str]:
 def _refuse_data(migrator: Migrator) -> None:
     ledger = migrator.table.rpartition(".")[2]
     names = {f"table {ledger}", f"table {migrator.ledger.table}", f"table public.{ledger}"}
-    there = [str(one) for one in reset.objects(migrator.db) if str(one) not in names]
+    there = [str(entity) for entity in reset.objects(migrator.db) if str(entity) not in names]
     there += [entry.name for entry in migrator.ledger.entries(migrator.sql) or ()]
     if there:
         raise MigrationError(

@@ -231,7 +231,9 @@ class Stepwise:
         self._close_intent()
         with self._session.transaction():
             with self._session.guarded():
-                refused = self._scripts.script(self._session.connection, [one.text for one in statements])
+                refused = self._scripts.script(
+                    self._session.connection, [statement.text for statement in statements]
+                )
             why = None if refused is None else self._refusal(refused[1])
             count = len(statements) if refused is None else refused[0]
             if count:

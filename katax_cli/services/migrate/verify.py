@@ -33,9 +33,13 @@ def verify(migrator: Migrator) -> list[Proof]:
     A statement fails when the server refuses it, and when it answers a row of one column that is false, 0 or
     NULL; no rows at all are no failure.
     """
-    applied = [one for one in migrator.status() if one.state in ("applied", "modified") and one.file]
+    applied = [
+        migration
+        for migration in migrator.status()
+        if migration.state in ("applied", "modified") and migration.file
+    ]
     with migrator.session() as session:
-        return [proof for one in applied for proof in _proofs(migrator, session, one)]
+        return [proof for migration in applied for proof in _proofs(migrator, session, migration)]
 
 
 def _proofs(migrator: Migrator, session: MigrationConnection, standing: Standing) -> list[Proof]:

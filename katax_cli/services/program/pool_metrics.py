@@ -148,11 +148,11 @@ def _sqlite_connection(_connection: object) -> PoolStats:
 
 def _sum(pools: list[PoolStats]) -> PoolStats:
     return PoolStats(
-        max=sum(each.max for each in pools),
-        total=sum(each.total for each in pools),
-        active=sum(each.active for each in pools),
-        idle=sum(each.idle for each in pools),
-        waiting=sum(each.waiting for each in pools),
+        max=sum(pool.max for pool in pools),
+        total=sum(pool.total for pool in pools),
+        active=sum(pool.active for pool in pools),
+        idle=sum(pool.idle for pool in pools),
+        waiting=sum(pool.waiting for pool in pools),
     )
 
 

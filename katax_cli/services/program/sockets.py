@@ -86,4 +86,7 @@ class SocketServers:
 
 def _comparable(settings: WsSettings) -> tuple[object, ...]:
     tokens = (settings.auth_token, settings.admin_token)
-    return (*settings._replace(auth_token=None, admin_token=None), *(each and each.known for each in tokens))
+    return (
+        *settings._replace(auth_token=None, admin_token=None),
+        *(token and token.known for token in tokens),
+    )

@@ -157,7 +157,7 @@ class Keyspace:
             sample[place] = key
 
     def _measured(self, sample: Sequence[bytes], matching: int, *, at_least: bool) -> Survey:
-        facts = [each for each in self.facts(sample) if each[0] != "none"] if sample else []
+        facts = [fact for fact in self.facts(sample) if fact[0] != "none"] if sample else []
         sizes = [size for _, _, size in facts if size is not None]
         return Survey(
             matching,

@@ -51,7 +51,7 @@ def drill(
     with ExitStack() as stack:
         ways = _ways(plan, databases, stack)
         given = dict(os.environ if environ is None else environ)
-        servers = [Server(each, temporary=plan.temporary) for each in databases]
+        servers = [Server(database, temporary=plan.temporary) for database in databases]
         words = [rewritten(word, ways) for word in plan.command]
         target = stack.enter_context(DrillTarget(words, environ=led(given, ways), sink=sink))
         load = Load(call, max(1, plan.load) if call else 0, now=lambda: target.now, seconds=plan.grace)
@@ -72,7 +72,7 @@ def _call(plan: DrillPlan) -> DrivenCall | None:
 def _ways(plan: DrillPlan, databases: Iterable[Database], stack: ExitStack) -> list[Route]:
     if not any(name in WIRE_FAULTS for name in plan.faults):
         return []
-    ways = routes(each.settings for each in databases)
+    ways = routes(database.settings for database in databases)
     for way in ways:
         stack.callback(way.proxy.close)
     return ways

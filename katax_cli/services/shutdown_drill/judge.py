@@ -51,12 +51,12 @@ def _in_flight(plan: DrillPlan, facts: Observations) -> Verdict:
     check = "in_flight_finished"
     if trouble := _cannot_finish(plan, facts):
         return _verdict(check, "skipped", trouble, None)
-    flying = [each for each in facts.pieces if _in_flight_at(each, facts.signalled)]
-    dropped = [each for each in flying if each.outcome == "failed"]
+    flying = [piece for piece in facts.pieces if _in_flight_at(piece, facts.signalled)]
+    dropped = [piece for piece in flying if piece.outcome == "failed"]
     unknown = [work for work in facts.works if work.fate == UNKNOWN]
     aborted = [work for work in facts.works if work.fate not in ("committed", UNKNOWN)]
     if dropped or aborted:
-        details = [_dropped(each) for each in dropped]
+        details = [_dropped(piece) for piece in dropped]
         details += [f"{_transaction(work)} is {work.fate}" for work in aborted]
         return _verdict(check, "failed", _listed(details), facts.exited)
     if unknown:
@@ -66,7 +66,7 @@ def _in_flight(plan: DrillPlan, facts: Observations) -> Verdict:
     if not total:
         why = "no work was in flight at the signal; drive some with --load and --url or --work"
         return _verdict(check, "skipped", why, None)
-    last = max((each.ended or 0.0 for each in flying), default=facts.exited)
+    last = max((piece.ended or 0.0 for piece in flying), default=facts.exited)
     return _verdict(check, "ok", f"all {total} in flight at the signal finished", last)
 
 
@@ -97,14 +97,14 @@ def _new_work(plan: DrillPlan, facts: Observations) -> Verdict:
     check, latest = "no_new_work", facts.signalled + plan.drain
     if not facts.pieces:
         return _verdict(check, "skipped", "no work was driven; give --load and --url or --work", None)
-    if not any(each.outcome == "done" for each in facts.pieces):
+    if not any(piece.outcome == "done" for piece in facts.pieces):
         return _verdict(check, "failed", f"no work succeeded: {facts.pieces[0].detail}", None)
-    taken = [each for each in facts.pieces if each.started > latest and each.outcome == "done"]
+    taken = [piece for piece in facts.pieces if piece.started > latest and piece.outcome == "done"]
     if taken:
         seconds = taken[-1].started - facts.signalled
         detail = f"still took work {seconds:.1f} s after the signal, {plan.drain:g} s are allowed"
         return _verdict(check, "failed", detail, taken[-1].started)
-    last = max(each.started for each in facts.pieces if each.outcome == "done")
+    last = max(piece.started for piece in facts.pieces if piece.outcome == "done")
     return _verdict(check, "ok", "no work was taken while it drained", last)
 
 
@@ -144,7 +144,7 @@ def _left(check: str, facts: Observations, of: Callable[[Left], Iterable[str]]) 
 
 
 def _sessions(left: Left) -> Iterator[str]:
-    yield from (_session(each) for each in left.sessions)
+    yield from (_session(session) for session in left.sessions)
 
 
 def _session(session: ServerSession) -> str:
@@ -153,21 +153,21 @@ def _session(session: ServerSession) -> str:
 
 
 def _transactions(left: Left) -> Iterator[str]:
-    yield from (f"open in {_session(each)}" for each in left.sessions if each.in_transaction)
-    yield from (f"prepared transaction {each.name!r}" for each in _orphans(left, "transaction"))
+    yield from (f"open in {_session(session)}" for session in left.sessions if session.in_transaction)
+    yield from (f"prepared transaction {orphan.name!r}" for orphan in _orphans(left, "transaction"))
 
 
 def _locks(left: Left) -> Iterator[str]:
-    for each in left.sessions:
-        yield from (f"{lock} held by {_session(each)}" for lock in each.locks)
+    for session in left.sessions:
+        yield from (f"{lock} held by {_session(session)}" for lock in session.locks)
 
 
 def _keys(left: Left) -> Iterator[str]:
-    yield from (f"key {each.name!r}" for each in _orphans(left, "key"))
+    yield from (f"key {orphan.name!r}" for orphan in _orphans(left, "key"))
 
 
 def _orphans(left: Left, kind: str) -> list[Orphan]:
-    return sorted(each for each in left.orphans if each.kind == kind)
+    return sorted(orphan for orphan in left.orphans if orphan.kind == kind)
 
 
 def _processes(facts: Observations) -> Verdict:

@@ -30,9 +30,9 @@ class Route(NamedTuple):
 def routes(connections: Iterable[ConnectionSettings]) -> list[Route]:
     """A proxy before each server that has one TCP address."""
     return [
-        Route(each.name, each.host, each.port, Proxy((each.host, each.port)))
-        for each in connections
-        if each.host is not None and each.port is not None and _has_one_address(each)
+        Route(connection.name, connection.host, connection.port, Proxy((connection.host, connection.port)))
+        for connection in connections
+        if connection.host is not None and connection.port is not None and _has_one_address(connection)
     ]
 
 
@@ -68,7 +68,7 @@ def _with_port(url: str, way: Route) -> str:
     """A URL that leaves out the usual port of its kind."""
     try:
         parts = urlsplit(url)
-        bare = parts.port is None and parts.hostname in {each.strip("[]") for each in _names(way.host)}
+        bare = parts.port is None and parts.hostname in {name.strip("[]") for name in _names(way.host)}
     except ValueError:
         return url
     kind = parts.scheme.partition("+")[0]

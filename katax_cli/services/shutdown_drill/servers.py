@@ -133,9 +133,10 @@ class Server:
 
     def _ours(self, look: ServerLook, whose: Whose) -> tuple[ServerSession, ...]:
         found = tuple(
-            each
-            for each in look.sessions
-            if each.id not in self._old and (each.id in self.seen or whose.has(each, local=self._local))
+            session
+            for session in look.sessions
+            if session.id not in self._old
+            and (session.id in self.seen or whose.has(session, local=self._local))
         )
         self.seen.update(each.id for each in found)
         return found

@@ -130,4 +130,4 @@ class DrillReport:
     @property
     def passed(self) -> bool:
         """True when every check held; a skipped one had nothing to check, an unknown one could not be made."""
-        return all(each.status in ("ok", "skipped") for each in self.verdicts)
+        return all(verdict.status in ("ok", "skipped") for verdict in self.verdicts)

@@ -28,7 +28,7 @@ def objects(database: SqlDatabase | MongoDatabase) -> list[Object]:
     """All that is in the database, in the order in which it is dropped. Changes nothing."""
     refuse_without_database(database)
     if isinstance(database, MongoDatabase):
-        return [Object(one.kind, one.name) for one in database.tables()]
+        return [Object(table.kind, table.name) for table in database.tables()]
     return [Object(*row) for row in database.run(sql_of(database).objects).rows]
 
 

@@ -49,7 +49,7 @@ def plan(
     refuse_without_database(database)
     kept = {*_LEDGERS, *keep}
     kept |= {f"{name}_lock" for name in kept}  # where MongoDB's runners hold their lock
-    there = [one for one in _tables(database) if one.kind in _HOLD_ROWS]
+    there = [table for table in _tables(database) if table.kind in _HOLD_ROWS]
     wanted = [_find(there, name, kept) for name in dict.fromkeys(names)]
     if not names:
         wanted = [one for one in there if not _is_kept(one, kept)]
@@ -78,9 +78,9 @@ def truncate(
     if not doomed:
         return
     if isinstance(database, MongoDatabase):
-        for one in doomed:
-            _empty_collection(database, one.name)
-            on_done(one.name)
+        for table in doomed:
+            _empty_collection(database, table.name)
+            on_done(table.name)
         return
     _truncate_sql(database, doomed, on_done)
 

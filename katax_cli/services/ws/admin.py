@@ -71,30 +71,30 @@ class Admin(AsyncNamespace):  # type: ignore[misc]
             await self._sockets.io.emit(request["event"], request.get("data"), room=room)
         except ValueError as error:
             return {"error": str(error)}
-        return {"clients": sum(each.value for each in poll.answers), "deaf": _names(poll)}
+        return {"clients": sum(answer.value for answer in poll.answers), "deaf": _names(poll)}
 
     async def on_clients(self, _sid: str, _request: Any = None) -> dict[str, Any]:
         poll = await self._ask("clients")
-        workers = {each.id: each for each in poll.workers}
+        workers = {worker.id: worker for worker in poll.workers}
         rows = [
-            {**client, "worker": f"{workers[each.worker].host}:{workers[each.worker].pid}"}
-            for each in poll.answers
-            if each.worker in workers
-            for client in each.value
+            {**client, "worker": f"{workers[answer.worker].host}:{workers[answer.worker].pid}"}
+            for answer in poll.answers
+            if answer.worker in workers
+            for client in answer.value
         ]
         return {"clients": rows, "deaf": _names(poll)}
 
     async def on_rooms(self, _sid: str, _request: Any = None) -> dict[str, Any]:
         poll = await self._ask("rooms")
         rooms: dict[str, int] = {}
-        for each in poll.answers:
-            for room, count in each.value.items():
+        for answer in poll.answers:
+            for room, count in answer.value.items():
                 rooms[room] = rooms.get(room, 0) + count
         return {"rooms": dict(sorted(rooms.items())), "deaf": _names(poll)}
 
     async def on_kick(self, _sid: str, request: Any) -> dict[str, Any]:
         poll = await self._ask("clients")
-        known = {client["sid"] for each in poll.answers for client in each.value}
+        known = {client["sid"] for answer in poll.answers for client in answer.value}
         if request not in known:
             return {"kicked": False, "deaf": _names(poll)}
         await self._sockets.io.disconnect(request)
@@ -103,10 +103,10 @@ class Admin(AsyncNamespace):  # type: ignore[misc]
     async def on_doctor(self, _sid: str, _request: Any = None) -> dict[str, Any]:
         """A canary through the channel that events take, which every worker has to acknowledge."""
         poll = await self._ask("canary")
-        acks = {each.worker: round(each.ack_ms, 1) for each in poll.answers}
+        acks = {answer.worker: round(answer.ack_ms, 1) for answer in poll.answers}
         workers = [
-            {**asdict(each), "listening": each.id in acks, "ack_ms": acks.get(each.id)}
-            for each in poll.workers
+            {**asdict(worker), "listening": worker.id in acks, "ack_ms": acks.get(worker.id)}
+            for worker in poll.workers
         ]
         return {"workers": workers, "subscribers": poll.subscribers}
 
@@ -130,4 +130,4 @@ class Admin(AsyncNamespace):  # type: ignore[misc]
 
 
 def _names(poll: Poll) -> list[str]:
-    return [f"{each.host}:{each.pid}" for each in poll.deaf]
+    return [f"{worker.host}:{worker.pid}" for worker in poll.deaf]

@@ -59,7 +59,7 @@ def _systemd(job: Job, profile: Profile) -> str:
     if isinstance(job.schedule, IntervalSchedule):
         timer = f"OnUnitActiveSec={job.schedule.seconds}s\nOnBootSec={job.schedule.seconds}s\n"
     else:
-        timer = "".join(f"OnCalendar={each}\n" for each in _calendars(job))
+        timer = "".join(f"OnCalendar={calendar}\n" for calendar in _calendars(job))
     unit = f"katax-{job.name}"
     limit = "" if job.timeout is None else f"TimeoutStartSec={job.timeout:g}\n"
     command = _shell(job, profile).replace("%", "%%").replace("$", "$$")

@@ -136,7 +136,10 @@ class Job:
     def is_due_like(self, other: Job) -> bool:
         """True when both start at the same moments."""
         schedules = (self.schedule, other.schedule)
-        return self.enabled == other.enabled and len({(each.canonical, each.zone) for each in schedules}) == 1
+        return (
+            self.enabled == other.enabled
+            and len({(schedule.canonical, schedule.zone) for schedule in schedules}) == 1
+        )
 
     def __repr__(self) -> str:
         # A ping URL is a secret, and a command may hold one.

@@ -255,12 +255,12 @@ class Scheduler:
         with self._lock:
             given_up = [each for each in self._waiting if each.job == run.job]
             self._waiting = [each for each in self._waiting if each.job != run.job]
-            mine = [each for each in self._running.values() if each.job.name == run.job]
+            mine = [execution for execution in self._running.values() if execution.job.name == run.job]
         for each in given_up:
             self._skip(each, reason)
         for execution in mine:
             execution.stop(reason)
-        elsewhere = [each.run_id for each in self._accounts.others([run.job]) if each.run_id != run.run_id]
+        elsewhere = [other.run_id for other in self._accounts.others([run.job]) if other.run_id != run.run_id]
         self._accounts.ask_to_stop(elsewhere, reason)
 
     def _skip(self, run: Run, reason: str) -> None:
@@ -282,7 +282,7 @@ class Scheduler:
 
     def _is_turn_of(self, run: Run, elsewhere: Sequence[Run]) -> bool:
         with self._lock:
-            here = [*self._waiting, *(each.run for each in self._running.values())]
+            here = [*self._waiting, *(execution.run for execution in self._running.values())]
         job = self.jobs.get(run.job)
         return not any(
             each.job == run.job
@@ -367,7 +367,7 @@ class Scheduler:
     def running(self) -> list[Run]:
         """The running and waiting runs of this daemon."""
         with self._lock:
-            return [*(each.run for each in self._running.values()), *self._waiting]
+            return [*(execution.run for execution in self._running.values()), *self._waiting]
 
     def stop_runs(self, reasons: Mapping[str, str], *, force: bool = False) -> None:
         """Stops runs by id."""
@@ -381,7 +381,7 @@ class Scheduler:
         self.draining = True
         with self._lock:
             waiting, self._waiting = self._waiting, []
-            delayed = [each for each in self._running.values() if each.run.started_at is None]
+            delayed = [execution for execution in self._running.values() if execution.run.started_at is None]
         for run in waiting:
             self._skip(run, SHUT_DOWN)
         for execution in delayed:

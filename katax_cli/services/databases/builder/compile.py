@@ -82,14 +82,16 @@ class Compiler:
         columns = [sa.literal_column("1")] if one else map(self._column, selection.columns or ("*",))
         made = sa.select(*columns).select_from(source).where(*self._where(selection))
         made = made.group_by(*map(self._column, selection.groups))
-        made = made.having(*(self._compared(*each) for each in selection.having_conditions))
+        made = made.having(
+            *(self._compared(*having_condition) for having_condition in selection.having_conditions)
+        )
         for text, falling in selection.orders:
             column = self._column(text)
             made = made.order_by(column.desc() if falling else column.asc())
         return made.limit(_rows(selection.at_most)).offset(_rows(selection.skipped))
 
     def _where(self, selection: Selection) -> list[Any]:
-        return [self._compared(*each) for each in selection.conditions]
+        return [self._compared(*condition) for condition in selection.conditions]
 
     def _column(self, text: str) -> Any:
         return self._term(parse_term(text))
