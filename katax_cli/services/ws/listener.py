@@ -15,6 +15,7 @@ from katax_cli.errors import ConfigError
 from katax_cli.profiles.model.model import WsSettings
 from katax_cli.services.ws.metrics import Measured, exposition
 from katax_cli.services.ws.transport.connections import MAX_HEADER_BYTES, HttpConnection, WebSocketConnection
+from katax_cli.services.ws.transport.repeated_lines import bounded_log
 from katax_cli.services.ws.values import MAX_MESSAGE_BYTES, MAX_SESSIONS, AsgiScope
 
 BACKLOG = 2048
@@ -123,10 +124,12 @@ class Listener:
         return made
 
     async def _sweep(self) -> None:
-        while True:
-            await asyncio.sleep(SWEEP_EVERY)
-            for sid in self._server.sweep():
-                await self._server.io.drop(sid, "it sent no request in time")
+        with bounded_log() as lines:
+            while True:
+                await asyncio.sleep(SWEEP_EVERY)
+                for sid in self._server.sweep():
+                    await self._server.io.drop(sid, "it sent no request in time")
+                lines.report()
 
     async def _app(self, scope: AsgiScope, receive: Any, send: Any) -> None:
         path = scope.get("path", "")
