@@ -17,7 +17,7 @@ _LOGGERS = ("katax.ws", "katax.ws.engine")
 _log = getLogger("katax.ws")
 
 
-class _Kind:
+class _LoggedStatement:
     """The lines that one statement of the program logged since `began`."""
 
     def __init__(self, began: float) -> None:
@@ -33,14 +33,14 @@ class RepeatedLines(Filter):
         super().__init__()
         self._clock = clock
         self._lock = Lock()
-        self._kinds: dict[tuple[str, int], _Kind] = {}
+        self._kinds: dict[tuple[str, int], _LoggedStatement] = {}
 
     def filter(self, record: LogRecord) -> bool:
         if record.msg is _COUNT:
             return True
         with self._lock:
             place = (record.pathname, record.lineno)
-            kind = self._kinds.setdefault(place, _Kind(self._clock.monotonic()))
+            kind = self._kinds.setdefault(place, _LoggedStatement(self._clock.monotonic()))
             kind.count += 1
             if kind.count > FIRST:
                 kind.last = record.getMessage()
