@@ -212,6 +212,7 @@ class Output:
             header=self.header,
             bold=self.color,
             right=_numeric(first, head, len(names), texts=manner.texts),
+            whole=tuple(not manner.texts and name.endswith(("_at", "timestamp")) for name in names),
             shades=tuple(shades.get(name, {}) for name in names) if shades else (),
             width=self.width,
             expanded=self.expanded,

@@ -21,15 +21,23 @@ class Look(NamedTuple):
     header: bool = True
     bold: bool = False
     right: tuple[bool, ...] = ()
+    whole: tuple[bool, ...] = ()
+    """The columns that say nothing when they are shortened: times."""
     shades: tuple[Mapping[str, str], ...] = ()
     width: int | None = None
     expanded: Expanded = "auto"
+
+    @property
+    def rigid(self) -> tuple[bool, ...]:
+        """The columns that are never shortened."""
+        whole = self.whole or (False,) * len(self.right)
+        return tuple(right or each for right, each in zip(self.right, whole, strict=True))
 
 
 def table(labels: Cells, head: Sequence[Cells], rest: Iterable[Sequence[Cells]], look: Look) -> Iterator[str]:
     """Lines of a table that is measured on `head`; where it cannot fit, its rows upright."""
     natural = _natural(labels if look.header else [""] * len(labels), head)
-    widths = natural if look.width is None else fitted(natural, look.right, look.width, look.expanded)
+    widths = natural if look.width is None else fitted(natural, look.rigid, look.width, look.expanded)
     if widths is None:
         yield from records(labels, chain([head], rest), look)
         return
@@ -72,11 +80,11 @@ def _piped(cells: Cells) -> str:
 
 
 def fitted(
-    natural: Sequence[int], right: Sequence[bool], limit: int, expanded: Expanded = "auto"
+    natural: Sequence[int], rigid: Sequence[bool], limit: int, expanded: Expanded = "auto"
 ) -> tuple[int, ...] | None:
     """The widths of columns in `limit` cells, two between each; None when the rows should stand upright.
 
-    Numbers are never shortened, and short columns last.
+    Rigid columns are never shortened, and short ones last.
     """
     if expanded == "on":
         return None
@@ -84,7 +92,7 @@ def fitted(
     if sum(natural) <= room:
         return tuple(natural)
     for least in (_KEPT, _LEAST, 3, 1) if expanded == "off" else (_KEPT, _LEAST):
-        soft = [at for at, size in enumerate(natural) if size > least and not right[at]]
+        soft = [at for at, size in enumerate(natural) if size > least and not rigid[at]]
         left = room - sum(size for at, size in enumerate(natural) if at not in soft)
         if soft and left >= least * len(soft):
             shares = dict(zip(soft, _shares([natural[at] for at in soft], left), strict=True))

@@ -106,7 +106,7 @@ def test_what_the_server_says_of_a_statement_is_shown(postgresql_url: str, tmp_p
     assert (error["sqlstate"], error["position"]) == ("42703", column.index("nam f") + 1)
     assert error["hint"] == 'Perhaps you meant to reference the column "people.name".'
     assert set(error) == {"code", "message", "exit", "hint", "position", "sqlstate"}
-    assert (migration.code, "LINE 1: select nam from people\n               ^\nHINT: " in migration.err) == (
+    assert (migration.code, "LINE 1: select nam from p...\n               ^\nHINT: " in migration.err) == (
         1,
         True,
     )
