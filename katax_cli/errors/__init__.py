@@ -34,6 +34,7 @@
     │   ├── RecordExists
     │   ├── MisshapedRecord
     │   └── UnsupportedArgument
+    ├── SessionNotEnded             a session of a server is not there, or goes on
     └── ProgramFailed               a program that a command ran ended with another status than 0
 
 Facts are attributes; `__str__` builds one lower-case line: subject, what was seen, how to go on. All pickle, so that
@@ -75,6 +76,7 @@ from katax_cli.errors.work import (
     Refused,
     SchemaNotWritten,
     SeedError,
+    SessionNotEnded,
     StatementFailed,
     Unfinished,
     UnfinishedLoad,
@@ -109,6 +111,7 @@ __all__ = [
     "RemoteCause",
     "SchemaNotWritten",
     "SeedError",
+    "SessionNotEnded",
     "StatementFailed",
     "TokenRefused",
     "Unavailable",

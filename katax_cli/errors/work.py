@@ -192,6 +192,19 @@ class UnsupportedArgument(RecordError):
     """The record store has no such option."""
 
 
+class SessionNotEnded(KataxError):
+    """A session or statement of a server that was to be ended was not: it is not there, or it goes on."""
+
+    def __init__(self, connection: str, pid: str, reason: str) -> None:
+        self.connection = connection
+        self.pid = pid
+        self.reason = reason
+        super().__init__(pid)
+
+    def __str__(self) -> str:
+        return f"session {self.pid} of {self.connection!r} was not ended: {self.reason}"
+
+
 class ProgramFailed(KataxError):
     """A program ended with another status than 0; `status` is as a shell gives it."""
 

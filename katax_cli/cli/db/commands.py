@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from katax_cli.cli.db.activity import group as activity_commands
 from katax_cli.cli.db.views import (
     COLUMN_HEADER,
     METRICS_HEADER,
@@ -311,3 +312,6 @@ def drop(call: Invocation) -> None:
     from katax_cli.cli.db.empty import drop_database
 
     drop_database(call, SQL)
+
+
+group.commands.update(activity_commands.commands)

@@ -3,14 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from katax_cli.cli.shell.output import Manner
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import SlowQuery, Table, TableColumn, TableDescription
+
+if TYPE_CHECKING:
+    from katax_cli.engines.activity import SessionActivity
+    from katax_cli.services.inspect.activity import Blocked
 
 TABLE_HEADER = ("schema", "name", "kind", "rows_estimate", "size_bytes")
 SIZE_HEADER = ("connection", "type", "size_bytes", "tables")
 METRICS_HEADER = ("connection", "type", "metrics")
 SLOW_HEADER = ("query", "calls", "avg_ms", "max_ms", "total_ms", "last_seen")
+ACTIVITY_HEADER = (
+    "pid",
+    "user",
+    "host",
+    "database",
+    "state",
+    "wait",
+    "age_seconds",
+    "transaction_age_seconds",
+    "statement",
+)
+BLOCKING_HEADER = (
+    "pid",
+    "blocked_by",
+    "level",
+    "user",
+    "database",
+    "state",
+    "waiting_seconds",
+    "transaction_age_seconds",
+    "lock",
+    "statement",
+)
+ACTIVITY = Manner(brief=tuple(name for name in ACTIVITY_HEADER if name != "host"))
+BLOCKING = Manner(brief=("pid", "user", "state", "waiting_seconds", "lock", "statement"))
 COLUMN_HEADER = ("column", "type", "nullable", "default", "key", "references", "indexes")
 
 
@@ -45,3 +76,49 @@ def metrics_row(settings: ConnectionSettings, metrics: Mapping[str, object]) -> 
 
 def slow_row(slow: SlowQuery) -> tuple[object, ...]:
     return (slow.query, slow.calls, slow.avg_ms, slow.max_ms, slow.total_ms, slow.last_seen)
+
+
+def activity_row(session: SessionActivity) -> tuple[object, ...]:
+    return session[: len(ACTIVITY_HEADER)]
+
+
+def blocking_row(blocked: Blocked, *, drawn: bool) -> tuple[object, ...]:
+    """`drawn`: the tree as people see it, by indentation and with the first of many holders."""
+    session = blocked.session
+    pid: object = blocked.pid
+    holders: object = list(blocked.blocked_by)
+    if drawn:
+        pid = "  " * (blocked.level - 1) + "└ " * (blocked.level > 0) + str(pid or "not told")
+        more = len(blocked.blocked_by) - 1
+        holders = "" if more < 0 else f"{blocked.blocked_by[0]}{f' +{more}' if more else ''}"
+    return (
+        pid,
+        holders,
+        blocked.level,
+        session.user,
+        session.database,
+        session.state,
+        blocked.waiting_seconds,
+        session.transaction_age_seconds,
+        blocked.lock,
+        session.statement,
+    )
+
+
+def session_line(session: SessionActivity) -> str:
+    """`session 4711 (app at 10.0.0.7, database shop, active): UPDATE t SET n = ?`."""
+    words = [f"{session.user or 'unknown user'} at {session.host or 'unknown host'}"]
+    words += [f"database {session.database}"] if session.database else []
+    statement = f": {session.statement}" if session.statement else ""
+    return f"session {session.pid} ({', '.join([*words, session.state])}){statement}"
+
+
+def outcome_facts(session: SessionActivity, fate: str) -> dict[str, object]:
+    """What was ended, and whether it was."""
+    return {
+        "pid": session.pid,
+        "outcome": fate,
+        "user": session.user,
+        "database": session.database,
+        "statement": session.statement,
+    }

@@ -6,6 +6,7 @@ from typing import Any
 
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.postgresql.session import PostgresConnection
+from katax_cli.engines.postgresql.sessions import IS_CLIENT
 from katax_cli.snapshot import Headroom, ServerStanding
 
 # A standby that has replayed all it received is not behind, however long nothing was written.
@@ -16,8 +17,8 @@ SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = '
         ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())::float8 END,
     EXISTS (SELECT FROM pg_stat_wal_receiver)"""
 # Without pg_read_all_stats the transactions of other users are not seen.
-_LIMITS = """
-SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+_LIMITS = f"""
+SELECT (SELECT count(*) FROM pg_stat_activity WHERE {IS_CLIENT}),
     (SELECT sum(CASE name WHEN 'max_connections' THEN setting::int ELSE -setting::int END) FROM pg_settings
         WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections')),
     (SELECT max(age(datfrozenxid)) FROM pg_database),

@@ -10,17 +10,18 @@ import psycopg
 from katax_cli.core.sql import redact
 from katax_cli.engines.base import SlowQuery, SqlEngine
 from katax_cli.engines.postgresql.session import PostgresConnection
+from katax_cli.engines.postgresql.sessions import IS_CLIENT
 from katax_cli.errors import ConfigError
 
 # A session's state is hidden from users without pg_read_all_stats; the total is not.
-_LOAD = """
+_LOAD = f"""
 SELECT count(*) FILTER (WHERE state LIKE 'active%' OR state = 'fastpath function call'),
     count(*) FILTER (WHERE state LIKE 'idle%'), count(*), current_setting('max_connections')::int,
     pg_database_size(current_database()),
     (SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition
             AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp_)')
-FROM pg_stat_activity WHERE backend_type = 'client backend'"""
+FROM pg_stat_activity WHERE {IS_CLIENT}"""
 _VIEW = """
 SELECT quote_ident(n.nspname) || '.pg_stat_statements'
 FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'pg_stat_statements'"""

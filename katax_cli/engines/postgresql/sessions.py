@@ -9,6 +9,8 @@ from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.engines.sessions import Orphan, ServerLook, ServerSession
 
+# Of a session that this user may not look into even the type is hidden; those that have a database are somebody's.
+IS_CLIENT = "(backend_type = 'client backend' OR backend_type IS NULL AND datid IS NOT NULL)"
 # backend_xid has 32 bits, txid_status wants 64: of all numbers that end in these, the one that is nearest to the
 # snapshot's xmax. Transactions that run may have numbers beyond it: it follows the last one that ended.
 # A lock of reading is none that anybody waits for, but for those who change the table.

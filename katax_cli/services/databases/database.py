@@ -125,7 +125,11 @@ class Database(ABC):
 
     def examine(self, question: Work[T], *, timeout: Duration | None = None, doing: str) -> T:
         """`question(connection, seconds left)` as a health check asks: in one attempt, past the breaker."""
-        return self._on_connection(question, safety=Safety.PROBE, timeout=timeout, doing=doing)
+        return self.ask(question, safety=Safety.PROBE, timeout=timeout, doing=doing)
+
+    def ask(self, question: Work[T], *, safety: Safety, timeout: Duration | None = None, doing: str) -> T:
+        """`question(connection, seconds left)` as a guarded call of this safety."""
+        return self._on_connection(question, safety=safety, timeout=timeout, doing=doing)
 
     def metrics(self, *, timeout: Duration | None = None) -> Mapping[str, object]:
         """The server's load, with the keys of `katax db metrics`; None for what it does not report."""
