@@ -181,7 +181,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     ),
     "services/databases/test_clients.py": ("services/databases/mongodb.py",),
     "services/databases/test_sql.py": ("services/databases/statements.py",),
-    "services/health/test_bare_connection.py": ("engines/postgresql/tls.py",),
     "services/health/test_deep_probe.py": (
         "core/measure/diagnosis.py",
         "engines/headroom.py",

@@ -29,7 +29,7 @@ from katax_cli.errors import ConfigError, OutcomeUnknown, SessionNotEnded, Unava
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.database import Database
-    from katax_cli.services.inspect.ending import Action
+    from katax_cli.services.inspect.ending import EndAction
 
 group = Group()
 
@@ -152,7 +152,7 @@ def _said(call: Invocation, error: Unavailable) -> bytes:
     return b""
 
 
-def _end(call: Invocation, pid: str, action: Action, wait: float) -> ExitCode:
+def _end(call: Invocation, pid: str, action: EndAction, wait: float) -> ExitCode:
     from katax_cli.services.inspect.ending import end, find
 
     with scope(call, SESSIONS, seconds=INTERACTIVE_SECONDS + wait) as chosen:

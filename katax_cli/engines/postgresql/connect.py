@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import select
+import socket
+import struct
 import time
 from math import inf
 from pathlib import PurePath
@@ -31,6 +33,7 @@ _KEEPALIVE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
 }
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 # The server said no, for a reason that no other address of it changes.
 _FINAL = frozenset({FailureKind.AUTHENTICATION, FailureKind.CONFIGURATION})
 
@@ -49,6 +52,13 @@ def open_connection(settings: ConnectionSettings, timeout: float | None) -> Post
         connection.close()
         raise
     return connection
+
+
+def ask_for_tls(wire: socket.socket) -> None:
+    """Raises OSError for a server without TLS."""
+    wire.sendall(_SSL_REQUEST)
+    if wire.recv(1) != b"S":
+        raise OSError("the server does not offer it")
 
 
 def parameters(settings: ConnectionSettings) -> dict[str, str]:

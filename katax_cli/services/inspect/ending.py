@@ -13,7 +13,7 @@ from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.database import Database
 from katax_cli.services.inspect.activity import activity
 
-Action = Literal["cancel", "terminate"]
+EndAction = Literal["cancel", "terminate"]
 Fate = Literal["cancelled", "terminated", "still running", "unknown"]
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
@@ -21,14 +21,14 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 _PID = re.compile(r"(?:[^\s:]+:)?[0-9]{1,20}(?:@\S+)?|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
-class Outcome(NamedTuple):
+class FateSeen(NamedTuple):
     """What became of it, as the server shows it; `reason` says why that is not known."""
 
     fate: Fate
     reason: str | None = None
 
 
-def find(database: Database, pid: str, action: Action) -> SessionActivity:
+def find(database: Database, pid: str, action: EndAction) -> SessionActivity:
     """The session with this pid, as `activity` shows it.
 
     Raises ConfigError for what is no pid, Refused for the session that asks, SessionNotEnded when there is none, or
@@ -52,11 +52,11 @@ def find(database: Database, pid: str, action: Action) -> SessionActivity:
 def end(
     database: Database,
     target: SessionActivity,
-    action: Action,
+    action: EndAction,
     *,
     settle: float,
     clock: Clock = SYSTEM,
-) -> Outcome:
+) -> FateSeen:
     """Tells the server to end the target's statement or session, and looks again for up to `settle` seconds.
 
     Raises SessionNotEnded when it had ended before, Refused on a read-only connection, and OutcomeUnknown when the
@@ -78,23 +78,23 @@ def end(
 
 
 def _watched(
-    database: Database, target: SessionActivity, action: Action, settle: float, clock: Clock
-) -> Outcome:
+    database: Database, target: SessionActivity, action: EndAction, settle: float, clock: Clock
+) -> FateSeen:
     give_up_at, pause = clock.monotonic() + settle, _FIRST_PAUSE
     while True:
         try:
             fate = fate_of(target, action, activity(database))
         except KataxError as error:
-            return Outcome("unknown", str(error))
+            return FateSeen("unknown", str(error))
         if fate == "unknown":
-            return Outcome(fate, "this user may not look into the session")
+            return FateSeen(fate, "this user may not look into the session")
         if fate != "still running" or clock.monotonic() >= give_up_at:
-            return Outcome(fate)
+            return FateSeen(fate)
         clock.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-def fate_of(target: SessionActivity, action: Action, later: ActivityList) -> Fate:
+def fate_of(target: SessionActivity, action: EndAction, later: ActivityList) -> Fate:
     """What a later look proves. A statement is cancelled when it runs no more, whatever its session runs since."""
     same = (session for session in later.sessions if session.pid == target.pid)
     now = next((session for session in same if session.session == target.session), None)

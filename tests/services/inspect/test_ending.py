@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from katax_cli.engines.activity import ActivityList, SessionActivity
-from katax_cli.services.inspect.ending import Action, Fate, fate_of
+from katax_cli.services.inspect.ending import EndAction, Fate, fate_of
 
 
 def session(
@@ -32,7 +32,7 @@ def session(
         ("terminate", [], "terminated"),
     ],
 )
-def test_what_a_later_look_proves(action: Action, later: list[SessionActivity], fate: Fate) -> None:
+def test_what_a_later_look_proves(action: EndAction, later: list[SessionActivity], fate: Fate) -> None:
     assert fate_of(session(), action, ActivityList(tuple(later), None)) == fate
 
 
