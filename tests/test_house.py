@@ -16,7 +16,6 @@ MAX_LINES = 400
 
 SHARED_NAMES = {
     "CircuitBreaker": "the public one is the core's, with the knowledge of drivers' errors",
-    "Inspection": "the same ability of each engine",
     "Metrics": "the same ability of each engine",
     "NotSent": "each driver's own error of connecting, told apart",
     "Prepared": "prepared statements: of a session on the server, and as a program holds one",

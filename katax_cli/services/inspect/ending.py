@@ -21,7 +21,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 0.5
 _PID = re.compile(r"(?:[^\s:]+:)?[0-9]{1,20}(?:@\S+)?|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
-class FateSeen(NamedTuple):
+class ObservedFate(NamedTuple):
     """What became of it, as the server shows it; `reason` says why that is not known."""
 
     fate: Fate
@@ -56,7 +56,7 @@ def end(
     *,
     settle: float,
     clock: Clock = SYSTEM,
-) -> FateSeen:
+) -> ObservedFate:
     """Tells the server to end the target's statement or session, and looks again for up to `settle` seconds.
 
     Raises SessionNotEnded when it had ended before, Refused on a read-only connection, and OutcomeUnknown when the
@@ -79,17 +79,17 @@ def end(
 
 def _watched(
     database: Database, target: SessionActivity, action: EndAction, settle: float, clock: Clock
-) -> FateSeen:
+) -> ObservedFate:
     give_up_at, pause = clock.monotonic() + settle, _FIRST_PAUSE
     while True:
         try:
             fate = fate_of(target, action, activity(database))
         except KataxError as error:
-            return FateSeen("unknown", str(error))
+            return ObservedFate("unknown", str(error))
         if fate == "unknown":
-            return FateSeen(fate, "this user may not look into the session")
+            return ObservedFate(fate, "this user may not look into the session")
         if fate != "still running" or clock.monotonic() >= give_up_at:
-            return FateSeen(fate)
+            return ObservedFate(fate)
         clock.sleep(pause)
         pause = min(pause * 2, _LONGEST_PAUSE)
 
