@@ -29,8 +29,8 @@ def check_profiles(*, mistake_of: MistakeOf | None = None) -> tuple[list[str], l
     except ConfigError:
         names = []
     checked: list[str | None] = [*names] or [None]
-    found = [check_profile(name, mistake_of=mistake_of) for name in checked]
-    return names, list(dict.fromkeys(problem for problems in found for problem in problems))
+    checks = [check_profile(name, mistake_of=mistake_of) for name in checked]
+    return names, list(dict.fromkeys(problem for problems in checks for problem in problems))
 
 
 def check_profile(

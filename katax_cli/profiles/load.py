@@ -63,7 +63,7 @@ def search_from(cwd: str | None, environ: Mapping[str, str] | None) -> Search:
 
 def load(search: Search, name: str | None, *, url: str | None = None) -> Loaded:
     """Loads and keeps every problem. Raises only what leaves nothing to check (see `Search.choose`)."""
-    found, layers = _chosen(search, name, url)
+    chosen, layers = _chosen(search, name, url)
     problems = Problems(layers)
 
     def missing(path: tuple[str, ...], variable: str) -> None:
@@ -72,18 +72,18 @@ def load(search: Search, name: str | None, *, url: str | None = None) -> Loaded:
         problems.add(path, f"{dotted(path)} needs {said}", remedy)
 
     merged = substitute(merge(layers), (), search.variables, missing)
-    _check_shared(search, found, problems)
+    _check_shared(search, chosen, problems)
     table = read_table(merged, PROFILE, (), problems)
     draft = Draft(
-        name=found.name,
+        name=chosen.name,
         home=katax_home(search.folder, search.environ),
         source=next((layer.file for layer in layers if "role" in layer.table), None),
-        explicit=found.explicit,
+        explicit=chosen.explicit,
         layers=layers,
         search=search,
     )
     profile = build_profile(table, draft, problems, notes=search.notes)
-    return Loaded(profile, problems, layers, search, found, table.get("cron", {}).get("jobs", {}))
+    return Loaded(profile, problems, layers, search, chosen, table.get("cron", {}).get("jobs", {}))
 
 
 def list_profiles(
@@ -141,42 +141,42 @@ def _chosen(search: Search, name: str | None, url: str | None) -> tuple[FoundPro
     Only a profile that is named beside a URL gives it its role: one that happens to lie here may be a dev one.
     """
     if url is None:
-        found = search.choose(name)
-        return found, _layers(search, found)
+        chosen = search.choose(name)
+        return chosen, _layers(search, chosen)
     from katax_cli.profiles.sources.by_url import connection_layer, profile_layers
 
     if name is None:
         return FoundProfile("env", None, explicit=True), profile_layers(url, search)
-    found = search.choose(name)
-    return found, (connection_layer(url), *_layers(search, found))
+    chosen = search.choose(name)
+    return chosen, (connection_layer(url), *_layers(search, chosen))
 
 
-def _layers(search: Search, found: FoundProfile) -> tuple[Layer, ...]:
+def _layers(search: Search, chosen: FoundProfile) -> tuple[Layer, ...]:
     """The profile's own layer, then the katax.toml beside it, then the project's."""
-    places = [place for place in (found.place, search.project) if place is not None]
-    if found.place is search.project:
+    places = [place for place in (chosen.place, search.project) if place is not None]
+    if chosen.place is search.project:
         places = places[:1]
     shared = [place.shared() for place in places]
-    return (_own(search, found), *(layer for layer in shared if layer is not None))
+    return (_own(search, chosen), *(layer for layer in shared if layer is not None))
 
 
-def _own(search: Search, found: FoundProfile) -> Layer:
-    place = found.place
+def _own(search: Search, chosen: FoundProfile) -> Layer:
+    place = chosen.place
     if place is None:
-        return Layer(env_table(search) if found.name == "env" else local_table(search))
-    file = place.files.get(found.name)
-    if place.katax is None or found.name not in place.tables():
+        return Layer(env_table(search) if chosen.name == "env" else local_table(search))
+    file = place.files.get(chosen.name)
+    if place.katax is None or chosen.name not in place.tables():
         return _file_layer(file or "", search.notes)
     if file is not None:
         katax = place.katax
         raise ConfigError(
-            f"profile {found.name!r} is defined twice: {file} and {katax.file}:"
-            f"{katax.line(('profiles', found.name))}; keep one"
+            f"profile {chosen.name!r} is defined twice: {file} and {katax.file}:"
+            f"{katax.line(('profiles', chosen.name))}; keep one"
         )
-    table = place.tables()[found.name]
+    table = place.tables()[chosen.name]
     if not isinstance(table, dict):
-        raise ConfigError(f"{place.katax.file}: profiles.{found.name} is not a table")
-    return place.katax.part(("profiles", found.name), table)
+        raise ConfigError(f"{place.katax.file}: profiles.{chosen.name} is not a table")
+    return place.katax.part(("profiles", chosen.name), table)
 
 
 def _file_layer(file: str, notes: list[str]) -> Layer:
@@ -187,9 +187,9 @@ def _file_layer(file: str, notes: list[str]) -> Layer:
     return layer
 
 
-def _check_shared(search: Search, found: FoundProfile, problems: Problems) -> None:
+def _check_shared(search: Search, chosen: FoundProfile, problems: Problems) -> None:
     """The top of each katax.toml that counts; its tables are checked where they end up, merged."""
-    used = [place.katax for place in search.places if place in (search.project, found.place)]
+    used = [place.katax for place in search.places if place in (search.project, chosen.place)]
     for katax in used:
         for key, each in katax.table.items() if katax else ():
             if key == "role":

@@ -175,8 +175,8 @@ def _traffic(traffic: Traffic, now: float, width: int) -> TableRow:
 
 
 def slow(snapshot: Snapshot, _width: int) -> Drawn:
-    found = sorted(snapshot.slow.rows, key=lambda call: call.duration_ms, reverse=True)
-    part = snapshot.slow._replace(rows=tuple(found))
+    calls = sorted(snapshot.slow.rows, key=lambda call: call.duration_ms, reverse=True)
+    part = snapshot.slow._replace(rows=tuple(calls))
     return _part(snapshot, part, lambda call: _slow(call, snapshot.taken_at))
 
 

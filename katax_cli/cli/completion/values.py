@@ -29,8 +29,10 @@ def values(words: Sequence[str]) -> list[str]:
     if kind is None:
         return []
     try:
-        found = _WORDS[kind] if kind in _WORDS else _SOURCES.get(kind, _of_server)(line)
-        return sorted({word for word in found if word.startswith(line.current) and _PLAIN.issuperset(word)})
+        suggestions = _WORDS[kind] if kind in _WORDS else _SOURCES.get(kind, _of_server)(line)
+        return sorted(
+            {word for word in suggestions if word.startswith(line.current) and _PLAIN.issuperset(word)}
+        )
     except (KataxError, OSError, ValueError):
         return []
 

@@ -234,11 +234,11 @@ def logs(
 ) -> ExitCode:
     """Print the kept output of a run; exit 1 when there is no such run."""
     with cron(call) as jobs:
-        found = jobs.logs(run_id)
-    if found is None:
+        runs = jobs.logs(run_id)
+    if runs is None:
         call.diagnostics.note(f"no run whose id begins with {run_id!r}; see 'katax cron history'")
         return ExitCode.NO
-    call.out.scalar(output_of(found).removesuffix("\n"))
+    call.out.scalar(output_of(runs).removesuffix("\n"))
     return ExitCode.DONE
 
 
@@ -254,12 +254,12 @@ def import_(
     from katax_cli.services.cron.run.logins import other_users
 
     with cron(call) as jobs:
-        found, parsed = read_crontab(crontab, jobs.profile, user_column=user_column)
-        for note in (*parsed.notes, *other_users(found)):
+        crontab_jobs, parsed = read_crontab(crontab, jobs.profile, user_column=user_column)
+        for note in (*parsed.notes, *other_users(crontab_jobs)):
             call.diagnostics.note(note)
         if not call.shared.dry_run:
             jobs.add_all({entry.name: table_of(entry) for entry in parsed.entries}, replacing=replace)
-    rows = [(job.name, job.schedule.text, job.timezone, str(job.work)) for job in found]
+    rows = [(job.name, job.schedule.text, job.timezone, str(job.work)) for job in crontab_jobs]
     call.out.rows(IMPORT_HEADER, [rows])
 
 

@@ -201,13 +201,13 @@ def insert(
 
 def given(pairs: Sequence[str]) -> dict[str, Value]:
     """`col=value` words."""
-    found = {}
+    columns_given = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise ValueError(f"{pair!r} is no COL=VALUE")
-        found[name] = parse_value(value)
-    return found
+        columns_given[name] = parse_value(value)
+    return columns_given
 
 
 def rows_of(data: bytes) -> list[Row]:

@@ -146,9 +146,9 @@ def _query_each(
         with source.stream(sql, params, text=call.out.texts) as rows:
             header.append(rows.columns or ("rows_affected",))
             cut = _Cut(rows, limit)
-            found = [row for batch in cut for row in batch]
+            rows_cut = [row for batch in cut for row in batch]
             if cut.more:
                 _note_more(call, limit, f" of {database.name!r}")
-            return found if rows.columns else [(_count(rows),)]
+            return rows_cut if rows.columns else [(_count(rows),)]
 
     return chosen.answer_each(lambda: header[0] if header else (), work, manner=OF_A_SERVER)

@@ -126,6 +126,6 @@ def show_history(call: Invocation, connections: list[str]) -> ExitCode:
 
     with probing_scope(call, connections, endless=False) as chosen, StateStore(chosen.profile) as store:
         names = {settings.name for settings in chosen.settings}
-        found = [record for record in store.health() if record.connection in names]
-    call.out.rows(HISTORY, [[history_row(record) for record in found]])
+        records = [record for record in store.health() if record.connection in names]
+    call.out.rows(HISTORY, [[history_row(record) for record in records]])
     return ExitCode.DONE

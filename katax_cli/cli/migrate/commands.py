@@ -135,9 +135,13 @@ def status(
     from katax_cli.cli.migrate.run import desk, show
 
     with desk(call) as table:
-        found = dict(table.each(lambda migrator: migrator.status()))
-        show(table, STATUS_HEADER, {name: [status_row(row) for row in rows] for name, rows in found.items()})
-        settled = all(map(is_settled, found.values()))
+        standings = dict(table.each(lambda migrator: migrator.status()))
+        show(
+            table,
+            STATUS_HEADER,
+            {name: [status_row(row) for row in rows] for name, rows in standings.items()},
+        )
+        settled = all(map(is_settled, standings.values()))
         return worst([ExitCode.NO if exit_code and not settled else ExitCode.DONE, *table.codes])
 
 
@@ -147,9 +151,9 @@ def check(call: Invocation) -> ExitCode:
     from katax_cli.cli.migrate.run import desk
 
     with desk(call) as table:
-        found = list(table.each(lambda migrator: migrator.status()))
-        call.out.rows(CHECK_HEADER, [[check_row(name, rows) for name, rows in found]])
-        settled = all(is_settled(rows) for _, rows in found)
+        standings = list(table.each(lambda migrator: migrator.status()))
+        call.out.rows(CHECK_HEADER, [[check_row(name, rows) for name, rows in standings]])
+        settled = all(is_settled(rows) for _, rows in standings)
         return worst([ExitCode.DONE if settled else ExitCode.NO, *table.codes])
 
 
@@ -295,9 +299,9 @@ def dump(call: Invocation) -> None:
     from katax_cli.services.migrate.schema_file import with_applied
 
     with desk(call) as table:
-        found = dump(table.one)
-        call.diagnostics.note(f"written by {found.by}")
-        call.out.text(with_applied(table.one, found).rstrip() if found.is_runnable else found.text)
+        dumped = dump(table.one)
+        call.diagnostics.note(f"written by {dumped.by}")
+        call.out.text(with_applied(table.one, dumped).rstrip() if dumped.is_runnable else dumped.text)
 
 
 @group.command("load")

@@ -217,18 +217,18 @@ def _count(names: Sequence[str]) -> str:
     return f"migration {names[0]}" if len(names) == 1 else f"{len(names)} migrations"
 
 
-def to_resume(found: Sequence[Standing]) -> Proposal | None:
+def to_resume(standings: Sequence[Standing]) -> Proposal | None:
     """Resuming failed migrations, which interrupts what their statements interrupt; None without any."""
-    names = tuple(one.name for one in found if one.state == "failed")
+    names = tuple(migration.name for migration in standings if migration.state == "failed")
     return Proposal(names, Tier.DISRUPTIVE, f"resuming {_count(names)}") if names else None
 
 
-def show(table: Desk, header: Sequence[str], found: Mapping[str, Sequence[Sequence[object]]]) -> None:
+def show(table: Desk, header: Sequence[str], rows_of: Mapping[str, Sequence[Sequence[object]]]) -> None:
     """Rows of one connection, or of several with their connection in front."""
     if not table.call.is_glob:
-        table.call.out.rows(header, list(found.values()) or [[]])
+        table.call.out.rows(header, list(rows_of.values()) or [[]])
         return
-    rows = [(name, *row) for name, some in found.items() for row in some]
+    rows = [(name, *row) for name, some in rows_of.items() for row in some]
     table.call.out.rows(("connection", *header), [rows])
 
 

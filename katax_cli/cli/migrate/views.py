@@ -25,16 +25,16 @@ def status_row(one: Standing) -> tuple[object, ...]:
     return (one.version, one.name, one.state, one.applied_at, one.duration_ms)
 
 
-def check_row(connection: str, found: Sequence[Standing]) -> tuple[object, ...]:
+def check_row(connection: str, standings: Sequence[Standing]) -> tuple[object, ...]:
     """The number of migrations in each state; `ok` when all are applied as their files say."""
-    count = Counter(one.state for one in found)
+    count = Counter(migration.state for migration in standings)
     states = (count["applied"], count["pending"], count["failed"], count["missing"], count["modified"])
-    return (connection, is_settled(found), *states)
+    return (connection, is_settled(standings), *states)
 
 
-def is_settled(found: Sequence[Standing]) -> bool:
+def is_settled(standings: Sequence[Standing]) -> bool:
     """True if nothing is left to do or to explain."""
-    return all(one.state == "applied" for one in found)
+    return all(migration.state == "applied" for migration in standings)
 
 
 def done_line(outcome: Outcome) -> str:

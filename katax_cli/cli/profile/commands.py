@@ -74,8 +74,8 @@ def check(
     wrong = any(problem.level == "error" for problem in problems)
     code = ExitCode.USAGE if wrong else ExitCode.DONE
     if connect and not wrong:
-        found, code = _connect_each(call, name)
-        problems += found
+        outcomes, code = _connect_each(call, name)
+        problems += outcomes
     if call.out.format != "table":
         call.out.rows(PROBLEM_HEADER, [[problem_row(problem) for problem in problems]])
         return code

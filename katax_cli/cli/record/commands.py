@@ -119,12 +119,12 @@ def list_(
 
     wanted = criteria(where or [])
     with store(call, resource) as records:
-        found = records.list(wanted, page, size)
+        page_of_records = records.list(wanted, page, size)
     if call.out.format in ("table", "json", "jsonl"):
-        call.out.scalar(page_facts(found))
+        call.out.scalar(page_facts(page_of_records))
     else:
-        call.out.rows(*record_rows(found.items))
-        call.diagnostics.note(pager_text(found))
+        call.out.rows(*record_rows(page_of_records.items))
+        call.diagnostics.note(pager_text(page_of_records))
 
 
 @group.command("key")

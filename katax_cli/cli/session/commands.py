@@ -97,8 +97,8 @@ def touch(call: Invocation, id: Id, ttl: Ttl = None) -> ExitCode:
     if call.only_planned(id=id, touched=False):
         return ExitCode.DONE
     with sessions(call) as store:
-        found = store.touch(id, lifetime(ttl))
-    return _answer(call, id, "touched", found)
+        exists = store.touch(id, lifetime(ttl))
+    return _answer(call, id, "touched", exists)
 
 
 @group.command("destroy")
@@ -107,13 +107,13 @@ def destroy(call: Invocation, id: Id) -> ExitCode:
     if call.only_planned(id=id, destroyed=False):
         return ExitCode.DONE
     with sessions(call) as store:
-        found = store.destroy(id)
-    return _answer(call, id, "destroyed", found)
+        existed = store.destroy(id)
+    return _answer(call, id, "destroyed", existed)
 
 
-def _answer(call: Invocation, id: str, what: str, found: bool) -> ExitCode:
-    call.out.action({"id": id, what: found})
-    return ExitCode.DONE if found else ExitCode.NO
+def _answer(call: Invocation, id: str, what: str, existed: bool) -> ExitCode:
+    call.out.action({"id": id, what: existed})
+    return ExitCode.DONE if existed else ExitCode.NO
 
 
 @group.command("list")

@@ -57,8 +57,8 @@ def drill_own(call: Invocation, plan: DrillPlan) -> ExitCode:
         chosen.confirm(Tier.DISRUPTIVE, "start and stop its services", of=state)
         reports = dict(_own_reports(witnesses(chosen), plan))
     if call.out.format == "json":
-        found = [{"service": name, **as_dict(report)} for name, report in reports.items()]
-        call.out.action({"passed": _passed(reports), "services": found})
+        checks = [{"service": name, **as_dict(report)} for name, report in reports.items()]
+        call.out.action({"passed": _passed(reports), "services": checks})
     else:
         rows = [(name, *verdict) for name, report in reports.items() for verdict in report.verdicts]
         call.out.rows(("service", *HEADER), [rows])
@@ -91,12 +91,12 @@ def witnesses(chosen: Scope) -> Scope:
             chosen.call.diagnostics.note(
                 f"{settings.name!r} is left out: {settings.type} has no sessions to ask for"
             )
-    found = tuple(settings for settings in chosen.settings if settings.type in SERVER_ENGINES)
-    if not found:
+    servers = tuple(settings for settings in chosen.settings if settings.type in SERVER_ENGINES)
+    if not servers:
         raise ConfigError(
             f"profile {chosen.profile.name!r} has no server to ask; shutdown-test asks {', '.join(SERVER_ENGINES)}"
         )
-    return replace(chosen, settings=found)
+    return replace(chosen, settings=servers)
 
 
 def as_dict(report: DrillReport) -> dict[str, object]:

@@ -106,10 +106,10 @@ def _health(server: Sockets) -> HealthRecord:
 
 
 def _redis_settings(profile: Profile, name: str) -> ConnectionSettings:
-    found = profile.connection(name)
-    if found.type != "redis":
-        raise ConfigError(f"{name!r} is {found.type}; --redis takes a Redis connection")
-    return found
+    settings = profile.connection(name)
+    if settings.type != "redis":
+        raise ConfigError(f"{name!r} is {settings.type}; --redis takes a Redis connection")
+    return settings
 
 
 class Asked(NamedTuple):
@@ -215,13 +215,13 @@ def confirm_kick(call: Invocation, target: ServerTarget, sid: str) -> None:
 
 def conditions(words: Sequence[str]) -> Conditions:
     """`a.b=1` as the path and the value. Raises ConfigError."""
-    found = []
+    reasons = []
     for word in words:
         path, sign, value = word.partition("=")
         if not sign or not path:
             raise ConfigError(f"--where is {word!r}, expected PATH=VALUE such as user.id=7")
-        found.append((path.split("."), json_or_text(value.encode())))
-    return found
+        reasons.append((path.split("."), json_or_text(value.encode())))
+    return reasons
 
 
 def expected(

@@ -100,11 +100,11 @@ def _plain(text: str, place: int, word: str) -> str:
 def _plain_item(text: str, place: int, item: str) -> str:
     if not _ITEM.fullmatch(item):
         raise ValueError(f"{text!r} is no schedule: a field cannot be read")
-    found = _RANGE.fullmatch(item)
-    if found is None:
+    match = _RANGE.fullmatch(item)
+    if match is None:
         return item
-    low, high = (_number(text, place, found[end]) for end in ("low", "high"))
-    step, nth = int(found["step"] or 1), found["nth"] or ""
+    low, high = (_number(text, place, match[end]) for end in ("low", "high"))
+    step, nth = int(match["step"] or 1), match["nth"] or ""
     if low > high:
         raise ValueError(f"{text!r} is no schedule: {item!r} goes backwards; write two ranges")
     if low == high:
@@ -159,9 +159,9 @@ def window(days: Days, day: int) -> tuple[int, tuple[int, ...]]:
     """Matching days since the epoch, of which the next from `day` on is one, and from which day on that holds."""
     year = date.fromordinal(day + EPOCH_DAY).year
     for later in range(YEARS):
-        found = _of_year(days, year + later)
-        if found and found[-1] >= day:
-            return min(day, date(year + later, 1, 1).toordinal() - EPOCH_DAY), found
+        days_of_year = _of_year(days, year + later)
+        if days_of_year and days_of_year[-1] >= day:
+            return min(day, date(year + later, 1, 1).toordinal() - EPOCH_DAY), days_of_year
     return day, ()
 
 
@@ -192,6 +192,6 @@ def days_between(days: Days, first: int, end: int) -> int:
     """Matching days in [first, end)."""
     total = 0
     for year in range(date.fromordinal(first + EPOCH_DAY).year, date.fromordinal(end + EPOCH_DAY).year + 1):
-        found = _of_year(days, year)
-        total += bisect_left(found, end) - bisect_left(found, first)
+        days_of_year = _of_year(days, year)
+        total += bisect_left(days_of_year, end) - bisect_left(days_of_year, first)
     return total

@@ -55,18 +55,18 @@ def latest(schedule: Schedule, after: float, until: float) -> int | None:
     width = 60.0
     while True:
         begin = max(after, until - width)
-        found = schedule.after(begin)
-        if found is not None and found <= until:
-            return _last_from(schedule, found, until)
+        moment = schedule.after(begin)
+        if moment is not None and moment <= until:
+            return _last_from(schedule, moment, until)
         if begin <= after:
             return None
         width *= 2
 
 
-def _last_from(schedule: Schedule, found: int, until: float) -> int:
-    while (later := schedule.after(found)) is not None and later <= until:
-        found = later
-    return found
+def _last_from(schedule: Schedule, moment: int, until: float) -> int:
+    while (later := schedule.after(moment)) is not None and later <= until:
+        moment = later
+    return moment
 
 
 def parse_schedule(text: str, timezone: str | None = None) -> Schedule:

@@ -45,13 +45,13 @@ def pieces(where: tzinfo, block: int) -> tuple[OffsetSpan, ...]:
     """The pieces of one block of 366 days; a piece that goes on in the next block is cut there."""
     start, end = block * _BLOCK, (block + 1) * _BLOCK
     before = offset_at(where, start - 1)
-    found: list[OffsetSpan] = []
+    spans: list[OffsetSpan] = []
     while start < end:
         offset = offset_at(where, start)
         change = _change(where, start, end, offset)
-        found.append(OffsetSpan(start, change, offset, before))
+        spans.append(OffsetSpan(start, change, offset, before))
         start, before = change, offset
-    return tuple(found)
+    return tuple(spans)
 
 
 def _change(where: tzinfo, start: int, end: int, offset: int) -> int:

@@ -70,12 +70,12 @@ def classify(statement: str, dialect: Dialect) -> Classification:
     if ";" not in statement and len(statement) <= _BULK_LENGTH:
         return _classify(_code(statement, dialect), dialect)
     # Executable comments may hold `;` too, hence the second cut.
-    found = [
+    classifications = [
         _classify(code, dialect)
         for piece in pieces(statement, dialect)
         for code in _cut(_shortened(piece.text, dialect), dialect)
     ]
-    return _gravest(found) if found else Classification("", "unknown")
+    return _gravest(classifications) if classifications else Classification("", "unknown")
 
 
 def commits_by_itself(statement: str, dialect: Dialect, effect: Classification) -> bool:
@@ -85,10 +85,12 @@ def commits_by_itself(statement: str, dialect: Dialect, effect: Classification) 
     return "TEMPORARY" not in _words(_code(statement[:_BULK_LENGTH], dialect))[1:4]
 
 
-def _gravest(found: list[Classification]) -> Classification:
-    gravest = max(found, key=lambda one: (one.destructive, _SEVERITY.index(one.kind)))
-    kind = max((one.kind for one in found), key=_SEVERITY.index)
-    return replace(gravest, kind=kind, disruptive=any(one.disruptive for one in found))
+def _gravest(classifications: list[Classification]) -> Classification:
+    gravest = max(classifications, key=lambda one: (one.destructive, _SEVERITY.index(one.kind)))
+    kind = max((classification.kind for classification in classifications), key=_SEVERITY.index)
+    return replace(
+        gravest, kind=kind, disruptive=any(classification.disruptive for classification in classifications)
+    )
 
 
 def _shortened(text: str, dialect: Dialect) -> str:
@@ -135,12 +137,14 @@ def _code(text: str, dialect: Dialect) -> list[Code]:
 def _classify(code: list[Code], dialect: Dialect) -> Classification:
     verb = code[0].text if code and code[0].kind == "word" else ""
     special = _SPECIAL.get(verb)
-    found = special(code, dialect) if special else Classification(verb, _KIND_OF.get(verb, "unknown"))
+    classification = (
+        special(code, dialect) if special else Classification(verb, _KIND_OF.get(verb, "unknown"))
+    )
     if _is_disruptive(code):
-        return replace(found, disruptive=True)
-    if found.kind in ("read", "write", "copy") and special not in (_explain, _analyze):
-        return _with_changes(found, code, dialect)
-    return found
+        return replace(classification, disruptive=True)
+    if classification.kind in ("read", "write", "copy") and special not in (_explain, _analyze):
+        return _with_changes(classification, code, dialect)
+    return classification
 
 
 def _is_disruptive(code: list[Code]) -> bool:
@@ -148,18 +152,18 @@ def _is_disruptive(code: list[Code]) -> bool:
     return words[:1] in _RIGHTS or tuple(words[:2]) in _SERVER_WIDE
 
 
-def _with_changes(found: Classification, code: list[Code], dialect: Dialect) -> Classification:
+def _with_changes(classification: Classification, code: list[Code], dialect: Dialect) -> Classification:
     """Searches INSERT, UPDATE, DELETE and MERGE at the start of the statement and of every parenthesis."""
     changes = _changes(code)
-    if changes and found.kind == "read":
-        found = replace(found, kind="write")
-    if not found.destructive:
+    if changes and classification.kind == "read":
+        classification = replace(classification, kind="write")
+    if not classification.destructive:
         for index in changes:
             verb = code[index].text
             every = why_every_row(code, index, dialect) if verb in ("UPDATE", "DELETE") else None
             if every:
-                return replace(found, destructive=True, reason=f"{verb} {every}")
-    return found
+                return replace(classification, destructive=True, reason=f"{verb} {every}")
+    return classification
 
 
 def _changes(code: list[Code]) -> list[int]:

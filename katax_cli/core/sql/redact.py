@@ -50,8 +50,8 @@ def normalise(text: str, dialect: Dialect) -> str:
 
 
 def _normal_statement(statement: ScriptPiece, dialect: Dialect) -> str:
-    found = tokens(statement.text, dialect)
-    kept = [token.text for token in found if token.kind not in ("space", "comment")]
+    parts = tokens(statement.text, dialect)
+    kept = [token.text for token in parts if token.kind not in ("space", "comment")]
     body = " ".join(kept).strip(SPACE + ";")
     data = statement.copy_data
     if data is None:

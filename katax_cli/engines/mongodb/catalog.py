@@ -40,14 +40,14 @@ Documents = Sequence[Mapping[str, Any]]
 
 def tables(database: Any) -> list[Table]:
     """The collections and views of one database, by name; counts and sizes are the server's estimates."""
-    found = database.list_collections(filter={"name": {"$not": {"$regex": "^system\\."}}})
-    return sorted((_table(database, each) for each in found), key=lambda table: table.name)
+    infos = database.list_collections(filter={"name": {"$not": {"$regex": "^system\\."}}})
+    return sorted((_table(database, info) for info in infos), key=lambda table: table.name)
 
 
 def describe(database: Any, name: str) -> TableDescription | None:
     """One collection: the fields of up to 100 documents and its indexes."""
-    found = database.list_collections(filter={"name": name})
-    info = next((each for each in found if each["name"] == name), None)
+    infos = database.list_collections(filter={"name": name})
+    info = next((each for each in infos if each["name"] == name), None)
     if info is None:
         return None
     table = _table(database, info)
@@ -73,15 +73,15 @@ def _stats(database: Any, name: str) -> Mapping[str, Any]:
     return stats
 
 
-def _indexes(found: Iterable[Mapping[str, Any]]) -> list[Index]:
+def _indexes(infos: Iterable[Mapping[str, Any]]) -> list[Index]:
     return [
         Index(
-            each["name"],
-            tuple(each["key"]),
-            unique=bool(each.get("unique")) or each["name"] == "_id_",
-            definition=", ".join(f"{field}: {order}" for field, order in each["key"].items()),
+            info["name"],
+            tuple(info["key"]),
+            unique=bool(info.get("unique")) or info["name"] == "_id_",
+            definition=", ".join(f"{field}: {order}" for field, order in info["key"].items()),
         )
-        for each in found
+        for info in infos
     ]
 
 

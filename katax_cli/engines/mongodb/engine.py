@@ -171,10 +171,10 @@ class MongoEngine:
         """A collection of the profile's database, or `database.collection`."""
         database, dot, collection = name.partition(".")
         with self.attempt(connection, timeout):
-            found = catalog.describe(self._database(connection, None), name)
-            if found is None and dot and collection:
-                found = catalog.describe(connection[database], collection)
-        return found
+            description = catalog.describe(self._database(connection, None), name)
+            if description is None and dot and collection:
+                description = catalog.describe(connection[database], collection)
+        return description
 
     def server(self, connection: Any, timeout: float | None = None) -> Mapping[str, object]:
         """Version and role; connections, memory in bytes and uptime in seconds where the user may ask."""

@@ -36,14 +36,14 @@ class Rooms:
         with self._engine.attempt(connection, timeout):
             connections = _allowed(connection, "serverStatus").get("connections", {})
             window = _oplog_window(connection) if connection.admin.command("hello").get("setName") else None
-        found = []
+        rooms = []
         if "current" in connections:
             used = connections["current"]
             most = used + connections["available"] if "available" in connections else None
-            found.append(Headroom("connections", used, most, "connections"))
+            rooms.append(Headroom("connections", used, most, "connections"))
         if window is not None:
-            found.append(Headroom("oplog_window", window, None, "seconds"))
-        return found
+            rooms.append(Headroom("oplog_window", window, None, "seconds"))
+        return rooms
 
 
 def _allowed(client: Any, command: str) -> Mapping[str, Any]:

@@ -87,10 +87,10 @@ def _operations(seen: Mapping[str, Any]) -> dict[str, float | None]:
 
 def summed(entries: Sequence[Mapping[str, Any]]) -> list[SlowQuery]:
     """The profiler's entries by the shape of what was asked."""
-    found: dict[str, list[tuple[float, datetime]]] = {}
+    durations: dict[str, list[tuple[float, datetime]]] = {}
     for entry in entries:
-        found.setdefault(_redacted(entry), []).append((float(entry["millis"]), entry["ts"]))
-    return [_summary(text, runs) for text, runs in found.items()]
+        durations.setdefault(_redacted(entry), []).append((float(entry["millis"]), entry["ts"]))
+    return [_summary(text, runs) for text, runs in durations.items()]
 
 
 def _redacted(entry: Mapping[str, Any]) -> str:

@@ -77,8 +77,8 @@ class MongoMigrations:
         self._leases(connection, name).delete_one({"_id": name, "token": self._token})
 
     def holder(self, connection: Any, name: str) -> LockSession | None:
-        found = self._leases(connection, name).find_one({"_id": name, "expires": {"$gte": datetime.now(UTC)}})
-        return None if found is None else LockSession(found["token"], found["note"])
+        lease = self._leases(connection, name).find_one({"_id": name, "expires": {"$gte": datetime.now(UTC)}})
+        return None if lease is None else LockSession(lease["token"], lease["note"])
 
     def end_session(self, connection: Any, session: str) -> bool:
         """Drops the lease; its holder finds out before its next step."""
@@ -89,20 +89,20 @@ class MongoMigrations:
     def definitions(self, connection: Any, objects: Sequence[ObjectName] | None = None) -> dict[str, str]:
         database = self._database(connection)
         wanted = None if objects is None else {entity.name.lower() for entity in objects}
-        found: dict[str, str] = {}
-        for one in database.list_collections():
-            name = one["name"]
+        texts: dict[str, str] = {}
+        for collection in database.list_collections():
+            name = collection["name"]
             if wanted is not None and name.lower() not in wanted:
                 continue
-            options = json.dumps(one.get("options", {}), sort_keys=True, default=str)
+            options = json.dumps(collection.get("options", {}), sort_keys=True, default=str)
             indexes = [
                 f"index {index['name']} {json.dumps(dict(index['key']))}"
-                for index in (database[name].list_indexes() if one.get("type") != "view" else ())
+                for index in (database[name].list_indexes() if collection.get("type") != "view" else ())
             ]
-            found[f"{one.get('type', 'collection')} {name}"] = "\n".join(
+            texts[f"{collection.get('type', 'collection')} {name}"] = "\n".join(
                 [f"options {options}", *sorted(indexes)]
             )
-        return found
+        return texts
 
     def impact(self, sql: object) -> DdlImpact:
         return DdlImpact()

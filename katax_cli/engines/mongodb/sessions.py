@@ -29,12 +29,12 @@ class Sessions:
         """
         spec = {"currentOp": 1, "$all": True}
         answer = self._engine.command(connection, spec, timeout, database="admin")
-        found = [each for each in answer.get("inprog") or () if isinstance(each, Mapping)]
-        if not any("currentOp" in (each.get("command") or ()) for each in found):
+        operations = [each for each in answer.get("inprog") or () if isinstance(each, Mapping)]
+        if not any("currentOp" in (operation.get("command") or ()) for operation in operations):
             raise ConfigError(
                 f"{self._engine.settings.name!r} does not list its operations; only MongoDB's own server does"
             )
-        return ServerLook(tuple(_session(each) for each in found if each.get("client")))
+        return ServerLook(tuple(_session(operation) for operation in operations if operation.get("client")))
 
 
 def _session(operation: Mapping[str, Any]) -> ServerSession:

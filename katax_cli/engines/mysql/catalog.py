@@ -51,10 +51,10 @@ def tables(session: MysqlSession, timeout: float | None) -> list[Table]:
 def describe(session: MysqlSession, name: str, timeout: float | None) -> TableDescription | None:
     """A name with a dot is first looked for as `schema.name`, then as a name."""
     schema, _, bare = name.rpartition(".")
-    found = _find(session, schema, bare, timeout) or _find(session, "", name, timeout)
-    if found is None:
+    table = _find(session, schema, bare, timeout) or _find(session, "", name, timeout)
+    if table is None:
         return None
-    where = (found.schema, found.name)
+    where = (table.schema, table.name)
     references = dict(_all(session, _REFERENCES, where, timeout))
     columns = tuple(
         TableColumn(
@@ -67,7 +67,7 @@ def describe(session: MysqlSession, name: str, timeout: float | None) -> TableDe
         )
         for column, kind, nullable, default, key in _all(session, _COLUMNS, where, timeout)
     )
-    return TableDescription(found, columns, _indexes(session, where, timeout))
+    return TableDescription(table, columns, _indexes(session, where, timeout))
 
 
 def server(session: MysqlSession, timeout: float | None) -> Mapping[str, object]:
@@ -87,8 +87,8 @@ def server(session: MysqlSession, timeout: float | None) -> Mapping[str, object]
 
 def _find(session: MysqlSession, schema: str, name: str, timeout: float | None) -> Table | None:
     where = "table_schema = ? AND table_name = ?" if schema else f"table_name = ? AND {_VISIBLE}"
-    found = _all(session, f"{_TABLES} {where}", (schema, name) if schema else (name,), timeout)
-    return Table(*found[0]) if found else None
+    tables = _all(session, f"{_TABLES} {where}", (schema, name) if schema else (name,), timeout)
+    return Table(*tables[0]) if tables else None
 
 
 def _default(text: str | None) -> str | None:
@@ -99,11 +99,11 @@ def _default(text: str | None) -> str | None:
 def _indexes(
     session: MysqlSession, where: tuple[str | None, str], timeout: float | None
 ) -> tuple[Index, ...]:
-    found: dict[str, Index] = {}
+    indexes: dict[str, Index] = {}
     for name, unique, column in _all(session, _INDEXES, where, timeout):
-        before = found[name].columns if name in found else ()
-        found[name] = Index(name, (*before, column or "(expression)"), bool(unique))
-    return tuple(found.values())
+        before = indexes[name].columns if name in indexes else ()
+        indexes[name] = Index(name, (*before, column or "(expression)"), bool(unique))
+    return tuple(indexes.values())
 
 
 def _all(

@@ -47,20 +47,20 @@ class Rooms:
         """Connections, and the oldest transaction where the user may see it (PROCESS)."""
         schema = "information_schema" if connection.is_mariadb else "performance_schema"
         [(used, most)] = fetched(connection, _CONNECTIONS.format(schema=schema), (), timeout).rows
-        found = [Headroom("connections", int(used), int(most), "connections")]
+        rooms = [Headroom("connections", int(used), int(most), "connections")]
         oldest = _allowed(connection, _OLDEST, timeout)
         if oldest is not None:
-            found.append(Headroom("oldest_transaction", float(oldest.rows[0][0]), None, "seconds"))
-        return found
+            rooms.append(Headroom("oldest_transaction", float(oldest.rows[0][0]), None, "seconds"))
+        return rooms
 
 
 def _replica(session: MysqlSession, timeout: float | None) -> Mapping[str, Any] | None:
     """The state of its replication; None when the server is no replica, or the user may not ask."""
     # MariaDB and MySQL before 8.0.22 know the older word only, MySQL from 8.4 on the newer one only.
-    found = _allowed(session, f"SHOW {'SLAVE' if session.is_mariadb else 'REPLICA'} STATUS", timeout)
-    if found is None or not found.rows:
+    statuses = _allowed(session, f"SHOW {'SLAVE' if session.is_mariadb else 'REPLICA'} STATUS", timeout)
+    if statuses is None or not statuses.rows:
         return None
-    return dict(zip((name.lower() for name in found.columns), found.rows[0], strict=True))
+    return dict(zip((name.lower() for name in statuses.columns), statuses.rows[0], strict=True))
 
 
 def _allowed(session: MysqlSession, sql: str, timeout: float | None) -> Any:

@@ -95,10 +95,10 @@ def _ms(number: Any) -> float:
 
 def _grouped(rows: Sequence[Sequence[Any]]) -> list[SlowQuery]:
     """The log has a row for each execution, with its values."""
-    found: dict[str, list[tuple[float, datetime]]] = {}
+    durations: dict[str, list[tuple[float, datetime]]] = {}
     for text, took, started in rows:
-        found.setdefault(redact(text, "mysql"), []).append((float(took), started))
-    return [_summary(text, runs) for text, runs in found.items()]
+        durations.setdefault(redact(text, "mysql"), []).append((float(took), started))
+    return [_summary(text, runs) for text, runs in durations.items()]
 
 
 def _summary(text: str, runs: Sequence[tuple[float, datetime]]) -> SlowQuery:

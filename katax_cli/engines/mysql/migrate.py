@@ -120,13 +120,13 @@ class MysqlMigrations:
     ) -> dict[str, str]:
         indexes: list[tuple[str, str]] = []
         if objects is None:
-            found = list(connection.send(_OBJECTS).fetchall())
+            entities = list(connection.send(_OBJECTS).fetchall())
             indexes += connection.send(_INDEXES.format(condition="")).fetchall()
         else:
-            found = list(_present(connection, objects))
+            entities = list(_present(connection, objects))
             for entity in objects:
                 indexes += _indexes(connection, entity) if entity.kind == "index" else ()
-        return dict([*_defined(connection, found), *indexes])
+        return dict([*_defined(connection, entities), *indexes])
 
     def script(
         self, connection: MysqlSession, statements: Sequence[str]

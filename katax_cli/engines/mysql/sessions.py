@@ -84,14 +84,14 @@ class Sessions:
     ) -> Mapping[str, str]:
         rollbacks = str(_count(connection, _ROLLBACKS, timeout))
         still_open = {str(row[2]) for row in _rows(connection, _TRANSACTIONS, timeout)}
-        found: dict[str, str] = {}
+        fate_of: dict[str, str] = {}
         for work in works:
             id, _, before = work.partition("@")
             if id in still_open:
-                found[work] = "in progress"
+                fate_of[work] = "in progress"
             elif before == rollbacks:
-                found[work] = "committed"
-        return found
+                fate_of[work] = "committed"
+        return fate_of
 
 
 def _untold(**parts: list[tuple[Any, ...]] | None) -> frozenset[str]:

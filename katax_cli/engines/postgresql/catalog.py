@@ -118,10 +118,10 @@ def describe(
     engine: SqlEngine, connection: Connection[Any], name: str, timeout: float | None
 ) -> TableDescription | None:
     """A table by name on the search path, by `schema.name`, or quoted as in SQL."""
-    found = engine.execute(connection, _DESCRIBE, (name, _as_identifier(name)), timeout).rows
-    if not found:
+    rows = engine.execute(connection, _DESCRIBE, (name, _as_identifier(name)), timeout).rows
+    if not rows:
         return None
-    table, table_columns, indexes = found[0]
+    table, table_columns, indexes = rows[0]
     if table is None:
         return None
     return TableDescription(
@@ -141,9 +141,9 @@ def server(engine: SqlEngine, connection: Connection[Any], timeout: float | None
     return facts
 
 
-def _column(found: Mapping[str, Any]) -> TableColumn:
+def _column(facts: Mapping[str, Any]) -> TableColumn:
     return TableColumn(
-        found["name"], found["type"], found["nullable"], found["default_text"], found["key"], found["refers"]
+        facts["name"], facts["type"], facts["nullable"], facts["default_text"], facts["key"], facts["refers"]
     )
 
 

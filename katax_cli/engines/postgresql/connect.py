@@ -128,10 +128,10 @@ def _first_that_answers(settings: ConnectionSettings, timeout: float | None) -> 
 
 def _attempts(settings: ConnectionSettings) -> list[dict[str, str]]:
     try:
-        found = conninfo_attempts(parameters(settings))
+        attempts = conninfo_attempts(parameters(settings))
     except psycopg.Error as error:
         raise ConnectFailed(Failure(FailureKind.UNREACHABLE, _unresolved(settings))) from error
-    return [{name: str(value) for name, value in attempt.items()} for attempt in found]
+    return [{name: str(value) for name, value in attempt.items()} for attempt in attempts]
 
 
 def _unresolved(settings: ConnectionSettings) -> str:

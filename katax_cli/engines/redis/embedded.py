@@ -146,8 +146,8 @@ def check_trusted(path: Path) -> None:
     """Raises UntrustedFile unless the socket and its folder are ours alone. A missing socket is fine."""
     _own_folder(path.parent)
     with contextlib.suppress(FileNotFoundError):
-        found = path.lstat()
-        if found.st_uid != os.geteuid() or not stat.S_ISSOCK(found.st_mode):
+        status = path.lstat()
+        if status.st_uid != os.geteuid() or not stat.S_ISSOCK(status.st_mode):
             raise UntrustedFile(f"{path} is not a socket of this user; remove it or set XDG_RUNTIME_DIR")
 
 
@@ -312,7 +312,7 @@ def _own_folder(folder: Path) -> None:
 
 def _is_own_folder(folder: Path) -> bool:
     try:
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError:
         return False
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022

@@ -31,11 +31,11 @@ class Metrics:
     def slow_queries(self, connection: Any, over_ms: float, timeout: float | None = None) -> list[SlowQuery]:
         """Of the entries that SLOWLOG still has: the server's slowlog-log-slower-than decides what gets there."""
         entries = self._engine.command(connection, "SLOWLOG", "GET", _ENTRIES, timeout=timeout)
-        found: dict[str, list[tuple[float, int]]] = {}
+        durations: dict[str, list[tuple[float, int]]] = {}
         for _id, at, micros, command, *_client in entries:
             if micros / 1000 >= over_ms:
-                found.setdefault(_redacted(command), []).append((micros / 1000, at))
-        summed = [_summary(text, runs) for text, runs in found.items()]
+                durations.setdefault(_redacted(command), []).append((micros / 1000, at))
+        summed = [_summary(text, runs) for text, runs in durations.items()]
         return sorted(summed, key=lambda one: one.max_ms, reverse=True)
 
 

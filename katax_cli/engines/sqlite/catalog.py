@@ -43,8 +43,8 @@ def tables(session: SqliteSession, timeout: float | None) -> list[Table]:
 def _row_counts(session: SqliteSession, timeout: float | None) -> dict[str, int]:
     if not _all(session, "SELECT 1 FROM sqlite_master WHERE name = 'sqlite_stat1'", (), timeout):
         return {}
-    found = _all(session, "SELECT tbl, stat FROM sqlite_stat1 WHERE stat IS NOT NULL", (), timeout)
-    return {table: int(stat.split()[0]) for table, stat in found}
+    statistics = _all(session, "SELECT tbl, stat FROM sqlite_stat1 WHERE stat IS NOT NULL", (), timeout)
+    return {table: int(stat.split()[0]) for table, stat in statistics}
 
 
 def _sizes(session: SqliteSession, timeout: float | None) -> dict[str, int]:
@@ -80,11 +80,11 @@ def describe(session: SqliteSession, name: str, timeout: float | None) -> TableD
 
 
 def _indexes(session: SqliteSession, table: str, timeout: float | None) -> tuple[Index, ...]:
-    found: dict[str, Index] = {}
+    indexes: dict[str, Index] = {}
     for name, unique, sql, column in _all(session, _INDEXES, (table,), timeout):
-        before = found[name].columns if name in found else ()
-        found[name] = Index(name, (*before, column or "(expression)"), bool(unique), sql)
-    return tuple(found.values())
+        before = indexes[name].columns if name in indexes else ()
+        indexes[name] = Index(name, (*before, column or "(expression)"), bool(unique), sql)
+    return tuple(indexes.values())
 
 
 def _key(

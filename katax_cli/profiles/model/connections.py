@@ -169,8 +169,10 @@ def _variant(
 
 
 def _replicas(main: ConnectionSettings, urls: tuple[str, ...], folder: str) -> list[ConnectionSettings]:
-    found = [_variant(main, f"replica-{at}", url, folder, "replicas") for at, url in enumerate(urls, start=1)]
-    return [replace(replica, read_only=True, expect=None) for replica in found if replica is not None]
+    replicas = [
+        _variant(main, f"replica-{at}", url, folder, "replicas") for at, url in enumerate(urls, start=1)
+    ]
+    return [replace(replica, read_only=True, expect=None) for replica in replicas if replica is not None]
 
 
 def variants_of(main: ConnectionSettings) -> list[ConnectionSettings]:

@@ -132,10 +132,10 @@ class Profile:
             return [self.connections[pattern]]
         from fnmatch import fnmatchcase
 
-        found = [each for name, each in self.connections.items() if fnmatchcase(name, pattern)]
-        if not found:
+        matching = [each for name, each in self.connections.items() if fnmatchcase(name, pattern)]
+        if not matching:
             raise UnknownConnection(pattern, list(self.connections), profile=self.name)
-        return found
+        return matching
 
     def default_connection(self, types: Iterable[EngineName], preferred: str) -> ConnectionSettings:
         """The preferred connection, else the only one of a fitting type. Raises ConfigError with the names."""

@@ -58,8 +58,8 @@ def default_of(key: str | None, name: str) -> object:
     if not dataclasses.is_dataclass(model):
         return getattr(model, "_field_defaults", {}).get(name)
     defaults = {field.name: field.default for field in dataclasses.fields(model)}
-    found = defaults.get(name, dataclasses.MISSING)
-    return None if found is dataclasses.MISSING else found
+    default = defaults.get(name, dataclasses.MISSING)
+    return None if default is dataclasses.MISSING else default
 
 
 def _table(keys: Mapping[str, Key], holder: str | None) -> dict[str, Any]:

@@ -64,24 +64,24 @@ def tls_from_options(options: dict[str, str], folder: str, *, always: bool) -> T
     libpq's `sslmode=prefer` and `allow` stay with it. Raises ValueError for an unknown mode.
     """
     files: dict[str, str] = {}
-    found: list[TlsMode] = []
+    modes: list[TlsMode] = []
     for option in list(options):
         name = option.lower().replace("-", "_")
         if name in _FILES:
             files[_FILES[name]] = _resolved(options.pop(option), folder)
         elif name in ("sslmode", "ssl_mode"):
-            found += _mode(option, options)
+            modes += _mode(option, options)
         elif (name, options[option].lower()) in _FLAGS:
-            found.append(_FLAGS[name, options.pop(option).lower()])
-    if not (found or files or always):
+            modes.append(_FLAGS[name, options.pop(option).lower()])
+    if not (modes or files or always):
         return None
-    return TlsSettings(_decided(found), **files)
+    return TlsSettings(_decided(modes), **files)
 
 
-def _decided(found: list[TlsMode]) -> TlsMode:
+def _decided(modes: list[TlsMode]) -> TlsMode:
     """The loosest mode that was asked for: `ssl=true&tlsInsecure=true` is `require`."""
     order: tuple[TlsMode, ...] = ("disable", "require", "verify-ca", "verify-full")
-    return min(found, key=order.index, default="verify-full")
+    return min(modes, key=order.index, default="verify-full")
 
 
 def _mode(option: str, options: dict[str, str]) -> list[TlsMode]:

@@ -118,14 +118,14 @@ class Cache:
     def mget_raw(self, keys: Iterable[str], *, timeout: Duration | None = None) -> list[bytes | None]:
         """The bytes in the order of the keys; a key of another type than string counts as missing."""
         redis = self._within(timeout)
-        found: list[bytes | None] = []
+        values: list[bytes | None] = []
         for full in _chunks([self.full(key) for key in keys]):
             if self._is_cluster:
                 replies = redis.pipeline([("GET", key) for key in full], safety=Safety.READ, tolerant=True)
-                found += [reply if isinstance(reply, bytes) else None for reply in replies]
+                values += [reply if isinstance(reply, bytes) else None for reply in replies]
             else:
-                found += redis.redis("MGET", *full, safety=Safety.READ)
-        return found
+                values += redis.redis("MGET", *full, safety=Safety.READ)
+        return values
 
     def mset(
         self, values: Mapping[str, Any], ttl: Duration | None = None, *, timeout: Duration | None = None

@@ -101,21 +101,21 @@ class Remembering:
         """The stored bytes of the value; what `compute` raises when there is nothing to give instead."""
         deadline = Deadline(self._timeout)
         redis = self._cache.redis.within(None if self._timeout is None else deadline)
-        attempt, found = 0, _CacheEntry()
+        attempt, entry = 0, _CacheEntry()
         while True:
             try:
-                found = self._read(redis)
-                if found.data is not None and not self._is_due(found):
-                    return found.data
+                entry = self._read(redis)
+                if entry.data is not None and not self._is_due(entry):
+                    return entry.data
                 lock = self._locked(deadline)
             except LockHeld:
-                if found.data is not None:
-                    return found.data
+                if entry.data is not None:
+                    return entry.data
             except _OUTAGES as error:
-                return self._without_redis(error, compute, found)
+                return self._without_redis(error, compute, entry)
             else:
                 try:
-                    return self._computed(redis, compute, found)
+                    return self._computed(redis, compute, entry)
                 finally:
                     lock.release_quietly()
             attempt += 1
@@ -126,41 +126,41 @@ class Remembering:
         lock.acquire(timeout=deadline.within(None))
         return lock
 
-    def _is_due(self, found: _CacheEntry) -> bool:
-        return due(found.left, found.delta, self._beta, self._clock.random())
+    def _is_due(self, entry: _CacheEntry) -> bool:
+        return due(entry.left, entry.delta, self._beta, self._clock.random())
 
     def _without_redis(
-        self, error: Unavailable | OutcomeUnknown, compute: Callable[[], bytes], found: _CacheEntry
+        self, error: Unavailable | OutcomeUnknown, compute: Callable[[], bytes], entry: _CacheEntry
     ) -> bytes:
         """The value that lives, however soon it ends; else, if that is wanted, one that is not stored."""
-        if found.data is not None:
-            return found.data
+        if entry.data is not None:
+            return entry.data
         if not self._keep_stale:
             raise error
-        data, _ = self._fresh_or_last(compute, found)
+        data, _ = self._fresh_or_last(compute, entry)
         getLogger("katax").warning("%r was computed and not stored: %s", self._key, error)
         return data
 
     def _computed(self, redis: RoundTrips, compute: Callable[[], bytes], before: _CacheEntry) -> bytes:
         """Within the lock: what another computed while we waited for it, or a value of our own."""
         try:
-            found = self._read(redis)
+            entry = self._read(redis)
         except _OUTAGES as error:
             return self._without_redis(error, compute, before)
-        if found.data is not None and (before.data is None or found.left > before.left):
-            return found.data
-        data, seconds = self._fresh_or_last(compute, found)
+        if entry.data is not None and (before.data is None or entry.left > before.left):
+            return entry.data
+        data, seconds = self._fresh_or_last(compute, entry)
         if seconds is not None:
             self._store(data, seconds)
         return data
 
-    def _fresh_or_last(self, compute: Callable[[], bytes], found: _CacheEntry) -> tuple[bytes, float | None]:
+    def _fresh_or_last(self, compute: Callable[[], bytes], entry: _CacheEntry) -> tuple[bytes, float | None]:
         """Returns the computed value and the seconds it took; else the last value, and None."""
         started = self._clock.monotonic()
         try:
             return compute(), self._clock.monotonic() - started
         except Exception as error:
-            last = found.data if found.data is not None else found.stale if self._keep_stale else None
+            last = entry.data if entry.data is not None else entry.stale if self._keep_stale else None
             if last is None:
                 raise
             getLogger("katax").warning(

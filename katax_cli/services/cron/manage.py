@@ -267,10 +267,10 @@ class Cron:
         if self._is_new or not run_id.isalnum():
             return None
         self.tables.prepare()
-        found: Sequence[Run] = self.runs.history(run_id=run_id, limit=2)
-        if len(found) > 1:
+        runs: Sequence[Run] = self.runs.history(run_id=run_id, limit=2)
+        if len(runs) > 1:
             raise ConfigError(f"several runs begin with {run_id!r}; write more of the id")
-        return found[0] if found else None
+        return runs[0] if runs else None
 
 
 def _executed(execution: Execution) -> Run:

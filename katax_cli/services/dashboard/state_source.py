@@ -90,9 +90,9 @@ class StateWatch:
                 )
 
     def _traffic(self, reports: Sequence[Report], names: Mapping[str, str]) -> list[Traffic]:
-        found = _rows(reports, names, "traffic", traffic)
+        traffics = _rows(reports, names, "traffic", traffic)
         self._paces = {key: trail for key, trail in self._paces.items() if key[0] in names.values()}
-        return [self._with_trail(row) for row in found]
+        return [self._with_trail(row) for row in traffics]
 
     def _with_trail(self, row: Traffic) -> Traffic:
         trail = self._paces.setdefault((row.source, row.connection), {})

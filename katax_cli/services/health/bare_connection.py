@@ -97,31 +97,31 @@ class _Trial:
         """Runs one layer and notes its check; raises _LayerFailed."""
         began = SYSTEM.monotonic()
         try:
-            found, status, message = work()
+            value, status, message = work()
         except _LayerFailed as error:
             self._checks.append(Check(name, "unhealthy", _ms_since(began), str(error)))
             raise
         spent = None if status == "skipped" else _ms_since(began)
         self._checks.append(Check(name, status, spent, message))
-        return found
+        return value
 
     def _resolve(self) -> tuple[list[Resolved], CheckStatus, str | None]:
         places = self._places()
-        found: list[Resolved] = []
+        resolved: list[Resolved] = []
         missing: list[str] = []
         for host, port in places:
             try:
                 look = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
                 name = f"katax-dns-{self._settings.name}"
                 answers = bounded(look, timeout=self._seconds(len(places)), name=name, discard=_nothing)
-                found.append((host, [(family, address) for family, _, _, _, address in answers]))
+                resolved.append((host, [(family, address) for family, _, _, _, address in answers]))
             except TookTooLong:
                 missing.append(f"{host!r} was not answered in time")
             except (OSError, UnicodeError):
                 missing.append(f"{host!r} has no address")
-        if not found:
+        if not resolved:
             raise _LayerFailed("; ".join(missing), "the name is wrong, or no name server answers; check host")
-        return found, "degraded" if missing else "healthy", "; ".join(missing) or None
+        return resolved, "degraded" if missing else "healthy", "; ".join(missing) or None
 
     def _places(self) -> Sequence[SocketAddress]:
         settings = self._settings

@@ -69,14 +69,14 @@ def _user() -> str:
         return str(os.getuid())
 
 
-def holder_of(found: LockSession) -> Holder:
+def holder_of(owner: LockSession) -> Holder:
     """The holder from the note, or from the server's session where there is none."""
-    match = _NOTE.match(found.note)
+    match = _NOTE.match(owner.note)
     if match is None:
-        return Holder(found.session, found.client, user=found.user)
+        return Holder(owner.session, owner.client, user=owner.user)
     since = datetime.fromtimestamp(int(match["since"], 36), UTC).isoformat()
     return Holder(
-        found.session, match["host"], int(match["pid"]), match["user"], match["file"] or None, since
+        owner.session, match["host"], int(match["pid"]), match["user"], match["file"] or None, since
     )
 
 
@@ -145,11 +145,11 @@ class RunnerLock:
 
     def holder(self) -> Holder | None:
         """The holder; None when the lock is free."""
-        found = self._ask(self._locks.holder, self._name)
-        if found is None:
+        owner = self._ask(self._locks.holder, self._name)
+        if owner is None:
             return None
-        holder = holder_of(self._describe(found))
-        identity = self._identity(found)
+        holder = holder_of(self._describe(owner))
+        identity = self._identity(owner)
         return (
             holder
             if identity is None
@@ -158,21 +158,21 @@ class RunnerLock:
 
     def identify(self) -> RunnerIdentity:
         """This runner, for the ledger; a lock of that name says which session it is as long as it lives."""
-        found = self._ask(self._locks.holder, self._name)
-        runner = this_runner(found.session if found is not None else "")
+        owner = self._ask(self._locks.holder, self._name)
+        runner = this_runner(owner.session if owner is not None else "")
         if self._server_sessions:
             self._ask(self._locks.lock, runner.id, self.note(""))
         return runner
 
-    def _identity(self, found: LockSession) -> RunnerIdentity | None:
+    def _identity(self, owner: LockSession) -> RunnerIdentity | None:
         """The ledger's identity of the holder, unless it is about another session with the same number."""
         known = self._known()
-        if known is None or known.session != found.session:
+        if known is None or known.session != owner.session:
             return None
         if not self._server_sessions:
             return known
         own = self._ask(self._locks.holder, known.id)
-        return known if own is not None and own.session == found.session else None
+        return known if own is not None and own.session == owner.session else None
 
     def note(self, file: str) -> str:
         """The note of this runner while it is at a file."""

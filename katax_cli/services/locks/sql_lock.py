@@ -43,8 +43,8 @@ class SqlBackend:
         self._name = f"{PREFIX}{name}"
         self._note = note(self._name, SYSTEM.now())
         if not self._session.ask(self._locks.lock, self._name, self._note):
-            found = self._session.ask(self._locks.holder, self._name)
-            who = "a session that has just ended" if found is None else holder_of(found)._replace(file=None)
+            holder = self._session.ask(self._locks.holder, self._name)
+            who = "a session that has just ended" if holder is None else holder_of(holder)._replace(file=None)
             raise LockHeld(name, holder=str(who))
         # Fencing tokens are the server's time: they grow from holder to holder while its clock does.
         clock: ClockSql = part(self._database.engine, "sql.clock")
@@ -75,8 +75,8 @@ def release_session(database: SqlDatabase, name: str) -> bool:
     """Ends the session that holds a lock; False when it is free."""
     locks = _locks_of(database)
     with HeldConnection(database) as session:
-        found = session.ask(locks.holder, f"{PREFIX}{name}")
-        return found is not None and bool(session.ask(locks.end_session, found.session))
+        holder = session.ask(locks.holder, f"{PREFIX}{name}")
+        return holder is not None and bool(session.ask(locks.end_session, holder.session))
 
 
 def held_locks(database: SqlDatabase, names: Sequence[str] = ()) -> list[HeldLock]:
@@ -93,9 +93,9 @@ def held_locks(database: SqlDatabase, names: Sequence[str] = ()) -> list[HeldLoc
         )
     told = {name: one for one in noted or () if (name := _name_in(one))}
     return [
-        _described(name, found, told.get(name))
+        _described(name, holder, told.get(name))
         for name in sorted(set(names or told))
-        if (found := _holder(database, locks, name) or (told[name] if name.endswith(CUT) else None))
+        if (holder := _holder(database, locks, name) or (told[name] if name.endswith(CUT) else None))
     ]
 
 

@@ -144,15 +144,15 @@ class LedgerAccess:
             clock=self._clock,
         )
 
-    def _described(self, found: LockSession) -> LockSession:
+    def _described(self, session: LockSession) -> LockSession:
         """The session with its file from the ledger, where a server keeps no note for a session."""
-        if found.note:
-            return found
+        if session.note:
+            return session
         with suppress(KataxError):
             running = [entry for entry in self.ledger.entries(self.sql) or () if entry.state == "running"]
             if running:
-                return found._replace(note=running[0].runner)
-        return found
+                return session._replace(note=running[0].runner)
+        return session
 
     def _known_runner(self) -> RunnerIdentity | None:
         with suppress(KataxError):

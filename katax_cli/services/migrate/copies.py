@@ -80,8 +80,8 @@ def remove_abandoned(database: AnyDatabase, open_database: Open) -> list[str]:
 
 def _listed(server: AnyDatabase) -> list[str]:
     if isinstance(server, MongoDatabase):
-        found = server.command({"listDatabases": 1, "nameOnly": True})["databases"]
-        return [str(one["name"]) for one in found]
+        databases = server.command({"listDatabases": 1, "nameOnly": True})["databases"]
+        return [str(database["name"]) for database in databases]
     return [str(row[0]) for row in server.run(sql_of(server).idle, [_LIKE]).rows]
 
 

@@ -34,8 +34,8 @@ def dump(migrator: Migrator) -> Dump:
         return runnable(migrator)
     except MigrationError as error:
         with migrator.session() as session:
-            found: dict[str, str] = session.ask(migrator.engine.definitions, None)
-        text = "\n\n".join(f"-- {key}\n{text}" for key, text in sorted(found.items()))
+            texts: dict[str, str] = session.ask(migrator.engine.definitions, None)
+        text = "\n\n".join(f"-- {key}\n{text}" for key, text in sorted(texts.items()))
         return Dump(text, f"katax itself, for people only: {error}", is_runnable=False)
 
 

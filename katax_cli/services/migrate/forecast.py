@@ -35,7 +35,7 @@ def forecast(migrator: Migrator) -> list[Forecast]:
 
 
 def _of_job(migrator: Migrator, session: MigrationConnection, job: MigrationJob) -> list[Forecast]:
-    found = []
+    forecasts = []
     for statement in job.statements:
         impact = migrator.engine.impact(statement)
         blockers = [
@@ -48,7 +48,7 @@ def _of_job(migrator: Migrator, session: MigrationConnection, job: MigrationJob)
             and migrator.engine.facts.transactional_ddl
         ):
             advice = "cannot run in a transaction; write '-- katax: no-transaction'"
-        found.append(
+        forecasts.append(
             Forecast(
                 job.version,
                 job.name,
@@ -62,7 +62,7 @@ def _of_job(migrator: Migrator, session: MigrationConnection, job: MigrationJob)
                 advice,
             )
         )
-    return found
+    return forecasts
 
 
 def _blockers(migrator: Migrator, session: MigrationConnection, table: str) -> list[str]:

@@ -91,13 +91,13 @@ def make_job(file: MigrationFile, direction: Direction, dialect: Dialect | None)
             f"migration {file.name} has no DOWN section; write '-- DOWN' to make it revertible"
         )
     written = statements(section, dialect)
-    found = tuple(_for_server(file, written, dialect))
+    statements_of_job = tuple(_for_server(file, written, dialect))
     if file.name.endswith(UP_SUFFIX) and dialect != "mysql":
-        found = _without_own_transaction(found)
+        statements_of_job = _without_own_transaction(statements_of_job)
     if section.directives.transaction:
-        _refuse_transaction_control(file, section.text, found, dialect)
+        _refuse_transaction_control(file, section.text, statements_of_job, dialect)
     locks = next((one.line for one in written if _locks_tables(one, dialect)), None)
-    return MigrationJob(file, direction, section.directives, found, locks_tables_at=locks)
+    return MigrationJob(file, direction, section.directives, statements_of_job, locks_tables_at=locks)
 
 
 def script_job(file: MigrationFile, dialect: Dialect) -> MigrationJob:
@@ -113,15 +113,17 @@ def _python_job(file: MigrationFile, direction: Direction) -> MigrationJob:
     return MigrationJob(file, direction, python.directives(file.text), function=function)
 
 
-def _for_server(file: MigrationFile, found: Sequence[Statement], dialect: Dialect) -> list[Statement]:
+def _for_server(
+    file: MigrationFile, statements_read: Sequence[Statement], dialect: Dialect
+) -> list[Statement]:
     """Without what dumps say to their client. Raises MigrationError for a line that would have to be obeyed."""
-    for statement in found:
+    for statement in statements_read:
         if statement.client_line is not None and not statement.is_ignorable:
             raise MigrationError(
                 f"migration {file.name} has {statement.client_line.split()[0]} for psql at line {statement.line}; "
                 "no server takes it, so write it in SQL or remove it"
             )
-    return [one for one in found if not one.is_ignorable and not _locks_tables(one, dialect)]
+    return [one for one in statements_read if not one.is_ignorable and not _locks_tables(one, dialect)]
 
 
 def _without_own_transaction(found: Sequence[Statement]) -> tuple[Statement, ...]:

@@ -81,9 +81,9 @@ class Migrator(LedgerAccess):
         The next `up` runs these files as they were read here: what was asked about is what is run.
         """
         scanned = files.scan(self.directory)
-        found = self._standings(scanned)
-        plan.refuse_unsound(found, strict=strict, locked=False)
-        pending = plan.to_apply(found, to=to, steps=steps)
+        standings = self._standings(scanned)
+        plan.refuse_unsound(standings, strict=strict, locked=False)
+        pending = plan.to_apply(standings, to=to, steps=steps)
         self._asked = _AskedFolder(scanned, has_work=bool(pending))
         return [self.job(file, "up") for file in pending]
 
@@ -96,27 +96,29 @@ class Migrator(LedgerAccess):
         asked, self._asked = self._asked or _AskedFolder(files.scan(self.directory), has_work=False), None
         scanned = asked.files
         if not asked.has_work:
-            found = self._standings(scanned)
-            plan.refuse_unsound(found, strict=strict, locked=False)
-            if not plan.to_apply(found, to=to, steps=steps) and all(one.state != "failed" for one in found):
-                self._remark(found)
+            standings = self._standings(scanned)
+            plan.refuse_unsound(standings, strict=strict, locked=False)
+            if not plan.to_apply(standings, to=to, steps=steps) and all(
+                migration.state != "failed" for migration in standings
+            ):
+                self._remark(standings)
                 return []
         with self.locked() as runner:
-            found = self._standings(scanned)
-            plan.refuse_unsound(found, strict=strict)
-            self._remark(found)
-            pending = plan.to_apply(found, to=to, steps=steps)
+            standings = self._standings(scanned)
+            plan.refuse_unsound(standings, strict=strict)
+            self._remark(standings)
+            pending = plan.to_apply(standings, to=to, steps=steps)
             # All are read before the first is run: a file that cannot be run stops the whole beforehand.
             jobs = [self.job(file, "up") for file in pending]
             return runner.run_all(jobs, self._on_done)
 
     def to_revert(self, *, steps: int | None = None, to: str | None = None) -> list[MigrationJob]:
         """The jobs of `down`, newest first."""
-        found = self.status()
-        unfinished = next((one for one in found if one.state == "failed"), None)
+        standings = self.status()
+        unfinished = next((migration for migration in standings if migration.state == "failed"), None)
         if unfinished is not None:
             plan.refuse_unsound([unfinished])
-        return [self.job(self._file_of(one), "down") for one in plan.to_revert(found, to=to, steps=steps)]
+        return [self.job(self._file_of(one), "down") for one in plan.to_revert(standings, to=to, steps=steps)]
 
     def down(self, *, steps: int | None = None, to: str | None = None) -> list[Outcome]:
         """Reverts the last applied migration, the last `steps`, or all above version `to` (0: all)."""
@@ -197,12 +199,12 @@ class Migrator(LedgerAccess):
 
     def to_baseline(self, version: str) -> list[MigrationFile]:
         """The migrations that `baseline` would record; takes no lock. Raises MigrationError if any is applied."""
-        found = self._standings(files.scan(self.directory), adopting=True)
-        if any(one.entry is not None for one in found):
+        standings = self._standings(files.scan(self.directory), adopting=True)
+        if any(migration.entry is not None for migration in standings):
             raise MigrationError(
                 f"{self.table} has entries already; a baseline is for a database without any"
             )
-        return plan.to_apply(found, to=version)
+        return plan.to_apply(standings, to=version)
 
     def baseline(self, version: str) -> list[MigrationFile]:
         """Says that all migrations up to `version` are applied already; runs none. Raises MigrationError if any is."""
@@ -293,8 +295,8 @@ class Migrator(LedgerAccess):
             self._jobs[key] = make_job(file, direction, self.dialect)
         return self._jobs[key]
 
-    def _remark(self, found: Sequence[Standing]) -> None:
-        for line in plan.remarks(found):
+    def _remark(self, standings: Sequence[Standing]) -> None:
+        for line in plan.remarks(standings):
             self._on_note(line)
 
     def _standings(self, scanned: Sequence[MigrationFile], *, adopting: bool = False) -> list[Standing]:

@@ -92,22 +92,22 @@ def open_settings(settings: ConnectionSettings) -> AnyDatabase:
 
 def _schema(migrator: Migrator) -> dict[str, str]:
     with migrator.session() as session:
-        found: dict[str, str] = session.ask(migrator.engine.definitions, None)
-    return {key: text for key, text in found.items() if migrator.table not in key}
+        texts: dict[str, str] = session.ask(migrator.engine.definitions, None)
+    return {key: text for key, text in texts.items() if migrator.table not in key}
 
 
 @contextmanager
-def _throwaway(found: AnyDatabase) -> Iterator[tuple[ConnectionSettings, bool]]:
+def _throwaway(original: AnyDatabase) -> Iterator[tuple[ConnectionSettings, bool]]:
     name = new_name()
-    elsewhere = replace(found.settings, database=name)
-    if found.settings.type == "mongodb":
+    elsewhere = replace(original.settings, database=name)
+    if original.settings.type == "mongodb":
         with closing(open_settings(elsewhere)) as stage:
             try:
                 yield elsewhere, False
             finally:
                 cast("MongoDatabase", stage).command({"dropDatabase": 1})
         return
-    database = cast("SqlDatabase", found)
+    database = cast("SqlDatabase", original)
     if is_file(database):
         with _sqlite_copy(database) as settings:
             yield settings, True

@@ -47,8 +47,8 @@ def _proofs(migrator: Migrator, session: MigrationConnection, standing: Standing
     if file is None or file.is_python or migrator.dialect is None:
         return []
     section = parse(file.text, file.name, migrator.dialect).verify
-    found = statements(section, migrator.dialect) if section is not None else []
-    return [_proof(session, standing, statement) for statement in found]
+    checks = statements(section, migrator.dialect) if section is not None else []
+    return [_proof(session, standing, statement) for statement in checks]
 
 
 def _proof(session: MigrationConnection, standing: Standing, statement: Statement) -> Proof:

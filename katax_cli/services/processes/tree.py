@@ -125,11 +125,11 @@ class Tree:
         """Sends a signal to all of them; True when there was one."""
         if not HAS_PROC:
             return to_group(self.leader, number)
-        found = self.members()
-        for seen in found:
+        members = self.members()
+        for seen in members:
             with contextlib.suppress(OSError):
                 os.kill(seen.pid, number)
-        return bool(found)
+        return bool(members)
 
     def kill(self) -> bool:
         """Kills all of them; a child that was forked meanwhile is found in the next round. True when none is left."""

@@ -86,10 +86,10 @@ class Records:
 
     def get(self, value: str | int, field: str = "id", *, timeout: Duration | None = None) -> Record:
         """The record with this id, or the first one whose `field` has this value. Raises UnknownRecord."""
-        found = self.load(value, field, timeout=timeout)
-        if found is None:
+        record = self.load(value, field, timeout=timeout)
+        if record is None:
             raise UnknownRecord(self.key(value) if field == "id" else f"{self.name}[{field}={value}]")
-        return found
+        return record
 
     def load(self, value: str | int, field: str = "id", *, timeout: Duration | None = None) -> Record | None:
         """The same; None when there is none."""
@@ -157,8 +157,8 @@ class Records:
             return RecordPage(
                 self._at(redis, ids[page * size : (page + 1) * size]), Pager(page, size, len(ids))
             )
-        found = self._matching(redis, criteria)
-        return RecordPage(found[page * size : (page + 1) * size], Pager(page, size, len(found)))
+        matching = self._matching(redis, criteria)
+        return RecordPage(matching[page * size : (page + 1) * size], Pager(page, size, len(matching)))
 
     def publish(self, value: Any, key: str | None = None, *, timeout: Duration | None = None) -> int:
         """Sends an event to the subscribers of the resource, or of one key of it; returns how many received it."""

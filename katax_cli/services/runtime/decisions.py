@@ -50,10 +50,10 @@ Decisions = Mapping[str, OperatorDecision]
 
 def newest(*sources: Iterable[OperatorDecision]) -> dict[str, OperatorDecision]:
     """The last word about each connection, whichever source has it."""
-    found: dict[str, OperatorDecision] = {}
+    newest_of: dict[str, OperatorDecision] = {}
     for decision in sorted((one for source in sources for one in source), key=lambda one: one.decided_at):
-        found[decision.connection] = decision
-    return found
+        newest_of[decision.connection] = decision
+    return newest_of
 
 
 @dataclass(frozen=True, slots=True)

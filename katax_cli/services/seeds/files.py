@@ -64,10 +64,10 @@ def choose(files: Sequence[SeedFile], name: str | None, *, default: str | None =
     """
     if name is None:
         return _named(files, default) if default else list(files)
-    found = _matching(files, name)
-    if not found:
+    matching = _matching(files, name)
+    if not matching:
         raise ConfigError(unknown_name("seed", name, [file.name for file in files], "seeds"))
-    return _only(found, name)
+    return _only(matching, name)
 
 
 def _named(files: Sequence[SeedFile], default: str) -> list[SeedFile]:
@@ -79,11 +79,11 @@ def _matching(files: Sequence[SeedFile], name: str) -> list[SeedFile]:
     return exact or [file for file in files if file.stem == name]
 
 
-def _only(found: list[SeedFile], name: str) -> list[SeedFile]:
-    if len(found) > 1:
-        names = ", ".join(file.name for file in found)
+def _only(matching: list[SeedFile], name: str) -> list[SeedFile]:
+    if len(matching) > 1:
+        names = ", ".join(file.name for file in matching)
         raise ConfigError(f"several seeds are called {name!r}: {names}; give the name with its ending")
-    return found
+    return matching
 
 
 def new_path(directory: str, name: str) -> str:

@@ -88,10 +88,12 @@ class MongoSeeds:
         answer = self._db.command(
             {"find": self._name, "batchSize": 100_000}, timeout=_FOREVER, safety=Safety.READ
         )
-        found = answer["cursor"]["firstBatch"]
+        documents = answer["cursor"]["firstBatch"]
         return {
-            each["_id"]: AppliedSeed(each["_id"], each["checksum"], each["applied_at"], each["duration_ms"])
-            for each in found
+            document["_id"]: AppliedSeed(
+                document["_id"], document["checksum"], document["applied_at"], document["duration_ms"]
+            )
+            for document in documents
         }
 
     def work(self, file: SeedFile) -> SeedWork:

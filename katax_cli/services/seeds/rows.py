@@ -23,10 +23,10 @@ def parse_rows(file: SeedFile, decode: Callable[[str], Any]) -> SeedRows:
 
 def _json_rows(file: SeedFile, decode: Callable[[str], Any]) -> SeedRows:
     try:
-        found = decode(file.text)
+        rows = decode(file.text)
     except (ValueError, TypeError) as error:
         raise SeedError(f"seed {file.name} is no JSON: {error}") from error
-    whole: Mapping[str, Any] = found if isinstance(found, Mapping) else {"rows": found}
+    whole: Mapping[str, Any] = rows if isinstance(rows, Mapping) else {"rows": rows}
     unknown = sorted(set(whole) - _KEYS)
     if unknown or "rows" not in whole:
         seen = ", ".join(unknown) or "no rows"

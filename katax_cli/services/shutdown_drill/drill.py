@@ -117,8 +117,10 @@ class _Drill:
         """Returns when the signal is due, or the program ended before."""
         faults = self._plan.faults
         if "during-migration" in faults:
-            found = self._until(self._migrates, self._plan.grace)
-            self._faults["during-migration"] = None if found else "no lock and no DDL of the program was seen"
+            reached = self._until(self._migrates, self._plan.grace)
+            self._faults["during-migration"] = (
+                None if reached else "no lock and no DDL of the program was seen"
+            )
         elif "during-startup" in faults:
             # Its first process is there and its first session, if that comes soon, has just begun.
             self._until(self._connected, self._plan.after)
@@ -149,8 +151,8 @@ class _Drill:
 
     def _migrates(self) -> bool:
         self._target.sample()
-        found = [session for server in self._servers for session in server.sessions(self._whose)]
-        return any(session.locks or session.doing in _DDL for session in found)
+        sessions = [session for server in self._servers for session in server.sessions(self._whose)]
+        return any(session.locks or session.doing in _DDL for session in sessions)
 
     def _strike(self) -> float:
         """Lists the sessions once more, applies the faults, and signals; returns when."""

@@ -129,9 +129,9 @@ def _pools(plan: DrillPlan, facts: Observations) -> Verdict:
 
 
 def _left(check: str, facts: Observations, of: Callable[[Left], Iterable[str]]) -> Verdict:
-    found = [f"{each} on {name}" for name, left in facts.left.items() for each in of(left)]
-    if found:
-        return _verdict(check, "failed", _listed(found), facts.exited)
+    remains = [f"{each} on {name}" for name, left in facts.left.items() for each in of(left)]
+    if remains:
+        return _verdict(check, "failed", _listed(remains), facts.exited)
     if not facts.left:
         return _verdict(check, "skipped", "the profile names no server", None)
     silent = [f"{name} was not asked: {left.unknown}" for name, left in facts.left.items() if left.unknown]

@@ -60,8 +60,8 @@ def rewritten(text: str, ways: Sequence[Route]) -> str:
     return text
 
 
-def _replaced(way: Route, found: re.Match[str]) -> str:
-    return _with_port(found[0], way)
+def _replaced(way: Route, match: re.Match[str]) -> str:
+    return _with_port(match[0], way)
 
 
 def _with_port(url: str, way: Route) -> str:

@@ -113,7 +113,7 @@ class Server:
             return []
         SYSTEM.sleep(AGAIN_SECONDS)
         try:
-            found = self._database.examine(
+            fates = self._database.examine(
                 lambda connection, seconds: reporter.fates(connection, asked, seconds),
                 timeout=LOOK_SECONDS,
                 doing="asking for transactions",
@@ -121,8 +121,8 @@ class Server:
         except KataxError as error:
             return [OpenTransaction(self.name, work, UNKNOWN, str(error)) for work in asked]
         return [
-            OpenTransaction(self.name, work, found[work])
-            if work in found
+            OpenTransaction(self.name, work, fates[work])
+            if work in fates
             else OpenTransaction(self.name, work, UNKNOWN, reporter.why_unknown)
             for work in asked
         ]
@@ -132,14 +132,14 @@ class Server:
         return max(0, look.hidden - self._before.hidden)
 
     def _ours(self, look: ServerLook, whose: Whose) -> tuple[ServerSession, ...]:
-        found = tuple(
+        sessions = tuple(
             session
             for session in look.sessions
             if session.id not in self._old
             and (session.id in self.seen or whose.has(session, local=self._local))
         )
-        self.seen.update(each.id for each in found)
-        return found
+        self.seen.update(each.id for each in sessions)
+        return sessions
 
     def _is_temporary(self, orphan: Orphan) -> bool:
         if orphan.kind != "key":

@@ -179,14 +179,14 @@ class Reporter:
         self._store.close()
 
     def _decisions(self) -> Mapping[str, OperatorDecision]:
-        found: dict[str, OperatorDecision] = {}
+        decisions: dict[str, OperatorDecision] = {}
 
         def ask() -> None:
-            found.update(known(self._store))
-            self._refresh_copy(list(found.values()))
+            decisions.update(known(self._store))
+            self._refresh_copy(list(decisions.values()))
 
         if self._attempt(ask):
-            return found
+            return decisions
         return self._copy.decisions()
 
     def _refresh_copy(self, decisions: list[OperatorDecision]) -> None:
@@ -249,8 +249,8 @@ class Reporter:
             "slow": self._calls.slow,
             **self._told,
         }
-        found = {part: self._read(part, read) for part, read in reads.items()}
-        return {part: rows for part, rows in found.items() if rows}
+        parts = {part: self._read(part, read) for part, read in reads.items()}
+        return {part: rows for part, rows in parts.items() if rows}
 
     def _read(self, part: str, read: Tell) -> Sequence[Mapping[str, object]]:
         try:

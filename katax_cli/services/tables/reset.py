@@ -34,13 +34,13 @@ def objects(database: SqlDatabase | MongoDatabase) -> list[Object]:
 
 def drop(
     database: SqlDatabase | MongoDatabase,
-    found: Sequence[Object],
+    doomed: Sequence[Object],
     *,
     on_done: Callable[[Object], object] = lambda _: None,
 ) -> None:
     """Drops them: all or none on PostgreSQL and SQLite, one after the other on MySQL and MongoDB."""
     if isinstance(database, MongoDatabase):
-        for one in found:
+        for one in doomed:
             database.command({"drop": one.name}, timeout=_FOREVER)
             on_done(one)
         return
@@ -48,9 +48,9 @@ def drop(
     with database.session(timeout=_FOREVER) as session, unchecked(session, sql):
         if sql.atomic:
             with session.transaction() as transaction:
-                for one in found:
+                for one in doomed:
                     transaction.execute(one.statement)
             return
-        for one in found:
+        for one in doomed:
             session.execute(one.statement)
             on_done(one)

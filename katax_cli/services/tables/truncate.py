@@ -95,10 +95,10 @@ def _tables(database: SqlDatabase | MongoDatabase) -> list[Table]:
 
 def _references(database: SqlDatabase) -> Mapping[Place, set[Place]]:
     """Table → those that refer to it."""
-    found: dict[Place, set[Place]] = {}
+    references: dict[Place, set[Place]] = {}
     for schema, name, to_schema, to_name in database.run(sql_of(database).references).rows:
-        found.setdefault((to_schema, to_name), set()).add((schema, name))
-    return found
+        references.setdefault((to_schema, to_name), set()).add((schema, name))
+    return references
 
 
 def _find(there: Sequence[Table], name: str, kept: set[str]) -> Table:
@@ -123,18 +123,18 @@ def _with_referring(
     cascade: bool,
 ) -> list[Table]:
     """`wanted` and, with `cascade`, all that refer to them. Raises Refused for one that would be left."""
-    found = {(one.schema, one.name): one for one in wanted}
+    chosen = {(one.schema, one.name): one for one in wanted}
     by_place = {(one.schema, one.name): one for one in there}
-    queue = list(found)
+    queue = list(chosen)
     while queue:
         place = queue.pop()
-        for referring in sorted(references.get(place, set()) - set(found), key=str):
+        for referring in sorted(references.get(place, set()) - set(chosen), key=str):
             other = by_place.get(referring)
             if not cascade or other is None or _is_kept(other, kept):
                 raise Refused(f"{referring[1]!r} refers to {place[1]!r}; name both, or repeat with --cascade")
-            found[referring] = other
+            chosen[referring] = other
             queue.append(referring)
-    return list(found.values())
+    return list(chosen.values())
 
 
 def _doomed(database: SqlDatabase | MongoDatabase, table: Table) -> Doomed:

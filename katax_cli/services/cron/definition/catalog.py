@@ -66,13 +66,15 @@ def read_crontab(
         reason = getattr(error, "strerror", None) or "it is not UTF-8"
         raise ConfigError(f"crontab {path!r} cannot be read: {reason}") from error
     users = (_is_system(path) or says_user_column(text)) if user_column is None else user_column
-    found = parse_crontab(text, user_column=users)
-    problems = found.problems if users or user_column is False else (*found.problems, *_user_names(found))
+    crontab = parse_crontab(text, user_column=users)
+    problems = (
+        crontab.problems if users or user_column is False else (*crontab.problems, *_user_names(crontab))
+    )
     if problems:
         raise ConfigError(f"crontab {path!r}: {'; '.join(problems)}")
     zone = timezone_of(profile)
-    jobs = [job_of(entry.name, table_of(entry), timezone=zone, source="crontab") for entry in found.entries]
-    return jobs, found
+    jobs = [job_of(entry.name, table_of(entry), timezone=zone, source="crontab") for entry in crontab.entries]
+    return jobs, crontab
 
 
 def _is_system(path: str) -> bool:
@@ -80,9 +82,9 @@ def _is_system(path: str) -> bool:
     return real == Path("/etc/crontab") or real.parent == Path("/etc/cron.d")
 
 
-def _user_names(found: Crontab) -> Iterator[str]:
+def _user_names(crontab: Crontab) -> Iterator[str]:
     """Lines that begin with a user of this machine, no program, and a word that is no option."""
-    for entry in found.entries:
+    for entry in crontab.entries:
         user, *more = entry.words
         if more and not more[0].startswith("-") and is_user(user) and shutil.which(user) is None:
             yield (

@@ -81,23 +81,23 @@ class Runs:
 
     def _locked(self, on: Queries, jobs: Sequence[str]) -> dict[str, int]:
         """Up to where each job is accounted for; other daemons wait for the end of this transaction."""
-        found: dict[str, int] = {}
+        accounted: dict[str, int] = {}
         for part in parts(jobs):
             sql = (
                 "SELECT job, accounted_until FROM katax_cron_jobs "
                 f"WHERE profile = ? AND job IN ({marks(part)}) ORDER BY job{self._tables.for_update}"
             )
             rows = on.run(sql, [self._tables.profile, *part]).rows
-            found.update((str(job), at) for job, at in rows if at is not None)
-        return found
+            accounted.update((str(job), at) for job, at in rows if at is not None)
+        return accounted
 
     def _active(self, on: Queries, jobs: Sequence[str]) -> list[Run]:
-        found: list[Run] = []
+        runs: list[Run] = []
         for part in parts(jobs):
             where = f"state = 'running' AND profile = ? AND job IN ({marks(part)})"
             sql = f"SELECT {_READ} FROM katax_cron_runs WHERE {where}"
-            found += map(_run_of, on.run(sql, [self._tables.profile, *part]).rows)
-        return found
+            runs += map(_run_of, on.run(sql, [self._tables.profile, *part]).rows)
+        return runs
 
     def active(self, jobs: Sequence[str]) -> list[Run]:
         """The running and waiting runs of these jobs, on all daemons."""
@@ -154,11 +154,11 @@ class Runs:
 
     def _states(self, run_ids: Sequence[str]) -> dict[str, tuple[str, str | None]]:
         """Id to state and reason of the rows that are there."""
-        found: dict[str, tuple[str, str | None]] = {}
+        states: dict[str, tuple[str, str | None]] = {}
         for part in parts(run_ids):
             sql = f"SELECT run_id, state, reason FROM katax_cron_runs WHERE run_id IN ({marks(part)})"
-            found.update((str(row[0]), (str(row[1]), row[2])) for row in self._tables.run(sql, part).rows)
-        return found
+            states.update((str(row[0]), (str(row[1]), row[2])) for row in self._tables.run(sql, part).rows)
+        return states
 
     def update(self, run: Run) -> None:
         """Writes the outcome of a run, unless its row was closed by another daemon.
@@ -242,15 +242,15 @@ class Runs:
 
     def take_back(self, run_ids: Iterable[str], daemon: str, machine: str) -> list[str]:
         """Makes runs that were taken over by daemons of the same machine those of `daemon` again; returns which."""
-        found = []
+        runs = []
         for run_id in run_ids:
             done = self._tables.run(
                 f"UPDATE katax_cron_runs SET daemon = ?, lease_until = {self._tables.now} + "
                 f"{int(LEASE_SECONDS * 1000)} WHERE run_id = ? AND state = 'running' AND daemon LIKE ?",
                 [daemon, run_id, f"{machine}:%"],
             )
-            found += [run_id] * done.affected
-        return found
+            runs += [run_id] * done.affected
+        return runs
 
     def _seize(self, run: Run, assignment: str, value: str, daemons: Iterable[str]) -> bool:
         # Looked at again: it may have been renewed a moment ago.

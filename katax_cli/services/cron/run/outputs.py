@@ -85,13 +85,13 @@ def new_output(name: str) -> JobOutput:
 
 def outputs_of(pid: int) -> list[JobOutput]:
     """The streams of a process that runs; those that cannot be opened are left out."""
-    found = []
+    outputs = []
     for name, number in (("stdout", 1), ("stderr", 2)):
         try:
-            found.append(JobOutput(name, os.open(f"/proc/{pid}/fd/{number}", os.O_RDWR | os.O_APPEND)))
+            outputs.append(JobOutput(name, os.open(f"/proc/{pid}/fd/{number}", os.O_RDWR | os.O_APPEND)))
         except OSError:
             continue
-    return found
+    return outputs
 
 
 def read_all(outputs: Sequence[JobOutput], sink: Sink, brake: Callable[[], None] | None = None) -> bool:

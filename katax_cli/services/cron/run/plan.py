@@ -164,12 +164,12 @@ class Agenda:
 
     def due(self, now: float) -> list[tuple[Job, float]]:
         """Takes out the jobs that are due, with up to where they are accounted for; they are `put` back after that."""
-        found = []
+        occurrences = []
         while (at := self.next_at) is not None and at <= now:
             _, name = heapq.heappop(self._heap)
             _, job, after = self._entries.pop(name)
-            found.append((job, after))
-        return found
+            occurrences.append((job, after))
+        return occurrences
 
     def _is_stale(self, at: int, name: str) -> bool:
         entry = self._entries.get(name)

@@ -317,8 +317,8 @@ class Scheduler:
     def release(self, run_ids: Iterable[str]) -> set[str]:
         """Gives up runs that are no children of this process and that their own daemon watches again."""
         with self._lock:
-            found = [self._running[run_id] for run_id in run_ids if run_id in self._running]
-            released = {each.run.run_id for each in found if each.release()}
+            executions = [self._running[run_id] for run_id in run_ids if run_id in self._running]
+            released = {execution.run.run_id for execution in executions if execution.release()}
             for run_id in released:
                 del self._running[run_id]
         return released
@@ -372,8 +372,8 @@ class Scheduler:
     def stop_runs(self, reasons: Mapping[str, str], *, force: bool = False) -> None:
         """Stops runs by id."""
         with self._lock:
-            found = [each for run_id, each in self._running.items() if run_id in reasons]
-        for execution in found:
+            executions = [each for run_id, each in self._running.items() if run_id in reasons]
+        for execution in executions:
             execution.stop(reasons[execution.run.run_id], force=force)
 
     def drain(self) -> None:
@@ -390,10 +390,10 @@ class Scheduler:
     def stop_all(self, reason: str, *, force: bool = False) -> list[str]:
         """Stops all that runs; returns the names of the jobs."""
         with self._lock:
-            found = list(self._running.values())
-        for execution in found:
+            executions = list(self._running.values())
+        for execution in executions:
             execution.stop(reason, force=force)
-        return sorted({execution.job.name for execution in found})
+        return sorted({execution.job.name for execution in executions})
 
     def close(self, seconds: float) -> None:
         """Sends the last pings."""

@@ -73,8 +73,8 @@ def load(file: MigrationFile, direction: Direction) -> Callable[[Any], object] |
         raise MigrationError(
             f"migration {file.name} cannot be loaded: {type(error).__name__}: {error}"
         ) from error
-    found = namespace.get(direction)
-    return _plain(file, direction, found) if callable(found) else None
+    function = namespace.get(direction)
+    return _plain(file, direction, function) if callable(function) else None
 
 
 def _plain(

@@ -70,12 +70,12 @@ def _without_data(text: str, dialect: Dialect) -> str:
 
 
 def _markers(text: str, dialect: Dialect) -> Iterator[re.Match[str]]:
-    found = list(_MARKER.finditer(text))
-    if found and not _may_span_lines(text):
-        yield from found
-    elif found:
+    markers = list(_MARKER.finditer(text))
+    if markers and not _may_span_lines(text):
+        yield from markers
+    elif markers:
         comments = {token.start for token in tokens(text, dialect) if token.kind == "comment"}
-        yield from (marker for marker in found if marker.start() in comments)
+        yield from (marker for marker in markers if marker.start() in comments)
 
 
 def _may_span_lines(text: str) -> bool:

@@ -107,8 +107,8 @@ class DocumentLedger:
 
     def entries(self, on: object) -> list[LedgerEntry]:
         """All documents without the texts."""
-        found = self._find({"state": {"$ne": "runner"}}, dict.fromkeys(_FIELDS, 1))
-        return [LedgerEntry(**{name: each[name] for name in _FIELDS}) for each in found]
+        documents = self._find({"state": {"$ne": "runner"}}, dict.fromkeys(_FIELDS, 1))
+        return [LedgerEntry(**{name: document[name] for name in _FIELDS}) for document in documents]
 
     def settle(self, on: object) -> None:
         """A collection is always that of the connection's database."""
@@ -136,8 +136,8 @@ class DocumentLedger:
         self._database.command({"insert": self.name, "documents": [document]})
 
     def runner(self, on: object) -> RunnerIdentity | None:
-        found = self._find({"_id": "runner"}, {"identity": 1})
-        return RunnerIdentity(**found[0]["identity"]) if found else None
+        documents = self._find({"_id": "runner"}, {"identity": 1})
+        return RunnerIdentity(**documents[0]["identity"]) if documents else None
 
     def register(self, on: object, runner: RunnerIdentity) -> None:
         """Records the holder of the lease."""
@@ -153,8 +153,8 @@ class DocumentLedger:
         """The first document makes the collection."""
 
     def body(self, on: object, version: str) -> str:
-        found = self._find({"_id": version}, {"body": 1})
-        return unpacked(str(found[0]["body"])) if found else ""
+        documents = self._find({"_id": version}, {"body": 1})
+        return unpacked(str(documents[0]["body"])) if documents else ""
 
     def record(
         self, on: object, file: MigrationFile, *, applied_at: str, duration_ms: int | None, runner: str
@@ -196,8 +196,8 @@ class DocumentLedger:
         self._set(version, done=done, checkpoint=facts)
 
     def checkpoint(self, on: object, version: str) -> Checkpoint:
-        found = self._find({"_id": version}, {"checkpoint": 1})
-        facts = (found[0].get("checkpoint") if found else None) or {}
+        documents = self._find({"_id": version}, {"checkpoint": 1})
+        facts = (documents[0].get("checkpoint") if documents else None) or {}
         return Checkpoint(**{**facts, "steps": tuple(facts.get("steps", ()))})
 
     def fail(self, on: object, version: str, error: str) -> None:

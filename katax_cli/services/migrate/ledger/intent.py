@@ -101,11 +101,11 @@ def changes(sql: str, dialect: Dialect) -> tuple[Change, ...]:
     effect: Effect = "create" if verb == "create" else "drop" if verb == "drop" else "alter"
     if kind == "index":
         return _index_changes(effect, words)
-    found = [Change(effect, kind, words.name(), qualified=words.qualified)]
+    changes_made = [Change(effect, kind, words.name(), qualified=words.qualified)]
     while effect == "drop" and words.peek() == ",":
         words.next()
-        found.append(Change(effect, kind, words.name(), qualified=words.qualified))
-    return tuple(change for change in found if change.name)
+        changes_made.append(Change(effect, kind, words.name(), qualified=words.qualified))
+    return tuple(change for change in changes_made if change.name)
 
 
 def _index_changes(effect: Effect, words: _Words) -> tuple[Change, ...]:
@@ -159,8 +159,8 @@ _NO_COLUMN = frozenset(
 class _Words:
     """The code of a statement, word by word; `qualified` says whether the last name had a schema before it."""
 
-    def __init__(self, found: Sequence[Token]) -> None:
-        self._tokens = found
+    def __init__(self, code: Sequence[Token]) -> None:
+        self._tokens = code
         self._at = 0
         self.qualified = False
 
