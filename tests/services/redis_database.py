@@ -20,9 +20,9 @@ def redis_database(url: str, **changes: Any) -> RedisDatabase:
     return database_of(settings_for(url, **{"name": "cache", **changes}))
 
 
-def database_of(settings: ConnectionSettings) -> RedisDatabase:
+def database_of(settings: ConnectionSettings, *, attempts: int = 1) -> RedisDatabase:
     engine = create(settings)
-    guard = Guard(settings.name, classify_with(engine), retry=RetryPolicy(attempts=1), breaker=None)
+    guard = Guard(settings.name, classify_with(engine), retry=RetryPolicy(attempts=attempts), breaker=None)
     return RedisDatabase(engine, guard)
 
 

@@ -189,7 +189,8 @@ class ClusterMember:
 
     def _call(self, *command: bytes | str | int | float, seconds: float = _CALL_SECONDS) -> Any:
         # Beats and questions are made anew anyway: when one is lost, nobody has to know whether it arrived.
-        return self._redis.redis(*command, timeout=seconds, safety=Safety.EXPENDABLE)
+        safety = Safety.READ if self._redis.engine.only_reads(command) else Safety.EXPENDABLE
+        return self._redis.redis(*command, timeout=seconds, safety=safety)
 
     def _now(self) -> float:
         seconds, microseconds = self._call("TIME")

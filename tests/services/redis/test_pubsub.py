@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from queue import Queue
 from threading import Thread
 from typing import Any
 
 import pytest
 
-from katax_cli.errors import Refused, Unavailable
+from katax_cli.errors import OutcomeUnknown, Refused, Unavailable
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.pubsub import Message, PubSub, Subscription
+from tests.engines.connections import settings_for
 from tests.fake_clock import AheadClock
 from tests.servers.fixtures import MakeProxy, Throwaway
-from tests.services.redis_database import opened
+from tests.services.redis_database import database_of, opened
 from tests.waiting import until
 
 PREFIX = "app[1]:"
@@ -111,6 +113,25 @@ def test_a_cut_wire_is_repaired_and_the_gap_told(redis_url: str, proxy: MakeProx
         delivered(publisher, "pp", 1)
         assert {str(heard.get(timeout=10)), str(heard.get(timeout=10))} >= {"found"}
         assert gaps.empty()
+
+
+def test_a_write_whose_answer_is_lost_is_unknown_and_not_made_again(redis_url: str, proxy: MakeProxy) -> None:
+    way = proxy(redis_url)
+    heard: Queue[Any] = Queue()
+    repeating = database_of(settings_for(way.url), attempts=3)
+    with closing(repeating) as behind, opened(redis_url) as direct, PubSub(direct) as pubsub:
+        pubsub.subscribe("a", heard.put)
+        delivered(PubSub(behind), "a", "before")
+        way.cut_after(b"PUBLISH", forward=True)
+        with pytest.raises(OutcomeUnknown):
+            PubSub(behind).publish("a", "in doubt")
+        way.cut_after(b"HINCRBY", forward=True)
+        with pytest.raises(OutcomeUnknown):
+            behind.redis("HINCRBY", "counts", "field", 1)
+        way.cut_after(b"HGET", forward=True)
+        assert behind.redis("HGET", "counts", "field") == b"1"
+        delivered(PubSub(direct), "a", "after")
+        assert [heard.get(timeout=10) for _ in range(3)] == ["before", "in doubt", "after"]
 
 
 def test_a_server_that_was_killed_is_found_again(throwaway: Throwaway) -> None:
