@@ -111,9 +111,11 @@ class CompiledQuery:
 
     def _check_count(self, params: Sequence[Any] | Mapping[str, Any]) -> Sequence[Any]:
         """The values of `?` or `$1`; raises PlaceholderError unless there is one for each."""
-        _refuse_text(params)
-        if isinstance(params, Mapping):
-            raise PlaceholderError(f"query has {self._count()}; give its values in order, not by name")
+        # To ask for a Mapping costs as much as all the rest.
+        if not isinstance(params, list | tuple):
+            _refuse_text(params)
+            if isinstance(params, Mapping):
+                raise PlaceholderError(f"query has {self._count()}; give its values in order, not by name")
         if len(params) != self.needed:
             gaps = self.needed != len(set(self.keys))
             seen = f"needs {self.needed} values ({self._names()})" if gaps else f"has {self._count()}"

@@ -1,4 +1,7 @@
-"""Statements that recur are prepared on the server: parsed once, and planned once when that pays."""
+"""Statements that recur are prepared on the server: parsed once, and planned once when that pays.
+
+psycopg's `prepare_threshold` does so for its own cursors alone, and raises once a table has changed.
+"""
 
 from __future__ import annotations
 
