@@ -295,9 +295,6 @@ def _alter_table(text: str) -> tuple[str, bool, str | None]:
     return _EXCLUSIVE, False, "'-- katax: lock-timeout=2s'"
 
 
-_BEFORE_NAME = frozenset(
-    {"TABLE", "INTO", "UPDATE", "FROM", "TRUNCATE", "ON", "VACUUM", "CLUSTER", "VIEW", "INDEX"}
-)
 _SKIPPED = frozenset({"ONLY", "IF", "NOT", "EXISTS", "CONCURRENTLY", "FULL", "TABLE"})
 _TARGETS = {"CREATE": "ON", "DROP": "TABLE", "ALTER": "TABLE", "INSERT": "INTO", "DELETE": "FROM"}
 

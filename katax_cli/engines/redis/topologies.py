@@ -21,8 +21,6 @@ from katax_cli.engines.redis.plan import ClientPlan, is_encrypted, no_retry
 from katax_cli.engines.redis.pool import WaitingPool, labelled
 from katax_cli.errors import ConfigError
 
-DEFAULT_SENTINEL_PORT = 26379
-
 
 class SentinelTcpConnection(OneRoundTrip, SentinelManagedConnection):
     """To the primary that the Sentinels name."""

@@ -1,4 +1,4 @@
-"""The cron tables in the state database: their schema, and SQL that is the same on every engine."""
+"""The tables of jobs in the state database, by SQL that is the same on every engine."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import Result
 from katax_cli.engines.registry import part
 from katax_cli.engines.sql import StateSql
-from katax_cli.errors import ConfigError, QueryError, Refused, Unavailable
+from katax_cli.errors import Refused, Unavailable
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.calls.observer import QueryLogging
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.state.store import FileId, file_id
+from katax_cli.services.state.versions import bring_up_to_date
 
-SCHEMA = 2
 LEASE_SECONDS = 20.0
 _TIMEOUT = 5.0
 _AT_ONCE = 400
@@ -94,72 +94,9 @@ class Tables:
             self.database.pool.renew()
         if self._made:
             return
-        self._create()
-        version = self._version()
-        if version > SCHEMA:
-            raise ConfigError(
-                f"the cron tables in {self.database.name!r} are of version {version}, this katax knows {SCHEMA}; "
-                "update katax"
-            )
-        if version < SCHEMA:
-            self._upgrade()
+        bring_up_to_date(self.database, seconds=_TIMEOUT)
         self._file = file_id(self._path)
         self._made = True
-
-    def _version(self) -> int:
-        return int(self.run("SELECT value FROM katax_cron_meta WHERE name = 'schema'").rows[0][0])
-
-    def _upgrade(self) -> None:
-        """From version 1, which knew nothing of processes. Several daemons may do so at once."""
-        try:
-            self.run("ALTER TABLE katax_cron_runs ADD COLUMN process VARCHAR(255)")
-        except QueryError:
-            if self._version() < SCHEMA and not self._has_process():
-                raise
-        self.run("UPDATE katax_cron_meta SET value = ? WHERE name = 'schema' AND value < ?", [SCHEMA, SCHEMA])
-
-    def _has_process(self) -> bool:
-        try:
-            self.run("SELECT process FROM katax_cron_runs WHERE 1 = 0")
-        except QueryError:
-            return False
-        return True
-
-    def _create(self) -> None:
-        long = self._sql.long_text
-        inline = self._sql.index_in_table
-        index = ", INDEX katax_cron_live (state, daemon), INDEX katax_cron_time (profile, scheduled_at)"
-        self._make(
-            "CREATE TABLE IF NOT EXISTS katax_cron_runs (run_id VARCHAR(40) NOT NULL PRIMARY KEY, "
-            "profile VARCHAR(128) NOT NULL, job VARCHAR(190) NOT NULL, claim VARCHAR(40) NOT NULL, "
-            "trigger_kind VARCHAR(10) NOT NULL, scheduled_at BIGINT NOT NULL, until_at BIGINT, "
-            "occurrences BIGINT NOT NULL, state VARCHAR(10) NOT NULL, reason VARCHAR(1000), started_at BIGINT, "
-            "finished_at BIGINT, exit_status BIGINT, attempt BIGINT NOT NULL, host VARCHAR(255) NOT NULL, "
-            "daemon VARCHAR(255) NOT NULL, lease_until BIGINT, process VARCHAR(255), stop_reason VARCHAR(255), "
-            f"output_head {long}, output_tail {long}, UNIQUE (profile, job, claim){index if inline else ''})"
-        )
-        self._make(
-            "CREATE TABLE IF NOT EXISTS katax_cron_jobs (profile VARCHAR(128) NOT NULL, "
-            f"job VARCHAR(190) NOT NULL, definition {long}, switched SMALLINT, schedule VARCHAR(500), "
-            f"canonical {long}, accounted_until BIGINT, PRIMARY KEY (profile, job))"
-        )
-        self._make(
-            "CREATE TABLE IF NOT EXISTS katax_cron_meta (name VARCHAR(190) NOT NULL PRIMARY KEY, "
-            "value BIGINT NOT NULL)"
-        )
-        if not inline:
-            self._make("CREATE INDEX IF NOT EXISTS katax_cron_live ON katax_cron_runs (state, daemon)")
-            self._make(
-                "CREATE INDEX IF NOT EXISTS katax_cron_time ON katax_cron_runs (profile, scheduled_at)"
-            )
-        self.insert(self.database, "katax_cron_meta", "name, value", [("schema", SCHEMA)])
-
-    def _make(self, sql: str) -> None:
-        try:
-            self.run(sql)
-        except QueryError:
-            # PostgreSQL: IF NOT EXISTS fails when another daemon makes the same at the same moment.
-            self.run(sql)
 
     def transaction(self, work: Callable[[Queries], None]) -> None:
         """All of it or nothing; repeated as a whole when the server rolled it back."""

@@ -9,19 +9,18 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, astuple, dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.errors import ConfigError, QueryError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.calls.observer import QueryLogging
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.runtime.decisions import OperatorDecision, newest
 from katax_cli.services.runtime.runtime import Runtime
+from katax_cli.services.state.versions import KEPT, bring_up_to_date
 from katax_cli.snapshot import BreakerState, HealthStatus, Process
 
 SECONDS = 2.0
@@ -33,45 +32,6 @@ _DAY = 86400.0
 FileId = tuple[int, int]
 """A file, whatever it is called: its device and its inode."""
 
-_KEY = "VARCHAR(190) NOT NULL"
-_TIME = "DOUBLE PRECISION"
-_PROCESS = "VARCHAR(32) NOT NULL"
-_SEEN = f"happened_at {_TIME} NOT NULL, profile {_KEY}, process {_PROCESS}, connection {_KEY}"
-_SEEN_KEY = "PRIMARY KEY (happened_at, process, connection)"
-
-VERSIONS: tuple[tuple[str, ...], ...] = (
-    (
-        f"CREATE TABLE IF NOT EXISTS katax_decisions (id {_PROCESS} PRIMARY KEY, connection {_KEY}, "
-        f"action VARCHAR(16) NOT NULL, decided_at {_TIME} NOT NULL, ends_at {_TIME}, reason TEXT, "
-        f"decided_by VARCHAR(190), profile {_KEY})",
-        f"CREATE TABLE IF NOT EXISTS katax_processes (id {_PROCESS} PRIMARY KEY, kind VARCHAR(64) NOT NULL, "
-        f"host VARCHAR(255) NOT NULL, pid INTEGER NOT NULL, started_at {_TIME} NOT NULL, "
-        f"seen_at {_TIME} NOT NULL, profile {_KEY})",
-        f"CREATE TABLE IF NOT EXISTS katax_breakers (process {_PROCESS}, connection {_KEY}, "
-        f"state VARCHAR(16) NOT NULL, failures INTEGER NOT NULL, last_failure_at {_TIME}, "
-        f"next_probe_at {_TIME}, reason TEXT, profile {_KEY}, PRIMARY KEY (process, connection))",
-        f"CREATE TABLE IF NOT EXISTS katax_transitions ({_SEEN}, old_state VARCHAR(16) NOT NULL, "
-        f"new_state VARCHAR(16) NOT NULL, {_SEEN_KEY})",
-        f"CREATE TABLE IF NOT EXISTS katax_pool_samples ({_SEEN}, pool_max INTEGER NOT NULL, "
-        f"total INTEGER NOT NULL, active INTEGER NOT NULL, idle INTEGER NOT NULL, waiting INTEGER NOT NULL, "
-        f"{_SEEN_KEY})",
-        f"CREATE TABLE IF NOT EXISTS katax_health ({_SEEN}, status VARCHAR(16) NOT NULL, latency_ms {_TIME}, "
-        f"connect_ms {_TIME}, message TEXT, {_SEEN_KEY})",
-    ),
-    (
-        f"CREATE TABLE IF NOT EXISTS katax_reports (process {_PROCESS}, part VARCHAR(32) NOT NULL, "
-        f"reported_at {_TIME} NOT NULL, content TEXT NOT NULL, profile {_KEY}, PRIMARY KEY (process, part))",
-    ),
-)
-"""What leads from each version of the schema to the next; statements that may be run again."""
-
-KEPT: tuple[tuple[str, str, float], ...] = (
-    ("katax_pool_samples", "happened_at", 2 * _DAY),
-    ("katax_health", "happened_at", 7 * _DAY),
-    ("katax_transitions", "happened_at", 30 * _DAY),
-    ("katax_processes", "seen_at", _DAY),
-)
-"""Table, the time of its rows, and how many seconds they are kept."""
 _OF_PROCESSES = ("katax_breakers", "katax_reports")
 """Tables whose rows go with their process."""
 _KEPT_DECISIONS = 90 * _DAY
@@ -318,20 +278,10 @@ class StateStore:
         if not self._ready:
             # Its own statements are nobody's news.
             database.observer.set_log(QueryLogging())
-            self._prepare(database)
+            bring_up_to_date(database, seconds=SECONDS)
             self._file = file_id(settings.path)
             self._ready = True
         return database
-
-    def _prepare(self, database: SqlDatabase) -> None:
-        version = _version(database)
-        if version > len(VERSIONS):
-            raise ConfigError(
-                f"the state database {database.name!r} has schema version {version}, this katax knows "
-                f"{len(VERSIONS)}; upgrade katax or set state.url"
-            )
-        for number in range(version, len(VERSIONS)):
-            _upgrade(database, number)
 
 
 def file_id(path: str | None) -> FileId | None:
@@ -341,30 +291,6 @@ def file_id(path: str | None) -> FileId | None:
     except OSError:
         return None
     return None if seen is None else (seen.st_dev, seen.st_ino)
-
-
-def _version(database: SqlDatabase) -> int:
-    """0 for a database without a schema of ours."""
-    try:
-        found = database.run("SELECT max(version) FROM katax_state", timeout=SECONDS).rows
-    except QueryError:
-        return 0
-    return int(found[0][0] or 0)
-
-
-def _upgrade(database: SqlDatabase, number: int) -> None:
-    """Several processes may do so at once: the statements may be run again, and one of them writes the version."""
-    for statement in (
-        "CREATE TABLE IF NOT EXISTS katax_state (version INTEGER PRIMARY KEY)",
-        *VERSIONS[number],
-    ):
-        try:
-            database.execute(statement, timeout=SECONDS)
-        except QueryError:
-            # PostgreSQL: IF NOT EXISTS fails when another session makes the same table at the same moment.
-            database.execute(statement, timeout=SECONDS)
-    with suppress(QueryError):
-        database.execute("INSERT INTO katax_state VALUES (?)", (number + 1,), timeout=SECONDS)
 
 
 def _insert(change: Queries, table: str, values: Sequence[object]) -> None:

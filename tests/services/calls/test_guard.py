@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Callable
 from threading import Barrier, Event, Thread
+from types import ModuleType
 
 import pytest
 
@@ -24,6 +26,7 @@ from katax_cli.errors import (
     Unavailable,
 )
 from katax_cli.resilience import CircuitBreaker
+from katax_cli.services.calls.event_loop import warn_of_blocking
 from katax_cli.services.calls.guard import Guard, Safety, Sent, is_doubtful, may_repeat, translate
 from katax_cli.services.calls.left_behind import TookTooLong
 from katax_cli.services.calls.watchdog import watchdog
@@ -674,3 +677,8 @@ def test_the_watchdog_ends_a_call_that_hangs_on_the_server() -> None:
         )
 
     assert str(error.value) == "'main' is not available: query took longer than 0.05 s"
+
+
+def test_asyncio_that_another_thread_is_importing_is_no_running_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "asyncio", ModuleType("asyncio"))
+    warn_of_blocking("main")

@@ -5,20 +5,17 @@ from __future__ import annotations
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
 from typing import cast
 
 import pytest
 
-from katax_cli.errors import ConfigError, KataxError
+from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.decisions import OperatorDecision
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.store import (
     ALIVE_SECONDS,
-    KEPT,
-    VERSIONS,
     Breaker,
     HealthRecord,
     PoolSample,
@@ -175,26 +172,6 @@ def test_what_another_version_wrote_is_no_trouble(content: str, store: StateStor
     assert store.reports() == [Report("p1", "traffic", NOW, [])]
 
 
-def test_a_database_of_the_first_version_is_brought_up_to_date(stored: Profile, clock: FakeClock) -> None:
-    """Its rows stay."""
-    with Runtime(stored) as runtime:
-        database = cast(SqlDatabase, runtime.database("main"))
-        for statement in ("CREATE TABLE katax_state (version INTEGER PRIMARY KEY)", *VERSIONS[0]):
-            database.execute(statement)
-        database.execute("INSERT INTO katax_state VALUES (1)")
-        database.execute("INSERT INTO katax_processes VALUES (?, ?, ?, ?, ?, ?, ?)", (*PROCESS, "test"))
-
-        with StateStore(stored, clock=clock) as store:
-            assert store.processes() == [PROCESS]
-            store.report(PROCESS, parts={"traffic": [TRAFFIC]})
-            assert len(store.reports()) == 1
-
-        assert database.query("SELECT version FROM katax_state ORDER BY 1") == [
-            {"version": 1},
-            {"version": 2},
-        ]
-
-
 def test_what_was_decided_before_is_its_history(store: StateStore) -> None:
     made = [decision(str(number), decided_at=NOW + number) for number in range(4)]
     for each in made:
@@ -250,48 +227,6 @@ def test_old_rows_go_and_decisions_that_count_stay(store: StateStore, clock: Fak
     with Runtime(store.profile) as runtime:
         assert cast(SqlDatabase, runtime.database("main")).query("SELECT * FROM katax_reports") == []
     assert list(store.decisions().values()) == [decision("2", decided_at=NOW + 1)]
-
-
-def test_every_table_that_grows_is_pruned() -> None:
-    text = " ".join(statement for version in VERSIONS for statement in version)
-    tables = {word for word in text.split() if word.startswith("katax_")}
-
-    # Decisions are pruned unless they count, breakers and reports with their processes.
-    assert tables - {name for name, _, _ in KEPT} == {"katax_decisions", "katax_breakers", "katax_reports"}
-
-
-def test_several_processes_may_make_it_at_the_same_time(stored: Profile) -> None:
-    errors: list[BaseException] = []
-
-    def begin(number: int) -> None:
-        try:
-            with StateStore(stored) as store:
-                store.decide(decision(str(number), decided_at=NOW + number))
-        except KataxError as error:
-            errors.append(error)
-
-    threads = [Thread(target=begin, args=(number,)) for number in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-
-    assert errors == []
-    with StateStore(stored) as store:
-        assert store.decisions()["main"].id == "5"
-
-
-def test_a_newer_schema_is_left_alone(store: StateStore, stored: Profile) -> None:
-    store.decide(decision("1"))
-    with Runtime(stored) as runtime:
-        cast(SqlDatabase, runtime.database("main")).execute("INSERT INTO katax_state VALUES (99)")
-
-    with StateStore(stored) as again, pytest.raises(ConfigError) as error:
-        again.decisions()
-
-    assert str(error.value) == (
-        "the state database 'main' has schema version 99, this katax knows 2; upgrade katax or set state.url"
-    )
 
 
 class TestFile:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from katax_cli.errors import ConfigError, Refused
+from katax_cli.errors import Refused
 from katax_cli.services.cron.definition.definitions import Definitions, Stored
 from katax_cli.services.cron.ledger.store import Runs
 from katax_cli.services.cron.ledger.values import Run
@@ -200,15 +200,6 @@ def test_a_claim_whose_outcome_was_not_known_is_found_again(runs: Runs) -> None:
     assert runs.claim([replace(first, run_id="other")], as_it_is) == []
 
 
-def test_tables_of_version_1_learn_of_processes(tables: Tables, runs: Runs) -> None:
-    tables.run("ALTER TABLE katax_cron_runs DROP COLUMN process")
-    tables.run("UPDATE katax_cron_meta SET value = 1 WHERE name = 'schema'")
-    for _ in range(2):
-        Tables(tables.database, tables.profile).prepare()
-
-    assert len(runs.claim(planned("a", 0), as_it_is)) == 1
-
-
 def test_word_to_stop(runs: Runs) -> None:
     (run,) = runs.claim(planned("a", 0), as_it_is)
     runs.ask_to_stop([run.run_id], "replaced")
@@ -266,15 +257,6 @@ def test_profiles_do_not_see_each_other(tables: Tables) -> None:
     assert Definitions(tables).jobs() == []
     assert Definitions(tables).version() == 0
     assert len(Runs(tables).claim(planned("a", 0), as_it_is)) == 1
-
-
-def test_tables_of_a_newer_katax(tables: Tables) -> None:
-    tables.run("UPDATE katax_cron_meta SET value = 99 WHERE name = 'schema'")
-
-    with pytest.raises(ConfigError) as error:
-        Tables(tables.database, "test").prepare()
-
-    assert str(error.value).endswith("are of version 99, this katax knows 2; update katax")
 
 
 def test_a_file_on_a_network(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
