@@ -81,6 +81,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "core/engine_names.py",
         "core/settings.py",
     ),
+    "engines/mongodb/test_guard.py": ("engines/refusals.py",),
     "engines/mongodb/test_engine.py": (
         "engines/mongodb/catalog.py",
         "engines/mongodb/connect.py",

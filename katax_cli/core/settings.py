@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from katax_cli.core.engine_names import EngineName as EngineName
 from katax_cli.core.resilience.breaker_policy import BreakerPolicy
 from katax_cli.core.resilience.retry import RetryPolicy
-from katax_cli.errors import ConfigError
+from katax_cli.errors import ConfigError, Refused
 
 Role = Literal["dev", "stage", "prod", "frozen"]
 TlsMode = Literal["disable", "require", "verify-ca", "verify-full"]
@@ -170,6 +170,11 @@ class ConnectionSettings:
         if self.nodes:
             return ",".join(f"{host}:{port}" for host, port in self.nodes)
         return self.socket or f"{self.host}:{self.port}"
+
+    def refuse_read_only(self) -> None:
+        """Raises Refused on a connection that may not be changed."""
+        if self.read_only:
+            raise Refused(f"{self.name!r} is read-only")
 
     def past_pooler(self) -> ConnectionSettings:
         """The settings of a session of our own: a transaction pooler would hand it, and its lock, to others.

@@ -9,7 +9,6 @@ from katax_cli.cli.seed.run import refuse_protected, seeder
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.scope import Scope, Target, scope
 from katax_cli.core.roles import Tier
-from katax_cli.errors import Refused
 from katax_cli.services.tables import lifetime, reset
 from katax_cli.services.tables.truncate import Doomed, plan, truncate
 
@@ -61,8 +60,7 @@ def create_database(call: Invocation, target: Target) -> None:
     """Creates the database of the connection; that it is there already is said, and no error."""
     with scope(call, target, named=True) as chosen:
         settings, sql = chosen.one, chosen.runtime.sql
-        if settings.read_only:
-            raise Refused(f"{settings.name!r} is read-only")
+        settings.refuse_read_only()
         name = lifetime.database_name(settings)
         if call.shared.dry_run:
             there = lifetime.exists(settings, sql)

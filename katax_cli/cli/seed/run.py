@@ -67,8 +67,7 @@ def show_status(call: Invocation) -> ExitCode:
 
 def refuse_protected(profile: Profile, settings: ConnectionSettings) -> None:
     """Raises Refused where made-up data must never go."""
-    if settings.read_only:
-        raise Refused(f"{settings.name!r} is read-only")
+    settings.refuse_read_only()
     if profile.role not in ("dev", "stage"):
         raise Refused(
             f"{settings.name!r} is a {profile.role} connection; seeds are for dev and stage, use a migration"

@@ -39,8 +39,7 @@ def confirm(
 
     `typed`: the connection's full name is asked for in any role.
     """
-    if settings.read_only:
-        raise Refused(f"{settings.name!r} is read-only")
+    settings.refuse_read_only()
     name = f"{profile.name}/{settings.name}"
     if call.shared.confirm is not None and call.shared.confirm != name:
         raise Refused(f"--confirm is {call.shared.confirm!r}, expected {name!r}")

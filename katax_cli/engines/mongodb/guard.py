@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from katax_cli.engines.refusals import not_known_to_read
 from katax_cli.errors import Refused
 
 READS = frozenset(
@@ -23,10 +24,7 @@ def check(spec: Mapping[str, Any], connection: str) -> None:
     """Raises Refused before anything is sent unless the command is known to change nothing."""
     name = next(iter(spec), "an empty command")
     if name not in READS and not _READS_IF.get(name, _never)(spec):
-        raise Refused(
-            f"{connection!r} is read-only and {name}{_stage(spec)} is not known to only read; "
-            "use a connection that may write"
-        )
+        raise not_known_to_read(connection, f"{name}{_stage(spec)}")
 
 
 def is_read(spec: Mapping[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from katax_cli.engines.mysql.rows import fetched
 from katax_cli.engines.mysql.session import MysqlSession
 from katax_cli.engines.mysql.stream import streamed
 from katax_cli.engines.mysql.tls import ask_for_tls
+from katax_cli.engines.refusals import not_read_only
 from katax_cli.errors import KataxError, Refused
 
 _KILL_TIMEOUT = 2.0
@@ -56,7 +57,7 @@ class MysqlEngine:
         variable = "tx_read_only" if session.is_mariadb else "transaction_read_only"
         [(seen,)] = fetched(session, f"SELECT @@SESSION.{variable}").rows
         if seen != 1:
-            raise Refused(f"{self.settings.name!r} did not become read-only; nothing was run")
+            raise not_read_only(self.settings.name)
 
     def ping(self, connection: MysqlSession, timeout: float | None) -> None:
         connection.check_alive()
@@ -173,7 +174,7 @@ class MysqlEngine:
         connection.send(self.facts.begin_read_only, timeout=self.settings.connect_timeout)
         try:
             if not connection.in_read_only_transaction:
-                raise Refused(f"{self.settings.name!r} did not become read-only; nothing was run")
+                raise not_read_only(self.settings.name)
             connection.guarded = True
             yield
         finally:

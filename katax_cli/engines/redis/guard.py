@@ -9,7 +9,7 @@ from redis.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 from katax_cli.engines.redis.connection import CommandWords, ask
-from katax_cli.errors import Refused
+from katax_cli.engines.refusals import not_known_to_read
 
 
 def _words(text: str) -> frozenset[str]:
@@ -64,10 +64,7 @@ class ReadOnly:
         """Raises Refused before anything is sent unless the command is known to change nothing."""
         words = spelled(command[:2])
         if not words or not self._allows(connection, words, command):
-            raise Refused(
-                f"{self._label!r} is read-only and {_title(words)} is not known to only read; "
-                "use a connection that may write"
-            )
+            raise not_known_to_read(self._label, _title(words))
 
     def _allows(self, connection: AbstractConnection, words: Sequence[bytes], command: CommandWords) -> bool:
         name, subcommand = _upper(words[0]), _upper(words[1]) if len(words) > 1 else ""

@@ -19,9 +19,10 @@ from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import AnySql, CompiledQuery, Residue, compile_query, statement_of
 from katax_cli.engines.base import Params, Result, Row, RowStream, SqlFacts, Table, TableDescription, Text
+from katax_cli.engines.refusals import not_read_only
 from katax_cli.engines.sqlite import catalog
 from katax_cli.engines.sqlite.session import SLICE, SqliteSession, code_of, guard, is_guarded, unguard
-from katax_cli.errors import ConfigError, Refused
+from katax_cli.errors import ConfigError
 
 BATCH = 1000
 _MEMORY = ":memory:"
@@ -224,7 +225,7 @@ class SqliteEngine:
 
     def _confirm(self, session: SqliteSession) -> None:
         if not is_guarded(session):
-            raise Refused(f"{self.settings.name!r} did not become read-only; nothing was run")
+            raise not_read_only(self.settings.name)
 
     def tables(self, connection: SqliteSession, timeout: float | None = None) -> list[Table]:
         return catalog.tables(connection, timeout)

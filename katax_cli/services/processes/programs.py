@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Sequence
+from shutil import which
 from typing import TypeVar
 
 from katax_cli.errors import ConfigError, ProgramFailed
 
 T = TypeVar("T")
+
+
+def refuse_unknown(command: Sequence[str]) -> None:
+    """Raises ConfigError when there is no such program."""
+    if which(command[0]) is None:
+        raise ConfigError(f"cannot run {command[0]!r}: no such program; name another")
 
 
 def output_of(command: Sequence[str]) -> bytes:

@@ -13,14 +13,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from shutil import which
 from threading import Lock, current_thread, main_thread
 from types import TracebackType
 from typing import Self
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
-from katax_cli.services.processes.programs import shell_status
+from katax_cli.services.processes.programs import refuse_unknown, shell_status
 
 _LOST_SECONDS, _ASKED_SECONDS = 0.5, 5.0
 """How long the group may take to end by itself when its lock is lost, and when we are asked to end."""
@@ -68,8 +67,7 @@ class Supervised:
 
     def __init__(self, command: Sequence[str], *, environment: Mapping[str, str]) -> None:
         """Starts it. Raises ConfigError when there is no such program, or it cannot be executed."""
-        if which(command[0]) is None:
-            raise ConfigError(f"cannot run {command[0]!r}: no such program; name another")
+        refuse_unknown(command)
         reads, self._pipe = os.pipe()
         failed, failure = os.pipe()
         try:

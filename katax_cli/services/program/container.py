@@ -12,12 +12,12 @@ from katax_cli.core.callables import plain
 from katax_cli.core.forks import follow
 from katax_cli.core.resilience.shutdown import Shutdown, ShutdownReport, Stage, Step
 from katax_cli.core.text.duration import Duration, in_seconds
-from katax_cli.errors import ConfigError, Unavailable
+from katax_cli.errors import ConfigError
 from katax_cli.profiles.load import load_profile
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.program.closing import step_for
 from katax_cli.services.program.config import Config
-from katax_cli.services.program.databases import DEFAULT, Databases
+from katax_cli.services.program.databases import DEFAULT, Databases, shut_down
 from katax_cli.services.program.shutdown import Hook, ShutdownController, hook_stages
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class Katax(Databases):
         """
         with self._lock:
             if self._closed:
-                raise Unavailable(kind, "this container was shut down; make a new one, or call Katax.reset()")
+                raise shut_down(kind)
             if self._reporter is None:
                 from katax_cli.services.state.reporter import report
                 from katax_cli.services.ws.report import SocketTeller

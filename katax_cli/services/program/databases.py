@@ -29,6 +29,11 @@ DEFAULT = "default"
 _PREFERRED = "main"
 
 
+def shut_down(name: str) -> Unavailable:
+    """What is asked for after the shutdown of its container."""
+    return Unavailable(name, "this container was shut down; make a new one, or call Katax.reset()")
+
+
 class Databases:
     """Opens a database when it is first asked for, and gives the same object every time; thread-safe."""
 
@@ -94,7 +99,7 @@ class Databases:
         """
         with self._lock:
             if self._closed:
-                raise Unavailable(name, "this container was shut down; make a new one, or call Katax.reset()")
+                raise shut_down(name)
             if connection is None and type is None and name == DEFAULT and self._settings(name) is None:
                 name = _PREFERRED
             wanted = self._wanted(name, type, connection, pool)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.engine_names import TABLE_ENGINES
-from katax_cli.errors import Refused, WrongEngine
+from katax_cli.errors import WrongEngine
 from katax_cli.services.databases.database import Database
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
@@ -56,8 +56,7 @@ class Seeder:
         (`on_done` hears nothing); `again` also runs what did not change. Raises SeedError, ConfigError,
         Refused on a read-only connection, Unavailable, OutcomeUnknown.
         """
-        if self.db.settings.read_only:
-            raise Refused(f"{self.db.name!r} is read-only")
+        self.db.settings.refuse_read_only()
         wanted = [(file, self._store.work(file)) for file in self.chosen(name)]
         known = self._store.entries()
         due = {file.name for file, _ in wanted if again or not _is_applied(file, known)}

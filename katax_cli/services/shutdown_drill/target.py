@@ -7,14 +7,12 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from secrets import token_hex
-from shutil import which
 from threading import Event, Thread
 from types import TracebackType
 from typing import IO, Self
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.errors import ConfigError
-from katax_cli.services.processes.programs import shell_status
+from katax_cli.services.processes.programs import refuse_unknown, shell_status
 from katax_cli.services.processes.tree import HAS_PROC, Tree, adopting
 from katax_cli.services.shutdown_drill.ports import client_ports
 
@@ -34,8 +32,7 @@ class DrillTarget:
 
     def __init__(self, command: Sequence[str], *, environ: Mapping[str, str], sink: Sink) -> None:
         """Starts it. Raises ConfigError when there is no such program."""
-        if which(command[0]) is None:
-            raise ConfigError(f"cannot run {command[0]!r}: no such program; name another")
+        refuse_unknown(command)
         self.mark = f"katax-drill-{token_hex(4)}"
         self.ports: frozenset[int] = frozenset()
         self.exited: float | None = None
