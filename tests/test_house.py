@@ -18,7 +18,6 @@ SHARED_NAMES = {
     "CircuitBreaker": "the public one is the core's, with the knowledge of drivers' errors",
     "Metrics": "the same ability of each engine",
     "NotSent": "each driver's own error of connecting, told apart",
-    "Prepared": "prepared statements: of a session on the server, and as a program holds one",
     "Rooms": "the same ability of each engine",
     "Sessions": "the same ability of each engine",
     "Statement": "a statement as it was split from a text, and as PostgreSQL's protocol sends it",

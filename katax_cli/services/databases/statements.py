@@ -71,13 +71,13 @@ class Queries(ABC):
         """A context for several statements on one connection, all or none of them."""
         return nullcontext(self)
 
-    def prepare(self, sql: AnySql) -> Prepared:
+    def prepare(self, sql: AnySql) -> PreparedStatement:
         """A statement to be executed again and again; the driver prepares it on the server where it pays."""
-        return Prepared(self, statement_of(sql, self.dialect))
+        return PreparedStatement(self, statement_of(sql, self.dialect))
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedStatement:
     """A statement bound to where it runs."""
 
     on: Queries
