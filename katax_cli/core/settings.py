@@ -119,9 +119,10 @@ class ConnectionSettings:
     `path` is SQLite's file or ":memory:"; `nodes` are the (host, port) pairs of Sentinels or of a cluster
     (otherwise the one server), `service` is Sentinel's name of the primary; `srv` says that `host` is the name
     of a DNS seed list (mongodb+srv); `options` are what the URL's query string held beyond what katax knows,
-    for the driver: they may hold secrets and never show, `ignored` the names of those that only other tools read.
-    `decimals` reads numbers inside JSON columns as Decimals
-    instead of floats; `breaker` and `retry` override the profile's for a connection that a program describes itself.
+    for the driver: they may hold secrets and never show, `ignored` the names of those that only other tools
+    read. `decimals` reads numbers inside JSON columns as Decimals instead of floats; `breaker` and `retry`
+    override the profile's for a connection that a program describes itself. `ssh` is the machine through which
+    the server is reached; `through` describes that way in the settings of its near end, which a driver gets.
     Replicas and `direct` are whole settings.
     """
 
@@ -152,6 +153,8 @@ class ConnectionSettings:
     breaker: BreakerPolicy | None = None
     retry: RetryPolicy | None = None
     expect: Expect | None = None
+    ssh: str | None = None
+    through: str | None = None
     replicas: tuple[ConnectionSettings, ...] = ()
     direct: ConnectionSettings | None = None
 
@@ -163,6 +166,8 @@ class ConnectionSettings:
     @property
     def address(self) -> str:
         """The address of the server, for people: without user, password or options."""
+        if self.through is not None:
+            return self.through
         if self.path is not None:
             return self.path
         if self.embedded:

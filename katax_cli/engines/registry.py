@@ -27,7 +27,12 @@ def load(settings: ConnectionSettings) -> Engine:
     """
     if settings.type not in ENGINES:
         raise ConfigError(unknown_name("engine", settings.type, list(ENGINES), "engines"))
-    return cast("Engine", import_module(ENGINES[settings.type]).create(settings))
+    create = import_module(ENGINES[settings.type]).create
+    if settings.ssh is not None:
+        from katax_cli.engines.tunnel import through_tunnel
+
+        return cast("Engine", through_tunnel(settings, create))
+    return cast("Engine", create(settings))
 
 
 def part(engine: Engine, name: str) -> Any:

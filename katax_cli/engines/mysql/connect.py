@@ -41,7 +41,7 @@ def open_session(settings: ConnectionSettings, timeout: float | None) -> MysqlSe
     }
     session = MysqlSession(**given)
     # Passwords may cross a local socket in the clear, as MySQL's newer plugins ask for.
-    session._secure = settings.socket is not None
+    session._secure = settings.socket is not None and settings.through is None
     try:
         session.connect(_local_socket(settings.socket, given["connect_timeout"]) if settings.socket else None)
     except pymysql.err.OperationalError as error:

@@ -15,7 +15,16 @@ from katax_cli.profiles.model.tls import tls_from_options, tls_from_table
 from katax_cli.profiles.model.urls import database_number, parse_url, sqlite_path
 
 _PARTS = ("host", "port", "user", "database", "socket")
-_COPIED = ("connect_timeout", "statement_timeout", "read_only", "prefix", "decimals", "pooler", "expect")
+_COPIED = (
+    "connect_timeout",
+    "statement_timeout",
+    "read_only",
+    "prefix",
+    "decimals",
+    "pooler",
+    "expect",
+    "ssh",
+)
 
 
 class Around:
@@ -148,6 +157,22 @@ def _check_fit(settings: ConnectionSettings, table: Mapping[str, Any]) -> None:
     for key, kinds in fits.items():
         if key in table and settings.type not in kinds:
             raise Flaw(key, f"means nothing to {settings.type}; it is for {', '.join(kinds)}")
+    if settings.ssh is not None:
+        _check_ssh(settings)
+
+
+def _check_ssh(settings: ConnectionSettings) -> None:
+    """A tunnel leads to one server."""
+    word = settings.ssh or ""
+    if not word or word.startswith("-") or any(c.isspace() for c in word):
+        raise Flaw("ssh", "is no destination, expected 'user@host' or 'ssh://user@host:22'")
+    one = (
+        settings.topology == "single" and len(settings.nodes) <= 1 and not (settings.srv or settings.embedded)
+    )
+    if settings.type == "sqlite" or not one:
+        raise Flaw(
+            "ssh", "leads to one server; it is not for files, embedded servers, clusters and several hosts"
+        )
 
 
 def _variant(

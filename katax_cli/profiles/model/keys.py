@@ -92,6 +92,7 @@ CONNECTION = {
     "expect": Key("choice", "role of a healthy server", ("primary", "standby", "any")),
     "pooler": Key("choice", "the server is behind PgBouncer", ("transaction",)),
     "direct_url": Key("secret", "way around the pooler for migrate and lock"),
+    "ssh": Key("string", "user@host through which the server is reached, by the ssh program"),
     "prefix": Key("string", "put before every Redis key"),
     "decimals": Key("boolean", "numbers in JSON columns are Decimals, not floats"),
     "retry": Key("table", "overrides [retry]", keys=RETRY),

@@ -21,6 +21,7 @@ from katax_cli.services.databases.database import (
     MakeDeadline,
     TimeLimit,
     connect_limit,
+    end_tunnel,
 )
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class ClientDatabase(Database):
         client, self._client = self._client, None
         if client is not None:
             self.engine.close(client)
+        end_tunnel(self.engine)
         return tuple(f"a call of thread {thread}" for thread in out)
 
     @contextmanager

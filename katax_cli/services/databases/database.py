@@ -341,6 +341,13 @@ def open_bounded(engine: Engine, timeout: float | None) -> Any:
         raise ConnectTimeout(f"no answer in {seconds:.3g} s") from error
 
 
+def end_tunnel(engine: Engine) -> None:
+    """Ends the ssh of a connection that goes through another machine."""
+    tunnel = getattr(engine, "tunnel", None)
+    if tunnel is not None:
+        tunnel.close()
+
+
 def classify_with(engine: Engine) -> Callable[[BaseException], Failure]:
     """The engine's classification, and ours of a connect that did not come back; both say of which server."""
     address = engine.settings.address

@@ -28,7 +28,7 @@ from katax_cli.errors import ConfigError, PoolClosed, Refused
 from katax_cli.services.calls.guard import Guard, Safety, Sent
 from katax_cli.services.calls.observer import WatchedStream
 from katax_cli.services.calls.watchdog import watchdog
-from katax_cli.services.databases.database import Database, MakeDeadline, Work
+from katax_cli.services.databases.database import Database, MakeDeadline, Work, end_tunnel
 from katax_cli.services.databases.lease import Lease, Leases
 from katax_cli.services.databases.replicas import Replicas
 from katax_cli.services.databases.statements import Queries
@@ -274,6 +274,7 @@ class SqlDatabase(Database, Queries):
         out = [str(leased) for leased in self.leases.close(deadline.remaining())]
         for replica in self._open_replicas():
             out += replica.close(timeout=deadline.remaining())
+        end_tunnel(self.engine)
         return tuple(out)
 
     def _open_replicas(self) -> list[SqlDatabase]:

@@ -70,6 +70,8 @@ def try_wire(settings: ConnectionSettings, deadline: Deadline) -> Wire:
 def _no_wire(settings: ConnectionSettings) -> str | None:
     if settings.path is not None:
         return "a file"
+    if settings.through is not None:
+        return "a tunnel"
     if settings.socket or settings.embedded:
         return "a local socket"
     return "a seed list, which the driver looks up" if settings.srv else None
