@@ -48,7 +48,6 @@ _TRANSIENT = frozenset(
 )
 # A server that cancels a statement or lets it wait for a lock is there: only what says that it is not counts.
 _COUNTED = frozenset({FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.LOST})
-_BROKEN = frozenset({FailureKind.UNREACHABLE, FailureKind.LOST, FailureKind.UNKNOWN_OUTCOME})
 
 
 class ServerWords(NamedTuple):
@@ -80,8 +79,3 @@ class Failure(NamedTuple):
     def counts(self) -> bool:
         """True if it says something about the server's health (and so counts against a breaker)."""
         return self.kind in _COUNTED
-
-    @property
-    def breaks_connection(self) -> bool:
-        """True if the connection must not be used again."""
-        return self.kind in _BROKEN

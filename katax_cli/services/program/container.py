@@ -21,6 +21,7 @@ from katax_cli.services.program.databases import DEFAULT, Databases, shut_down
 from katax_cli.services.program.shutdown import Hook, ShutdownController, hook_stages
 
 if TYPE_CHECKING:
+    from katax_cli.core.schedule.schedule import Schedule
     from katax_cli.services.cron.definition.jobs import Miss, Overlap
     from katax_cli.services.program.cron import ProgramCron
     from katax_cli.services.program.logger import Logger
@@ -109,13 +110,19 @@ class Katax(Databases):
         `timezone` is the profile's, else this machine's; a callable `enabled` is asked at each occurrence. Raises
         ConfigError for a name in use or a schedule that is none.
         """
-        self._cron.add(
-            name,
-            schedule,
-            task,
+        from katax_cli.services.cron.definition.jobs import Callback, Job
+
+        plain(task, f"job {name!r}")
+        if callable(enabled):
+            plain(enabled, f"'enabled' of job {name!r}")
+        zone = timezone or self._cron.zone
+        job = Job(
+            name=name,
+            schedule=_schedule(name, schedule, zone),
+            work=Callback(task),
+            source="program",
             enabled=enabled,
-            run_on_init=run_on_init,
-            timezone=timezone,
+            timezone=zone,
             timeout=None if timeout is None else in_seconds(timeout),
             on_overlap=on_overlap,
             on_miss=on_miss,
@@ -123,6 +130,7 @@ class Katax(Databases):
             jitter=in_seconds(jitter),
             start_deadline=in_seconds(start_deadline),
         )
+        self._cron.add(job, run_on_init=run_on_init)
 
     def cron_jobs(self) -> list[JobStatus]:
         """The jobs of this program."""
@@ -266,6 +274,15 @@ class Katax(Databases):
         with self._lock:
             self._closed = True
             return [step_for(database) for _, database in self._opened.values()]
+
+
+def _schedule(job: str, text: str, zone: str) -> Schedule:
+    from katax_cli.core.schedule.schedule import parse_schedule
+
+    try:
+        return parse_schedule(text, zone)
+    except ValueError as error:
+        raise ConfigError(f"job {job!r}: {error}") from error
 
 
 def _profile_of(name: str | None) -> Profile:

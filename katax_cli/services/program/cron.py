@@ -9,15 +9,14 @@ from dataclasses import replace
 from datetime import datetime
 from logging import getLogger
 
-from katax_cli.core.callables import plain
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.forks import follow
 from katax_cli.core.resilience.deadline import Deadline
-from katax_cli.core.schedule.schedule import Never, parse_schedule
+from katax_cli.core.schedule.schedule import Never
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.definition.catalog import timezone_of
-from katax_cli.services.cron.definition.jobs import Callback, Job, Miss, Overlap, job_named
+from katax_cli.services.cron.definition.jobs import Job, JobCondition, job_named
 from katax_cli.services.cron.identity import daemon_id, host_name
 from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.cron.run.execution import JobContext
@@ -35,13 +34,13 @@ class ProgramCron:
     name = "cron"
 
     def __init__(self, profile: Profile, *, clock: Clock = SYSTEM) -> None:
-        self._zone = timezone_of(profile)
+        self.zone = timezone_of(profile)
         self._clock = clock
         self._lock = threading.RLock()
         self._changed = threading.Event()
         self._thread: threading.Thread | None = None
         self._last: dict[str, Run] = {}
-        self._conditions: dict[str, bool | Callable[[], bool]] = {}
+        self._conditions: dict[str, bool | JobCondition | Callable[[], bool]] = {}
         self._profile = profile
         self._elsewhere: int | None = None
         self._scheduler = self._new_scheduler()
@@ -72,57 +71,17 @@ class ProgramCron:
             on_end=self._ended,
         )
 
-    def add(
-        self,
-        name: str,
-        schedule: str,
-        task: Callable[[], object],
-        *,
-        enabled: bool | Callable[[], bool] = True,
-        run_on_init: bool = False,
-        timezone: str | None = None,
-        timeout: float | None = None,
-        on_overlap: Overlap = "skip",
-        on_miss: Miss = "once",
-        retries: int = 0,
-        jitter: float = 0.0,
-        start_deadline: float = 60.0,
-    ) -> None:
-        """Adds a job; a callable `enabled` is asked at each occurrence.
-
-        Raises ConfigError for a name in use, a schedule or a zone that is none; TypeError for a coroutine.
-        """
-        plain(task, f"job {name!r}")
-        if callable(enabled):
-            plain(enabled, f"'enabled' of job {name!r}")
-        zone = timezone or self._zone
-        try:
-            parsed = parse_schedule(schedule, zone)
-        except ValueError as error:
-            raise ConfigError(f"job {name!r}: {error}") from error
-        job = Job(
-            name=name,
-            schedule=parsed,
-            work=Callback(task),
-            source="program",
-            enabled=enabled,
-            timezone=zone,
-            timeout=timeout,
-            on_overlap=on_overlap,
-            on_miss=on_miss,
-            retries=retries,
-            jitter=jitter,
-            start_deadline=start_deadline,
-        )
+    def add(self, job: Job, *, run_on_init: bool = False) -> None:
+        """Adds a job of this program. Raises ConfigError for a name in use, or once it was shut down."""
         with self._lock:
-            if name in self._scheduler.jobs:
-                raise ConfigError(f"job {name!r} exists; remove it first")
+            if job.name in self._scheduler.jobs:
+                raise ConfigError(f"job {job.name!r} exists; remove it first")
             if self._scheduler.draining:
-                raise ConfigError(f"job {name!r} comes too late: cron was shut down")
-            self._conditions[name] = enabled
+                raise ConfigError(f"job {job.name!r} comes too late: cron was shut down")
+            self._conditions[job.name] = job.enabled
             self._scheduler.put(job, self._clock.now())
-            if (run_on_init or isinstance(parsed, Never)) and job.is_enabled():
-                self._scheduler.trigger([name], "init")
+            if (run_on_init or isinstance(job.schedule, Never)) and job.is_enabled():
+                self._scheduler.trigger([job.name], "init")
         self._wake()
 
     def jobs(self) -> list[JobStatus]:

@@ -4,21 +4,21 @@ import pytest
 
 from katax_cli.core.resilience.failure import Failure, FailureKind
 
-# kind: (may work later, says the server is ill, the connection is dead)
+# kind: (may work later, says the server is ill)
 TABLE = {
-    FailureKind.REJECTED: (False, False, False),
-    FailureKind.AUTHENTICATION: (False, False, False),
-    FailureKind.CONFIGURATION: (False, False, False),
-    FailureKind.READ_ONLY: (False, False, False),
-    FailureKind.UNREACHABLE: (True, True, True),
-    FailureKind.OVERLOADED: (True, True, False),
-    FailureKind.FULL: (False, False, False),
-    FailureKind.ROLLED_BACK: (True, False, False),
-    FailureKind.BUSY: (True, False, False),
-    FailureKind.TIMED_OUT: (False, False, False),
-    FailureKind.LOST: (True, True, True),
-    FailureKind.UNKNOWN_OUTCOME: (False, False, True),
-    FailureKind.UNKNOWN: (False, False, False),
+    FailureKind.REJECTED: (False, False),
+    FailureKind.AUTHENTICATION: (False, False),
+    FailureKind.CONFIGURATION: (False, False),
+    FailureKind.READ_ONLY: (False, False),
+    FailureKind.UNREACHABLE: (True, True),
+    FailureKind.OVERLOADED: (True, True),
+    FailureKind.FULL: (False, False),
+    FailureKind.ROLLED_BACK: (True, False),
+    FailureKind.BUSY: (True, False),
+    FailureKind.TIMED_OUT: (False, False),
+    FailureKind.LOST: (True, True),
+    FailureKind.UNKNOWN_OUTCOME: (False, False),
+    FailureKind.UNKNOWN: (False, False),
 }
 
 
@@ -26,4 +26,4 @@ TABLE = {
 def test_what_a_kind_allows(kind: FailureKind) -> None:
     failure = Failure(kind, "no")
 
-    assert (failure.transient, failure.counts, failure.breaks_connection) == TABLE[kind]
+    assert (failure.transient, failure.counts) == TABLE[kind]
