@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeVar
 from katax_cli.core.callables import plain
 from katax_cli.core.forks import follow
 from katax_cli.core.resilience.shutdown import Shutdown, ShutdownReport, Stage, Step
+from katax_cli.core.settings import Secret
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import ConfigError
 from katax_cli.profiles.load import load_profile
@@ -190,16 +191,15 @@ class Katax(Databases):
         is in use with another configuration, ConfigError when the port is, Refused beyond loopback without a
         token, Unavailable when Redis is.
         """
-        return self._sockets.open(
-            name,
-            port=port,
-            path=path,
-            host=host,
-            redis=redis,
-            auth_token=auth_token,
-            cors=cors,
-            may_join=may_join,
-        )
+        given = {
+            "port": port,
+            "path": path or None,
+            "host": host or None,
+            "redis": redis or None,
+            "auth_token": None if auth_token is None else Secret.of(auth_token),
+            "cors": None if cors is None else tuple(cors),
+        }
+        return self._sockets.open(name, given, may_join)
 
     @cached_property
     def _sockets(self) -> SocketServers:

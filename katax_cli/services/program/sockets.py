@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from threading import Lock
+from typing import Any
 
-from katax_cli.core.settings import Secret
 from katax_cli.core.text.js_json import parse
 from katax_cli.core.text.text import to_json
 from katax_cli.errors import ConnectionConflict
@@ -34,32 +34,16 @@ class SocketServers:
         self._opened: dict[str, tuple[WsSettings, Sockets]] = {}
         self._opening = Lock()
 
-    def open(
-        self,
-        name: str,
-        *,
-        port: int | None,
-        path: str | None,
-        host: str | None,
-        redis: str | None,
-        auth_token: str | None,
-        cors: Sequence[str] | None,
-        may_join: MayJoin | None,
-    ) -> Sockets:
-        """The server of this name. Raises ConnectionConflict when it was opened otherwise."""
+    def open(self, name: str, given: Mapping[str, object], may_join: MayJoin | None) -> Sockets:
+        """The server of this name, with settings that are `given` unless they are None.
+
+        Raises ConnectionConflict when it was opened otherwise.
+        """
         with self._opening:
             known, server = self._opened.get(name, (None, None))
             base = known or self._profile.ws.get(name, WsSettings(name))
-            wanted = WsSettings(
-                name,
-                port=base.port if port is None else port,
-                host=host or base.host,
-                path=path or base.path,
-                redis=redis or base.redis,
-                auth_token=base.auth_token if auth_token is None else Secret.of(auth_token),
-                admin_token=base.admin_token,
-                cors=base.cors if cors is None else tuple(cors),
-            )
+            changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+            wanted = base._replace(**changes)
             if server is not None and not server.closing:
                 if _comparable(wanted) != _comparable(base):
                     raise ConnectionConflict(name)
