@@ -19,6 +19,9 @@ from katax_cli.snapshot import Snapshot
 from katax_cli.tui.panels import Panel
 from katax_cli.tui.table import GAP, Drawn, TableRow, alike, colourless, faded, fitted, found
 
+CHANGES_KEPT = 50
+"""Changes after which a table forgets how it drew cells: it would keep 10,000, most of them of old values."""
+
 
 class RowTable(DataTable[Text]):
     """A table whose Home and End are its first and last row, wherever the view is."""
@@ -49,6 +52,7 @@ class Pane(Vertical):
         self._columns: tuple[tuple[int, int], ...] = ()
         self._width = 0
         self._current = False
+        self._changes = 0
         self._held: tuple[TableRow, ...] | None = None
         self.folded: tuple[str, str] | None = None
         """The title and why there are no rows; None while there are."""
@@ -178,10 +182,15 @@ class Pane(Vertical):
         return fitted(columns, rows, width)
 
     def _update(self, rows: Sequence[TableRow]) -> None:
+        changed = False
         for at, (row, before) in enumerate(zip(rows, self._rows, strict=True)):
             for place, (index, _) in enumerate(self._columns):
                 if not alike(row.cells[index], before.cells[index]):
                     self.table.update_cell_at(Coordinate(at, place), row.cells[index])
+                    changed = True
+        self._changes += changed
+        if changed and self._changes % CHANGES_KEPT == 0:
+            self.table.notify_style_update()
 
     def _rebuild(self, columns: Sequence[tuple[int, int]], rows: Sequence[TableRow]) -> None:
         chosen, top = self.chosen, self.table.scroll_y

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Sequence
 from dataclasses import replace
 from threading import Event
@@ -9,6 +10,7 @@ from threading import enumerate as enumerate_threads
 from typing import ClassVar
 
 import pytest
+from rich.segment import Segment
 from textual.containers import VerticalScroll
 from textual.drivers.headless_driver import HeadlessDriver
 from textual.pilot import Pilot
@@ -16,6 +18,7 @@ from textual.widgets import Input, OptionList, Static
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.snapshot import Part, Snapshot
+from katax_cli.tui import pane as pane_module
 from katax_cli.tui.app import CommandOutcome, Dashboard
 from katax_cli.tui.dialogs import CommandDialog, Info, line
 from katax_cli.tui.pane import Pane
@@ -433,6 +436,30 @@ class TestNumbersThatChange:
             assert app.is_running
 
         drive(app, body)
+
+    def test_numbers_that_change_for_long_take_no_more_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pane_module, "CHANGES_KEPT", 5)
+        source = Source()
+        app = dashboard(source)
+        drawn: list[int] = []
+
+        async def body(pilot: Pilots) -> None:
+            table = pane(app, "runs").table
+            for number in range(60):
+                rows = tuple(each._replace(duration_ms=float(number)) for each in FULL.runs.rows)
+                source.snapshot = replace(FULL, runs=FULL.runs._replace(rows=rows))
+                await pilot.press("f5")
+                await until(
+                    pilot,
+                    lambda number=number: str(number) in map(str, table.get_row_at(0)),  # type: ignore[misc]
+                )
+                await pilot.pause()
+                if number % 20 == 19:
+                    gc.collect()
+                    drawn.append(sum(isinstance(each, Segment) for each in gc.get_objects()))
+
+        drive(app, body, size=(200, 60))
+        assert drawn[2] <= drawn[0] * 1.1, drawn
 
     def test_a_storm_of_sizes_ends_well(self) -> None:
         app = dashboard()
