@@ -14,6 +14,8 @@ from katax_cli import Katax
 from katax_cli.errors import Unavailable
 from tests.cli.harness import katax, write_profile
 from tests.cli.processes import spawn
+from tests.servers import Server
+from tests.servers.certificates import make_certificates
 from tests.servers.rooms import Room
 from tests.servers.ssh import Jump, ssh_server
 from tests.waiting import until
@@ -161,3 +163,21 @@ def test_no_ssh_survives_a_killed_katax(jump: Jump, redis_url: str, tmp_path: Pa
     process.kill()
     process.communicate()
     until(lambda: left() == [])
+
+
+def test_the_server_itself_is_verified_behind_the_tunnel(
+    room: Room, tls_postgresql: Server, tls_mysql: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = tmp_path / "keys"
+    keys.mkdir()
+    stranger = make_certificates(tmp_path / "other")
+    with ssh_server(room.folder("sshd"), keys) as served:
+        monkeypatch.setenv("PATH", f"{served.path}:{os.environ['PATH']}")
+        for server, mode in ((tls_postgresql, "verify-full"), (tls_mysql, "verify-ca")):
+            assert server.certificates is not None
+            for authority, code in ((server.certificates.ca, 0), (stranger.ca, 2)):
+                write(tmp_path, {"main": server.url.partition("?")[0].replace("127.0.0.1", "localhost")})
+                with (tmp_path / "profiles/test.toml").open("a") as file:
+                    file.write(f'tls = {{ mode = "{mode}", ca = "{authority}" }}\n')
+                done = katax("db", "query", "select 1 as n", "-f", "tsv")
+                assert (done.code, done.out) == (code, "n\n1\n" if code == 0 else ""), done.err

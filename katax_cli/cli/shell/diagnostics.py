@@ -94,7 +94,11 @@ def _one_line(text: str) -> str:
 
 def _refusal(error: BaseException | None) -> QueryError | None:
     """The refused statement that an error is about: itself, or what it came from."""
+    seen: set[int] = set()
     while error is not None and not isinstance(error, QueryError):
+        if id(error) in seen:
+            return None
+        seen.add(id(error))
         error = error.__cause__
     return error
 

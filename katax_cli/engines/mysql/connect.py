@@ -45,7 +45,9 @@ def open_session(settings: ConnectionSettings, timeout: float | None) -> MysqlSe
     try:
         session.connect(_local_socket(settings.socket, given["connect_timeout"]) if settings.socket else None)
     except pymysql.err.OperationalError as error:
-        raise connect_failed(error) from error
+        failed = connect_failed(error)
+        # An error that is its own cause would have no end for whoever follows its causes.
+        raise failed from (error if failed is not error else error.__cause__)
     return session
 
 

@@ -147,3 +147,12 @@ def test_what_a_server_says_does_not_show_the_password(
     assert (other.code, "other" in other.err) == (1, True), "the server does repeat it"
     assert (done.code, password in done.err + done.out) == (1, False)
     assert "***" in done.err
+
+
+def test_an_error_that_is_its_own_cause_ends(mysql: Server, tmp_path: Path) -> None:
+    error = ValueError("x")
+    error.__cause__ = error
+    assert Diagnostics(io.StringIO()).failure(error) == 2
+    write_profile(tmp_path, {"main": mysql.url.replace(str(mysql.password), "wrong")})
+    done = katax("db", "query", "select 1")
+    assert (done.code, done.err.count("\n")) == (2, 1)

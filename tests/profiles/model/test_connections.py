@@ -170,3 +170,20 @@ def test_contradictions(project: Project, toml: str, key: str, message: str) -> 
     where, _, said = str(error.value).partition(": ")
     assert where.rpartition(":")[0] == str(file)
     assert said.startswith(f"connections.main{key} {message}")
+
+
+def test_ssh_leads_to_one_server(project: Project) -> None:
+    made = project.connection('url = "postgresql://app@db/x"\nssh = "user@jump"').connections["main"]
+    assert (made.ssh, made.address) == ("user@jump", "db:5432")
+    for toml, reason in {
+        'url = "sqlite:///x.db"\nssh = "jump"': "leads to one server",
+        'url = "embedded"\nssh = "jump"': "leads to one server",
+        'url = "postgresql://a,b/x"\nssh = "jump"': "leads to one server",
+        'url = "mongodb+srv://a/x"\nssh = "jump"': "leads to one server",
+        'url = "redis://a"\nssh = "-oProxyCommand=touch pwned"': "is no destination",
+        'url = "redis://a"\nssh = "jump touch"': "is no destination",
+        'url = "redis://a"\nssh = ""': "is no destination",
+    }.items():
+        with pytest.raises(ConfigError) as error:
+            project.connection(toml)
+        assert f"connections.main.ssh {reason}" in str(error.value)
