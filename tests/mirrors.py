@@ -22,10 +22,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "cli/dashboard/views.py",
     ),
     "cli/dashboard/test_run.py": ("tui/terminal_guard.py",),
-    "cli/db/test_activity.py": (
-        "engines/activity.py",
-        "engines/postgresql/activity.py",
-    ),
     "cli/db/test_build.py": ("services/databases/builder/binding.py",),
     "cli/db/test_commands.py": (
         "cli/db/empty.py",

@@ -16,6 +16,7 @@ MAX_LINES = 400
 
 SHARED_NAMES = {
     "CircuitBreaker": "the public one is the core's, with the knowledge of drivers' errors",
+    "Inspection": "the same ability of each engine",
     "Metrics": "the same ability of each engine",
     "NotSent": "each driver's own error of connecting, told apart",
     "Rooms": "the same ability of each engine",

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 group = Group()
 
-SESSIONS = Target(types=("postgresql",), preferred="main", lacks="sessions to list or end")
-LOCKS = Target(types=("postgresql",), preferred="main", lacks="locks between sessions")
+SESSIONS = Target(types=("postgresql", "mysql", "redis"), preferred="main", lacks="sessions to list or end")
+LOCKS = Target(types=("postgresql", "mysql"), preferred="main", lacks="locks between sessions")
 
 Pid = Annotated[str, typer.Argument(metavar="PID", help="As 'katax db activity' lists it.")]
 Wait = Annotated[

@@ -55,12 +55,12 @@ class Sessions:
         of transactions as they were when it was last asked unless that is more than 0.1 s ago.
         """
         sessions = _rows(connection, _SESSIONS, timeout)
-        names = dict(_if_told(connection, _NAMES, timeout) or ())
+        names = dict(if_told(connection, _NAMES, timeout) or ())
         rollbacks = _count(connection, _ROLLBACKS, timeout)
-        transactions = _if_told(connection, _TRANSACTIONS, timeout)
+        transactions = if_told(connection, _TRANSACTIONS, timeout)
         writing = {row[0]: row for row in transactions or ()}
         locks = defaultdict(list)
-        listed = _if_told(connection, _locks_of(connection), timeout)
+        listed = if_told(connection, _locks_of(connection), timeout)
         for id, lock in listed or ():
             locks[id].append(str(lock).strip())
         for id, (_, tables, *_rest) in writing.items():
@@ -68,7 +68,7 @@ class Sessions:
                 locks[id].append(f"rows of {tables} tables")
         # Who may not read the transactions sees no sessions of other users either.
         connected = 0 if transactions is not None else _count(connection, _CONNECTED, timeout)
-        prepared = _if_told(connection, "XA RECOVER", timeout)
+        prepared = if_told(connection, "XA RECOVER", timeout)
         return ServerLook(
             tuple(
                 _session(row, names, _work(writing.get(row[0]), rollbacks), tuple(sorted(set(locks[row[0]]))))
@@ -145,7 +145,7 @@ def _locks_of(session: MysqlSession) -> str:
     return _MARIADB_LOCKS if session.is_mariadb else _MYSQL_LOCKS
 
 
-def _if_told(session: MysqlSession, sql: str, timeout: float | None) -> list[tuple[Any, ...]] | None:
+def if_told(session: MysqlSession, sql: str, timeout: float | None) -> list[tuple[Any, ...]] | None:
     """None where the server does not list this, or not to this user."""
     try:
         return _rows(session, sql, timeout)

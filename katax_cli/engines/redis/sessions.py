@@ -35,7 +35,7 @@ class Sessions:
     def _sessions(self, shard: Any, number: int, timeout: float | None) -> list[ServerSession]:
         listed = cast("bytes", self._engine.command(shard, "CLIENT", "LIST", timeout=timeout))
         own = int(self._engine.command(shard, "CLIENT", "ID", timeout=timeout))
-        clients = [_fields(line) for line in listed.decode("utf-8", "replace").splitlines() if line]
+        clients = [client_fields(line) for line in listed.decode("utf-8", "replace").splitlines() if line]
         return [_session(client, number) for client in clients if client["id"] != str(own)]
 
     def _keys(self, shard: Any, timeout: float | None) -> Iterator[str]:
@@ -53,7 +53,7 @@ class Sessions:
                 return
 
 
-def _fields(line: str) -> dict[str, str]:
+def client_fields(line: str) -> dict[str, str]:
     """`id=3 addr=127.0.0.1:52555 name=app db=0 multi=-1 flags=N cmd=get …`."""
     return dict(pair.partition("=")[::2] for pair in line.split(" "))
 

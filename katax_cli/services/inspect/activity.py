@@ -21,7 +21,7 @@ from katax_cli.errors import WrongEngine
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.database import Database
 
-LOCKING_ENGINES = ("postgresql",)
+LOCKING_ENGINES = ("postgresql", "mysql")
 
 
 class Blocked(NamedTuple):
