@@ -13,6 +13,7 @@ import pymysql
 import pytest
 import redis
 
+from katax_cli.engines.mongodb.activity import listed
 from tests.cli.harness import katax, write_profile
 from tests.promises.witness import mysql_connection
 from tests.waiting import until
@@ -201,3 +202,63 @@ def test_redis_shows_cancels_and_terminates(redis_url: str, tmp_path: Path, stac
     refused = katax("db", "blocking")
     assert refused.code == 2
     assert "redis has no locks between sessions; 'db blocking' works on postgresql, mysql" in refused.err
+
+
+def test_mongodb_lists_operations_and_open_transactions() -> None:
+    """As its manual shows what currentOp answers; the values of a command stay out."""
+    question = {
+        "opid": 9,
+        "active": True,
+        "client": "10.0.0.7:5",
+        "op": "command",
+        "command": {"currentOp": 1},
+    }
+    busy = {
+        "opid": 12,
+        "active": True,
+        "client": "10.0.0.7:50000",
+        "effectiveUsers": [{"user": "app", "db": "admin"}],
+        "op": "query",
+        "ns": "shop.orders",
+        "command": {"find": "orders", "filter": {"card": SECRET}, "lsid": {"id": "x"}, "$db": "shop"},
+        "microsecs_running": 2_500_000,
+        "waitingForLock": True,
+    }
+    idle_connection = {"active": False, "client": "10.0.0.8:50001", "connectionId": 4}
+    idle_transaction = {
+        "type": "idleSession",
+        "active": False,
+        "client": "10.0.0.9:50002",
+        "lsid": {"id": "0f8fad5b-d9cb-469f-a165-70867728950e", "uid": b""},
+        "transaction": {"timeOpenMicros": 60_000_000},
+    }
+    of_a_shard = {**busy, "opid": "shard01:77", "waitingForLock": False, "microsecs_running": 1}
+    internal = {"opid": 1, "active": True, "op": "none", "desc": "JournalFlusher"}
+
+    sessions, own = listed([question, idle_connection, internal, idle_transaction, of_a_shard, busy])
+
+    assert own == 9
+    assert [(one.pid, one.state, one.work) for one in sessions] == [
+        (12, "active", "12"),
+        ("shard01:77", "active", "shard01:77"),
+        ("0f8fad5b-d9cb-469f-a165-70867728950e", "idle in transaction", None),
+        (None, "idle", None),
+    ]
+    assert sessions[0][1:9] == (
+        "app",
+        "10.0.0.7",
+        "shop",
+        "active",
+        "lock",
+        2.5,
+        None,
+        "query shop.orders {filter}",
+    )
+    assert sessions[2].transaction_age_seconds == 60.0
+
+
+def test_a_server_that_only_speaks_mongodb_s_protocol_says_so(mongodb_url: str, tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": mongodb_url})
+    done = katax("db", "activity")
+    said = "does not list its operations; only MongoDB's own server does" in done.err
+    assert (done.code, said) in [(0, False), (2, True)], done.err

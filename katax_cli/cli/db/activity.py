@@ -24,6 +24,7 @@ from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import INTERACTIVE_SECONDS, Invocation
 from katax_cli.cli.shell.options import duration, limit
 from katax_cli.cli.shell.scope import Scope, Target, scope
+from katax_cli.core.engine_names import SERVER_ENGINES, SQL_SERVERS
 from katax_cli.core.roles import Tier
 from katax_cli.errors import ConfigError, OutcomeUnknown, SessionNotEnded, Unavailable
 
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 
 group = Group()
 
-SESSIONS = Target(types=("postgresql", "mysql", "redis"), preferred="main", lacks="sessions to list or end")
-LOCKS = Target(types=("postgresql", "mysql"), preferred="main", lacks="locks between sessions")
+SESSIONS = Target(types=SERVER_ENGINES, preferred="main", lacks="sessions to list or end")
+LOCKS = Target(types=SQL_SERVERS, preferred="main", lacks="locks between sessions")
 
 Pid = Annotated[str, typer.Argument(metavar="PID", help="As 'katax db activity' lists it.")]
 Wait = Annotated[

@@ -89,11 +89,11 @@ def summed(entries: Sequence[Mapping[str, Any]]) -> list[SlowQuery]:
     """The profiler's entries by the shape of what was asked."""
     durations: dict[str, list[tuple[float, datetime]]] = {}
     for entry in entries:
-        durations.setdefault(_redacted(entry), []).append((float(entry["millis"]), entry["ts"]))
+        durations.setdefault(redacted(entry), []).append((float(entry["millis"]), entry["ts"]))
     return [_summary(text, runs) for text, runs in durations.items()]
 
 
-def _redacted(entry: Mapping[str, Any]) -> str:
+def redacted(entry: Mapping[str, Any]) -> str:
     """Operation, collection and the names of its options; what they were given stays out."""
     options = [key for key in entry.get("command", {}) if key not in ("lsid", "$db", "$clusterTime")][1:]
     text = f"{entry.get('op', 'command')} {entry.get('ns', '')}".rstrip()

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from katax_cli.core.engine_names import SQL_SERVERS
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.activity import (
     HIDDEN,
@@ -20,8 +21,6 @@ from katax_cli.engines.registry import part
 from katax_cli.errors import WrongEngine
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.database import Database
-
-LOCKING_ENGINES = ("postgresql", "mysql")
 
 
 class Blocked(NamedTuple):
@@ -63,7 +62,7 @@ def blocking(database: Database, *, timeout: Duration | None = None) -> Blocking
     inspection = part(database.engine, "activity")
     if not isinstance(inspection, ListsLockWaits):
         raise WrongEngine(
-            database.engine.name, "locks between sessions", wanted_by="db blocking", works_on=LOCKING_ENGINES
+            database.engine.name, "locks between sessions", wanted_by="db blocking", works_on=SQL_SERVERS
         )
 
     def question(connection: object, seconds: float | None) -> BlockingTree:
