@@ -18,6 +18,7 @@ from katax_cli.services.calls.guard import Safety
 from katax_cli.services.calls.watchdog import Limit, watchdog
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
+from katax_cli.services.databases.transaction import refuse_rolled_back
 
 T = TypeVar("T")
 
@@ -37,6 +38,9 @@ class HeldConnection(Queries):
         self.engine = database.engine
         self.name = database.name
         self.deadline = database.callers_deadline()
+        self._is_in_block = False
+        self._ended_by: BaseException | None = None
+        """With which the server rolled the transaction of a block back by itself."""
 
     def __enter__(self) -> Self:
         # The guarded call gives a failed connect its meaning and leaves the connection in the pool.
@@ -111,12 +115,17 @@ class HeldConnection(Queries):
         self.deadline.check(self.name, "migration")
         with self.translating(Safety.PART), self._breaking():
             self.engine.execute(self.connection, self.engine.facts.begin, None, timeout)
+        self._is_in_block = True
         try:
             yield
             self.deadline.check(self.name, "migration")
+            refuse_rolled_back(self.name, self._ended_by)
         except BaseException as error:
+            self._ended_by = None
             self.roll_back(error)
             raise
+        finally:
+            self._is_in_block = False
         with self.translating(Safety.WRITE), self._breaking():
             self.engine.execute(self.connection, "COMMIT", None, None)
 
@@ -136,15 +145,22 @@ class HeldConnection(Queries):
     ) -> Iterator[float | None]:
         """Cancels on the server what outlives its time, and breaks the connection when that does not help."""
         self.deadline.check(self.name, "migration")
-        part = Safety.PART if self.in_transaction else Safety.WRITE
+        refuse_rolled_back(self.name, self._ended_by)
+        was_open = self.in_transaction
+        part = Safety.PART if was_open else Safety.WRITE
         own = None if timeout is None else in_seconds(timeout)
         seconds = self.deadline.within(own)
-        with (
-            self.translating(safety or part, own),
-            self._breaking(),
-            watchdog.limit(seconds, lambda: self.engine.cancel(self.connection, _CANCEL_SECONDS)),
-        ):
-            yield seconds
+        try:
+            with (
+                self.translating(safety or part, own),
+                self._breaking(),
+                watchdog.limit(seconds, lambda: self.engine.cancel(self.connection, _CANCEL_SECONDS)),
+            ):
+                yield seconds
+        except Exception as error:
+            if was_open and self._is_in_block and not self.in_transaction:
+                self._ended_by = error
+            raise
 
     def _breaking(self) -> Limit:
         """For what must not be cancelled, such as a COMMIT, or could not be."""

@@ -144,12 +144,34 @@ class RowRefused(Exception):
         self.why = why
 
 
+class _TransactionFate:
+    """The error with which the server rolled a transaction back by itself, for its savepoints too; None: it did not.
+
+    SQLite does so on a full disk, MySQL in a deadlock; what came next would be committed statement by statement.
+    """
+
+    __slots__ = ("ended_by",)
+
+    def __init__(self) -> None:
+        self.ended_by: BaseException | None = None
+
+
 class Transaction(Queries):
-    """An open transaction on one connection. A context manager: commits at the end, rolls back on an error."""
+    """An open transaction on one connection. A context manager: commits at the end, rolls back on an error.
+
+    Once the server rolled it back by itself, every call raises KataxError but `rollback`.
+    """
 
     def __init__(
-        self, origin: TransactionOrigin, connection: Any, deadline: Deadline, sent: Sent, level: int = 0
+        self,
+        origin: TransactionOrigin,
+        connection: Any,
+        deadline: Deadline,
+        sent: Sent,
+        level: int = 0,
+        fate: _TransactionFate | None = None,
     ) -> None:
+        self._fate = _TransactionFate() if fate is None else fate
         self._origin = origin
         self._engine = origin.engine
         self._connection = connection
@@ -167,6 +189,11 @@ class Transaction(Queries):
     @property
     def dialect(self) -> Dialect:
         return self._engine.dialect
+
+    @property
+    def is_lost(self) -> bool:
+        """True once the server rolled it back by itself."""
+        return self._fate.ended_by is not None
 
     def when_ended(self, call: Callable[[], None]) -> None:
         """Calls `call` once the transaction has ended, however it ended."""
@@ -246,7 +273,8 @@ class Transaction(Queries):
 
     def transaction(self) -> Transaction:
         """A savepoint inside this transaction, as a `with` block."""
-        return Transaction(self._origin, self._connection, self._deadline, self._sent, self._level + 1)
+        level, fate = self._level + 1, self._fate
+        return Transaction(self._origin, self._connection, self._deadline, self._sent, level, fate)
 
     def commit(self) -> None:
         """Makes it last. Raises OutcomeUnknown when the answer does not come."""
@@ -257,7 +285,7 @@ class Transaction(Queries):
 
         Raises QueryError for changes that the server kept: those of MySQL's tables without transactions.
         """
-        if self._engine.is_broken(self._connection):
+        if self._fate.ended_by is not None or self._engine.is_broken(self._connection):
             self._end("")
         elif self._level:
             self._end(self._engine.facts.rollback_to.format(name=self._savepoint))
@@ -298,10 +326,25 @@ class Transaction(Queries):
     @contextmanager
     def _translating(self, doing: str, *, committing: bool = False) -> Iterator[None]:
         """Translates errors: before COMMIT the server rolled back; only COMMIT itself can be unknown."""
+        refuse_rolled_back(self._engine.settings.name, self._fate.ended_by)
         self._sent.sent = committing
         safety = Safety.WRITE if committing else Safety.PART
-        with self._origin.guard.translating(deadline=self._deadline, safety=safety, doing=doing):
-            yield
+        was_open = self.open and self._engine.in_transaction(self._connection)
+        try:
+            with self._origin.guard.translating(deadline=self._deadline, safety=safety, doing=doing):
+                yield
+        except Exception as error:
+            if was_open and not self._engine.in_transaction(self._connection):
+                self._fate.ended_by = error
+            raise
+
+
+def refuse_rolled_back(connection: str, ended_by: BaseException | None) -> None:
+    """Raises KataxError for what would run outside the transaction that the server rolled back by itself."""
+    if ended_by is not None:
+        raise KataxError(
+            f"{connection!r} rolled the transaction back by itself, and nothing more was run in it; after: {ended_by}"
+        ) from ended_by
 
 
 class TransactionBlock:

@@ -167,6 +167,8 @@ class Upsert:
             with self._on.transaction():
                 return self._written(columns, values)
         except _REFUSALS as error:
+            if self._on.is_lost:
+                raise
             if len(values) == 1:
                 raise self._refused(first + 1, error) from error
         # The server says which statement it refused, not which row.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from katax_cli.errors import ChangedAfterApply, ConfigError, MigrationError, StatementFailed
+from katax_cli.errors import ChangedAfterApply, ConfigError, KataxError, MigrationError, StatementFailed
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.values import Outcome
@@ -299,4 +299,29 @@ def test_an_empty_up_section_is_applied(migrator: Migrator) -> None:
     path = migrator.create("add nothing")
 
     assert Path(path).name.endswith("_add_nothing.sql")
+    assert len(migrator.up()) == 1
+
+
+def test_code_that_goes_on_after_the_server_rolled_back_is_stopped(
+    open_url: Callable[..., SqlDatabase], folder: Path
+) -> None:
+    database = open_url(f"sqlite:///{folder}/a.db")
+    database.execute("CREATE TABLE a (id int PRIMARY KEY)")
+    (folder / "001_a.py").write_text(
+        "def up(db):\n"
+        "    db.execute('INSERT INTO a VALUES (1)')\n"
+        "    try:\n"
+        "        db.execute('INSERT OR ROLLBACK INTO a VALUES (1)')\n"
+        "    except Exception:\n"
+        "        pass\n"
+        "    db.execute('INSERT INTO a VALUES (2)')\n"
+    )
+    migrator = Migrator(database, str(folder))
+
+    with pytest.raises(KataxError, match="rolled the transaction back by itself"):
+        migrator.up()
+
+    assert [one.state for one in migrator.status()] == ["pending"]
+    assert database.query("SELECT id FROM a") == []
+    (folder / "001_a.py").write_text("def up(db):\n    db.execute('INSERT INTO a VALUES (3)')\n")
     assert len(migrator.up()) == 1

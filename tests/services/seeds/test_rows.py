@@ -202,3 +202,23 @@ def test_a_unique_key_without_a_value_is_refused_in_a_copy_too(
     with pytest.raises(SeedError, match=r"line 302 has no 'id'"):
         Seeder(database, str(folder)).run()
     assert database.query("SELECT count(*) AS n FROM notes") == [{"n": 0}]
+
+
+def test_a_transaction_that_sqlite_rolled_back_by_itself_leaves_nothing_of_a_seed(
+    open_url: Open, folder: Path
+) -> None:
+    """As it does on a full disk; row by row the rest would be committed."""
+    database = open_url(f"sqlite:///{folder}/notes.db")
+    database.execute(NOTES)
+    database.execute(
+        "CREATE TRIGGER full BEFORE INSERT ON notes WHEN new.id = 250 BEGIN SELECT RAISE(ROLLBACK, 'full'); END"
+    )
+    write_csv(folder, range(400))
+
+    with pytest.raises(SeedError, match=r"full.*nothing of it was applied"):
+        Seeder(database, str(folder)).run()
+
+    assert notes(database) == {}
+    assert [one.state for one in Seeder(database, str(folder)).status()] == ["pending"]
+    database.execute("DROP TRIGGER full")
+    assert outcomes(Seeder(database, str(folder))) == [("notes.csv", "applied", 400, 0, 400)]
