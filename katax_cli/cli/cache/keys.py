@@ -50,7 +50,7 @@ def scan(
 def clear(call: Invocation, pattern: Annotated[str, typer.Argument(help=PATTERN_HELP)]) -> ExitCode:
     """Delete all keys that match a pattern; shows first what they are."""
     from katax_cli.cli.cache.purge import clear_each, preview
-    from katax_cli.cli.cache.views import Progress
+    from katax_cli.cli.shell.progress import Progress
     from katax_cli.core.roles import Tier
     from katax_cli.services.cache.cache import Cache
 
@@ -62,7 +62,8 @@ def clear(call: Invocation, pattern: Annotated[str, typer.Argument(help=PATTERN_
         if call.only_planned(pattern=pattern, matching=survey.matching, deleted=0):
             return ExitCode.DONE
         chosen.confirm(Tier.DESTRUCTIVE, f"delete {survey.count} keys that match {pattern!r}")
-        deleted = values.clear(pattern, on_batch=Progress(call.diagnostics.note, "deleted", survey.matching))
+        with Progress(call.diagnostics, "deleted", "keys", survey.matching, unsure=True) as progress:
+            deleted = values.clear(pattern, on_batch=progress)
     call.out.action({"pattern": pattern, "matching": survey.matching, "deleted": deleted})
     return ExitCode.DONE
 
@@ -112,13 +113,18 @@ def flush(call: Invocation) -> None:
 @group.command("export")
 def export(call: Invocation, pattern: AnyPattern = "*") -> None:
     """Write keys of all types with their lifetimes, one JSON object a line, for 'cache import'."""
+    from katax_cli.cli.shell.progress import Progress
     from katax_cli.services.cache import copy
 
     exported = 0
-    with cache(call, seconds=None) as values:
+    with (
+        cache(call, seconds=None) as values,
+        Progress(call.diagnostics, "exported", "keys", None, bar=call.out.width is None) as progress,
+    ):
         for lines in copy.export(values, pattern):
             call.out.raw("".join(f"{line}\n" for line in lines).encode())
             exported += len(lines)
+            progress(exported)
     call.diagnostics.note(f"exported {exported} keys")
 
 
@@ -129,7 +135,8 @@ def import_(
     replace: Annotated[bool, typer.Option("--replace", help="Replace keys that exist.")] = False,
 ) -> None:
     """Restore exported keys with their lifetimes; skips keys that exist."""
-    from katax_cli.cli.cache.views import replacing
+    from katax_cli.cli.cache.views import lines_of, replacing
+    from katax_cli.cli.shell.progress import Progress
     from katax_cli.core.roles import Tier
     from katax_cli.services.cache import copy
     from katax_cli.services.cache.cache import Cache
@@ -139,7 +146,10 @@ def import_(
         if call.shared.dry_run:
             call.only_planned(lines=sum(1 for _ in lines), imported=0)
             return
+        count = lines_of(lines)
         if replace:
-            chosen.confirm(Tier.DESTRUCTIVE, replacing(lines))
-        done = copy.load(Cache(database), lines, replace=replace)
+            chosen.confirm(Tier.DESTRUCTIVE, replacing(count))
+        dealt_with = "imported" if replace else "imported or skipped"
+        with Progress(call.diagnostics, dealt_with, "keys", count, unsure=True) as progress:
+            done = copy.load(Cache(database), lines, replace=replace, on_batch=progress)
     call.out.action({"imported": done.imported, "skipped": done.skipped})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from katax_cli.cli.cache.views import Progress, survey_lines
+from katax_cli.cli.cache.views import survey_lines
 from katax_cli.cli.shell.exits import ExitCode, worst
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.progress import Progress
 from katax_cli.cli.shell.redis import REDIS
 from katax_cli.cli.shell.scope import Scope, scope
 from katax_cli.core.roles import Tier
@@ -43,7 +44,8 @@ def clear_each(call: Invocation, pattern: str) -> ExitCode:
             chosen.confirm(Tier.DESTRUCTIVE, what, of=settings)
 
         def work(database: RedisDatabase) -> int:
-            return Cache(database).clear(pattern, on_batch=_progress(call, database, matching))
+            with _progress(call, database, matching) as progress:
+                return Cache(database).clear(pattern, on_batch=progress)
 
         rows: list[tuple[object, ...]] = []
         for settings, deleted in chosen.runtime.each([settings for settings, _ in surveys], work):
@@ -71,8 +73,9 @@ def _surveys(chosen: Scope, pattern: str, codes: list[ExitCode]) -> list[tuple[C
 
 
 def _progress(call: Invocation, database: RedisDatabase, matching: dict[str, int]) -> Progress:
+    """One of several at once, so without a bar."""
     name = database.name
-    return Progress(lambda text: call.diagnostics.note(f"{name}: {text}"), "deleted", matching[name])
+    return Progress(call.diagnostics, "deleted", f"keys of {name!r}", matching[name], bar=False, unsure=True)
 
 
 def _refuse_everything(profile: Profile, settings: ConnectionSettings, pattern: str) -> None:

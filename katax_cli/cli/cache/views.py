@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 import typer
 
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.redis import cell, word
-from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.text.js_json import parse, stringify
 from katax_cli.services.redis.keyspace import Survey
 from katax_cli.services.redis.values import decode, to_stored
 
 VALUE_HEADER = ("key", "value")
 FINDING_HEADER = ("check", "subject", "message")
-_EVERY_SECONDS = 2.0
 
 
 def value_row(key: str, data: bytes | None, *, text: bool) -> tuple[object, object]:
@@ -51,14 +49,19 @@ def _object_to_store(source: str, data: bytes) -> dict[str, bytes]:
     return {key: stringify(value).encode() for key, value in values.items()}
 
 
-def replacing(file: BinaryIO) -> str:
-    """The effect of an import, as a sentence; a stream that can be read only once is not read for it."""
+def replacing(count: int | None) -> str:
+    """The effect of an import of so many lines, as a sentence."""
+    return "replace the keys that exist" if count is None else f"replace up to {count} keys"
+
+
+def lines_of(file: BinaryIO) -> int | None:
+    """The number of lines; None for a stream that can be read only once."""
     if not file.seekable():
-        return "replace the keys that exist"
+        return None
     start = file.tell()
     count = sum(1 for _ in file)
     file.seek(start)
-    return f"replace up to {count} keys"
+    return count
 
 
 def survey_lines(survey: Survey, pattern: str) -> list[str]:
@@ -77,28 +80,6 @@ def survey_lines(survey: Survey, pattern: str) -> list[str]:
 def _shares(counts: Any, total: int) -> str:
     ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
     return ", ".join(f"{name} {count / total:.0%}" for name, count in ordered)
-
-
-class Progress:
-    """A line every two seconds while many keys are worked on."""
-
-    def __init__(
-        self, note: Callable[[str], object], done: str, total: int, *, clock: Clock = SYSTEM
-    ) -> None:
-        self._note = note
-        self._done = done
-        self._total = total
-        self._clock = clock
-        self._started = self._told = clock.monotonic()
-
-    def __call__(self, count: int) -> None:
-        now = self._clock.monotonic()
-        if now - self._told < _EVERY_SECONDS:
-            return
-        self._told = now
-        rate = count / (now - self._started)
-        left = max(self._total - count, 0) / rate
-        self._note(f"{self._done} {count} of {self._total}, {rate:.0f}/s, {left:.0f} s left")
 
 
 def reply_value(reply: object, *, text: bool) -> object:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from katax_cli.cli.migrate.views import done_line
 from katax_cli.cli.shell.exits import ExitCode, worst
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.progress import Progress
 from katax_cli.cli.shell.scope import Scope, Target, scope
 from katax_cli.core.engine_names import TABLE_ENGINES
 from katax_cli.core.roles import Tier
@@ -43,6 +44,10 @@ class Desk:
 
     chosen: Scope
     codes: list[ExitCode] = field(default_factory=list)
+    done: list[Outcome] = field(default_factory=list)
+    """What was applied or reverted so far, of all connections."""
+    listeners: list[Callable[[int], object]] = field(default_factory=list)
+    """They hear how many that are."""
     _made: dict[str, Migrator] = field(default_factory=dict)
 
     @property
@@ -97,8 +102,14 @@ class Desk:
             table=rules.table,
             lock_timeout=rules.lock_timeout,
             on_note=lambda text: note(prefix + text),
-            on_done=lambda outcome: note(prefix + done_line(outcome)),
+            on_done=lambda outcome: self._heard(outcome, prefix),
         )
+
+    def _heard(self, outcome: Outcome, prefix: str) -> None:
+        self.call.diagnostics.note(prefix + done_line(outcome))
+        self.done.append(outcome)
+        for listener in self.listeners:
+            listener(len(self.done))
 
 
 @contextmanager
@@ -136,7 +147,9 @@ def change(
             proposal = proposals[settings.name]
             if proposal is not None:
                 _ask(table.chosen, settings, proposal)
-        done = [(name, [outcome.name for outcome in outcomes]) for name, outcomes in table.each(work)]
+        with _progress(table, [one for one in proposals.values() if one is not None]) as progress:
+            table.listeners.append(progress)
+            done = [(name, [outcome.name for outcome in outcomes]) for name, outcomes in table.each(work)]
         if call.out.format == "table" and not call.is_glob and not any(names for _, names in done):
             applied = sum(migration.state == "applied" for migration in table.one.status())
             call.out.text(f"nothing to do: {applied} applied")
@@ -144,6 +157,13 @@ def change(
         code = worst([_answer(call, done, "done"), *table.codes])
         keep_schema(table)
         return code
+
+
+def _progress(table: Desk, proposals: Sequence[Proposal]) -> Progress:
+    """Counts migrations; one that is under way at an interrupt is rolled back, or stops where `resume` goes on."""
+    count = sum(len(proposal.names) for proposal in proposals)
+    further = "; 'katax migrate status' shows where the next one stands"
+    return Progress(table.call.diagnostics, "done", "migrations", count, further=further)
 
 
 def keep_schema(table: Desk) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.progress import Progress
 from katax_cli.cli.shell.scope import Scope, Target, scope
 from katax_cli.core.engine_names import TABLE_ENGINES
 from katax_cli.core.roles import Tier
@@ -28,7 +30,7 @@ def seeds_folder(profile: Profile) -> str:
     return os.path.join(profile.folder, profile.seed.directory)
 
 
-def seeder(chosen: Scope, database: Any) -> Seeder:
+def seeder(chosen: Scope, database: Any, on_done: Callable[[SeedOutcome], object] = lambda _: None) -> Seeder:
     """The seeder of a database; it notes each applied seed on stderr."""
     call, profile = chosen.call, chosen.profile
     prefix = f"{database.name}: " if call.is_glob else ""
@@ -36,6 +38,7 @@ def seeder(chosen: Scope, database: Any) -> Seeder:
     def tell(one: SeedOutcome) -> None:
         if one.state == "applied":
             call.diagnostics.note(prefix + done_line(one))
+        on_done(one)
 
     return Seeder(database, seeds_folder(profile), default=profile.name, on_done=tell)
 
@@ -48,11 +51,24 @@ def run_seeds(call: Invocation, name: str | None, *, again: bool) -> ExitCode:
             if not call.shared.dry_run:
                 _confirm(chosen, settings, name, again=again)
 
+        ended: list[SeedOutcome] = []
+        further = "; 'katax seed status' shows where the next one stands"
+        progress = Progress(call.diagnostics, "done", "seeds", None, further=further)
+
+        def done(one: SeedOutcome) -> None:
+            ended.append(one)
+            progress(len(ended))
+
         def work(database: Any) -> list[tuple[object, ...]]:
-            seeds = seeder(chosen, database)
+            seeds = seeder(chosen, database, done)
             return [run_row(one) for one in seeds.run(name, dry_run=call.shared.dry_run, again=again)]
 
-        return chosen.answer_each(RUN_HEADER, work)
+        def header() -> tuple[str, ...]:
+            progress.hide()
+            return RUN_HEADER
+
+        with progress:
+            return chosen.answer_each(header, work)
 
 
 def show_status(call: Invocation) -> ExitCode:

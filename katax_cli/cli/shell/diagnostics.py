@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TextIO
@@ -26,6 +26,8 @@ class Diagnostics:
     quiet: bool = False
     debug: bool = False
     errors: list[str] = field(default_factory=list)
+    above: list[Callable[[str], None]] = field(default_factory=list)
+    """What writes a line above a bar that is shown, if one is."""
 
     def note(self, text: str) -> None:
         """One line for people; nothing under `-q` or `-f json`."""
@@ -84,6 +86,9 @@ class Diagnostics:
         with suppress(OSError):
             sys.stdout.flush()
         with suppress(OSError):
+            if self.above:
+                self.above[-1](text)
+                return
             self.stream.write(text + "\n")
             self.stream.flush()
 

@@ -7,7 +7,7 @@ One JSON object a line: `key` (or `key_base64` where it is not UTF-8), `type`, `
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +45,17 @@ def export(cache: Cache, pattern: str = "*") -> Iterator[list[str]]:
             yield [_line(name, kind, ttl, dump) for name, kind, ttl, dump in rows if dump is not None]
 
 
-def load(cache: Cache, lines: Iterable[bytes], *, replace: bool = False) -> Imported:
+def load(
+    cache: Cache,
+    lines: Iterable[bytes],
+    *,
+    replace: bool = False,
+    on_batch: Callable[[int], object] = lambda _: None,
+) -> Imported:
     """Restores exported lines as they come, few at a time; keys that exist are skipped unless `replace`.
 
     Raises ValueError for a line that is not one of `export`, KataxError for one that the server refuses;
-    what came before it is in.
+    what came before it is in. `on_batch` hears how many keys were dealt with so far.
     """
     imported = skipped = 0
     for batch in _batches(lines):
@@ -60,6 +66,7 @@ def load(cache: Cache, lines: Iterable[bytes], *, replace: bool = False) -> Impo
                 raise KataxError(f"line {number} was refused: {reply.message}; the lines before it are in")
             skipped += isinstance(reply, Failure)
         imported += len(batch)
+        on_batch(imported)
     return Imported(imported - skipped, skipped)
 
 

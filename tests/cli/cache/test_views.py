@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-from katax_cli.cli.cache.views import Progress, reply_value, survey_lines, value_row
+from katax_cli.cli.cache.views import reply_value, survey_lines, value_row
 from katax_cli.services.redis.keyspace import Survey
-from tests.fake_clock import FakeClock
-
-
-def test_progress_is_told_every_two_seconds() -> None:
-    clock, told = FakeClock(), list[str]()
-    progress = Progress(told.append, "deleted", 1000, clock=clock)
-    for count in (100, 200, 300, 400, 500):
-        clock.at += 1.0
-        progress(count)
-    assert told == ["deleted 200 of 1000, 100/s, 8 s left", "deleted 400 of 1000, 100/s, 6 s left"]
-    clock.at += 5.0
-    progress(1500)
-    assert told[-1] == "deleted 1500 of 1000, 150/s, 0 s left"
 
 
 def test_a_survey_in_words() -> None:
