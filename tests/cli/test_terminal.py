@@ -45,6 +45,7 @@ COMMANDS = """
 db query 'select * from people'
 db query 'select id, name, city, bio from people'
 db query 'select * from people' --expanded off
+db query 'select * from people join orders on people.id = person join people as other on other.id = 2 where person < 3'
 db query 'select id, name, photo from people where id < 3' -f vertical
 db query 'select id, name, city from people' -f markdown
 db query 'select id, name, bio from people where id = 9'

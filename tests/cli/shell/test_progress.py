@@ -114,7 +114,7 @@ def test_an_interrupted_migration_says_how_many_are_done(tmp_path: Path) -> None
         "-- UP\ncreate table a (n int);\n-- DOWN\ndrop table a;\n"
     )
     (tmp_path / "migrations" / "002_b.py").write_text(
-        "def up(db):\n    db.execute('create table b (n int)')\n    raise KeyboardInterrupt\n\ndef down(db):\n    pass\n"
+        "def up(db):\n    db.execute('create table b (n int)')\n    raise KeyboardInterrupt\n"
     )
 
     done = katax("migrate", "up")
