@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from katax_cli.cli.shell.table import cell_width
+from katax_cli.cli.display.table import cell_width
 from tests.cli.harness import katax, write_profile
 from tests.cli.terminal import at_terminal
 

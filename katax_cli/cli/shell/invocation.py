@@ -16,8 +16,8 @@ from katax_cli.cli.shell.output import FORMATS, Output, output_stream
 from katax_cli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from katax_cli.cli.shell.pager import LongOutput
-    from katax_cli.cli.shell.table import Expanded
+    from katax_cli.cli.display.pager import LongOutput
+    from katax_cli.cli.display.table import Expanded
     from katax_cli.profiles.model.model import Profile
     from katax_cli.services.runtime.runtime import Runtime
 
@@ -210,7 +210,7 @@ def _pager(shared: Shared, streams: Streams) -> LongOutput | None:
     """The pager of a person at a terminal, if one is wanted and there is one."""
     if streams.height is None or shared.no_pager:
         return None
-    from katax_cli.cli.shell.pager import LongOutput, pager_command
+    from katax_cli.cli.display.pager import LongOutput, pager_command
 
     command = pager_command()
     return LongOutput(streams.stdout, height=streams.height, command=command) if command else None

@@ -13,13 +13,13 @@ from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, get_args
 
-from katax_cli.cli.shell.table import Cells, Expanded, Look, markdown, records, table
+from katax_cli.cli.display.table import Cells, Expanded, Look, markdown, records, table
 from katax_cli.core.text.js_json import parse
 from katax_cli.core.text.text import base64_text, is_utf8, plain, printable, to_json, unique_names
 from katax_cli.errors import ConfigError, KataxError, unknown_name
 
 if TYPE_CHECKING:
-    from katax_cli.cli.shell.pager import LongOutput
+    from katax_cli.cli.display.pager import LongOutput
 
 Format = Literal["table", "vertical", "markdown", "json", "jsonl", "csv", "tsv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -183,7 +183,7 @@ class Output:
             return [printable(name) for name in names], lambda _, value: _cell(value, null)
         from datetime import UTC, datetime
 
-        from katax_cli.cli.shell.people import label, readable
+        from katax_cli.cli.display.people import label, readable
 
         now = datetime.now(UTC)
 

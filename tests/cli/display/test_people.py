@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from katax_cli.cli.shell.people import duration, label, local_time, readable, size
+from katax_cli.cli.display.people import duration, label, local_time, readable, size
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from katax_cli.cli.shell.pager import pager_command
+from katax_cli.cli.display.pager import pager_command
 from tests.cli.harness import write_profile
 from tests.cli.pseudo_terminal import Terminal
 

@@ -5,7 +5,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from katax_cli.cli.shell.table import Look, cell_width, fitted, markdown, records, shortened, table
+from katax_cli.cli.display.table import Look, cell_width, fitted, markdown, records, shortened, table
 
 WORDS = st.lists(st.text("ab漢字éß😀 ", max_size=40), min_size=1, max_size=6)
 

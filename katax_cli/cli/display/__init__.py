@@ -1,0 +1,1 @@
+"""How answers are laid out for people: tables that fit a terminal, readable values, the pager. Knows no command."""
