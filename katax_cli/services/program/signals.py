@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -26,6 +27,8 @@ from katax_cli.core.resilience.shutdown import ShutdownReport
 from katax_cli.errors import PoolClosed
 
 _LAST_SECONDS = 1.0
+_UNNOTICED = 0.2
+"""Seconds after which the main thread is taken not to have been woken by a signal: it began to wait for a lock then."""
 _CALL_AGAIN = 0.02
 _NO_ECHO = 0.1
 
@@ -61,6 +64,7 @@ class Terminator:
         self._joined: list[Terminator] = []
         self._servers: dict[int, SignalHandler] = {}
         self._arrived: SimpleQueue[int] = SimpleQueue()
+        self._pipe: tuple[int, int] | None = None
         self._signalled = False
         self._left_at: float | None = None
         self._over = threading.Event()
@@ -76,6 +80,7 @@ class Terminator:
                 (owner or self)._take(each)
         if owner is not None or not wanted:
             return
+        self._pipe = _wakeup_pipe()
         threading.Thread(target=self._await, name="katax-signals", daemon=True).start()
 
     def _take(self, number: signal.Signals) -> None:
@@ -91,6 +96,7 @@ class Terminator:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         # Takes no lock: the code that it interrupts may hold it. SimpleQueue is made for this.
         server = self._servers.get(number)
+        self._unnoticed()
         if os.getpid() != self._process:
             _die_of(number)  # a forked child has none of our threads
         elif server is not None and threading.main_thread().is_alive():
@@ -114,6 +120,25 @@ class Terminator:
         end = self._end_after_main if number in self._servers else self._end
         # Not a daemon: a main thread that ends by itself waits for it.
         threading.Thread(target=end, args=(number,), name="katax-shutdown", daemon=False).start()
+        if self._pipe is not None and number not in self._servers:
+            self._watch(self._pipe[0])
+
+    def _watch(self, pipe: int) -> None:
+        """Ends the process for a second signal that the main thread does not notice."""
+        while self._exit_code is None:
+            if select.select([pipe], [], [], _UNNOTICED)[0]:
+                SYSTEM.sleep(_UNNOTICED)
+                ours = [number for number in self._unnoticed() if _owner(signal.Signals(number)) is self]
+                if ours and self._exit_code is None:
+                    self._force(ours[0])
+
+    def _unnoticed(self) -> bytes:
+        """Takes the numbers of the signals whose handlers have not run yet."""
+        if self._pipe is None or os.getpid() != self._process:
+            return b""
+        with contextlib.suppress(BlockingIOError):
+            return os.read(self._pipe[0], 4096)
+        return b""
 
     def _end_after_main(self, _number: int) -> None:
         """The server drains on the main thread, and says itself how the process exits."""
@@ -177,6 +202,28 @@ class Terminator:
             raise SystemExit(self._exit_code)
 
         sys.excepthook = hook
+
+
+def _wakeup_pipe() -> tuple[int, int] | None:
+    """A pipe that each signal's number is written to, whichever thread it meets; None when another has that place."""
+    pipe = os.pipe()
+    for end in pipe:
+        os.set_blocking(end, False)
+    before = signal.set_wakeup_fd(pipe[1], warn_on_full_buffer=False)
+    if before == -1:
+        os.register_at_fork(after_in_child=lambda: _leave_pipe(pipe[1]))
+        return pipe
+    signal.set_wakeup_fd(before)
+    for end in pipe:
+        os.close(end)
+    return None
+
+
+def _leave_pipe(end: int) -> None:
+    """In a child: its signals are not the parent's."""
+    before = signal.set_wakeup_fd(-1)
+    if before not in (-1, end):
+        signal.set_wakeup_fd(before)
 
 
 def _owner(number: signal.Signals) -> Terminator | None:

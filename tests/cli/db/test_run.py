@@ -151,9 +151,7 @@ class TestHistory:
         done = katax("health", "--history", "-f", "nagios")
 
         assert done.code == 3  # UNKNOWN
-        assert (
-            "no format of --history named 'nagios'; expected one of: table, json, jsonl, csv, tsv" in done.err
-        )
+        assert "no format of --history named 'nagios'; expected one of: table, " in done.err
 
     def test_what_was_watched_is_kept(self, closed_port: int, tmp_path: Path) -> None:
         (tmp_path / "x.db").touch()

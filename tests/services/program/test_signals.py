@@ -221,6 +221,35 @@ def test_a_second_signal_leaves_at_once(
     assert err == f"forced by a second {number.name}; left behind: hook flush\n"
 
 
+def test_a_second_signal_that_does_not_wake_the_main_thread_ends_it_too(program: Program) -> None:
+    """As when it arrives while the main thread is about to wait for a lock: handlers run on that thread only."""
+    process = program(
+        """
+import signal, threading
+from katax_cli import Katax, register_shutdown_handlers
+katax = Katax("local")
+began = threading.Event()
+@katax.on_shutdown
+def flush():
+    began.set()
+    threading.Event().wait()
+register_shutdown_handlers(katax, timeout=600.0)
+print("ready", flush=True)
+began.wait()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+threading.Timer(0.2, print, ["flushing"], {"flush": True}).start()
+threading.Event().wait()
+"""
+    )
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "flushing\n"
+
+    code, _, err = ended(process)
+
+    assert (code, err) == (143, "forced by a second SIGTERM; left behind: hook flush\n")
+
+
 def test_reraise_ends_the_process_by_the_signal_itself(program: Program, sqlite_url: str) -> None:
     code = WAITING.replace("handlers(katax)", "handlers(katax, reraise=True)")
 
