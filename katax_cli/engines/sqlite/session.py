@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.sql import Residue, Statement
@@ -79,7 +79,7 @@ class SqliteSession(sqlite3.Connection):
                 return self.execute(sql, params)
             except sqlite3.OperationalError as error:
                 if not self._waits_for(error, started):
-                    raise self.meaning(error) from error
+                    self.fail(error)
             SYSTEM.sleep(_PAUSE)
 
     def run_many(self, sql: str, rows: Sequence[Sequence[Any]], timeout: float | None = None) -> int:
@@ -100,7 +100,7 @@ class SqliteSession(sqlite3.Connection):
         try:
             return self.executemany(sql, rows).rowcount
         except sqlite3.OperationalError as error:
-            raise self.meaning(error) from error
+            self.fail(error)
 
     def _left(self, timeout: float | None, started: float) -> float | None:
         return None if timeout is None else started + timeout - SYSTEM.monotonic()
@@ -110,7 +110,7 @@ class SqliteSession(sqlite3.Connection):
         try:
             return cursor.fetchmany(count)
         except sqlite3.OperationalError as error:
-            raise self.meaning(error) from error
+            self.fail(error)
 
     def undo(self) -> None:
         """Rolls back what is open."""
@@ -127,12 +127,12 @@ class SqliteSession(sqlite3.Connection):
         self.closed = True
         super().close()
 
-    def meaning(self, error: sqlite3.OperationalError) -> BaseException:
-        """The error itself, or what it hides: sqlite3 drops an exception that a signal's handler raised."""
+    def fail(self, error: sqlite3.OperationalError) -> NoReturn:
+        """Raises the error, or what it hides: sqlite3 drops an exception that a signal's handler raised."""
         signalled = code_of(error) == sqlite3.SQLITE_INTERRUPT and not self._over()
         if signalled and threading.current_thread() is threading.main_thread():
-            return KeyboardInterrupt()
-        return error
+            raise KeyboardInterrupt from error
+        raise error
 
     def _starts(self, timeout: float | None) -> float:
         now = SYSTEM.monotonic()
