@@ -1,6 +1,7 @@
 """Several statements in one round trip.
 
-`many` sends 50,000 rows in a third of the time of psycopg's `executemany`, which asks its socket after every row.
+`many` sends 50,000 rows with 0.7 of the processor time of psycopg's `executemany`, which asks its socket after
+every row (benchmarks/drivers.py).
 """
 
 from __future__ import annotations
