@@ -117,7 +117,8 @@ def project(
     postgresql: Server,
 ) -> Path:
     """The profile `dev` with `main` on PostgreSQL, `cache` on Redis, migrations, seeds, a job."""
-    write_profile(tmp_path, {"main": postgresql_url, "cache": redis_url}, name="dev", extra=JOB)
+    urls = {"main": postgresql_url, "shard1": postgresql_url, "cache": redis_url}
+    write_profile(tmp_path, urls, name="dev", extra=JOB)
     (tmp_path / "katax.toml").write_text('default_profile = "dev"\n')
     for name in ("migrations", "seeds"):
         (tmp_path / name).mkdir()
