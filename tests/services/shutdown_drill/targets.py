@@ -19,6 +19,8 @@ stop = threading.Event()
 
 
 def main(kind: str, url: str, port: str = "0") -> int:
+    if kind == "slow-to-start":
+        time.sleep(600.0)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     return KINDS[kind](url, int(port))
 

@@ -61,7 +61,7 @@ def test_a_second_signal_that_is_ignored_fails(postgresql_ground: Ground) -> Non
 
 def test_the_signal_comes_during_startup(postgresql_ground: Ground) -> None:
     """Before it could set its handlers; it may end by the signal itself."""
-    report = postgresql_ground.drill("good", faults=("during-startup",), after=0.0)
+    report = postgresql_ground.drill("slow-to-start", faults=("during-startup",), after=0.0)
 
     assert report.passed, report
     assert verdicts(report)["exit_code"].detail == "143, expected 0 or 143"
