@@ -50,6 +50,7 @@ def scan(
 def clear(call: Invocation, pattern: Annotated[str, typer.Argument(help=PATTERN_HELP)]) -> ExitCode:
     """Delete all keys that match a pattern; shows first what they are."""
     from katax_cli.cli.cache.purge import clear_each, preview
+    from katax_cli.cli.cache.views import survey_facts
     from katax_cli.cli.shell.progress import Progress
     from katax_cli.core.roles import Tier
     from katax_cli.services.cache.cache import Cache
@@ -59,12 +60,12 @@ def clear(call: Invocation, pattern: Annotated[str, typer.Argument(help=PATTERN_
     with scope(call, REDIS, seconds=None) as chosen:
         values = Cache(chosen.redis)
         survey = preview(chosen, values, pattern)
-        if call.only_planned(pattern=pattern, matching=survey.matching, deleted=0):
+        if call.only_planned(pattern=pattern, **survey_facts(survey), deleted=0):
             return ExitCode.DONE
         chosen.confirm(Tier.DESTRUCTIVE, f"delete {survey.count} keys that match {pattern!r}")
         with Progress(call.diagnostics, "deleted", "keys", survey.matching, unsure=True) as progress:
             deleted = values.clear(pattern, on_batch=progress)
-    call.out.action({"pattern": pattern, "matching": survey.matching, "deleted": deleted})
+    call.out.action({"pattern": pattern, **survey_facts(survey), "deleted": deleted})
     return ExitCode.DONE
 
 

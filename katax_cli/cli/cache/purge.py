@@ -37,7 +37,9 @@ def clear_each(call: Invocation, pattern: str) -> ExitCode:
     with scope(call, REDIS, seconds=None) as chosen:
         surveys = _surveys(chosen, pattern, codes)
         matching = {settings.name: survey.matching for settings, survey in surveys}
-        if call.only_planned(pattern=pattern, matching=matching, deleted=0):
+        uncounted = [settings.name for settings, survey in surveys if survey.at_least]
+        facts = {"pattern": pattern, "matching": matching, **({"at_least": uncounted} if uncounted else {})}
+        if call.only_planned(**facts, deleted=0):
             return worst(codes)
         for settings, survey in surveys:
             what = f"delete {survey.count} keys that match {pattern!r}"

@@ -64,6 +64,11 @@ def lines_of(file: BinaryIO) -> int | None:
     return count
 
 
+def survey_facts(survey: Survey) -> dict[str, object]:
+    """The number of keys for programs; `at_least` where they could not all be counted in time."""
+    return {"matching": survey.matching, **({"at_least": True} if survey.at_least else {})}
+
+
 def survey_lines(survey: Survey, pattern: str) -> list[str]:
     """The keys that would be deleted, as lines for people."""
     lines = [f"{survey.count} keys match {pattern!r}"]

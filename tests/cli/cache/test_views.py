@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from katax_cli.cli.cache.views import reply_value, survey_lines, value_row
+from katax_cli.cli.cache.views import reply_value, survey_facts, survey_lines, value_row
 from katax_cli.services.redis.keyspace import Survey
 
 
@@ -22,6 +22,7 @@ def test_a_survey_in_words() -> None:
     ]
     unfinished = Survey(matching=9000, at_least=True, measured=0, bytes=None, types={}, lifetimes={})
     assert survey_lines(unfinished, "a*") == ["at least 9000 keys match 'a*'"]
+    assert survey_facts(unfinished) == {"matching": 9000, "at_least": True}
 
 
 def test_values_are_json_for_programs_and_text_for_people() -> None:
