@@ -356,7 +356,13 @@ def test_a_timeout_that_is_none(seconds: str) -> None:
     failed(katax("health", f"--timeout={seconds}"), 2, "--timeout", seconds)
 
 
-def test_a_query_error_is_one_line(sql_engine: Target, tmp_path: Path) -> None:
+def test_a_query_error_is_one_line_and_the_place_where_the_server_names_it(
+    sql_engine: Target, tmp_path: Path
+) -> None:
     write_profile(tmp_path, {"main": sql_engine.url})
 
-    failed(katax("db", "query", "selekt 1"), 1, "'main' refused the statement: ", "selekt")
+    done = katax("db", "query", "selekt 1")
+
+    sentence, *place = done.err.splitlines()
+    assert place == (["LINE 1: selekt 1", "        ^"] if sql_engine.engine == "postgresql" else [])
+    failed(Done(done.code, done.stdout, sentence + "\n"), 1, "'main' refused the statement: ", "selekt")

@@ -106,10 +106,10 @@ def test_what_the_server_says_of_a_statement_is_shown(postgresql_url: str, tmp_p
     assert (error["sqlstate"], error["position"]) == ("42703", column.index("nam f") + 1)
     assert error["hint"] == 'Perhaps you meant to reference the column "people.name".'
     assert set(error) == {"code", "message", "exit", "hint", "position", "sqlstate"}
-    assert (migration.code, "LINE 1: select nam from p...\n               ^\nHINT: " in migration.err) == (
-        1,
-        True,
-    )
+    line, caret, hint = migration.err.splitlines()[-3:]
+    assert migration.code == 1
+    # How much of the line there is hangs on the length of the comment that katax puts before it.
+    assert (line[:8], line[caret.index("^") :][:3], hint[:6]) == ("LINE 1: ", "nam", "HINT: ")
 
 
 def test_what_the_server_says_is_masked_and_obeyed_by_no_terminal(revealed: str) -> None:
