@@ -117,8 +117,8 @@ class Tunnel:
 
     @property
     def _ready(self) -> str:
-        """A socket that ssh makes after it is logged in and forwards."""
-        return self._path if self._port is None else os.path.join(self._folder, "ready")
+        """A socket that ssh makes after it listens on the other one; nothing ever connects to it."""
+        return os.path.join(self._folder, "ready")
 
     def _begin(self) -> None:
         program = shutil.which("ssh")
@@ -151,9 +151,8 @@ class Tunnel:
             target.socket
             or f"{_bracketed(target.host or 'localhost')}:{target.port or DEFAULT_PORTS[target.type]}"
         )
-        if self._port is None:
-            return ["-L", f"{self._path}:{far}"]
-        return ["-L", f"127.0.0.1:{self._port}:{far}", "-L", f"{self._ready}:{far}"]
+        near = self._path if self._port is None else f"127.0.0.1:{self._port}"
+        return ["-L", f"{near}:{far}", "-L", f"{self._ready}:{far}"]
 
     def _watch(self, process: subprocess.Popen[str], stderr: IO[str]) -> None:
         """Reads what ssh says until it ends; the next `up` begins another."""

@@ -84,7 +84,7 @@ def test_every_server_is_reached_and_nothing_is_left(
     write(tmp_path, urls)
     for name in urls:
         done = katax("db", "ping", "-c", name, "-f", "json")
-        assert (done.code, done.err) == (0, "")
+        assert (done.code, done.err) == (0, ""), done.err
         assert done.json[0]["address"].endswith(" through jump")
     assert katax("db", "query", "select 41 + 1 as n", "-c", "postgresql", "-f", "tsv").out == "n\n42\n"
     assert katax("cache", "set", "k", "v", "-c", "redis").code == 0
