@@ -52,7 +52,9 @@ def test_away_from_a_terminal_it_is_a_line_every_two_seconds() -> None:
     ]
 
 
-def test_on_a_terminal_it_is_a_bar_with_notes_above_it() -> None:
+def test_on_a_terminal_it_is_a_bar_with_notes_above_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
     clock, said = FakeClock(), Tty()
     diagnostics = Diagnostics(said)
     with Progress(diagnostics, "imported", "keys", 300_000, clock=clock) as progress:
@@ -67,13 +69,21 @@ def test_on_a_terminal_it_is_a_bar_with_notes_above_it() -> None:
     assert diagnostics.above == []
 
 
-def test_a_quick_or_quiet_command_shows_nothing() -> None:
-    for diagnostics in (Diagnostics(Tty()), Diagnostics(Tty(), quiet=True), Diagnostics(Tty(), json=True)):
+def test_a_quiet_command_shows_nothing_and_no_command_after_its_end() -> None:
+    ended, quiet, json_only = Tty(), Tty(), Tty()
+    for diagnostics in (
+        Diagnostics(ended),
+        Diagnostics(quiet, quiet=True),
+        Diagnostics(json_only, json=True),
+    ):
         with Progress(diagnostics, "imported", "keys", 3) as progress:
             progress(3)
+            if diagnostics.stream is not ended:
+                progress.show()
+        before = ended.getvalue()
         progress.show()
-        assert isinstance(diagnostics.stream, Tty)
-        assert diagnostics.stream.getvalue() == ""
+        assert ended.getvalue() == before
+    assert (quiet.getvalue(), json_only.getvalue()) == ("", "")
 
 
 def test_an_interrupt_says_what_lasts() -> None:
