@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ import psycopg
 import pytest
 
 from tests.cli.harness import Done, katax, write_profile
+from tests.cli.processes import spawn
 from tests.cli.terminal import at_terminal
 from tests.waiting import until
 
@@ -252,3 +254,15 @@ def test_a_plain_user_is_told_what_stays_hidden(
     unknown = katax("db", "cancel", str(pid_of(theirs)), "-f", "json")
     assert (unknown.code, unknown.json["outcome"]) == (6, "unknown")
     assert ended(katax("db", "terminate", str(pid_of(theirs)), "-f", "json")) == (0, "terminated")
+
+
+def test_watching_gives_one_json_value_a_line_until_ctrl_c(clients: Clients) -> None:
+    pid = pid_of(clients.connect())
+    with spawn("db", "activity", "--watch", "--interval", "20ms", "-f", "json") as process:
+        assert process.stdout
+        looks = [json.loads(process.stdout.readline()) for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err) == (130, b"")
+    assert all(pid in [row["pid"] for row in look] for look in looks)
