@@ -31,9 +31,10 @@ class ObservedFate(NamedTuple):
 def find(database: Database, pid: str, action: EndAction) -> SessionActivity:
     """The session with this pid, as `activity` shows it.
 
-    Raises ConfigError for what is no pid, Refused for the session that asks, SessionNotEnded when there is none, or
-    nothing that could be cancelled.
+    Raises ConfigError for what is no pid, Refused on a read-only connection and for the session that asks,
+    SessionNotEnded when there is none, or nothing that could be cancelled.
     """
+    database.settings.refuse_read_only()
     if not _PID.fullmatch(pid):
         raise ConfigError(f"{pid!r} is no pid; 'katax db activity' lists them")
     listed = activity(database)
@@ -62,8 +63,7 @@ def end(
     Raises SessionNotEnded when it had ended before, Refused on a read-only connection, and OutcomeUnknown when the
     order was not answered.
     """
-    if database.settings.read_only:
-        raise Refused(f"{database.name!r} is read-only")
+    database.settings.refuse_read_only()
     inspection: EndsSessions = part(database.engine, "activity")
     order = inspection.cancel if action == "cancel" else inspection.terminate
     taken = database.ask(
