@@ -153,10 +153,10 @@ def change(
         if call.out.format == "table" and not call.is_glob and not any(names for _, names in done):
             applied = sum(migration.state == "applied" for migration in table.one.status())
             call.out.text(f"nothing to do: {applied} applied")
-            return worst(table.codes)
-        code = worst([_answer(call, done, "done"), *table.codes])
+        else:
+            table.codes.append(_answer(call, done, "done"))
         keep_schema(table)
-        return code
+        return worst(table.codes)
 
 
 def _progress(table: Desk, proposals: Sequence[Proposal]) -> Progress:

@@ -389,7 +389,8 @@ def test_a_deadline_ends_the_wait_for_another_runner(tmp_path: Path, folder: Pat
     sqlite_profile(tmp_path)
     with open_database(f"sqlite:///{tmp_path}/app.db") as database, Migrator(database, "x").locked():
         done = katax("migrate", "up", "--yes", "--timeout", "300ms")
-    assert (done.code, "waiting for pid" in done.err) == (3, True), done.err
+    # The time may be over before it begins to wait.
+    assert (done.code, "longer than 0.3 s" in done.err) == (3, True), done.err
 
 
 def test_a_living_runner_is_ended_with_force_and_the_name_of_the_connection_only(
