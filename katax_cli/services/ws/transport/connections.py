@@ -20,6 +20,8 @@ REQUEST_SECONDS = 15.0
 MAX_HEADER_BYTES = 16_384
 MAX_FRAGMENTS = 10_000
 MAX_UNREAD_PONGS = 100
+_LAST_LOOK = 0.05
+"""Seconds in which a request that has arrived, and was not read yet, is read when the server ends."""
 
 
 def most_connections() -> int:
@@ -53,6 +55,18 @@ class HttpConnection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_expecting()
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Closes an idle connection a moment later: a request that the kernel holds is answered first."""
+        self.loop.call_later(_LAST_LOOK, self._end)
+
+    def _end(self) -> None:
+        if self.transport.is_closing():
+            return
+        if self in self.connections:
+            super().shutdown()
+        else:
+            self.transport.get_protocol().shutdown()  # type: ignore[attr-defined]
 
     def _expect_request(self) -> None:
         self._request_by = self.loop.call_later(REQUEST_SECONDS, self.transport.abort)

@@ -431,6 +431,31 @@ def test_a_connection_that_asks_for_nothing_ends(serve: MakeServer, monkeypatch:
                     pass
 
 
+def test_a_request_that_arrived_before_the_end_is_answered(serve: MakeServer) -> None:
+    """The kernel has it, and uvicorn did not read it yet, when the server closes what is idle."""
+    server = serve()
+    blocked, sent = Event(), Event()
+
+    async def close_idle() -> None:
+        blocked.set()
+        sent.wait(SECONDS)
+        for connection in list(server._listener._uvicorn.server_state.connections):
+            connection.shutdown()
+
+    with socket.create_connection(("127.0.0.1", server.port), timeout=SECONDS) as client:
+        request = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
+        answers = client.makefile("rb")
+        client.sendall(request)
+        while answers.readline() != b"live\n":
+            pass
+        server._loop.start(close_idle())
+        blocked.wait(SECONDS)
+        client.sendall(request)
+        sent.set()
+        assert answers.readline() == b"HTTP/1.1 200 OK\r\n"
+        assert answers.read().endswith(b"live\n")
+
+
 def test_more_clients_and_connections_than_there_is_room_for_are_refused(
     serve: MakeServer, join: MakeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
