@@ -274,3 +274,9 @@ class Snapshot:
     runs: Part[JobRun]
     sockets: Part[SocketServer]
     log: Part[Happening]
+
+    @property
+    def status(self) -> str:
+        """The health of all connections: unknown while one of them hangs and the others are well."""
+        hangs = any(watched.late for watched in self.watched.values())
+        return "unknown" if hangs and self.health.status == "healthy" else self.health.status

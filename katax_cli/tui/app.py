@@ -338,7 +338,7 @@ class Dashboard(App[None]):
         parts = ["katax"]
         if self._snapshot is not None:
             health = self._snapshot.health
-            parts += [f"{health.profile} ({self._snapshot.role})", state(health.status).plain]
+            parts += [f"{health.profile} ({self._snapshot.role})", state(self._snapshot.status).plain]
         parts += [remark, "" if self.feed.paused else f"every {self.feed.interval:g} s"]
         parts += [f"filter: {self.words}" if self.words else ""]
         parts += [_reporting(self._snapshot) if self._snapshot is not None else ""]

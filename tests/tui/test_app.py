@@ -933,3 +933,19 @@ def test_the_palette_shows_a_name_as_it_is() -> None:
         assert "Run cleanup[bold]b[/nope]" in str(shown.get_option_at_index(0).prompt)
 
     drive(app, body, size=(200, 60))
+
+
+def test_the_line_on_top_is_not_healthy_beside_a_connection_that_hangs() -> None:
+    answering = {name: watched._replace(late=None) for name, watched in FULL.watched.items()}
+    healthy = replace(FULL, health=replace(FULL.health, status="healthy"), watched=answering)
+    name, watched = next(iter(answering.items()))
+    hanging = replace(healthy, watched={**answering, name: watched._replace(late="no answer for 3 s")})
+
+    assert (healthy.status, hanging.status) == ("healthy", "unknown")
+    assert replace(hanging, health=replace(FULL.health, status="degraded")).status == "degraded"
+
+    async def body(pilot: Pilots) -> None:
+        assert "? unknown" in head(app)
+
+    app = dashboard(hanging)
+    drive(app, body)
