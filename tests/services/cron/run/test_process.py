@@ -207,23 +207,6 @@ def test_nobody_writes_while_the_reader_is_slow(start: Start, tmp_path: Path, ma
     assert tree.members() == []
 
 
-def test_what_is_left_behind_takes_no_memory(start: Start, tmp_path: Path) -> None:
-    """Its output is thrown away for as long as it lives."""
-    job = start("(while [ -e more ]; do echo more; done; echo over > over; while [ -e less ]; do :; done) &")
-    for name in ("more", "less"):
-        (tmp_path / name).touch()
-    outputs = [os.dup(output.fd) for output in job._outputs]
-
-    def sizes() -> int:
-        return sum(os.fstat(fd).st_size for fd in outputs)
-
-    assert job.run(timeout=None, kill_after=1.0) == Ended(0)
-    (tmp_path / "more").unlink()
-    wait_for(tmp_path / "over")
-    until(lambda: sizes() == 0)
-    (tmp_path / "less").unlink()
-
-
 REAPING = """
 import os, subprocess, sys, time
 from katax_cli.services.processes.tree import Reaper, become_subreaper
