@@ -9,8 +9,19 @@ from threading import Event, Lock, Thread
 from typing import Any, Generic, TypeVar
 
 from katax_cli.core.clock import SYSTEM
+from katax_cli.core.resilience.deadline import Deadline
 
 T = TypeVar("T")
+_LOOK_EVERY = 0.5
+
+
+def _await(event: Event, seconds: float | None) -> bool:
+    """As `event.wait`, in slices: a signal that meets a thread on its way into a wait does not end that wait."""
+    deadline = Deadline(seconds)
+    while not event.wait(deadline.within(_LOOK_EVERY)):
+        if deadline.expired:
+            return event.is_set()
+    return True
 
 
 class Running:
@@ -23,7 +34,7 @@ class Running:
 
     def ended(self, seconds: float | None) -> bool:
         """Waits up to `seconds` for the end; True when it came."""
-        return self._ended.wait(seconds)
+        return _await(self._ended, seconds)
 
     def run(self, call: Callable[[], Any]) -> None:
         try:
@@ -62,7 +73,7 @@ def bounded(fn: Callable[[], T], timeout: float | None, *, name: str, discard: C
     call = _BoundedCall(fn, name, discard)
     try:
         Thread(target=copy_context().run, args=(call.run,), name=name, daemon=True).start()
-        call.ended.wait(timeout)
+        _await(call.ended, timeout)
     except BaseException:
         call.abandon()
         raise
