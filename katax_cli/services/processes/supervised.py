@@ -68,6 +68,8 @@ class Supervised:
     def __init__(self, command: Sequence[str], *, environment: Mapping[str, str]) -> None:
         """Starts it. Raises ConfigError when there is no such program, or it cannot be executed."""
         refuse_unknown(command)
+        self._ending = Lock()
+        self._ended = False
         reads, self._pipe = os.pipe()
         failed, failure = os.pipe()
         try:
@@ -80,15 +82,17 @@ class Supervised:
             os.close(failure)
             failure = -1
             self._check(command[0], os.read(failed, 16))
-        except BaseException:
-            os.close(self._pipe)
+        except BaseException as error:
+            if "_process" in vars(self):
+                # It may run already: a signal that meets us here ends it as later ones do.
+                self.__exit__(type(error), error, None)
+            else:
+                os.close(self._pipe)
             raise
         finally:
             for end in (reads, failed, failure):
                 if end >= 0:
                     os.close(end)
-        self._ending = Lock()
-        self._ended = False
 
     def _check(self, program: str, errno: bytes) -> None:
         """`errno` is empty when the program has started."""
