@@ -1,4 +1,4 @@
-"""What the sessions of a server do, who waits for whom, and how to end them; made by `create(engine)` of the
+"""The sessions of a server: their work, who waits for whom, and how to end them; made by `create(engine)` of the
 engine's module `activity`. See base."""
 
 from __future__ import annotations

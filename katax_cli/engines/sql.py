@@ -42,7 +42,7 @@ class ClockSql:
 
 @dataclass(frozen=True, slots=True)
 class StateSql:
-    """What tables of katax's own need: module `sql.state`.
+    """The needs of katax's own tables: module `sql.state`.
 
     `long_text` is a type for output of programs. `for_update` ends a SELECT that locks its rows. `insert` and
     `insert_end` begin and end an INSERT that leaves rows alone that are there. `index_in_table`: an index is made

@@ -1,4 +1,4 @@
-"""What the environment says about connections, and the profile does not read."""
+"""Connections that the environment names and the profile does not read."""
 
 from __future__ import annotations
 

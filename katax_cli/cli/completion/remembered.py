@@ -65,7 +65,7 @@ def _may_ask(settings: ConnectionSettings) -> bool:
 
 
 def _about(line: TypedLine, kind: str) -> str:
-    """What the names depend on besides: the table of columns, the beginning of keys up to its last `:`."""
+    """The rest that the names depend on: the table of columns, the beginning of keys up to its last `:`."""
     if kind == "keys":
         return line.current[: line.current.rfind(":") + 1]
     return line.plain[2] if kind in ("columns", "assignments") and len(line.plain) > 2 else ""

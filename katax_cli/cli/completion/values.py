@@ -20,7 +20,7 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 
 def values(words: Sequence[str]) -> list[str]:
-    """What completes the last of these words; nothing where it cannot be known, or not in time.
+    """Completes the last of these words; empty where it cannot be known, or not in time.
 
     Only words that no shell reads as more than text: names come from servers, too.
     """

@@ -114,7 +114,7 @@ def session_line(session: SessionActivity) -> str:
 
 
 def outcome_facts(session: SessionActivity, fate: str) -> dict[str, object]:
-    """What was ended, and whether it was."""
+    """The target of an order to end, and its fate."""
     return {
         "pid": session.pid,
         "outcome": fate,

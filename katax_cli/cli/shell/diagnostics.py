@@ -109,7 +109,7 @@ def _refusal(error: BaseException | None) -> QueryError | None:
 
 
 def _facts(refusal: QueryError | None) -> dict[str, object]:
-    """What the server said, for JSON; nothing where it said nothing."""
+    """The server's words, for JSON; empty where it said nothing."""
     if refusal is None:
         return {}
     told = {

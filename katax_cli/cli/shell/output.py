@@ -36,7 +36,7 @@ NO_SHADES: Shades = {}
 
 
 class Manner(NamedTuple):
-    """What is known of rows besides their values, for people.
+    """Facts about rows besides their values, for people.
 
     `shades` are colours for a terminal, `brief` the columns that matter there, `ages` those whose moment matters less
     than how long ago it was; `texts`: the values are texts of a server, so that numbers are known by their digits only.

@@ -1,4 +1,4 @@
-"""What a command works on, resolved once: the connections that its options mean, and where it asks and answers."""
+"""The scope of a command, resolved once: the connections that its options mean, and where it asks and answers."""
 
 from __future__ import annotations
 

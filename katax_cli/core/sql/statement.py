@@ -36,7 +36,7 @@ class Statement:
 
     @cached_property
     def effect(self) -> Classification:
-        """What it does, by its syntax; of several statements in one text the gravest."""
+        """The effect, by its syntax; of several statements in one text the gravest."""
         return classify(self.text, self.dialect)
 
     @property

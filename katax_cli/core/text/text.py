@@ -105,7 +105,7 @@ def _decimal(value: Decimal) -> str:
 
 
 def _no_number(nan: bool, negative: bool) -> str:
-    """What JSON has no number for, as a string."""
+    """A number that JSON does not have, as a string."""
     return '"NaN"' if nan else '"-Infinity"' if negative else '"Infinity"'
 
 

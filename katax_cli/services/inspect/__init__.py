@@ -1,1 +1,1 @@
-"""What a server says of its sessions: what they do, who waits for whom, and how to end them."""
+"""The sessions of a server: their work, who waits for whom, and how to end them."""

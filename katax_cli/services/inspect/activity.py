@@ -111,7 +111,7 @@ def _parent(held_by: Sequence[Pid | None], holders: Mapping[Pid, object]) -> Pid
 def _placed(
     root: Pid | None, below: Mapping[Pid | None, Sequence[Pid]], rows: Mapping[Pid, Blocked]
 ) -> Iterator[Blocked]:
-    """What stands below `root`, at any depth; nothing stands below itself."""
+    """All that stands below `root`, at any depth; nothing stands below itself."""
     waiting = [(pid, 1) for pid in reversed(below.get(root, ()))]
     while waiting:
         pid, level = waiting.pop()

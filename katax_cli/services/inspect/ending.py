@@ -22,7 +22,7 @@ _PID = re.compile(r"(?:[^\s:]+:)?[0-9]{1,20}(?:@\S+)?|[0-9a-f]{8}(?:-[0-9a-f]{4}
 
 
 class ObservedFate(NamedTuple):
-    """What became of it, as the server shows it; `reason` says why that is not known."""
+    """The fate of the target, as the server shows it; `reason` says why it is not known."""
 
     fate: Fate
     reason: str | None = None
@@ -95,7 +95,7 @@ def _watched(
 
 
 def fate_of(target: SessionActivity, action: EndAction, later: ActivityList) -> Fate:
-    """What a later look proves. A statement is cancelled when it runs no more, whatever its session runs since."""
+    """The fate that a later look proves. A statement that runs no more is cancelled, whatever its session runs now."""
     same = (session for session in later.sessions if session.pid == target.pid)
     now = next((session for session in same if session.session == target.session), None)
     if action == "terminate":

@@ -30,7 +30,7 @@ _PREFERRED = "main"
 
 
 def shut_down(name: str) -> Unavailable:
-    """What is asked for after the shutdown of its container."""
+    """The error of a request that comes after the shutdown of its container."""
     return Unavailable(name, "this container was shut down; make a new one, or call Katax.reset()")
 
 

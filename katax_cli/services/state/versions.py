@@ -46,7 +46,7 @@ def bring_up_to_date(database: SqlDatabase, *, seconds: float) -> None:
 
 
 def statements(sql: StateSql) -> tuple[tuple[str, ...], ...]:
-    """What leads from each version to the next; may be run again."""
+    """The steps from each version to the next; they may be run again."""
     return _STATE, _REPORTS, tuple(_jobs(sql))
 
 

@@ -59,7 +59,7 @@ class JobOutput:
         return size - self.at
 
     def close(self) -> None:
-        """What is written from now on is bounded."""
+        """Bounds all that is written from now on."""
         keeper.let_go(self.fd)
         os.close(self.fd)
 
