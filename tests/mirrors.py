@@ -198,7 +198,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/migrate/ledger/ledger.py",
         "services/migrate/ledger/packing.py",
     ),
-    "services/migrate/test_copies.py": ("services/migrate/rehearse.py",),
     "services/migrate/test_dump.py": ("services/migrate/values.py",),
     "services/migrate/test_forecast.py": (
         "services/databases/held.py",
