@@ -52,6 +52,19 @@ class SeedSettings(NamedTuple):
     directory: str = "seeds"
 
 
+class BackupSettings(NamedTuple):
+    """Settings of backups: their folder or URL, and that of the servers' own tools if it is not on PATH.
+
+    `max_age` is the age in seconds from which `health` warns that the newest drilled backup is old; `smoke` is SQL that
+    must succeed in a drill.
+    """
+
+    directory: str = "backups"
+    tools: str | None = None
+    max_age: float | None = None
+    smoke: tuple[str, ...] = ()
+
+
 class StateSettings(NamedTuple):
     """The state database; `name` when it is one of the profile's connections."""
 
@@ -109,6 +122,7 @@ class Profile:
     shutdown: ShutdownSettings
     migrate: MigrateSettings
     seed: SeedSettings
+    backup: BackupSettings
     state: StateSettings
     cron: CronSettings = field(hash=False)
     ws: Mapping[str, WsSettings] = field(hash=False)

@@ -21,6 +21,7 @@ MODELS: Mapping[str, type] = {
     "shutdown": model.ShutdownSettings,
     "migrate": model.MigrateSettings,
     "seed": model.SeedSettings,
+    "backup": model.BackupSettings,
     "cron": model.CronSettings,
     "ws": model.WsSettings,
 }
