@@ -27,6 +27,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "cli/db/empty.py",
         "cli/db/views.py",
     ),
+    "cli/db/test_transfer.py": ("cli/db/files.py",),
     "cli/health/test_commands.py": ("cli/health/serve.py",),
     "cli/lock/test_commands.py": (
         "cli/lock/views.py",
@@ -99,7 +100,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "engines/postgresql/wire.py",
     ),
     "engines/postgresql/test_engine.py": (
-        "engines/postgresql/copy.py",
         "engines/postgresql/pipeline.py",
         "engines/postgresql/values.py",
     ),
@@ -118,6 +118,12 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "engines/sqlite/session.py",
     ),
     "engines/test_metrics.py": ("engines/base.py",),
+    "engines/test_transfer.py": (
+        "engines/mysql/sql/transfer.py",
+        "engines/postgresql/sql/transfer.py",
+        "engines/sqlite/sql/transfer.py",
+        "engines/transfers.py",
+    ),
     "engines/test_sessions.py": ("engines/registry.py",),
     "profiles/model/test_connections.py": ("profiles/model/tls.py",),
     "profiles/model/test_lines.py": ("profiles/model/layer.py",),
@@ -135,6 +141,10 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     ),
     "profiles/test_template.py": ("profiles/model/validate.py",),
     "promises/test_session_state.py": ("core/sql/residue.py",),
+    "services/transfer/test_export.py": (
+        "services/transfer/parquet.py",
+        "services/transfer/tables.py",
+    ),
     "services/cache/test_cache.py": ("services/redis/info.py",),
     "services/cache/test_cache_full.py": (
         "services/cache/copy.py",

@@ -75,6 +75,7 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "db terminate": Reads("db terminate -c main -y 1", ("postgresql", "mysql", "redis"), code=4),
     # What of these keeps no slow queries says so with 2, as tests/engines/test_metrics.py holds.
     "db slow": Reads("db slow -c main", ("redis",)),
+    "db export": Reads("db export -q -c main kept", SQL),
     "db truncate": Writes("db truncate -c main -y", (*SQL, "mongodb")),
     "db create": Reads("db create -c main", SQL, code=4),
     "db drop": Reads("db drop -c main -y", SQL, code=4),

@@ -158,6 +158,7 @@ COMMANDS: Mapping[str, str] = {
     "db blocking": "db blocking -c {}",
     "db cancel": "db cancel -y -c {} 1",
     "db terminate": "db terminate -y -c {} 1",
+    "db export": "db export -c {} nothing",
     "db truncate": "db truncate -y -c {} nothing",
     "db reset": "db reset --dry-run -c {}",
     "db create": "db create -c {}",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from katax_cli.cli.db.activity import group as activity_commands
+from katax_cli.cli.db.transfer import group as transfer_commands
 from katax_cli.cli.db.views import (
     COLUMN_HEADER,
     METRICS_HEADER,
@@ -315,3 +316,4 @@ def drop(call: Invocation) -> None:
 
 
 group.commands.update(activity_commands.commands)
+group.commands.update(transfer_commands.commands)

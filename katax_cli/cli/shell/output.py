@@ -166,6 +166,13 @@ class Output:
         """Writes bytes as they are."""
         self._write(data, flush=True)
 
+    @contextmanager
+    def writing(self) -> Iterator[BinaryIO]:
+        """The stream itself, for bytes that a command makes as they come."""
+        with _saying_what_failed():
+            yield self.stream
+            self.stream.flush()
+
     def _write(self, data: bytes, *, flush: bool = False) -> None:
         with _saying_what_failed():
             if self.pager is not None and self.pager.took(data):
@@ -282,6 +289,10 @@ def output_stream(path: str | None, stdout: BinaryIO) -> Iterator[BinaryIO]:
     try:
         with _saying_what_failed(), stream:
             yield stream
+            if not special:
+                # A name that outlives a power cut must not stand on half a file.
+                stream.flush()
+                os.fsync(stream.fileno())
         if not special:
             os.replace(part, path)
     except BaseException:

@@ -17,11 +17,11 @@ from katax_cli.core.sql import AnySql, Residue, statement_of
 from katax_cli.engines.base import Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
 from katax_cli.engines.postgresql import catalog
 from katax_cli.engines.postgresql.connect import ask_for_tls, open_connection, reset_session
-from katax_cli.engines.postgresql.copy import copy_rows, copy_text, refused_row
 from katax_cli.engines.postgresql.failures import StandbyRefused, classify, on_standby
 from katax_cli.engines.postgresql.guard import check_guarded, read_only_transaction
 from katax_cli.engines.postgresql.pipeline import many
 from katax_cli.engines.postgresql.session import PostgresConnection
+from katax_cli.engines.postgresql.transfer import copy_rows, copy_text, refused_row
 from katax_cli.engines.postgresql.values import Values
 from katax_cli.engines.postgresql.wire import (
     affected,

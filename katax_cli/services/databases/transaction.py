@@ -265,6 +265,12 @@ class Transaction(Queries):
         with self._statement(statement_of(sql, self.dialect), None):
             return self._engine.copy_text(self._connection, sql, text)
 
+    @contextmanager
+    def using(self, doing: str) -> Iterator[Any]:
+        """The driver's connection, for code of its engine; the driver's errors are translated."""
+        with self._translating(doing):
+            yield self._connection
+
     def describe(self, name: str) -> TableDescription | None:
         """One table as this transaction sees it; None when there is none."""
         assert isinstance(self._engine, Introspects)
