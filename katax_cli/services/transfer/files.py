@@ -111,7 +111,7 @@ class _Unpacked(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._left:
-            packed = self._file.read(_CHUNK // 8)
+            packed = self._file.read(_CHUNK // 64)
             if not packed:
                 if self._frame is not None:
                     raise EOFError("it ends within a frame")
