@@ -87,6 +87,8 @@ class SqlFacts(NamedTuple):
     savepoint: str = "SAVEPOINT {name}"
     rollback_to: str = "ROLLBACK TO SAVEPOINT {name}"
     release: str = "RELEASE SAVEPOINT {name}"
+    idle_limit: str | None = None
+    """Lets the server end this transaction when it idles for `{seconds}` seconds; None where no server can."""
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from katax_cli.profiles.model.model import (
     BackupSettings,
     CronSettings,
     HealthSettings,
+    JournalSettings,
     LoggingSettings,
     MigrateSettings,
     Profile,
@@ -66,6 +67,7 @@ def build_profile(
         migrate=builder.migrate(),
         seed=builder.seed(),
         backup=builder.backup(),
+        journal=builder.journal(),
         state=builder.state(connections),
         cron=builder.cron(),
         ws=builder.ws(),
@@ -115,6 +117,12 @@ class _ProfileBuilder:
         directory = made.directory if "://" in made.directory else self._absolute(made.directory)
         tools = None if made.tools is None else self._absolute(made.tools)
         return made._replace(directory=directory, tools=tools, smoke=tuple(made.smoke))
+
+    def journal(self) -> JournalSettings:
+        made = self.make(("journal",), JournalSettings)
+        return (
+            made if made.file is None else made._replace(file=self._absolute(os.path.expanduser(made.file)))
+        )
 
     def _absolute(self, path: str) -> str:
         return os.path.normpath(os.path.join(self._folder, path))

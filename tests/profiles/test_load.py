@@ -296,7 +296,7 @@ def test_a_wrong_job_is_left_out_and_said_with_file_and_line(project: Project) -
         ("role = 'dev'\n", "role at the top of katax.toml; write it into each profile"),
         ("default_profile = 1\n", "default_profile is not a string"),
         ("zzz = 1\n", "unknown key 'zzz'; known keys: default_profile, profiles, connections, retry, breaker, "
-         "health, logging, shutdown, migrate, seed, backup, state, cron, ws"),
+         "health, logging, shutdown, migrate, seed, backup, journal, state, cron, ws"),
         ("[retry]\nattemps = 3\n", "unknown key 'attemps' in [retry]; did you mean 'attempts'?"),
     ],
 )  # fmt: skip

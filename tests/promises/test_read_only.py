@@ -76,6 +76,7 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     # What of these keeps no slow queries says so with 2, as tests/engines/test_metrics.py holds.
     "db slow": Reads("db slow -c main", ("redis",)),
     "db export": Reads("db export -q -c main kept", SQL),
+    "db journal": Exempt("reads the profile's own file, no server's data"),
     "db truncate": Writes("db truncate -c main -y", (*SQL, "mongodb")),
     "db create": Reads("db create -c main", SQL, code=4),
     "db drop": Reads("db drop -c main -y", SQL, code=4),

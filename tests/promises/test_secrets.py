@@ -154,6 +154,7 @@ COMMANDS: Mapping[str, str] = {
     "seed create": "seed create more",
     "seed run": "seed run -c {}",
     "seed status": "seed status -c {}",
+    "db journal": "db journal -c {}",
     "db activity": "db activity -c {}",
     "db blocking": "db blocking -c {}",
     "db cancel": "db cancel -y -c {} 1",

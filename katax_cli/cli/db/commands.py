@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from katax_cli.cli.db.activity import group as activity_commands
+from katax_cli.cli.db.journal import group as journal_commands
 from katax_cli.cli.db.transfer import group as transfer_commands
 from katax_cli.cli.db.views import (
     COLUMN_HEADER,
@@ -53,6 +54,15 @@ Document = Annotated[
         "--json", metavar="JSON|-|@FILE", help="An object with columns; insert: or an array of them."
     ),
 ]
+MaxRows = Annotated[
+    int | None,
+    typer.Option(
+        "--max-rows-affected",
+        min=0,
+        metavar="N",
+        help="Undo a change of more rows; exit 4. On prod off a terminal: or --yes.",
+    ),
+]
 PING_HEADER = ("connection", "type", "address", "latency_ms")
 
 
@@ -89,14 +99,19 @@ def query(
     replica: Annotated[
         bool, typer.Option("--replica", help="Read from a replica; never from the primary.")
     ] = False,
+    max_rows_affected: MaxRows = None,
 ) -> ExitCode:
-    """Run one statement and print its rows as they arrive."""
-    from katax_cli.cli.db.run import parameters, run_query, statement
+    """Run one statement and print its rows as they arrive.
+
+    On prod, UPDATE and DELETE are shown before they last; see 'katax db update --help'.
+    """
+    from katax_cli.cli.db.run import QueryPlan, parameters, run_query, statement
 
     text = statement(call, sql, file)
     values = parameters(args or [], param or [])
     with scope(call, SQL) as chosen:
-        return run_query(chosen, lambda _: (text, values), limit=limit, replica=replica)
+        plan = QueryPlan(lambda _: (text, values), limit=limit, max_rows=max_rows_affected, replica=replica)
+        return run_query(chosen, plan)
 
 
 @group.command("exec")
@@ -109,11 +124,12 @@ def exec_(
     single_transaction: Annotated[
         bool, typer.Option("--single-transaction", help="Run all or nothing (where DDL allows it).")
     ] = False,
-    max_rows_affected: Annotated[
-        int | None, typer.Option(min=0, help="Undo a statement that changes more rows, and stop.")
-    ] = None,
+    max_rows_affected: MaxRows = None,
 ) -> ExitCode:
-    """Run a script statement by statement; stops at the first error."""
+    """Run a script statement by statement; stops at the first error.
+
+    On prod, a script with UPDATE or DELETE runs in one transaction, which commits after an answer.
+    """
     from katax_cli.cli.db.run import statement
     from katax_cli.cli.db.script import run_exec
 
@@ -181,20 +197,31 @@ def update(
     where: Where = None,
     document: Document = None,
     param: Param = None,
+    max_rows_affected: MaxRows = None,
 ) -> ExitCode:
-    """Change rows; without --where all of them, after confirmation."""
+    """Change rows; without --where all of them, after confirmation.
+
+    On prod it shows how many, and five of them as they were, and commits after y; no answer in 20 s rolls back.
+    """
     from katax_cli.cli.db.build import change, run_built
 
     rows = None if document is None else call.input_bytes(document)
-    return run_built(call, SQL, change(table, values or [], rows, where or []), param or [])
+    plan = change(table, values or [], rows, where or [])
+    return run_built(call, SQL, plan, param or [], max_rows=max_rows_affected)
 
 
 @group.command("delete")
-def delete(call: Invocation, table: TableName, where: Where = None, param: Param = None) -> ExitCode:
-    """Delete rows; without --where all of them, after confirmation."""
+def delete(
+    call: Invocation,
+    table: TableName,
+    where: Where = None,
+    param: Param = None,
+    max_rows_affected: MaxRows = None,
+) -> ExitCode:
+    """Delete rows; without --where all of them, after confirmation. On prod as 'db update'."""
     from katax_cli.cli.db.build import deletion, run_built
 
-    return run_built(call, SQL, deletion(table, where or []), param or [])
+    return run_built(call, SQL, deletion(table, where or []), param or [], max_rows=max_rows_affected)
 
 
 @group.command("tables")
@@ -315,5 +342,6 @@ def drop(call: Invocation) -> None:
     drop_database(call, SQL)
 
 
+group.commands.update(journal_commands.commands)
 group.commands.update(activity_commands.commands)
 group.commands.update(transfer_commands.commands)

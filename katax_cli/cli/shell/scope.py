@@ -72,9 +72,23 @@ class Scope:
         """The databases of all connections."""
         return [self.runtime.open(settings) for settings in self.settings]
 
-    def each(self, work: Callable[[Any], Any]) -> Iterator[tuple[ConnectionSettings, Any]]:
-        """`work(database)` on every connection, in parallel; see Runtime.each."""
-        return self.runtime.each(self.settings, work)
+    def each(
+        self, work: Callable[[Any], Any], *, in_turn: bool = False
+    ) -> Iterator[tuple[ConnectionSettings, Any]]:
+        """`work(database)` on every connection, in parallel; see Runtime.each.
+
+        `in_turn`: one after the other on this thread, for work that asks the person at the terminal.
+        """
+        return self._in_turn(work) if in_turn else self.runtime.each(self.settings, work)
+
+    def _in_turn(self, work: Callable[[Any], Any]) -> Iterator[tuple[ConnectionSettings, Any]]:
+        for settings in self.settings:
+            result: Any
+            try:
+                result = work(self.runtime.open(settings))
+            except Exception as error:  # noqa: BLE001 - a value, as of Runtime.each: it costs its own rows only
+                result = error
+            yield settings, result
 
     def answer_each(
         self,
@@ -83,8 +97,9 @@ class Scope:
         *,
         named: bool = False,
         manner: Manner = PLAIN,
+        in_turn: bool = False,
     ) -> ExitCode:
-        """Prints the rows of `work(database)` for every connection, run in parallel.
+        """Prints the rows of `work(database)` for every connection, run in parallel or `in_turn`.
 
         With a pattern each row says which connection it is from (unless the rows are `named` already). A
         connection that fails costs its own rows: its error goes to stderr and into the exit code.
@@ -92,7 +107,7 @@ class Scope:
         rows: list[Sequence[object]] = []
         codes: list[ExitCode] = []
         labelled = self.call.is_glob and not named
-        for settings, result in self.each(work):
+        for settings, result in self.each(work, in_turn=in_turn):
             if not isinstance(result, BaseException):
                 rows += [(settings.name, *row) for row in result] if labelled else result
             elif self.call.is_glob:

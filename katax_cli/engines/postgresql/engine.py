@@ -32,13 +32,19 @@ from katax_cli.engines.postgresql.wire import (
     streamed,
 )
 
+# A shorter limit of the role's or the session's own stands; 0 is none.
+_IDLE_LIMIT = (
+    "SELECT set_config(name, least({seconds} * 1000, nullif(setting::bigint, 0))::text, true) "
+    "FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
+)
+
 
 class PostgresEngine:
     """Engine, SqlEngine, CopiesIn, ReadOnlyGuard, Introspects and ReportsServer for one PostgreSQL connection."""
 
     name: EngineName = "postgresql"
     dialect: Dialect = "postgresql"
-    facts = SqlFacts(begin="BEGIN", begin_read_only="BEGIN READ ONLY")
+    facts = SqlFacts(begin="BEGIN", begin_read_only="BEGIN READ ONLY", idle_limit=_IDLE_LIMIT)
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings

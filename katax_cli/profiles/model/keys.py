@@ -173,6 +173,12 @@ TABLES = {
         },
         model="backup",
     ),
+    "journal": Key(
+        "table",
+        "journal of writes",
+        keys={"file": Key("string", "file; default: journal.jsonl in .katax/")},
+        model="journal",
+    ),
     "state": Key(
         "table",
         "database of daemons and operators' decisions",

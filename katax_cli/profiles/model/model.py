@@ -65,6 +65,16 @@ class BackupSettings(NamedTuple):
     smoke: tuple[str, ...] = ()
 
 
+class JournalSettings(NamedTuple):
+    """The file in which commands record their writes; None: `journal.jsonl` in `.katax/`."""
+
+    file: str | None = None
+
+    def path(self, home: str) -> str:
+        """The file, where `home` is the `.katax/` folder."""
+        return self.file or f"{home}/journal.jsonl"
+
+
 class StateSettings(NamedTuple):
     """The state database; `name` when it is one of the profile's connections."""
 
@@ -123,6 +133,7 @@ class Profile:
     migrate: MigrateSettings
     seed: SeedSettings
     backup: BackupSettings
+    journal: JournalSettings
     state: StateSettings
     cron: CronSettings = field(hash=False)
     ws: Mapping[str, WsSettings] = field(hash=False)

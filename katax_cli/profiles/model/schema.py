@@ -22,6 +22,7 @@ MODELS: Mapping[str, type] = {
     "migrate": model.MigrateSettings,
     "seed": model.SeedSettings,
     "backup": model.BackupSettings,
+    "journal": model.JournalSettings,
     "cron": model.CronSettings,
     "ws": model.WsSettings,
 }
