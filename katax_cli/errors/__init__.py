@@ -29,8 +29,6 @@
     │   ├── SchemaNotWritten        what was applied stays applied
     │   └── MigrationsPending
     ├── SeedError
-    ├── BackupError                 a backup or a restore did not succeed
-    │   └── BackupDamaged           a folder is no whole backup
     ├── RecordError
     │   ├── UnknownRecord
     │   ├── RecordExists
@@ -65,8 +63,6 @@ from katax_cli.errors.connections import (
     WrongEngine,
 )
 from katax_cli.errors.work import (
-    BackupDamaged,
-    BackupError,
     ChangedAfterApply,
     LockHeld,
     LockLost,
@@ -91,8 +87,6 @@ from katax_cli.errors.work import (
 
 __all__ = [
     "AuthenticationFailed",
-    "BackupDamaged",
-    "BackupError",
     "BreakerOpen",
     "ChangedAfterApply",
     "ConfigError",

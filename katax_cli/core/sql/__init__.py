@@ -7,7 +7,6 @@ from katax_cli.core.sql.lexer import (
     Token,
     code_tokens,
     find_outside_literals,
-    mentioned,
     quote_identifier,
     tokens,
 )
@@ -43,7 +42,6 @@ __all__ = [
     "compile_query",
     "find_outside_literals",
     "fingerprint",
-    "mentioned",
     "normalise",
     "quote_identifier",
     "redact",

@@ -21,8 +21,6 @@ MODELS: Mapping[str, type] = {
     "shutdown": model.ShutdownSettings,
     "migrate": model.MigrateSettings,
     "seed": model.SeedSettings,
-    "backup": model.BackupSettings,
-    "journal": model.JournalSettings,
     "cron": model.CronSettings,
     "ws": model.WsSettings,
 }
