@@ -59,7 +59,7 @@ url = "{redis}"
 
 
 def main() -> int:
-    """Four commands, each with its peer, in turn."""
+    """Five commands, each with its peer, in turn."""
     with server("postgresql") as postgresql, server("redis") as redis, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "profiles").mkdir()
@@ -71,6 +71,8 @@ def main() -> int:
         run([KATAX, "cache", "set", "katax:startup", "1"])()
         _compare("katax --version", run([KATAX, "--version"]), "Typer app", run(least), 1.25)
         _compare("katax --help", run([KATAX, "--help"]), "Typer app --help", run([*least, "--help"]), 1.3)
+        of_one = run([KATAX, "db", "query", "--help"])
+        _compare("katax db query --help", of_one, "Typer app --help", run([*least, "--help"]), 1.3)
         _compare(
             "katax cache get", run([KATAX, "cache", "get", "katax:startup"]), "redis-py script", run(get), 1.4
         )

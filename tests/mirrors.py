@@ -23,16 +23,11 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     ),
     "cli/dashboard/test_run.py": ("tui/terminal_guard.py",),
     "cli/db/test_build.py": ("services/databases/builder/binding.py",),
-    "cli/db/test_documents.py": (
-        "cli/db/document_changes.py",
-        "cli/db/document_output.py",
-        "cli/db/document_queries.py",
-        "cli/db/document_words.py",
-    ),
     "cli/db/test_commands.py": (
         "cli/db/empty.py",
         "cli/db/views.py",
     ),
+    "cli/db/test_transfer.py": ("cli/db/files.py",),
     "cli/health/test_commands.py": ("cli/health/serve.py",),
     "cli/lock/test_commands.py": (
         "cli/lock/views.py",
@@ -88,7 +83,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "engines/mongodb/catalog.py",
         "engines/mongodb/connect.py",
         "engines/mongodb/pool_events.py",
-        "engines/documents.py",
     ),
     "engines/mysql/test_engine.py": (
         "engines/mysql/catalog.py",
@@ -106,7 +100,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "engines/postgresql/wire.py",
     ),
     "engines/postgresql/test_engine.py": (
-        "engines/postgresql/copy.py",
         "engines/postgresql/pipeline.py",
         "engines/postgresql/values.py",
     ),
@@ -125,6 +118,12 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "engines/sqlite/session.py",
     ),
     "engines/test_metrics.py": ("engines/base.py",),
+    "engines/test_transfer.py": (
+        "engines/mysql/sql/transfer.py",
+        "engines/postgresql/sql/transfer.py",
+        "engines/sqlite/sql/transfer.py",
+        "engines/transfers.py",
+    ),
     "engines/test_sessions.py": ("engines/registry.py",),
     "profiles/model/test_connections.py": ("profiles/model/tls.py",),
     "profiles/model/test_lines.py": ("profiles/model/layer.py",),
@@ -142,6 +141,10 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     ),
     "profiles/test_template.py": ("profiles/model/validate.py",),
     "promises/test_session_state.py": ("core/sql/residue.py",),
+    "services/transfer/test_export.py": (
+        "services/transfer/parquet.py",
+        "services/transfer/tables.py",
+    ),
     "services/cache/test_cache.py": ("services/redis/info.py",),
     "services/cache/test_cache_full.py": (
         "services/cache/copy.py",
@@ -183,6 +186,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/databases/builder/compile.py",
         "services/databases/builder/selection.py",
     ),
+    "services/databases/test_clients.py": ("services/databases/mongodb.py",),
     "services/databases/test_sql.py": ("services/databases/statements.py",),
     "services/health/test_deep_probe.py": (
         "core/measure/diagnosis.py",
@@ -204,7 +208,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/migrate/ledger/ledger.py",
         "services/migrate/ledger/packing.py",
     ),
-    "services/migrate/test_copies.py": ("services/migrate/rehearse.py",),
     "services/migrate/test_dump.py": ("services/migrate/values.py",),
     "services/migrate/test_forecast.py": (
         "services/databases/held.py",
@@ -240,7 +243,10 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     "services/redis/test_pubsub.py": ("engines/messages.py",),
     "services/redis/test_records.py": ("services/redis/merge.py",),
     "services/redis/test_topologies.py": ("services/redis/acl.py",),
-    "services/seeds/test_rows.py": ("services/seeds/values.py",),
+    "services/seeds/test_rows.py": (
+        "engines/mongodb/extended_json.py",
+        "services/seeds/values.py",
+    ),
     "services/seeds/test_seeder.py": (
         "engines/mysql/sql/seeds.py",
         "engines/postgresql/sql/seeds.py",

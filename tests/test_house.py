@@ -22,6 +22,7 @@ SHARED_NAMES = {
     "Rooms": "the same ability of each engine",
     "Sessions": "the same ability of each engine",
     "Statement": "a statement as it was split from a text, and as PostgreSQL's protocol sends it",
+    "Transfers": "the same ability of each SQL engine",
     "Stream": "the same ability of each SQL engine",
 }
 """Class names with several owners, with the reason."""

@@ -17,6 +17,9 @@ class Tier(Enum):
     """Work of others is interrupted."""
 
 
+YES_CONFIRMS = "KATAX_YES_CONFIRMS"
+"""The variable that is set for `katax` jobs of a trusted file: their `--yes` counts as `--confirm`."""
+
 Needed = Literal["nothing", "yes", "name"]
 
 

@@ -87,6 +87,8 @@ class SqlFacts(NamedTuple):
     savepoint: str = "SAVEPOINT {name}"
     rollback_to: str = "ROLLBACK TO SAVEPOINT {name}"
     release: str = "RELEASE SAVEPOINT {name}"
+    idle_limit: str | None = None
+    """Lets the server end this transaction when it idles for `{seconds}` seconds; None where no server can."""
 
 
 @runtime_checkable
@@ -341,6 +343,28 @@ class KeyValueEngine(Engine, Protocol):
 
     def discard(self, client: Any, before: float) -> None:
         """Ends connections opened before that moment of the monotonic clock: those in use when they come back."""
+        ...
+
+    def opened(self, client: Any) -> int:
+        """Connections opened so far."""
+        ...
+
+    def pool_stats(self, client: Any) -> PoolStats: ...
+
+
+@runtime_checkable
+class DocumentEngine(Engine, Protocol):
+    """Runs MongoDB commands through the driver's client, which pools its own connections."""
+
+    def command(
+        self,
+        client: Any,
+        spec: Mapping[str, Any],
+        timeout: float | None = None,
+        *,
+        database: str | None = None,
+    ) -> Mapping[str, Any]:
+        """Runs one database command. On a read-only connection raises Refused unless it is known to read."""
         ...
 
     def opened(self, client: Any) -> int:

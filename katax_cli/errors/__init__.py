@@ -29,6 +29,8 @@
     │   ├── SchemaNotWritten        what was applied stays applied
     │   └── MigrationsPending
     ├── SeedError
+    ├── BackupError                 a backup or a restore did not succeed
+    │   └── BackupDamaged           a folder is no whole backup
     ├── RecordError
     │   ├── UnknownRecord
     │   ├── RecordExists
@@ -63,6 +65,8 @@ from katax_cli.errors.connections import (
     WrongEngine,
 )
 from katax_cli.errors.work import (
+    BackupDamaged,
+    BackupError,
     ChangedAfterApply,
     LockHeld,
     LockLost,
@@ -87,6 +91,8 @@ from katax_cli.errors.work import (
 
 __all__ = [
     "AuthenticationFailed",
+    "BackupDamaged",
+    "BackupError",
     "BreakerOpen",
     "ChangedAfterApply",
     "ConfigError",

@@ -158,6 +158,22 @@ class SeedError(KataxError):
     """A seed cannot be read or did not succeed."""
 
 
+class BackupError(KataxError):
+    """A backup cannot be made, or a restore did not succeed."""
+
+
+class BackupDamaged(BackupError):
+    """A folder is no whole backup; `reasons` say why, each in one sentence."""
+
+    def __init__(self, path: str, reasons: Sequence[str]) -> None:
+        self.path = path
+        self.reasons = tuple(reasons)
+        super().__init__(path)
+
+    def __str__(self) -> str:
+        return f"{self.path!r} is no whole backup: {'; '.join(self.reasons)}"
+
+
 class RecordError(KataxError):
     """Base of the record store's errors."""
 

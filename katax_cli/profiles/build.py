@@ -13,8 +13,10 @@ from katax_cli.profiles.model.connections import Around, Flaw, build_connection,
 from katax_cli.profiles.model.keys import CONNECTION
 from katax_cli.profiles.model.layer import Layer, Path, dotted
 from katax_cli.profiles.model.model import (
+    BackupSettings,
     CronSettings,
     HealthSettings,
+    JournalSettings,
     LoggingSettings,
     MigrateSettings,
     Profile,
@@ -64,6 +66,8 @@ def build_profile(
         shutdown=make(("shutdown",), ShutdownSettings),
         migrate=builder.migrate(),
         seed=builder.seed(),
+        backup=builder.backup(),
+        journal=builder.journal(),
         state=builder.state(connections),
         cron=builder.cron(),
         ws=builder.ws(),
@@ -107,6 +111,18 @@ class _ProfileBuilder:
     def seed(self) -> SeedSettings:
         made = self.make(("seed",), SeedSettings)
         return made._replace(directory=self._absolute(made.directory))
+
+    def backup(self) -> BackupSettings:
+        made = self.make(("backup",), BackupSettings)
+        directory = made.directory if "://" in made.directory else self._absolute(made.directory)
+        tools = None if made.tools is None else self._absolute(made.tools)
+        return made._replace(directory=directory, tools=tools, smoke=tuple(made.smoke))
+
+    def journal(self) -> JournalSettings:
+        made = self.make(("journal",), JournalSettings)
+        return (
+            made if made.file is None else made._replace(file=self._absolute(os.path.expanduser(made.file)))
+        )
 
     def _absolute(self, path: str) -> str:
         return os.path.normpath(os.path.join(self._folder, path))

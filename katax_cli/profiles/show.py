@@ -16,7 +16,18 @@ from katax_cli.profiles.model.urls import mask_url
 from katax_cli.profiles.sources.environment import Environment, variables
 
 _HIDDEN = "***"
-_DEFAULTED = ("retry", "breaker", "health", "logging", "shutdown", "migrate", "seed", "cron")
+_DEFAULTED = (
+    "retry",
+    "breaker",
+    "health",
+    "logging",
+    "shutdown",
+    "migrate",
+    "seed",
+    "backup",
+    "journal",
+    "cron",
+)
 _DEFAULTED_OF_CONNECTION = ("connect_timeout", "statement_timeout", "read_only", "pool")
 
 

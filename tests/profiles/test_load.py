@@ -12,6 +12,7 @@ import pytest
 
 from katax_cli.errors import ConfigError, UnknownConnection
 from katax_cli.profiles.model.model import (
+    BackupSettings,
     BreakerSettings,
     CronSettings,
     HealthSettings,
@@ -38,6 +39,7 @@ def test_the_defaults(project: Project) -> None:
     assert profile.shutdown == ShutdownSettings(30.0)
     assert profile.migrate == MigrateSettings("main", f"{folder}/migrations", "katax_migrations", 15.0)
     assert profile.seed == SeedSettings(f"{folder}/seeds")
+    assert profile.backup == BackupSettings(f"{folder}/backups")
     assert (profile.state.connection.type, profile.state.connection.path, profile.state.name) == (
         "sqlite",
         f"{folder}/.katax/state.db",
@@ -294,7 +296,7 @@ def test_a_wrong_job_is_left_out_and_said_with_file_and_line(project: Project) -
         ("role = 'dev'\n", "role at the top of katax.toml; write it into each profile"),
         ("default_profile = 1\n", "default_profile is not a string"),
         ("zzz = 1\n", "unknown key 'zzz'; known keys: default_profile, profiles, connections, retry, breaker, "
-         "health, logging, shutdown, migrate, seed, state, cron, ws"),
+         "health, logging, shutdown, migrate, seed, backup, journal, state, cron, ws"),
         ("[retry]\nattemps = 3\n", "unknown key 'attemps' in [retry]; did you mean 'attempts'?"),
     ],
 )  # fmt: skip

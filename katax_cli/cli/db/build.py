@@ -7,14 +7,18 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import typer
 
-from katax_cli.cli.db.run import Query, named_values, run_query
+from katax_cli.cli.db.review import refuse_unasked
+from katax_cli.cli.db.run import Query, QueryPlan, named_values, redacted, run_query
 from katax_cli.cli.shell.exits import ExitCode
-from katax_cli.cli.shell.scope import Scope
-from katax_cli.core.sql import with_values
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.journal import recorded
+from katax_cli.cli.shell.scope import Scope, Target, scope
+from katax_cli.core.sql import statement_of, with_values
 from katax_cli.core.sql.conditions import Condition, Value, parse_condition, parse_value
 from katax_cli.core.sql.terms import Term, parse_term
 from katax_cli.core.text.text import to_json
@@ -26,6 +30,9 @@ from katax_cli.services.databases.sql import SqlDatabase
 _TABLE = r"\s*([\w.]+)(?:\s+(?:as\s+)?(\w+))?\s*"
 _JOIN = rf"(?P<left>left\s+)?{_TABLE}on\s+(?P<on>.+)"
 Row = Mapping[str, Any]
+FilterRows = Callable[[Builder, Binder], Builder]
+SHOWN_ROWS = 5
+"""The rows that an UPDATE or DELETE shows as they were."""
 
 
 @dataclass(frozen=True)
@@ -36,24 +43,34 @@ class StatementPlan:
     build: Callable[[Builder, Binder], BoundStatement]
     has_values: bool
     aliases: Mapping[str, Term] = field(default_factory=dict)
-    counts: Callable[[Builder, Binder], BoundStatement] | None = None
-    """Builds the count of the rows that the statement changes; None for one that changes none."""
+    filtered: FilterRows | None = None
+    """The rows that the statement changes; None for one that changes none."""
 
 
-def run_built(chosen: Scope, plan: StatementPlan, param: Sequence[str]) -> ExitCode:
+def run_built(
+    call: Invocation,
+    target: Target,
+    plan: StatementPlan,
+    param: Sequence[str],
+    *,
+    max_rows: int | None = None,
+) -> ExitCode:
     """Runs a statement on each connection in its own dialect, its values checked against the columns first."""
-    with usage():
+    with scope(call, target) as chosen, usage():
         planned = Binder(named_values(param))
         queries = {
             settings.name: _built(chosen.runtime.sql(settings), plan, planned) for settings in chosen.settings
         }
         planned.refuse_unused()
+        if plan.filtered is not None:
+            _refuse_unasked(chosen, queries, max_rows)
         checked = _checked(chosen, plan, planned) if plan.has_values else queries
-
-        if chosen.call.shared.dry_run and plan.counts is not None:
-            counting = replace(plan, build=plan.counts)
-            counts = _checked(chosen, counting, Binder(named_values(param)))
-            return _show_planned(chosen, checked, counts)
+        shown = None
+        if plan.filtered is not None:
+            counting = replace(plan, build=partial(_counting, plan.filtered))
+            if call.shared.dry_run:
+                return _show_planned(chosen, checked, _checked(chosen, counting, Binder(named_values(param))))
+            shown = partial(_rows_before, plan, param)
 
         def final(database: SqlDatabase) -> Query:
             query = checked[database.name]
@@ -61,7 +78,25 @@ def run_built(chosen: Scope, plan: StatementPlan, param: Sequence[str]) -> ExitC
                 raise query
             return query
 
-        return run_query(chosen, lambda one: queries[one.name], final, limit=None)
+        return run_query(chosen, QueryPlan(lambda one: queries[one.name], final, shown, max_rows=max_rows))
+
+
+def _refuse_unasked(chosen: Scope, queries: Mapping[str, BoundStatement], max_rows: int | None) -> None:
+    for settings in chosen.settings:
+        sql = statement_of(queries[settings.name].sql, chosen.runtime.sql(settings).dialect)
+        with recorded(chosen, settings, redacted([sql]), refusals_only=True):
+            refuse_unasked(chosen, settings, max_rows=max_rows)
+
+
+def _counting(filtered: FilterRows, built: Builder, binder: Binder) -> BoundStatement:
+    return filtered(built, binder).count_statement()
+
+
+def _rows_before(plan: StatementPlan, param: Sequence[str], database: SqlDatabase) -> BoundStatement:
+    """The query for a few of the rows that the statement changes."""
+    assert plan.filtered is not None
+    binder = Binder(named_values(param), columns_of(database, plan.sources), plan.aliases)
+    return plan.filtered(database.table(*plan.sources[0]), binder).limit(SHOWN_ROWS).statement()
 
 
 def _show_planned(
@@ -154,7 +189,7 @@ def change(table: str, pairs: Sequence[str], document: bytes | None, where: Sequ
         values = _bound(new, binder, own_columns=True)
         return _filtered(built, wanted, binder).update_statement(values, everywhere=True)
 
-    return StatementPlan([named(table)], build, has_values=True, counts=_counting(wanted))
+    return StatementPlan([named(table)], build, has_values=True, filtered=_matching(wanted))
 
 
 def deletion(table: str, where: Sequence[str]) -> StatementPlan:
@@ -165,19 +200,24 @@ def deletion(table: str, where: Sequence[str]) -> StatementPlan:
     def build(built: Builder, binder: Binder) -> BoundStatement:
         return _filtered(built, wanted, binder).delete_statement(everywhere=True)
 
-    return StatementPlan([named(table)], build, has_values=bool(where), counts=_counting(wanted))
+    return StatementPlan([named(table)], build, has_values=bool(where), filtered=_matching(wanted))
 
 
-def _counting(conditions: Sequence[Condition]) -> Callable[[Builder, Binder], BoundStatement]:
-    return lambda built, binder: _filtered(built, conditions, binder).count_statement()
+def _matching(conditions: Sequence[Condition]) -> FilterRows:
+    return lambda built, binder: _filtered(built, conditions, binder)
 
 
 def insert(
-    chosen: Scope, table: str, pairs: Sequence[str], document: str | None, param: Sequence[str]
+    call: Invocation,
+    target: Target,
+    table: str,
+    pairs: Sequence[str],
+    document: str | None,
+    param: Sequence[str],
 ) -> ExitCode:
     """Inserts one row of words, or the rows of a JSON document; all or none."""
-    call, source = chosen.call, named(table)
-    with usage():
+    source = named(table)
+    with scope(call, target) as chosen, usage():
         rows = _given_rows(pairs, None if document is None else call.input_bytes(document))
         database = chosen.sql
         planned = Binder(named_values(param))
@@ -188,7 +228,9 @@ def insert(
             made = [_bound(row, binder, own_columns=False) for row in rows]
         if call.only_planned(connection=database.name, rows=len(rows), executed=False):
             return ExitCode.DONE
-        affected = database.table(source[0]).create_many(made)
+        statement, _ = database.table(source[0]).insert_statement(made[0])
+        with recorded(chosen, chosen.one, redacted([statement_of(statement, database.dialect)])) as record:
+            affected = record.rows = database.table(source[0]).create_many(made)
     call.out.action({"rows_affected": affected})
     return ExitCode.DONE
 

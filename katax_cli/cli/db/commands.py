@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from katax_cli.cli.db.activity import group as activity_commands
-from katax_cli.cli.db.documents import Filter
-from katax_cli.cli.db.documents import group as document_commands
+from katax_cli.cli.db.journal import group as journal_commands
+from katax_cli.cli.db.transfer import group as transfer_commands
 from katax_cli.cli.db.views import (
     COLUMN_HEADER,
     METRICS_HEADER,
@@ -25,13 +25,10 @@ from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import duration
-from katax_cli.cli.shell.scope import Scope, Target, scope
+from katax_cli.cli.shell.scope import Target, scope
 from katax_cli.core.engine_names import ENGINE_NAMES, SQL_ENGINES, TABLE_ENGINES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from katax_cli.profiles.model.model import Profile
     from katax_cli.services.databases.database import Database
     from katax_cli.services.databases.mongodb import MongoDatabase
     from katax_cli.services.databases.sql import SqlDatabase
@@ -39,12 +36,7 @@ if TYPE_CHECKING:
 group = Group()
 
 ANY = Target(types=ENGINE_NAMES, preferred="main")
-SQL = Target(
-    types=SQL_ENGINES,
-    preferred="main",
-    lacks="SQL",
-    instead={"mongodb": "'katax db find', 'db aggregate' or 'db command'"},
-)
+SQL = Target(types=SQL_ENGINES, preferred="main", lacks="SQL")
 TABLES = Target(types=TABLE_ENGINES, preferred="main", lacks="tables")
 
 TableName = Annotated[str, typer.Argument(metavar="TABLE", help="NAME, or 'NAME ALIAS'.")]
@@ -53,7 +45,6 @@ Where = Annotated[
     list[str] | None,
     typer.Option("--where", metavar="'COL OP VALUE'", help="OP: = != < <= > >= like in is; repeated: and."),
 ]
-OneOnly = Annotated[bool, typer.Option("--one", help="MongoDB: the first document that matches, not all.")]
 Param = Annotated[
     list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="Value of :NAME; repeatable.")
 ]
@@ -61,6 +52,15 @@ Document = Annotated[
     str | None,
     typer.Option(
         "--json", metavar="JSON|-|@FILE", help="An object with columns; insert: or an array of them."
+    ),
+]
+MaxRows = Annotated[
+    int | None,
+    typer.Option(
+        "--max-rows-affected",
+        min=0,
+        metavar="N",
+        help="Undo a change of more rows; exit 4. On prod off a terminal: or --yes.",
     ),
 ]
 PING_HEADER = ("connection", "type", "address", "latency_ms")
@@ -99,14 +99,19 @@ def query(
     replica: Annotated[
         bool, typer.Option("--replica", help="Read from a replica; never from the primary.")
     ] = False,
+    max_rows_affected: MaxRows = None,
 ) -> ExitCode:
-    """Run one statement and print its rows as they arrive."""
-    from katax_cli.cli.db.run import parameters, run_query, statement
+    """Run one statement and print its rows as they arrive.
+
+    On prod, UPDATE and DELETE are shown before they last; see 'katax db update --help'.
+    """
+    from katax_cli.cli.db.run import QueryPlan, parameters, run_query, statement
 
     text = statement(call, sql, file)
     values = parameters(args or [], param or [])
     with scope(call, SQL) as chosen:
-        return run_query(chosen, lambda _: (text, values), limit=limit, replica=replica)
+        plan = QueryPlan(lambda _: (text, values), limit=limit, max_rows=max_rows_affected, replica=replica)
+        return run_query(chosen, plan)
 
 
 @group.command("exec")
@@ -119,11 +124,12 @@ def exec_(
     single_transaction: Annotated[
         bool, typer.Option("--single-transaction", help="Run all or nothing (where DDL allows it).")
     ] = False,
-    max_rows_affected: Annotated[
-        int | None, typer.Option(min=0, help="Undo a statement that changes more rows, and stop.")
-    ] = None,
+    max_rows_affected: MaxRows = None,
 ) -> ExitCode:
-    """Run a script statement by statement; stops at the first error."""
+    """Run a script statement by statement; stops at the first error.
+
+    On prod, a script with UPDATE or DELETE runs in one transaction, which commits after an answer.
+    """
     from katax_cli.cli.db.run import statement
     from katax_cli.cli.db.script import run_exec
 
@@ -170,23 +176,17 @@ def select(
         limit=limit,
         offset=offset,
     )
-    with scope(call, SQL) as chosen:
-        return run_built(chosen, plan, param or [])
+    return run_built(call, SQL, plan, param or [])
 
 
 @group.command("insert")
 def insert(
     call: Invocation, table: TableName, values: Values = None, document: Document = None, param: Param = None
 ) -> ExitCode:
-    """Insert a row, or the rows of a JSON document, all or none (MongoDB: documents, in order)."""
-    with scope(call, _rows_or_documents(call)) as chosen:
-        if _has_documents(chosen):
-            from katax_cli.cli.db import document_changes
+    """Insert a row, or the rows of a JSON document, all or none."""
+    from katax_cli.cli.db.build import insert
 
-            return document_changes.insert(chosen, table, values or [], document, param or [])
-        from katax_cli.cli.db.build import insert
-
-        return insert(chosen, table, values or [], document, param or [])
+    return insert(call, SQL, table, values or [], document, param or [])
 
 
 @group.command("update")
@@ -195,27 +195,19 @@ def update(
     table: TableName,
     values: Values = None,
     where: Where = None,
-    filter: Filter = None,
     document: Document = None,
-    one: OneOnly = False,
     param: Param = None,
+    max_rows_affected: MaxRows = None,
 ) -> ExitCode:
     """Change rows; without --where all of them, after confirmation.
 
-    On MongoDB the documents of --where and --filter; --json takes fields, operators such as $inc, or a pipeline.
+    On prod it shows how many, and five of them as they were, and commits after y; no answer in 20 s rolls back.
     """
-    with scope(call, _rows_or_documents(call)) as chosen:
-        if _has_documents(chosen):
-            from katax_cli.cli.db import document_changes
-            from katax_cli.cli.db.document_words import FilterWords
+    from katax_cli.cli.db.build import change, run_built
 
-            words = FilterWords(where or [], filter, param or [])
-            return document_changes.update(chosen, table, values or [], document, words, one=one)
-        from katax_cli.cli.db.build import change, run_built
-
-        _refuse_options_of_documents(filter, one=one)
-        rows = None if document is None else call.input_bytes(document)
-        return run_built(chosen, change(table, values or [], rows, where or []), param or [])
+    rows = None if document is None else call.input_bytes(document)
+    plan = change(table, values or [], rows, where or [])
+    return run_built(call, SQL, plan, param or [], max_rows=max_rows_affected)
 
 
 @group.command("delete")
@@ -223,43 +215,13 @@ def delete(
     call: Invocation,
     table: TableName,
     where: Where = None,
-    filter: Filter = None,
-    one: OneOnly = False,
     param: Param = None,
+    max_rows_affected: MaxRows = None,
 ) -> ExitCode:
-    """Delete rows; without --where (MongoDB: or --filter) all of them, after confirmation."""
-    with scope(call, _rows_or_documents(call)) as chosen:
-        if _has_documents(chosen):
-            from katax_cli.cli.db import document_changes
-            from katax_cli.cli.db.document_words import FilterWords
+    """Delete rows; without --where all of them, after confirmation. On prod as 'db update'."""
+    from katax_cli.cli.db.build import deletion, run_built
 
-            words = FilterWords(where or [], filter, param or [])
-            return document_changes.delete(chosen, table, words, one=one)
-        from katax_cli.cli.db.build import deletion, run_built
-
-        _refuse_options_of_documents(filter, one=one)
-        return run_built(chosen, deletion(table, where or []), param or [])
-
-
-def _rows_or_documents(call: Invocation) -> Callable[[Profile], Target]:
-    """Without -c as `select` finds its connection, in a profile with SQL; else MongoDB's too."""
-
-    def target(profile: Profile) -> Target:
-        types = {settings.type for settings in profile.connections.values()}
-        unnamed = not call.connections and "main" not in profile.connections
-        return SQL if unnamed and types & set(SQL_ENGINES) else TABLES
-
-    return target
-
-
-def _has_documents(chosen: Scope) -> bool:
-    """True for MongoDB, which is one connection then. Raises ConfigError for it among others."""
-    return any(settings.type == "mongodb" for settings in chosen.settings) and chosen.one.type == "mongodb"
-
-
-def _refuse_options_of_documents(filter: str | None, *, one: bool) -> None:
-    if filter is not None or one:
-        raise typer.BadParameter("--filter and --one are for mongodb; write --where")
+    return run_built(call, SQL, deletion(table, where or []), param or [], max_rows=max_rows_affected)
 
 
 @group.command("tables")
@@ -380,5 +342,6 @@ def drop(call: Invocation) -> None:
     drop_database(call, SQL)
 
 
-group.commands.update(document_commands.commands)
+group.commands.update(journal_commands.commands)
 group.commands.update(activity_commands.commands)
+group.commands.update(transfer_commands.commands)

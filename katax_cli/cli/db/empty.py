@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from katax_cli.cli.seed.run import refuse_protected, seeder
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.journal import recorded
 from katax_cli.cli.shell.scope import Scope, Target, scope
 from katax_cli.core.roles import Tier
 from katax_cli.services.tables import lifetime, reset
@@ -27,8 +28,9 @@ def empty_tables(call: Invocation, target: Target, names: Sequence[str], *, casc
         _preview(call, [f"{table.name}  {_rows(table.rows)}" for table in doomed])
         if call.only_planned(**facts):
             return
-        chosen.confirm(Tier.DESTRUCTIVE, f"emptying {_count(doomed, 'table')}")
-        truncate(database, doomed, on_done=lambda name: call.diagnostics.note(f"emptied {name}"))
+        with recorded(chosen, chosen.one, f"truncate {', '.join(table.name for table in doomed)}"):
+            chosen.confirm(Tier.DESTRUCTIVE, f"emptying {_count(doomed, 'table')}")
+            truncate(database, doomed, on_done=lambda name: call.diagnostics.note(f"emptied {name}"))
     call.out.action(facts)
 
 
@@ -46,8 +48,9 @@ def reset_database(call: Invocation, target: Target, *, migrate: bool, seed: boo
         facts = {"dropped": [str(one) for one in found]}
         if call.only_planned(**facts):
             return
-        chosen.confirm(Tier.DESTRUCTIVE, f"dropping {_count(found, 'object')}")
-        reset.drop(database, found)
+        with recorded(chosen, chosen.one, f"drop {', '.join(map(str, found))}"):
+            chosen.confirm(Tier.DESTRUCTIVE, f"dropping {_count(found, 'object')}")
+            reset.drop(database, found)
         call.diagnostics.note(f"dropped {_count(found, 'object')} of {database.name!r}")
         if desk is not None:
             facts["migrated"] = [migration.name for migration in desk.one.up()]
@@ -66,7 +69,8 @@ def create_database(call: Invocation, target: Target) -> None:
             there = lifetime.exists(settings, sql)
             call.only_planned(database=name, created=not there)
             return
-        created = lifetime.create(settings, sql)
+        with recorded(chosen, settings, f"create database {name}"):
+            created = lifetime.create(settings, sql)
     if not created:
         call.diagnostics.note(f"database {name!r} is there already")
     call.out.action({"database": name, "created": created})
@@ -83,8 +87,9 @@ def drop_database(call: Invocation, target: Target) -> None:
                 _preview(call, [str(entity) for entity in reset.objects(database)])
         if call.only_planned(database=name, dropped=there):
             return
-        chosen.confirm(Tier.DESTRUCTIVE, f"dropping database {name!r}")
-        dropped = lifetime.drop(settings, sql)
+        with recorded(chosen, settings, f"drop database {name}"):
+            chosen.confirm(Tier.DESTRUCTIVE, f"dropping database {name!r}")
+            dropped = lifetime.drop(settings, sql)
     if not dropped:
         call.diagnostics.note(f"there is no database {name!r}")
     call.out.action({"database": name, "dropped": dropped})

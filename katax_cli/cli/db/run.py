@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Generic, TypeVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 
 import typer
 
+from katax_cli.cli.db.review import Review, review_of
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.journal import MOST_TEXT, recorded
 from katax_cli.cli.shell.output import OF_A_SERVER
 from katax_cli.cli.shell.scope import Scope
 from katax_cli.core.roles import Tier
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.core.sql import AnySql, Statement, statement_of, with_values
+from katax_cli.core.sql import AnySql, Statement, redact, split, statement_of, with_values
 from katax_cli.engines.base import Params, Row, RowStream
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.tables.scripts import destructive_reasons, disruptive_verbs
+from katax_cli.services.databases.transaction import Transaction
+from katax_cli.services.tables.scripts import destructive_reasons, disruptive_verbs, returns_rows
 
-T = TypeVar("T")
 Query = tuple[AnySql, Params]
 """A statement and its values."""
 
@@ -47,6 +50,21 @@ def named_values(named: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
+def may_write(statement: Statement) -> bool:
+    """True for what the journal records: all but what reads, or sets its own session."""
+    return statement.kind not in ("read", "session", "transaction")
+
+
+def redacted(statements: Sequence[Statement]) -> str:
+    """Statements without their values, for the journal; of a long script its beginning."""
+    texts: list[str] = []
+    for statement in statements:
+        texts.append(redact(statement.text, statement.dialect, max_length=MOST_TEXT))
+        if sum(map(len, texts)) > MOST_TEXT:
+            break
+    return "; ".join(texts)
+
+
 def confirm_script(chosen: Scope, settings: ConnectionSettings, statements: Sequence[Statement]) -> None:
     """Asks once when statements lose data that they do not name, or change rights or the server."""
     if chosen.call.shared.dry_run:
@@ -57,32 +75,35 @@ def confirm_script(chosen: Scope, settings: ConnectionSettings, statements: Sequ
         chosen.confirm(tier, "; ".join(dict.fromkeys([*destructive, *disruptive])), of=settings)
 
 
-def run_query(
-    chosen: Scope,
-    query: Callable[[ConnectionSettings], Query],
-    final: Callable[[SqlDatabase], Query] | None = None,
-    *,
-    limit: int | None,
-    replica: bool = False,
-) -> ExitCode:
-    """Streams the rows of one statement; with a glob, the rows of all that match, with their connection.
+@dataclass(frozen=True)
+class QueryPlan:
+    """One statement to run on each connection.
 
-    `query` is what is confirmed, `final` what then runs where that is not the same.
+    `query` is what is confirmed, `final` what then runs where that is not the same; `shown` asks for the rows of a
+    change as they are before it. `max_rows`: the most that it may change.
     """
+
+    query: Callable[[ConnectionSettings], Query]
+    final: Callable[[SqlDatabase], Query] | None = None
+    shown: Callable[[SqlDatabase], Query] | None = None
+    limit: int | None = None
+    max_rows: int | None = None
+    replica: bool = False
+
+
+def run_query(chosen: Scope, plan: QueryPlan) -> ExitCode:
+    """Streams the rows of one statement; with a glob, the rows of all that match, with their connection."""
     call = chosen.call
-    queries = {settings.name: _read(query(settings), settings) for settings in chosen.settings}
+    runs = {}
     for settings in chosen.settings:
-        confirm_script(chosen, settings, [_spelled_out(*queries[settings.name])])
-    if call.only_planned(connections=list(queries), executed=False):
+        run = _QueryRun(chosen, settings, *_read(plan.query(settings), settings), plan)
+        runs[settings.name] = replace(run, review=run.agreed())
+    if call.only_planned(connections=list(runs), executed=False):
         return ExitCode.DONE
-    ready = final or (lambda database: queries[database.name])
     if call.is_glob:
-        return _query_each(chosen, ready, limit, replica=replica)
+        return _query_each(chosen, runs)
     database = chosen.sql
-    source = database.replica() if replica else database
-    sql, params = ready(database)
-    with source.stream(sql, params, text=call.out.texts) as rows:
-        _write(call, rows, limit)
+    runs[database.name].answer(database)
     return ExitCode.DONE
 
 
@@ -91,66 +112,116 @@ def _read(query: Query, settings: ConnectionSettings) -> tuple[Statement, Params
     return statement_of(query[0], settings.type), query[1]
 
 
-def _spelled_out(statement: Statement, params: Params) -> Statement:
-    """The statement as it is confirmed: `name LIKE :pattern` holds for every row where the pattern is `%`."""
-    return statement_of(with_values(statement.text, params, statement.dialect), statement.dialect)
+@dataclass(frozen=True)
+class _QueryRun:
+    """The run of the statement on one connection."""
 
+    chosen: Scope
+    settings: ConnectionSettings
+    statement: Statement
+    params: Params
+    plan: QueryPlan
+    review: Review | None = None
 
-def _write(call: Invocation, rows: RowStream, limit: int | None) -> None:
-    if not rows.columns:
-        for _ in rows:
-            pass
-        call.out.action({"rows_affected": _count(rows)})
-        return
-    cut = Cut(rows, limit)
-    call.out.rows(rows.columns, cut, OF_A_SERVER)
-    if cut.more:
-        _note_more(call, limit)
+    def agreed(self) -> Review | None:
+        """Asks what is to be asked before it is sent. Raises Refused."""
+        max_rows, statement = self.plan.max_rows, self.statement
+        if max_rows is not None and len(list(islice(split(statement.text, statement.dialect), 2))) > 1:
+            raise typer.BadParameter(
+                "--max-rows-affected is for one statement; run several with 'katax db exec'"
+            )
+        # `name LIKE :pattern` holds for every row where the pattern is `%`.
+        text = with_values(statement.text, self.params, statement.dialect)
+        spelled_out = [statement_of(text, statement.dialect)]
+        if not may_write(statement):
+            confirm_script(self.chosen, self.settings, spelled_out)
+            return None
+        with recorded(self.chosen, self.settings, redacted([statement]), refusals_only=True):
+            confirm_script(self.chosen, self.settings, spelled_out)
+            return review_of(self.chosen, self.settings, spelled_out, max_rows=max_rows)
 
+    def answer(self, database: SqlDatabase) -> None:
+        """Writes the rows as they arrive; of a statement without rows how many it changed, once that lasts."""
+        out = self.chosen.call.out
 
-def _note_more(call: Invocation, limit: int | None, where: str = "") -> None:
-    call.diagnostics.note(f"there are more rows{where} than --limit {limit}")
+        def take(rows: RowStream) -> int:
+            return out.rows(rows.columns, self._cut(rows), OF_A_SERVER)
 
+        changed = self._run(database, take)
+        if changed is not None:
+            out.action({"rows_affected": None if changed < 0 else changed})
 
-def _count(rows: RowStream) -> int | None:
-    """Rows affected; None when the server does not say."""
-    return None if rows.affected < 0 else rows.affected
+    def rows(self, database: SqlDatabase) -> tuple[tuple[str, ...], list[Row]]:
+        """The columns and rows; of a statement without rows how many it changed."""
+        columns: tuple[str, ...] = ()
+        kept: list[Row] = []
 
+        def take(rows: RowStream) -> int:
+            nonlocal columns
+            columns = rows.columns
+            kept.extend(row for batch in self._cut(rows, f" of {database.name!r}") for row in batch)
+            return len(kept)
 
-class Cut(Generic[T]):
-    """Batches up to a number of rows; `more` says whether there were others."""
+        changed = self._run(database, take)
+        if changed is None:
+            return columns, kept
+        return ("rows_affected",), [(None if changed < 0 else changed,)]
 
-    def __init__(self, batches: Iterable[Sequence[T]], limit: int | None) -> None:
-        self._batches = batches
-        self._limit = limit
-        self.more = False
+    def _run(self, database: SqlDatabase, take: Callable[[RowStream], int]) -> int | None:
+        """Runs it; `take` gets the rows if there can be any. Returns the rows changed where there are none."""
+        if not may_write(self.statement):
+            return self._send(self._source(database), database, take)[1]
+        with recorded(self.chosen, self.settings, redacted([self.statement])) as record:
+            if self.review is None or not self.review.in_transaction:
+                record.rows, changed = self._send(self._source(database), database, take)
+                return changed
+            with self._source(database).transaction() as transaction:
+                record.undoable = True
+                if self.plan.shown is not None and self.review.asks:
+                    self.review.show(transaction, self.plan.shown(database))
+                record.rows, changed = self._send(transaction, database, take)
+                self.review.settle(transaction, record.rows)
+                record.undoable = False
+            return changed
 
-    def __iter__(self) -> Iterator[Sequence[T]]:
-        left = self._limit
-        for batch in self._batches:
+    def _source(self, database: SqlDatabase) -> SqlDatabase:
+        return database.replica() if self.plan.replica else database
+
+    def _send(
+        self, on: SqlDatabase | Transaction, database: SqlDatabase, take: Callable[[RowStream], int]
+    ) -> tuple[int | None, int | None]:
+        """Sends the statement; returns the rows that it changed, and that number where it returned no rows."""
+        final = self.plan.final
+        sql, params = (self.statement, self.params) if final is None else final(database)
+        effect, read = self.statement.effect, 0
+        with on.stream(sql, params, text=self.chosen.call.out.texts) as rows:
+            if rows.columns:
+                read = take(rows)
+            if not rows.columns or effect.kind != "read":
+                # A change is made when its rows were read to the end.
+                read += sum(map(len, rows))
+            counted = rows.affected if rows.affected >= 0 else read if returns_rows(self.statement) else None
+            return None if effect.uncounted else counted, None if rows.columns else rows.affected
+
+    def _cut(self, rows: RowStream, where: str = "") -> Iterator[Sequence[Row]]:
+        """The batches up to `--limit` rows; says whether there are more."""
+        left = limit = self.plan.limit
+        for batch in rows:
             if left is not None and len(batch) > left:
-                self.more = True
                 yield batch[:left]
+                self.chosen.call.diagnostics.note(f"there are more rows{where} than --limit {limit}")
                 return
             yield batch
             left = None if left is None else left - len(batch)
 
 
-def _query_each(
-    chosen: Scope, query: Callable[[SqlDatabase], Query], limit: int | None, *, replica: bool
-) -> ExitCode:
-    call = chosen.call
+def _query_each(chosen: Scope, runs: Mapping[str, _QueryRun]) -> ExitCode:
     header: list[tuple[str, ...]] = []
 
     def work(database: SqlDatabase) -> list[Row]:
-        sql, params = query(database)
-        source = database.replica() if replica else database
-        with source.stream(sql, params, text=call.out.texts) as rows:
-            header.append(rows.columns or ("rows_affected",))
-            cut = Cut(rows, limit)
-            rows_cut = [row for batch in cut for row in batch]
-            if cut.more:
-                _note_more(call, limit, f" of {database.name!r}")
-            return rows_cut if rows.columns else [(_count(rows),)]
+        columns, rows = runs[database.name].rows(database)
+        header.append(columns)
+        return rows
 
-    return chosen.answer_each(lambda: header[0] if header else (), work, manner=OF_A_SERVER)
+    asks = any(run.review is not None and run.review.asks for run in runs.values())
+    return chosen.answer_each(lambda: header[0] if header else (), work, manner=OF_A_SERVER, in_turn=asks)

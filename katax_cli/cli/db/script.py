@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 
-from katax_cli.cli.db.run import confirm_script
+from katax_cli.cli.db.review import Review, review_of
+from katax_cli.cli.db.run import confirm_script, may_write, redacted
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.journal import WriteRecord, recorded
 from katax_cli.cli.shell.output import OF_A_SERVER
 from katax_cli.cli.shell.scope import Scope
 from katax_cli.core.engine_names import Dialect
@@ -17,6 +21,7 @@ from katax_cli.core.text.text import to_json, unique_names
 from katax_cli.engines.base import Row
 from katax_cli.errors import KataxError
 from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.tables.scripts import Answers, may_answer, run_script
 
 SCRIPT_HEADER = ("statements", "executed", "rows_affected")
@@ -26,35 +31,68 @@ def run_exec(chosen: Scope, text: str, *, single_transaction: bool, max_rows: in
     """Runs a script on the connection, with a glob on all that match; after the last question was answered."""
     call = chosen.call
     scripts = {settings.name: _statements(text, settings) for settings in chosen.settings}
-    for settings in chosen.settings:
-        confirm_script(chosen, settings, scripts[settings.name])
+    reviews = {
+        settings.name: _agreed(chosen, settings, scripts[settings.name], max_rows)
+        for settings in chosen.settings
+    }
     if _only_planned(call, scripts):
         return ExitCode.DONE
 
     def run(database: SqlDatabase, answers: Answers) -> Row:
-        statements = scripts[database.name]
-        result = run_script(
-            database,
-            statements,
-            single_transaction=single_transaction,
-            max_rows=max_rows,
-            on_failure=partial(_note_failure, call, database.name, len(statements), single_transaction),
-            answers=answers,
-        )
+        statements, review = scripts[database.name], reviews[database.name]
+        single = single_transaction or (review is not None and review.in_transaction)
+        with _recorded(chosen, database, statements) as record:
+            record.undoable = single
+            result = run_script(
+                database,
+                statements,
+                single_transaction=single,
+                max_rows=max_rows,
+                on_failure=partial(_note_failure, call, database.name, len(statements), single),
+                answers=answers,
+                review=partial(_review, review, record),
+            )
+            record.rows = result.affected
         return (result.statements, result.executed, result.affected)
 
     if call.is_glob:
         answering = any(
             may_answer(statement) for settings in chosen.settings for statement in scripts[settings.name]
         )
-        return _run_each(chosen, run, answering=answering)
+        asks = any(review is not None and review.asks for review in reviews.values())
+        return _run_each(chosen, run, answering=answering, in_turn=asks)
     results = _Results(call)
     row = run(chosen.sql, Answers(results.take, call.out.texts))
     results.end(dict(zip(SCRIPT_HEADER, row, strict=True)))
     return ExitCode.DONE
 
 
-def _run_each(chosen: Scope, run: Callable[..., Row], *, answering: bool) -> ExitCode:
+def _agreed(
+    chosen: Scope, settings: ConnectionSettings, statements: Sequence[Statement], max_rows: int | None
+) -> Review | None:
+    with recorded(chosen, settings, redacted(statements), refusals_only=True):
+        confirm_script(chosen, settings, statements)
+        review = review_of(chosen, settings, statements, max_rows=max_rows)
+    # The rows of each statement are limited, not those of all.
+    return None if review is None or chosen.profile.role != "prod" else replace(review, max_rows=None)
+
+
+def _recorded(
+    chosen: Scope, database: SqlDatabase, statements: Sequence[Statement]
+) -> AbstractContextManager[WriteRecord]:
+    if not any(map(may_write, statements)):
+        return nullcontext(WriteRecord())
+    return recorded(chosen, database.settings, redacted(statements))
+
+
+def _review(review: Review | None, record: WriteRecord, transaction: Transaction, changed: int) -> None:
+    record.rows = changed
+    if review is not None:
+        review.settle(transaction, None if review.uncounted else changed)
+    record.undoable = False
+
+
+def _run_each(chosen: Scope, run: Callable[..., Row], *, answering: bool, in_turn: bool) -> ExitCode:
     """A row for each connection; with the rows that its statements returned, where some can return any."""
 
     def work(database: SqlDatabase) -> list[Row]:
@@ -67,7 +105,8 @@ def _run_each(chosen: Scope, run: Callable[..., Row], *, answering: bool) -> Exi
         row = run(database, Answers(take, "json"))
         return [(*row, results) if answering else row]
 
-    return chosen.answer_each((*SCRIPT_HEADER, "results") if answering else SCRIPT_HEADER, work)
+    header = (*SCRIPT_HEADER, "results") if answering else SCRIPT_HEADER
+    return chosen.answer_each(header, work, in_turn=in_turn)
 
 
 class _Results:

@@ -275,16 +275,16 @@ def rehearse(
 ) -> ExitCode:
     """Run pending migrations up, down and up on a throwaway copy; exit 1 when the schemas differ."""
     from katax_cli.cli.migrate.run import desk
-    from katax_cli.services.migrate.copies import abandoned, remove_abandoned
-    from katax_cli.services.migrate.rehearse import open_settings, rehearse
+    from katax_cli.services.migrate.rehearse import rehearse
+    from katax_cli.services.tables.scratch import abandoned, open_settings, remove_abandoned
 
     with desk(call) as table:
         if clean:
             database = table.one.db
             if not call.shared.dry_run:
-                call.out.action({"removed": remove_abandoned(database, open_settings)})
+                call.out.action({"removed": remove_abandoned(database, open_settings, "rehearsal")})
             else:
-                call.out.action({"would_remove": abandoned(database, open_settings)})
+                call.out.action({"would_remove": abandoned(database, open_settings, "rehearsal")})
             return ExitCode.DONE
         rehearsal = rehearse(table.one, open_settings)
         call.out.action(rehearsal_facts(rehearsal))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from io import UnsupportedOperation
+from select import select
+from typing import BinaryIO
+
 from katax_cli.cli.shell.invocation import Invocation
-from katax_cli.core.roles import Tier, needed
+from katax_cli.core.roles import YES_CONFIRMS, Tier, needed
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import Refused
 from katax_cli.profiles.model.model import Profile
 
-__all__ = ["Tier", "confirm", "refuse_unnamed"]
+__all__ = ["Tier", "agreed", "agrees", "confirm", "refuse_unnamed"]
 
 _BUILT_IN = {"local": "the built-in profile", "env": "the profile of the URLs in .env"}
 
@@ -41,13 +46,11 @@ def confirm(
     """
     settings.refuse_read_only()
     name = f"{profile.name}/{settings.name}"
-    if call.shared.confirm is not None and call.shared.confirm != name:
-        raise Refused(f"--confirm is {call.shared.confirm!r}, expected {name!r}")
     wanted = "name" if typed else needed(profile.role, tier)
-    if wanted == "nothing" or call.shared.confirm == name:
+    if _confirmed(call, name) or wanted == "nothing":
         return
     if wanted == "yes":
-        if not (call.shared.yes or _answer(call, f"{what} on {name}? [y/N] ").lower() in ("y", "yes")):
+        if not (call.shared.yes or agrees(call, f"{what} on {name}?")):
             raise Refused(f"{what} on {name!r} needs confirmation; repeat with --yes{_role_hint(profile)}")
         return
     kind = "" if typed else ", a prod connection"
@@ -56,16 +59,46 @@ def confirm(
         raise Refused(f"{why}; repeat with --confirm {name}{'' if typed else _role_hint(profile)}")
 
 
+def agreed(call: Invocation, profile: Profile, settings: ConnectionSettings) -> bool:
+    """True when `--yes` or `--confirm` agreed beforehand to what is asked. Raises Refused for another name's."""
+    return _confirmed(call, f"{profile.name}/{settings.name}") or call.shared.yes
+
+
+def agrees(call: Invocation, question: str, *, within: float | None = None) -> bool | None:
+    """The answer of the person at the terminal to a question of y/N; None: none came `within` seconds."""
+    answer = _answer(call, f"{question} [y/N] ", within=within)
+    return None if answer is None else answer.lower() in ("y", "yes")
+
+
+def _confirmed(call: Invocation, name: str) -> bool:
+    """True for `--confirm` of this name, and for `--yes` in a job that a file of the project defines."""
+    given = call.shared.confirm
+    if given is not None and given != name:
+        raise Refused(f"--confirm is {given!r}, expected {name!r}")
+    return given == name or (call.shared.yes and bool(os.environ.get(YES_CONFIRMS)))
+
+
 def _role_hint(profile: Profile) -> str:
     """A hint on how to declare that the servers of the environment's URLs are not production."""
     from_urls = profile.name == "env" and profile.source is None and profile.role == "prod"
     return ", or set KATAX_ROLE=dev when it is no production" if from_urls else ""
 
 
-def _answer(call: Invocation, question: str) -> str:
-    """The answer of a person at the terminal; empty without a terminal."""
+def _answer(call: Invocation, question: str, *, within: float | None = None) -> str | None:
+    """The answer of a person at the terminal; empty without a terminal, None: no answer came `within` seconds."""
     if not call.streams.interactive:
         return ""
     call.out.show()
     call.diagnostics.ask(question)
+    if within is not None and not _readable(call.streams.stdin, within):
+        call.diagnostics.ask("\n")
+        return None
     return call.streams.stdin.readline().decode("utf-8", "replace").strip()
+
+
+def _readable(stream: BinaryIO, seconds: float) -> bool:
+    """True once a line can be read, or the end of the input; a stream without a descriptor never waits."""
+    try:
+        return bool(select([stream], [], [], seconds)[0])
+    except UnsupportedOperation:
+        return True

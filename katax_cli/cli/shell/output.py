@@ -120,13 +120,6 @@ class Output:
             return None
         return [names.index(name) for name in manner.brief]
 
-    def documents(self, batches: Iterable[Sequence[str]]) -> None:
-        """Writes JSON documents, which are written already, as they arrive: JSON or JSON lines."""
-        write = _array if self.format == "json" else _lines
-        for chunk in write(str, batches):
-            self._write(chunk.encode("utf-8", "surrogateescape"))
-        self._write(b"", flush=True)
-
     def scalar(self, value: object) -> None:
         """Writes one bare answer: a string as it is, anything else as JSON; under `-f json` always JSON."""
         bare = isinstance(value, str) and self.format not in ("json", "jsonl")
@@ -172,6 +165,13 @@ class Output:
     def raw(self, data: bytes) -> None:
         """Writes bytes as they are."""
         self._write(data, flush=True)
+
+    @contextmanager
+    def writing(self) -> Iterator[BinaryIO]:
+        """The stream itself, for bytes that a command makes as they come."""
+        with _saying_what_failed():
+            yield self.stream
+            self.stream.flush()
 
     def _write(self, data: bytes, *, flush: bool = False) -> None:
         with _saying_what_failed():
@@ -230,10 +230,21 @@ class Output:
         return (records if self.format == "vertical" else markdown)(labels, chain([head], rest), look)
 
     def _json(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
-        return _array(_object_encoder(names), batches)
+        encode = _object_encoder(names)
+        first = True
+        for batch in batches:
+            if batch:
+                yield ("[\n  " if first else ",\n  ") + ",\n  ".join(map(encode, batch))
+                first = False
+        yield "[]\n" if first else "\n]\n"
 
     def _jsonl(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
-        return _lines(_object_encoder(names), batches)
+        encode = _object_encoder(names)
+        for batch in batches:
+            if batch:
+                # Only JSON of a server has line ends, which may stand between its values.
+                lines = (encode(row).replace("\r", " ").replace("\n", " ") for row in batch)
+                yield "\n".join(lines) + "\n"
 
     def _csv(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
         import csv
@@ -278,6 +289,10 @@ def output_stream(path: str | None, stdout: BinaryIO) -> Iterator[BinaryIO]:
     try:
         with _saying_what_failed(), stream:
             yield stream
+            if not special:
+                # A name that outlives a power cut must not stand on half a file.
+                stream.flush()
+                os.fsync(stream.fileno())
         if not special:
             os.replace(part, path)
     except BaseException:
@@ -308,23 +323,6 @@ class _Counted:
         for batch in self._batches:
             self.rows += len(batch)
             yield batch
-
-
-def _array(encode: Callable[[Any], str], batches: Iterable[Sequence[Any]]) -> Iterator[str]:
-    first = True
-    for batch in batches:
-        if batch:
-            yield ("[\n  " if first else ",\n  ") + ",\n  ".join(map(encode, batch))
-            first = False
-    yield "[]\n" if first else "\n]\n"
-
-
-def _lines(encode: Callable[[Any], str], batches: Iterable[Sequence[Any]]) -> Iterator[str]:
-    for batch in batches:
-        if batch:
-            # Only JSON of a server has line ends, which may stand between its values.
-            lines = (encode(row).replace("\r", " ").replace("\n", " ") for row in batch)
-            yield "\n".join(lines) + "\n"
 
 
 def _numeric(first: Sequence[Row], head: Sequence[Cells], columns: int, *, texts: bool) -> tuple[bool, ...]:

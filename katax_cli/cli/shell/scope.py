@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,15 +24,11 @@ if TYPE_CHECKING:
 
 
 class Target(NamedTuple):
-    """The connection of a command when none is named: the preferred name, else the only fitting one.
-
-    `instead`: the commands to use on an engine that does not fit.
-    """
+    """The connection of a command when none is named: the preferred name, else the only fitting one."""
 
     types: tuple[EngineName, ...]
     preferred: str
     lacks: str = "such ability"
-    instead: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +63,6 @@ class Scope:
         return self.runtime.redis(self.one)
 
     @property
-    def documents(self) -> MongoDatabase:
-        """The one database, of MongoDB."""
-        return self.runtime.documents(self.one)
-
-    @property
     def tabular(self) -> SqlDatabase | MongoDatabase:
         """The one database, of an engine that has tables or collections."""
         return self.runtime.tabular(self.one)
@@ -81,9 +72,23 @@ class Scope:
         """The databases of all connections."""
         return [self.runtime.open(settings) for settings in self.settings]
 
-    def each(self, work: Callable[[Any], Any]) -> Iterator[tuple[ConnectionSettings, Any]]:
-        """`work(database)` on every connection, in parallel; see Runtime.each."""
-        return self.runtime.each(self.settings, work)
+    def each(
+        self, work: Callable[[Any], Any], *, in_turn: bool = False
+    ) -> Iterator[tuple[ConnectionSettings, Any]]:
+        """`work(database)` on every connection, in parallel; see Runtime.each.
+
+        `in_turn`: one after the other on this thread, for work that asks the person at the terminal.
+        """
+        return self._in_turn(work) if in_turn else self.runtime.each(self.settings, work)
+
+    def _in_turn(self, work: Callable[[Any], Any]) -> Iterator[tuple[ConnectionSettings, Any]]:
+        for settings in self.settings:
+            result: Any
+            try:
+                result = work(self.runtime.open(settings))
+            except Exception as error:  # noqa: BLE001 - a value, as of Runtime.each: it costs its own rows only
+                result = error
+            yield settings, result
 
     def answer_each(
         self,
@@ -92,8 +97,9 @@ class Scope:
         *,
         named: bool = False,
         manner: Manner = PLAIN,
+        in_turn: bool = False,
     ) -> ExitCode:
-        """Prints the rows of `work(database)` for every connection, run in parallel.
+        """Prints the rows of `work(database)` for every connection, run in parallel or `in_turn`.
 
         With a pattern each row says which connection it is from (unless the rows are `named` already). A
         connection that fails costs its own rows: its error goes to stderr and into the exit code.
@@ -101,7 +107,7 @@ class Scope:
         rows: list[Sequence[object]] = []
         codes: list[ExitCode] = []
         labelled = self.call.is_glob and not named
-        for settings, result in self.each(work):
+        for settings, result in self.each(work, in_turn=in_turn):
             if not isinstance(result, BaseException):
                 rows += [(settings.name, *row) for row in result] if labelled else result
             elif self.call.is_glob:
@@ -176,11 +182,7 @@ def _fitting(call: Invocation, profile: Profile, target: Target) -> Sequence[Con
     for matching in matches:
         fitting = {settings.name: settings for settings in matching if settings.type in target.types}
         if not fitting:
-            kind = matching[0].type
-            instead = target.instead.get(kind)
-            raise WrongEngine(
-                kind, target.lacks, wanted_by=call.command, works_on=target.types, instead=instead
-            )
+            raise WrongEngine(matching[0].type, target.lacks, wanted_by=call.command, works_on=target.types)
         chosen |= fitting
     return list(chosen.values())
 

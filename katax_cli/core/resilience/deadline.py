@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import DeadlineExceeded
@@ -12,7 +15,7 @@ _FOREVER = float("inf")
 class Deadline:
     """A moment after which an operation is over; each layer takes what remains.
 
-    `seconds=None` never ends. Immutable and cheap: one clock reading to make, one to ask.
+    `seconds=None` never ends. Cheap: one clock reading to make, one to ask. It moves only while `paused`.
     """
 
     __slots__ = ("_clock", "_ends", "seconds")
@@ -35,6 +38,15 @@ class Deadline:
         if seconds is None:
             return None if left == _FOREVER else left
         return min(in_seconds(seconds), left)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The time of the block does not count: a person is asked."""
+        began = self._clock.monotonic()
+        try:
+            yield
+        finally:
+            self._ends += self._clock.monotonic() - began
 
     @property
     def expired(self) -> bool:

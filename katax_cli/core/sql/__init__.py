@@ -7,6 +7,7 @@ from katax_cli.core.sql.lexer import (
     Token,
     code_tokens,
     find_outside_literals,
+    mentioned,
     quote_identifier,
     tokens,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "compile_query",
     "find_outside_literals",
     "fingerprint",
+    "mentioned",
     "normalise",
     "quote_identifier",
     "redact",

@@ -29,6 +29,10 @@ class Classification:
     destructive: bool = False
     reason: str | None = None
     disruptive: bool = False
+    changes_rows: bool = False
+    """Contains UPDATE, DELETE or MERGE: it changes rows that are there."""
+    uncounted: bool = False
+    """Changes more than what the server counts: WITH counts its last query only, EXPLAIN ANALYZE none."""
 
 
 _KINDS: dict[StatementKind, str] = {
@@ -41,7 +45,8 @@ _KINDS: dict[StatementKind, str] = {
         MOVE UNLOCK""",
 }
 _KIND_OF: dict[str, StatementKind] = {verb: kind for kind, verbs in _KINDS.items() for verb in verbs.split()}
-_CHANGES = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE"})
+_ROW_CHANGES = frozenset({"UPDATE", "DELETE", "MERGE"})
+_CHANGES = _ROW_CHANGES | {"INSERT"}
 _MAIN = _CHANGES | {"SELECT", "VALUES", "TABLE", "REPLACE"}
 _EXPLAINABLE = _MAIN | {"WITH", "EXECUTE", "CREATE", "DECLARE", "REFRESH", "CALL"}
 _SEVERITY: tuple[StatementKind, ...] = ("read", "session", "transaction", "copy", "unknown", "write", "ddl")
@@ -89,7 +94,11 @@ def _gravest(classifications: list[Classification]) -> Classification:
     gravest = max(classifications, key=lambda one: (one.destructive, _SEVERITY.index(one.kind)))
     kind = max((classification.kind for classification in classifications), key=_SEVERITY.index)
     return replace(
-        gravest, kind=kind, disruptive=any(classification.disruptive for classification in classifications)
+        gravest,
+        kind=kind,
+        disruptive=any(classification.disruptive for classification in classifications),
+        changes_rows=any(classification.changes_rows for classification in classifications),
+        uncounted=any(classification.uncounted for classification in classifications),
     )
 
 
@@ -157,6 +166,10 @@ def _with_changes(classification: Classification, code: list[Code], dialect: Dia
     changes = _changes(code)
     if changes and classification.kind == "read":
         classification = replace(classification, kind="write")
+    if any(code[index].text in _ROW_CHANGES for index in changes):
+        classification = replace(classification, changes_rows=True)
+    if any(index != _main(code) for index in changes):
+        classification = replace(classification, uncounted=True)
     if not classification.destructive:
         for index in changes:
             verb = code[index].text
@@ -243,7 +256,8 @@ def _explain(code: list[Code], dialect: Dialect) -> Classification:
         return Classification(verb, "read")
     if not main:
         return Classification(verb, "unknown")
-    return replace(_classify(code[main:], dialect), verb=verb)
+    explained = _classify(code[main:], dialect)
+    return replace(explained, verb=verb, uncounted=explained.kind == "write")
 
 
 def _analyze(code: list[Code], dialect: Dialect) -> Classification:

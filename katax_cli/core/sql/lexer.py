@@ -255,6 +255,11 @@ def code_tokens(text: str, dialect: Dialect) -> Iterator[Token]:
     return (token for token in opened_tokens(text, dialect) if token.kind not in LAYOUT)
 
 
+def mentioned(sql: str, dialect: Dialect) -> set[str]:
+    """Every word and name of a statement, in lower case and without quotes."""
+    return {token.text.lower().strip('"`[]') for token in code_tokens(sql, dialect)}
+
+
 def quote_identifier(name: str, dialect: Dialect) -> str:
     """`name` as one identifier of `dialect`; an empty name or one with a NUL is a ValueError."""
     if not name:

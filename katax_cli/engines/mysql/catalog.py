@@ -22,8 +22,13 @@ SELECT table_schema, table_name, CASE WHEN table_type LIKE '%VIEW' THEN 'view' E
 FROM information_schema.tables
 WHERE table_type IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED', 'SYSTEM VIEW') AND
 """
+# EXTRA says DEFAULT_GENERATED of defaults that are expressions, too.
 _COLUMNS = """
-SELECT column_name, column_type, is_nullable, column_default, column_key FROM information_schema.columns
+SELECT column_name, column_type, is_nullable,
+    CASE WHEN extra LIKE '%VIRTUAL%' OR extra LIKE '%STORED%' OR extra LIKE '%PERSISTENT%'
+        THEN concat('generated always as (', generation_expression, ')') ELSE column_default END,
+    column_key
+FROM information_schema.columns
 WHERE table_schema = ? AND table_name = ? ORDER BY ordinal_position
 """
 _REFERENCES = """

@@ -27,6 +27,12 @@ _KILL_TIMEOUT = 2.0
 # What ends or divides a transaction changes nothing about who may write.
 _HARMLESS_VERBS = frozenset({"COMMIT", "ROLLBACK", "SAVEPOINT", "RELEASE"})
 
+# MySQL itself has no such limit, and reads MariaDB's part as a comment. 0 is none.
+_IDLE_LIMIT = (
+    "SET @katax_idle = {seconds} /*M!100300 , SESSION idle_transaction_timeout = "
+    "IF(@@idle_transaction_timeout = 0, {seconds}, LEAST({seconds}, @@idle_transaction_timeout)) */"
+)
+
 
 class MysqlEngine:
     """MySQL or MariaDB.
@@ -37,7 +43,9 @@ class MysqlEngine:
 
     name: EngineName = "mysql"
     dialect: Dialect = "mysql"
-    facts = SqlFacts(begin="START TRANSACTION", begin_read_only="START TRANSACTION READ ONLY")
+    facts = SqlFacts(
+        begin="START TRANSACTION", begin_read_only="START TRANSACTION READ ONLY", idle_limit=_IDLE_LIMIT
+    )
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings

@@ -17,11 +17,11 @@ from katax_cli.core.sql import AnySql, Residue, statement_of
 from katax_cli.engines.base import Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
 from katax_cli.engines.postgresql import catalog
 from katax_cli.engines.postgresql.connect import ask_for_tls, open_connection, reset_session
-from katax_cli.engines.postgresql.copy import copy_rows, copy_text, refused_row
 from katax_cli.engines.postgresql.failures import StandbyRefused, classify, on_standby
 from katax_cli.engines.postgresql.guard import check_guarded, read_only_transaction
 from katax_cli.engines.postgresql.pipeline import many
 from katax_cli.engines.postgresql.session import PostgresConnection
+from katax_cli.engines.postgresql.transfer import copy_rows, copy_text, refused_row
 from katax_cli.engines.postgresql.values import Values
 from katax_cli.engines.postgresql.wire import (
     affected,
@@ -32,13 +32,19 @@ from katax_cli.engines.postgresql.wire import (
     streamed,
 )
 
+# A shorter limit of the role's or the session's own stands; 0 is none.
+_IDLE_LIMIT = (
+    "SELECT set_config(name, least({seconds} * 1000, nullif(setting::bigint, 0))::text, true) "
+    "FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
+)
+
 
 class PostgresEngine:
     """Engine, SqlEngine, CopiesIn, ReadOnlyGuard, Introspects and ReportsServer for one PostgreSQL connection."""
 
     name: EngineName = "postgresql"
     dialect: Dialect = "postgresql"
-    facts = SqlFacts(begin="BEGIN", begin_read_only="BEGIN READ ONLY")
+    facts = SqlFacts(begin="BEGIN", begin_read_only="BEGIN READ ONLY", idle_limit=_IDLE_LIMIT)
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings

@@ -22,7 +22,8 @@ _SIZES = """
 SELECT m.tbl_name, sum(s.pgsize) FROM dbstat('main', 1) s JOIN sqlite_master m ON m.name = s.name
 GROUP BY m.tbl_name
 """
-_COLUMNS = 'SELECT name, type, "notnull", dflt_value, pk FROM pragma_table_xinfo(?) WHERE hidden <> 1'
+_COLUMNS = """SELECT name, type, "notnull", CASE WHEN hidden IN (2, 3) THEN 'generated always' ELSE dflt_value END, pk
+FROM pragma_table_xinfo(?) WHERE hidden <> 1"""
 _REFERENCES = 'SELECT "from", "table" || coalesce(\'.\' || "to", \'\') FROM pragma_foreign_key_list(?)'
 _INDEXES = """
 SELECT l.name, l."unique", m.sql, i.name FROM pragma_index_list(?) l

@@ -162,6 +162,23 @@ TABLES = {
         model="migrate",
     ),
     "seed": Key("table", "seeds", keys={"directory": Key("string", "folder of the seeds")}, model="seed"),
+    "backup": Key(
+        "table",
+        "backups",
+        keys={
+            "directory": Key("string", "folder or URL of the backups"),
+            "tools": Key("string", "folder of pg_dump, mariadb-dump, …, if not on PATH"),
+            "max_age": Key("positive", "age from which the newest drilled backup is old"),
+            "smoke": Key("strings", "SQL that must succeed on a drill's restored database"),
+        },
+        model="backup",
+    ),
+    "journal": Key(
+        "table",
+        "journal of writes",
+        keys={"file": Key("string", "file; default: journal.jsonl in .katax/")},
+        model="journal",
+    ),
     "state": Key(
         "table",
         "database of daemons and operators' decisions",

@@ -52,6 +52,29 @@ class SeedSettings(NamedTuple):
     directory: str = "seeds"
 
 
+class BackupSettings(NamedTuple):
+    """Settings of backups: their folder or URL, and that of the servers' own tools if it is not on PATH.
+
+    `max_age` is the age in seconds from which `health` warns that the newest drilled backup is old; `smoke` is SQL that
+    must succeed in a drill.
+    """
+
+    directory: str = "backups"
+    tools: str | None = None
+    max_age: float | None = None
+    smoke: tuple[str, ...] = ()
+
+
+class JournalSettings(NamedTuple):
+    """The file in which commands record their writes; None: `journal.jsonl` in `.katax/`."""
+
+    file: str | None = None
+
+    def path(self, home: str) -> str:
+        """The file, where `home` is the `.katax/` folder."""
+        return self.file or f"{home}/journal.jsonl"
+
+
 class StateSettings(NamedTuple):
     """The state database; `name` when it is one of the profile's connections."""
 
@@ -109,6 +132,8 @@ class Profile:
     shutdown: ShutdownSettings
     migrate: MigrateSettings
     seed: SeedSettings
+    backup: BackupSettings
+    journal: JournalSettings
     state: StateSettings
     cron: CronSettings = field(hash=False)
     ws: Mapping[str, WsSettings] = field(hash=False)

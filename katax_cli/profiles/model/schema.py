@@ -21,6 +21,8 @@ MODELS: Mapping[str, type] = {
     "shutdown": model.ShutdownSettings,
     "migrate": model.MigrateSettings,
     "seed": model.SeedSettings,
+    "backup": model.BackupSettings,
+    "journal": model.JournalSettings,
     "cron": model.CronSettings,
     "ws": model.WsSettings,
 }

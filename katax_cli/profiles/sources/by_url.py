@@ -15,7 +15,7 @@ from katax_cli.profiles.sources.find import Search
 
 _VARIABLE = "env:"
 # What else the project's katax.toml says may be about connections that are not there.
-_SHARED = ("retry", "breaker", "health", "logging", "shutdown", "migrate", "seed")
+_SHARED = ("retry", "breaker", "health", "logging", "shutdown", "migrate", "seed", "backup", "journal")
 
 
 def is_url(word: str) -> bool:

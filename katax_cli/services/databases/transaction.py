@@ -191,9 +191,20 @@ class Transaction(Queries):
         return self._engine.dialect
 
     @property
+    def deadline(self) -> Deadline:
+        """The deadline of all that is run in it."""
+        return self._deadline
+
+    @property
     def is_lost(self) -> bool:
         """True once the server rolled it back by itself."""
         return self._fate.ended_by is not None
+
+    def limit_idling(self, seconds: int) -> None:
+        """Lets the server end it when nothing is sent for so many seconds, where the server can."""
+        limit = self._engine.facts.idle_limit
+        if limit is not None:
+            self.run(limit.format(seconds=seconds))
 
     def when_ended(self, call: Callable[[], None]) -> None:
         """Calls `call` once the transaction has ended, however it ended."""
@@ -264,6 +275,12 @@ class Transaction(Queries):
         assert isinstance(self._engine, CopiesIn)
         with self._statement(statement_of(sql, self.dialect), None):
             return self._engine.copy_text(self._connection, sql, text)
+
+    @contextmanager
+    def using(self, doing: str) -> Iterator[Any]:
+        """The driver's connection, for code of its engine; the driver's errors are translated."""
+        with self._translating(doing):
+            yield self._connection
 
     def describe(self, name: str) -> TableDescription | None:
         """One table as this transaction sees it; None when there is none."""

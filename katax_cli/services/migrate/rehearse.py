@@ -12,14 +12,20 @@ from typing import cast
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
-from katax_cli.engines.base import SqlEngine
-from katax_cli.engines.registry import load
 from katax_cli.errors import MigrationError, QueryError
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.migrate.copies import AnyDatabase, Open, is_file, new_name, remove_abandoned, sql_of
 from katax_cli.services.migrate.ledger.intent import changed_lines
 from katax_cli.services.migrate.migrator import Migrator
+from katax_cli.services.tables.scratch import (
+    AnyDatabase,
+    Open,
+    is_file,
+    new_name,
+    open_settings,
+    remove_abandoned,
+    sql_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ def rehearse(migrator: Migrator, open_database: Open) -> Rehearsal:
     Closes the migrator's own database: PostgreSQL copies none that has sessions. Removes the copies of rehearsals
     that were killed first.
     """
-    remove_abandoned(migrator.db, open_database)
+    remove_abandoned(migrator.db, open_database, "rehearsal")
     applied = [migration for migration in migrator.status() if migration.state == "applied"]
     with _throwaway(migrator.db) as (settings, copied), open_database(settings) as database:
         stage = replace_database(migrator, database)
@@ -77,19 +83,6 @@ def replace_database(migrator: Migrator, database: AnyDatabase) -> Migrator:
     return Migrator(database, migrator.directory, table=migrator.table)
 
 
-def open_settings(settings: ConnectionSettings) -> AnyDatabase:
-    """A database for settings that no profile has; one attempt for each call."""
-    from katax_cli.core.resilience.retry import ONCE
-    from katax_cli.services.calls.guard import Guard
-    from katax_cli.services.databases.database import classify_with
-
-    engine = load(settings)
-    guard = Guard(settings.name, classify_with(engine), retry=ONCE, breaker=None)
-    if settings.type == "mongodb":
-        return MongoDatabase(engine, guard)
-    return SqlDatabase(cast("SqlEngine", engine), guard)
-
-
 def _schema(migrator: Migrator) -> dict[str, str]:
     with migrator.session() as session:
         texts: dict[str, str] = session.ask(migrator.engine.definitions, None)
@@ -98,7 +91,7 @@ def _schema(migrator: Migrator) -> dict[str, str]:
 
 @contextmanager
 def _throwaway(original: AnyDatabase) -> Iterator[tuple[ConnectionSettings, bool]]:
-    name = new_name()
+    name = new_name("rehearsal")
     elsewhere = replace(original.settings, database=name)
     if original.settings.type == "mongodb":
         with closing(open_settings(elsewhere)) as stage:
@@ -121,7 +114,7 @@ def _throwaway(original: AnyDatabase) -> Iterator[tuple[ConnectionSettings, bool
 
 @contextmanager
 def _sqlite_copy(database: SqlDatabase) -> Iterator[ConnectionSettings]:
-    folder = os.path.join(gettempdir(), new_name())
+    folder = os.path.join(gettempdir(), new_name("rehearsal"))
     os.mkdir(folder, 0o700)
     try:
         path = os.path.join(folder, "copy.db")

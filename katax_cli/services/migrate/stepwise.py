@@ -14,6 +14,7 @@ from katax_cli.core.sql import (
     Classification,
     Statement,
     find_outside_literals,
+    mentioned,
     quote_identifier,
 )
 from katax_cli.engines.migrations import LacksTransactions, Migrates, RunsScripts
@@ -26,7 +27,6 @@ from katax_cli.services.migrate.ledger.intent import (
     StatementFate,
     changes,
     judge,
-    mentioned,
     objects_of,
     unnamed_indexes,
 )

@@ -21,6 +21,7 @@ from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
 from katax_cli.services.processes.programs import refuse_unknown, shell_status
 
+_LOOK_EVERY = 0.5
 _LOST_SECONDS, _ASKED_SECONDS = 0.5, 5.0
 """How long the group may take to end by itself when its lock is lost, and when we are asked to end."""
 
@@ -106,7 +107,10 @@ class Supervised:
     def wait(self) -> int:
         """Waits for its end; the status as a shell gives it."""
         with _foreground(self._process.pid):
-            return shell_status(self._process.wait())
+            while True:
+                # In slices: a signal that meets us on the way into a wait does not end that wait.
+                with suppress(subprocess.TimeoutExpired):
+                    return shell_status(self._process.wait(_LOOK_EVERY))
 
     def stop(self, first: int = signal.SIGTERM, *, patience: float = _LOST_SECONDS) -> None:
         """Ends the whole group, from any thread: `patience` seconds after the signal by SIGKILL."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
@@ -22,6 +22,7 @@ from katax_cli.errors import DeadlineExceeded
 from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.home import CIRCUITS
 from katax_cli.services.calls.guard import Guard
+from katax_cli.services.calls.journal import Journal
 from katax_cli.services.calls.left_behind import Running, start
 from katax_cli.services.calls.observer import query_logging
 from katax_cli.services.databases.database import Database, MakeDeadline, classify_with
@@ -77,6 +78,12 @@ class Runtime:
     def after_fork(self) -> None:
         self._lock = RLock()
 
+    @cached_property
+    def journal(self) -> Journal:
+        """The profile's journal of writes."""
+        home = self.profile.home
+        return Journal(self.profile.journal.path(home), home=home)
+
     def database(self, name: str) -> Database:
         """The database of this name, the same object every time. Raises UnknownConnection."""
         return self.open(self.profile.connection(name))
@@ -96,10 +103,6 @@ class Runtime:
     def redis(self, settings: ConnectionSettings) -> RedisDatabase:
         """The same, for settings of Redis."""
         return cast("RedisDatabase", self.open(settings))
-
-    def documents(self, settings: ConnectionSettings) -> MongoDatabase:
-        """The same, for settings of MongoDB."""
-        return cast("MongoDatabase", self.open(settings))
 
     def tabular(self, settings: ConnectionSettings) -> SqlDatabase | MongoDatabase:
         """The same, for settings of an engine that has tables or collections."""

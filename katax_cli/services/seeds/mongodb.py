@@ -44,7 +44,10 @@ class MongoSeedDb:
 
     def command(self, spec: Document) -> Document:
         """Runs one database command. Raises QueryError also for a write that was refused in part."""
-        return self._db.command(spec, timeout=_FOREVER)
+        answer = self._db.command(spec, timeout=_FOREVER)
+        for failure in answer.get("writeErrors", ()):
+            raise QueryError(self._db.name, str(failure["errmsg"]), code=str(failure["code"]))
+        return answer
 
     def get_client(self) -> Any:
         """pymongo's own client."""
@@ -102,7 +105,7 @@ class MongoSeeds:
             from katax_cli.services.seeds.python import load
 
             return _FunctionSeed(file, load(file))
-        decode = registry.part(self._db.engine, "extended_json").read
+        decode = registry.part(self._db.engine, "extended_json")
         return _DocumentSeed(parse_rows(file, decode))
 
     def destructive(self, work: SeedWork) -> list[str]:

@@ -75,7 +75,9 @@ class Upsert:
             with self._on.transaction():
                 is_empty = self._is_empty()
                 into = self._table if is_empty else self._make_given(names)
-                copy = f"COPY {into} ({names}) FROM stdin WITH (FORMAT csv, FORCE_NULL ({names}))"
+                # Only an empty cell in quotes is something else than NULL by itself.
+                nulls = f", FORCE_NULL ({names})" if '""' in csv.text else ""
+                copy = f"COPY {into} ({names}) FROM stdin WITH (FORMAT csv{nulls})"
                 if self._on.copy_text(copy, csv.text) != csv.rows:
                     raise _ReadOtherwise
                 # The primary key of the table itself lets no other row in.

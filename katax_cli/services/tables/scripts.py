@@ -13,6 +13,7 @@ from katax_cli.engines.base import Row, Text
 from katax_cli.errors import ConfigError, KataxError, OutcomeUnknown, Refused
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Session, Transaction
+from katax_cli.services.tables.protection import controls_transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ _ANSWERING = frozenset(
 OnFailure = Callable[[Statement | None, int, int, KataxError | None], object]
 """Told the statement that failed, None for the COMMIT of a single transaction; how many succeeded before it; how many
 of them stay applied; and the error of rolling back, if that failed too."""
+BeforeCommit = Callable[[Transaction, int], object]
+"""Given the open transaction and the rows that it changed, before it commits; raises once it rolled it back."""
 
 
 class Answers(NamedTuple):
@@ -54,10 +57,11 @@ def disruptive_verbs(statements: Sequence[Statement]) -> list[str]:
 def may_answer(statement: Statement) -> bool:
     """True for what can return rows, as far as its syntax tells."""
     effect = statement.effect
-    return effect.kind in ("read", "unknown") or effect.verb in _ANSWERING or _returns(statement)
+    return effect.kind in ("read", "unknown") or effect.verb in _ANSWERING or returns_rows(statement)
 
 
-def _returns(statement: Statement) -> bool:
+def returns_rows(statement: Statement) -> bool:
+    """True for a change with RETURNING."""
     return re.search(r"\breturning\b", statement.text, re.IGNORECASE) is not None
 
 
@@ -69,10 +73,12 @@ def run_script(
     max_rows: int | None = None,
     on_failure: OnFailure = lambda _statement, _done, _kept, _left: None,
     answers: Answers | None = None,
+    review: BeforeCommit | None = None,
 ) -> ScriptResult:
     """Runs the statements in order on one connection; the first error stops it and is raised.
 
-    `answers` gets the rows that statements return, result by result, before the next statement runs.
+    `answers` gets the rows that statements return, result by result, before the next statement runs. `review` decides
+    before the COMMIT of a single transaction.
 
     Raises Refused, after undoing it, for a statement that changes more than `max_rows` rows, and for one that ends the
     single transaction, before anything ran for one whose rows nobody counts; KataxError, after undoing it, for a
@@ -114,6 +120,8 @@ def run_script(
                     f"{kept} of {len(statements)} statements stay applied, the rest did not run"
                 )
         if isinstance(run, Transaction):
+            if review is not None:
+                review(run, affected)
             _commit(run, len(statements), on_failure)
         if not single_transaction and session.in_transaction:
             raise KataxError(
@@ -152,13 +160,23 @@ def _refuse_uncounted(statements: Sequence[Statement]) -> None:
                 f"line {statement.line}: the rows that {effect.reason} loses are not counted, so --max-rows-affected "
                 "cannot hold; use DELETE, or leave the option out"
             )
+        refuse_uncounted(statement)
+
+
+def refuse_uncounted(statement: Statement) -> None:
+    """Raises Refused for a statement that changes rows which no server counts."""
+    if statement.effect.uncounted:
+        raise Refused(
+            f"line {statement.line}: the server does not count all rows that it changes, so --max-rows-affected "
+            "cannot hold; write the changes as statements of their own, or leave the option out"
+        )
 
 
 def _run(
     target: Session | Transaction, statement: Statement, max_rows: int | None, answers: Answers | None
 ) -> int:
     """Runs one statement; returns the number of rows that it changed, as far as the server says."""
-    controls = _controls_transaction(statement)
+    controls = controls_transaction(statement)
     if controls and isinstance(target, Transaction):
         raise Refused(
             f"line {statement.line} begins or ends a transaction inside --single-transaction; leave one of them out"
@@ -179,7 +197,7 @@ def _changed(target: Session | Transaction, statement: Statement, answers: Answe
         affected = target.execute(statement)
     else:
         affected, read = _answered(target, statement, answers)
-        if affected < 0 and _returns(statement):
+        if affected < 0 and returns_rows(statement):
             affected = read
     return 0 if statement.kind == "read" else max(0, affected)
 
@@ -200,11 +218,3 @@ def _answered(target: Session | Transaction, statement: Statement, answers: Answ
         for _ in rows:
             pass
         return rows.affected, read
-
-
-def _controls_transaction(statement: Statement) -> bool:
-    """True for what begins or ends a transaction; going back to a savepoint does neither."""
-    verb = statement.effect.verb
-    if verb == "ROLLBACK":
-        return "TO" not in statement.text.upper().split()
-    return verb in ("BEGIN", "START", "COMMIT", "END", "ABORT")

@@ -59,3 +59,21 @@ def test_check_names_the_connection_the_work_and_the_time_given() -> None:
 
 def test_no_time_at_all_is_over_at_once() -> None:
     assert Deadline(0.0, clock=FakeClock()).expired
+
+
+def test_the_time_of_a_pause_does_not_count() -> None:
+    clock = FakeClock()
+    deadline = Deadline(10.0, clock=clock)
+    clock.at = 4.0
+
+    def interrupted() -> None:
+        with deadline.paused():
+            clock.at = 100.0
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert deadline.remaining() == 6.0
+    with NEVER.paused():
+        pass
+    assert NEVER.remaining() == math.inf

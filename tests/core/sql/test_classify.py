@@ -234,3 +234,28 @@ def test_any_sequence_of_words_is_classified(dialect: Dialect, words: list[str])
     assert found.destructive <= (found.reason is not None)
     if words and words[0] in ("delete", "update", "drop"):
         assert found.kind != "read"
+
+
+def test_changes_of_rows_that_are_there() -> None:
+    changing = [
+        "update t set n = 1 where n = 2",
+        "merge into t using s on t.n = s.n when matched then delete",
+        "with x as (select 1) delete from t where n = 1",
+    ]
+    uncounted = [
+        "with gone as (delete from t where n = 1 returning *) select * from gone",
+        "with gone as (delete from t where n = 1 returning *) update t set n = 2 where n = 3",
+        "explain analyze delete from t where n = 1",
+        "select 1; with gone as (delete from t where n = 1 returning *) select * from gone",
+    ]
+    none = [
+        "select * from t for update",
+        "insert into t values (1) on conflict (n) do update set n = 2",
+        "insert into t select 'delete from t where n = 1'",
+        "explain delete from t where n = 1",
+        "create function f() returns int language sql as 'delete from t where n = 1'",
+    ]
+    effects = [classify(sql, "postgresql") for sql in (*changing, *uncounted, *none)]
+
+    assert [effect.changes_rows for effect in effects] == [True] * 7 + [False] * 5
+    assert [effect.uncounted for effect in effects] == [False] * 3 + [True] * 4 + [False] * 5

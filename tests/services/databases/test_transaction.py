@@ -11,6 +11,7 @@ from katax_cli.errors import KataxError, OutcomeUnknown, QueryError, Unavailable
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.runtime.runtime import Runtime
+from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target
 from tests.services.profiles import profile
 
@@ -189,3 +190,26 @@ def test_a_wire_that_breaks_before_the_commit_lost_nothing(
 
         assert numbers(direct) == []
         assert db.query("select count(*) as n from t") == [{"n": 0}]
+
+
+def test_a_server_ends_a_transaction_that_idles(
+    postgresql_url: str, mariadb: Server, fresh: MakeFresh, tmp_path: Path
+) -> None:
+    """For that transaction alone, and never later than the server would."""
+    ask = "select current_setting('idle_in_transaction_session_timeout')"
+    with Runtime(profile(tmp_path, {"main": postgresql_url, "other": fresh(mariadb).url})) as runtime:
+        database = runtime.sql(runtime.profile.connection("main"))
+        with database.session() as session:
+            with session.transaction() as transaction:
+                transaction.limit_idling(30)
+                assert transaction.run(ask).rows == [("30s",)]
+            assert session.run(ask).rows == [("0",)]
+            session.run("set idle_in_transaction_session_timeout = '5s'")
+            with session.transaction() as transaction:
+                transaction.limit_idling(30)
+                assert transaction.run(ask).rows == [("5s",)]
+        other = runtime.sql(runtime.profile.connection("other"))
+        with other.transaction() as transaction:
+            transaction.limit_idling(30)
+            assert transaction.run("select @@idle_transaction_timeout").rows == [(30,)]
+        assert other.run("select @@idle_transaction_timeout").rows == [(0,)]

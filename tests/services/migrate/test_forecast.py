@@ -12,8 +12,9 @@ from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.dump import dump
 from katax_cli.services.migrate.forecast import Forecast, forecast
 from katax_cli.services.migrate.migrator import Migrator
-from katax_cli.services.migrate.rehearse import open_settings, rehearse
+from katax_cli.services.migrate.rehearse import rehearse
 from katax_cli.services.migrate.verify import verify
+from katax_cli.services.tables.scratch import open_settings
 from tests.servers.fixtures import MakeFresh
 from tests.services.migrate.conftest import Write
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import signal
 import subprocess
@@ -11,10 +13,14 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from katax_cli.errors import SeedError
 from katax_cli.seeds import Seeder
 from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.seeds.rows import parse_rows
+from katax_cli.services.seeds.values import SeedFile
 from tests.servers.fixtures import Target
 from tests.services.seeds.test_seeder import Open, database, folder, open_url, outcomes, seeder
 
@@ -47,6 +53,25 @@ def half(rows):
 PostgresEngine.copy_rows = lambda self, on, sql, rows: copy(self, on, sql, half(rows))
 Seeder(open_database(sys.argv[1]), sys.argv[2]).run()
 """
+
+
+@given(st.text(alphabet='ab,,\n\n"\r', max_size=24))
+def test_every_csv_is_read_as_the_csv_module_reads_it(text: str) -> None:
+    reader = csv.reader(io.StringIO("a,b\n" + text, newline=""), strict=True)
+    try:
+        wanted = [(cells, reader.line_num) for cells in reader if cells][1:]
+    except csv.Error:
+        wanted = [([], 0)]
+    file = SeedFile("t.csv", "t.csv", b"a,b\n" + text.encode(), "")
+    try:
+        read = parse_rows(file, str)
+    except SeedError:
+        assert any(len(cells) != 2 for cells, _ in wanted)
+    else:
+        rows = [
+            ([row["a"] or "", row["b"] or ""], line) for row, line in zip(read.rows, read.lines, strict=True)
+        ]
+        assert rows == wanted
 
 
 def write_csv(folder: Path, numbers: range, *, bom: bool = False, end: str = "\n") -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.engine_names import SQL_ENGINES
 from katax_cli.core.resilience.retry import RetryPolicy
+from katax_cli.core.roles import YES_CONFIRMS
 from katax_cli.errors import DeadlineExceeded, KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.calls import left_behind
@@ -225,7 +226,7 @@ class Execution:
         process = JobProcess(
             _words(work, profile),
             folder=profile.folder if login is None else login.home,
-            environ=_environ(self.run, attempt, login),
+            environ=_environ(self.run, attempt, login) | {YES_CONFIRMS: _trusted(self.job)},
             mark=mark_of(self.run),
             sink=self._take,
             account=None if login is None else login.account,
@@ -279,7 +280,7 @@ def _words(work: Command | Python | KataxCommand | Sql | Callback, profile: Prof
     return [sys.executable, "-m", "katax_cli", "-p", profile.name, *work.words]
 
 
-def _environ(run: Run, attempt: int, login: Login | None = None) -> Mapping[str, str]:
+def _environ(run: Run, attempt: int, login: Login | None = None) -> dict[str, str]:
     """The daemon's own environment, never what `.env` or the profile holds, and what the job may want to know.
 
     Another user has an environment of its own: the daemon's may hold secrets.
@@ -292,6 +293,11 @@ def _environ(run: Run, attempt: int, login: Login | None = None) -> Mapping[str,
         "KATAX_JOB": run.job,
         "KATAX_ATTEMPT": str(attempt),
     }
+
+
+def _trusted(job: Job) -> str:
+    """`1` for a job whose words stand in a file of the project; an added one may be anybody's."""
+    return "1" if job.source == "profile" and isinstance(job.work, KataxCommand) else ""
 
 
 def tell_failure(job: Job, run: Run, place: JobContext) -> None:

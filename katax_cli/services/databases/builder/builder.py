@@ -62,7 +62,7 @@ class Builder(Selection):
 
     def where(self, column: str, *rest: Any) -> Builder:
         """`where("age", 18)` or `where("age", ">=", 18)`; several hold together. None is compared with IS."""
-        return replace(self, conditions=(*self.conditions, comparison(column, rest)))
+        return replace(self, conditions=(*self.conditions, _condition(column, rest)))
 
     def where_in(self, column: str, values: Iterable[Any]) -> Builder:
         """One of the values; of no values, nothing."""
@@ -81,16 +81,18 @@ class Builder(Selection):
 
     def having(self, column: str, *rest: Any) -> Builder:
         """Filters groups as `where` filters rows: `having("count(u.id)", ">", 5)`."""
-        return replace(self, having_conditions=(*self.having_conditions, comparison(column, rest)))
+        return replace(self, having_conditions=(*self.having_conditions, _condition(column, rest)))
 
     def order_by(self, column: str, direction: str = "asc") -> Builder:
-        return replace(self, orders=(*self.orders, (column, falls(direction))))
+        if direction.lower() not in ("asc", "desc"):
+            raise ValueError(f"{direction!r} is no direction; write asc or desc")
+        return replace(self, orders=(*self.orders, (column, direction.lower() == "desc")))
 
     def limit(self, rows: int) -> Builder:
-        return replace(self, at_most=natural(rows, "limit"))
+        return replace(self, at_most=_natural(rows, "limit"))
 
     def offset(self, rows: int) -> Builder:
-        return replace(self, skipped=natural(rows, "offset"))
+        return replace(self, skipped=_natural(rows, "offset"))
 
     def all(self, *, timeout: Duration | None = None) -> list[Row]:
         """The rows as dicts."""
@@ -195,8 +197,7 @@ class Builder(Selection):
             )
 
 
-def comparison(column: str, rest: Sequence[Any]) -> Comparison:
-    """A value, or an operator and a value, behind a column. Raises ValueError."""
+def _condition(column: str, rest: Sequence[Any]) -> Comparison:
     if len(rest) == 1:
         return column, "=", rest[0]
     if len(rest) != 2:
@@ -209,15 +210,7 @@ def comparison(column: str, rest: Sequence[Any]) -> Comparison:
     return column, op, rest[1]
 
 
-def falls(direction: str) -> bool:
-    """True for desc. Raises ValueError for what is no direction."""
-    if direction.lower() not in ("asc", "desc"):
-        raise ValueError(f"{direction!r} is no direction; write asc or desc")
-    return direction.lower() == "desc"
-
-
-def natural(rows: int, what: str) -> int:
-    """A number of rows. Raises ValueError for one below 0."""
+def _natural(rows: int, what: str) -> int:
     if not 0 <= rows <= _MOST_ROWS:
         raise ValueError(f"{what} {rows}: write 0 or more")
     return rows

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 DBMATE_TABLE = "schema_migrations"
 UP_SUFFIX, DOWN_SUFFIX = ".up.sql", ".down.sql"
-_FLYWAY = re.compile(r"(?:[VUB]\d[\w.]*|R)__.*\.sql")
+_FLYWAY = re.compile(r"(?:[VUB]\d[\w.]*_|R__).*\.sql", re.IGNORECASE)
+"""Also in other letters and with one underscore: Flyway passes such files over, and so would katax."""
 _PRISMA = re.compile(r"\d{14}_.*")
 _LEDGERS = {
     "flyway_schema_history": "Flyway",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import Literal, NamedTuple
 
-from katax_cli.core.sql import Dialect, Token, code_tokens
+from katax_cli.core.sql import Dialect, Token, code_tokens, mentioned
 from katax_cli.engines.migrations import ObjectName
 
 Effect = Literal["create", "drop", "alter", "rename"]
@@ -130,11 +130,6 @@ def objects_of(sql: str, dialect: Dialect) -> list[ObjectName]:
         if change.name:
             objects.append(ObjectName(change.kind, change.spelled, change.other))
     return list(dict.fromkeys(objects))
-
-
-def mentioned(sql: str, dialect: Dialect) -> set[str]:
-    """Every word and name of a statement, in lower case."""
-    return {_bare(token.text.lower()) for token in code_tokens(sql, dialect)}
 
 
 _NO_COLUMN = frozenset(

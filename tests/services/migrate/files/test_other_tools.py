@@ -63,6 +63,8 @@ def test_a_down_without_its_up_is_named(folder: Path) -> None:
     [
         ("Flyway (V1__init.sql)", "V1__init.sql"),
         ("Flyway (R__views.sql)", "R__views.sql"),
+        ("Flyway (V1_init.sql)", "V1_init.sql"),
+        ("Flyway (v1.2__init.sql)", "v1.2__init.sql"),
         ("Prisma (20240101000000_init)", "20240101000000_init/migration.sql"),
         ("Alembic", "versions/1a2b_users.py"),
     ],

@@ -13,7 +13,7 @@ import pytest
 from pymongo import MongoClient
 
 from katax_cli.core.resilience.retry import ONCE
-from katax_cli.engines.documents import DocumentEngine
+from katax_cli.engines.base import DocumentEngine
 from katax_cli.engines.mongodb import migrate
 from katax_cli.engines.registry import load
 from katax_cli.errors import LockHeld, LockLost, MigrationError, OutcomeUnknown, StatementFailed
@@ -21,7 +21,8 @@ from katax_cli.services.calls.guard import Guard
 from katax_cli.services.databases.database import classify_with
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.migrate.migrator import Migrator
-from katax_cli.services.migrate.rehearse import open_settings, rehearse
+from katax_cli.services.migrate.rehearse import rehearse
+from katax_cli.services.tables.scratch import open_settings
 from tests.engines.connections import settings_for
 from tests.services.crowd import crowd
 from tests.services.migrate.killable import CROWD

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.migrate import copies
 from katax_cli.services.migrate.migrator import Migrator
-from katax_cli.services.migrate.rehearse import open_settings, rehearse
+from katax_cli.services.migrate.rehearse import rehearse
+from katax_cli.services.tables.scratch import abandoned, open_settings, remove_abandoned
 from tests.servers.fixtures import Target
 from tests.services.migrate.conftest import Write
 from tests.waiting import until
@@ -23,7 +22,8 @@ from tests.waiting import until
 REHEARSE = """
 import sys
 from katax_cli.services.migrate.migrator import Migrator
-from katax_cli.services.migrate.rehearse import open_settings, rehearse
+from katax_cli.services.migrate.rehearse import rehearse
+from katax_cli.services.tables.scratch import open_settings
 from tests.services.migrate.conftest import open_database
 rehearse(Migrator(open_database(sys.argv[1]), sys.argv[2]), open_settings)
 """
@@ -47,40 +47,12 @@ def test_the_copy_of_a_killed_rehearsal_is_removed_by_the_next(
     assert done.returncode == -signal.SIGKILL
 
     # A server takes a moment to notice that its client was killed.
-    until(lambda: copies.abandoned(database, open_settings) != [])
-    [left] = copies.abandoned(database, open_settings)
+    until(lambda: abandoned(database, open_settings, "rehearsal") != [])
+    [left] = abandoned(database, open_settings, "rehearsal")
     killer.unlink()
     write("001_a.sql", "CREATE TABLE a (id integer)", "DROP TABLE a")
     assert rehearse(migrator, open_settings).ok
 
-    assert copies.abandoned(open_url(sql_engine.url), open_settings) == []
+    assert abandoned(open_url(sql_engine.url), open_settings, "rehearsal") == []
     assert left.startswith("katax_rehearsal_")
-    assert copies.remove_abandoned(open_url(sql_engine.url), open_settings) == []
-
-
-def test_only_a_process_that_was_here_and_is_gone_proves_it() -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    mine = copies.new_name()
-    gone = mine.replace(f"_{os.getpid()}_", f"_{ended.pid}_")
-    world = mine.split("_")[2]
-
-    assert copies.is_abandoned(gone)
-    assert not copies.is_abandoned(mine)
-    assert not copies.is_abandoned(gone.replace(world, "0" * 8))
-    assert not copies.is_abandoned(f"{gone}x")
-    assert not copies.is_abandoned("katax_rehearsal_notes")
-
-
-def test_a_session_on_a_copy_keeps_it(postgresql_url: str, open_url: Callable[..., SqlDatabase]) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    name = copies.new_name().replace(f"_{os.getpid()}_", f"_{ended.pid}_")
-    database = open_url(postgresql_url)
-    database.execute(f'CREATE DATABASE "{name}"')
-    working = open_url(postgresql_url, database=name)
-    working.ping()
-
-    assert name not in copies.remove_abandoned(database, open_settings)
-    working.close()
-    assert name in copies.remove_abandoned(database, open_settings)
+    assert remove_abandoned(open_url(sql_engine.url), open_settings, "rehearsal") == []

@@ -1,0 +1,165 @@
+"""Whole tables in and out of PostgreSQL: COPY, in a session that writes every value in one form."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import generators
+from psycopg.abc import PQGen
+from psycopg.generators import WAIT_R
+from psycopg.pq import ExecStatus, TransactionStatus
+
+from katax_cli.core.sql import statement_of
+from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.postgresql.guard import check_guarded
+from katax_cli.engines.postgresql.session import PostgresConnection
+from katax_cli.engines.postgresql.wire import abandon, apply_timeout, check_alive, refusal
+from katax_cli.engines.transfers import quoted_text
+
+# For the transaction only: a pooler's session is not ours. A function, since a read-only connection takes no SET.
+_ONE_FORM = """SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true),
+    set_config('IntervalStyle', 'iso_8601', true), set_config('bytea_output', 'hex', true),
+    set_config('extra_float_digits', '1', true), set_config('lc_monetary', 'C', true)"""
+_PLACE = re.compile(r"COPY .*, line (\d+)")
+_CHUNK = 2**16
+
+
+def copy_rows(connection: PostgresConnection, sql: str, rows: Iterable[Sequence[object]]) -> int:
+    """Runs `COPY … FROM stdin` in its text format with these values; returns how many rows there were."""
+    with _cursor(connection, sql) as cursor:
+        with cursor.copy(sql.encode()) as copy:
+            for row in rows:
+                copy.write_row(row)
+        return cursor.rowcount
+
+
+def copy_text(connection: PostgresConnection, sql: str, text: str) -> int:
+    """The same with the lines as a dump has them, in whatever format the statement says."""
+    return copy_bytes(
+        connection, sql, (text[start : start + _CHUNK].encode() for start in range(0, len(text), _CHUNK))
+    )
+
+
+def copy_bytes(connection: PostgresConnection, sql: str, chunks: Iterable[bytes]) -> int:
+    """The same with bytes."""
+    with _cursor(connection, sql) as cursor:
+        with cursor.copy(sql.encode()) as copy:
+            for chunk in chunks:
+                copy.write(chunk)
+        return cursor.rowcount
+
+
+def _cursor(connection: PostgresConnection, sql: str) -> psycopg.RawCursor[tuple[object, ...]]:
+    check_guarded(connection, statement_of(sql, "postgresql"))
+    check_alive(connection)
+    apply_timeout(connection, None)
+    return psycopg.RawCursor(connection)
+
+
+def refused_row(error: BaseException | None) -> int | None:
+    """The row of a COPY that the server refused, counted from 1; None when it does not name one."""
+    context = error.diag.context if isinstance(error, psycopg.Error) else None
+    place = _PLACE.search(context or "")
+    return int(place[1]) if place else None
+
+
+class Transfers:
+    """TransferSession and CopiesOut."""
+
+    def __init__(self, engine: SqlEngine) -> None:
+        self._engine = engine
+
+    def prepare(self, connection: PostgresConnection) -> None:
+        self._engine.execute(connection, _ONE_FORM)
+
+    def insert(
+        self,
+        connection: PostgresConnection,
+        table: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[object]],
+    ) -> None:
+        copy_rows(connection, f"COPY {table} ({', '.join(columns)}) FROM stdin", rows)
+
+    @contextmanager
+    def copied_out(
+        self, connection: PostgresConnection, source: str, *, null: str, delimiter: str
+    ) -> Iterator[Copy]:
+        """By the extended protocol, which takes one statement: a query cannot end the bracket that it stands in."""
+        if source.startswith("("):
+            check_guarded(connection, statement_of(source[1:-1], "postgresql"))
+        check_alive(connection)
+        apply_timeout(connection, None)
+        options = f"FORMAT csv, NULL {quoted_text(null)}, DELIMITER {quoted_text(delimiter)}"
+        sql = f"COPY {source} TO STDOUT WITH ({options})"
+        if "\0" in sql:
+            raise psycopg.DataError("the statement holds a NUL character; PostgreSQL has no such text")
+        connection.pgconn.send_query_params(sql.encode(), None)
+        connection.wait(generators.send(connection.pgconn))
+        result = connection.wait(generators.fetch(connection.pgconn))
+        if result is not None and result.status == ExecStatus.FATAL_ERROR:
+            while connection.wait(generators.fetch(connection.pgconn)) is not None:
+                pass
+            raise refusal(connection, psycopg.errors.error_from_result(result))
+        copy = Copy(connection)
+        try:
+            yield copy
+        finally:
+            if connection.status == TransactionStatus.ACTIVE:
+                copy.abandon()
+
+
+class Copy:
+    """CopiedOut."""
+
+    def __init__(self, connection: PostgresConnection) -> None:
+        self._connection = connection
+        self._ended = False
+        self.rows = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        pgconn = self._connection.pgconn
+        while lines := self._connection.wait(self._lines()):
+            self.rows += len(lines)
+            yield b"".join(lines)
+        while (result := self._connection.wait(generators.fetch(pgconn))) is not None:
+            if result.status == ExecStatus.FATAL_ERROR:
+                raise refusal(self._connection, psycopg.errors.error_from_result(result))
+
+    def _lines(self) -> PQGen[list[bytes]]:
+        """Lines that have arrived, about 64 KiB of them; none at the end. Each is a message of its own, so that a
+        generator for each one would take longer than the server."""
+        lines: list[bytes] = []
+        size = 0
+        take = self._connection.pgconn.get_copy_data
+        while size < _CHUNK and not self._ended:
+            length, data = take(1)
+            if length > 0:
+                lines.append(bytes(data))
+                size += length
+            elif length < 0:
+                self._ended = True
+            elif lines:
+                break
+            else:
+                yield WAIT_R
+                self._connection.pgconn.consume_input()
+        return lines
+
+    def abandon(self) -> None:
+        """Ends it early and drops what it still sends; closes the connection when that does not work."""
+        try:
+            self._connection.cancel_safe(timeout=5.0)
+            while self._connection.wait(self._lines()):
+                pass
+        except psycopg.Error:
+            self._connection.close()
+            return
+        abandon(self._connection)
+
+
+def create(engine: SqlEngine) -> Transfers:
+    return Transfers(engine)

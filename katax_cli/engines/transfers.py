@@ -1,0 +1,147 @@
+"""Whole tables in and out of a server: what the engines have in common.
+
+Made by `create(engine)` of an engine's modules `transfer` (work on a connection) and `sql.transfer` (types as SQL).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+Kind = Literal[
+    "boolean", "integer", "decimal", "float", "text", "binary", "date", "time", "timestamp", "timestamptz",
+    "interval", "json", "uuid", "array", "bits", "other",
+]  # fmt: skip
+"""What a column holds, whatever its engine calls it. `other` passes as the server's text."""
+
+Bind = Callable[[Any], Any]
+"""Makes of a text, or of bytes, the value that a driver is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnKind:
+    """A kind of column. `size`: bits of an integer, digits of a decimal, characters of a text, None where there is no
+    bound; `scale`: digits behind the point."""
+
+    kind: Kind
+    size: int | None = None
+    scale: int | None = None
+    unsigned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Mapped:
+    """The type of a column in another engine; `note` says what changes with it."""
+
+    type: str
+    note: str = ""
+
+
+class TypeOf(Protocol):
+    """Makes the type for a kind; with `key`, one that a primary key can have."""
+
+    def __call__(self, column: ColumnKind, *, key: bool) -> Mapped: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSql:
+    """Types and literals of one engine.
+
+    `kind_of` reads a declared type, `type_of` makes one that holds every value of a kind. `bind` gives for a declared
+    type what makes driver's values of texts; None where texts will do. `literal` writes a value as SQL.
+    """
+
+    kind_of: Callable[[str], ColumnKind]
+    type_of: TypeOf
+    bind: Callable[[str], Bind | None]
+    literal: Callable[[Any], str]
+    prelude: str = ""
+    """Statements before INSERTs in a file."""
+    overriding: str = ""
+    """Stands before the values of a column whose numbers the server gives."""
+    transactional: str | None = None
+    """Asks whether a table (schema, name) has transactions; None: all have."""
+
+
+class CopiedOut(Protocol):
+    """Bytes of a COPY as they arrive; `rows` counts those seen so far."""
+
+    rows: int
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
+class TransferSession(Protocol):
+    """Work on one connection inside a transaction."""
+
+    def prepare(self, connection: Any) -> None:
+        """Has the session read and write values in one form and times in UTC, and refuse what does not fit."""
+        ...
+
+    def insert(
+        self, connection: Any, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+    ) -> None:
+        """Inserts rows into the quoted table and columns; all or none."""
+        ...
+
+
+class CopiesOut(Protocol):
+    """Writes rows by COPY."""
+
+    def copied_out(
+        self, connection: Any, source: str, *, null: str, delimiter: str
+    ) -> AbstractContextManager[CopiedOut]:
+        """CSV without a header of a quoted table with columns, or of a query in brackets."""
+        ...
+
+
+_TYPE = re.compile(r"([^()]*)(?:\(\s*(\d+)\s*(?:,\s*(-?\d+)\s*)?\))?([^()]*)\Z")
+
+
+def parsed_type(declared: str) -> tuple[str, int | None, int | None, str]:
+    """`numeric(10,2) unsigned` → name, size, scale, what follows; the whole as its name where it is of another form."""
+    match = _TYPE.match(declared.lower())
+    if match is None:
+        return declared.lower(), None, None, ""
+    name, size, scale, rest = match.groups()
+    return name.strip(), int(size) if size else None, int(scale) if scale else None, rest.strip()
+
+
+def from_hex(value: Any) -> Any:
+    r"""Bytes of `\x00ff`; other texts as their UTF-8. Raises ValueError for digits that are none."""
+    if isinstance(value, bytes):
+        return value
+    return bytes.fromhex(value[2:]) if value.startswith("\\x") else value.encode()
+
+
+_WORDS = {"t": "1", "true": "1", "f": "0", "false": "0"}
+
+
+def one_or_zero(value: Any) -> Any:
+    """The numbers of true and false; anything else as it is."""
+    return _WORDS.get(value.lower(), value) if isinstance(value, str) else value
+
+
+_OFFSET = re.compile(r"(.*\d{2}:\d{2}(?::\d{2})?(?:\.\d+)?) ?(Z|[+-]\d{2}(?::?\d{2})?)\Z")
+
+
+def in_utc(value: Any) -> Any:
+    """A time with an offset as the same moment in UTC without one; anything else as it is."""
+    match = _OFFSET.match(value) if isinstance(value, str) else None
+    if match is None:
+        return value
+    moment, offset = match.groups()
+    if offset in ("Z", "+00", "+00:00", "+0000"):
+        return moment
+    from datetime import UTC, datetime
+
+    offset = offset if len(offset) > 3 else f"{offset}:00"
+    return datetime.fromisoformat(f"{moment}{offset}").astimezone(UTC).replace(tzinfo=None).isoformat(" ")
+
+
+def quoted_text(text: str) -> str:
+    """A literal of standard SQL."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,226 @@
+"""The manifest of a backup: what it holds, of which server, and the digests that prove it; docs/backup.md lists it.
+
+It is written last, in one piece, and carries a digest of itself: a flipped bit in it is seen like one in a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from katax_cli.core.engine_names import ENGINE_NAMES, EngineName
+from katax_cli.errors import BackupDamaged
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+"""Raised when an older katax could not restore a backup of a newer one."""
+_MAX_BYTES = 64 * 2**20
+_HEX = frozenset("0123456789abcdef")
+
+
+@dataclass(frozen=True, slots=True)
+class DumpFile:
+    """A file of a backup: its path in the folder with `/`, its size and the SHA-256 of its bytes as hex."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Omission:
+    """A thing that a backup does not hold, and the reason."""
+
+    what: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreDrill:
+    """A restore that was tried: when (RFC 3339), on which connection and server, how it ended."""
+
+    drilled_at: str
+    connection: str
+    server_id: str
+    passed: bool
+    restore_seconds: float
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """All that is known of a backup; times are RFC 3339 with offset.
+
+    `server_id` is what stays the same of a server wherever it runs (PostgreSQL: the system identifier). `rows` are
+    counted from the dumped stream, by table (Redis: `keys`; MongoDB: collections), `objects` other things that are
+    counted, such as large objects. `left_out` should have been in it (`--allow-missing`), `not_held` is never in it.
+    """
+
+    name: str
+    engine: EngineName
+    server_version: str
+    server_id: str
+    database: str
+    connection: str
+    tool: str
+    katax_version: str
+    started_at: str
+    finished_at: str
+    consistency: str
+    files: tuple[DumpFile, ...]
+    rows: Mapping[str, int] = field(default_factory=dict, hash=False)
+    objects: Mapping[str, int] = field(default_factory=dict, hash=False)
+    schema_hash: str | None = None
+    left_out: tuple[Omission, ...] = ()
+    not_held: tuple[Omission, ...] = ()
+    drills: tuple[RestoreDrill, ...] = ()
+    format: int = FORMAT
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def is_drilled(self) -> bool:
+        """True when the last drill restored it without a problem."""
+        return bool(self.drills) and self.drills[-1].passed
+
+    def with_drill(self, drill: RestoreDrill) -> Manifest:
+        return replace(self, drills=(*self.drills, drill))
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes it into the folder of its backup in one piece: a temporary name, fsync, rename, fsync of the folder."""
+    values = asdict(manifest)
+    text = json.dumps({**values, "digest": _digest(values)}, indent=2, ensure_ascii=False) + "\n"
+    temporary = folder / f".{MANIFEST}.{os.getpid()}"
+    try:
+        with temporary.open("wb") as file:
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(folder / MANIFEST)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(folder)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The checked manifest of a backup. Raises BackupDamaged with the reason; looks at no other file."""
+    try:
+        with (folder / MANIFEST).open("rb") as file:
+            text = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise BackupDamaged(str(folder), [_without_manifest(folder)]) from None
+    except OSError as error:
+        raise BackupDamaged(str(folder), [f"{MANIFEST} cannot be read: {error.strerror}"]) from error
+    try:
+        return _checked(folder.resolve().name, text)
+    except _ManifestFlaw as flaw:
+        raise BackupDamaged(str(folder), [f"{MANIFEST} {flaw}"]) from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _without_manifest(folder: Path) -> str:
+    if not folder.is_dir():
+        return "there is no such folder"
+    return f"it has no {MANIFEST}" if any(folder.iterdir()) else "the folder is empty"
+
+
+class _ManifestFlaw(Exception):
+    """A reason why a manifest is not to be trusted."""
+
+
+def _checked(name: str, text: bytes) -> Manifest:
+    if len(text) > _MAX_BYTES:
+        raise _ManifestFlaw(f"has more than {_MAX_BYTES:,} bytes")
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _ManifestFlaw("is no JSON") from None
+    if not isinstance(values, dict):
+        raise _ManifestFlaw("is no object")
+    if values.get("format") != FORMAT:
+        raise _ManifestFlaw(
+            f"has the format {values.get('format')!r}, expected {FORMAT}; use the katax that made it"
+        )
+    digest = values.pop("digest", None)
+    if digest != _digest(values):
+        raise _ManifestFlaw("was changed: its digest does not fit")
+    if values.get("name") != name:
+        raise _ManifestFlaw(f"is of another backup, {values.get('name')!r}; this folder is {name!r}")
+    try:
+        return _built(values)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise _ManifestFlaw(f"is misshaped: {error}") from None
+
+
+def _built(values: dict[str, Any]) -> Manifest:
+    """The value behind the JSON. Raises TypeError and ValueError for what no `write_manifest` wrote."""
+    if values["engine"] not in ENGINE_NAMES:
+        raise ValueError(f"no engine named {values['engine']!r}")
+    files = tuple(DumpFile(**file) for file in values.pop("files"))
+    for file in files:
+        _refuse_path(file.path)
+        if set(file.sha256) - _HEX or len(file.sha256) != 64 or file.size_bytes < 0:
+            raise ValueError(f"digest or size of {file.path!r}")
+    if not files or len({file.path for file in files}) < len(files):
+        raise ValueError("its files are not named once each")
+    rows, objects = _counts(values.pop("rows")), _counts(values.pop("objects"))
+    left_out, not_held = _omissions(values.pop("left_out")), _omissions(values.pop("not_held"))
+    drills = tuple(_drill(drill) for drill in values.pop("drills"))
+    if values["schema_hash"] is not None:
+        _refuse_other_than_text(values["schema_hash"])
+    _refuse_other_than_text(*(value for key, value in values.items() if key not in ("format", "schema_hash")))
+    return Manifest(
+        files=files, rows=rows, objects=objects, left_out=left_out, not_held=not_held, drills=drills, **values
+    )
+
+
+def _refuse_other_than_text(*values: object) -> None:
+    for value in values:
+        if not isinstance(value, str):
+            raise TypeError(f"{value!r} is no text")
+
+
+def _omissions(values: Sequence[Mapping[str, str]]) -> tuple[Omission, ...]:
+    omissions = tuple(Omission(**one) for one in values)
+    _refuse_other_than_text(*(text for one in omissions for text in (one.what, one.why)))
+    return omissions
+
+
+def _refuse_path(path: str) -> None:
+    """A manifest must not lead out of its folder."""
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path or "\0" in path or path == MANIFEST:
+        raise ValueError(f"path {path!r}")
+
+
+def _counts(values: Mapping[str, int]) -> dict[str, int]:
+    if any(not isinstance(count, int) or count < 0 for count in values.values()):
+        raise ValueError("a count is no whole number")
+    return dict(values)
+
+
+def _drill(values: dict[str, Any]) -> RestoreDrill:
+    problems: Sequence[str] = values.pop("problems")
+    return RestoreDrill(**values, problems=tuple(problems))
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    """SHA-256 of the values in one spelling: sorted keys, no blanks."""
+    spelt = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(spelt.encode()).hexdigest()

@@ -1,0 +1,155 @@
+"""Parquet, by pyarrow (the extra `parquet`): columns of a type that keeps every value, else of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+from katax_cli.core.text.text import hex_text
+from katax_cli.engines.base import Row
+from katax_cli.engines.transfers import ColumnKind, from_hex
+from katax_cli.errors import ConfigError, KataxError
+
+_GROUP = 65_536
+"""Rows of one row group, which are held at once."""
+_MAX_DIGITS = 38
+_INTEGERS = {8: "int8", 16: "int16", 24: "int32", 32: "int32", 64: "int64"}
+_TEXT = ColumnKind("text")
+_EXACT = {"boolean", "integer", "float", "date", "timestamp", "timestamptz", "binary"}
+
+
+def write_parquet(
+    stream: BinaryIO,
+    columns: Sequence[str],
+    kinds: Sequence[ColumnKind] | None,
+    batches: Iterable[Sequence[Row]],
+    on_rows: Callable[[int], object],
+) -> int:
+    """Writes rows whose values are the server's texts; returns their number. Without kinds all columns are text.
+
+    Raises KataxError for a value that its column's type has no room for, such as infinity among dates.
+    """
+    arrow, parquet = _modules()
+    wanted = list(kinds or [_TEXT] * len(columns))
+    schema = arrow.schema([(name, _type(arrow, kind)) for name, kind in zip(columns, wanted, strict=True)])
+    count = 0
+    with parquet.ParquetWriter(stream, schema, compression="zstd") as writer:
+        for group in _groups(batches):
+            arrays = [
+                _array(arrow, name, [row[at] for row in group], kind, schema.field(at).type)
+                for at, (name, kind) in enumerate(zip(columns, wanted, strict=True))
+            ]
+            writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
+            count += len(group)
+            on_rows(count)
+    return count
+
+
+def read_parquet(file: BinaryIO, name: str) -> tuple[list[str], Iterator[list[list[Any]]]]:
+    """The columns of a file, and its rows in batches, their values as texts, bytes or None."""
+    arrow, parquet = _modules()
+    try:
+        source = parquet.ParquetFile(file)
+    except (arrow.ArrowException, OSError) as error:
+        raise KataxError(f"{name!r} is no whole Parquet file: {error}") from error
+    return list(source.schema_arrow.names), _rows(source)
+
+
+def _rows(source: Any) -> Iterator[list[list[Any]]]:
+    for batch in source.iter_batches(batch_size=4096):
+        columns = [[_as_text(value) for value in column.to_pylist()] for column in batch.columns]
+        yield [list(row) for row in zip(*columns, strict=True)]
+
+
+def _modules() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise ConfigError("Parquet is not installed; pip install 'katax[parquet]', or use csv") from error
+    return pyarrow, pyarrow.parquet
+
+
+def _groups(batches: Iterable[Sequence[Row]]) -> Iterator[list[Row]]:
+    group: list[Row] = []
+    for batch in batches:
+        group += batch
+        if len(group) >= _GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _type(arrow: Any, column: ColumnKind) -> Any:
+    if column.kind == "integer":
+        name = _INTEGERS.get(column.size or 64, "int64")
+        return getattr(arrow, f"u{name}" if column.unsigned else name)()
+    if column.kind == "decimal" and column.size is not None and column.size <= _MAX_DIGITS:
+        return arrow.decimal128(column.size, column.scale or 0)
+    if column.kind == "float":
+        return arrow.float32() if column.size == 32 else arrow.float64()
+    plain = {
+        "boolean": arrow.bool_(),
+        "date": arrow.date32(),
+        "timestamp": arrow.timestamp("us"),
+        "timestamptz": arrow.timestamp("us", "UTC"),
+        "binary": arrow.binary(),
+    }
+    return plain.get(column.kind, arrow.string())
+
+
+def _array(arrow: Any, name: str, values: list[Any], column: ColumnKind, type: Any) -> Any:
+    try:
+        return arrow.array([None if value is None else _value(value, column) for value in values], type=type)
+    except (arrow.ArrowException, ValueError, OverflowError, ArithmeticError) as error:
+        raise KataxError(
+            f"column {name!r} has a value that {type} has no room for: {error}; use csv"
+        ) from error
+
+
+def _value(value: Any, column: ColumnKind) -> Any:
+    kind = column.kind
+    if kind == "binary":
+        return from_hex(value)
+    if isinstance(value, bytes):
+        return hex_text(value)
+    if kind == "integer":
+        return int(value)
+    if kind == "float":
+        return float(value)
+    if kind == "boolean":
+        return value in ("t", "true", "1")
+    if kind == "decimal" and column.size is not None and column.size <= _MAX_DIGITS:
+        from decimal import Decimal
+
+        return Decimal(value)
+    if kind in _EXACT:
+        return _moment(value, kind)
+    return str(value)
+
+
+def _moment(text: str, kind: str) -> Any:
+    from datetime import UTC, date, datetime
+
+    if kind == "date":
+        return date.fromisoformat(text)
+    moment = datetime.fromisoformat(text)
+    if kind == "timestamptz":
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return moment
+
+
+def _as_text(value: Any) -> Any:
+    """As PostgreSQL writes it, which the others read."""
+    if value is None or isinstance(value, str | bytes):
+        return value
+    if isinstance(value, bool):
+        return "t" if value else "f"
+    from datetime import datetime
+
+    if isinstance(value, datetime):
+        return value.isoformat(" ")
+    from katax_cli.core.text.text import plain
+
+    return plain(value)

@@ -1,0 +1,93 @@
+"""Tables as transfers see them: their columns, which of them can be written, and how they are named in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from katax_cli.core.sql import quote_identifier
+from katax_cli.engines.base import SqlEngine, Table, TableColumn, TableDescription
+from katax_cli.engines.registry import part
+from katax_cli.engines.transfers import TransferSession, TransferSql
+from katax_cli.errors import ConfigError, KataxError, unknown_name
+from katax_cli.services.databases.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class TransferTable:
+    """A table with the columns that hold data of their own: generated ones are left out."""
+
+    table: Table
+    columns: tuple[TableColumn, ...]
+    generated: tuple[str, ...]
+    description: TableDescription
+    engine: SqlEngine
+
+    @property
+    def quoted(self) -> str:
+        """Its name in SQL."""
+        path = (self.table.schema, self.table.name)
+        return ".".join(quote_identifier(name, self.engine.dialect) for name in path if name is not None)
+
+    def names(self, columns: Sequence[str] | None = None) -> list[str]:
+        """Columns in SQL; all without an argument."""
+        wanted = [column.name for column in self.columns] if columns is None else columns
+        return [quote_identifier(name, self.engine.dialect) for name in wanted]
+
+    @property
+    def primary(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns if column.key == "primary")
+
+    def types(self, columns: Sequence[str]) -> list[str]:
+        """The declared types of columns."""
+        declared = {column.name: column.type for column in self.columns}
+        return [declared[name] for name in columns]
+
+
+def transfer_table(transaction: Transaction, name: str) -> TransferTable | None:
+    """The table of this name as a transaction sees it; None when there is none."""
+    description = transaction.describe(name)
+    if description is None:
+        return None
+    generated = tuple(column.name for column in description.columns if is_generated(column))
+    columns = tuple(column for column in description.columns if column.name not in generated)
+    return TransferTable(description.table, columns, generated, description, transaction.engine)
+
+
+def existing_table(transaction: Transaction, name: str, *, connection: str) -> TransferTable:
+    """The same. Raises KataxError when there is no such table."""
+    table = transfer_table(transaction, name)
+    if table is None:
+        raise KataxError(f"no table named {name!r} on {connection!r}; see 'katax db tables'")
+    return table
+
+
+def is_generated(column: TableColumn) -> bool:
+    """True for a column that the server computes."""
+    default = column.default or ""
+    return default.startswith("generated always") and "as identity" not in default
+
+
+def check_columns(table: TransferTable, wanted: Sequence[str], *, what: str) -> None:
+    """Raises ConfigError for a name that is no column of the table, for one the server computes, and for one twice."""
+    known = [column.name for column in table.columns]
+    for name in wanted:
+        if name in table.generated:
+            raise ConfigError(f"{what}: the server computes {name!r} of {table.table.name!r}; leave it out")
+        if name not in known:
+            raise ConfigError(f"{what}: {unknown_name('column', name, known, 'columns')}")
+    twice = next((name for name in wanted if list(wanted).count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"{what} names column {twice!r} twice")
+
+
+def sql_of(engine: SqlEngine) -> TransferSql:
+    """Types and literals of an engine."""
+    made: TransferSql = part(engine, "sql.transfer")
+    return made
+
+
+def session_of(engine: SqlEngine) -> TransferSession:
+    """What an engine does on a connection for transfers."""
+    made: TransferSession = part(engine, "transfer")
+    return made
