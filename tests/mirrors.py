@@ -22,6 +22,13 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "cli/dashboard/views.py",
     ),
     "cli/dashboard/test_run.py": ("tui/terminal_guard.py",),
+    "cli/db/test_backups.py": (
+        "cli/db/backup.py",
+        "cli/db/backup_run.py",
+        "cli/db/backups_run.py",
+        "services/backup/catalog.py",
+        "services/backup/work.py",
+    ),
     "cli/db/test_build.py": ("services/databases/builder/binding.py",),
     "cli/db/test_commands.py": (
         "cli/db/empty.py",
@@ -145,6 +152,15 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/transfer/parquet.py",
         "services/transfer/tables.py",
     ),
+    "services/backup/dumps/test_pg_dump.py": (
+        "engines/dumps.py",
+        "engines/postgresql/backup/dump.py",
+        "services/backup/create.py",
+        "services/backup/dumps/order.py",
+        "services/backup/tools.py",
+    ),
+    "services/backup/dumps/test_sqlite_copy.py": ("engines/sqlite/backup/dump.py",),
+    "services/backup/test_verify.py": ("services/backup/streams.py",),
     "services/cache/test_cache.py": ("services/redis/info.py",),
     "services/cache/test_cache_full.py": (
         "services/cache/copy.py",

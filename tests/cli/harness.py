@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from katax_cli.cli import app
+from katax_cli.cli.shell.group import RegisteredCommand, Subgroup
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,19 @@ def _type(url: str) -> str:
     return aliases.get(scheme, scheme)
 
 
+def registered(group: str) -> Iterator[tuple[str, RegisteredCommand]]:
+    """The commands of a group with all their words, `db backups list`, those of the groups within it too."""
+    yield from _within(group, app.COMMANDS[group][0])
+
+
+def _within(words: str, module: str) -> Iterator[tuple[str, RegisteredCommand]]:
+    for name, command in import_module(module).group.commands.items():
+        if isinstance(command, Subgroup):
+            yield from _within(f"{words} {name}", command.module)
+        else:
+            yield f"{words} {name}", command
+
+
 def command_names() -> list[str]:
-    """Every command there is, as `group name`, read from the tree that the command line is made of."""
-    return [
-        f"{group} {name}"
-        for group, (module, _help) in app.COMMANDS.items()
-        for name in import_module(module).group.commands
-    ]
+    """Every command there is, with all its words, read from the tree that the command line is made of."""
+    return [words for group in app.COMMANDS for words, _ in registered(group)]

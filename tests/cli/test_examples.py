@@ -13,7 +13,7 @@ import pytest
 
 from katax_cli.cli import app
 from katax_cli.cli.shell.help import examples
-from tests.cli.harness import Done, katax, write_profile
+from tests.cli.harness import Done, katax, registered, write_profile
 from tests.cli.sockets import serving
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh
@@ -74,10 +74,10 @@ class Example(NamedTuple):
 def all_examples() -> list[Example]:
     """In the order of help: each may use what those before it made."""
     found = []
-    for group, (module, _help) in app.COMMANDS.items():
-        for command in import_module(module).group.commands.values():
+    for group in app.COMMANDS:
+        for words, command in registered(group):
             lines = examples(command.body).get(command.name, [])
-            found += [Example(f"{group} {command.name}", line) for line in lines]
+            found += [Example(words, line) for line in lines]
     return found
 
 
@@ -91,17 +91,12 @@ def test_every_command_has_two_or_three_that_fit_a_terminal() -> None:
     for example in all_examples():
         lines.setdefault(example.command, []).append(example.line)
     tables = {group: import_module(module).group for group, (module, _) in app.COMMANDS.items()}
-    names = [
-        f"{group} {c.name}"
-        for group, table in tables.items()
-        for c in table.commands.values()
-        if not c.hidden
-    ]
+    names = [words for group in tables for words, command in registered(group) if not command.hidden]
 
     assert [name for name in names if not 2 <= len(lines.get(name, [])) <= 4] == []
     assert [line for found in lines.values() for line in found if len(line) > 78] == []
     for command, found in lines.items():
-        group, name = command.split()
+        group, *_, name = command.split()
         default = tables[group].default
         starts = (f"katax {command} ", f"katax {group} ") if name == default else (f"katax {command} ",)
         assert [line for line in found if not f"{line} ".startswith(starts)] == []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from katax_cli.cli.db.activity import group as activity_commands
+from katax_cli.cli.db.backup import group as backup_commands
 from katax_cli.cli.db.journal import group as journal_commands
 from katax_cli.cli.db.transfer import group as transfer_commands
 from katax_cli.cli.db.views import (
@@ -345,3 +346,4 @@ def drop(call: Invocation) -> None:
 group.commands.update(journal_commands.commands)
 group.commands.update(activity_commands.commands)
 group.commands.update(transfer_commands.commands)
+group.commands.update(backup_commands.commands)

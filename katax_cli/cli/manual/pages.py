@@ -19,7 +19,7 @@ def pages() -> dict[str, str]:
     groups = [node for node in tree if len(node.path) == 1]
     made = {"katax.1": _page_of_katax(tree[0], groups)}
     for group in groups:
-        commands = [node for node in tree if len(node.path) == 2 and node.path[0] == group.path[0]]
+        commands = [node for node in tree if len(node.path) > 1 and node.path[0] == group.path[0]]
         made[f"katax-{group.path[0]}.1"] = _page_of_group(group, commands)
     return made
 

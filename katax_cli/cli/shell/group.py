@@ -45,7 +45,7 @@ class Group:
 
     def __init__(self, *, default: str | None = None) -> None:
         self.default = default
-        self.commands: dict[str, RegisteredCommand] = {}
+        self.commands: dict[str, RegisteredCommand | Subgroup] = {}
 
     def command(
         self, name: str, *, formats: tuple[str, ...] = (), hidden: bool = False
@@ -57,6 +57,23 @@ class Group:
             return body
 
         return register
+
+    def subgroup(self, name: str, module: str, help: str) -> None:
+        """Registers a group within this one; its module is imported when one of its commands is wanted."""
+        self.commands[name] = Subgroup(name, module, help)
+
+
+class Subgroup(NamedTuple):
+    """A group within a group, by the module that holds its table."""
+
+    name: str
+    module: str
+    summary: str
+    formats: tuple[str, ...] = ()
+    hidden: bool = False
+
+    def build(self) -> LazyGroup:
+        return LazyGroup(self.name, self.module, self.summary)
 
 
 class RegisteredCommand(NamedTuple):
@@ -214,6 +231,7 @@ class LazyGroup(_NamedGroup):
             super().format_help(ctx, formatter)
             return
         command = self.group.commands[default].build()
+        assert isinstance(command, _SharedOptionsCommand)
         formatter.write_usage(ctx.command_path, " ".join(command.collect_usage_pieces(ctx)))
         if len(self.group.commands) > 1:
             formatter.write_usage(ctx.command_path, "COMMAND [ARGS]...", prefix="       ")

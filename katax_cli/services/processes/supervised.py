@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock, current_thread, main_thread
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import ConfigError
 from katax_cli.services.processes.programs import refuse_unknown, shell_status
 
 _LOOK_EVERY = 0.5
+ProgramStream = IO[bytes] | int | None
 _LOST_SECONDS, _ASKED_SECONDS = 0.5, 5.0
 """How long the group may take to end by itself when its lock is lost, and when we are asked to end."""
 
@@ -66,8 +67,20 @@ except OSError as error:
 class Supervised:
     """A running program. A context manager: at its end nothing of the group is left."""
 
-    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str]) -> None:
-        """Starts it. Raises ConfigError when there is no such program, or it cannot be executed."""
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        inherited: Mapping[str, str] | None = None,
+        stdin: ProgramStream = None,
+        stdout: ProgramStream = None,
+        stderr: ProgramStream = None,
+    ) -> None:
+        """Starts it. Raises ConfigError when there is no such program, or it cannot be executed.
+
+        `environment` comes on top of `inherited`, ours by default; streams that are not given are ours.
+        """
         refuse_unknown(command)
         self._ending = Lock()
         self._ended = False
@@ -76,8 +89,11 @@ class Supervised:
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-IS", "-c", _LAUNCHER, *map(str, (reads, failure, os.getpid())), *command],
-                env={**os.environ, **environment},
+                env={**(os.environ if inherited is None else inherited), **environment},
                 process_group=0,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
                 pass_fds=(reads, failure),
             )
             os.close(failure)
@@ -111,6 +127,21 @@ class Supervised:
                 # In slices: a signal that meets us on the way into a wait does not end that wait.
                 with suppress(subprocess.TimeoutExpired):
                     return shell_status(self._process.wait(_LOOK_EVERY))
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """Its output, of one that was started with a pipe."""
+        assert self._process.stdout is not None
+        return self._process.stdout
+
+    @property
+    def ended(self) -> bool:
+        """True when it has ended; never waits."""
+        return self._process.poll() is not None
+
+    def status(self) -> int:
+        """Waits for its end, without lending it the terminal; the status as a shell gives it."""
+        return shell_status(self._process.wait())
 
     def stop(self, first: int = signal.SIGTERM, *, patience: float = _LOST_SECONDS) -> None:
         """Ends the whole group, from any thread: `patience` seconds after the signal by SIGKILL."""

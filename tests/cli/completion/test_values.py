@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from katax_cli.cli import app
 from katax_cli.cli.completion.line import OPTIONS, POSITIONS, TypedLine, kind_at
 from katax_cli.cli.completion.values import values
-from tests.cli.harness import katax, write_profile
+from tests.cli.harness import katax, registered, write_profile
 
 EXTRA = '[cron.jobs.nightly]\nschedule = "@daily"\ncommand = "true"\n[ws.chat]\nport = 0\n'
 
@@ -51,10 +50,10 @@ def test_kinds_of_places() -> None:
 
 def test_every_place_is_one_of_a_command_or_an_option() -> None:
     known = set(app.COMMANDS)
-    for group, (module, _) in app.COMMANDS.items():
-        known |= {f"{group} {name}" for name in import_module(module).group.commands}
+    for group in app.COMMANDS:
+        known |= {words for words, _ in registered(group)}
     assert sorted(set(POSITIONS) - known) == []
-    options = {opt for group, (module, _) in app.COMMANDS.items() for opt in _options(module)}
+    options = {opt for group in app.COMMANDS for opt in _options(group)}
     assert (
         sorted(
             set(OPTIONS)
@@ -65,8 +64,8 @@ def test_every_place_is_one_of_a_command_or_an_option() -> None:
     )
 
 
-def _options(module: str) -> set[str]:
-    built = [command.build() for command in import_module(module).group.commands.values()]
+def _options(group: str) -> set[str]:
+    built = [command.build() for _, command in registered(group)]
     return {opt for command in built for param in command.params for opt in param.opts}
 
 

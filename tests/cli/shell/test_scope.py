@@ -1,6 +1,5 @@
 """What a command works on: the connections that its options mean."""
 
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ from typer import Context
 from typer.core import TyperCommand as Command
 
 from katax_cli.cli.app import COMMANDS
-from tests.cli.harness import katax, write_profile
+from tests.cli.harness import katax, registered, write_profile
 
 
 def test_commands_for_one_connection_refuse_a_pattern_that_matches_several(
@@ -50,7 +49,7 @@ def test_a_pattern_of_another_type_says_which_types_fit(
 
 def test_no_argument_of_a_command_has_the_name_of_a_shared_option() -> None:
     """It would take the option's place: `health -c main` would check every connection."""
-    for module, _help in COMMANDS.values():
-        for command in import_module(module).group.commands.values():
+    for group in COMMANDS:
+        for _, command in registered(group):
             names = [param.name for param in command.build().get_params(Context(Command(None)))]
             assert len(names) == len(set(names)), command.name

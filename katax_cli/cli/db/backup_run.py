@@ -1,0 +1,103 @@
+"""The work of `db backup` on the connections that are meant, side by side."""
+
+from __future__ import annotations
+
+from threading import Lock
+from typing import Any
+
+from katax_cli.cli.db.backups_run import backup_directory
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.progress import Progress
+from katax_cli.cli.shell.scope import Scope, Target, scope
+from katax_cli.core.clock import SYSTEM
+from katax_cli.core.engine_names import ENGINE_NAMES
+from katax_cli.services.backup.create import BackupMade, create_backup
+from katax_cli.services.backup.work import StoppableWork
+
+BACKUPS = Target(types=ENGINE_NAMES, preferred="main")
+BACKUP_HEADER = ("connection", "path", "size_bytes", "tables", "rows", "left_out", "duration_ms")
+
+
+def run_backup(call: Invocation, out: str | None, *, jobs: int | None, allow_missing: bool) -> ExitCode:
+    """Makes a backup of each connection and prints a row for each."""
+    with scope(call, BACKUPS, seconds=None) as chosen:
+        directory = backup_directory(chosen.profile, out)
+        names = [settings.name for settings in chosen.settings]
+        if call.only_planned(directory=str(directory), connections=names):
+            return ExitCode.DONE
+        work = StoppableWork(", ".join(names), chosen.runtime.deadline)
+        written = _Written(Progress(call.diagnostics, "written", "bytes", None))
+
+        def back_up(database: Any) -> list[tuple[object, ...]]:
+            began = SYSTEM.monotonic()
+            made = create_backup(
+                database,
+                directory,
+                work=work,
+                jobs=jobs,
+                allow_missing=allow_missing,
+                tools=chosen.profile.backup.tools,
+                told=lambda count: written.told(database.name, count),
+            )
+            _note_left_out(call, made)
+            return [_row(made, (SYSTEM.monotonic() - began) * 1000)]
+
+        with written.progress:
+            try:
+                return _answer(chosen, back_up, written)
+            except BaseException:
+                work.stop()
+                raise
+
+
+def _answer(chosen: Scope, back_up: Any, written: _Written) -> ExitCode:
+    """One object for one connection, else a row for each."""
+    call = chosen.call
+
+    def header() -> tuple[str, ...]:
+        written.progress.hide()
+        return BACKUP_HEADER
+
+    if call.is_glob:
+        return chosen.answer_each(header, back_up, named=True)
+    for _, result in chosen.each(back_up):
+        if isinstance(result, BaseException):
+            raise result
+        call.out.action(dict(zip(header(), result[0], strict=True)))
+    return ExitCode.DONE
+
+
+class _Written:
+    """The bytes that all connections have written, told from their threads."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self._counts: dict[str, int] = {}
+        self._lock = Lock()
+
+    def told(self, name: str, count: int) -> None:
+        with self._lock:
+            self._counts[name] = count
+            self.progress(sum(self._counts.values()))
+
+
+def _note_left_out(call: Invocation, made: BackupMade) -> None:
+    for omission in made.manifest.left_out:
+        call.diagnostics.note(f"{made.manifest.connection}: left out {omission.what}: {omission.why}")
+
+
+def _row(made: BackupMade, duration_ms: float) -> tuple[object, ...]:
+    manifest = made.manifest
+    rows = sum(manifest.rows.values())
+    left_out = len(manifest.left_out)
+    tables = len(manifest.rows)
+    return (
+        manifest.connection,
+        str(made.path),
+        manifest.size_bytes,
+        tables,
+        rows,
+        left_out,
+        round(duration_ms, 1),
+    )

@@ -1,0 +1,118 @@
+"""The work of `db backups list|verify|prune`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from katax_cli.cli.shell.confirm import confirm
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.output import Manner
+from katax_cli.core.resilience.deadline import Deadline
+from katax_cli.core.roles import Tier
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.errors import BackupDamaged
+from katax_cli.profiles.model.model import Profile
+from katax_cli.services.backup.catalog import CatalogEntry, catalog, plan_removal, remove
+from katax_cli.services.backup.folder import backup_folders
+from katax_cli.services.backup.retention import Retention, RetentionVerdict
+from katax_cli.services.backup.verify import find_backup, validated
+from katax_cli.services.backup.work import StoppableWork
+
+LIST_HEADER = (
+    "backup",
+    "state",
+    "connection",
+    "engine",
+    "database",
+    "started_at",
+    "size_bytes",
+    "rows",
+    "left_out",
+    "drilled_at",
+    "reason",
+)
+VERIFY_HEADER = ("backup", "whole", "size_bytes", "reasons")
+PRUNE_HEADER = ("backup", "database", "started_at", "drilled", "verdict", "reasons")
+
+
+def backup_directory(profile: Profile, out: str | None) -> Path:
+    """The folder of the backups: as the command says, else as the profile does."""
+    return Path(profile.backup.directory if out is None else out).absolute()
+
+
+def show_list(call: Invocation, out: str | None) -> None:
+    """A row for each backup, whole or not."""
+    with call.logged_profile() as profile:
+        entries = catalog(backup_directory(profile, out))
+    manner = Manner(
+        brief=("backup", "state", "started_at", "size_bytes", "drilled_at", "reason"), ages=("started_at",)
+    )
+    call.out.rows(LIST_HEADER, [[_list_row(entry) for entry in entries]], manner)
+
+
+def verify_backups(call: Invocation, out: str | None, names: Sequence[str]) -> ExitCode:
+    """A row for each backup; 1 when one of them is not whole."""
+    with call.logged_profile() as profile:
+        directory = backup_directory(profile, out)
+        paths = [find_backup(directory, name) for name in names] or backup_folders(directory)[::-1]
+        work = StoppableWork("backups", Deadline(call.shared.timeout))
+        rows = [_verified(path, work) for path in paths]
+    call.out.rows(VERIFY_HEADER, [rows])
+    return ExitCode.DONE if all(whole for _, whole, *_ in rows) else ExitCode.NO
+
+
+def prune_backups(call: Invocation, out: str | None, retention: Retention) -> ExitCode:
+    """Shows what becomes of each backup, asks, and removes."""
+    with call.logged_profile() as profile:
+        directory = backup_directory(profile, out)
+        verdicts = plan_removal(directory, retention)
+        doomed = [verdict for verdict in verdicts if not verdict.is_kept]
+        if doomed and not call.shared.dry_run:
+            listed = ", ".join(verdict.manifest.name for verdict in doomed)
+            call.diagnostics.note(f"to be removed from {directory}: {listed}")
+            place = ConnectionSettings(name="backups", type="sqlite")
+            confirm(call, profile, place, Tier.DESTRUCTIVE, f"removing {len(doomed)} backups")
+            remove(directory, verdicts, StoppableWork("backups", Deadline(call.shared.timeout)))
+    call.out.rows(PRUNE_HEADER, [[_prune_row(verdict, call.shared.dry_run) for verdict in verdicts]])
+    return ExitCode.DONE
+
+
+def _list_row(entry: CatalogEntry) -> tuple[object, ...]:
+    manifest = entry.manifest
+    if manifest is None:
+        return (entry.path.name, entry.state, *[None] * 8, entry.reason)
+    return (
+        manifest.name,
+        entry.state,
+        manifest.connection,
+        manifest.engine,
+        manifest.database,
+        manifest.started_at,
+        manifest.size_bytes,
+        sum(manifest.rows.values()),
+        len(manifest.left_out),
+        manifest.drills[-1].drilled_at if manifest.is_drilled else None,
+        None,
+    )
+
+
+def _verified(path: Path, work: StoppableWork) -> tuple[str, bool, int | None, list[str]]:
+    try:
+        return path.name, True, validated(path, work).size_bytes, []
+    except BackupDamaged as error:
+        return path.name, False, None, list(error.reasons)
+
+
+def _prune_row(verdict: RetentionVerdict, is_plan: bool) -> tuple[object, ...]:
+    manifest = verdict.manifest
+    word = "kept" if verdict.is_kept else "to be removed" if is_plan else "removed"
+    return (
+        manifest.name,
+        manifest.database,
+        manifest.started_at,
+        manifest.is_drilled,
+        word,
+        list(verdict.reasons),
+    )

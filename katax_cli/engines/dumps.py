@@ -1,0 +1,41 @@
+"""What engines know about backups of their servers: what there is to back up, and how the server's tool is told.
+
+The module `backup.dump` of an engine gives an object for it by `create(engine)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """What there is to back up, as one session sees it.
+
+    `server_id` stays with the server wherever it runs. `relations` are the names of tables by the server's own id,
+    `unreadable` what the session's user may not read, with the reason and the remedy, `required` that of it which
+    cannot be left out, `not_held` what a dump of it never holds.
+    """
+
+    server_version: str
+    server_id: str
+    database: str
+    consistency: str
+    relations: Mapping[str, str] = field(default_factory=dict)
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    required: Mapping[str, str] = field(default_factory=dict)
+    not_held: Mapping[str, str] = field(default_factory=dict)
+    snapshot: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """How a tool is told where the server is and who asks: words without a secret, and files for its owner's eyes only.
+
+    `files` are texts by name; `{folder}` in words and in the environment's values is the folder that they are put into.
+    """
+
+    words: tuple[str, ...]
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
+    environment: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,128 @@
+"""A copy of a SQLite database by its backup API, inside one read transaction, and what is in the copy."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sqlite3
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.dumps import Inventory
+from katax_cli.errors import BackupError, ConfigError
+
+_PAGES = 1024
+_BUSY_SECONDS = 60.0
+_SCHEMA = """
+SELECT type, name, tbl_name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name"""
+_TABLES = (
+    "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type IN ('table', 'virtual') ORDER BY name"
+)
+
+
+class Contents(NamedTuple):
+    """What is in a database file: rows by table, how many things of which kind, a hash of the schema."""
+
+    rows: dict[str, int]
+    objects: dict[str, int]
+    schema_hash: str
+
+
+class SqliteDump:
+    """Backups of one SQLite file."""
+
+    def __init__(self, engine: SqlEngine) -> None:
+        self._settings = engine.settings
+
+    def inventory(self) -> Inventory:
+        """Raises ConfigError when there is no file, or the database is in memory."""
+        path = self._path()
+        return Inventory(
+            server_version=sqlite3.sqlite_version,
+            server_id=f"sqlite:{_place(path)}",
+            database=path.name,
+            consistency="all tables at one moment",
+        )
+
+    def copy(self, target: Path, on_page: Callable[[int, int], object]) -> None:
+        """Writes the database to a new file, as it is now; writers go on where the file keeps a write-ahead log.
+
+        `on_page(pages left, pages)` may raise to end it. Raises sqlite3.Error.
+        """
+        mode = "ro" if self._settings.read_only else "rw"
+        address = f"{self._path().as_uri()}?mode={mode}"
+        with (
+            closing(
+                sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+            ) as source,
+            closing(sqlite3.connect(target)) as copy,
+        ):
+            # Its snapshot lasts until the end: a backup without it starts over whenever somebody writes.
+            source.execute("BEGIN")
+            source.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            source.backup(copy, pages=_PAGES, progress=lambda _status, left, pages: on_page(left, pages))
+
+    def _path(self) -> Path:
+        path = self._settings.path
+        if path in (None, "", ":memory:"):
+            raise ConfigError(f"{self._settings.name!r} is in memory; only a file can be backed up")
+        file = Path(str(path)).absolute()
+        if not file.is_file():
+            raise ConfigError(f"{self._settings.name!r}: there is no file {str(file)!r}")
+        return file
+
+
+def create(engine: SqlEngine) -> SqliteDump:
+    return SqliteDump(engine)
+
+
+def contents(path: Path, *, stopped: Callable[[], bool] = lambda: False) -> Contents:
+    """Reads a whole database file. Raises BackupError when SQLite finds that it is damaged."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
+        database.set_progress_handler(lambda: int(stopped()), 100_000)
+        try:
+            [(verdict,), *_] = database.execute("PRAGMA integrity_check(1)").fetchall()
+            if verdict != "ok":
+                raise BackupError(f"the database is damaged, says its integrity check: {verdict}")
+            schema = database.execute(_SCHEMA).fetchall()
+            rows = {
+                name: count
+                for (name,) in database.execute(_TABLES)
+                if (count := _count(database, name)) is not None
+            }
+        except sqlite3.DatabaseError as error:
+            raise BackupError(f"the database cannot be read: {error}") from error
+    return Contents(
+        rows=rows,
+        objects=dict(sorted(Counter(str(row[0]) for row in schema).items())),
+        schema_hash=hashlib.sha256(repr(schema).encode()).hexdigest(),
+    )
+
+
+def _count(database: sqlite3.Connection, table: str) -> int | None:
+    """The rows of a table; None for a virtual one whose module is not there, and for SQLite's own."""
+    if table.startswith("sqlite_"):
+        return None
+    quoted = table.replace('"', '""')
+    try:
+        [(count,)] = database.execute(f'SELECT count(*) FROM "{quoted}"')
+    except sqlite3.OperationalError as error:
+        if "no such module" not in str(error):
+            raise
+        return None
+    return int(count)
+
+
+def _place(path: Path) -> str:
+    """A file has no identity of its own that a copy would not share: the machine and the path stand for one."""
+    try:
+        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except OSError:
+        machine = ""
+    machine = machine or f"{platform.node()}-{uuid.getnode():x}"
+    return hashlib.sha256(f"{machine}\0{path.resolve()}".encode()).hexdigest()[:32]

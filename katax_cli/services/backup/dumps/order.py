@@ -1,0 +1,60 @@
+"""What the way of an engine gets, and what it gives back: the common part of all backups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from katax_cli.engines.dumps import Inventory
+from katax_cli.errors import BackupError
+from katax_cli.services.backup.manifest import DumpFile, Omission
+from katax_cli.services.backup.work import StoppableWork
+
+_NAMED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One backup to be made: of which database, into which folder, and how.
+
+    `tools` is the folder of the server's tools (None: PATH), `told` is called with the number of bytes written.
+    """
+
+    database: Any
+    folder: Path
+    work: StoppableWork
+    jobs: int
+    allow_missing: bool
+    tools: str | None = None
+    told: Callable[[int], object] = lambda _: None
+
+    @property
+    def name(self) -> str:
+        return str(self.database.name)
+
+    def omissions(self, inventory: Inventory) -> tuple[Omission, ...]:
+        """What is left out. Raises BackupError unless that is allowed and possible."""
+        unreadable, required = inventory.unreadable, inventory.required
+        if required or (unreadable and not self.allow_missing):
+            named = [f"{what}: {why}" for what, why in {**required, **unreadable}.items()]
+            more = f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+            way_out = "" if required else "; or leave it out with --allow-missing"
+            raise BackupError(
+                f"{self.name!r} cannot be backed up whole: {'; '.join(named[:_NAMED])}{more}{way_out}"
+            )
+        return tuple(Omission(what, why) for what, why in unreadable.items())
+
+
+@dataclass(frozen=True, slots=True)
+class ProvenDump:
+    """What was written, proven by its end marks, and what the server said of itself."""
+
+    inventory: Inventory
+    tool: str
+    files: tuple[DumpFile, ...]
+    rows: Mapping[str, int]
+    objects: Mapping[str, int] = field(default_factory=dict)
+    schema_hash: str | None = None
+    left_out: tuple[Omission, ...] = ()

@@ -1,0 +1,139 @@
+"""The folder of backups: one is made under a temporary name, locked by its maker, and renamed when it is whole."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.errors import BackupError
+from katax_cli.services.backup.manifest import MANIFEST, sync_folder
+
+_PARTIAL = ".partial-"
+_UNSAFE = re.compile(r"[^\w.-]+")
+_NAME = re.compile(r"[^.].*-\d{8}T\d{6}Z-[0-9a-f]{6}")
+
+
+def backup_folders(directory: Path) -> list[Path]:
+    """The folders that have the name of a backup, the newest last; none where there is no such directory."""
+    if not directory.is_dir():
+        return []
+    named = [path for path in directory.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(named, key=lambda path: (path.name[-23:], path.name))
+
+
+@contextmanager
+def new_folder(directory: Path, connection: str) -> Iterator[Path]:
+    """A folder to write a backup into, which is gone afterwards unless `publish` was called.
+
+    It is locked while the block runs. Leftovers of runs that died are removed first.
+    """
+    with _disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(directory)
+    partial, lock = _begun(directory, connection)
+    try:
+        yield partial
+    except OSError as error:
+        raise BackupError(f"cannot write the backup: {error.strerror or error}") from error
+    finally:
+        if partial.exists():
+            shutil.rmtree(partial, ignore_errors=True)
+        os.close(lock)
+
+
+def publish(partial: Path) -> Path:
+    """Gives a folder that is whole its name, which survives a power cut from here on."""
+    assert (partial / MANIFEST).exists(), "the manifest is written before"
+    for folder, _, _ in os.walk(partial):
+        sync_folder(Path(folder))
+    final = partial.with_name(partial.name.removeprefix(_PARTIAL))
+    partial.rename(final)
+    sync_folder(final.parent)
+    return final
+
+
+@contextmanager
+def withdrawn(folder: Path) -> Iterator[Path]:
+    """A backup under a temporary name, to be removed: what an interrupted removal leaves has no backup's name."""
+    with _disk_errors(folder.parent):
+        path = folder.with_name(f"{_PARTIAL}{folder.name}")
+        lock = _locked(folder)
+        if lock is None:
+            raise BackupError(f"{folder.name!r} is in use by another katax")
+        try:
+            folder.rename(path)
+            sync_folder(path.parent)
+            yield path
+        finally:
+            os.close(lock)
+
+
+def partial_folders(directory: Path) -> Iterator[tuple[Path, bool]]:
+    """What is being made, or was left behind, and whether somebody holds it."""
+    for path in sorted(directory.glob(f"{_PARTIAL}*")):
+        with suppress(OSError):
+            lock = _locked(path)
+            if lock is not None:
+                os.close(lock)
+            yield path, lock is None
+
+
+def remove_leftovers(directory: Path) -> list[str]:
+    """Removes what runs left behind that were killed; returns the names. What is locked is being made."""
+    removed = []
+    for path in directory.glob(f"{_PARTIAL}*"):
+        with suppress(OSError):
+            lock = _locked(path)
+            if lock is None:
+                continue
+            try:
+                shutil.rmtree(path, ignore_errors=True)
+                removed.append(path.name)
+            finally:
+                os.close(lock)
+    return removed
+
+
+def _begun(directory: Path, connection: str) -> tuple[Path, int]:
+    """A new folder and the lock on it. Another run may take a folder for a leftover until it is locked."""
+    with _disk_errors(directory):
+        while True:
+            moment = datetime.fromtimestamp(SYSTEM.now(), UTC).strftime("%Y%m%dT%H%M%SZ")
+            name = f"{_UNSAFE.sub('_', connection).lstrip('.') or 'backup'}-{moment}-{token_hex(3)}"
+            path = directory / f"{_PARTIAL}{name}"
+            if (directory / name).exists():
+                continue
+            with suppress(FileExistsError, FileNotFoundError):
+                path.mkdir(mode=0o700)
+                lock = _locked(path)
+                if lock is not None:
+                    return path, lock
+
+
+def _locked(path: Path) -> int | None:
+    """The descriptor that holds the lock; None when another process has it, or the folder is gone since."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+            return descriptor
+    except OSError:
+        pass
+    os.close(descriptor)
+    return None
+
+
+@contextmanager
+def _disk_errors(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BackupError(f"cannot write to {str(directory)!r}: {error.strerror}") from error

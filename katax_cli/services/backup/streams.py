@@ -1,0 +1,156 @@
+"""Files of a backup as streams: compressed with zstd as they are written, digests of what is on the disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from katax_cli.services.backup.manifest import DumpFile
+
+CHUNK = 2**20
+_LEVEL = 3
+_GZIP = 31
+"""zlib's number for streams with the header of gzip."""
+
+
+class ZstdFile:
+    """A new file that is compressed as it is written; `close` makes it last and returns its size and digest."""
+
+    def __init__(self, path: Path) -> None:
+        import zstandard
+
+        self._path = path
+        self._digest = hashlib.sha256()
+        self.raw_bytes = self.size_bytes = 0
+        self._file = path.open("xb")
+        threads = min(4, os.cpu_count() or 1)
+        compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, threads=threads)
+        self._stream: Any = compressor.compressobj()
+
+    def write(self, data: bytes) -> None:
+        self.raw_bytes += len(data)
+        self._append(self._stream.compress(data))
+
+    def close(self) -> DumpFile:
+        self._append(self._stream.flush())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self._file.close()
+        return DumpFile(self._path.name, self.size_bytes, self._digest.hexdigest())
+
+    def abandon(self) -> None:
+        """Closes the file as it is."""
+        self._file.close()
+
+    def _append(self, data: bytes) -> None:
+        if data:
+            self._file.write(data)
+            self._digest.update(data)
+            self.size_bytes += len(data)
+
+
+@contextmanager
+def zstd_file(path: Path) -> Iterator[ZstdFile]:
+    """A file that is closed on an error, too; the caller calls `close` when it is whole."""
+    file = ZstdFile(path)
+    try:
+        yield file
+    finally:
+        file.abandon()
+
+
+class _Digesting:
+    """A file that is read from beginning to end, with the digest of what was read."""
+
+    def __init__(self, file: IO[bytes], before_each: Callable[[], object]) -> None:
+        self._file = file
+        self._before_each = before_each
+        self.digest = hashlib.sha256()
+        self.size_bytes = 0
+
+    def read(self, size: int = -1) -> bytes:
+        self._before_each()
+        data = self._file.read(size)
+        self.digest.update(data)
+        self.size_bytes += len(data)
+        return data
+
+
+def digested(
+    folder: Path,
+    path: str,
+    take: Callable[[Iterator[bytes]], object] | None = None,
+    *,
+    before_each: Callable[[], object] = lambda: None,
+) -> DumpFile:
+    """Size and digest of a file, read once and whole; `take` gets what is in it, decompressed by its ending.
+
+    `before_each` piece of the file may raise, to end it. Raises ValueError for a stream that is damaged.
+    """
+    with (folder / path).open("rb") as file:
+        source = _Digesting(file, before_each)
+        if take is not None:
+            take(_decompressed(path, source))
+        while source.read(CHUNK):
+            pass
+        return DumpFile(path, source.size_bytes, source.digest.hexdigest())
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Iterator[bytes]]:
+    """What is in a file of a backup, decompressed, in pieces of a megabyte at most."""
+    with path.open("rb") as file:
+        yield _decompressed(path.name, file)
+
+
+def _decompressed(name: str, source: Any) -> Iterator[bytes]:
+    if name.endswith(".zst"):
+        return _unzstd(source)
+    return _gunzipped(source) if name.endswith(".gz") else _pieces(source)
+
+
+def _pieces(source: Any) -> Iterator[bytes]:
+    while data := source.read(CHUNK):
+        yield data
+
+
+def _unzstd(source: Any) -> Iterator[bytes]:
+    import zstandard
+
+    reader: AbstractContextManager[Any] = zstandard.ZstdDecompressor().stream_reader(
+        source, read_across_frames=True, closefd=False
+    )
+    try:
+        with reader as stream:
+            yield from _pieces(stream)
+    except zstandard.ZstdError as error:
+        raise ValueError(f"its compression is damaged: {error}") from error
+
+
+def _gunzipped(source: Any) -> Iterator[bytes]:
+    """Never more than a megabyte of what one piece holds."""
+    stream = zlib.decompressobj(_GZIP)
+    waiting = b""
+    try:
+        while data := waiting or source.read(CHUNK):
+            yield stream.decompress(data, CHUNK)
+            waiting = stream.unconsumed_tail
+            if stream.eof:
+                waiting, stream = stream.unused_data, zlib.decompressobj(_GZIP)
+    except zlib.error as error:
+        raise ValueError(f"its compression is damaged: {error}") from error
+
+
+def synced(folder: Path, paths: Iterable[str]) -> None:
+    """Makes files last that a tool wrote."""
+    for path in paths:
+        descriptor = os.open(folder / path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,172 @@
+"""The servers' own tools: found, checked against the server's version, run without a secret in their words."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from katax_cli.engines.dumps import Credentials
+from katax_cli.errors import BackupError, ConfigError
+from katax_cli.services.backup.work import StoppableWork
+from katax_cli.services.calls.watchdog import watchdog
+from katax_cli.services.processes.supervised import Supervised
+
+_POLL_SECONDS = 0.05
+_CHUNK = 2**20
+_SAID_BYTES = 64 * 2**10
+_SAID_LINES = 5
+_VERSION = re.compile(rb"(?:Distrib |Ver |PostgreSQL\) |version:? v?)?(\d+(?:\.\d+)+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A program of a server's maker: its name, path and version."""
+
+    name: str
+    path: str
+    version: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} {'.'.join(map(str, self.version))}"
+
+
+def find_tool(names: Sequence[str], *, folder: str | None, package: str) -> Tool:
+    """The first of `names` that is there, in `folder` or on PATH. Raises ConfigError with what to install."""
+    for name in names:
+        path = shutil.which(name, path=folder) if folder else shutil.which(name)
+        if path is not None:
+            return Tool(name, path, _version(path))
+    where = f"in {folder!r}, which [backup] tools names" if folder else "on PATH"
+    raise ConfigError(
+        f"there is no {' or '.join(names)} {where}; install {package}, or set [backup] tools to its folder"
+    )
+
+
+def refuse_older(tool: Tool, server_version: str, *, parts: int, package: str) -> None:
+    """Raises ConfigError for a tool that is older than the server, as far as `parts` numbers of the versions tell."""
+    server = tuple(int(number) for number in re.findall(r"\d+", server_version)[:parts])
+    if tool.version[:parts] < server:
+        wanted = ".".join(map(str, server))
+        raise ConfigError(
+            f"{tool} ({tool.path}) is older than the server, {server_version}; install {package} of version {wanted} "
+            "or later, or set [backup] tools to its folder"
+        )
+
+
+def _version(path: str) -> tuple[int, ...]:
+    try:
+        done = subprocess.run([path, "--version"], capture_output=True, check=False, timeout=30)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(
+            f"cannot run {path!r}: {error}; set [backup] tools to the folder of another"
+        ) from error
+    numbers = _VERSION.findall(done.stdout)
+    if done.returncode or not numbers:
+        raise ConfigError(f"{path!r} does not say its version; set [backup] tools to the folder of another")
+    # MariaDB names the version of its options first: `Ver 10.19 Distrib 10.11.19-MariaDB`.
+    return tuple(int(number) for number in numbers[-1].split(b"."))
+
+
+@contextmanager
+def secret_files(credentials: Credentials) -> Iterator[Credentials]:
+    """The credentials with their files written into a folder that only we may enter; it is gone afterwards."""
+    folder = tempfile.mkdtemp(prefix="katax-")
+    try:
+        for name, text in credentials.files.items():
+            descriptor = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+        words = tuple(word.replace("{folder}", folder) for word in credentials.words)
+        environment = {
+            key: value.replace("{folder}", folder) for key, value in credentials.environment.items()
+        }
+        yield Credentials(words, {}, environment)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def run_tool(
+    work: StoppableWork,
+    words: Sequence[str],
+    credentials: Credentials,
+    *,
+    read: Callable[[IO[bytes]], None] | None = None,
+    each_moment: Callable[[], object] = lambda: None,
+) -> str:
+    """Runs a tool to its end; returns what it said on stderr. `read` gets its output.
+
+    Raises BackupError when it fails, DeadlineExceeded; whatever happens, nothing of it runs on.
+    """
+    with tempfile.TemporaryFile() as stderr:
+        process = Supervised(
+            words,
+            environment=credentials.environment,
+            inherited=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if read else subprocess.DEVNULL,
+            stderr=stderr,
+        )
+        with (
+            process,
+            work.stopping(process.stop),
+            watchdog.limit(work.deadline.remaining(), process.stop),
+        ):
+            if read is not None:
+                with process.stdout as output:
+                    read(output)
+            while not process.ended:
+                work.wait(_POLL_SECONDS)
+                each_moment()
+            status = process.status()
+        work.check()
+        said = _said(stderr)
+        if status:
+            raise BackupError(f"{os.path.basename(words[0])} failed: {said or f'status {status}'}")
+        return said
+
+
+def _environment() -> Mapping[str, str]:
+    """Ours without what would lead libpq to another server, and with messages in English."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("PG")} | {
+        "LC_ALL": "C.UTF-8"
+    }
+
+
+def _said(stderr: IO[bytes]) -> str:
+    """The last lines of what it said, without its own name."""
+    size = stderr.seek(0, os.SEEK_END)
+    stderr.seek(max(0, size - _SAID_BYTES))
+    lines = stderr.read().decode(errors="replace").splitlines()
+    kept = [re.sub(r"^\S+: (error: |Error: )?", "", line).strip() for line in lines if line.strip()]
+    return "; ".join(kept[:_SAID_LINES])
+
+
+def chunks(stream: IO[bytes]) -> Iterator[bytes]:
+    """A stream in pieces of a megabyte at most."""
+    while data := stream.read(_CHUNK):
+        yield data
+
+
+def folder_bytes(folder: Path) -> int:
+    """The bytes of the files in a folder, while it is written to."""
+    total = 0
+    with os.scandir(folder) if folder.is_dir() else _nothing() as entries:
+        for entry in entries:
+            try:
+                total += entry.stat().st_size
+            except FileNotFoundError:
+                continue
+    return total
+
+
+@contextmanager
+def _nothing() -> Iterator[Iterator[os.DirEntry[str]]]:
+    yield iter(())

@@ -1,0 +1,63 @@
+"""Whether a folder is a whole backup: every file of its manifest, byte by byte, and no other one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from katax_cli.errors import BackupDamaged, ConfigError
+from katax_cli.services.backup.manifest import MANIFEST, DumpFile, Manifest, read_manifest
+from katax_cli.services.backup.streams import digested
+from katax_cli.services.backup.work import StoppableWork
+
+_MOST_REASONS = 20
+
+
+def find_backup(directory: Path, word: str) -> Path:
+    """The folder of a backup, by its name in the folder of the backups or by its path. Raises ConfigError."""
+    for path in (directory / word, Path(word)):
+        if path.is_dir():
+            return path
+    raise ConfigError(f"no backup {word!r} in {str(directory)!r}; see 'katax db backups list'")
+
+
+def validated(folder: Path, work: StoppableWork) -> Manifest:
+    """The manifest of a backup of which every byte was read. Raises BackupDamaged with all reasons."""
+    manifest = read_manifest(folder)
+    reasons = [*_strangers(folder, manifest)]
+    for file in manifest.files:
+        reason = _flaw(folder, file, work)
+        if reason is not None:
+            reasons.append(reason)
+    if len(reasons) > _MOST_REASONS:
+        reasons[_MOST_REASONS:] = [f"and {len(reasons) - _MOST_REASONS} more"]
+    if reasons:
+        raise BackupDamaged(str(folder), reasons)
+    return manifest
+
+
+def _strangers(folder: Path, manifest: Manifest) -> list[str]:
+    known = {file.path for file in manifest.files} | {MANIFEST}
+    present = (
+        os.path.relpath(os.path.join(parent, name), folder).replace(os.sep, "/")
+        for parent, _, names in os.walk(folder)
+        for name in names
+    )
+    # A manifest that was being stamped when its process was killed leaves one of these.
+    strangers = (path for path in present if path not in known and not path.startswith(f".{MANIFEST}."))
+    return [f"{path} is not in the manifest" for path in sorted(strangers)]
+
+
+def _flaw(folder: Path, file: DumpFile, work: StoppableWork) -> str | None:
+    path = folder / file.path
+    try:
+        if path.is_symlink() or not path.is_file():
+            return f"{file.path} is missing" if not path.exists() else f"{file.path} is no plain file"
+        size = path.stat().st_size
+        if size != file.size_bytes:
+            return f"{file.path} has {size:,} of {file.size_bytes:,} bytes"
+        with work.active():
+            found = digested(folder, file.path, before_each=work.check)
+    except OSError as error:
+        return f"{file.path} cannot be read: {error.strerror}"
+    return None if found == file else f"{file.path} was changed: its digest does not fit"
