@@ -23,9 +23,10 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     ),
     "cli/dashboard/test_run.py": ("tui/terminal_guard.py",),
     "cli/db/test_backups.py": (
-        "cli/db/backup.py",
-        "cli/db/backup_run.py",
-        "cli/db/backups_run.py",
+        "cli/db/backups/backup.py",
+        "cli/db/backups/backup_run.py",
+        "cli/db/backups/commands.py",
+        "cli/db/backups/run.py",
         "services/backup/catalog.py",
         "services/backup/work.py",
     ),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from katax_cli.cli.db.activity import group as activity_commands
-from katax_cli.cli.db.backup import group as backup_commands
+from katax_cli.cli.db.backups.backup import group as backup_commands
 from katax_cli.cli.db.journal import group as journal_commands
 from katax_cli.cli.db.transfer import group as transfer_commands
 from katax_cli.cli.db.views import (

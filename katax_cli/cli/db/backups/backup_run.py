@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Lock
 from typing import Any
 
-from katax_cli.cli.db.backups_run import backup_directory
+from katax_cli.cli.db.backups.run import backup_directory
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.progress import Progress

@@ -20,7 +20,7 @@ Out = Annotated[
 @group.command("list")
 def list_(call: Invocation, out: Out = None) -> None:
     """List the backups of all connections, the newest first, with size, age and whether they were drilled."""
-    from katax_cli.cli.db.backups_run import show_list
+    from katax_cli.cli.db.backups.run import show_list
 
     show_list(call, out)
 
@@ -34,7 +34,7 @@ def verify(
     out: Out = None,
 ) -> ExitCode:
     """Read every byte of backups and compare it with their manifests; exit 1 when one is not whole."""
-    from katax_cli.cli.db.backups_run import verify_backups
+    from katax_cli.cli.db.backups.run import verify_backups
 
     return verify_backups(call, out, names or [])
 
@@ -53,7 +53,7 @@ def prune(
     out: Out = None,
 ) -> ExitCode:
     """Remove backups that no rule keeps, by server and database; none while the newest is not drilled."""
-    from katax_cli.cli.db.backups_run import prune_backups
+    from katax_cli.cli.db.backups.run import prune_backups
     from katax_cli.services.backup.retention import Retention
 
     retention = Retention(last=last, daily=daily, weekly=weekly, monthly=monthly)

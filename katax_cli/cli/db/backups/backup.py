@@ -29,9 +29,9 @@ def backup(
     ] = False,
 ) -> ExitCode:
     """Back up a database by the server's own tool; the backup has its name only when all of it is proven."""
-    from katax_cli.cli.db.backup_run import run_backup
+    from katax_cli.cli.db.backups.backup_run import run_backup
 
     return run_backup(call, out, jobs=jobs, allow_missing=allow_missing)
 
 
-group.subgroup("backups", "katax_cli.cli.db.backups", "List, verify, drill and prune backups.")
+group.subgroup("backups", "katax_cli.cli.db.backups.commands", "List, verify, drill and prune backups.")

@@ -1,0 +1,1 @@
+"""`katax db backup` and `katax db backups`."""
