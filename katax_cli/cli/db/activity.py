@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,7 +24,7 @@ from katax_cli.cli.shell.options import duration, limit
 from katax_cli.cli.shell.scope import Scope, Target, scope
 from katax_cli.core.engine_names import SERVER_ENGINES, SQL_SERVERS
 from katax_cli.core.roles import Tier
-from katax_cli.errors import ConfigError, OutcomeUnknown, SessionNotEnded, Unavailable
+from katax_cli.errors import OutcomeUnknown, SessionNotEnded
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.database import Database
@@ -57,7 +55,9 @@ def activity(
     """
     every = limit(interval)
     if watching:
-        _watch(call, every)
+        from katax_cli.cli.shell.watch import watch_answers
+
+        watch_answers(call, SESSIONS, every=every, answer=lambda chosen, seconds: _list(chosen, seconds)[1])
     with scope(call, SESSIONS) as chosen:
         code, unseen = _list(chosen)
     for note in unseen:
@@ -118,39 +118,6 @@ def _list(chosen: Scope, seconds: float | None = None) -> tuple[ExitCode, list[s
 
     code = chosen.answer_each(ACTIVITY_HEADER, work, manner=ACTIVITY)
     return code, list(dict.fromkeys(unseen))
-
-
-def _watch(call: Invocation, every: float) -> None:
-    """Each look has the time of one command; a server that does not answer is looked at again."""
-    from katax_cli.cli.shell.watch import watch
-
-    if call.shared.output not in (None, "-"):
-        raise ConfigError("--watch does not end, so -o cannot write a whole file; redirect stdout")
-    seconds = INTERACTIVE_SECONDS if call.shared.timeout is None else call.shared.timeout
-    with scope(call, SESSIONS, endless=True) as chosen:
-
-        def look() -> bytes:
-            buffer = io.BytesIO()
-            buffered = replace(chosen, call=replace(call, out=replace(call.out, stream=buffer, pager=None)))
-            try:
-                _, unseen = _list(buffered, seconds)
-            except Unavailable as error:
-                return _said(call, error)
-            if call.out.format == "json":
-                return buffer.getvalue().replace(b"\n  ", b"").replace(b"\n", b"") + b"\n"
-            if call.out.format != "table":
-                return buffer.getvalue()
-            return buffer.getvalue() + "".join(f"{note}\n" for note in unseen).encode()
-
-        watch(call, every=every, work=look)
-
-
-def _said(call: Invocation, error: Unavailable) -> bytes:
-    """An error in the place of an answer: drawn on a terminal, else on stderr."""
-    if call.streams.width is not None and call.out.format == "table":
-        return f"katax: {error}\n".encode()
-    call.diagnostics.failure(error)
-    return b""
 
 
 def _end(call: Invocation, pid: str, action: EndAction, wait: float) -> ExitCode:

@@ -14,18 +14,17 @@ from katax_cli.cli.db.views import (
     COLUMN_HEADER,
     METRICS_HEADER,
     SIZE_HEADER,
-    SLOW_HEADER,
     TABLE_HEADER,
     column_row,
     metrics_row,
     size_row,
-    slow_row,
     table_row,
 )
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import duration
+from katax_cli.cli.shell.options import limit as seconds
 from katax_cli.cli.shell.scope import Target, scope
 from katax_cli.core.engine_names import ENGINE_NAMES, SQL_ENGINES, TABLE_ENGINES
 
@@ -101,17 +100,23 @@ def query(
         bool, typer.Option("--replica", help="Read from a replica; never from the primary.")
     ] = False,
     max_rows_affected: MaxRows = None,
+    watch: Annotated[
+        str | None,
+        typer.Option("--watch", metavar="DURATION", help="Run it again after each 2s, 1m, … until Ctrl-C."),
+    ] = None,
 ) -> ExitCode:
     """Run one statement and print its rows as they arrive.
 
     On prod, UPDATE and DELETE are shown before they last; see 'katax db update --help'.
     """
-    from katax_cli.cli.db.run import QueryPlan, parameters, run_query, statement
+    from katax_cli.cli.db.run import QueryPlan, parameters, run_query, statement, watch_query
 
     text = statement(call, sql, file)
     values = parameters(args or [], param or [])
+    plan = QueryPlan(lambda _: (text, values), limit=limit, max_rows=max_rows_affected, replica=replica)
+    if watch is not None:
+        watch_query(call, SQL, plan, every=seconds(watch))
     with scope(call, SQL) as chosen:
-        plan = QueryPlan(lambda _: (text, values), limit=limit, max_rows=max_rows_affected, replica=replica)
         return run_query(chosen, plan)
 
 
@@ -256,8 +261,20 @@ def describe(
 
 
 @group.command("size")
-def size(call: Invocation) -> ExitCode:
-    """Show how large a database is (Redis: the memory in use)."""
+def size(
+    call: Invocation,
+    table: Annotated[
+        str | None, typer.Argument(metavar="[TABLE]", help="NAME or SCHEMA.NAME; none: all of it.")
+    ] = None,
+) -> ExitCode:
+    """Show how large a database is (Redis: the memory in use), or one table with its indexes.
+
+    Exit 1 when there is no such table.
+    """
+    if table is not None:
+        from katax_cli.cli.db.inspect import table_size
+
+        return table_size(call, TABLES, table)
 
     def work(database: Database) -> list[tuple[object, ...]]:
         return [size_row(database.settings, database.metrics())]
@@ -287,15 +304,13 @@ def slow(
         str | None, typer.Option("--over", metavar="DURATION", help="Shortest time (default: slow_query_ms).")
     ] = None,
 ) -> ExitCode:
-    """List the slow statements that the server recorded, without their values, the slowest first."""
-    least = None if over is None else duration(over) * 1000
-    with scope(call, ANY) as chosen:
-        ms = chosen.profile.logging.slow_query_ms if least is None else least
+    """List the slow statements that the server recorded, without their values, the slowest first.
 
-        def work(database: Database) -> list[tuple[object, ...]]:
-            return [slow_row(query) for query in database.slow_queries(ms)]
+    Where it keeps none, those of katax's own calls that its processes report.
+    """
+    from katax_cli.cli.db.inspect import slow_queries
 
-        return chosen.answer_each(SLOW_HEADER, work)
+    return slow_queries(call, ANY, None if over is None else duration(over) * 1000)
 
 
 @group.command("truncate")

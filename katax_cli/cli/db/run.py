@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Never
 
 import typer
 
@@ -13,7 +14,7 @@ from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.journal import MOST_TEXT, recorded
 from katax_cli.cli.shell.output import OF_A_SERVER
-from katax_cli.cli.shell.scope import Scope
+from katax_cli.cli.shell.scope import Scope, Target
 from katax_cli.core.roles import Tier
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import AnySql, Statement, redact, split, statement_of, with_values
@@ -89,6 +90,27 @@ class QueryPlan:
     limit: int | None = None
     max_rows: int | None = None
     replica: bool = False
+    timeout: float | None = None
+
+
+def watch_query(call: Invocation, target: Target, plan: QueryPlan, every: float) -> Never:
+    """Runs a statement that only reads again and again, and shows its rows each time."""
+    height = call.streams.height if call.out.format == "table" else None
+    limits = [limit for limit in (plan.limit, height) if limit is not None]
+
+    def answer(chosen: Scope, seconds: float) -> Sequence[str]:
+        for settings in chosen.settings:
+            statement, _ = _read(plan.query(settings), settings)
+            if statement.kind != "read":
+                what = statement.effect.verb or "this statement"
+                raise typer.BadParameter(f"--watch repeats the statement, and {what} is not known to read")
+        # More than a terminal shows is not asked for.
+        run_query(chosen, replace(plan, timeout=seconds, limit=min(limits, default=None)))
+        return ()
+
+    from katax_cli.cli.shell.watch import watch_answers
+
+    watch_answers(call, target, every=every, answer=answer)
 
 
 def run_query(chosen: Scope, plan: QueryPlan) -> ExitCode:
@@ -194,7 +216,8 @@ class _QueryRun:
         final = self.plan.final
         sql, params = (self.statement, self.params) if final is None else final(database)
         effect, read = self.statement.effect, 0
-        with on.stream(sql, params, text=self.chosen.call.out.texts) as rows:
+        texts, timeout = self.chosen.call.out.texts, self.plan.timeout
+        with on.stream(sql, params, timeout=timeout, text=texts) as rows:
             if rows.columns:
                 read = take(rows)
             if not rows.columns or effect.kind != "read":

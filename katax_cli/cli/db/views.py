@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from katax_cli.cli.shell.output import Manner
 from katax_cli.core.settings import ConnectionSettings
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 TABLE_HEADER = ("schema", "name", "kind", "rows_estimate", "size_bytes")
 SIZE_HEADER = ("connection", "type", "size_bytes", "tables")
 METRICS_HEADER = ("connection", "type", "metrics")
-SLOW_HEADER = ("query", "calls", "avg_ms", "max_ms", "total_ms", "last_seen")
+TABLE_SIZE_HEADER = ("connection", "type", "table", "size_bytes", "rows_estimate")
+SLOW_HEADER = ("query", "calls", "avg_ms", "max_ms", "total_ms", "last_seen", "source")
 ACTIVITY_HEADER = (
     "pid",
     "user",
@@ -74,8 +75,13 @@ def metrics_row(settings: ConnectionSettings, metrics: Mapping[str, object]) -> 
     return (settings.name, settings.type, dict(metrics))
 
 
-def slow_row(slow: SlowQuery) -> tuple[object, ...]:
-    return (slow.query, slow.calls, slow.avg_ms, slow.max_ms, slow.total_ms, slow.last_seen)
+def table_size_row(settings: ConnectionSettings, table: Table) -> tuple[object, ...]:
+    name = f"{table.schema}.{table.name}" if table.schema and settings.type == "postgresql" else table.name
+    return (settings.name, settings.type, name, table.size_bytes, table.rows_estimate)
+
+
+def slow_row(slow: SlowQuery, source: Literal["server", "katax"]) -> tuple[object, ...]:
+    return (*slow, source)
 
 
 def activity_row(session: SessionActivity) -> tuple[object, ...]:

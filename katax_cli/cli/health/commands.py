@@ -75,10 +75,10 @@ def check(
 
             watched = reporter.report(chosen.runtime, "health --watch")
 
-            def look() -> bytes:
+            def look() -> list[bytes]:
                 report = checker.check(seconds=seconds)
                 watched.checked(report)
-                return view(call.out, report, policy)
+                return [view(call.out, report, policy)]
 
             watch(call, every=every, work=look)
         report = checker.check(seconds=seconds)

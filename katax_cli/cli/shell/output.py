@@ -68,6 +68,8 @@ class Output:
     """The columns that were asked for; none: all, and on a terminal those that matter, unless `all_columns`."""
     all_columns: bool = False
     pager: LongOutput | None = None
+    one_line: bool = False
+    """JSON without line ends: one value a line, as answers that follow each other are."""
 
     @property
     def wants_text(self) -> bool:
@@ -231,20 +233,20 @@ class Output:
 
     def _json(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
         encode = _object_encoder(names)
+        start, between, end = ("[", ", ", "]\n") if self.one_line else ("[\n  ", ",\n  ", "\n]\n")
         first = True
         for batch in batches:
             if batch:
-                yield ("[\n  " if first else ",\n  ") + ",\n  ".join(map(encode, batch))
+                rows = map(_in_one_line, map(encode, batch)) if self.one_line else map(encode, batch)
+                yield (start if first else between) + between.join(rows)
                 first = False
-        yield "[]\n" if first else "\n]\n"
+        yield "[]\n" if first else end
 
     def _jsonl(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
         encode = _object_encoder(names)
         for batch in batches:
             if batch:
-                # Only JSON of a server has line ends, which may stand between its values.
-                lines = (encode(row).replace("\r", " ").replace("\n", " ") for row in batch)
-                yield "\n".join(lines) + "\n"
+                yield "\n".join(_in_one_line(encode(row)) for row in batch) + "\n"
 
     def _csv(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
         import csv
@@ -356,6 +358,11 @@ def _text(value: object) -> str:
 
 def _cell(value: object, null: str) -> str:
     return null if value is None else printable(_text(value))
+
+
+def _in_one_line(encoded: str) -> str:
+    """Only JSON of a server has line ends, which may stand between its values."""
+    return encoded.replace("\r", " ").replace("\n", " ")
 
 
 def _tsv_cell(text: str) -> str:

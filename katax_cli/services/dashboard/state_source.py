@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from katax_cli.core.clock import Clock
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.dashboard.sources import Answered
 from katax_cli.services.runtime.decisions import OperatorDecision
 from katax_cli.services.state.circuits import known, rows_of
+from katax_cli.services.state.report_rows import reported_rows, slow_call, socket_server, traffic
 from katax_cli.services.state.store import PoolSample, Report, StateStore, Transition
 from katax_cli.snapshot import Circuit, PoolStats, PoolTrail, Process, SlowCall, SocketServer, Traffic
 
@@ -21,7 +22,6 @@ _HISTORY = 200
 
 ProcessKey = tuple[str, str]
 """A process and a connection."""
-R = TypeVar("R")
 
 
 class Told(NamedTuple):
@@ -62,8 +62,8 @@ class StateWatch:
             tuple(self._pool_trails(samples, names, now)),
             tuple(circuits),
             tuple(self._traffic(reports, names)),
-            tuple(sorted(_rows(reports, names, "slow", slow_call), key=_newest_first)),
-            tuple(_rows(reports, names, "sockets", socket_server)),
+            tuple(sorted(reported_rows(reports, names, "slow", slow_call), key=_newest_first)),
+            tuple(reported_rows(reports, names, "sockets", socket_server)),
             tuple(store.transitions(limit=_HISTORY)),
             tuple(store.decided(limit=_HISTORY)),
         )
@@ -90,7 +90,7 @@ class StateWatch:
                 )
 
     def _traffic(self, reports: Sequence[Report], names: Mapping[str, str]) -> list[Traffic]:
-        traffics = _rows(reports, names, "traffic", traffic)
+        traffics = reported_rows(reports, names, "traffic", traffic)
         self._paces = {key: trail for key, trail in self._paces.items() if key[0] in names.values()}
         return [self._with_trail(row) for row in traffics]
 
@@ -109,83 +109,3 @@ def _since(trail: Mapping[float, PoolStats], now: float) -> dict[float, PoolStat
 
 def _newest_first(call: SlowCall) -> float:
     return -call.happened_at
-
-
-def _rows(
-    reports: Sequence[Report],
-    names: Mapping[str, str],
-    part: str,
-    make: Callable[[Mapping[str, Any], str, float], R],
-) -> list[R]:
-    """The reported rows of a part; skips rows of an unknown shape, and those of a process that came later."""
-    found = []
-    for report in reports:
-        for row in report.rows if report.part == part else ():
-            try:
-                found.append(make(row, names[report.process], report.reported_at))
-            except (KeyError, TypeError):
-                continue
-    return found
-
-
-def traffic(row: Mapping[str, Any], process: str, at: float) -> Traffic:
-    """Raises KeyError or TypeError for a row that is none; so do the others."""
-    return Traffic(
-        _text(row["connection"]),
-        process,
-        _number(row["per_second"]),
-        _number(row["p95_ms"]),
-        _count(row["slow"]),
-        _count(row["failed"]),
-        (),
-        at,
-    )
-
-
-def slow_call(row: Mapping[str, Any], process: str, _at: float) -> SlowCall:
-    return SlowCall(
-        _text(row["connection"]),
-        process,
-        _text(row["statement"]),
-        _known(_number(row["duration_ms"])),
-        _known(_number(row["happened_at"])),
-    )
-
-
-def socket_server(row: Mapping[str, Any], process: str, at: float) -> SocketServer:
-    why = row["trouble"]
-    return SocketServer(
-        _text(row["name"]),
-        process,
-        _known(_count(row["clients"])),
-        _known(_count(row["rooms"])),
-        _number(row["received_per_second"]),
-        _number(row["emitted_per_second"]),
-        _known(_count(row["refused"])),
-        None if why is None else _text(why),
-        at,
-    )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError
-    return value
-
-
-def _number(value: object) -> float | None:
-    if value is not None and not isinstance(value, int | float):
-        raise TypeError
-    return value
-
-
-def _count(value: object) -> int | None:
-    if value is not None and not isinstance(value, int):
-        raise TypeError
-    return value
-
-
-def _known(value: R | None) -> R:
-    if value is None:
-        raise TypeError
-    return value

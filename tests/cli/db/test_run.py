@@ -1,16 +1,20 @@
-"""`katax db size|metrics|slow`, and the log of queries on stderr."""
+"""`katax db size|metrics|slow`, `query --watch`, and the log of queries on stderr."""
 
 from __future__ import annotations
 
+import json
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.cli.harness import katax, write_profile
 from tests.cli.processes import SECONDS, eventually, spawn
+from tests.cli.pseudo_terminal import Terminal
 from tests.servers import Server
-from tests.servers.fixtures import MakeFresh, Target
+from tests.servers.fixtures import MakeFresh, MakeProxy, Target
 
 SECRET = "hush-hush-word"
 
@@ -90,8 +94,8 @@ def test_slow_statements(postgresql_full: Server, fresh: MakeFresh, tmp_path: Pa
 
     assert katax("db", "slow", "-f", "json").json == []
     (row,) = katax("db", "slow", "--over", "100ms", "-f", "json").json
-    assert tuple(row) == ("query", "calls", "avg_ms", "max_ms", "total_ms", "last_seen")
-    assert (row["query"], row["calls"]) == ("select pg_sleep(?), ?", 1)
+    assert tuple(row) == ("query", "calls", "avg_ms", "max_ms", "total_ms", "last_seen", "source")
+    assert (row["query"], row["calls"], row["source"]) == ("select pg_sleep(?), ?", 1, "server")
 
 
 def test_where_none_are_kept_it_is_said(engine: Target, tmp_path: Path) -> None:
@@ -179,3 +183,69 @@ class TestHistory:
         assert all(str(closed_port) in row["message"] for row in found if row["connection"] == "gone")
         only = katax("health", "gone", "--history", "-f", "json").json
         assert {row["connection"] for row in only} == {"gone"}
+
+
+@contextmanager
+def closing_terminal(*words: str) -> Iterator[Terminal]:
+    terminal = Terminal(*words, columns=80)
+    try:
+        yield terminal
+    finally:
+        terminal.close()
+
+
+class TestWatch:
+    def test_each_look_is_one_json_value_a_line(self, sql_engine: Target, tmp_path: Path) -> None:
+        write_profile(tmp_path, {"main": sql_engine.url})
+        katax("db", "exec", "create table t (n int); insert into t values (1)")
+        words = ("db", "query", "select n from t order by n", "--watch", "20ms", "-f", "json")
+        with spawn(*words) as process:
+            assert process.stdout
+            first = json.loads(process.stdout.readline())
+            katax("db", "insert", "t", "n=2")
+            while len(json.loads(process.stdout.readline())) < 2:
+                pass
+            katax("db", "exec", "drop table t", "-y")
+            _, err = process.communicate(timeout=60)
+
+        assert first == [{"n": 1}]
+        assert process.returncode == 1, "what the server refuses is no loss of the server"
+        assert json.loads(err)["error"]["code"] == "query_error"
+
+    def test_only_what_reads_is_repeated(self, tmp_path: Path) -> None:
+        write_profile(tmp_path, {"main": "sqlite:///m.db"})
+        katax("db", "exec", "create table t (n int)")
+        writes = katax("db", "query", "insert into t values (1)", "--watch", "1s")
+        to_a_file = katax("db", "query", "select 1", "--watch", "1s", "-o", "x.json")
+        at_once = katax("db", "query", "select 1", "--watch", "0")
+
+        assert (writes.code, to_a_file.code, at_once.code) == (2, 2, 2)
+        assert "--watch repeats the statement, and INSERT is not known to read" in writes.err
+        assert katax("db", "query", "select count(*) from t", "-f", "csv", "--no-header").out == "0\n"
+
+    def test_a_lost_server_is_shown_and_asked_again(
+        self, postgresql_url: str, proxy: MakeProxy, tmp_path: Path
+    ) -> None:
+        way = proxy(postgresql_url)
+        write_profile(tmp_path, {"main": way.url})
+        with closing_terminal("db", "query", "select 'here' as x", "--watch", "50ms") as screen:
+            screen.read_until(2, b"here")
+            way.refuse()
+            way.cut()
+            screen.read_until(2, b"katax: ")
+            way.come_back()
+            screen.read_until(2, b"here")
+            screen.type(b"\x03")
+            assert screen.exit_code() == 130
+
+    def test_a_terminal_gets_what_fits(self, tmp_path: Path) -> None:
+        write_profile(tmp_path, {"main": "sqlite:///m.db"})
+        endless = (
+            "with recursive t (n) as (select 1 union all select n + 1 from t) select 'row' || n as x from t"
+        )
+        with closing_terminal("db", "query", endless, "--watch", "50ms", "--no-color") as screen:
+            screen.read_until(3, b"row7")
+            screen.type(b"\x03")
+            assert screen.exit_code() == 130
+        assert b"row30" not in screen.seen
+        assert b"more rows" not in screen.seen
