@@ -6,6 +6,8 @@ import random as _random
 import time as _time
 from typing import Protocol
 
+from katax_cli.core.waiting import task_waits
+
 
 class Clock(Protocol):
     """The source of time and chance for decision code. All times are seconds."""
@@ -27,10 +29,15 @@ class Clock(Protocol):
         ...
 
 
+def _sleep(seconds: float) -> None:
+    waits = task_waits()
+    _time.sleep(seconds) if waits is None else waits.sleep(seconds)
+
+
 class _SystemClock:
     now = staticmethod(_time.time)
     monotonic = staticmethod(_time.monotonic)
-    sleep = staticmethod(_time.sleep)
+    sleep = staticmethod(_sleep)
     # Not the shared generator: a program that seeds it gets the numbers that it expects.
     random = staticmethod(_random.SystemRandom().random)
 

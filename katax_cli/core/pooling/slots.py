@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from katax_cli.core.settings import PoolSettings
+from katax_cli.core.waiting import Gate, shut_gate
 from katax_cli.errors import PoolClosed
 from katax_cli.snapshot import PoolStats
 
@@ -75,7 +76,7 @@ class Claim(Generic[C]):
     __slots__ = ("gate", "member", "slot")
 
     def __init__(self) -> None:
-        self.gate: threading.Lock | None = None
+        self.gate: Gate | None = None
         self.member: Member[C] | None = None
         self.slot = False
 
@@ -86,13 +87,6 @@ class Claim(Generic[C]):
     def answer(self) -> None:
         assert self.gate is not None
         self.gate.release()
-
-
-def _shut_gate() -> threading.Lock:
-    """A lock that is created held: acquiring it waits until it is opened."""
-    gate = threading.Lock()
-    gate.acquire()
-    return gate
 
 
 class Slots(Generic[C]):
@@ -126,7 +120,7 @@ class Slots(Generic[C]):
 
     def stake(self, claim: Claim[C]) -> None:
         """Gives an idle connection, else a free slot, else a place in the queue. Raises PoolClosed."""
-        gate = _shut_gate()
+        gate = shut_gate()
         with self._lock:
             if self.closed:
                 raise PoolClosed(self.name)

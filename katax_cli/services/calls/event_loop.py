@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 
+from katax_cli.core.waiting import task_waits
+
 _log = logging.getLogger("katax")
 _warned = False
 
@@ -15,7 +17,7 @@ def warn_of_blocking(connection: str) -> None:
     # The variant that raises costs more than the rest of a guarded call. No loop runs here while another thread
     # still imports asyncio, which lacks the function then.
     running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
-    if running_loop is None or _warned or running_loop() is None:
+    if running_loop is None or _warned or running_loop() is None or task_waits() is not None:
         return
     _warned = True
     _log.warning(

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import copy_context
 from logging import getLogger
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import Any, Generic, TypeVar
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.deadline import Deadline
+from katax_cli.core.waiting import SharedEvent
 
 T = TypeVar("T")
 _LOOK_EVERY = 0.5
 
 
-def _await(event: Event, seconds: float | None) -> bool:
+def _await(event: SharedEvent, seconds: float | None) -> bool:
     """As `event.wait`, in slices: a signal that meets a thread on its way into a wait does not end that wait."""
     deadline = Deadline(seconds)
     while not event.wait(deadline.within(_LOOK_EVERY)):
@@ -30,7 +31,7 @@ class Running:
     def __init__(self) -> None:
         self.started = SYSTEM.monotonic()
         self.outcome: Any = None
-        self._ended = Event()
+        self._ended = SharedEvent()
 
     def ended(self, seconds: float | None) -> bool:
         """Waits up to `seconds` for the end; True when it came."""
@@ -93,7 +94,7 @@ class _BoundedCall(Generic[T]):
         self._left = False
         self._value: list[T] = []
         self._error: BaseException | None = None
-        self.ended = Event()
+        self.ended = SharedEvent()
 
     def run(self) -> None:
         try:

@@ -14,6 +14,7 @@ from threading import Condition, Lock, Thread
 from types import TracebackType
 
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.waiting import BlockLimit, task_waits
 
 _NEVER = float("inf")
 _COMPACT_FROM = 128
@@ -66,8 +67,11 @@ class Watchdog:
         self._reset()
         os.register_at_fork(after_in_child=self._reset)
 
-    def limit(self, seconds: float | None, callback: Callable[[], object]) -> Limit:
+    def limit(self, seconds: float | None, callback: Callable[[], object]) -> BlockLimit:
         """Use as `with watchdog.limit(2.0, stop):`; None sets no limit. `fired` tells afterwards."""
+        waits = task_waits()
+        if waits is not None and seconds is not None:
+            return waits.limit(seconds, callback)
         return Limit(self, _NEVER if seconds is None else seconds, callback)
 
     def _reset(self) -> None:

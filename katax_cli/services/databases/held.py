@@ -12,10 +12,11 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.sql import AnySql
 from katax_cli.core.text.duration import Duration, in_seconds
+from katax_cli.core.waiting import BlockLimit
 from katax_cli.engines.base import CopiesIn, Params, Result
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.calls.watchdog import Limit, watchdog
+from katax_cli.services.calls.watchdog import watchdog
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.databases.transaction import refuse_rolled_back
@@ -162,7 +163,7 @@ class HeldConnection(Queries):
                 self._ended_by = error
             raise
 
-    def _breaking(self) -> Limit:
+    def _breaking(self) -> BlockLimit:
         """For what must not be cancelled, such as a COMMIT, or could not be."""
         left = self.deadline.within(None)
         seconds = None if left is None else left + _CANCEL_SECONDS

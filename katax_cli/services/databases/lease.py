@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from functools import partial
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from katax_cli.core.forks import follow
 from katax_cli.core.pooling.pool import Leased, Pool
 from katax_cli.core.resilience.deadline import Deadline
+from katax_cli.core.waiting import BlockLimit
 from katax_cli.engines.base import SqlEngine
 from katax_cli.services.calls.left_behind import start
-from katax_cli.services.calls.watchdog import Limit, watchdog
+from katax_cli.services.calls.watchdog import watchdog
 
 SERVER_FIRST = 0.1
 """Seconds after a deadline that the server's own limit gets to end the statement."""
@@ -20,8 +21,17 @@ GRACE = 0.5
 CANCEL_SECONDS = 2.0
 
 
+class Patience(NamedTuple):
+    """Seconds after a deadline: see SERVER_FIRST and GRACE."""
+
+    server_first: float = SERVER_FIRST
+    grace: float = GRACE
+
+
 class Leases:
     """The common state of a pool's leases: its engine, and the connections that are out."""
+
+    patience = Patience()
 
     def __init__(self, engine: SqlEngine, pool: Pool[Any]) -> None:
         self.engine = engine
@@ -74,8 +84,8 @@ class Lease:
     def __init__(self, leases: Leases, deadline: Deadline) -> None:
         self._leases = leases
         self._deadline = deadline
-        self._limit: Limit | None = None
-        self._last_resort: Limit | None = None
+        self._limit: BlockLimit | None = None
+        self._last_resort: BlockLimit | None = None
 
     def __enter__(self) -> Any:
         leases, deadline = self._leases, self._deadline
@@ -84,7 +94,7 @@ class Lease:
             leases.running.add(connection)
             seconds = deadline.within(None)
             if seconds is not None:
-                self._limit = watchdog.limit(seconds + SERVER_FIRST, self._cancel)
+                self._limit = watchdog.limit(seconds + leases.patience.server_first, self._cancel)
                 self._limit.__enter__()
         except BaseException:
             self._give_back(broken=True)
@@ -107,7 +117,7 @@ class Lease:
         self._leases.running.discard(self._connection)
         self._leases.pool.release(self._connection, broken=broken)
 
-    def _end_limits(self, limit: Limit) -> bool:
+    def _end_limits(self, limit: BlockLimit) -> bool:
         """True when the deadline passed; the cancellation it started has ended then, and hits no other statement."""
         limit.__exit__(None, None, None)
         if self._last_resort is not None:
@@ -116,6 +126,7 @@ class Lease:
 
     def _cancel(self) -> None:
         engine, connection = self._leases.engine, self._connection
-        self._last_resort = watchdog.limit(GRACE, lambda: engine.interrupt(connection))
+        grace = self._leases.patience.grace
+        self._last_resort = watchdog.limit(grace, lambda: engine.interrupt(connection))
         self._last_resort.__enter__()
-        engine.cancel(connection, GRACE)
+        engine.cancel(connection, grace)

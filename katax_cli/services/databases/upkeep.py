@@ -11,6 +11,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.forks import follow
 from katax_cli.core.resilience.breaker import CircuitBreaker
 from katax_cli.core.resilience.breaker_policy import BreakerPolicy, ProbePace
+from katax_cli.core.waiting import SharedEvent
 from katax_cli.errors import AuthenticationFailed, KataxError, PoolTimeout
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Upkeep:
         self._thread: Thread | None = None
         self._changed = Event()
         self._stopped = False
-        self._back = Event()
+        self._back = SharedEvent()
         self._back.set()
         self._look_at = 0.0
         self._waiting = 0
