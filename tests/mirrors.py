@@ -3,6 +3,23 @@
 from __future__ import annotations
 
 TESTED_THROUGH: dict[str, tuple[str, ...]] = {
+    "aio/test_cache.py": (
+        "aio/redis.py",
+        "engines/awaited/redis.py",
+    ),
+    "aio/test_container.py": (
+        "aio/own_loop.py",
+        "aio/runtime.py",
+    ),
+    "aio/test_promises.py": (
+        "aio/guard.py",
+        "aio/mongodb.py",
+    ),
+    "aio/test_sql.py": (
+        "aio/database.py",
+        "engines/awaited/postgresql.py",
+        "engines/awaited/threads.py",
+    ),
     "cli/cache/test_commands.py": (
         "cli/cache/server.py",
         "cli/shell/redis.py",
@@ -62,6 +79,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     "cli/seed/test_commands.py": ("cli/seed/run.py",),
     "cli/shell/test_watch.py": ("cli/shell/invocation.py",),
     "cli/shutdown_drill/test_commands.py": ("cli/shutdown_drill/views.py",),
+    "engines/awaited/test_calls.py": ("core/waiting.py",),
     "cli/test_app.py": (
         "cli/shell/exits.py",
         "cli/shell/group.py",

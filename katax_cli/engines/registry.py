@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,14 +21,24 @@ ENGINES: dict[str, str] = {
 }
 
 
-def load(settings: ConnectionSettings) -> Engine:
+AWAITED: dict[str, str] = {
+    "postgresql": "katax_cli.engines.awaited.postgresql",
+    "mysql": "katax_cli.engines.awaited.threads",
+    "sqlite": "katax_cli.engines.awaited.threads",
+    "mongodb": "katax_cli.engines.awaited.threads",
+    "redis": "katax_cli.engines.awaited.redis",
+}
+"""Those whose calls are made for tasks: of their own way to wait, or in threads where a driver can only block."""
+
+
+def load(settings: ConnectionSettings, table: Mapping[str, str] = ENGINES) -> Engine:
     """Returns the engine for a connection; its module's `create(settings)` connects nowhere yet.
 
     Raises ConfigError when there is no engine of that type.
     """
     if settings.type not in ENGINES:
         raise ConfigError(unknown_name("engine", settings.type, list(ENGINES), "engines"))
-    create = import_module(ENGINES[settings.type]).create
+    create = import_module(table[settings.type]).create
     if settings.ssh is not None:
         from katax_cli.engines.tunnel import through_tunnel
 

@@ -38,13 +38,15 @@ _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 _FINAL = frozenset({FailureKind.AUTHENTICATION, FailureKind.CONFIGURATION})
 
 
-def open_connection(settings: ConnectionSettings, timeout: float | None) -> PostgresConnection:
+def open_connection(
+    settings: ConnectionSettings, timeout: float | None, kind: type[PostgresConnection] = PostgresConnection
+) -> PostgresConnection:
     """A new session in autocommit mode. Raises ConnectFailed, or Refused if it should be read-only and is not.
 
     Each address gets at most `connect_timeout`, all of them together at most `timeout`.
     """
     pgconn = _first_that_answers(settings, timeout)
-    connection = PostgresConnection(pgconn)
+    connection = kind(pgconn)
     try:
         connection.prepare(settings)
         _take_over(connection, settings)

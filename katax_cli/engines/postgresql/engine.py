@@ -45,12 +45,13 @@ class PostgresEngine:
     name: EngineName = "postgresql"
     dialect: Dialect = "postgresql"
     facts = SqlFacts(begin="BEGIN", begin_read_only="BEGIN READ ONLY", idle_limit=_IDLE_LIMIT)
+    connection_class = PostgresConnection
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
 
     def connect(self, timeout: float | None) -> PostgresConnection:
-        return open_connection(self.settings, timeout)
+        return open_connection(self.settings, timeout, self.connection_class)
 
     def ping(self, connection: PostgresConnection, timeout: float | None) -> None:
         # An empty statement is the least that a server answers; its time limit is the caller's watchdog.

@@ -7,12 +7,9 @@ from typing import Any, cast
 from redis.client import Redis
 from redis.connection import AbstractConnection
 
-from katax_cli.engines.redis.connection import (
-    UnixConnection,
-    guarded,
-)
+from katax_cli.engines.redis.connection import UnixConnection
 from katax_cli.engines.redis.plan import ClientPlan
-from katax_cli.engines.redis.pool import WaitingPool, labelled
+from katax_cli.engines.redis.pool import WaitingPool
 
 
 def client(plan: ClientPlan) -> Any:
@@ -28,9 +25,9 @@ def client(plan: ClientPlan) -> Any:
 def _single(plan: ClientPlan) -> Redis:
     settings = plan.settings
     socket = plan.socket or settings.socket
-    pool_class = labelled(WaitingPool, settings.name)
+    pool_class = plan.pool_of(WaitingPool)
     if socket:
-        connection_class: type[AbstractConnection] = guarded(UnixConnection, plan.guard)
+        connection_class: type[AbstractConnection] = plan.class_of(UnixConnection)
         where: dict[str, Any] = {"path": socket, "socket_connect_timeout": settings.connect_timeout}
     else:
         connection_class = plan.connection_class()

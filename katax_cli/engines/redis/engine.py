@@ -29,6 +29,7 @@ class RedisEngine:
     """Engine, KeyValueEngine, Subscribes, ReportsServer and ReportsServing; those say what the methods promise."""
 
     name: EngineName = "redis"
+    plan_class = ClientPlan
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
@@ -51,7 +52,7 @@ class RedisEngine:
 
     def _open(self, timeout: float | None, *, subscriber: bool) -> Any:
         with limited(timeout):
-            plan = ClientPlan(self.settings, timeout, self._embedded_socket(timeout), subscriber)
+            plan = self.plan_class(self.settings, timeout, self._embedded_socket(timeout), subscriber)
             client = connect.client(plan)
             try:
                 connect.open_one(client)

@@ -13,12 +13,14 @@ from katax_cli.core.settings import ConnectionSettings, TlsSettings
 from katax_cli.engines.redis.connection import (
     CLIENT_NAME,
     CommandGuard,
+    OneRoundTrip,
     RedisLogin,
     TcpConnection,
     TlsConnection,
     guarded,
 )
 from katax_cli.engines.redis.guard import ReadOnly
+from katax_cli.engines.redis.pool import WaitingPool, labelled
 from katax_cli.errors import ConfigError
 
 SUBSCRIBER_PING_EVERY = 30
@@ -64,7 +66,15 @@ class ClientPlan:
         return {**self.options(), **health, "db": database_number(self.settings), "retry": no_retry()}
 
     def connection_class(self) -> type[AbstractConnection]:
-        return guarded(TlsConnection if is_encrypted(self.settings) else TcpConnection, self.guard)
+        return self.class_of(TlsConnection if is_encrypted(self.settings) else TcpConnection)
+
+    def class_of(self, connection_class: type[OneRoundTrip]) -> type[AbstractConnection]:
+        """The class whose connections send what the guard lets."""
+        return guarded(connection_class, self.guard)
+
+    def pool_of(self, pool_class: type[WaitingPool]) -> type[WaitingPool]:
+        """The class whose pools name the connection in errors."""
+        return labelled(pool_class, self.settings.name)
 
 
 def login(settings: ConnectionSettings) -> RedisLogin | None:

@@ -8,7 +8,6 @@ from typing import Any
 
 from redis.client import CaseInsensitiveDict, Redis
 from redis.cluster import ClusterNode, RedisCluster
-from redis.connection import AbstractConnection
 from redis.sentinel import (
     Sentinel,
     SentinelConnectionPool,
@@ -16,9 +15,9 @@ from redis.sentinel import (
     SentinelManagedSSLConnection,
 )
 
-from katax_cli.engines.redis.connection import OneRoundTrip, guarded
+from katax_cli.engines.redis.connection import OneRoundTrip
 from katax_cli.engines.redis.plan import ClientPlan, is_encrypted, no_retry
-from katax_cli.engines.redis.pool import WaitingPool, labelled
+from katax_cli.engines.redis.pool import WaitingPool
 from katax_cli.errors import ConfigError
 
 
@@ -43,14 +42,14 @@ def sentinel(plan: ClientPlan) -> Redis:
     settings = plan.settings
     if not settings.service:
         raise ConfigError(f"{settings.name!r} names no service; expected sentinel://host:26379/SERVICE")
-    connection_class: type[AbstractConnection] = (
+    connection_class: type[OneRoundTrip] = (
         SentinelTlsConnection if is_encrypted(settings) else SentinelTcpConnection
     )
     manager = Sentinel(settings.nodes, sentinel_kwargs=_sentinel_options(plan))
     client: Redis = manager.master_for(
         settings.service,
-        connection_pool_class=labelled(SentinelPool, settings.name),
-        connection_class=guarded(connection_class, plan.guard),
+        connection_pool_class=plan.pool_of(SentinelPool),
+        connection_class=plan.class_of(connection_class),
         **plan.network(),
         **plan.single_options(),
     )
@@ -114,7 +113,7 @@ def cluster(plan: ClientPlan) -> ClusterClient:
             url=f"redis://{host}:{port}",
             startup_nodes=[ClusterNode(*other) for other in others],
             retry=no_retry(),
-            connection_pool_class=labelled(WaitingPool, settings.name),
+            connection_pool_class=plan.pool_of(WaitingPool),
             connection_class=plan.connection_class(),
             **plan.network(),
             **options,

@@ -371,6 +371,11 @@ class TransactionBlock:
         self._origin = origin
         self._deadline = deadline
 
+    @property
+    def connection(self) -> str:
+        """The name of its connection."""
+        return self._origin.engine.settings.name
+
     def begin(self) -> Transaction:
         """Opens it; nothing has been asked of it yet, so a broken connection is replaced."""
         self._transaction = self._origin.guard.call(

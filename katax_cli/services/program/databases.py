@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 from katax_cli.core.engine_names import EngineName
 from katax_cli.core.settings import ConnectionSettings, Secret
@@ -37,9 +37,11 @@ def shut_down(name: str) -> Unavailable:
 class Databases:
     """Opens a database when it is first asked for, and gives the same object every time; thread-safe."""
 
+    runtime_class: ClassVar[type[Runtime]] = Runtime
+
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
-        self._runtime = Runtime(profile)
+        self._runtime = self.runtime_class(profile)
         self._opened: dict[str, tuple[ConnectionSettings, Database]] = {}
         self._closed = False
         self._lock = threading.RLock()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from threading import RLock
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, cast
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.forks import follow
@@ -55,6 +55,9 @@ class Runtime:
     profile configures more. `probing`: for health checks, which ask no breaker, retry nothing, and hold one
     connection to each server at the most. `statement_timeouts`: False when the deadline alone limits a call.
     """
+
+    engines: ClassVar[Mapping[str, str]] = registry.ENGINES
+    guard_class: ClassVar[type[Guard]] = Guard
 
     def __init__(
         self,
@@ -160,8 +163,8 @@ class Runtime:
             # A single command opens the connections that it uses, a probe one.
             most = 1 if self._probing else settings.pool.max
             settings = replace(settings, pool=replace(settings.pool, min=0, max=most))
-        engine = registry.load(settings)
-        guard = Guard(
+        engine = registry.load(settings, self.engines)
+        guard = self.guard_class(
             settings.name,
             classify_with(engine),
             retry=self._retry(settings),

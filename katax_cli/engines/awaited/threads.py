@@ -1,0 +1,274 @@
+"""Engines whose drivers can only block, for tasks: each call runs in a thread, each connection in one at a time.
+
+Threads run statements only. Waiting for a connection takes none, so those that would free one always find a thread:
+there are never more at work than connections, and those that cancel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import copy_context
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, TypeVar, cast
+
+from katax_cli.core.engine_names import Dialect, EngineName
+from katax_cli.core.resilience.failure import Failure
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.core.sql import AnySql, Residue
+from katax_cli.engines.awaited.calls import (
+    is_for_a_task,
+    run_into,
+    settled_within,
+    started_in_thread,
+    tell,
+    wait_for,
+)
+from katax_cli.engines.base import (
+    DocumentEngine,
+    Engine,
+    Introspects,
+    Params,
+    ReadOnlyGuard,
+    ReportsServer,
+    Result,
+    Row,
+    RowStream,
+    SqlEngine,
+    SqlFacts,
+    Table,
+    TableDescription,
+    Text,
+)
+from katax_cli.engines.registry import load
+from katax_cli.snapshot import PoolStats
+
+T = TypeVar("T")
+_GRACE = 0.2
+"""Seconds that a cancelled statement gets to come back, before its connection is broken from this side."""
+_CANCEL_SECONDS = 2.0
+
+
+class Workers:
+    """Daemon threads that are used again and never joined; at most `most` lie idle."""
+
+    def __init__(self, name: str, most: int) -> None:
+        self._name = name
+        self._most = most
+        self._started = 0
+        self._idle: list[SimpleQueue[Callable[[], None] | None]] = []
+
+    def start(self, fn: Callable[[], T]) -> asyncio.Future[T]:
+        """Runs `fn` in one of them, in a copy of the caller's context."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        inbox = self._idle.pop() if self._idle else self._new(loop)
+        inbox.put(partial(copy_context().run, run_into, future, fn))
+        return future
+
+    def _new(self, loop: asyncio.AbstractEventLoop) -> SimpleQueue[Callable[[], None] | None]:
+        self._started += 1
+        inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        name = f"katax-{self._name}-{self._started}"
+        Thread(target=self._work, args=(inbox, loop), name=name, daemon=True).start()
+        return inbox
+
+    def _work(self, inbox: SimpleQueue[Callable[[], None] | None], loop: asyncio.AbstractEventLoop) -> None:
+        while (run := inbox.get()) is not None:
+            run()
+            del run
+            tell(loop, partial(self._rest, inbox))
+            if loop.is_closed():
+                return
+
+    def _rest(self, inbox: SimpleQueue[Callable[[], None] | None]) -> None:
+        if len(self._idle) < self._most:
+            self._idle.append(inbox)
+        else:
+            inbox.put(None)
+
+
+class _ThreadedEngine:
+    """Engine, for tasks."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.name: EngineName = engine.name
+        self.settings = engine.settings
+        self._engine = engine
+        self._workers = Workers(engine.settings.name, engine.settings.pool.max)
+
+    def connect(self, timeout: float | None) -> Any:
+        return self._engine.connect(timeout)
+
+    def ping(self, connection: Any, timeout: float | None) -> None:
+        self._run(connection, lambda: self._engine.ping(connection, timeout))
+
+    def close(self, connection: Any) -> None:
+        self._engine.close(connection)
+
+    def classify(self, error: BaseException) -> Failure:
+        return self._engine.classify(error)
+
+    def server(self, connection: Any, timeout: float | None = None) -> Mapping[str, object]:
+        engine = cast("ReportsServer", self._engine)
+        return self._run(connection, lambda: engine.server(connection, timeout))
+
+    def _run(self, connection: Any, fn: Callable[[], T]) -> T:
+        if not is_for_a_task():
+            return fn()
+        running = self._workers.start(fn)
+        try:
+            return wait_for(asyncio.shield(running))
+        except asyncio.CancelledError:
+            if not running.done():
+                self._end(connection, running)
+            raise
+
+    def _end(self, connection: Any, running: asyncio.Future[Any]) -> None:
+        """Leaves a call behind that nothing can interrupt."""
+
+
+class ThreadedSqlEngine(_ThreadedEngine):
+    """SqlEngine, ReadOnlyGuard, Introspects and ReportsServer over an engine that blocks."""
+
+    def __init__(self, engine: SqlEngine) -> None:
+        super().__init__(engine)
+        self._sql = engine
+        self.dialect: Dialect = engine.dialect
+        self.facts: SqlFacts = engine.facts
+
+    def execute(
+        self, connection: Any, sql: AnySql, params: Params = None, timeout: float | None = None
+    ) -> Result:
+        return self._run(connection, lambda: self._sql.execute(connection, sql, params, timeout))
+
+    def execute_many(
+        self, connection: Any, sql: AnySql, rows: Sequence[Params], timeout: float | None = None
+    ) -> int:
+        return self._run(connection, lambda: self._sql.execute_many(connection, sql, rows, timeout))
+
+    @contextmanager
+    def stream(
+        self,
+        connection: Any,
+        sql: AnySql,
+        params: Params = None,
+        timeout: float | None = None,
+        *,
+        text: Text = False,
+    ) -> Iterator[RowStream]:
+        stream = self._sql.stream(connection, sql, params, timeout, text=text)
+        with self._across(connection, stream) as rows:
+            yield _ThreadedStream(rows, partial(self._run, connection))
+
+    @contextmanager
+    def _across(self, connection: Any, context: AbstractContextManager[T]) -> Iterator[T]:
+        """A context that is entered and left in threads."""
+        value = self._run(connection, context.__enter__)
+        try:
+            yield value
+        except BaseException as error:
+            leave = partial(context.__exit__, type(error), error, error.__traceback__)
+            if not self._run(connection, leave):
+                raise
+        else:
+            self._run(connection, lambda: context.__exit__(None, None, None))
+
+    def in_transaction(self, connection: Any) -> bool:
+        return self._sql.in_transaction(connection)
+
+    def undo(self, connection: Any) -> None:
+        self._run(connection, lambda: self._sql.undo(connection))
+
+    def mark(self, connection: Any, residue: Residue) -> None:
+        self._sql.mark(connection, residue)
+
+    def needs_reset(self, connection: Any) -> bool:
+        return self._sql.needs_reset(connection)
+
+    def reset(self, connection: Any) -> None:
+        self._run(connection, lambda: self._sql.reset(connection))
+
+    def is_broken(self, connection: Any) -> bool:
+        return self._sql.is_broken(connection)
+
+    def cancel(self, connection: Any, timeout: float) -> None:
+        # A task that was cancelled has ended its statement already.
+        if not is_for_a_task():
+            self._sql.cancel(connection, timeout)
+
+    def interrupt(self, connection: Any) -> None:
+        self._sql.interrupt(connection)
+
+    def read_only(self, connection: Any) -> AbstractContextManager[None]:
+        return self._across(connection, cast("ReadOnlyGuard", self._sql).read_only(connection))
+
+    def tables(self, connection: Any, timeout: float | None = None) -> list[Table]:
+        engine = cast("Introspects", self._sql)
+        return self._run(connection, lambda: engine.tables(connection, timeout))
+
+    def describe(self, connection: Any, name: str, timeout: float | None = None) -> TableDescription | None:
+        engine = cast("Introspects", self._sql)
+        return self._run(connection, lambda: engine.describe(connection, name, timeout))
+
+    def _end(self, connection: Any, running: asyncio.Future[Any]) -> None:
+        """Cancels the statement on the server; breaks the connection when its reply does not come."""
+        cancel = partial(self._sql.cancel, connection, _CANCEL_SECONDS)
+        cancelling = started_in_thread("katax-cancel", cancel)
+        if not settled_within(running, _GRACE):
+            self._sql.interrupt(connection)
+            settled_within(running, _GRACE)
+        # It must not meet the next statement of this connection.
+        settled_within(cancelling, _GRACE)
+
+
+class _ThreadedStream:
+    """RowStream whose batches are fetched in threads."""
+
+    def __init__(self, rows: RowStream, run: Callable[[Callable[[], Any]], Any]) -> None:
+        self._rows = rows
+        self._run = run
+        self.columns = rows.columns
+        self.affected = rows.affected
+
+    def __iter__(self) -> Iterator[list[Row]]:
+        batches = iter(self._rows)
+        while (batch := self._run(lambda: next(batches, None))) is not None:
+            self.affected = self._rows.affected
+            yield batch
+        self.affected = self._rows.affected
+
+
+class ThreadedDocumentEngine(_ThreadedEngine):
+    """DocumentEngine and ReportsServer over an engine that blocks."""
+
+    def __init__(self, engine: DocumentEngine) -> None:
+        super().__init__(engine)
+        self._documents = engine
+
+    def command(
+        self,
+        client: Any,
+        spec: Mapping[str, Any],
+        timeout: float | None = None,
+        *,
+        database: str | None = None,
+    ) -> Mapping[str, Any]:
+        return self._run(client, lambda: self._documents.command(client, spec, timeout, database=database))
+
+    def opened(self, client: Any) -> int:
+        return self._documents.opened(client)
+
+    def pool_stats(self, client: Any) -> PoolStats:
+        return self._documents.pool_stats(client)
+
+
+def create(settings: ConnectionSettings) -> Engine:
+    """The engine of one connection; connects nowhere yet."""
+    engine = load(settings)
+    if isinstance(engine, SqlEngine):
+        return ThreadedSqlEngine(engine)
+    return ThreadedDocumentEngine(cast("DocumentEngine", engine))

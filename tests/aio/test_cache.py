@@ -1,0 +1,116 @@
+"""Redis and the cache for tasks."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from katax_cli.aio import AsyncCache, AsyncRedisDatabase
+from katax_cli.errors import DeadlineExceeded, OutcomeUnknown, PoolTimeout, Refused, Unavailable
+from tests.aio.conftest import MakeKatax
+from tests.aio.tasks import eventually
+from tests.servers.fixtures import MakeProxy
+
+
+async def test_values(make_katax: MakeKatax, redis_url: str) -> None:
+    async with make_katax(cache={"url": redis_url, "prefix": "app:"}) as katax:
+        cache = katax.cache()
+        assert await cache.set("user:7", {"name": "Ada"}, ttl="1h")
+        assert await cache.get("user:7") == {"name": "Ada"}
+        assert await cache.ttl("user:7") in (3599, 3600)
+        await cache.mset({f"n:{n}": n for n in range(3000)})
+        assert await cache.mget([f"n:{n}" for n in range(3000)]) == list(range(3000))
+        assert sum([len(batch) async for batch in cache.scan("n:*")]) >= 3000
+        assert await cache.clear("n:*") == 3000
+        assert (await cache.incr("hits"), await cache.decr("hits"), await cache.exists("user:7")) == (
+            1,
+            0,
+            True,
+        )
+        assert await cache.delete("user:7", "hits") == 2
+
+
+async def test_a_value_is_computed_once(make_katax: MakeKatax, redis_url: str) -> None:
+    async with make_katax(cache=redis_url) as katax:
+        cache, runs = katax.cache(), list[int]()
+
+        async def compute() -> str:
+            runs.append(1)
+            await asyncio.sleep(0.05)
+            return "dear"
+
+        got = await asyncio.gather(*[cache.remember("key", 60, compute, beta=0.0) for _ in range(30)])
+        assert (got, runs) == (["dear"] * 30, [1])
+
+
+async def test_no_reply_reaches_the_wrong_caller(make_katax: MakeKatax, redis_url: str) -> None:
+    """500 tasks on three connections, a third of them cancelled at every moment of their call."""
+    async with make_katax(cache={"url": redis_url, "pool": {"max": 3}}) as katax:
+        cache = katax.cache()
+        await cache.mset({f"k{n}": n for n in range(500)})
+
+        async def ask(n: int) -> int:
+            for _ in range(3):
+                assert await cache.get(f"k{n}") == n
+            return n
+
+        tasks = [asyncio.create_task(ask(n)) for n in range(500)]
+        for n, task in enumerate(tasks):
+            if n % 3 == 0:
+                await asyncio.sleep(0)
+                task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        wrong = [
+            end for n, end in enumerate(ended) if end != n and not isinstance(end, asyncio.CancelledError)
+        ]
+        assert wrong == []
+        assert sum(end == n for n, end in enumerate(ended)) >= 333
+        assert (await cache.get("k9"), cache.redis.pool_stats().active) == (9, 0)
+
+
+async def test_a_cancelled_command_closes_its_connection(make_katax: MakeKatax, redis_url: str) -> None:
+    """An element that BLPOP took may be lost with it: that is said."""
+    async with make_katax(cache={"url": redis_url, "pool": {"max": 1}}, other=redis_url) as katax:
+        redis, other = katax.redis("cache"), katax.redis("other")
+        task = asyncio.create_task(redis.redis("BLPOP", "queue", 0, timeout=60))
+        await eventually(lambda: blocked(other))
+        task.cancel()
+        with pytest.raises(OutcomeUnknown):
+            await task
+        assert await redis.redis("PING") in (b"PONG", "PONG")
+
+
+async def blocked(redis: AsyncRedisDatabase) -> bool:
+    return b"cmd=blpop" in await redis.redis("CLIENT", "LIST")
+
+
+async def test_time_limits(make_katax: MakeKatax, redis_url: str, proxy: MakeProxy) -> None:
+    """Of an answer, of a connection that is not free, of a server that is silent."""
+    wire = proxy(redis_url)
+    async with make_katax(cache={"url": wire.url, "pool": {"max": 1, "timeout": 0.1}}) as katax:
+        redis = katax.redis("cache")
+        blocking = asyncio.create_task(redis.redis("BLPOP", "queue", 0, timeout=60))
+        await eventually(lambda: busy(redis))
+        with pytest.raises(PoolTimeout):
+            await redis.redis("GET", "key")
+        blocking.cancel()
+        await asyncio.gather(blocking, return_exceptions=True)
+        await redis.redis("PING")
+        wire.stall()
+        with pytest.raises((DeadlineExceeded, Unavailable)):
+            await redis.redis("GET", "key", timeout=0.2)
+        wire.resume()
+        assert await redis.redis("GET", "key", timeout=30) is None
+
+
+async def busy(redis: AsyncRedisDatabase) -> bool:
+    return redis.pool_stats().active == 1
+
+
+async def test_a_read_only_connection(make_katax: MakeKatax, redis_url: str) -> None:
+    async with make_katax(cache={"url": redis_url, "read_only": True}) as katax:
+        cache: AsyncCache = katax.cache()
+        assert await cache.get("key") is None
+        with pytest.raises(Refused):
+            await cache.set("key", 1)

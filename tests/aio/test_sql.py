@@ -1,0 +1,226 @@
+"""SQL databases for tasks: cancellation, deadlines, streams, transactions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+
+from katax_cli.aio import AsyncSqlDatabase, AsyncTransaction
+from katax_cli.errors import DeadlineExceeded, KataxError, OutcomeUnknown, QueryError, Refused
+from tests.aio.conftest import MakeKatax
+from tests.aio.tasks import eventually
+from tests.servers.fixtures import MakeFresh, MakeProxy, Target
+
+SLEEP = {
+    "postgresql": "select pg_sleep(300)",
+    "mysql": "select sleep(300)",
+    "sqlite": "with recursive c(x) as (select 1 union all select x + 1 from c) select count(*) from c",
+}
+RUNNING = {
+    "postgresql": "select count(*) as n from pg_stat_activity where query like '%pg_sleep(300)' and state = 'active'",
+    "mysql": """select count(*) as n from information_schema.processlist
+        where info like '%sleep(300)' and id <> connection_id()""",
+}
+IN_TRANSACTION = """select count(*) as n from pg_stat_activity
+where datname = current_database() and pid <> pg_backend_pid() and state like 'idle in transaction%'"""
+
+
+async def running(db: AsyncSqlDatabase, engine: str) -> int:
+    return int((await db.query(RUNNING[engine]))[0]["n"])
+
+
+async def test_statements_streams_and_transactions(sql_engine: Target, make_katax: MakeKatax) -> None:
+    """One round of all of it, on each engine."""
+    async with make_katax(main=sql_engine.url) as katax:
+        db = katax.database("main", type=sql_engine.engine)  # type: ignore[call-overload]
+        await db.execute("create table t (n integer primary key, name varchar(20))")
+        assert (
+            await db.execute_many("insert into t values (?, ?)", [(n, f"r{n}") for n in range(2500)]) == 2500
+        )
+        assert await db.query("select name from t where n = $1", [7]) == [{"name": "r7"}]
+
+        async with db.stream("select n from t order by n") as rows:
+            assert rows.columns == ("n",)
+            assert [n async for batch in rows for (n,) in batch] == list(range(2500))
+        async with db.stream("select n from t order by n") as rows:
+            async for batch in rows:
+                assert batch[0] == (0,)
+                break
+        async with db.transaction() as transaction:
+            await transaction.execute("delete from t where n >= 10")
+            with suppress(QueryError):
+                async with transaction.transaction() as savepoint:
+                    await savepoint.execute("delete from t")
+                    await savepoint.execute("insert into t values (1, 'a'), (1, 'b')")
+        with suppress(ZeroDivisionError):
+            async with db.transaction() as transaction:
+                await transaction.execute("delete from t")
+                raise ZeroDivisionError
+        assert await db.query("select count(*) as n from t") == [{"n": 10}]
+        assert [table.name for table in await db.tables()] == ["t"]
+        assert db.pool_stats().active == 0
+
+
+async def test_a_cancelled_statement_ends_on_the_server(sql_engine: Target, make_katax: MakeKatax) -> None:
+    engine = sql_engine.engine
+    async with make_katax(main={"url": sql_engine.url, "pool": {"max": 1}}, other=sql_engine.url) as katax:
+        db, other = katax.database("main"), katax.database("other")
+        await db.execute("create table t (n integer)")
+        for _ in range(3):
+            task = asyncio.create_task(db.query(SLEEP[engine]))
+            if engine in RUNNING:
+                await eventually(lambda: running(other, engine))
+            else:
+                await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            if engine in RUNNING:
+                await eventually(lambda: awaited_not(running(other, engine)))
+            assert await db.query("select 7 as n") == [{"n": 7}]
+        assert db.pool_stats().active == 0
+
+
+async def awaited_not(number: Coroutine[Any, Any, int]) -> bool:
+    return await number == 0
+
+
+async def test_a_cancelled_transaction_is_rolled_back(make_katax: MakeKatax, fresh: MakeFresh) -> None:
+    url = fresh("postgresql").url
+    async with make_katax(main={"url": url, "pool": {"max": 1}}, other=url) as katax:
+        db, other = katax.database("main"), katax.database("other")
+        await db.execute("create table t (n integer)")
+
+        async def work(transaction: AsyncTransaction) -> None:
+            await transaction.execute("insert into t values (1)")
+            await transaction.query(SLEEP["postgresql"])
+
+        async def block() -> None:
+            async with db.transaction() as transaction:
+                await work(transaction)
+
+        for run in (block, lambda: db.transaction(work)):
+            task = asyncio.ensure_future(run())
+            await eventually(lambda: running(other, "postgresql"))
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await other.query(IN_TRANSACTION) == [{"n": 0}]
+            assert await db.query("select count(*) as n from t") == [{"n": 0}]
+
+
+async def test_a_cancelled_commit_is_unknown(
+    make_katax: MakeKatax, fresh: MakeFresh, proxy: MakeProxy
+) -> None:
+    """So is a write of its own; a write that the server refused because of the cancellation was not applied."""
+    target = fresh("postgresql")
+    wire = proxy(target)
+    arrived = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stall_at(words: bytes) -> Callable[[bytes], None]:
+        def look(chunk: bytes) -> None:
+            if words in chunk:
+                wire.stall()
+                loop.call_soon_threadsafe(arrived.set)
+
+        return look
+
+    async with make_katax(main=wire.url, direct=target.url) as katax:
+        db, direct = katax.database("main"), katax.database("direct")
+        await direct.execute("create table t (n integer primary key)")
+
+        async def commit() -> None:
+            async with db.transaction() as transaction:
+                await transaction.execute("insert into t values (1)")
+                wire.on_client_bytes(stall_at(b"COMMIT"))
+
+        async def write() -> None:
+            await db.connect()
+            wire.on_client_bytes(stall_at(b"insert"))
+            await db.execute("insert into t values (2)")
+
+        for call in (commit, write):
+            task = asyncio.create_task(call())
+            await arrived.wait()
+            task.cancel()
+            with pytest.raises(OutcomeUnknown):
+                await task
+            arrived.clear()
+            wire.on_client_bytes(None)
+            wire.resume()
+
+        async with direct.transaction() as locked:
+            await locked.execute("insert into t values (3)")
+            task = asyncio.create_task(db.execute("insert into t values (3)"))
+            await eventually(lambda: waits_for_a_lock(direct))
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
+async def waits_for_a_lock(db: AsyncSqlDatabase) -> bool:
+    return bool(await db.query("select 1 from pg_locks where not granted"))
+
+
+async def test_a_deadline_is_one_budget(sql_engine: Target, make_katax: MakeKatax) -> None:
+    async with make_katax(main={"url": sql_engine.url, "pool": {"max": 1}}) as katax:
+        db = katax.database("main")
+        with pytest.raises(DeadlineExceeded):
+            await db.query(SLEEP[sql_engine.engine], timeout=0.2)
+        assert await db.query("select 1 as n") == [{"n": 1}]
+
+
+async def test_context_variables_cross(sql_engine: Target, make_katax: MakeKatax) -> None:
+    """Into a transaction's coroutine function and out of it; `with_retry` and transactions depend on that."""
+    request: ContextVar[str] = ContextVar("request", default="none")
+
+    async with make_katax(main=sql_engine.url) as katax:
+        db = katax.database("main")
+
+        async def work(transaction: AsyncTransaction) -> str:
+            seen = request.get()
+            request.set("set inside")
+            await transaction.query("select 1")
+            return seen
+
+        request.set("outside")
+        assert await db.transaction(work) == "outside"
+        assert request.get() == "set inside"
+
+
+async def test_statements_of_one_transaction_take_turns(sql_engine: Target, make_katax: MakeKatax) -> None:
+    async with make_katax(main=sql_engine.url) as katax:
+        db = katax.database("main")
+        async with db.transaction() as transaction:
+            rows = await asyncio.gather(*[transaction.query("select $1 as n", [n]) for n in range(20)])
+        assert [int(row[0]["n"]) for row in rows] == list(range(20))
+
+
+async def test_a_read_only_connection(sql_engine: Target, make_katax: MakeKatax) -> None:
+    async with make_katax(main=sql_engine.url, readers={"url": sql_engine.url, "read_only": True}) as katax:
+        db, readers = katax.database("main"), katax.database("readers")
+        await db.execute("create table t (n integer)")
+        assert await readers.query("select count(*) as n from t") == [{"n": 0}]
+        for write in ("insert into t values (1)", "drop table t"):
+            with pytest.raises(Refused):
+                await readers.execute(write)
+        async with readers.transaction() as transaction:
+            with pytest.raises(KataxError):
+                await transaction.execute("insert into t values (1)")
+        assert await db.query("select count(*) as n from t") == [{"n": 0}]
+
+
+async def test_the_next_caller_meets_a_new_session(make_katax: MakeKatax, fresh: MakeFresh) -> None:
+    async with make_katax(main={"url": fresh("postgresql").url, "pool": {"max": 1}}) as katax:
+        db = katax.database("main")
+        await db.execute("set search_path to nowhere")
+        await db.execute("create temporary table pg_temp.left_behind (n integer)")
+        assert (await db.query("show search_path"))[0]["search_path"] == '"$user", public'
+        with pytest.raises(QueryError):
+            await db.query("select * from pg_temp.left_behind")
