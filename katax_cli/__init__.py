@@ -57,6 +57,12 @@ if TYPE_CHECKING:
     from katax_cli.services.databases.builder.selection import Page as Page
     from katax_cli.services.databases.clients import RedisDatabase as RedisDatabase
     from katax_cli.services.databases.database import Database as Database
+    from katax_cli.services.databases.models.model import Column as Column
+    from katax_cli.services.databases.models.model import Mapped as Mapped
+    from katax_cli.services.databases.models.model import Model as Model
+    from katax_cli.services.databases.models.model import relationship as relationship
+    from katax_cli.services.databases.models.query import ModelQuery as ModelQuery
+    from katax_cli.services.databases.models.repository import Repository as Repository
     from katax_cli.services.databases.mongodb import MongoDatabase as MongoDatabase
     from katax_cli.services.databases.sql import SqlDatabase as SqlDatabase
     from katax_cli.services.databases.transaction import Transaction as Transaction
@@ -95,6 +101,7 @@ _PUBLIC: dict[str, str] = {
     "Builder": "katax_cli.services.databases.builder.builder",
     "Cache": "katax_cli.services.cache.cache",
     "CircuitBreaker": "katax_cli.resilience",
+    "Column": "katax_cli.services.databases.models.model",
     "Config": "katax_cli.services.program.config",
     "ConfigError": "katax_cli.errors",
     "ConnectionConflict": "katax_cli.errors",
@@ -112,11 +119,14 @@ _PUBLIC: dict[str, str] = {
     "LockHeld": "katax_cli.errors",
     "LockLost": "katax_cli.errors",
     "Logger": "katax_cli.services.program.logger",
+    "Mapped": "katax_cli.services.databases.models.model",
     "MetricsPool": "katax_cli.pool",
     "MetricsResult": "katax_cli.health",
     "MigrationError": "katax_cli.errors",
     "Migrator": "katax_cli.migrations",
     "MisshapedRecord": "katax_cli.errors",
+    "Model": "katax_cli.services.databases.models.model",
+    "ModelQuery": "katax_cli.services.databases.models.query",
     "MongoDatabase": "katax_cli.services.databases.mongodb",
     "Monitor": "katax_cli.services.program.monitor",
     "OutcomeUnknown": "katax_cli.errors",
@@ -133,6 +143,7 @@ _PUBLIC: dict[str, str] = {
     "RecordStore": "katax_cli.services.program.records",
     "RedisDatabase": "katax_cli.services.databases.clients",
     "Refused": "katax_cli.errors",
+    "Repository": "katax_cli.services.databases.models.repository",
     "SeedError": "katax_cli.errors",
     "Seeder": "katax_cli.seeds",
     "SessionStore": "katax_cli.services.redis.sessions",
@@ -162,10 +173,11 @@ _PUBLIC: dict[str, str] = {
     "is_transient_error": "katax_cli.resilience",
     "perform_health_check": "katax_cli.health",
     "query": "katax_cli.services.program.default_database",
-    "transaction": "katax_cli.services.program.default_database",
     "register_shutdown_handlers": "katax_cli.shutdown",
+    "relationship": "katax_cli.services.databases.models.model",
     "retry": "katax_cli.resilience",
     "shutdown_database": "katax_cli.shutdown",
+    "transaction": "katax_cli.services.program.default_database",
     "with_retry": "katax_cli.resilience",
 }
 """Public name → module that defines it."""

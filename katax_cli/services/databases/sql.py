@@ -104,8 +104,8 @@ class SqlDatabase(Database, Queries):
     def dialect(self) -> Dialect:
         return self.engine.dialect
 
-    def together(self) -> TransactionBlock:
-        return self.transaction()
+    def together(self, *, timeout: Duration | None = None) -> TransactionBlock:
+        return self.transaction(timeout=timeout)
 
     def run(
         self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False

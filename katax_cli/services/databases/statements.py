@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from katax_cli.core.engine_names import Dialect
 from katax_cli.core.sql import AnySql, Statement, statement_of
 from katax_cli.core.text.duration import Duration
 from katax_cli.core.text.text import unique_names
-from katax_cli.engines.base import Params, Result
+from katax_cli.engines.base import Params, Result, SqlEngine
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.builder.builder import Builder
+    from katax_cli.services.databases.models.model import Model
+
+R = TypeVar("R")
 
 
 class Queries(ABC):
@@ -24,6 +27,13 @@ class Queries(ABC):
 
     Placeholders are `$1`, `?` or `:name`, on every engine. `timeout` is seconds for the whole call.
     """
+
+    engine: SqlEngine
+
+    @property
+    def ended(self) -> bool:
+        """True for what can run no statement any more because its transaction has ended."""
+        return False
 
     @property
     @abstractmethod
@@ -67,7 +77,21 @@ class Queries(ABC):
 
         return Builder(name, alias, on=self)
 
-    def together(self) -> AbstractContextManager[Queries]:
+    def model(self, name: str, *, timeout: Duration | None = None) -> type[Model]:
+        """A model of a table as the server describes it now, bound to this; to be kept, for it asks the catalogue.
+
+        A column whose name a model has for something else gets an underscore. Raises ConfigError without such a
+        table, and for one without a primary key.
+        """
+        from katax_cli.services.databases.models.reflection import reflected
+
+        return reflected(self, name, timeout=timeout)
+
+    def repository(self, kind: Callable[[Self], R]) -> R:
+        """A repository of this class, for the rows here: `db.repository(UserRepository)`."""
+        return kind(self)
+
+    def together(self, *, timeout: Duration | None = None) -> AbstractContextManager[Queries]:
         """A context for several statements on one connection, all or none of them."""
         return nullcontext(self)
 

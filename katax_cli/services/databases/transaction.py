@@ -70,7 +70,7 @@ class Session(Queries):
 
     def __init__(self, origin: TransactionOrigin, connection: Any, deadline: Deadline) -> None:
         self._origin = origin
-        self._engine = origin.engine
+        self.engine = self._engine = origin.engine
         self._connection = connection
         self._deadline = deadline
 
@@ -173,18 +173,13 @@ class Transaction(Queries):
     ) -> None:
         self._fate = _TransactionFate() if fate is None else fate
         self._origin = origin
-        self._engine = origin.engine
+        self.engine = self._engine = origin.engine
         self._connection = connection
         self._deadline = deadline
         self._sent = sent
         self._level = level
         self._at_end = ExitStack()
         self.open = False
-
-    @property
-    def engine(self) -> SqlEngine:
-        """The engine of its connection."""
-        return self._engine
 
     @property
     def dialect(self) -> Dialect:
@@ -194,6 +189,11 @@ class Transaction(Queries):
     def deadline(self) -> Deadline:
         """The deadline of all that is run in it."""
         return self._deadline
+
+    @property
+    def ended(self) -> bool:
+        """True after its end; the connection is somebody else's then."""
+        return not self.open
 
     @property
     def is_lost(self) -> bool:

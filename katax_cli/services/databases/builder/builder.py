@@ -8,41 +8,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from katax_cli.core.engine_names import Dialect
-from katax_cli.core.sql.terms import OPERATORS
 from katax_cli.core.text.duration import Duration
-from katax_cli.engines.base import Params, Result
-from katax_cli.errors import Refused, unknown_name
+from katax_cli.errors import Refused
 from katax_cli.services.databases.builder.selection import (
     BoundStatement,
-    Comparison,
     Join,
     Page,
     Row,
+    RunsStatements,
     Selection,
+    comparison,
+    natural,
 )
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.builder.compile import Compiler
-
-_MOST_ROWS = 2**63 - 1
-_WITH_NULL = ("=", "!=", "<>", "is", "is not")
-
-
-class RunsStatements(Protocol):
-    """A database, or one connection of it."""
-
-    @property
-    def dialect(self) -> Dialect: ...
-    def run(self, sql: str, params: Params = None, *, timeout: Duration | None = None) -> Result: ...
-    def query(self, sql: str, params: Params = None, *, timeout: Duration | None = None) -> list[Row]: ...
-    def execute(self, sql: str, params: Params = None, *, timeout: Duration | None = None) -> int: ...
-    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int: ...
-    def together(self) -> AbstractContextManager[RunsStatements]: ...
 
 
 @dataclass(frozen=True)
@@ -62,7 +45,7 @@ class Builder(Selection):
 
     def where(self, column: str, *rest: Any) -> Builder:
         """`where("age", 18)` or `where("age", ">=", 18)`; several hold together. None is compared with IS."""
-        return replace(self, conditions=(*self.conditions, _condition(column, rest)))
+        return replace(self, conditions=(*self.conditions, comparison(column, rest)))
 
     def where_in(self, column: str, values: Iterable[Any]) -> Builder:
         """One of the values; of no values, nothing."""
@@ -81,7 +64,7 @@ class Builder(Selection):
 
     def having(self, column: str, *rest: Any) -> Builder:
         """Filters groups as `where` filters rows: `having("count(u.id)", ">", 5)`."""
-        return replace(self, having_conditions=(*self.having_conditions, _condition(column, rest)))
+        return replace(self, having_conditions=(*self.having_conditions, comparison(column, rest)))
 
     def order_by(self, column: str, direction: str = "asc") -> Builder:
         if direction.lower() not in ("asc", "desc"):
@@ -89,10 +72,10 @@ class Builder(Selection):
         return replace(self, orders=(*self.orders, (column, direction.lower() == "desc")))
 
     def limit(self, rows: int) -> Builder:
-        return replace(self, at_most=_natural(rows, "limit"))
+        return replace(self, at_most=natural(rows, "limit"))
 
     def offset(self, rows: int) -> Builder:
-        return replace(self, skipped=_natural(rows, "offset"))
+        return replace(self, skipped=natural(rows, "offset"))
 
     def all(self, *, timeout: Duration | None = None) -> list[Row]:
         """The rows as dicts."""
@@ -195,22 +178,3 @@ class Builder(Selection):
             raise Refused(
                 f"{verb} without where() would affect every row of {self.name!r}; pass everywhere=True"
             )
-
-
-def _condition(column: str, rest: Sequence[Any]) -> Comparison:
-    if len(rest) == 1:
-        return column, "=", rest[0]
-    if len(rest) != 2:
-        raise ValueError(f"where({column!r}, …) takes a value, or an operator and a value")
-    op = " ".join(str(rest[0]).lower().split())
-    if op not in OPERATORS:
-        raise ValueError(unknown_name("operator", str(rest[0]), OPERATORS, "operators"))
-    if rest[1] is None and op not in _WITH_NULL:
-        raise ValueError(f"{column} {op} None matches no row; compare with None by = or !=")
-    return column, op, rest[1]
-
-
-def _natural(rows: int, what: str) -> int:
-    if not 0 <= rows <= _MOST_ROWS:
-        raise ValueError(f"{what} {rows}: write 0 or more")
-    return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from operator import eq, ge, gt, le, lt, ne
@@ -106,15 +106,7 @@ class Compiler:
         return made.label(term.alias) if term.alias else made
 
     def _compared(self, text: str, op: str, value: Any) -> Any:
-        column = self._column(text)
-        if op in ("in", "not in"):
-            bound = [_bound(each) for each in value]
-            return column.in_(bound) if op == "in" else column.not_in(bound)
-        if op in ("like", "not like"):
-            return column.like(_bound(value)) if op == "like" else column.not_like(_bound(value))
-        if value is None or op in ("is", "is not"):
-            return column.is_(_constant(value)) if op in ("=", "is") else column.is_not(_constant(value))
-        return _COMPARE[op](column, _bound(value))
+        return compare(self._column(text), op, value, bound=_bound)
 
     def compiled(self, statement: Any) -> BoundStatement:
         """A statement of SQLAlchemy as text of this dialect."""
@@ -124,6 +116,18 @@ class Compiler:
     @property
     def _dialect(self) -> Any:
         return _dialect(self._name)
+
+
+def compare(column: Any, op: str, value: Any, *, bound: Callable[[Any], Any] = lambda value: value) -> Any:
+    """The condition of a column, its values bound by `bound`; else SQLAlchemy binds them as the column's type."""
+    if op in ("in", "not in"):
+        values = [bound(each) for each in value]
+        return column.in_(values) if op == "in" else column.not_in(values)
+    if op in ("like", "not like"):
+        return column.like(bound(value)) if op == "like" else column.not_like(bound(value))
+    if value is None or op in ("is", "is not"):
+        return column.is_(_constant(value)) if op in ("=", "is") else column.is_not(_constant(value))
+    return _COMPARE[op](column, bound(value))
 
 
 @lru_cache

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
+
+from katax_cli.core.engine_names import Dialect
+from katax_cli.core.sql.terms import OPERATORS
+from katax_cli.core.text.duration import Duration
+from katax_cli.engines.base import Params, Result, SqlEngine
+from katax_cli.errors import unknown_name
 
 Row = dict[str, Any]
 Comparison = tuple[str, str, Any]
 """Column, operator, value."""
+
+_MOST_ROWS = 2**63 - 1
+_WITH_NULL = ("=", "!=", "<>", "is", "is not")
+
+
+class RunsStatements(Protocol):
+    """A database, or one connection of it."""
+
+    @property
+    def engine(self) -> SqlEngine: ...
+    @property
+    def dialect(self) -> Dialect: ...
+    @property
+    def ended(self) -> bool: ...
+    def run(self, sql: str, params: Params = None, *, timeout: Duration | None = None) -> Result: ...
+    def query(self, sql: str, params: Params = None, *, timeout: Duration | None = None) -> list[Row]: ...
+    def execute(self, sql: str, params: Params = None, *, timeout: Duration | None = None) -> int: ...
+    def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int: ...
+    def together(self, *, timeout: Duration | None = None) -> AbstractContextManager[RunsStatements]: ...
 
 
 class Page(NamedTuple):
@@ -50,3 +77,24 @@ class Selection:
     orders: tuple[tuple[str, bool], ...] = ()
     at_most: int | None = None
     skipped: int | None = None
+
+
+def comparison(column: str, rest: Sequence[Any]) -> Comparison:
+    """The arguments of `where` as column, operator and value. Raises ValueError for what matches nothing."""
+    if len(rest) == 1:
+        return column, "=", rest[0]
+    if len(rest) != 2:
+        raise ValueError(f"where({column!r}, …) takes a value, or an operator and a value")
+    op = " ".join(str(rest[0]).lower().split())
+    if op not in OPERATORS:
+        raise ValueError(unknown_name("operator", str(rest[0]), OPERATORS, "operators"))
+    if rest[1] is None and op not in _WITH_NULL:
+        raise ValueError(f"{column} {op} None matches no row; compare with None by = or !=")
+    return column, op, rest[1]
+
+
+def natural(rows: int, what: str) -> int:
+    """A number of rows for LIMIT or OFFSET. Raises ValueError."""
+    if not 0 <= rows <= _MOST_ROWS:
+        raise ValueError(f"{what} {rows}: write 0 or more")
+    return rows

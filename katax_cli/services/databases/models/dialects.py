@@ -1,0 +1,174 @@
+"""SQLAlchemy's dialects with the values of katax: a model writes and reads what a builder does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, time
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
+from sqlalchemy.dialects.postgresql import ranges
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.types import TypeEngine
+
+from katax_cli.core.engine_names import Dialect
+
+Processor = Callable[[Any], Any]
+
+
+def _reading(value_of: Processor, *, of: type | tuple[type, ...] = str) -> Processor:
+    """Reads what the server has as text or number; text that is no such value stays, as `query` has it."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, of):
+            return value
+        try:
+            return value_of(value)
+        except (ValueError, ArithmeticError):
+            return value
+
+    return read
+
+
+class _AsGiven:
+    """The engine adapts the value itself."""
+
+    def bind_processor(self, dialect: sa.Dialect) -> None:
+        return None
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Processor | None:
+        return None
+
+
+class _Moment(_AsGiven, sa.DateTime):
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Processor:
+        return _reading(datetime.fromisoformat)
+
+
+class _Day(_AsGiven, sa.Date):
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Processor:
+        return _reading(date.fromisoformat)
+
+
+class _Time(_AsGiven, sa.Time):
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Processor:
+        return _reading(time.fromisoformat)
+
+
+class _Number(_AsGiven, sa.Numeric[Any]):
+    """SQLite has no exact numbers: a Decimal goes in as text, and comes out with the digits that are left."""
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Processor:
+        if self.asdecimal:
+            return _reading(lambda value: Decimal(str(value)), of=(str, int, float))
+        return _reading(float, of=(str, int))
+
+
+class _Uuid(sa.Uuid[Any]):
+    """With its dashes, where the server has no type for it."""
+
+    def bind_processor(self, dialect: sa.Dialect) -> Processor:
+        return lambda value: None if value is None else str(value)
+
+    def result_processor(self, dialect: sa.Dialect, coltype: object) -> Processor | None:
+        return _reading(UUID) if self.as_uuid else None
+
+
+class _Bits(_AsGiven, mysql.BIT):
+    """A number already."""
+
+
+class _Range(_AsGiven, ranges.AbstractSingleRange[Any]):
+    """Text, as the server writes it."""
+
+
+class _Ranges(_AsGiven, ranges.AbstractMultiRange[Any]):
+    """Text, as the server writes it."""
+
+
+class _Bridged:
+    """An INSERT of many rows is one statement, also when nothing of them is asked back; sessions are katax's to set."""
+
+    use_insertmanyvalues = True
+    use_insertmanyvalues_wo_returning = True
+
+    def on_connect(self) -> Any:
+        return None
+
+    def get_default_isolation_level(self, dbapi_conn: object) -> Any:
+        return None
+
+
+def _adapted(
+    colspecs: dict[type[TypeEngine[Any]], type[TypeEngine[Any]]],
+    changed: dict[type[TypeEngine[Any]], type[TypeEngine[Any]] | None],
+) -> dict[type[TypeEngine[Any]], type[TypeEngine[Any]]]:
+    """The types that are adapted; None leaves a type to SQLAlchemy's own."""
+    return {kind: to for kind, to in {**colspecs, **changed}.items() if to is not None}
+
+
+class PostgresDialect(_Bridged, PGDialect_psycopg):
+    """Numbers come from psycopg as they are."""
+
+    supports_statement_cache = True
+    insertmanyvalues_max_parameters = 65_535
+    colspecs = _adapted(
+        PGDialect_psycopg.colspecs,
+        {
+            sa.Numeric: None,
+            sa.Float: None,
+            ranges.AbstractSingleRange: _Range,
+            ranges.AbstractMultiRange: _Ranges,
+        },
+    )
+
+
+class MysqlDialect(_Bridged, MySQLDialect_pymysql):
+    """Rows affected are rows changed here, so a row that is as it shall be counts for none."""
+
+    supports_statement_cache = True
+    supports_sane_rowcount = False
+    supports_sane_multi_rowcount = False
+    colspecs = _adapted(MySQLDialect_pymysql.colspecs, {sa.Uuid: _Uuid, mysql.BIT: _Bits})
+
+    def initialize(self, connection: sa.Connection) -> None:
+        super().initialize(connection)
+        # The last number is the connection's, and the next statement may get another one.
+        self.favor_returning_over_lastrowid = self.insert_returning
+
+
+class SqliteDialect(_Bridged, SQLiteDialect_pysqlite):
+    supports_statement_cache = True
+    favor_returning_over_lastrowid = True
+    supports_native_decimal = True
+    insertmanyvalues_max_parameters = 32_766
+    colspecs = _adapted(
+        SQLiteDialect_pysqlite.colspecs,
+        {
+            sa.DateTime: _Moment,
+            sa.TIMESTAMP: _Moment,
+            sa.Date: _Day,
+            sa.Time: _Time,
+            sa.Numeric: _Number,
+            sa.Uuid: _Uuid,
+        },
+    )
+
+
+URLS: dict[Dialect, str] = {
+    "postgresql": "postgresql+katax://",
+    "mysql": "mysql+katax://",
+    "sqlite": "sqlite+katax://",
+}
+PARAMETERS: dict[Dialect, Any] = {"postgresql": "numeric_dollar", "mysql": "qmark", "sqlite": "qmark"}
+for _name, _kind in (
+    ("postgresql", PostgresDialect),
+    ("mysql", MysqlDialect),
+    ("sqlite", SqliteDialect),
+):
+    sa.dialects.registry.register(f"{_name}.katax", __name__, _kind.__name__)

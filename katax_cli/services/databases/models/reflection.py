@@ -1,0 +1,46 @@
+"""A model of a table that is there already, from the server's catalogue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy.orm import registry
+
+from katax_cli.core.sql.terms import parse_name
+from katax_cli.core.text.duration import Duration
+from katax_cli.errors import ConfigError, unknown_name
+from katax_cli.services.databases.builder.selection import RunsStatements
+from katax_cli.services.databases.models.model import Model
+from katax_cli.services.databases.models.unit import connection
+
+_TAKEN = frozenset(dir(Model))
+
+
+def reflected(on: RunsStatements, name: str, *, timeout: Duration | None = None) -> type[Model]:
+    """See `Queries.model`."""
+    table = _table(on, name, timeout)
+    if not table.primary_key.columns:
+        raise ConfigError(
+            f"table {name!r} has no primary key, by which a model tells its rows apart; use table()"
+        )
+    kind = type(_class_name(table.name), (Model,), {"__abstract__": True, "_katax_binding": on})
+    renamed = {f"{column.name}_": column for column in table.columns if column.name in _TAKEN}
+    registry(metadata=table.metadata).map_imperatively(kind, table, properties=renamed)
+    return kind
+
+
+def _table(on: RunsStatements, name: str, timeout: Duration | None) -> sa.Table:
+    *schema, plain = parse_name(name)
+    within = ".".join(schema) or None
+    with connection(on, timeout) as bridge:
+        try:
+            return sa.Table(plain, sa.MetaData(), schema=within, autoload_with=bridge, resolve_fks=False)
+        except NoSuchTableError as error:
+            known: Any = sa.inspect(bridge).get_table_names(within)
+            raise ConfigError(unknown_name("table", name, known, "tables")) from error
+
+
+def _class_name(table: str) -> str:
+    return "".join(word.capitalize() for word in table.split("_")) or "Reflected"
