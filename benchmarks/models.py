@@ -1,7 +1,6 @@
 """Models beside SQLAlchemy's own sessions over its own pool: the same class, the same server, in turn.
 
-The peer is a session for each call, as a web program has one for each request. `autocommit` spares it the round trips
-of BEGIN and ROLLBACK, which katax does not need either.
+The peer has a session for each call, as a web program has one for each request.
 """
 
 from __future__ import annotations
@@ -14,12 +13,11 @@ from typing import Any
 
 import sqlalchemy as sa
 from drivers import CALLS, program, repeated
-from harness import compare, finish
+from harness import Work, compare, finish
 from sqlalchemy.orm import Session
 
-from katax_cli import Column, Katax, Mapped, Model
+from katax_cli import Column, Mapped, Model
 
-FOUND = 100
 MANY = 5_000
 DRIVERS = {"postgresql": "psycopg", "mysql": "pymysql"}
 _numbers = count(1_000_000)
@@ -38,37 +36,31 @@ def main(names: list[str]) -> int:
         for name in names or [*DRIVERS, "sqlite"]:
             database: Any = katax.database(name)
             Model.bind(database)
-            peers = {
-                "Session": engine(name, urls[name], stack),
-                "Session, autocommit": engine(name, urls[name], stack, autocommit=True),
-            }
-            models(katax, name, peers)
+            models(name, {"Session": engine(name, urls[name], stack)})
     return finish()
 
 
-def engine(name: str, url: str, stack: ExitStack, *, autocommit: bool = False) -> sa.Engine:
-    options: dict[str, Any] = {"isolation_level": "AUTOCOMMIT"} if autocommit else {}
+def engine(name: str, url: str, stack: ExitStack) -> sa.Engine:
     target = f"sqlite:///{url}" if name == "sqlite" else f"{name}+{DRIVERS[name]}://{url.split('://', 1)[1]}"
-    made = sa.create_engine(target, **options)
+    made = sa.create_engine(target)
     stack.callback(made.dispose)
     return made
 
 
-def models(katax: Katax, name: str, peers: dict[str, sa.Engine]) -> None:
+def models(name: str, peers: dict[str, sa.Engine]) -> None:
     def compared(
         work: str,
         ours: Callable[[], object],
         theirs: Callable[[Session], object],
         *,
-        target: float = 1.2,
         runs: int = 31,
-        times: Callable[[Callable[[], object]], Callable[[], None]] = repeated,
+        times: Callable[[Callable[[], object]], Work] = repeated,
     ) -> None:
         compare(
             f"{name}: {work}",
             katax=times(ours),
             peers={peer: times(in_session(made, theirs)) for peer, made in peers.items()},
-            target=target,
+            target=1.2,
             runs=runs,
         )
 
@@ -80,7 +72,9 @@ def models(katax: Katax, name: str, peers: dict[str, sa.Engine]) -> None:
             sa.select(Person).where(Person.age > 17).order_by(Person.name).limit(10)
         ).all(),
     )
-    compared(f"{CALLS} × create", lambda: Person.create(person()), lambda session: session.add(Person(**person())))
+    compared(
+        f"{CALLS} × create", lambda: Person.create(person()), lambda session: session.add(Person(**person()))
+    )
     compared(
         f"create_many of {MANY:,} rows",
         lambda: Person.create_many([person() for _ in range(MANY)]),
@@ -95,7 +89,7 @@ def person() -> dict[str, Any]:
     return {"id": number, "name": f"person {number}", "age": number % 90}
 
 
-def in_session(made: sa.Engine, work: Callable[[Session], object]) -> Callable[[], None]:
+def in_session(made: sa.Engine, work: Callable[[Session], object]) -> Work:
     def call() -> None:
         with Session(made, expire_on_commit=False) as session:
             work(session)
@@ -105,7 +99,7 @@ def in_session(made: sa.Engine, work: Callable[[Session], object]) -> Callable[[
     return call
 
 
-def once(call: Callable[[], object]) -> Callable[[], None]:
+def once(call: Callable[[], object]) -> Work:
     def run() -> None:
         call()
 

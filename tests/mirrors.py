@@ -221,6 +221,11 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/databases/builder/compile.py",
         "services/databases/builder/selection.py",
     ),
+    "services/databases/models/test_model.py": (
+        "services/databases/models/bridge.py",
+        "services/databases/models/names.py",
+        "services/databases/models/objects.py",
+    ),
     "services/databases/test_clients.py": ("services/databases/mongodb.py",),
     "services/databases/test_sql.py": ("services/databases/statements.py",),
     "services/health/test_deep_probe.py": (

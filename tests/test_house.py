@@ -15,6 +15,7 @@ MAX_MODULES = 16
 MAX_LINES = 400
 
 SHARED_NAMES = {
+    "Column": "programs import a model's by this name; the dashboard's stays within its tables",
     "CircuitBreaker": "the public one is the core's, with the knowledge of drivers' errors",
     "Inspection": "the same ability of each engine",
     "Metrics": "the same ability of each engine",

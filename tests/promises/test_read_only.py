@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from katax_cli import Column, Mapped, Model
 from katax_cli.core.engine_names import ENGINE_NAMES
 from katax_cli.errors import KataxError, Refused
 from katax_cli.profiles.load import load_profile
@@ -629,6 +630,59 @@ def test_the_drivers_own_client_is_not_handed_out(engine: Target, protected: str
         database = runtime.database("main")
         assert isinstance(database, SqlDatabase | RedisDatabase | MongoDatabase)
         assert is_refused(database.get_client)
+
+
+class Kept(Model):
+    """The table of the witness."""
+
+    __tablename__ = "kept"
+
+    n: Mapped[int] = Column(primary_key=True)
+
+
+def _by_models(database: SqlDatabase) -> list[Callable[[], object]]:
+    kept = Kept.on(database)
+    [row] = kept
+    return [
+        lambda: kept.create(n=2),
+        lambda: kept.create_many([{"n": 3}, {"n": 4}]),
+        lambda: database.table("kept").create_many([{"n": 5}, {"n": 6}]),
+        lambda: kept.update({"n": 7}, everywhere=True),
+        lambda: row.update(n=8),
+        lambda: database.transaction(lambda trx: Kept.on(trx).create(n=9)),
+        lambda: kept.where("n", ">", 0).delete(),
+        row.delete,
+    ]
+
+
+@pytest.mark.parametrize("name", SQL)
+def test_models_are_refused(
+    name: str, protected: str, unharmed: Callable[[str], Witness], tmp_path: Path
+) -> None:
+    witness = unharmed(name)
+    before = witness.content()
+    profile(tmp_path, witness.target, protected)
+
+    with Runtime(load_profile(None)) as runtime:
+        database = runtime.database("main")
+        assert isinstance(database, SqlDatabase)
+        assert [is_refused(call) for call in _by_models(database)] == [True] * 8
+
+    assert witness.content() == before
+
+
+@pytest.mark.parametrize("name", SQL)
+def test_models_write_where_they_may(name: str, fresh: MakeFresh, tmp_path: Path) -> None:
+    """The bad twin."""
+    for number in range(7):
+        witness = witness_of(fresh(name))
+        before = witness.content()
+        profile(tmp_path, witness.target, "")
+        with Runtime(load_profile(None)) as runtime:
+            database = runtime.database("main")
+            assert isinstance(database, SqlDatabase)
+            _by_models(database)[number]()
+        assert witness.content() != before
 
 
 def test_messages_are_not_sent_on_a_read_only_profile(

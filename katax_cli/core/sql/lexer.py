@@ -146,10 +146,10 @@ def skimmer(dialect: Dialect, delimiter: str) -> re.Pattern[str]:
     """The coarse pattern that finds `delimiter` (group `end`) outside literals and comments, fast."""
     end = re.escape(delimiter)
     dashes = r"-(?!-(?:[\x00-\x20]|\Z))" if dialect == "mysql" else "-(?!-)"
-    first = re.escape(delimiter[0])
+    first, signs = re.escape(delimiter[0]), ":;<=>?@".replace(delimiter[0], "")
     plain = {
-        # Neither quotes, $, / and - nor the start of a word; PostgreSQL's delimiter is always the semicolon.
-        "postgresql": r"[\x00-!#%&(-,.0-:<-@\[-^`{-\x7f]",
+        # Neither quotes, $, / and - nor the start of a word.
+        "postgresql": rf"[\x00-!#%&(-,.0-9{signs}\[-^`{{-\x7f]",
         "mysql": rf"[^'\"`#/\-{first}]",
         "sqlite": rf"[^'\"`\[/\-{first}]",
     }[dialect]

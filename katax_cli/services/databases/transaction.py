@@ -285,23 +285,28 @@ class Transaction(Queries):
     def describe(self, name: str) -> TableDescription | None:
         """One table as this transaction sees it; None when there is none."""
         assert isinstance(self._engine, Introspects)
+        self._refuse_after_end()
         with self._translating(f"describing {name!r}"):
             return self._engine.describe(self._connection, name, self._deadline.within(None))
 
     def transaction(self) -> Transaction:
         """A savepoint inside this transaction, as a `with` block."""
+        self._refuse_after_end()
         level, fate = self._level + 1, self._fate
         return Transaction(self._origin, self._connection, self._deadline, self._sent, level, fate)
 
     def commit(self) -> None:
-        """Makes it last. Raises OutcomeUnknown when the answer does not come."""
+        """Makes it last. Raises OutcomeUnknown when the answer does not come, KataxError after its end."""
+        self._refuse_after_end()
         self._end(self._engine.facts.release.format(name=self._savepoint) if self._level else "COMMIT")
 
     def rollback(self) -> None:
-        """Undoes it; with a connection that is lost the server has done so already.
+        """Undoes it; with a connection that is lost the server has done so already. After its end, nothing.
 
         Raises QueryError for changes that the server kept: those of MySQL's tables without transactions.
         """
+        if not self.open:
+            return
         if self._fate.ended_by is not None or self._engine.is_broken(self._connection):
             self._end("")
         elif self._level:
@@ -311,6 +316,12 @@ class Transaction(Queries):
             with self._at_end, self._translating("rollback"):
                 if not self._origin.read_only:
                     self._engine.undo(self._connection)
+
+    def _refuse_after_end(self) -> None:
+        """The connection may be another caller's by now."""
+        if not self.open:
+            name = self._engine.settings.name
+            raise KataxError(f"the transaction on {name!r} has ended; begin another, or ask the database")
 
     @property
     def _savepoint(self) -> str:
@@ -336,6 +347,7 @@ class Transaction(Queries):
 
     @contextmanager
     def _statement(self, statement: Statement, params: object) -> Iterator[Watch]:
+        self._refuse_after_end()
         self._origin.refuse_unless_reading(statement)
         with self._origin.observer.watch(statement.text, params) as watch, self._translating("query"):
             yield watch

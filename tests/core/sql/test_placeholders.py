@@ -75,7 +75,8 @@ def test_without_values_the_text_is_sent_as_it_is(dialect: Dialect, params: Valu
 def test_a_long_statement_is_read_like_a_short_one(dialect: Dialect) -> None:
     sql = "insert into t values " + ", ".join(["('12:30 ? $1 @x')"] * 2000)
     assert bind(sql, dialect) == (sql, NOTHING[dialect])
-    assert bind(sql + ", ($1)", dialect, [7]) == (sql + f", ({SIGN[dialect]})", (7,))
+    for placeholder, values in (("$1", [7]), ("?", [7]), (":name", {"name": 7})):
+        assert bind(f"{sql}, ({placeholder})", dialect, values) == (sql + f", ({SIGN[dialect]})", (7,))
 
 
 def test_sqlite_native_styles() -> None:

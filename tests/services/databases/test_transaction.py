@@ -94,6 +94,23 @@ def test_a_rollback_inside_a_block_is_the_end_of_it(db: SqlDatabase) -> None:
     assert (numbers(db), db.pool_stats().active) == ([], 0)
 
 
+def test_nothing_is_sent_after_its_end(db: SqlDatabase) -> None:
+    """Its connection is the next caller's by then, whose transaction this would be."""
+    first = db.begin()
+    add(first, 1)
+    first.commit()
+    second = db.begin()
+    add(second, 2)
+
+    first.rollback()
+    for call in (first.commit, lambda: add(first, 3), first.transaction, lambda: first.query("select 1")):
+        with pytest.raises(KataxError, match="the transaction on 'main' has ended; begin another"):
+            call()
+
+    second.commit()
+    assert numbers(db) == [1, 2]
+
+
 def test_a_callable_returns_what_it_returns(db: SqlDatabase) -> None:
     def work(transaction: Transaction) -> str:
         add(transaction, 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ from katax_cli.services.databases.builder.selection import (
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.builder.compile import Compiler
+
+_MOST_VALUES = 5_000
+"""Values of one INSERT. PostgreSQL takes 65,535, SQLite 32,766; texts of up to so many are read only once."""
 
 
 @dataclass(frozen=True)
@@ -129,11 +133,28 @@ class Builder(Selection):
         odd = next((row for row in rows if row.keys() != rows[0].keys()), None)
         if odd is not None:
             raise ValueError(f"rows have different columns: {', '.join(columns)} and {', '.join(odd)}")
+        if self.on.dialect == "mysql":
+            # PyMySQL sends many rows at once itself, and knows how long they are.
+            self._create_each(rows, timeout)
+        else:
+            self._create_together(rows, max(1, _MOST_VALUES // len(columns)), timeout)
+        return len(rows)
+
+    def _create_each(self, rows: Sequence[Mapping[str, Any]], timeout: Duration | None) -> None:
         sql, params = self.insert_statement(rows[0])
-        values = [dict(zip(params, (row[column] for column in columns), strict=True)) for row in rows]
+        values = [dict(zip(params, (row[column] for column in rows[0]), strict=True)) for row in rows]
         with self.on.together() as connection:
             connection.execute_many(sql, values, timeout=timeout)
-        return len(rows)
+
+    def _create_together(
+        self, rows: Sequence[Mapping[str, Any]], at_once: int, timeout: Duration | None
+    ) -> None:
+        """One INSERT for so many rows: a trigger of the statement runs once for all of them."""
+        parts = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
+        with self.on.together() if len(parts) > 1 else nullcontext(self.on) as connection:
+            for part in parts:
+                sql = self._compiler.insert_many(self.name, rows[0], len(part))
+                connection.run(sql, [row[column] for row in part for column in rows[0]], timeout=timeout)
 
     def update(
         self, values: Mapping[str, Any], *, everywhere: bool = False, timeout: Duration | None = None

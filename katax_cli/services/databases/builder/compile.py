@@ -60,6 +60,16 @@ class Compiler:
         sql, params = self.compiled(made.returning(sa.literal_column("*")) if returning else made)
         return BoundStatement(sql, {f"v{at}": params[f"v{at}"] for at in range(len(plain))})
 
+    def insert_many(self, table: str, columns: Iterable[str], rows: int) -> str:
+        """So many rows of these columns; a `?` for each value, row by row."""
+        names = _columns(table, dict.fromkeys(columns))
+        preparer = self._dialect.identifier_preparer
+        places = f"({', '.join('?' * len(names))})"
+        return (
+            f"INSERT INTO {preparer.format_table(_table(table, None))} "
+            f"({', '.join(map(preparer.quote, names))}) VALUES {', '.join([places] * rows)}"
+        )
+
     def update(self, selection: Selection, values: Mapping[str, Any]) -> BoundStatement:
         """The rows of its conditions get these values."""
         plain = _columns(selection.name, values)

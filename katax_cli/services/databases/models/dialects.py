@@ -60,7 +60,7 @@ class _Time(_AsGiven, sa.Time):
         return _reading(time.fromisoformat)
 
 
-class _Number(_AsGiven, sa.Numeric[Any]):
+class _Exact(_AsGiven, sa.Numeric[Any]):
     """SQLite has no exact numbers: a Decimal goes in as text, and comes out with the digits that are left."""
 
     def result_processor(self, dialect: sa.Dialect, coltype: object) -> Processor:
@@ -83,11 +83,11 @@ class _Bits(_AsGiven, mysql.BIT):
     """A number already."""
 
 
-class _Range(_AsGiven, ranges.AbstractSingleRange[Any]):
+class _Range(_AsGiven, ranges.AbstractSingleRangeImpl[Any]):
     """Text, as the server writes it."""
 
 
-class _Ranges(_AsGiven, ranges.AbstractMultiRange[Any]):
+class _Ranges(_AsGiven, ranges.AbstractMultiRangeImpl[Any]):
     """Text, as the server writes it."""
 
 
@@ -113,15 +113,17 @@ def _adapted(
 
 
 class PostgresDialect(_Bridged, PGDialect_psycopg):
-    """Numbers come from psycopg as they are."""
+    """Numbers come from psycopg as they are, and moments go as they are: a cast would drop their zone."""
 
     supports_statement_cache = True
+    supports_native_decimal = True
     insertmanyvalues_max_parameters = 65_535
     colspecs = _adapted(
         PGDialect_psycopg.colspecs,
         {
             sa.Numeric: None,
             sa.Float: None,
+            sa.DateTime: None,
             ranges.AbstractSingleRange: _Range,
             ranges.AbstractMultiRange: _Ranges,
         },
@@ -134,6 +136,8 @@ class MysqlDialect(_Bridged, MySQLDialect_pymysql):
     supports_statement_cache = True
     supports_sane_rowcount = False
     supports_sane_multi_rowcount = False
+    # PyMySQL makes one INSERT of many rows itself, and knows how long the server lets it be.
+    use_insertmanyvalues_wo_returning = False
     colspecs = _adapted(MySQLDialect_pymysql.colspecs, {sa.Uuid: _Uuid, mysql.BIT: _Bits})
 
     def initialize(self, connection: sa.Connection) -> None:
@@ -154,7 +158,7 @@ class SqliteDialect(_Bridged, SQLiteDialect_pysqlite):
             sa.TIMESTAMP: _Moment,
             sa.Date: _Day,
             sa.Time: _Time,
-            sa.Numeric: _Number,
+            sa.Numeric: _Exact,
             sa.Uuid: _Uuid,
         },
     )

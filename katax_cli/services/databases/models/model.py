@@ -30,16 +30,22 @@ class Model(DeclarativeBase):
     column.
     """
 
+    # No table is made from a model: a number fits into whatever column the table has.
+    type_annotation_map: ClassVar[dict[Any, Any]] = {int: sa.BigInteger}
     _katax_binding: ClassVar[RunsStatements | None] = None
 
     @classmethod
     def bind(cls, database: RunsStatements | None) -> None:
-        """The database of this model and of those derived from it, from the next call on; None ends that."""
+        """The database of this model and of those derived from it, from the next call on; None: that of its base."""
         if database is not None and not hasattr(database, "dialect"):
             raise ConfigError(
                 f"{cls.__name__} cannot be bound to {database!r}; models work on postgresql, mysql, sqlite"
             )
-        cls._katax_binding = database
+        # `setattr` would have SQLAlchemy look for something to map, and forget what it knows of the class.
+        if database is not None or cls is Model:
+            type.__setattr__(cls, "_katax_binding", database)
+        elif "_katax_binding" in vars(cls):
+            type.__delattr__(cls, "_katax_binding")
 
     @classmethod
     def on(cls, database: RunsStatements) -> ModelQuery[Self]:

@@ -11,6 +11,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapper, joinedload, selectinload
 from katax_cli.errors import unknown_name
 
 Kind = type[DeclarativeBase]
+_KNOWN = "_katax_attributes"
 
 
 def mapper_of(model: Kind) -> Mapper[Any]:
@@ -25,8 +26,23 @@ def column_of(model: Kind, name: str) -> Any:
 
 def settable(model: Kind, values: Mapping[str, Any], *, relationships: bool = False) -> dict[str, Any]:
     """Values by the names of attributes. Raises ValueError for a name that is no column, nor a relationship."""
+    known = attributes(model)
     related = mapper_of(model).relationships.keys() if relationships else ()
-    return {name if name in related else _attribute(model, name): value for name, value in values.items()}
+    return {
+        known.get(name) or (name if name in related else _attribute(model, name)): value
+        for name, value in values.items()
+    }
+
+
+def attributes(model: Kind) -> dict[str, str]:
+    """The attributes of columns, by their own names and by those of the columns."""
+    known: dict[str, str] | None = vars(model).get(_KNOWN)
+    if known is None:
+        columns = mapper_of(model).column_attrs
+        known = {column.name: attribute.key for attribute in columns for column in attribute.columns}
+        known |= {attribute.key: attribute.key for attribute in columns}
+        type.__setattr__(model, _KNOWN, known)
+    return known
 
 
 def relationship_named(model: Kind, name: str) -> Any:
@@ -52,13 +68,10 @@ def loading(model: Kind, path: str) -> Any:
 
 
 def _attribute(model: Kind, name: str) -> str:
-    mapper = mapper_of(model)
-    if name in mapper.column_attrs:
-        return name
-    for attribute in mapper.column_attrs:
-        if any(column.name == name for column in attribute.columns):
-            return attribute.key
-    raise ValueError(_unknown(model, "column", name, list(mapper.column_attrs.keys())))
+    known = attributes(model)
+    if name not in known:
+        raise ValueError(_unknown(model, "column", name, sorted(set(known.values()))))
+    return known[name]
 
 
 def _unknown(model: Kind, what: str, name: str, known: list[str]) -> str:

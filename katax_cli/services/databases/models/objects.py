@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.orm import DeclarativeBase, InstanceState
 from sqlalchemy.orm.attributes import flag_modified, set_committed_value
+from sqlalchemy.orm.exc import StaleDataError
 
 from katax_cli.core.text.duration import Duration
 from katax_cli.errors import ConfigError, UnknownRecord
@@ -38,10 +39,13 @@ def change(
         session.add(row)
         for name, value in given.items():
             setattr(row, name, value)
-            if name in mapper.column_attrs:
-                flag_modified(row, name)  # else a value that was read before would not be written again
+            if name in mapper.column_attrs and not state.attrs[name].history.has_changes():
+                flag_modified(
+                    row, name
+                )  # what is equal to what was read may differ from what is there by now
+        writes = session.is_modified(row)
         session.flush()
-        if by_mysql:
+        if by_mysql or not writes:
             _reread(session, row)
 
 
@@ -77,13 +81,18 @@ def related(values: Mapping[str, Any]) -> list[DeclarativeBase]:
 
 @contextmanager
 def kept(rows: Iterable[DeclarativeBase]) -> Iterator[None]:
-    """Gives objects back what they held when the block fails: SQLAlchemy would leave them empty."""
+    """Gives objects back what they held when the block fails: SQLAlchemy would leave them empty.
+
+    Raises UnknownRecord for a row that was to be changed and is gone.
+    """
     before = [_Held(row) for row in rows]
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         for held in before:
             held.restore()
+        if isinstance(error, StaleDataError):
+            raise UnknownRecord(" or ".join(shown(held.row) for held in before)) from error
         raise
 
 
@@ -92,7 +101,7 @@ class _Held:
 
     def __init__(self, row: DeclarativeBase) -> None:
         state = sa.inspect(row)
-        self._row = row
+        self.row = row
         columns = [column.key for column in state.mapper.column_attrs]
         loaded = [*columns, *(other.key for other in state.mapper.relationships)]
         self._values = {key: state.dict[key] for key in loaded if key in state.dict}
@@ -100,9 +109,9 @@ class _Held:
 
     def restore(self) -> None:
         for key, value in self._values.items():
-            set_committed_value(self._row, key, value)
+            set_committed_value(self.row, key, value)
         for key in self._assigned:
-            flag_modified(self._row, key)
+            flag_modified(self.row, key)
 
 
 def _stored(row: DeclarativeBase) -> InstanceState[Any]:

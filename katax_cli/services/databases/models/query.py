@@ -18,7 +18,11 @@ from katax_cli.services.databases.models.objects import kept, related
 from katax_cli.services.databases.models.unit import returns_rows, unit
 
 M = TypeVar("M", bound=DeclarativeBase)
-_Setting = Mapping[str, Any] | None
+
+_LONGEST_INSERT = 16_000
+"""Characters of an INSERT of many rows: what is longer is read for placeholders each time it is sent."""
+_LENGTH_OF_VALUE = 24
+"""Characters of a value's place, with its type: `$1234::TIMESTAMP…, `."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,9 @@ class ModelQuery(Generic[M]):
         with unit(self.on, timeout=timeout) as session:
             return session.get(self.model, id, options=self.loaded)
 
-    def create(self, values: _Setting = None, /, *, timeout: Duration | None = None, **columns: Any) -> M:
+    def create(
+        self, values: Mapping[str, Any] | None = None, /, *, timeout: Duration | None = None, **columns: Any
+    ) -> M:
         """Inserts a row, with the objects of its relationships, and returns it as the server has it."""
         given = {**(values or {}), **columns}
         mapper = mapper_of(self.model)
@@ -109,13 +115,15 @@ class ModelQuery(Generic[M]):
         """Inserts rows, all or none, many in one statement; returns how many."""
         checked = [settable(self.model, row) for row in rows]
         if checked:
+            rows_at_once = max(1, _LONGEST_INSERT // (_LENGTH_OF_VALUE * (len(checked[0]) + 1)))
             with unit(self.on, timeout=timeout, whole=True) as session:
-                session.execute(sa.insert(self.model), checked)
+                options = {"insertmanyvalues_page_size": rows_at_once}
+                session.execute(sa.insert(self.model), checked, execution_options=options)
         return len(checked)
 
     def update(
         self,
-        values: _Setting = None,
+        values: Mapping[str, Any] | None = None,
         /,
         *,
         everywhere: bool = False,

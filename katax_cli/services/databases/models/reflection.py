@@ -10,7 +10,7 @@ from sqlalchemy.orm import registry
 
 from katax_cli.core.sql.terms import parse_name
 from katax_cli.core.text.duration import Duration
-from katax_cli.errors import ConfigError, unknown_name
+from katax_cli.errors import ConfigError, QueryError, unknown_name
 from katax_cli.services.databases.builder.selection import RunsStatements
 from katax_cli.services.databases.models.model import Model
 from katax_cli.services.databases.models.unit import connection
@@ -36,10 +36,26 @@ def _table(on: RunsStatements, name: str, timeout: Duration | None) -> sa.Table:
     within = ".".join(schema) or None
     with connection(on, timeout) as bridge:
         try:
-            return sa.Table(plain, sa.MetaData(), schema=within, autoload_with=bridge, resolve_fks=False)
-        except NoSuchTableError as error:
-            known: Any = sa.inspect(bridge).get_table_names(within)
+            seen = sa.Table(plain, sa.MetaData(), schema=within, autoload_with=bridge, resolve_fks=False)
+            return sa.Table(plain, sa.MetaData(), *map(_alone, seen.columns), schema=within)
+        except (NoSuchTableError, QueryError) as error:
+            # SQLAlchemy knows MySQL's refusal by PyMySQL's error only.
+            known: list[str] = sa.inspect(bridge).get_table_names(within)
+            if plain.lower() in map(str.lower, known):
+                raise
             raise ConfigError(unknown_name("table", name, known, "tables")) from error
+
+
+def _alone(column: sa.Column[Any]) -> sa.Column[Any]:
+    """The column without what it refers to, for that table may not be a model."""
+    return sa.Column(
+        column.name,
+        column.type,
+        primary_key=column.primary_key,
+        nullable=column.nullable,
+        autoincrement=column.autoincrement,
+        server_default=None if column.server_default is None else sa.FetchedValue(),
+    )
 
 
 def _class_name(table: str) -> str:

@@ -11,13 +11,12 @@ from weakref import WeakKeyDictionary
 import sqlalchemy as sa
 from sqlalchemy.exc import StatementError
 from sqlalchemy.orm import Session
-from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.pool import NullPool
 
 from katax_cli.core.forks import follow
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.text.duration import Duration
-from katax_cli.errors import KataxError, UnknownRecord
+from katax_cli.errors import KataxError
 from katax_cli.services.databases.builder.selection import RunsStatements
 from katax_cli.services.databases.models.bridge import BridgeConnection, Origin, origin
 from katax_cli.services.databases.models.dialects import PARAMETERS, URLS
@@ -93,16 +92,13 @@ def unit(on: RunsStatements, *, timeout: Duration | None, whole: bool = False) -
             session.flush()
         for row in session:
             row.__dict__[HOME] = on
-        session.commit()
 
 
 @contextmanager
 def _translating() -> Iterator[None]:
-    """Gives SQLAlchemy's errors of statements and rows their meaning; katax's own pass through."""
+    """Gives SQLAlchemy's errors of statements their meaning; katax's own pass through."""
     try:
         yield
-    except StaleDataError as error:
-        raise UnknownRecord(" ".join(str(error).split())) from error
     except StatementError as error:
         if isinstance(error.orig, KataxError):
             raise error.orig from error

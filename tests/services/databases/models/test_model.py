@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 import pytest
 
-from katax_cli import KataxError, QueryError, Refused, SqlDatabase, UnknownRecord
+from katax_cli import KataxError, SqlDatabase, UnknownRecord
 from tests.services.databases.models.people import LoginSession, Organization, User
 
 
@@ -25,17 +26,48 @@ def test_the_life_of_a_row(db: SqlDatabase) -> None:
     assert db.query("select name, plan from users") == [{"name": "Ada L.", "plan": "free"}]
     found.active = False
     assert found.update() is found
-    assert User.where("active", False).count() == 1
+    assert User.where(User.active.is_(False)).count() == 1
 
     found.delete()
     assert User.find_by_id(1) is None
-    found_twice = pytest.raises(UnknownRecord, found.update, name="gone")
-    assert str(found_twice.value) == "no record at 'User(1)'"
+    with pytest.raises(UnknownRecord) as gone:
+        found.update(name="gone")
+    assert str(gone.value) == "no record at 'User(1)'"
+
+
+def test_a_row_that_another_caller_changed(db: SqlDatabase) -> None:
+    """What is written is written, also if it is what was read; a row that is gone is not said to be changed."""
+    one, two = Organization.create(name="a"), Organization.create(name="b")
+    db.execute("update organizations set name = 'theirs' where id = 1")
+    one.update(name="a")
+    assert db.query("select name from organizations where id = 1") == [{"name": "a"}]
+    one.update(name="a")
+    one.update(id=7)
+    assert [row.id for row in Organization.query().order_by("id")] == [2, 7]
+
+    db.execute("delete from organizations")
+    calls: list[Callable[[], object]] = [
+        lambda: two.update(name="c"),
+        two.update,
+        two.load,
+        lambda: one.update(name="c", id=8),
+    ]
+    for call in calls:
+        with pytest.raises(UnknownRecord, match="no record at 'Organization"):
+            call()
+    assert (two.id, two.name, one.id) == (2, "b", 7)
+    two.delete()
+    with pytest.raises(UnknownRecord):
+        two.update(name="c")
+    with pytest.raises(ValueError, match=r"this Organization has no row yet; use create\(\)"):
+        Organization(name="x").update(name="y")
 
 
 def test_rows_come_with_what_they_refer_to(db: SqlDatabase) -> None:
     org = Organization.create(name="Math")
-    ada = User.create(email="ada@x.y", organization=org, sessions=[LoginSession(device="a"), LoginSession(device="b")])
+    ada = User.create(
+        email="ada@x.y", organization=org, sessions=[LoginSession(device="a"), LoginSession(device="b")]
+    )
     assert (ada.org_id, ada.sessions[1].user_id) == (org.id, ada.id)
 
     [found] = User.where("email", "ada@x.y").with_("organization", "sessions.user").all()
