@@ -228,6 +228,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     ),
     "services/databases/test_clients.py": ("services/databases/mongodb.py",),
     "services/databases/test_sql.py": ("services/databases/statements.py",),
+    "services/databases/test_transaction.py": ("services/databases/origin.py",),
     "services/health/test_deep_probe.py": (
         "core/measure/diagnosis.py",
         "engines/headroom.py",

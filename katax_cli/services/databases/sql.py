@@ -30,9 +30,10 @@ from katax_cli.services.calls.observer import WatchedStream
 from katax_cli.services.calls.watchdog import watchdog
 from katax_cli.services.databases.database import Database, MakeDeadline, Work, end_tunnel
 from katax_cli.services.databases.lease import Lease, Leases
+from katax_cli.services.databases.origin import TransactionOrigin
 from katax_cli.services.databases.replicas import Replicas
 from katax_cli.services.databases.statements import Queries
-from katax_cli.services.databases.transaction import Session, Transaction, TransactionBlock, TransactionOrigin
+from katax_cli.services.databases.transaction import Session, Transaction, TransactionBlock
 from katax_cli.snapshot import PoolStats
 
 T = TypeVar("T")

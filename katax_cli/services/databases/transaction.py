@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from katax_cli.core.engine_names import Dialect
@@ -15,51 +14,16 @@ from katax_cli.engines.base import (
     CopiesIn,
     Introspects,
     Params,
-    ReadOnlyGuard,
     Result,
     RowStream,
-    SqlEngine,
     TableDescription,
     Text,
 )
-from katax_cli.errors import KataxError, QueryError, Refused
-from katax_cli.services.calls.guard import Guard, Safety, Sent
-from katax_cli.services.calls.observer import Observer, Watch, WatchedStream
+from katax_cli.errors import KataxError, QueryError
+from katax_cli.services.calls.guard import Safety, Sent
+from katax_cli.services.calls.observer import Watch, WatchedStream
+from katax_cli.services.databases.origin import TransactionOrigin
 from katax_cli.services.databases.statements import Queries
-
-_NO_GUARD = nullcontext()
-
-
-@dataclass(frozen=True, slots=True)
-class TransactionOrigin:
-    """The origin of a transaction: engine, guard and observer of its connection, and how to lease one."""
-
-    engine: SqlEngine
-    guard: Guard
-    lease: Callable[[Deadline], AbstractContextManager[Any]]
-    observer: Observer
-
-    @property
-    def read_only(self) -> bool:
-        return self.engine.settings.read_only
-
-    def refuse_unless_reading(self, statement: Statement) -> None:
-        """Raises Refused on a read-only connection for what is not known to read; the server refuses the rest."""
-        if self.read_only and statement.kind != "read":
-            what = statement.effect.verb or "this statement"
-            raise Refused(f"{self.engine.settings.name!r} is read-only; {what} is not known to read")
-
-    def reading(self, connection: Any) -> AbstractContextManager[None]:
-        """On a read-only connection a transaction that the server keeps from writing, read back; else nothing."""
-        if not self.read_only:
-            return _NO_GUARD
-        assert isinstance(self.engine, ReadOnlyGuard)
-        return self.engine.read_only(connection)
-
-    def guarded(self, connection: Any, statement: Statement) -> AbstractContextManager[None]:
-        """Around one statement: both of them."""
-        self.refuse_unless_reading(statement)
-        return self.reading(connection)
 
 
 class Session(Queries):
