@@ -39,3 +39,11 @@ class Credentials:
     words: tuple[str, ...]
     files: Mapping[str, str] = field(default_factory=dict, repr=False)
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaFacts:
+    """What else there is beside rows: how many things of which kind, and a hash of their definitions."""
+
+    objects: Mapping[str, int]
+    schema_hash: str

@@ -19,6 +19,7 @@ from katax_cli.services.backup.work import StoppableWork
 
 _WAYS: Mapping[str, tuple[str, str]] = {
     "postgresql": ("pg_dump", "dump_postgresql"),
+    "mysql": ("mysqldump", "dump_mysql"),
     "sqlite": ("sqlite_copy", "dump_sqlite"),
 }
 _MOST_JOBS = 4

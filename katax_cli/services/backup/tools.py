@@ -23,7 +23,12 @@ _POLL_SECONDS = 0.05
 _CHUNK = 2**20
 _SAID_BYTES = 64 * 2**10
 _SAID_LINES = 5
-_VERSION = re.compile(rb"(?:Distrib |Ver |PostgreSQL\) |version:? v?)?(\d+(?:\.\d+)+)")
+# Of `pg_dump (PostgreSQL) 16.4 (Ubuntu 16.4-0ubuntu0.24.04.1)`, `mariadb-dump  Ver 10.19 Distrib 10.11.19-MariaDB`,
+# `mariadb-dump from 11.4.2-MariaDB, client 10.19`, `mysqldump  Ver 8.0.36 for Linux`, `mongodump version: 100.9.4`.
+_VERSIONS = tuple(
+    re.compile(before + rb"(\d+(?:\.\d+)*)")
+    for before in (rb"\(PostgreSQL\) ", rb" Distrib ", rb" from ", rb" Ver ", rb" version: ")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class Tool:
     name: str
     path: str
     version: tuple[int, ...]
+    is_mariadb: bool = False
 
     def __str__(self) -> str:
         return f"{self.name} {'.'.join(map(str, self.version))}"
@@ -43,7 +49,7 @@ def find_tool(names: Sequence[str], *, folder: str | None, package: str) -> Tool
     for name in names:
         path = shutil.which(name, path=folder) if folder else shutil.which(name)
         if path is not None:
-            return Tool(name, path, _version(path))
+            return Tool(name, path, *_version(path))
     where = f"in {folder!r}, which [backup] tools names" if folder else "on PATH"
     raise ConfigError(
         f"there is no {' or '.join(names)} {where}; install {package}, or set [backup] tools to its folder"
@@ -61,18 +67,18 @@ def refuse_older(tool: Tool, server_version: str, *, parts: int, package: str) -
         )
 
 
-def _version(path: str) -> tuple[int, ...]:
+def _version(path: str) -> tuple[tuple[int, ...], bool]:
+    """The version of a program, and whether it is MariaDB's."""
     try:
         done = subprocess.run([path, "--version"], capture_output=True, check=False, timeout=30)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(
             f"cannot run {path!r}: {error}; set [backup] tools to the folder of another"
         ) from error
-    numbers = _VERSION.findall(done.stdout)
-    if done.returncode or not numbers:
+    version = next(filter(None, (pattern.search(done.stdout) for pattern in _VERSIONS)), None)
+    if done.returncode or version is None:
         raise ConfigError(f"{path!r} does not say its version; set [backup] tools to the folder of another")
-    # MariaDB names the version of its options first: `Ver 10.19 Distrib 10.11.19-MariaDB`.
-    return tuple(int(number) for number in numbers[-1].split(b"."))
+    return tuple(int(number) for number in version[1].split(b".")), b"MariaDB" in done.stdout
 
 
 @contextmanager

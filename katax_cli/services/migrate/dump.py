@@ -86,31 +86,19 @@ def _without_noise(text: str) -> str:
 
 
 def _mysqldump(migrator: Migrator) -> Dump:
+    from katax_cli.engines.mysql.backup.dump import client_options
+
     settings = migrator.db.settings
     program = "mariadb-dump" if shutil.which("mariadb-dump") else "mysqldump"
     with NamedTemporaryFile("w", prefix="katax-", suffix=".cnf") as file:
         os.chmod(file.name, 0o600)
-        file.write(_client_options(settings))
+        file.write(client_options(settings))
         file.flush()
         words = [program, f"--defaults-extra-file={file.name}", "--no-data", "--skip-comments", "--routines"]
         words += ["--events", "--default-character-set=utf8mb4"]
         home, _, name = migrator.table.rpartition(".")
         words += [f"--ignore-table={home or settings.database}.{name}", *_where(settings, user="-u")]
         return Dump(_run(migrator, [*words, settings.database or ""], dict(os.environ)).strip("\n"), program)
-
-
-def _client_options(settings: ConnectionSettings) -> str:
-    """Of MariaDB's client and of MySQL's, which know each other's not."""
-    options = {"password": settings.password.reveal() if settings.password else ""}
-    if tls := settings.tls:
-        files = {"ssl-ca": tls.ca, "ssl-cert": tls.cert, "ssl-key": tls.key}
-        options |= {key: path for key, path in files.items() if path}
-        modes = {"disable": "DISABLED", "require": "REQUIRED", "verify-ca": "VERIFY_CA"}
-        options["loose-ssl-mode"] = modes.get(tls.mode, "VERIFY_IDENTITY")
-        options["loose-ssl"] = "0" if tls.mode == "disable" else "1"
-        options["loose-ssl-verify-server-cert"] = "1" if tls.mode == "verify-full" else "0"
-    quoted = {key: value.replace("\\", "\\\\").replace('"', '\\"') for key, value in options.items()}
-    return "[client]\n" + "".join(f'{key}="{value}"\n' for key, value in quoted.items())
 
 
 def _where(settings: ConnectionSettings, *, user: str) -> list[str]:

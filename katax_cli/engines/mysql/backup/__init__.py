@@ -1,0 +1,1 @@
+"""Backups: what there is to back up, and how the tool is told where it is."""

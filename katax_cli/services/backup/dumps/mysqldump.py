@@ -1,0 +1,101 @@
+"""MySQL and MariaDB by mysqldump or mariadb-dump: one transaction, its stream compressed and counted as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import IO, Any
+
+from katax_cli.engines.dumps import Inventory, SchemaFacts
+from katax_cli.engines.registry import part
+from katax_cli.errors import BackupError
+from katax_cli.services.backup.dumps.order import Order, ProvenDump
+from katax_cli.services.backup.dumps.sql_rows import SqlRows
+from katax_cli.services.backup.streams import zstd_file
+from katax_cli.services.backup.tools import Tool, chunks, find_tool, refuse_older, run_tool, secret_files
+from katax_cli.services.calls.guard import Safety
+
+DUMP = "dump.sql.zst"
+MARIADB, MYSQL = ("mariadb-dump", "mysqldump"), ("mysqldump", "mariadb-dump")
+PACKAGE = "mariadb-client or default-mysql-client (Debian, Ubuntu), mysql-client (Homebrew)"
+_WORDS = (
+    "--single-transaction",
+    "--quick",
+    "--hex-blob",
+    "--no-tablespaces",
+    "--default-character-set=utf8mb4",
+    "--max-allowed-packet=1G",
+)
+_ONLY_MYSQL = ("--set-gtid-purged=OFF", "--column-statistics=0")
+
+
+def dump_mysql(order: Order) -> ProvenDump:
+    """Runs the tool, compresses what it writes, and believes it only with its end mark."""
+    database = order.database
+    ability = part(database.engine, "backup.dump")
+    inventory: Inventory = database.ask(
+        lambda connection, _: ability.inventory(connection), safety=Safety.READ, doing="the backup"
+    )
+    tool = dump_tool(inventory, order.tools)
+    left_out = order.omissions(inventory)
+    before = _marks(order, ability)
+    rows = SqlRows(inventory.relations)
+    with zstd_file(order.folder / DUMP) as file, secret_files(ability.credentials()) as credentials:
+
+        def read(output: IO[bytes]) -> None:
+            for data in chunks(output):
+                order.work.check()
+                rows.take(data)
+                file.write(data)
+                order.told(file.size_bytes)
+
+        # The option file has to come first.
+        words = [tool.path, *credentials.words, *_words(tool, inventory), inventory.database]
+        run_tool(order.work, words, credentials, read=read)
+        if not rows.is_complete:
+            raise BackupError(f"{tool.name} ended without its end mark")
+        written = file.close()
+    _refuse_changed(order, before, _marks(order, ability))
+    found: SchemaFacts = database.ask(
+        lambda connection, _: ability.schema(connection), safety=Safety.READ, doing="the backup"
+    )
+    return ProvenDump(
+        inventory=inventory,
+        tool=str(tool),
+        files=(written,),
+        rows=dict(sorted(rows.counts.items())),
+        objects=found.objects,
+        schema_hash=found.schema_hash,
+        left_out=left_out,
+    )
+
+
+def dump_tool(inventory: Inventory, folder: str | None) -> Tool:
+    """The tool of the server's maker, which may not be older. Raises ConfigError with what to install."""
+    is_mariadb = "mariadb" in inventory.server_version.lower()
+    tool = find_tool(MARIADB if is_mariadb else MYSQL, folder=folder, package=PACKAGE)
+    if tool.is_mariadb == is_mariadb:
+        refuse_older(tool, inventory.server_version, parts=2, package=PACKAGE)
+    return tool
+
+
+def _words(tool: Tool, inventory: Inventory) -> list[str]:
+    words = [*_WORDS]
+    for what in ("triggers", "events", "routines"):
+        words.append(f"--skip-{what}" if what in inventory.unreadable else f"--{what}")
+    return words if tool.is_mariadb else [*words, *_ONLY_MYSQL]
+
+
+def _marks(order: Order, ability: Any) -> Mapping[str, str]:
+    marks: Mapping[str, str] = order.database.ask(
+        lambda connection, _: ability.marks(connection), safety=Safety.READ, doing="the backup"
+    )
+    return marks
+
+
+def _refuse_changed(order: Order, before: Mapping[str, str], after: Mapping[str, str]) -> None:
+    """The tool holds tables only while it reads them. Those that came meanwhile are not in the dump."""
+    changed = sorted(name for name, mark in before.items() if after.get(name) != mark)
+    if changed:
+        raise BackupError(
+            f"{order.name!r}: changed while it was dumped: {', '.join(changed[:10])}; try again when no migration runs"
+        )
