@@ -167,6 +167,13 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     ),
     "profiles/test_template.py": ("profiles/model/validate.py",),
     "promises/test_session_state.py": ("core/sql/residue.py",),
+    "services/transfer/test_load.py": (
+        "services/tables/bulk_load.py",
+        "services/transfer/checkpoint.py",
+        "services/transfer/json_cells.py",
+        "services/transfer/rejects.py",
+        "services/transfer/sources.py",
+    ),
     "services/transfer/test_export.py": (
         "services/transfer/parquet.py",
         "services/transfer/tables.py",

@@ -58,6 +58,8 @@ class TransferSql:
     type_of: TypeOf
     bind: Callable[[str], Bind | None]
     literal: Callable[[Any], str]
+    lossless: Callable[[ColumnKind], ColumnKind]
+    """Makes text of a kind whose texts this engine would give back in another form."""
     prelude: str = ""
     """Statements before INSERTs in a file."""
     overriding: str = ""
@@ -81,10 +83,9 @@ class TransferSession(Protocol):
         """Has the session read and write values in one form and times in UTC, and refuse what does not fit."""
         ...
 
-    def insert(
-        self, connection: Any, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
-    ) -> None:
-        """Inserts rows into the quoted table and columns; all or none."""
+    def insert(self, connection: Any, into: str, rows: Sequence[Sequence[Any]], tail: str) -> None:
+        """Inserts rows `into` a quoted table with columns; `tail` says what conflicts lead to. Some of them may be in
+        when it raises: the caller has a savepoint."""
         ...
 
 
@@ -95,6 +96,18 @@ class CopiesOut(Protocol):
         self, connection: Any, source: str, *, null: str, delimiter: str
     ) -> AbstractContextManager[CopiedOut]:
         """CSV without a header of a quoted table with columns, or of a query in brackets."""
+        ...
+
+
+class CopiesBytes(Protocol):
+    """Takes rows by COPY, as bytes."""
+
+    def copy_in(self, connection: Any, sql: str, data: Sequence[bytes]) -> int:
+        """Runs `COPY … FROM stdin`; returns the number of rows."""
+        ...
+
+    def refused_row(self, error: BaseException | None) -> int | None:
+        """The refused row of a COPY, counted from 1; None when the error does not name it."""
         ...
 
 

@@ -43,6 +43,7 @@ ALSO = {
 FILES = {
     "changes.sql": "update users set active = true where id = 42;\n",
     "seeds/countries.sql": "select 1;\n",
+    "users.csv": "id,name\n43,Grace\n",
     "migrations/001_users.sql": "-- UP\ncreate table people (id int);\n-- DOWN\ndrop table people;\n",
     "migrations/002_orders.sql": "-- UP\ncreate table bills (id int);\n-- DOWN\ndrop table bills;\n",
     "url.txt": "sqlite:///shop.db\n",

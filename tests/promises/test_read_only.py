@@ -78,6 +78,7 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "db slow": Reads("db slow -c main", ("redis",)),
     "db export": Reads("db export -q -c main kept", SQL),
     "db journal": Exempt("reads the profile's own file, no server's data"),
+    "db import": Writes("db import -c main -q rows.csv kept", SQL),
     "db truncate": Writes("db truncate -c main -y", (*SQL, "mongodb")),
     "db create": Reads("db create -c main", SQL, code=4),
     "db drop": Reads("db drop -c main -y", SQL, code=4),
@@ -279,6 +280,7 @@ def profile(folder: Path, target: Target, protected: str) -> None:
     (migrations / "001_more.sql").write_text(
         "-- UP\ninsert into kept values (2);\n-- DOWN\ndelete from kept where n = 2;\n"
     )
+    (folder / "rows.csv").write_text("n\n2\n")
     (folder / "kept.jsonl").write_text('{"key":"kept","ttl_ms":null,"dump":"AMACCQBfUOFwrFIdeg=="}\n')
     file = write_profile(folder, {"main": target.url}, role=ROLES.get(protected, "dev"))
     if protected == "read_only":

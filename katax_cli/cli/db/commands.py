@@ -313,6 +313,9 @@ def slow(
     return slow_queries(call, ANY, None if over is None else duration(over) * 1000)
 
 
+group.commands.update(transfer_commands.commands)
+
+
 @group.command("truncate")
 def truncate(
     call: Invocation,
@@ -360,5 +363,4 @@ def drop(call: Invocation) -> None:
 
 group.commands.update(journal_commands.commands)
 group.commands.update(activity_commands.commands)
-group.commands.update(transfer_commands.commands)
 group.commands.update(backup_commands.commands)

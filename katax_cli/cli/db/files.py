@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import typer
@@ -9,9 +10,12 @@ import typer
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.progress import Progress
 from katax_cli.cli.shell.scope import Target, scope
+from katax_cli.core.roles import Tier
 from katax_cli.errors import ConfigError
 from katax_cli.services.transfer.export import Wanted, export
-from katax_cli.services.transfer.files import FORMATS, FileKind, Format, compressed, kind_of
+from katax_cli.services.transfer.files import FORMATS, FileKind, compressed, kind_of, seekable
+from katax_cli.services.transfer.load import Import, ImportPlan
+from katax_cli.services.transfer.sources import RowFile
 from katax_cli.services.transfer.writers import CsvForm
 
 
@@ -23,7 +27,7 @@ def run_export(
         raise typer.BadParameter("name a table or give --query, one of the two")
     text = None if query is None else call.input_bytes(query).decode("utf-8-sig")
     form = CsvForm(call.shared.null or "", delimiter_of(delimiter), header=not call.shared.no_header)
-    kind = chosen_kind(call, call.shared.output)
+    kind = chosen_kind(call, call.shared.output, call.shared.format)
     with scope(call, target, seconds=None) as chosen:
         # An export only reads: also where the profile may write, the server is told to refuse anything else.
         database = chosen.runtime.sql(replace(chosen.one, read_only=True))
@@ -36,10 +40,10 @@ def run_export(
     call.diagnostics.note(f"exported {done.rows:,} rows")
 
 
-def chosen_kind(call: Invocation, name: str | None, *, usual: Format = "csv") -> FileKind:
-    """The format that `-f` says, else the file's name; its compression. Raises ConfigError for a format of no rows."""
+def chosen_kind(call: Invocation, name: str | None, said: str | None) -> FileKind:
+    """The format that an option says, else the file's name; its compression. Raises ConfigError for one of no rows."""
     kind = kind_of(name)
-    word = call.shared.format or kind.format or usual
+    word = said or kind.format or "csv"
     format = next((name for name in FORMATS if name == word), None)
     if format is None:
         raise ConfigError(f"{call.command!r} knows the formats {', '.join(FORMATS)}, not {word!r}")
@@ -52,3 +56,67 @@ def delimiter_of(word: str) -> str:
     if len(delimiter) != 1 or delimiter in '"\r\n\\' or not delimiter.isascii():
         raise typer.BadParameter(f"--delimiter is {word!r}, expected one character such as ';' or 'tab'")
     return delimiter
+
+
+def run_import(
+    call: Invocation,
+    target: Target,
+    name: str,
+    plan: ImportPlan,
+    *,
+    format: str | None,
+    encoding: str,
+    delimiter: str,
+) -> None:
+    """Says how the file is read, asks where rows would be lost, and imports it."""
+    columns = tuple(filter(None, map(str.strip, (call.shared.columns or "").split(","))))
+    form = CsvForm(call.shared.null or "", delimiter_of(delimiter), header=not call.shared.no_header)
+    kind = chosen_kind(call, name, format)
+    if kind.format == "sql":
+        raise ConfigError(f"{name!r} is a script; run it with 'katax db exec --file'")
+    if plan.max_errors and plan.rejects is None:
+        plan = replace(plan, rejects=f"{'stdin' if name == '-' else os.path.basename(name)}.rejects.csv")
+    with (
+        call.input_file(name) as stream,
+        seekable(stream) as file,
+        scope(call, target, seconds=None, named=True) as chosen,
+    ):
+        source = RowFile("stdin" if name == "-" else name, file, kind, form, encoding, columns)
+        call.diagnostics.note(how_it_is_read(source))
+        chosen.one.refuse_read_only()
+        if call.only_planned(table=plan.table, columns=list(source.columns), imported=0):
+            return
+        if plan.replace:
+            chosen.confirm(Tier.DESTRUCTIVE, f"replacing all rows of {plan.table!r}")
+        further = "; run it again to go on behind them"
+        with Progress(call.diagnostics, "imported", "rows", None, further=further) as progress:
+            work = Import(chosen.sql, source, plan, progress, note=call.diagnostics.note)
+            done = work.run()
+    if done.finished_at is not None:
+        call.diagnostics.note(
+            f"this file was imported into {plan.table!r} at {done.finished_at}; nothing was done (--again, --replace)"
+        )
+    elif done.earlier:
+        call.diagnostics.note(f"went on behind {done.earlier:,} rows of an earlier run")
+    if done.rejected and done.finished_at is None:
+        call.diagnostics.note(f"{done.rejected:,} rows were refused; see {plan.rejects}")
+    facts = {
+        "table": plan.table,
+        "imported": done.imported,
+        "rejected": done.rejected,
+        "earlier": done.earlier,
+    }
+    call.out.action({**facts, "already": done.finished_at is not None})
+
+
+def how_it_is_read(source: RowFile) -> str:
+    """Encoding, delimiter, NULL's token, columns: what decides about every row, in one line."""
+    columns = f"columns {', '.join(source.columns)}"
+    if source.kind.format != "csv":
+        how = "" if source.kind.format == "parquet" else f", {source.encoding}"
+        return f"reading {source.name}: {source.kind.format}{how}; {columns}"
+    null = f"{source.csv.null!r} without quotes" if source.csv.null else "an empty cell without quotes"
+    return (
+        f"reading {source.name}: csv, {source.encoding}, delimiter {source.csv.delimiter!r}, NULL is {null}, "
+        f"times without a zone are UTC; {columns}"
+    )

@@ -44,3 +44,46 @@ def export(
     from katax_cli.cli.db.files import run_export
 
     run_export(call, SQL, table, query, delimiter=delimiter)
+
+
+@group.command("import")
+def import_(
+    call: Invocation,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE|-", help="csv, jsonl or parquet; .gz and .zst are unpacked.")
+    ],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="NAME or SCHEMA.NAME, or a collection.")],
+    key: Annotated[
+        str | None,
+        typer.Option("--key", metavar="COL[,COL]...", help="Change the rows that have this unique key."),
+    ] = None,
+    create: Annotated[
+        bool,
+        typer.Option("--create", help="Create the table; a column gets a type only if it loses nothing."),
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Delete the rows of the table first.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Import a file that was imported before.")] = False,
+    max_errors: Annotated[
+        int, typer.Option("--max-errors", min=0, help="Rows that may be refused and written to --rejects.")
+    ] = 0,
+    rejects: Annotated[
+        str | None, typer.Option("--rejects", metavar="FILE", help="Refused rows (FILE.rejects.csv).")
+    ] = None,
+    file_format: Annotated[
+        str | None,
+        typer.Option("--as", metavar="csv|jsonl|parquet", help="Format, where the name does not say."),
+    ] = None,
+    encoding: Annotated[str, typer.Option("--encoding", metavar="NAME", help="Of csv and jsonl.")] = "utf-8",
+    delimiter: Delimiter = ",",
+) -> None:
+    """Load the rows of a file into a table, in batches; what was killed goes on where it stands when it is run again.
+
+    The first line of csv names the columns, or --columns does (with --no-header). An empty cell without quotes is NULL,
+    or what --null says. Without --max-errors the first bad row stops it.
+    """
+    from katax_cli.cli.db.files import run_import
+    from katax_cli.services.transfer.load import ImportPlan
+
+    names = tuple(name.strip() for name in (key or "").split(",") if name.strip())
+    plan = ImportPlan(table, names, create, replace, again, max_errors, rejects)
+    run_import(call, SQL, file, plan, format=file_format, encoding=encoding, delimiter=delimiter)

@@ -32,25 +32,23 @@ class Transfers:
         connection.query(_ONE_FORM)
         connection.waits_for_readers = True
 
-    def insert(
-        self, connection: MysqlSession, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
-    ) -> None:
+    def insert(self, connection: MysqlSession, into: str, rows: Sequence[Sequence[Any]], tail: str) -> None:
         connection.check_alive()
         connection.give(None)
-        head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ".encode()
-        most = min(_LARGEST, self._packet(connection)) - len(head)
+        head, end = f"INSERT INTO {into} VALUES ".encode(), tail.encode()
+        most = min(_LARGEST, self._packet(connection)) - len(head) - len(end)
         backslash = not connection.server_status & _NO_BACKSLASH_ESCAPES
         batch: list[bytes] = []
         size = 0
         for row in rows:
             text = _tuple_of(row, backslash)
             if batch and size + len(text) > most:
-                _send(connection, head, batch)
+                _send(connection, head + b",".join(batch) + end)
                 batch, size = [], 0
             batch.append(text)
             size += len(text) + 1
         if batch:
-            _send(connection, head, batch)
+            _send(connection, head + b",".join(batch) + end)
 
     def _packet(self, connection: MysqlSession) -> int:
         with connection.cursor() as cursor:
@@ -59,9 +57,9 @@ class Transfers:
         return int(size) - _ROOM
 
 
-def _send(connection: MysqlSession, head: bytes, batch: Sequence[bytes]) -> None:
+def _send(connection: MysqlSession, sql: bytes) -> None:
     try:
-        connection.query(head + b",".join(batch))
+        connection.query(sql)
     except pymysql.err.OperationalError as error:
         connection.note_rollback(error)
         raise

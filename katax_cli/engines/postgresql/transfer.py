@@ -76,13 +76,15 @@ class Transfers:
         self._engine.execute(connection, _ONE_FORM)
 
     def insert(
-        self,
-        connection: PostgresConnection,
-        table: str,
-        columns: Sequence[str],
-        rows: Sequence[Sequence[object]],
+        self, connection: PostgresConnection, into: str, rows: Sequence[Sequence[object]], tail: str
     ) -> None:
-        copy_rows(connection, f"COPY {table} ({', '.join(columns)}) FROM stdin", rows)
+        copy_rows(connection, f"COPY {into} FROM stdin", rows)
+
+    def copy_in(self, connection: PostgresConnection, sql: str, data: Sequence[bytes]) -> int:
+        return copy_bytes(connection, sql, data)
+
+    def refused_row(self, error: BaseException | None) -> int | None:
+        return refused_row(error)
 
     @contextmanager
     def copied_out(

@@ -18,11 +18,9 @@ class Transfers:
     def prepare(self, connection: SqliteSession) -> None:
         """Nothing: SQLite has values in one form only."""
 
-    def insert(
-        self, connection: SqliteSession, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
-    ) -> None:
-        marks = ", ".join("?" * len(columns))
-        connection.run_many(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks})", rows, None)
+    def insert(self, connection: SqliteSession, into: str, rows: Sequence[Sequence[Any]], tail: str) -> None:
+        marks = ", ".join("?" * len(rows[0]))
+        connection.run_many(f"INSERT INTO {into} VALUES ({marks}){tail}", rows, None)
 
 
 def create(engine: SqlEngine) -> Transfers:

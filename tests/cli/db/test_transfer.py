@@ -55,3 +55,89 @@ def test_export_says_what_it_cannot(shop: Path) -> None:
     assert "'db export' knows the formats csv, jsonl, sql, parquet, not 'table'" in said[2].err
     assert "--delimiter is 'ab', expected one character such as ';' or 'tab'" in said[3].err
     assert said[4].err == "katax: no table named 'nothing' on 'main'; see 'katax db tables'\n"
+
+
+def test_import_says_first_how_it_reads(shop: Path) -> None:
+    (shop / "more.csv").write_text("id;name\n4;NULL\n5;''\n")
+
+    planned = katax(
+        "db", "import", "more.csv", "users", "--delimiter", ";", "--null", "NULL", "--dry-run", "-f", "json"
+    )
+    done = katax("db", "import", "more.csv", "users", "--delimiter", ";", "--null", "NULL")
+    again = katax("db", "import", "more.csv", "users", "--delimiter", ";", "--null", "NULL", "-f", "json")
+
+    assert planned.json == {"table": "users", "columns": ["id", "name"], "imported": 0, "dry_run": True}
+    assert done.err.splitlines()[0] == (
+        "reading more.csv: csv, utf-8, delimiter ';', NULL is 'NULL' without quotes, times without a zone are UTC; "
+        "columns id, name"
+    )
+    assert again.json == {"table": "users", "imported": 2, "rejected": 0, "earlier": 0, "already": True}
+    assert (
+        katax("db", "query", "select count(*), count(name) from users", "-f", "csv", "--no-header").out
+        == "5,4\n"
+    )
+
+
+def test_import_from_stdin_and_packed(shop: Path) -> None:
+    exported = katax("db", "export", "users", "-o", "users.csv.zst")
+    made = katax("db", "import", "users.csv.zst", "copies", "--create", "--key", "id")
+    piped = katax(
+        "db", "import", "-", "copies", "--as", "jsonl", "-f", "json", stdin=b'{"id": 7, "name": "x"}\n'
+    )
+
+    assert (exported.code, made.code, piped.code) == (0, 0, 0)
+    assert "CREATE TABLE" in made.err
+    assert piped.json["imported"] == 1
+    assert katax("db", "export", "copies").out == 'id,name,born\n1,Ada,\n2,"","x,y"\n3,😀,02134\n7,x,\n'
+
+
+def test_import_writes_refused_rows_beside(shop: Path) -> None:
+    (shop / "bad.csv").write_text("id,name\n8,a\n8,b\n9\n")
+
+    stopped = katax("db", "import", "bad.csv", "users")
+    done = katax("db", "import", "bad.csv", "users", "--max-errors", "5", "-f", "json")
+
+    assert (
+        stopped.code,
+        "bad.csv, line 4: has 1 cells, expected 2; nothing was imported" in stopped.err,
+    ) == (1, True)
+    assert (done.code, done.json["imported"], done.json["rejected"]) == (0, 1, 2)
+    assert sorted((shop / "bad.csv.rejects.csv").read_text().splitlines())[:2] == [
+        '3,UNIQUE constraint failed: users.id,"8,b"',
+        '4,"has 1 cells, expected 2",9',
+    ]
+
+
+def test_replacing_asks(shop: Path) -> None:
+    (shop / "new.csv").write_text("id,name\n1,new\n")
+    asked = katax("db", "import", "new.csv", "users", "--replace")
+    done = katax("db", "import", "new.csv", "users", "--replace", "-y")
+
+    assert (asked.code, done.code) == (4, 0)
+    assert "replacing all rows of 'users'" in asked.err
+    assert katax("db", "query", "select * from users", "-f", "csv", "--no-header").out == "1,new,\n"
+
+
+def test_import_says_what_it_cannot(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (shop / "x.csv").write_text("id,nme\n1,a\n")
+    (shop / "x.sql").write_text("")
+    (shop / "empty.csv").write_text("")
+
+    said = [
+        katax("db", "import", "x.csv", "users"),
+        katax("db", "import", "x.csv", "nothing"),
+        katax("db", "import", "x.sql", "users"),
+        katax("db", "import", "gone.csv", "users"),
+        katax("db", "import", "empty.csv", "users"),
+        katax("db", "import", "x.csv", "users", "--encoding", "utf-9"),
+    ]
+    (shop / "profiles" / "test.toml").unlink()
+    unnamed = katax("db", "import", "x.csv", "users")
+
+    assert [done.code for done in said] == [2, 1, 2, 2, 2, 2]
+    assert "'x.csv': no column named 'nme'" in said[0].err
+    assert "no table named 'nothing' on 'main'" in said[1].err
+    assert "run it with 'katax db exec --file'" in said[2].err
+    assert "has no columns; is it empty?" in said[4].err
+    assert unnamed.code == 4
+    assert "repeat with -p local" in unnamed.err

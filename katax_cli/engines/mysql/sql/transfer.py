@@ -48,6 +48,7 @@ def create(engine: SqlEngine) -> TransferSql:
         type_of=_type_of,
         bind=_bind,
         literal=_literal,
+        lossless=_lossless,
         prelude="SET NAMES utf8mb4;\nSET time_zone = '+00:00';\n",
         transactional=_TRANSACTIONAL,
     )
@@ -96,6 +97,12 @@ def _type_of(column: ColumnKind, *, key: bool) -> Mapped:
         most = _KEY_CHARACTERS if size is None else size
         return Mapped(f"varchar({most})", f"at most {most} characters" if size is None else "")
     return _PLAIN[column.kind]
+
+
+def _lossless(column: ColumnKind) -> ColumnKind:
+    if column.kind in ("boolean", "timestamptz") or (column.kind == "decimal" and column.size is None):
+        return ColumnKind("text")
+    return column
 
 
 def _bind(declared: str) -> Bind | None:

@@ -65,6 +65,7 @@ def create(engine: SqlEngine) -> TransferSql:
         type_of=_type_of,
         bind=_bind,
         literal=_literal,
+        lossless=_lossless,
         overriding=" OVERRIDING SYSTEM VALUE",
     )
 
@@ -107,6 +108,11 @@ def _type_of(column: ColumnKind, *, key: bool) -> Mapped:
         return Mapped("numeric(20)", "bits as their number")
     note = "as the server's text" if column.kind in ("array", "other") else ""
     return Mapped(_PLAIN[column.kind], note)
+
+
+def _lossless(column: ColumnKind) -> ColumnKind:
+    """A numeric without digits keeps those that it is given."""
+    return ColumnKind("decimal") if column.kind == "decimal" else column
 
 
 def _bind(declared: str) -> Bind | None:

@@ -25,7 +25,7 @@ _PLAIN: dict[Kind, Mapped] = {
 
 
 def create(engine: SqlEngine) -> TransferSql:
-    return TransferSql(kind_of=_kind_of, type_of=_type_of, bind=_bind, literal=_literal)
+    return TransferSql(kind_of=_kind_of, type_of=_type_of, bind=_bind, literal=_literal, lossless=_lossless)
 
 
 def _kind_of(declared: str) -> ColumnKind:
@@ -54,13 +54,26 @@ def _type_of(column: ColumnKind, *, key: bool) -> Mapped:
     return _PLAIN.get(column.kind, Mapped("TEXT", "as text"))
 
 
+def _lossless(column: ColumnKind) -> ColumnKind:
+    return column if column.kind == "integer" else ColumnKind("text")
+
+
 def _bind(declared: str) -> Bind | None:
     column = _kind_of(declared)
     if column.kind == "binary":
         return _blob
     if column.kind == "float":
         return _number
-    return one_or_zero if column.kind == "integer" else None
+    return _whole if column.kind == "integer" else None
+
+
+def _whole(value: Any) -> Any:
+    """Raises ValueError for a number of more than 64 bits, which SQLite would round without a word."""
+    if isinstance(value, str) and len(value) > 18 and value.lstrip("+-").isdecimal():
+        if not -(2**63) <= int(value) < 2**63:
+            raise ValueError(f"{value} has more than 64 bits")
+        return value
+    return one_or_zero(value)
 
 
 def _blob(value: Any) -> Any:

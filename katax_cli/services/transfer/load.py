@@ -1,0 +1,303 @@
+"""Rows of a file into a table, batch by batch: each is one transaction, with the checkpoint that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from katax_cli.core.sql import quote_identifier
+from katax_cli.engines.transfers import quoted_text
+from katax_cli.errors import ConfigError, KataxError, QueryError, Refused
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.databases.transaction import Session, Transaction
+from katax_cli.services.tables.bulk_load import BulkLoad, Rows, check_key
+from katax_cli.services.transfer.checkpoint import CLAIMED, Checkpoints, ImportCheckpoint
+from katax_cli.services.transfer.inference import inferred, json_text
+from katax_cli.services.transfer.json_cells import as_texts
+from katax_cli.services.transfer.readers import Numbered
+from katax_cli.services.transfer.rejects import Rejects
+from katax_cli.services.transfer.sources import Batch, RowFile
+from katax_cli.services.transfer.tables import (
+    TransferTable,
+    check_columns,
+    existing_table,
+    session_of,
+    sql_of,
+    transfer_table,
+)
+
+_FOREVER = float("inf")
+_COPIED = 2**23
+"""Bytes of a batch that PostgreSQL takes as they are; others are read row by row, in smaller ones."""
+_READ = 2**20
+_AT_ONCE = 5_000
+"""Rows that are held as such."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPlan:
+    """What an import is to do. `key`: rows that are there are changed; `create`: the table is made; `replace`: its rows
+    are deleted first; `again`: also a file that was imported before; `max_errors`: rows that may be refused."""
+
+    table: str
+    key: tuple[str, ...] = ()
+    create: bool = False
+    replace: bool = False
+    again: bool = False
+    max_errors: int = 0
+    rejects: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedRows:
+    """Rows that are in, rows that were refused, and how many of both an earlier run had dealt with; `finished_at`: it
+    had dealt with all, and nothing was done."""
+
+    table: str
+    imported: int
+    rejected: int
+    earlier: int = 0
+    finished_at: str | None = None
+
+
+@dataclass(slots=True)
+class Import:
+    """One import. `progress` hears how many rows were dealt with; `created` tells the statement that made the table."""
+
+    database: SqlDatabase
+    source: RowFile
+    plan: ImportPlan
+    progress: Callable[[int], object] = lambda _: None
+    note: Callable[[str], object] = lambda _: None
+    now: ImportCheckpoint = field(default_factory=ImportCheckpoint)
+
+    def run(self) -> LoadedRows:
+        """Imports the file, from where an earlier run of it stopped.
+
+        Raises Refused for a table into which another file went in part, LockHeld when the same import is under way,
+        KataxError for more bad rows than allowed: what is committed by then stays.
+        """
+        settings = self.database.settings
+        settings.refuse_read_only()
+        checkpoints = Checkpoints(self.database, digest=self.source.digest, table=self.plan.table)
+        found = checkpoints.find()
+        if found is not None and found.state == "done" and not (self.plan.again or self.plan.replace):
+            return LoadedRows(self.plan.table, found.imported, found.rejected, finished_at=found.updated_at)
+        earlier = self._begun(checkpoints, found)
+        with self.database.session(timeout=_FOREVER) as session:
+            table = self._table(session)
+            self._check(session, table)
+            self._start(session, table, checkpoints)
+            self._load(session, table, checkpoints)
+        return LoadedRows(self.plan.table, self.now.imported, self.now.rejected, earlier)
+
+    def _begun(self, checkpoints: Checkpoints, found: ImportCheckpoint | None) -> int:
+        """Takes the checkpoint up, or makes it; returns how many rows an earlier run dealt with."""
+        options = self._options()
+        if found is not None and found.state == "running" and not self.plan.again:
+            if found.options != options and found.position > 0 and not self.plan.replace:
+                raise Refused(
+                    f"the import of this file into {self.plan.table!r} was begun with other options "
+                    f"({found.options}); repeat those, or start anew with --replace"
+                )
+            if found.options == options:
+                self.now = found
+                return found.imported + found.rejected
+        other = checkpoints.unfinished()
+        if other is not None and not (self.plan.again or self.plan.replace):
+            raise Refused(
+                f"another file went into {self.plan.table!r} up to its line {other.line - 1}, {other.imported} rows; "
+                "finish it, or leave its rows there with --again"
+            )
+        self._refuse_before_claim(found)
+        self.now = checkpoints.claim(options)
+        return 0
+
+    def _refuse_before_claim(self, found: ImportCheckpoint | None) -> None:
+        """What must not leave a claim behind: a table that is there, or not there."""
+        with self.database.transaction(timeout=_FOREVER) as transaction:
+            table = transfer_table(transaction, self.plan.table)
+            if self.plan.create and table is not None and found is None:
+                raise ConfigError(f"{self.plan.table!r} exists; leave out --create")
+            if not self.plan.create:
+                table = existing_table(transaction, self.plan.table, connection=self.database.name)
+                check_columns(table, self.source.columns, what=f"{self.source.name!r}")
+
+    def _options(self) -> str:
+        """The options by which rows would be read or written otherwise."""
+        form, plan = self.source.csv, self.plan
+        words = [
+            f"{self.source.kind.format} {self.source.encoding} delimiter {form.delimiter!r} null {form.null!r}",
+            "" if form.header else "no header",
+            f"columns {','.join(self.source.names)}" if self.source.names else "",
+            f"key {','.join(plan.key)}" if plan.key else "",
+            "replace" if plan.replace else "",
+        ]
+        return ", ".join(filter(None, words))[:1000]
+
+    def _table(self, session: Session) -> TransferTable:
+        """The table, made now where it is to be."""
+        with session.transaction() as transaction:
+            table = transfer_table(transaction, self.plan.table)
+            if table is None and self.plan.create:
+                sql = self._creation(transaction)
+                self.note(sql)
+                transaction.run(sql)
+                table = transfer_table(transaction, self.plan.table)
+        if table is None:
+            raise KataxError(
+                f"no table named {self.plan.table!r} on {self.database.name!r}; --create makes it"
+            )
+        return table
+
+    def _creation(self, transaction: Transaction) -> str:
+        columns = self.source.columns
+        makers = [json_text] * len(columns)
+        rows = (
+            row
+            for batch in self.source.batches(size=_READ, position=0, line=1, as_texts=makers)
+            for _, row in batch.rows(lambda _line, _reason, _row: None)
+        )
+        sql, dialect = sql_of(transaction.engine), transaction.dialect
+        lines = []
+        for name, column in zip(columns, inferred(len(columns), rows), strict=True):
+            made = sql.type_of(sql.lossless(column.kind()), key=name in self.plan.key)
+            lines.append(f"{quote_identifier(name, dialect)} {made.type}")
+        if self.plan.key:
+            lines.append(
+                f"PRIMARY KEY ({', '.join(quote_identifier(name, dialect) for name in self.plan.key)})"
+            )
+        name = ".".join(quote_identifier(part, dialect) for part in self.plan.table.split("."))
+        return f"CREATE TABLE {name} ({', '.join(lines)})"
+
+    def _check(self, session: Session, table: TransferTable) -> None:
+        check_columns(table, self.source.columns, what=f"{self.source.name!r}")
+        sql = sql_of(self.database.engine)
+        if self.plan.key:
+            mysql = self.database.dialect == "mysql"
+            check_key(table.description, self.plan.key, self.source.columns, any_key=mysql)
+        elif sql.transactional is not None:
+            rows = session.run(sql.transactional, [table.table.schema, table.table.name]).rows
+            if rows and not rows[0][0]:
+                raise ConfigError(
+                    f"{table.table.name!r} has no transactions, so a row could come twice; name its --key"
+                )
+
+    def _start(self, session: Session, table: TransferTable, checkpoints: Checkpoints) -> None:
+        if self.now.position != CLAIMED:
+            return
+        with session.transaction() as transaction:
+            checkpoints.advance(transaction, self.now, 0)
+            if self.plan.replace:
+                transaction.run(f"DELETE FROM {table.quoted}")
+            started = checkpoints.save(transaction, replace(self.now, position=0))
+        self.now = started
+
+    def _load(self, session: Session, table: TransferTable, checkpoints: Checkpoints) -> None:
+        columns = self.source.columns
+        bulk = BulkLoad(table, columns, self.plan.key)
+        rejects = Rejects(self.plan.rejects, self.now.reject_bytes, self.now.rejected)
+        copies = self.database.dialect == "postgresql" and self.source.kind.format == "csv"
+        batches = self.source.batches(
+            size=_COPIED if copies else _READ,
+            position=self.now.position,
+            line=self.now.line,
+            as_texts=as_texts(sql_of(self.database.engine), table.types(columns), self.database.dialect),
+        )
+        try:
+            for batch in batches:
+                with session.transaction() as transaction:
+                    after = self._batch(transaction, batch, bulk, rejects, checkpoints)
+                self.now = after
+                self.progress(after.imported + after.rejected)
+        finally:
+            with suppress(OSError):
+                rejects.close()
+        with session.transaction() as transaction:
+            bulk.advance_counters(transaction)
+            finished = checkpoints.save(transaction, replace(self.now, state="done"))
+        self.now = finished
+
+    def _batch(
+        self, on: Transaction, batch: Batch, bulk: BulkLoad, rejects: Rejects, checkpoints: Checkpoints
+    ) -> ImportCheckpoint:
+        with on.using("setting up the session") as connection:
+            session_of(on.engine).prepare(connection)
+        checkpoints.advance(on, self.now, batch.end)
+        written = self._written(on, batch, bulk, rejects)
+        return checkpoints.save(
+            on,
+            replace(
+                self.now,
+                position=batch.end,
+                line=batch.next_line,
+                imported=self.now.imported + written,
+                rejected=rejects.count,
+                reject_bytes=rejects.kept(),
+            ),
+        )
+
+    def _written(self, on: Transaction, batch: Batch, bulk: BulkLoad, rejects: Rejects) -> int:
+        if batch.data is not None and on.copies_in:
+            form = self.source.csv
+            options = f"FORMAT csv, NULL {quoted_text(form.null)}, DELIMITER {quoted_text(form.delimiter)}"
+            # What the server refuses is read row by row, which finds the line and the reason.
+            with suppress(QueryError):
+                return bulk.copy(on, [batch.data], options)
+        return self._rows(on, batch, bulk, rejects)
+
+    def _rows(self, on: Transaction, batch: Batch, bulk: BulkLoad, rejects: Rejects) -> int:
+        def refuse(line: int, reason: str, row: str = "") -> None:
+            rejects.add(line, reason, row)
+            if rejects.count > self.plan.max_errors:
+                raise KataxError(self._stopped(line, reason, rejects))
+
+        declared = {column.name: column.type for column in bulk.destination.description.columns}
+        binds = [sql_of(on.engine).bind(declared[name]) for name in bulk.columns]
+        keys = [list(bulk.columns).index(name) for name in bulk.key]
+
+        def bound() -> Iterator[Numbered]:
+            for line, cells in batch.rows(refuse):
+                if any(cells[at] is None for at in keys):
+                    refuse(line, f"has no {', '.join(bulk.key)}, its key", _shown(cells))
+                    continue
+                try:
+                    yield (
+                        line,
+                        [
+                            cell if bind is None or cell is None else bind(cell)
+                            for cell, bind in zip(cells, binds, strict=True)
+                        ],
+                    )
+                except ValueError as error:
+                    refuse(line, str(error), _shown(cells))
+
+        written = 0
+        rows = bound() if any(binds) or keys else batch.rows(refuse)
+        while part := list(islice(rows, _AT_ONCE)):
+            by_line: Rows = part
+            texts = dict(by_line) if self.plan.max_errors else {}
+            written += bulk.write(
+                on,
+                by_line,
+                lambda line, why, texts=texts: refuse(line, why, _shown(texts.get(line, ()))),  # type: ignore[misc]
+            )
+        return written
+
+    def _stopped(self, line: int, reason: str, rejects: Rejects) -> str:
+        where = f"{self.source.name}, line {line}: {reason}"
+        if self.plan.max_errors:
+            most = self.plan.max_errors
+            where = f"{rejects.count} rows were refused, more than --max-errors {most}; the last: {where}"
+        if self.now.position == 0:
+            return f"{where}; nothing was imported"
+        return (
+            f"{where}; the rows up to line {self.now.line - 1} are in: repeat with "
+            f"--max-errors {rejects.count} or more to go on behind them"
+        )
+
+
+def _shown(cells: Sequence[object]) -> str:
+    return ",".join("" if cell is None else str(cell) for cell in cells)

@@ -1,0 +1,160 @@
+"""A file of rows, opened: its columns, and its rows in batches from any place on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from typing import Any, BinaryIO
+
+from katax_cli.errors import ConfigError, KataxError
+from katax_cli.services.transfer.chunks import LARGEST_ROW, Chunk, chunks, in_utf8
+from katax_cli.services.transfer.files import FileKind, digest, opened
+from katax_cli.services.transfer.readers import (
+    Numbered,
+    Reject,
+    csv_header,
+    csv_rows,
+    json_rows,
+    parsed_object,
+)
+from katax_cli.services.transfer.writers import CsvForm
+
+AsText = Callable[[Any, str], Any] | None
+_SAMPLE = 2**20
+_PARQUET_ROWS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one transaction: where the next batch begins, the rows, and for CSV its bytes as they are."""
+
+    end: int
+    next_line: int
+    rows: Callable[[Reject], Iterator[Numbered]]
+    data: bytes | None = None
+
+
+@dataclass(frozen=True)
+class RowFile:
+    """A file. `names` are the columns where the file does not say, or not all of them."""
+
+    name: str
+    file: BinaryIO
+    kind: FileKind
+    csv: CsvForm = field(default_factory=CsvForm)
+    encoding: str = "utf-8"
+    names: Sequence[str] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the file as it is."""
+        return digest(self.file)
+
+    @cached_property
+    def columns(self) -> Sequence[str]:
+        """The columns, from the header, the fields of the first MiB or the schema. Raises ConfigError without any."""
+        found = self._columns()
+        if not found:
+            raise ConfigError(f"{self.name!r} has no columns; is it empty? name them with --columns")
+        return found
+
+    def _columns(self) -> Sequence[str]:
+        if self.kind.format == "parquet":
+            return self.names or self._parquet()[0]
+        if self.kind.format == "csv" and not self.csv.header:
+            return self.names
+        with self._lines() as stream:
+            if self.kind.format == "csv":
+                header = csv_header(first_row(stream, self.name), self.csv)
+                if self.names and len(self.names) != len(header):
+                    raise ConfigError(
+                        f"{self.name!r} has {len(header)} columns, and --columns names {len(self.names)}"
+                    )
+                return self.names or header
+            return self.names or _fields(stream.read(_SAMPLE))
+
+    def batches(
+        self, *, size: int, position: int, line: int, as_texts: Sequence[AsText] = ()
+    ) -> Iterator[Batch]:
+        """The rows from `position` on, which line `line` begins; 0: from the first one on."""
+        if self.kind.format == "parquet":
+            yield from self._parquet_batches(position)
+            return
+        quoted = self.kind.format == "csv"
+        with self._lines() as stream:
+            if position:
+                _skip(stream, position)
+            elif quoted and self.csv.header:
+                header = first_row(stream, self.name)
+                position, line = len(header), 1 + header.count(b"\n")
+            for chunk in chunks(stream, size=size, quoted=quoted, offset=position, line=line, name=self.name):
+                yield self._batch(chunk, as_texts)
+
+    def _batch(self, chunk: Chunk, as_texts: Sequence[AsText]) -> Batch:
+        columns = self.columns
+        if self.kind.format == "csv":
+            width = len(columns)
+            return Batch(
+                chunk.end,
+                chunk.next_line,
+                lambda reject: csv_rows(chunk, width, self.csv, reject),
+                chunk.data,
+            )
+        makers = as_texts or [None] * len(columns)
+        return Batch(chunk.end, chunk.next_line, lambda reject: json_rows(chunk, columns, makers, reject))
+
+    @contextmanager
+    def _lines(self) -> Iterator[BinaryIO]:
+        self.file.seek(0)
+        with opened(self.file, self.kind.compression, self.name) as stream:
+            yield in_utf8(stream, self.encoding)
+
+    def _parquet(self) -> tuple[Sequence[str], Iterator[list[list[Any]]]]:
+        from katax_cli.services.transfer.parquet import read_parquet
+
+        if self.kind.compression is not None:
+            raise ConfigError(f"{self.name!r} is packed twice; Parquet packs itself, unpack it first")
+        self.file.seek(0)
+        return read_parquet(self.file, self.name)
+
+    def _parquet_batches(self, position: int) -> Iterator[Batch]:
+        _, found = self._parquet()
+        rows = islice((row for batch in found for row in batch), position, None)
+        while batch := list(islice(rows, _PARQUET_ROWS)):
+            numbered = list(enumerate(batch, position + 1))
+            position += len(batch)
+            yield Batch(position, position + 1, lambda _reject, numbered=numbered: iter(numbered))  # type: ignore[misc]
+
+
+def first_row(stream: BinaryIO, name: str) -> bytes:
+    """The bytes of the first row, quoted line ends included."""
+    row = stream.readline(LARGEST_ROW)
+    while row.count(b'"') % 2:
+        more = stream.readline(LARGEST_ROW)
+        row += more
+        if not more or len(row) > LARGEST_ROW:
+            raise KataxError(f"{name}, line 1: a quote is never closed")
+    return row
+
+
+def _skip(stream: BinaryIO, count: int) -> None:
+    while count:
+        part = stream.read(min(count, _SAMPLE))
+        if not part:
+            return
+        count -= len(part)
+
+
+def _fields(sample: bytes) -> list[str]:
+    """The fields of all whole lines, in the order in which they come."""
+    lines = sample.split(b"\n")
+    fields: dict[str, None] = {}
+    for line in lines[:-1] if len(lines) > 1 else lines:
+        try:
+            fields |= dict.fromkeys(parsed_object(line.decode()))
+        except ValueError:
+            continue
+    return list(fields)

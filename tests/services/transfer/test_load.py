@@ -1,0 +1,239 @@
+"""Imports on real servers: each row once, whatever happens; what is refused has a line and a reason."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from katax_cli.errors import ConfigError, KataxError, LockHeld, Refused
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.transfer import load
+from katax_cli.services.transfer.export import Wanted, export
+from katax_cli.services.transfer.files import FileKind, Format
+from katax_cli.services.transfer.load import Import, ImportPlan
+from katax_cli.services.transfer.sources import RowFile
+from katax_cli.services.transfer.writers import CsvForm
+from tests.servers.fixtures import Target
+from tests.services.transfer.connections import open_sql
+from tests.services.transfer.values import create, fill
+from tests.waiting import until
+
+
+def source(data: bytes, format: Format = "csv", **changes: Any) -> RowFile:
+    return RowFile("rows", io.BytesIO(data), FileKind(format, None), **changes)
+
+
+def imported(
+    database: SqlDatabase, data: bytes, plan: ImportPlan, format: Format = "csv", **changes: Any
+) -> load.LoadedRows:
+    return Import(database, source(data, format, **changes), plan).run()
+
+
+def exported(database: SqlDatabase, table: str, format: Format = "csv") -> bytes:
+    stream = io.BytesIO()
+    export(database, Wanted(table, None, format), stream)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet"])
+def test_what_was_exported_is_imported_as_it_was(format: Format, sql_engine: Target) -> None:
+    with open_sql(sql_engine.url) as database:
+        fill(database)
+        if format == "parquet" and sql_engine.engine == "postgresql":
+            database.execute("update things set day = null, moment = null, zoned = null where id < 3")
+        if format == "jsonl" and sql_engine.engine == "postgresql":
+            # JSON's null cannot be told from NULL.
+            database.execute("update things set doc = null, docs = null where id = 2")
+        if format == "parquet" and sql_engine.engine == "sqlite":
+            database.execute("update things set bytes = null where id = 3")
+        create(database, "copies")
+        data = exported(database, "things", format)
+        done = imported(database, data, ImportPlan("copies"), format)
+        again = imported(database, data, ImportPlan("copies", key=("id",), again=True), format)
+
+        assert exported(database, "copies") == exported(database, "things")
+        assert (done.imported, done.rejected, again.imported) == (3, 0, 3)
+
+
+def test_bad_rows_are_told_with_line_and_reason(sql_engine: Target, tmp_path: Path) -> None:
+    data = b'id,name\n1,a\n2,\n3,"x\ny"\n4\n5,\xff\n6,toolongtoolong\n1,dup\n,b\n8,h\n'
+    rejects = str(tmp_path / "rejects.csv")
+    with open_sql(sql_engine.url) as database:
+        check = ", check (length(name) < 10)" if sql_engine.engine == "sqlite" else ""
+        database.execute(f"create table t (id bigint not null primary key, name varchar(9) not null{check})")
+        with pytest.raises(KataxError, match="rows, line 6: has 1 cells, expected 2; nothing was imported"):
+            imported(database, data, ImportPlan("t"))
+        with pytest.raises(KataxError, match="more than --max-errors 2"):
+            imported(database, data, ImportPlan("t", max_errors=2, rejects=rejects))
+        assert database.run("select count(*) from t").rows == [(0,)]
+        done = imported(database, data, ImportPlan("t", max_errors=9, rejects=rejects))
+
+        assert database.run("select id from t order by id").rows == [(1,), (3,), (8,)]
+    assert (done.imported, done.rejected) == (3, 6)
+    header, *lines = csv.reader(io.StringIO(Path(rejects).read_bytes().decode("latin-1"), newline=""))
+    assert header == ["line", "reason", "row"]
+    assert sorted((int(line), row.strip('"')) for line, _, row in lines) == [
+        (3, "2,"),
+        (6, "4"),
+        (7, "5,\xff"),
+        (8, "6,toolongtoolong"),
+        (9, "1,dup"),
+        (10, ",b"),
+    ]
+    assert all(reason for _, reason, _ in lines)
+
+
+def test_a_key_changes_the_rows_that_are_there(sql_engine: Target) -> None:
+    with open_sql(sql_engine.url) as database:
+        database.execute("create table t (id bigint primary key, name varchar(20), kept int default 7)")
+        database.execute("insert into t values (1, 'old', 1), (9, 'stays', 9)")
+        data = b"id,name\n1,first\n2,two\n1,last\n"
+        done = imported(database, data, ImportPlan("t", key=("id",)))
+
+        assert database.run("select * from t order by id").rows == [
+            (1, "last", 1),
+            (2, "two", 7),
+            (9, "stays", 9),
+        ]
+        assert done.rejected == 0
+        with pytest.raises(ConfigError, match="name is no unique key of 't'"):
+            imported(database, b"id,name\n5,x\n", ImportPlan("t", key=("name",)))
+        with pytest.raises(ConfigError, match="no column 'id', which is part of --key"):
+            imported(database, b"name\nx\n", ImportPlan("t", key=("id",)))
+
+
+def test_mysql_changes_no_row_by_another_key(mysql_url: str) -> None:
+    with open_sql(mysql_url) as database:
+        database.execute("create table t (id bigint primary key, mail varchar(20) unique, n int)")
+        with pytest.raises(ConfigError, match=r"'t' has other unique keys \(mail\)"):
+            imported(database, b"id,mail\n1,a\n", ImportPlan("t", key=("id",)))
+        assert imported(database, b"id,n\n1,5\n", ImportPlan("t", key=("id",))).imported == 1
+
+
+def test_a_table_without_transactions_needs_a_key(mysql_url: str) -> None:
+    with open_sql(mysql_url) as database:
+        database.execute("create table t (id bigint primary key) engine = myisam")
+        with pytest.raises(
+            ConfigError, match="'t' has no transactions, so a row could come twice; name its --key"
+        ):
+            imported(database, b"id\n1\n", ImportPlan("t"))
+        assert imported(database, b"id\n1\n", ImportPlan("t", key=("id",))).imported == 1
+
+
+def test_a_file_is_imported_once(sql_engine: Target) -> None:
+    with open_sql(sql_engine.url) as database:
+        database.execute("create table t (id bigint)")
+        first = imported(database, b"id\n1\n", ImportPlan("t"))
+        second = imported(database, b"id\n1\n", ImportPlan("t"))
+        assert (first.finished_at, second.finished_at is None) == (None, False)
+        assert database.run("select count(*) from t").rows == [(1,)]
+        imported(database, b"id\n1\n", ImportPlan("t", again=True))
+        assert database.run("select count(*) from t").rows == [(2,)]
+        imported(database, b"id\n1\n", ImportPlan("t", replace=True))
+        assert database.run("select count(*) from t").rows == [(1,)]
+
+
+def test_a_table_is_created_with_types_that_lose_nothing(sql_engine: Target) -> None:
+    data = b"id,zip,day,price\n1,02134,2020-02-29,1.50\n2,10001,,2.25\n"
+    with open_sql(sql_engine.url) as database:
+        said: list[object] = []
+        Import(database, source(data), ImportPlan("t", key=("id",), create=True), note=said.append).run()
+        types = [column.type.partition("(")[0].lower() for column in database.describe("t").columns]  # type: ignore[union-attr]
+
+        assert (
+            types
+            == {
+                "postgresql": ["bigint", "text", "date", "numeric"],
+                "mysql": ["bigint", "longtext", "date", "decimal"],
+                "sqlite": ["integer", "text", "text", "text"],
+            }[sql_engine.engine]
+        )
+        assert exported(database, "t") == data
+        assert str(said[0]).startswith("CREATE TABLE")
+        with pytest.raises(ConfigError, match="'t' exists; leave out --create"):
+            imported(database, b"id\n7\n", ImportPlan("t", create=True))
+
+
+def test_another_file_is_kept_out_of_a_half_filled_table(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "_READ", 8)
+    good = b"id\n" + b"1\n" * 20
+    with open_sql(sqlite_url) as database:
+        database.execute("create table t (id integer not null)")
+        with pytest.raises(
+            KataxError, match=r"line 22: has 2 cells, expected 1; the rows up to line 2\d are in"
+        ):
+            imported(database, good + b"x,y\n", ImportPlan("t"))
+        with pytest.raises(Refused, match="another file went into 't' up to its line 2"):
+            imported(database, good, ImportPlan("t"))
+        with pytest.raises(Refused, match="was begun with other options"):
+            imported(database, good + b"x,y\n", ImportPlan("t"), csv=CsvForm(delimiter=";"))
+        done = imported(database, good + b"x,y\n", ImportPlan("t", max_errors=1))
+
+        assert (done.imported, done.rejected, done.earlier > 15) == (20, 1, True)
+        assert database.run("select count(*) from t").rows == [(20,)]
+
+
+def test_two_runs_of_one_import_do_each_row_once(sql_engine: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "_READ", 2000)
+    monkeypatch.setattr(load, "_COPIED", 2000)
+    data = b"id\n" + b"".join(b"%d\n" % number for number in range(5000))
+    with open_sql(sql_engine.url) as database, open_sql(sql_engine.url) as other:
+        database.execute("create table t (id bigint)")
+        second = Import(other, source(data), ImportPlan("t"))
+
+        def meanwhile(count: int) -> None:
+            if count > 2000:
+                second.run()
+
+        with pytest.raises(LockHeld, match="import into t"):
+            Import(database, source(data), ImportPlan("t"), progress=meanwhile).run()
+
+        assert database.run("select count(*), count(distinct id) from t").rows == [(5000, 5000)]
+        assert second.now.state == "done"
+
+
+PROGRAM = """
+import sys
+from katax_cli.services.transfer import load
+from katax_cli.services.transfer.files import FileKind
+from katax_cli.services.transfer.sources import RowFile
+from tests.services.transfer.connections import open_sql
+load._READ = load._COPIED = 20_000
+with open_sql(sys.argv[1]) as database, open(sys.argv[2], "rb") as file:
+    source = RowFile("rows", file, FileKind("csv", None))
+    load.Import(database, source, load.ImportPlan("t"), lambda count: print(count, flush=True)).run()
+"""
+
+
+def test_a_killed_import_goes_on_where_it_stood(sql_engine: Target, tmp_path: Path) -> None:
+    """Each time it is killed somewhere in the middle; in the end every row is there once."""
+    file = tmp_path / "rows.csv"
+    file.write_text("id,name\n" + "".join(f"{number},name {number}\n" for number in range(20_000)))
+    with open_sql(sql_engine.url) as database:
+        database.execute("create table t (id bigint, name varchar(40))")
+    chance = random.Random(7)
+    for kill in (True, True, True, False):
+        command = [sys.executable, "-c", PROGRAM, sql_engine.url, str(file)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as run:
+            assert run.stdout is not None
+            for _ in range(chance.randrange(3) + 1 if kill else 0):
+                run.stdout.readline()
+            if kill:
+                os.kill(run.pid, signal.SIGKILL)
+            run.stdout.read()
+    with open_sql(sql_engine.url) as database:
+        until(lambda: database.run("select count(*) from katax_imports where state = 'done'").rows == [(1,)])
+        rows = database.run("select count(*), count(distinct id), min(id), max(id) from t").rows
+
+    assert (run.returncode, rows) == (0, [(20_000, 20_000, 0, 19_999)])
