@@ -8,6 +8,7 @@ from dataclasses import replace
 import typer
 
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.journal import recorded
 from katax_cli.cli.shell.progress import Progress
 from katax_cli.cli.shell.scope import Target, scope
 from katax_cli.core.roles import Tier
@@ -86,12 +87,13 @@ def run_import(
         chosen.one.refuse_read_only()
         if call.only_planned(table=plan.table, columns=list(source.columns), imported=0):
             return
-        if plan.replace:
-            chosen.confirm(Tier.DESTRUCTIVE, f"replacing all rows of {plan.table!r}")
-        further = "; run it again to go on behind them"
-        with Progress(call.diagnostics, "imported", "rows", None, further=further) as progress:
-            work = Import(chosen.sql, source, plan, progress, note=call.diagnostics.note)
-            done = work.run()
+        with recorded(chosen, chosen.one, f"import into {plan.table}") as record:
+            if plan.replace:
+                chosen.confirm(Tier.DESTRUCTIVE, f"replacing all rows of {plan.table!r}")
+            further = "; run it again to go on behind them"
+            with Progress(call.diagnostics, "imported", "rows", None, further=further) as progress:
+                done = Import(chosen.sql, source, plan, progress, note=call.diagnostics.note).run()
+            record.rows = done.imported - (done.earlier if done.finished_at is None else done.imported)
     if done.finished_at is not None:
         call.diagnostics.note(
             f"this file was imported into {plan.table!r} at {done.finished_at}; nothing was done (--again, --replace)"

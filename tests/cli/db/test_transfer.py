@@ -113,7 +113,12 @@ def test_replacing_asks(shop: Path) -> None:
     asked = katax("db", "import", "new.csv", "users", "--replace")
     done = katax("db", "import", "new.csv", "users", "--replace", "-y")
 
+    written = katax("db", "journal", "-f", "json").json
     assert (asked.code, done.code) == (4, 0)
+    assert [(row["statement"], row["rows"], row["outcome"]) for row in written[:2]] == [
+        ("import into users", 1, "done"),
+        ("import into users", None, "refused"),
+    ]
     assert "replacing all rows of 'users'" in asked.err
     assert katax("db", "query", "select * from users", "-f", "csv", "--no-header").out == "1,new,\n"
 
