@@ -48,6 +48,13 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/backup/work.py",
     ),
     "cli/db/test_build.py": ("services/databases/builder/binding.py",),
+    "cli/db/documents/test_commands.py": (
+        "cli/db/documents/changes.py",
+        "cli/db/documents/output.py",
+        "cli/db/documents/queries.py",
+        "cli/db/documents/words.py",
+        "cli/db/changes.py",
+    ),
     "cli/db/test_commands.py": (
         "cli/db/empty.py",
         "cli/db/views.py",
@@ -109,6 +116,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "engines/mongodb/catalog.py",
         "engines/mongodb/connect.py",
         "engines/mongodb/pool_events.py",
+        "engines/documents.py",
     ),
     "engines/mysql/test_engine.py": (
         "engines/mysql/catalog.py",
@@ -234,7 +242,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/databases/models/names.py",
         "services/databases/models/objects.py",
     ),
-    "services/databases/test_clients.py": ("services/databases/mongodb.py",),
     "services/databases/test_sql.py": ("services/databases/statements.py",),
     "services/databases/test_transaction.py": ("services/databases/origin.py",),
     "services/health/test_deep_probe.py": (
@@ -292,10 +299,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     "services/redis/test_pubsub.py": ("engines/messages.py",),
     "services/redis/test_records.py": ("services/redis/merge.py",),
     "services/redis/test_topologies.py": ("services/redis/acl.py",),
-    "services/seeds/test_rows.py": (
-        "engines/mongodb/extended_json.py",
-        "services/seeds/values.py",
-    ),
+    "services/seeds/test_rows.py": ("services/seeds/values.py",),
     "services/seeds/test_seeder.py": (
         "engines/mysql/sql/seeds.py",
         "engines/postgresql/sql/seeds.py",

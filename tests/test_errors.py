@@ -32,6 +32,7 @@ ELSEWHERE = {
     "core.sql.placeholders.PlaceholderError": "a wrong argument of the program: a ValueError",
     "engines.base.SessionRemains": "told to the pool, which closes the session",
     "engines.mongodb.failures.NotSent": "the driver's error, told apart: it is classified as one",
+    "engines.mongodb.failures.PartlyDone": "the driver's error, told apart: it is classified as one",
     "engines.postgresql.failures.ConnectFailed": "the driver's error, told apart: it is classified as one",
     "engines.postgresql.failures.NotSent": "the driver's error, told apart: it is classified as one",
     "engines.redis.connection.NotSent": "the driver's error, told apart: it is classified as one",

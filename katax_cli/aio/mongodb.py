@@ -15,7 +15,7 @@ class AsyncMongoDatabase(AsyncDatabase[MongoDatabase]):
     """MongoDB for tasks; its driver waits in named threads."""
 
     async def command(
-        self, spec: Mapping[str, Any], *, timeout: Duration | None = None, safety: Safety = Safety.WRITE
+        self, spec: Mapping[str, Any], *, timeout: Duration | None = None, safety: Safety | None = None
     ) -> Mapping[str, Any]:
         """Runs one database command and returns the server's answer."""
         return await self._home.call(self._database.command, spec, timeout=timeout, safety=safety)

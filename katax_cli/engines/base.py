@@ -352,28 +352,6 @@ class KeyValueEngine(Engine, Protocol):
     def pool_stats(self, client: Any) -> PoolStats: ...
 
 
-@runtime_checkable
-class DocumentEngine(Engine, Protocol):
-    """Runs MongoDB commands through the driver's client, which pools its own connections."""
-
-    def command(
-        self,
-        client: Any,
-        spec: Mapping[str, Any],
-        timeout: float | None = None,
-        *,
-        database: str | None = None,
-    ) -> Mapping[str, Any]:
-        """Runs one database command. On a read-only connection raises Refused unless it is known to read."""
-        ...
-
-    def opened(self, client: Any) -> int:
-        """Connections opened so far."""
-        ...
-
-    def pool_stats(self, client: Any) -> PoolStats: ...
-
-
 A = TypeVar("A")
 
 

@@ -40,16 +40,20 @@ class UnknownConnection(ConfigError):
 class WrongEngine(ConfigError):
     """The connection's engine lacks the ability that was asked for."""
 
-    def __init__(self, engine: str, lacks: str, *, wanted_by: str, works_on: Sequence[str]) -> None:
+    def __init__(
+        self, engine: str, lacks: str, *, wanted_by: str, works_on: Sequence[str], instead: str | None = None
+    ) -> None:
         self.engine = engine
         self.lacks = lacks
         self.wanted_by = wanted_by
         self.works_on = tuple(works_on)
+        self.instead = instead
         super().__init__(engine)
 
     def __str__(self) -> str:
         works_on = ", ".join(self.works_on)
-        return f"{self.engine} has no {self.lacks}; {self.wanted_by!r} works on {works_on}"
+        instead = f"; on {self.engine} use {self.instead}" if self.instead else ""
+        return f"{self.engine} has no {self.lacks}; {self.wanted_by!r} works on {works_on}{instead}"
 
 
 class ConnectionConflict(ConfigError):

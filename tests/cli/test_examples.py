@@ -50,6 +50,7 @@ FILES = {
     "report.py": "print('{}')\n",
     "rates.json": "{}\n",
     "report.json": "{}\n",
+    "ages.json": "[]\n",
     "changes.json": "{}\n",
     "user.json": '{"id": "44"}',
     "crontab": "0 0 * * * true\n",
@@ -109,11 +110,12 @@ def project(
     monkeypatch: pytest.MonkeyPatch,
     postgresql_url: str,
     redis_url: str,
+    mongodb_url: str,
     fresh: MakeFresh,
     postgresql: Server,
 ) -> Path:
     """The profile `dev` with `main` on PostgreSQL, `cache` on Redis, migrations, seeds, a job."""
-    urls = {"main": postgresql_url, "shard1": postgresql_url, "cache": redis_url}
+    urls = {"main": postgresql_url, "shard1": postgresql_url, "cache": redis_url, "docs": mongodb_url}
     write_profile(tmp_path, urls, name="dev", extra=JOB)
     (tmp_path / "katax.toml").write_text('default_profile = "dev"\n')
     for name in ("migrations", "seeds"):

@@ -15,9 +15,8 @@ import typer
 from katax_cli.cli.db.review import refuse_unasked
 from katax_cli.cli.db.run import Query, QueryPlan, named_values, redacted, run_query
 from katax_cli.cli.shell.exits import ExitCode
-from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.journal import recorded
-from katax_cli.cli.shell.scope import Scope, Target, scope
+from katax_cli.cli.shell.scope import Scope
 from katax_cli.core.sql import statement_of, with_values
 from katax_cli.core.sql.conditions import Condition, Value, parse_condition, parse_value
 from katax_cli.core.sql.terms import Term, parse_term
@@ -48,15 +47,10 @@ class StatementPlan:
 
 
 def run_built(
-    call: Invocation,
-    target: Target,
-    plan: StatementPlan,
-    param: Sequence[str],
-    *,
-    max_rows: int | None = None,
+    chosen: Scope, plan: StatementPlan, param: Sequence[str], *, max_rows: int | None = None
 ) -> ExitCode:
     """Runs a statement on each connection in its own dialect, its values checked against the columns first."""
-    with scope(call, target) as chosen, usage():
+    with usage():
         planned = Binder(named_values(param))
         queries = {
             settings.name: _built(chosen.runtime.sql(settings), plan, planned) for settings in chosen.settings
@@ -68,7 +62,7 @@ def run_built(
         shown = None
         if plan.filtered is not None:
             counting = replace(plan, build=partial(_counting, plan.filtered))
-            if call.shared.dry_run:
+            if chosen.call.shared.dry_run:
                 return _show_planned(chosen, checked, _checked(chosen, counting, Binder(named_values(param))))
             shown = partial(_rows_before, plan, param)
 
@@ -208,16 +202,11 @@ def _matching(conditions: Sequence[Condition]) -> FilterRows:
 
 
 def insert(
-    call: Invocation,
-    target: Target,
-    table: str,
-    pairs: Sequence[str],
-    document: str | None,
-    param: Sequence[str],
+    chosen: Scope, table: str, pairs: Sequence[str], document: str | None, param: Sequence[str]
 ) -> ExitCode:
     """Inserts one row of words, or the rows of a JSON document; all or none."""
-    source = named(table)
-    with scope(call, target) as chosen, usage():
+    call, source = chosen.call, named(table)
+    with usage():
         rows = _given_rows(pairs, None if document is None else call.input_bytes(document))
         database = chosen.sql
         planned = Binder(named_values(param))

@@ -8,6 +8,9 @@ import typer
 
 from katax_cli.cli.db.activity import group as activity_commands
 from katax_cli.cli.db.backups.backup import group as backup_commands
+from katax_cli.cli.db.changes import SQL, TABLES, MaxRows, Param, TableName, Where
+from katax_cli.cli.db.changes import group as change_commands
+from katax_cli.cli.db.documents.commands import group as document_commands
 from katax_cli.cli.db.journal import group as journal_commands
 from katax_cli.cli.db.transfer import group as transfer_commands
 from katax_cli.cli.db.views import (
@@ -26,7 +29,7 @@ from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import duration
 from katax_cli.cli.shell.options import limit as seconds
 from katax_cli.cli.shell.scope import Target, scope
-from katax_cli.core.engine_names import ENGINE_NAMES, SQL_ENGINES, TABLE_ENGINES
+from katax_cli.core.engine_names import ENGINE_NAMES
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.database import Database
@@ -36,33 +39,6 @@ if TYPE_CHECKING:
 group = Group()
 
 ANY = Target(types=ENGINE_NAMES, preferred="main")
-SQL = Target(types=SQL_ENGINES, preferred="main", lacks="SQL")
-TABLES = Target(types=TABLE_ENGINES, preferred="main", lacks="tables")
-
-TableName = Annotated[str, typer.Argument(metavar="TABLE", help="NAME, or 'NAME ALIAS'.")]
-Values = Annotated[list[str] | None, typer.Argument(metavar="COL=VALUE...", help="Columns and their values.")]
-Where = Annotated[
-    list[str] | None,
-    typer.Option("--where", metavar="'COL OP VALUE'", help="OP: = != < <= > >= like in is; repeated: and."),
-]
-Param = Annotated[
-    list[str] | None, typer.Option("--param", metavar="NAME=VALUE", help="Value of :NAME; repeatable.")
-]
-Document = Annotated[
-    str | None,
-    typer.Option(
-        "--json", metavar="JSON|-|@FILE", help="An object with columns; insert: or an array of them."
-    ),
-]
-MaxRows = Annotated[
-    int | None,
-    typer.Option(
-        "--max-rows-affected",
-        min=0,
-        metavar="N",
-        help="Undo a change of more rows; exit 4. On prod off a terminal: or --yes.",
-    ),
-]
 PING_HEADER = ("connection", "type", "address", "latency_ms")
 
 
@@ -182,52 +158,11 @@ def select(
         limit=limit,
         offset=offset,
     )
-    return run_built(call, SQL, plan, param or [])
+    with scope(call, SQL) as chosen:
+        return run_built(chosen, plan, param or [])
 
 
-@group.command("insert")
-def insert(
-    call: Invocation, table: TableName, values: Values = None, document: Document = None, param: Param = None
-) -> ExitCode:
-    """Insert a row, or the rows of a JSON document, all or none."""
-    from katax_cli.cli.db.build import insert
-
-    return insert(call, SQL, table, values or [], document, param or [])
-
-
-@group.command("update")
-def update(
-    call: Invocation,
-    table: TableName,
-    values: Values = None,
-    where: Where = None,
-    document: Document = None,
-    param: Param = None,
-    max_rows_affected: MaxRows = None,
-) -> ExitCode:
-    """Change rows; without --where all of them, after confirmation.
-
-    On prod it shows how many, and five of them as they were, and commits after y; no answer in 20 s rolls back.
-    """
-    from katax_cli.cli.db.build import change, run_built
-
-    rows = None if document is None else call.input_bytes(document)
-    plan = change(table, values or [], rows, where or [])
-    return run_built(call, SQL, plan, param or [], max_rows=max_rows_affected)
-
-
-@group.command("delete")
-def delete(
-    call: Invocation,
-    table: TableName,
-    where: Where = None,
-    param: Param = None,
-    max_rows_affected: MaxRows = None,
-) -> ExitCode:
-    """Delete rows; without --where all of them, after confirmation. On prod as 'db update'."""
-    from katax_cli.cli.db.build import deletion, run_built
-
-    return run_built(call, SQL, deletion(table, where or []), param or [], max_rows=max_rows_affected)
+group.commands.update(change_commands.commands)
 
 
 @group.command("tables")
@@ -361,6 +296,7 @@ def drop(call: Invocation) -> None:
     drop_database(call, SQL)
 
 
+group.commands.update(document_commands.commands)
 group.commands.update(journal_commands.commands)
 group.commands.update(activity_commands.commands)
 group.commands.update(backup_commands.commands)

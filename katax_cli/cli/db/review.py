@@ -46,7 +46,7 @@ class Review:
                     transaction.transaction() as savepoint,
                     savepoint.stream(f"{sql}{lock}", params, text=True) as rows,
                 ):
-                    self._draw(rows.columns, [row for batch in rows for row in batch])
+                    show_rows(self.call, rows.columns, [row for batch in rows for row in batch])
                 return
             except QueryError as error:
                 refused = error
@@ -77,15 +77,17 @@ class Review:
         why = f"no answer in {ANSWER_SECONDS:g} s" if answer is None else "not confirmed"
         raise Refused(f"{self.verbs} on {self.connection!r}: {why}; rolled back")
 
-    def _draw(self, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        if not rows or self.call.diagnostics.quiet:
-            return
-        buffer = BytesIO()
-        plain = replace(self.call.out, stream=buffer, format="table", pager=None, columns=(), color=False)
-        plain.rows(columns, [rows], OF_A_SERVER)
-        self.call.diagnostics.note("as they are now:")
-        for line in buffer.getvalue().decode("utf-8", "replace").splitlines():
-            self.call.diagnostics.note(f"  {line}")
+
+def show_rows(call: Invocation, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Shows rows as they are before a change."""
+    if not rows or call.diagnostics.quiet:
+        return
+    buffer = BytesIO()
+    plain = replace(call.out, stream=buffer, format="table", pager=None, columns=(), color=False)
+    plain.rows(columns, [rows], OF_A_SERVER)
+    call.diagnostics.note("as they are now:")
+    for line in buffer.getvalue().decode("utf-8", "replace").splitlines():
+        call.diagnostics.note(f"  {line}")
 
 
 def refuse_unasked(chosen: Scope, settings: ConnectionSettings, *, max_rows: int | None) -> None:

@@ -122,6 +122,15 @@ class Output:
             return None
         return [names.index(name) for name in manner.brief]
 
+    def documents(self, batches: Iterable[Sequence[str]]) -> None:
+        """Writes JSON documents, which are written already, as they arrive: JSON or JSON lines."""
+        written = (
+            _lines(str, batches) if self.format == "jsonl" else _array(str, batches, one_line=self.one_line)
+        )
+        for chunk in written:
+            self._write(chunk.encode("utf-8", "surrogateescape"))
+        self._write(b"", flush=True)
+
     def scalar(self, value: object) -> None:
         """Writes one bare answer: a string as it is, anything else as JSON; under `-f json` always JSON."""
         bare = isinstance(value, str) and self.format not in ("json", "jsonl")
@@ -232,21 +241,10 @@ class Output:
         return (records if self.format == "vertical" else markdown)(labels, chain([head], rest), look)
 
     def _json(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
-        encode = _object_encoder(names)
-        start, between, end = ("[", ", ", "]\n") if self.one_line else ("[\n  ", ",\n  ", "\n]\n")
-        first = True
-        for batch in batches:
-            if batch:
-                rows = map(_in_one_line, map(encode, batch)) if self.one_line else map(encode, batch)
-                yield (start if first else between) + between.join(rows)
-                first = False
-        yield "[]\n" if first else end
+        return _array(_object_encoder(names), batches, one_line=self.one_line)
 
     def _jsonl(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
-        encode = _object_encoder(names)
-        for batch in batches:
-            if batch:
-                yield "\n".join(_in_one_line(encode(row)) for row in batch) + "\n"
+        return _lines(_object_encoder(names), batches)
 
     def _csv(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
         import csv
@@ -325,6 +323,25 @@ class _Counted:
         for batch in self._batches:
             self.rows += len(batch)
             yield batch
+
+
+def _array(
+    encode: Callable[[Any], str], batches: Iterable[Sequence[Any]], *, one_line: bool
+) -> Iterator[str]:
+    start, between, end = ("[", ", ", "]\n") if one_line else ("[\n  ", ",\n  ", "\n]\n")
+    first = True
+    for batch in batches:
+        if batch:
+            rows = map(_in_one_line, map(encode, batch)) if one_line else map(encode, batch)
+            yield (start if first else between) + between.join(rows)
+            first = False
+    yield "[]\n" if first else end
+
+
+def _lines(encode: Callable[[Any], str], batches: Iterable[Sequence[Any]]) -> Iterator[str]:
+    for batch in batches:
+        if batch:
+            yield "\n".join(_in_one_line(encode(row)) for row in batch) + "\n"
 
 
 def _numeric(first: Sequence[Row], head: Sequence[Cells], columns: int, *, texts: bool) -> tuple[bool, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,11 +24,15 @@ if TYPE_CHECKING:
 
 
 class Target(NamedTuple):
-    """The connection of a command when none is named: the preferred name, else the only fitting one."""
+    """The connection of a command when none is named: the preferred name, else the only fitting one.
+
+    `instead`: the commands to use on an engine that does not fit.
+    """
 
     types: tuple[EngineName, ...]
     preferred: str
     lacks: str = "such ability"
+    instead: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,11 @@ class Scope:
     def redis(self) -> RedisDatabase:
         """The one database, of Redis."""
         return self.runtime.redis(self.one)
+
+    @property
+    def documents(self) -> MongoDatabase:
+        """The one database, of MongoDB."""
+        return self.runtime.documents(self.one)
 
     @property
     def tabular(self) -> SqlDatabase | MongoDatabase:
@@ -182,7 +191,11 @@ def _fitting(call: Invocation, profile: Profile, target: Target) -> Sequence[Con
     for matching in matches:
         fitting = {settings.name: settings for settings in matching if settings.type in target.types}
         if not fitting:
-            raise WrongEngine(matching[0].type, target.lacks, wanted_by=call.command, works_on=target.types)
+            kind = matching[0].type
+            instead = target.instead.get(kind)
+            raise WrongEngine(
+                kind, target.lacks, wanted_by=call.command, works_on=target.types, instead=instead
+            )
         chosen |= fitting
     return list(chosen.values())
 

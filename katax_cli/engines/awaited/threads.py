@@ -28,7 +28,6 @@ from katax_cli.engines.awaited.calls import (
     wait_for,
 )
 from katax_cli.engines.base import (
-    DocumentEngine,
     Engine,
     Introspects,
     Params,
@@ -42,6 +41,15 @@ from katax_cli.engines.base import (
     Table,
     TableDescription,
     Text,
+)
+from katax_cli.engines.documents import (
+    EVERYTHING,
+    Batches,
+    Changed,
+    Document,
+    DocumentEngine,
+    DocumentQuery,
+    Pipeline,
 )
 from katax_cli.engines.registry import load
 from katax_cli.snapshot import PoolStats
@@ -258,6 +266,69 @@ class ThreadedDocumentEngine(_ThreadedEngine):
         database: str | None = None,
     ) -> Mapping[str, Any]:
         return self._run(client, lambda: self._documents.command(client, spec, timeout, database=database))
+
+    def only_reads(self, spec: Document) -> bool:
+        return self._documents.only_reads(spec)
+
+    def find(
+        self,
+        client: Any,
+        collection: str,
+        query: DocumentQuery = EVERYTHING,
+        *,
+        timeout: float | None = None,
+    ) -> Batches:
+        return self._across(client, self._documents.find(client, collection, query, timeout=timeout))
+
+    def aggregate(
+        self, client: Any, collection: str, pipeline: Pipeline, *, timeout: float | None = None
+    ) -> Batches:
+        return self._across(client, self._documents.aggregate(client, collection, pipeline, timeout=timeout))
+
+    def _across(self, client: Any, batches: Batches) -> Batches:
+        """Batches that are fetched, and their cursor closed, in threads."""
+        try:
+            while (batch := self._run(client, lambda: next(batches, None))) is not None:
+                yield batch
+        finally:
+            self._run(client, batches.close)
+
+    def count(self, client: Any, collection: str, filter: Document, timeout: float | None = None) -> int:
+        return self._run(client, lambda: self._documents.count(client, collection, filter, timeout))
+
+    def insert(
+        self, client: Any, collection: str, documents: Sequence[Document], timeout: float | None = None
+    ) -> list[Any]:
+        return self._run(client, lambda: self._documents.insert(client, collection, documents, timeout))
+
+    def update(
+        self,
+        client: Any,
+        collection: str,
+        filter: Document,
+        change: Document | Pipeline,
+        timeout: float | None = None,
+        *,
+        one: bool = False,
+    ) -> Changed:
+        return self._run(
+            client,
+            lambda: self._documents.update(client, collection, filter, change, timeout, one=one),
+        )
+
+    def delete(
+        self,
+        client: Any,
+        collection: str,
+        filter: Document,
+        timeout: float | None = None,
+        *,
+        one: bool = False,
+    ) -> int:
+        return self._run(client, lambda: self._documents.delete(client, collection, filter, timeout, one=one))
+
+    def cancel(self, client: Any, timeout: float) -> None:
+        self._documents.cancel(client, timeout)
 
     def opened(self, client: Any) -> int:
         return self._documents.opened(client)

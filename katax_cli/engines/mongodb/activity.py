@@ -11,7 +11,7 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from katax_cli.engines.activity import ActivityList, Pid, SessionActivity
-from katax_cli.engines.base import DocumentEngine
+from katax_cli.engines.documents import DocumentEngine
 from katax_cli.engines.mongodb.metrics import redacted
 from katax_cli.errors import ConfigError
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from pymongo import MongoClient
 
 from katax_cli.core.settings import ConnectionSettings, TlsSettings
-from katax_cli.engines.mongodb.pool_events import PoolWatch, SendWatch
+from katax_cli.engines.mongodb.pool_events import PoolWatch, RunningWatch, SendWatch
 
 APP_NAME = "katax"
 DocumentClient = MongoClient[dict[str, Any]]
@@ -31,7 +31,7 @@ def client(settings: ConnectionSettings, timeout: float | None) -> DocumentClien
             "retryWrites": False,
             "minPoolSize": settings.pool.min,
             "maxPoolSize": settings.pool.max,
-            "event_listeners": [PoolWatch(settings.pool.max), SendWatch()],
+            "event_listeners": [PoolWatch(settings.pool.max), SendWatch(), RunningWatch()],
         }
         return MongoClient(_hosts(settings), **_others(settings, ours), **ours)
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from itertools import islice
 from typing import Any
 
+import bson
 import pymongo
+from bson.codec_options import CodecOptions, DatetimeConversion
+from bson.raw_bson import RawBSONDocument
 from pymongo.errors import (
     AutoReconnect,
     NotPrimaryError,
     OperationFailure,
+    PyMongoError,
     ServerSelectionTimeoutError,
     WaitQueueTimeoutError,
 )
@@ -22,15 +26,17 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import Table, TableDescription
+from katax_cli.engines.documents import EVERYTHING, Batches, Changed, Document, DocumentQuery, Pipeline
 from katax_cli.engines.mongodb import catalog, connect, failures, guard
-from katax_cli.engines.mongodb.pool_events import SendWatch, pool_watch
+from katax_cli.engines.mongodb.pool_events import PoolWatch, RunningWatch, SendWatch, listener_of
 from katax_cli.errors import PoolTimeout
 from katax_cli.snapshot import PoolStats
 
-BATCH_SIZE = 1000
-Document = dict[str, Any]
-Pipeline = Sequence[Mapping[str, Any]]
-Sort = Sequence[tuple[str, int]]
+_BATCH_BYTES = 8 * 1024 * 1024
+# Dates that Python does not have come as a number of milliseconds.
+_ANY_DATE = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+_AWARE = _ANY_DATE.with_options(tz_aware=True)
+_RAW = CodecOptions(document_class=RawBSONDocument)
 
 # pymongo sends what remains as maxTimeMS, a 32-bit number: 23 days stand for "no limit".
 _NO_LIMIT = 2_000_000.0
@@ -43,6 +49,7 @@ class MongoEngine:
     """Implements Engine, DocumentEngine, Introspects and ReportsServer; see those for what methods promise."""
 
     name: EngineName = "mongodb"
+    batch_size = 1000
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
@@ -82,46 +89,109 @@ class MongoEngine:
         database: str | None = None,
     ) -> Mapping[str, Any]:
         self._check(spec)
-        with self.attempt(client, timeout):
-            answer: Mapping[str, Any] = self._database(client, database).command(dict(spec))
+        limited = self.attempt if self.only_reads(spec) else self._writing
+        with limited(client, timeout):
+            answer: Mapping[str, Any] = self._database(client, database).command(
+                dict(spec), codec_options=_ANY_DATE
+            )
+            failures.check_writes(answer)
         return answer
 
-    def find(
-        self,
-        client: Any,
-        collection: str,
-        filter: Mapping[str, Any] | None = None,
-        *,
-        database: str | None = None,
-        projection: Mapping[str, Any] | None = None,
-        sort: Sort | None = None,
-        skip: int = 0,
-        limit: int = 0,
-        batch_size: int = BATCH_SIZE,
-        timeout: float | None = None,
-    ) -> Iterator[list[Document]]:
-        """The documents in batches, in constant memory; `timeout` is for all of them together.
+    def only_reads(self, spec: Mapping[str, Any]) -> bool:
+        return guard.is_read(spec)
 
-        Closing the iterator early ends the query on the server too.
-        """
-        target = self._database(client, database)[collection]
-        options = {"projection": projection, "sort": sort, "skip": skip, "limit": limit}
-        return self._batches(client, lambda: target.find(filter, **options), batch_size, timeout)
+    def find(
+        self, client: Any, collection: str, query: DocumentQuery = EVERYTHING, *, timeout: float | None = None
+    ) -> Batches:
+        self._check({"find": collection, "filter": query.filter})
+        return self._batches(
+            client,
+            lambda database: database[collection].find(
+                query.filter,
+                projection=query.projection,
+                sort=list(query.sort) or None,
+                skip=query.skip,
+                limit=query.limit,
+                batch_size=self.batch_size,
+            ),
+            timeout,
+        )
 
     def aggregate(
+        self, client: Any, collection: str, pipeline: Pipeline, *, timeout: float | None = None
+    ) -> Batches:
+        spec = {"aggregate": collection, "pipeline": list(pipeline)}
+        self._check(spec)
+        return self._batches(
+            client,
+            lambda database: database[collection].aggregate(list(pipeline), batchSize=self.batch_size),
+            timeout,
+            writing=not self.only_reads(spec),
+        )
+
+    def count(self, client: Any, collection: str, filter: Document, timeout: float | None = None) -> int:
+        self._check({"count": collection, "query": filter})
+        with self.attempt(client, timeout):
+            return int(self._database(client, None)[collection].count_documents(filter))
+
+    def insert(
+        self, client: Any, collection: str, documents: Sequence[Document], timeout: float | None = None
+    ) -> list[Any]:
+        self._check({"insert": collection})
+        # A copy of each: pymongo puts the new _id into what it is given.
+        copies = [dict(document) for document in documents]
+        with self._writing(client, timeout):
+            return list(self._database(client, None)[collection].insert_many(copies).inserted_ids)
+
+    def update(
         self,
         client: Any,
         collection: str,
-        pipeline: Pipeline,
-        *,
-        database: str | None = None,
-        batch_size: int = BATCH_SIZE,
+        filter: Document,
+        change: Document | Pipeline,
         timeout: float | None = None,
-    ) -> Iterator[list[Document]]:
-        """The result in batches, as `find`. On a read-only connection raises Refused for $out and $merge."""
-        self._check({"aggregate": collection, "pipeline": list(pipeline)})
-        target = self._database(client, database)[collection]
-        return self._batches(client, lambda: target.aggregate(list(pipeline)), batch_size, timeout)
+        *,
+        one: bool = False,
+    ) -> Changed:
+        self._check({"update": collection})
+        with self._writing(client, timeout):
+            target = self._database(client, None)[collection]
+            result = (target.update_one if one else target.update_many)(filter, change)
+        return Changed(result.matched_count, result.modified_count)
+
+    def delete(
+        self,
+        client: Any,
+        collection: str,
+        filter: Document,
+        timeout: float | None = None,
+        *,
+        one: bool = False,
+    ) -> int:
+        self._check({"delete": collection})
+        with self._writing(client, timeout):
+            target = self._database(client, None)[collection]
+            return int((target.delete_one if one else target.delete_many)(filter).deleted_count)
+
+    def cancel(self, client: Any, timeout: float) -> None:
+        """A user may always kill sessions of their own: what runs in them, and their cursors."""
+        sessions = listener_of(client, RunningWatch).sessions()
+        if sessions:
+            with suppress(PyMongoError), pymongo.timeout(timeout):
+                client.admin.command({"killSessions": sessions})
+
+    @contextmanager
+    def _writing(self, client: Any, timeout: float | None) -> Iterator[None]:
+        """As `attempt`; a write of many documents that a limit ended, or that failed between two of its commands,
+        raises PartlyDone.
+        """
+        try:
+            with self.attempt(client, timeout):
+                yield
+        except (PyMongoError, PoolTimeout) as error:
+            if failures.may_be_partly_done(error, sent=SendWatch.sent(), answered=SendWatch.answered()):
+                raise failures.PartlyDone(str(error)) from error
+            raise
 
     @contextmanager
     def attempt(self, client: Any, timeout: float | None) -> Iterator[None]:
@@ -158,10 +228,10 @@ class MongoEngine:
             SendWatch.forget()
 
     def opened(self, client: Any) -> int:
-        return pool_watch(client).opened()
+        return listener_of(client, PoolWatch).opened()
 
     def pool_stats(self, client: Any) -> PoolStats:
-        return pool_watch(client).stats()
+        return listener_of(client, PoolWatch).stats()
 
     def tables(self, connection: Any, timeout: float | None = None) -> list[Table]:
         with self.attempt(connection, timeout):
@@ -186,16 +256,22 @@ class MongoEngine:
         return {**_facts(status), "role": _role(connection)}
 
     def _batches(
-        self, client: Any, open_cursor: Callable[[], Any], size: int, timeout: float | None
-    ) -> Iterator[list[Document]]:
+        self,
+        client: Any,
+        open_cursor: Callable[[Any], Any],
+        timeout: float | None,
+        *,
+        writing: bool = False,
+    ) -> Batches:
         deadline = Deadline(timeout)
-        with self.attempt(client, deadline.within(None)):
-            cursor = open_cursor().batch_size(size)
+        limited = self._writing if writing else self.attempt
+        with limited(client, deadline.within(None)):
+            cursor = open_cursor(self._database(client, None).with_options(codec_options=_RAW))
         with closing(cursor):
             while True:
                 # Limited batch by batch: between them the caller's own code runs.
                 with self.attempt(client, deadline.within(None)):
-                    batch = list(islice(cursor, size))
+                    batch = [bson.decode(document.raw, _AWARE) for document in _some(cursor, self.batch_size)]
                 if not batch:
                     return
                 yield batch
@@ -212,6 +288,16 @@ class MongoEngine:
         return PoolTimeout(
             self.settings.name, waited=waited, active=now.active, max=now.max, waiting=now.waiting
         )
+
+
+def _some(cursor: Any, most: int) -> Iterator[Any]:
+    """The next documents, fewer when they are large."""
+    size = 0
+    for document in islice(cursor, most):
+        yield document
+        size += len(document.raw)
+        if size > _BATCH_BYTES:
+            return
 
 
 def _limited(timeout: float | None) -> AbstractContextManager[None]:

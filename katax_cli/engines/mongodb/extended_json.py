@@ -1,15 +1,131 @@
-"""JSON with MongoDB's own types: `{"$oid": …}`, `{"$date": …}`."""
+"""MongoDB Extended JSON: `{"$oid": …}`, `{"$date": …}`; and values as people write and read them.
+
+https://www.mongodb.com/docs/manual/reference/mongodb-extended-json/
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
-from bson.json_util import loads
+import bson
+from bson import Binary, Decimal128, Int64, ObjectId
+from bson.binary import UUID_SUBTYPE
+from bson.codec_options import DatetimeConversion
+from bson.errors import BSONError
+from bson.json_util import CANONICAL_JSON_OPTIONS, RELAXED_JSON_OPTIONS, JSONOptions, dumps, loads
 
+from katax_cli.core.text.text import hex_text
 from katax_cli.engines.base import Engine
 
+_READ = JSONOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
+_NUMBER = r"-?(?:0|[1-9]\d*)(?P<fraction>\.\d+)?(?P<exponent>[eE][-+]?\d+)?"
+_DATE = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[-+]\d\d:?\d\d)?)?"
+_CONSTANTS = {"true": True, "false": False, "null": None}
 
-def create(engine: Engine) -> Callable[[str], Any]:
-    """A reader of MongoDB Extended JSON, relaxed and canonical. It raises ValueError or TypeError."""
-    return loads
+
+class ExtendedJson:
+    """Reads and writes what JSON has no words for."""
+
+    def read(self, text: str) -> Any:
+        """The value of relaxed or canonical Extended JSON. Raises ValueError, also for what is no BSON."""
+        try:
+            value = loads(text, json_options=_READ, parse_constant=_no_constant)
+            bson.encode({"": value})
+        except RecursionError as error:
+            raise ValueError("nested too deep") from error
+        except (ValueError, TypeError, KeyError, ArithmeticError, BSONError) as error:
+            raise ValueError(" ".join(str(error).split())) from error
+        return value
+
+    def write(self, value: Any, *, canonical: bool = False) -> str:
+        """A value as Extended JSON, relaxed or canonical, in one line."""
+        options = CANONICAL_JSON_OPTIONS if canonical else RELAXED_JSON_OPTIONS
+        return dumps(value, json_options=options, ensure_ascii=False)
+
+    def cell(self, value: Any) -> Any:
+        """A value for a cell of a table: a scalar as itself or bare text, the rest as relaxed Extended JSON."""
+        make = _CELLS.get(type(value))
+        return self.write(value) if make is None else make(value)
+
+    def literal(self, word: str) -> Any:
+        """The value that a word looks like: a number, true, false, null, an ISO 8601 date or time (UTC unless it says),
+        an ObjectId of 24 hexadecimal digits, or Extended JSON such as `{"$numberDecimal": "1.10"}`; else its text.
+
+        Raises ValueError for a number or a date that there is not.
+        """
+        if word in _CONSTANTS:
+            return _CONSTANTS[word]
+        if re.fullmatch(r"[0-9a-fA-F]{24}", word):
+            return ObjectId(word)
+        if (number := re.fullmatch(_NUMBER, word)) is not None:
+            return _number(word, whole=number["fraction"] is None and number["exponent"] is None)
+        if re.fullmatch(_DATE, word):
+            return _date(word)
+        return self._scalar(word) if word.startswith("{") else word
+
+    def _scalar(self, word: str) -> Any:
+        value = self.read(word)
+        if isinstance(value, Mapping):
+            raise ValueError(f"{word!r} is a document, not a value; quote it if the text is meant")
+        return value
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f'{name} is no JSON; write {{"$numberDouble": "{name}"}}')
+
+
+def _number(word: str, *, whole: bool) -> int | float:
+    if not whole:
+        return float(word)
+    if not -(2**63) <= int(word) < 2**63:
+        raise ValueError(f"{word} does not fit in 64 bits; quote it if the text is meant")
+    return int(word)
+
+
+def _date(word: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(word)
+    except ValueError as error:
+        raise ValueError(f"{word!r} is no date: {error}; quote it if the text is meant") from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def _moment(value: datetime) -> str:
+    """As Extended JSON writes it: to the millisecond, in UTC."""
+    utc = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return utc.replace(tzinfo=None).isoformat(timespec="milliseconds" if utc.microsecond else "seconds") + "Z"
+
+
+def _binary(value: Binary) -> str:
+    is_uuid = value.subtype == UUID_SUBTYPE and len(value) == 16
+    return str(uuid.UUID(bytes=bytes(value))) if is_uuid else hex_text(value)
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+# By exact class, as BSON decodes them.
+_CELLS: Mapping[type, Callable[[Any], Any]] = {
+    str: _same,
+    int: _same,
+    bool: _same,
+    float: json.dumps,
+    type(None): _same,
+    Int64: int,
+    ObjectId: str,
+    Decimal128: str,
+    datetime: _moment,
+    bytes: hex_text,
+    Binary: _binary,
+}
+
+
+def create(engine: Engine) -> ExtendedJson:
+    """The reader and writer for documents of any connection."""
+    return ExtendedJson()

@@ -17,13 +17,19 @@ from pymongo.errors import (
     PyMongoError,
     ServerSelectionTimeoutError,
     WriteConcernError,
+    WriteError,
 )
 
 from katax_cli.core.resilience.failure import Failure, FailureKind
+from katax_cli.errors import PoolTimeout
 
 
 class NotSent(ConnectionFailure):
     """The connection could not be opened, so the command was not sent; the cause is chained."""
+
+
+class PartlyDone(PyMongoError):
+    """A write that ended in its middle, after a number of documents that is not known; the cause is chained."""
 
 
 # Names of https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
@@ -59,6 +65,7 @@ _BY_LABEL = {
     "TransientTransactionError": FailureKind.ROLLED_BACK,
 }
 _UNAUTHORIZED = 13
+_TOLD = (FailureKind.REJECTED, FailureKind.UNKNOWN_OUTCOME)
 # Where pymongo begins to describe its own state.
 _STATE_NOTES = (", Timeout: ", " (configured timeouts: ", ", full error: ", ", Topology Description: ")
 
@@ -76,7 +83,7 @@ def _kind(error: BaseException, code: int | None) -> FailureKind:
         for label, kind in _BY_LABEL.items():
             if error.has_error_label(label):
                 return kind
-    if isinstance(error, WriteConcernError):
+    if isinstance(error, WriteConcernError | PartlyDone):
         return FailureKind.UNKNOWN_OUTCOME
     if code == _UNAUTHORIZED and "requires authentication" in _message(error):
         return FailureKind.AUTHENTICATION
@@ -136,6 +143,25 @@ def _answer(error: BaseException) -> Mapping[str, Any]:
     return details
 
 
+def check_writes(answer: Mapping[str, Any]) -> None:
+    """Raises the errors of a write command, which the server tells beside `ok: 1`."""
+    refused = [*answer.get("writeErrors", ())]
+    if answer.get("nErrors"):
+        refused += [entry for entry in answer["cursor"]["firstBatch"] if not entry.get("ok", 1)]
+    if refused:
+        raise WriteError(str(refused[0].get("errmsg")), refused[0].get("code"), refused[0])
+    if concern := answer.get("writeConcernError"):
+        raise WriteConcernError(str(concern.get("errmsg")), concern.get("code"), concern)
+
+
+def may_be_partly_done(error: PyMongoError | PoolTimeout, *, sent: bool, answered: bool) -> bool:
+    """True for a limit that ended a write, and for a failure after one of its commands had been answered."""
+    if isinstance(error, PoolTimeout):
+        return answered
+    kind = classify(error).kind
+    return (sent and kind is FailureKind.TIMED_OUT) or (answered and kind not in _TOLD)
+
+
 def _code(error: BaseException) -> int | None:
     code = _answer(error).get("code")
     if code is None and isinstance(error, OperationFailure) and not isinstance(error, BulkWriteError):
@@ -147,4 +173,13 @@ def _message(error: BaseException) -> str:
     text = str(_answer(error).get("errmsg") or error)
     for note in _STATE_NOTES:
         text = text.partition(note)[0]
-    return " ".join(text.split())
+    return f"{' '.join(text.split())}{_done_before(error)}"
+
+
+def _done_before(error: BaseException) -> str:
+    """The documents before the refused one, which are not taken back."""
+    inserted = (error.details or {}).get("nInserted", 0) if isinstance(error, BulkWriteError) else 0
+    if not inserted:
+        return ""
+    before = "the document before it was" if inserted == 1 else f"the {inserted} documents before it were"
+    return f"; {before} inserted"

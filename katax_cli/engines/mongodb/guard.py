@@ -1,12 +1,12 @@
-"""The commands allowed on a read-only connection. MongoDB has no read-only session, so the list is ours."""
+"""The commands allowed on a read-only connection. MongoDB has no read-only session, so the lists are ours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from katax_cli.engines.refusals import not_known_to_read
-from katax_cli.errors import Refused
 
 READS = frozenset(
     """
@@ -17,23 +17,46 @@ READS = frozenset(
     serverStatus top usersInfo whatsmyuri
     """.split()  # noqa: SIM905
 )
-_WRITING_STAGES = frozenset({"$out", "$merge"})
+# https://www.mongodb.com/docs/manual/reference/operator/aggregation-pipeline/
+READING_STAGES = frozenset(
+    """
+    $addFields $bucket $bucketAuto $changeStream $changeStreamSplitLargeEvent $collStats $count $currentOp
+    $densify $documents $facet $fill $geoNear $graphLookup $group $indexStats $limit $listLocalSessions
+    $listSampledQueries $listSearchIndexes $listSessions $lookup $match $planCacheStats $project $queryStats
+    $rankFusion $redact $replaceRoot $replaceWith $sample $scoreFusion $search $searchMeta $set
+    $setWindowFields $shardedDataDistribution $skip $sort $sortByCount $unionWith $unset $unwind
+    $vectorSearch
+    """.split()  # noqa: SIM905
+)
+_WRITING_STAGES = ("$out", "$merge")
+# Programs that the server runs: nobody knows what they do.
+_PROGRAMS = ("$function", "$accumulator", "$where")
 
 
 def check(spec: Mapping[str, Any], connection: str) -> None:
     """Raises Refused before anything is sent unless the command is known to change nothing."""
-    name = next(iter(spec), "an empty command")
-    if name not in READS and not _READS_IF.get(name, _never)(spec):
-        raise not_known_to_read(connection, f"{name}{_stage(spec)}")
+    objection = _objection(spec)
+    if objection is not None:
+        raise not_known_to_read(connection, objection)
 
 
 def is_read(spec: Mapping[str, Any]) -> bool:
     """True when the command is known to change nothing."""
-    try:
-        check(spec, "")
-    except Refused:
-        return False
-    return True
+    return _objection(spec) is None
+
+
+def _objection(spec: Mapping[str, Any]) -> str | None:
+    """The command, and what in it may write; None for one that is known to only read."""
+    while next(iter(spec), None) == "explain" and isinstance(spec["explain"], Mapping):
+        spec = spec["explain"]
+    name = next(iter(spec), "an empty command")
+    word = _forbidden_word(spec)
+    if word is not None:
+        return f"{name} with {word}"
+    if name in READS or _READS_IF.get(name, _never)(spec):
+        return None
+    stage = _unknown_stage(spec.get("pipeline")) if name == "aggregate" else None
+    return f"{name} with {stage}" if stage else str(name)
 
 
 def _never(spec: Mapping[str, Any]) -> bool:
@@ -41,16 +64,7 @@ def _never(spec: Mapping[str, Any]) -> bool:
 
 
 def _aggregates(spec: Mapping[str, Any]) -> bool:
-    return _writing_stage(spec) is None
-
-
-def _explains(spec: Mapping[str, Any]) -> bool:
-    inner = spec["explain"]
-    return isinstance(inner, Mapping) and is_read(inner)
-
-
-def _reduces_inline(spec: Mapping[str, Any]) -> bool:
-    return isinstance(spec.get("out"), Mapping) and list(spec["out"]) == ["inline"]
+    return _unknown_stage(spec.get("pipeline")) is None
 
 
 def _asks_for_profile(spec: Mapping[str, Any]) -> bool:
@@ -61,26 +75,62 @@ def _asks_for_profile(spec: Mapping[str, Any]) -> bool:
 # Commands whose arguments decide.
 _READS_IF: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
     "aggregate": _aggregates,
-    "explain": _explains,
-    "mapReduce": _reduces_inline,
-    "mapreduce": _reduces_inline,
     "profile": _asks_for_profile,
 }
 
 
-def _writing_stage(value: object) -> str | None:
-    """The first stage that writes, at any depth: pipelines nest in $facet, $lookup and $unionWith.
+def _forbidden_word(value: object) -> str | None:
+    """The first stage that writes and the first program, at any depth and however it is written.
 
-    A field or a literal of that name is taken for a stage too: refused once too often rather than never.
+    A field or a literal of that name is taken for one too: refused once too often rather than never.
     """
-    if isinstance(value, Mapping):
-        own = next((str(key) for key in value if key in _WRITING_STAGES), None)
-        return own or next(filter(None, map(_writing_stage, value.values())), None)
-    if isinstance(value, list | tuple):
-        return next(filter(None, map(_writing_stage, value)), None)
+    words = (str(key) for key in _keys(value) if _folded(key) in (*_WRITING_STAGES, *_PROGRAMS))
+    return next(words, None)
+
+
+def _folded(key: object) -> str:
+    return "".join(str(key).split()).casefold()
+
+
+def _keys(value: object) -> Iterator[object]:
+    """The keys of all documents in a value, the outermost first; without a call for each level."""
+    waiting = deque([value])
+    while waiting:
+        inner = waiting.popleft()
+        if isinstance(inner, Mapping):
+            yield from inner
+            waiting += inner.values()
+        elif isinstance(inner, list | tuple):
+            waiting += inner
+
+
+def _unknown_stage(pipeline: object) -> str | None:
+    """The first stage, of the pipeline or of one nested in it, that is not known to only read."""
+    waiting = deque([pipeline])
+    while waiting:
+        inner = waiting.popleft()
+        if not isinstance(inner, list | tuple):
+            return "no pipeline"
+        for stage in inner:
+            if not isinstance(stage, Mapping) or len(stage) != 1:
+                return "a stage of no known form"
+            ((name, argument),) = stage.items()
+            if name not in READING_STAGES:
+                return str(name)
+            waiting += _nested(str(name), argument)
     return None
 
 
-def _stage(spec: Mapping[str, Any]) -> str:
-    stage = _writing_stage(spec)
-    return f" with {stage}" if stage else ""
+def _nested(stage: str, argument: object) -> list[object]:
+    """The pipelines in a stage."""
+    if not isinstance(argument, Mapping):
+        return []
+    if stage == "$facet":
+        return list(argument.values())
+    if stage in ("$lookup", "$unionWith"):
+        return [argument["pipeline"]] if "pipeline" in argument else []
+    if stage in ("$rankFusion", "$scoreFusion"):
+        source = argument.get("input")
+        pipelines = source.get("pipelines") if isinstance(source, Mapping) else None
+        return list(pipelines.values()) if isinstance(pipelines, Mapping) else []
+    return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from typing import Any
+from typing import Any, TypeVar
 
 from pymongo import monitoring
 
@@ -75,10 +75,11 @@ class PoolWatch(monitoring.ConnectionPoolListener):
 
 class _Thread(threading.local):
     sent = False
+    answered = False
 
 
 class SendWatch(monitoring.CommandListener):
-    """Knows whether a command of the current thread was sent since `forget`.
+    """Knows whether a command of the current thread was sent, and one answered, since `forget`.
 
     pymongo raises the same error for a connection that could not be opened and for an answer that did not
     come; it announces a command on the caller's thread right before sending it, and logins not at all.
@@ -88,20 +89,50 @@ class SendWatch(monitoring.CommandListener):
 
     @classmethod
     def forget(cls) -> None:
-        cls._thread.sent = False
+        cls._thread.sent = cls._thread.answered = False
 
     @classmethod
     def sent(cls) -> bool:
         return cls._thread.sent
 
+    @classmethod
+    def answered(cls) -> bool:
+        return cls._thread.answered
+
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         self._thread.sent = True
 
-    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        self._thread.answered = True
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
 
 
-def pool_watch(client: Any) -> PoolWatch:
-    """The watch that `connect` gave to the client."""
-    return next(listener for listener in client.options.event_listeners if isinstance(listener, PoolWatch))
+class RunningWatch(monitoring.CommandListener):
+    """Knows the sessions of the commands that are under way; one that was interrupted stays among them."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[int, Any] = {}
+
+    def sessions(self) -> list[Any]:
+        """As killSessions takes them."""
+        return list(self._sessions.copy().values())
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        session = event.command.get("lsid")
+        if session is not None:
+            self._sessions[event.request_id] = session
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        self._sessions.pop(event.request_id, None)
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        self._sessions.pop(event.request_id, None)
+
+
+L = TypeVar("L")
+
+
+def listener_of(client: Any, kind: type[L]) -> L:
+    """The listener of this class that `connect` gave to the client."""
+    return next(listener for listener in client.options.event_listeners if isinstance(listener, kind))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from katax_cli.engines.base import DocumentEngine
+from katax_cli.engines.documents import DocumentEngine
 from katax_cli.engines.sessions import ServerLook, ServerSession
 from katax_cli.errors import ConfigError
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import BreakerOpen, PoolClosed, PoolTimeout, Refused
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from katax_cli.engines.base import Row, RowStream
     from katax_cli.profiles.model.model import Profile
 
+T = TypeVar("T")
 Level = int | None
 
 _log = logging.getLogger("katax.query")
@@ -192,6 +193,17 @@ class Watch:
             self._started, self._spent = self._observer.monotonic() - self._spent, None
 
 
+def timed(batches: Iterator[T], watch: Watch) -> Iterator[T]:
+    """Batches that are waited for on the watch; what their reader does between them is not."""
+    while True:
+        watch.resume()
+        batch = next(batches, None)
+        watch.pause()
+        if batch is None:
+            return
+        yield batch
+
+
 class WatchedStream:
     """Rows whose batches are waited for on the watch; what their reader does between them is not."""
 
@@ -203,19 +215,10 @@ class WatchedStream:
         watch.pause()
 
     def __iter__(self) -> Iterator[list[Row]]:
-        batches = iter(self._rows)
-        while True:
-            batch = self._next(batches)
-            if batch is None:
-                return
+        for batch in timed(iter(self._rows), self._watch):
+            self.affected = self._rows.affected
             yield batch
-
-    def _next(self, batches: Iterator[list[Row]]) -> list[Row] | None:
-        self._watch.resume()
-        batch = next(batches, None)
-        self._watch.pause()
         self.affected = self._rows.affected
-        return batch
 
 
 def _shown(params: object) -> str:

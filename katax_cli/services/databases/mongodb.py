@@ -2,34 +2,161 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from katax_cli.core.engine_names import TABLE_ENGINES
 from katax_cli.core.resilience.deadline import NEVER
 from katax_cli.core.text.duration import Duration
-from katax_cli.engines.base import DocumentEngine, Introspects, Table, TableDescription, require
-from katax_cli.services.calls.guard import Safety
+from katax_cli.engines.base import Introspects, Table, TableDescription, require
+from katax_cli.engines.documents import (
+    Batches,
+    Changed,
+    Document,
+    DocumentEngine,
+    DocumentQuery,
+    Pipeline,
+)
+from katax_cli.services.calls.guard import Safety, Sent
+from katax_cli.services.calls.observer import timed
 from katax_cli.services.databases.clients import ClientDatabase
+from katax_cli.services.databases.document_effects import redacted
 from katax_cli.snapshot import PoolStats
+
+if TYPE_CHECKING:
+    from katax_cli.services.databases.builder.documents import DocumentBuilder
+
+T = TypeVar("T")
+Stream = Iterator[list[dict[str, Any]]]
+
+_CANCEL_SECONDS = 0.5
 
 
 class MongoDatabase(ClientDatabase):
-    """MongoDB."""
+    """MongoDB.
+
+    Documents have dates with the time zone UTC, and as DatetimeMS what Python has no date for.
+    """
 
     engine: DocumentEngine
 
     def command(
-        self, spec: Mapping[str, Any], *, timeout: Duration | None = None, safety: Safety = Safety.WRITE
+        self,
+        spec: Document,
+        *,
+        timeout: Duration | None = None,
+        safety: Safety | None = None,
+        database: str | None = None,
     ) -> Mapping[str, Any]:
-        """Runs one database command."""
-        with self.observer.watch(spec):
-            return self._on_connection(
-                lambda client, seconds: self.engine.command(client, spec, seconds),
-                safety=Safety.READ if self.settings.read_only else safety,
-                timeout=timeout,
-                doing=next(iter(spec), "command"),
-            )
+        """Runs one database command, on another `database` of the server if it says so.
+
+        Without `safety`, a command that is known to only read is repeated when it was lost, and any other is a write.
+        """
+        return self._watched(
+            spec,
+            lambda client, seconds: self.engine.command(client, spec, seconds, database=database),
+            safety=self._safety(safety, spec),
+            timeout=timeout,
+        )
+
+    @contextmanager
+    def find(
+        self,
+        collection: str,
+        filter: Document | None = None,
+        *,
+        projection: Document | None = None,
+        sort: Sequence[tuple[str, int]] = (),
+        skip: int = 0,
+        limit: int = 0,
+        timeout: Duration | None = None,
+    ) -> Iterator[Stream]:
+        """Documents in batches as they arrive, in constant memory; leaving early ends the query on the server too.
+
+        `sort` is of fields and 1 or -1, `limit` 0 is none.
+        """
+        query = DocumentQuery(filter or {}, projection, sort, skip, limit)
+        with self._streamed(
+            {"find": collection, "filter": query.filter},
+            lambda client, seconds: self.engine.find(client, collection, query, timeout=seconds),
+            timeout,
+        ) as batches:
+            yield batches
+
+    @contextmanager
+    def aggregate(
+        self, collection: str, pipeline: Pipeline, *, timeout: Duration | None = None
+    ) -> Iterator[Stream]:
+        """The result of a pipeline in batches, as `find`."""
+        spec = {"aggregate": collection, "pipeline": list(pipeline)}
+        with self._streamed(
+            spec,
+            lambda client, seconds: self.engine.aggregate(client, collection, pipeline, timeout=seconds),
+            timeout,
+        ) as batches:
+            yield batches
+
+    def count(self, collection: str, filter: Document, *, timeout: Duration | None = None) -> int:
+        """The number of documents that match."""
+        return self._watched(
+            {"count": collection, "query": filter},
+            lambda client, seconds: self.engine.count(client, collection, filter, seconds),
+            safety=Safety.READ,
+            timeout=timeout,
+        )
+
+    def insert(
+        self, collection: str, documents: Sequence[Document], *, timeout: Duration | None = None
+    ) -> list[Any]:
+        """Inserts documents in order; returns the value of `_id` of each.
+
+        Raises QueryError for the first that is refused, saying how many before it were inserted: those stay.
+        """
+        return self._watched(
+            {"insert": collection, "documents": documents},
+            lambda client, seconds: self.engine.insert(client, collection, documents, seconds),
+            safety=Safety.WRITE,
+            timeout=timeout,
+        )
+
+    def update(
+        self,
+        collection: str,
+        filter: Document,
+        change: Document | Pipeline,
+        *,
+        one: bool = False,
+        timeout: Duration | None = None,
+    ) -> Changed:
+        """Changes the documents that match, or the first `one`, by update operators or a pipeline.
+
+        Not all or nothing: raises OutcomeUnknown when it ended in its middle.
+        """
+        return self._watched(
+            {"update": collection, "filter": filter, "change": change},
+            lambda client, seconds: self.engine.update(client, collection, filter, change, seconds, one=one),
+            safety=Safety.WRITE,
+            timeout=timeout,
+        )
+
+    def delete(
+        self, collection: str, filter: Document, *, one: bool = False, timeout: Duration | None = None
+    ) -> int:
+        """Deletes the documents that match, or the first `one`; returns how many. Fails as `update` does."""
+        return self._watched(
+            {"delete": collection, "filter": filter},
+            lambda client, seconds: self.engine.delete(client, collection, filter, seconds, one=one),
+            safety=Safety.WRITE,
+            timeout=timeout,
+        )
+
+    def table(self, name: str, alias: str | None = None) -> DocumentBuilder:
+        """A query on a collection, built by calls; see `DocumentBuilder`. Raises ValueError for what is no name."""
+        from katax_cli.services.databases.builder.documents import DocumentBuilder
+
+        return DocumentBuilder(name, alias, on=self)
 
     def tables(self, *, timeout: Duration | None = None) -> list[Table]:
         """Collections and views."""
@@ -73,15 +200,52 @@ class MongoDatabase(ClientDatabase):
         with self.guard.translating(deadline=NEVER, safety=Safety.PROBE, doing="probing"):
             self.engine.ping(client, self.settings.connect_timeout)
 
+    def cancel_running(self) -> None:
+        client = self._client
+        if client is not None:
+            self.engine.cancel(client, _CANCEL_SECONDS)
+        super().cancel_running()
+
+    def _watched(
+        self,
+        spec: Document,
+        work: Callable[[Any, float | None], T],
+        *,
+        safety: Safety,
+        timeout: Duration | None,
+    ) -> T:
+        with self.observer.watch(spec):
+            doing = str(next(iter(spec), "command"))
+            return self._on_connection(work, safety=safety, timeout=timeout, doing=doing)
+
+    @contextmanager
+    def _streamed(
+        self, spec: Document, work: Callable[[Any, float | None], Batches], timeout: Duration | None
+    ) -> Iterator[Stream]:
+        """The first batch within the guarded call, so that it may be repeated; the others as they are asked for."""
+        deadline, safety, doing = self._deadline(timeout), self._safety(None, spec), str(next(iter(spec)))
+        with self.observer.watch(spec) as watch, ExitStack() as stack:
+
+            def open_stream(sent: Sent) -> Stream:
+                client = stack.enter_context(self._lease(deadline))
+                sent.sent = True
+                batches = stack.enter_context(closing(work(client, deadline.within(None))))
+                return chain([next(batches, [])], batches)
+
+            batches = self.guard.call(open_stream, deadline=deadline, safety=safety, doing=doing)
+            with self.guard.translating(deadline=deadline, safety=Safety.READ, doing=doing):
+                watch.pause()
+                yield timed(batches, watch)
+
+    def _safety(self, said: Safety | None, spec: Document | None = None) -> Safety:
+        reads = self.settings.read_only or (spec is not None and self.engine.only_reads(spec))
+        return said or (Safety.READ if reads else Safety.WRITE)
+
     def _stats(self, client: Any) -> PoolStats:
         return self.engine.pool_stats(client)
 
-    def _redacted(self, statement: Mapping[str, Any]) -> str:
-        """The command, its collection and the names of its options: `find users {filter, limit}`."""
-        name, *options = statement or {"": None}
-        target = statement.get(name)
-        words = [name, *([target] if isinstance(target, str) else [])]
-        return " ".join([*words, *([f"{{{', '.join(options)}}}"] if options else [])])
+    def _redacted(self, statement: Document) -> str:
+        return redacted(statement)
 
-    def _fingerprint(self, statement: Mapping[str, Any]) -> str:
-        return self._redacted(statement)
+    def _fingerprint(self, statement: Document) -> str:
+        return redacted(statement)

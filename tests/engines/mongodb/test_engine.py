@@ -16,7 +16,8 @@ from bson import Binary, Decimal128, Int64, ObjectId, Regex, Timestamp
 from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.settings import ConnectionSettings, PoolSettings, Secret, TlsSettings
 from katax_cli.engines import registry
-from katax_cli.engines.base import DocumentEngine, Index, Introspects, ReportsServer, TableColumn
+from katax_cli.engines.base import Index, Introspects, ReportsServer, TableColumn
+from katax_cli.engines.documents import DocumentEngine, DocumentQuery
 from katax_cli.engines.mongodb import MongoEngine, catalog, connect, create
 from katax_cli.errors import PoolTimeout, Refused
 from tests.servers import Server
@@ -84,11 +85,12 @@ def test_commands_run_in_the_profiles_database(open_client: Open, mongodb_url: s
 def test_documents_come_in_batches(open_client: Open, mongodb_url: str) -> None:
     engine, client = open_client(settings_of(mongodb_url))
     fill(engine, client, "numbers", [{"_id": n, "n": n, "even": n % 2 == 0} for n in range(25)])
-    found = list(engine.find(client, "numbers", sort=[("n", 1)], batch_size=10, timeout=10.0))
+    engine.batch_size = 10
+    found = list(engine.find(client, "numbers", DocumentQuery(sort=[("n", 1)]), timeout=10.0))
     assert [len(batch) for batch in found] == [10, 10, 5]
     assert [each["_id"] for batch in found for each in batch] == list(range(25))
     even = engine.find(
-        client, "numbers", {"even": True}, projection={"_id": 1}, sort=[("n", -1)], skip=1, limit=2
+        client, "numbers", DocumentQuery({"even": True}, {"_id": 1}, sort=[("n", -1)], skip=1, limit=2)
     )
     assert list(even) == [[{"_id": 22}, {"_id": 20}]]
     assert list(engine.find(client, "nothing", timeout=5.0)) == []
@@ -98,17 +100,19 @@ def test_aggregates_come_in_batches(open_client: Open, mongodb_url: str) -> None
     engine, client = open_client(settings_of(mongodb_url))
     fill(engine, client, "numbers", [{"_id": n} for n in range(7)])
     pipeline: list[dict[str, Any]] = [{"$match": {"_id": {"$gte": 2}}}, {"$sort": {"_id": 1}}]
-    found = list(engine.aggregate(client, "numbers", pipeline, batch_size=3, timeout=10.0))
+    engine.batch_size = 3
+    found = list(engine.aggregate(client, "numbers", pipeline, timeout=10.0))
     assert [[each["_id"] for each in batch] for batch in found] == [[2, 3, 4], [5, 6]]
 
 
 def test_the_consumers_own_time_does_not_hold_a_limit(open_client: Open, mongodb_url: str) -> None:
     engine, client = open_client(settings_of(mongodb_url))
     fill(engine, client, "numbers", [{"_id": n} for n in range(4)])
-    batches = engine.find(client, "numbers", batch_size=2, timeout=60.0)
+    engine.batch_size = 2
+    batches = engine.find(client, "numbers", timeout=60.0)
     next(batches)
     assert pymongo._csot.get_timeout() is None
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
     assert engine.pool_stats(client).active == 0
 
 

@@ -17,9 +17,17 @@ ALLOWED: tuple[dict[str, Any], ...] = (
     {"getMore": 1, "collection": "c"},
     {"explain": {"find": "c"}},
     {"explain": {"aggregate": "c", "pipeline": [], "cursor": {}}},
-    {"mapReduce": "c", "map": "", "reduce": "", "out": {"inline": 1}},
     {"profile": -1},
     {"aggregate": "c", "pipeline": [{"$project": {"out": 1, "x": {"$mergeObjects": ["$a"]}}}]},
+    {"aggregate": "c", "pipeline": [{"$facet": {"a": [{"$count": "n"}], "b": [{"$sort": {"_id": 1}}]}}]},
+    {"aggregate": "c", "pipeline": [{"$lookup": {"from": "d", "pipeline": [{"$match": {}}], "as": "x"}}]},
+    {
+        "aggregate": "c",
+        "pipeline": [{"$lookup": {"from": "d", "localField": "a", "foreignField": "b", "as": "x"}}],
+    },
+    {"aggregate": "c", "pipeline": [{"$unionWith": "d"}, {"$unionWith": {"coll": "d", "pipeline": []}}]},
+    {"find": "c", "filter": {"a": {"$in": list(range(10))}, "b": {"$elemMatch": {"c": "$out"}}}},
+    {"explain": {"explain": {"find": "c"}}},
 )
 FORBIDDEN: tuple[dict[str, Any], ...] = (
     {},
@@ -46,6 +54,33 @@ FORBIDDEN: tuple[dict[str, Any], ...] = (
     {"explain": "find"},
     {"mapReduce": "c", "out": "d"},
     {"mapReduce": "c", "out": {"replace": "d"}},
+    {"mapReduce": "c", "map": "", "reduce": "", "out": {"inline": 1}},
+    {"aggregate": "c", "pipeline": [{"$OUT": "d"}]},
+    {"aggregate": "c", "pipeline": [{" $out": "d"}]},
+    {"aggregate": "c", "pipeline": [{"$Merge": {"into": "d"}}]},
+    {"aggregate": "c", "pipeline": [{"$match": {}, "$out": "d"}]},
+    {"aggregate": "c", "pipeline": [{"$emit": "d"}]},
+    {"aggregate": "c", "pipeline": [{"$_internalInhibitOptimization": {}}]},
+    {"aggregate": "c", "pipeline": [{"$facet": {"f": [{"$lookup": {"pipeline": [{"$https": {}}]}}]}}]},
+    {"aggregate": "c", "pipeline": [{"$lookup": {"from": "d", "pipeline": "$out", "as": "x"}}]},
+    {"aggregate": "c", "pipeline": [{"$rankFusion": {"input": {"pipelines": {"a": [{"$emit": 1}]}}}}]},
+    {"aggregate": "c", "pipeline": [[{"$out": "d"}]]},
+    {"aggregate": "c", "pipeline": {"$out": "d"}},
+    {"aggregate": "c", "pipeline": None},
+    {"aggregate": "c"},
+    {"Aggregate": "c", "pipeline": []},
+    {
+        "aggregate": "c",
+        "pipeline": [{"$project": {"x": {"$function": {"body": "f", "args": [], "lang": "js"}}}}],
+    },
+    {"aggregate": "c", "pipeline": [{"$group": {"_id": 1, "x": {"$accumulator": {}}}}]},
+    {"find": "c", "filter": {"$where": "sleep(1)"}},
+    {"find": "c", "filter": {"$or": [{"a": 1}, {"$expr": {"$Function": {}}}]}},
+    {"count": "c", "query": {"$nor": [{"$where": "1"}]}},
+    {"explain": {"explain": {"drop": "c"}}},
+    {"explain": {}},
+    {"Find": "c"},
+    {"FIND": "c"},
     {"profile": 2},
     {"profile": -1, "slowms": 0},
     {"validate": "c"},
@@ -80,3 +115,15 @@ def test_the_message_names_connection_command_and_stage() -> None:
         "refused: 'docs' is read-only and aggregate with $merge is not known to only read; "
         "use a connection that may write"
     )
+
+
+def test_depth_and_length_cost_no_more_than_their_size() -> None:
+    deep: dict[str, Any] = {"$out": "d"}
+    for _ in range(50_000):
+        deep = {"a": [deep]}
+    assert not guard.is_read({"find": "c", "filter": deep})
+    assert guard.is_read({"find": "c", "filter": {"_id": {"$in": list(range(300_000))}}})
+    explained: dict[str, Any] = {"drop": "c"}
+    for _ in range(50_000):
+        explained = {"explain": explained}
+    assert not guard.is_read(explained)

@@ -74,6 +74,13 @@ class Binder:
         kind = self.columns.kind([column.rpartition(".")[2]])
         return text if kind is None else checked(column, text, kind, self.columns.dialect)
 
+    def bound(self, name: str) -> str:
+        """The value of `:name`."""
+        if name not in self.params:
+            raise ValueError(f"no value for :{name}; give --param {name}=…, or quote it: ':{name}'")
+        self.used.add(name)
+        return self.params[name]
+
     def refuse_unused(self) -> None:
         unused = sorted(self.params.keys() - self.used)
         if unused:
@@ -92,11 +99,7 @@ class Binder:
 
     def _text(self, value: Value, *, refuse_columns: bool) -> str:
         if value.kind == "bound":
-            name = value.text
-            if name not in self.params:
-                raise ValueError(f"no value for :{name}; give --param {name}=…, or quote it: ':{name}'")
-            self.used.add(name)
-            return self.params[name]
+            return self.bound(value.text)
         if value.kind == "word" and refuse_columns and self.columns is not None:
             for name in named_in(value.text):
                 if self.columns.kind(name.split(".")) is not None:

@@ -22,6 +22,7 @@ from katax_cli.services.databases.builder.selection import (
     RunsStatements,
     Selection,
     comparison,
+    falls,
     natural,
 )
 
@@ -71,9 +72,7 @@ class Builder(Selection):
         return replace(self, having_conditions=(*self.having_conditions, comparison(column, rest)))
 
     def order_by(self, column: str, direction: str = "asc") -> Builder:
-        if direction.lower() not in ("asc", "desc"):
-            raise ValueError(f"{direction!r} is no direction; write asc or desc")
-        return replace(self, orders=(*self.orders, (column, direction.lower() == "desc")))
+        return replace(self, orders=(*self.orders, (column, falls(direction))))
 
     def limit(self, rows: int) -> Builder:
         return replace(self, at_most=natural(rows, "limit"))

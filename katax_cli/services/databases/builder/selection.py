@@ -98,3 +98,10 @@ def natural(rows: int, what: str) -> int:
     if not 0 <= rows <= _MOST_ROWS:
         raise ValueError(f"{what} {rows}: write 0 or more")
     return rows
+
+
+def falls(direction: str) -> bool:
+    """True for desc, False for asc. Raises ValueError for what is no direction."""
+    if direction.lower() not in ("asc", "desc"):
+        raise ValueError(f"{direction!r} is no direction; write asc or desc")
+    return direction.lower() == "desc"

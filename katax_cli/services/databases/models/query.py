@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase
 from katax_cli.core.text.duration import Duration
 from katax_cli.errors import Refused
 from katax_cli.services.databases.builder.compile import compare
-from katax_cli.services.databases.builder.selection import RunsStatements, comparison, natural
+from katax_cli.services.databases.builder.selection import RunsStatements, comparison, falls, natural
 from katax_cli.services.databases.models.names import column_of, loading, mapper_of, settable
 from katax_cli.services.databases.models.objects import kept, related
 from katax_cli.services.databases.models.unit import returns_rows, unit
@@ -54,10 +54,9 @@ class ModelQuery(Generic[M]):
         return replace(self, conditions=(*self.conditions, condition))
 
     def order_by(self, column: str | sa.SQLColumnExpression[Any], direction: str = "asc") -> ModelQuery[M]:
-        if direction.lower() not in ("asc", "desc"):
-            raise ValueError(f"{direction!r} is no direction; write asc or desc")
+        descending = falls(direction)
         by: Any = column_of(self.model, column) if isinstance(column, str) else column
-        return replace(self, orders=(*self.orders, by.desc() if direction.lower() == "desc" else by))
+        return replace(self, orders=(*self.orders, by.desc() if descending else by))
 
     def limit(self, rows: int) -> ModelQuery[M]:
         return replace(self, at_most=natural(rows, "limit"))

@@ -13,7 +13,7 @@ import pytest
 from pymongo import MongoClient
 
 from katax_cli.core.resilience.retry import ONCE
-from katax_cli.engines.base import DocumentEngine
+from katax_cli.engines.documents import DocumentEngine
 from katax_cli.engines.mongodb import migrate
 from katax_cli.engines.registry import load
 from katax_cli.errors import LockHeld, LockLost, MigrationError, OutcomeUnknown, StatementFailed
