@@ -47,6 +47,22 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/backup/catalog.py",
         "services/backup/work.py",
     ),
+    "services/backup/restore/test_run.py": (
+        "cli/db/restore/commands.py",
+        "cli/db/restore/run.py",
+        "engines/postgresql/backup/restore.py",
+        "engines/restores.py",
+        "engines/sqlite/backup/restore.py",
+        "services/backup/restore/destination.py",
+        "services/backup/restore/file_database.py",
+        "services/backup/restore/kept.py",
+        "services/backup/restore/server_database.py",
+    ),
+    "services/backup/restore/test_load.py": (
+        "engines/mongodb/backup/restore.py",
+        "engines/mysql/backup/restore.py",
+    ),
+    "services/backup/restore/test_drill.py": ("services/backup/restore/embedded.py",),
     "cli/db/test_build.py": ("services/databases/builder/binding.py",),
     "cli/db/documents/test_commands.py": (
         "cli/db/documents/changes.py",

@@ -16,3 +16,5 @@ SERVER_ENGINES: tuple[EngineName, ...] = ("postgresql", "mysql", "mongodb", "red
 SQL_SERVERS: tuple[Dialect, ...] = ("postgresql", "mysql")
 """Those with locks of sessions, poolers and replicas."""
 LOCK_ENGINES: tuple[EngineName, ...] = ("redis", *SQL_SERVERS)
+EMBEDDED_ENGINES: tuple[EngineName, ...] = ("sqlite", "redis")
+"""Served by katax's own process, or by a server that it starts."""

@@ -39,6 +39,8 @@ ALSO = {
     "migrate baseline --from dbmate": {2},
     "migrate unlock": {5},
     "db slow": {2},
+    "db restore": {2},
+    "db backups drill": {2},
 }
 FILES = {
     "changes.sql": "update users set active = true where id = 42;\n",

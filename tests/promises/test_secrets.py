@@ -164,6 +164,8 @@ COMMANDS: Mapping[str, str] = {
     "db terminate": "db terminate -y -c {} 1",
     "db export": "db export -c {} nothing",
     "db backup": "db backup -c {}",
+    "db restore": "db restore -y -c {} nothing --into x",
+    "db backups drill": "db backups drill nothing --on {}",
     "db backups list": "db backups list",
     "db backups verify": "db backups verify",
     "db backups prune": "db backups prune --keep-last 1 -y",

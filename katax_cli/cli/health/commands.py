@@ -16,6 +16,7 @@ from katax_cli.cli.shell.output import FORMATS
 from katax_cli.cli.shell.scope import probing_scope
 from katax_cli.cli.shell.watch import watch
 from katax_cli.errors import ConfigError
+from katax_cli.services.backup.age import backup_checker
 from katax_cli.services.health.probe import PROBE_SECONDS, HealthChecker, Prober
 from katax_cli.services.runtime.decisions import HostCopy
 
@@ -68,6 +69,7 @@ def check(
             steady=watching,
             prober=prober(call, chosen.profile),
             tripped=HostCopy(chosen.profile.home, chosen.profile.name).refusal,
+            backup=backup_checker(chosen.profile),
         )
 
         if watching:

@@ -7,8 +7,8 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -105,9 +105,10 @@ def run_tool(
     credentials: Credentials,
     *,
     read: Callable[[IO[bytes]], None] | None = None,
+    feed: Iterable[bytes] | None = None,
     each_moment: Callable[[], object] = lambda: None,
 ) -> str:
-    """Runs a tool to its end; returns what it said on stderr. `read` gets its output.
+    """Runs a tool to its end; returns what it said on stderr. `read` gets its output, it reads `feed` from stdin.
 
     Raises BackupError when it fails, DeadlineExceeded; whatever happens, nothing of it runs on.
     """
@@ -116,7 +117,7 @@ def run_tool(
             words,
             environment=credentials.environment,
             inherited=_environment(),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if feed is None else subprocess.PIPE,
             stdout=subprocess.PIPE if read else subprocess.DEVNULL,
             stderr=stderr,
         )
@@ -125,6 +126,8 @@ def run_tool(
             work.stopping(process.stop),
             watchdog.limit(work.deadline.remaining(), process.stop),
         ):
+            if feed is not None:
+                _write(process.stdin, feed)
             if read is not None:
                 with process.stdout as output:
                     read(output)
@@ -137,6 +140,19 @@ def run_tool(
         if status:
             raise BackupError(f"{os.path.basename(words[0])} failed: {said or f'status {status}'}")
         return said
+
+
+def _write(pipe: IO[bytes], feed: Iterable[bytes]) -> None:
+    """A tool that ended before it read all says itself why."""
+    try:
+        for data in feed:
+            try:
+                pipe.write(data)
+            except BrokenPipeError:
+                break
+    finally:
+        with suppress(BrokenPipeError):
+            pipe.close()
 
 
 def _environment() -> Mapping[str, str]:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.resilience.deadline import Deadline
+from katax_cli.services.backup.age import backup_checker
 from katax_cli.services.dashboard.event_log import (
     of_decisions,
     of_health,
@@ -23,7 +24,7 @@ from katax_cli.services.dashboard.sources import LATE_SECONDS, ConnectionWatch, 
 from katax_cli.services.dashboard.state_source import StateWatch, Told
 from katax_cli.services.databases.database import Database
 from katax_cli.services.health.deep_probe import deep_prober
-from katax_cli.services.health.probe import GRACE, PROBE_SECONDS, judged, overall
+from katax_cli.services.health.probe import GRACE, PROBE_SECONDS, judged, overall, with_check
 from katax_cli.services.runtime.decisions import HostCopy
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.circuits import rows_of
@@ -74,6 +75,7 @@ class Collector:
         self._patience = patience
         self._clock = clock
         self._copy = HostCopy(profile.home, profile.name, clock)
+        self._backup = backup_checker(profile, clock)
         self._lock = Lock()
         deep = deep_prober(profile)
         self._watches = {
@@ -142,7 +144,7 @@ class Collector:
         for name, watch in self._watches.items():
             seen = watch.health(silent[name])
             if seen is not None:
-                found[name] = judged(seen, self._copy.refusal(name))
+                found[name] = judged(with_check(seen, self._backup(name)), self._copy.refusal(name))
         status = overall(found.values())
         moment = datetime.fromtimestamp(now).astimezone()
         return HealthReport(status, moment, self._profile.name, found)

@@ -44,6 +44,7 @@ class HealthChecker:
     `steady` shows a change of status only when it lasts (for `--watch`). The databases come from a Runtime that
     is `probing`: without a breaker, with one attempt and one connection. `prober` makes what looks at each of
     them; None: a ping. `tripped(name)` is an operator's decision to refuse calls to a connection; see `judged`.
+    `backup(name)` is a check of its backups.
     """
 
     def __init__(
@@ -55,11 +56,13 @@ class HealthChecker:
         steady: bool = False,
         prober: Callable[[Database], Prober] | None = None,
         tripped: Callable[[str], OperatorDecision | None] = lambda _: None,
+        backup: Callable[[str], Check | None] = lambda _: None,
         clock: Clock = SYSTEM,
     ) -> None:
         self._profile = profile
         self._policy = policy
         self._tripped = tripped
+        self._backup = backup
         self._clock = clock
         look = prober or self._pinger
         self._probes = {
@@ -74,7 +77,7 @@ class HealthChecker:
             if probe.running is None:
                 probe.running = start(f"katax-probe-{probe.database.name}", partial(probe.look, deadline))
         found = {
-            name: judged(self._result(probe, deadline), self._tripped(name))
+            name: judged(with_check(self._result(probe, deadline), self._backup(name)), self._tripped(name))
             for name, probe in self._probes.items()
         }
         status = overall(found.values())
@@ -119,6 +122,17 @@ def judged(health: ConnectionHealth, trip: OperatorDecision | None) -> Connectio
     if trip.reason:
         return replace(checked, maintenance=trip.sentence)
     return replace(checked, status=worst((health.status, "degraded")))
+
+
+def with_check(health: ConnectionHealth, check: Check | None) -> ConnectionHealth:
+    """The health with one more check, if there is one, whose failure is one of its errors."""
+    if check is None or check.status == "skipped":
+        return health if check is None else replace(health, checks=(*health.checks, check))
+    errors = health.errors
+    if check.status != "healthy" and check.message:
+        errors = (*errors, check.message)
+    status = worst((health.status, check.status))
+    return replace(health, status=status, checks=(*health.checks, check), errors=errors)
 
 
 def overall(connections: Iterable[ConnectionHealth]) -> HealthStatus:

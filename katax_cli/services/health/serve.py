@@ -18,6 +18,7 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.text.text import to_json
 from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
+from katax_cli.services.backup.age import backup_checker
 from katax_cli.services.databases.database import Database
 from katax_cli.services.health.deep_probe import deep_prober
 from katax_cli.services.health.metrics import families
@@ -62,6 +63,7 @@ class HealthService:
             steady=True,
             prober=self._prober,
             tripped=HostCopy(profile.home, profile.name, clock).refusal,
+            backup=backup_checker(profile, clock),
             clock=clock,
         )
         self._last: Round | None = None

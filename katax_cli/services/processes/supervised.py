@@ -129,6 +129,12 @@ class Supervised:
                     return shell_status(self._process.wait(_LOOK_EVERY))
 
     @property
+    def stdin(self) -> IO[bytes]:
+        """Its input, of one that was started with a pipe."""
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    @property
     def stdout(self) -> IO[bytes]:
         """Its output, of one that was started with a pipe."""
         assert self._process.stdout is not None

@@ -106,7 +106,7 @@ def _listed(server: AnyDatabase, purpose: Purpose) -> list[str]:
 def drop(server: AnyDatabase, name: str, open_database: Open) -> bool:
     """Drops a database; False when it is in use after all."""
     if isinstance(server, MongoDatabase):
-        with open_database(replace(server.settings, database=name)) as copy:
+        with open_database(elsewhere(server.settings, name)) as copy:
             cast("MongoDatabase", copy).command({"dropDatabase": 1})
         return True
     try:
@@ -127,10 +127,16 @@ def sql_of(server: SqlDatabase) -> DatabaseSql:
 
 @contextmanager
 def administrator(database: AnyDatabase, open_database: Open) -> Iterator[AnyDatabase]:
-    """The database itself, or the server's own where no database is dropped from within."""
-    maintenance = None if isinstance(database, MongoDatabase) else sql_of(database).maintenance
-    if maintenance is None:
+    """A session from which databases are made and dropped, also when the connection's own is not there."""
+    if isinstance(database, MongoDatabase):
         yield database
         return
-    with open_database(replace(database.settings, database=maintenance)) as server:
+    with open_database(elsewhere(database.settings, sql_of(database).maintenance)) as server:
         yield server
+
+
+def elsewhere(settings: ConnectionSettings, database: str | None) -> ConnectionSettings:
+    """Another database of the same server (None: none), under a name of its own, past a pooler, which knows only those
+    that it is told of."""
+    direct = settings.past_pooler()
+    return replace(direct, name=f"{settings.name}/{database or ''}", database=database, replicas=())

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from katax_cli.cli.db.restore.commands import group as restore_commands
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
@@ -34,4 +35,5 @@ def backup(
     return run_backup(call, out, jobs=jobs, allow_missing=allow_missing)
 
 
+group.commands.update(restore_commands.commands)
 group.subgroup("backups", "katax_cli.cli.db.backups.commands", "List, verify, drill and prune backups.")

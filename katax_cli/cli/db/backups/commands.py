@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from katax_cli.cli.db.restore.commands import drills
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
@@ -58,3 +59,6 @@ def prune(
 
     retention = Retention(last=last, daily=daily, weekly=weekly, monthly=monthly)
     return prune_backups(call, out, retention)
+
+
+group.commands.update(drills.commands)

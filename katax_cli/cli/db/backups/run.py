@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from katax_cli.cli.shell.confirm import confirm
-from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.exits import ExitCode, worst
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.output import Manner
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.roles import Tier
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.errors import BackupDamaged
+from katax_cli.errors import BackupDamaged, KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.backup.catalog import CatalogEntry, catalog, plan_removal, remove
 from katax_cli.services.backup.folder import backup_folders
+from katax_cli.services.backup.restore.kept import KeptDatabase, drop_kept, kept_databases
 from katax_cli.services.backup.retention import Retention, RetentionVerdict
 from katax_cli.services.backup.verify import find_backup, validated
 from katax_cli.services.backup.work import StoppableWork
+from katax_cli.services.tables.scratch import open_settings
 
 LIST_HEADER = (
     "backup",
@@ -69,14 +71,33 @@ def prune_backups(call: Invocation, out: str | None, retention: Retention) -> Ex
         directory = backup_directory(profile, out)
         verdicts = plan_removal(directory, retention)
         doomed = [verdict for verdict in verdicts if not verdict.is_kept]
-        if doomed and not call.shared.dry_run:
-            listed = ", ".join(verdict.manifest.name for verdict in doomed)
-            call.diagnostics.note(f"to be removed from {directory}: {listed}")
+        old = kept_databases(directory)
+        code = ExitCode.DONE
+        if (doomed or old) and not call.shared.dry_run:
+            listed = [verdict.manifest.name for verdict in doomed] + [f"database {one.name}" for one in old]
+            call.diagnostics.note(f"to be removed from {directory}: {', '.join(listed)}")
             place = ConnectionSettings(name="backups", type="sqlite")
-            confirm(call, profile, place, Tier.DESTRUCTIVE, f"removing {len(doomed)} backups")
+            what = f"removing {len(doomed)} backups"
+            if old:
+                what += f" and {len(old)} databases whose place was taken"
+            confirm(call, profile, place, Tier.DESTRUCTIVE, what)
             remove(directory, verdicts, StoppableWork("backups", Deadline(call.shared.timeout)))
+            code = _drop_kept(call, profile, old)
     call.out.rows(PRUNE_HEADER, [[_prune_row(verdict, call.shared.dry_run) for verdict in verdicts]])
-    return ExitCode.DONE
+    return code
+
+
+def _drop_kept(call: Invocation, profile: Profile, old: Sequence[KeptDatabase]) -> ExitCode:
+    """Drops the databases whose place restored ones took; one that cannot be dropped stays for the next prune."""
+    codes = []
+    for kept in old:
+        try:
+            drop_kept(kept, profile.connection(kept.connection), open_settings)
+        except KataxError as error:
+            codes.append(call.diagnostics.failure(error))
+        else:
+            call.diagnostics.note(f"dropped {kept.name!r} on {kept.connection!r}")
+    return worst(codes)
 
 
 def _list_row(entry: CatalogEntry) -> tuple[object, ...]:

@@ -38,7 +38,7 @@ _LASTING = ("statement_timeout", "idle_in_transaction_session_timeout", "lock_ti
 _NOT_HELD = {
     "roles and their passwords": "they are of the whole server; use pg_dumpall --globals-only",
     "tablespaces": "they are of the whole server, and folders on its machine",
-    "settings and grants of the database itself": "pg_dump without --create leaves them out",
+    "grants of the database itself": "pg_restore into a database that is there leaves them out",
 }
 
 

@@ -44,7 +44,7 @@ class SqliteDump:
         path = self._path()
         return Inventory(
             server_version=sqlite3.sqlite_version,
-            server_id=f"sqlite:{_place(path)}",
+            server_id=f"sqlite:{place_of(path)}",
             database=path.name,
             consistency="all tables at one moment",
         )
@@ -118,7 +118,7 @@ def _count(database: sqlite3.Connection, table: str) -> int | None:
     return int(count)
 
 
-def _place(path: Path) -> str:
+def place_of(path: Path) -> str:
     """A file has no identity of its own that a copy would not share: the machine and the path stand for one."""
     try:
         machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()

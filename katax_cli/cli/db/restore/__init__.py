@@ -1,0 +1,1 @@
+"""`katax db restore` and `katax db backups drill`."""

@@ -1,0 +1,35 @@
+"""Restoring on MongoDB: how mongorestore is called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+class MongoRestore:
+    """mongorestore reads an archive from stdin."""
+
+    names = ("mongorestore",)
+    package = "mongodb-database-tools"
+    grants: Mapping[str, str] = {
+        "not authorized": "the user needs the role 'restore', or 'readWrite' and 'dbAdmin' on this database"
+    }
+
+    def words(self, dump: str, *, jobs: int, options: Iterable[str] = ()) -> tuple[str, ...]:
+        return (
+            "--archive",
+            "--stopOnError",
+            f"--numParallelCollections={jobs}",
+            "--numInsertionWorkersPerCollection=1",
+            *options,
+        )
+
+    def into(self, source: str, target: str) -> tuple[str, ...]:
+        return (f"--nsInclude={source}.*", f"--nsFrom={source}.*", f"--nsTo={target}.*")
+
+    def addressed(self, chunks: Iterable[bytes], *, source: str, target: str) -> Iterable[bytes]:
+        return chunks
+
+
+def create(engine: Any) -> MongoRestore:
+    return MongoRestore()

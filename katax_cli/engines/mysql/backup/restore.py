@@ -1,0 +1,57 @@
+"""Restoring on MySQL and MariaDB: how the client is called, and a dump that names no other database."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+
+from katax_cli.core.sql import quote_identifier
+from katax_cli.engines.base import SqlEngine
+
+_ALTER = b"ALTER DATABASE "
+
+
+class MysqlRestore:
+    """The client reads a dump from stdin, one statement after the other."""
+
+    names = ("mariadb", "mysql")
+    package = "mariadb-client (Debian, Ubuntu), mysql-client or mariadb (Fedora, Homebrew)"
+    grants: Mapping[str, str] = {
+        "SET USER": "grant SET USER on *.* to restore what others defined, or back up as the user who owns it",
+        "SET_USER_ID": "grant SET_USER_ID on *.* to restore what others defined",
+        "SET_ANY_DEFINER": "grant SET_ANY_DEFINER on *.* to restore what others defined",
+        "log_bin_trust_function_creators": "grant SUPER, or set log_bin_trust_function_creators = 1",
+        "to database": "grant all on this database",
+        "command denied": "grant all on this database",
+    }
+
+    def words(self, dump: str, *, jobs: int, options: Iterable[str] = ()) -> tuple[str, ...]:
+        # Without --binary-mode the client would change line ends and understand its own commands inside of values.
+        return (
+            "--batch",
+            "--binary-mode",
+            "--default-character-set=utf8mb4",
+            "--max-allowed-packet=1G",
+            *options,
+        )
+
+    def into(self, source: str, target: str) -> tuple[str, ...]:
+        return (f"--database={target}",)
+
+    def addressed(self, chunks: Iterable[bytes], *, source: str, target: str) -> Iterator[bytes]:
+        """Routines and triggers of another collation come between two ALTER DATABASE, which name the database."""
+        old = _ALTER + quote_identifier(source, "mysql").encode() + b" "
+        new = _ALTER + quote_identifier(target, "mysql").encode() + b" "
+        at_line = re.compile(rb"^((?:/\*!\d+ )?)" + re.escape(old), re.MULTILINE)
+        rest = b""
+        for chunk in chunks:
+            rest += chunk
+            end = rest.rfind(b"\n") + 1
+            if end:
+                yield at_line.sub(lambda match: match[1] + new, rest[:end]) if old in rest else rest[:end]
+                rest = rest[end:]
+        yield rest
+
+
+def create(engine: SqlEngine) -> MysqlRestore:
+    return MysqlRestore()

@@ -1,0 +1,125 @@
+"""Restoring on PostgreSQL: how pg_restore is called, what a dump says of its database, and renaming databases."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from katax_cli.core.sql import quote_identifier
+from katax_cli.engines.restores import DumpHead, DumpPart, Space
+
+if TYPE_CHECKING:
+    from katax_cli.engines.postgresql.engine import PostgresEngine
+
+_NAME = r'(?:"(?:[^"]|"")*"|[^\s";,]+)'
+_STRING = r"'(?:[^']|'')*'"
+_REST = rf'(?:[^\'";]|{_STRING}|"(?:[^"]|"")*")*'
+_CREATE = re.compile(rf"^CREATE DATABASE {_NAME} (WITH {_REST});$", re.MULTILINE)
+_FINISH = re.compile(rf"^(ALTER DATABASE|COMMENT ON DATABASE) {_NAME} ((?:SET|IS) {_REST});$", re.MULTILINE)
+_OWNER = re.compile(rf"^ALTER .* OWNER TO ({_NAME});$", re.MULTILINE)
+_GRANTEE = re.compile(rf"^GRANT .* TO ({_NAME})(?: WITH GRANT OPTION)?;$", re.MULTILINE)
+_ROLES = "SELECT rolname FROM pg_roles"
+_MINE = """SELECT r.rolname, u.rolsuper FROM pg_roles r, pg_roles u
+    WHERE u.rolname = current_user AND pg_has_role(r.oid, 'MEMBER')"""
+_SESSIONS = """SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), pg_terminate_backend(pid)
+    FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"""
+_RELATIONS = """SELECT n.nspname || '.' || c.relname, format('%I.%I', n.nspname, c.relname) FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+    AND (n.nspname || '.' || c.relname = ANY($1) OR NOT EXISTS (SELECT FROM pg_depend d
+        WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'))"""
+_IDENTITY = "SELECT system_identifier::text FROM pg_control_system()"
+_USED = "SELECT coalesce(max(pg_database_size(oid)), 0) FROM pg_database WHERE datname = $1"
+_FOLDER = "SELECT setting, pg_backend_pid() FROM pg_settings WHERE name = 'data_directory'"
+
+
+class PostgresRestore:
+    """pg_restore reads a folder that pg_dump wrote, in parallel."""
+
+    names = ("pg_restore",)
+    grants: Mapping[str, str] = {
+        "permission denied to create extension": "a superuser must create the extension, or make it trusted",
+        "permission denied for language": "the role needs USAGE on the language",
+        "permission denied to create event trigger": "only a superuser restores event triggers",
+        "must be superuser": "a superuser must restore this backup",
+        "permission denied for foreign-data wrapper": "the role needs USAGE on the foreign-data wrapper",
+        "permission denied for tablespace": "the role needs CREATE on the tablespace",
+    }
+
+    def __init__(self, engine: PostgresEngine) -> None:
+        self._engine = engine
+
+    def words(self, dump: str, *, jobs: int, options: Iterable[str] = ()) -> tuple[str, ...]:
+        return ("--exit-on-error", "--no-tablespaces", f"--jobs={jobs}", *options, dump)
+
+    def head_words(self, dump: str) -> tuple[str, ...]:
+        return ("--create", "--schema-only", "--no-tablespaces", "--file=-", dump)
+
+    def head(self, printed: str) -> DumpHead:
+        created = _CREATE.search(printed)
+        finish = [f"{kind} {{name}} {rest}" for kind, rest in _FINISH.findall(printed)]
+        create = "" if created is None else f" {created[1]}"
+        parts = (
+            DumpPart("owners", _unquoted(_OWNER.findall(printed)), "--no-owner"),
+            DumpPart("grants", _unquoted(_GRANTEE.findall(printed)) - {"PUBLIC"}, "--no-privileges"),
+        )
+        return DumpHead("CREATE DATABASE {name}" + create, tuple(finish), parts)
+
+    def roles(self, connection: Any) -> frozenset[str] | None:
+        rows = self._engine.execute(connection, _MINE).rows
+        return None if any(is_super for _, is_super in rows) else frozenset(name for name, _ in rows)
+
+    def known_roles(self, connection: Any) -> frozenset[str]:
+        return frozenset(name for (name,) in self._engine.execute(connection, _ROLES).rows)
+
+    def relations(self, connection: Any, names: Collection[str]) -> Mapping[str, str]:
+        """Partitions too, and tables of extensions only if they are among `names`."""
+        return dict(self._engine.execute(connection, _RELATIONS, [list(names)]).rows)
+
+    def server_id(self, connection: Any) -> str:
+        return f"postgresql:{self._engine.execute(connection, _IDENTITY).rows[0][0]}"
+
+    def space(self, connection: Any, database: str) -> Space:
+        used = int(self._engine.execute(connection, _USED, [database]).rows[0][0])
+        rows = self._engine.execute(connection, _FOLDER).rows
+        return Space(_free_bytes(*rows[0]) if rows else None, used)
+
+    def rename(self, connection: Any, names: Mapping[str, str]) -> None:
+        quoted = {
+            quote_identifier(old, "postgresql"): quote_identifier(new, "postgresql")
+            for old, new in names.items()
+        }
+        self._engine.execute(connection, "BEGIN")
+        try:
+            for old, new in quoted.items():
+                self._engine.execute(connection, f"ALTER DATABASE {old} RENAME TO {new}")
+        except BaseException:
+            self._engine.undo(connection)
+            raise
+        self._engine.execute(connection, "COMMIT")
+
+    def end_sessions(self, connection: Any, database: str) -> list[str]:
+        rows = self._engine.execute(connection, _SESSIONS, [database]).rows
+        return [f"{pid} ({user}{', ' if program else ''}{program})" for pid, user, program, _ in rows]
+
+
+def _free_bytes(folder: str | None, backend: int) -> int | None:
+    """None unless the server runs on this machine: a loopback address may be the near end of a tunnel."""
+    try:
+        with open(f"/proc/{backend}/comm", encoding="utf-8") as file:
+            if not file.read().startswith("postgres"):
+                return None
+        found = os.statvfs(folder or "")
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+def _unquoted(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name[1:-1].replace('""', '"') if name.startswith('"') else name for name in names)
+
+
+def create(engine: PostgresEngine) -> PostgresRestore:
+    return PostgresRestore(engine)

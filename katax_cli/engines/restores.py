@@ -1,0 +1,112 @@
+"""The part of an engine in a restore: its own program, and what its server does with whole databases. Made by
+`create(engine)` of the engine's module `restore`. See base."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+
+class DumpPart(NamedTuple):
+    """A part of a dump that only some roles can restore: the roles that it names, and the option that leaves it out."""
+
+    what: str
+    roles: frozenset[str]
+    option: str
+
+
+class DumpHead(NamedTuple):
+    """What a dump says of its database: the statements that make it, with {name} for its name, and finish it."""
+
+    create: str
+    finish: tuple[str, ...]
+    parts: tuple[DumpPart, ...]
+
+
+@runtime_checkable
+class RestoresByProgram(Protocol):
+    """Restores by the engine's own program."""
+
+    names: tuple[str, ...]
+    """The names that the program has; the first that is there is taken."""
+    package: str
+    """The package that brings it, by system."""
+    grants: Mapping[str, str]
+    """The grant that is missing, by a part of the program's message."""
+
+    def words(self, dump: str, *, jobs: int, options: Iterable[str] = ()) -> tuple[str, ...]:
+        """Its words, but for those that say where the server is and who asks. `dump` is the path of the dump, unless
+        it is read from stdin."""
+        ...
+
+
+@runtime_checkable
+class ReadsDumpStream(Protocol):
+    """Its program reads the dump from stdin."""
+
+    def into(self, source: str, target: str) -> tuple[str, ...]:
+        """The words that lead it into another database than the dump came from."""
+        ...
+
+    def addressed(self, chunks: Iterable[bytes], *, source: str, target: str) -> Iterable[bytes]:
+        """The dump, in which nothing names the database that it came from."""
+        ...
+
+
+@runtime_checkable
+class ReadsDumpHead(Protocol):
+    """Its dump says how the database itself was made."""
+
+    def head_words(self, dump: str) -> tuple[str, ...]:
+        """The words of the program that print it."""
+        ...
+
+    def head(self, printed: str) -> DumpHead: ...
+
+    def roles(self, connection: Any) -> frozenset[str] | None:
+        """The roles that this session may act for; None: for all that there are."""
+        ...
+
+    def known_roles(self, connection: Any) -> frozenset[str]: ...
+
+
+@runtime_checkable
+class ListsRelations(Protocol):
+    """Knows more tables with rows than those that are shown to people."""
+
+    def relations(self, connection: Any, names: Collection[str]) -> Mapping[str, str]:
+        """Tables that hold rows, as manifests name them and as SQL."""
+        ...
+
+
+@runtime_checkable
+class RenamesDatabases(Protocol):
+    """Gives databases other names, all of them at once or none."""
+
+    def rename(self, connection: Any, names: Mapping[str, str]) -> None:
+        """Old names → new ones, in order. Waits a few seconds for the sessions of others to end, and raises the
+        driver's error when they do not. New sessions wait meanwhile."""
+        ...
+
+    def end_sessions(self, connection: Any, database: str) -> list[str]:
+        """Tells the sessions on a database to end; returns one line for each. Raises the driver's error when this
+        role may not end one."""
+        ...
+
+
+class Space(NamedTuple):
+    """Bytes that are free where the server keeps its data (None: this user cannot see it), and that a database has
+    now (0: there is none)."""
+
+    free_bytes: int | None
+    used_bytes: int
+
+
+class IdentifiesServer(Protocol):
+    """Knows which server it is, and how much room it has."""
+
+    def server_id(self, connection: Any) -> str:
+        """As manifests of backups have it."""
+        ...
+
+    def space(self, connection: Any, database: str) -> Space: ...

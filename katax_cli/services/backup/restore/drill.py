@@ -1,0 +1,187 @@
+"""Drills: a backup is restored into a throwaway database, compared, asked and timed, and its manifest says so."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.engines.registry import part
+from katax_cli.engines.restores import IdentifiesServer, Space
+from katax_cli.errors import BackupError, KataxError, Refused
+from katax_cli.services.backup.manifest import Manifest, RestoreDrill, read_manifest, write_manifest
+from katax_cli.services.backup.restore.destination import FOREVER, RestoreTarget, Tell
+from katax_cli.services.backup.restore.load import Loader, RestoreOrder
+from katax_cli.services.backup.restore.run import (
+    destination_for,
+    discarding,
+    loader_for,
+    refuse_unfit,
+    trusted,
+    usual_jobs,
+)
+from katax_cli.services.backup.work import StoppableWork
+from katax_cli.services.calls.guard import Safety
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.tables.scratch import Open, administrator, is_file, open_settings
+
+_ROOM = 1.2
+"""Times the size of the database that must be free on the server that it is from: indexes are built anew."""
+_MOST_PROBLEMS = 20
+
+
+def drill_backup(
+    folder: Path,
+    database: Any,
+    *,
+    work: StoppableWork,
+    same_server: bool = False,
+    unseen_space: bool = False,
+    smoke: Sequence[str] = (),
+    jobs: int | None = None,
+    tools: str | None = None,
+    open_database: Open = open_settings,
+    tell: Tell = lambda _: None,
+    told: Callable[[int], object] = lambda _: None,
+) -> RestoreDrill:
+    """Restores a backup into a throwaway database of the server of `database`; its manifest says how that ended.
+
+    Refused on the server that the backup is from unless `same_server`, and there without the free space for it
+    (`unseen_space`: also where that cannot be seen). Raises what `prepare` raises; a drill that ended is returned,
+    also when it found problems.
+    """
+    database.settings.refuse_read_only()
+    manifest = trusted(folder, work)
+    order = RestoreOrder(
+        folder=folder,
+        manifest=manifest,
+        database=database,
+        open_database=open_database,
+        work=work,
+        jobs=jobs or usual_jobs(),
+        tools=tools,
+        tell=tell,
+        told=told,
+    )
+    refuse_unfit(order)
+    server_id = _checked_server(order, same_server=same_server, unseen_space=unseen_space)
+    destination = destination_for(order, None, "drill")
+    destination.refuse(swap=False)
+    seconds, problems = _tried(order, destination, loader_for(order), smoke)
+    drill = RestoreDrill(
+        drilled_at=datetime.fromtimestamp(SYSTEM.now(), UTC).isoformat(timespec="milliseconds"),
+        connection=database.name,
+        server_id=server_id,
+        passed=not problems,
+        restore_seconds=round(seconds, 3),
+        problems=tuple(problems[:_MOST_PROBLEMS]),
+    )
+    stamp(folder, drill)
+    return drill
+
+
+def _tried(
+    order: RestoreOrder, destination: RestoreTarget, loader: Loader, smoke: Sequence[str]
+) -> tuple[float, list[str]]:
+    """The seconds that the restore took, and what is wrong with what came out. The database is dropped."""
+    started = SYSTEM.monotonic()
+    with discarding(destination, order.tell):
+        try:
+            destination.make(loader.head())
+            loader.load(destination.settings)
+        except BackupError as error:
+            problems = [str(error)]
+            seconds = SYSTEM.monotonic() - started
+        else:
+            seconds = SYSTEM.monotonic() - started
+            problems = loader.problems(destination.settings)
+            problems += smoke_problems(order, destination.settings, smoke)
+    destination.discard()
+    return seconds, problems
+
+
+def smoke_problems(order: RestoreOrder, settings: ConnectionSettings, smoke: Sequence[str]) -> list[str]:
+    """One line for each statement that fails, returns no row, or returns false, 0 or NULL first."""
+    if not smoke:
+        return []
+    with order.open_database(settings) as database:
+        if not isinstance(database, SqlDatabase):
+            order.tell(f"[backup] smoke is SQL, and {order.manifest.engine} has none: it was not asked")
+            return []
+        return [f"smoke {sql!r}: {why}" for sql in smoke if (why := _smoke_failure(database, sql))]
+
+
+def _smoke_failure(database: SqlDatabase, sql: str) -> str | None:
+    try:
+        result = database.run(sql, timeout=FOREVER)
+    except KataxError as error:
+        return str(error)
+    if not result.columns:
+        return None
+    if not result.rows:
+        return "no row"
+    return None if result.rows[0][0] else f"{result.rows[0][0]!r}"
+
+
+def _checked_server(order: RestoreOrder, *, same_server: bool, unseen_space: bool) -> str:
+    """The identity of the server. Raises Refused for the one that the backup is from, unless that is wanted and there
+    is room for it."""
+    manifest, name = order.manifest, order.database.name
+    server_id, space = _server(order)
+    if server_id != manifest.server_id:
+        return server_id
+    if not same_server:
+        raise Refused(
+            f"{name!r} is the server that {manifest.name!r} is from; drill on another one, or say --same-server"
+        )
+    needed = int(max(space.used_bytes, manifest.size_bytes) * _ROOM)
+    if space.free_bytes is None:
+        if not unseen_space:
+            raise Refused(
+                f"the free space of {name!r} cannot be seen, and the drill needs {needed:,} bytes; "
+                "drill on another server, or repeat with --yes"
+            )
+    elif space.free_bytes < needed:
+        raise Refused(
+            f"{name!r} has {space.free_bytes:,} bytes free, and the drill needs {needed:,}; drill on another server"
+        )
+    return server_id
+
+
+def _server(order: RestoreOrder) -> tuple[str, Space]:
+    ability: IdentifiesServer = part(order.database.engine, "backup.restore")
+
+    def question(connection: Any, _seconds: float | None) -> tuple[str, Space]:
+        return ability.server_id(connection), ability.space(connection, order.manifest.database)
+
+    if is_file(order.database):
+        return question(None, None)
+    with administrator(order.database, order.open_database) as server:
+        return server.ask(question, safety=Safety.READ, doing="asking which server it is")
+
+
+def stamp(folder: Path, drill: RestoreDrill) -> Manifest:
+    """Adds a drill to the manifest of a backup; those that end at once wait for each other."""
+    try:
+        with _locked(folder):
+            manifest = read_manifest(folder).with_drill(drill)
+            write_manifest(folder, manifest)
+            return manifest
+    except OSError as error:
+        raise BackupError(f"drilled, but {str(folder)!r} cannot be stamped: {error.strerror}") from error
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,286 @@
+"""Filling an empty database from a dump by the engine's own tool, and comparing what came out with the manifest."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol, cast
+
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.core.sql import quote_identifier
+from katax_cli.engines.dumps import Credentials
+from katax_cli.engines.registry import load, part
+from katax_cli.engines.restores import DumpHead, ListsRelations, RestoresByProgram
+from katax_cli.errors import BackupError
+from katax_cli.services.backup.dumps import pg_dump
+from katax_cli.services.backup.manifest import Manifest
+from katax_cli.services.backup.restore.destination import FOREVER, MARKER, Tell
+from katax_cli.services.backup.streams import opened
+from katax_cli.services.backup.tools import Tool, chunks, find_tool, run_tool, secret_files
+from katax_cli.services.backup.work import StoppableWork
+from katax_cli.services.calls.guard import Safety
+from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.tables.scratch import AnyDatabase, Open, administrator
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOrder:
+    """One dump and the server that it is for; `tools` is the folder of the server's tools (None: PATH).
+
+    `tell` hears sentences for people, `told` the number of bytes that were restored so far.
+    """
+
+    folder: Path
+    manifest: Manifest
+    database: Any
+    open_database: Open
+    work: StoppableWork
+    jobs: int
+    tools: str | None = None
+    tell: Tell = lambda _: None
+    told: Callable[[int], object] = lambda _: None
+
+
+class Loader(Protocol):
+    """The way of one engine. Making one checks its tool, and changes nothing."""
+
+    def head(self) -> DumpHead | None:
+        """How the database itself is made; None: as any other."""
+        ...
+
+    def load(self, settings: ConnectionSettings) -> None:
+        """Fills the empty database. Raises BackupError with what the tool says."""
+        ...
+
+    def problems(self, settings: ConnectionSettings) -> list[str]:
+        """The differences between the manifest and what is in the database now, one line each."""
+        ...
+
+
+class PostgresLoader:
+    """pg_restore, with as many sessions as jobs."""
+
+    def __init__(self, order: RestoreOrder) -> None:
+        self._order = order
+        self._dump = order.folder / pg_dump.DUMP
+        self._pg_dump, self._pg_restore = pg_dump.tools(order.tools)
+        refuse_older_than_dump(self._pg_restore, order.manifest, pg_dump.PACKAGE)
+        self._part = part(order.database.engine, "backup.restore")
+        self._head = self._read_head()
+
+    def head(self) -> DumpHead | None:
+        return self._head
+
+    def _read_head(self) -> DumpHead:
+        printed: list[bytes] = []
+        words = [self._pg_restore.path, *self._part.head_words(str(self._dump))]
+        run_tool(self._order.work, words, Credentials(()), read=lambda output: printed.extend(chunks(output)))
+        head: DumpHead = self._part.head(b"".join(printed).decode(errors="surrogateescape"))
+        return head
+
+    def load(self, settings: ConnectionSettings) -> None:
+        words = self._part.words(str(self._dump), jobs=self._order.jobs, options=self._options())
+        run_restore(self._order, self._pg_restore, settings, words)
+        self._finish(str(settings.database))
+
+    def _options(self) -> list[str]:
+        """Leaves out the parts that name roles which are not there, or not ours to act for."""
+        database = self._order.database
+        mine, known = self._ask(self._part.roles), self._ask(self._part.known_roles) or frozenset()
+        options = []
+        for dump_part in self._head.parts:
+            usable = known if mine is None or dump_part.what == "grants" else mine
+            missing = sorted(dump_part.roles - usable)
+            if missing:
+                options.append(dump_part.option)
+                role = missing[0]
+                why = f"this role may not act for {role!r}" if role in known else f"there is no role {role!r}"
+                self._order.tell(f"{dump_part.what} are not restored: {why} on {database.name!r}")
+        return options
+
+    def _ask(self, question: Callable[[Any], frozenset[str] | None]) -> frozenset[str] | None:
+        with administrator(self._order.database, self._order.open_database) as server:
+            return server.ask(
+                lambda connection, _: question(connection), safety=Safety.READ, doing="asking for the roles"
+            )
+
+    def _finish(self, name: str) -> None:
+        """Sets what the database itself was set to."""
+        with administrator(self._order.database, self._order.open_database) as server:
+            quoted = quote_identifier(name, cast("SqlDatabase", server).dialect)
+            for statement in self._head.finish:
+                cast("SqlDatabase", server).execute(statement.replace("{name}", quoted, 1), timeout=FOREVER)
+
+    def problems(self, settings: ConnectionSettings) -> list[str]:
+        order, manifest = self._order, self._order.manifest
+        with cast("SqlDatabase", order.open_database(settings)) as database:
+            found = count_rows(database, manifest.rows)
+            large = database.run("SELECT count(*) FROM pg_largeobject_metadata", timeout=FOREVER).rows[0][0]
+        problems = differences("rows of", manifest.rows, found)
+        objects, schema_hash = self._schema(settings)
+        if large:
+            objects["large object"] = int(large)
+        problems += differences("number of", manifest.objects, objects)
+        if not problems and manifest.tool == str(self._pg_dump) and schema_hash != manifest.schema_hash:
+            problems.append("the schema differs from the one that was backed up")
+        return problems
+
+    def _schema(self, settings: ConnectionSettings) -> tuple[dict[str, int], str]:
+        """The things in the restored database, and the hash of its schema."""
+        work = self._order.work
+        with TemporaryDirectory(prefix="katax-") as folder, secret_files(credentials(settings)) as secrets:
+            path = Path(folder) / "schema"
+            words = [self._pg_dump.path, *secrets.words, "--format=custom", "--schema-only", f"--file={path}"]
+            run_tool(work, words, secrets)
+            entries = pg_dump.toc(work, self._pg_restore, path)
+            counted = Counter(entry.kind.lower() for entry in entries if entry.kind in pg_dump.COUNTED)
+            return dict(counted), pg_dump.schema_hash(work, self._pg_restore, path)
+
+
+class StreamLoader:
+    """A program that reads the dump from stdin: MySQL's client, mongorestore."""
+
+    def __init__(self, order: RestoreOrder) -> None:
+        self._order = order
+        self._part = part(order.database.engine, "backup.restore")
+        self._tool = find_tool(self._part.names, folder=order.tools, package=self._part.package)
+        [self._file] = order.manifest.files
+
+    def head(self) -> DumpHead | None:
+        return None
+
+    def load(self, settings: ConnectionSettings) -> None:
+        source, target = self._order.manifest.database, str(settings.database)
+        words = self._part.words("-", jobs=self._order.jobs, options=self._part.into(source, target))
+        with opened(self._order.folder / self._file.path) as pieces:
+            feed = self._part.addressed(self._told(pieces), source=source, target=target)
+            run_restore(self._order, self._tool, settings, words, feed)
+
+    def _told(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        count = 0
+        for piece in pieces:
+            self._order.work.check()
+            yield piece
+            count += len(piece)
+            self._order.told(count)
+
+    def problems(self, settings: ConnectionSettings) -> list[str]:
+        manifest = self._order.manifest
+        with self._order.open_database(settings) as database:
+            found = {
+                name: count for name, count in count_rows(database, manifest.rows).items() if name != MARKER
+            }
+        return differences("rows of", manifest.rows, found)
+
+
+class FileLoader:
+    """SQLite's file as it was copied."""
+
+    def __init__(self, order: RestoreOrder) -> None:
+        self._order = order
+        [self._file] = order.manifest.files
+
+    def head(self) -> DumpHead | None:
+        return None
+
+    def load(self, settings: ConnectionSettings) -> None:
+        count = 0
+        try:
+            with (
+                opened(self._order.folder / self._file.path) as pieces,
+                open(str(settings.path), "xb") as file,
+            ):
+                for piece in pieces:
+                    self._order.work.check()
+                    file.write(piece)
+                    count += len(piece)
+                    self._order.told(count)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise BackupError(f"cannot write {settings.path!r}: {error.strerror}") from error
+
+    def problems(self, settings: ConnectionSettings) -> list[str]:
+        from katax_cli.engines.sqlite.backup.dump import contents
+
+        manifest = self._order.manifest
+        try:
+            found = contents(Path(str(settings.path)), stopped=lambda: self._order.work.stopped)
+        except BackupError as error:
+            return [str(error)]
+        problems = differences("rows of", manifest.rows, found.rows)
+        problems += differences("number of", manifest.objects, found.objects)
+        if not problems and found.schema_hash != manifest.schema_hash:
+            problems.append("the schema differs from the one that was backed up")
+        return problems
+
+
+def credentials(settings: ConnectionSettings) -> Credentials:
+    """How a tool gets to the database that the settings name."""
+    made: Credentials = part(load(settings), "backup.dump").credentials()
+    return made
+
+
+def run_restore(
+    order: RestoreOrder,
+    tool: Tool,
+    settings: ConnectionSettings,
+    words: tuple[str, ...],
+    feed: Iterator[bytes] | None = None,
+) -> None:
+    """Runs the engine's program to its end. Raises BackupError with what it said, and the grant that is missing."""
+    restores: RestoresByProgram = part(order.database.engine, "backup.restore")
+    with secret_files(credentials(settings)) as secrets:
+        try:
+            run_tool(order.work, [tool.path, *secrets.words, *words], secrets, feed=feed)
+        except BackupError as error:
+            raise BackupError(f"{error}{grant_hint(str(error), restores)}") from error
+
+
+def grant_hint(said: str, restores: RestoresByProgram) -> str:
+    """The grant that is missing, for the end of a message; empty when it is none that is known."""
+    return next((f"; {grant}" for sign, grant in restores.grants.items() if sign in said), "")
+
+
+def refuse_older_than_dump(tool: Tool, manifest: Manifest, package: str) -> None:
+    """Raises ConfigError for a program that is older than the one that wrote the dump."""
+    from katax_cli.services.backup.tools import refuse_older
+
+    refuse_older(tool, manifest.tool.rpartition(" ")[2], parts=1, package=package)
+
+
+def count_rows(database: AnyDatabase, names: Collection[str]) -> dict[str, int]:
+    """The rows of these tables or collections, as far as they are there, and of all others that hold rows."""
+    if isinstance(database, MongoDatabase):
+        collections = [table.name for table in database.tables() if table.kind == "collection"]
+        return {name: int(database.command({"count": name}, timeout=FOREVER)["n"]) for name in collections}
+    return {
+        name: int(database.run(f"SELECT count(*) FROM {quoted}", timeout=FOREVER).rows[0][0])
+        for name, quoted in _relations(database, names).items()
+    }
+
+
+def _relations(database: SqlDatabase, names: Collection[str]) -> Mapping[str, str]:
+    lists = part(database.engine, "backup.restore")
+    if isinstance(lists, ListsRelations):
+        return database.ask(
+            lambda connection, _: lists.relations(connection, names),
+            safety=Safety.READ,
+            doing="listing tables",
+        )
+    tables = [table.name for table in database.tables() if table.kind == "table"]
+    return {name: quote_identifier(name, database.dialect) for name in tables}
+
+
+def differences(what: str, expected: Any, found: Any) -> list[str]:
+    """One line for each name whose counts differ; a name that is missing counts as 0."""
+    return [
+        f"{what} {name}: {expected.get(name, 0):,} in the backup, {found.get(name, 0):,} restored"
+        for name in sorted({*expected, *found})
+        if expected.get(name, 0) != found.get(name, 0)
+    ]

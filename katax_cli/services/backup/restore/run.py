@@ -1,0 +1,184 @@
+"""Restoring a backup: it is validated before anything is made, and what is made is proven before it gets its name."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.errors import BackupError, ConfigError, KataxError, Refused
+from katax_cli.profiles.sources.ownership import refuse_untrusted
+from katax_cli.services.backup.manifest import MANIFEST, Manifest
+from katax_cli.services.backup.restore.destination import RestoreTarget, Tell
+from katax_cli.services.backup.restore.load import Loader, RestoreOrder
+from katax_cli.services.backup.verify import validated
+from katax_cli.services.backup.work import StoppableWork
+from katax_cli.services.tables.scratch import Open, Purpose, administrator, open_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MOST_JOBS = 4
+
+
+class Restored(NamedTuple):
+    """A database that is whole: its name, the name under which the one is kept whose place it took, rows, seconds."""
+
+    target: str
+    kept: str | None
+    tables: int
+    rows: int
+    seconds: float
+
+
+class Restore:
+    """A restore that may begin: the backup is whole and fits the server, the target has no data or is to be swapped."""
+
+    def __init__(
+        self, order: RestoreOrder, destination: RestoreTarget, loader: Loader, *, replaces: bool
+    ) -> None:
+        self.manifest = order.manifest
+        self.target = destination.target
+        self.replaces = replaces
+        self._order = order
+        self._destination = destination
+        self._loader = loader
+
+    def run(self) -> Restored:
+        """Raises BackupError when it fails; the target is as it was then."""
+        destination, manifest = self._destination, self.manifest
+        started = SYSTEM.monotonic()
+        with discarding(destination, self._order.tell):
+            destination.make(self._loader.head())
+            self._loader.load(destination.settings)
+            problems = self._loader.problems(destination.settings)
+            if problems:
+                raise BackupError(
+                    f"{manifest.name!r} was not restored as it was backed up: {'; '.join(problems[:5])}"
+                )
+            kept = destination.publish()
+        seconds = round(SYSTEM.monotonic() - started, 3)
+        return Restored(self.target, kept, len(manifest.rows), sum(manifest.rows.values()), seconds)
+
+
+def prepare(
+    folder: Path,
+    database: Any,
+    into: str,
+    *,
+    work: StoppableWork,
+    swap: bool = False,
+    jobs: int | None = None,
+    tools: str | None = None,
+    open_database: Open = open_settings,
+    tell: Tell = lambda _: None,
+    told: Callable[[int], object] = lambda _: None,
+) -> Restore:
+    """Reads the whole backup and looks at the server of `database`. Changes nothing.
+
+    With `swap` it will take the place of the database `into`. Raises BackupDamaged for a backup that is not whole,
+    Refused for an older server and for a target with data, ConfigError for another engine and for a missing tool.
+    """
+    database.settings.refuse_read_only()
+    manifest = trusted(folder, work)
+    order = RestoreOrder(
+        folder=folder,
+        manifest=manifest,
+        database=database,
+        open_database=open_database,
+        work=work,
+        jobs=jobs or usual_jobs(),
+        tools=tools,
+        tell=tell,
+        told=told,
+    )
+    refuse_unfit(order)
+    destination = destination_for(order, into, "restore")
+    replaces = destination.refuse(swap=swap)
+    return Restore(order, destination, loader_for(order), replaces=replaces)
+
+
+def trusted(folder: Path, work: StoppableWork) -> Manifest:
+    """The manifest of a backup all of whose files were read. Raises UntrustedFile for one that others could have
+    written, BackupDamaged."""
+    for path in (folder, folder / MANIFEST):
+        refuse_untrusted(str(path))
+    manifest = validated(folder, work)
+    for file in manifest.files:
+        refuse_untrusted(str(folder / file.path))
+    return manifest
+
+
+def refuse_unfit(order: RestoreOrder) -> None:
+    """Raises ConfigError for another engine, Refused for an older server."""
+    manifest, database = order.manifest, order.database
+    engine = database.settings.type
+    if manifest.engine != engine:
+        raise ConfigError(
+            f"{manifest.name!r} is a backup of {manifest.engine}, and {database.name!r} is {engine}; "
+            "name a connection of that engine with -c"
+        )
+    if engine == "sqlite":
+        return
+    with administrator(database, order.open_database) as server:
+        version = str(server.server().get("version", ""))
+    if engine == "mysql" and ("MariaDB" in version) != ("MariaDB" in manifest.server_version):
+        raise ConfigError(
+            f"{manifest.name!r} is a backup of {manifest.server_version}, and {database.name!r} is {version}; "
+            "MySQL and MariaDB do not read each other's"
+        )
+    if _numbers(version, engine) < _numbers(manifest.server_version, engine):
+        raise Refused(
+            f"{database.name!r} is {engine} {version}, older than the server of {manifest.name!r}, "
+            f"{manifest.server_version}; restore on that version or later"
+        )
+
+
+def _numbers(version: str, engine: str) -> tuple[int, ...]:
+    """The part of a version that decides about dumps: 15 of PostgreSQL 15.18, 10.11 of MariaDB 10.11.19."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[: 1 if engine == "postgresql" else 2])
+
+
+def destination_for(order: RestoreOrder, into: str | None, purpose: Purpose) -> RestoreTarget:
+    """The destination of this name; without one a throwaway database."""
+    from katax_cli.services.backup.restore import file_database, server_database
+
+    engine = order.manifest.engine
+    if engine == "postgresql":
+        return server_database.RenamedDatabase(order.database, into, order.open_database, purpose, order.tell)
+    if engine == "sqlite":
+        return file_database.FileDatabase(order.database, into, order.open_database, purpose, order.tell)
+    return server_database.MarkedDatabase(order.database, into, order.open_database, purpose, order.tell)
+
+
+def loader_for(order: RestoreOrder) -> Loader:
+    """The way of the engine, whose tool is there and new enough."""
+    from katax_cli.services.backup.restore import load
+
+    engine = order.manifest.engine
+    if engine == "postgresql":
+        return load.PostgresLoader(order)
+    return load.FileLoader(order) if engine == "sqlite" else load.StreamLoader(order)
+
+
+@contextmanager
+def discarding(destination: RestoreTarget, tell: Tell) -> Iterator[None]:
+    """What was made is dropped when the block fails; what cannot be dropped is named."""
+    try:
+        yield
+    except BaseException as error:
+        try:
+            destination.discard()
+        except KataxError as left:
+            if isinstance(error, Exception):
+                raise BackupError(f"{error}; {left}") from error
+            tell(str(left))
+        raise
+
+
+def usual_jobs() -> int:
+    return min(_MOST_JOBS, os.cpu_count() or 1)

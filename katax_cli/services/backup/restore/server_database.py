@@ -1,0 +1,261 @@
+"""Databases that a restore fills: made under a name of their own or with a marker in them, and proven before they get
+the name that was asked for.
+
+PostgreSQL: a database of another name, renamed at the end, at once with the one whose place it takes. MySQL and
+MongoDB rename none: there a marker stands in the database until it is whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from threading import Event
+from typing import cast
+
+from katax_cli.core.settings import ConnectionSettings
+from katax_cli.core.sql import quote_identifier
+from katax_cli.engines.registry import part
+from katax_cli.engines.restores import DumpHead, RenamesDatabases
+from katax_cli.errors import BackupError, ConfigError, KataxError, Refused
+from katax_cli.services.backup.restore.destination import FOREVER, LONGEST_NAME, MARKER, Tell, kept_name
+from katax_cli.services.calls.guard import Safety
+from katax_cli.services.calls.left_behind import start
+from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.tables import reset
+from katax_cli.services.tables.scratch import (
+    AnyDatabase,
+    Open,
+    Purpose,
+    administrator,
+    elsewhere,
+    is_abandoned,
+    new_name,
+    remove_abandoned,
+    sql_of,
+)
+
+_END_SESSIONS_EVERY = 0.2
+
+
+class _ServerDatabase:
+    """A database of a server. Without a target it is a throwaway one, which is never published."""
+
+    def __init__(
+        self, database: AnyDatabase, target: str | None, open_database: Open, purpose: Purpose, tell: Tell
+    ) -> None:
+        self._database = database
+        self._open = open_database
+        self._purpose = purpose
+        self._tell = tell
+        self._throwaway = new_name(purpose)
+        self._is_made = False
+        self.target = self._throwaway if target is None else target
+        self.settings = self._named(self._throwaway)
+
+    def _named(self, name: str) -> ConnectionSettings:
+        return elsewhere(self._database.settings, name)
+
+    def _refuse_objects(self, hint: str) -> None:
+        with self._open(self._named(self.target)) as there:
+            count = len([one for one in reset.objects(there) if one.name != MARKER])
+        if count:
+            what = f"{count} object{'s' * (count != 1)}"
+            raise Refused(
+                f"{self.target!r} on {self._database.name!r} is not empty, it has {what}; "
+                f"restore into another name{hint}"
+            )
+
+    def _remove_abandoned(self) -> None:
+        for name in remove_abandoned(self._database, self._open, self._purpose):
+            self._tell(f"removed {name!r}, which a killed {self._purpose} left")
+
+    def _drop(self, name: str) -> None:
+        try:
+            with administrator(self._database, self._open) as server:
+                if isinstance(server, MongoDatabase):
+                    with self._open(self._named(name)) as there:
+                        cast("MongoDatabase", there).command({"dropDatabase": 1})
+                    return
+                quoted = quote_identifier(name, server.dialect)
+                server.execute(sql_of(server).drop.format(name=quoted), timeout=FOREVER)
+        except KataxError as error:
+            raise BackupError(f"{name!r} on {self._database.name!r} was not dropped: {error}") from error
+
+
+class RenamedDatabase(_ServerDatabase):
+    """A database that is made and filled under a throwaway name."""
+
+    _database: SqlDatabase
+
+    def refuse(self, *, swap: bool) -> bool:
+        _refuse_own(self._database, self.target)
+        exists = self._exists()
+        if exists and not swap:
+            self._refuse_objects(", or take its place with --swap")
+        return exists
+
+    def make(self, head: DumpHead | None) -> None:
+        self._remove_abandoned()
+        create = "CREATE DATABASE {name}" if head is None else head.create
+        self._is_made = True
+        self._administer(create.replace("{name}", self._quoted(self._throwaway), 1))
+
+    def publish(self) -> str | None:
+        kept = kept_name(self.target) if self._exists() else None
+        names = {} if kept is None else {self.target: kept}
+        with administrator(self._database, self._open) as server:
+            self._rename(server, {**names, self._throwaway: self.target})
+        self._is_made = False
+        if kept is None:
+            return None
+        with self._open(self._named(kept)) as old:
+            is_empty = not reset.objects(old)
+        if is_empty:
+            self._drop(kept)
+            return None
+        return kept
+
+    def discard(self) -> None:
+        if self._is_made:
+            self._drop(self._throwaway)
+
+    def _exists(self) -> bool:
+        with administrator(self._database, self._open) as server:
+            return bool(cast("SqlDatabase", server).run(sql_of(self._database).exists, [self.target]).rows)
+
+    def _administer(self, statement: str) -> None:
+        with administrator(self._database, self._open) as server:
+            cast("SqlDatabase", server).execute(statement, timeout=FOREVER)
+
+    def _quoted(self, name: str) -> str:
+        return quote_identifier(name, self._database.dialect)
+
+    def _rename(self, server: AnyDatabase, names: Mapping[str, str]) -> None:
+        """Ends the sessions on the old one while the server waits for that; new sessions wait for the server."""
+        renames: RenamesDatabases = part(server.engine, "backup.restore")
+        done, failures = Event(), list[KataxError]()
+
+        def end_sessions() -> None:
+            while not done.is_set():
+                try:
+                    ended = server.ask(
+                        lambda connection, _: renames.end_sessions(connection, self.target),
+                        safety=Safety.READ,
+                        timeout=FOREVER,
+                        doing="ending sessions",
+                    )
+                except KataxError as error:
+                    failures.append(error)
+                    return
+                for session in ended:
+                    self._tell(f"ended session {session} on {self.target!r}")
+                done.wait(_END_SESSIONS_EVERY)
+
+        ending = start("katax-end-sessions", end_sessions) if len(names) > 1 else None
+        try:
+            server.ask(
+                lambda connection, _: renames.rename(connection, names),
+                safety=Safety.WRITE,
+                timeout=FOREVER,
+                doing="renaming",
+            )
+        except KataxError as error:
+            why = failures[0] if failures else error
+            raise BackupError(f"{self.target!r} was not replaced: {why}") from error
+        finally:
+            done.set()
+            if ending is not None:
+                ending.ended(None)
+
+
+class MarkedDatabase(_ServerDatabase):
+    """A database that is filled under its name: a marker stands in it until it is whole."""
+
+    def __init__(
+        self, database: AnyDatabase, target: str | None, open_database: Open, purpose: Purpose, tell: Tell
+    ) -> None:
+        super().__init__(database, target, open_database, purpose, tell)
+        self.settings = self._named(self.target)
+        self._was_there = False
+
+    def refuse(self, *, swap: bool) -> bool:
+        if swap:
+            raise ConfigError(
+                f"{self._database.engine.name} cannot rename a database, so none takes the place of another; "
+                "restore into a new name without --swap, and point the connection at it"
+            )
+        _refuse_own(self._database, self.target)
+        self._was_there = self._exists()
+        if self._was_there and not self._is_of_killed():
+            self._refuse_objects("")
+        return False
+
+    def make(self, head: DumpHead | None) -> None:
+        self._remove_abandoned()
+        if self._was_there and self._is_of_killed():
+            self._empty()
+            self._tell(f"emptied {self.target!r}, which a killed restore left half full")
+        self._is_made = True
+        if not self._was_there and isinstance(self._database, SqlDatabase):
+            self._database.execute(f"CREATE DATABASE {quote_identifier(self.target, self._database.dialect)}")
+        with self._open(self.settings) as there:
+            if isinstance(there, MongoDatabase):
+                there.command({"insert": MARKER, "documents": [{"_id": self._throwaway}]})
+            else:
+                there.execute(f"CREATE TABLE {MARKER} AS SELECT '{self._throwaway}' AS maker")
+
+    def publish(self) -> str | None:
+        with self._open(self.settings) as there:
+            if isinstance(there, MongoDatabase):
+                there.command({"drop": MARKER})
+            else:
+                there.execute(f"DROP TABLE {MARKER}")
+        self._is_made = False
+        return None
+
+    def discard(self) -> None:
+        if not self._is_made:
+            return
+        if not self._was_there:
+            self._drop(self.target)
+            return
+        try:
+            self._empty()
+        except KataxError as error:
+            raise BackupError(f"{self.target!r} is half full and was not emptied: {error}") from error
+
+    def _exists(self) -> bool:
+        if isinstance(self._database, MongoDatabase):
+            listed = self._database.command({"listDatabases": 1, "nameOnly": True})
+            return any(one["name"] == self.target for one in listed["databases"])
+        return bool(self._database.run(sql_of(self._database).exists, [self.target]).rows)
+
+    def _is_of_killed(self) -> bool:
+        """True when a marker of a process that is gone stands in it. Raises Refused for one that may live."""
+        with self._open(self.settings) as there:
+            if all(table.name != MARKER for table in there.tables()):
+                return False
+            if isinstance(there, MongoDatabase):
+                found = there.command({"find": MARKER, "limit": 1})["cursor"]["firstBatch"]
+                maker = str(found[0]["_id"]) if found else ""
+            else:
+                rows = there.run(f"SELECT maker FROM {MARKER}").rows
+                maker = str(rows[0][0]) if rows else ""
+        if is_abandoned(maker, "restore"):
+            return True
+        raise Refused(
+            f"{self.target!r} is being restored by {maker or 'another process'}, or that was killed elsewhere; "
+            "drop it, or restore into another name"
+        )
+
+    def _empty(self) -> None:
+        with self._open(self.settings) as there:
+            reset.drop(there, reset.objects(there))
+
+
+def _refuse_own(database: AnyDatabase, target: str) -> None:
+    own = ("admin", "config", "local") if isinstance(database, MongoDatabase) else sql_of(database).own
+    if target.lower() in own:
+        raise Refused(f"{target!r} is a database of the server's own; restore into another name")
+    if not target or len(target.encode()) > LONGEST_NAME or "\0" in target:
+        raise ConfigError(f"{target!r} is no name of a database; up to {LONGEST_NAME} bytes are")

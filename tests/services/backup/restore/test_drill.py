@@ -1,0 +1,200 @@
+"""A drill proves a backup on a throwaway database, and says in its manifest what it found."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from katax_cli.engines.postgresql.backup import restore as postgresql_restore
+from katax_cli.services.backup.manifest import Manifest, RestoreDrill, read_manifest, write_manifest
+from katax_cli.services.backup.restore.drill import stamp
+from tests.cli.harness import Done, katax, write_profile
+from tests.cli.processes import spawn
+from tests.servers import Server
+from tests.servers.fixtures import MakeFresh, Target
+from tests.services.backup.restore.rich import fill
+from tests.services.backup.restore.test_run import broken_tools, databases
+from tests.services.backup.server_of_backups import back_up
+from tests.waiting import until
+
+SMOKE = '["SELECT count(*) FROM app.users", "SELECT 1 FROM orders LIMIT 1"]'
+
+
+def profile(folder: Path, target: Target, smoke: str = "[]", tools: Path | None = None) -> None:
+    extra = f'[backup]\nsmoke = {smoke}\ntools = "{tools or target.server.tools}"\n'
+    write_profile(folder, {"main": target.url}, extra=extra)
+
+
+@pytest.fixture
+def manifest(fresh: MakeFresh, postgresql: Server, tmp_path: Path) -> Manifest:
+    """Of a backup that says to be from another server than the one that is there."""
+    target = fresh(postgresql)
+    fill(target)
+    profile(tmp_path, target, SMOKE)
+    made = replace(back_up(), server_id="postgresql:1")
+    write_manifest(tmp_path / "backups" / made.name, made)
+    return made
+
+
+def drill(*words: str) -> Done:
+    return katax("db", "backups", "drill", *words, "-f", "json")
+
+
+def stamped(folder: Path, manifest: Manifest) -> tuple[RestoreDrill, ...]:
+    return read_manifest(folder / "backups" / manifest.name).drills
+
+
+def test_a_drill_stamps_the_manifest_and_leaves_nothing(
+    manifest: Manifest, postgresql: Server, tmp_path: Path
+) -> None:
+    before = databases(postgresql)
+
+    done = drill("--latest", "--on", "main")
+
+    assert done.code == 0, done.err
+    [found] = stamped(tmp_path, manifest)
+    assert (found.passed, found.connection, found.problems) == (True, "main", ())
+    assert found.server_id.startswith("postgresql:")
+    assert found.restore_seconds > 0
+    assert done.json == {
+        "backup": manifest.name,
+        "drilled_at": found.drilled_at,
+        "connection": "main",
+        "server_id": found.server_id,
+        "passed": True,
+        "restore_seconds": found.restore_seconds,
+        "problems": [],
+    }
+    assert databases(postgresql) == before
+    assert katax("db", "backups", "verify").code == 0
+
+
+def test_what_does_not_come_out_as_it_went_in_does_not_pass(
+    manifest: Manifest, postgresql: Server, tmp_path: Path
+) -> None:
+    folder, before = tmp_path / "backups" / manifest.name, databases(postgresql)
+    file = tmp_path / "profiles" / "test.toml"
+    text = file.read_text()
+    smoke = (
+        '["SELECT 1 FROM app.users WHERE age > 1000", "SELECT max(id) < 5 FROM app.users", "SELECT nothing"]'
+    )
+
+    file.write_text(text.replace(SMOKE, smoke))
+    assert drill(manifest.name, "--on", "main").code == 1
+    problems = stamped(tmp_path, manifest)[-1].problems
+    assert [problem.rpartition(": ")[2] for problem in problems[:2]] == ["no row", "False"]
+    assert 'column "nothing" does not exist' in problems[2]
+
+    file.write_text(text)
+    rows = {**manifest.rows, "public.orders": 501, "public.gone": 3}
+    write_manifest(folder, replace(manifest, rows=rows, schema_hash="0" * 64))
+    assert drill(manifest.name, "--on", "main").code == 1
+    found = stamped(tmp_path, manifest)[-1]
+    assert found.problems == (
+        "rows of public.gone: 3 in the backup, 0 restored",
+        "rows of public.orders: 501 in the backup, 500 restored",
+    )
+    write_manifest(folder, replace(manifest, schema_hash="0" * 64))
+    assert drill(manifest.name, "--on", "main").code == 1
+    assert stamped(tmp_path, manifest)[-1].problems == ("the schema differs from the one that was backed up",)
+    assert databases(postgresql) == before
+
+
+def test_the_server_of_the_backup_is_refused_unless_it_has_room(
+    manifest: Manifest, postgresql: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drill(manifest.name, "--on", "main")
+    here = stamped(tmp_path, manifest)[-1].server_id
+    write_manifest(tmp_path / "backups" / manifest.name, replace(manifest, server_id=here))
+    before = databases(postgresql)
+
+    done = drill(manifest.name, "--on", "main")
+    assert (done.code, "or say --same-server" in done.err) == (4, True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(postgresql_restore, "_free_bytes", lambda folder, backend: 1000)
+        done = drill(manifest.name, "--on", "main", "--same-server")
+        assert (done.code, "'main' has 1,000 bytes free, and the drill needs" in done.err) == (4, True)
+
+        patched.setattr(postgresql_restore, "_free_bytes", lambda folder, backend: None)
+        done = drill(manifest.name, "--on", "main", "--same-server")
+        assert (done.code, "the free space of 'main' cannot be seen" in done.err) == (4, True)
+        assert stamped(tmp_path, manifest) == ()
+
+        assert drill(manifest.name, "--on", "main", "--same-server", "-y").code == 0
+    assert drill(manifest.name, "--on", "main", "--same-server", "-y").code == 0
+    assert databases(postgresql) == before
+
+
+def test_the_database_of_a_killed_drill_is_removed_by_the_next(
+    manifest: Manifest, postgresql: Server, tmp_path: Path
+) -> None:
+    assert postgresql.tools is not None
+    file = tmp_path / "profiles" / "test.toml"
+    text, before = file.read_text(), databases(postgresql)
+    slow = broken_tools(tmp_path, postgresql.tools, "sleep 300")
+    file.write_text(text.replace(str(postgresql.tools), str(slow)))
+
+    with spawn("db", "backups", "drill", "--latest", "--on", "main", cwd=tmp_path) as process:
+        until(lambda: bool(databases(postgresql) - before))
+        [half] = databases(postgresql) - before
+        process.send_signal(signal.SIGKILL)
+
+    assert half.startswith("katax_drill_")
+    file.write_text(text)
+
+    def next_one() -> bool:
+        """The server takes a moment to notice that a program is gone."""
+        return drill("--latest", "--on", "main").code == 0 and half not in databases(postgresql)
+
+    until(next_one)
+    assert databases(postgresql) == before
+
+
+def test_a_file_is_drilled_on_a_server_of_its_own(
+    fresh: MakeFresh, tmp_path: Path, tmpdir_only: Path
+) -> None:
+    target = fresh("sqlite")
+    fill(target)
+    write_profile(tmp_path, {"main": target.url}, extra='[backup]\nsmoke = ["SELECT count(*) FROM users"]\n')
+    manifest = back_up()
+
+    done = drill(manifest.name, "--embedded")
+
+    assert (done.code, done.json["connection"]) == (0, "embedded"), done.err
+    assert stamped(tmp_path, manifest)[-1].passed
+    assert os.listdir(tmpdir_only) == []
+    assert drill(manifest.name).code == 2
+    assert drill(manifest.name, "--latest", "--embedded").code == 2
+    assert drill("--latest", "--embedded", "-c", "other").code == 2
+
+
+@pytest.fixture
+def tmpdir_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for temporary files of the test's own."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def test_drills_that_end_at_once_all_stay_in_the_manifest(manifest: Manifest, tmp_path: Path) -> None:
+    folder = tmp_path / "backups" / manifest.name
+    drills = [
+        RestoreDrill("2026-11-21T19:00:00+00:00", f"c{n}", "s", passed=True, restore_seconds=1.0)
+        for n in range(20)
+    ]
+    threads = [Thread(target=stamp, args=(folder, drill)) for drill in drills]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert {drill.connection for drill in read_manifest(folder).drills} == {
+        f"c{number}" for number in range(20)
+    }

@@ -1,0 +1,65 @@
+"""The way of a dump into a database of another name."""
+
+from __future__ import annotations
+
+import random
+
+from katax_cli.engines.mysql.backup.restore import MysqlRestore
+from katax_cli.engines.postgresql.backup.restore import PostgresRestore
+from katax_cli.services.backup.restore.load import differences
+
+PRINTED = """
+CREATE DATABASE "a;b""c" WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE = 'it''s;
+C';
+ALTER DATABASE "a;b""c" OWNER TO "Mr. X";
+COMMENT ON DATABASE "a;b""c" IS 'one;
+two {name}';
+ALTER DATABASE "a;b""c" SET search_path TO 'x', "y;z";
+ALTER TABLE t OWNER TO app;
+GRANT SELECT ON TABLE t TO PUBLIC;
+GRANT SELECT ON TABLE t TO reader WITH GRANT OPTION;
+"""
+
+
+def test_the_head_of_a_dump_says_how_its_database_was_made() -> None:
+    head = PostgresRestore.head(None, PRINTED)  # type: ignore[arg-type]
+
+    assert head.create == (
+        "CREATE DATABASE {name} WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE = 'it''s;\nC'"
+    )
+    assert list(head.finish) == [
+        "COMMENT ON DATABASE {name} IS 'one;\ntwo {name}'",
+        "ALTER DATABASE {name} SET search_path TO 'x', \"y;z\"",
+    ]
+    assert {part.what: set(part.roles) for part in head.parts} == {
+        "owners": {"Mr. X", "app"},
+        "grants": {"reader"},
+    }
+
+
+def test_a_dump_of_mysql_names_the_database_that_it_goes_to() -> None:
+    text = (
+        b"CREATE TABLE `t` (a int);\n"
+        b"INSERT INTO `t` VALUES ('ALTER DATABASE `s``rc` x'),('\\nALTER DATABASE `s``rc` y');\n"
+        b"ALTER DATABASE `s``rc` CHARACTER SET latin1 COLLATE latin1_bin ;\n"
+        b"/*!50003 ALTER DATABASE `s``rc` CHARACTER SET utf8mb4 */;\n"
+        b"ALTER DATABASE `s``rc2` CHARACTER SET latin1;\n"
+        b"last line without an end"
+    )
+    wanted = text.replace(b"\nALTER DATABASE `s``rc` C", b"\nALTER DATABASE `new` C").replace(
+        b"/*!50003 ALTER DATABASE `s``rc`", b"/*!50003 ALTER DATABASE `new`"
+    )
+    chance = random.Random(19)
+    restore = MysqlRestore()
+
+    for _ in range(200):
+        cuts = sorted(chance.randrange(len(text)) for _ in range(chance.randrange(12)))
+        pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+        assert b"".join(restore.addressed(pieces, source="s`rc", target="new")) == wanted
+
+
+def test_differences_are_one_line_each() -> None:
+    assert differences("rows of", {"a": 1, "b": 2, "empty": 0}, {"a": 1, "c": 3000}) == [
+        "rows of b: 2 in the backup, 0 restored",
+        "rows of c: 0 in the backup, 3,000 restored",
+    ]

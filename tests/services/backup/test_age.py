@@ -1,0 +1,102 @@
+"""The age of the newest drilled backup, in every place that shows health."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from katax_cli.core.clock import SYSTEM
+from katax_cli.profiles.load import load_profile
+from katax_cli.services.backup.age import backup_checker
+from katax_cli.services.backup.manifest import DumpFile, Manifest, RestoreDrill, write_manifest
+from katax_cli.snapshot import Check
+from tests.cli.harness import katax, write_profile
+
+PASSED = RestoreDrill("2026-11-21T19:00:00+00:00", "c", "s", passed=True, restore_seconds=1.0)
+NAME = "main-20261121T1900{:02}Z-9f3c2a"
+
+
+def put(folder: Path, number: int, age: timedelta, *drills: RestoreDrill, connection: str = "main") -> Path:
+    """A backup of that age."""
+    name = NAME.format(number)
+    started = (datetime.fromtimestamp(SYSTEM.now(), UTC) - age).isoformat()
+    made = Manifest(
+        name=name,
+        engine="sqlite",
+        server_version="3",
+        server_id="sqlite:1",
+        database="app",
+        connection=connection,
+        tool="SQLite 3",
+        katax_version="1",
+        started_at=started,
+        finished_at=started,
+        consistency="one moment",
+        files=(DumpFile("dump.sqlite.zst", 0, "0" * 64),),
+        drills=drills,
+    )
+    path = folder / "backups" / name
+    path.mkdir(parents=True, exist_ok=True)
+    write_manifest(path, made)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("main", "other"):
+        with closing(sqlite3.connect(tmp_path / f"{name}.db")) as file:
+            file.execute("CREATE TABLE t (n int)")
+    urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in ("main", "other")}
+    write_profile(tmp_path, urls, extra='[backup]\nmax_age = "2d"\n')
+    return tmp_path
+
+
+def test_only_a_backup_that_passed_a_drill_counts(folder: Path) -> None:
+    check = backup_checker(load_profile("test", cwd=str(folder)))
+    where = repr(str(folder / "backups"))
+
+    assert check("main") == Check("backup", "degraded", message=f"no backup in {where}")
+    assert check("other") is None
+
+    path = put(folder, 1, timedelta(hours=5))
+    assert check("main") == Check("backup", "degraded", message=f"no backup that passed a drill in {where}")
+    put(folder, 1, timedelta(hours=5), PASSED)
+    assert check("main") == Check("backup", "healthy", message="the newest drilled backup is 5h old")
+    put(folder, 2, timedelta(minutes=1), replace(PASSED, passed=False))
+    assert check("main") == Check("backup", "healthy", message="the newest drilled backup is 5h old")
+    put(folder, 1, timedelta(days=3), PASSED)
+    assert check("main") == Check(
+        "backup", "degraded", message="the newest drilled backup is 3d old, more than 2d"
+    )
+    put(folder, 3, timedelta(days=4), PASSED, connection="other")
+    assert check("other") == Check(
+        "backup", "degraded", message="the newest drilled backup is 4d old, more than 2d"
+    )
+    (path / "manifest.json").write_text("{}")
+    assert check("main") == Check("backup", "degraded", message=f"no backup that passed a drill in {where}")
+
+
+def test_health_and_the_dashboard_show_it(folder: Path) -> None:
+    put(folder, 1, timedelta(days=3), PASSED)
+    old = "the newest drilled backup is 3d old, more than 2d"
+
+    done = katax("health", "-f", "json")
+    assert (done.code, done.json["connections"]["main"]["status"]) == (1, "degraded")
+    assert done.json["connections"]["main"]["errors"] == [old]
+    assert done.json["connections"]["other"]["status"] == "healthy"
+    shown = katax("dashboard", "--once", "-f", "json")
+    assert shown.json["health"]["connections"]["main"]["errors"] == [old]
+
+    put(folder, 2, timedelta(hours=3), PASSED)
+    assert katax("health").code == 0
+
+    write_profile(folder, {"main": f"sqlite:///{folder}/main.db"})
+    done = katax("health", "-f", "json")
+    assert "backup" not in [check["name"] for check in done.json["connections"]["main"]["checks"]]
+    assert os.path.exists(folder / "backups")
