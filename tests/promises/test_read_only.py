@@ -86,7 +86,7 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "db create": Reads("db create -c main", SQL, code=4),
     "db drop": Reads("db drop -c main -y", SQL, code=4),
     "db reset": Writes("db reset -c main -y", (*SQL, "mongodb")),
-    "db backup": Reads("db backup -c main", ("sqlite",)),
+    "db backup": Reads("db backup -c main", ("sqlite", "redis")),
     "db restore": Reads("db restore none --into x -c main -y", SQL, code=4),
     "db backups drill": Reads("db backups drill none --on main", SQL, code=4),
     "db backups list": Exempt("reads files"),

@@ -30,7 +30,7 @@ HARMLESS_SUBCOMMANDS: dict[str, frozenset[str]] = {
         "COUNTKEYSINSLOT GETKEYSINSLOT INFO KEYSLOT LINKS MYID MYSHARDID NODES REPLICAS SHARDS SLOTS"
     ),
     "CONFIG": frozenset({"GET"}),
-    "FUNCTION": frozenset({"LIST", "STATS"}),
+    "FUNCTION": _words("DUMP LIST STATS"),
     "LATENCY": _words("DOCTOR GRAPH HISTOGRAM HISTORY LATEST"),
     "MEMORY": _words("DOCTOR STATS USAGE"),
     "MODULE": frozenset({"LIST"}),

@@ -1,0 +1,108 @@
+"""Redis's backups: every key with its value and its end."""
+
+import time
+from pathlib import Path
+from typing import cast
+
+import pytest
+import redis
+
+from katax_cli.services.backup.dumps.key_stream import StoredKey, stored_keys
+from katax_cli.services.backup.dumps.redis_keys import DUMP
+from katax_cli.services.backup.streams import opened
+from tests.cli.harness import katax
+from tests.servers import Server
+from tests.servers.fixtures import MakeFresh, MakeProxy
+from tests.services.backup.server_of_backups import back_up, left, profile_for, refused
+
+
+def keys_of(folder: Path, name: str) -> dict[bytes | None, StoredKey]:
+    with opened(folder / "backups" / name / DUMP) as pieces:
+        return {key.name: key for key in stored_keys(pieces)}
+
+
+def test_every_key_comes_back_with_its_end(redis_url: str, tmp_path: Path) -> None:
+    profile_for(tmp_path, redis_url)
+    with redis.Redis.from_url(redis_url) as client:
+        client.mset({f"k{number}": "x" * (number % 50) for number in range(3000)})
+        client.hset("h", mapping={"a": "1"})
+        client.zadd("z", {"m": 1.5})
+        client.set(b"\xff\x00", b"\x00\xff", px=500_000)
+        client.set("large", b"y" * 6_000_000)
+        ends_ms = time.time() * 1000 + 500_000
+        dumps = {name: client.dump(name) for name in (b"h", b"z", b"\xff\x00", b"large", b"k7")}
+
+        manifest = back_up()
+        keys = keys_of(tmp_path, manifest.name)
+
+        assert manifest.rows == {"keys": 3004}
+        assert manifest.consistency.startswith("no single moment")
+        assert {name: keys[name].value for name in dumps} == dumps
+        assert keys[b"h"].expires_at_ms is None
+        assert abs(cast("int", keys[b"\xff\x00"].expires_at_ms) - ends_ms) < 60_000
+        client.restore("again", 0, keys[b"z"].value)
+        assert client.zrange("again", 0, -1, withscores=True) == [(b"m", 1.5)]
+    assert left(tmp_path) == [manifest.name]
+    assert sorted(path.name for path in (tmp_path / "backups" / manifest.name).iterdir()) == [
+        DUMP,
+        "manifest.json",
+    ]
+
+
+def test_functions_are_kept(redis7: Server, fresh: MakeFresh, tmp_path: Path) -> None:
+    target = fresh(redis7)
+    profile_for(tmp_path, target)
+    with redis.Redis.from_url(target.url) as client:
+        client.execute_command(
+            "FUNCTION", "LOAD", "#!lua name=l\nredis.register_function('f', function() return 1 end)"
+        )
+        try:
+            manifest = back_up()
+            assert manifest.objects == {"functions": 1}
+            value = keys_of(tmp_path, manifest.name)[None].value
+            assert value == client.execute_command("FUNCTION", "DUMP")
+        finally:
+            client.execute_command("FUNCTION", "FLUSH")
+
+
+def test_what_a_restricted_user_may_not_read_is_named(
+    redis7: Server, fresh: MakeFresh, tmp_path: Path
+) -> None:
+    target = fresh(redis7)
+    with redis.Redis.from_url(target.url) as owner:
+        owner.mset({"app:mine": "1", "other": "2", "another": "3"})
+        rights = ("+ping", "+select", "+info", "+scan", "+pttl", "+dump", "+time", "+client", "+command")
+        owner.execute_command("ACL", "SETUSER", "reader", "on", ">plain", "~app:*", *rights)
+        try:
+            profile_for(tmp_path, target.url.replace(f":{redis7.password}@", "reader:plain@"))
+            code, message = refused()
+            assert code == 1
+            assert (
+                "functions: no right to see them; grant +function|dump and +function|list; 2 keys, the first"
+                in message
+            )
+            assert "grant their names to the user" in message
+            assert left(tmp_path) == []
+
+            manifest = back_up("--allow-missing")
+            assert (manifest.rows, len(manifest.left_out)) == ({"keys": 1}, 2)
+
+            owner.execute_command("ACL", "SETUSER", "reader", "~*", "+function|dump", "+function|list")
+            assert back_up().rows == {"keys": 3}, "no administrator is needed"
+        finally:
+            owner.execute_command("ACL", "DELUSER", "reader")
+
+
+@pytest.mark.parametrize("words", [b"SCAN", b"DUMP"])
+def test_a_cut_wire_leaves_no_backup(
+    words: bytes, redis_url: str, proxy: MakeProxy, redis_server: Server, tmp_path: Path
+) -> None:
+    """The bad twin: the same wire, not cut."""
+    wire = proxy(redis_url)
+    profile_for(tmp_path, wire.url)
+    with redis.Redis.from_url(redis_url) as client:
+        client.mset({f"k{number}": "x" for number in range(500)})
+    wire.cut_after(words, forward=True)
+    done = katax("db", "backup", "-f", "json")
+    assert (done.code in (1, 3), left(tmp_path)) == (True, []), done
+    assert back_up().rows == {"keys": 500}
