@@ -39,7 +39,7 @@ def end_mark(keys: int) -> bytes:
 
 def stored_keys(pieces: Iterable[bytes]) -> Iterator[StoredKey]:
     """The keys of a stream, one at a time. Raises ValueError for a stream that is cut or damaged."""
-    source = _Source(pieces)
+    source = _ByteSource(pieces)
     if source.take(len(HEAD)) != HEAD:
         raise ValueError("it is no stream of keys")
     count = 0
@@ -54,7 +54,7 @@ def stored_keys(pieces: Iterable[bytes]) -> Iterator[StoredKey]:
         yield StoredKey(name, None if ends < 0 else ends, source.take(size))
 
 
-class _Source:
+class _ByteSource:
     """Pieces as one stream, from which an exact number of bytes is taken."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:

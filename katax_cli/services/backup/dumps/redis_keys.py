@@ -41,10 +41,10 @@ def dump_redis(order: Order) -> ProvenDump:
     """Reads all keys of the connection's database, whatever prefix it has."""
     before = server_infos(order.database)
     inventory = _inventory(order, before)
-    with zstd_file(order.folder / DUMP) as file, closing(_KnownNames(order)) as known:
+    with zstd_file(order.folder / DUMP) as file, closing(_SeenNames(order)) as known:
         file.write(HEAD)
         functions = _write_functions(order, file)
-        reader = _Reader(order, known)
+        reader = _KeyReader(order, known)
         for key in reader.read():
             file.write(packed(key))
             order.told(file.size_bytes)
@@ -108,10 +108,10 @@ def _write_functions(order: Order, file: ZstdFile) -> Literal["written", "none",
     return "written" if listed else "none"
 
 
-class _Reader:
+class _KeyReader:
     """Keys with their values and lifetimes, each once; counts those that may not be read."""
 
-    def __init__(self, order: Order, known: _KnownNames) -> None:
+    def __init__(self, order: Order, known: _SeenNames) -> None:
         self._order = order
         self._known = known
         self._batch = _FEWEST * 16
@@ -169,7 +169,7 @@ class _Reader:
         self._refused = self._refused or (name, failure.message)
 
 
-class _KnownNames:
+class _SeenNames:
     """The names that SCAN gave already, for it may repeat them: in a file, for there may be many."""
 
     def __init__(self, order: Order) -> None:
