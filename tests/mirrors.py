@@ -76,6 +76,12 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "cli/db/views.py",
     ),
     "cli/db/test_transfer.py": ("cli/db/files.py",),
+    "cli/db/repl/test_suggestions.py": ("cli/db/repl/keywords.py",),
+    "cli/db/repl/test_loop.py": ("cli/db/repl/writes.py",),
+    "cli/db/test_shell.py": (
+        "cli/db/repl/languages.py",
+        "cli/db/repl/replies.py",
+    ),
     "cli/health/test_commands.py": ("cli/health/serve.py",),
     "cli/lock/test_commands.py": (
         "cli/lock/views.py",
@@ -307,6 +313,8 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/migrate/files/python_errors.py",
         "services/migrate/resumption.py",
     ),
+    "services/dialogue/test_sql.py": ("services/databases/session.py",),
+    "services/dialogue/test_redis.py": ("services/dialogue/client.py",),
     "services/program/test_container.py": (
         "services/program/closing.py",
         "services/program/databases.py",

@@ -28,6 +28,7 @@ _NUMBERS = (
 
 
 ELSEWHERE = {
+    "cli.db.repl.loop.Cancelled": "ends a typed statement inside the shell, which goes on",
     "cli.app.Terminated": "the signal SIGTERM, which no `except Exception` may catch",
     "core.sql.placeholders.PlaceholderError": "a wrong argument of the program: a ValueError",
     "engines.base.SessionRemains": "told to the pool, which closes the session",

@@ -260,6 +260,15 @@ class ReportsServer(Protocol):
         ...
 
 
+@runtime_checkable
+class FailsTransactions(Protocol):
+    """Refuses all that follows in a transaction after a statement of it failed."""
+
+    def transaction_failed(self, connection: Any) -> bool:
+        """True while only a rollback is taken (no round trip)."""
+        ...
+
+
 class Serving(NamedTuple):
     """The share of its data that a server of several parts can serve, and the missing parts."""
 

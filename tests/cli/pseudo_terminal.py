@@ -55,6 +55,19 @@ class Terminal:
             if ready:
                 self.seen += os.read(self._end, 65536)
 
+    def answer(self, keys: bytes, *wanted: bytes) -> None:
+        """Types, and reads until all of these were seen behind it, one after the other."""
+        at = len(self.seen)
+        self.type(keys)
+        for what in wanted:
+            give_up = time.monotonic() + SECONDS
+            while (found := self.seen.find(what, at)) < 0:
+                assert time.monotonic() < give_up, (what, self.seen)
+                ready, _, _ = select.select([self._end], [], [], 0.1)
+                if ready:
+                    self.seen += os.read(self._end, 65536)
+            at = found + len(what)
+
     def exit_code(self) -> int:
         """Reads to the end, and says how the program ended."""
         while True:

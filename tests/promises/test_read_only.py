@@ -62,6 +62,7 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "db ping": Reads("db ping -c main", ALL),
     "db query": Writes("db query -c main|insert into kept values (2)", SQL),
     "db exec": Writes("db exec -c main|insert into kept values (2)", SQL),
+    "db shell": Reads("db shell -c main", ALL),
     "db select": Reads("db select -c main kept", SQL),
     "db insert": Writes("db insert -c main kept n=2", (*SQL, "mongodb")),
     "db update": Writes("db update -c main -y kept n=2", (*SQL, "mongodb")),

@@ -33,6 +33,7 @@ COMMANDS: Mapping[str, str] = {
     "db ping": "db ping -c *",
     "db query": "db query -c {} select|1",
     "db exec": "db exec -c {} select|1",
+    "db shell": "db shell -c {}",
     "db select": "db select -c {} kept",
     "db insert": "db insert -c {} kept n=1",
     "db update": "db update -c {} -y kept n=1",

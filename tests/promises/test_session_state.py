@@ -20,8 +20,9 @@ from katax_cli.core.sql import statement_of
 from katax_cli.core.sql.lexer import keywords
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.load import load_profile
+from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.databases.transaction import Session, Transaction
+from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.program.container import Katax
 from katax_cli.services.runtime.runtime import Runtime
 from tests.servers.fixtures import MakeFresh, Target

@@ -12,6 +12,7 @@ from katax_cli.cli.db.changes import SQL, TABLES, MaxRows, Param, TableName, Whe
 from katax_cli.cli.db.changes import group as change_commands
 from katax_cli.cli.db.documents.commands import group as document_commands
 from katax_cli.cli.db.journal import group as journal_commands
+from katax_cli.cli.db.shell import group as shell_commands
 from katax_cli.cli.db.transfer import group as transfer_commands
 from katax_cli.cli.db.views import (
     COLUMN_HEADER,
@@ -299,4 +300,6 @@ def drop(call: Invocation) -> None:
 group.commands.update(document_commands.commands)
 group.commands.update(journal_commands.commands)
 group.commands.update(activity_commands.commands)
+group.commands.update(shell_commands.commands)
+group.commands.update(transfer_commands.commands)
 group.commands.update(backup_commands.commands)

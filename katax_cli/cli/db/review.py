@@ -60,15 +60,14 @@ class Review:
         if self.max_rows is not None and (changed is None or changed > self.max_rows):
             transaction.rollback()
             raise Refused(
-                f"{self.verbs} on {self.connection!r} changes {_rows(changed)}, --max-rows-affected is "
+                f"{self.verbs} on {self.connection!r} changes {counted_rows(changed)}, --max-rows-affected is "
                 f"{self.max_rows}; rolled back"
             )
         if not self.asks:
             return
         transaction.limit_idling(_SERVER_SECONDS)
-        question = (
-            f"{self.verbs} on {self.connection} changes {_rows(changed)}; commit within {ANSWER_SECONDS:g} s?"
-        )
+        rows = counted_rows(changed)
+        question = f"{self.verbs} on {self.connection} changes {rows}; commit within {ANSWER_SECONDS:g} s?"
         with transaction.deadline.paused():
             answer = agrees(self.call, question, within=ANSWER_SECONDS)
         if answer:
@@ -137,7 +136,8 @@ def review_of(
     return replace(review, in_transaction=not obstacle.divides)
 
 
-def _rows(count: int | None) -> str:
+def counted_rows(count: int | None) -> str:
+    """A number of rows, for people."""
     return (
         "rows that the server does not count" if count is None else f"{count} row{'' if count == 1 else 's'}"
     )

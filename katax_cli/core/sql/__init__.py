@@ -22,6 +22,7 @@ from katax_cli.core.sql.placeholders import (
 )
 from katax_cli.core.sql.redact import fingerprint, normalise, redact
 from katax_cli.core.sql.residue import Residue
+from katax_cli.core.sql.split import ends_statement
 from katax_cli.core.sql.statement import AnySql, Statement, split, statement_of
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "classify",
     "code_tokens",
     "compile_query",
+    "ends_statement",
     "find_outside_literals",
     "fingerprint",
     "mentioned",

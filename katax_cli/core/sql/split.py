@@ -30,6 +30,8 @@ _OTHER_OBJECTS = keywords(
 # After these a new statement of a MySQL routine begins; elsewhere IF and REPEAT are functions.
 _STARTERS = frozenset({";", "BEGIN", "THEN", "ELSE", "DO", "LOOP", "REPEAT", ":"})
 _BODY_STARTERS = _STARTERS | {")", "ROW", "DETERMINISTIC", "DATA", "SQL"}
+_FOLLOWING = "katax_next"
+"""Stands for a statement that follows a text."""
 _HEAD_WORDS = 24
 _HEAD_LENGTH = 4000
 
@@ -52,6 +54,12 @@ def pieces(text: str, dialect: Dialect) -> Iterator[ScriptPiece]:
     is a statement of its own. Never raises.
     """
     return _Splitter(text, dialect).pieces()
+
+
+def ends_statement(text: str, dialect: Dialect) -> bool:
+    """True when the last statement of `text` has its terminator, so that nothing of it is still to come."""
+    *_, last = pieces(f"{text}\n{_FOLLOWING}", dialect)
+    return [token.text for token in code_tokens(last.text, dialect)] == [_FOLLOWING]
 
 
 class _Splitter:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from katax_cli.core.sql.classify import Classification, StatementKind, classify, commits_by_itself
-from katax_cli.core.sql.lexer import Dialect
+from katax_cli.core.sql.lexer import Dialect, code_tokens
 from katax_cli.core.sql.residue import Residue, residue
 from katax_cli.core.sql.split import pieces
 
@@ -52,6 +52,20 @@ class Statement:
     def commits_by_itself(self) -> bool:
         """True for what MySQL commits before and after it runs, along with everything before it in the transaction."""
         return commits_by_itself(self.text, self.dialect, self.effect)
+
+    @property
+    def begins_or_ends_transaction(self) -> bool:
+        """True for BEGIN, COMMIT, ROLLBACK and their like; going back to a savepoint does neither."""
+        verb = self.effect.verb
+        if verb == "ROLLBACK":
+            words = {token.text.upper() for token in code_tokens(self.text, self.dialect)}
+            return "TO" not in words
+        return verb in ("BEGIN", "START", "COMMIT", "END", "ABORT")
+
+    @property
+    def ends_transaction(self) -> bool:
+        """True for COMMIT, ROLLBACK and their like."""
+        return self.begins_or_ends_transaction and self.effect.verb not in ("BEGIN", "START")
 
     @property
     def is_ignorable(self) -> bool:

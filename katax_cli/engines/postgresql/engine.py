@@ -122,6 +122,9 @@ class PostgresEngine:
     def in_transaction(self, connection: PostgresConnection) -> bool:
         return connection.status in (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 
+    def transaction_failed(self, connection: PostgresConnection) -> bool:
+        return bool(connection.status == TransactionStatus.INERROR)
+
     def undo(self, connection: PostgresConnection) -> None:
         # An idle one that died meanwhile is found out before the next statement is sent.
         if connection.pgconn.transaction_status != TransactionStatus.IDLE:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -130,3 +132,17 @@ class Lease:
         self._last_resort = watchdog.limit(grace, lambda: engine.interrupt(connection))
         self._last_resort.__enter__()
         engine.cancel(connection, grace)
+
+
+@contextmanager
+def ending_overdue(engine: SqlEngine, connection: Any, deadline: Deadline) -> Iterator[None]:
+    """The same for a statement on a connection that is kept: past the deadline it is cancelled, then cut off."""
+    with ExitStack() as last_resort:
+
+        def cancel() -> None:
+            last_resort.enter_context(watchdog.limit(GRACE, lambda: engine.interrupt(connection)))
+            engine.cancel(connection, GRACE)
+
+        left = deadline.within(None)
+        with watchdog.limit(None if left is None else left + SERVER_FIRST, cancel):
+            yield

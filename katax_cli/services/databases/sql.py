@@ -32,8 +32,9 @@ from katax_cli.services.databases.database import Database, MakeDeadline, Work, 
 from katax_cli.services.databases.lease import Lease, Leases
 from katax_cli.services.databases.origin import TransactionOrigin
 from katax_cli.services.databases.replicas import Replicas
+from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.statements import Queries
-from katax_cli.services.databases.transaction import Session, Transaction, TransactionBlock
+from katax_cli.services.databases.transaction import Transaction, TransactionBlock
 from katax_cli.snapshot import PoolStats
 
 T = TypeVar("T")

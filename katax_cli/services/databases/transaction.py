@@ -1,4 +1,4 @@
-"""Several statements on one connection: a session, or a transaction (a block, a callable, begin and commit)."""
+"""Transactions on one connection: a block, a callable, begin and commit."""
 
 from __future__ import annotations
 
@@ -24,79 +24,6 @@ from katax_cli.services.calls.guard import Safety, Sent
 from katax_cli.services.calls.observer import Watch, WatchedStream
 from katax_cli.services.databases.origin import TransactionOrigin
 from katax_cli.services.databases.statements import Queries
-
-
-class Session(Queries):
-    """One connection for statements that build on each other: what they SET, BEGIN or lock lasts until the end.
-
-    Nothing is repeated, and a transaction that is still open at the end is rolled back.
-    """
-
-    def __init__(self, origin: TransactionOrigin, connection: Any, deadline: Deadline) -> None:
-        self._origin = origin
-        self.engine = self._engine = origin.engine
-        self._connection = connection
-        self._deadline = deadline
-
-    @property
-    def dialect(self) -> Dialect:
-        return self._engine.dialect
-
-    @property
-    def in_transaction(self) -> bool:
-        """True while a statement's own transaction is open."""
-        return self._engine.in_transaction(self._connection)
-
-    def run(
-        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
-    ) -> Result:
-        statement = statement_of(sql, self.dialect)
-        with self._guarded(statement, params):
-            return self._engine.execute(self._connection, statement, params, self._deadline.within(timeout))
-
-    def execute_many(self, sql: AnySql, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
-        statement = statement_of(sql, self.dialect)
-        with self._guarded(statement, rows):
-            return self._engine.execute_many(
-                self._connection, statement, rows, self._deadline.within(timeout)
-            )
-
-    @contextmanager
-    def stream(
-        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, text: Text = False
-    ) -> Iterator[RowStream]:
-        """Rows in batches as they arrive; one stream at a time."""
-        statement = statement_of(sql, self.dialect)
-        with self._guarded(statement, params) as watch:
-            seconds = self._deadline.within(timeout)
-            with self._engine.stream(self._connection, statement, params, seconds, text=text) as rows:
-                yield WatchedStream(rows, watch)
-
-    def undo(self) -> None:
-        """Rolls back the open transaction of a statement. Raises QueryError for changes that the server kept."""
-        if not self._engine.is_broken(self._connection):
-            with self._origin.guard.translating(
-                deadline=self._deadline, safety=Safety.PART, doing="rollback"
-            ):
-                self._engine.undo(self._connection)
-
-    def transaction(self) -> Transaction:
-        """A transaction on this connection, as a `with` block; inside one that is open, a savepoint."""
-        level = 1 if self.in_transaction else 0
-        return Transaction(self._origin, self._connection, self._deadline, Sent(), level)
-
-    @contextmanager
-    def _guarded(self, statement: Statement, params: object) -> Iterator[Watch]:
-        safety = Safety.PART if self.in_transaction else Safety.WRITE
-        if self._origin.read_only:
-            safety = Safety.READ
-        self._deadline.check(self._origin.engine.settings.name, "query")
-        with (
-            self._origin.observer.watch(statement.text, params) as watch,
-            self._origin.guard.translating(deadline=self._deadline, safety=safety),
-            self._origin.guarded(self._connection, statement),
-        ):
-            yield watch
 
 
 class RowRefused(Exception):

@@ -48,16 +48,8 @@ def _dividing(statement: Statement, abilities: DdlImpacts) -> str | None:
     verb = statement.effect.verb
     if len(list(islice(split(statement.text, statement.dialect), 2))) > 1:
         return "it is more than one statement"
-    if controls_transaction(statement):
+    if statement.begins_or_ends_transaction:
         return f"{verb} begins or ends a transaction"
     if statement.commits_by_itself:
         return f"{statement.dialect} commits at {verb}"
     return None if abilities.impact(statement).transactional else f"{verb} runs in no transaction"
-
-
-def controls_transaction(statement: Statement) -> bool:
-    """True for what begins or ends a transaction; going back to a savepoint does neither."""
-    verb = statement.effect.verb
-    if verb == "ROLLBACK":
-        return "TO" not in statement.text.upper().split()
-    return verb in ("BEGIN", "START", "COMMIT", "END", "ABORT")

@@ -11,9 +11,9 @@ from typing import NamedTuple
 from katax_cli.core.sql import Statement
 from katax_cli.engines.base import Row, Text
 from katax_cli.errors import ConfigError, KataxError, OutcomeUnknown, Refused
+from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.databases.transaction import Session, Transaction
-from katax_cli.services.tables.protection import controls_transaction
+from katax_cli.services.databases.transaction import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def _run(
     target: Session | Transaction, statement: Statement, max_rows: int | None, answers: Answers | None
 ) -> int:
     """Runs one statement; returns the number of rows that it changed, as far as the server says."""
-    controls = controls_transaction(statement)
+    controls = statement.begins_or_ends_transaction
     if controls and isinstance(target, Transaction):
         raise Refused(
             f"line {statement.line} begins or ends a transaction inside --single-transaction; leave one of them out"

@@ -13,8 +13,8 @@ from katax_cli.engines.registry import part
 from katax_cli.engines.sql import TableSql
 from katax_cli.errors import ConfigError, KataxError, Refused, unknown_name
 from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.databases.transaction import Session
 
 Place = tuple[str | None, str]
 """Schema and name of a table."""

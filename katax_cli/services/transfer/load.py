@@ -10,8 +10,9 @@ from itertools import islice
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.transfers import quoted_text
 from katax_cli.errors import ConfigError, KataxError, QueryError, Refused
+from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.databases.transaction import Session, Transaction
+from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.tables.bulk_load import BulkLoad, Rows, check_key
 from katax_cli.services.transfer.checkpoint import CLAIMED, Checkpoints, ImportCheckpoint
 from katax_cli.services.transfer.inference import inferred, json_text

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from katax_cli.core.sql import Dialect, split, tokens
+from katax_cli.core.sql import Dialect, ends_statement, split, tokens
 
 DIALECTS: list[Dialect] = ["postgresql", "mysql", "sqlite"]
 COMMON = ["a", "1", "'x;y'", "'it''s;'", "(b, c)", "/* ; ' */", "-- ; '\n", "=", "é", '"q;"', "- 1", "/ 2"]
@@ -176,3 +176,21 @@ def test_copy_without_an_end_of_data_is_an_ordinary_statement() -> None:
         ("select", None),
         ("copy t", None),
     ]
+
+
+@pytest.mark.parametrize("dialect", ["postgresql", "mysql", "sqlite"])
+def test_the_end_of_a_statement_is_known(dialect: Dialect) -> None:
+    ended = ["select 1;", "select ';';", "select 1; -- more", "select 1; /* more */", "", " ", "a; b;"]
+    open_ = ["select 1", "select ';", "select 1; select", "select 1 -- ;", "select 1 /* ;", 'select ";']
+
+    assert [text for text in ended if not ends_statement(text, dialect)] == []
+    assert [text for text in open_ if ends_statement(text, dialect)] == []
+
+
+def test_the_end_of_a_body_is_known() -> None:
+    body = "create function f() returns int language sql begin atomic select 1; "
+    assert not ends_statement(body, "postgresql")
+    assert ends_statement(body + "end;", "postgresql")
+    assert not ends_statement("do $$ begin perform 1; ", "postgresql")
+    assert not ends_statement("create trigger t after insert on a begin select 1; ", "sqlite")
+    assert not ends_statement("create procedure p() begin select 1; ", "mysql")

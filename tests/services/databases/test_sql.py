@@ -13,8 +13,8 @@ import pytest
 from katax_cli.core.pooling.slots import CHECK_AFTER_IDLE
 from katax_cli.errors import DeadlineExceeded, KataxError, PoolClosed, QueryError, Refused
 from katax_cli.services.calls.left_behind import start
+from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.databases.transaction import Session
 from katax_cli.services.runtime.runtime import Runtime
 from tests.cli.processes import SECONDS, eventually
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target
