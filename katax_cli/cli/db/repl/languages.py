@@ -35,7 +35,7 @@ _LONG = 16_384
 _DELIMITER = re.compile(r"^[ \t]*delimiter[ \t]+(\S+)", re.IGNORECASE | re.MULTILINE)
 
 
-class Answer(NamedTuple):
+class StatementAnswer(NamedTuple):
     """The end of a statement: a remark for people, the rows that it changed, and what is written once that lasts."""
 
     remark: str | None = None
@@ -50,7 +50,7 @@ class Request(NamedTuple):
     """
 
     text: str
-    run: Callable[[Output], Answer]
+    run: Callable[[Output], StatementAnswer]
     harm: tuple[Tier, str] | None = None
     reads: bool = False
     journal: str | None = None
@@ -58,7 +58,7 @@ class Request(NamedTuple):
     irrevocable: bool = False
     """Changes what is there, and no transaction could take it back."""
     statement: Statement | None = None
-    ending: Callable[[str], Callable[[Output], Answer]] | None = None
+    ending: Callable[[str], Callable[[Output], StatementAnswer]] | None = None
     """What runs BEGIN, COMMIT or ROLLBACK around a change that is asked about."""
 
 
@@ -168,17 +168,17 @@ class SqlLanguage(Language):
     def describe(self, name: str) -> TableDescription | None:
         return self.dialogue.describe(name)
 
-    def _ending(self, word: str) -> Callable[[Output], Answer]:
+    def _ending(self, word: str) -> Callable[[Output], StatementAnswer]:
         """BEGIN, COMMIT or ROLLBACK of a change that is asked about."""
         statement = statement_of(word, self._dialect)
 
-        def end(_out: Output) -> Answer:
+        def end(_out: Output) -> StatementAnswer:
             self.dialogue.run(statement, lambda _columns, _rows: None, text=False)
-            return Answer()
+            return StatementAnswer()
 
         return end
 
-    def _run(self, statement: Statement, out: Output) -> Answer:
+    def _run(self, statement: Statement, out: Output) -> StatementAnswer:
         counts: list[int] = []
 
         def take(columns: Sequence[str], batches: Iterable[Sequence[Row]]) -> None:
@@ -189,12 +189,12 @@ class SqlLanguage(Language):
             self.names.forget()
         changed = None if statement.effect.uncounted else affected
         if counts:
-            return Answer(_counted(counts[0], "row"), changed)
+            return StatementAnswer(_counted(counts[0], "row"), changed)
         if out.format in ("table", "vertical", "markdown"):
             told = statement.kind == "write" and affected is not None
             text = f"{statement.effect.verb} {affected}" if told else statement.effect.verb
-            return Answer(None, changed, partial(out.text, text))
-        return Answer(None, changed, partial(out.action, {"rows_affected": affected}))
+            return StatementAnswer(None, changed, partial(out.text, text))
+        return StatementAnswer(None, changed, partial(out.action, {"rows_affected": affected}))
 
 
 def _harm_of(statement: Statement) -> tuple[Tier, str] | None:
@@ -241,7 +241,7 @@ class RedisLanguage(Language):
     def describe(self, name: str) -> TableDescription | None:
         raise WrongEngine("redis", "tables", wanted_by="\\d", works_on=TABLE_ENGINES)
 
-    def _run(self, words: RedisWords, out: Output) -> Answer:
+    def _run(self, words: RedisWords, out: Output) -> StatementAnswer:
         reply = self.dialogue.run(words)
         if out.format in ("json", "jsonl"):
             out.scalar(as_json(reply))
@@ -256,7 +256,7 @@ class RedisLanguage(Language):
                 f"{len(refused)} of {len(parts_of(reply))} commands of the transaction were refused, "
                 f"the others were run: {refused[0]}"
             )
-        return Answer()
+        return StatementAnswer()
 
 
 def _journal_of(words: RedisWords) -> str:
@@ -304,7 +304,7 @@ class MongoLanguage(Language):
     def describe(self, name: str) -> TableDescription | None:
         return self._database.describe(name)
 
-    def _run(self, request: MongoRequest, out: Output) -> Answer:
+    def _run(self, request: MongoRequest, out: Output) -> StatementAnswer:
         counts: list[int] = []
 
         def take(batches: Iterable[list[Document]]) -> None:
@@ -314,13 +314,13 @@ class MongoLanguage(Language):
         if request.writes:
             self.names.forget()
         if answer is None:
-            return Answer(None if request.one else _counted(counts[0], "document"))
+            return StatementAnswer(None if request.one else _counted(counts[0], "document"))
         if out.format in ("json", "jsonl"):
             out.text(self.dialogue.written(answer))
         else:
             out.action({name: self._cell(value) for name, value in answer.items()})
         written = answer.get("n")
-        return Answer(changed=written if isinstance(written, int) else None)
+        return StatementAnswer(changed=written if isinstance(written, int) else None)
 
     def _write(self, out: Output, batches: Iterable[list[Document]], *, one: bool) -> int:
         """Writes documents; returns their number."""

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Protocol, TypeVar, cast
 
-from katax_cli.cli.db.repl.languages import Answer, Language, Request
+from katax_cli.cli.db.repl.languages import Language, Request, StatementAnswer
 from katax_cli.cli.db.repl.writes import Writes
 from katax_cli.cli.db.views import COLUMN_HEADER, TABLE_HEADER, column_row, table_row
 from katax_cli.cli.shell.exits import ExitCode
@@ -156,7 +156,7 @@ class Shell:
             # It had ended before it could be cancelled; what would follow is not run all the same.
             raise KeyboardInterrupt
 
-    def _answered(self, request: Request, record: WriteRecord, *, asks: bool) -> Answer:
+    def _answered(self, request: Request, record: WriteRecord, *, asks: bool) -> StatementAnswer:
         """Runs the statement; one that `asks` in a transaction of its own, which is committed after an answer."""
         ending = request.ending
         if not asks or ending is None:
@@ -180,7 +180,7 @@ class Shell:
         self._writes.settle(request, answer.changed, lambda word: self._run(ending(word)))
         return answer
 
-    def _run(self, work: Callable[[Output], Answer]) -> Answer:
+    def _run(self, work: Callable[[Output], StatementAnswer]) -> StatementAnswer:
         return self._awaited(partial(work, self._call.out))
 
     def _awaited(self, work: Callable[[], T]) -> T:
