@@ -4,17 +4,22 @@ from __future__ import annotations
 
 TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     "aio/test_cache.py": (
-        "aio/redis.py",
+        "aio/clients.py",
         "engines/awaited/redis.py",
     ),
     "aio/test_container.py": (
         "aio/own_loop.py",
         "aio/runtime.py",
     ),
-    "aio/test_promises.py": (
-        "aio/guard.py",
-        "aio/mongodb.py",
+    "aio/test_health.py": ("aio/shutdown.py",),
+    "aio/test_redis_services.py": (
+        "aio/limits.py",
+        "aio/locks.py",
+        "aio/pubsub.py",
+        "aio/records.py",
+        "aio/sessions.py",
     ),
+    "aio/test_promises.py": ("aio/guard.py",),
     "aio/test_sql.py": (
         "aio/database.py",
         "engines/awaited/postgresql.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from katax_cli.aio.redis import AsyncRedisDatabase
+from katax_cli.aio.clients import AsyncRedisDatabase
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.awaited.calls import wait_for
 from katax_cli.services.cache.cache import Cache

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
+from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
 from katax_cli.aio.cache import AsyncCache
+from katax_cli.aio.clients import AsyncMongoDatabase, AsyncRedisDatabase
 from katax_cli.aio.database import AsyncDatabase
-from katax_cli.aio.mongodb import AsyncMongoDatabase
+from katax_cli.aio.limits import AsyncRateLimiter
+from katax_cli.aio.locks import AsyncLock
 from katax_cli.aio.own_loop import OwnLoop
-from katax_cli.aio.redis import AsyncRedisDatabase
+from katax_cli.aio.pubsub import AsyncPubSub
+from katax_cli.aio.records import AsyncRecords
 from katax_cli.aio.runtime import AwaitedContainer
+from katax_cli.aio.sessions import AsyncSessionStore
 from katax_cli.aio.sql import AsyncSqlDatabase
 from katax_cli.core.callables import is_async
 from katax_cli.core.engine_names import EngineName
@@ -23,7 +27,11 @@ from katax_cli.engines.awaited.calls import in_thread
 from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.adhoc import PoolSource
 from katax_cli.services.databases.database import Database
+from katax_cli.services.locks.lock import DEFAULT_TTL as LOCK_TTL
 from katax_cli.services.program.databases import DEFAULT, ConnectionSource
+from katax_cli.services.redis.limits import DEFAULT_MAX, DEFAULT_WINDOW, Algorithm, OnError
+from katax_cli.services.redis.sessions import DEFAULT_TTL as SESSION_TTL
+from katax_cli.services.redis.sessions import PREFIX
 
 AsyncHook = Callable[[], Awaitable[object]] | Callable[[], object]
 H = TypeVar("H", bound=AsyncHook)
@@ -40,6 +48,11 @@ class AsyncKatax:
         self._container = AwaitedContainer(profile)
         self._home = OwnLoop()
         self._opened: dict[str, AsyncDatabase[Any]] = {}
+
+    @property
+    def wraps(self) -> AwaitedContainer:
+        """The container behind it."""
+        return self._container
 
     @property
     def profile(self) -> Profile:
@@ -119,17 +132,42 @@ class AsyncKatax:
         """The database of a name that is known. Raises UnknownConnection."""
         return self.database(name)
 
+    def sessions(
+        self, name: str = "redis", *, prefix: str = PREFIX, ttl: Duration = SESSION_TTL
+    ) -> AsyncSessionStore:
+        """Sessions on a Redis connection."""
+        return AsyncSessionStore(self.redis(name), prefix, ttl)
+
+    def limiter(
+        self,
+        name: str = "redis",
+        *,
+        max: int = DEFAULT_MAX,
+        window: Duration = DEFAULT_WINDOW,
+        algorithm: Algorithm = "fixed",
+        on_error: OnError | None = None,
+    ) -> AsyncRateLimiter:
+        """A rate limit on a Redis connection: at most `max` in `window` seconds for each key."""
+        return AsyncRateLimiter(self.redis(name), max, window, algorithm=algorithm, on_error=on_error)
+
+    def lock(
+        self, name: str, *, redis: str = "redis", ttl: Duration = LOCK_TTL, wait: Duration = 0.0
+    ) -> AsyncLock:
+        """A lock of this name on a Redis connection, for `async with`."""
+        return AsyncLock(self.redis(redis), name, ttl=ttl, wait=wait)
+
+    def records(self, name: str, *, redis: str = "redis") -> AsyncRecords:
+        """The records of a resource on a Redis connection."""
+        return AsyncRecords(name, self.redis(redis))
+
+    def pubsub(self, name: str = "redis") -> AsyncPubSub:
+        """Publishing and subscribing on a Redis connection."""
+        return AsyncPubSub(self.redis(name))
+
     def on_shutdown(self, hook: H) -> H:
         """Calls `hook`, a coroutine function or a plain one, first of all when shutting down. Returns it."""
-        if is_async(hook):
-            self._container.on_shutdown(partial(self._run_hook, hook))
-        else:
-            self._container.on_shutdown(hook)
+        self._container.on_shutdown(plain_hook(hook, lambda: self._home.loop))
         return hook
-
-    def _run_hook(self, hook: Callable[[], Any]) -> object:
-        """In a thread of the shutdown: the hook's coroutine runs on the event loop."""
-        return asyncio.run_coroutine_threadsafe(hook(), self._home.loop).result()
 
     async def shutdown(self, timeout: Duration | None = None) -> ShutdownReport:
         """Hooks, then services, then databases, within `timeout` seconds (the profile's, 30.0 by default).
@@ -151,6 +189,19 @@ class AsyncKatax:
 
     def __repr__(self) -> str:
         return f"<AsyncKatax {self.profile.name!r} over {self._container!r}>"
+
+
+def plain_hook(hook: AsyncHook, loop: Callable[[], asyncio.AbstractEventLoop]) -> Callable[[], object]:
+    """A hook for threads of a shutdown: a coroutine function runs on the event loop, and is waited for."""
+    if not is_async(hook):
+        return hook
+
+    @wraps(hook)
+    def run() -> object:
+        made: Any = hook()
+        return asyncio.run_coroutine_threadsafe(made, loop()).result()
+
+    return run
 
 
 def _kind_of(database: Database) -> Callable[[Any, OwnLoop], AsyncDatabase[Any]]:

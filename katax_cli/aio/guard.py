@@ -16,7 +16,11 @@ _WRITES = (Safety.WRITE, Safety.IDEMPOTENT)
 
 
 class AwaitedGuard(Guard):
-    """A write that was sent when its task was cancelled is OutcomeUnknown, unless the server refused it."""
+    """Notes on a cancellation that a write was sent before it, unless the server refused that write.
+
+    The cancellation itself goes on: what handles an OutcomeUnknown inside would otherwise swallow it.
+    `OwnLoop.call` turns it into one.
+    """
 
     def call(
         self, attempt: Callable[[Sent], T], *, deadline: Deadline, safety: Safety, doing: str = "query"
@@ -33,8 +37,8 @@ class AwaitedGuard(Guard):
         try:
             return super().call(noted, deadline=deadline, safety=safety, doing=doing)
         except CancelledError as cancelled:
-            if latest.doubt or (latest.sent and not is_undone(cancelled)):
-                raise unknown(self.connection, doing) from cancelled
+            if latest.doubt or latest.sent:
+                note_doubt(cancelled, self.connection, doing)
             raise
 
     @contextmanager
@@ -43,16 +47,18 @@ class AwaitedGuard(Guard):
             with super().translating(deadline=deadline, safety=safety, doing=doing):
                 yield
         except CancelledError as cancelled:
-            if safety in _WRITES and not is_undone(cancelled):
-                raise unknown(self.connection, doing) from cancelled
+            if safety in _WRITES:
+                note_doubt(cancelled, self.connection, doing)
             raise
 
 
-def unknown(connection: str, doing: str) -> OutcomeUnknown:
-    """The error of a task that was cancelled too late to know."""
-    return OutcomeUnknown(connection, f"the task was cancelled after its {doing} was sent")
+def note_doubt(cancelled: CancelledError, connection: str, doing: str) -> None:
+    """Notes that something was sent that the server has not refused."""
+    if not getattr(cancelled, "undone", False):
+        error = OutcomeUnknown(connection, f"the task was cancelled after its {doing} was sent")
+        cancelled.doubt = error  # type: ignore[attr-defined]
 
 
-def is_undone(cancelled: CancelledError) -> bool:
-    """True if the server refused what was under way because of the cancellation."""
-    return getattr(cancelled, "undone", False)
+def doubt_of(cancelled: CancelledError) -> OutcomeUnknown | None:
+    """The error that the cancellation is to its caller; None when nothing can have been applied."""
+    return getattr(cancelled, "doubt", None)

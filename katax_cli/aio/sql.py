@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from katax_cli.aio.database import AsyncDatabase
-from katax_cli.aio.guard import is_undone, unknown
+from katax_cli.aio.guard import note_doubt
 from katax_cli.aio.own_loop import OwnLoop
 from katax_cli.core.sql import AnySql
 from katax_cli.core.text.duration import Duration
@@ -116,8 +117,9 @@ class AsyncTransaction:
 
     async def commit(self) -> None:
         """Makes it last. Raises OutcomeUnknown when the answer does not come, or the task is cancelled meanwhile."""
-        async with self._turn, _committing(self._transaction.engine.settings.name):
-            await self._home.call(self._transaction.commit)
+        transaction = self._transaction
+        async with self._turn:
+            await self._home.call(_committing(transaction.engine.settings.name, transaction.commit))
 
     async def rollback(self) -> None:
         """Undoes it; with a connection that is lost the server has done so already."""
@@ -151,19 +153,21 @@ class AsyncTransactionBlock:
         if kind is not None:
             await self._home.call(self._block.__exit__, kind, error, trace)
             return
-        async with _committing(self._block.connection):
-            await self._home.call(self._block.__exit__, None, None, None)
+        end = partial(self._block.__exit__, None, None, None)
+        await self._home.call(_committing(self._block.connection, end))
 
 
-@asynccontextmanager
-async def _committing(connection: str) -> AsyncIterator[None]:
-    """What is cancelled after a COMMIT was sent is unknown, also while its connection is made like new."""
-    try:
-        yield
-    except asyncio.CancelledError as cancelled:
-        if is_undone(cancelled):
+def _committing(connection: str, commit: Callable[[], None]) -> Callable[[], None]:
+    """What is cancelled after a COMMIT was sent is in doubt, also while its connection is made like new."""
+
+    def run() -> None:
+        try:
+            commit()
+        except asyncio.CancelledError as cancelled:
+            note_doubt(cancelled, connection, "commit")
             raise
-        raise unknown(connection, "commit") from cancelled
+
+    return run
 
 
 class AsyncSqlDatabase(AsyncDatabase[SqlDatabase]):

@@ -330,6 +330,11 @@ class ThreadedDocumentEngine(_ThreadedEngine):
     def cancel(self, client: Any, timeout: float) -> None:
         self._documents.cancel(client, timeout)
 
+    def attempt(self, client: Any, timeout: float | None) -> AbstractContextManager[None]:
+        """The driver's errors of a block as the engine classifies them; the engine's other modules ask by it."""
+        attempt: AbstractContextManager[None] = cast("Any", self._documents).attempt(client, timeout)
+        return attempt
+
     def opened(self, client: Any) -> int:
         return self._documents.opened(client)
 

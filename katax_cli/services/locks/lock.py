@@ -27,6 +27,7 @@ from katax_cli.core.resilience import backoff
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.core.text.js_json import parse, stringify
+from katax_cli.core.waiting import SharedEvent
 from katax_cli.errors import KataxError, LockHeld, LockLost, OutcomeUnknown
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands, RedisDatabase
@@ -155,6 +156,7 @@ class Lock:
         self._max_hold = in_seconds(max_hold)
         self._clock = clock
         self._stop = Event()
+        self._renewed = SharedEvent()
         self._telling = Guarding()
         self._listeners: list[Callable[[LockLost], object]] = []
         self._renewer: Thread | None = None
@@ -191,8 +193,8 @@ class Lock:
         """Stops renewing and gives the lock back. Raises LockLost when it was not ours any more."""
         deadline = Deadline(timeout)
         self._stop.set()
-        if self._renewer is not None:
-            self._renewer.join(deadline.within(self.ttl))
+        if self._renewer is not None and self._renewed.wait(deadline.within(self.ttl)):
+            self._renewer.join()
         if self._lost is None and not self._backend.release(deadline.within(None)):
             self._lost = LockLost(self.name, "it had expired before it was released")
         self.check()
@@ -241,10 +243,17 @@ class Lock:
     def _start_renewing(self, since: float) -> None:
         self._stop.clear()
         self._lost = None
+        self._renewed = SharedEvent()
         self._renewer = Thread(
-            target=self._renew_until_stopped, args=(since,), name=f"katax-lock-{self.name}", daemon=True
+            target=self._renew, args=(since, self._renewed), name=f"katax-lock-{self.name}", daemon=True
         )
         self._renewer.start()
+
+    def _renew(self, since: float, ended: SharedEvent) -> None:
+        try:
+            self._renew_until_stopped(since)
+        finally:
+            ended.set()
 
     def _renew_until_stopped(self, since: float) -> None:
         """Our lock ends a `ttl` after the last renewal was asked for: earlier than on the server, never later."""

@@ -1,14 +1,15 @@
-"""Redis for tasks."""
+"""Databases whose driver pools connections itself, for tasks: Redis and MongoDB."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from katax_cli.aio.database import AsyncDatabase
 from katax_cli.core.text.duration import Duration
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import RedisDatabase, Word
+from katax_cli.services.databases.mongodb import MongoDatabase
 
 
 class AsyncRedisDatabase(AsyncDatabase[RedisDatabase]):
@@ -36,3 +37,13 @@ class AsyncRedisDatabase(AsyncDatabase[RedisDatabase]):
         return await self._home.call(
             self._database.pipeline, commands, timeout=timeout, safety=safety, tolerant=tolerant
         )
+
+
+class AsyncMongoDatabase(AsyncDatabase[MongoDatabase]):
+    """MongoDB for tasks; its driver waits in named threads."""
+
+    async def command(
+        self, spec: Mapping[str, Any], *, timeout: Duration | None = None, safety: Safety | None = None
+    ) -> Mapping[str, Any]:
+        """Runs one database command and returns the server's answer."""
+        return await self._home.call(self._database.command, spec, timeout=timeout, safety=safety)

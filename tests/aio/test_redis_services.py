@@ -1,0 +1,176 @@
+"""Sessions, limits, locks, records and messages for tasks: the same rules as in threads, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from katax_cli.aio import AsyncKatax, AsyncLock, AsyncSubscription
+from katax_cli.aio.pubsub import MOST_WAITING
+from katax_cli.errors import LockHeld, LockLost, RateLimitExceeded, RecordExists, Unavailable, UnknownRecord
+from tests.aio.conftest import MakeKatax
+from tests.aio.tasks import eventually
+from tests.servers.fixtures import MakeProxy
+
+
+async def test_sessions(make_katax: MakeKatax, redis_url: str) -> None:
+    async with make_katax(cache=redis_url) as katax:
+        sessions = katax.sessions(ttl="1h")
+        id = await sessions.create({"user_id": 7})
+        assert await sessions.update(id, {"cart": [1]}) == {"user_id": 7, "cart": [1]}
+        assert [each.id for each in await sessions.list_for_user(7)] == [id]
+        with pytest.raises(RecordExists):
+            await sessions.create({}, id=id)
+        assert (await sessions.touch(id), await sessions.revoke(7), await sessions.get(id)) == (True, 1, None)
+
+
+async def test_limits(make_katax: MakeKatax, redis_url: str) -> None:
+    """A hundred tasks at once get no more than the maximum."""
+    async with make_katax(cache=redis_url) as katax:
+        limiter = katax.limiter(max=10, window=60)
+        decisions = await asyncio.gather(*[limiter.check("api:42") for _ in range(100)])
+        assert sum(decision.allowed for decision in decisions) == 10
+        with pytest.raises(RateLimitExceeded):
+            await limiter.consume("api:42")
+        assert (await limiter.peek("api:42")).remaining == 0
+        assert await limiter.reset("api:42")
+
+
+async def test_a_limit_without_redis(make_katax: MakeKatax, redis_url: str, proxy: MakeProxy) -> None:
+    wire = proxy(redis_url)
+    async with make_katax("[retry]\nattempts = 1\n", cache=wire.url) as katax:
+        wire.refuse()
+        limiter = katax.limiter(on_error="open")
+        assert (await limiter.check("api:42")).allowed
+        assert limiter.undecided == 1
+        with pytest.raises(Unavailable):
+            await katax.limiter().check("api:42")
+
+
+async def test_records(make_katax: MakeKatax, redis_url: str) -> None:
+    async with make_katax(cache={"url": redis_url, "prefix": "app:"}) as katax:
+        users = katax.records("users")
+        await users.create({"id": 7, "name": "Ada"})
+        assert await users.update({"id": 7, "age": 36}) == {"id": 7, "name": "Ada", "age": 36}
+        assert (await users.get("Ada", "name"))["id"] == 7
+        assert (await users.list({"name": "Ada"})).pager.total == 1
+        async with users.subscribe("7") as events:
+            assert await users.publish({"changed": "name"}, "7") == 1
+            assert await anext(events) == {"changed": "name"}
+        assert (await users.pick(7))["name"] == "Ada"
+        with pytest.raises(UnknownRecord):
+            await users.get(7)
+
+
+async def test_a_lock_is_held_by_one_and_renewed(make_katax: MakeKatax, redis_url: str) -> None:
+    async with make_katax(cache=redis_url) as katax:
+        inside: list[int] = []
+        tokens: list[int] = []
+
+        async def work() -> None:
+            async with katax.lock("nightly", ttl=0.3, wait=60) as lock:
+                inside.append(1)
+                assert len(inside) == 1
+                await asyncio.sleep(0.01)
+                tokens.append(lock.token)
+                inside.pop()
+
+        await asyncio.gather(*[work() for _ in range(12)])
+        assert sorted(tokens) == tokens
+        assert len(set(tokens)) == 12
+
+        async with katax.lock("nightly", ttl=0.3) as lock:
+            await asyncio.sleep(0.5)
+            with pytest.raises(LockHeld):
+                await katax.lock("nightly").acquire()
+            lock.check()
+
+
+async def test_a_lost_lock_is_told_on_the_event_loop(make_katax: MakeKatax, redis_url: str) -> None:
+    async with make_katax(cache=redis_url) as katax:
+        lock: AsyncLock = katax.lock("nightly", ttl=0.3)
+        told: asyncio.Future[LockLost] = asyncio.get_running_loop().create_future()
+        lock.on_lost(told.set_result)
+
+        async def lose() -> None:
+            async with lock:
+                await katax.redis().redis("DEL", "lock:nightly")
+                assert isinstance(await told, LockLost)
+
+        with pytest.raises(LockLost):
+            await lose()
+
+
+async def test_a_cancelled_holder_gives_its_lock_back(make_katax: MakeKatax, redis_url: str) -> None:
+    async with make_katax(cache=redis_url) as katax:
+        held = asyncio.Event()
+
+        async def hold() -> None:
+            async with katax.lock("nightly"):
+                held.set()
+                await asyncio.sleep(1000)
+
+        holding = asyncio.create_task(hold())
+        await held.wait()
+        waiting = asyncio.create_task(katax.lock("nightly", wait=1000).acquire())
+        await asyncio.sleep(0.05)
+        waiting.cancel()
+        holding.cancel()
+        for task in (waiting, holding):
+            with suppress(asyncio.CancelledError):
+                await task
+        async with katax.lock("nightly"):
+            pass
+
+
+async def test_messages(make_katax: MakeKatax, redis_url: str) -> None:
+    """Of channels and patterns, more than may wait, in their order."""
+    async with make_katax(cache={"url": redis_url, "prefix": "app:"}) as katax:
+        pubsub = katax.pubsub()
+        async with pubsub.subscribe("news", "weather") as messages, pubsub.psubscribe("n*") as matching:
+            many = 3 * MOST_WAITING
+            sending = asyncio.create_task(publish(katax, many))
+            got = [message async for message, _ in numbered(messages, many)]
+            assert [message.value for message in got] == list(range(many))
+            assert {message.channel for message in got} == {"news"}
+            first = await anext(matching)
+            assert (first.pattern, first.channel, first.value) == ("n*", "news", 0)
+            await sending
+        assert [message async for message in messages] == []
+
+
+async def publish(katax: AsyncKatax, count: int) -> None:
+    await katax.redis().pipeline([("PUBLISH", "app:news", number) for number in range(count)])
+
+
+async def numbered(messages: AsyncSubscription, count: int):  # type: ignore[no-untyped-def]
+    number = 0
+    async for message in messages:
+        yield message, number
+        number += 1
+        if number == count:
+            return
+
+
+async def test_a_subscription_comes_back_and_says_what_it_missed(
+    make_katax: MakeKatax, redis_url: str, proxy: MakeProxy
+) -> None:
+    wire = proxy(redis_url)
+    async with make_katax(cache=wire.url, direct=redis_url) as katax:
+        gaps: list[float] = []
+        async with katax.pubsub("cache").subscribe("news", on_gap=gaps.append) as messages:
+            wire.cut()
+
+            async def told() -> bool:
+                return bool(gaps)
+
+            await eventually(told)
+            received = asyncio.create_task(anext(messages))
+
+            async def reached() -> bool:
+                return await katax.pubsub("direct").publish("news", "again") == 1 or received.done()
+
+            await eventually(reached)
+            assert (await received).value == "again"
