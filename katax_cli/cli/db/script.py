@@ -51,6 +51,7 @@ def run_exec(chosen: Scope, text: str, *, single_transaction: bool, max_rows: in
                 on_failure=partial(_note_failure, call, database.name, len(statements), single),
                 answers=answers,
                 review=partial(_review, review, record),
+                on_interrupt=partial(_note_interrupt, call, database.name, len(statements)),
             )
             record.rows = result.affected
         return (result.statements, result.executed, result.affected)
@@ -173,3 +174,18 @@ def _note_failure(
         lasting += "" if kept == done else f", {kept} of them stay applied"
     what = "COMMIT" if failed is None else f"line {failed.line}"
     call.diagnostics.note(f"{what} failed{where}{lasting}")
+
+
+def _note_interrupt(
+    call: Invocation, name: str, total: int, met: Statement | None, kept: int, in_transaction: bool
+) -> None:
+    """Says what lasts of a script that was interrupted; the statement under way was cancelled, or had just ended."""
+    where = f" on {name!r}" if call.is_glob else ""
+    if met is None:
+        call.diagnostics.note(f"interrupted{where} in COMMIT: whether the script was applied is not known")
+        return
+    unsure = not in_transaction and may_write(met)
+    applied = f"{'at least ' if unsure else ''}{kept} of {total} statements applied"
+    if in_transaction:
+        applied = "rolled back" if kept == 0 else f"{applied}, the open transaction rolled back"
+    call.diagnostics.note(f"interrupted{where}: {applied}")

@@ -32,6 +32,9 @@ _ANSWERING = frozenset(
 OnFailure = Callable[[Statement | None, int, int, KataxError | None], object]
 """Told the statement that failed, None for the COMMIT of a single transaction; how many succeeded before it; how many
 of them stay applied; and the error of rolling back, if that failed too."""
+OnInterrupt = Callable[[Statement | None, int, bool], object]
+"""Told the statement that was under way, None for the COMMIT of a single transaction; how many before it stay applied;
+and whether a transaction was open, which the server rolls back."""
 BeforeCommit = Callable[[Transaction, int], object]
 """Given the open transaction and the rows that it changed, before it commits; raises once it rolled it back."""
 
@@ -74,11 +77,12 @@ def run_script(
     on_failure: OnFailure = lambda _statement, _done, _kept, _left: None,
     answers: Answers | None = None,
     review: BeforeCommit | None = None,
+    on_interrupt: OnInterrupt = lambda _statement, _kept, _open: None,
 ) -> ScriptResult:
     """Runs the statements in order on one connection; the first error stops it and is raised.
 
     `answers` gets the rows that statements return, result by result, before the next statement runs. `review` decides
-    before the COMMIT of a single transaction.
+    before the COMMIT of a single transaction. `on_interrupt` is called when what is no error ends it.
 
     Raises Refused, after undoing it, for a statement that changes more than `max_rows` rows, and for one that ends the
     single transaction, before anything ran for one whose rows nobody counts; KataxError, after undoing it, for a
@@ -112,6 +116,11 @@ def run_script(
             except KataxError:
                 on_failure(statement, done, kept, _rolled_back(run))
                 raise
+            except Exception:
+                raise
+            except BaseException:
+                on_interrupt(statement, kept, session.in_transaction)
+                raise
             if not session.in_transaction:
                 kept = done + 1
             if kept and undoable:
@@ -122,7 +131,13 @@ def run_script(
         if isinstance(run, Transaction):
             if review is not None:
                 review(run, affected)
-            _commit(run, len(statements), on_failure)
+            try:
+                _commit(run, len(statements), on_failure)
+            except Exception:
+                raise
+            except BaseException:
+                on_interrupt(None, 0, session.in_transaction)
+                raise
         if not single_transaction and session.in_transaction:
             raise KataxError(
                 f"the script left its transaction on {database.name!r} open, so it was rolled back; end it with COMMIT"

@@ -2,10 +2,15 @@
 
 import csv
 import json
+import signal
 from pathlib import Path
 
+import pytest
+
 from tests.cli.harness import katax, write_profile
-from tests.servers.fixtures import Target
+from tests.cli.processes import spawn
+from tests.servers.fixtures import MakeFresh, Target
+from tests.waiting import until
 
 SCRIPT = "select 1 as a; create table t (n int); insert into t values (7), (8); select n from t order by n"
 
@@ -75,3 +80,47 @@ def test_results_of_several_connections_stand_beside_their_names(tmp_path: Path)
         ("two", [[{"a": 1}]]),
     ]
     assert [tuple(row) for row in plain] == [("connection", "statements", "executed", "rows_affected")] * 2
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+@pytest.mark.parametrize(
+    ("head", "options", "told"),
+    [
+        ("insert into t values (1);", (), "interrupted: 2 of 4 statements applied\n"),
+        ("insert into t values (1);", ("--single-transaction",), "interrupted: rolled back\n"),
+        (
+            "insert into t values (1); begin;",
+            (),
+            "interrupted: 2 of 5 statements applied, the open transaction rolled back\n",
+        ),
+    ],
+    ids=["each for itself", "all or nothing", "a transaction of its own"],
+)
+def test_an_interrupt_says_what_lasts(
+    engine: str, head: str, options: tuple[str, ...], told: str, fresh: MakeFresh, tmp_path: Path
+) -> None:
+    target = fresh(engine)
+    write_profile(tmp_path, {"main": target.url})
+    katax("db", "exec", "create table t (n int)")
+    sleep = "select pg_sleep(600)" if engine == "postgresql" else "select sleep(600)"
+    script = f"select 1; {head} {sleep}; insert into t values (2)"
+    running = (
+        "pg_stat_activity where state = 'active'"
+        if engine == "postgresql"
+        else "information_schema.processlist"
+    )
+    asked = f"select {'query' if engine == 'postgresql' else 'info'} from {running}"
+
+    with spawn("db", "exec", script, *options) as process:
+        until(
+            lambda: any(sleep in row for row in katax("db", "query", asked, "-f", "csv").out.splitlines()[1:])
+        )
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+
+    rows = katax("db", "query", "select n from t", "-f", "json").json
+    assert (process.returncode, err.decode()) == (130, told)
+    assert rows == ([] if options else [{"n": 1}])
+    until(
+        lambda: not any(sleep in row for row in katax("db", "query", asked, "-f", "csv").out.splitlines()[1:])
+    )
