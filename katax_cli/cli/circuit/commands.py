@@ -12,6 +12,7 @@ import typer
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import limit
+from katax_cli.cli.shell.output import Manner
 
 if TYPE_CHECKING:
     from katax_cli.services.runtime.decisions import CircuitAction
@@ -39,7 +40,7 @@ def ls(call: Invocation) -> None:
 
     with state(call) as store:
         rows = circuits(store)
-    call.out.rows(Circuit._fields, [rows])
+    call.out.rows(Circuit._fields, [rows], Manner(ages=("last_failure_at",)))
 
 
 @group.command("trip")

@@ -12,7 +12,7 @@ from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import limit, one_of
-from katax_cli.cli.shell.output import FORMATS
+from katax_cli.cli.shell.output import FORMATS, Manner
 from katax_cli.cli.shell.scope import probing_scope
 from katax_cli.cli.shell.watch import watch
 from katax_cli.errors import ConfigError
@@ -129,5 +129,5 @@ def show_history(call: Invocation, connections: list[str]) -> ExitCode:
     with probing_scope(call, connections, endless=False) as chosen, StateStore(chosen.profile) as store:
         names = {settings.name for settings in chosen.settings}
         records = [record for record in store.health() if record.connection in names]
-    call.out.rows(HISTORY, [[history_row(record) for record in records]])
+    call.out.rows(HISTORY, [[history_row(record) for record in records]], Manner(ages=("timestamp",)))
     return ExitCode.DONE

@@ -13,6 +13,7 @@ from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.json_argument import json_object
 from katax_cli.cli.shell.options import duration, lifetime
+from katax_cli.cli.shell.output import Manner
 from katax_cli.cli.shell.redis import REDIS
 from katax_cli.cli.shell.scope import scope
 
@@ -121,7 +122,8 @@ def list_(call: Invocation, user: Annotated[str, typer.Argument(help="The user."
     """List the live sessions of a user, oldest first."""
     with sessions(call) as store:
         found = store.list_for_user(user)
-    call.out.rows(HEADER, [[(each.id, each.created_at, each.expires_at, each.data) for each in found]])
+    rows = [(each.id, each.created_at, each.expires_at, each.data) for each in found]
+    call.out.rows(HEADER, [rows], Manner(ages=("created_at",)))
 
 
 @group.command("revoke")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import redis as driver
 
 from tests.cli.harness import katax, write_profile
+from tests.cli.terminal import at_terminal
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +32,14 @@ def test_a_session_from_its_beginning_to_its_end(redis: driver.Redis) -> None:
     assert row["id"] == id
     assert katax("session", "destroy", id).code == 0
     assert katax("session", "list", "7", "-f", "json").json == []
+
+
+def test_people_see_how_old_a_session_is() -> None:
+    katax("session", "create", '{"userId": 7}', "--ttl", "2h")
+
+    shown = at_terminal("session", "list", "7", typed=None, width=200).out.splitlines()
+
+    assert re.search(r" (ms|s) ago +\d{4}-\d\d-\d\d ", shown[2])
 
 
 def test_what_is_missing_is_no(redis: driver.Redis) -> None:
