@@ -8,6 +8,8 @@ from __future__ import annotations
 TYPE_CHECKING = False  # importing typing for it would cost more than all the rest of this file
 if TYPE_CHECKING:
     from katax_cli.errors import AuthenticationFailed as AuthenticationFailed
+    from katax_cli.errors import BackupDamaged as BackupDamaged
+    from katax_cli.errors import BackupError as BackupError
     from katax_cli.errors import BreakerOpen as BreakerOpen
     from katax_cli.errors import ConfigError as ConfigError
     from katax_cli.errors import ConnectionConflict as ConnectionConflict
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from katax_cli.resilience import retry as retry
     from katax_cli.resilience import with_retry as with_retry
     from katax_cli.seeds import Seeder as Seeder
+    from katax_cli.services.backup.program import Backup as Backup
     from katax_cli.services.cache.cache import DEFAULT_TTL as DEFAULT_TTL
     from katax_cli.services.cache.cache import Cache as Cache
     from katax_cli.services.databases.builder.builder import Builder as Builder
@@ -97,6 +100,9 @@ __version__ = "0.1.0"
 _PUBLIC: dict[str, str] = {
     "AuthenticationFailed": "katax_cli.errors",
     "BreakerOpen": "katax_cli.errors",
+    "Backup": "katax_cli.services.backup.program",
+    "BackupDamaged": "katax_cli.errors",
+    "BackupError": "katax_cli.errors",
     "BreakerStats": "katax_cli.snapshot",
     "Builder": "katax_cli.services.databases.builder.builder",
     "Cache": "katax_cli.services.cache.cache",
