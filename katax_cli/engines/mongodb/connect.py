@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from logging import NullHandler, getLogger
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,6 +16,8 @@ from katax_cli.core.settings import ConnectionSettings, TlsSettings
 from katax_cli.engines.mongodb.pool_events import PoolWatch, RunningWatch, SendWatch
 
 APP_NAME = "katax"
+# Without a handler Python writes the warnings of pymongo's own threads to stderr.
+getLogger("pymongo").addHandler(NullHandler())
 DocumentClient = MongoClient[dict[str, Any]]
 
 

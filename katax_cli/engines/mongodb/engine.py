@@ -9,6 +9,7 @@ from typing import Any
 
 import bson
 import pymongo
+from bson import ObjectId
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import (
@@ -32,6 +33,7 @@ from katax_cli.engines.mongodb.pool_events import PoolWatch, RunningWatch, SendW
 from katax_cli.errors import PoolTimeout
 from katax_cli.snapshot import PoolStats
 
+_NEW = object()
 _BATCH_BYTES = 8 * 1024 * 1024
 # Dates that Python does not have come as a number of milliseconds.
 _ANY_DATE = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConversion.DATETIME_AUTO)
@@ -138,10 +140,17 @@ class MongoEngine:
         self, client: Any, collection: str, documents: Sequence[Document], timeout: float | None = None
     ) -> list[Any]:
         self._check({"insert": collection})
-        # A copy of each: pymongo puts the new _id into what it is given.
-        copies = [dict(document) for document in documents]
+        # Encoded before anything is sent: what is no BSON, or too large, is refused with all others.
+        ids = [document.get("_id", _NEW) for document in documents]
+        ids = [ObjectId() if id is _NEW else id for id in ids]
+        encoded = [
+            RawBSONDocument(bson.encode({"_id": id, **document}))
+            for id, document in zip(ids, documents, strict=True)
+        ]
+        failures.refuse_large([len(document.raw) for document in encoded])
         with self._writing(client, timeout):
-            return list(self._database(client, None)[collection].insert_many(copies).inserted_ids)
+            self._database(client, None)[collection].insert_many(encoded)
+        return ids
 
     def update(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bson.errors import BSONError
@@ -11,6 +11,7 @@ from pymongo.errors import (
     BulkWriteError,
     ConfigurationError,
     ConnectionFailure,
+    DocumentTooLarge,
     ExecutionTimeout,
     NotPrimaryError,
     OperationFailure,
@@ -22,6 +23,9 @@ from pymongo.errors import (
 
 from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.errors import PoolTimeout
+
+MAX_BSON_SIZE = 16 * 1024 * 1024
+"""https://www.mongodb.com/docs/manual/reference/limits/"""
 
 
 class NotSent(ConnectionFailure):
@@ -141,6 +145,15 @@ def _answer(error: BaseException) -> Mapping[str, Any]:
         failed = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
         return failed[0] if failed else {}
     return details
+
+
+def refuse_large(sizes: Sequence[int]) -> None:
+    """Raises DocumentTooLarge for the first document over MongoDB's limit, on which a server may just hang up."""
+    for number, size in enumerate(sizes, 1):
+        if size > MAX_BSON_SIZE:
+            raise DocumentTooLarge(
+                f"document {number} has {size} bytes, {MAX_BSON_SIZE} is the most; no document was inserted"
+            )
 
 
 def check_writes(answer: Mapping[str, Any]) -> None:

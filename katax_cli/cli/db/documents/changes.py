@@ -23,6 +23,7 @@ from katax_cli.services.databases.builder.documents import change_of
 from katax_cli.services.databases.builder.filters import collection_name, holds_for_all
 
 Filter = Mapping[str, Any]
+SHOWN_IDS = 20
 
 
 def insert(
@@ -40,7 +41,7 @@ def insert(
         chosen.one.refuse_read_only()
         ids = database.insert(collection, documents)
         record.rows = len(ids)
-    call.out.action({"rows_affected": len(ids), "ids": [_shown(words, id) for id in ids]})
+    call.out.action({"rows_affected": len(ids), **_shown_ids(words, ids)})
     return ExitCode.DONE
 
 
@@ -182,9 +183,11 @@ def _refuse_both(pairs: Sequence[str]) -> None:
         raise typer.BadParameter("give COL=VALUE words or --json, one of the two")
 
 
-def _shown(words: DocumentWords, value: Any) -> object:
-    """A value for people, or for JSON."""
-    return words.codec.cell(value) if words.call.out.wants_text else RawJson(words.codec.write(value))
+def _shown_ids(words: DocumentWords, ids: Sequence[Any]) -> dict[str, object]:
+    """All of them in JSON; for people, as long as they can be read."""
+    if not words.call.out.wants_text:
+        return {"ids": RawJson(words.codec.write(ids))}
+    return {"ids": [words.codec.cell(id) for id in ids]} if len(ids) <= SHOWN_IDS else {}
 
 
 def _documents(count: int) -> str:

@@ -283,9 +283,14 @@ def test_a_duplicate_and_a_large_document_are_one_line(docs: str) -> None:
     error = refused("insert", "people", "--json", '{"_id": "b"}', code=1)
     assert error.startswith("katax: 'docs' refused the statement: ")
     assert error.endswith("(11000)\n")
-    Path("large.json").write_text(json.dumps({"text": "x" * 17_000_000}))
-    done = katax("db", "command", "-c", "docs", '{"insert": "people", "documents": "x"}')
-    assert (done.code, done.err.count("\n")) == (1, 1), done.err
+    Path("filter.json").write_text(json.dumps({"_id": "x" * 60_000_000}))
+    Path("large.json").write_text(json.dumps([{"_id": "first"}, {"text": "x" * 17_000_000}]))
+    error = refused("insert", "people", "--json", "@large.json", code=1)
+    assert "document 2 has 17000" in error
+    assert "no document was inserted" in error
+    assert "too large" in refused(
+        "update", "people", "--json", '{"a": 1}', "--filter", "@filter.json", code=1
+    )
 
 
 def test_later_fields_are_never_lost_without_a_word(docs: str) -> None:

@@ -170,3 +170,19 @@ def test_a_duplicate_says_how_many_were_inserted_before_it(db: MongoDatabase) ->
     with pytest.raises(QueryError) as refused:
         rows.create({"_id": 1})
     assert "inserted" not in refused.value.reason
+
+
+def test_no_value_is_obeyed(db: MongoDatabase) -> None:
+    """Each text finds itself alone, whatever it says."""
+    texts = ["$where", "{}", '{"$gt": ""}', "' or 1=1 --", ".*", "^", "%", "_", "$name", "a\nb", "漢", ""]
+    rows = db.table("texts")
+    rows.create_many([{"n": n, "text": text} for n, text in enumerate(texts)])
+    for n, text in enumerate(texts):
+        assert [one["n"] for one in rows.where("text", text).all()] == [n]
+        assert rows.where_in("text", [text]).count() == 1
+        escaped = text.replace("%", "\\%").replace("_", "\\_")
+        assert rows.where("text", "like", escaped).count() == 1
+        assert rows.where("text", text).update({"seen": text}) == 1
+    assert rows.where("seen", "!=", None).count() == len(texts)
+    for text in texts:
+        assert rows.where("text", text).delete() == 1
