@@ -11,15 +11,19 @@ if TYPE_CHECKING:
     from katax_cli.errors import BackupDamaged as BackupDamaged
     from katax_cli.errors import BackupError as BackupError
     from katax_cli.errors import BreakerOpen as BreakerOpen
+    from katax_cli.errors import CheckViolation as CheckViolation
     from katax_cli.errors import ConfigError as ConfigError
     from katax_cli.errors import ConnectionConflict as ConnectionConflict
+    from katax_cli.errors import ConstraintViolation as ConstraintViolation
     from katax_cli.errors import DeadlineExceeded as DeadlineExceeded
     from katax_cli.errors import EmbeddedUnavailable as EmbeddedUnavailable
+    from katax_cli.errors import ForeignKeyViolation as ForeignKeyViolation
     from katax_cli.errors import KataxError as KataxError
     from katax_cli.errors import LockHeld as LockHeld
     from katax_cli.errors import LockLost as LockLost
     from katax_cli.errors import MigrationError as MigrationError
     from katax_cli.errors import MisshapedRecord as MisshapedRecord
+    from katax_cli.errors import NotNullViolation as NotNullViolation
     from katax_cli.errors import OutcomeUnknown as OutcomeUnknown
     from katax_cli.errors import PoolClosed as PoolClosed
     from katax_cli.errors import PoolTimeout as PoolTimeout
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from katax_cli.errors import Refused as Refused
     from katax_cli.errors import SeedError as SeedError
     from katax_cli.errors import Unavailable as Unavailable
+    from katax_cli.errors import UniqueViolation as UniqueViolation
     from katax_cli.errors import UnknownConnection as UnknownConnection
     from katax_cli.errors import UnknownProfile as UnknownProfile
     from katax_cli.errors import UnknownRecord as UnknownRecord
@@ -106,17 +111,20 @@ _PUBLIC: dict[str, str] = {
     "BreakerStats": "katax_cli.snapshot",
     "Builder": "katax_cli.services.databases.builder.builder",
     "Cache": "katax_cli.services.cache.cache",
+    "CheckViolation": "katax_cli.errors",
     "CircuitBreaker": "katax_cli.resilience",
     "Column": "katax_cli.services.databases.models.model",
     "Config": "katax_cli.services.program.config",
     "ConfigError": "katax_cli.errors",
     "ConnectionConflict": "katax_cli.errors",
+    "ConstraintViolation": "katax_cli.errors",
     "DEFAULT_DB_ALIAS": "katax_cli.services.redis.records",
     "DEFAULT_PAGE_SIZE": "katax_cli.services.redis.records",
     "DEFAULT_TTL": "katax_cli.services.cache.cache",
     "Database": "katax_cli.services.databases.database",
     "DeadlineExceeded": "katax_cli.errors",
     "EmbeddedUnavailable": "katax_cli.errors",
+    "ForeignKeyViolation": "katax_cli.errors",
     "HealthCheckResult": "katax_cli.health",
     "HealthMonitor": "katax_cli.health",
     "Katax": "katax_cli.services.program.container",
@@ -135,6 +143,7 @@ _PUBLIC: dict[str, str] = {
     "ModelQuery": "katax_cli.services.databases.models.query",
     "MongoDatabase": "katax_cli.services.databases.mongodb",
     "Monitor": "katax_cli.services.program.monitor",
+    "NotNullViolation": "katax_cli.errors",
     "OutcomeUnknown": "katax_cli.errors",
     "Page": "katax_cli.services.databases.builder.selection",
     "PoolClosed": "katax_cli.errors",
@@ -161,6 +170,7 @@ _PUBLIC: dict[str, str] = {
     "TestRedis": "katax_cli.testing",
     "Transaction": "katax_cli.services.databases.transaction",
     "Unavailable": "katax_cli.errors",
+    "UniqueViolation": "katax_cli.errors",
     "UnknownConnection": "katax_cli.errors",
     "UnknownProfile": "katax_cli.errors",
     "UnknownRecord": "katax_cli.errors",

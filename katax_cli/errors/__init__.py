@@ -21,6 +21,11 @@
     │   └── UntrustedFile
     ├── RateLimitExceeded
     ├── QueryError                  the server answered: no
+    │   └── ConstraintViolation     a row does not meet a constraint
+    │       ├── UniqueViolation
+    │       ├── ForeignKeyViolation
+    │       ├── NotNullViolation
+    │       └── CheckViolation
     ├── MigrationError
     │   ├── ChangedAfterApply
     │   ├── Unfinished
@@ -50,16 +55,21 @@ from katax_cli.errors.base import KataxError, RemoteCause, nearest, unknown_name
 from katax_cli.errors.connections import (
     AuthenticationFailed,
     BreakerOpen,
+    CheckViolation,
     ConfigError,
     ConnectionConflict,
+    ConstraintViolation,
     DeadlineExceeded,
     EmbeddedUnavailable,
+    ForeignKeyViolation,
+    NotNullViolation,
     OutcomeUnknown,
     PoolClosed,
     PoolTimeout,
     QueryError,
     TokenRefused,
     Unavailable,
+    UniqueViolation,
     UnknownConnection,
     UnknownProfile,
     WrongEngine,
@@ -95,16 +105,20 @@ __all__ = [
     "BackupError",
     "BreakerOpen",
     "ChangedAfterApply",
+    "CheckViolation",
     "ConfigError",
     "ConnectionConflict",
+    "ConstraintViolation",
     "DeadlineExceeded",
     "EmbeddedUnavailable",
+    "ForeignKeyViolation",
     "KataxError",
     "LockHeld",
     "LockLost",
     "MigrationError",
     "MigrationsPending",
     "MisshapedRecord",
+    "NotNullViolation",
     "OutcomeUnknown",
     "PoolClosed",
     "PoolTimeout",
@@ -123,6 +137,7 @@ __all__ = [
     "Unavailable",
     "Unfinished",
     "UnfinishedLoad",
+    "UniqueViolation",
     "UnknownConnection",
     "UnknownProfile",
     "UnknownRecord",

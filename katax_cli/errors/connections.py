@@ -208,3 +208,52 @@ class QueryError(KataxError):
     def __str__(self) -> str:
         code = f" ({self.code})" if self.code else ""
         return f"{self.connection!r} refused the statement: {self.reason}{code}"
+
+
+class ConstraintViolation(QueryError):
+    """A row does not meet a constraint: `constraint`, `table` and `column` name it, None where the server does not."""
+
+    def __init__(
+        self,
+        connection: str,
+        reason: str,
+        *,
+        constraint: str | None = None,
+        table: str | None = None,
+        column: str | None = None,
+        code: str | None = None,
+        hint: str | None = None,
+        detail: str | None = None,
+        position: int | None = None,
+        sqlstate: str | None = None,
+        excerpt: tuple[str, ...] = (),
+    ) -> None:
+        self.constraint = constraint
+        self.table = table
+        self.column = column
+        super().__init__(
+            connection,
+            reason,
+            code=code,
+            hint=hint,
+            detail=detail,
+            position=position,
+            sqlstate=sqlstate,
+            excerpt=excerpt,
+        )
+
+
+class UniqueViolation(ConstraintViolation):
+    """Another row has this key."""
+
+
+class ForeignKeyViolation(ConstraintViolation):
+    """The row that is referred to is not there, or the row that goes is still referred to."""
+
+
+class NotNullViolation(ConstraintViolation):
+    """A column without NULL was given none."""
+
+
+class CheckViolation(ConstraintViolation):
+    """A CHECK of the table refuses the row."""

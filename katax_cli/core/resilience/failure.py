@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class FailureKind(StrEnum):
@@ -62,6 +62,18 @@ class ServerWords(NamedTuple):
     """The line of the statement, and below it a caret."""
 
 
+ConstraintKind = Literal["unique", "foreign_key", "not_null", "check"]
+
+
+class Violation(NamedTuple):
+    """The constraint that a row does not meet; names are None where the server says none."""
+
+    kind: ConstraintKind
+    constraint: str | None = None
+    table: str | None = None
+    column: str | None = None
+
+
 class Failure(NamedTuple):
     """A classified error: its kind, the server's own code, and one line of text without secrets."""
 
@@ -69,6 +81,7 @@ class Failure(NamedTuple):
     message: str
     code: str | None = None
     words: ServerWords = ServerWords()
+    violation: Violation | None = None
 
     @property
     def transient(self) -> bool:

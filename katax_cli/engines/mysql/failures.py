@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 
 import pymysql
 from pymysql.constants import CR, ER
 
-from katax_cli.core.resilience.failure import Failure, FailureKind
+from katax_cli.core.resilience.failure import ConstraintKind, Failure, FailureKind, Violation
 
 # https://dev.mysql.com/doc/mysql-errors/8.4/en/ and https://mariadb.com/docs/server/reference/error-codes;
 # numbers without a name are those that PyMySQL has no constant for.
@@ -49,6 +50,23 @@ _KINDS: dict[int, FailureKind] = {
     CR.CR_SERVER_LOST: FailureKind.LOST,
     CR.CR_COMMANDS_OUT_OF_SYNC: FailureKind.LOST,
 }
+# The names stand in the text only; in another language than English they are not found.
+_FOREIGN_KEY = (
+    r"\(`.*?`\.`(?P<table>.*?)`, CONSTRAINT `(?P<constraint>.*?)` "
+    r"FOREIGN KEY \(`(?P<column>[^`]*)`\) REFERENCES"
+)
+_CONSTRAINTS: dict[int, tuple[ConstraintKind, str]] = {
+    ER.DUP_ENTRY: ("unique", r"for key '(?P<constraint>[^']*)'$"),
+    1586: ("unique", r"for key '(?P<constraint>[^']*)'$"),  # ER_DUP_ENTRY_WITH_KEY_NAME
+    ER.BAD_NULL_ERROR: ("not_null", r"^Column '(?P<column>.*)' "),
+    ER.NO_DEFAULT_FOR_FIELD: ("not_null", r"^Field '(?P<column>.*)' "),
+    ER.ROW_IS_REFERENCED_2: ("foreign_key", _FOREIGN_KEY),
+    ER.NO_REFERENCED_ROW_2: ("foreign_key", _FOREIGN_KEY),
+    ER.ROW_IS_REFERENCED: ("foreign_key", _FOREIGN_KEY),
+    ER.NO_REFERENCED_ROW: ("foreign_key", _FOREIGN_KEY),
+    3819: ("check", r"^Check constraint '(?P<constraint>.*)' is violated"),  # ER_CHECK_CONSTRAINT_VIOLATED
+    4025: ("check", r"^CONSTRAINT `(?P<constraint>.*)` failed for `.*`\.`(?P<table>.*)`$"),  # MariaDB's
+}
 _LOST_WHILE_CONNECTING = (CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST)
 
 
@@ -61,7 +79,16 @@ def classify(error: BaseException) -> Failure:
         return Failure(FailureKind.UNREACHABLE, "the connection is closed")
     if number is None:
         return Failure(FailureKind.LOST, _line(error))
-    return Failure(_kind(number, error), _line(*error.args[1:2]), str(number))
+    message = _line(*error.args[1:2])
+    return Failure(_kind(number, error), message, str(number), violation=_violation(number, message))
+
+
+def _violation(number: int, message: str) -> Violation | None:
+    if number not in _CONSTRAINTS:
+        return None
+    kind, pattern = _CONSTRAINTS[number]
+    names = re.search(pattern, message)
+    return Violation(kind, **({} if names is None else names.groupdict()))
 
 
 def connect_failed(error: pymysql.err.OperationalError) -> pymysql.err.OperationalError:

@@ -6,7 +6,7 @@ import re
 
 import psycopg
 
-from katax_cli.core.resilience.failure import Failure, FailureKind, ServerWords
+from katax_cli.core.resilience.failure import ConstraintKind, Failure, FailureKind, ServerWords, Violation
 
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _BY_CODE = {
@@ -29,6 +29,12 @@ _BY_CODE = {
     "25P04": FailureKind.LOST,
 }
 _BY_CLASS = {"08": FailureKind.LOST, "28": FailureKind.AUTHENTICATION}
+_CONSTRAINTS: dict[str, ConstraintKind] = {
+    "23502": "not_null",
+    "23503": "foreign_key",
+    "23505": "unique",
+    "23514": "check",
+}
 
 # libpq gives no SQLSTATE for a connection that did not come about, so here its and the server's words count.
 # Text of servers that speak another language ends in the fallbacks of `connect_failure`.
@@ -113,10 +119,16 @@ def classify(error: BaseException) -> Failure:
         kind = _kind_of_code(error.sqlstate)
         if kind is FailureKind.LOST and _is_about_another_server(error):
             kind = FailureKind.REJECTED
-        return Failure(kind, message, error.sqlstate, _words(error))
+        return Failure(kind, message, error.sqlstate, _words(error), _violation(error))
     if re.match(_CONNECTING, str(error)):
         return connect_failure(str(error))
     return Failure(_kind_without_code(error, message), message)
+
+
+def _violation(error: psycopg.Error) -> Violation | None:
+    kind = _CONSTRAINTS.get(error.sqlstate or "")
+    diag = error.diag
+    return kind and Violation(kind, diag.constraint_name, diag.table_name, diag.column_name)
 
 
 def _words(error: psycopg.Error) -> ServerWords:

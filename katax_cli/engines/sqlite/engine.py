@@ -15,7 +15,7 @@ from uuid import UUID
 from weakref import finalize
 
 from katax_cli.core.engine_names import Dialect, EngineName
-from katax_cli.core.resilience.failure import Failure, FailureKind
+from katax_cli.core.resilience.failure import ConstraintKind, Failure, FailureKind, Violation
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import AnySql, CompiledQuery, Residue, compile_query, statement_of
 from katax_cli.engines.base import Params, Result, Row, RowStream, SqlFacts, Table, TableDescription, Text
@@ -35,6 +35,15 @@ _KINDS = {
     sqlite3.SQLITE_INTERRUPT: FailureKind.TIMED_OUT,
     sqlite3.SQLITE_NOTADB: FailureKind.CONFIGURATION,
     sqlite3.SQLITE_CANTOPEN: FailureKind.CONFIGURATION,
+}
+
+_CONSTRAINTS: dict[int, ConstraintKind] = {
+    sqlite3.SQLITE_CONSTRAINT_UNIQUE: "unique",
+    sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY: "unique",
+    sqlite3.SQLITE_CONSTRAINT_ROWID: "unique",
+    sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY: "foreign_key",
+    sqlite3.SQLITE_CONSTRAINT_NOTNULL: "not_null",
+    sqlite3.SQLITE_CONSTRAINT_CHECK: "check",
 }
 
 
@@ -254,7 +263,21 @@ def _classified(error: sqlite3.Error | sqlite3.Warning) -> Failure:
     if code == sqlite3.SQLITE_AUTH:
         message = f"{message} on a read-only connection"
     kind = _KINDS.get(code & 0xFF, FailureKind.REJECTED)
-    return Failure(kind, message, getattr(error, "sqlite_errorname", None))
+    return Failure(
+        kind, message, getattr(error, "sqlite_errorname", None), violation=_violation(code, message)
+    )
+
+
+def _violation(code: int, message: str) -> Violation | None:
+    """SQLite names the columns of a key, or a CHECK by its name or its text, and nothing of a foreign key."""
+    kind = _CONSTRAINTS.get(code)
+    if kind is None:
+        return None
+    _, _, named = message.partition(" constraint failed: ")
+    if kind == "check":
+        return Violation(kind, constraint=named or None)
+    table, _, column = named.partition(".")
+    return Violation(kind, table=table or None, column=column if column and "," not in column else None)
 
 
 def _without_the_value(message: str) -> str:

@@ -27,12 +27,12 @@ from katax_cli.errors import (
     DeadlineExceeded,
     KataxError,
     OutcomeUnknown,
-    QueryError,
     Refused,
     Unavailable,
 )
 from katax_cli.services.calls.event_loop import warn_of_blocking
 from katax_cli.services.calls.left_behind import TookTooLong
+from katax_cli.services.calls.refusals import refusal
 
 T = TypeVar("T")
 OnRetry = Callable[[int, BaseException], object]
@@ -118,7 +118,7 @@ def translate(
         return OutcomeUnknown(connection, reason)
     match failure.kind:
         case FailureKind.REJECTED:
-            return QueryError(connection, failure.message, code=failure.code, **failure.words._asdict())
+            return refusal(connection, failure)
         case FailureKind.AUTHENTICATION:
             return AuthenticationFailed(connection, reason)
         case FailureKind.CONFIGURATION:

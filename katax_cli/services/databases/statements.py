@@ -65,6 +65,33 @@ class Queries(ABC):
         """Runs one statement; returns rows affected (-1 when the server does not say)."""
         return self.run(sql, params, timeout=timeout, idempotent=idempotent).affected
 
+    def one(
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
+    ) -> dict[str, Any] | None:
+        """The only row of one statement; None when there is none.
+
+        Raises ValueError when there are several; what the statement wrote is written then.
+        """
+        rows = self.query(sql, params, timeout=timeout, idempotent=idempotent)
+        if len(rows) > 1:
+            raise ValueError(f"one() got {len(rows)} rows; add LIMIT 1, or use query()")
+        return rows[0] if rows else None
+
+    def scalar(
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
+    ) -> Any:
+        """The only value of one statement: `scalar("select count(*) from users")`; None when there is no row.
+
+        Raises ValueError when there are several rows or columns; what the statement wrote is written then.
+        """
+        result = self.run(sql, params, timeout=timeout, idempotent=idempotent)
+        if len(result.rows) > 1 or len(result.columns) != 1:
+            raise ValueError(
+                f"scalar() got {len(result.rows)} rows of {len(result.columns)} columns; "
+                "select one value, or use query()"
+            )
+        return result.rows[0][0] if result.rows else None
+
     def raw(
         self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None
     ) -> list[dict[str, Any]]:

@@ -45,6 +45,23 @@ def test_rows_are_dicts(db: SqlDatabase) -> None:
     assert db.raw("select n from t where name = :x", {"x": "c"}) == [{"n": 3}]
 
 
+def test_one_row_and_one_value(db: SqlDatabase) -> None:
+    with db.transaction() as transaction:
+        for where in (db, transaction) if db.dialect != "sqlite" else (transaction,):
+            assert where.one("select n, name from t where n = ?", [2]) == {"n": 2, "name": "b"}
+            assert where.one("select n from t where n = 9") is None
+            assert where.scalar("select count(*) from t") == 3
+            assert (where.scalar("select name from t where n = 9"), where.scalar("select null")) == (
+                None,
+                None,
+            )
+            with pytest.raises(ValueError, match=r"one\(\) got 3 rows; add LIMIT 1, or use query\(\)"):
+                where.one("select n from t")
+            for several, shape in (("select n from t", "3 rows of 1"), ("select 1, 2", "1 rows of 2")):
+                with pytest.raises(ValueError, match=rf"scalar\(\) got {shape} columns; select one value"):
+                    where.scalar(several)
+
+
 def test_rows_affected(db: SqlDatabase) -> None:
     assert db.execute("update t set name = 'x' where n > $1", [1]) == 2
     assert db.execute("delete from t where n = 7") == 0

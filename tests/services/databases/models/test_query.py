@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from katax_cli import QueryError, Refused, SqlDatabase
+from katax_cli import QueryError, Refused, SqlDatabase, UniqueViolation
 from tests.services.databases.models.people import LoginSession, Organization, User
 
 NASTY = 'it\'s; -- "x" %s :name ? $1 \\ 漢 %(x)s'
@@ -118,7 +118,7 @@ def test_what_is_refused() -> None:
     for call in refused_too:
         with pytest.raises(ValueError):
             call()
-    with pytest.raises(QueryError, match="'main' refused the statement"):
+    with pytest.raises(UniqueViolation, match="'main' refused the statement"):
         User.create(email="0@x.y")
     assert every.count() == 4
 

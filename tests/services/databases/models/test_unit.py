@@ -24,6 +24,7 @@ from katax_cli import (
     SqlDatabase,
     Unavailable,
 )
+from katax_cli.services.databases.models import unit
 from katax_cli.services.runtime.runtime import Runtime
 from tests.servers.fixtures import MakeFresh, MakeProxy
 from tests.services.databases.models.people import (
@@ -116,6 +117,29 @@ def test_an_object_holds_what_it_held_after_an_error(db: SqlDatabase) -> None:
         {"name": "assigned", "plan": "free"}
     ]
     assert User.create(email="b@x.y", organization=org).org_id == org.id
+
+
+@pytest.mark.parametrize("sql_engine", ["mysql"], indirect=True)
+def test_a_server_that_returns_no_rows_is_asked_for_them(
+    db: SqlDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """MySQL proper has no RETURNING: the number and the defaults of a row come from its own connection."""
+    Organization.query().count()
+    dialect = unit._engines.of(db).dialect
+    monkeypatch.setattr(dialect, "insert_returning", False)
+    monkeypatch.setattr(dialect, "favor_returning_over_lastrowid", False)
+
+    first, second = User.create(email="a"), User.create(email="b", sessions=[LoginSession(device="d")])
+    with db.transaction() as trx:
+        third = User.on(trx).create(email="c")
+
+    assert [(user.id, user.plan) for user in (first, second, third)] == [
+        (1, "free"),
+        (2, "free"),
+        (3, "free"),
+    ]
+    assert second.sessions[0].user_id == 2
+    assert first.update(name="z").created_at is not None
 
 
 def test_a_closed_database_is_said_to_be_closed(db: SqlDatabase) -> None:
