@@ -63,9 +63,11 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/backup/restore/kept.py",
         "services/backup/restore/server_database.py",
     ),
-    "services/backup/restore/test_load.py": (
-        "engines/mongodb/backup/restore.py",
+    "services/backup/restore/test_load.py": ("engines/mongodb/backup/restore.py",),
+    "services/backup/restore/test_marked.py": (
         "engines/mysql/backup/restore.py",
+        "engines/redis/backup/restore.py",
+        "services/backup/restore/redis_number.py",
     ),
     "services/backup/restore/test_drill.py": ("services/backup/restore/embedded.py",),
     "cli/db/test_build.py": ("services/databases/builder/binding.py",),

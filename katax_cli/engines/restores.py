@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -100,6 +101,15 @@ class Space(NamedTuple):
 
     free_bytes: int | None
     used_bytes: int
+
+
+def free_bytes(folder: str) -> int | None:
+    """The bytes that are free for others than root where the folder is; None when there is none here."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return None
+    return found.f_bavail * found.f_frsize
 
 
 class IdentifiesServer(Protocol):

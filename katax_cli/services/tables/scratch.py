@@ -19,7 +19,7 @@ from typing import Literal, cast
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
-from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.base import KeyValueEngine, SqlEngine
 from katax_cli.engines.registry import load, part
 from katax_cli.engines.sql import DatabaseSql
 from katax_cli.errors import QueryError
@@ -43,6 +43,10 @@ def open_settings(settings: ConnectionSettings) -> AnyDatabase:
     guard = Guard(settings.name, classify_with(engine), retry=ONCE, breaker=None)
     if settings.type == "mongodb":
         return MongoDatabase(engine, guard)
+    if settings.type == "redis":
+        from katax_cli.services.databases.clients import RedisDatabase
+
+        return cast("AnyDatabase", RedisDatabase(cast("KeyValueEngine", engine), guard))
     return SqlDatabase(cast("SqlEngine", engine), guard)
 
 

@@ -19,7 +19,6 @@ from katax_cli.errors import ConfigError
 from katax_cli.services.backup.catalog import catalog
 from katax_cli.services.backup.restore.drill import drill_backup
 from katax_cli.services.backup.restore.embedded import embedded_place
-from katax_cli.services.backup.restore.kept import note_kept
 from katax_cli.services.backup.restore.run import Restored, prepare
 from katax_cli.services.backup.verify import find_backup
 from katax_cli.services.backup.work import StoppableWork
@@ -34,8 +33,7 @@ def run_restore(
     """Validates, asks, restores, and says how to switch over."""
     with scope(call, BACKUPS, seconds=None, named=True) as chosen:
         chosen.one.refuse_read_only()
-        directory = backup_directory(chosen.profile, out)
-        folder = find_backup(directory, backup)
+        folder = find_backup(backup_directory(chosen.profile, out), backup)
         progress = Progress(call.diagnostics, "restored", "bytes", None)
         restore = prepare(
             folder,
@@ -58,8 +56,6 @@ def run_restore(
         )
         with progress:
             restored = restore.run()
-        if restored.kept is not None:
-            note_kept(directory, chosen.one.name, restored.kept)
         _say_how_to_switch(chosen, restored, swap=swap)
     call.out.action({"backup": manifest.name, "engine": manifest.engine, **restored._asdict()})
     return ExitCode.DONE

@@ -44,6 +44,7 @@ _GRANT = re.compile(r"^GRANT (.+?) ON (?:(\*)|[`'\"](.+?)[`'\"])\.\* TO ", re.IG
 _TRANSACTIONAL = frozenset({"InnoDB", "RocksDB", "TokuDB", "ndbcluster", "SEQUENCE", "VIEW", ""})
 _NEEDED = {"TRIGGER": "triggers", "EVENT": "events"}
 _NOT_HELD = {
+    "default character set of the database": "tables have their own; make the database with it before a restore",
     "users, roles and grants": "they are of the whole server; use mariadb-dump --system=users, or SHOW GRANTS",
     "routines and events that the user may not see": "grant select on mysql.proc, or show_routine on *.*",
 }
@@ -65,7 +66,7 @@ class MysqlDump:
             moment = f"all tables at one moment but {', '.join(others)}, each as it was when it was read"
         return Inventory(
             server_version=str(version),
-            server_id=f"mysql:{self._identity(connection)}",
+            server_id=self.server_id(connection),
             database=str(database),
             consistency=moment,
             relations={str(name): str(name) for name, kind, _, _ in tables if kind == "BASE TABLE"},
@@ -80,11 +81,11 @@ class MysqlDump:
             marks.setdefault(str(row[0]), []).append(repr(row))
         return {name: hashlib.sha256("".join(texts).encode()).hexdigest() for name, texts in marks.items()}
 
-    def schema(self, connection: Any) -> SchemaFacts:
-        """The definitions of everything but rows; counters, times and definers do not count."""
+    def schema(self, connection: Any, *, without: str = "") -> SchemaFacts:
+        """The definitions of everything but rows and one table; counters, times and definers do not count."""
         digest, objects = hashlib.sha256(), dict[str, int]()
         for kind, sql in _DEFINITIONS.items():
-            rows = self._run(connection, sql)
+            rows = [row for row in self._run(connection, sql) if row[0] != without]
             if rows and not kind.startswith("of "):
                 objects[kind] = len(rows)
             digest.update(repr((kind, rows)).encode())
@@ -95,6 +96,10 @@ class MysqlDump:
         settings = self._engine.settings
         words = ["--defaults-file={folder}/client.cnf", *address(settings)]
         return Credentials(tuple(words), {"client.cnf": client_options(settings)})
+
+    def server_id(self, connection: Any) -> str:
+        """The identity of the server, wherever it runs."""
+        return f"mysql:{self._identity(connection)}"
 
     def _identity(self, connection: Any) -> str:
         named = {str(name): str(value) for name, value in self._run(connection, _IDENTITY)}

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.mysql.backup.dump import MysqlDump
+from katax_cli.engines.restores import Space, free_bytes
 
+_USED = """SELECT coalesce(sum(data_length + index_length), 0) FROM information_schema.tables
+    WHERE table_schema = ?"""
 _ALTER = b"ALTER DATABASE "
 
 
@@ -24,6 +30,17 @@ class MysqlRestore:
         "to database": "grant all on this database",
         "command denied": "grant all on this database",
     }
+
+    def __init__(self, engine: SqlEngine) -> None:
+        self._engine = engine
+
+    def server_id(self, connection: Any) -> str:
+        return MysqlDump(self._engine).server_id(connection)
+
+    def space(self, connection: Any, database: str) -> Space:
+        [(used,)] = self._engine.execute(connection, _USED, [database]).rows
+        [(host, folder)] = self._engine.execute(connection, "SELECT @@hostname, @@datadir").rows
+        return Space(free_bytes(str(folder)) if host == socket.gethostname() else None, int(used))
 
     def words(self, dump: str, *, jobs: int, options: Iterable[str] = ()) -> tuple[str, ...]:
         # Without --binary-mode the client would change line ends and understand its own commands inside of values.
@@ -54,4 +71,4 @@ class MysqlRestore:
 
 
 def create(engine: SqlEngine) -> MysqlRestore:
-    return MysqlRestore()
+    return MysqlRestore(engine)

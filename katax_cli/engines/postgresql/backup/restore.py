@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from katax_cli.core.sql import quote_identifier
-from katax_cli.engines.restores import DumpHead, DumpPart, Space
+from katax_cli.engines.restores import DumpHead, DumpPart, Space, free_bytes
 
 if TYPE_CHECKING:
     from katax_cli.engines.postgresql.engine import PostgresEngine
@@ -40,6 +39,7 @@ class PostgresRestore:
 
     names = ("pg_restore",)
     grants: Mapping[str, str] = {
+        "permission denied to create database": "the role needs CREATEDB",
         "permission denied to create extension": "a superuser must create the extension, or make it trusted",
         "permission denied for language": "the role needs USAGE on the language",
         "permission denied to create event trigger": "only a superuser restores event triggers",
@@ -111,10 +111,9 @@ def _free_bytes(folder: str | None, backend: int) -> int | None:
         with open(f"/proc/{backend}/comm", encoding="utf-8") as file:
             if not file.read().startswith("postgres"):
                 return None
-        found = os.statvfs(folder or "")
     except OSError:
         return None
-    return found.f_bavail * found.f_frsize
+    return free_bytes(folder or "")
 
 
 def _unquoted(names: Iterable[str]) -> frozenset[str]:

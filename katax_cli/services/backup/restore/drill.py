@@ -19,6 +19,7 @@ from katax_cli.services.backup.manifest import Manifest, RestoreDrill, read_mani
 from katax_cli.services.backup.restore.destination import FOREVER, RestoreTarget, Tell
 from katax_cli.services.backup.restore.load import Loader, RestoreOrder
 from katax_cli.services.backup.restore.run import (
+    asking,
     destination_for,
     discarding,
     loader_for,
@@ -29,7 +30,7 @@ from katax_cli.services.backup.restore.run import (
 from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.tables.scratch import Open, administrator, is_file, open_settings
+from katax_cli.services.tables.scratch import Open, open_settings
 
 _ROOM = 1.2
 """Times the size of the database that must be free on the server that it is from: indexes are built anew."""
@@ -65,13 +66,14 @@ def drill_backup(
         open_database=open_database,
         work=work,
         jobs=jobs or usual_jobs(),
+        purpose="drill",
         tools=tools,
         tell=tell,
         told=told,
     )
     refuse_unfit(order)
     server_id = _checked_server(order, same_server=same_server, unseen_space=unseen_space)
-    destination = destination_for(order, None, "drill")
+    destination = destination_for(order, None)
     destination.refuse(swap=False)
     seconds, problems = _tried(order, destination, loader_for(order), smoke)
     drill = RestoreDrill(
@@ -160,10 +162,13 @@ def _server(order: RestoreOrder) -> tuple[str, Space]:
     def question(connection: Any, _seconds: float | None) -> tuple[str, Space]:
         return ability.server_id(connection), ability.space(connection, order.manifest.database)
 
-    if is_file(order.database):
+    if order.manifest.engine == "sqlite":
         return question(None, None)
-    with administrator(order.database, order.open_database) as server:
-        return server.ask(question, safety=Safety.READ, doing="asking which server it is")
+    with asking(order) as server:
+        answer: tuple[str, Space] = server.ask(
+            question, safety=Safety.READ, doing="asking which server it is"
+        )
+    return answer
 
 
 def stamp(folder: Path, drill: RestoreDrill) -> Manifest:

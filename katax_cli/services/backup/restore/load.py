@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
-from katax_cli.engines.dumps import Credentials
+from katax_cli.engines.dumps import Credentials, SchemaFacts
 from katax_cli.engines.registry import load, part
 from katax_cli.engines.restores import DumpHead, ListsRelations, RestoresByProgram
 from katax_cli.errors import BackupError
@@ -25,7 +25,7 @@ from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.tables.scratch import AnyDatabase, Open, administrator
+from katax_cli.services.tables.scratch import AnyDatabase, Open, Purpose, administrator
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class RestoreOrder:
     open_database: Open
     work: StoppableWork
     jobs: int
+    purpose: Purpose
     tools: str | None = None
     tell: Tell = lambda _: None
     told: Callable[[int], object] = lambda _: None
@@ -170,12 +171,25 @@ class StreamLoader:
             self._order.told(count)
 
     def problems(self, settings: ConnectionSettings) -> list[str]:
-        manifest = self._order.manifest
+        manifest, engine = self._order.manifest, self._order.database.engine
+        dump = part(engine, "backup.dump") if engine.name == "mysql" else None
         with self._order.open_database(settings) as database:
             found = {
                 name: count for name, count in count_rows(database, manifest.rows).items() if name != MARKER
             }
-        return differences("rows of", manifest.rows, found)
+            if dump is None:
+                return differences("rows of", manifest.rows, found)
+            schema: SchemaFacts = database.ask(
+                lambda connection, _: dump.schema(connection, without=MARKER),
+                safety=Safety.READ,
+                timeout=FOREVER,
+                doing="reading the schema",
+            )
+        problems = differences("rows of", manifest.rows, found)
+        problems += differences("number of", manifest.objects, schema.objects)
+        if not problems and schema.schema_hash != manifest.schema_hash:
+            problems.append("the schema differs from the one that was backed up")
+        return problems
 
 
 class FileLoader:

@@ -14,10 +14,11 @@ from katax_cli.errors import BackupError, ConfigError, KataxError, Refused
 from katax_cli.profiles.sources.ownership import refuse_untrusted
 from katax_cli.services.backup.manifest import MANIFEST, Manifest
 from katax_cli.services.backup.restore.destination import RestoreTarget, Tell
+from katax_cli.services.backup.restore.kept import note_kept
 from katax_cli.services.backup.restore.load import Loader, RestoreOrder
 from katax_cli.services.backup.verify import validated
 from katax_cli.services.backup.work import StoppableWork
-from katax_cli.services.tables.scratch import Open, Purpose, administrator, open_settings
+from katax_cli.services.tables.scratch import Open, administrator, open_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +62,8 @@ class Restore:
                     f"{manifest.name!r} was not restored as it was backed up: {'; '.join(problems[:5])}"
                 )
             kept = destination.publish()
+        if kept is not None:
+            note_kept(self._order.folder.parent, self._order.database.name, kept)
         seconds = round(SYSTEM.monotonic() - started, 3)
         return Restored(self.target, kept, len(manifest.rows), sum(manifest.rows.values()), seconds)
 
@@ -92,12 +95,13 @@ def prepare(
         open_database=open_database,
         work=work,
         jobs=jobs or usual_jobs(),
+        purpose="restore",
         tools=tools,
         tell=tell,
         told=told,
     )
     refuse_unfit(order)
-    destination = destination_for(order, into, "restore")
+    destination = destination_for(order, into)
     replaces = destination.refuse(swap=swap)
     return Restore(order, destination, loader_for(order), replaces=replaces)
 
@@ -124,7 +128,7 @@ def refuse_unfit(order: RestoreOrder) -> None:
         )
     if engine == "sqlite":
         return
-    with administrator(database, order.open_database) as server:
+    with asking(order) as server:
         version = str(server.server().get("version", ""))
     if engine == "mysql" and ("MariaDB" in version) != ("MariaDB" in manifest.server_version):
         raise ConfigError(
@@ -138,16 +142,28 @@ def refuse_unfit(order: RestoreOrder) -> None:
         )
 
 
+@contextmanager
+def asking(order: RestoreOrder) -> Iterator[Any]:
+    """A session with the server, also when the connection's own database is not there."""
+    if order.manifest.engine == "redis":
+        yield order.database
+        return
+    with administrator(order.database, order.open_database) as server:
+        yield server
+
+
 def _numbers(version: str, engine: str) -> tuple[int, ...]:
     """The part of a version that decides about dumps: 15 of PostgreSQL 15.18, 10.11 of MariaDB 10.11.19."""
     return tuple(int(number) for number in re.findall(r"\d+", version)[: 1 if engine == "postgresql" else 2])
 
 
-def destination_for(order: RestoreOrder, into: str | None, purpose: Purpose) -> RestoreTarget:
+def destination_for(order: RestoreOrder, into: str | None) -> RestoreTarget:
     """The destination of this name; without one a throwaway database."""
-    from katax_cli.services.backup.restore import file_database, server_database
+    from katax_cli.services.backup.restore import file_database, redis_number, server_database
 
-    engine = order.manifest.engine
+    engine, purpose = order.manifest.engine, order.purpose
+    if engine == "redis":
+        return redis_number.RedisNumber(order, into, purpose)
     if engine == "postgresql":
         return server_database.RenamedDatabase(order.database, into, order.open_database, purpose, order.tell)
     if engine == "sqlite":
@@ -157,11 +173,13 @@ def destination_for(order: RestoreOrder, into: str | None, purpose: Purpose) -> 
 
 def loader_for(order: RestoreOrder) -> Loader:
     """The way of the engine, whose tool is there and new enough."""
-    from katax_cli.services.backup.restore import load
+    from katax_cli.services.backup.restore import load, redis_number
 
     engine = order.manifest.engine
     if engine == "postgresql":
         return load.PostgresLoader(order)
+    if engine == "redis":
+        return redis_number.KeyLoader(order)
     return load.FileLoader(order) if engine == "sqlite" else load.StreamLoader(order)
 
 

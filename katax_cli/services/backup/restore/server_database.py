@@ -15,8 +15,9 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.registry import part
 from katax_cli.engines.restores import DumpHead, RenamesDatabases
-from katax_cli.errors import BackupError, ConfigError, KataxError, Refused
+from katax_cli.errors import BackupError, ConfigError, KataxError, OutcomeUnknown, QueryError, Refused
 from katax_cli.services.backup.restore.destination import FOREVER, LONGEST_NAME, MARKER, Tell, kept_name
+from katax_cli.services.backup.restore.load import grant_hint
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.calls.left_behind import start
 from katax_cli.services.databases.mongodb import MongoDatabase
@@ -69,6 +70,18 @@ class _ServerDatabase:
         for name in remove_abandoned(self._database, self._open, self._purpose):
             self._tell(f"removed {name!r}, which a killed {self._purpose} left")
 
+    def _create(self, name: str, statement: str = "CREATE DATABASE {name}") -> None:
+        try:
+            with administrator(self._database, self._open) as server:
+                quoted = quote_identifier(name, cast("SqlDatabase", server).dialect)
+                cast("SqlDatabase", server).execute(statement.replace("{name}", quoted, 1), timeout=FOREVER)
+        except (ConfigError, QueryError) as error:
+            hint = grant_hint(str(error), part(self._database.engine, "backup.restore"))
+            raise BackupError(f"{name!r} cannot be made: {error}{hint}") from error
+        except OutcomeUnknown:
+            self._is_made = True
+            raise
+
     def _drop(self, name: str) -> None:
         try:
             with administrator(self._database, self._open) as server:
@@ -96,9 +109,8 @@ class RenamedDatabase(_ServerDatabase):
 
     def make(self, head: DumpHead | None) -> None:
         self._remove_abandoned()
-        create = "CREATE DATABASE {name}" if head is None else head.create
+        self._create(self._throwaway, *(() if head is None else (head.create,)))
         self._is_made = True
-        self._administer(create.replace("{name}", self._quoted(self._throwaway), 1))
 
     def publish(self) -> str | None:
         kept = kept_name(self.target) if self._exists() else None
@@ -122,13 +134,6 @@ class RenamedDatabase(_ServerDatabase):
     def _exists(self) -> bool:
         with administrator(self._database, self._open) as server:
             return bool(cast("SqlDatabase", server).run(sql_of(self._database).exists, [self.target]).rows)
-
-    def _administer(self, statement: str) -> None:
-        with administrator(self._database, self._open) as server:
-            cast("SqlDatabase", server).execute(statement, timeout=FOREVER)
-
-    def _quoted(self, name: str) -> str:
-        return quote_identifier(name, self._database.dialect)
 
     def _rename(self, server: AnyDatabase, names: Mapping[str, str]) -> None:
         """Ends the sessions on the old one while the server waits for that; new sessions wait for the server."""
@@ -195,9 +200,9 @@ class MarkedDatabase(_ServerDatabase):
         if self._was_there and self._is_of_killed():
             self._empty()
             self._tell(f"emptied {self.target!r}, which a killed restore left half full")
-        self._is_made = True
         if not self._was_there and isinstance(self._database, SqlDatabase):
-            self._database.execute(f"CREATE DATABASE {quote_identifier(self.target, self._database.dialect)}")
+            self._create(self.target)
+        self._is_made = True
         with self._open(self.settings) as there:
             if isinstance(there, MongoDatabase):
                 there.command({"insert": MARKER, "documents": [{"_id": self._throwaway}]})
@@ -228,7 +233,8 @@ class MarkedDatabase(_ServerDatabase):
         if isinstance(self._database, MongoDatabase):
             listed = self._database.command({"listDatabases": 1, "nameOnly": True})
             return any(one["name"] == self.target for one in listed["databases"])
-        return bool(self._database.run(sql_of(self._database).exists, [self.target]).rows)
+        with administrator(self._database, self._open) as server:
+            return bool(cast("SqlDatabase", server).run(sql_of(self._database).exists, [self.target]).rows)
 
     def _is_of_killed(self) -> bool:
         """True when a marker of a process that is gone stands in it. Raises Refused for one that may live."""

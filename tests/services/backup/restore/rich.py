@@ -104,6 +104,7 @@ def content(server: Server, database: str) -> str:
         words = [
             str(tools / program),
             "--skip-comments",
+            "--hex-blob",
             "--routines",
             "--events",
             "--triggers",

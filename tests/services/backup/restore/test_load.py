@@ -50,7 +50,7 @@ def test_a_dump_of_mysql_names_the_database_that_it_goes_to() -> None:
         b"/*!50003 ALTER DATABASE `s``rc`", b"/*!50003 ALTER DATABASE `new`"
     )
     chance = random.Random(19)
-    restore = MysqlRestore()
+    restore = MysqlRestore(None)  # type: ignore[arg-type]
 
     for _ in range(200):
         cuts = sorted(chance.randrange(len(text)) for _ in range(chance.randrange(12)))

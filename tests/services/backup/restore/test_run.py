@@ -22,7 +22,7 @@ from tests.cli.harness import katax, write_profile
 from tests.cli.processes import spawn
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, Target
-from tests.services.backup.restore.rich import content, fill
+from tests.services.backup.restore.rich import content, fill, mysql_connection
 from tests.services.backup.server_of_backups import back_up, profile_for
 from tests.waiting import until
 
@@ -33,17 +33,18 @@ def name_of(target: Target) -> str:
     return path if target.engine == "sqlite" else path[1:]
 
 
-@pytest.fixture(params=["postgresql", "sqlite"])
+@pytest.fixture(params=["postgresql", "mariadb", "sqlite"])
 def source(request: pytest.FixtureRequest, fresh: MakeFresh, tmp_path: Path) -> Target:
     """A full database that the connection `main` names."""
-    target = fresh(request.param)
+    where = request.getfixturevalue("mariadb") if request.param == "mariadb" else request.param
+    target: Target = fresh(where)
     fill(target)
     profile_for(tmp_path, target)
     return target
 
 
 @pytest.fixture
-def drop(postgresql: Server) -> Iterator[Callable[[str], str]]:
+def drop(postgresql: Server, mariadb: Server) -> Iterator[Callable[[str], str]]:
     """Remembers names of databases that tests make."""
     names: list[str] = []
 
@@ -56,6 +57,9 @@ def drop(postgresql: Server) -> Iterator[Callable[[str], str]]:
         for name in names:
             quoted = name.replace('"', '""')
             connection.execute(f'DROP DATABASE IF EXISTS "{quoted}" WITH (FORCE)'.encode())
+    with mysql_connection(mariadb, mariadb.database) as session:
+        for name in names:
+            session.cursor().execute(f"DROP DATABASE IF EXISTS `{name}`")
 
 
 def databases(server: Server) -> set[str]:
@@ -74,7 +78,7 @@ def test_what_is_restored_equals_what_was_backed_up(
 
     assert done.code == 0, done.err
     assert done.json["target"] == into
-    assert done.json["rows"] == sum(manifest.rows.values()) > 1000
+    assert done.json["rows"] == sum(manifest.rows.values()) >= 1000
     assert content(source.server, into) == before
     assert content(source.server, name_of(source)) == before, "the source is as it was"
 
@@ -307,3 +311,48 @@ def test_what_a_killed_restore_left_is_removed_by_the_next(
     left = databases(postgresql) - before - {into}
     assert all(drop(name).startswith(f"{into}_katax_old_") for name in left)
     assert content(postgresql, into) == content(postgresql, name_of(source))
+
+
+def test_a_plain_role_needs_createdb_and_nothing_else(
+    fresh: MakeFresh, postgresql: Server, tmp_path: Path, drop: Callable[[str], str]
+) -> None:
+    source = fresh(postgresql)
+    fill(source)
+    name, role = name_of(source), f"plain_{os.getpid()}"
+    into = drop(f"{name}_copy")
+    with psycopg.connect(source.url, autocommit=True) as owner:
+        owner.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'plain'".encode())
+        owner.execute(f"CREATE ROLE {role}_2".encode())
+        try:
+            profile_for(tmp_path, source)
+            owner.execute(f"ALTER TABLE parts OWNER TO {role}_2; GRANT SELECT ON orders TO {role}_2".encode())
+            by_owner = back_up()
+            url = source.url.replace(f"{postgresql.user}:{postgresql.password}@", f"{role}:plain@")
+            profile_for(tmp_path, url, postgresql)
+            code, message = refusal(by_owner.name, "--into", into)
+            assert (code, message.endswith("; the role needs CREATEDB")) == (1, True), message
+
+            owner.execute(f"ALTER ROLE {role} CREATEDB".encode())
+            done = katax("db", "restore", by_owner.name, "--into", into, "-y")
+            assert done.code == 0, done.err
+            assert (
+                f"owners are not restored: this role may not act for '{postgresql.user}' on 'main'"
+                in done.err
+            )
+            with psycopg.connect(postgresql.url, dbname=into) as restored:
+                tables = "SELECT tableowner, has_table_privilege($1, 'orders', 'SELECT') FROM pg_tables "
+                row = restored.execute(
+                    tables.replace("$1", "%s") + "WHERE tablename = 'parts'", [f"{role}_2"]
+                )
+                assert row.fetchone() == (role, True), "grants are kept where the role is there"
+
+            done = katax("db", "restore", by_owner.name, "--into", into, "--swap", "-y", "-f", "json")
+            assert done.code == 0, done.err
+            drop(done.json["kept"])
+        finally:
+            owner.execute(
+                f"ALTER TABLE parts OWNER TO CURRENT_USER; REVOKE ALL ON orders FROM {role}_2".encode()
+            )
+            for kept in [one for one in databases(postgresql) if one.startswith(into)]:
+                owner.execute(f'DROP DATABASE "{kept}" WITH (FORCE)'.encode())
+            owner.execute(f"DROP ROLE {role}, {role}_2".encode())

@@ -1,0 +1,1 @@
+"""Backups: which server it is, and how much room it has."""

@@ -1,0 +1,30 @@
+"""The identity of a Redis server, and the room in its memory."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, cast
+
+from katax_cli.engines.base import KeyValueEngine
+from katax_cli.engines.redis.engine import info_fields
+from katax_cli.engines.restores import Space
+
+
+class RedisRestore:
+    """A server has no identity that outlives a restart: its address stands for it."""
+
+    def __init__(self, engine: KeyValueEngine) -> None:
+        self._engine = engine
+
+    def server_id(self, connection: Any) -> str:
+        return f"redis:{hashlib.sha256(self._engine.settings.address.encode()).hexdigest()[:32]}"
+
+    def space(self, connection: Any, database: str) -> Space:
+        memory = info_fields(cast("bytes", self._engine.command(connection, "INFO", "memory")))
+        used = int(memory.get("used_memory", 0))
+        most = int(memory.get("maxmemory", 0)) or int(memory.get("total_system_memory", 0))
+        return Space(most - used if most else None, used)
+
+
+def create(engine: KeyValueEngine) -> RedisRestore:
+    return RedisRestore(engine)

@@ -1,0 +1,242 @@
+"""MySQL and Redis rename no database: a marker stands in the one that is filled until it is whole."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from katax_cli.services.backup.restore.destination import MARKER
+from katax_cli.services.tables.scratch import new_name
+from tests.cli.harness import katax, write_profile
+from tests.cli.processes import spawn
+from tests.servers import Server
+from tests.servers.fixtures import MakeFresh, Target
+from tests.services.backup.restore.rich import content, fill, mysql_connection
+from tests.services.backup.server_of_backups import back_up, profile_for
+from tests.waiting import until
+
+
+@pytest.fixture
+def source(fresh: MakeFresh, mariadb: Server, tmp_path: Path) -> Target:
+    target = fresh(mariadb)
+    fill(target)
+    profile_for(tmp_path, target)
+    return target
+
+
+@pytest.fixture
+def copy(mariadb: Server, source: Target) -> Iterator[str]:
+    """The name of a database that is not there yet."""
+    name = f"{source.url.rpartition('/')[2]}_copy"
+    yield name
+    ask(mariadb, f"DROP DATABASE IF EXISTS `{name}`")
+
+
+def ask(server: Server, sql: str, database: str | None = None) -> list[tuple[Any, ...]]:
+    with mysql_connection(server, database or server.database) as connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+        rows = list(cursor.fetchall())
+        connection.commit()
+        return rows
+
+
+def databases(server: Server) -> set[str]:
+    return {str(name) for (name,) in ask(server, "SHOW DATABASES")}
+
+
+def restore(name: str, into: str, *words: str) -> tuple[int, str]:
+    done = katax("db", "restore", name, "--into", into, "-y", *words)
+    return done.code, done.err.strip()
+
+
+def test_mysql_fills_a_new_or_an_empty_database(source: Target, mariadb: Server, copy: str) -> None:
+    manifest = back_up()
+
+    code, said = restore(manifest.name, copy, "--swap")
+    assert (code, "mysql cannot rename a database" in said) == (2, True)
+    assert copy not in databases(mariadb)
+
+    ask(mariadb, f"CREATE DATABASE `{copy}`")
+    code, said = restore(manifest.name, copy)
+    assert (code, f"name the database {copy!r}" in said) == (0, True), said
+    assert content(mariadb, copy) == content(mariadb, source.url.rpartition("/")[2])
+    following = "INSERT INTO users (name) VALUES ('next') RETURNING id"
+    assert ask(mariadb, following, copy) == ask(mariadb, following, source.url.rpartition("/")[2])
+
+    code, said = restore(manifest.name, copy)
+    assert (code, "is not empty, it has" in said) == (4, True)
+    assert katax("db", "backups", "drill", manifest.name, "--on", "main", "--same-server", "-y").code == 0
+    assert [name for name in databases(mariadb) if name.startswith("katax_drill")] == []
+
+
+def broken_client(folder: Path, tools: Path, ending: str) -> Path:
+    """A client that reads half of the dump and then ends in some way."""
+    broken = folder / f"broken-{len(ending)}"
+    broken.mkdir()
+    for tool in tools.iterdir():
+        if tool.name not in ("mariadb", "mysql"):
+            (broken / tool.name).symlink_to(tool)
+    script = broken / "mariadb"
+    script.write_text(
+        "#!/bin/sh\n"
+        f'case "$*" in *--version*) exec {tools}/mariadb --version;; esac\n'
+        f'head -c 2500 | {tools}/mariadb "$@"; {ending}\n'
+    )
+    script.chmod(0o755)
+    return broken
+
+
+def test_mysql_is_as_it_was_when_a_restore_fails(
+    source: Target, mariadb: Server, copy: str, tmp_path: Path
+) -> None:
+    manifest, before = back_up(), databases(mariadb)
+    assert mariadb.tools is not None
+    for ending in ("echo 'ERROR 3 (HY000): disk full' >&2; exit 1", "kill -9 $$"):
+        tools = broken_client(tmp_path, mariadb.tools, ending)
+        write_profile(tmp_path, {"main": source.url}, extra=f'[backup]\ntools = "{tools}"\n')
+        code, said = restore(manifest.name, copy)
+        assert code == 1, said
+        assert databases(mariadb) == before
+
+
+def test_mysql_is_emptied_after_a_killed_restore(
+    source: Target, mariadb: Server, copy: str, tmp_path: Path
+) -> None:
+    manifest = back_up()
+    assert mariadb.tools is not None
+    slow = broken_client(tmp_path, mariadb.tools, "sleep 300")
+    write_profile(tmp_path, {"main": source.url}, extra=f'[backup]\ntools = "{slow}"\n')
+
+    with spawn("db", "restore", manifest.name, "--into", copy, "-y", cwd=tmp_path) as process:
+        until(lambda: copy in databases(mariadb) and len(ask(mariadb, "SHOW TABLES", copy)) > 1)
+        process.send_signal(signal.SIGSTOP)
+        code, said = restore(manifest.name, copy)
+        assert (code, "is being restored by katax_restore_" in said) == (4, True), said
+        process.send_signal(signal.SIGKILL)
+
+    profile_for(tmp_path, source)
+    code, said = restore(manifest.name, copy)
+    assert (code, f"emptied {copy!r}, which a killed restore left half full" in said) == (0, True), said
+    assert content(mariadb, copy) == content(mariadb, source.url.rpartition("/")[2])
+
+
+def test_a_plain_user_of_mysql_is_told_what_is_missing(
+    source: Target, mariadb: Server, copy: str, tmp_path: Path
+) -> None:
+    """With rights on one database it works; what others defined needs one more."""
+    name, user = source.url.rpartition("/")[2], f"plain_{os.getpid()}"
+    ask(mariadb, f"CREATE USER {user} IDENTIFIED BY 'plain'")
+    try:
+        ask(mariadb, f"GRANT ALL ON `{name}`.* TO {user}")
+        ask(mariadb, f"GRANT ALL ON `{copy}`.* TO {user}")
+        url = source.url.replace(f"{mariadb.user}:{mariadb.password}@", f"{user}:plain@")
+        by_root = back_up()
+        profile_for(tmp_path, url, mariadb)
+
+        code, said = restore(by_root.name, copy)
+        assert (code, "grant SET USER on *.* to restore what others defined" in said) == (1, True), said
+        assert copy not in databases(mariadb)
+        code, said = restore(by_root.name, f"{name}_other")
+        assert (code, "Access denied" in said and "grant all on this database" in said) == (1, True), said
+
+        for what in ("VIEW grown", "FUNCTION twice", "PROCEDURE clear", "TRIGGER noted", "EVENT nightly"):
+            ask(mariadb, f"DROP {what}", name)
+        mine = back_up()
+        assert restore(mine.name, copy)[0] == 0
+        assert content(mariadb, copy) == content(mariadb, name)
+    finally:
+        ask(mariadb, f"DROP USER {user}")
+
+
+@pytest.fixture
+def keys(fresh: MakeFresh, redis7: Server, tmp_path: Path) -> Iterator[redis.Redis]:
+    """A client of database 0, which the connection `main` names; its databases are empty before and after."""
+    client = redis.Redis(host=redis7.host, port=redis7.port, password=redis7.password or None)
+    client.flushall()
+    write_profile(tmp_path, {"main": redis7.database_url("0")})
+    yield client
+    client.flushall()
+    client.close()
+
+
+def other(client: redis.Redis, number: int) -> redis.Redis:
+    options = client.connection_pool.connection_kwargs
+    return redis.Redis(host=options["host"], port=options["port"], password=options["password"], db=number)
+
+
+def dumped(client: redis.Redis) -> dict[bytes, tuple[bytes, int]]:
+    """Every key with its value and the moment of its end."""
+    return {key: (client.dump(key), client.pexpiretime(key)) for key in client.scan_iter(count=1000)}  # type: ignore[misc]
+
+
+def test_redis_gets_every_key_with_its_end(keys: redis.Redis, tmp_path: Path) -> None:
+    with keys.pipeline() as pipe:
+        for number in range(1500):
+            pipe.set(f"k{number}", os.urandom(20), ex=1000 + 100 * number if number % 3 else None)
+        pipe.rpush("list", *range(500))
+        pipe.hset("hash", mapping={"a": b"\xff", "b": 2})
+        pipe.zadd("z", {"m": 1.5})
+        pipe.xadd("stream", {"f": "v"})
+        pipe.sadd(b"set\xff", 1, "x")
+        pipe.set("large", os.urandom(3 * 2**20))
+        pipe.execute()
+    manifest = back_up()
+    before = dumped(keys)
+
+    def same(restored: dict[bytes, tuple[bytes, int]]) -> bool:
+        """A pause between two questions of the backup moves an end, but by far less than the ends are apart."""
+        values = {key: value for key, (value, _) in restored.items()}
+        ends = [abs(end - before[key][1]) for key, (_, end) in restored.items()]
+        return values == {key: value for key, (value, _) in before.items()} and max(ends) < 60_000
+
+    with other(keys, 1) as target:
+        assert restore(manifest.name, "1")[0] == 0
+        assert same(dumped(target))
+        code, said = restore(manifest.name, "1")
+        assert (code, "is not empty, it has 1,506 keys" in said) == (4, True), said
+        target.flushdb()
+
+        target.set(MARKER, new_name("restore").replace(f"_{os.getpid()}_", "_1_"))
+        code, said = restore(manifest.name, "1")
+        assert (code, "is being restored by katax_restore_" in said) == (4, True), said
+        with spawn("version") as ended:
+            ended.wait()
+        target.set(MARKER, new_name("restore").replace(f"_{os.getpid()}_", f"_{ended.pid}_"))
+        target.set("half", 1)
+        code, said = restore(manifest.name, "1")
+        assert (code, "which a killed restore left half full" in said) == (0, True), said
+        assert same(dumped(target))
+
+    assert restore(manifest.name, "one")[0] == 2
+    assert restore(manifest.name, "1", "--swap")[0] == 2
+    assert dumped(keys) == before
+
+
+def test_redis_is_empty_again_when_a_restore_fails(keys: redis.Redis, tmp_path: Path) -> None:
+    keys.set("a", 1)
+    keys.hset("h", "f", "v")
+    manifest = back_up()
+    keys.execute_command("ACL", "SETUSER", "weak", "on", ">weak", "~*", "+@all", "-restore")  # type: ignore[no-untyped-call]
+    try:
+        url = f"redis://weak:weak@{keys.connection_pool.connection_kwargs['host']}"
+        write_profile(tmp_path, {"main": f"{url}:{keys.connection_pool.connection_kwargs['port']}/0"})
+        code, said = restore(manifest.name, "2")
+        assert (code, "was refused: " in said and "no permissions" in said.lower()) == (1, True), said
+        with other(keys, 2) as target:
+            assert target.dbsize() == 0
+    finally:
+        keys.execute_command("ACL", "DELUSER", "weak")  # type: ignore[no-untyped-call]
+
+
+def test_redis_is_drilled_on_a_server_of_its_own(keys: redis.Redis, tmp_path: Path) -> None:
+    keys.set("a", 1, ex=1000)
+    back_up()
+    done = katax("db", "backups", "drill", "--latest", "--embedded", "-f", "json")
+    assert (done.code, done.json["passed"]) == (0, True), done.err
+    assert katax("db", "backups", "drill", "--latest", "--on", "main").code == 4
