@@ -14,6 +14,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from queue import Empty, LifoQueue
 from threading import Condition, Lock, get_ident
 from typing import Any
@@ -34,9 +35,10 @@ from katax_cli.engines.redis.connection import OneRoundTrip
 from katax_cli.engines.redis.engine import RedisEngine
 from katax_cli.engines.redis.plan import ClientPlan
 from katax_cli.engines.redis.pool import WaitingPool
+from katax_cli.engines.redis.time_limits import spend
 
 _BLOCKED = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-_CONNECT_GRACE = 0.2
+_CONNECT_GRACE = 0.1
 """Seconds that a driver gets after its time to say itself why it could not connect."""
 
 
@@ -178,10 +180,12 @@ class _OnTaskSocket(AbstractConnection):
         if not is_for_a_task():
             return TaskSocket(connect())
         connecting = started_in_thread("katax-connect-redis", connect)
-        seconds = self.socket_connect_timeout
+        seconds, began = self.socket_connect_timeout, SYSTEM.monotonic()
         try:
             if settled_within(connecting, None if seconds is None else seconds + _CONNECT_GRACE):
-                return TaskSocket(connecting.result())
+                wire = connecting.result()
+                spend(SYSTEM.monotonic() - began)
+                return TaskSocket(wire)
             raise TimeoutError("timed out")
         except BaseException:
             connecting.add_done_callback(_discard)
@@ -198,23 +202,32 @@ class _TaskCondition(Condition):
 
     def __init__(self, lock: Lock) -> None:
         super().__init__(lock)
-        self.tasks: deque[asyncio.Future[None]] = deque()
+        self.tasks: deque[asyncio.Future[bool]] = deque()
         self._owner = 0
 
     def wait_as_task(self, seconds: float | None, *, first: bool) -> bool:
         """Waits until something may be there; False after the time. To be called without the lock."""
         loop = asyncio.get_running_loop()
         self._owner = get_ident()
-        future: asyncio.Future[None] = loop.create_future()
+        future: asyncio.Future[bool] = loop.create_future()
         self.tasks.appendleft(future) if first else self.tasks.append(future)
+        timer = (
+            None if seconds is None else loop.call_later(seconds, partial(set_result, future, value=False))
+        )
+        woken = False
         try:
-            return settled_within(future, seconds)
+            woken = wait_for(future)
+            return woken
         except BaseException:
-            if future.done():
+            if future.done() and not future.cancelled() and future.result():
+                # Cancelled after it was woken: the next one is.
+                woken = True
                 self._wake()
             raise
         finally:
-            with suppress(ValueError):
+            if timer is not None:
+                timer.cancel()
+            if not woken:
                 self.tasks.remove(future)
 
     def notify(self, n: int = 1) -> None:
@@ -228,10 +241,10 @@ class _TaskCondition(Condition):
                 tell(self.tasks[0].get_loop(), self._wake)
 
     def _wake(self) -> None:
-        while self.tasks:
-            future = self.tasks.popleft()
+        for index, future in enumerate(self.tasks):
             if not future.done():
-                future.set_result(None)
+                del self.tasks[index]
+                future.set_result(True)
                 return
 
 
@@ -245,18 +258,20 @@ class TaskQueue(LifoQueue[Any]):
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         if not block or not is_for_a_task():
             return super().get(block, timeout)
-        ends = None if timeout is None else SYSTEM.monotonic() + timeout
         first = False
         if not self.not_empty.tasks:
             with suppress(Empty):
                 return super().get(block=False)
+        began = SYSTEM.monotonic()
         while True:
-            left = None if ends is None else ends - SYSTEM.monotonic()
+            left = None if timeout is None else began + timeout - SYSTEM.monotonic()
             if (left is not None and left <= 0) or not self.not_empty.wait_as_task(left, first=first):
                 raise Empty
             first = True
             with suppress(Empty):
-                return super().get(block=False)
+                got = super().get(block=False)
+                spend(SYSTEM.monotonic() - began)
+                return got
 
 
 class AwaitedPool(WaitingPool):

@@ -41,6 +41,13 @@ def unlimited() -> Iterator[None]:
         _limit.reset(token)
 
 
+def spend(seconds: float) -> None:
+    """Takes what a wait for a connection took from the limit around us: the answer gets the rest."""
+    limit = _limit.get()
+    if limit is not None and not isinstance(limit, _Unlimited):
+        _limit.set(max(limit - seconds, _SHORTEST))
+
+
 def answer_within(default: float | None) -> float | None:
     """Seconds to wait for an answer: the limit around us, else the connection's own."""
     limit = _limit.get()
