@@ -82,7 +82,10 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "cli/db/empty.py",
         "cli/db/views.py",
     ),
-    "cli/db/test_transfer.py": ("cli/db/files.py",),
+    "cli/db/test_transfer.py": (
+        "cli/db/copying.py",
+        "cli/db/files.py",
+    ),
     "cli/db/repl/test_suggestions.py": ("cli/db/repl/keywords.py",),
     "cli/db/repl/test_loop.py": ("cli/db/repl/writes.py",),
     "cli/db/test_shell.py": (
@@ -207,12 +210,16 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     "services/transfer/test_load.py": (
         "services/tables/bulk_load.py",
         "services/transfer/checkpoint.py",
-        "services/transfer/json_cells.py",
+        "services/transfer/formats/json_cells.py",
         "services/transfer/rejects.py",
-        "services/transfer/sources.py",
+        "services/transfer/formats/sources.py",
+    ),
+    "services/transfer/test_copy.py": (
+        "services/transfer/copy_ledger.py",
+        "services/transfer/mapping.py",
     ),
     "services/transfer/test_export.py": (
-        "services/transfer/parquet.py",
+        "services/transfer/formats/parquet.py",
         "services/transfer/tables.py",
     ),
     "services/backup/dumps/test_pg_dump.py": (

@@ -117,8 +117,15 @@ def project(
     postgresql: Server,
 ) -> Path:
     """The profile `dev` with `main` on PostgreSQL, `cache` on Redis, migrations, seeds, a job."""
-    urls = {"main": postgresql_url, "shard1": postgresql_url, "cache": redis_url, "docs": mongodb_url}
+    urls = {
+        "main": postgresql_url,
+        "shard1": postgresql_url,
+        "cache": redis_url,
+        "docs": mongodb_url,
+        "copy": "sqlite:///copy.db",
+    }
     write_profile(tmp_path, urls, name="dev", extra=JOB)
+    write_profile(tmp_path, {"main": "sqlite:///review.db"}, name="review")
     (tmp_path / "katax.toml").write_text('default_profile = "dev"\n')
     for name in ("migrations", "seeds"):
         (tmp_path / name).mkdir()

@@ -4,8 +4,9 @@ The command tree is enumerated: a command that the table does not know fails, so
 Each attempt has its bad twin: the same words on a profile that may write do change the data.
 """
 
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -83,6 +84,7 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "db export": Reads("db export -q -c main kept", SQL),
     "db journal": Exempt("reads the profile's own file, no server's data"),
     "db import": Writes("db import -c main -q rows.csv kept", SQL),
+    "db copy": Writes("db copy -q beside main", SQL),
     "db truncate": Writes("db truncate -c main -y", (*SQL, "mongodb")),
     "db create": Reads("db create -c main", SQL, code=4),
     "db drop": Reads("db drop -c main -y", SQL, code=4),
@@ -288,7 +290,11 @@ def profile(folder: Path, target: Target, protected: str) -> None:
     )
     (folder / "rows.csv").write_text("n\n2\n")
     (folder / "kept.jsonl").write_text('{"key":"kept","ttl_ms":null,"dump":"AMACCQBfUOFwrFIdeg=="}\n')
-    file = write_profile(folder, {"main": target.url}, role=ROLES.get(protected, "dev"))
+    with closing(sqlite3.connect(folder / "beside.db")) as beside:
+        beside.executescript("create table if not exists more (n integer); insert into more values (2)")
+    file = write_profile(
+        folder, {"beside": "sqlite:///beside.db", "main": target.url}, role=ROLES.get(protected, "dev")
+    )
     if protected == "read_only":
         file.write_text(file.read_text() + "read_only = true\n")
 

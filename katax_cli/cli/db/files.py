@@ -14,10 +14,10 @@ from katax_cli.cli.shell.scope import Target, scope
 from katax_cli.core.roles import Tier
 from katax_cli.errors import ConfigError
 from katax_cli.services.transfer.export import Wanted, export
-from katax_cli.services.transfer.files import FORMATS, FileKind, compressed, kind_of, seekable
+from katax_cli.services.transfer.formats.files import FORMATS, FileKind, compressed, kind_of, seekable
+from katax_cli.services.transfer.formats.sources import RowFile
+from katax_cli.services.transfer.formats.writers import CsvForm
 from katax_cli.services.transfer.load import Import, ImportPlan
-from katax_cli.services.transfer.sources import RowFile
-from katax_cli.services.transfer.writers import CsvForm
 
 
 def run_export(

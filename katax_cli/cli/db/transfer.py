@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.scope import Target
 from katax_cli.core.engine_names import SQL_ENGINES, TABLE_ENGINES
-
-if TYPE_CHECKING:
-    pass
 
 group = Group()
 
@@ -87,3 +85,40 @@ def import_(
     names = tuple(name.strip() for name in (key or "").split(",") if name.strip())
     plan = ImportPlan(table, names, create, replace, again, max_errors, rejects)
     run_import(call, SQL, file, plan, format=file_format, encoding=encoding, delimiter=delimiter)
+
+
+Side = "NAME or PROFILE/NAME of a connection."
+
+
+@group.command("copy")
+def copy(
+    call: Invocation,
+    source: Annotated[str, typer.Argument(metavar="SRC", help=Side)],
+    destination: Annotated[str, typer.Argument(metavar="DST", help=Side)],
+    tables: Annotated[
+        list[str] | None, typer.Argument(metavar="[TABLE]...", help="Default: all but katax's own.")
+    ] = None,
+    checksums: Annotated[
+        bool, typer.Option("--checksums", help="Compare the values of all rows, too.")
+    ] = False,
+    not_consistent: Annotated[
+        bool, typer.Option("--not-consistent", help="Go on behind a stop, with rows as they are now.")
+    ] = False,
+    zero_dates: Annotated[
+        str, typer.Option("--zero-dates", metavar="refuse|null", help="MySQL's dates that are none.")
+    ] = "refuse",
+) -> ExitCode:
+    """Copy tables from one connection into another, of any two SQL engines; missing tables are created.
+
+    Says first how each type changes (--dry-run stops there), reads all tables in one snapshot, and counts the rows of
+    both sides at the end; exit 1 when they are not the same.
+    """
+    from katax_cli.cli.db.copying import run_copy
+    from katax_cli.services.transfer.copy import CopyPlan
+
+    if zero_dates not in ("refuse", "null"):
+        raise typer.BadParameter(f"--zero-dates is {zero_dates!r}, expected refuse or null")
+    plan = CopyPlan(
+        tuple(tables or ()), checksums=checksums, not_consistent=not_consistent, zero_dates=zero_dates
+    )
+    return run_copy(call, SQL, (source, destination), plan)

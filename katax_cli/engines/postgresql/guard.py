@@ -16,8 +16,9 @@ from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.engines.postgresql.wire import check_alive, exchange
 from katax_cli.errors import Refused
 
-# The SELECT fixes the snapshot: from then on the server refuses SET TRANSACTION READ WRITE.
-_BEGIN = b"BEGIN READ ONLY"
+# The SELECT fixes the snapshot: from then on the server refuses SET TRANSACTION READ WRITE. Whatever is read later,
+# as the tables of a copy, is of that snapshot too.
+_BEGIN = b"BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _READ_BACK = b"SELECT current_setting('transaction_read_only')"
 _INSIDE = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 # What a read-only transaction lets through: the server's files and programs.

@@ -89,7 +89,7 @@ class Transfers:
     @contextmanager
     def copied_out(
         self, connection: PostgresConnection, source: str, *, null: str, delimiter: str
-    ) -> Iterator[Copy]:
+    ) -> Iterator[CopyOut]:
         """By the extended protocol, which takes one statement: a query cannot end the bracket that it stands in."""
         if source.startswith("("):
             check_guarded(connection, statement_of(source[1:-1], "postgresql"))
@@ -106,7 +106,7 @@ class Transfers:
             while connection.wait(generators.fetch(connection.pgconn)) is not None:
                 pass
             raise refusal(connection, psycopg.errors.error_from_result(result))
-        copy = Copy(connection)
+        copy = CopyOut(connection)
         try:
             yield copy
         finally:
@@ -114,7 +114,7 @@ class Transfers:
                 copy.abandon()
 
 
-class Copy:
+class CopyOut:
     """CopiedOut."""
 
     def __init__(self, connection: PostgresConnection) -> None:

@@ -74,7 +74,7 @@ class Checkpoints:
         self._database.execute(
             f"DELETE FROM {self._table} WHERE {_OTHERS}", [self._target, self._id], timeout=_FOREVER
         )
-        fresh = ImportCheckpoint(options=options, updated_at=_now())
+        fresh = ImportCheckpoint(options=options, updated_at=now_text())
         values = [getattr(fresh, name) for name in _FIELDS]
         sets = ", ".join(f"{name} = ?" for name in _FIELDS)
         if self.find() is not None:
@@ -103,7 +103,7 @@ class Checkpoints:
 
     def save(self, on: Queries, now: ImportCheckpoint) -> ImportCheckpoint:
         """Last in the transaction of a batch; returns what was saved."""
-        saved = replace(now, updated_at=_now())
+        saved = replace(now, updated_at=now_text())
         sets = ", ".join(f"{name} = ?" for name in _FIELDS)
         on.execute(
             f"UPDATE {self._table} SET {sets} WHERE id = ?",
@@ -125,7 +125,8 @@ class Checkpoints:
         return LockHeld(f"import into {self._target}", holder="another run of the same import")
 
 
-def _now() -> str:
+def now_text() -> str:
+    """Now, as RFC 3339 in UTC."""
     from datetime import UTC, datetime
 
     return datetime.fromtimestamp(SYSTEM.now(), UTC).isoformat(timespec="seconds")

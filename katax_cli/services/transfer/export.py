@@ -13,9 +13,9 @@ from katax_cli.engines.transfers import CopiesOut
 from katax_cli.errors import ConfigError
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
-from katax_cli.services.transfer.files import Format
+from katax_cli.services.transfer.formats.files import Format
+from katax_cli.services.transfer.formats.writers import CsvForm, csv_header, csv_lines, inserts, json_lines
 from katax_cli.services.transfer.tables import TransferTable, existing_table, session_of, sql_of
-from katax_cli.services.transfer.writers import CsvForm, csv_header, csv_lines, inserts, json_lines
 
 _FOREVER = float("inf")
 OnRows = Callable[[int], object]
@@ -109,7 +109,7 @@ class _Export:
     def streamed(self) -> int:
         """By plain SELECT, batch after batch."""
         if self._wanted.format == "parquet":
-            from katax_cli.services.transfer.parquet import write_parquet
+            from katax_cli.services.transfer.formats.parquet import write_parquet
 
             types = None if self._table is None else [column.type for column in self._table.columns]
             with self._transaction.stream(self._select, text=True) as rows:

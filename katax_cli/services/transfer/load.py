@@ -15,11 +15,11 @@ from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.tables.bulk_load import BulkLoad, Rows, check_key
 from katax_cli.services.transfer.checkpoint import CLAIMED, Checkpoints, ImportCheckpoint
-from katax_cli.services.transfer.inference import inferred, json_text
-from katax_cli.services.transfer.json_cells import as_texts
-from katax_cli.services.transfer.readers import Numbered
+from katax_cli.services.transfer.formats.inference import inferred, json_text
+from katax_cli.services.transfer.formats.json_cells import as_texts
+from katax_cli.services.transfer.formats.readers import Numbered
+from katax_cli.services.transfer.formats.sources import Batch, RowFile
 from katax_cli.services.transfer.rejects import Rejects
-from katax_cli.services.transfer.sources import Batch, RowFile
 from katax_cli.services.transfer.tables import (
     TransferTable,
     check_columns,

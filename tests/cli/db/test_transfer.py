@@ -146,3 +146,23 @@ def test_import_says_what_it_cannot(shop: Path, monkeypatch: pytest.MonkeyPatch)
     assert "has no columns; is it empty?" in said[4].err
     assert unnamed.code == 4
     assert "repeat with -p local" in unnamed.err
+
+
+def test_copy_reports_types_and_counts(shop: Path, postgresql_url: str, sqlite_url: str) -> None:
+    write_profile(shop, {"main": sqlite_url, "copy": postgresql_url})
+    write_profile(shop, {"main": postgresql_url}, name="stage")
+
+    planned = katax("-p", "test", "db", "copy", "main", "copy", "--dry-run", "-f", "csv")
+    done = katax("-p", "test", "db", "copy", "main", "stage/main", "--checksums", "-f", "json")
+    told = katax("-p", "test", "db", "copy", "main", "copy", "users", "--not-consistent")
+    twice = katax("-p", "test", "db", "copy", "main", "main")
+    unknown = katax("-p", "test", "db", "copy", "main", "nothing")
+
+    assert planned.out == (
+        "table,column,source_type,target_type,note\n"
+        "users,id,INTEGER,bigint,\nusers,name,TEXT,text,\nusers,born,TEXT,text,\n"
+    )
+    assert [(row["table"], row["target_rows"], row["same"]) for row in done.json] == [("users", 3, True)]
+    assert (told.code, "users: is there" in told.err) == (0, True)
+    assert (twice.code, "'main' stands on both sides" in twice.err) == (2, True)
+    assert unknown.code == 2

@@ -12,8 +12,8 @@ import pytest
 from katax_cli.errors import ConfigError, KataxError, QueryError, Refused
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.transfer.export import Wanted, export
-from katax_cli.services.transfer.files import Format
-from katax_cli.services.transfer.writers import CsvForm
+from katax_cli.services.transfer.formats.files import Format
+from katax_cli.services.transfer.formats.writers import CsvForm
 from tests.servers.fixtures import Target
 from tests.services.transfer.connections import open_sql
 from tests.services.transfer.values import CREATE, ROWS_AS_CSV, fill

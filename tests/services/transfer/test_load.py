@@ -18,10 +18,10 @@ from katax_cli.errors import ConfigError, KataxError, LockHeld, Refused
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.transfer import load
 from katax_cli.services.transfer.export import Wanted, export
-from katax_cli.services.transfer.files import FileKind, Format
+from katax_cli.services.transfer.formats.files import FileKind, Format
+from katax_cli.services.transfer.formats.sources import RowFile
+from katax_cli.services.transfer.formats.writers import CsvForm
 from katax_cli.services.transfer.load import Import, ImportPlan
-from katax_cli.services.transfer.sources import RowFile
-from katax_cli.services.transfer.writers import CsvForm
 from tests.servers.fixtures import Target
 from tests.services.transfer.connections import open_sql
 from tests.services.transfer.values import create, fill
@@ -206,8 +206,8 @@ def test_two_runs_of_one_import_do_each_row_once(sql_engine: Target, monkeypatch
 PROGRAM = """
 import sys
 from katax_cli.services.transfer import load
-from katax_cli.services.transfer.files import FileKind
-from katax_cli.services.transfer.sources import RowFile
+from katax_cli.services.transfer.formats.files import FileKind
+from katax_cli.services.transfer.formats.sources import RowFile
 from tests.services.transfer.connections import open_sql
 load._READ = load._COPIED = 20_000
 with open_sql(sys.argv[1]) as database, open(sys.argv[2], "rb") as file:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from katax_cli.engines.transfers import ColumnKind
-from katax_cli.services.transfer.inference import inferred, json_text
+from katax_cli.services.transfer.formats.inference import inferred, json_text
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from typing import Any
 from uuid import uuid4
 
 from katax_cli.core.text.text import to_json
-from katax_cli.services.transfer.chunks import Chunk
-from katax_cli.services.transfer.writers import CsvForm
+from katax_cli.services.transfer.formats.chunks import Chunk
+from katax_cli.services.transfer.formats.writers import CsvForm
 
 Reject = Callable[[int, str, str], object]
 """Told the line of what is no row, the reason, and the text."""

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from katax_cli.services.transfer.chunks import Chunk
-from katax_cli.services.transfer.readers import array_literal, csv_rows, json_rows, parsed_object
-from katax_cli.services.transfer.writers import CsvForm, csv_lines
+from katax_cli.services.transfer.formats.chunks import Chunk
+from katax_cli.services.transfer.formats.readers import array_literal, csv_rows, json_rows, parsed_object
+from katax_cli.services.transfer.formats.writers import CsvForm, csv_lines
 
 CELLS = (
     st.none()

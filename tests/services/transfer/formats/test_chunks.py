@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from katax_cli.errors import ConfigError
-from katax_cli.services.transfer.chunks import chunks, in_utf8, row_end
-from katax_cli.services.transfer.writers import CsvForm, csv_lines
+from katax_cli.services.transfer.formats.chunks import chunks, in_utf8, row_end
+from katax_cli.services.transfer.formats.writers import CsvForm, csv_lines
 
 CELLS = st.text(st.sampled_from('a,"\n\r\\ é'), max_size=8)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from katax_cli.core.text.text import RawJson
-from katax_cli.services.transfer.writers import CsvForm, csv_header, csv_lines, inserts, json_lines
+from katax_cli.services.transfer.formats.writers import CsvForm, csv_header, csv_lines, inserts, json_lines
 
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
 

@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from katax_cli.errors import KataxError
-from katax_cli.services.transfer.files import (
+from katax_cli.services.transfer.formats.files import (
     Compression,
     FileKind,
     compressed,

@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from katax_cli.errors import ConfigError, KataxError
-from katax_cli.services.transfer.chunks import LARGEST_ROW, Chunk, chunks, in_utf8
-from katax_cli.services.transfer.files import FileKind, digest, opened
-from katax_cli.services.transfer.readers import (
+from katax_cli.services.transfer.formats.chunks import LARGEST_ROW, Chunk, chunks, in_utf8
+from katax_cli.services.transfer.formats.files import FileKind, digest, opened
+from katax_cli.services.transfer.formats.readers import (
     Numbered,
     Reject,
     csv_header,
@@ -20,7 +20,7 @@ from katax_cli.services.transfer.readers import (
     json_rows,
     parsed_object,
 )
-from katax_cli.services.transfer.writers import CsvForm
+from katax_cli.services.transfer.formats.writers import CsvForm
 
 AsText = Callable[[Any, str], Any] | None
 _SAMPLE = 2**20
@@ -113,7 +113,7 @@ class RowFile:
             yield in_utf8(stream, self.encoding)
 
     def _parquet(self) -> tuple[Sequence[str], Iterator[list[list[Any]]]]:
-        from katax_cli.services.transfer.parquet import read_parquet
+        from katax_cli.services.transfer.formats.parquet import read_parquet
 
         if self.kind.compression is not None:
             raise ConfigError(f"{self.name!r} is packed twice; Parquet packs itself, unpack it first")

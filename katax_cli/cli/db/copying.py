@@ -1,0 +1,116 @@
+"""The parts of `katax db copy` and `diff` that are about two connections, reports and progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from typing import NamedTuple
+
+import typer
+
+from katax_cli.cli.shell.confirm import refuse_unnamed
+from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.journal import recorded
+from katax_cli.cli.shell.progress import Progress
+from katax_cli.cli.shell.scope import Scope, Target
+from katax_cli.errors import ConfigError, WrongEngine
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.transfer.copy import CopiedTable, Copy, CopyPlan, TableReport
+
+MAPPING_HEADER = ("table", "column", "source_type", "target_type", "note")
+COPIED_HEADER = ("table", "source_rows", "target_rows", "source_checksum", "target_checksum", "same")
+
+
+class Pair(NamedTuple):
+    """The source, whose server is told to refuse writes, and the target, which may be of another profile."""
+
+    source: SqlDatabase
+    target: SqlDatabase
+    scope: Scope
+
+
+@contextmanager
+def pair(call: Invocation, target: Target, names: tuple[str, str], *, writes: bool) -> Iterator[Pair]:
+    """Two connections, each NAME of the profile or PROFILE/NAME. Raises ConfigError for one that stands twice."""
+    if call.connections:
+        raise typer.BadParameter("the connections are named as SRC and DST, not by -c")
+    with ExitStack() as stack:
+        scopes = [stack.enter_context(_side(call, target, name)) for name in names]
+        source, destination = (scope.one for scope in scopes)
+        if scopes[0].profile.name == scopes[1].profile.name and source.name == destination.name:
+            raise ConfigError(f"{source.name!r} stands on both sides; name another connection")
+        settings = destination if writes else replace(destination, read_only=True)
+        if writes:
+            refuse_unnamed(call, scopes[1].profile)
+        yield Pair(
+            scopes[0].runtime.sql(replace(source, read_only=True)), scopes[1].runtime.sql(settings), scopes[1]
+        )
+
+
+@contextmanager
+def _side(call: Invocation, target: Target, name: str) -> Iterator[Scope]:
+    profile, slash, connection = name.rpartition("/")
+    with call.runtime(seconds=None, profile=profile or None) as runtime:
+        settings = runtime.profile.connection(connection if slash else name)
+        if settings.type not in target.types:
+            raise WrongEngine(settings.type, target.lacks, wanted_by=call.command, works_on=target.types)
+        yield Scope(call, runtime, (settings,))
+
+
+def run_copy(call: Invocation, target: Target, names: tuple[str, str], plan: CopyPlan) -> ExitCode:
+    """Reports the types, copies, and prints a row for each table; 1 when the rows of both sides are not the same."""
+    with pair(call, target, names, writes=True) as sides:
+        sides.target.settings.refuse_read_only()
+        plan = replace(plan, skipped=plan.skipped | {sides.scope.profile.migrate.table})
+
+        def report(tables: Sequence[TableReport]) -> bool:
+            if call.shared.dry_run:
+                call.out.rows(MAPPING_HEADER, [mapping_rows(tables)])
+                return False
+            for line in report_lines(tables):
+                call.diagnostics.note(line)
+            return True
+
+        with recorded(sides.scope, sides.target.settings, f"copy from {sides.source.name}") as record:
+            further = "; run it again with --not-consistent to go on behind them"
+            with Progress(call.diagnostics, "copied", "rows", None, further=further) as progress:
+                work = Copy(sides.source, sides.target, plan, progress)
+                copied = work.run(report)
+            record.rows = work.copied
+    if not call.shared.dry_run:
+        call.out.rows(COPIED_HEADER, [[copied_row(table) for table in copied]])
+    return ExitCode.DONE if all(table.same for table in copied) else ExitCode.NO
+
+
+def mapping_rows(tables: Sequence[TableReport]) -> list[tuple[object, ...]]:
+    return [
+        (one.table.table.name, column.name, column.source_type, column.target_type, column.note)
+        for one in tables
+        for column in one.columns
+    ]
+
+
+def report_lines(tables: Sequence[TableReport]) -> Iterator[str]:
+    """What a person has to know before the first row: where types differ, what is left out."""
+    for one in tables:
+        name = one.table.table.name
+        yield f"{name}: {'is there' if one.creation is None else 'is created, with its primary key only'}"
+        for column in one.columns:
+            if column.source_type != column.target_type or column.note:
+                note = f" ({column.note})" if column.note else ""
+                yield f"  {column.name}: {column.source_type} → {column.target_type}{note}"
+        if one.table.generated:
+            yield f"  left out, the server computes them: {', '.join(one.table.generated)}"
+
+
+def copied_row(table: CopiedTable) -> tuple[object, ...]:
+    return (
+        table.table,
+        table.source_rows,
+        table.target_rows,
+        table.source_checksum,
+        table.target_checksum,
+        table.same,
+    )

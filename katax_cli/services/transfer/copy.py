@@ -1,0 +1,332 @@
+"""Tables of one connection into another: created where they are missing, rows in order of their key, counted."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from katax_cli.core.sql import quote_identifier
+from katax_cli.core.text.text import hex_text
+from katax_cli.engines.transfers import Bind, from_hex
+from katax_cli.errors import ConfigError, KataxError, Refused
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.databases.transaction import Session, Transaction
+from katax_cli.services.tables.bulk_load import BulkLoad
+from katax_cli.services.tables.truncate import sql_of as tables_sql
+from katax_cli.services.transfer.checkpoint import IMPORTS_TABLE
+from katax_cli.services.transfer.checksums import RowSum
+from katax_cli.services.transfer.copy_ledger import COPIES_TABLE, CopyLedger, CopyPosition
+from katax_cli.services.transfer.mapping import MappedColumn, creation, mapped_columns
+from katax_cli.services.transfer.tables import (
+    TransferTable,
+    check_columns,
+    existing_table,
+    session_of,
+    sql_of,
+    transfer_table,
+)
+
+_FOREVER = float("inf")
+_BATCH = 5_000
+_ZERO_DATE = re.compile(r"0000-\d\d-\d\d|\d{4}-00-\d\d|\d{4}-\d\d-00")
+OWN_TABLES = frozenset({IMPORTS_TABLE, COPIES_TABLE, "katax_seeds"})
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPlan:
+    """What a copy is to do. `skipped`: tables that are left out unless they are named; `zero_dates`: `refuse` or
+    `null`; `not_consistent`: goes on after a stop, with rows as they are now."""
+
+    tables: tuple[str, ...] = ()
+    skipped: frozenset[str] = OWN_TABLES
+    checksums: bool = False
+    not_consistent: bool = False
+    zero_dates: str = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class TableReport:
+    """One table before its first row: its columns on both sides, and the CREATE TABLE where it is missing."""
+
+    table: TransferTable
+    columns: tuple[MappedColumn, ...]
+    creation: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedTable:
+    """One table after the copy: rows of both sides, and their checksums where those were asked for."""
+
+    table: str
+    source_rows: int
+    target_rows: int
+    source_checksum: str | None = None
+    target_checksum: str | None = None
+
+    @property
+    def same(self) -> bool:
+        return (self.source_rows, self.source_checksum) == (self.target_rows, self.target_checksum)
+
+
+@dataclass(slots=True)
+class Copy:
+    """One copy. The source's connection is to be read-only. `progress` hears how many rows are in."""
+
+    source: SqlDatabase
+    target: SqlDatabase
+    plan: CopyPlan
+    progress: Callable[[int], object] = lambda _: None
+    copied: int = 0
+
+    def run(self, report: Callable[[Sequence[TableReport]], bool]) -> list[CopiedTable]:
+        """Copies, once `report` has heard of every table and returns True; reads all tables in one snapshot.
+
+        Raises Refused for a table of the target that holds other rows, and for a copy that stopped unless it may be
+        inconsistent; KataxError for a row that the target refuses: the batches before it stay.
+        """
+        self.target.settings.refuse_read_only()
+        with self.source.transaction(timeout=_FOREVER) as snapshot:
+            _prepare(snapshot)
+            reports = self._reports(snapshot)
+            positions = [self._position(one) for one in reports]
+            if not report(reports):
+                return []
+            with self.target.session(timeout=_FOREVER) as session:
+                for one, position in zip(reports, positions, strict=True):
+                    self._copy(snapshot, session, one, position)
+                return [self._counted(snapshot, session, one) for one in reports]
+
+    def _reports(self, snapshot: Transaction) -> list[TableReport]:
+        names = self.plan.tables or self._all(snapshot)
+        tables = [
+            existing_table(snapshot, name, connection=self.source.name) for name in dict.fromkeys(names)
+        ]
+        with self.target.transaction(timeout=_FOREVER) as there:
+            reports = []
+            for table in _parents_first(tables, self.source):
+                existing = transfer_table(there, table.table.name)
+                if existing is not None:
+                    wanted = [column.name for column in table.columns]
+                    check_columns(
+                        existing, wanted, what=f"table {table.table.name!r} of {self.source.name!r}"
+                    )
+                engine = self.target.engine
+                columns = mapped_columns(table, engine, existing, zero_dates=self.plan.zero_dates)
+                made = creation(table, columns, engine) if existing is None else None
+                reports.append(TableReport(table, tuple(columns), made))
+        return reports
+
+    def _all(self, snapshot: Transaction) -> list[str]:
+        default = tables_sql(self.source).default_schema
+        return [
+            table.name
+            for table in self.source.tables(timeout=_FOREVER)
+            if table.kind in ("table", "partitioned table")
+            and table.name not in self.plan.skipped
+            and (default is None or table.schema == default)
+        ]
+
+    def _ledger(self, one: TableReport) -> CopyLedger:
+        settings = self.source.settings
+        source = f"{settings.type} {settings.address} {settings.database or settings.path}"
+        return CopyLedger(self.target, source=source, table=one.table.table.name)
+
+    def _position(self, one: TableReport) -> CopyPosition | None:
+        """Where the copy of a table goes on; None: from its beginning."""
+        name, found = one.table.table.name, self._ledger(one).find()
+        rows = 0 if one.creation is not None else self._has_rows(name)
+        if found is None or (found.copied and not rows):
+            if rows:
+                raise Refused(
+                    f"{name!r} of {self.target.name!r} holds rows already; empty it, or name other tables"
+                )
+            return None
+        if found.state == "running" and found.copied and not self.plan.not_consistent:
+            raise Refused(
+                f"the copy of {name!r} stopped behind {found.copied:,} rows, and its snapshot is gone: what changed "
+                "since would be missed; go on with --not-consistent, or empty the table and copy it anew"
+            )
+        return found
+
+    def _has_rows(self, name: str) -> int:
+        quoted = quote_identifier(name, self.target.dialect)
+        return len(self.target.run(f"SELECT 1 FROM {quoted} LIMIT 1", timeout=_FOREVER).rows)
+
+    def _copy(
+        self, snapshot: Transaction, session: Session, one: TableReport, at: CopyPosition | None
+    ) -> None:
+        ledger = self._ledger(one)
+        position = ledger.begin() if at is None else at
+        if position.state == "done":
+            return
+        if one.creation is not None:
+            session.execute(one.creation)
+        with session.transaction() as transaction:
+            target = existing_table(transaction, one.table.table.name, connection=self.target.name)
+        key = self._upsert_key(session, target)
+        loading = _Loading(
+            one, BulkLoad(target, [column.name for column in one.columns], key), self._binds(target, one)
+        )
+        if one.table.primary:
+            for rows in self._batches(snapshot, one, position):
+                after = CopyPosition(position.copied + len(rows), _key_text(one, rows[-1]))
+                with session.transaction() as transaction:
+                    ledger.advance(transaction, position, after)
+                    loading.write(transaction, rows)
+                position = after
+                self._count(len(rows))
+            with session.transaction() as transaction:
+                loading.bulk.advance_counters(transaction)
+                ledger.advance(transaction, position, replace(position, state="done"))
+            return
+        # Without a key there is no place to go on from: all of it, or nothing.
+        with session.transaction() as transaction:
+            ledger.advance(transaction, position, replace(position, state="done"))
+            for rows in self._batches(snapshot, one, position):
+                loading.write(transaction, rows)
+                self._count(len(rows))
+            loading.bulk.advance_counters(transaction)
+
+    def _count(self, rows: int) -> None:
+        self.copied += rows
+        self.progress(self.copied)
+
+    def _upsert_key(self, session: Session, target: TransferTable) -> tuple[str, ...]:
+        """The key by which rows may come twice, of a table without transactions; none where there are some."""
+        asks = sql_of(self.target.engine).transactional
+        if asks is None:
+            return ()
+        rows = session.run(asks, [target.table.schema, target.table.name]).rows
+        if not rows or rows[0][0]:
+            return ()
+        if not target.primary:
+            raise ConfigError(
+                f"{target.table.name!r} has neither transactions nor a primary key; give it one"
+            )
+        return target.primary
+
+    def _binds(self, target: TransferTable, one: TableReport) -> list[Bind | None]:
+        sql = sql_of(self.target.engine)
+        drop_zeros = self.plan.zero_dates == "null" and self.source.dialect == "mysql"
+        binds = []
+        for column, type in zip(
+            one.columns, target.types([column.name for column in one.columns]), strict=True
+        ):
+            zeros = drop_zeros and column.kind.kind in ("date", "timestamp", "timestamptz")
+            holds_bytes = sql.kind_of(type).kind in ("binary", "other")
+            binds.append(_bind(sql.bind(type), column.name, zeros=zeros, holds_bytes=holds_bytes))
+        return binds
+
+    def _batches(
+        self, snapshot: Transaction, one: TableReport, at: CopyPosition
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        sql = f"SELECT {', '.join(one.table.names())} FROM {one.table.quoted}"
+        params: list[Any] = []
+        if one.table.primary:
+            key = ", ".join(one.table.names(one.table.primary))
+            if at.last_key is not None:
+                params = [_key_value(value) for value in json.loads(at.last_key)]
+                sql += f" WHERE ({key}) > ({', '.join('?' * len(params))})"
+            sql += f" ORDER BY {key}"
+        rows: list[tuple[Any, ...]] = []
+        with snapshot.stream(sql, params or None, text=True) as stream:
+            for batch in stream:
+                rows += batch
+                if len(rows) >= _BATCH:
+                    yield rows
+                    rows = []
+        if rows:
+            yield rows
+
+    def _counted(self, snapshot: Transaction, session: Session, one: TableReport) -> CopiedTable:
+        name = one.table.table.name
+        with session.transaction() as transaction:
+            _prepare(transaction)
+            there = existing_table(transaction, name, connection=self.target.name)
+            sides = ((snapshot, one.table), (transaction, there))
+            counts = [int(on.run(f"SELECT count(*) FROM {table.quoted}").rows[0][0]) for on, table in sides]
+            sums = [_checksum(on, table, one) if self.plan.checksums else None for on, table in sides]
+        return CopiedTable(name, counts[0], counts[1], sums[0], sums[1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Loading:
+    one: TableReport
+    bulk: BulkLoad
+    binds: Sequence[Bind | None]
+
+    def write(self, on: Transaction, rows: Sequence[Sequence[Any]]) -> None:
+        _prepare(on)
+        try:
+            bound = [
+                [v if v is None or bind is None else bind(v) for v, bind in zip(row, self.binds, strict=True)]
+                for row in rows
+            ]
+        except ValueError as error:
+            raise KataxError(
+                f"table {self.one.table.table.name!r}: {error}; its batch was not copied"
+            ) from error
+        self.bulk.write(on, list(enumerate(bound)), lambda number, why: self._refuse(rows[number], why))
+
+    def _refuse(self, row: Sequence[Any], why: str) -> None:
+        where = f"table {self.one.table.table.name!r}"
+        if self.one.table.primary:
+            where += f", the row {_key_text(self.one, row)}"
+        raise KataxError(f"{where}: {why}; the rows before its batch are in")
+
+
+def _prepare(transaction: Transaction) -> None:
+    with transaction.using("setting up the session") as connection:
+        session_of(transaction.engine).prepare(connection)
+
+
+def _bind(bind: Bind | None, name: str, *, zeros: bool, holds_bytes: bool) -> Bind | None:
+    def checked(value: Any) -> Any:
+        if zeros and _ZERO_DATE.match(value):
+            return None
+        if isinstance(value, bytes) and not holds_bytes:
+            raise ValueError(f"column {name!r} holds bytes, and its type in the target does not")
+        return value if bind is None else bind(value)
+
+    return checked
+
+
+def _checksum(on: Transaction, table: TransferTable, one: TableReport) -> str:
+    """By the kinds of the source on both sides: they say what the values are."""
+    found = RowSum([column.kind for column in one.columns])
+    names = table.names([column.name for column in one.columns])
+    with on.stream(f"SELECT {', '.join(names)} FROM {table.quoted}", text=True) as rows:
+        for batch in rows:
+            found.add(batch)
+    return str(found)
+
+
+def _key_text(one: TableReport, row: Sequence[Any]) -> str:
+    places = [number for number, column in enumerate(one.columns) if column.name in one.table.primary]
+    by_name = {one.columns[at].name: row[at] for at in places}
+    values = [by_name[name] for name in one.table.primary]
+    return json.dumps(
+        [{"bytes": hex_text(v)} if isinstance(v, bytes) else v for v in values], ensure_ascii=False
+    )
+
+
+def _key_value(value: Any) -> Any:
+    return from_hex(value["bytes"]) if isinstance(value, dict) else value
+
+
+def _parents_first(tables: Sequence[TransferTable], source: SqlDatabase) -> list[TransferTable]:
+    """Tables behind those that they refer to; of a circle in any order."""
+    refers: dict[str, set[str]] = {table.table.name: set() for table in tables}
+    for _, name, _, parent in source.run(tables_sql(source).references, timeout=_FOREVER).rows:
+        if name in refers and parent in refers and name != parent:
+            refers[name].add(parent)
+    ordered: list[str] = []
+    while len(ordered) < len(refers):
+        left = [name for name in refers if name not in ordered]
+        free = [name for name in left if refers[name] <= set(ordered)]
+        ordered += free or left
+    by_name = {table.table.name: table for table in tables}
+    return [by_name[name] for name in ordered]

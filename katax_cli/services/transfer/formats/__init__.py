@@ -1,0 +1,1 @@
+"""Files of rows: what their names say, how they are packed, their bytes as rows and rows as bytes."""

@@ -1,0 +1,69 @@
+"""The types of a table's columns in another engine: what is created, and what changes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from katax_cli.core.sql import quote_identifier
+from katax_cli.engines.base import SqlEngine, TableColumn
+from katax_cli.engines.transfers import ColumnKind
+from katax_cli.services.transfer.tables import TransferTable, sql_of
+
+_ZERO_DATES = "zero dates are {what}"
+_MOMENTS = ("date", "timestamp", "timestamptz")
+
+
+@dataclass(frozen=True, slots=True)
+class MappedColumn:
+    """A column on both sides: its types, its kind at the source, and what changes with it."""
+
+    name: str
+    source_type: str
+    target_type: str
+    kind: ColumnKind
+    note: str = ""
+
+
+def mapped_columns(
+    table: TransferTable, target: SqlEngine, existing: TransferTable | None, *, zero_dates: str
+) -> list[MappedColumn]:
+    """The columns of a table as they are in the target, or would be created there."""
+    return [_mapped(column, table, target, existing, zero_dates) for column in table.columns]
+
+
+def _mapped(
+    column: TableColumn,
+    table: TransferTable,
+    target: SqlEngine,
+    existing: TransferTable | None,
+    zero_dates: str,
+) -> MappedColumn:
+    kind = sql_of(table.engine).kind_of(column.type)
+    notes = []
+    if existing is not None:
+        declared = {other.name: other.type for other in existing.columns}[column.name]
+    elif table.engine.name == target.name:
+        declared = column.type
+    else:
+        made = sql_of(target).type_of(kind, key=column.name in table.primary)
+        declared = made.type
+        notes.append(made.note)
+    if table.engine.name == "mysql" and kind.kind in _MOMENTS:
+        what = "made NULL" if zero_dates == "null" else "refused (--zero-dates null makes them NULL)"
+        notes.append(_ZERO_DATES.format(what=what))
+    return MappedColumn(column.name, column.type, declared, kind, "; ".join(filter(None, notes)))
+
+
+def creation(table: TransferTable, columns: Sequence[MappedColumn], target: SqlEngine) -> str:
+    """The CREATE TABLE for a target: columns, NOT NULL, the primary key; no defaults, references or other indexes."""
+    nullable = {column.name: column.nullable for column in table.columns}
+    lines = [
+        f"{quote_identifier(column.name, target.dialect)} {column.target_type}"
+        f"{'' if nullable[column.name] else ' NOT NULL'}"
+        for column in columns
+    ]
+    if table.primary:
+        key = ", ".join(quote_identifier(name, target.dialect) for name in table.primary)
+        lines.append(f"PRIMARY KEY ({key})")
+    return f"CREATE TABLE {quote_identifier(table.table.name, target.dialect)} ({', '.join(lines)})"

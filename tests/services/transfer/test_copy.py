@@ -1,0 +1,202 @@
+"""Copies between each two engines: values kept, rows counted, stops gone on from once that was allowed."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from katax_cli.errors import KataxError, Refused
+from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.transfer import copy as copying
+from katax_cli.services.transfer.copy import CopiedTable, Copy, CopyPlan, TableReport
+from tests.servers import Server
+from tests.servers.fixtures import MakeFresh
+from tests.services.transfer.connections import open_sql
+from tests.services.transfer.values import fill
+
+ENGINES = ("postgresql", "mysql", "sqlite")
+
+
+@pytest.fixture
+def urls(fresh: MakeFresh, postgresql: Server, mysql: Server) -> dict[str, tuple[str, str]]:
+    """Two empty databases of each engine."""
+    servers: dict[str, str | Server] = {"postgresql": postgresql, "mysql": mysql, "sqlite": "sqlite"}
+    return {engine: (fresh(server).url, fresh(server).url) for engine, server in servers.items()}
+
+
+def copied(
+    source_url: str, target: SqlDatabase, plan: CopyPlan
+) -> tuple[list[CopiedTable], list[TableReport]]:
+    reports: list[TableReport] = []
+
+    def report(tables: Sequence[TableReport]) -> bool:
+        reports.extend(tables)
+        return True
+
+    with open_sql(source_url, read_only=True) as source:
+        return Copy(source, target, plan).run(report), reports
+
+
+def test_values_are_kept_between_each_two(urls: dict[str, tuple[str, str]]) -> None:
+    """What an engine has no room for is cleared first: NaN, infinity and BC outside PostgreSQL."""
+    for engine in ENGINES:
+        with open_sql(urls[engine][0]) as database:
+            fill(database)
+    plain = "update things set ratio = 1, amount = 2, day = null, moment = null, zoned = null, hour = null where id < 3"
+    for engine in ENGINES:
+        for other in ENGINES:
+            if (engine, other) == ("postgresql", "mysql"):
+                with open_sql(urls[engine][0]) as database:
+                    database.execute(plain)
+            if (engine, other) == ("sqlite", "mysql"):
+                with open_sql(urls[engine][0]) as database:
+                    database.execute("update things set ratio = 1 where id = 2")
+            if engine == "sqlite" and other != "sqlite":
+                with open_sql(urls[engine][0]) as database:
+                    database.execute("update things set bytes = null where id = 3")
+            with open_sql(urls[other][1]) as target:
+                [table], [report] = copied(urls[engine][0], target, CopyPlan(("things",), checksums=True))
+                target.execute("drop table things")
+
+            assert (table.source_rows, table.same) == (3, True), (engine, other, table)
+            assert report.creation is not None
+            changed = [column for column in report.columns if column.source_type != column.target_type]
+            assert bool(changed) is (engine != other)
+
+
+def test_what_the_target_has_no_room_for_is_refused_by_name(urls: dict[str, tuple[str, str]]) -> None:
+    with open_sql(urls["postgresql"][0]) as source:
+        source.execute("create table t (id int primary key, n double precision)")
+        source.execute("insert into t values (1, 1.5), (2, 'NaN')")
+    with open_sql(urls["mysql"][0]) as target:
+        with pytest.raises(
+            KataxError, match=r"table 't', the row \[\"2\"\]: .*NaN.*; the rows before its batch are in"
+        ):
+            copied(urls["postgresql"][0], target, CopyPlan())
+        assert target.run("select count(*) from t").rows == [(0,)]
+
+
+def test_zero_dates_are_refused_or_null_as_it_was_said(urls: dict[str, tuple[str, str]]) -> None:
+    with open_sql(urls["mysql"][0]) as source, source.session() as session:
+        session.execute("set sql_mode = ''")
+        session.execute("create table t (id int primary key, d date, m datetime)")
+        session.execute(
+            "insert into t values (1, '0000-00-00', '2020-00-01 00:00:00'), (2, '2020-02-29', null)"
+        )
+    with open_sql(urls["postgresql"][0]) as target:
+        with pytest.raises(KataxError, match=r"the row \[\"1\"\]"):
+            copied(urls["mysql"][0], target, CopyPlan())
+        _, [report] = copied(urls["mysql"][0], target, CopyPlan(zero_dates="null"))
+
+        assert [str(row) for row in target.run("select id, d::text, m::text from t order by id").rows] == [
+            "(1, None, None)",
+            "(2, '2020-02-29', None)",
+        ]
+    assert report.columns[1].note == "zero dates are made NULL"
+
+
+def test_parents_come_first_and_katax_stays_at_home(urls: dict[str, tuple[str, str]]) -> None:
+    parts = (
+        "create table users (id int primary key)",
+        "create table aaa (id int primary key, user_id int references users (id))",
+    )
+    for url in urls["postgresql"]:
+        with open_sql(url) as database:
+            for sql in parts:
+                database.execute(sql)
+    with open_sql(urls["postgresql"][0]) as source:
+        source.execute("insert into users values (1)")
+        source.execute("insert into aaa values (5, 1)")
+        source.execute("create table katax_imports (id int)")
+    with open_sql(urls["postgresql"][1]) as target:
+        tables, _ = copied(urls["postgresql"][0], target, CopyPlan())
+
+    assert [(table.table, table.target_rows, table.same) for table in tables] == [
+        ("users", 1, True),
+        ("aaa", 1, True),
+    ]
+
+
+def test_a_copy_that_stopped_goes_on_when_it_may(
+    urls: dict[str, tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "_BATCH", 1000)
+    with open_sql(urls["sqlite"][0]) as source:
+        source.execute("create table t (a integer, b text, n integer, primary key (a, b))")
+        source.execute_many("insert into t values (?, ?, ?)", [[n % 7, f"k{n}", n] for n in range(5000)])
+        source.execute("create table keyless (n integer)")
+        source.execute("insert into keyless values (1), (1)")
+    for engine in ENGINES:
+        with open_sql(urls["sqlite"][0], read_only=True) as source, open_sql(urls[engine][1]) as target:
+
+            def stop(count: int) -> None:
+                if count >= 3000:
+                    raise KeyboardInterrupt
+
+            with pytest.raises(KeyboardInterrupt):
+                Copy(source, target, CopyPlan(("t", "keyless")), progress=stop).run(lambda _: True)
+            assert 0 < target.run("select count(*) from t").rows[0][0] < 5000
+            with pytest.raises(Refused, match=r"its snapshot is gone: .* go on with --not-consistent"):
+                Copy(source, target, CopyPlan(("t", "keyless"))).run(lambda _: True)
+            done = Copy(source, target, CopyPlan(("t", "keyless"), not_consistent=True, checksums=True)).run(
+                lambda _: True
+            )
+            again = Copy(source, target, CopyPlan(("t", "keyless"))).run(lambda _: True)
+
+            assert [(table.target_rows, table.same) for table in done] == [(5000, True), (2, True)], engine
+            assert [table.target_rows for table in again] == [5000, 2]
+
+
+def test_other_rows_are_not_mixed_with(urls: dict[str, tuple[str, str]]) -> None:
+    for url in urls["sqlite"]:
+        with open_sql(url) as database:
+            database.execute("create table t (id integer primary key)")
+            database.execute("insert into t values (1)")
+    with open_sql(urls["sqlite"][1]) as target:
+        with pytest.raises(Refused, match="'t' of 'main' holds rows already"):
+            copied(urls["sqlite"][0], target, CopyPlan())
+        target.execute("delete from t")
+        target.execute("alter table t rename column id to other")
+        with pytest.raises(KataxError, match="table 't' of 'main': no column named 'id'"):
+            copied(urls["sqlite"][0], target, CopyPlan())
+
+
+PROGRAM = """
+import sys
+from katax_cli.services.transfer import copy
+from tests.services.transfer.connections import open_sql
+copy._BATCH = 1000
+with open_sql(sys.argv[1], read_only=True) as source, open_sql(sys.argv[2]) as target:
+    plan = copy.CopyPlan(("t",), not_consistent=True)
+    copy.Copy(source, target, plan, lambda count: print(count, flush=True)).run(lambda _: True)
+"""
+
+
+def test_a_killed_copy_has_each_row_once(urls: dict[str, tuple[str, str]]) -> None:
+    chance = random.Random(3)
+    with open_sql(urls["postgresql"][0]) as source:
+        source.execute(
+            "create table t as select n as id, 'name ' || n as name from generate_series(1, 20000) n"
+        )
+        source.execute("alter table t add primary key (id)")
+    for engine in ENGINES:
+        for kill in (True, True, False):
+            command = [sys.executable, "-c", PROGRAM, urls["postgresql"][0], urls[engine][1]]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as run:
+                assert run.stdout is not None
+                for _ in range(chance.randrange(6) + 1 if kill else 0):
+                    run.stdout.readline()
+                if kill:
+                    os.kill(run.pid, signal.SIGKILL)
+                run.stdout.read()
+        with open_sql(urls[engine][1]) as target:
+            rows = target.run("select count(*), count(distinct id), max(id) from t").rows
+
+        assert (run.returncode, rows) == (0, [(20_000, 20_000, 20_000)]), engine
