@@ -12,8 +12,9 @@ from katax_cli.core.sql import quote_identifier
 from katax_cli.core.text.text import hex_text
 from katax_cli.engines.transfers import Bind, from_hex
 from katax_cli.errors import ConfigError, KataxError, Refused
+from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.databases.transaction import Session, Transaction
+from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.tables.bulk_load import BulkLoad
 from katax_cli.services.tables.truncate import sql_of as tables_sql
 from katax_cli.services.transfer.checkpoint import IMPORTS_TABLE
