@@ -220,7 +220,9 @@ class TestMongodb:
         with pytest.raises(ConfigError) as error:
             opened(mongodb_url).slow_queries()
 
-        assert "its profiler is off; run the command {profile: 1, slowms: 100}" in str(error.value)
+        assert """its profiler is off; run 'katax db command {"profile": 1, "slowms": 100}'""" in str(
+            error.value
+        )
 
     def test_recorded_operations_are_summed_by_shape(self) -> None:
         """The server of the tests has no profiler; these are entries as the manual shows them."""

@@ -100,7 +100,7 @@ class MongoEngine:
         return answer
 
     def only_reads(self, spec: Mapping[str, Any]) -> bool:
-        return guard.is_read(spec)
+        return not guard.may_write(spec)
 
     def find(
         self, client: Any, collection: str, query: DocumentQuery = EVERYTHING, *, timeout: float | None = None

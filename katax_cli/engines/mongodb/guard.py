@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from katax_cli.engines.refusals import not_known_to_read
@@ -35,22 +35,22 @@ _PROGRAMS = ("$function", "$accumulator", "$where")
 
 def check(spec: Mapping[str, Any], connection: str) -> None:
     """Raises Refused before anything is sent unless the command is known to change nothing."""
-    objection = _objection(spec)
+    objection = _objection(spec, (*_WRITING_STAGES, *_PROGRAMS))
     if objection is not None:
         raise not_known_to_read(connection, objection)
 
 
-def is_read(spec: Mapping[str, Any]) -> bool:
-    """True when the command is known to change nothing."""
-    return _objection(spec) is None
+def may_write(spec: Mapping[str, Any]) -> bool:
+    """True unless the command is known to change nothing; whatever its programs do, MongoDB lets none of them write."""
+    return _objection(spec, _WRITING_STAGES) is not None
 
 
-def _objection(spec: Mapping[str, Any]) -> str | None:
+def _objection(spec: Mapping[str, Any], forbidden: Sequence[str]) -> str | None:
     """The command, and what in it may write; None for one that is known to only read."""
     while next(iter(spec), None) == "explain" and isinstance(spec["explain"], Mapping):
         spec = spec["explain"]
     name = next(iter(spec), "an empty command")
-    word = _forbidden_word(spec)
+    word = _forbidden_word(spec, forbidden)
     if word is not None:
         return f"{name} with {word}"
     if name in READS or _READS_IF.get(name, _never)(spec):
@@ -79,13 +79,12 @@ _READS_IF: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
 }
 
 
-def _forbidden_word(value: object) -> str | None:
-    """The first stage that writes and the first program, at any depth and however it is written.
+def _forbidden_word(value: object, forbidden: Sequence[str]) -> str | None:
+    """The first key that is one of these, at any depth and however it is written.
 
     A field or a literal of that name is taken for one too: refused once too often rather than never.
     """
-    words = (str(key) for key in _keys(value) if _folded(key) in (*_WRITING_STAGES, *_PROGRAMS))
-    return next(words, None)
+    return next((str(key) for key in _keys(value) if _folded(key) in forbidden), None)
 
 
 def _folded(key: object) -> str:

@@ -49,7 +49,7 @@ class Metrics:
             if not entries and not _profiles(database):
                 raise ConfigError(
                     f"{self._engine.settings.name!r} keeps no slow queries: its profiler is off; "
-                    "run the command {profile: 1, slowms: 100} on this database"
+                    """run 'katax db command {"profile": 1, "slowms": 100}'"""
                 )
         return summed(entries)
 

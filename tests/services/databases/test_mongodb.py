@@ -196,3 +196,63 @@ def test_a_read_only_connection_writes_nothing(open_runtime: OpenRuntime, mongod
         with pytest.raises(Refused):
             call()
     assert rows.all() == []
+
+
+# --- what nx-27017 cannot do ---
+
+SLOW = {"$where": "sleep(50) || true"}
+
+
+@pytest.mark.needs_mongod
+def test_an_update_that_the_deadline_ends_in_its_middle_is_unknown(
+    open_runtime: OpenRuntime, mongodb_url: str
+) -> None:
+    database = mongodb(open_runtime(QUICK, main=mongodb_url))
+    database.insert("numbers", [{"n": n} for n in range(200)])
+    with pytest.raises(OutcomeUnknown):
+        database.update("numbers", SLOW, {"$set": {"done": True}}, timeout=1.0)
+    assert 0 < database.count("numbers", {"done": True}) < 200
+
+
+@pytest.mark.needs_mongod
+def test_a_question_that_is_cancelled_runs_no_longer_on_the_server(
+    open_runtime: OpenRuntime, mongodb_url: str
+) -> None:
+    database = mongodb(open_runtime(QUICK, main=mongodb_url))
+    database.insert("numbers", [{"n": n} for n in range(20_000)])
+    running = threading.Thread(target=lambda: _swallow(database.table("numbers").filter(SLOW).all))
+    running.start()
+    watching = mongodb(open_runtime(QUICK, main=mongodb_url))
+
+    def runs() -> bool:
+        answer = watching.command({"currentOp": 1, "ns": {"$regex": "numbers$"}}, database="admin")
+        return bool(answer["inprog"])
+
+    until(runs)
+    database.cancel_running()
+    until(lambda: not runs())
+    running.join()
+
+
+@pytest.mark.needs_mongod
+def test_a_document_that_a_rule_refuses(open_runtime: OpenRuntime, mongodb_url: str) -> None:
+    database = mongodb(open_runtime(QUICK, main=mongodb_url))
+    database.command({"create": "people", "validator": {"age": {"$type": "int"}}})
+    for write in (
+        lambda: database.insert("people", [{"age": 1}, {"age": "x"}]),
+        lambda: database.update("people", {}, {"$set": {"age": "x"}}),
+    ):
+        with pytest.raises(QueryError) as refused:
+            write()
+        assert (refused.value.code, "\n" in str(refused.value)) == ("121", False)
+    assert database.count("people", {}) == 1
+
+
+@pytest.mark.needs_mongod
+def test_a_pipeline_stores_its_documents(open_runtime: OpenRuntime, mongodb_url: str) -> None:
+    database = mongodb(open_runtime(QUICK, main=mongodb_url))
+    database.insert("people", [{"_id": 1}, {"_id": 2}])
+    for stage in ({"$out": "copy"}, {"$merge": {"into": "merged"}}):
+        with database.aggregate("people", [{"$match": {"_id": 2}}, stage]) as batches:
+            assert [document for batch in batches for document in batch] == []
+    assert database.table("copy").all() == database.table("merged").all() == [{"_id": 2}]
