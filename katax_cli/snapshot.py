@@ -203,6 +203,26 @@ class SlowCall(NamedTuple):
     happened_at: float
 
 
+class RunningSession(NamedTuple):
+    """A session of a server; None for what the server does not say. Statements are without values.
+
+    `busy`: it runs a statement. Without a `pid` it stands for what cannot be seen, and `statement` says why.
+    """
+
+    connection: str
+    pid: int | str | None
+    user: str | None
+    host: str | None
+    database: str | None
+    state: str
+    wait: str | None
+    age_seconds: float | None
+    transaction_age_seconds: float | None
+    statement: str | None
+    busy: bool
+    seen_at: float
+
+
 @dataclass(frozen=True, slots=True)
 class JobStatus:
     """A job now; `last_state` and `last_reason` are those of the run that ended last."""
@@ -273,6 +293,7 @@ class Snapshot:
     jobs: Part[JobStatus]
     runs: Part[JobRun]
     sockets: Part[SocketServer]
+    activity: Part[RunningSession]
     log: Part[Happening]
 
     @property

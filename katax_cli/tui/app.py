@@ -30,13 +30,13 @@ from katax_cli.snapshot import Happening, Snapshot
 from katax_cli.tui.dialogs import CommandDialog, Info, key_facts, line
 from katax_cli.tui.feed import Feed
 from katax_cli.tui.glyphs import ago, span, state
+from katax_cli.tui.layout import PANELS, SCREENS
 from katax_cli.tui.pane import Pane
-from katax_cli.tui.panels import PANELS, SCREENS, Action
 from katax_cli.tui.table import spans
 from katax_cli.tui.terminal_guard import guarded
 
 _LIGHT, _DARK = "textual-light", "textual-dark"
-_ACTIONS: dict[str, Action] = {each.name: each for panel in PANELS for each in panel.actions}
+_ACTIONS = {each.name: each for panel in PANELS for each in panel.actions}
 _KEPT = 100
 _WIDE, _TALL = 150, 40
 
@@ -265,10 +265,10 @@ class Dashboard(App[None]):
     def action_act(self, name: str) -> None:
         """Shows the command of an action on the row under the cursor, and runs it when that is wanted."""
         pane, snapshot, action = self._focused, self._snapshot, _ACTIONS[name]
-        if pane is None or pane.chosen is None or snapshot is None:
+        if pane is None or pane.chosen is None or not pane.chosen.subject or snapshot is None:
             return
         dialog = CommandDialog(
-            action, pane.chosen.subject, profile=snapshot.health.profile, role=cast("Role", snapshot.role)
+            action, pane.chosen, profile=snapshot.health.profile, role=cast("Role", snapshot.role)
         )
         self.push_screen(dialog, self._start)
 
@@ -292,7 +292,7 @@ class Dashboard(App[None]):
         yield SystemCommand("Pause", "Ask the servers nothing, or go on", self.action_pause)
         pane = self._focused
         chosen = pane.chosen if pane is not None else None
-        for each in pane.panel.actions if pane is not None and chosen is not None else ():
+        for each in pane.panel.actions if pane is not None and chosen is not None and chosen.subject else ():
             title = escape(printable(f"{each.label} {chosen.subject if chosen is not None else ''}"))
             yield SystemCommand(title, line(each.words), lambda name=each.name: self.action_act(name))
 

@@ -19,6 +19,7 @@ from katax_cli.core.roles import needed
 from katax_cli.core.settings import Role
 from katax_cli.core.text.text import printable
 from katax_cli.tui.panels import Action
+from katax_cli.tui.table import TableRow
 
 
 def command(action: Action, subject: str, profile: str, options: Sequence[str] = ()) -> tuple[str, ...]:
@@ -75,10 +76,11 @@ class CommandDialog(ModalScreen[tuple[str, ...] | None]):
         Binding("ctrl+y", "copy", "Copy", priority=True),
     ]
 
-    def __init__(self, action: Action, subject: str, *, profile: str, role: Role) -> None:
+    def __init__(self, action: Action, row: TableRow, *, profile: str, role: Role) -> None:
         super().__init__()
         self._action = action
-        self._subject = subject
+        self._subject = row.subject
+        self._needed = row.options
         self._profile = profile
         self._suggested = options(action, role)
 
@@ -95,7 +97,7 @@ class CommandDialog(ModalScreen[tuple[str, ...] | None]):
     def words(self) -> tuple[str, ...]:
         """Raises ValueError for a quotation without end."""
         options = shlex.split(self.query_one(Input).value)
-        return command(self._action, self._subject, self._profile, options)
+        return command(self._action, self._subject, self._profile, (*self._needed, *options))
 
     @property
     def shown(self) -> str:

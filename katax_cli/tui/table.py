@@ -28,11 +28,15 @@ class Column(NamedTuple):
 
 
 class TableRow(NamedTuple):
-    """`subject`: the name that an action is for. `key` is the row's own, however it changes."""
+    """`subject`: the name that an action is for, empty for none. `key` is the row's own, however it changes.
+
+    `options` are those that a command on the row needs besides its name.
+    """
 
     key: str
     subject: str
     cells: tuple[Text, ...]
+    options: tuple[str, ...] = ()
 
 
 class Drawn(NamedTuple):

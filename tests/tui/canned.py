@@ -20,6 +20,7 @@ from katax_cli.snapshot import (
     PoolStats,
     PoolTrail,
     Process,
+    RunningSession,
     SlowCall,
     Snapshot,
     SocketServer,
@@ -169,6 +170,31 @@ FULL = Snapshot(
         STATE,
         AT,
     ),
+    activity=Part(
+        (
+            RunningSession(
+                *("main", 4711, "app", "10.0.0.7", "shop", "active", "Lock: transactionid", 312.4, 312.6),
+                *("UPDATE stock SET left = left - ? WHERE sku = ?", True, AT - 1),
+            ),
+            RunningSession(
+                *("main", 4820, "report", "10.0.0.9", "shop", "idle in transaction", None, 641.0, 655.2),
+                *("SELECT * FROM orders WHERE customer = ?", False, AT - 1),
+            ),
+            RunningSession(
+                *("cache", 33, "default", "10.0.0.7:52110", "0", "idle", None, 4.0, None, "get", False, AT),
+            ),
+            RunningSession(
+                *("main", None, None, None, None, "unseen", None, None, None),
+                *(
+                    "sessions of other users show neither state nor statement; grant pg_read_all_stats",
+                    False,
+                    AT,
+                ),
+            ),
+        ),
+        "servers",
+        AT,
+    ),
     log=Part(
         (
             Happening(AT - 840, "info", "cleanup", "ran in 48.2 s"),
@@ -196,6 +222,7 @@ EMPTY = Snapshot(
     jobs=Part((), STATE, AT, "no jobs are defined; add one: katax cron add"),
     runs=Part((), STATE, AT, "no daemon runs; start one: katax cron run-daemon"),
     sockets=Part((), STATE, AT, "no Socket.IO server reports; start one: katax ws serve"),
+    activity=Part((), "servers", AT, "no connection is to a server with sessions"),
     log=Part((), STATE, AT),
 )
 """A new profile: nobody but the dashboard itself."""

@@ -21,8 +21,8 @@ from katax_cli.snapshot import Part, Snapshot
 from katax_cli.tui import pane as pane_module
 from katax_cli.tui.app import CommandOutcome, Dashboard
 from katax_cli.tui.dialogs import CommandDialog, Info, line
+from katax_cli.tui.layout import PANELS, SCREENS
 from katax_cli.tui.pane import Pane
-from katax_cli.tui.panels import PANELS, SCREENS
 from tests.tui.canned import AT, BROKEN, EMPTY, FULL, HOSTILE, hostile
 from tests.tui.driving import PATIENCE, Commands, Source, dashboard, drive, head, pane, until, visible
 
@@ -280,7 +280,7 @@ class TestNumbersThatChange:
             await pilot.press("f5")
             await until(pilot, lambda: "(dev)" in head(app))
             assert log.drawn is before
-            await pilot.press("7")
+            await pilot.press("8")
             await until(pilot, lambda: said(app)[0] == "news")
             assert str(log.table.get_row_at(0)[3]) == "news"
 
@@ -292,7 +292,7 @@ class TestNumbersThatChange:
 
         async def body(pilot: Pilots) -> None:
             log = pane(app, "log")
-            await pilot.press("7")
+            await pilot.press("8")
             for count in (203, 261):
                 source.snapshot = with_lines(count)
                 await pilot.press("f5")
@@ -314,7 +314,7 @@ class TestNumbersThatChange:
 
         async def body(pilot: Pilots) -> None:
             log = pane(app, "log")
-            await pilot.press("7", *leave)
+            await pilot.press("8", *leave)
             if not leave:
                 log.table.scroll_relative(y=3)
             await until(pilot, lambda: "paused, 0 newer" in str(log.border_title))
@@ -666,6 +666,20 @@ class TestCommands:
             await until(pilot, lambda: bool(commands.ran))
             words = ["--for", "5m", "--reason", "no disk left", "--yes"]
             assert list(commands.ran[0]) == ["circuit", "trip", "orders", "-p", "shop", *words]
+
+        drive(app, body)
+
+    def test_a_session_is_ended_on_its_connection_and_an_unseen_one_is_not(self) -> None:
+        commands = Commands()
+        app = dashboard(run=commands)
+
+        async def body(pilot: Pilots) -> None:
+            await pilot.press("7", "end", "k", "c")
+            await pilot.pause()
+            assert not isinstance(app.screen, CommandDialog), "the last row stands for what cannot be seen"
+            await pilot.press("home", "c", "enter")
+            await until(pilot, lambda: bool(commands.ran))
+            assert list(commands.ran[0]) == ["db", "cancel", "4711", "-p", "shop", "-c", "main", "--yes"]
 
         drive(app, body)
 

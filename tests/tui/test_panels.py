@@ -6,7 +6,8 @@ from datetime import timedelta
 import pytest
 
 from katax_cli.snapshot import BreakerState, Circuit, HealthReport, Part, Watched
-from katax_cli.tui.panels import PANELS, SCREENS, Panel, queries
+from katax_cli.tui.layout import PANELS, SCREENS
+from katax_cli.tui.panels import Panel, queries
 from katax_cli.tui.table import Drawn, fitted
 from tests.tui.canned import API, AT, BROKEN, CHAT, EMPTY, FULL, NOW
 
@@ -45,7 +46,7 @@ def test_the_age_of_everything_is_shown(panel: Panel) -> None:
         assert panel.draw(snapshot, 80).note, panel.name
 
 
-@pytest.mark.parametrize("name", ["pools", "queries", "slow", "jobs", "runs", "sockets"])
+@pytest.mark.parametrize("name", ["pools", "queries", "slow", "jobs", "runs", "sockets", "activity"])
 def test_an_empty_panel_says_which_process_would_fill_it(name: str) -> None:
     part = {"queries": "traffic"}.get(name, name)
     seen = drawn(name, EMPTY)
@@ -234,4 +235,4 @@ def test_each_panel_is_on_one_screen_and_each_key_does_one_thing() -> None:
     keys = [action.key for panel in PANELS for action in panel.actions]
 
     assert len(keys) == len(set(keys))
-    assert SCREENS == ("connections", "pools", "circuits", "queries", "jobs", "sockets", "log")
+    assert SCREENS == ("connections", "pools", "circuits", "queries", "jobs", "sockets", "activity", "log")

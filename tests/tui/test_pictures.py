@@ -15,7 +15,7 @@ import pytest
 from textual.pilot import Pilot
 
 from katax_cli.snapshot import Snapshot
-from katax_cli.tui.panels import SCREENS
+from katax_cli.tui.layout import SCREENS
 from tests.tui.canned import BROKEN, EMPTY, FULL
 from tests.tui.driving import dashboard, drive
 
@@ -52,6 +52,7 @@ PICTURES = [
     Picture("filter", keys=("slash", *"orders")),
     Picture("help", keys=("question_mark",)),
     Picture("trip", keys=("3", "T")),
+    Picture("terminate", keys=("7", "k")),
     Picture("row", keys=("1", "enter")),
     *(Picture(name, keys=(str(number),)) for number, name in enumerate(SCREENS, 1)),
     *(Picture(name, LARGE, keys=(str(number),), theme=LIGHT) for number, name in enumerate(SCREENS, 1)),

@@ -29,7 +29,7 @@ def show(
     ] = "2s",
     once: Annotated[bool, typer.Option("--once", help="Print one snapshot, and end.")] = False,
 ) -> int:
-    """Watch connections, pools, circuits, calls, jobs and Socket.IO servers on one screen.
+    """Watch connections, pools, circuits, calls, jobs, Socket.IO servers and sessions on one screen.
 
     Data of other processes comes from the state database. --once prints the same for scripts (-f json).
     """
@@ -53,7 +53,7 @@ def _interval(value: str) -> float:
 def _look(call: Invocation) -> Snapshot:
     """One Snapshot, when all have answered or their time is over."""
     with collecting(call) as collector:
-        return collector(patience=collector.longest)
+        return collector(patience=collector.longest, whole=True)
 
 
 def _write(call: Invocation, snapshot: Snapshot) -> None:

@@ -24,6 +24,11 @@ _SERVER_SECONDS = 30
 """After which the server itself ends the transaction of a katax that is stopped or cut off."""
 
 
+_MARGIN = "  "
+_WIDTH = 80
+"""Cells of a terminal that is not the one of stdout."""
+
+
 @dataclass(frozen=True)
 class Review:
     """How the change of one connection is agreed to; `in_transaction` is False when it cannot be undone as a whole."""
@@ -82,11 +87,12 @@ def show_rows(call: Invocation, columns: Sequence[str], rows: Sequence[Sequence[
     if not rows or call.diagnostics.quiet:
         return
     buffer = BytesIO()
-    plain = replace(call.out, stream=buffer, format="table", pager=None, columns=(), color=False)
+    width = (call.out.width or _WIDTH) - len(_MARGIN)
+    plain = replace(call.out, stream=buffer, format="table", pager=None, columns=(), color=False, width=width)
     plain.rows(columns, [rows], OF_A_SERVER)
     call.diagnostics.note("as they are now:")
     for line in buffer.getvalue().decode("utf-8", "replace").splitlines():
-        call.diagnostics.note(f"  {line}")
+        call.diagnostics.note(f"{_MARGIN}{line}")
 
 
 def refuse_unasked(chosen: Scope, settings: ConnectionSettings, *, max_rows: int | None) -> None:

@@ -41,7 +41,7 @@ BLOCKING_HEADER = (
     "lock",
     "statement",
 )
-ACTIVITY = Manner(brief=tuple(name for name in ACTIVITY_HEADER if name != "host"))
+ACTIVITY = Manner(brief=tuple(name for name in ACTIVITY_HEADER if name not in ("host", "database")))
 BLOCKING = Manner(brief=("pid", "user", "state", "waiting_seconds", "lock", "statement"))
 COLUMN_HEADER = ("column", "type", "nullable", "default", "key", "references", "indexes")
 

@@ -124,6 +124,8 @@ class Scope:
             else:
                 raise result
         columns = header() if callable(header) else header
+        if labelled and manner.brief:
+            manner = manner._replace(brief=("connection", *manner.brief))
         self.call.out.rows(("connection", *columns) if labelled else columns, [rows], manner)
         return worst(codes)
 

@@ -10,6 +10,7 @@ from threading import Lock
 from typing import TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.engine_names import SERVER_ENGINES
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.services.backup.age import backup_checker
 from katax_cli.services.dashboard.event_log import (
@@ -38,6 +39,7 @@ from katax_cli.snapshot import (
     JobStatus,
     Part,
     Process,
+    RunningSession,
     Snapshot,
     Traffic,
 )
@@ -48,6 +50,7 @@ _LINES = 200
 _AFTER_REPORT = "a program does after Katax().report('name')"
 _NO_JOBS = "no jobs are defined; add one: katax cron add"
 _NO_DAEMON = f"no daemon runs; start one: katax {DAEMON}"
+_NO_SESSIONS = f"no connection is to a server with sessions; {', '.join(SERVER_ENGINES)} have them"
 _NO_SOCKETS = "no Socket.IO server reports; start one: katax ws serve"
 
 R = TypeVar("R")
@@ -102,13 +105,18 @@ class Collector:
         """The sources that are asked."""
         return (*self._probes.values(), *self._asked.values())
 
-    def __call__(self, *, patience: float | None = None) -> Snapshot:
-        """The state after `patience` seconds, or earlier when all have answered. Raises nothing."""
+    def __call__(self, *, patience: float | None = None, whole: bool = False) -> Snapshot:
+        """The state after `patience` seconds, or earlier when all have answered. Raises nothing.
+
+        `whole`: when all rounds are over, which also ask servers for their sessions and their load.
+        """
         for source in self.sources:
             source.begin()
         waiting = Deadline(self._patience if patience is None else patience)
         silent = {name: source.silence(waiting.remaining()) for name, source in self._probes.items()}
         troubles = {name: _trouble(source, waiting.remaining()) for name, source in self._asked.items()}
+        for source in self.sources if whole else ():
+            source.wait(waiting.remaining())
         with self._lock:
             return self._snapshot(silent, troubles)
 
@@ -136,6 +144,7 @@ class Collector:
             jobs=jobs,
             runs=runs,
             sockets=self._told(told, _sockets, trouble, _NO_SOCKETS),
+            activity=self._activity(now),
             log=self._log(told, runs, trouble),
         )
 
@@ -172,6 +181,15 @@ class Collector:
         heard = [row.seen_at for row in rows] + ([told.at] if told else [])
         empty = f"no server counts its calls and no process reports; {_AFTER_REPORT}"
         return _part(rows, f"servers, {self._database}", max(heard, default=None), trouble, empty)
+
+    def _activity(self, now: float) -> Part[RunningSession]:
+        watches = [watch for watch in self._watches.values() if watch.lists_sessions]
+        if not watches:
+            return Part((), "servers", now, _NO_SESSIONS)
+        rows = tuple(row for watch in watches for row in watch.sessions)
+        listed = [watch.listed_at for watch in watches if watch.listed_at is not None]
+        empty = "no other sessions" if listed else "no server has told of its sessions yet"
+        return _part(rows, "servers", max(listed, default=None), None, empty)
 
     def _cron(self, told: Told | None, trouble: str | None) -> tuple[Part[JobStatus], Part[JobRun]]:
         jobs, history = self._jobs.jobs, self._jobs.history

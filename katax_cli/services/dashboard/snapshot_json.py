@@ -10,7 +10,7 @@ from typing import Any
 from katax_cli.services.health.probe import as_dict as health_dict
 from katax_cli.snapshot import Part, Snapshot, Watched
 
-PARTS = ("processes", "pools", "circuits", "traffic", "slow", "jobs", "runs", "sockets", "log")
+PARTS = ("processes", "pools", "circuits", "traffic", "slow", "jobs", "runs", "sockets", "activity", "log")
 """The parts of a Snapshot that have rows, in the order in which they are shown."""
 
 

@@ -8,14 +8,18 @@ from threading import Event, Lock, Thread
 from typing import NamedTuple
 
 from katax_cli.core.clock import Clock
+from katax_cli.core.engine_names import SERVER_ENGINES
 from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.deadline import Deadline
+from katax_cli.engines.activity import ActivityList
 from katax_cli.errors import KataxError
+from katax_cli.services.dashboard.activity_rows import activity_rows
 from katax_cli.services.databases.database import Database
 from katax_cli.services.health.deep_probe import DeepProbe
 from katax_cli.services.health.probe import GRACE, broken, probe, unseen
+from katax_cli.services.inspect.activity import activity
 from katax_cli.services.state.call_report import Pace
-from katax_cli.snapshot import ConnectionHealth, Traffic, Watched
+from katax_cli.snapshot import ConnectionHealth, RunningSession, Traffic, Watched
 
 PINGS = 120
 LATE_SECONDS = 1.0
@@ -28,10 +32,11 @@ _KNOWN_SECONDS = 60.0
 LOGIN_EVERY = 30.0
 """A login that was refused is tried again so late: a server may lock an account that fails every second."""
 _LOAD_SECONDS = 2.0
-"""A server has so long to say how busy it is: it is not pinged meanwhile."""
+"""A server has so long to say how busy it is, or who is: it is not pinged meanwhile."""
 _LOAD_EVERY = 5.0
+_SESSIONS_EVERY = 1.0
 _LOAD_SHARE = 20.0
-"""How much longer than it took the next question about a server's load waits."""
+"""How much longer than it took the next question about a server's load or sessions waits."""
 
 Answered = Callable[[], None]
 
@@ -61,8 +66,9 @@ class Source:
         self._lock = Lock()
         self.busy = self._closed = False
         self._began = 0.0
-        self._answered = Event()
+        self._answered, self._ended = Event(), Event()
         self._answered.set()
+        self._ended.set()
         self._wanted: SimpleQueue[Event | None] = SimpleQueue()
         self._thread: Thread | None = None
 
@@ -72,6 +78,7 @@ class Source:
             if self.busy or self._closed:
                 return
             self.busy, self._began, self._answered = True, self._clock.monotonic(), Event()
+            self._ended.clear()
             self._wanted.put(self._answered)
             if self._thread is None:
                 self._thread = Thread(target=self._run, name=self._name, daemon=True)
@@ -82,6 +89,10 @@ class Source:
         if self._answered.wait(seconds):
             return None
         return self._clock.monotonic() - self._began
+
+    def wait(self, seconds: float) -> None:
+        """Waits up to `seconds` for the end of the round, which may do more than to answer."""
+        self._ended.wait(seconds)
 
     def close(self) -> None:
         """No more rounds; does not wait for the one under way."""
@@ -113,6 +124,7 @@ class Source:
         self.answered = True
         with self._lock:
             self.busy = False
+            self._ended.set()
         answered.set()
 
 
@@ -124,13 +136,16 @@ class Seen(NamedTuple):
 
 
 class ConnectionWatch:
-    """One connection: a ping in each round, every layer while it is unhealthy, and at times its server's counters."""
+    """One connection: a ping in each round, every layer while it is unhealthy, its server's sessions and counters."""
 
     def __init__(
         self, database: Database, policy: HealthPolicy, deep: DeepProbe, *, seconds: float, clock: Clock
     ) -> None:
         self.seen: Seen | None = None
         self.traffic: Traffic | None = None
+        self.sessions: tuple[RunningSession, ...] = ()
+        self.listed_at: float | None = None
+        self.lists_sessions = database.settings.type in SERVER_ENGINES
         self._database = database
         self._policy = policy
         self._deep = deep
@@ -141,7 +156,7 @@ class ConnectionWatch:
         self._known_until = clock.monotonic()
         self._pace = Pace()
         self._trail: tuple[float, ...] = ()
-        self._load_due = self._login_due = clock.monotonic()
+        self._load_due = self._login_due = self._sessions_due = clock.monotonic()
 
     def look(self, answered: Answered) -> None:
         """One round; `answered` once the health is known, for a server may take long to say how busy it is."""
@@ -159,8 +174,11 @@ class ConnectionWatch:
             self._login_due = self._clock.monotonic() + LOGIN_EVERY
         answered()
         if health.status == "unhealthy":
-            self.traffic = None
-        elif self._clock.monotonic() >= self._load_due:
+            self.traffic, self.sessions = None, ()
+            return
+        if self.lists_sessions and self._clock.monotonic() >= self._sessions_due:
+            self._ask_sessions(deadline)
+        if self._clock.monotonic() >= self._load_due:
             self._ask_load(deadline)
 
     def watched(self, silence: float | None) -> Watched:
@@ -185,6 +203,17 @@ class ConnectionWatch:
         if health.status == "unhealthy" and deadline.remaining() >= _DEEP_SHARE * self._seconds:
             return self._deep(deadline)
         return health
+
+    def _ask_sessions(self, deadline: Deadline) -> None:
+        began, name = self._clock.monotonic(), self._database.name
+        try:
+            listed = activity(self._database, timeout=deadline.within(_LOAD_SECONDS))
+            self.sessions = activity_rows(name, listed, self._clock.now())
+        except KataxError as error:
+            self.sessions = activity_rows(name, ActivityList((), None, (str(error),)), self._clock.now())
+        finally:
+            self.listed_at, now = self._clock.now(), self._clock.monotonic()
+            self._sessions_due = now + max(_SESSIONS_EVERY, _LOAD_SHARE * (now - began))
 
     def _ask_load(self, deadline: Deadline) -> None:
         began = self._clock.monotonic()

@@ -18,7 +18,7 @@ from tests.cli.harness import katax, write_profile
 from tests.cli.processes import SECONDS, eventually, spawn
 from tests.servers.fixtures import Target
 
-PARTS = ("processes", "pools", "circuits", "traffic", "slow", "jobs", "runs", "sockets", "log")
+PARTS = ("processes", "pools", "circuits", "traffic", "slow", "jobs", "runs", "sockets", "activity", "log")
 CALM = "[health]\ndegraded_ms = 20000\nunhealthy_ms = 30000\n"
 JOB = '[cron.jobs.tick]\nschedule = "@daily"\ntimezone = "UTC"\ncommand = "true"\n'
 

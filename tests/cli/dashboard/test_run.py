@@ -3,17 +3,24 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from textual.pilot import Pilot
 
 from katax_cli.cli.dashboard.run import CommandRunner
 from katax_cli.profiles.load import load_profile
+from katax_cli.services.dashboard.collector import Collector
+from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.state.store import StateStore
-from katax_cli.tui.app import CommandOutcome
+from katax_cli.tui.app import CommandOutcome, Dashboard
+from katax_cli.tui.dialogs import CommandDialog
 from tests.cli.harness import katax, write_profile
 from tests.cli.processes import eventually
 from tests.cli.pseudo_terminal import KATAX, Terminal
+from tests.tui.driving import drive, pane
+from tests.tui.driving import until as drawn
 
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
 SHOW_CURSOR, NO_MOUSE = b"\x1b[?25h", b"\x1b[?1000l"
@@ -153,6 +160,37 @@ def test_a_key_trips_a_circuit_for_everybody(screen: Open) -> None:
     terminal.type(b"q")
 
     assert terminal.exit_code() == 0
+
+
+def test_a_key_ends_a_session(postgresql_url: str, tmp_path: Path) -> None:
+    """By the command that the dialog shows, in a process of its own."""
+    write_profile(tmp_path, {"main": postgresql_url})
+    made = load_profile("test")
+    with (
+        Runtime(made) as theirs,
+        theirs.sql(made.connection("main")).session() as session,
+        Runtime(made, probing=True) as ours,
+        closing(Collector(ours, [ours.database("main")])) as collector,
+        closing(CommandRunner()) as commands,
+    ):
+        [(pid, name)] = session.run("select pg_backend_pid(), current_database()").rows
+        app = Dashboard(collector, interval=0.1, run=commands, read=commands.output)
+
+        async def body(pilot: Pilot[None]) -> None:
+            activity = pane(app, "activity")
+            await pilot.press("7")
+            app.words = name
+            await drawn(pilot, lambda: activity.chosen is not None and activity.chosen.subject == str(pid))
+            await pilot.press("k")
+            await drawn(pilot, lambda: isinstance(app.screen, CommandDialog))
+            assert isinstance(app.screen, CommandDialog)
+            assert app.screen.words == ("db", "terminate", str(pid), "-p", "test", "-c", "main")
+            await pilot.press("enter")
+            await drawn(pilot, lambda: activity.chosen is None)
+
+        drive(app, body)
+        left = theirs.sql(made.connection("main")).run(f"select 1 from pg_stat_activity where pid = {pid}")
+        assert left.rows == []
 
 
 def test_a_key_runs_katax_and_nothing_that_lies_around(screen: Open, tmp_path: Path) -> None:

@@ -266,3 +266,12 @@ def test_watching_gives_one_json_value_a_line_until_ctrl_c(clients: Clients) -> 
 
     assert (process.returncode, err) == (130, b"")
     assert all(pid in [row["pid"] for row in look] for look in looks)
+
+
+def test_a_terminal_says_which_connection_a_session_is_on(clients: Clients, tmp_path: Path) -> None:
+    pid = pid_of(clients.connect())
+    done = at_terminal("db", "activity", "-c", "mai*", typed=None, width=100)
+
+    (line,) = (line for line in done.out.splitlines() if str(pid) in line)
+    assert line.startswith("main")
+    assert done.out.splitlines()[0].split()[:2] == ["connection", "pid"]

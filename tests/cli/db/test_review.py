@@ -46,6 +46,7 @@ def typing(*words: str, program: str = KATAX) -> Iterator[Terminal]:
 
 
 def test_a_person_sees_the_rows_and_decides(main: Target) -> None:
+    katax("db", "exec", f"alter table people add note varchar(200) default '{'x' * 150}'")
     words = ("db", "update", "people", "name=X", "--where", "id <= 6")
     with typing(*words) as no:
         no.read_until(1, b"commit within 20 s? [y/N]")
@@ -56,14 +57,18 @@ def test_a_person_sees_the_rows_and_decides(main: Target) -> None:
     assert all(name in text for name in ("Ada", "Bob", "Cleo", "Dan", "Eve"))
     assert "Fay" not in text
     assert "not confirmed; rolled back" in text
+    rows = text.partition("as they are now:")[2].partition("UPDATE on")[0]
+    assert max(map(len, rows.splitlines())) <= 80
     assert "X" not in names()
 
-    with typing("db", "exec", "insert into people values (8, 'Hal'); delete from people where id < 3") as yes:
+    with typing(
+        "db", "exec", "insert into people (id, name) values (8, 'Hal'); delete from people where id < 3"
+    ) as yes:
         yes.read_until(1, b"INSERT and DELETE on test/main changes 3 rows; commit within 20 s?")
         yes.type(b"y\n")
         assert yes.exit_code() == 0
     assert names() == ["Cleo", "Dan", "Eve", "Fay", "Gus", "Hal"]
-    assert journal()[1:] == [("db update", "rolled back", 6), ("db exec", "done", 3)]
+    assert journal()[2:] == [("db update", "rolled back", 6), ("db exec", "done", 3)]
 
 
 def test_no_answer_rolls_back_and_lets_go_of_the_locks(main: Target) -> None:

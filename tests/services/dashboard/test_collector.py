@@ -245,6 +245,35 @@ class TestConnections:
         (row,) = look(collector).traffic.rows
         assert (row.per_second, row.trail, row.seen_at) == (3.0, (3.0,), NOW + 10)
 
+    def test_the_sessions_of_servers(
+        self, watch: Watch, clock: FakeClock, sql_engine: Target, closed_port: int, tmp_path: Path
+    ) -> None:
+        gone = f"redis://127.0.0.1:{closed_port}/0"
+        made = profile(tmp_path, {"main": sql_engine.url, "gone": gone})
+        collector = watch(made)
+        if sql_engine.engine == "sqlite":
+            assert look(collector).activity.rows == ()
+            return
+
+        def held(seen: Snapshot) -> bool:
+            """The session that holds a transaction open."""
+            return any(row.transaction_age_seconds is not None and not row.busy for row in seen.activity.rows)
+
+        with Runtime(made) as runtime, runtime.sql(made.connection("main")).session() as session:
+            session.run("create table t (word varchar(40))")
+            session.run("begin")
+            session.run("insert into t values ('hush-hush')")
+
+            def later(seen: Snapshot) -> bool:
+                clock.at += 60.0
+                return held(seen)
+
+            seen = until(collector, later)
+
+        assert {row.connection for row in seen.activity.rows} == {"main"}
+        assert "hush" not in str(seen.activity)
+        assert (seen.activity.missing, seen.activity.source) == (None, "servers")
+
     def test_between_calls_nothing_is_asked(
         self, watch: Watch, postgresql_url: str, proxy: MakeProxy, tmp_path: Path
     ) -> None:

@@ -1,0 +1,51 @@
+"""The sessions of a server as a dashboard shows them. Pure."""
+
+from __future__ import annotations
+
+from katax_cli.engines.activity import ActivityList, SessionActivity
+from katax_cli.snapshot import RunningSession
+
+SHOWN = 200
+"""Sessions of one server; the busiest are kept."""
+UNSEEN = "unseen"
+"""The state of a row that stands for what this user cannot see."""
+
+
+def activity_rows(connection: str, listed: ActivityList, now: float) -> tuple[RunningSession, ...]:
+    """The busy sessions first, the longest on top, then those with a transaction; at the end what is not seen."""
+    ordered = sorted(listed.sessions, key=_urgency)
+    rows = [_row(connection, session, now) for session in ordered[:SHOWN]]
+    notes = [*listed.unseen]
+    if len(ordered) > SHOWN:
+        notes.append(f"{len(ordered) - SHOWN} more sessions; katax db activity -c {connection} lists them")
+    return (*rows, *(_note(connection, note, now) for note in notes))
+
+
+def _urgency(session: SessionActivity) -> tuple[bool, bool, float]:
+    return (
+        session.work is None,
+        session.transaction_age_seconds is None,
+        -(session.transaction_age_seconds or session.age_seconds or 0.0),
+    )
+
+
+def _row(connection: str, session: SessionActivity, now: float) -> RunningSession:
+    return RunningSession(
+        connection,
+        session.pid,
+        session.user,
+        session.host,
+        session.database,
+        session.state,
+        session.wait,
+        session.age_seconds,
+        session.transaction_age_seconds,
+        session.statement,
+        session.work is not None,
+        now,
+    )
+
+
+def _note(connection: str, note: str, now: float) -> RunningSession:
+    unseen = SessionActivity(None, None, None, None, UNSEEN, None, None, None, note)
+    return _row(connection, unseen, now)
