@@ -406,5 +406,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     "tui/test_panels.py": (
         "snapshot.py",
         "tui/circuit_tree.py",
+        "tui/layout.py",
     ),
 }
