@@ -89,6 +89,10 @@ class SqlFacts(NamedTuple):
     release: str = "RELEASE SAVEPOINT {name}"
     idle_limit: str | None = None
     """Lets the server end this transaction when it idles for `{seconds}` seconds; None where no server can."""
+    begin_as: tuple[str, ...] = ()
+    """The statements that begin a transaction of an isolation level `{}`; none where there is only one level."""
+    deferrable: bool = False
+    """True where a read-only transaction may wait until it cannot fail."""
 
 
 @runtime_checkable
@@ -166,8 +170,8 @@ class SqlEngine(Engine, Protocol):
 class ReadOnlyGuard(Protocol):
     """Lets the server refuse writes."""
 
-    def read_only(self, connection: Any) -> AbstractContextManager[None]:
-        """A read-only transaction, read back from the server, in which at most one statement is run.
+    def read_only(self, connection: Any, characteristics: str = "") -> AbstractContextManager[None]:
+        """A read-only transaction, read back from the server; `characteristics` as SET TRANSACTION has them.
 
         Always rolled back. Raises Refused when the server does not confirm that it is read-only.
         """

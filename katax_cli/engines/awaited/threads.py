@@ -211,8 +211,9 @@ class ThreadedSqlEngine(_ThreadedEngine):
     def interrupt(self, connection: Any) -> None:
         self._sql.interrupt(connection)
 
-    def read_only(self, connection: Any) -> AbstractContextManager[None]:
-        return self._across(connection, cast("ReadOnlyGuard", self._sql).read_only(connection))
+    def read_only(self, connection: Any, characteristics: str = "") -> AbstractContextManager[None]:
+        guard = cast("ReadOnlyGuard", self._sql).read_only(connection, characteristics)
+        return self._across(connection, guard)
 
     def tables(self, connection: Any, timeout: float | None = None) -> list[Table]:
         engine = cast("Introspects", self._sql)

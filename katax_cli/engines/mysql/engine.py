@@ -44,7 +44,10 @@ class MysqlEngine:
     name: EngineName = "mysql"
     dialect: Dialect = "mysql"
     facts = SqlFacts(
-        begin="START TRANSACTION", begin_read_only="START TRANSACTION READ ONLY", idle_limit=_IDLE_LIMIT
+        begin="START TRANSACTION",
+        begin_read_only="START TRANSACTION READ ONLY",
+        idle_limit=_IDLE_LIMIT,
+        begin_as=("SET TRANSACTION {}", "START TRANSACTION"),
     )
 
     def __init__(self, settings: ConnectionSettings) -> None:
@@ -178,7 +181,9 @@ class MysqlEngine:
             connection.shut_down()
 
     @contextmanager
-    def read_only(self, connection: MysqlSession) -> Iterator[None]:
+    def read_only(self, connection: MysqlSession, characteristics: str = "") -> Iterator[None]:
+        if characteristics:
+            connection.send(f"SET TRANSACTION {characteristics}", timeout=self.settings.connect_timeout)
         connection.send(self.facts.begin_read_only, timeout=self.settings.connect_timeout)
         try:
             if not connection.in_read_only_transaction:

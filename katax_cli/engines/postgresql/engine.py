@@ -44,7 +44,13 @@ class PostgresEngine:
 
     name: EngineName = "postgresql"
     dialect: Dialect = "postgresql"
-    facts = SqlFacts(begin="BEGIN", begin_read_only="BEGIN READ ONLY", idle_limit=_IDLE_LIMIT)
+    facts = SqlFacts(
+        begin="BEGIN",
+        begin_read_only="BEGIN READ ONLY",
+        idle_limit=_IDLE_LIMIT,
+        begin_as=("BEGIN {}",),
+        deferrable=True,
+    )
     connection_class = PostgresConnection
 
     def __init__(self, settings: ConnectionSettings) -> None:
@@ -159,8 +165,10 @@ class PostgresEngine:
         ):
             wire.shutdown(socket.SHUT_RDWR)
 
-    def read_only(self, connection: PostgresConnection) -> AbstractContextManager[None]:
-        return read_only_transaction(connection, self.settings.name)
+    def read_only(
+        self, connection: PostgresConnection, characteristics: str = ""
+    ) -> AbstractContextManager[None]:
+        return read_only_transaction(connection, self.settings.name, characteristics)
 
     def tables(self, connection: PostgresConnection, timeout: float | None = None) -> list[Table]:
         return catalog.tables(self, connection, timeout)

@@ -26,12 +26,14 @@ _SERVER_FILES = frozenset({"lo_export", "pg_file_write", "pg_file_rename", "pg_f
 
 
 @contextmanager
-def read_only_transaction(connection: PostgresConnection, name: str) -> Iterator[None]:
+def read_only_transaction(
+    connection: PostgresConnection, name: str, characteristics: str = ""
+) -> Iterator[None]:
     """See `ReadOnlyGuard.read_only`: two round trips more than the statement."""
     check_alive(connection)
     if connection.status != TransactionStatus.IDLE:
         raise Refused(f"a transaction is open on {name!r}; a read-only one cannot begin inside it")
-    if _begin(connection) != b"on":
+    if _begin(connection, characteristics) != b"on":
         connection.close()
         raise Refused(f"{name!r} did not confirm that the transaction is read-only")
     connection.guarded = True
@@ -63,9 +65,9 @@ def _way_out(statement: Statement) -> str | None:
     return f"{min(names)} on a read-only connection: it writes files of the server" if names else None
 
 
-def _begin(connection: PostgresConnection) -> bytes | None:
+def _begin(connection: PostgresConnection, characteristics: str) -> bytes | None:
     def queue(pgconn: PGconn) -> None:
-        pgconn.send_query_params(_BEGIN, None)
+        pgconn.send_query_params(b" ".join((_BEGIN, characteristics.encode())), None)
         pgconn.send_query_params(_READ_BACK, None)
         pgconn.pipeline_sync()
 

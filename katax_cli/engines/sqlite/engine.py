@@ -218,7 +218,7 @@ class SqliteEngine:
         self.cancel(connection, 0.0)
 
     @contextmanager
-    def read_only(self, connection: SqliteSession) -> Iterator[None]:
+    def read_only(self, connection: SqliteSession, characteristics: str = "") -> Iterator[None]:
         """Guards the session too, so that a COMMIT in the statement opens nothing."""
         if not self.settings.read_only:
             guard(connection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, overload
 
@@ -30,7 +31,7 @@ from katax_cli.services.calls.observer import WatchedStream
 from katax_cli.services.calls.watchdog import watchdog
 from katax_cli.services.databases.database import Database, MakeDeadline, Work, end_tunnel
 from katax_cli.services.databases.lease import Lease, Leases
-from katax_cli.services.databases.origin import TransactionOrigin
+from katax_cli.services.databases.origin import Isolation, TransactionMode, TransactionOrigin
 from katax_cli.services.databases.replicas import Replicas
 from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.statements import Queries
@@ -152,26 +153,51 @@ class SqlDatabase(Database, Queries):
                 yield WatchedStream(rows, watch)
 
     @overload
-    def transaction(self, work: Callable[[Transaction], T], *, timeout: Duration | None = None) -> T: ...
-    @overload
-    def transaction(self, work: None = None, *, timeout: Duration | None = None) -> TransactionBlock: ...
     def transaction(
-        self, work: Callable[[Transaction], T] | None = None, *, timeout: Duration | None = None
+        self,
+        work: Callable[[Transaction], T],
+        *,
+        timeout: Duration | None = None,
+        isolation: Isolation | None = None,
+        read_only: bool = False,
+        deferrable: bool = False,
+    ) -> T: ...
+    @overload
+    def transaction(
+        self,
+        work: None = None,
+        *,
+        timeout: Duration | None = None,
+        isolation: Isolation | None = None,
+        read_only: bool = False,
+        deferrable: bool = False,
+    ) -> TransactionBlock: ...
+    def transaction(
+        self,
+        work: Callable[[Transaction], T] | None = None,
+        *,
+        timeout: Duration | None = None,
+        isolation: Isolation | None = None,
+        read_only: bool = False,
+        deferrable: bool = False,
     ) -> T | TransactionBlock:
         """A transaction: as a `with` block, or of a callable.
 
         A callable is run again as a whole when the server rolled it back (serialization failure, deadlock);
-        a block raises.
+        a block raises. `isolation` is a level such as "serializable", which SQLite always has; a `read_only` one
+        raises Refused for writes and is rolled back at its end; a `deferrable` one, serializable and read-only on
+        PostgreSQL, waits at its begin until it can no longer fail.
         """
         deadline = self._deadline(timeout)
+        origin = self._of_mode(isolation, read_only, deferrable)
         if work is None:
-            return TransactionBlock(self._origin, deadline)
+            return TransactionBlock(origin, deadline)
         plain(work, "transaction()")
 
         def attempt(sent: Sent) -> T:
             with (
                 self._lease(deadline) as connection,
-                Transaction(self._origin, connection, deadline, sent) as transaction,
+                Transaction(origin, connection, deadline, sent) as transaction,
             ):
                 return completed(work(transaction), work, "transaction()")
 
@@ -190,9 +216,24 @@ class SqlDatabase(Database, Queries):
 
             yield self.guard.call(open_session, deadline=deadline, safety=Safety.READ, doing="connecting")
 
-    def begin(self, *, timeout: Duration | None = None) -> Transaction:
-        """An open transaction, to be ended with `commit()` or `rollback()`."""
-        return TransactionBlock(self._origin, self._deadline(timeout)).begin()
+    def begin(
+        self,
+        *,
+        timeout: Duration | None = None,
+        isolation: Isolation | None = None,
+        read_only: bool = False,
+        deferrable: bool = False,
+    ) -> Transaction:
+        """An open transaction, to be ended with `commit()` or `rollback()`; see `transaction`."""
+        origin = self._of_mode(isolation, read_only, deferrable)
+        return TransactionBlock(origin, self._deadline(timeout)).begin()
+
+    def _of_mode(self, isolation: Isolation | None, read_only: bool, deferrable: bool) -> TransactionOrigin:
+        if isolation is None and not read_only and not deferrable:
+            return self._origin
+        mode = TransactionMode(isolation, read_only, deferrable)
+        mode.characteristics(self.engine)
+        return replace(self._origin, mode=mode)
 
     def tables(self, *, timeout: Duration | None = None) -> list[Table]:
         """User tables and views."""

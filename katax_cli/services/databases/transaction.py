@@ -104,7 +104,9 @@ class Transaction(Queries):
     def __enter__(self) -> Transaction:
         facts = self._engine.facts
         if not self._origin.read_only:
-            self._send(facts.savepoint.format(name=self._savepoint) if self._level else facts.begin)
+            begin = (facts.savepoint.format(name=self._savepoint),) if self._level else self._origin.begin
+            for sql in begin:
+                self._send(sql)
         elif not self._level:
             with self._translating("transaction"):
                 self._at_end.enter_context(self._origin.reading(self._connection))

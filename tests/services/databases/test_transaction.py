@@ -7,8 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from katax_cli.errors import KataxError, OutcomeUnknown, QueryError, Unavailable
+from katax_cli.errors import KataxError, OutcomeUnknown, QueryError, Refused, Unavailable, WrongEngine
 from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.databases.statements import Queries
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.runtime.runtime import Runtime
 from tests.servers import Server
@@ -24,7 +25,7 @@ def db(sql_engine: Target, tmp_path: Path) -> Iterator[SqlDatabase]:
         yield database
 
 
-def numbers(db: SqlDatabase) -> list[int]:
+def numbers(db: Queries) -> list[int]:
     return [row["n"] for row in db.query("select n from t order by n")]
 
 
@@ -109,6 +110,70 @@ def test_nothing_is_sent_after_its_end(db: SqlDatabase) -> None:
 
     second.commit()
     assert numbers(db) == [1, 2]
+
+
+def test_the_isolation_of_one_transaction(db: SqlDatabase) -> None:
+    """It is the server's, and the next transaction on the connection has its own again."""
+    rows = iter(range(100))
+
+    def sees_others(transaction: Transaction) -> bool:
+        before = numbers(transaction)
+        if db.dialect != "sqlite":
+            add(db, next(rows))
+        return numbers(transaction) != before
+
+    by_itself = db.transaction(sees_others)
+    for _ in range(2):
+        assert db.transaction(sees_others, isolation="repeatable read") is False
+        with db.transaction(isolation="serializable") as transaction:
+            numbers(transaction)
+        with db.transaction(isolation="read committed") as transaction:
+            assert sees_others(transaction) is (db.dialect != "sqlite")
+        assert db.transaction(sees_others) is by_itself
+    assert by_itself is (db.dialect == "postgresql")
+    with pytest.raises(ValueError, match="no isolation level named 'snapshot'"):
+        db.transaction(isolation="snapshot")  # type: ignore[call-overload]
+
+
+def test_a_transaction_that_only_reads(db: SqlDatabase) -> None:
+    add(db, 1)
+    for isolation in (None, "repeatable read"):
+        with db.transaction(read_only=True, isolation=isolation) as transaction:
+            assert numbers(transaction) == [1]
+            with pytest.raises(
+                Refused, match="this transaction on 'main' is read-only; INSERT is not known to read"
+            ):
+                add(transaction, 2)
+            with transaction.transaction() as inner:
+                assert numbers(inner) == [1]
+        with db.transaction() as transaction:
+            add(transaction, 3)
+            transaction.execute("delete from t where n = 3")
+    if db.dialect == "postgresql":
+        with db.transaction(isolation="serializable", read_only=True, deferrable=True) as transaction:
+            assert transaction.scalar("select current_setting('transaction_deferrable')") == "on"
+            assert transaction.scalar("select current_setting('transaction_isolation')") == "serializable"
+    else:
+        with pytest.raises(WrongEngine, match="has no deferrable transactions"):
+            db.transaction(isolation="serializable", read_only=True, deferrable=True)
+    with pytest.raises(ValueError, match='deferrable=True needs isolation="serializable" and read_only=True'):
+        db.begin(deferrable=True)
+    assert (numbers(db), db.pool_stats().active) == ([1], 0)
+
+
+@pytest.mark.parametrize("name", ["postgresql", "mysql"])
+def test_one_snapshot_on_a_read_only_connection(name: str, fresh: MakeFresh, tmp_path: Path) -> None:
+    target = fresh(name)
+    with Runtime(profile(tmp_path, {"main": target.url})) as runtime:
+        writer = cast(SqlDatabase, runtime.database("main"))
+        writer.execute("create table t (n int primary key)")
+        with Runtime(profile(tmp_path, {"main": target.url}, role="frozen", name="frozen")) as frozen:
+            reader = cast(SqlDatabase, frozen.database("main"))
+            with reader.transaction(isolation="repeatable read") as transaction:
+                assert numbers(transaction) == []
+                add(writer, 1)
+                assert numbers(transaction) == []
+            assert numbers(reader) == [1]
 
 
 def test_a_callable_returns_what_it_returns(db: SqlDatabase) -> None:
