@@ -83,8 +83,10 @@ def dump_postgresql(order: Order) -> ProvenDump:
             # A change of a table waits for our session, and pg_dump behind it: it gets its turn now.
             shutil.rmtree(order.folder / DUMP, ignore_errors=True)
     folder = order.folder / DUMP
-    entries = toc(order.work, restore, folder)
-    files, rows, large_objects = _read_all(order, entries, inventory)
+    with ThreadPoolExecutor(1, thread_name_prefix="katax-backup-schema") as beside:
+        hashing = beside.submit(schema_hash, order.work, restore, folder)
+        entries = toc(order.work, restore, folder)
+        files, rows, large_objects = _read_all(order, entries, inventory)
     objects = Counter(entry.kind.lower() for entry in entries if entry.kind in COUNTED)
     if large_objects:
         objects["large object"] = large_objects
@@ -94,7 +96,7 @@ def dump_postgresql(order: Order) -> ProvenDump:
         files=files,
         rows=rows,
         objects=dict(sorted(objects.items())),
-        schema_hash=schema_hash(order.work, restore, folder),
+        schema_hash=hashing.result(),
         left_out=left_out,
     )
 
