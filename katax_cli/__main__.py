@@ -10,11 +10,18 @@ from contextlib import suppress
 from types import FrameType
 from typing import Never
 
+_TAB = ["completion", "values", "--"]
+"""What the completions of shells ask, at every TAB."""
+
 
 def main() -> Never:
     """Runs the command line of this process and exits with its code."""
     # Imports make many objects and no garbage; at the default of 700 the collector looks dozens of times.
     gc.set_threshold(50_000)
+    if sys.argv[1:4] == _TAB:
+        from katax_cli.cli.completion.values import print_values
+
+        _leave(print_values(sys.argv[4:]))
     from katax_cli.cli import app
 
     def terminate(_signal: int, _frame: FrameType | None) -> None:

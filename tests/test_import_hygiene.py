@@ -75,3 +75,10 @@ def test_listing_engines_loads_none() -> None:
     loaded = loaded_after("from katax_cli.engines.registry import ENGINES; sorted(ENGINES)")
 
     assert loaded & HEAVY == set()
+
+
+def test_a_tab_loads_neither_the_command_tree_nor_a_driver() -> None:
+    """Names of a server come from a cache, which a process of its own fills."""
+    code = "from katax_cli.cli.completion.values import values; values(['katax', 'db', 'describe', ''])"
+
+    assert loaded_after(code) & (HEAVY | {"typer", "subprocess", "socket"}) == set()

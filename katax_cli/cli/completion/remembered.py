@@ -12,8 +12,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from katax_cli.cli.completion.line import TypedLine, profile_of
-from katax_cli.cli.shell.redis import REDIS
-from katax_cli.cli.shell.scope import Target
+from katax_cli.cli.shell.target import REDIS, Target
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.engine_names import TABLE_ENGINES
 

@@ -37,6 +37,14 @@ def values(words: Sequence[str]) -> list[str]:
         return []
 
 
+def print_values(words: Sequence[str]) -> int:
+    """`katax completion values -- WORD…` without the tree of commands, which takes longer to load than the answer."""
+    import sys
+
+    sys.stdout.write("".join(f"{value}\n" for value in values(words)))
+    return 0
+
+
 def _profiles(_line: TypedLine) -> list[str]:
     from katax_cli.profiles.load import search_from
 

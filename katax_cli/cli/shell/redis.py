@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import INTERACTIVE_SECONDS, Invocation
-from katax_cli.cli.shell.scope import Target, scope
+from katax_cli.cli.shell.scope import scope
+from katax_cli.cli.shell.target import REDIS as REDIS
 from katax_cli.core.text.text import base64_text, is_utf8
 
 if TYPE_CHECKING:
     from katax_cli.services.cache.cache import Cache
-
-REDIS = Target(types=("redis",), preferred="cache", lacks="Redis commands")
 
 
 @contextmanager

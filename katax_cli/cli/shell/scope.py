@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from katax_cli.cli.shell.exits import ExitCode, worst
 from katax_cli.cli.shell.invocation import INTERACTIVE_SECONDS, Invocation
 from katax_cli.cli.shell.output import PLAIN, Manner
+from katax_cli.cli.shell.target import Target as Target
 from katax_cli.errors import ConfigError, WrongEngine
 
 if TYPE_CHECKING:
     from katax_cli.core.roles import Tier
-    from katax_cli.core.settings import ConnectionSettings, EngineName
+    from katax_cli.core.settings import ConnectionSettings
     from katax_cli.profiles.model.model import Profile
     from katax_cli.services.databases.clients import RedisDatabase
     from katax_cli.services.databases.database import Database
     from katax_cli.services.databases.mongodb import MongoDatabase
     from katax_cli.services.databases.sql import SqlDatabase
     from katax_cli.services.runtime.runtime import Runtime
-
-
-class Target(NamedTuple):
-    """The connection of a command when none is named: the preferred name, else the only fitting one.
-
-    `instead`: the commands to use on an engine that does not fit.
-    """
-
-    types: tuple[EngineName, ...]
-    preferred: str
-    lacks: str = "such ability"
-    instead: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True)
