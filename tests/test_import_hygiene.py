@@ -42,6 +42,13 @@ def test_the_package_imports_nothing() -> None:
     assert done.stdout.strip() == "['__future__', 'katax_cli']"
 
 
+def test_what_tasks_use_loads_no_driver_and_only_that_loads_greenlet() -> None:
+    everything = set().union(*DRIVERS.values())
+
+    assert loaded_after("import katax_cli.aio") & (everything | {"greenlet"}) == {"greenlet"}
+    assert "greenlet" not in loaded_after("from katax_cli import Katax, SqlDatabase, RedisDatabase")
+
+
 @pytest.mark.parametrize("words", [["--version"], ["--help"]])
 def test_the_command_tree_loads_no_driver(words: list[str]) -> None:
     code = f"from katax_cli.cli import app; app.main({words!r})"

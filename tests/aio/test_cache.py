@@ -46,13 +46,13 @@ async def test_a_value_is_computed_once(make_katax: MakeKatax, redis_url: str) -
 
 async def test_no_reply_reaches_the_wrong_caller(make_katax: MakeKatax, redis_url: str) -> None:
     """500 tasks on three connections, a third of them cancelled at every moment of their call."""
-    async with make_katax(cache={"url": redis_url, "pool": {"max": 3}}) as katax:
+    async with make_katax(cache={"url": redis_url, "pool": {"max": 3, "timeout": 300.0}}) as katax:
         cache = katax.cache()
         await cache.mset({f"k{n}": n for n in range(500)})
 
         async def ask(n: int) -> int:
             for _ in range(3):
-                assert await cache.get(f"k{n}") == n
+                assert await cache.get(f"k{n}", timeout=300) == n
             return n
 
         tasks = [asyncio.create_task(ask(n)) for n in range(500)]
@@ -96,12 +96,12 @@ async def test_time_limits(make_katax: MakeKatax, redis_url: str, proxy: MakePro
             await redis.redis("GET", "key")
         blocking.cancel()
         await asyncio.gather(blocking, return_exceptions=True)
-        await redis.redis("PING")
+        await redis.redis("PING", timeout=60)
         wire.stall()
         with pytest.raises((DeadlineExceeded, Unavailable)):
             await redis.redis("GET", "key", timeout=0.2)
         wire.resume()
-        assert await redis.redis("GET", "key", timeout=30) is None
+        assert await redis.redis("GET", "key", timeout=60) is None
 
 
 async def busy(redis: AsyncRedisDatabase) -> bool:

@@ -23,7 +23,7 @@ async def test_health_and_metrics(
             db = katax.database(name)
             await db.connect()
             assert await db.health_check(timeout=60)
-            assert (await perform_health_check(db, verbose=True)).status in ("healthy", "degraded")
+            assert (await perform_health_check(db, verbose=True)).errors == ()
         await katax.database("main").query("select 1")
         assert get_metrics(katax.database("main")).queries.total == 1
         assert await katax.database("documents").command({"ping": 1})

@@ -30,7 +30,7 @@ async def test_limits(make_katax: MakeKatax, redis_url: str) -> None:
     """A hundred tasks at once get no more than the maximum."""
     async with make_katax(cache=redis_url) as katax:
         limiter = katax.limiter(max=10, window=60)
-        decisions = await asyncio.gather(*[limiter.check("api:42") for _ in range(100)])
+        decisions = await asyncio.gather(*[limiter.check("api:42", timeout=60) for _ in range(100)])
         assert sum(decision.allowed for decision in decisions) == 10
         with pytest.raises(RateLimitExceeded):
             await limiter.consume("api:42")
@@ -70,7 +70,7 @@ async def test_a_lock_is_held_by_one_and_renewed(make_katax: MakeKatax, redis_ur
         tokens: list[int] = []
 
         async def work() -> None:
-            async with katax.lock("nightly", ttl=0.3, wait=60) as lock:
+            async with katax.lock("nightly", wait=60) as lock:
                 inside.append(1)
                 assert len(inside) == 1
                 await asyncio.sleep(0.01)
@@ -81,8 +81,14 @@ async def test_a_lock_is_held_by_one_and_renewed(make_katax: MakeKatax, redis_ur
         assert sorted(tokens) == tokens
         assert len(set(tokens)) == 12
 
-        async with katax.lock("nightly", ttl=0.3) as lock:
-            await asyncio.sleep(0.5)
+        async with katax.lock("nightly", ttl=6) as lock:
+            seen: list[int] = []
+
+            async def was_renewed() -> bool:
+                seen.append(await katax.redis().redis("PTTL", "lock:nightly", timeout=60))
+                return seen[-1] > min(seen)
+
+            await eventually(was_renewed)
             with pytest.raises(LockHeld):
                 await katax.lock("nightly").acquire()
             lock.check()
@@ -129,7 +135,10 @@ async def test_messages(make_katax: MakeKatax, redis_url: str) -> None:
     """Of channels and patterns, more than may wait, in their order."""
     async with make_katax(cache={"url": redis_url, "prefix": "app:"}) as katax:
         pubsub = katax.pubsub()
-        async with pubsub.subscribe("news", "weather") as messages, pubsub.psubscribe("n*") as matching:
+        async with (
+            pubsub.subscribe("news", "weather", timeout=60) as messages,
+            pubsub.psubscribe("n*", timeout=60) as matching,
+        ):
             many = 3 * MOST_WAITING
             sending = asyncio.create_task(publish(katax, many))
             got = [message async for message, _ in numbered(messages, many)]
@@ -142,7 +151,7 @@ async def test_messages(make_katax: MakeKatax, redis_url: str) -> None:
 
 
 async def publish(katax: AsyncKatax, count: int) -> None:
-    await katax.redis().pipeline([("PUBLISH", "app:news", number) for number in range(count)])
+    await katax.redis().pipeline([("PUBLISH", "app:news", number) for number in range(count)], timeout=60)
 
 
 async def numbered(messages: AsyncSubscription, count: int):  # type: ignore[no-untyped-def]
@@ -160,7 +169,7 @@ async def test_a_subscription_comes_back_and_says_what_it_missed(
     wire = proxy(redis_url)
     async with make_katax(cache=wire.url, direct=redis_url) as katax:
         gaps: list[float] = []
-        async with katax.pubsub("cache").subscribe("news", on_gap=gaps.append) as messages:
+        async with katax.pubsub("cache").subscribe("news", on_gap=gaps.append, timeout=60) as messages:
             wire.cut()
 
             async def told() -> bool:

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from katax_cli.aio import AsyncSqlDatabase, AsyncTransaction
+from katax_cli.engines.awaited import postgresql as awaited
 from katax_cli.errors import DeadlineExceeded, KataxError, OutcomeUnknown, QueryError, Refused
 from tests.aio.conftest import MakeKatax
 from tests.aio.tasks import eventually
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target
+from tests.waiting import SECONDS
 
 SLEEP = {
     "postgresql": "select pg_sleep(300)",
@@ -115,7 +117,7 @@ async def test_a_cancelled_transaction_is_rolled_back(make_katax: MakeKatax, fre
 
 
 async def test_a_cancelled_commit_is_unknown(
-    make_katax: MakeKatax, fresh: MakeFresh, proxy: MakeProxy
+    make_katax: MakeKatax, fresh: MakeFresh, proxy: MakeProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So is a write of its own; a write that the server refused because of the cancellation was not applied."""
     target = fresh("postgresql")
@@ -155,6 +157,7 @@ async def test_a_cancelled_commit_is_unknown(
             wire.on_client_bytes(None)
             wire.resume()
 
+        monkeypatch.setattr(awaited, "SETTLE_SECONDS", SECONDS)
         async with direct.transaction() as locked:
             await locked.execute("insert into t values (3)")
             task = asyncio.create_task(db.execute("insert into t values (3)"))
@@ -171,6 +174,7 @@ async def waits_for_a_lock(db: AsyncSqlDatabase) -> bool:
 async def test_a_deadline_is_one_budget(sql_engine: Target, make_katax: MakeKatax) -> None:
     async with make_katax(main={"url": sql_engine.url, "pool": {"max": 1}}) as katax:
         db = katax.database("main")
+        await db.connect()
         with pytest.raises(DeadlineExceeded):
             await db.query(SLEEP[sql_engine.engine], timeout=0.2)
         assert await db.query("select 1 as n") == [{"n": 1}]

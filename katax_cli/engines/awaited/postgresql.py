@@ -17,7 +17,14 @@ from psycopg.abc import PQGen
 from psycopg.pq import ExecStatus, TransactionStatus
 
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.engines.awaited.calls import in_thread, is_for_a_task, set_result, tell, wait_for
+from katax_cli.engines.awaited.calls import (
+    in_thread,
+    is_for_a_task,
+    set_result,
+    settled_within,
+    tell,
+    wait_for,
+)
 from katax_cli.engines.postgresql.engine import PostgresEngine
 from katax_cli.engines.postgresql.session import PostgresConnection
 
@@ -123,9 +130,11 @@ class AwaitedConnection(PostgresConnection):
         except BaseException:
             self.close()
             raise
-        if self.pgconn.transaction_status == TransactionStatus.ACTIVE and results is None:
+        unanswered = self.pgconn.transaction_status == TransactionStatus.ACTIVE and results is None
+        if unanswered or not settled_within(self._cancelling, SETTLE_SECONDS):
+            # A cancellation under way would meet the connection's next statement.
             self.close()
-        elif isinstance(results, list) and results[0].status == ExecStatus.FATAL_ERROR:
+        if isinstance(results, list) and results[0].status == ExecStatus.FATAL_ERROR:
             cancelled.undone = True  # type: ignore[attr-defined]
 
     async def _send_cancel(self) -> None:

@@ -230,8 +230,9 @@ class ThreadedSqlEngine(_ThreadedEngine):
         if not settled_within(running, _GRACE):
             self._sql.interrupt(connection)
             settled_within(running, _GRACE)
-        # It must not meet the next statement of this connection.
-        settled_within(cancelling, _GRACE)
+        if not settled_within(cancelling, _GRACE):
+            # It would meet the next statement of this connection.
+            self._sql.interrupt(connection)
 
 
 class _ThreadedStream:
