@@ -85,6 +85,7 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "db journal": Exempt("reads the profile's own file, no server's data"),
     "db import": Writes("db import -c main -q rows.csv kept", SQL),
     "db copy": Writes("db copy -q beside main", SQL),
+    "db diff": Reads("db diff -q main beside", SQL, code=1),
     "db truncate": Writes("db truncate -c main -y", (*SQL, "mongodb")),
     "db create": Reads("db create -c main", SQL, code=4),
     "db drop": Reads("db drop -c main -y", SQL, code=4),

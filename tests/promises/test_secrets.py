@@ -172,6 +172,7 @@ COMMANDS: Mapping[str, str] = {
     "db backups prune": "db backups prune --keep-last 1 -y",
     "db import": "db import -c {} - nothing",
     "db copy": "db copy {} main",
+    "db diff": "db diff {} main",
     "db truncate": "db truncate -y -c {} nothing",
     "db reset": "db reset --dry-run -c {}",
     "db create": "db create -c {}",

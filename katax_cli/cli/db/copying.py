@@ -17,7 +17,8 @@ from katax_cli.cli.shell.progress import Progress
 from katax_cli.cli.shell.scope import Scope, Target
 from katax_cli.errors import ConfigError, WrongEngine
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.transfer.copy import CopiedTable, Copy, CopyPlan, TableReport
+from katax_cli.services.transfer.copy import OWN_TABLES, CopiedTable, Copy, CopyPlan, TableReport
+from katax_cli.services.transfer.diff import Difference, DiffPlan, differences
 
 MAPPING_HEADER = ("table", "column", "source_type", "target_type", "note")
 COPIED_HEADER = ("table", "source_rows", "target_rows", "source_checksum", "target_checksum", "same")
@@ -114,3 +115,15 @@ def copied_row(table: CopiedTable) -> tuple[object, ...]:
         table.target_checksum,
         table.same,
     )
+
+
+def run_diff(call: Invocation, target: Target, names: tuple[str, str], plan: DiffPlan) -> ExitCode:
+    """Prints a row for each difference as it is found; 1 when there is one."""
+    with pair(call, target, names, writes=False) as sides:
+        migrations = sides.scope.profile.migrate.table
+        plan = replace(plan, skipped=OWN_TABLES | {f"{migrations}_lock"}, migrations=migrations)
+        found = differences(sides.source, sides.target, plan)
+        count = call.out.rows(Difference._fields, ([difference] for difference in found))
+    if not count:
+        call.diagnostics.note("no differences")
+    return ExitCode.NO if count else ExitCode.DONE

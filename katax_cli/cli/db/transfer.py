@@ -122,3 +122,25 @@ def copy(
         tuple(tables or ()), checksums=checksums, not_consistent=not_consistent, zero_dates=zero_dates
     )
     return run_copy(call, SQL, (source, destination), plan)
+
+
+@group.command("diff")
+def diff(
+    call: Invocation,
+    source: Annotated[str, typer.Argument(metavar="SRC", help=Side)],
+    destination: Annotated[str, typer.Argument(metavar="DST", help=Side)],
+    tables: Annotated[
+        list[str] | None, typer.Argument(metavar="[TABLE]...", help="Default: all but katax's own.")
+    ] = None,
+    rows: Annotated[
+        bool, typer.Option("--rows", help="Compare the rows, too, by their primary key.")
+    ] = False,
+) -> ExitCode:
+    """Show what differs between two databases: tables, columns, indexes, migrations, counts; exit 1 if anything.
+
+    Between two engines a column is the same when 'db copy' would give it such a type. Writes nothing on either side.
+    """
+    from katax_cli.cli.db.copying import run_diff
+    from katax_cli.services.transfer.diff import DiffPlan
+
+    return run_diff(call, SQL, (source, destination), DiffPlan(tuple(tables or ()), rows=rows))

@@ -166,3 +166,27 @@ def test_copy_reports_types_and_counts(shop: Path, postgresql_url: str, sqlite_u
     assert (told.code, "users: is there" in told.err) == (0, True)
     assert (twice.code, "'main' stands on both sides" in twice.err) == (2, True)
     assert unknown.code == 2
+
+
+def test_diff_prints_what_differs(shop: Path, sqlite_url: str) -> None:
+    write_profile(shop, {"main": sqlite_url, "copy": "sqlite:///copy.db"})
+    katax("db", "copy", "main", "copy", "-q")
+    same = katax("db", "diff", "main", "copy", "--rows")
+    katax("db", "update", "users", "name=other", "--where", "id = 1", "-c", "copy")
+    differ = katax("db", "diff", "main", "copy", "--rows", "-f", "json")
+    on_option = katax("db", "diff", "main", "copy", "-c", "main")
+
+    assert (same.code, same.err) == (0, "no differences\n")
+    assert (differ.code, differ.json) == (
+        1,
+        [
+            {
+                "kind": "row",
+                "table": "users",
+                "name": '["1"]',
+                "source": {"name": "Ada"},
+                "target": {"name": "other"},
+            }
+        ],
+    )
+    assert (on_option.code, "named as SRC and DST, not by -c" in on_option.err) == (2, True)
