@@ -50,7 +50,7 @@ def _objection(spec: Mapping[str, Any], forbidden: Sequence[str]) -> str | None:
     while next(iter(spec), None) == "explain" and isinstance(spec["explain"], Mapping):
         spec = spec["explain"]
     name = next(iter(spec), "an empty command")
-    word = _forbidden_word(spec, forbidden)
+    word = first_key(spec, forbidden)
     if word is not None:
         return f"{name} with {word}"
     if name in READS or _READS_IF.get(name, _never)(spec):
@@ -79,12 +79,12 @@ _READS_IF: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
 }
 
 
-def _forbidden_word(value: object, forbidden: Sequence[str]) -> str | None:
-    """The first key that is one of these, at any depth and however it is written.
+def first_key(value: object, wanted: Sequence[str]) -> str | None:
+    """The first key that is one of these (in lower case), at any depth and however it is written.
 
     A field or a literal of that name is taken for one too: refused once too often rather than never.
     """
-    return next((str(key) for key in _keys(value) if _folded(key) in forbidden), None)
+    return next((str(key) for key in _keys(value) if _folded(key) in wanted), None)
 
 
 def _folded(key: object) -> str:

@@ -154,7 +154,7 @@ def test_what_runs_is_ended_on_the_server_by_its_session(
 def _swallow(call: Callable[[], object]) -> None:
     try:
         call()
-    except Unavailable:
+    except (Unavailable, QueryError):
         return
 
 
@@ -177,6 +177,19 @@ def test_the_deadline_goes_to_the_server(
     for call in calls:
         call()
     assert [b"maxTimeMS" in chunk for chunk in sent] == [True] * len(calls)
+
+
+def test_what_no_pipeline_takes_is_counted_by_the_command(
+    open_runtime: OpenRuntime, fresh: MakeFresh, proxy: MakeProxy
+) -> None:
+    wire = proxy(fresh("mongodb"))
+    database = mongodb(open_runtime(QUICK, main=wire.url))
+    database.ping()
+    sent: list[bytes] = []
+    wire.on_client_bytes(lambda chunk: sent.append(chunk) if b"counted" in chunk else None)
+    database.count("counted", {"a": 1})
+    _swallow(lambda: database.count("counted", {"$or": [{"a": {"$nearSphere": [0, 0]}}]}))
+    assert [b"aggregate" in chunk for chunk in sent] == [True, False]
 
 
 def test_a_read_only_connection_writes_nothing(open_runtime: OpenRuntime, mongodb_url: str) -> None:
