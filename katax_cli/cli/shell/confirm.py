@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from io import UnsupportedOperation
 from select import select
 from typing import BinaryIO
@@ -89,11 +90,21 @@ def _answer(call: Invocation, question: str, *, within: float | None = None) -> 
     if not call.streams.interactive:
         return ""
     call.out.show()
+    if within is not None:
+        _forget_typed(call.streams.stdin)
     call.diagnostics.ask(question)
     if within is not None and not _readable(call.streams.stdin, within):
         call.diagnostics.ask("\n")
         return None
     return call.streams.stdin.readline().decode("utf-8", "replace").strip()
+
+
+def _forget_typed(stream: BinaryIO) -> None:
+    """What was typed before a question that shows something is no answer to it."""
+    import termios
+
+    with suppress(UnsupportedOperation, termios.error):
+        termios.tcflush(stream, termios.TCIFLUSH)
 
 
 def _readable(stream: BinaryIO, seconds: float) -> bool:

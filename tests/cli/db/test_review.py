@@ -76,6 +76,10 @@ def test_no_answer_rolls_back_and_lets_go_of_the_locks(main: Target) -> None:
         assert silent.exit_code() == 4
     assert b"no answer in 0.3 s; rolled back" in silent.seen
 
+    with typing("db", "delete", "people", "--where", "id = 1", program=IMPATIENT) as hasty:
+        hasty.type(b"y\ny\n")
+        assert hasty.exit_code() == 4, "typed before the rows were shown"
+
     with typing("db", "delete", "people", "--where", "id = 1") as interrupted:
         interrupted.read_until(1, b"[y/N]")
         interrupted.type(b"\x03")
@@ -85,6 +89,7 @@ def test_no_answer_rolls_back_and_lets_go_of_the_locks(main: Target) -> None:
     assert katax("db", "update", "people", "name=Bo", "--where", "id = 1", "-y").code == 0
     assert journal()[1:] == [
         ("db query", "rolled back", 1),
+        ("db delete", "rolled back", 1),
         ("db delete", "rolled back", 1),
         ("db update", "done", 1),
     ]

@@ -12,6 +12,7 @@ from katax_cli.cli.db.backups.backup_run import BACKUPS
 from katax_cli.cli.db.backups.run import backup_directory
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.journal import recorded
 from katax_cli.cli.shell.progress import Progress
 from katax_cli.cli.shell.scope import scope
 from katax_cli.core.roles import Tier
@@ -51,11 +52,12 @@ def run_restore(
         if call.only_planned(backup=manifest.name, into=restore.target, replaces=restore.replaces):
             return ExitCode.DONE
         what = f"restoring {manifest.name} into {restore.target!r}"
-        chosen.confirm(
-            Tier.DESTRUCTIVE, what + (", in the place of what is there" if restore.replaces else "")
-        )
-        with progress:
-            restored = restore.run()
+        with recorded(chosen, chosen.one, f"restore {manifest.name} into {restore.target}"):
+            chosen.confirm(
+                Tier.DESTRUCTIVE, what + (", in the place of what is there" if restore.replaces else "")
+            )
+            with progress:
+                restored = restore.run()
         _say_how_to_switch(chosen, restored, swap=swap)
     call.out.action({"backup": manifest.name, "engine": manifest.engine, **restored._asdict()})
     return ExitCode.DONE
