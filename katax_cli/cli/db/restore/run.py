@@ -27,6 +27,8 @@ from katax_cli.services.backup.work import StoppableWork
 if TYPE_CHECKING:
     from katax_cli.cli.shell.scope import Scope
 
+_DROPPED = "; the half database is dropped"
+
 
 def run_restore(
     call: Invocation, backup: str, into: str, *, swap: bool, jobs: int | None, out: str | None
@@ -35,7 +37,7 @@ def run_restore(
     with scope(call, BACKUPS, seconds=None, named=True) as chosen:
         chosen.one.refuse_read_only()
         folder = find_backup(backup_directory(chosen.profile, out), backup)
-        progress = Progress(call.diagnostics, "restored", "bytes", None)
+        progress = Progress(call.diagnostics, "loaded", "bytes", None, further=_DROPPED)
         restore = prepare(
             folder,
             chosen.runtime.open(chosen.one),
@@ -99,7 +101,7 @@ def run_drill(
         folder = _latest(call, directory) if backup is None else find_backup(directory, backup)
         if call.only_planned(backup=folder.name, on=on or "embedded"):
             return ExitCode.DONE
-        progress = Progress(call.diagnostics, "restored", "bytes", None)
+        progress = Progress(call.diagnostics, "loaded", "bytes", None, further=_DROPPED)
         place = embedded_place(folder) if server is None else nullcontext(server)
         with place as settings, progress:
             drill = drill_backup(

@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol, cast
 
+from katax_cli.core.clock import SYSTEM
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.dumps import Credentials, SchemaFacts
 from katax_cli.engines.registry import load, part
 from katax_cli.engines.restores import DumpHead, ListsRelations, RestoresByProgram
-from katax_cli.errors import BackupError
+from katax_cli.errors import BackupError, KataxError
 from katax_cli.services.backup.dumps import pg_dump
 from katax_cli.services.backup.manifest import Manifest
 from katax_cli.services.backup.restore.destination import FOREVER, MARKER, Tell
@@ -26,6 +28,8 @@ from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.tables.scratch import AnyDatabase, Open, Purpose, administrator
+
+_ASK_SIZE_EVERY = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,26 @@ class PostgresLoader:
 
     def load(self, settings: ConnectionSettings) -> None:
         words = self._part.words(str(self._dump), jobs=self._order.jobs, options=self._options())
-        run_restore(self._order, self._pg_restore, settings, words)
+        with administrator(self._order.database, self._order.open_database) as server:
+            tell_size = self._growth(cast("SqlDatabase", server), str(settings.database))
+            run_restore(self._order, self._pg_restore, settings, words, each_moment=tell_size)
         self._finish(str(settings.database))
+
+    def _growth(self, server: SqlDatabase, name: str) -> Callable[[], None]:
+        """Tells now and then how large the database is by now."""
+        asked_at = SYSTEM.monotonic()
+
+        def tell_size() -> None:
+            nonlocal asked_at
+            if SYSTEM.monotonic() - asked_at < _ASK_SIZE_EVERY:
+                return
+            asked_at = SYSTEM.monotonic()
+            # Its size is for people: without an answer the restore goes on.
+            with suppress(KataxError):
+                [(size,)] = server.run("SELECT pg_database_size($1)", [name]).rows
+                self._order.told(int(size))
+
+        return tell_size
 
     def _options(self) -> list[str]:
         """Leaves out the parts that name roles which are not there, or not ours to act for."""
@@ -246,12 +268,15 @@ def run_restore(
     settings: ConnectionSettings,
     words: tuple[str, ...],
     feed: Iterator[bytes] | None = None,
+    each_moment: Callable[[], object] = lambda: None,
 ) -> None:
     """Runs the engine's program to its end. Raises BackupError with what it said, and the grant that is missing."""
     restores: RestoresByProgram = part(order.database.engine, "backup.restore")
     with secret_files(credentials(settings)) as secrets:
         try:
-            run_tool(order.work, [tool.path, *secrets.words, *words], secrets, feed=feed)
+            run_tool(
+                order.work, [tool.path, *secrets.words, *words], secrets, feed=feed, each_moment=each_moment
+            )
         except BackupError as error:
             raise BackupError(f"{error}{grant_hint(str(error), restores)}") from error
 

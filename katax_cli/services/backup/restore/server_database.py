@@ -15,7 +15,7 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.registry import part
 from katax_cli.engines.restores import DumpHead, RenamesDatabases
-from katax_cli.errors import BackupError, ConfigError, KataxError, OutcomeUnknown, QueryError, Refused
+from katax_cli.errors import BackupError, ConfigError, KataxError, QueryError, Refused
 from katax_cli.services.backup.restore.destination import FOREVER, LONGEST_NAME, MARKER, Tell, kept_name
 from katax_cli.services.backup.restore.load import grant_hint
 from katax_cli.services.calls.guard import Safety
@@ -71,16 +71,20 @@ class _ServerDatabase:
             self._tell(f"removed {name!r}, which a killed {self._purpose} left")
 
     def _create(self, name: str, statement: str = "CREATE DATABASE {name}") -> None:
-        try:
-            with administrator(self._database, self._open) as server:
-                quoted = quote_identifier(name, cast("SqlDatabase", server).dialect)
+        """From here on there may be something to drop, unless the server says no."""
+        self._is_made = True
+        with administrator(self._database, self._open) as server:
+            quoted = quote_identifier(name, cast("SqlDatabase", server).dialect)
+            try:
                 cast("SqlDatabase", server).execute(statement.replace("{name}", quoted, 1), timeout=FOREVER)
-        except (ConfigError, QueryError) as error:
-            hint = grant_hint(str(error), part(self._database.engine, "backup.restore"))
-            raise BackupError(f"{name!r} cannot be made: {error}{hint}") from error
-        except OutcomeUnknown:
-            self._is_made = True
-            raise
+            except (ConfigError, QueryError) as error:
+                self._is_made = False
+                hint = grant_hint(str(error), part(self._database.engine, "backup.restore"))
+                raise BackupError(f"{name!r} cannot be made: {error}{hint}") from error
+            except BaseException:
+                # Interrupted: the server must not make it after it was dropped.
+                server.cancel_running()
+                raise
 
     def _drop(self, name: str) -> None:
         try:
@@ -110,7 +114,6 @@ class RenamedDatabase(_ServerDatabase):
     def make(self, head: DumpHead | None) -> None:
         self._remove_abandoned()
         self._create(self._throwaway, *(() if head is None else (head.create,)))
-        self._is_made = True
 
     def publish(self) -> str | None:
         kept = kept_name(self.target) if self._exists() else None
