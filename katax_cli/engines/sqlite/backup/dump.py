@@ -83,8 +83,18 @@ def create(engine: SqlEngine) -> SqliteDump:
 
 def contents(path: Path, *, stopped: Callable[[], bool] = lambda: False) -> Contents:
     """Reads a whole database file. Raises BackupError when SQLite finds that it is damaged."""
+    raised: list[BaseException] = []
+
+    def ask_stopped() -> int:
+        """SQLite swallows what this raises, such as Ctrl-C, and makes an error of its own of it."""
+        try:
+            return int(stopped())
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            raised.append(error)
+            return 1
+
     with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as database:
-        database.set_progress_handler(lambda: int(stopped()), 100_000)
+        database.set_progress_handler(ask_stopped, 100_000)
         try:
             [(verdict,), *_] = database.execute("PRAGMA integrity_check(1)").fetchall()
             if verdict != "ok":
@@ -96,6 +106,8 @@ def contents(path: Path, *, stopped: Callable[[], bool] = lambda: False) -> Cont
                 if (count := _count(database, name)) is not None
             }
         except sqlite3.DatabaseError as error:
+            if raised:
+                raise raised[0] from error
             raise BackupError(f"the database cannot be read: {error}") from error
     return Contents(
         rows=rows,

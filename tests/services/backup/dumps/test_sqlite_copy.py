@@ -4,6 +4,9 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
+from katax_cli.engines.sqlite.backup.dump import contents
 from katax_cli.services.backup.dumps.sqlite_copy import DUMP
 from katax_cli.services.backup.streams import opened
 from tests.cli.harness import write_profile
@@ -69,3 +72,20 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     write_profile(tmp_path, {"main": "sqlite:///:memory:"})
     assert refused() == (2, "'main' is in memory; only a file can be backed up")
     assert left(tmp_path) == []
+
+
+def test_an_interruption_while_a_copy_is_checked_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "large.db"
+    with closing(sqlite3.connect(path)) as file:
+        file.execute("CREATE TABLE t (n int)")
+        file.execute(
+            "WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < 100000) "
+            "INSERT INTO t SELECT n FROM s"
+        )
+        file.commit()
+
+    def interrupted() -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        contents(path, stopped=interrupted)
