@@ -197,7 +197,7 @@ def test_a_stream_in_a_transaction(db: SqlDatabase) -> None:
 
 def test_the_whole_callable_is_run_again_after_a_deadlock(fresh: MakeFresh, tmp_path: Path) -> None:
     """Two transactions lock two rows in opposite order; the server ends one, whose callable starts over."""
-    extra = "[retry]\nattempts = 5\ninitial = 0.01\n"
+    extra = "[retry]\nattempts = 20\ninitial = 0.01\n"
     with Runtime(profile(tmp_path, {"main": fresh("postgresql").url}, extra=extra)) as runtime:
         db = cast(SqlDatabase, runtime.database("main"))
         db.execute("create table t (n int primary key, touched int default 0)")
@@ -222,7 +222,8 @@ def test_the_whole_callable_is_run_again_after_a_deadlock(fresh: MakeFresh, tmp_
         for thread in threads:
             thread.join(timeout=60)
 
-        assert len(starts) == 3
+        # On a busy machine it may take the first row again before the other one is awake, for a second deadlock.
+        assert len(starts) >= 3
         assert db.query("select touched from t") == [{"touched": 2}, {"touched": 2}]
 
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from katax_cli import QueryError, Refused, SqlDatabase, UniqueViolation
+from katax_cli.core.sql.terms import OPERATORS
 from tests.services.databases.models.people import LoginSession, Organization, User
 
 NASTY = 'it\'s; -- "x" %s :name ? $1 \\ 漢 %(x)s'
@@ -147,12 +148,14 @@ def test_nothing_that_is_given_becomes_sql(db: SqlDatabase, name: str, value: st
         lambda: User.query().order_by(name),
         lambda: User.create({name: value}),
         lambda: User.query().update({name: value}, everywhere=True),
-        lambda: User.where("name", name, value),
         lambda: User.query().with_(name),
     ):
         if name not in known:
             with pytest.raises(ValueError):
                 call()
+    if " ".join(name.lower().split()) not in OPERATORS:
+        with pytest.raises(ValueError):
+            User.where("name", name, value)
     Organization.query().delete(everywhere=True)
     made = Organization.create(name=value)
     assert [one.id for one in Organization.where("name", value)] == [made.id]
