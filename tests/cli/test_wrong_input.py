@@ -364,5 +364,5 @@ def test_a_query_error_is_one_line_and_the_place_where_the_server_names_it(
     done = katax("db", "query", "selekt 1")
 
     sentence, *place = done.err.splitlines()
-    assert place == (["LINE 1: selekt 1", "        ^"] if sql_engine.engine == "postgresql" else [])
+    assert place == ([] if sql_engine.engine == "sqlite" else ["LINE 1: selekt 1", "        ^"])
     failed(Done(done.code, done.stdout, sentence + "\n"), 1, "'main' refused the statement: ", "selekt")

@@ -9,6 +9,7 @@ import pymysql
 from pymysql.constants import CR, ER
 
 from katax_cli.core.resilience.failure import ConstraintKind, Failure, FailureKind, Violation
+from katax_cli.engines.mysql.places import words_of
 
 # https://dev.mysql.com/doc/mysql-errors/8.4/en/ and https://mariadb.com/docs/server/reference/error-codes;
 # numbers without a name are those that PyMySQL has no constant for.
@@ -80,7 +81,9 @@ def classify(error: BaseException) -> Failure:
     if number is None:
         return Failure(FailureKind.LOST, _line(error))
     message = _line(*error.args[1:2])
-    return Failure(_kind(number, error), message, str(number), violation=_violation(number, message))
+    return Failure(
+        _kind(number, error), message, str(number), words_of(error), violation=_violation(number, message)
+    )
 
 
 def _violation(number: int, message: str) -> Violation | None:

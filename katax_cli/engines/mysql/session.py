@@ -22,6 +22,7 @@ from pymysql.cursors import Cursor, SSCursor
 from katax_cli.core.sql import AnySql, Residue, Statement, compile_query, statement_of
 from katax_cli.core.text.text import RawJson
 from katax_cli.engines.base import Params, SessionRemains, Text
+from katax_cli.engines.mysql.places import note_place
 from katax_cli.engines.mysql.tls import trusting
 
 # The server ends a statement at its timeout; when it does not, the socket gives up this much later.
@@ -155,6 +156,10 @@ class MysqlSession(Connection):
             cursor.execute(text, values)
         except pymysql.err.OperationalError as error:
             self.note_rollback(error)
+            raise
+        except pymysql.err.ProgrammingError as error:
+            if params is None:
+                note_place(error, statement.text)
             raise
         return cursor
 
