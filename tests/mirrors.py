@@ -230,6 +230,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/backup/dumps/order.py",
         "services/backup/tools.py",
     ),
+    "services/backup/dumps/test_mongodump.py": ("engines/mongodb/backup/dump.py",),
     "services/backup/dumps/test_mysqldump.py": ("engines/mysql/backup/dump.py",),
     "services/backup/dumps/test_sqlite_copy.py": ("engines/sqlite/backup/dump.py",),
     "services/backup/test_verify.py": ("services/backup/streams.py",),

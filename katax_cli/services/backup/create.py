@@ -20,6 +20,7 @@ from katax_cli.services.backup.work import StoppableWork
 _WAYS: Mapping[str, tuple[str, str]] = {
     "postgresql": ("pg_dump", "dump_postgresql"),
     "mysql": ("mysqldump", "dump_mysql"),
+    "mongodb": ("mongodump", "dump_mongodb"),
     "redis": ("redis_keys", "dump_redis"),
     "sqlite": ("sqlite_copy", "dump_sqlite"),
 }
