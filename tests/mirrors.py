@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 TESTED_THROUGH: dict[str, tuple[str, ...]] = {
-    "aio/test_cache.py": (
-        "aio/clients.py",
-        "engines/awaited/redis.py",
-    ),
+    "aio/test_cache.py": ("engines/awaited/redis.py",),
     "aio/test_container.py": (
         "aio/own_loop.py",
         "aio/runtime.py",

@@ -11,6 +11,7 @@ from katax_cli.errors import DeadlineExceeded, OutcomeUnknown, PoolTimeout, Refu
 from tests.aio.conftest import MakeKatax
 from tests.aio.tasks import eventually
 from tests.servers.fixtures import MakeProxy
+from tests.servers.server import Server
 
 
 async def test_values(make_katax: MakeKatax, redis_url: str) -> None:
@@ -106,6 +107,17 @@ async def test_time_limits(make_katax: MakeKatax, redis_url: str, proxy: MakePro
 
 async def busy(redis: AsyncRedisDatabase) -> bool:
     return redis.pool_stats().active == 1
+
+
+async def test_over_tls(make_katax: MakeKatax, tls_redis: Server) -> None:
+    """More than one record of TLS at once, in both directions."""
+    assert tls_redis.certificates is not None
+    tls = {"mode": "verify-full", "ca": str(tls_redis.certificates.ca)}
+    url = tls_redis.url.replace("redis://", "rediss://")
+    async with make_katax(cache={"url": url, "type": "redis", "tls": tls}) as katax:
+        cache, large = katax.cache(), "x" * 5_000_000
+        await cache.set("large", large, timeout=60)
+        assert await asyncio.gather(*[cache.get("large", timeout=60) for _ in range(5)]) == [large] * 5
 
 
 async def test_a_read_only_connection(make_katax: MakeKatax, redis_url: str) -> None:
