@@ -143,7 +143,12 @@ _OFFSET = re.compile(r"(.*\d{2}:\d{2}(?::\d{2})?(?:\.\d+)?) ?(Z|[+-]\d{2}(?::?\d
 
 def in_utc(value: Any) -> Any:
     """A time with an offset as the same moment in UTC without one; anything else as it is."""
-    match = _OFFSET.match(value) if isinstance(value, str) else None
+    if not isinstance(value, str):
+        return value
+    if value.endswith("+00"):
+        # As an export of PostgreSQL writes it.
+        return value[:-3]
+    match = _OFFSET.match(value)
     if match is None:
         return value
     moment, offset = match.groups()

@@ -93,7 +93,7 @@ def run_import(
             further = "; run it again to go on behind them"
             with Progress(call.diagnostics, "imported", "rows", None, further=further) as progress:
                 done = Import(chosen.sql, source, plan, progress, note=call.diagnostics.note).run()
-            record.rows = done.imported - (done.earlier if done.finished_at is None else done.imported)
+            record.rows = done.written
     if done.finished_at is not None:
         call.diagnostics.note(
             f"this file was imported into {plan.table!r} at {done.finished_at}; nothing was done (--again, --replace)"

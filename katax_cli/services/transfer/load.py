@@ -61,6 +61,8 @@ class LoadedRows:
     rejected: int
     earlier: int = 0
     finished_at: str | None = None
+    written: int = 0
+    """Rows that this run wrote."""
 
 
 @dataclass(slots=True)
@@ -87,12 +89,14 @@ class Import:
         if found is not None and found.state == "done" and not (self.plan.again or self.plan.replace):
             return LoadedRows(self.plan.table, found.imported, found.rejected, finished_at=found.updated_at)
         earlier = self._begun(checkpoints, found)
+        before = self.now.imported
         with self.database.session(timeout=_FOREVER) as session:
             table = self._table(session)
             self._check(session, table)
             self._start(session, table, checkpoints)
             self._load(session, table, checkpoints)
-        return LoadedRows(self.plan.table, self.now.imported, self.now.rejected, earlier)
+        written = self.now.imported - before
+        return LoadedRows(self.plan.table, self.now.imported, self.now.rejected, earlier, written=written)
 
     def _begun(self, checkpoints: Checkpoints, found: ImportCheckpoint | None) -> int:
         """Takes the checkpoint up, or makes it; returns how many rows an earlier run dealt with."""
@@ -256,7 +260,8 @@ class Import:
                 raise KataxError(self._stopped(line, reason, rejects))
 
         declared = {column.name: column.type for column in bulk.destination.description.columns}
-        binds = [sql_of(on.engine).bind(declared[name]) for name in bulk.columns]
+        types = [sql_of(on.engine).bind(declared[name]) for name in bulk.columns]
+        binds = [(at, bind) for at, bind in enumerate(types) if bind is not None]
         keys = [list(bulk.columns).index(name) for name in bulk.key]
 
         def bound() -> Iterator[Numbered]:
@@ -265,18 +270,16 @@ class Import:
                     refuse(line, f"has no {', '.join(bulk.key)}, its key", _shown(cells))
                     continue
                 try:
-                    yield (
-                        line,
-                        [
-                            cell if bind is None or cell is None else bind(cell)
-                            for cell, bind in zip(cells, binds, strict=True)
-                        ],
-                    )
+                    for at, bind in binds:
+                        if cells[at] is not None:
+                            cells[at] = bind(cells[at])
                 except ValueError as error:
                     refuse(line, str(error), _shown(cells))
+                    continue
+                yield line, cells
 
         written = 0
-        rows = bound() if any(binds) or keys else batch.rows(refuse)
+        rows = bound() if binds or keys else batch.rows(refuse)
         while part := list(islice(rows, _AT_ONCE)):
             by_line: Rows = part
             texts = dict(by_line) if self.plan.max_errors else {}
