@@ -11,6 +11,7 @@ from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.scope import Scope, Target, scope
 from katax_cli.core.engine_names import ENGINE_NAMES
+from katax_cli.errors import KataxError
 
 if TYPE_CHECKING:
     from katax_cli.cli.db.repl.languages import Language
@@ -51,11 +52,10 @@ def _talk(chosen: Scope) -> ExitCode:
     shell = Shell(chosen, language)
     if not call.streams.interactive:
         return shell.run_piped(typed_lines(call.streams.stdin))
-    from katax_cli.cli.db.repl.history import history_file
     from katax_cli.cli.db.repl.line import InputLine
 
     line = InputLine(
-        history=history_file(chosen.profile, chosen.one),
+        history=_history(chosen),
         whole=language.is_whole,
         suggest=language.suggest,
         language=chosen.one.type,
@@ -64,6 +64,17 @@ def _talk(chosen: Scope) -> ExitCode:
     )
     call.diagnostics.note("\\? lists the commands of this shell, Ctrl-D leaves")
     return shell.run_typed(line)
+
+
+def _history(chosen: Scope) -> str | None:
+    """The file of the history; None, with a note, where none can be written."""
+    from katax_cli.cli.db.repl.history import history_file
+
+    try:
+        return history_file(chosen.profile, chosen.one)
+    except (KataxError, OSError) as error:
+        chosen.call.diagnostics.note(f"the history of this shell is not kept: {error}")
+        return None
 
 
 def _language(chosen: Scope) -> Language:

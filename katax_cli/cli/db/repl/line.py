@@ -9,7 +9,7 @@ from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.formatted_text import FormattedText
-from prompt_toolkit.history import FileHistory
+from prompt_toolkit.history import FileHistory, InMemoryHistory
 from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.lexers import PygmentsLexer
@@ -32,7 +32,7 @@ class InputLine:
     def __init__(
         self,
         *,
-        history: str,
+        history: str | None,
         whole: Callable[[str], bool],
         suggest: Suggest,
         language: EngineName,
@@ -44,7 +44,7 @@ class InputLine:
         self._whole = whole
         self._session: PromptSession[str] = PromptSession(
             multiline=True,
-            history=_StatementHistory(history),
+            history=InMemoryHistory() if history is None else _StatementHistory(history),
             completer=_Suggesting(suggest),
             complete_in_thread=True,
             complete_while_typing=False,

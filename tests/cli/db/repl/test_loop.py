@@ -183,3 +183,13 @@ def test_a_signal_leaves_the_terminal_as_it_was(sqlite_url: str, tmp_path: Path)
         assert modes & termios.ECHO
         assert modes & termios.ICANON
         assert "the open transaction was rolled back" in plain(terminal)
+
+
+def test_a_history_that_cannot_be_kept_costs_a_note(sqlite_url: str, tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": sqlite_url})
+    (tmp_path / ".katax").write_text("a file in its place")
+    with shell() as terminal:
+        typed(terminal, b"select 1;", b"(1 row)")
+        terminal.type(b"\x04")
+        assert terminal.exit_code() == 0
+        assert "the history of this shell is not kept: " in plain(terminal)
