@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from katax_cli.cli.db.documents.words import DocumentWords, FilterWords, words_o
 from katax_cli.cli.db.review import refuse_unasked, show_rows
 from katax_cli.cli.shell.confirm import agreed, agrees
 from katax_cli.cli.shell.exits import ExitCode
+from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.journal import recorded
 from katax_cli.cli.shell.scope import Scope
 from katax_cli.core.roles import Tier
@@ -39,7 +41,8 @@ def insert(
         return ExitCode.DONE
     with recorded(chosen, chosen.one, f"insert {collection} {{documents}}") as record:
         chosen.one.refuse_read_only()
-        ids = database.insert(collection, documents)
+        with interrupted_is_unknown(call, "insert"):
+            ids = database.insert(collection, documents)
         record.rows = len(ids)
     call.out.action({"rows_affected": len(ids), **_shown_ids(words, ids)})
     return ExitCode.DONE
@@ -106,7 +109,8 @@ class _DocumentChange:
         with recorded(chosen, chosen.one, statement) as record:
             chosen.one.refuse_read_only()
             self._agree(wanted)
-            facts = send(wanted)
+            with interrupted_is_unknown(chosen.call, self.verb):
+                facts = send(wanted)
             record.rows = facts["rows_affected"]
         chosen.call.out.action(facts)
         return ExitCode.DONE
@@ -145,6 +149,19 @@ class _DocumentChange:
     def _count(self, wanted: Filter) -> int:
         rows = self.chosen.documents.count(self.collection, wanted)
         return min(rows, 1) if self.one else rows
+
+
+@contextmanager
+def interrupted_is_unknown(call: Invocation, what: str) -> Iterator[None]:
+    """Says of a write that a signal ended what is known of it: nothing, for MongoDB rolls nothing back."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            call.diagnostics.note(
+                f"interrupted: the {what} may or may not have been applied, check before repeating it"
+            )
+        raise
 
 
 def _inserted(words: DocumentWords, pairs: Sequence[str], document: str | None) -> list[Mapping[str, Any]]:

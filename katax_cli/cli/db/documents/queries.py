@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from katax_cli.cli.db.build import usage
+from katax_cli.cli.db.documents.changes import interrupted_is_unknown
 from katax_cli.cli.db.documents.output import write_documents
 from katax_cli.cli.db.documents.words import DocumentWords, FilterWords, words_of
 from katax_cli.cli.shell.exits import ExitCode
@@ -117,7 +118,8 @@ def _agreed(chosen: Scope, spec: Mapping[str, Any], where: str) -> Iterator[None
         # A read-only connection refuses by itself, and says which part of the command.
         if not chosen.one.read_only:
             _confirm(chosen, spec, where)
-        yield
+        with interrupted_is_unknown(chosen.call, next(iter(spec))):
+            yield
 
 
 def _confirm(chosen: Scope, spec: Mapping[str, Any], where: str) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 from katax_cli.cli.shell.output import FORMATS
 from tests.cli.harness import Done, katax, write_profile
+from tests.cli.processes import spawn
 from tests.cli.terminal import at_terminal
 from tests.servers.fixtures import MakeFresh, MakeProxy
+from tests.servers.proxy import Proxy
 
 OID = "507f1f77bcf86cd799439011"
 PEOPLE = f"""[
@@ -330,3 +334,26 @@ def test_a_write_that_is_not_answered_is_exit_6(fresh: MakeFresh, proxy: MakePro
         wire.cut_after(b"written", forward=True)
         done = katax("db", *words)
         assert (done.code, done.err.count("\n")) == (6, 1), done.err
+
+
+def test_a_write_that_is_interrupted_says_that_its_outcome_is_not_known(
+    fresh: MakeFresh, proxy: MakeProxy, tmp_path: Path
+) -> None:
+    for words in (("insert", "written", "n=1"), ("command", '{"insert": "written", "documents": [{}]}')):
+        wire = proxy(fresh("mongodb"))
+        write_profile(tmp_path, {"docs": wire.url})
+        sent = threading.Event()
+
+        def hold(chunk: bytes, wire: Proxy = wire, sent: threading.Event = sent) -> None:
+            if b"written" in chunk:
+                wire.stall()
+                sent.set()
+
+        wire.on_client_bytes(hold)
+        with spawn("db", *words) as process:
+            assert sent.wait(60)
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        told = b"interrupted: the insert may or may not have been applied, check before repeating it\n"
+        assert (process.returncode, err) == (130, told)
+    assert katax("db", "journal", "-f", "json").json[0]["outcome"] == "unknown"
