@@ -13,21 +13,9 @@ async def test_documents(make_katax: MakeKatax, mongodb_url: str) -> None:
         people = [{"_id": n, "age": n % 90} for n in range(300)]
         assert await db.insert("people", people) == list(range(300))
         assert await db.count("people", {"age": 7}) == 4
-        async with db.find("people", {"age": {"$lt": 3}}, sort=[("_id", 1)]) as found:
-            assert [one["_id"] async for batch in found for one in batch] == [
-                0,
-                1,
-                2,
-                90,
-                91,
-                92,
-                180,
-                181,
-                182,
-                270,
-                271,
-                272,
-            ]
+        async with db.find("people", {"age": {"$lt": 3}}) as found:
+            ids = [one["_id"] async for batch in found for one in batch]
+        assert sorted(ids) == [start + n for start in (0, 90, 180, 270) for n in range(3)]
         async for batch in db.aggregate("people", [{"$match": {"age": 7}}, {"$count": "n"}]):
             assert batch == [{"n": 4}]
         await db.update("people", {"age": 7}, {"$set": {"age": 8}})
