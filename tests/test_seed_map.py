@@ -19,7 +19,7 @@ from katax_cli.cli.completion.tree import nodes
 from katax_cli.profiles.model.keys import PROFILE, Key
 
 PAGE = Path(__file__).parents[1] / "docs" / "seed-map.md"
-AREAS = {"backup", "models"}
+AREAS: set[str] = set()
 """Areas that have a page or a map of their own."""
 OWN = {
     "Config", "Database", "MetricsPool", "MongoDatabase", "RedisDatabase", "SqlDatabase", "Transaction",
