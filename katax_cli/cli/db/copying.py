@@ -75,7 +75,7 @@ def run_copy(call: Invocation, target: Target, names: tuple[str, str], plan: Cop
             return True
 
         with recorded(sides.scope, sides.target.settings, f"copy from {sides.source.name}") as record:
-            further = "; run it again with --not-consistent to go on behind them"
+            further = "; --not-consistent goes on behind them, but a table without a key begins anew"
             with Progress(call.diagnostics, "copied", "rows", None, further=further) as progress:
                 work = Copy(sides.source, sides.target, plan, progress)
                 copied = work.run(report)
