@@ -19,6 +19,8 @@ from katax_cli.snapshot import Check
 from tests.cli.harness import katax, write_profile
 
 PASSED = RestoreDrill("2026-11-21T19:00:00+00:00", "c", "s", passed=True, restore_seconds=1.0)
+CALM = "[health]\ndegraded_ms = 60000\nunhealthy_ms = 120000\n"
+"""A busy machine is no slow server."""
 NAME = "main-20261121T1900{:02}Z-9f3c2a"
 
 
@@ -53,7 +55,7 @@ def folder(tmp_path: Path) -> Path:
         with closing(sqlite3.connect(tmp_path / f"{name}.db")) as file:
             file.execute("CREATE TABLE t (n int)")
     urls = {name: f"sqlite:///{tmp_path}/{name}.db" for name in ("main", "other")}
-    write_profile(tmp_path, urls, extra='[backup]\nmax_age = "2d"\n')
+    write_profile(tmp_path, urls, extra=f'[backup]\nmax_age = "2d"\n{CALM}')
     return tmp_path
 
 
@@ -96,7 +98,7 @@ def test_health_and_the_dashboard_show_it(folder: Path) -> None:
     put(folder, 2, timedelta(hours=3), PASSED)
     assert katax("health").code == 0
 
-    write_profile(folder, {"main": f"sqlite:///{folder}/main.db"})
+    write_profile(folder, {"main": f"sqlite:///{folder}/main.db"}, extra=CALM)
     done = katax("health", "-f", "json")
     assert "backup" not in [check["name"] for check in done.json["connections"]["main"]["checks"]]
     assert os.path.exists(folder / "backups")

@@ -36,6 +36,8 @@ from katax_cli.services.tables.scratch import (
 )
 
 _END_SESSIONS_EVERY = 0.2
+_RENAME_ATTEMPTS = 12
+_IN_USE = "is being accessed by other users"
 
 
 class _ServerDatabase:
@@ -161,15 +163,21 @@ class RenamedDatabase(_ServerDatabase):
 
         ending = start("katax-end-sessions", end_sessions) if len(names) > 1 else None
         try:
-            server.ask(
-                lambda connection, _: renames.rename(connection, names),
-                safety=Safety.WRITE,
-                timeout=FOREVER,
-                doing="renaming",
-            )
-        except KataxError as error:
-            why = failures[0] if failures else error
-            raise BackupError(f"{self.target!r} was not replaced: {why}") from error
+            for left in reversed(range(_RENAME_ATTEMPTS)):
+                try:
+                    server.ask(
+                        lambda connection, _: renames.rename(connection, names),
+                        safety=Safety.WRITE,
+                        timeout=FOREVER,
+                        doing="renaming",
+                    )
+                    return
+                except QueryError as error:
+                    # The server waits five seconds for sessions to end, which a busy one may exceed.
+                    if left and not failures and _IN_USE in str(error):
+                        continue
+                    why = failures[0] if failures else error
+                    raise BackupError(f"{self.target!r} was not replaced: {why}") from error
         finally:
             done.set()
             if ending is not None:
