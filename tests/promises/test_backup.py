@@ -10,10 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+
+import pytest
 
 from katax_cli.services.backup.manifest import Manifest, RestoreDrill
 from katax_cli.services.backup.retention import Retention, judge
@@ -90,7 +93,7 @@ def test_a_tool_that_says_done_is_not_believed(
 
 
 def test_a_killed_katax_leaves_no_name_and_no_tool(
-    fresh: MakeFresh, postgresql: Server, tmp_path: Path
+    fresh: MakeFresh, postgresql: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tool is held until katax is dead. The bad twin: let go, and waited for, it ends in a backup."""
     tools, held, go = tmp_path / "tools", tmp_path / "held", tmp_path / "go"
@@ -105,6 +108,9 @@ def test_a_killed_katax_leaves_no_name_and_no_tool(
     )
     profile_for(tmp_path, fresh(postgresql), tools=tools)
     run_sql(*ROWS)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     words = [sys.executable, "-m", "katax_cli", "db", "backup", "-f", "json"]
     for number in (signal.SIGKILL, signal.SIGINT, signal.SIGTERM):
         process = subprocess.Popen(
@@ -121,6 +127,7 @@ def test_a_killed_katax_leaves_no_name_and_no_tool(
     go.touch()
     done = katax("db", "backup", "-f", "json")
     assert left(tmp_path) == [Path(done.json["path"]).name], "what the killed one left is gone"
+    assert list((tmp_path / "temporary").glob("katax-secrets-*")) == [], "its password file, too"
 
 
 def _is_gone(pid: int) -> bool:

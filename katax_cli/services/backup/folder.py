@@ -65,7 +65,7 @@ def withdrawn(folder: Path) -> Iterator[Path]:
     """A backup under a temporary name, to be removed: what an interrupted removal leaves has no backup's name."""
     with _disk_errors(folder.parent):
         path = folder.with_name(f"{_PARTIAL}{folder.name}")
-        lock = _locked(folder)
+        lock = hold(folder)
         if lock is None:
             raise BackupError(f"{folder.name!r} is in use by another katax")
         try:
@@ -80,7 +80,7 @@ def partial_folders(directory: Path) -> Iterator[tuple[Path, bool]]:
     """What is being made, or was left behind, and whether somebody holds it."""
     for path in sorted(directory.glob(f"{_PARTIAL}*")):
         with suppress(OSError):
-            lock = _locked(path)
+            lock = hold(path)
             if lock is not None:
                 os.close(lock)
             yield path, lock is None
@@ -88,10 +88,15 @@ def partial_folders(directory: Path) -> Iterator[tuple[Path, bool]]:
 
 def remove_leftovers(directory: Path) -> list[str]:
     """Removes what runs left behind that were killed; returns the names. What is locked is being made."""
+    return remove_unheld(directory, f"{_PARTIAL}*")
+
+
+def remove_unheld(directory: Path, pattern: str) -> list[str]:
+    """Removes folders that nobody holds any more; returns their names."""
     removed = []
-    for path in directory.glob(f"{_PARTIAL}*"):
+    for path in directory.glob(pattern):
         with suppress(OSError):
-            lock = _locked(path)
+            lock = hold(path)
             if lock is None:
                 continue
             try:
@@ -113,13 +118,16 @@ def _begun(directory: Path, connection: str) -> tuple[Path, int]:
                 continue
             with suppress(FileExistsError, FileNotFoundError):
                 path.mkdir(mode=0o700)
-                lock = _locked(path)
+                lock = hold(path)
                 if lock is not None:
                     return path, lock
 
 
-def _locked(path: Path) -> int | None:
-    """The descriptor that holds the lock; None when another process has it, or the folder is gone since."""
+def hold(path: Path) -> int | None:
+    """Locks a folder; returns the descriptor that holds the lock until it is closed or its process ends.
+
+    None when another process has it, or the folder is gone since.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

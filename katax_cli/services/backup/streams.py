@@ -13,6 +13,7 @@ from typing import IO, Any
 from katax_cli.services.backup.manifest import DumpFile
 
 CHUNK = 2**20
+_SMALL = 2**16
 _LEVEL = 3
 _GZIP = 31
 """zlib's number for streams with the header of gzip."""
@@ -137,7 +138,7 @@ def _gunzipped(source: Any) -> Iterator[bytes]:
     stream = zlib.decompressobj(_GZIP)
     waiting = b""
     try:
-        while data := waiting or source.read(CHUNK):
+        while data := waiting or source.read(_SMALL):  # what is not consumed is copied each time
             yield stream.decompress(data, CHUNK)
             waiting = stream.unconsumed_tail
             if stream.eof:

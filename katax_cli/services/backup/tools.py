@@ -15,10 +15,12 @@ from typing import IO
 
 from katax_cli.engines.dumps import Credentials
 from katax_cli.errors import BackupError, ConfigError
+from katax_cli.services.backup.folder import hold, remove_unheld
 from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.calls.watchdog import watchdog
 from katax_cli.services.processes.supervised import Supervised
 
+_SECRETS = "katax-secrets-"
 _POLL_SECONDS = 0.05
 _CHUNK = 2**20
 _SAID_BYTES = 64 * 2**10
@@ -83,8 +85,12 @@ def _version(path: str) -> tuple[tuple[int, ...], bool]:
 
 @contextmanager
 def secret_files(credentials: Credentials) -> Iterator[Credentials]:
-    """The credentials with their files written into a folder that only we may enter; it is gone afterwards."""
-    folder = tempfile.mkdtemp(prefix="katax-")
+    """The credentials with their files written into a folder that only we may enter; it is gone afterwards.
+
+    So are those of runs that were killed.
+    """
+    remove_unheld(Path(tempfile.gettempdir()), f"{_SECRETS}*")
+    folder, held = _held_folder()
     try:
         for name, text in credentials.files.items():
             descriptor = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -97,6 +103,17 @@ def secret_files(credentials: Credentials) -> Iterator[Credentials]:
         yield Credentials(words, {}, environment)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def _held_folder() -> tuple[str, int]:
+    """A new folder and the lock on it. Another run may take it for a leftover until it is locked."""
+    while True:
+        folder = tempfile.mkdtemp(prefix=_SECRETS)
+        with suppress(FileNotFoundError):
+            held = hold(Path(folder))
+            if held is not None:
+                return folder, held
 
 
 def run_tool(
