@@ -29,15 +29,18 @@ class Clock(Protocol):
         ...
 
 
-def _sleep(seconds: float) -> None:
-    waits = task_waits()
-    _time.sleep(seconds) if waits is None else waits.sleep(seconds)
+class _Sleep:
+    """Waits as the caller waits: as an object it is no method of a class that borrows it."""
+
+    def __call__(self, seconds: float) -> None:
+        waits = task_waits()
+        _time.sleep(seconds) if waits is None else waits.sleep(seconds)
 
 
 class _SystemClock:
     now = staticmethod(_time.time)
     monotonic = staticmethod(_time.monotonic)
-    sleep = staticmethod(_sleep)
+    sleep = _Sleep()
     # Not the shared generator: a program that seeds it gets the numbers that it expects.
     random = staticmethod(_random.SystemRandom().random)
 
