@@ -40,9 +40,14 @@ def nearest(wanted: str, known: Iterable[str]) -> str | None:
     return next(iter(get_close_matches(wanted, list(known), n=1)), None)
 
 
-def unknown_name(subject: str, wanted: str, known: Sequence[str], plural: str) -> str:
-    """Returns `no SUBJECT named 'WANTED'; did you mean …? known PLURAL: …`; of many names the nearest."""
-    near = nearest(wanted, known)
+def unknown_name(
+    subject: str, wanted: str, known: Sequence[str], plural: str, *, meant: str | None = None
+) -> str:
+    """Returns `no SUBJECT named 'WANTED'; did you mean …? known PLURAL: …`; of many names the nearest.
+
+    `meant` is the known name that is certainly meant, however it is spelled.
+    """
+    near = meant or nearest(wanted, known)
     hint = f" did you mean {near!r}?" if near else ""
     listed, which = known, f"known {plural}"
     if len(known) > _LISTED:

@@ -48,6 +48,8 @@ def test_the_exit_codes_are_in_help(capsys: pytest.CaptureFixture[str]) -> None:
             ("cache", "gte", "k"),
             "katax: no command named 'gte'; did you mean 'get'? nearest of ",
         ),
+        (("cache", "keys"), "katax: no command named 'keys'; did you mean 'scan'? nearest of "),
+        (("migrate", "rollback"), "katax: no command named 'rollback'; did you mean 'down'? nearest of "),
         (("cache", "get"), "katax: missing argument 'KEY'; see 'katax cache get --help'\n"),
         (("--zzz",), "katax: no such option: --zzz; see 'katax --help'\n"),
         (("health", "-f", "xml"), "no output format named 'xml'"),

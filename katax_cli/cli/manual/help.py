@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from katax_cli.cli.shell.group import Group
+from katax_cli.cli.shell.group import Group, unknown_command
 from katax_cli.cli.shell.help import remember_verbose
 from katax_cli.cli.shell.invocation import Invocation
-from katax_cli.errors import unknown_name
 
 group = Group(default="show")
 
@@ -38,7 +37,7 @@ def context_of(words: Sequence[str]) -> Any:
         group = context.command
         names = group.list_commands(context) if hasattr(group, "list_commands") else []
         if word not in names:
-            raise typer.BadParameter(unknown_name("command", word, names, "commands"))
+            raise typer.BadParameter(unknown_command(word, names))
         command = group.get_command(context, word)
         context = command.context_class(command, info_name=word, parent=context)
     return context

@@ -8,7 +8,7 @@ stand before the first subcommand or after the last one.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -181,6 +181,25 @@ def _with_negative_numbers(parser: Any) -> Any:
     return parser
 
 
+_FAMILIAR = {
+    "dump": ("backup", "export"),
+    "keys": ("scan",),
+    "load": ("import",),
+    "ls": ("list",),
+    "new": ("create",),
+    "rm": ("remove", "delete", "del"),
+    "rollback": ("down",),
+    "sql": ("query",),
+}
+"""What other tools call a command → its names here; the first one that the group has is meant."""
+
+
+def unknown_command(word: str, known: Sequence[str]) -> str:
+    """Returns the sentence about a command that a group does not have, with the one that is likely meant."""
+    meant = next((name for name in _FAMILIAR.get(word, ()) if name in known), None)
+    return unknown_name("command", word, known, "commands", meant=meant)
+
+
 class _NamedGroup(TyperGroup):
     """A group that says which commands there are when it is asked for another."""
 
@@ -190,7 +209,7 @@ class _NamedGroup(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            ctx.fail(unknown_name("command", args[0], self.list_commands(ctx), "commands"))
+            ctx.fail(unknown_command(args[0], self.list_commands(ctx)))
         return super().resolve_command(ctx, args)
 
 

@@ -73,6 +73,7 @@ def test_a_command_that_is_none_is_named() -> None:
     done = katax("help", "db", "qeury")
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("katax: no command named 'qeury'; did you mean 'query'? nearest of ")
+    assert "did you mean 'scan'?" in katax("help", "cache", "keys").err
     assert katax("help", "db", "query", "x").code == 2
 
 
