@@ -17,7 +17,7 @@ _COLUMNS = """SELECT table_name, column_name, column_type, is_nullable, coalesce
 FROM information_schema.columns WHERE table_schema = database() ORDER BY table_name, ordinal_position"""
 _DEFINITIONS = {
     "table": """SELECT table_name, engine, table_collation, table_comment FROM information_schema.tables
-WHERE table_schema = database() AND table_type = 'BASE TABLE' ORDER BY 1""",
+WHERE table_schema = database() AND table_type IN ('BASE TABLE', 'SYSTEM VERSIONED') ORDER BY 1""",
     "of tables": """SELECT table_name, column_name, column_type, is_nullable, column_default, extra, collation_name,
 generation_expression FROM information_schema.columns
 WHERE table_schema = database() ORDER BY table_name, ordinal_position""",
@@ -28,7 +28,7 @@ FROM information_schema.statistics
 WHERE table_schema = database() ORDER BY 1, 2, 3""",
     "constraint": """SELECT table_name, constraint_name, constraint_type FROM information_schema.table_constraints
 WHERE table_schema = database() ORDER BY 1, 2""",
-    "view": """SELECT table_name, replace(view_definition, concat('`', database(), '`.'), '')
+    "view": """SELECT table_name, replace(view_definition, concat('`', replace(database(), '`', '``'), '`.'), '')
 FROM information_schema.views WHERE table_schema = database() ORDER BY 1""",
     "trigger": """SELECT trigger_name, event_manipulation, event_object_table, action_timing, action_statement
 FROM information_schema.triggers WHERE trigger_schema = database() ORDER BY 1""",
@@ -42,12 +42,15 @@ FROM information_schema.routines WHERE routine_schema = database() ORDER BY 1"""
 _IDENTITY = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid')"
 _GRANT = re.compile(r"^GRANT (.+?) ON (?:(\*)|[`'\"](.+?)[`'\"])\.\* TO ", re.IGNORECASE)
 _TRANSACTIONAL = frozenset({"InnoDB", "RocksDB", "TokuDB", "ndbcluster", "SEQUENCE", "VIEW", ""})
+_VERSIONED = "SYSTEM VERSIONED"
+_WITH_ROWS = ("BASE TABLE", _VERSIONED)
 _NEEDED = {"TRIGGER": "triggers", "EVENT": "events"}
 _NOT_HELD = {
     "default character set of the database": "tables have their own; make the database with it before a restore",
     "users, roles and grants": "they are of the whole server; use mariadb-dump --system=users, or SHOW GRANTS",
     "routines and events that the user may not see": "grant select on mysql.proc, or show_routine on *.*",
 }
+_HISTORY = {"former rows of system-versioned tables": "use mariadb-dump --dump-history"}
 
 
 class MysqlDump:
@@ -69,9 +72,9 @@ class MysqlDump:
             server_id=self.server_id(connection),
             database=str(database),
             consistency=moment,
-            relations={str(name): str(name) for name, kind, _, _ in tables if kind == "BASE TABLE"},
+            relations={str(name): str(name) for name, kind, _, _ in tables if kind in _WITH_ROWS},
             unreadable=dict(self._unreadable(connection, str(database))),
-            not_held=_NOT_HELD,
+            not_held=_NOT_HELD | (_HISTORY if any(kind == _VERSIONED for _, kind, _, _ in tables) else {}),
         )
 
     def marks(self, connection: Any) -> Mapping[str, str]:

@@ -24,7 +24,8 @@ _MINE = """SELECT r.rolname, u.rolsuper FROM pg_roles r, pg_roles u
     WHERE u.rolname = current_user AND pg_has_role(r.oid, 'MEMBER')"""
 _SESSIONS = """SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), pg_terminate_backend(pid)
     FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"""
-_RELATIONS = """SELECT n.nspname || '.' || c.relname, format('%I.%I', n.nspname, c.relname) FROM pg_class c
+# A dump has the rows of a table without those of the tables that inherit from it.
+_RELATIONS = """SELECT n.nspname || '.' || c.relname, format('ONLY %I.%I', n.nspname, c.relname) FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
     AND (n.nspname || '.' || c.relname = ANY($1) OR NOT EXISTS (SELECT FROM pg_depend d
