@@ -88,6 +88,39 @@ async def test_a_cancelled_statement_ends_on_the_server(sql_engine: Target, make
         assert db.pool_stats().active == 0
 
 
+async def test_a_call_that_is_left_at_once_leaves_its_connection(
+    sql_engine: Target, make_katax: MakeKatax
+) -> None:
+    """Cancelled again while the cancellation is under way, or closed: the reply must not meet the next caller."""
+    engine = sql_engine.engine
+
+    async def cancelled(db: AsyncSqlDatabase) -> None:
+        task = asyncio.create_task(db.query(SLEEP[engine], timeout=60))
+        await eventually(lambda: working(db))
+        while not task.done():
+            task.cancel()
+            await asyncio.sleep(0)
+        assert task.cancelled()
+
+    async def closed(db: AsyncSqlDatabase) -> None:
+        call = db.query(SLEEP[engine], timeout=60)
+        call.send(None)
+        call.close()
+
+    async with make_katax(main={"url": sql_engine.url, "pool": {"max": 1, "timeout": 60.0}}) as katax:
+        db = katax.database("main")
+        for number in range(5):
+            for leave in (cancelled, closed):
+                await db.query("select 1 as n", timeout=60)
+                await leave(db)
+                assert await db.query("select $1 as n", [f"{number}"], timeout=60) == [{"n": f"{number}"}]
+        assert db.pool_stats().active == 0
+
+
+async def working(db: AsyncSqlDatabase) -> bool:
+    return db.pool_stats().active == 1
+
+
 async def awaited_not(number: Coroutine[Any, Any, int]) -> bool:
     return await number == 0
 

@@ -124,18 +124,24 @@ class AwaitedConnection(PostgresConnection):
         """
         self._cancelling = asyncio.get_running_loop().create_task(self._send_cancel())
         try:
-            results = self._resume(gen, _READ, SETTLE_SECONDS)
-        except psycopg.Error:
-            results = None
+            results = self._settled_results(gen)
+            answered = results is not None or self.pgconn.transaction_status != TransactionStatus.ACTIVE
+            settled = answered and settled_within(self._cancelling, SETTLE_SECONDS)
         except BaseException:
+            # Cancelled once more.
             self.close()
             raise
-        unanswered = self.pgconn.transaction_status == TransactionStatus.ACTIVE and results is None
-        if unanswered or not settled_within(self._cancelling, SETTLE_SECONDS):
+        if not settled:
             # A cancellation under way would meet the connection's next statement.
             self.close()
         if isinstance(results, list) and results[0].status == ExecStatus.FATAL_ERROR:
             cancelled.undone = True  # type: ignore[attr-defined]
+
+    def _settled_results(self, gen: PQGen[Any]) -> Any:
+        try:
+            return self._resume(gen, _READ, SETTLE_SECONDS)
+        except psycopg.Error:
+            return None
 
     async def _send_cancel(self) -> None:
         with suppress(psycopg.Error, OSError, TimeoutError):

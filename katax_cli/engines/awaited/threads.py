@@ -107,6 +107,8 @@ class _ThreadedEngine:
         self.settings = engine.settings
         self._engine = engine
         self._workers = Workers(engine.settings.name, engine.settings.pool.max)
+        self._unsettled: dict[Any, asyncio.Future[Any]] = {}
+        """Connections whose thread, or the cancellation of its statement, was not seen to end."""
 
     def connect(self, timeout: float | None) -> Any:
         return self._engine.connect(timeout)
@@ -115,7 +117,13 @@ class _ThreadedEngine:
         self._run(connection, lambda: self._engine.ping(connection, timeout))
 
     def close(self, connection: Any) -> None:
-        self._engine.close(connection)
+        running = self._unsettled.pop(connection, None)
+        if running is None:
+            self._engine.close(connection)
+        else:
+            # The driver does not bear that a connection is closed under its thread.
+            close = partial(running.add_done_callback, lambda _: self._engine.close(connection))
+            tell(running.get_loop(), close)
 
     def classify(self, error: BaseException) -> Failure:
         return self._engine.classify(error)
@@ -130,12 +138,12 @@ class _ThreadedEngine:
         running = self._workers.start(fn)
         try:
             return wait_for(asyncio.shield(running))
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, GeneratorExit) as error:
             if not running.done():
-                self._end(connection, running)
+                self._end(connection, running, error)
             raise
 
-    def _end(self, connection: Any, running: asyncio.Future[Any]) -> None:
+    def _end(self, connection: Any, running: asyncio.Future[Any], error: BaseException) -> None:
         """Leaves a call behind that nothing can interrupt."""
 
 
@@ -201,7 +209,7 @@ class ThreadedSqlEngine(_ThreadedEngine):
         self._run(connection, lambda: self._sql.reset(connection))
 
     def is_broken(self, connection: Any) -> bool:
-        return self._sql.is_broken(connection)
+        return connection in self._unsettled or self._sql.is_broken(connection)
 
     def cancel(self, connection: Any, timeout: float) -> None:
         # A task that was cancelled has ended its statement already.
@@ -223,16 +231,30 @@ class ThreadedSqlEngine(_ThreadedEngine):
         engine = cast("Introspects", self._sql)
         return self._run(connection, lambda: engine.describe(connection, name, timeout))
 
-    def _end(self, connection: Any, running: asyncio.Future[Any]) -> None:
-        """Cancels the statement on the server; breaks the connection when its reply does not come."""
+    def _end(self, connection: Any, running: asyncio.Future[Any], error: BaseException) -> None:
+        """Cancels the statement on the server; breaks the connection when its reply does not come.
+
+        A further cancellation ends this too, so the connection counts as broken until all was seen to end.
+        """
+        self._unsettled[connection] = running
+        try:
+            if isinstance(error, GeneratorExit):
+                # The coroutine was closed, and may wait for nothing more.
+                return
+            if self._is_cancelled(connection, running):
+                del self._unsettled[connection]
+        finally:
+            if connection in self._unsettled:
+                self._sql.interrupt(connection)
+
+    def _is_cancelled(self, connection: Any, running: asyncio.Future[Any]) -> bool:
+        """True when the statement, and what cancels it, came back in time: it would meet the next statement."""
         cancel = partial(self._sql.cancel, connection, _CANCEL_SECONDS)
         cancelling = started_in_thread("katax-cancel", cancel)
         if not settled_within(running, _GRACE):
             self._sql.interrupt(connection)
             settled_within(running, _GRACE)
-        if not settled_within(cancelling, _GRACE):
-            # It would meet the next statement of this connection.
-            self._sql.interrupt(connection)
+        return running.done() and settled_within(cancelling, _GRACE)
 
 
 class _ThreadedStream:
