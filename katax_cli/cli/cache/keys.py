@@ -122,6 +122,7 @@ def export(call: Invocation, pattern: AnyPattern = "*") -> None:
         cache(call, seconds=None) as values,
         Progress(call.diagnostics, "exported", "keys", None, bar=call.out.width is None) as progress,
     ):
+        progress.about(copy.estimate(values, pattern))
         for lines in copy.export(values, pattern):
             call.out.raw("".join(f"{line}\n" for line in lines).encode())
             exported += len(lines)

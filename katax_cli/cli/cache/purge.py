@@ -5,7 +5,7 @@ from __future__ import annotations
 from katax_cli.cli.cache.views import survey_lines
 from katax_cli.cli.shell.exits import ExitCode, worst
 from katax_cli.cli.shell.invocation import Invocation
-from katax_cli.cli.shell.progress import Progress
+from katax_cli.cli.shell.progress import Parts, Progress
 from katax_cli.cli.shell.redis import REDIS
 from katax_cli.cli.shell.scope import Scope, scope
 from katax_cli.core.roles import Tier
@@ -45,16 +45,19 @@ def clear_each(call: Invocation, pattern: str) -> ExitCode:
             what = f"delete {survey.count} keys that match {pattern!r}"
             chosen.confirm(Tier.DESTRUCTIVE, what, of=settings)
 
+        progress = Progress(call.diagnostics, "deleted", "keys", sum(matching.values()), unsure=True)
+        parts = Parts(progress)
+
         def work(database: RedisDatabase) -> int:
-            with _progress(call, database, matching) as progress:
-                return Cache(database).clear(pattern, on_batch=progress)
+            return Cache(database).clear(pattern, on_batch=lambda deleted: parts.told(database.name, deleted))
 
         rows: list[tuple[object, ...]] = []
-        for settings, deleted in chosen.runtime.each([settings for settings, _ in surveys], work):
-            if isinstance(deleted, BaseException):
-                codes.append(call.diagnostics.failure(deleted))
-            else:
-                rows.append((settings.name, pattern, matching[settings.name], deleted))
+        with progress:
+            for settings, deleted in chosen.runtime.each([settings for settings, _ in surveys], work):
+                if isinstance(deleted, BaseException):
+                    codes.append(call.diagnostics.failure(deleted))
+                else:
+                    rows.append((settings.name, pattern, matching[settings.name], deleted))
     call.out.rows(CLEARED_HEADER, [rows])
     return worst(codes)
 
@@ -72,12 +75,6 @@ def _surveys(chosen: Scope, pattern: str, codes: list[ExitCode]) -> list[tuple[C
         for line in survey_lines(survey, pattern):
             chosen.call.diagnostics.note(f"{settings.name}: {line}")
     return surveys
-
-
-def _progress(call: Invocation, database: RedisDatabase, matching: dict[str, int]) -> Progress:
-    """One of several at once, so without a bar."""
-    name = database.name
-    return Progress(call.diagnostics, "deleted", f"keys of {name!r}", matching[name], bar=False, unsure=True)
 
 
 def _refuse_everything(profile: Profile, settings: ConnectionSettings, pattern: str) -> None:

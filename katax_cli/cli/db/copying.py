@@ -72,17 +72,26 @@ def run_copy(call: Invocation, target: Target, names: tuple[str, str], plan: Cop
                 return False
             for line in report_lines(tables):
                 call.diagnostics.note(line)
+            progress.about(rows_in(tables))
             return True
 
         with recorded(sides.scope, sides.target.settings, f"copy from {sides.source.name}") as record:
             further = "; --not-consistent goes on behind them, but a table without a key begins anew"
-            with Progress(call.diagnostics, "copied", "rows", None, further=further) as progress:
+            progress = Progress(call.diagnostics, "copied", "rows", None, further=further)
+            with progress:
                 work = Copy(sides.source, sides.target, plan, progress)
                 copied = work.run(report)
             record.rows = work.copied
     if not call.shared.dry_run:
         call.out.rows(COPIED_HEADER, [[copied_row(table) for table in copied]])
     return ExitCode.DONE if all(table.same for table in copied) else ExitCode.NO
+
+
+def rows_in(tables: Sequence[TableReport]) -> int | None:
+    """The source's estimate of the rows of all tables; None where it has none of one of them."""
+    estimates = [one.table.table.rows_estimate for one in tables]
+    known = [estimate for estimate in estimates if estimate is not None]
+    return sum(known) if len(known) == len(estimates) else None
 
 
 def mapping_rows(tables: Sequence[TableReport]) -> list[tuple[object, ...]]:

@@ -35,7 +35,7 @@ def run_export(
         progress = Progress(call.diagnostics, "exported", "rows", None, bar=call.out.width is None)
         with call.out.writing() as stream, compressed(stream, kind.compression) as packed, progress:
             wanted = Wanted(table, text, kind.format or "csv", form)
-            done = export(database, wanted, packed, on_rows=progress)
+            done = export(database, wanted, packed, on_rows=progress, on_estimate=progress.about)
     if done.left_out:
         call.diagnostics.note(f"left out, the server computes them: {', '.join(done.left_out)}")
     call.diagnostics.note(f"exported {done.rows:,} rows")
@@ -92,7 +92,12 @@ def run_import(
                 chosen.confirm(Tier.DESTRUCTIVE, f"replacing all rows of {plan.table!r}")
             further = "; run it again to go on behind them"
             with Progress(call.diagnostics, "imported", "rows", None, further=further) as progress:
-                done = Import(chosen.sql, source, plan, progress, note=call.diagnostics.note).run()
+
+                def told(count: int) -> None:
+                    progress.about(source.rows_estimate(count))
+                    progress(count)
+
+                done = Import(chosen.sql, source, plan, told, note=call.diagnostics.note).run()
             record.rows = done.written
     if done.finished_at is not None:
         call.diagnostics.note(

@@ -53,7 +53,11 @@ def run_seeds(call: Invocation, name: str | None, *, again: bool) -> ExitCode:
 
         ended: list[SeedOutcome] = []
         further = "; 'katax seed status' shows where the next one stands"
-        progress = Progress(call.diagnostics, "done", "seeds", None, further=further)
+        count = len(seeder(chosen, chosen.runtime.open(chosen.settings[0])).chosen(name)) * len(
+            chosen.settings
+        )
+        unit = "seed" if count == 1 else "seeds"
+        progress = Progress(call.diagnostics, "done", unit, count, further=further)
 
         def done(one: SeedOutcome) -> None:
             ended.append(one)

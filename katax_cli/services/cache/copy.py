@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +44,16 @@ def export(cache: Cache, pattern: str = "*") -> Iterator[list[str]]:
             replies = cache.redis.pipeline(commands, safety=Safety.READ)
             rows = zip(names, replies[0::3], replies[1::3], replies[2::3], strict=True)
             yield [_line(name, kind, ttl, dump) for name, kind, ttl, dump in rows if dump is not None]
+
+
+def estimate(cache: Cache, pattern: str = "*") -> int | None:
+    """How many keys `export` will find, where the server can say it without a scan."""
+    if pattern != "*" or cache.full(""):
+        return None
+    # A user who may not ask for the size exports without a total.
+    with suppress(KataxError):
+        return cache.keyspace.size()
+    return None
 
 
 def load(

@@ -40,10 +40,18 @@ class ExportedRows:
 
 
 def export(
-    database: SqlDatabase, wanted: Wanted, stream: BinaryIO, *, on_rows: OnRows = lambda _: None
+    database: SqlDatabase,
+    wanted: Wanted,
+    stream: BinaryIO,
+    *,
+    on_rows: OnRows = lambda _: None,
+    on_estimate: Callable[[int | None], object] = lambda _: None,
 ) -> ExportedRows:
-    """Writes the rows, within one transaction; holds a batch of them at a time. Raises ConfigError for a query that
-    is to become INSERTs, KataxError when there is no such table."""
+    """Writes the rows, within one transaction; holds a batch of them at a time. `on_estimate` hears first how many
+    rows the server takes the table to have.
+
+    Raises ConfigError for a query that is to become INSERTs, KataxError when there is no such table.
+    """
     if wanted.format == "sql" and wanted.table is None:
         raise ConfigError("a query has no table to insert into; use -f csv, or export a table")
     with database.transaction(timeout=_FOREVER) as transaction:
@@ -52,6 +60,7 @@ def export(
         table = None
         if wanted.table is not None:
             table = existing_table(transaction, wanted.table, connection=database.name)
+            on_estimate(table.table.rows_estimate)
         work = _Export(transaction, table, wanted, stream, on_rows)
         rows = (
             work.copied()

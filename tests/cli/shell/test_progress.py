@@ -9,7 +9,7 @@ import redis as driver
 
 from katax_cli.cli import app
 from katax_cli.cli.shell.diagnostics import Diagnostics
-from katax_cli.cli.shell.progress import Progress
+from katax_cli.cli.shell.progress import Parts, Progress
 from tests.cli.harness import katax, write_profile
 from tests.fake_clock import FakeClock
 
@@ -84,6 +84,34 @@ def test_a_quiet_command_shows_nothing_and_no_command_after_its_end() -> None:
         progress.show()
         assert ended.getvalue() == before
     assert (quiet.getvalue(), json_only.getvalue()) == ("", "")
+
+
+def test_an_estimate_is_called_one_and_left_when_it_is_passed() -> None:
+    clock, said = FakeClock(), io.StringIO()
+    with Progress(Diagnostics(said), "exported", "rows", None, clock=clock) as progress:
+        for count in (100, 300):
+            progress.about(200)
+            clock.at += 2.0
+            progress(count)
+
+    assert said.getvalue().splitlines() == [
+        "exported 100 of about 200 rows, 50/s, 2 s left",
+        "exported 300 rows, 75/s",
+    ]
+
+
+def test_several_works_are_one_bar() -> None:
+    clock, said = FakeClock(), io.StringIO()
+    with Progress(Diagnostics(said), "deleted", "keys", 90, clock=clock) as progress:
+        parts = Parts(progress)
+        for name, count in (("a", 10), ("b", 20), ("a", 30)):
+            parts.told(name, count)
+            clock.at += 1.0
+        parts.told("b", 30)
+
+    assert said.getvalue().splitlines() == [
+        "deleted 50 of 90 keys, 25/s, 2 s left",
+    ]
 
 
 def test_an_interrupt_says_what_lasts() -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import Any
 
 from katax_cli.cli.db.backups.run import backup_directory
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
-from katax_cli.cli.shell.progress import Progress
+from katax_cli.cli.shell.progress import Parts, Progress
 from katax_cli.cli.shell.scope import Scope, Target, scope
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.engine_names import ENGINE_NAMES
@@ -27,7 +26,7 @@ def run_backup(call: Invocation, out: str | None, *, jobs: int | None, allow_mis
         if call.only_planned(directory=str(directory), connections=names):
             return ExitCode.DONE
         work = StoppableWork(", ".join(names), chosen.runtime.deadline)
-        written = _Written(Progress(call.diagnostics, "written", "bytes", None))
+        written = Parts(Progress(call.diagnostics, "written", "bytes", None))
 
         def back_up(database: Any) -> list[tuple[object, ...]]:
             began = SYSTEM.monotonic()
@@ -51,7 +50,7 @@ def run_backup(call: Invocation, out: str | None, *, jobs: int | None, allow_mis
                 raise
 
 
-def _answer(chosen: Scope, back_up: Any, written: _Written) -> ExitCode:
+def _answer(chosen: Scope, back_up: Any, written: Parts) -> ExitCode:
     """One object for one connection, else a row for each."""
     call = chosen.call
 
@@ -66,20 +65,6 @@ def _answer(chosen: Scope, back_up: Any, written: _Written) -> ExitCode:
             raise result
         call.out.action(dict(zip(header(), result[0], strict=True)))
     return ExitCode.DONE
-
-
-class _Written:
-    """The bytes that all connections have written, told from their threads."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.progress = progress
-        self._counts: dict[str, int] = {}
-        self._lock = Lock()
-
-    def told(self, name: str, count: int) -> None:
-        with self._lock:
-            self._counts[name] = count
-            self.progress(sum(self._counts.values()))
 
 
 def _note_left_out(call: Invocation, made: BackupMade) -> None:

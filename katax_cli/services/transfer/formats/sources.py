@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from io import SEEK_END
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -60,6 +61,19 @@ class RowFile:
         if not found:
             raise ConfigError(f"{self.name!r} has no columns; is it empty? name them with --columns")
         return found
+
+    def rows_estimate(self, count: int) -> int | None:
+        """How many rows there are if the rest is as long as the `count` rows that were read; None for Parquet."""
+        if self.kind.format == "parquet":
+            return None
+        return round(count * self._size / max(self.file.tell(), 1))
+
+    @cached_property
+    def _size(self) -> int:
+        at = self.file.tell()
+        size = self.file.seek(0, SEEK_END)
+        self.file.seek(at)
+        return size
 
     def _columns(self) -> Sequence[str]:
         if self.kind.format == "parquet":
