@@ -10,6 +10,7 @@ import gc
 import json
 import os
 import platform
+import resource
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -178,11 +179,16 @@ def _rotated(names: list[str], by: int) -> list[str]:
 
 
 def _seconds(run: Work) -> tuple[float, float]:
-    """Seconds on the wall, and of this process's processors."""
+    """Seconds on the wall, and of processors: this process's, and those of the programs that it ran."""
     gc.collect()
-    started, used = perf_counter(), process_time()
+    started, used = perf_counter(), process_time() + _seconds_of_programs()
     run()
-    return perf_counter() - started, process_time() - used
+    return perf_counter() - started, process_time() + _seconds_of_programs() - used
+
+
+def _seconds_of_programs() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def cpu_seconds(pid: int) -> float:

@@ -255,8 +255,11 @@ class Output:
         null = "" if self.null is None else self.null
         if self.header:
             writer.writerow(names)
+        alike = {str} if null else {str, type(None)}
         for batch in chain([()], batches):
-            writer.writerows([null if v is None else _text(v) for v in row] for row in batch)
+            # Texts, and NULL as an empty cell, are what the csv module writes by itself.
+            same = alike.issuperset(map(type, chain.from_iterable(batch)))
+            writer.writerows(batch if same else ([null if v is None else _text(v) for v in r] for r in batch))
             yield buffer.getvalue()
             buffer.seek(0)
             buffer.truncate()

@@ -266,7 +266,7 @@ class Import:
 
         def bound() -> Iterator[Numbered]:
             for line, cells in batch.rows(refuse):
-                if any(cells[at] is None for at in keys):
+                if keys and any(cells[at] is None for at in keys):
                     refuse(line, f"has no {', '.join(bulk.key)}, its key", _shown(cells))
                     continue
                 try:

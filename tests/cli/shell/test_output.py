@@ -10,7 +10,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -233,6 +233,20 @@ def test_no_header_and_a_word_for_null(tmp_path: Path) -> None:
     assert katax("db", "query", query, "--no-header", "-f", "csv").out == "1,\n"
     assert katax("db", "query", query, "--no-header", "-f", "tsv").out == "1\t\\N\n"
     assert katax("db", "query", query, "--null", "", "-f", "tsv").out == "a\tb\n1\t\n"
+
+
+def test_a_batch_of_texts_is_written_as_csv_like_one_of_other_values() -> None:
+    texts = [("", None), ('a"b', "c,d"), ("e\r\nf", "\\."), (" g", "")]
+
+    def written(*batches: Sequence[tuple[object, ...]], null: str | None = None) -> str:
+        stream = io.BytesIO()
+        Output(stream, "csv", null=null, header=False).rows(("a", "b"), batches)
+        return stream.getvalue().decode()
+
+    for null in (None, "", "N"):
+        alone, among = written(texts, null=null), written([(1, None), *texts], null=null)
+        assert among.partition("\n")[2] == alone
+        assert written([*texts, (True, 1.5)], null=null).startswith(alone)
 
 
 def test_numbers_stand_right_and_words_left(tmp_path: Path) -> None:

@@ -28,8 +28,12 @@ _UNDECODED = re.compile("[\udc80-\udcff]")
 def csv_rows(chunk: Chunk, columns: int, form: CsvForm, reject: Reject) -> Iterator[Numbered]:
     """Rows of a chunk of CSV with their line."""
     csv.field_size_limit(2**31 - 1)
-    text = _marked(chunk.data.decode("utf-8", "surrogateescape"), form.null)
+    text = chunk.data.decode("utf-8", "surrogateescape")
     undecoded = _UNDECODED.search(text) is not None
+    if not undecoded and '"' not in text and "\r" not in text:
+        yield from _unquoted_rows(text, chunk.line, columns, form, reject)
+        return
+    text = _marked(text, form.null)
     lines = _RowLines(text)
     reader = csv.reader(lines, delimiter=form.delimiter, strict=True)
     null, line = form.null, chunk.line
@@ -52,6 +56,22 @@ def csv_rows(chunk: Chunk, columns: int, form: CsvForm, reject: Reject) -> Itera
             elif cells:
                 reject(line, f"has {len(cells)} cells, expected {columns}", lines.seen(form.null))
         line = chunk.line + reader.line_num
+
+
+def _unquoted_rows(text: str, first: int, columns: int, form: CsvForm, reject: Reject) -> Iterator[Numbered]:
+    """The same for a text in which every line is a row: several times as fast as the csv module, line by line."""
+    null, delimiter = form.null, form.delimiter
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    for line, row in enumerate(lines, first):
+        cells: list[Any] = row.split(delimiter)
+        if len(cells) == columns:
+            if null in cells:
+                cells = [None if cell == null else cell for cell in cells]
+            yield line, cells
+        elif row:
+            reject(line, f"has {len(cells)} cells, expected {columns}", row)
 
 
 class _RowLines:

@@ -45,6 +45,23 @@ def test_what_is_written_is_read(rows: list[tuple[Any, Any]], null: str, delimit
     assert ([tuple(cells) for _, cells in found], rejects) == (rows, [])
 
 
+@given(
+    st.text(st.sampled_from("ab,;\n\0 \x85\u2028\\"), max_size=30),
+    st.sampled_from(["", "a"]),
+    st.sampled_from(",;"),
+    st.sampled_from([1, 2]),
+)
+def test_a_text_without_quotes_is_read_as_the_same_lines_among_quoted_ones(
+    text: str, null: str, delimiter: str, columns: int
+) -> None:
+    form, quoted = CsvForm(null, delimiter), delimiter.join(['"q"'] * columns) + "\n"
+
+    alone = read(text.encode(), columns, form, line=2)
+    rows, rejects = read(f"{quoted}{text}".encode(), columns, form)
+
+    assert alone == (rows[1:], rejects)
+
+
 def test_lines_are_counted_and_what_is_no_row_is_told() -> None:
     data = b'1,"a\nb"\r\n2\n\n3,x,y\n4,"u"v\n5,\xff\xfe\n6,""\n'
 
