@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from psycopg.pq import Trace
 
-from katax_cli.core.resilience.failure import Failure, FailureKind, ServerWords
+from katax_cli.core.resilience.failure import Failure, FailureKind, ServerWords, Violation
 from katax_cli.core.text.text import RawJson
 from katax_cli.engines.postgresql import PostgresEngine, create
 from katax_cli.engines.postgresql.failures import classify, connect_failure
@@ -510,7 +510,8 @@ class TestFailures:
     ) -> None:
         sql = f"DO $do$ BEGIN RAISE EXCEPTION 'on purpose' USING ERRCODE = '{code}'; END $do$"
         failure = failure_of(lambda: engine.execute(connection, sql))
-        assert failure == Failure(kind, "on purpose", code, ServerWords(sqlstate=code))
+        violation = Violation("unique") if code == "23505" else None
+        assert failure == Failure(kind, "on purpose", code, ServerWords(sqlstate=code), violation)
 
     def test_a_lock_that_is_not_granted(
         self, engine: PostgresEngine, connection: PostgresConnection, connect: Connect

@@ -486,9 +486,13 @@ def test_a_state_file_that_is_removed_is_noticed(replaced: bool, start: Start, t
     until(lambda: any(run.state == "skipped" for run in history("slow")))
 
     assert [run.state for run in history("slow")].count("running") == 1
+    for daemon in daemons:
+        # First, or the next occurrence would start once this one is dead.
+        daemon.signal(signal.SIGTERM)
+        daemon.says("draining")
     for pid in lines(tmp_path / "started"):
         os.killpg(int(pid), signal.SIGKILL)
-    assert [daemon.stop() for daemon in daemons] == [0, 0]
+    assert [daemon.ended() for daemon in daemons] == [0, 0]
     ticks = lines(tmp_path / "ticks")
     assert len(ticks) == len(set(ticks))
     assert "running" not in {run.state for run in history()}
