@@ -30,7 +30,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 MAX_BYTES = 64_000_000
 MAX_KEPT = 10_000
 """So many events may arrive while an acknowledgement is awaited."""
-_CONNECT_SECONDS = 5.0
+_CONNECT_SECONDS = 10.0
 
 
 class LargePacket(WirePacket):
