@@ -50,7 +50,8 @@ def _others(settings: ConnectionSettings, ours: dict[str, Any]) -> dict[str, Any
     return {name: value for name, value in settings.options.items() if name.lower() not in decided}
 
 
-def _says(settings: ConnectionSettings, *names: str) -> bool:
+def says(settings: ConnectionSettings, *names: str) -> bool:
+    """True when the connection has one of these options, whose names are in lower case here."""
     return bool({name.lower() for name in settings.options} & set(names))
 
 
@@ -71,7 +72,7 @@ def _login(settings: ConnectionSettings) -> dict[str, Any]:
         return {}
     password = {"password": settings.password.reveal()} if settings.password else {}
     # As in a URL: the user lives in the database named there, unless options say something else.
-    elsewhere = not settings.database or _says(settings, "authsource", "authmechanism")
+    elsewhere = not settings.database or says(settings, "authsource", "authmechanism")
     source = {} if elsewhere else {"authSource": settings.database}
     return {"username": settings.user, **password, **source}
 
@@ -94,7 +95,7 @@ def _times(settings: ConnectionSettings, timeout: float | None) -> dict[str, Any
 def _topology(settings: ConnectionSettings) -> dict[str, Any]:
     """One host without a replica set's name means this server, not what it may be a member of."""
     alone = not settings.srv and len(settings.nodes) < 2
-    told = _says(settings, "replicaset", "directconnection", "loadbalanced")
+    told = says(settings, "replicaset", "directconnection", "loadbalanced")
     return {"directConnection": True} if alone and not told else {}
 
 

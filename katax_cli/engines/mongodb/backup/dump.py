@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import Engine
 from katax_cli.engines.dumps import Credentials, Inventory
+from katax_cli.engines.mongodb.connect import says
 
 _NOT_HELD = {
     "users and roles": "mongodump of one database leaves them out; use --dumpDbUsersAndRoles on admin",
@@ -56,9 +57,9 @@ def url(settings: ConnectionSettings) -> str:
     hosts = ",".join(f"{host}:{port}" for host, port in settings.nodes) or f"{settings.host}:{settings.port}"
     if settings.socket:
         hosts = quote(settings.socket, safe="")
-    options = (
-        {"authSource": settings.database or "admin", **settings.options} if login else dict(settings.options)
-    )
+    options = dict(settings.options)
+    if login and not says(settings, "authsource", "authmechanism"):
+        options = {"authSource": settings.database or "admin", **options}
     if tls := settings.tls:
         options["tls"] = str(tls.mode != "disable").lower()
         files = {"tlsCAFile": tls.ca, "tlsCertificateKeyFile": tls.cert}

@@ -8,6 +8,7 @@ MongoDB rename none: there a marker stands in the database until it is whole.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from threading import Event
 from typing import cast
 
@@ -56,7 +57,17 @@ class _ServerDatabase:
         self.settings = self._named(self._throwaway)
 
     def _named(self, name: str) -> ConnectionSettings:
-        return elsewhere(self._database.settings, name)
+        here = self._database.settings
+        there = elsewhere(here, name)
+        said = {option.lower() for option in here.options}
+        if (
+            here.type != "mongodb"
+            or not (here.user and here.database)
+            or said & {"authsource", "authmechanism"}
+        ):
+            return there
+        # A user of MongoDB lives in the database that the connection names, unless it says where.
+        return replace(there, options={"authSource": here.database, **here.options})
 
     def _refuse_objects(self, hint: str) -> None:
         with self._open(self._named(self.target)) as there:

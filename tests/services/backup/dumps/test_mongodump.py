@@ -1,5 +1,6 @@
 """MongoDB's backups, by mongodump; what needs no mongod is its URL, and what is said where there is no tool."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pymongo
@@ -8,6 +9,9 @@ import pytest
 
 from katax_cli.core.settings import ConnectionSettings, Secret, TlsSettings
 from katax_cli.engines.mongodb.backup.dump import url
+from katax_cli.services.backup.restore.server_database import MarkedDatabase
+from katax_cli.services.tables.scratch import open_settings
+from tests.cli.harness import katax
 from tests.servers.fixtures import MakeFresh
 from tests.services.backup.server_of_backups import back_up, left, profile_for, refused
 
@@ -32,6 +36,19 @@ def test_the_url_holds_what_the_connection_does() -> None:
     tls = TlsSettings("verify-full", ca="/ca.pem", cert="/c.pem")
     plain = ConnectionSettings(name="m", type="mongodb", nodes=(("a", 1), ("b", 2)), tls=tls)
     assert url(plain) == "mongodb://a:1,b:2/?tls=true&tlsCAFile=%2Fca.pem&tlsCertificateKeyFile=%2Fc.pem"
+    other = replace(settings, options={"authMechanism": "MONGODB-X509"})
+    assert url(other) == "mongodb://a%40b:p%2F%3A@h:1/?authMechanism=MONGODB-X509"
+
+
+def test_a_user_lives_in_the_database_of_the_connection_wherever_it_restores_to() -> None:
+    settings = ConnectionSettings(
+        name="m", type="mongodb", host="h", port=1, user="u", password=Secret.of("p"), database="app"
+    )
+    with open_settings(settings) as database:
+        target = MarkedDatabase(database, "copy", open_settings, "restore", print)
+
+    assert target.settings.database == "copy"
+    assert url(target.settings) == url(settings) == "mongodb://u:p@h:1/?authSource=app"
 
 
 @pytest.mark.needs_mongod
@@ -48,3 +65,25 @@ def test_a_backup_says_what_is_in_it(fresh: MakeFresh, tmp_path: Path) -> None:
 
     assert dict(manifest.rows) == {"users": 1000, "empty": 0}
     assert left(tmp_path) == [manifest.name]
+
+
+@pytest.mark.needs_mongod
+def test_a_restore_brings_every_document_back(fresh: MakeFresh, tmp_path: Path) -> None:
+    target = fresh("mongodb")
+    profile_for(tmp_path, target)
+    name = target.url.rpartition("/")[2]
+    client: pymongo.MongoClient[dict[str, object]]
+    with pymongo.MongoClient(target.url) as client:
+        source: pymongo.database.Database[dict[str, object]] = client[name]
+        source["users"].insert_many([{"_id": number, "n": number * 2} for number in range(1000)])
+        source["users"].create_index("n")
+        manifest = back_up()
+        try:
+            done = katax("db", "restore", manifest.name, "--into", f"{name}_copy", "-y")
+            assert done.code == 0, done.err
+            copy: pymongo.database.Database[dict[str, object]] = client[f"{name}_copy"]
+            assert copy.list_collection_names() == ["users"]
+            assert list(copy["users"].find()) == list(source["users"].find())
+            assert copy["users"].index_information() == source["users"].index_information()
+        finally:
+            client.drop_database(f"{name}_copy")
