@@ -43,6 +43,24 @@ def test_csv_of_every_type(sql_engine: Target) -> None:
     assert (asked[:7], asked.count(b"\n")) == (b"id,n\n1,", 5)
 
 
+def test_the_estimate_of_a_table_comes_before_its_rows(postgresql_url: str) -> None:
+    heard: list[tuple[str, int | None]] = []
+    with open_sql(postgresql_url) as database:
+        fill(database)
+        for statement in ("select 1", "analyze things"):
+            database.run(statement)
+            export(
+                database,
+                Wanted("things", None, "csv"),
+                io.BytesIO(),
+                on_rows=lambda count: heard.append(("rows", count)),
+                on_estimate=lambda count: heard.append(("estimate", count)),
+            )
+
+    assert (heard[0][0], heard[-1]) == ("estimate", ("rows", 3))
+    assert ("estimate", 3) in heard
+
+
 def test_an_export_only_reads(sql_engine: Target) -> None:
     with open_sql(sql_engine.url) as database:
         fill(database)

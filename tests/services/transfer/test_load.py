@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import os
 import random
@@ -18,7 +19,7 @@ from katax_cli.errors import ConfigError, KataxError, LockHeld, Refused
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.transfer import load
 from katax_cli.services.transfer.export import Wanted, export
-from katax_cli.services.transfer.formats.files import FileKind, Format
+from katax_cli.services.transfer.formats.files import Compression, FileKind, Format
 from katax_cli.services.transfer.formats.sources import RowFile
 from katax_cli.services.transfer.formats.writers import CsvForm
 from katax_cli.services.transfer.load import Import, ImportPlan
@@ -237,3 +238,19 @@ def test_a_killed_import_goes_on_where_it_stood(sql_engine: Target, tmp_path: Pa
         rows = database.run("select count(*), count(distinct id), min(id), max(id) from t").rows
 
     assert (run.returncode, rows) == (0, [(20_000, 20_000, 0, 19_999)])
+
+
+def test_the_rows_of_a_file_are_estimated_by_those_that_were_read() -> None:
+    data = b"id\n" + b"".join(b"%09d\n" % number for number in range(400_000))
+    packings: list[tuple[bytes, Compression | None]] = [(data, None), (gzip.compress(data, 1), "gzip")]
+    for packed, compression in packings:
+        source = RowFile("rows", io.BytesIO(packed), FileKind("csv", compression))
+        count, estimates = 0, []
+        assert source.columns == ["id"]
+        for batch in source.batches(size=2**20, position=0, line=1):
+            count += sum(1 for _ in batch.rows(lambda _line, _reason, _row: None))
+            estimates.append(source.rows_estimate(count))
+
+        assert estimates[-1] == count == 400_000
+        assert 100_000 < (estimates[0] or 0) < 600_000, estimates
+    assert RowFile("rows", io.BytesIO(), FileKind("parquet", None)).rows_estimate(1) is None

@@ -63,7 +63,10 @@ class RowFile:
         return found
 
     def rows_estimate(self, count: int) -> int | None:
-        """How many rows there are if the rest is as long as the `count` rows that were read; None for Parquet."""
+        """How many rows there are if the rest is as long as the `count` rows that were read; None for Parquet.
+
+        The file is read a batch ahead of its rows, which makes the first estimates too low.
+        """
         if self.kind.format == "parquet":
             return None
         return round(count * self._size / max(self.file.tell(), 1))
