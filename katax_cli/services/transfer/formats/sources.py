@@ -100,6 +100,7 @@ class RowFile:
         if self.kind.format == "parquet":
             yield from self._parquet_batches(position)
             return
+        columns = self.columns  # before the file is read: asking for them rewinds it
         quoted = self.kind.format == "csv"
         with self._lines() as stream:
             if position:
@@ -108,10 +109,9 @@ class RowFile:
                 header = first_row(stream, self.name)
                 position, line = len(header), 1 + header.count(b"\n")
             for chunk in chunks(stream, size=size, quoted=quoted, offset=position, line=line, name=self.name):
-                yield self._batch(chunk, as_texts)
+                yield self._batch(chunk, columns, as_texts)
 
-    def _batch(self, chunk: Chunk, as_texts: Sequence[AsText]) -> Batch:
-        columns = self.columns
+    def _batch(self, chunk: Chunk, columns: Sequence[str], as_texts: Sequence[AsText]) -> Batch:
         if self.kind.format == "csv":
             width = len(columns)
             return Batch(

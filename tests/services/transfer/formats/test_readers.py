@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from katax_cli.services.transfer.formats.chunks import Chunk
+from katax_cli.services.transfer.formats.files import FileKind
 from katax_cli.services.transfer.formats.readers import array_literal, csv_rows, json_rows, parsed_object
+from katax_cli.services.transfer.formats.sources import RowFile
 from katax_cli.services.transfer.formats.writers import CsvForm, csv_lines
 
 CELLS = (
@@ -121,3 +124,13 @@ def test_what_nearly_is_an_object(text: str) -> None:
 
 def test_arrays_of_postgresql() -> None:
     assert array_literal(["a", None, 'x"\\', [1, True]]) == '{"a",NULL,"x\\"\\\\",{"1",t}}'
+
+
+def test_a_file_without_a_question_for_its_columns_is_read_once() -> None:
+    lines = [f"{n},row {n}" for n in range(500)]
+    file = RowFile("t.csv", BytesIO("\n".join(["id,name", *lines]).encode()), FileKind("csv", None))
+
+    batches = file.batches(size=1000, position=0, line=1)
+    rows = [",".join(row) for batch in batches for _, row in batch.rows(lambda *_: pytest.fail("rejected"))]
+
+    assert rows == lines
