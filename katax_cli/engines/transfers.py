@@ -6,7 +6,7 @@ Made by `create(engine)` of an engine's modules `transfer` (work on a connection
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -102,7 +102,7 @@ class CopiesOut(Protocol):
 class CopiesBytes(Protocol):
     """Takes rows by COPY, as bytes."""
 
-    def copy_in(self, connection: Any, sql: str, data: Sequence[bytes]) -> int:
+    def copy_in(self, connection: Any, sql: str, data: Iterable[bytes]) -> int:
         """Runs `COPY … FROM stdin`; returns the number of rows."""
         ...
 

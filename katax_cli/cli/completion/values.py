@@ -91,10 +91,10 @@ def _migration_files(line: TypedLine) -> list[MigrationFile]:
     return scan(profile_of(line).migrate.directory)
 
 
-def _seeds(line: TypedLine) -> Iterator[str]:
-    from katax_cli.services.seeds.files import scan
+def _seeds(line: TypedLine) -> list[str]:
+    from katax_cli.services.seeds.files import listed
 
-    return (file.name for file in scan(profile_of(line).seed.directory))
+    return listed(profile_of(line).seed.directory)
 
 
 def _of_server(line: TypedLine) -> list[str]:

@@ -80,7 +80,7 @@ class Transfers:
     ) -> None:
         copy_rows(connection, f"COPY {into} FROM stdin", rows)
 
-    def copy_in(self, connection: PostgresConnection, sql: str, data: Sequence[bytes]) -> int:
+    def copy_in(self, connection: PostgresConnection, sql: str, data: Iterable[bytes]) -> int:
         return copy_bytes(connection, sql, data)
 
     def refused_row(self, error: BaseException | None) -> int | None:

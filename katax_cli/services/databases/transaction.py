@@ -163,12 +163,6 @@ class Transaction(Queries):
                 raise
             raise RowRefused(number, error) from error
 
-    def copy_text(self, sql: str, text: str) -> int:
-        """Runs `COPY … FROM stdin` with this text; returns how many rows there were."""
-        assert isinstance(self._engine, CopiesIn)
-        with self._statement(statement_of(sql, self.dialect), None):
-            return self._engine.copy_text(self._connection, sql, text)
-
     @contextmanager
     def using(self, doing: str) -> Iterator[Any]:
         """The driver's connection, for code of its engine; the driver's errors are translated."""

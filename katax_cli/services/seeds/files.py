@@ -32,9 +32,14 @@ def seed(db):
 
 
 def scan(directory: str) -> list[SeedFile]:
-    """The seeds of a folder in the order of their names; other files, and those with `_` in front, are left alone.
+    """The seeds of a folder in the order of their names. Raises what `listed` and `read` raise."""
+    return [read(directory, name) for name in listed(directory)]
 
-    Raises ConfigError when there is no such folder, SeedError for a file that cannot be read.
+
+def listed(directory: str) -> list[str]:
+    """The names of the seeds of a folder in order; other files, and those with `_` in front, are left alone.
+
+    Raises ConfigError when there is no such folder.
     """
     try:
         names = sorted(name for name in os.listdir(directory) if _FILE.fullmatch(name))
@@ -43,12 +48,12 @@ def scan(directory: str) -> list[SeedFile]:
             f"no seeds folder at {directory}: {error.strerror}; "
             "make one with 'katax seed create NAME' or set directory in [seed]"
         ) from error
-    paths = [os.path.join(directory, name) for name in names]
-    return [_read(path) for path in paths if not os.path.isdir(path)]
+    return [name for name in names if not os.path.isdir(os.path.join(directory, name))]
 
 
-def _read(path: str) -> SeedFile:
-    name = os.path.basename(path)
+def read(directory: str, name: str) -> SeedFile:
+    """One seed. Raises SeedError when it cannot be read."""
+    path = os.path.join(directory, name)
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -57,32 +62,29 @@ def _read(path: str) -> SeedFile:
     return SeedFile(name, path, data, sha256(data).hexdigest())
 
 
-def choose(files: Sequence[SeedFile], name: str | None, *, default: str | None = None) -> list[SeedFile]:
-    """The seed called `name`; without a name the one called `default` if there is one, else all.
+def choose(names: Sequence[str], wanted: str | None, *, default: str | None = None) -> list[str]:
+    """The seed called `wanted`; without a name the one called `default` if there is one, else all.
 
     Raises ConfigError when no file has the name, or when several have it with different endings.
     """
-    if name is None:
-        return _named(files, default) if default else list(files)
-    matching = _matching(files, name)
+    if wanted is None:
+        return (_only(_matching(names, default), default) if default else []) or list(names)
+    matching = _matching(names, wanted)
     if not matching:
-        raise ConfigError(unknown_name("seed", name, [file.name for file in files], "seeds"))
-    return _only(matching, name)
+        raise ConfigError(unknown_name("seed", wanted, list(names), "seeds"))
+    return _only(matching, wanted)
 
 
-def _named(files: Sequence[SeedFile], default: str) -> list[SeedFile]:
-    return _only(_matching(files, default), default) or list(files)
+def _matching(names: Sequence[str], wanted: str) -> list[str]:
+    exact = [name for name in names if name == os.path.basename(wanted)]
+    return exact or [name for name in names if name.rpartition(".")[0] == wanted]
 
 
-def _matching(files: Sequence[SeedFile], name: str) -> list[SeedFile]:
-    exact = [file for file in files if file.name == os.path.basename(name)]
-    return exact or [file for file in files if file.stem == name]
-
-
-def _only(matching: list[SeedFile], name: str) -> list[SeedFile]:
+def _only(matching: list[str], wanted: str) -> list[str]:
     if len(matching) > 1:
-        names = ", ".join(file.name for file in matching)
-        raise ConfigError(f"several seeds are called {name!r}: {names}; give the name with its ending")
+        raise ConfigError(
+            f"several seeds are called {wanted!r}: {', '.join(matching)}; give the name with its ending"
+        )
     return matching
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
@@ -14,7 +15,7 @@ from katax_cli.services.seeds.values import PlainCsv, SeedFile, SeedRows
 
 _KEYS = {"table", "key", "rows"}
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
-_NO_MARKS = bytes(set(range(256)) - set(b",\n"))
+_NO_MARKS = bytes(set(range(256)) - set(b',\n\r"\0'))
 
 
 def parse_rows(file: SeedFile, decode: Callable[[str], Any]) -> SeedRows:
@@ -64,11 +65,13 @@ def _objects(file: SeedFile, rows: Any) -> list[dict[str, Any]]:
 
 
 def _csv_rows(file: SeedFile) -> SeedRows:
-    text = file.text
+    data, text = file.data.removeprefix(BOM_UTF8), file.text
     header, begins = _header(file, text)
-    unquoted = _unquoted_lines(text, len(header))
+    unquoted = _unquoted_lines(data, len(header))
     lines = unquoted if unquoted is not None else _quoted_lines(file, text, len(header))
-    plain = _plain(header, text, begins, len(lines))
+    plain = None
+    if unquoted is not None or not _is_read_otherwise(data):
+        plain = _plain(header, data, begins, len(lines), has_quotes=unquoted is None)
     cells = _CsvCells(header, text, len(lines), quoted=unquoted is None)
     return SeedRows(file.table, (), cells, lines, plain)
 
@@ -86,14 +89,15 @@ def _header(file: SeedFile, text: str) -> tuple[list[str], int]:
     return header, reader.line_num
 
 
-def _unquoted_lines(text: str, width: int) -> range | None:
+def _unquoted_lines(data: bytes, width: int) -> range | None:
     """Where each row ends, told without reading the cells: each line has `width` of them and no quote; else None."""
-    if not text or '"' in text or "\r" in text or "\n\n" in text or text.startswith("\n"):
+    # A line of one cell without a comma may be empty, which is no row.
+    if not data or (width < 2 and (b"\n\n" in data or data.startswith(b"\n"))):
         return None
     line = b"," * (width - 1) + b"\n"
-    marks = text.encode().translate(None, _NO_MARKS) + (b"" if text.endswith("\n") else b"\n")
+    marks = data.translate(None, _NO_MARKS) + (b"" if data.endswith(b"\n") else b"\n")
     count = len(marks) // len(line)
-    return range(2, count + 1) if marks == line * count else None
+    return range(2, count + 1) if marks == line * count and b"\n\\." not in data else None
 
 
 def _quoted_lines(file: SeedFile, text: str, width: int) -> list[int]:
@@ -113,14 +117,18 @@ def _quoted_lines(file: SeedFile, text: str, width: int) -> list[int]:
     return lines
 
 
-def _plain(header: Sequence[str], text: str, begins: int, rows: int) -> PlainCsv | None:
-    """None for what PostgreSQL reads otherwise: line ends of other systems, empty lines, the end mark of COPY."""
-    if "\r" in text or "\n\n" in text or "\n\\." in text or "\0" in text:
-        return None
+def _is_read_otherwise(data: bytes) -> bool:
+    """True for what PostgreSQL reads otherwise: line ends of other systems, empty lines, the end mark of COPY."""
+    return any(mark in data for mark in (b"\r", b"\n\n", b"\n\\.", b"\0"))
+
+
+def _plain(
+    header: Sequence[str], data: bytes, begins: int, rows: int, *, has_quotes: bool
+) -> PlainCsv | None:
     at = 0
     for _ in range(begins):
-        at = text.find("\n", at) + 1
-    return PlainCsv(tuple(header), text[at:], rows) if at else None
+        at = data.find(b"\n", at) + 1
+    return PlainCsv(tuple(header), memoryview(data)[at:], rows, has_quotes) if at else None
 
 
 class _CsvCells(Sequence[Mapping[str, Any]]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.engine_names import TABLE_ENGINES
@@ -57,7 +57,7 @@ class Seeder:
         Refused on a read-only connection, Unavailable, OutcomeUnknown.
         """
         self.db.settings.refuse_read_only()
-        wanted = [(file, self._store.work(file)) for file in self.chosen(name)]
+        wanted = [(file, self._store.work(file)) for file in self._read(name)]
         known = self._store.entries()
         due = {file.name for file, _ in wanted if again or not _is_applied(file, known)}
         if dry_run:
@@ -71,18 +71,21 @@ class Seeder:
         self._on_done(outcome)
         return outcome
 
-    def chosen(self, name: str | None = None) -> Sequence[SeedFile]:
-        """The files that `run` would take."""
-        return files.choose(files.scan(self.directory), name, default=self._default)
+    def chosen(self, name: str | None = None) -> list[str]:
+        """The names of the files that `run` would take."""
+        return files.choose(files.listed(self.directory), name, default=self._default)
+
+    def _read(self, name: str | None, ending: str = "") -> list[SeedFile]:
+        return [files.read(self.directory, one) for one in self.chosen(name) if one.endswith(ending)]
 
     def check(self, name: str | None = None) -> None:
         """Reads what `run` would run. Raises what `run` would raise before it runs the first."""
-        for file in self.chosen(name):
+        for file in self._read(name):
             self._store.work(file)
 
     def destructive(self, name: str | None = None, *, again: bool = False) -> list[str]:
         """The reasons why the pending `.sql` seeds lose data that they do not name, one each."""
-        found = {file: self._store.work(file) for file in self.chosen(name) if file.kind == "sql"}
+        found = {file: self._store.work(file) for file in self._read(name, ".sql")}
         reasons = {file: why for file, work in found.items() if (why := self._store.destructive(work))}
         if not reasons:
             return []

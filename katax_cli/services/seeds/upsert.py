@@ -11,6 +11,7 @@ from katax_cli.core.text.text import to_json
 from katax_cli.engines.base import TableDescription
 from katax_cli.engines.registry import part
 from katax_cli.engines.sql import SeedSql, UpsertParts
+from katax_cli.engines.transfers import CopiesBytes
 from katax_cli.errors import QueryError, SeedError
 from katax_cli.services.databases.transaction import RowRefused, Transaction
 from katax_cli.services.seeds.rows import check_keys
@@ -70,15 +71,18 @@ class Upsert:
         if csv.rows <= _BATCH or not self._takes_copies:
             return None
         self._check_columns([dict.fromkeys(csv.columns)])
+        copies: CopiesBytes = part(self._on.engine, "transfer")
         names = ", ".join(map(self._quoted, csv.columns))
         try:
             with self._on.transaction():
                 is_empty = self._is_empty()
                 into = self._table if is_empty else self._make_given(names)
                 # Only an empty cell in quotes is something else than NULL by itself.
-                nulls = f", FORCE_NULL ({names})" if '""' in csv.text else ""
-                copy = f"COPY {into} ({names}) FROM stdin WITH (FORMAT csv{nulls})"
-                if self._on.copy_text(copy, csv.text) != csv.rows:
+                nulls = f", FORCE_NULL ({names})" if csv.has_quotes else ""
+                sql = f"COPY {into} ({names}) FROM stdin WITH (FORMAT csv{nulls})"
+                with self._on.using("COPY") as connection:
+                    count = copies.copy_in(connection, sql, csv.pieces)
+                if count != csv.rows:
                     raise _ReadOtherwise
                 # The primary key of the table itself lets no other row in.
                 if not (is_empty and self._key == self._primary) and not self._keys_hold(into):

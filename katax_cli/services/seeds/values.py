@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -12,6 +12,7 @@ from katax_cli.errors import SeedError
 State = Literal["applied", "pending", "changed", "missing"]
 Done = Literal["applied", "unchanged", "would_apply"]
 SEEDS_TABLE = "katax_seeds"
+_PIECE = 2**16
 _ORDER = re.compile(r"\d+[_-]+")
 
 
@@ -93,8 +94,14 @@ class PlainCsv:
     """The lines below the header of a `.csv` that PostgreSQL and Python's reader understand alike."""
 
     columns: tuple[str, ...]
-    text: str = field(repr=False)
+    lines: memoryview = field(repr=False)
     rows: int
+    has_quotes: bool
+
+    @property
+    def pieces(self) -> Iterator[bytes]:
+        """The bytes of the lines, for COPY."""
+        return (bytes(self.lines[start : start + _PIECE]) for start in range(0, len(self.lines), _PIECE))
 
 
 @dataclass(frozen=True, slots=True)

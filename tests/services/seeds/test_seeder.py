@@ -424,11 +424,8 @@ def test_without_a_name_the_default_is_run_if_there_is_one(database: SqlDatabase
     for name in ("a.sql", "dev.sql"):
         (folder / name).write_text("SELECT 1")
 
-    assert [one.name for one in Seeder(database, str(folder), default="dev").chosen()] == ["dev.sql"]
-    assert [one.name for one in Seeder(database, str(folder), default="test").chosen()] == [
-        "a.sql",
-        "dev.sql",
-    ]
+    assert Seeder(database, str(folder), default="dev").chosen() == ["dev.sql"]
+    assert Seeder(database, str(folder), default="test").chosen() == ["a.sql", "dev.sql"]
 
 
 def test_other_files_are_left_alone(seeder: Seeder, folder: Path) -> None:
