@@ -66,6 +66,12 @@ _BY_WORDS: tuple[tuple[str, FailureKind, str | None], ...] = (
         FailureKind.UNREACHABLE,
         "57P03",
     ),
+    # A server that dies, is restarted, or is too busy to finish a login; not one that refuses it.
+    (
+        r"terminating connection|canceling authentication due to timeout|could not fork|out of (shared )?memory",
+        FailureKind.UNREACHABLE,
+        None,
+    ),
     (
         r"server closed the connection|SSL connection has been closed|could not (receive|send) data"
         r"|connection reset by peer|broken pipe|SYSCALL error: EOF",

@@ -561,6 +561,12 @@ class TestFailures:
             "could not send data to server: Broken pipe",
             "SSL connection has been closed unexpectedly",
             "SSL SYSCALL error: EOF detected",
+            "FATAL:  terminating connection due to unexpected postmaster exit",
+            "FATAL:  terminating connection because of crash of another server process",
+            "FATAL:  terminating connection due to administrator command",
+            "FATAL:  canceling authentication due to timeout",
+            "could not fork new process for connection: Resource temporarily unavailable",
+            "FATAL:  out of memory",
         ],
     )
     def test_a_server_that_dies_during_the_login_refused_nobody(self, text: str) -> None:
