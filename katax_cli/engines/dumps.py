@@ -1,4 +1,4 @@
-"""What engines know about backups of their servers: what there is to back up, and how the server's tool is told.
+"""Knowledge of engines about backups of their servers: what there is to back up, and how the server's tool is told.
 
 The module `backup.dump` of an engine gives an object for it by `create(engine)`.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """What there is to back up, as one session sees it.
+    """The things to back up, as one session sees it.
 
     `server_id` stays with the server wherever it runs. `relations` are the names of tables by the server's own id,
     `unreadable` what the session's user may not read, with the reason and the remedy, `required` that of it which
@@ -43,7 +43,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class SchemaFacts:
-    """What else there is beside rows: how many things of which kind, and a hash of their definitions."""
+    """The rest beside rows: how many things of which kind, and a hash of their definitions."""
 
     objects: Mapping[str, int]
     schema_hash: str

@@ -17,7 +17,7 @@ class DumpPart(NamedTuple):
 
 
 class DumpHead(NamedTuple):
-    """What a dump says of its database: the statements that make it, with {name} for its name, and finish it."""
+    """The words of a dump on its database: the statements that make it, with {name} for its name, and finish it."""
 
     create: str
     finish: tuple[str, ...]

@@ -100,7 +100,7 @@ def _answer(call: Invocation, question: str, *, within: float | None = None) -> 
 
 
 def _forget_typed(stream: BinaryIO) -> None:
-    """What was typed before a question that shows something is no answer to it."""
+    """Throws away what was typed before a question that shows something: it is no answer."""
     import termios
 
     with suppress(UnsupportedOperation, termios.error):

@@ -27,7 +27,7 @@ class Diagnostics:
     debug: bool = False
     errors: list[str] = field(default_factory=list)
     above: list[Callable[[str], None]] = field(default_factory=list)
-    """What writes a line above a bar that is shown, if one is."""
+    """The function that writes a line above a bar that is shown, if one is."""
 
     def note(self, text: str) -> None:
         """One line for people; nothing under `-q` or `-f json`."""

@@ -22,7 +22,7 @@ MOST_TEXT = 4000
 
 @dataclass(slots=True)
 class WriteRecord:
-    """What a write has come to so far: the rows that it changed, and whether an error now would undo it."""
+    """The state of a write so far: the rows that it changed, and whether an error now would undo it."""
 
     rows: int | None = None
     undoable: bool = False

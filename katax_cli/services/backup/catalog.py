@@ -44,7 +44,7 @@ def _entry(path: Path) -> CatalogEntry:
 
 
 def plan_removal(directory: Path, retention: Retention) -> list[RetentionVerdict]:
-    """What retention says of the backups in a folder; those without a manifest are in no group, and stay."""
+    """The verdict of retention on the backups in a folder; those without a manifest are in no group, and stay."""
     return judge((entry.manifest for entry in catalog(directory) if entry.manifest), retention)
 
 

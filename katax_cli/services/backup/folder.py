@@ -77,7 +77,7 @@ def withdrawn(folder: Path) -> Iterator[Path]:
 
 
 def partial_folders(directory: Path) -> Iterator[tuple[Path, bool]]:
-    """What is being made, or was left behind, and whether somebody holds it."""
+    """A backup that is being made, or was left behind, and whether somebody holds it."""
     for path in sorted(directory.glob(f"{_PARTIAL}*")):
         with suppress(OSError):
             lock = hold(path)

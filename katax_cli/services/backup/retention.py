@@ -33,7 +33,7 @@ class Retention:
 
 
 class RetentionVerdict(NamedTuple):
-    """What becomes of one backup, and the reasons."""
+    """The verdict on one backup, and its reasons."""
 
     manifest: Manifest
     is_kept: bool

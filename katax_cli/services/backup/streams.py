@@ -104,7 +104,7 @@ def digested(
 
 @contextmanager
 def opened(path: Path) -> Iterator[Iterator[bytes]]:
-    """What is in a file of a backup, decompressed, in pieces of a megabyte at most."""
+    """The contents of a file of a backup, decompressed, in pieces of a megabyte at most."""
     with path.open("rb") as file:
         yield _decompressed(path.name, file)
 

@@ -23,7 +23,7 @@ _LEVELS: tuple[Isolation, ...] = get_args(Isolation)
 
 @dataclass(frozen=True, slots=True)
 class TransactionMode:
-    """What one transaction shall be: None and False as the session has it."""
+    """The characteristics of one transaction: None and False as the session has it."""
 
     isolation: Isolation | None = None
     read_only: bool = False
@@ -36,7 +36,7 @@ class TransactionMode:
             raise ValueError(unknown_name("isolation level", str(self.isolation), _LEVELS, "levels"))
 
     def characteristics(self, engine: SqlEngine) -> str:
-        """What follows BEGIN or SET TRANSACTION; SQLite's transactions are serializable, whatever was asked for."""
+        """The words after BEGIN or SET TRANSACTION; SQLite's transactions are serializable, whatever was asked for."""
         if self.deferrable and not engine.facts.deferrable:
             lacks, wanted_by = "deferrable transactions", "transaction(deferrable=True)"
             raise WrongEngine(engine.name, lacks, wanted_by=wanted_by, works_on=("postgresql",))

@@ -112,7 +112,7 @@ class MongoDialogue(ClientDialogue):
         return None
 
     def close(self) -> bool:
-        """Nothing is open between two calls."""
+        """Does nothing: no call leaves anything open."""
         return False
 
     def _read(self, text: str) -> Any:

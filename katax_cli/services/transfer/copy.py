@@ -38,7 +38,7 @@ OWN_TABLES = frozenset({IMPORTS_TABLE, COPIES_TABLE, "katax_seeds"})
 
 @dataclass(frozen=True, slots=True)
 class CopyPlan:
-    """What a copy is to do. `skipped`: tables that are left out unless they are named; `zero_dates`: `refuse` or
+    """The task of a copy. `skipped`: tables that are left out unless they are named; `zero_dates`: `refuse` or
     `null`; `not_consistent`: goes on after a stop, with rows as they are now."""
 
     tables: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""What differs between two databases: tables, columns, indexes, migrations, counts, and on request the rows."""
+"""The differences between two databases: tables, columns, indexes, migrations, counts, and on request the rows."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DiffPlan:
-    """What is compared: tables, none for all; the ledger of migrations; with `rows` the contents. `skipped` are left
-    out unless they are named."""
+    """The subject of a comparison: tables, none for all; the ledger of migrations; with `rows` the contents. `skipped`
+    are left out unless they are named."""
 
     tables: tuple[str, ...] = ()
     skipped: frozenset[str] = frozenset()

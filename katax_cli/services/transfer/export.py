@@ -23,7 +23,7 @@ OnRows = Callable[[int], object]
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is exported: a table or a query, one of them, its format, and the form of its CSV."""
+    """The subject of an export: a table or a query, one of them, its format, and the form of its CSV."""
 
     table: str | None
     query: str | None

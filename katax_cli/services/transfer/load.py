@@ -39,7 +39,7 @@ _AT_ONCE = 5_000
 
 @dataclass(frozen=True, slots=True)
 class ImportPlan:
-    """What an import is to do. `key`: rows that are there are changed; `create`: the table is made; `replace`: its rows
+    """The task of an import. `key`: rows that are there are changed; `create`: the table is made; `replace`: its rows
     are deleted first; `again`: also a file that was imported before; `max_errors`: rows that may be refused."""
 
     table: str
@@ -121,7 +121,7 @@ class Import:
         return 0
 
     def _refuse_before_claim(self, found: ImportCheckpoint | None) -> None:
-        """What must not leave a claim behind: a table that is there, or not there."""
+        """Refusals that must not leave a claim behind: a table that is there, or not there."""
         with self.database.transaction(timeout=_FOREVER) as transaction:
             table = transfer_table(transaction, self.plan.table)
             if self.plan.create and table is not None and found is None:

@@ -88,6 +88,6 @@ def sql_of(engine: SqlEngine) -> TransferSql:
 
 
 def session_of(engine: SqlEngine) -> TransferSession:
-    """What an engine does on a connection for transfers."""
+    """The engine's abilities for transfers on a connection."""
     made: TransferSession = part(engine, "transfer")
     return made

@@ -1,4 +1,4 @@
-"""What a shell asks about before it is sent, or before it lasts, and what it writes into the journal."""
+"""The questions of a shell before a write is sent, or before it lasts, and what it writes into the journal."""
 
 from __future__ import annotations
 

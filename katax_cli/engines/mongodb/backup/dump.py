@@ -1,4 +1,4 @@
-"""What there is to back up in a MongoDB database; how mongodump is told where it is."""
+"""The things to back up in a MongoDB database; how mongodump is told where it is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class MongoDump:
         self._settings = engine.settings
 
     def inventory(self, client: Any) -> Inventory:
-        """What the client sees."""
+        """The things that the client sees."""
         settings = self._settings
         names = client[settings.database or "test"].list_collection_names()
         return Inventory(

@@ -1,4 +1,4 @@
-"""What there is to back up in a MySQL or MariaDB database, what of it the user may not read; how mysqldump finds it."""
+"""The things to back up in a MySQL or MariaDB database, what of it the user may not read; how mysqldump finds it."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class MysqlDump:
         self._engine = engine
 
     def inventory(self, connection: Any) -> Inventory:
-        """What the session sees."""
+        """The things that the session sees."""
         [(version, database)] = self._run(connection, "SELECT version(), database()")
         tables = self._run(connection, _TABLES)
         others = [f"{name} ({kind})" for name, _, kind, _ in tables if kind not in _TRANSACTIONAL]
@@ -162,7 +162,7 @@ def client_options(settings: ConnectionSettings) -> str:
 
 
 def _privileges(grant: str, database: str) -> list[str]:
-    """What a line of SHOW GRANTS gives on the whole database."""
+    """The rights that a line of SHOW GRANTS gives on the whole database."""
     match = _GRANT.match(grant)
     if match is None:
         return []

@@ -1,4 +1,4 @@
-"""What there is to back up in a PostgreSQL database, held still by locks; how pg_dump is told where it is."""
+"""The things to back up in a PostgreSQL database, held still by locks; how pg_dump is told where it is."""
 
 from __future__ import annotations
 

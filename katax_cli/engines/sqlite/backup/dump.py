@@ -26,7 +26,7 @@ _TABLES = (
 
 
 class Contents(NamedTuple):
-    """What is in a database file: rows by table, how many things of which kind, a hash of the schema."""
+    """The contents of a database file: rows by table, how many things of which kind, a hash of the schema."""
 
     rows: dict[str, int]
     objects: dict[str, int]

@@ -1,4 +1,4 @@
-"""What the way of an engine gets, and what it gives back: the common part of all backups."""
+"""The order that the way of an engine gets, and its answer: the common part of all backups."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Order:
         return str(self.database.name)
 
     def omissions(self, inventory: Inventory) -> tuple[Omission, ...]:
-        """What is left out. Raises BackupError unless that is allowed and possible."""
+        """The parts that are left out. Raises BackupError unless that is allowed and possible."""
         unreadable, required = inventory.unreadable, inventory.required
         if required or (unreadable and not self.allow_missing):
             named = [f"{what}: {why}" for what, why in {**required, **unreadable}.items()]
@@ -49,7 +49,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class ProvenDump:
-    """What was written, proven by its end marks, and what the server said of itself."""
+    """A dump proven by its end marks, and what the server said of itself."""
 
     inventory: Inventory
     tool: str

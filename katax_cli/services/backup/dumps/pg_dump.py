@@ -59,7 +59,7 @@ CONSTRAINT,FK CONSTRAINT,CHECK CONSTRAINT,TYPE,DOMAIN,EXTENSION,SCHEMA,RULE,POLI
         ","
     )
 )
-"""What the manifest counts."""
+"""Kinds of objects that the manifest counts."""
 
 
 class TocEntry(NamedTuple):

@@ -185,7 +185,7 @@ def loader_for(order: RestoreOrder) -> Loader:
 
 @contextmanager
 def discarding(destination: RestoreTarget, tell: Tell) -> Iterator[None]:
-    """What was made is dropped when the block fails; what cannot be dropped is named."""
+    """Drops what was made when the block fails; what cannot be dropped is named."""
     try:
         yield
     except BaseException as error:

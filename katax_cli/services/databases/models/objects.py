@@ -1,4 +1,4 @@
-"""What objects of models do themselves: their row is changed, deleted, or asked for what it refers to."""
+"""The abilities of objects of models: their row is changed, deleted, or asked for what it refers to."""
 
 from __future__ import annotations
 

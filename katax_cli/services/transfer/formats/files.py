@@ -35,7 +35,7 @@ class FileKind:
 
 
 def kind_of(name: str | None) -> FileKind:
-    """What `rows.csv.gz` says of itself."""
+    """The format and compression that a name such as `rows.csv.gz` says."""
     stem = (name or "").lower()
     compression = None
     for end, kind in _COMPRESSIONS.items():

@@ -20,7 +20,7 @@ _INT64 = range(-(2**63), 2**63)
 
 @dataclass(slots=True)
 class InferredColumn:
-    """What the texts of one column can be, narrowed with every text."""
+    """The types that the texts of one column can have, narrowed with every text."""
 
     candidates: list[str] = field(
         default_factory=lambda: ["boolean", "integer", "decimal", "date", "timestamp", "timestamptz", "uuid"]
@@ -58,7 +58,7 @@ class InferredColumn:
 
 
 def inferred(columns: int, rows: Iterable[Sequence[Any]]) -> list[InferredColumn]:
-    """What the columns of rows are, which are all read; None is no value."""
+    """The types of the columns of rows, which are all read; None is no value."""
     found = [InferredColumn() for _ in range(columns)]
     for row in rows:
         for column, value in zip(found, row, strict=True):

@@ -12,7 +12,7 @@ from katax_cli.services.transfer.formats.sources import AsText
 
 
 def as_texts(sql: TransferSql, types: Sequence[str], dialect: Dialect) -> list[AsText]:
-    """What makes the text of each column; None where the usual one will do."""
+    """The functions that make the text of each column; None where the usual one will do."""
     return [_maker(sql.kind_of(type), dialect) for type in types]
 
 
