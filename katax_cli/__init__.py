@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from katax_cli.errors import ConnectionConflict as ConnectionConflict
     from katax_cli.errors import ConstraintViolation as ConstraintViolation
     from katax_cli.errors import DeadlineExceeded as DeadlineExceeded
+    from katax_cli.errors import DeadlockDetected as DeadlockDetected
     from katax_cli.errors import EmbeddedUnavailable as EmbeddedUnavailable
     from katax_cli.errors import ForeignKeyViolation as ForeignKeyViolation
     from katax_cli.errors import KataxError as KataxError
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from katax_cli.errors import RecordError as RecordError
     from katax_cli.errors import RecordExists as RecordExists
     from katax_cli.errors import Refused as Refused
+    from katax_cli.errors import RolledBack as RolledBack
     from katax_cli.errors import SeedError as SeedError
+    from katax_cli.errors import SerializationFailure as SerializationFailure
     from katax_cli.errors import Unavailable as Unavailable
     from katax_cli.errors import UniqueViolation as UniqueViolation
     from katax_cli.errors import UnknownConnection as UnknownConnection
@@ -123,6 +126,7 @@ _PUBLIC: dict[str, str] = {
     "DEFAULT_TTL": "katax_cli.services.cache.cache",
     "Database": "katax_cli.services.databases.database",
     "DeadlineExceeded": "katax_cli.errors",
+    "DeadlockDetected": "katax_cli.errors",
     "EmbeddedUnavailable": "katax_cli.errors",
     "ForeignKeyViolation": "katax_cli.errors",
     "HealthCheckResult": "katax_cli.health",
@@ -158,8 +162,10 @@ _PUBLIC: dict[str, str] = {
     "RecordStore": "katax_cli.services.program.records",
     "RedisDatabase": "katax_cli.services.databases.clients",
     "Refused": "katax_cli.errors",
+    "RolledBack": "katax_cli.errors",
     "Repository": "katax_cli.services.databases.models.repository",
     "SeedError": "katax_cli.errors",
+    "SerializationFailure": "katax_cli.errors",
     "Seeder": "katax_cli.seeds",
     "SessionStore": "katax_cli.services.redis.sessions",
     "ShutdownController": "katax_cli.shutdown",

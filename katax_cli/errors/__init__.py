@@ -21,11 +21,14 @@
     │   └── UntrustedFile
     ├── RateLimitExceeded
     ├── QueryError                  the server answered: no
-    │   └── ConstraintViolation     a row does not meet a constraint
-    │       ├── UniqueViolation
-    │       ├── ForeignKeyViolation
-    │       ├── NotNullViolation
-    │       └── CheckViolation
+    │   ├── ConstraintViolation     a row does not meet a constraint
+    │   │   ├── UniqueViolation
+    │   │   ├── ForeignKeyViolation
+    │   │   ├── NotNullViolation
+    │   │   └── CheckViolation
+    │   └── RolledBack              because of another transaction; also Unavailable: it may work later
+    │       ├── SerializationFailure
+    │       └── DeadlockDetected
     ├── MigrationError
     │   ├── ChangedAfterApply
     │   ├── Unfinished
@@ -60,6 +63,7 @@ from katax_cli.errors.connections import (
     ConnectionConflict,
     ConstraintViolation,
     DeadlineExceeded,
+    DeadlockDetected,
     EmbeddedUnavailable,
     ForeignKeyViolation,
     NotNullViolation,
@@ -67,6 +71,8 @@ from katax_cli.errors.connections import (
     PoolClosed,
     PoolTimeout,
     QueryError,
+    RolledBack,
+    SerializationFailure,
     TokenRefused,
     Unavailable,
     UniqueViolation,
@@ -110,6 +116,7 @@ __all__ = [
     "ConnectionConflict",
     "ConstraintViolation",
     "DeadlineExceeded",
+    "DeadlockDetected",
     "EmbeddedUnavailable",
     "ForeignKeyViolation",
     "KataxError",
@@ -129,8 +136,10 @@ __all__ = [
     "RecordExists",
     "Refused",
     "RemoteCause",
+    "RolledBack",
     "SchemaNotWritten",
     "SeedError",
+    "SerializationFailure",
     "SessionNotEnded",
     "StatementFailed",
     "TokenRefused",

@@ -203,7 +203,8 @@ class QueryError(KataxError):
         self.position = position
         self.sqlstate = sqlstate
         self.excerpt = excerpt
-        super().__init__(connection)
+        # Not super(): an error that also is Unavailable has its parameters here already.
+        KataxError.__init__(self, connection)
 
     def __str__(self) -> str:
         code = f" ({self.code})" if self.code else ""
@@ -257,3 +258,23 @@ class NotNullViolation(ConstraintViolation):
 
 class CheckViolation(ConstraintViolation):
     """A CHECK of the table refuses the row."""
+
+
+class RolledBack(QueryError, Unavailable):
+    """The server rolled the transaction back because of another one: nothing of it lasts, and it may be run again.
+
+    The statement was refused and the server is well, so this is a QueryError; it may work later, so it is Unavailable.
+    `db.transaction(callable)` and guarded calls repeat by themselves what ended so.
+    """
+
+    def __str__(self) -> str:
+        code = f" ({self.code})" if self.code else ""
+        return f"{self.connection!r} rolled it back: {self.reason}{code}; run the whole transaction again"
+
+
+class SerializationFailure(RolledBack):
+    """Another transaction changed what this one is based on."""
+
+
+class DeadlockDetected(RolledBack):
+    """Transactions waited for each other's locks, and the server chose this one to give way."""

@@ -13,7 +13,7 @@ from katax_cli.cli.shell.scope import Scope
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import AnySql, Statement
 from katax_cli.engines.base import Params
-from katax_cli.errors import QueryError, Refused
+from katax_cli.errors import QueryError, Refused, RolledBack
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.tables.protection import unprotected
 from katax_cli.services.tables.scripts import refuse_uncounted
@@ -53,6 +53,8 @@ class Review:
                 ):
                     show_rows(self.call, rows.columns, [row for batch in rows for row in batch])
                 return
+            except RolledBack:
+                raise
             except QueryError as error:
                 refused = error
         self.call.diagnostics.note(f"the rows as they are cannot be shown: {refused}")

@@ -24,7 +24,9 @@ class FailureKind(StrEnum):
     FULL = "full"
     """The server has no room, or does not dare, to write: not applied. Reads go on, and waiting alone mends nothing."""
     ROLLED_BACK = "rolled_back"
-    """Serialization failure or deadlock: the server rolled the transaction back."""
+    """Serialization failure: the server rolled the transaction back, or lets it do nothing else."""
+    DEADLOCK = "deadlock"
+    """Transactions waited for each other: the server rolled this one back."""
     BUSY = "busy"
     """A lock was not granted in time; the statement alone was not applied."""
     TIMED_OUT = "timed_out"
@@ -42,6 +44,7 @@ _TRANSIENT = frozenset(
         FailureKind.UNREACHABLE,
         FailureKind.OVERLOADED,
         FailureKind.ROLLED_BACK,
+        FailureKind.DEADLOCK,
         FailureKind.BUSY,
         FailureKind.LOST,
     }

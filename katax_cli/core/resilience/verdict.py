@@ -18,8 +18,8 @@ def verdict(error: BaseException) -> bool | None:
     """The callee's health by an error: False it failed, True it is healthy and refused, None neither."""
     if not isinstance(error, Exception) or isinstance(error, BreakerOpen | PoolTimeout | PoolClosed):
         return None
-    if isinstance(error, Unavailable | OutcomeUnknown):
-        return False
     if isinstance(error, QueryError | AuthenticationFailed):
         return True
+    if isinstance(error, Unavailable | OutcomeUnknown):
+        return False
     return None if isinstance(error, KataxError) else False

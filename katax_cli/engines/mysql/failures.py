@@ -16,7 +16,7 @@ from katax_cli.engines.mysql.places import words_of
 _KINDS: dict[int, FailureKind] = {
     ER.LOCK_WAIT_TIMEOUT: FailureKind.BUSY,
     3572: FailureKind.BUSY,  # ER_LOCK_NOWAIT
-    ER.LOCK_DEADLOCK: FailureKind.ROLLED_BACK,
+    ER.LOCK_DEADLOCK: FailureKind.DEADLOCK,
     3101: FailureKind.ROLLED_BACK,  # ER_TRANSACTION_ROLLBACK_DURING_COMMIT
     1180: FailureKind.UNKNOWN_OUTCOME,  # ER_ERROR_DURING_COMMIT
     ER.CON_COUNT_ERROR: FailureKind.OVERLOADED,
@@ -112,6 +112,9 @@ def _kind(number: int, error: pymysql.Error) -> FailureKind:
     # One number for every option that forbids a statement.
     if number == ER.OPTION_PREVENTS_STATEMENT and "read-only" in str(error.args[1]).replace("_", "-"):
         return FailureKind.READ_ONLY
+    # MariaDB's innodb_snapshot_isolation; other engines have the number for records that lie outside transactions.
+    if number == ER.CHECKREAD and "restarting transaction" in str(error.args[1]):
+        return FailureKind.ROLLED_BACK
     return _KINDS.get(number, FailureKind.REJECTED)
 
 

@@ -13,7 +13,7 @@ _BY_CODE = {
     "08007": FailureKind.UNKNOWN_OUTCOME,
     "40003": FailureKind.UNKNOWN_OUTCOME,
     "40001": FailureKind.ROLLED_BACK,
-    "40P01": FailureKind.ROLLED_BACK,
+    "40P01": FailureKind.DEADLOCK,
     "53300": FailureKind.OVERLOADED,
     "55P03": FailureKind.BUSY,
     "57014": FailureKind.TIMED_OUT,

@@ -29,6 +29,8 @@ _MEMORY = ":memory:"
 
 _KINDS = {
     sqlite3.SQLITE_BUSY: FailureKind.BUSY,
+    # Another one wrote after this transaction's snapshot: only a new transaction can write.
+    sqlite3.SQLITE_BUSY_SNAPSHOT: FailureKind.ROLLED_BACK,
     sqlite3.SQLITE_LOCKED: FailureKind.BUSY,
     sqlite3.SQLITE_READONLY: FailureKind.READ_ONLY,
     sqlite3.SQLITE_AUTH: FailureKind.READ_ONLY,
@@ -262,7 +264,7 @@ def _classified(error: sqlite3.Error | sqlite3.Warning) -> Failure:
         return Failure(FailureKind.REJECTED, _without_the_value(message))
     if code == sqlite3.SQLITE_AUTH:
         message = f"{message} on a read-only connection"
-    kind = _KINDS.get(code & 0xFF, FailureKind.REJECTED)
+    kind = _KINDS.get(code, _KINDS.get(code & 0xFF, FailureKind.REJECTED))
     return Failure(
         kind, message, getattr(error, "sqlite_errorname", None), violation=_violation(code, message)
     )

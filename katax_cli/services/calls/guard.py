@@ -75,9 +75,8 @@ class Sent:
         self.doubt = doubt
 
 
-_NOT_APPLIED = frozenset(
-    {FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.ROLLED_BACK, FailureKind.BUSY}
-)
+_ROLLED_BACK = (FailureKind.ROLLED_BACK, FailureKind.DEADLOCK)
+_NOT_APPLIED = frozenset({FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.BUSY, *_ROLLED_BACK})
 _OF_THE_CONNECTION = frozenset(
     {FailureKind.UNREACHABLE, FailureKind.OVERLOADED, FailureKind.LOST, FailureKind.AUTHENTICATION}
 )
@@ -117,7 +116,7 @@ def translate(
     if is_doubtful(failure, safety, sent):
         return OutcomeUnknown(connection, reason)
     match failure.kind:
-        case FailureKind.REJECTED:
+        case FailureKind.REJECTED | FailureKind.ROLLED_BACK | FailureKind.DEADLOCK:
             return refusal(connection, failure)
         case FailureKind.AUTHENTICATION:
             return AuthenticationFailed(connection, reason)

@@ -19,7 +19,7 @@ from katax_cli.engines.base import (
     TableDescription,
     Text,
 )
-from katax_cli.errors import KataxError, QueryError
+from katax_cli.errors import KataxError, QueryError, RolledBack
 from katax_cli.services.calls.guard import Safety, Sent
 from katax_cli.services.calls.observer import Watch, WatchedStream
 from katax_cli.services.databases.origin import TransactionOrigin
@@ -157,6 +157,8 @@ class Transaction(Queries):
         try:
             with self._statement(statement_of(sql, self.dialect), None):
                 return self._engine.copy_rows(self._connection, sql, rows)
+        except RolledBack:
+            raise
         except QueryError as error:
             number = self._engine.refused_row(error.__cause__)
             if number is None or number > len(rows):

@@ -18,7 +18,7 @@ from katax_cli.core.pooling.headroom import advice, paced
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.engines.registry import part
-from katax_cli.errors import AuthenticationFailed, KataxError, QueryError
+from katax_cli.errors import AuthenticationFailed, KataxError, QueryError, RolledBack
 from katax_cli.services.databases.database import Database
 from katax_cli.services.health.bare_connection import Wire, try_wire
 from katax_cli.services.health.probe import parts_check
@@ -148,9 +148,9 @@ class _Checkup:
         """Asks the server for its version. Refusing that to this user is no defect."""
         try:
             self.server.update(self._database.server(timeout=self._deadline.within(None)))
-        except QueryError:
-            return
         except KataxError as error:
+            if isinstance(error, QueryError) and not isinstance(error, RolledBack):
+                return
             self.checks.pop()
             self._fail("read", None, error)
 

@@ -14,7 +14,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.measure.health import ROLE_CAUSES, HealthPolicy, Hysteresis, role_check, worst
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.engines.registry import part
-from katax_cli.errors import KataxError, QueryError
+from katax_cli.errors import KataxError, QueryError, RolledBack
 from katax_cli.services.calls.left_behind import Running, start
 from katax_cli.services.databases.database import Database
 from katax_cli.services.runtime.decisions import OperatorDecision
@@ -195,6 +195,8 @@ def parts_check(database: Database, deadline: Deadline) -> list[Check]:
     began = SYSTEM.monotonic()
     try:
         serving = database.serving(timeout=deadline.within(None))
+    except RolledBack:
+        raise
     except QueryError as error:
         return [Check("cluster", "skipped", None, str(error))]  # a restricted user may not ask
     if serving is None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.errors import KataxError
+from katax_cli.errors import KataxError, RolledBack
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.ledger.store import Runs
 from katax_cli.services.cron.ledger.values import Run
@@ -59,6 +59,8 @@ def jobs(store: StateStore) -> tuple[Run, ...]:
 
     try:
         runs = Runs(Tables(store.database(), store.profile.name)).history(limit=_LAST_RUNS)
+    except RolledBack:
+        raise
     except QueryError:
         return ()
     ended = {run.job: run for run in reversed(runs) if run.finished_at is not None}

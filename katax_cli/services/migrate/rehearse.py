@@ -12,7 +12,7 @@ from typing import cast
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
-from katax_cli.errors import MigrationError, QueryError
+from katax_cli.errors import MigrationError, QueryError, RolledBack
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.ledger.intent import changed_lines
@@ -138,6 +138,8 @@ def _create(database: SqlDatabase, name: str) -> bool:
         )
         try:
             other.execute(sql.create_copy.format(name=quoted, template=template))
+        except RolledBack:
+            raise
         except QueryError:
             other.execute(f"CREATE DATABASE {quoted}")
             return False

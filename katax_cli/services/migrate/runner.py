@@ -14,7 +14,7 @@ from katax_cli.core.resilience.retry import Repeats, RetryPolicy
 from katax_cli.core.sql import AnySql, Statement
 from katax_cli.engines.base import Params
 from katax_cli.engines.migrations import LimitsPackets, Migrates, SendsTogether
-from katax_cli.errors import MigrationError, QueryError, StatementFailed, Unavailable
+from katax_cli.errors import MigrationError, QueryError, RolledBack, StatementFailed, Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.locks.migration_lock import LedgerLock
 from katax_cli.services.migrate.connection import MigrationConnection
@@ -298,6 +298,8 @@ class Runner:
                 if refused is not None:
                     index, error = refused
                     raise error
+        except RolledBack:
+            raise
         except QueryError as error:
             at = min(max(first + index, 0), len(job.statements) - 1)
             raise self._failed(job, job.statements[at], error) from error
@@ -311,6 +313,8 @@ class Runner:
     def _statement(self, job: MigrationJob, statement: Statement) -> None:
         try:
             run_statement(self.session, job, statement)
+        except RolledBack:
+            raise
         except QueryError as error:
             raise self._failed(job, statement, error) from error
 

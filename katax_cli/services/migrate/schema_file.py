@@ -16,6 +16,7 @@ from katax_cli.errors import (
     KataxError,
     MigrationError,
     QueryError,
+    RolledBack,
     SchemaNotWritten,
     StatementFailed,
 )
@@ -212,6 +213,8 @@ def _build(runner: Runner, job: MigrationJob, kept: str) -> None:
     for statement in job.statements:
         try:
             run_statement(runner.session, job, statement)
+        except RolledBack:
+            raise
         except QueryError as error:
             line = failed_line(runner.session, statement, error) + 1
             raise StatementFailed(job.name, line=line, reason=str(error), kept=kept) from error

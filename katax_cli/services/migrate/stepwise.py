@@ -18,7 +18,14 @@ from katax_cli.core.sql import (
     quote_identifier,
 )
 from katax_cli.engines.migrations import LacksTransactions, Migrates, RunsScripts
-from katax_cli.errors import DeadlineExceeded, KataxError, QueryError, StatementFailed, Unavailable
+from katax_cli.errors import (
+    DeadlineExceeded,
+    KataxError,
+    QueryError,
+    RolledBack,
+    StatementFailed,
+    Unavailable,
+)
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.files.python_errors import failing_as
@@ -121,6 +128,8 @@ class Stepwise:
             unit = self._next_unit()
             try:
                 self._patiently(self._job, lambda unit=unit: self._unit(unit))  # type: ignore[misc]
+            except RolledBack:
+                raise
             except QueryError as error:
                 raise self._failed(self._job.statements[self._done], error) from error
             self._done += len(unit)
@@ -247,6 +256,8 @@ class Stepwise:
         try:
             with self._session.translating(Safety.PART):
                 raise error
+        except RolledBack:
+            raise
         except QueryError as refusal:
             return refusal
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from katax_cli.core.sql import Statement
-from katax_cli.errors import QueryError
+from katax_cli.errors import QueryError, RolledBack
 from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.files.sections import parse, statements
 from katax_cli.services.migrate.migrator import Migrator
@@ -59,6 +59,8 @@ def _proof(session: MigrationConnection, standing: Standing, statement: Statemen
             raise _Undo
     except _Undo:
         pass
+    except RolledBack:
+        raise
     except QueryError as error:
         message = error.reason
     return Proof(standing.version, standing.name, statement.line, message is None, message)

@@ -10,7 +10,7 @@ from katax_cli.core.engine_names import Dialect
 from katax_cli.core.sql import AnySql, Statement, statement_of
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import Params, Result
-from katax_cli.errors import QueryError, SeedError
+from katax_cli.errors import QueryError, RolledBack, SeedError
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.seeds.upsert import Upsert
@@ -111,6 +111,8 @@ class SeedDb(Queries):
         for statement in statements:
             try:
                 self.run(statement)
+            except RolledBack:
+                raise
             except QueryError as error:
                 raise SeedError(
                     f"seed {self._file.name} failed at line {statement.line}: {error}; nothing of it was applied"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from katax_cli.core.clock import Clock
 from katax_cli.engines import registry
-from katax_cli.errors import ConfigError, QueryError, SeedError
+from katax_cli.errors import ConfigError, QueryError, RolledBack, SeedError
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.seeds.rows import check_keys, parse_rows
@@ -113,6 +113,8 @@ class MongoSeeds:
         db = MongoSeedDb(self._db, file)
         try:
             counts = work(db)
+        except RolledBack:
+            raise
         except QueryError as error:
             raise SeedError(
                 f"seed {file.name} failed: {error}; what came before it was applied, repair it and run it again"

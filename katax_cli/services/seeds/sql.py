@@ -11,7 +11,7 @@ from katax_cli.core.clock import Clock
 from katax_cli.core.sql import Statement, quote_identifier, split
 from katax_cli.engines.registry import part
 from katax_cli.engines.sql import SeedSql
-from katax_cli.errors import QueryError, SeedError
+from katax_cli.errors import QueryError, RolledBack, SeedError
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.seeds.database import SeedDb, refuse_ending
@@ -120,6 +120,8 @@ class SqlSeeds:
     def _run(self, transaction: Transaction, file: SeedFile, work: SeedWork, *, rehearsing: bool) -> Counts:
         try:
             return work(SeedDb(transaction, file, rehearsing=rehearsing))
+        except RolledBack:
+            raise
         except QueryError as error:
             raise SeedError(f"seed {file.name} failed: {error}; nothing of it was applied") from error
 

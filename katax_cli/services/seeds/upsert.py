@@ -12,7 +12,7 @@ from katax_cli.engines.base import TableDescription
 from katax_cli.engines.registry import part
 from katax_cli.engines.sql import SeedSql, UpsertParts
 from katax_cli.engines.transfers import CopiesBytes
-from katax_cli.errors import QueryError, SeedError
+from katax_cli.errors import QueryError, RolledBack, SeedError
 from katax_cli.services.databases.transaction import RowRefused, Transaction
 from katax_cli.services.seeds.rows import check_keys
 from katax_cli.services.seeds.values import Counts, PlainCsv
@@ -88,6 +88,8 @@ class Upsert:
                 if not (is_empty and self._key == self._primary) and not self._keys_hold(into):
                     raise _ReadOtherwise
                 new, written = (csv.rows, csv.rows) if is_empty else self._merged(csv.columns, csv.rows)
+        except RolledBack:
+            raise
         except (QueryError, _ReadOtherwise):
             return None
         return Counts(new, written - new, written)
@@ -134,6 +136,8 @@ class Upsert:
                 return self._merged(columns, len(values))
         except RowRefused as error:
             raise self._refused(first + error.number, error.why) from error
+        except RolledBack:
+            raise
         except QueryError:
             return None
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from katax_cli.engines.registry import part
 from katax_cli.engines.sql import StateSql
-from katax_cli.errors import ConfigError, QueryError
+from katax_cli.errors import ConfigError, QueryError, RolledBack, UniqueViolation
 from katax_cli.services.databases.sql import SqlDatabase
 
 _DAY = 86400.0
@@ -54,6 +54,8 @@ def _version(database: SqlDatabase, seconds: float) -> int:
     """0 for a database without a schema of ours, or with the jobs of a time when they had a version of their own."""
     try:
         rows = database.run("SELECT max(version) FROM katax_state", timeout=seconds).rows
+    except RolledBack:
+        raise
     except QueryError:
         return 0
     return int(rows[0][0] or 0)
@@ -76,13 +78,15 @@ def _upgrade(database: SqlDatabase, number: int, seconds: float) -> None:
         except QueryError:
             if not _has_process(database, seconds):
                 raise
-    with suppress(QueryError):
+    with suppress(UniqueViolation):
         database.execute("INSERT INTO katax_state VALUES (?)", (number + 1,), timeout=seconds)
 
 
 def _has_process(database: SqlDatabase, seconds: float) -> bool:
     try:
         database.run("SELECT process FROM katax_cron_runs WHERE 1 = 0", timeout=seconds)
+    except RolledBack:
+        raise
     except QueryError:
         return False
     return True

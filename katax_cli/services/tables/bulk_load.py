@@ -11,7 +11,7 @@ from katax_cli.engines.base import TableDescription
 from katax_cli.engines.registry import part
 from katax_cli.engines.sql import SeedSql, UpsertParts
 from katax_cli.engines.transfers import CopiesBytes, TransferSession
-from katax_cli.errors import ConfigError, QueryError
+from katax_cli.errors import ConfigError, QueryError, RolledBack
 from katax_cli.services.databases.transaction import Transaction
 
 Rows = Sequence[tuple[int, Sequence[Any]]]
@@ -68,6 +68,8 @@ class BulkLoad:
         try:
             with on.transaction():
                 self._insert(on, [values for _, values in rows])
+        except RolledBack:
+            raise
         except (QueryError, ValueError, OverflowError) as error:
             if on.is_lost:
                 raise

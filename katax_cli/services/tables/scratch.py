@@ -22,7 +22,7 @@ from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import KeyValueEngine, SqlEngine
 from katax_cli.engines.registry import load, part
 from katax_cli.engines.sql import DatabaseSql
-from katax_cli.errors import QueryError
+from katax_cli.errors import QueryError, RolledBack
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.processes.identity import is_running
@@ -115,6 +115,8 @@ def drop(server: AnyDatabase, name: str, open_database: Open) -> bool:
         return True
     try:
         server.execute(f"DROP DATABASE IF EXISTS {quote_identifier(name, server.engine.dialect)}")
+    except RolledBack:
+        raise
     except QueryError:
         return False
     return True

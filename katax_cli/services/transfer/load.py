@@ -9,7 +9,7 @@ from itertools import islice
 
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.transfers import quoted_text
-from katax_cli.errors import ConfigError, KataxError, QueryError, Refused
+from katax_cli.errors import ConfigError, KataxError, QueryError, Refused, RolledBack
 from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
@@ -249,8 +249,12 @@ class Import:
             form = self.source.csv
             options = f"FORMAT csv, NULL {quoted_text(form.null)}, DELIMITER {quoted_text(form.delimiter)}"
             # What the server refuses is read row by row, which finds the line and the reason.
-            with suppress(QueryError):
+            try:
                 return bulk.copy(on, [batch.data], options)
+            except RolledBack:
+                raise
+            except QueryError:
+                pass
         return self._rows(on, batch, bulk, rejects)
 
     def _rows(self, on: Transaction, batch: Batch, bulk: BulkLoad, rejects: Rejects) -> int:

@@ -14,6 +14,7 @@ TABLE = {
     FailureKind.OVERLOADED: (True, True),
     FailureKind.FULL: (False, False),
     FailureKind.ROLLED_BACK: (True, False),
+    FailureKind.DEADLOCK: (True, False),
     FailureKind.BUSY: (True, False),
     FailureKind.TIMED_OUT: (False, False),
     FailureKind.LOST: (True, True),

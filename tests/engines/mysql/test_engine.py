@@ -521,7 +521,7 @@ class TestLosses:
         )
         crossing.join()
         engine.execute(other, "COMMIT")
-        assert (kind, code) == (FailureKind.ROLLED_BACK, "1213")
+        assert (kind, code) == (FailureKind.DEADLOCK, "1213")
         assert not engine.in_transaction(session)
 
     def test_a_lock_that_is_not_granted_is_busy(

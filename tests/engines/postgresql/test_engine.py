@@ -487,7 +487,7 @@ class TestFailures:
         ("code", "kind"),
         [
             ("40001", FailureKind.ROLLED_BACK),
-            ("40P01", FailureKind.ROLLED_BACK),
+            ("40P01", FailureKind.DEADLOCK),
             ("40003", FailureKind.UNKNOWN_OUTCOME),
             ("08007", FailureKind.UNKNOWN_OUTCOME),
             # Of severity ERROR, as RAISE makes them: the session goes on, so they are about another server.

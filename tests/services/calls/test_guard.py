@@ -18,11 +18,13 @@ from katax_cli.errors import (
     BreakerOpen,
     ConfigError,
     DeadlineExceeded,
+    DeadlockDetected,
     KataxError,
     OutcomeUnknown,
     PoolTimeout,
     QueryError,
     Refused,
+    SerializationFailure,
     Unavailable,
 )
 from katax_cli.resilience import CircuitBreaker
@@ -69,6 +71,7 @@ NOT_APPLIED = {
     FailureKind.UNREACHABLE,
     FailureKind.OVERLOADED,
     FailureKind.ROLLED_BACK,
+    FailureKind.DEADLOCK,
     FailureKind.BUSY,
 }
 
@@ -108,6 +111,7 @@ def test_nothing_is_repeated_after_the_first_row(kind: FailureKind, safety: Safe
         (FailureKind.TIMED_OUT, Safety.WRITE, True, False),
         (FailureKind.UNREACHABLE, Safety.WRITE, True, False),
         (FailureKind.ROLLED_BACK, Safety.WHOLE, True, False),
+        (FailureKind.DEADLOCK, Safety.WHOLE, True, False),
     ],
 )
 def test_when_the_outcome_is_unknown(kind: FailureKind, safety: Safety, sent: bool, doubtful: bool) -> None:
@@ -135,7 +139,16 @@ def test_doubt_of_an_earlier_attempt_stays_until_the_server_answers() -> None:
         (FailureKind.READ_ONLY, Refused, "refused: 'main' is read-only: it broke (X1)"),
         (FailureKind.UNREACHABLE, Unavailable, "'main' is not available: it broke (X1)"),
         (FailureKind.OVERLOADED, Unavailable, "'main' is not available: it broke (X1)"),
-        (FailureKind.ROLLED_BACK, Unavailable, "'main' is not available: it broke (X1)"),
+        (
+            FailureKind.ROLLED_BACK,
+            SerializationFailure,
+            "'main' rolled it back: it broke (X1); run the whole transaction again",
+        ),
+        (
+            FailureKind.DEADLOCK,
+            DeadlockDetected,
+            "'main' rolled it back: it broke (X1); run the whole transaction again",
+        ),
         (FailureKind.BUSY, Unavailable, "'main' is not available: it broke (X1)"),
         (
             FailureKind.LOST,

@@ -8,7 +8,15 @@ from threading import Barrier, Thread
 import pytest
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.errors import KataxError, OutcomeUnknown, PoolTimeout, QueryError, Unavailable
+from katax_cli.errors import (
+    DeadlockDetected,
+    KataxError,
+    OutcomeUnknown,
+    PoolTimeout,
+    QueryError,
+    SerializationFailure,
+    Unavailable,
+)
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
 from tests.servers.fixtures import MakeFresh
@@ -92,7 +100,7 @@ def test_a_deadlock_in_a_block_raises_and_is_not_run_again(database: SqlDatabase
 
     outcomes = both(lambda: block(crossing.of(1, 2)), lambda: block(crossing.of(2, 1)))
     (error,) = [outcome for outcome in outcomes if outcome is not None]
-    assert isinstance(error, Unavailable)
+    assert isinstance(error, DeadlockDetected)
     assert "deadlock" in str(error).lower()
     assert (balances(database), len(crossing.runs)) == ([1, 1], 2)
 
@@ -119,10 +127,33 @@ class TestSerializationFailure:
 
     def test_a_block_raises(self, database: SqlDatabase) -> None:
         runs: list[int] = []
-        with pytest.raises(Unavailable) as error, database.transaction() as transaction:
+        with pytest.raises(SerializationFailure) as error, database.transaction() as transaction:
             self.overtaken(database, runs)(transaction)
         assert "(40001)" in str(error.value)
         assert (runs, balances(database)) == ([1], [10, 0])
+
+
+@pytest.mark.parametrize("database", ["mysql"], indirect=True)
+def test_a_row_that_changed_since_the_snapshot(database: SqlDatabase) -> None:
+    """MariaDB's innodb_snapshot_isolation: error 1020 ends the transaction, and the callable is run again."""
+    if not database.query("SHOW VARIABLES LIKE 'innodb_snapshot_isolation'"):
+        return  # MySQL has no such error
+    runs: list[int] = []
+
+    def work(transaction: Transaction) -> None:
+        runs.append(1)
+        transaction.execute("SET innodb_snapshot_isolation = ON")
+        transaction.query("SELECT balance FROM account")
+        if len(runs) == 1:
+            database.execute("UPDATE account SET balance = balance + 5 WHERE id = 1")
+        add(transaction, 1)
+
+    with pytest.raises(SerializationFailure) as error, database.transaction() as transaction:
+        work(transaction)
+    assert "(1020)" in str(error.value)
+    runs.clear()
+    database.transaction(work)
+    assert (runs, balances(database)) == ([1, 1], [11, 0])
 
 
 def test_a_wrong_call_is_a_usage_error_that_costs_nothing(database: SqlDatabase) -> None:

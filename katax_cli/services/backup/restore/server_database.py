@@ -16,7 +16,7 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.registry import part
 from katax_cli.engines.restores import DumpHead, RenamesDatabases
-from katax_cli.errors import BackupError, ConfigError, KataxError, QueryError, Refused
+from katax_cli.errors import BackupError, ConfigError, KataxError, QueryError, Refused, RolledBack
 from katax_cli.services.backup.restore.destination import FOREVER, LONGEST_NAME, MARKER, Tell, kept_name
 from katax_cli.services.backup.restore.load import grant_hint
 from katax_cli.services.calls.guard import Safety
@@ -183,6 +183,8 @@ class RenamedDatabase(_ServerDatabase):
                         doing="renaming",
                     )
                     return
+                except RolledBack:
+                    raise
                 except QueryError as error:
                     # The server waits five seconds for sessions to end, which a busy one may exceed.
                     if left and not failures and _IN_USE in str(error):

@@ -10,7 +10,7 @@ from sqlalchemy.orm import registry
 
 from katax_cli.core.sql.terms import parse_name
 from katax_cli.core.text.duration import Duration
-from katax_cli.errors import ConfigError, QueryError, unknown_name
+from katax_cli.errors import ConfigError, QueryError, RolledBack, unknown_name
 from katax_cli.services.databases.builder.selection import RunsStatements
 from katax_cli.services.databases.models.model import Model
 from katax_cli.services.databases.models.unit import connection
@@ -38,6 +38,8 @@ def _table(on: RunsStatements, name: str, timeout: Duration | None) -> sa.Table:
         try:
             seen = sa.Table(plain, sa.MetaData(), schema=within, autoload_with=bridge, resolve_fks=False)
             return sa.Table(plain, sa.MetaData(), *map(_alone, seen.columns), schema=within)
+        except RolledBack:
+            raise
         except (NoSuchTableError, QueryError) as error:
             # SQLAlchemy knows MySQL's refusal by PyMySQL's error only.
             known: list[str] = sa.inspect(bridge).get_table_names(within)

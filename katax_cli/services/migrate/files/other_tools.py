@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from katax_cli.errors import ConfigError, MigrationError, QueryError
+from katax_cli.errors import ConfigError, MigrationError, QueryError, RolledBack
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.sql import SqlDatabase
@@ -111,6 +111,8 @@ def dbmate_versions(database: SqlDatabase, on: Queries) -> list[str]:
         )
     try:
         rows = on.run(f"SELECT version FROM {DBMATE_TABLE} ORDER BY version").rows
+    except RolledBack:
+        raise
     except QueryError as error:
         raise ConfigError(
             f"{database.name!r} has no table {DBMATE_TABLE}; dbmate did not migrate it"

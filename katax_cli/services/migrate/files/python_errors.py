@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from katax_cli.errors import KataxError, QueryError, StatementFailed
+from katax_cli.errors import KataxError, QueryError, RolledBack, StatementFailed
 from katax_cli.services.migrate.jobs import MigrationJob
 
 
@@ -14,6 +14,8 @@ def failing_as(job: MigrationJob, kept: str) -> Iterator[None]:
     """Gives what a `.py` file raises the name of its migration; katax's own errors keep their meaning."""
     try:
         yield
+    except RolledBack:
+        raise
     except QueryError as error:
         raise StatementFailed(job.name, line=_line_of(job, error), reason=str(error), kept=kept) from error
     except KataxError:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.migrations import MigrationFacts
-from katax_cli.errors import ConfigError, QueryError
+from katax_cli.errors import ConfigError, QueryError, RolledBack
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.locks.runner_identity import RunnerIdentity
@@ -93,6 +93,8 @@ class SqlLedger:
         """
         try:
             return self._entries(on)
+        except RolledBack:
+            raise
         except QueryError:
             if not self._found_elsewhere(on) and self._database.describe(self.name) is None:
                 return None
