@@ -82,7 +82,9 @@ def main(
     words = list(sys.argv[1:] if argv is None else argv)
     streams = _streams(words, stdin, stdout, stderr)
     format = _format(words)
-    diagnostics = Diagnostics(streams.stderr, json=format == "json", debug="--debug" in words)
+    diagnostics = Diagnostics(
+        streams.stderr, json=format == "json", debug="--debug" in words, width=streams.stderr_width
+    )
     try:
         code = _run(words, streams)
         streams.stdout.flush()
@@ -145,16 +147,17 @@ def _streams(
     words: list[str], stdin: BinaryIO | None, stdout: BinaryIO | None, stderr: TextIO | None
 ) -> Streams:
     out, err = stdout or sys.stdout.buffer, stderr or sys.stderr
-    terminal = stdout is None and sys.stdout.isatty()
-    size = os.get_terminal_size(sys.stdout.fileno()) if terminal else None
+    size = os.get_terminal_size(sys.stdout.fileno()) if stdout is None and sys.stdout.isatty() else None
+    narrated = os.get_terminal_size(sys.stderr.fileno()) if stderr is None and sys.stderr.isatty() else None
     return Streams(
         stdin=stdin or sys.stdin.buffer,
         stdout=out,
         stderr=err,
         interactive=stdin is None and sys.stdin.isatty() and err.isatty(),
-        color=terminal and not os.environ.get("NO_COLOR") and "--no-color" not in words,
+        color=size is not None and not os.environ.get("NO_COLOR") and "--no-color" not in words,
         width=size and (size.columns or 80),
         height=size and size.lines,
+        stderr_width=narrated and (narrated.columns or 80),
     )
 
 

@@ -13,7 +13,9 @@ def at_terminal(*words: str, typed: str | None, width: int | None = None) -> Don
     """`katax WORDS…` for a person who types one line; None: who ends the input instead."""
     out, err = io.BytesIO(), io.StringIO()
     line = b"" if typed is None else typed.encode() + b"\n"
-    streams = Streams(io.BytesIO(line), out, err, interactive=True, color=False, width=width)
+    streams = Streams(
+        io.BytesIO(line), out, err, interactive=True, color=False, width=width, stderr_width=width
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "_streams", lambda *_: streams)
         code = app.main(list(words))

@@ -8,15 +8,17 @@ import os
 import shlex
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from katax_cli.cli.display.table import cell_width
+from katax_cli.cli.display.widths import cell_width
 from tests.cli.harness import katax, write_profile
 from tests.cli.terminal import at_terminal
 
 GOLDEN = Path(__file__).parent / "golden"
+LOST = "postgresql://app@127.0.0.1:1/app"
 JOBS = """
 [cron.jobs.backup]
 schedule = "0 3 * * *"
@@ -73,6 +75,9 @@ cache ttl nothing
 circuit ls
 profile check
 health nosuch
+health -c lost
+db backups verify
+db tables -c lost
 """
 
 
@@ -88,7 +93,7 @@ def in_madrid(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def world(tmp_path: Path, redis_url: str) -> None:
     """A database with migrations, seeds, jobs that ran and a cache; every moment in it is set."""
-    write_profile(tmp_path, {"main": "sqlite:///x.db", "cache": redis_url}, extra=JOBS)
+    write_profile(tmp_path, {"main": "sqlite:///x.db", "cache": redis_url, "lost": LOST}, extra=JOBS)
     for name, text in {
         "migrations/001_people.sql": f"-- UP\n{PEOPLE}\n-- DOWN\n",
         "migrations/20261121_a_name_that_is_rather_long_for_a_terminal.sql": "-- UP\nselect 1;\n-- DOWN\n",
@@ -97,8 +102,10 @@ def world(tmp_path: Path, redis_url: str) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     done(katax("migrate", "up"))
+    # Its age reads the same for half an hour.
+    ago = datetime.now(UTC) - timedelta(days=2, hours=3, minutes=30)
     change(
-        "update katax_migrations set applied_at = '2026-11-21T08:27:37+00:00', duration_ms = 6123",
+        f"update katax_migrations set applied_at = '{ago.isoformat()}', duration_ms = 6123",
         "sqlite:///x.db",
     )
     for name in ("backup", "backup"):

@@ -10,6 +10,7 @@ from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import lifetime
+from katax_cli.cli.shell.output import Manner
 from katax_cli.cli.shell.redis import REDIS, answer_each, cache
 from katax_cli.cli.shell.scope import scope
 
@@ -53,7 +54,7 @@ def doctor(
         looks.append(f"{where}{len(findings)} findings in {looked} keys")
         return [(finding.check, finding.subject, finding.message) for finding in findings]
 
-    code = answer_each(call, FINDING_HEADER, work)
+    code = answer_each(call, FINDING_HEADER, work, manner=Manner(below="message"))
     for look in sorted(looks):
         call.diagnostics.note(look)
     return code

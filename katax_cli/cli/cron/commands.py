@@ -93,7 +93,11 @@ def check(call: Invocation) -> ExitCode:
     """Check every job; exit 1 when one is wrong or the meaning of its schedule changed."""
     with cron(call) as jobs:
         findings = jobs.check()
-    call.out.rows(CHECK_HEADER, [[(finding.job, finding.status, finding.message) for finding in findings]])
+    call.out.rows(
+        CHECK_HEADER,
+        [[(finding.job, finding.status, finding.message) for finding in findings]],
+        Manner(below="message"),
+    )
     return ExitCode.NO if any(finding.is_problem for finding in findings) else ExitCode.DONE
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
+from katax_cli.cli.display.widths import cell_width, shortened, wrapped
+
+T = TypeVar("T")
 Cells = Sequence[str]
 Expanded = Literal["auto", "on", "off"]
 BOLD, RESET = "\x1b[1m", "\x1b[0m"
 
+_INDENT = "  "
 _KEPT, _LEAST = 20, 10
 """A column this wide is shortened only where it must be; one shorter than the other says too little."""
 
@@ -26,6 +30,8 @@ class Look(NamedTuple):
     shades: tuple[Mapping[str, str], ...] = ()
     width: int | None = None
     expanded: Expanded = "auto"
+    below: int | None = None
+    """The column of sentences: where the table is too wide they stand whole below their rows."""
 
     @property
     def rigid(self) -> tuple[bool, ...]:
@@ -37,15 +43,23 @@ class Look(NamedTuple):
 def table(labels: Cells, head: Sequence[Cells], rest: Iterable[Sequence[Cells]], look: Look) -> Iterator[str]:
     """Lines of a table that is measured on `head`; where it cannot fit, its rows upright."""
     natural = _natural(labels if look.header else [""] * len(labels), head)
-    widths = natural if look.width is None else fitted(natural, look.rigid, look.width, look.expanded)
-    if widths is None:
-        yield from records(labels, chain([head], rest), look)
-        return
-    layout = _Layout(widths, look)
+    if look.width is None:
+        layout = _Layout(natural, look)
+    else:
+        is_wide = look.expanded == "auto" and not _fits(natural, look.width)
+        below = look.below if is_wide else None
+        widths = fitted(_without(below, natural), _without(below, look.rigid), look.width, look.expanded)
+        if widths is None:
+            yield from records(labels, chain([head], rest), look)
+            return
+        layout = (
+            _Layout(widths, look)
+            if below is None
+            else _LayoutWithSentences(widths, look, below, labels[below])
+        )
     if look.header and any(labels):
         yield from layout.heading(labels)
-    yield "".join(map(layout.line, head))
-    for batch in rest:
+    for batch in chain([head], rest):
         yield "".join(map(layout.line, batch))
 
 
@@ -89,7 +103,7 @@ def fitted(
     if expanded == "on":
         return None
     room = limit - 2 * (len(natural) - 1)
-    if sum(natural) <= room:
+    if _fits(natural, limit):
         return tuple(natural)
     for least in (_KEPT, _LEAST, 3, 1) if expanded == "off" else (_KEPT, _LEAST):
         soft = [at for at, size in enumerate(natural) if size > least and not rigid[at]]
@@ -98,6 +112,10 @@ def fitted(
             shares = dict(zip(soft, _shares([natural[at] for at in soft], left), strict=True))
             return tuple(shares.get(at, size) for at, size in enumerate(natural))
     return None if expanded == "auto" else tuple(min(size, _LEAST) for size in natural)
+
+
+def _fits(natural: Sequence[int], limit: int) -> bool:
+    return sum(natural) + 2 * (len(natural) - 1) <= limit
 
 
 def _shares(wanted: Sequence[int], room: int) -> list[int]:
@@ -109,26 +127,6 @@ def _shares(wanted: Sequence[int], room: int) -> list[int]:
         shares[at] = min(wanted[at], room // left)
         room -= shares[at]
     return shares
-
-
-def cell_width(text: str) -> int:
-    """Columns that a text takes on a terminal."""
-    if text.isascii():
-        return len(text)
-    from rich.cells import cell_len
-
-    return cell_len(text)
-
-
-def shortened(text: str, size: int) -> str:
-    """`text` in at most `size` columns, with `…` where its end is missing."""
-    if cell_width(text) <= size:
-        return text
-    if text.isascii():
-        return f"{text[: size - 1]}…"
-    from rich.cells import set_cell_size
-
-    return f"{set_cell_size(text, size - 1).rstrip()}…"
 
 
 def _natural(labels: Cells, head: Sequence[Cells]) -> tuple[int, ...]:
@@ -147,6 +145,14 @@ class _Layout:
         self._look = look
 
     def line(self, cells: Cells) -> str:
+        return self._columns(cells)
+
+    def heading(self, labels: Cells) -> Iterator[str]:
+        line = self._columns(labels)
+        yield f"{BOLD}{line[:-1]}{RESET}\n" if self._look.bold else line
+        yield "  ".join("-" * size for size in self._widths).rstrip() + "\n"
+
+    def _columns(self, cells: Cells) -> str:
         if self._look.width is not None:
             cells = [shortened(cell, size) for cell, size in zip(cells, self._widths, strict=True)]
         padded = [
@@ -157,10 +163,35 @@ class _Layout:
             padded = list(map(_shaded, padded, self._look.shades))
         return "  ".join(padded).rstrip() + "\n"
 
+
+class _LayoutWithSentences(_Layout):
+    """The texts of the column at `at` stand last in their lines where they fit, else whole below them."""
+
+    def __init__(self, widths: Sequence[int], look: Look, at: int, label: str) -> None:
+        self._limit = look.width or 0
+        self._at = at
+        room = self._limit - sum(widths) - 2 * len(widths)
+        self._room = room if room >= cell_width(label) else 0
+        right, shades = (*_without(at, look.right), False), _without(at, look.shades)
+        super().__init__(
+            [*widths, self._room],
+            look._replace(right=right, shades=(*shades, {}) if shades else ()),
+        )
+
+    def line(self, cells: Cells) -> str:
+        text, others = cells[self._at], _without(self._at, cells)
+        if cell_width(text) <= self._room:
+            return self._columns([*others, text])
+        sentence = wrapped(f"{_INDENT}{text}", self._limit, _INDENT)
+        return self._columns([*others, ""]) + "".join(f"{part}\n" for part in sentence)
+
     def heading(self, labels: Cells) -> Iterator[str]:
-        line = self.line(labels)
-        yield f"{BOLD}{line[:-1]}{RESET}\n" if self._look.bold else line
-        yield "  ".join("-" * size for size in self._widths) + "\n"
+        return super().heading([*_without(self._at, labels), labels[self._at] if self._room else ""])
+
+
+def _without(at: int | None, values: Sequence[T]) -> Sequence[T]:
+    """All values but the one at `at`; None, or no values: as they are."""
+    return values if at is None or not values else [*values[:at], *values[at + 1 :]]
 
 
 def _padded(cell: str, size: int, *, right: bool = False) -> str:

@@ -129,5 +129,6 @@ def show_history(call: Invocation, connections: list[str]) -> ExitCode:
     with probing_scope(call, connections, endless=False) as chosen, StateStore(chosen.profile) as store:
         names = {settings.name for settings in chosen.settings}
         records = [record for record in store.health() if record.connection in names]
-    call.out.rows(HISTORY, [[history_row(record) for record in records]], Manner(ages=("timestamp",)))
+    manner = Manner(ages=("timestamp",), below="message")
+    call.out.rows(HISTORY, [[history_row(record) for record in records]], manner)
     return ExitCode.DONE

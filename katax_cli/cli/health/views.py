@@ -62,7 +62,7 @@ def view(out: Output, report: HealthReport, policy: HealthPolicy) -> bytes:
     buffer = io.BytesIO()
     deep = any(connection.depth for connection in report.connections.values())
     header, rows = (DEPTH, deep_rows(report)) if deep else (COLUMNS, _rows(report))
-    replace(out, stream=buffer, pager=None).rows(header, [rows], Manner(shades=SHADES))
+    replace(out, stream=buffer, pager=None).rows(header, [rows], Manner(shades=SHADES, below="message"))
     return buffer.getvalue()
 
 

@@ -21,6 +21,7 @@ from katax_cli.cli.migrate.views import (
 from katax_cli.cli.shell.exits import ExitCode, worst
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.output import Manner
 
 group = Group()
 
@@ -140,6 +141,7 @@ def status(
             table,
             STATUS_HEADER,
             {name: [status_row(row) for row in rows] for name, rows in standings.items()},
+            Manner(ages=("applied_at",)),
         )
         settled = all(map(is_settled, standings.values()))
         return worst([ExitCode.NO if exit_code and not settled else ExitCode.DONE, *table.codes])
@@ -251,7 +253,8 @@ def plan(call: Invocation) -> None:
     from katax_cli.services.migrate.forecast import forecast
 
     with desk(call) as table:
-        call.out.rows(PLAN_HEADER, [[plan_row(one) for one in forecast(table.one)]])
+        manner = Manner(below="advice", joined=("blockers",))
+        call.out.rows(PLAN_HEADER, [[plan_row(one) for one in forecast(table.one)]], manner)
 
 
 @group.command("verify")
@@ -262,7 +265,7 @@ def verify(call: Invocation) -> ExitCode:
 
     with desk(call) as table:
         proofs = verify(table.one)
-        call.out.rows(VERIFY_HEADER, [[verify_row(proof) for proof in proofs]])
+        call.out.rows(VERIFY_HEADER, [[verify_row(proof) for proof in proofs]], Manner(below="message"))
         return ExitCode.DONE if all(proof.ok for proof in proofs) else ExitCode.NO
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from katax_cli.cli.migrate.views import done_line
 from katax_cli.cli.shell.exits import ExitCode, worst
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.output import PLAIN, Manner
 from katax_cli.cli.shell.progress import Progress
 from katax_cli.cli.shell.scope import Scope, Target, scope
 from katax_cli.core.engine_names import TABLE_ENGINES
@@ -243,13 +244,18 @@ def to_resume(standings: Sequence[Standing]) -> Proposal | None:
     return Proposal(names, Tier.DISRUPTIVE, f"resuming {_count(names)}") if names else None
 
 
-def show(table: Desk, header: Sequence[str], rows_of: Mapping[str, Sequence[Sequence[object]]]) -> None:
+def show(
+    table: Desk,
+    header: Sequence[str],
+    rows_of: Mapping[str, Sequence[Sequence[object]]],
+    manner: Manner = PLAIN,
+) -> None:
     """Rows of one connection, or of several with their connection in front."""
     if not table.call.is_glob:
-        table.call.out.rows(header, list(rows_of.values()) or [[]])
+        table.call.out.rows(header, list(rows_of.values()) or [[]], manner)
         return
     rows = [(name, *row) for name, some in rows_of.items() for row in some]
-    table.call.out.rows(("connection", *header), [rows])
+    table.call.out.rows(("connection", *header), [rows], manner)
 
 
 def adopt(table: Desk, version: str | None) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import one_of
+from katax_cli.cli.shell.output import Manner
 from katax_cli.core.text.text import printable
 from katax_cli.profiles.model.problems import Problem
 
@@ -29,7 +30,8 @@ def list_(call: Invocation) -> None:
 
     entries = list_profiles(name=call.shared.profile)
     header = ("name", "role", "chosen", "source", "problem")
-    call.out.rows(header, [[(e.name, e.role, e.chosen, e.source, e.problem) for e in entries]])
+    rows = [(e.name, e.role, e.chosen, e.source, e.problem) for e in entries]
+    call.out.rows(header, [rows], Manner(below="problem"))
     chosen = next((entry.name for entry in entries if entry.chosen and entry.problem is None), None)
     if chosen is not None:
         call.note_unused(load_profile(chosen))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.cli.shell.output import Manner
 from katax_cli.cli.shell.progress import Progress
 from katax_cli.cli.shell.scope import Scope, Target, scope
 from katax_cli.core.engine_names import TABLE_ENGINES
@@ -82,7 +83,7 @@ def show_status(call: Invocation) -> ExitCode:
         def work(database: Any) -> list[tuple[object, ...]]:
             return [status_row(seed) for seed in seeder(chosen, database).status()]
 
-        return chosen.answer_each(STATUS_HEADER, work)
+        return chosen.answer_each(STATUS_HEADER, work, manner=Manner(ages=("applied_at",)))
 
 
 def refuse_protected(profile: Profile, settings: ConnectionSettings) -> None:

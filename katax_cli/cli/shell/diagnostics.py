@@ -17,14 +17,22 @@ if TYPE_CHECKING:
     import logging
 
 
+_INDENT = "  "
+"""Before what goes on in a further line, which is thereby no line of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Diagnostics:
-    """Narrates on stderr. With `json`, says nothing but one error object. `errors` are the lines of errors so far."""
+    """Narrates on stderr. With `json`, says nothing but one error object. `errors` are the lines of errors so far.
+
+    `width`: columns of the terminal that stderr is; what is longer goes on in the next line there, at a blank.
+    """
 
     stream: TextIO
     json: bool = False
     quiet: bool = False
     debug: bool = False
+    width: int | None = None
     errors: list[str] = field(default_factory=list)
     above: list[Callable[[str], None]] = field(default_factory=list)
     """The function that writes a line above a bar that is shown, if one is."""
@@ -32,12 +40,12 @@ class Diagnostics:
     def note(self, text: str) -> None:
         """One line for people; nothing under `-q` or `-f json`."""
         if not (self.json or self.quiet):
-            self._write(printable(_hushed(text)))
+            self._write(self._fitted(printable(_hushed(text))))
 
     def ask(self, question: str) -> None:
         """Puts a question to the person at the terminal; the cursor stays behind it."""
         sys.stdout.flush()
-        self.stream.write(printable(_hushed(question)))
+        self.stream.write(self._fitted(printable(_hushed(question))))
         self.stream.flush()
 
     def error(self, message: str, *, name: str, exit_code: int, refusal: QueryError | None = None) -> None:
@@ -48,9 +56,11 @@ class Diagnostics:
             facts = {"code": name, "message": line, "exit": int(exit_code), **_facts(refusal)}
             self._write(to_json({"error": facts}))
             return
-        self._write(f"katax: {printable(line)}")
+        self._write(self._fitted(f"katax: {printable(line)}"))
         for told in _told(refusal):
             self._write(told)
+        for said in _said(refusal):
+            self._write(self._fitted(said))
 
     def failure(self, error: BaseException) -> ExitCode:
         """Reports an error and returns its exit code; the traceback, without locals, only under --debug."""
@@ -71,7 +81,7 @@ class Diagnostics:
         logger = logging.getLogger("katax")
         before = logger.level, logger.propagate
         handler = logging.NullHandler() if level == "off" else logging.StreamHandler(self.stream)
-        handler.setFormatter(_formatter(format))
+        handler.setFormatter(_formatter(format, self._fitted))
         logger.setLevel(_LEVELS.get(level, level.upper()))
         logger.propagate = False
         logger.addHandler(handler)
@@ -80,6 +90,13 @@ class Diagnostics:
         finally:
             logger.removeHandler(handler)
             logger.level, logger.propagate = before
+
+    def _fitted(self, text: str) -> str:
+        if self.width is None or len(text) * 2 <= self.width:
+            return text
+        from katax_cli.cli.display.widths import wrapped
+
+        return "\n".join(wrapped(text, self.width, _INDENT))
 
     def _write(self, text: str) -> None:
         # A full disk must not hide what is to be said, nor change the exit code when stderr itself is on it.
@@ -122,15 +139,20 @@ def _facts(refusal: QueryError | None) -> dict[str, object]:
 
 
 def _told(refusal: QueryError | None) -> Iterator[str]:
-    """The line of the statement with the caret, and one line of DETAIL and HINT."""
+    """The line of the statement, and the caret under it."""
+    if refusal is None or len(refusal.excerpt) != 2:
+        return
+    line, caret = refusal.excerpt
+    yield printable(_hushed(line))
+    # Under a line with a mask the caret would point at another word.
+    if _hushed(line) == line:
+        yield printable(caret)
+
+
+def _said(refusal: QueryError | None) -> Iterator[str]:
+    """DETAIL and HINT of the server, in one line."""
     if refusal is None:
         return
-    if len(refusal.excerpt) == 2:
-        line, caret = refusal.excerpt
-        yield printable(_hushed(line))
-        # Under a line with a mask the caret would point at another word.
-        if _hushed(line) == line:
-            yield printable(caret)
     said = (("DETAIL", refusal.detail), ("HINT", refusal.hint))
     more = [f"{kind}: {_one_line(text)}" for kind, text in said if text]
     if more:
@@ -141,7 +163,7 @@ def _told(refusal: QueryError | None) -> Iterator[str]:
 _LEVELS: dict[str, int | str] = {"trace": 5, "fatal": "CRITICAL", "off": "CRITICAL"}
 
 
-def _formatter(format: str) -> logging.Formatter:
+def _formatter(format: str, fitted: Callable[[str], str]) -> logging.Formatter:
     import logging
 
     if format == "json":
@@ -153,7 +175,7 @@ def _formatter(format: str) -> logging.Formatter:
 
     class Console(logging.Formatter):
         def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the name is logging's
-            return f"{record.levelname.lower()} {record.name}: {printable(_hushed(record.message))}"
+            return fitted(f"{record.levelname.lower()} {record.name}: {printable(_hushed(record.message))}")
 
         def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
             return _hushed(super().formatException(ei))

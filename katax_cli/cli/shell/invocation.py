@@ -182,7 +182,13 @@ def invocation(
     format = shared.format or FORMATS[0]
     if format not in known:
         raise typer.BadParameter(f"no output format named {format!r}; {command!r} knows {', '.join(known)}")
-    diagnostics = Diagnostics(streams.stderr, json=format == "json", quiet=shared.quiet, debug=shared.debug)
+    diagnostics = Diagnostics(
+        streams.stderr,
+        json=format == "json",
+        quiet=shared.quiet,
+        debug=shared.debug,
+        width=streams.stderr_width,
+    )
     on_terminal = shared.output in (None, "-")
     with output_stream(shared.output, streams.stdout) as stream:
         out = Output(

@@ -26,6 +26,8 @@ class Streams(NamedTuple):
     """Columns of the terminal that stdout is, None when it is none."""
     height: int | None = None
     """Its lines."""
+    stderr_width: int | None = None
+    """Columns of the terminal that stderr is, None when it is none."""
 
 
 class Shared(NamedTuple):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, cast, get_args
 
 from katax_cli.cli.display.table import Cells, Expanded, Look, markdown, records, table
 from katax_cli.core.text.js_json import parse
@@ -39,12 +39,16 @@ class Manner(NamedTuple):
     """Facts about rows besides their values, for people.
 
     `shades` are colours for a terminal, `brief` the columns that matter there, `ages` those whose moment matters less
-    than how long ago it was; `texts`: the values are texts of a server, so that numbers are known by their digits only.
+    than how long ago it was; `below` is the column of sentences, which stand below their rows where the table is too
+    wide, and `joined` those with lists of them; `texts`: the values are texts of a server, so that numbers are known by
+    their digits only.
     """
 
     shades: Shades = NO_SHADES
     brief: Sequence[str] = ()
     ages: Sequence[str] = ()
+    below: str | None = None
+    joined: Sequence[str] = ()
     texts: bool = False
 
 
@@ -197,8 +201,12 @@ class Output:
     ) -> tuple[list[str], Callable[[str, object], str]]:
         """The labels of columns and what makes their cells: for people on a terminal, elsewhere exact."""
         null = "" if self.null is None else self.null
+
+        def exact(name: str, value: object) -> str:
+            return _cell("; ".join(cast("list[str]", value)) if name in manner.joined else value, null)
+
         if self.width is None or manner.texts:
-            return [printable(name) for name in names], lambda _, value: _cell(value, null)
+            return [printable(name) for name in names], exact
         from datetime import UTC, datetime
 
         from katax_cli.cli.display.people import label, readable
@@ -207,7 +215,7 @@ class Output:
 
         def cell(name: str, value: object) -> str:
             text = readable(name, value, age_at=now if name in manner.ages else None)
-            return _cell(value, null) if text is None else printable(text)
+            return exact(name, value) if text is None else printable(text)
 
         return [printable(label(name)) for name in names], cell
 
@@ -234,6 +242,7 @@ class Output:
             shades=tuple(shades.get(name, {}) for name in names) if shades else (),
             width=self.width,
             expanded=self.expanded,
+            below=names.index(manner.below) if manner.below in names else None,
         )
         rest = map(texts, stream)
         if self.format == "table":

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import INTERACTIVE_SECONDS, Invocation
+from katax_cli.cli.shell.output import PLAIN, Manner
 from katax_cli.cli.shell.scope import scope
 from katax_cli.cli.shell.target import REDIS as REDIS
 from katax_cli.core.text.text import base64_text, is_utf8
@@ -31,12 +32,13 @@ def answer_each(
     work: Callable[[Cache], Sequence[Sequence[object]]],
     *,
     seconds: float | None = INTERACTIVE_SECONDS,
+    manner: Manner = PLAIN,
 ) -> ExitCode:
     """Prints the rows of `work(cache)` for every connection that is meant; see Scope.answer_each."""
     from katax_cli.services.cache.cache import Cache
 
     with scope(call, REDIS, seconds=seconds) as chosen:
-        return chosen.answer_each(header, lambda database: work(Cache(database)))
+        return chosen.answer_each(header, lambda database: work(Cache(database)), manner=manner)
 
 
 def cell(data: bytes, *, text: bool) -> object:

@@ -12,6 +12,7 @@ import typer
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import one_of
+from katax_cli.cli.shell.output import Manner
 from katax_cli.cli.shell.scope import Scope, probing_scope
 from katax_cli.core.roles import Tier
 from katax_cli.errors import ConfigError
@@ -19,6 +20,7 @@ from katax_cli.services.shutdown_drill.values import FAULTS, DrillPlan, DrillRep
 
 CHOOSABLE = "|".join(FAULTS)
 HEADER = ("check", "status", "detail", "at_ms")
+_MANNER = Manner(below="detail")
 
 
 def signal_of(name: str) -> Signals:
@@ -43,7 +45,7 @@ def drill_program(call: Invocation, plan: DrillPlan) -> ExitCode:
     if call.out.format == "json":
         call.out.action(as_dict(report))
     else:
-        call.out.rows(HEADER, [report.verdicts])
+        call.out.rows(HEADER, [report.verdicts], _MANNER)
         _narrate(call, report)
     return ExitCode.DONE if report.passed else ExitCode.NO
 
@@ -61,7 +63,7 @@ def drill_own(call: Invocation, plan: DrillPlan) -> ExitCode:
         call.out.action({"passed": _passed(reports), "services": checks})
     else:
         rows = [(name, *verdict) for name, report in reports.items() for verdict in report.verdicts]
-        call.out.rows(("service", *HEADER), [rows])
+        call.out.rows(("service", *HEADER), [rows], _MANNER)
     return ExitCode.DONE if _passed(reports) else ExitCode.NO
 
 

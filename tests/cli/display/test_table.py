@@ -5,7 +5,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from katax_cli.cli.display.table import Look, cell_width, fitted, markdown, records, shortened, table
+from katax_cli.cli.display.table import Look, fitted, markdown, records, table
+from katax_cli.cli.display.widths import cell_width
 
 WORDS = st.lists(st.text("ab漢字éß😀 ", max_size=40), min_size=1, max_size=6)
 
@@ -66,10 +67,36 @@ def test_a_table_on_a_terminal_never_wraps(rows: list[list[str]], width: int) ->
         assert max(map(cell_width, lines)) <= width
 
 
-@given(st.text("ab漢字é😀", max_size=30), st.integers(1, 30))
-def test_shortened_texts_fit_and_say_so(text: str, size: int) -> None:
-    cut = shortened(text, size)
+def test_sentences_stand_whole_in_their_line_or_below_it() -> None:
+    labels = ["name", "reason", "size"]
+    rows = [
+        ["main", "the server is down, or its port is wrong", "7"],
+        ["lite", "a file", "12"],
+        ["x", "", "1"],
+    ]
+    look = Look(right=(False, False, True), width=26, below=1)
 
-    assert cell_width(cut) <= size
-    assert (cut == text) is (cell_width(text) <= size)
-    assert cut == text or cut.endswith("…")
+    assert "".join(table(labels, rows[:2], [rows[2:]], look)) == (
+        "name  size  reason\n"
+        "----  ----  --------------\n"
+        "main     7\n"
+        "  the server is down, or\n"
+        "  its port is wrong\n"
+        "lite    12  a file\n"
+        "x        1\n"
+    )
+    assert "".join(table(labels, rows, [], look._replace(width=16))) == (
+        "name  size\n"
+        "----  ----\n"
+        "main     7\n"
+        "  the server is\n"
+        "  down, or its\n"
+        "  port is wrong\n"
+        "lite    12\n"
+        "  a file\n"
+        "x        1\n"
+    )
+    for fits in (look._replace(width=80), look._replace(width=None)):
+        assert "".join(table(labels, rows, [], fits)) == "".join(
+            table(labels, rows, [], fits._replace(below=None))
+        )

@@ -34,6 +34,33 @@ def test_what_is_said_does_not_show_a_revealed_secret(revealed: str) -> None:
     assert said.getvalue() == "it was ***\nis it ***? katax: not ***\n"
 
 
+def test_at_a_terminal_what_is_longer_goes_on_at_a_blank() -> None:
+    said, piped = io.StringIO(), io.StringIO()
+    refused = QueryError("main", "no", excerpt=("LINE 1: " + "x " * 40, "^".rjust(50)), hint="try " * 12)
+    for diagnostics in (Diagnostics(said, width=40), Diagnostics(piped)):
+        diagnostics.note("no configuration found: using the built-in profile 'local'")
+        diagnostics.ask("DELETE without WHERE on local/main, for all rows of it? [y/N] ")
+        diagnostics.failure(refused)
+        with diagnostics.log("info", "console"):
+            logging.getLogger("katax.test").info("one two three four five six seven")
+
+    lines = said.getvalue().splitlines()
+    assert lines[:4] == [
+        "no configuration found: using the",
+        "  built-in profile 'local'",
+        "DELETE without WHERE on local/main, for",
+        "  all rows of it? [y/N] katax: 'main' refused the statement: no",
+    ]
+    assert lines[4:6] == ["LINE 1: " + "x " * 40, "^".rjust(50)]
+    assert lines[6:] == [
+        "HINT: try try try try try try try try",
+        "  try try try try",
+        "info katax.test: one two three four five",
+        "  six seven",
+    ]
+    assert len(piped.getvalue().splitlines()) == 6
+
+
 def test_nor_does_a_traceback(revealed: str) -> None:
     said = io.StringIO()
     try:

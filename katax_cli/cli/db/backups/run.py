@@ -49,7 +49,9 @@ def show_list(call: Invocation, out: str | None) -> None:
     with call.logged_profile() as profile:
         entries = catalog(backup_directory(profile, out))
     manner = Manner(
-        brief=("backup", "state", "started_at", "size_bytes", "drilled_at", "reason"), ages=("started_at",)
+        brief=("backup", "state", "started_at", "size_bytes", "drilled_at", "reason"),
+        ages=("started_at", "drilled_at"),
+        below="reason",
     )
     call.out.rows(LIST_HEADER, [[_list_row(entry) for entry in entries]], manner)
 
@@ -61,7 +63,7 @@ def verify_backups(call: Invocation, out: str | None, names: Sequence[str]) -> E
         paths = [find_backup(directory, name) for name in names] or backup_folders(directory)[::-1]
         work = StoppableWork("backups", Deadline(call.shared.timeout))
         rows = [_verified(path, work) for path in paths]
-    call.out.rows(VERIFY_HEADER, [rows])
+    call.out.rows(VERIFY_HEADER, [rows], Manner(below="reasons", joined=("reasons",)))
     return ExitCode.DONE if all(whole for _, whole, *_ in rows) else ExitCode.NO
 
 
@@ -83,7 +85,8 @@ def prune_backups(call: Invocation, out: str | None, retention: Retention) -> Ex
             confirm(call, profile, place, Tier.DESTRUCTIVE, what)
             remove(directory, verdicts, StoppableWork("backups", Deadline(call.shared.timeout)))
             code = _drop_kept(call, profile, old)
-    call.out.rows(PRUNE_HEADER, [[_prune_row(verdict, call.shared.dry_run) for verdict in verdicts]])
+    manner = Manner(ages=("started_at",), below="reasons", joined=("reasons",))
+    call.out.rows(PRUNE_HEADER, [[_prune_row(verdict, call.shared.dry_run) for verdict in verdicts]], manner)
     return code
 
 

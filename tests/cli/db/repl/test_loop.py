@@ -192,4 +192,4 @@ def test_a_history_that_cannot_be_kept_costs_a_note(sqlite_url: str, tmp_path: P
         typed(terminal, b"select 1;", b"(1 row)")
         terminal.type(b"\x04")
         assert terminal.exit_code() == 0
-        assert "the history of this shell is not kept: " in plain(terminal)
+        assert "the history of this shell is not kept:" in plain(terminal)
