@@ -113,6 +113,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "cli/shell/json_argument.py",
     ),
     "cli/seed/test_commands.py": ("cli/seed/run.py",),
+    "cli/shell/test_output.py": ("cli/display/json_rows.py",),
     "cli/shell/test_scope.py": ("cli/shell/target.py",),
     "cli/shell/test_watch.py": ("cli/shell/invocation.py",),
     "cli/shutdown_drill/test_commands.py": ("cli/shutdown_drill/views.py",),

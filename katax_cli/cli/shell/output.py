@@ -13,6 +13,7 @@ from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, cast, get_args
 
+from katax_cli.cli.display.json_rows import array, lines, object_encoder
 from katax_cli.cli.display.table import Cells, Expanded, Look, markdown, records, table
 from katax_cli.core.text.js_json import parse
 from katax_cli.core.text.text import base64_text, is_utf8, plain, printable, to_json, unique_names
@@ -129,7 +130,7 @@ class Output:
     def documents(self, batches: Iterable[Sequence[str]]) -> None:
         """Writes JSON documents, which are written already, as they arrive: JSON or JSON lines."""
         written = (
-            _lines(str, batches) if self.format == "jsonl" else _array(str, batches, one_line=self.one_line)
+            lines(str, batches) if self.format == "jsonl" else array(str, batches, one_line=self.one_line)
         )
         for chunk in written:
             self._write(chunk.encode("utf-8", "surrogateescape"))
@@ -250,10 +251,10 @@ class Output:
         return (records if self.format == "vertical" else markdown)(labels, chain([head], rest), look)
 
     def _json(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
-        return _array(_object_encoder(names), batches, one_line=self.one_line)
+        return array(object_encoder(names), batches, one_line=self.one_line)
 
     def _jsonl(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
-        return _lines(_object_encoder(names), batches)
+        return lines(object_encoder(names), batches)
 
     def _csv(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
         import csv
@@ -337,25 +338,6 @@ class _Counted:
             yield batch
 
 
-def _array(
-    encode: Callable[[Any], str], batches: Iterable[Sequence[Any]], *, one_line: bool
-) -> Iterator[str]:
-    start, between, end = ("[", ", ", "]\n") if one_line else ("[\n  ", ",\n  ", "\n]\n")
-    first = True
-    for batch in batches:
-        if batch:
-            rows = map(_in_one_line, map(encode, batch)) if one_line else map(encode, batch)
-            yield (start if first else between) + between.join(rows)
-            first = False
-    yield "[]\n" if first else end
-
-
-def _lines(encode: Callable[[Any], str], batches: Iterable[Sequence[Any]]) -> Iterator[str]:
-    for batch in batches:
-        if batch:
-            yield "\n".join(_in_one_line(encode(row)) for row in batch) + "\n"
-
-
 def _numeric(first: Sequence[Row], head: Sequence[Cells], columns: int, *, texts: bool) -> tuple[bool, ...]:
     """The columns of numbers, which stand right: by their type, of a server's texts by their digits."""
     if texts:
@@ -389,21 +371,7 @@ def _cell(value: object, null: str) -> str:
     return null if value is None else printable(_text(value))
 
 
-def _in_one_line(encoded: str) -> str:
-    """Only JSON of a server has line ends, which may stand between its values."""
-    return encoded.replace("\r", " ").replace("\n", " ")
-
-
 def _tsv_cell(text: str) -> str:
     if "\\" in text or "\t" in text or "\n" in text or "\r" in text:
         return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
     return text
-
-
-def _object_encoder(names: tuple[str, ...]) -> Callable[[Row], str]:
-    keys = [to_json(name) + ": " for name in names]
-
-    def encode(row: Row) -> str:
-        return "{" + ", ".join([key + to_json(value) for key, value in zip(keys, row, strict=True)]) + "}"
-
-    return encode
