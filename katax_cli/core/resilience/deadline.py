@@ -18,35 +18,35 @@ class Deadline:
     `seconds=None` never ends. Cheap: one clock reading to make, one to ask. It moves only while `paused`.
     """
 
-    __slots__ = ("_clock", "_ends", "seconds")
+    __slots__ = ("_ends", "_monotonic", "seconds")
 
     def __init__(self, seconds: Duration | None, *, clock: Clock = SYSTEM) -> None:
         self.seconds = None if seconds is None else in_seconds(seconds)
-        self._clock = clock
+        self._monotonic = clock.monotonic
         self._ends = _FOREVER if self.seconds is None else clock.monotonic() + self.seconds
 
     def remaining(self) -> float:
         """Seconds left, never negative; infinite when there is no limit."""
-        if self._ends == _FOREVER:
+        ends = self._ends
+        if ends == _FOREVER:
             return _FOREVER
-        left = self._ends - self._clock.monotonic()
+        left = ends - self._monotonic()
         return left if left > 0.0 else 0.0
 
     def within(self, seconds: Duration | None) -> float | None:
         """The smaller of `seconds` and what remains; None when neither limits."""
-        left = self.remaining()
-        if seconds is None:
-            return None if left == _FOREVER else left
-        return min(in_seconds(seconds), left)
+        if seconds is not None:
+            return min(in_seconds(seconds), self.remaining())
+        return None if self._ends == _FOREVER else self.remaining()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """The time of the block does not count: a person is asked."""
-        began = self._clock.monotonic()
+        began = self._monotonic()
         try:
             yield
         finally:
-            self._ends += self._clock.monotonic() - began
+            self._ends += self._monotonic() - began
 
     @property
     def expired(self) -> bool:

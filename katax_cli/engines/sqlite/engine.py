@@ -309,11 +309,11 @@ def _open(uri: str) -> SqliteSession:
 
 def _bind(query: CompiledQuery, params: Params) -> tuple[str, tuple[Any, ...]]:
     sql, values = query.bind(params)
-    return sql, tuple(_ADAPTERS[type(v)](v) if type(v) in _ADAPTERS else v for v in values or ())
+    return sql, tuple([_ADAPTERS[type(v)](v) if type(v) in _ADAPTERS else v for v in values or ()])
 
 
 def _columns(cursor: sqlite3.Cursor) -> tuple[str, ...]:
-    return tuple(column[0] for column in cursor.description or ())
+    return tuple([column[0] for column in cursor.description or ()])
 
 
 def _as_text(value: Any) -> Any:

@@ -36,7 +36,7 @@ class SqliteSession(sqlite3.Connection):
     stopped = False
     closed = False
     residue = Residue.NONE
-    _path: Path | None = None
+    _path: str | None = None
     _file: tuple[int, int] | None = None
 
     def __init__(self, address: str, /, **options: Any) -> None:
@@ -52,8 +52,8 @@ class SqliteSession(sqlite3.Connection):
 
     def note_file(self, path: Path) -> None:
         """Remembers which file is open; a database in memory has none."""
-        self._path = path
-        self._file = _identity(path)
+        self._path = str(path)
+        self._file = _identity(self._path)
 
     def lost_file(self) -> bool:
         """True when another file, or none, has the name of the one that is open."""
@@ -157,7 +157,7 @@ _DESCRIBING_PRAGMAS = frozenset(
 _ACTING_PRAGMAS = frozenset({"optimize", "wal_checkpoint", "incremental_vacuum"})
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | None:
     try:
         status = os.stat(path)
     except OSError:
