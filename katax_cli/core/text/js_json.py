@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import Enum
+from json import JSONDecoder
 from json.encoder import encode_basestring
 from typing import Any
 
@@ -139,12 +140,14 @@ def jsonable(value: Any) -> Any:
 
 def parse(text: str) -> Any:
     """The value of a JSON text. Raises ValueError for anything else, NaN and Infinity included."""
-    import json
-
-    def refuse(name: str) -> Any:
-        raise ValueError(f"{name} is not JSON")
-
     try:
-        return json.loads(text, parse_constant=refuse)
+        return _DECODER.decode(text)
     except RecursionError:
         raise ValueError("the text is nested too deeply to be read as JSON") from None
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = JSONDecoder(parse_constant=_refuse)

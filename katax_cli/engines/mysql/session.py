@@ -19,6 +19,7 @@ from pymysql.constants import COMMAND, CR, ER, FIELD_TYPE
 from pymysql.converters import conversions, escape_datetime, escape_float, escape_time
 from pymysql.cursors import Cursor, SSCursor
 
+from katax_cli.core.clock import SYSTEM
 from katax_cli.core.sql import AnySql, Residue, Statement, compile_query, statement_of
 from katax_cli.core.text.text import RawJson
 from katax_cli.engines.base import Params, SessionRemains, Text
@@ -27,6 +28,8 @@ from katax_cli.engines.mysql.tls import trusting
 
 # The server ends a statement at its timeout; when it does not, the socket gives up this much later.
 GRACE = 0.5
+_EXACT_UP_TO = 5.0
+_JUST_NOW = 0.0005
 CHARSET = "utf8mb4"
 _COM_RESET_CONNECTION = 0x1F
 # What the server's reset leaves as it is.
@@ -115,6 +118,7 @@ class MysqlSession(Connection):
     init_command: str | None
     guarded = False
     waits_for_readers = False
+    _alive_at = 0.0
     residue = Residue.NONE
     _limit_ms = 0
     _own_limit_ms: int | None = None
@@ -217,8 +221,15 @@ class MysqlSession(Connection):
                     raise pymysql.err.OperationalError(code, message)
 
     def give(self, timeout: float | None) -> None:
-        """Lets each of the answers that follow take `timeout`."""
-        self._read_timeout = self._write_timeout = None if timeout is None else max(timeout, 0.0) + GRACE
+        """Lets each of the answers that follow take `timeout`, up to a second more where that is long.
+
+        What ends in time by other means is the statement: the server's limit, and the watchdog's KILL QUERY.
+        """
+        seconds = None if timeout is None else max(timeout, 0.0) + GRACE
+        if seconds is not None and seconds > _EXACT_UP_TO:
+            # PyMySQL tells the socket of each limit that differs from the last one, a call to the system.
+            seconds = ceil(seconds)
+        self._read_timeout = self._write_timeout = seconds
 
     def has_hung_up(self) -> bool:
         """True when the connection is closed, or the server's farewell waits to be read; no round trip."""
@@ -228,7 +239,10 @@ class MysqlSession(Connection):
             return False
         waiter = select.poll()
         waiter.register(self._sock, select.POLLIN)
-        return bool(waiter.poll(0))
+        if waiter.poll(0):
+            return True
+        self._alive_at = SYSTEM.monotonic()
+        return False
 
     def shut_down(self) -> None:
         """Makes a read under way fail, from another thread. TLS is left out: its state is that thread's."""
@@ -276,7 +290,8 @@ class MysqlSession(Connection):
         if self.is_streaming:
             reading = "rows of another statement are still to be read on this connection"
             raise pymysql.err.ProgrammingError(CR.CR_COMMANDS_OUT_OF_SYNC, reading)
-        if self.has_hung_up():
+        # The pool has asked a moment ago, when it handed the connection out.
+        if SYSTEM.monotonic() - self._alive_at > _JUST_NOW and self.has_hung_up():
             self.drop()
             raise pymysql.err.InterfaceError(0, "")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Final
 
@@ -18,17 +18,25 @@ _SHORTEST = 0.001
 _limit: ContextVar[float | _Unlimited | None] = ContextVar("redis_limit", default=_UNSET)
 
 
-@contextmanager
-def limited(timeout: float | None) -> Iterator[None]:
+def limited(timeout: float | None) -> AbstractContextManager[None]:
     """Within it, each answer and each wait for a connection takes `timeout` seconds at most (None: no limit).
 
     Holds for the current thread, and for all that a client does: commands, pipelines, scripts.
     """
-    token = _limit.set(None if timeout is None else max(timeout, _SHORTEST))
-    try:
-        yield
-    finally:
-        _limit.reset(token)
+    return _Limited(timeout)
+
+
+class _Limited:
+    __slots__ = ("_timeout", "_token")
+
+    def __init__(self, timeout: float | None) -> None:
+        self._timeout = None if timeout is None else max(timeout, _SHORTEST)
+
+    def __enter__(self) -> None:
+        self._token = _limit.set(self._timeout)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        _limit.reset(self._token)
 
 
 @contextmanager

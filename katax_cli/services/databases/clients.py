@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from threading import TIMEOUT_MAX, Condition, Lock, current_thread
+from collections.abc import Sequence
+from threading import TIMEOUT_MAX, Condition, Lock, Thread, current_thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 from katax_cli.core.clock import SYSTEM
@@ -34,26 +33,48 @@ class _Calls:
     """The calls under way, so that closing can wait for them."""
 
     def __init__(self) -> None:
-        self._changed = Condition()
-        self._threads: list[str] = []
+        self._ended = Condition()
+        self._awaited = False
+        self._threads: dict[_ClientLease, Thread] = {}
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
-        thread = current_thread().name
-        with self._changed:
-            self._threads.append(thread)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._threads.remove(thread)
-                self._changed.notify_all()
+    def begin(self, call: _ClientLease) -> None:
+        self._threads[call] = current_thread()
+
+    def end(self, call: _ClientLease) -> None:
+        del self._threads[call]
+        # Read after the removal, as `wait` sets it before it looks: one of the two sees the other.
+        if self._awaited:
+            with self._ended:
+                self._ended.notify_all()
 
     def wait(self, seconds: float) -> tuple[str, ...]:
         """Waits up to `seconds` until there are none; returns the threads of those still under way."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._threads, min(seconds, TIMEOUT_MAX))
-            return tuple(self._threads)
+        self._awaited = True
+        with self._ended:
+            self._ended.wait_for(lambda: not self._threads, min(seconds, TIMEOUT_MAX))
+            return tuple(thread.name for thread in list(self._threads.values()))
+
+
+class _ClientLease:
+    """The driver's client for the length of a `with` block. A generator would cost as much as all that it does."""
+
+    __slots__ = ("_calls", "_database", "_deadline")
+
+    def __init__(self, database: ClientDatabase, calls: _Calls, deadline: Deadline) -> None:
+        self._database = database
+        self._calls = calls
+        self._deadline = deadline
+
+    def __enter__(self) -> Any:
+        self._calls.begin(self)
+        try:
+            return self._database.client_within(self._deadline)
+        except BaseException:
+            self._calls.end(self)
+            raise
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._calls.end(self)
 
 
 class ClientDatabase(Database):
@@ -122,12 +143,14 @@ class ClientDatabase(Database):
         end_tunnel(self.engine)
         return tuple(f"a call of thread {thread}" for thread in out)
 
-    @contextmanager
-    def _lease(self, deadline: Deadline) -> Iterator[Any]:
-        with self._calls.one():
-            if self._closed:
-                raise PoolClosed(self.name)
-            yield self._client or self._opened(deadline)
+    def _lease(self, deadline: Deadline) -> _ClientLease:
+        return _ClientLease(self, self._calls, deadline)
+
+    def client_within(self, deadline: Deadline) -> Any:
+        """The client, which is opened if there is none yet. Raises PoolClosed, ConnectTimeout."""
+        if self._closed:
+            raise PoolClosed(self.name)
+        return self._client or self._opened(deadline)
 
     def _opened(self, deadline: Deadline) -> Any:
         """The client, opened once for all callers; each waits for it no longer than it has time."""
