@@ -116,7 +116,7 @@ def cmd(
     """Run any Redis command and print its reply; exit 1 for nil."""
     from katax_cli.cli.cache.views import reply_value
     from katax_cli.core.roles import Tier
-    from katax_cli.services.databases.clients import administers, loses_data
+    from katax_cli.services.databases.redis_effects import administers, loses_data
 
     if call.only_planned(command=words):
         return ExitCode.DONE

@@ -20,8 +20,9 @@ from katax_cli.core.text import mongo_call
 from katax_cli.core.text.text import printable
 from katax_cli.engines.base import Row, Table, TableDescription
 from katax_cli.errors import ConfigError, KataxError, WrongEngine
-from katax_cli.services.databases.clients import RedisDatabase, administers, loses_data
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.mongodb import MongoDatabase
+from katax_cli.services.databases.redis_effects import administers, loses_data
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.dialogue.mongodb import Document, MongoDialogue, MongoRequest
 from katax_cli.services.dialogue.names import RememberedNames

@@ -1,0 +1,33 @@
+"""The harm that a Redis command can do, as far as its words tell: what loses data that it does not name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+_LOSE_DATA = frozenset(
+    {"FLUSHALL", "FLUSHDB", "SWAPDB", "SHUTDOWN", "DEBUG", "REPLICAOF", "SLAVEOF", "FAILOVER"}
+)
+_ADMINISTER = frozenset({"EVAL", "EVALSHA", "FCALL", "MODULE", "CLUSTER", "MIGRATE"})
+_ADMINISTER_BY = {
+    "CONFIG": frozenset({"SET", "REWRITE", "RESETSTAT"}),
+    "ACL": frozenset({"SETUSER", "DELUSER", "LOAD", "SAVE"}),
+    "CLIENT": frozenset({"KILL", "PAUSE"}),
+    "SCRIPT": frozenset({"FLUSH", "KILL"}),
+    "FUNCTION": frozenset({"DELETE", "FLUSH", "KILL", "LOAD", "RESTORE"}),
+}
+
+
+def loses_data(words: Sequence[str]) -> bool:
+    """True for a command that loses more than the keys that it names."""
+    return _command(words)[0] in _LOSE_DATA
+
+
+def administers(words: Sequence[str]) -> bool:
+    """True for a command that changes the server or its clients, or runs a script that may do anything."""
+    name, sub = _command(words)
+    return name in _ADMINISTER or sub in _ADMINISTER_BY.get(name, ())
+
+
+def _command(words: Sequence[str]) -> tuple[str, str]:
+    name, sub, *_ = [*(word.strip().upper() for word in words[:2]), "", ""]
+    return name, sub
