@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from katax_cli.services.cache.cache import Cache as Cache
     from katax_cli.services.databases.builder.builder import Builder as Builder
     from katax_cli.services.databases.builder.selection import Page as Page
+    from katax_cli.services.databases.builder.selection import all_of as all_of
+    from katax_cli.services.databases.builder.selection import any_of as any_of
     from katax_cli.services.databases.clients import RedisDatabase as RedisDatabase
     from katax_cli.services.databases.database import Database as Database
     from katax_cli.services.databases.models.model import Column as Column
@@ -194,6 +196,8 @@ _PUBLIC: dict[str, str] = {
     "is_metrics_pool": "katax_cli.pool",
     "is_transient_error": "katax_cli.resilience",
     "perform_health_check": "katax_cli.health",
+    "all_of": "katax_cli.services.databases.builder.selection",
+    "any_of": "katax_cli.services.databases.builder.selection",
     "query": "katax_cli.services.program.default_database",
     "register_shutdown_handlers": "katax_cli.shutdown",
     "relationship": "katax_cli.services.databases.models.model",

@@ -16,21 +16,21 @@ from katax_cli.core.text.duration import Duration
 from katax_cli.errors import Refused
 from katax_cli.services.databases.builder.selection import (
     BoundStatement,
+    Group,
     Join,
     Page,
     Row,
     RunsStatements,
     Selection,
-    comparison,
+    any_of,
+    condition_of,
     falls,
     natural,
 )
+from katax_cli.services.databases.builder.upsert import MOST_VALUES, Upsert, one_shape
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.builder.compile import Compiler
-
-_MOST_VALUES = 5_000
-"""Values of one INSERT. PostgreSQL takes 65,535, SQLite 32,766; texts of up to so many are read only once."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Builder(Selection):
     """A query on one table, which grows by calls: each returns a new one and changes none.
 
     Columns are `name`, `table.name`, `*` or `count(name)`, in `select` perhaps with `as alias`. The last call runs it:
-    `all` (`execute`), `first`, `count`, `paginate`, `find_by_id`, `create`, `create_many`, `update`, `delete`; they
-    raise what `query` raises, and ValueError for what is no column or operator.
+    `all` (`execute`), `first`, `count`, `paginate`, `find_by_id`, `create`, `create_many`, `upsert`, `update`,
+    `delete`; they raise what `query` raises, and ValueError for what is no column or operator.
     """
 
     on: RunsStatements = field(kw_only=True)
@@ -48,9 +48,16 @@ class Builder(Selection):
         """These columns too; none at all means `*`."""
         return replace(self, columns=(*self.columns, *columns))
 
-    def where(self, column: str, *rest: Any) -> Builder:
-        """`where("age", 18)` or `where("age", ">=", 18)`; several hold together. None is compared with IS."""
-        return replace(self, conditions=(*self.conditions, comparison(column, rest)))
+    def where(self, column: str | Group, *rest: Any) -> Builder:
+        """`where("age", 18)` or `where("age", ">=", 18)`; several hold together. None is compared with IS.
+
+        `where(any_of(…))` takes a group of them; see `any_of` and `all_of`.
+        """
+        return replace(self, conditions=(*self.conditions, condition_of(column, rest)))
+
+    def where_any(self, *conditions: Sequence[Any] | Group) -> Builder:
+        """One of them holds, beside what holds already: `where_any(("age", ">", 65), ("role", "admin"))`."""
+        return self.where(any_of(*conditions))
 
     def where_in(self, column: str, values: Iterable[Any]) -> Builder:
         """One of the values; of no values, nothing."""
@@ -67,9 +74,9 @@ class Builder(Selection):
     def group_by(self, *columns: str) -> Builder:
         return replace(self, groups=(*self.groups, *columns))
 
-    def having(self, column: str, *rest: Any) -> Builder:
+    def having(self, column: str | Group, *rest: Any) -> Builder:
         """Filters groups as `where` filters rows: `having("count(u.id)", ">", 5)`."""
-        return replace(self, having_conditions=(*self.having_conditions, comparison(column, rest)))
+        return replace(self, having_conditions=(*self.having_conditions, condition_of(column, rest)))
 
     def order_by(self, column: str, direction: str = "asc") -> Builder:
         return replace(self, orders=(*self.orders, (column, falls(direction))))
@@ -128,16 +135,35 @@ class Builder(Selection):
         """Inserts rows of the same columns, all or none; returns how many."""
         if not rows:
             return 0
-        columns = list(rows[0])
-        odd = next((row for row in rows if row.keys() != rows[0].keys()), None)
-        if odd is not None:
-            raise ValueError(f"rows have different columns: {', '.join(columns)} and {', '.join(odd)}")
+        columns = one_shape(rows)
         if self.on.dialect == "mysql":
             # PyMySQL sends many rows at once itself, and knows how long they are.
             self._create_each(rows, timeout)
         else:
-            self._create_together(rows, max(1, _MOST_VALUES // len(columns)), timeout)
+            self._create_together(rows, max(1, MOST_VALUES // len(columns)), timeout)
         return len(rows)
+
+    def upsert(
+        self,
+        rows: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        *,
+        key: str | Sequence[str],
+        update: Sequence[str] | None = None,
+        timeout: Duration | None = None,
+    ) -> int:
+        """Inserts rows of the same columns, and changes those whose `key` is there already; all or none.
+
+        `key` names the columns of a unique index, `update` the columns that are set in a row that is there: all others
+        when None, none when empty. Returns how many were inserted or changed. Raises UniqueViolation for a row that
+        meets another unique key (on MySQL, which would change that other row, Refused for a table that has one),
+        QueryError or Refused where no unique index has these columns, ValueError for NULL in a key or a key twice.
+        """
+        given = [rows] if isinstance(rows, Mapping) else list(rows)
+        if not given:
+            return 0
+        names = [key] if isinstance(key, str) else list(key)
+        changed = [name for name in given[0] if name not in names] if update is None else list(update)
+        return Upsert(self.name, given, names, changed).run(self.on, self._compiler, timeout)
 
     def _create_each(self, rows: Sequence[Mapping[str, Any]], timeout: Duration | None) -> None:
         sql, params = self.insert_statement(rows[0])

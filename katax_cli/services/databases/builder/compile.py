@@ -13,7 +13,13 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from katax_cli.core.sql.lexer import Dialect
 from katax_cli.core.sql.terms import Term, parse_name, parse_on, parse_term
-from katax_cli.services.databases.builder.selection import BoundStatement, Comparison, Selection
+from katax_cli.services.databases.builder.selection import (
+    BoundStatement,
+    Comparison,
+    Condition,
+    Group,
+    Selection,
+)
 
 _DIALECTS = {"postgresql": postgresql, "mysql": mysql, "sqlite": sqlite}
 _COMPARE = {"=": eq, "!=": ne, "<>": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
@@ -66,9 +72,31 @@ class Compiler:
         preparer = self._dialect.identifier_preparer
         places = f"({', '.join('?' * len(names))})"
         return (
-            f"INSERT INTO {preparer.format_table(_table(table, None))} "
+            f"INSERT INTO {self.table(table)} "
             f"({', '.join(map(preparer.quote, names))}) VALUES {', '.join([places] * rows)}"
         )
+
+    def upsert(
+        self, table: str, columns: Iterable[str], rows: int, key: Iterable[str], update: Iterable[str]
+    ) -> str:
+        """The same, and what is set in the row whose key is there; a `?` for each value."""
+        names, changed = self._names(table, key), self._names(table, update)
+        insert = self.insert_many(table, columns, rows)
+        if self._name == "mysql":
+            change = ", ".join(f"{name} = VALUES({name})" for name in changed) or f"{names[0]} = {names[0]}"
+            return f"{insert} ON DUPLICATE KEY UPDATE {change}"
+        change = ", ".join(f"{name} = excluded.{name}" for name in changed)
+        return (
+            f"{insert} ON CONFLICT ({', '.join(names)}) DO {f'UPDATE SET {change}' if change else 'NOTHING'}"
+        )
+
+    def table(self, name: str) -> str:
+        """The name of a table as SQL."""
+        return str(self._dialect.identifier_preparer.format_table(_table(name, None)))
+
+    def _names(self, table: str, columns: Iterable[str]) -> list[str]:
+        plain = dict.fromkeys(columns)
+        return list(map(self._dialect.identifier_preparer.quote, _columns(table, plain) if plain else ()))
 
     def update(self, selection: Selection, values: Mapping[str, Any]) -> BoundStatement:
         """The rows of its conditions get these values."""
@@ -93,7 +121,7 @@ class Compiler:
         made = sa.select(*columns).select_from(source).where(*self._where(selection))
         made = made.group_by(*map(self._column, selection.groups))
         made = made.having(
-            *(self._compared(*having_condition) for having_condition in selection.having_conditions)
+            *(self._condition(having_condition) for having_condition in selection.having_conditions)
         )
         for text, falling in selection.orders:
             column = self._column(text)
@@ -101,7 +129,13 @@ class Compiler:
         return made.limit(_rows(selection.at_most)).offset(_rows(selection.skipped))
 
     def _where(self, selection: Selection) -> list[Any]:
-        return [self._compared(*condition) for condition in selection.conditions]
+        return [self._condition(condition) for condition in selection.conditions]
+
+    def _condition(self, condition: Condition) -> Any:
+        if not isinstance(condition, Group):
+            return self._compared(*condition)
+        joined = sa.or_ if condition.word == "or" else sa.and_
+        return joined(*map(self._condition, condition.parts))
 
     def _column(self, text: str) -> Any:
         return self._term(parse_term(text))
@@ -163,15 +197,20 @@ def _shape(selection: Selection, values: list[Any]) -> Selection:
         values.append(value)
         return _ValuePosition(len(values) - 1)
 
-    def shaped(conditions: Iterable[Comparison]) -> Iterator[Comparison]:
-        for column, op, value in conditions:
-            if op in ("in", "not in"):
-                yield column, op, tuple(map(placed, value))
-            elif value is None or op in ("is", "is not"):
-                _constant(value)
-                yield column, op, value
+    def compared(column: str, op: str, value: Any) -> Comparison:
+        if op in ("in", "not in"):
+            return column, op, tuple(map(placed, value))
+        if value is None or op in ("is", "is not"):
+            _constant(value)
+            return column, op, value
+        return column, op, placed(value)
+
+    def shaped(conditions: Iterable[Condition]) -> Iterator[Condition]:
+        for condition in conditions:
+            if isinstance(condition, Group):
+                yield replace(condition, parts=tuple(shaped(condition.parts)))
             else:
-                yield column, op, placed(value)
+                yield compared(*condition)
 
     return Selection(
         selection.name,

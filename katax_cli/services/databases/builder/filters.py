@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from katax_cli.services.databases.builder.selection import Comparison
+from katax_cli.services.databases.builder.selection import Condition, Group
 
 Filter = dict[str, Any]
 
@@ -41,13 +41,19 @@ def collection_name(text: str) -> str:
     return text
 
 
-def filter_of(conditions: Sequence[Comparison], given: Sequence[Mapping[str, Any]] = ()) -> Filter:
+def filter_of(conditions: Sequence[Condition], given: Sequence[Mapping[str, Any]] = ()) -> Filter:
     """All conditions and all filters that were given hold together."""
-    parts: list[Any] = [_compared(*condition) for condition in conditions]
+    parts: list[Any] = [_filter(condition) for condition in conditions]
     parts += [one for one in given if one]
     if len(parts) > 1:
         return {"$and": parts}
     return dict(parts[0]) if parts else {}
+
+
+def _filter(condition: Condition) -> Filter:
+    if not isinstance(condition, Group):
+        return _compared(*condition)
+    return {f"${condition.word}": [_filter(part) for part in condition.parts]}
 
 
 def _compared(column: str, op: str, value: Any) -> Filter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from katax_cli.core.engine_names import Dialect
 from katax_cli.core.sql.terms import OPERATORS
@@ -18,6 +18,8 @@ Comparison = tuple[str, str, Any]
 """Column, operator, value."""
 
 _MOST_ROWS = 2**63 - 1
+_DEEPEST = 50
+"""Groups within groups: more would be a loop that went wrong."""
 _WITH_NULL = ("=", "!=", "<>", "is", "is not")
 
 
@@ -35,6 +37,61 @@ class RunsStatements(Protocol):
     def execute(self, sql: str, params: Params = None, *, timeout: Duration | None = None) -> int: ...
     def execute_many(self, sql: str, rows: Sequence[Params], *, timeout: Duration | None = None) -> int: ...
     def together(self, *, timeout: Duration | None = None) -> AbstractContextManager[RunsStatements]: ...
+
+
+@dataclass(frozen=True)
+class Group:
+    """Conditions of which any one, or all, hold; made by `any_of` and `all_of`."""
+
+    word: Literal["or", "and"]
+    parts: tuple[Condition, ...]
+    depth: int
+
+
+Condition = Comparison | Group
+
+
+def any_of(*conditions: Sequence[Any] | Group) -> Group:
+    """One of the conditions holds: `where(any_of(("age", ">", 65), ("role", "admin")))`.
+
+    A condition is a column with a value, or with an operator and a value, as in `where`; or a group itself.
+    Raises ValueError for no condition at all, which could mean every row as well as none.
+    """
+    return _group("or", conditions)
+
+
+def all_of(*conditions: Sequence[Any] | Group) -> Group:
+    """All of the conditions hold: a part of `any_of`."""
+    return _group("and", conditions)
+
+
+def _group(word: Literal["or", "and"], conditions: Sequence[Sequence[Any] | Group]) -> Group:
+    name = "any_of()" if word == "or" else "all_of()"
+    if not conditions:
+        raise ValueError(f"{name} has no conditions; give it at least one")
+    parts: list[Condition] = []
+    for condition in conditions:
+        if isinstance(condition, Group):
+            parts.append(condition)
+        elif isinstance(condition, str) or len(condition) < 2 or not isinstance(condition[0], str):
+            raise ValueError(
+                f'{name} takes conditions such as ("age", ">", 17), not {type(condition).__name__}'
+            )
+        else:
+            parts.append(comparison(condition[0], condition[1:]))
+    depth = 1 + max(part.depth if isinstance(part, Group) else 0 for part in parts)
+    if depth > _DEEPEST:
+        raise ValueError(f"groups are nested {depth} deep, at most {_DEEPEST} are taken")
+    return Group(word, tuple(parts), depth)
+
+
+def condition_of(column: str | Group, rest: Sequence[Any]) -> Condition:
+    """The arguments of `where`: a comparison, or a group alone."""
+    if not isinstance(column, Group):
+        return comparison(column, rest)
+    if rest:
+        raise ValueError("where() takes a group of conditions alone; call it again for the next condition")
+    return column
 
 
 class Page(NamedTuple):
@@ -71,9 +128,9 @@ class Selection:
     alias: str | None = None
     columns: tuple[str, ...] = ()
     joins: tuple[Join, ...] = ()
-    conditions: tuple[Comparison, ...] = ()
+    conditions: tuple[Condition, ...] = ()
     groups: tuple[str, ...] = ()
-    having_conditions: tuple[Comparison, ...] = ()
+    having_conditions: tuple[Condition, ...] = ()
     orders: tuple[tuple[str, bool], ...] = ()
     at_most: int | None = None
     skipped: int | None = None
