@@ -103,7 +103,7 @@ def test_groups_that_cannot_be() -> None:
     assert Compiler("sqlite").select(Selection("t", conditions=(deep,))).params
 
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"id": 1, "n": None, "s": None},
     *(
         {"id": 2 + at, "n": at % 4 - 1, "s": text}
