@@ -16,7 +16,7 @@ from katax_cli.core.text.duration import Duration
 from katax_cli.errors import Refused
 from katax_cli.services.databases.builder.selection import (
     BoundStatement,
-    Group,
+    ConditionGroup,
     Join,
     Page,
     Row,
@@ -27,7 +27,7 @@ from katax_cli.services.databases.builder.selection import (
     falls,
     natural,
 )
-from katax_cli.services.databases.builder.upsert import MOST_VALUES, Upsert, one_shape
+from katax_cli.services.databases.builder.upsert import MOST_VALUES, KeyedRows, one_shape
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.builder.compile import Compiler
@@ -48,14 +48,14 @@ class Builder(Selection):
         """These columns too; none at all means `*`."""
         return replace(self, columns=(*self.columns, *columns))
 
-    def where(self, column: str | Group, *rest: Any) -> Builder:
+    def where(self, column: str | ConditionGroup, *rest: Any) -> Builder:
         """`where("age", 18)` or `where("age", ">=", 18)`; several hold together. None is compared with IS.
 
         `where(any_of(…))` takes a group of them; see `any_of` and `all_of`.
         """
         return replace(self, conditions=(*self.conditions, condition_of(column, rest)))
 
-    def where_any(self, *conditions: Sequence[Any] | Group) -> Builder:
+    def where_any(self, *conditions: Sequence[Any] | ConditionGroup) -> Builder:
         """One of them holds, beside what holds already: `where_any(("age", ">", 65), ("role", "admin"))`."""
         return self.where(any_of(*conditions))
 
@@ -74,7 +74,7 @@ class Builder(Selection):
     def group_by(self, *columns: str) -> Builder:
         return replace(self, groups=(*self.groups, *columns))
 
-    def having(self, column: str | Group, *rest: Any) -> Builder:
+    def having(self, column: str | ConditionGroup, *rest: Any) -> Builder:
         """Filters groups as `where` filters rows: `having("count(u.id)", ">", 5)`."""
         return replace(self, having_conditions=(*self.having_conditions, condition_of(column, rest)))
 
@@ -163,7 +163,7 @@ class Builder(Selection):
             return 0
         names = [key] if isinstance(key, str) else list(key)
         changed = [name for name in given[0] if name not in names] if update is None else list(update)
-        return Upsert(self.name, given, names, changed).run(self.on, self._compiler, timeout)
+        return KeyedRows(self.name, given, names, changed).run(self.on, self._compiler, timeout)
 
     def _create_each(self, rows: Sequence[Mapping[str, Any]], timeout: Duration | None) -> None:
         sql, params = self.insert_statement(rows[0])

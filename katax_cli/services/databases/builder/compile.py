@@ -16,9 +16,9 @@ from katax_cli.core.sql.terms import Term, parse_name, parse_on, parse_term
 from katax_cli.services.databases.builder.selection import (
     BoundStatement,
     Comparison,
-    Condition,
-    Group,
+    ConditionGroup,
     Selection,
+    SelectionCondition,
 )
 
 _DIALECTS = {"postgresql": postgresql, "mysql": mysql, "sqlite": sqlite}
@@ -131,8 +131,8 @@ class Compiler:
     def _where(self, selection: Selection) -> list[Any]:
         return [self._condition(condition) for condition in selection.conditions]
 
-    def _condition(self, condition: Condition) -> Any:
-        if not isinstance(condition, Group):
+    def _condition(self, condition: SelectionCondition) -> Any:
+        if not isinstance(condition, ConditionGroup):
             return self._compared(*condition)
         joined = sa.or_ if condition.word == "or" else sa.and_
         return joined(*map(self._condition, condition.parts))
@@ -205,9 +205,9 @@ def _shape(selection: Selection, values: list[Any]) -> Selection:
             return column, op, value
         return column, op, placed(value)
 
-    def shaped(conditions: Iterable[Condition]) -> Iterator[Condition]:
+    def shaped(conditions: Iterable[SelectionCondition]) -> Iterator[SelectionCondition]:
         for condition in conditions:
-            if isinstance(condition, Group):
+            if isinstance(condition, ConditionGroup):
                 yield replace(condition, parts=tuple(shaped(condition.parts)))
             else:
                 yield compared(*condition)

@@ -20,10 +20,10 @@ from katax_cli.services.databases.builder.filters import (
     sort_of,
 )
 from katax_cli.services.databases.builder.selection import (
-    Condition,
-    Group,
+    ConditionGroup,
     Page,
     Row,
+    SelectionCondition,
     any_of,
     condition_of,
     falls,
@@ -72,7 +72,7 @@ class DocumentBuilder:
     alias: str | None = None
     on: RunsDocuments = field(kw_only=True)
     columns: tuple[str, ...] = ()
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[SelectionCondition, ...] = ()
     filters: tuple[Document, ...] = ()
     orders: tuple[tuple[str, bool], ...] = ()
     at_most: int | None = None
@@ -85,15 +85,15 @@ class DocumentBuilder:
         """These fields too, and `_id` only if it is among them; none at all means the whole documents."""
         return replace(self, columns=(*self.columns, *map(field_name, columns)))
 
-    def where(self, column: str | Group, *rest: Any) -> DocumentBuilder:
+    def where(self, column: str | ConditionGroup, *rest: Any) -> DocumentBuilder:
         """`where("age", 18)` or `where("age", ">=", 18)`; several hold together. None: null or no such field.
 
         `where(any_of(…))` takes a group of them; see `any_of` and `all_of`.
         """
-        wanted = column if isinstance(column, Group) else field_name(column)
+        wanted = column if isinstance(column, ConditionGroup) else field_name(column)
         return replace(self, conditions=(*self.conditions, condition_of(wanted, rest)))
 
-    def where_any(self, *conditions: Sequence[Any] | Group) -> DocumentBuilder:
+    def where_any(self, *conditions: Sequence[Any] | ConditionGroup) -> DocumentBuilder:
         """One of them holds, beside what holds already: `where_any(("age", ">", 65), ("role", "admin"))`."""
         return self.where(any_of(*conditions))
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from katax_cli.services.databases.builder.selection import Condition, Group
+from katax_cli.services.databases.builder.selection import ConditionGroup, SelectionCondition
 
 Filter = dict[str, Any]
 
@@ -41,7 +41,7 @@ def collection_name(text: str) -> str:
     return text
 
 
-def filter_of(conditions: Sequence[Condition], given: Sequence[Mapping[str, Any]] = ()) -> Filter:
+def filter_of(conditions: Sequence[SelectionCondition], given: Sequence[Mapping[str, Any]] = ()) -> Filter:
     """All conditions and all filters that were given hold together."""
     parts: list[Any] = [_filter(condition) for condition in conditions]
     parts += [one for one in given if one]
@@ -50,8 +50,8 @@ def filter_of(conditions: Sequence[Condition], given: Sequence[Mapping[str, Any]
     return dict(parts[0]) if parts else {}
 
 
-def _filter(condition: Condition) -> Filter:
-    if not isinstance(condition, Group):
+def _filter(condition: SelectionCondition) -> Filter:
+    if not isinstance(condition, ConditionGroup):
         return _compared(*condition)
     return {f"${condition.word}": [_filter(part) for part in condition.parts]}
 

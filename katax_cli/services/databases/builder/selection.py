@@ -40,18 +40,18 @@ class RunsStatements(Protocol):
 
 
 @dataclass(frozen=True)
-class Group:
+class ConditionGroup:
     """Conditions of which any one, or all, hold; made by `any_of` and `all_of`."""
 
     word: Literal["or", "and"]
-    parts: tuple[Condition, ...]
+    parts: tuple[SelectionCondition, ...]
     depth: int
 
 
-Condition = Comparison | Group
+SelectionCondition = Comparison | ConditionGroup
 
 
-def any_of(*conditions: Sequence[Any] | Group) -> Group:
+def any_of(*conditions: Sequence[Any] | ConditionGroup) -> ConditionGroup:
     """One of the conditions holds: `where(any_of(("age", ">", 65), ("role", "admin")))`.
 
     A condition is a column with a value, or with an operator and a value, as in `where`; or a group itself.
@@ -60,18 +60,20 @@ def any_of(*conditions: Sequence[Any] | Group) -> Group:
     return _group("or", conditions)
 
 
-def all_of(*conditions: Sequence[Any] | Group) -> Group:
+def all_of(*conditions: Sequence[Any] | ConditionGroup) -> ConditionGroup:
     """All of the conditions hold: a part of `any_of`."""
     return _group("and", conditions)
 
 
-def _group(word: Literal["or", "and"], conditions: Sequence[Sequence[Any] | Group]) -> Group:
+def _group(
+    word: Literal["or", "and"], conditions: Sequence[Sequence[Any] | ConditionGroup]
+) -> ConditionGroup:
     name = "any_of()" if word == "or" else "all_of()"
     if not conditions:
         raise ValueError(f"{name} has no conditions; give it at least one")
-    parts: list[Condition] = []
+    parts: list[SelectionCondition] = []
     for condition in conditions:
-        if isinstance(condition, Group):
+        if isinstance(condition, ConditionGroup):
             parts.append(condition)
         elif isinstance(condition, str) or len(condition) < 2 or not isinstance(condition[0], str):
             raise ValueError(
@@ -79,15 +81,15 @@ def _group(word: Literal["or", "and"], conditions: Sequence[Sequence[Any] | Grou
             )
         else:
             parts.append(comparison(condition[0], condition[1:]))
-    depth = 1 + max(part.depth if isinstance(part, Group) else 0 for part in parts)
+    depth = 1 + max(part.depth if isinstance(part, ConditionGroup) else 0 for part in parts)
     if depth > _DEEPEST:
         raise ValueError(f"groups are nested {depth} deep, at most {_DEEPEST} are taken")
-    return Group(word, tuple(parts), depth)
+    return ConditionGroup(word, tuple(parts), depth)
 
 
-def condition_of(column: str | Group, rest: Sequence[Any]) -> Condition:
+def condition_of(column: str | ConditionGroup, rest: Sequence[Any]) -> SelectionCondition:
     """The arguments of `where`: a comparison, or a group alone."""
-    if not isinstance(column, Group):
+    if not isinstance(column, ConditionGroup):
         return comparison(column, rest)
     if rest:
         raise ValueError("where() takes a group of conditions alone; call it again for the next condition")
@@ -128,9 +130,9 @@ class Selection:
     alias: str | None = None
     columns: tuple[str, ...] = ()
     joins: tuple[Join, ...] = ()
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[SelectionCondition, ...] = ()
     groups: tuple[str, ...] = ()
-    having_conditions: tuple[Condition, ...] = ()
+    having_conditions: tuple[SelectionCondition, ...] = ()
     orders: tuple[tuple[str, bool], ...] = ()
     at_most: int | None = None
     skipped: int | None = None

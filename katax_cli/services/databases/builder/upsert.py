@@ -19,7 +19,7 @@ MOST_VALUES = 5_000
 
 
 @dataclass(frozen=True)
-class Upsert:
+class KeyedRows:
     """Rows of one table, of the same columns, and what becomes of those whose `key` is there: `update` is set.
 
     Raises ValueError for rows that cannot be told apart by their key, which the database would double or mix up.

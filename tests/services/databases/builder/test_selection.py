@@ -18,7 +18,12 @@ from katax_cli.errors import Refused
 from katax_cli.services.databases.builder.builder import Builder
 from katax_cli.services.databases.builder.compile import Compiler
 from katax_cli.services.databases.builder.filters import filter_of
-from katax_cli.services.databases.builder.selection import Condition, Group, Selection, comparison
+from katax_cli.services.databases.builder.selection import (
+    ConditionGroup,
+    Selection,
+    SelectionCondition,
+    comparison,
+)
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.runtime import Runtime
 from tests.servers.fixtures import Target
@@ -82,7 +87,7 @@ def test_the_sql_and_the_filter_of_groups(dialect: Any) -> None:
 
 
 def test_groups_that_cannot_be() -> None:
-    deep: Group = any_of(("a", 1))
+    deep: ConditionGroup = any_of(("a", 1))
     for _ in range(49):
         deep = all_of(deep, ("b", 2))
     for wrong, said in (
@@ -137,7 +142,7 @@ conditions = st.recursive(
 
 def holds(condition: Any, row: dict[str, Any]) -> bool | None:
     """SQL's logic of three values."""
-    if isinstance(condition, Group):
+    if isinstance(condition, ConditionGroup):
         said = [holds(part, row) for part in condition.parts]
         decided = condition.word == "or"
         return decided if decided in said else None if None in said else not decided
@@ -163,8 +168,8 @@ def table() -> sqlite3.Connection:
 @settings(max_examples=150, deadline=None)
 @given(wanted=st.lists(conditions, max_size=3))
 def test_groups_find_what_python_finds(wanted: list[Any], table: sqlite3.Connection) -> None:
-    asked: list[Condition] = [
-        each if isinstance(each, Group) else comparison(each[0], each[1:]) for each in wanted
+    asked: list[SelectionCondition] = [
+        each if isinstance(each, ConditionGroup) else comparison(each[0], each[1:]) for each in wanted
     ]
     sql, params = Compiler("sqlite").select(Selection("t", columns=("id",), conditions=tuple(asked)))
     found = {row[0] for row in table.execute(sql, params)}
