@@ -269,10 +269,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/cron/serve.py",
         "services/processes/identity.py",
     ),
-    "services/databases/builder/test_builder.py": (
-        "services/databases/builder/compile.py",
-        "services/databases/builder/selection.py",
-    ),
+    "services/databases/builder/test_builder.py": ("services/databases/builder/compile.py",),
     "services/databases/models/test_model.py": (
         "services/databases/models/bridge.py",
         "services/databases/models/names.py",
