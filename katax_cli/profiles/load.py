@@ -13,7 +13,7 @@ from katax_cli.profiles.model.layer import Layer, dotted
 from katax_cli.profiles.model.model import Profile, ProfileEntry
 from katax_cli.profiles.model.problems import Problems
 from katax_cli.profiles.model.validate import read_table, unknown_key
-from katax_cli.profiles.sources.builtin import env_table, local_table
+from katax_cli.profiles.sources.builtin import env_role, env_table, local_table
 from katax_cli.profiles.sources.document import read_layer
 from katax_cli.profiles.sources.environment import substitute
 from katax_cli.profiles.sources.find import FoundProfile, Search
@@ -52,18 +52,48 @@ def load_profile(
     return loaded.profile
 
 
-def search_from(cwd: str | None, environ: Mapping[str, str] | None) -> Search:
+def profile_of(
+    config: Mapping[str, Any], *, cwd: str | None = None, environ: Mapping[str, str] | None = None
+) -> Profile:
+    """Returns the profile `program` of a mapping with the keys of a profile's file; reads no configuration file.
+
+    Its role is KATAX_ROLE, else `prod`, unless it says one. `.env` of the folder feeds `${env:…}`. Raises
+    ConfigError with the first mistake and the number of others.
+    """
+    search = search_from(cwd, environ, files=False)
+    layers = (Layer(_as_toml(config)), Layer({"role": env_role(search)}))
+    loaded = _loaded(search, FoundProfile("program", None, explicit=True), layers)
+    if loaded.profile is None:
+        first, *others = loaded.problems.stopping
+        raise ConfigError(f"{first} ({len(others)} more)" if others else str(first))
+    return loaded.profile
+
+
+def _as_toml(value: Any) -> Any:
+    """A value of a program as a file would have given it: tables, arrays and paths as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_toml(each) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_as_toml(each) for each in value]
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def search_from(cwd: str | None, environ: Mapping[str, str] | None, *, files: bool = True) -> Search:
     """A search from a folder (default: the current one). Raises ConfigError when that is gone."""
     try:
         folder = os.path.abspath(cwd or os.getcwd())
     except FileNotFoundError:
         raise ConfigError("the current folder does not exist any more; change to another one") from None
-    return Search(folder, os.environ if environ is None else environ)
+    return Search(folder, os.environ if environ is None else environ, files=files)
 
 
 def load(search: Search, name: str | None, *, url: str | None = None) -> Loaded:
     """Loads and keeps every problem. Raises only what leaves nothing to check (see `Search.choose`)."""
     chosen, layers = _chosen(search, name, url)
+    return _loaded(search, chosen, layers)
+
+
+def _loaded(search: Search, chosen: FoundProfile, layers: tuple[Layer, ...]) -> Loaded:
     problems = Problems(layers)
 
     def missing(path: tuple[str, ...], variable: str) -> None:

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from katax_cli import Katax, TestDatabase, TestRedis
 from katax_cli.aio import AsyncKatax
 from katax_cli.errors import ConfigError, ConnectionConflict, Unavailable, UnknownConnection, WrongEngine
 from tests.aio.conftest import MakeKatax
+from tests.servers.fixtures import MakeFresh
+
+CALM = {"health": {"degraded_ms": 60000, "unhealthy_ms": 60000}}
 
 
 async def test_one_object_for_one_name(make_katax: MakeKatax, sqlite_url: str, redis_url: str) -> None:
@@ -62,3 +66,89 @@ def test_no_configuration_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError):
         AsyncKatax()
+
+
+async def test_the_beginning_and_the_standing_of_a_container(sqlite_url: str, redis_url: str) -> None:
+    connections = {"main": {"url": sqlite_url}, "cache": {"url": redis_url}}
+    katax, told = AsyncKatax(config={"connections": connections, **CALM}), list[object]()
+    db = katax.database("main")
+
+    @katax.on_start
+    async def start() -> None:
+        told.append(await db.query("select 1 as n"))
+
+    katax.on_start(lambda: told.append("plain"))
+
+    @katax.on_ready
+    async def ready() -> None:
+        told.append("ready")
+
+    async with katax:
+        assert told == [[{"n": 1}], "plain"]
+        first, second = await asyncio.gather(katax.wait("main", timeout=60), katax.wait(timeout=60))
+        assert first.healthy
+        assert set(second.connections) == {"main", "cache"}
+        assert told[2:] == ["ready"]
+        assert (katax.info().ready, katax.info().connections["main"].opened) == (True, True)
+        assert (await katax.health_check("cache", timeout=60)).connections["cache"].status == "healthy"
+        katax.config.set("PORT", "8080")
+        assert (katax.env("PORT", 1), katax.env_required("PORT", int)) == (8080, 8080)
+        with pytest.raises(ConfigError):
+            katax.on_start(start)
+    failing = AsyncKatax(config={"connections": {"main": {"url": sqlite_url}}})
+    db = failing.database("main")
+
+    @failing.on_start
+    async def fail() -> None:
+        await db.query("select 1")
+        raise ValueError("no licence")
+
+    with pytest.raises(ValueError, match="no licence"):
+        async with failing:
+            raise AssertionError("the block was entered")
+    assert db.closed
+
+
+async def test_an_override_stands_for_its_name(make_katax: MakeKatax, fresh: MakeFresh) -> None:
+    """A database for threads gets one for tasks on the same server."""
+    with (
+        TestDatabase.create("postgresql", url=fresh("postgresql").url) as test_database,
+        TestRedis() as test_redis,
+    ):
+        test_database.execute("create table only_here (n int)")
+        calm = "[health]\ndegraded_ms = 60000\nunhealthy_ms = 60000\n"
+        async with make_katax(calm, main=fresh("sqlite").url, cache=fresh("redis").url) as katax:
+            real = katax.database()
+            await katax.cache().set("key", "real")
+            with katax.override("main", test_database), katax.override("cache", test_redis):
+                db = katax.database()
+                assert db is katax.db("main")
+                async with db.transaction() as transaction:
+                    await transaction.execute("insert into only_here values (1)")
+                assert await katax.cache().get("key") is None
+                await katax.sessions().create({"user_id": 1}, id="one")
+                assert (await katax.health_check("main", "cache", timeout=60)).healthy
+            assert katax.database() is real
+            assert await katax.cache().get("key") == "real"
+            assert test_database.query("select n from only_here") == [{"n": 1}]
+            assert test_redis.redis("EXISTS", "session:one") == 1
+            cache, fake = katax.cache(), object()
+            with katax.override("main", db), katax.override("cache", cache), katax.override("users", fake):
+                assert [katax.database(), katax.cache(), katax.redis("cache")] == [db, cache, cache.redis]
+                assert [katax.records("users"), katax.redis()] == [fake, cache.redis]
+        assert db.closed
+        assert not test_database.closed
+
+
+async def test_the_same_time_for_the_end_as_in_threads(sqlite_url: str) -> None:
+    """Positional or not, seconds or text; what is still in use is named by both."""
+    config = {"connections": {"main": {"url": sqlite_url}}}
+    reports = []
+    for timeout in (0.5, "0.5s"):
+        katax, plain = AsyncKatax(config=config), Katax(config=config)
+        await katax.database("main").begin()
+        reports.append(await katax.shutdown(timeout))
+        plain.database("main").begin()
+        reports.append(await asyncio.to_thread(plain.shutdown, timeout))
+    left = "main: a connection held by thread MainThread"
+    assert [report.left for report in reports] == [(left,)] * 4

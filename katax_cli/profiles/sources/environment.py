@@ -55,14 +55,17 @@ class Environment:
         text = read_trusted(self._file, notes)
         self._notes += notes
         self._ignored = next(iter(notes), "")
-        if not text:
-            return {}
-        from io import StringIO
+        return dotenv_of(text) if text else {}
 
-        from dotenv import dotenv_values
 
-        # Interpolation would rewrite a password that contains `${`, even inside single quotes.
-        return dotenv_values(stream=StringIO(text), interpolate=False)
+def dotenv_of(text: str) -> dict[str, str | None]:
+    """The variables of lines of NAME=value."""
+    from io import StringIO
+
+    from dotenv import dotenv_values
+
+    # Interpolation would rewrite a password that contains `${`, even inside single quotes.
+    return dict(dotenv_values(stream=StringIO(text), interpolate=False))
 
 
 def _name_set_by(line: str) -> str:

@@ -55,14 +55,18 @@ class FoundProfile(NamedTuple):
 
 
 class Search:
-    """Searches from a folder upward and the user's folder; `notes` list files that were ignored."""
+    """Searches from a folder upward and the user's folder; `notes` list files that were ignored.
 
-    def __init__(self, cwd: str, environ: Mapping[str, str]) -> None:
+    Without `files` it finds no configuration there.
+    """
+
+    def __init__(self, cwd: str, environ: Mapping[str, str], *, files: bool = True) -> None:
         self.cwd = cwd
         self.environ = environ
         self.notes: list[str] = []
-        self.project = self._find_project()
-        self.user = self._place(user_folder(self.environ))
+        self.project = self._find_project() if files else None
+        own = user_folder(self.environ)
+        self.user = self._place(own) if files else ConfigFolder(own, None, {})
         if self.project and self.project.folder == self.user.folder:
             self.project = None
 

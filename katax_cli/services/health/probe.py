@@ -39,7 +39,7 @@ class _Probe:
 
 
 class HealthChecker:
-    """Checks the connections of one profile, once or again and again.
+    """Checks the connections of one profile, once or again and again; a mapping gives them other names.
 
     `steady` shows a change of status only when it lasts (for `--watch`). The databases come from a Runtime that
     is `probing`: without a breaker, with one attempt and one connection. `prober` makes what looks at each of
@@ -50,7 +50,7 @@ class HealthChecker:
     def __init__(
         self,
         profile: str,
-        databases: Sequence[Database],
+        databases: Sequence[Database] | Mapping[str, Database],
         *,
         policy: HealthPolicy,
         steady: bool = False,
@@ -65,17 +65,18 @@ class HealthChecker:
         self._backup = backup
         self._clock = clock
         look = prober or self._pinger
+        named = databases if isinstance(databases, Mapping) else {one.name: one for one in databases}
         self._probes = {
-            database.name: _Probe(database, look(database), Hysteresis() if steady else None)
-            for database in databases
+            name: _Probe(database, look(database), Hysteresis() if steady else None)
+            for name, database in named.items()
         }
 
     def check(self, *, seconds: float = PROBE_SECONDS) -> HealthReport:
         """Probes all connections in parallel; takes at most `seconds` and a moment, whatever hangs."""
         deadline = Deadline(seconds, clock=self._clock)
-        for probe in self._probes.values():
+        for name, probe in self._probes.items():
             if probe.running is None:
-                probe.running = start(f"katax-probe-{probe.database.name}", partial(probe.look, deadline))
+                probe.running = start(f"katax-probe-{name}", partial(probe.look, deadline))
         found = {
             name: judged(with_check(self._result(probe, deadline), self._backup(name)), self._tripped(name))
             for name, probe in self._probes.items()

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from katax_cli.core.callables import plain
 from katax_cli.core.forks import follow
-from katax_cli.core.resilience.shutdown import Shutdown, ShutdownReport, Stage, Step
+from katax_cli.core.resilience.shutdown import ShutdownReport, Stage, Step
 from katax_cli.core.settings import Secret
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import ConfigError
-from katax_cli.profiles.load import load_profile
+from katax_cli.profiles.load import load_profile, profile_of
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.program.closing import step_for
 from katax_cli.services.program.config import Config
-from katax_cli.services.program.databases import DEFAULT, Databases, shut_down
+from katax_cli.services.program.databases import DEFAULT, shut_down
+from katax_cli.services.program.lifecycle import Lifecycle
 from katax_cli.services.program.shutdown import Hook, ShutdownController, hook_stages
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from katax_cli.services.program.cron import ProgramCron
     from katax_cli.services.program.logger import Logger
     from katax_cli.services.program.sockets import SocketServers
-    from katax_cli.services.redis.records import Records
     from katax_cli.services.state.reporter import Reporter
     from katax_cli.services.ws.server import MayJoin, Sockets
     from katax_cli.snapshot import JobStatus
@@ -35,32 +35,27 @@ if TYPE_CHECKING:
 H = TypeVar("H", bound=Hook)
 
 
-class Closes(Protocol):
-    """A service that ends with its container."""
-
-    def close(self) -> object: ...
+T = TypeVar("T")
 
 
-S = TypeVar("S", bound=Closes)
-
-
-class Katax(Databases):
+class Katax(Lifecycle):
     """The services of one profile; thread-safe. Connects nowhere until a database is used.
 
-    `profile` is a profile's name, or the profile that is meant without one (`katax profile list` shows it).
+    `profile` is a profile's name, or the profile that is meant without one (`katax profile list` shows it);
+    `config` is a profile as a mapping, with the keys of its file, and no file is read then (docs/container.md).
     Raises ConfigError when there is no such profile, several and none chosen, or no configuration at all: the
-    built-in profile is `Katax("local")`.
+    built-in profile is `Katax("local")`; also for a key of `config` that is wrong, and for both at once.
     """
 
     _instance: ClassVar[Katax | None] = None
     _instance_lock: ClassVar[threading.RLock] = threading.RLock()
 
-    def __init__(self, profile: str | Profile | None = None) -> None:
-        super().__init__(profile if isinstance(profile, Profile) else _profile_of(profile))
+    def __init__(
+        self, profile: str | Profile | None = None, *, config: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(_profile_of(profile, config))
         self._hooks: list[Hook] = []
-        self._services: list[Closes] = []
         self._reporter: Reporter | None = None
-        self.ending = Shutdown()
         follow(self)
 
     @classmethod
@@ -78,17 +73,6 @@ class Katax(Databases):
             instance, cls._instance = cls._instance, None
         if instance is not None:
             instance.shutdown()
-
-    def records(self, name: str) -> Records:
-        """The records of a resource, the same store every time: the one registered under this name, else a new one
-        on the connection `redis` or else `cache`."""
-        from katax_cli.services.redis.records import Records
-
-        with self._lock:
-            for service in self._services:
-                if isinstance(service, Records) and service.name == name:
-                    return service
-            return self.register(Records(name, self.redis()))
 
     def cron(
         self,
@@ -153,6 +137,9 @@ class Katax(Databases):
         """Starts a job now, beside its schedule. Raises ConfigError for an unknown one."""
         self._cron.run(name)
 
+    def _jobs(self) -> Sequence[JobStatus]:
+        return self.cron_jobs() if "_cron" in self.__dict__ else ()
+
     @cached_property
     def _cron(self) -> ProgramCron:
         from katax_cli.services.program.cron import ProgramCron
@@ -161,7 +148,7 @@ class Katax(Databases):
 
     @cached_property
     def config(self) -> Config:
-        """Environment > .env > [tool.katax] of pyproject.toml > default."""
+        """`config.set` > environment > .env > [tool.katax] of pyproject.toml > default."""
         return Config(self.profile.folder)
 
     @cached_property
@@ -191,6 +178,9 @@ class Katax(Databases):
         is in use with another configuration, ConfigError when the port is, Refused beyond loopback without a
         token, Unavailable when Redis is.
         """
+        if self.is_overridden(name):
+            server: Sockets = self.stand_in(name)
+            return server
         given = {
             "port": port,
             "path": path or None,
@@ -226,15 +216,13 @@ class Katax(Databases):
     def _running_sockets(self) -> Sequence[Sockets]:
         return self._sockets.running() if "_sockets" in self.__dict__ else ()
 
-    def register(self, service: S) -> S:
-        """Takes a service along: it is closed before the databases are. Returns it.
+    def env(self, key: str, default: T | None = None) -> Any:
+        """The value of `config`, where the environment comes first; as `config.get`."""
+        return self.config.get(key, default)
 
-        A RecordStore is what `records` gives for its name from now on.
-        """
-        with self._lock:
-            if not any(known is service for known in self._services):
-                self._services.insert(0, service)
-        return service
+    def env_required(self, key: str, type: type[T] = str) -> T:  # type: ignore[assignment]
+        """The same, as a value of `type`. Raises ConfigError when it is not set, is empty, or is no such value."""
+        return self.config.required(key, type)
 
     def on_shutdown(self, hook: H) -> H:
         """Calls `hook` first of all when shutting down, in the order in which hooks were added. Returns it."""
@@ -257,6 +245,11 @@ class Katax(Databases):
         return [*hook_stages(self._hooks), self._end_services, self._end_databases]
 
     def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.shutdown()
+            raise
         return self
 
     def __exit__(
@@ -285,15 +278,21 @@ def _schedule(job: str, text: str, zone: str) -> Schedule:
         raise ConfigError(f"job {job!r}: {error}") from error
 
 
-def _profile_of(name: str | None) -> Profile:
-    """The profile of this name, or the one that is meant; never the built-in one by default.
+def _profile_of(profile: str | Profile | None, config: Mapping[str, Any] | None) -> Profile:
+    """The profile of this name or of this table, or the one that is meant; never the built-in one by default.
 
     A program whose configuration is missing would work on an empty file.
     """
-    profile = load_profile(name)
-    if profile.name == "local" and not profile.explicit:
+    if config is not None:
+        if profile is not None:
+            raise ConfigError("a container takes a profile or a config, not both; leave one out")
+        return profile_of(config)
+    if isinstance(profile, Profile):
+        return profile
+    loaded = load_profile(profile)
+    if loaded.name == "local" and not loaded.explicit:
         raise ConfigError(
             "no configuration found for Katax(); write a profile ('katax profile init'), set DATABASE_URL, "
-            "or use Katax('local')"
+            "use Katax(config={…}) or Katax('local')"
         )
-    return profile
+    return loaded

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 from katax_cli.core.engine_names import EngineName
 from katax_cli.core.settings import ConnectionSettings, Secret
-from katax_cli.errors import ConnectionConflict, Unavailable, UnknownConnection, WrongEngine
+from katax_cli.errors import ConnectionConflict, Unavailable, UnknownConnection
 from katax_cli.profiles.model.connections import Around
 from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.adhoc import PoolSource, connection_of, pool_of
@@ -18,7 +19,6 @@ from katax_cli.services.databases.database import Database
 from katax_cli.services.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
-    from katax_cli.services.cache.cache import Cache
     from katax_cli.services.databases.clients import RedisDatabase
     from katax_cli.services.databases.mongodb import MongoDatabase
     from katax_cli.services.databases.sql import SqlDatabase
@@ -34,6 +34,21 @@ def shut_down(name: str) -> Unavailable:
     return Unavailable(name, "this container was shut down; make a new one, or call Katax.reset()")
 
 
+class Override:
+    """A service that stands for a name until `restore`, or the end of a `with` block."""
+
+    def __init__(self, restore: Callable[[], None]) -> None:
+        self.restore = restore
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.restore()
+
+
 class Databases:
     """Opens a database when it is first asked for, and gives the same object every time; thread-safe."""
 
@@ -43,6 +58,7 @@ class Databases:
         self.profile = profile
         self._runtime = self.runtime_class(profile)
         self._opened: dict[str, tuple[ConnectionSettings, Database]] = {}
+        self._overrides: dict[str, list[object]] = {}
         self._closed = False
         self._lock = threading.RLock()
 
@@ -102,8 +118,10 @@ class Databases:
         with self._lock:
             if self._closed:
                 raise shut_down(name)
-            if connection is None and type is None and name == DEFAULT and self._settings(name) is None:
-                name = _PREFERRED
+            if connection is None and type is None:
+                name = self.meant(name)
+            if self.is_overridden(name):
+                return self.stand_in(name)
             wanted = self._wanted(name, type, connection, pool)
             settings, database = self._opened.get(name, (wanted, None))
             if database is None or database.closed:
@@ -117,26 +135,37 @@ class Databases:
         """The database of a name that is known. Raises UnknownConnection."""
         return self.database(name)
 
-    def cache(self, name: str = "cache") -> Cache:
-        """The cache on a Redis connection. Raises WrongEngine when it is none, UnknownConnection."""
-        database = self.database(name)
-        if database.settings.type != "redis":
-            raise WrongEngine(database.settings.type, "cache", wanted_by="cache", works_on=("redis",))
-        from katax_cli.services.cache.cache import Cache
+    def meant(self, name: str) -> str:
+        """The name of a connection: `default` is `main` where there is no connection that is called so."""
+        if name != DEFAULT or self.is_overridden(name) or self._settings(name) is not None:
+            return name
+        return _PREFERRED
 
-        return Cache(database)
+    def override(self, name: str, service: object) -> Override:
+        """From now on `service` stands for `name`: for a `with` block, or until `restore()` of what this returns.
 
-    def redis(self, name: str = "redis") -> RedisDatabase:
-        """The Redis of this name; without a connection `redis`, that name means `cache`.
-
-        Raises WrongEngine, UnknownConnection.
+        A database, such as a TestDatabase or a TestRedis, stands for the connection of this name: the cache,
+        sessions, locks and all else that is asked for later work on it. Any other object is what `database`,
+        `cache`, `redis`, `records` and `socket` return for the name. The last override of a name counts. Objects
+        that were handed out before stay what they are, and the container does not close `service`.
         """
-        try:
-            return self.cache(name).redis
-        except UnknownConnection:
-            if name != "redis":
-                raise
-            return self.cache().redis
+        with self._lock:
+            self._overrides.setdefault(name, []).append(service)
+        return Override(lambda: self._restore(name, service))
+
+    def is_overridden(self, name: str) -> bool:
+        """True while another service stands for this name."""
+        return name in self._overrides
+
+    def stand_in(self, name: str) -> Any:
+        """The service that stands for a name that is overridden."""
+        return self._overrides[name][-1]
+
+    def _restore(self, name: str, service: object) -> None:
+        with self._lock:
+            services = [each for each in self._overrides.pop(name, []) if each is not service]
+            if services:
+                self._overrides[name] = services
 
     def _settings(self, name: str) -> ConnectionSettings | None:
         """The settings of a name: as it was opened, else as the profile has them."""

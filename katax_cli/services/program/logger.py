@@ -1,8 +1,8 @@
 """The log of an embedding program: messages with fields, as JSON lines on stdout.
 
 It is the standard library's logging underneath, as logger `katax.app`: what the program configures for `katax` or
-for the root logger stands, and only without that katax adds its own handler. Secrets are taken out before a record
-is made, so no handler sees them.
+for the root logger stands, before or after, and only without that katax's own handler writes. Secrets are taken out
+before a record is made, so no handler sees them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from threading import Lock
 from typing import Any, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
+from katax_cli.core.callables import completed, plain
+from katax_cli.core.clock import SYSTEM
 from katax_cli.core.text.redact import Redactor
 from katax_cli.core.text.text import to_json
 
@@ -34,9 +37,18 @@ _JSON_NAMES = {"asctime": "timestamp", "levelname": "level", "name": "logger", "
 LogMessage = str | Mapping[str, object]
 Broadcast = Callable[[Mapping[str, object], str | None], object]
 """Takes an entry and a room (None: all clients)."""
+Transport = Callable[[dict[str, object]], object]
+"""Takes an entry: `timestamp`, `level`, `logger`, `message`, and its fields."""
 
 _installing = Lock()
 _log = logging.getLogger("katax.log")
+_in_transport: ContextVar[bool] = ContextVar("katax_in_transport", default=False)
+
+
+def _moment(seconds: float) -> str:
+    from datetime import datetime
+
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="milliseconds")
 
 
 class JsonLines(JsonFormatter):
@@ -47,26 +59,31 @@ class JsonLines(JsonFormatter):
         self._redact = redact
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
-        from datetime import datetime
-
-        return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
+        return _moment(record.created)
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         fields = log_data.pop("fields", {})
         log_data["level"] = _LEVEL_NAMES.get(log_data["level"], log_data["level"].lower())
-        entry = self._redact.fields(log_data)
-        # The program's fields never replace ours: `level` becomes `level_`.
-        return {**entry, **{(f"{name}_" if name in entry else name): fields[name] for name in fields}}
+        return beside(self._redact.fields(log_data), fields)
 
     def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
         return to_json(log_data)
 
 
 class _Stdout(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stdout` is at the moment, as `print` does."""
+    """Writes to what `sys.stdout` is at the moment, as `print` does, unless the program has a handler of its own."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        return not self._is_superseded() and bool(super().handle(record))
+
+    def _is_superseded(self) -> bool:
+        """True when the program configured logging after this handler was installed."""
+        katax, root = logging.getLogger("katax"), logging.getLogger()
+        handlers = [*katax.handlers, *(root.handlers if katax.propagate else ())]
+        return any(handler is not self for handler in handlers)
 
     @property
     def stream(self) -> TextIO:
@@ -83,6 +100,7 @@ class _Outlet:
         self.logger = logger
         self.redact = redact
         self.broadcast: Broadcast | None = None
+        self.transports: list[Transport] = []
 
 
 class Logger:
@@ -116,6 +134,20 @@ class Logger:
     def broadcast_to(self, broadcast: Broadcast | None) -> None:
         """Sets a second receiver of entries with `broadcast=True`; for children and parents alike."""
         self._outlet.broadcast = broadcast
+
+    def add_transport(self, transport: Transport) -> Callable[[], None]:
+        """Calls `transport(entry)` for every entry too, of children and parents alike; returns what removes it.
+
+        It runs on the thread that logs, after secrets were taken out. An exception in it is logged to `katax.log`, and
+        what it logs itself goes to no transport.
+        """
+        plain(transport, "add_transport()")
+        self._outlet.transports = [*self._outlet.transports, transport]
+
+        def remove() -> None:
+            self._outlet.transports = [each for each in self._outlet.transports if each is not transport]
+
+        return remove
 
     def trace(
         self, message: LogMessage, /, *, broadcast: bool = False, room: str | None = None, **fields: object
@@ -170,8 +202,33 @@ class Logger:
         text = self._outlet.redact.text(message)
         shown = self._outlet.redact.fields({**self._fields, **fields})
         self._outlet.logger.log(level, "%s", text, extra={"fields": shown}, stacklevel=3)
+        if self._outlet.transports and not _in_transport.get():
+            self._transport(
+                {"level": _NAMES[level], "logger": self._outlet.logger.name, "message": text}, shown
+            )
         if broadcast and self._outlet.broadcast is not None:
             _hand_over(self._outlet.broadcast, {"level": _NAMES[level], "message": text, **shown}, room)
+
+    def _transport(self, head: dict[str, object], shown: Mapping[str, object]) -> None:
+        entry = {"timestamp": _moment(SYSTEM.now()), **head}
+        token = _in_transport.set(True)
+        try:
+            for transport in self._outlet.transports:
+                _hand_to(transport, beside(entry, shown))
+        finally:
+            _in_transport.reset(token)
+
+
+def beside(entry: Mapping[str, object], fields: Mapping[str, object]) -> dict[str, object]:
+    """An entry with the program's fields, which never replace ours: `level` becomes `level_`."""
+    return {**entry, **{(f"{name}_" if name in entry else name): fields[name] for name in fields}}
+
+
+def _hand_to(transport: Transport, entry: dict[str, object]) -> None:
+    try:
+        completed(transport(entry), transport, "add_transport()")
+    except Exception:  # noqa: BLE001 - a transport that fails may not break the program that logs
+        _log.exception("a log entry could not be given to a transport")
 
 
 def _hand_over(broadcast: Broadcast, entry: Mapping[str, object], room: str | None) -> None:

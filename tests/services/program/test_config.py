@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,3 +128,66 @@ def test_files_that_others_could_write_are_ignored_and_named(tmp_path: Path) -> 
 
 def test_repr_shows_no_value(tmp_path: Path) -> None:
     assert repr(config(tmp_path, KEY="s3cr3t")) == f"<Config of {tmp_path}>"
+
+
+def test_what_is_set_comes_first_and_stays_in_the_object(tmp_path: Path) -> None:
+    made = config(tmp_path, PORT="1")
+    made.set("PORT", "8080")
+    made.set("OWN", [1])
+    assert (made.get("PORT"), made.get("PORT", 3000), made.get("OWN")) == ("8080", 8080, [1])
+    assert made.get_all()["PORT"] == "8080"
+    assert type(made.get("PORT")) is str
+    assert config(tmp_path, PORT="1").get("PORT", 0) == 1
+
+
+def test_own_sources_the_first_one_first(tmp_path: Path) -> None:
+    write(tmp_path, "settings.toml", 'PORT = 1\nNAME = "toml"\nRATIO = 2\n')
+    write(tmp_path, "more.json", '{"NAME": "json", "TAGS": ["a"]}')
+    write(tmp_path, "local.env", "PORT=2\nDEBUG=yes\n")
+    write(tmp_path, "pyproject.toml", PROJECT)
+    changing: dict[str, object] = {}
+    made = Config(
+        str(tmp_path),
+        {"FLAG": "environment"},
+        sources=[changing, "local.env", tmp_path / "settings.toml", "more.json", "missing.env"],
+    )
+    assert (made.get("PORT", 0), made.get("NAME"), made.get("TAGS")) == (2, "toml", ["a"])
+    assert (made.get("DEBUG", False), made.get("RATIO", 0.5), made.get("FLAG")) == (True, 2.0, None)
+    changing["PORT"] = "9"
+    assert made.get("PORT", 0) == 9
+    assert made.get_all() == {"PORT": "9", "NAME": "toml", "RATIO": 2, "TAGS": ["a"], "DEBUG": "yes"}
+
+    (tmp_path / "local.env").chmod(0o666)
+    again = Config(str(tmp_path), {}, sources=["local.env"])
+    assert not again.has("PORT")
+    assert again.notes == [
+        f"ignored {tmp_path}/local.env: everyone can write it; run chmod o-w on it to use it"
+    ]
+    write(tmp_path, "more.json", "[1]")
+    for source, text in (
+        ("more.json", "holds list, expected an object with the values"),
+        ("bad.toml", "not valid"),
+    ):
+        write(tmp_path, "bad.toml", "= 1")
+        with pytest.raises(ConfigError) as error:
+            Config(str(tmp_path), {}, sources=[source]).get("PORT")
+        assert text in str(error.value)
+    wrong: list[Any] = [3]
+    with pytest.raises(TypeError):
+        Config(str(tmp_path), {}, sources=wrong)
+
+
+def test_a_required_value(tmp_path: Path) -> None:
+    write(tmp_path, "pyproject.toml", PROJECT)
+    made = config(tmp_path, WORKERS="4", EMPTY="", WEIRD="s3cr3t")
+    assert made.required("WORKERS") == "4"
+    assert made.required("WORKERS", int) == 4
+    assert made.required("PORT", int) == 8000
+    assert made.required("FLAG", bool) is True
+    for key in ("MISSING", "EMPTY"):
+        with pytest.raises(ConfigError) as error:
+            made.required(key)
+        assert str(error.value) == f"{key} is not set; set it in the environment or in {tmp_path}/.env"
+    with pytest.raises(ConfigError) as error:
+        made.required("WEIRD", int)
+    assert str(error.value) == "the value of WEIRD is no whole number"

@@ -201,7 +201,7 @@ def test_the_built_in_profile_is_never_a_default(tmp_path: Path) -> None:
         Katax()
     assert str(error.value) == (
         "no configuration found for Katax(); write a profile ('katax profile init'), set DATABASE_URL, "
-        "or use Katax('local')"
+        "use Katax(config={…}) or Katax('local')"
     )
     assert not (tmp_path / ".katax").exists()
     (tmp_path / "katax.toml").write_text('default_profile = "local"\n')

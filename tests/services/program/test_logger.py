@@ -197,3 +197,89 @@ def test_what_the_program_configured_itself_stands() -> None:
     )
 
     assert (done.stdout, done.stderr) == ("", "katax.app a\n")
+
+
+def test_a_transport_gets_every_entry_without_secrets(kept: Kept) -> None:
+    entries: list[dict[str, object]] = []
+    log = logger(secrets=lambda: ["s3cr3t-word"])
+
+    def transport(entry: dict[str, object]) -> None:
+        entries.append(entry)
+        log.info("heard")
+        if entry["message"] == "fail":
+            raise ValueError("the wire is cut")
+
+    remove = log.add_transport(transport)
+    log.child(request=7).warning("it is s3cr3t-word", password="x", level="mine")
+    log.error("fail")
+    assert datetime.fromisoformat(str(entries[0].pop("timestamp"))).tzinfo is not None
+    assert entries[0] == {
+        "level": "warning", "logger": "katax.app.test", "message": "it is ***",
+        "request": 7, "password": "***", "level_": "mine",
+    }  # fmt: skip
+    assert [entry["message"] for entry in entries] == ["it is ***", "fail"]
+    messages = [json.loads(line)["message"] for line in kept.lines]
+    told = "a log entry could not be given to a transport"
+    assert messages == ["it is ***", "heard", "fail", "heard", told]
+    remove()
+    log.info("later")
+    assert len(entries) == 2
+
+    async def waits(_entry: dict[str, object]) -> None: ...
+
+    with pytest.raises(TypeError):
+        log.add_transport(waits)
+
+
+def written(code: str) -> list[str]:
+    done = run(code)
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("first", ["katax", "logging"])
+def test_beside_the_standard_library_an_entry_is_written_once(first: str) -> None:
+    """Whichever is configured first; and without the program's handlers katax writes again."""
+    steps = [
+        "log = Logger()",
+        "logging.basicConfig(stream=sys.stdout, level='INFO', format='own %(name)s %(levelname)s %(message)s')",
+    ]
+    lines = written(
+        "import logging, sys; from katax_cli import Logger\n"
+        + "\n".join(steps if first == "katax" else reversed(steps))
+        + "\nlog.success('one', n=1); logging.getLogger('other').info('two')\n"
+        + "logging.getLogger().handlers.clear(); Logger().info('three')"
+    )
+    assert lines[:2] == ["own katax.app SUCCESS one", "own other INFO two"]
+    assert [json.loads(line)["message"] for line in lines[2:]] == ["three"]
+
+
+def test_beside_structlog() -> None:
+    """Its formatter renders our records, its loggers may be a transport, and katax takes one as a logger."""
+    code = """
+import logging, sys, structlog
+from katax_cli import Katax, Logger, graceful_shutdown
+handler = logging.StreamHandler(sys.stdout)
+shared = [structlog.stdlib.add_log_level, structlog.stdlib.ExtraAdder()]
+handler.setFormatter(structlog.stdlib.ProcessorFormatter(
+    processor=structlog.processors.JSONRenderer(), foreign_pre_chain=shared))
+logging.getLogger().addHandler(handler)
+logging.getLogger().setLevel("INFO")
+structlog.configure(
+    processors=[structlog.stdlib.add_log_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+    logger_factory=structlog.stdlib.LoggerFactory())
+log = Logger()
+log.info("through katax", user=7, password="x")
+structlog.get_logger("own").info("through structlog", user=8)
+remove = log.add_transport(lambda e: structlog.get_logger("wire").info(e["message"], level_there=e["level"]))
+log.warning("both")
+remove()
+katax = Katax(config={"connections": {"main": {"url": "sqlite:///:memory:"}}})
+graceful_shutdown(katax, logger=structlog.get_logger("end"))
+"""
+    entries = [json.loads(line) for line in written(code)]
+    assert entries[0] == {"level": "info", "event": "through katax", "fields": {"user": 7, "password": "***"}}
+    assert entries[1] == {"level": "info", "event": "through structlog", "user": 8}
+    assert [entry["event"] for entry in entries[2:4]] == ["both", "both"]
+    assert entries[3]["level_there"] == "warning"
+    assert [entry["event"][:8] for entry in entries[4:]] == ["shutting", "shutdown"]
