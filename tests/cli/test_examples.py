@@ -142,9 +142,9 @@ def run(example: Example, folder: Path) -> Done:
     return katax(*example.words, stdin=(folder / file).read_bytes() if file else b"")
 
 
-def parse(example: Example) -> None:
+def parse(words: list[str]) -> None:
     """Raises what a wrong option or argument raises."""
-    context = app.root().make_context("katax", example.words)
+    context = app.root().make_context("katax", words)
     while hasattr(context.command, "resolve_command"):
         name, command, rest = context.command.resolve_command(
             context, [*context._protected_args, *context.args]
@@ -157,7 +157,7 @@ def check(found: list[Example], folder: Path) -> None:
     wrong = []
     for example in found:
         if any(words in example.line for words in PARSED_ONLY):
-            parse(example)
+            parse(example.words)
             continue
         done = run(example, folder)
         also = next(

@@ -26,7 +26,7 @@ def readable(name: str, value: object, *, age_at: datetime | None = None) -> str
         return None
     if name.endswith("_ms"):
         return duration(value / 1000)
-    if name.endswith("_seconds"):
+    if name == "seconds" or name.endswith("_seconds"):
         return duration(value)
     return size(value) if name.endswith("_bytes") else None
 

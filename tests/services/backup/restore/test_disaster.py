@@ -20,7 +20,8 @@ DOCS = Path(__file__).parents[4] / "docs" / "backup.md"
 
 def commands() -> list[str]:
     section = DOCS.read_text(encoding="utf-8").partition("## A disaster, in five commands")[2]
-    return section.partition("```console\n")[2].partition("```")[0].splitlines()
+    lines = section.partition("```console\n")[2].partition("```")[0].splitlines()
+    return [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
 
 
 def test_five_commands_bring_everything_back(fresh: MakeFresh, postgresql: Server, tmp_path: Path) -> None:
@@ -36,7 +37,7 @@ def test_five_commands_bring_everything_back(fresh: MakeFresh, postgresql: Serve
     assert len(lines) == 5
     for line in lines:
         line = re.sub(r"main-\d{8}T\d{6}Z-[0-9a-f]{6}", manifest.name, line).replace(
-            "--into app ", f"--into {name} "
+            "--into app_production ", f"--into {name} "
         )
         done = katax(*shlex.split(line)[1:])
         assert done.code == 0, (line, done.err)
