@@ -37,9 +37,9 @@ exit 0
 LOSSES_OF_PG_DUMP = (
     'echo truncated > "$dump"/toc.dat',
     'rm "$dump"/toc.dat',
-    'for file in "$dump"/*.dat.*; do : > "$file"; done',
-    'for file in "$dump"/*.dat.*; do rm "$file"; done',
-    'for file in "$dump"/*.dat.*; do head -c 20 "$file" > "$file".cut; mv "$file".cut "$file"; done',
+    'for file in "$dump"/[0-9]*.dat; do : > "$file"; done',
+    'for file in "$dump"/[0-9]*.dat; do rm "$file"; done',
+    'for file in "$dump"/[0-9]*.dat; do head -c 6 "$file" > "$file".cut; mv "$file".cut "$file"; done',
     'rm -r "$dump"',
 )
 LOSSES_OF_MARIADB_DUMP = (

@@ -7,6 +7,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,23 +16,20 @@ from katax_cli.services.backup.manifest import DumpFile
 CHUNK = 2**20
 _SMALL = 2**16
 _LEVEL = 3
+_GZIP_LEVEL = 1
 _GZIP = 31
 """zlib's number for streams with the header of gzip."""
 
 
-class ZstdFile:
+class CompressedFile:
     """A new file that is compressed as it is written; `close` makes it last and returns its size and digest."""
 
-    def __init__(self, path: Path) -> None:
-        import zstandard
-
+    def __init__(self, path: Path, compressor: Any) -> None:
         self._path = path
         self._digest = hashlib.sha256()
         self.raw_bytes = self.size_bytes = 0
         self._file = path.open("xb")
-        threads = min(4, os.cpu_count() or 1)
-        compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, threads=threads)
-        self._stream: Any = compressor.compressobj()
+        self._stream = compressor
 
     def write(self, data: bytes) -> None:
         self.raw_bytes += len(data)
@@ -56,13 +54,35 @@ class ZstdFile:
 
 
 @contextmanager
-def zstd_file(path: Path) -> Iterator[ZstdFile]:
-    """A file that is closed on an error, too; the caller calls `close` when it is whole."""
-    file = ZstdFile(path)
+def compressed_file(path: Path, *, threads: int | None = None) -> Iterator[CompressedFile]:
+    """A file that is closed on an error, too; the caller calls `close` when it is whole.
+
+    Its ending says how it is compressed: `.gz`, else zstd, there in so many threads beside (by default one for each
+    processor, four at the most).
+    """
+    file = CompressedFile(
+        path, _compressor(path, min(4, os.cpu_count() or 1) if threads is None else threads)
+    )
     try:
         yield file
     finally:
         file.abandon()
+
+
+def _compressor(path: Path, threads: int) -> Any:
+    if path.suffix == ".gz":
+        return _gzip_library().compressobj(_GZIP_LEVEL, zlib.DEFLATED, _GZIP)
+    import zstandard
+
+    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, threads=threads).compressobj()
+
+
+def _gzip_library() -> Any:
+    """ISA-L, which compresses at four times the speed of zlib, where there is a wheel of it."""
+    try:
+        return import_module("isal.isal_zlib")
+    except ImportError:
+        return zlib
 
 
 class _Digesting:

@@ -192,20 +192,3 @@ def chunks(stream: IO[bytes]) -> Iterator[bytes]:
     """A stream in pieces of a megabyte at most."""
     while data := stream.read(_CHUNK):
         yield data
-
-
-def folder_bytes(folder: Path) -> int:
-    """The bytes of the files in a folder, while it is written to."""
-    total = 0
-    with os.scandir(folder) if folder.is_dir() else _nothing() as entries:
-        for entry in entries:
-            try:
-                total += entry.stat().st_size
-            except FileNotFoundError:
-                continue
-    return total
-
-
-@contextmanager
-def _nothing() -> Iterator[Iterator[os.DirEntry[str]]]:
-    yield iter(())

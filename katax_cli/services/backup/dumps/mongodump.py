@@ -9,7 +9,7 @@ from katax_cli.engines.registry import part
 from katax_cli.errors import BackupError
 from katax_cli.services.backup.dumps.archive_documents import ArchiveDocuments
 from katax_cli.services.backup.dumps.order import Order, ProvenDump
-from katax_cli.services.backup.streams import zstd_file
+from katax_cli.services.backup.streams import compressed_file
 from katax_cli.services.backup.tools import chunks, find_tool, run_tool, secret_files
 from katax_cli.services.calls.guard import Safety
 
@@ -27,7 +27,7 @@ def dump_mongodb(order: Order) -> ProvenDump:
     tool = find_tool(["mongodump"], folder=order.tools, package=PACKAGE)
     left_out = order.omissions(inventory)
     documents = ArchiveDocuments()
-    with zstd_file(order.folder / DUMP) as file, secret_files(ability.credentials()) as credentials:
+    with compressed_file(order.folder / DUMP) as file, secret_files(ability.credentials()) as credentials:
 
         def read(output: IO[bytes]) -> None:
             for data in chunks(output):

@@ -10,7 +10,7 @@ from katax_cli.engines.registry import part
 from katax_cli.errors import BackupError
 from katax_cli.services.backup.dumps.order import Order, ProvenDump
 from katax_cli.services.backup.dumps.sql_rows import SqlRows
-from katax_cli.services.backup.streams import zstd_file
+from katax_cli.services.backup.streams import compressed_file
 from katax_cli.services.backup.tools import Tool, chunks, find_tool, refuse_older, run_tool, secret_files
 from katax_cli.services.calls.guard import Safety
 
@@ -39,7 +39,7 @@ def dump_mysql(order: Order) -> ProvenDump:
     left_out = order.omissions(inventory)
     before = _marks(order, ability)
     rows = SqlRows(inventory.relations)
-    with zstd_file(order.folder / DUMP) as file, secret_files(ability.credentials()) as credentials:
+    with compressed_file(order.folder / DUMP) as file, secret_files(ability.credentials()) as credentials:
 
         def read(output: IO[bytes]) -> None:
             for data in chunks(output):

@@ -6,9 +6,10 @@ import hashlib
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import IO, Any, NamedTuple
 from katax_cli.engines.dumps import Credentials, Inventory
 from katax_cli.engines.registry import load, part
 from katax_cli.errors import BackupError
+from katax_cli.services.backup.dumps.growing_files import TOC, CompressedRows, GrowingFiles
 from katax_cli.services.backup.dumps.order import Order, ProvenDump
 from katax_cli.services.backup.manifest import DumpFile, Omission
 from katax_cli.services.backup.streams import digested, synced
@@ -23,7 +25,6 @@ from katax_cli.services.backup.tools import (
     Tool,
     chunks,
     find_tool,
-    folder_bytes,
     refuse_older,
     run_tool,
     secret_files,
@@ -41,7 +42,9 @@ _QUEUE_SECONDS = 2
 """How long pg_dump waits for a lock: our session has it, so that it could only wait for a change that waits for us."""
 _ATTEMPTS = 3
 _LOCK_REFUSED = ("could not obtain lock", "statement timeout", "lock timeout")
-_END = b"\\.\n\n\n"
+_HEAD_BYTES = 11
+"""Of toc.dat before it says how it is compressed: PGDMP, three numbers of its version, two sizes, the format."""
+_ALGORITHMS = {".gz": 1, ".zst": 3}
 _NO_ZSTD = "does not support compression"
 _ENTRY = re.compile(r"^(\d+); (\d+) (\d+) (.*)$")
 # Of several words; the others are one. What follows is schema, name and owner, which may hold blanks.
@@ -75,7 +78,7 @@ def dump_postgresql(order: Order) -> ProvenDump:
     tool, restore = tools(order.tools)
     for attempt in range(1, _ATTEMPTS + 1):
         try:
-            inventory, left_out = _dumped(order, tool)
+            inventory, left_out, data = _dumped(order, tool)
             break
         except BackupError as error:
             if attempt == _ATTEMPTS or not any(words in str(error) for words in _LOCK_REFUSED):
@@ -86,15 +89,15 @@ def dump_postgresql(order: Order) -> ProvenDump:
     with ThreadPoolExecutor(1, thread_name_prefix="katax-backup-schema") as beside:
         hashing = beside.submit(schema_hash, order.work, restore, folder)
         entries = toc(order.work, restore, folder)
-        files, rows, large_objects = _read_all(order, entries, inventory)
+        files = _digested(order, data)
     objects = Counter(entry.kind.lower() for entry in entries if entry.kind in COUNTED)
-    if large_objects:
+    if large_objects := sum(one.rows is None for one in data):
         objects["large object"] = large_objects
     return ProvenDump(
         inventory=inventory,
         tool=str(tool),
         files=files,
-        rows=rows,
+        rows=_rows(data, entries, inventory.relations),
         objects=dict(sorted(objects.items())),
         schema_hash=hashing.result(),
         left_out=left_out,
@@ -109,12 +112,11 @@ def tools(folder: str | None) -> tuple[Tool, Tool]:
     )
 
 
-def _dumped(order: Order, tool: Tool) -> tuple[Inventory, tuple[Omission, ...]]:
+def _dumped(order: Order, tool: Tool) -> tuple[Inventory, tuple[Omission, ...], list[CompressedRows]]:
     with _held(order) as (inventory, credentials):
         refuse_older(tool, inventory.server_version, parts=1, package=PACKAGE)
         left_out = order.omissions(inventory)
-        _run_pg_dump(order, tool, inventory, credentials)
-        return inventory, left_out
+        return inventory, left_out, _run_pg_dump(order, tool, inventory, credentials)
 
 
 @contextmanager
@@ -140,22 +142,58 @@ def _held(order: Order) -> Iterator[tuple[Inventory, Credentials]]:
         engine.close(connection)
 
 
-def _run_pg_dump(order: Order, tool: Tool, inventory: Inventory, credentials: Credentials) -> None:
+def _run_pg_dump(
+    order: Order, tool: Tool, inventory: Inventory, credentials: Credentials
+) -> list[CompressedRows]:
     folder = order.folder / DUMP
     words = [tool.path, *credentials.words, "--format=directory", f"--file={folder}", f"--jobs={order.jobs}"]
     words += [f"--snapshot={inventory.snapshot}", f"--lock-wait-timeout={_QUEUE_SECONDS}s"]
+    # Its files are compressed and synchronized here.
+    words += ["--compress=0", "--no-sync"]
     words += [f"--exclude-table={name}" for name in map(_pattern, inventory.unreadable)]
-    run = partial(
-        run_tool, order.work, credentials=credentials, each_moment=lambda: order.told(folder_bytes(folder))
-    )
-    if tool.version >= (16,):
-        try:
-            run([*words, "--compress=zstd"])
+    ending = ".zst" if _knows_zstd(order.work, tool) else ".gz"
+    with GrowingFiles(folder, ending, order.work, order.jobs) as growing:
+
+        def look() -> None:
+            growing.check()
+            order.told(growing.written_bytes)
+
+        run_tool(order.work, words, credentials, each_moment=look)
+        data = growing.finish()
+    mark_compressed(folder / TOC, ending)
+    return data
+
+
+def _knows_zstd(work: StoppableWork, tool: Tool) -> bool:
+    """True when it was built with zstd, and pg_restore beside it: it says otherwise before it connects anywhere."""
+    if tool.version < (16,):
+        return False
+    try:
+        run_tool(work, [tool.path, "--compress=zstd", "--dbname=host=/nowhere"], Credentials(()))
+    except BackupError as error:
+        return _NO_ZSTD not in str(error)
+    return True
+
+
+def mark_compressed(toc_file: Path, ending: str) -> None:
+    """Says in the head of a table of contents how the files beside it are compressed, as pg_dump says it.
+
+    By that pg_restore begins with the largest tables; it finds the files by their names. A head of an unknown shape
+    stays as it is.
+    """
+    with toc_file.open("r+b") as file:
+        head = file.read(_HEAD_BYTES + 5)
+        version = tuple(head[5:7])
+        if not head.startswith(b"PGDMP"):
             return
-        except BackupError as error:
-            if _NO_ZSTD not in str(error):
-                raise
-    run([*words, "--compress=1"])
+        if (1, 15) <= version <= (1, 16) and head[_HEAD_BYTES] == 0:
+            said = bytes([_ALGORITHMS[ending]])
+        elif (1, 12) <= version <= (1, 14) and head[_HEAD_BYTES:] == bytes(5) and ending == ".gz":
+            said = b"\0\1\0\0\0"
+        else:
+            return
+        file.seek(_HEAD_BYTES)
+        file.write(said)
 
 
 def _pattern(quoted: str) -> str:
@@ -193,64 +231,29 @@ def schema_hash(work: StoppableWork, restore: Tool, folder: Path) -> str:
     return digest.hexdigest()
 
 
-class _RowCount:
-    """Counts the rows of a file with COPY's lines; an end mark proves that it is whole."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self._tail = b""
-
-    def __call__(self, pieces: Iterator[bytes]) -> None:
-        lines = 0
-        for piece in pieces:
-            lines += piece.count(b"\n")
-            self._tail = (self._tail + piece[-len(_END) :])[-len(_END) :]
-        if self._tail != _END:
-            raise ValueError("it does not end as pg_dump ends a table")
-        self.rows = lines - _END.count(b"\n")
-
-
-def read_data(folder: Path, path: str, work: StoppableWork) -> tuple[DumpFile, int]:
-    """Reads the file of a table whole: its digest, and the number of its rows. Raises ValueError when it is cut."""
-
-    count = _RowCount()
-    return digested(folder, path, count, before_each=work.check), count.rows
-
-
-def _read_all(
-    order: Order, entries: list[TocEntry], inventory: Inventory
-) -> tuple[tuple[DumpFile, ...], dict[str, int], int]:
-    """Every file with its digest, the rows by table, and the number of large objects."""
+def _digested(order: Order, data: Iterable[CompressedRows]) -> tuple[DumpFile, ...]:
+    """Every file of the folder with its digest: those of rows have theirs, the others are read here."""
+    known = {f"{DUMP}/{one.file.path}": replace(one.file, path=f"{DUMP}/{one.file.path}") for one in data}
     paths = sorted(f"{DUMP}/{file.name}" for file in (order.folder / DUMP).iterdir())
-    tables = _tables(paths, entries, inventory.relations)
-    synced(order.folder, paths)
-    files: dict[str, DumpFile] = {}
-    rows: dict[str, int] = {}
-
-    def read(path: str) -> None:
-        try:
-            if path in tables:
-                files[path], rows[tables[path]] = read_data(order.folder, path, order.work)
-            else:
-                files[path] = digested(order.folder, path, before_each=order.work.check)
-        except ValueError as error:
-            raise BackupError(f"pg_dump wrote {path!r} and it is not whole: {error}") from error
-
-    with ThreadPoolExecutor(order.jobs, thread_name_prefix="katax-backup") as pool:
-        for _ in pool.map(read, paths):
-            order.work.check()
-    large_objects = sum(Path(path).name.startswith("blob_") for path in paths)
-    return tuple(files[path] for path in paths), dict(sorted(rows.items())), large_objects
+    others = [path for path in paths if path not in known]
+    synced(order.folder, others)
+    for path in others:
+        known[path] = digested(order.folder, path, before_each=order.work.check)
+    return tuple(known[path] for path in paths)
 
 
-def _tables(paths: list[str], entries: list[TocEntry], relations: Mapping[str, str]) -> dict[str, str]:
-    """The table of each file with rows. Raises BackupError for one that is not there."""
-    by_id = {Path(path).name.split(".")[0]: path for path in paths}
-    tables: dict[str, str] = {}
+def _rows(
+    data: Iterable[CompressedRows], entries: Iterable[TocEntry], relations: Mapping[str, str]
+) -> dict[str, int]:
+    """The rows by table. Raises BackupError for a table without a file, and for a file without a table."""
+    counts = {one.file.path.split(".")[0]: one.rows for one in data if one.rows is not None}
+    rows = {}
     for entry in entries:
         if entry.kind != "TABLE DATA":
             continue
-        if entry.dump_id not in by_id:
+        if entry.dump_id not in counts:
             raise BackupError(f"pg_dump wrote no file for {relations.get(entry.oid, entry.oid)}")
-        tables[by_id[entry.dump_id]] = relations.get(entry.oid, f"table {entry.oid}")
-    return tables
+        rows[relations.get(entry.oid, f"table {entry.oid}")] = counts.pop(entry.dump_id)
+    if counts:
+        raise BackupError(f"pg_dump wrote {min(counts)}.dat, and its table of contents does not name it")
+    return dict(sorted(rows.items()))

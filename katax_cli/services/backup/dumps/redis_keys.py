@@ -18,7 +18,7 @@ from katax_cli.errors import BackupError, QueryError
 from katax_cli.services.backup.dumps.key_stream import HEAD, StoredKey, end_mark, packed
 from katax_cli.services.backup.dumps.order import Order, ProvenDump
 from katax_cli.services.backup.manifest import Omission
-from katax_cli.services.backup.streams import ZstdFile, zstd_file
+from katax_cli.services.backup.streams import CompressedFile, compressed_file
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.redis.info import server_infos
 
@@ -41,7 +41,7 @@ def dump_redis(order: Order) -> ProvenDump:
     """Reads all keys of the connection's database, whatever prefix it has."""
     before = server_infos(order.database)
     inventory = _inventory(order, before)
-    with zstd_file(order.folder / DUMP) as file, closing(_SeenNames(order)) as known:
+    with compressed_file(order.folder / DUMP) as file, closing(_SeenNames(order)) as known:
         file.write(HEAD)
         functions = _write_functions(order, file)
         reader = _KeyReader(order, known)
@@ -91,7 +91,7 @@ def _left_out(order: Order, refused: Mapping[str, str]) -> tuple[Omission, ...]:
     return tuple(Omission(what, why) for what, why in refused.items())
 
 
-def _write_functions(order: Order, file: ZstdFile) -> Literal["written", "none", "hidden"]:
+def _write_functions(order: Order, file: CompressedFile) -> Literal["written", "none", "hidden"]:
     """The libraries of functions, of the first server; servers before 7 have none."""
     shard = order.database.shards()[0]
     try:

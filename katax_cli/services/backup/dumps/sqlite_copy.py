@@ -10,7 +10,7 @@ from katax_cli.engines.registry import part
 from katax_cli.errors import BackupError
 from katax_cli.services.backup.dumps.order import Order, ProvenDump
 from katax_cli.services.backup.manifest import DumpFile
-from katax_cli.services.backup.streams import CHUNK, zstd_file
+from katax_cli.services.backup.streams import CHUNK, compressed_file
 
 DUMP = "dump.sqlite.zst"
 
@@ -47,7 +47,7 @@ def dump_sqlite(order: Order) -> ProvenDump:
 
 
 def _compressed(order: Order, copy: Path) -> DumpFile:
-    with copy.open("rb") as source, zstd_file(order.folder / DUMP) as target:
+    with copy.open("rb") as source, compressed_file(order.folder / DUMP) as target:
         while data := source.read(CHUNK):
             order.work.check()
             target.write(data)

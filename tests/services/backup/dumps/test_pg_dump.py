@@ -1,7 +1,10 @@
 """PostgreSQL's backups: by pg_dump, of one moment, whole or none."""
 
 import os
+import re
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -43,7 +46,7 @@ def target(fresh: MakeFresh, postgresql: Server, tmp_path: Path) -> Target:
     return target
 
 
-def test_a_backup_says_what_is_in_it(target: Target, tmp_path: Path) -> None:
+def test_a_backup_says_what_is_in_it(target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = back_up()
 
     assert dict(manifest.rows) == ROWS
@@ -52,7 +55,14 @@ def test_a_backup_says_what_is_in_it(target: Target, tmp_path: Path) -> None:
     assert (manifest.left_out, manifest.consistency) == ((), "all tables at one moment")
     assert {one.what for one in manifest.not_held} >= {"roles and their passwords", "tablespaces"}
     assert left(tmp_path) == [manifest.name]
+    dump = tmp_path / "backups" / manifest.name / "dump"
+    assert not [path for path in dump.glob("*.dat") if path.name != "toc.dat"], "compressed, every one"
+    restore = target.server.tools / "pg_restore" if target.server.tools else Path("pg_restore")
+    listed = subprocess.run([restore, "--list", dump], capture_output=True, check=True, text=True).stdout
+    assert re.search(r"Compression: (1|gzip|zstd)\n", listed), listed
+    monkeypatch.setitem(sys.modules, "isal.isal_zlib", None)
     again = back_up("--jobs", "1")
+    assert again.rows == manifest.rows, "zlib does it, too"
     assert (again.server_id, again.schema_hash) == (manifest.server_id, manifest.schema_hash)
     run_sql("CREATE INDEX i ON t (text)")
     assert back_up().schema_hash != manifest.schema_hash
