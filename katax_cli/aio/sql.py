@@ -205,10 +205,17 @@ class AsyncSqlDatabase(AsyncDatabase[SqlDatabase]):
         return await self._home.call(self._database.execute_many, sql, rows, timeout=timeout)
 
     def stream(
-        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, text: Text = False
+        self,
+        sql: AnySql,
+        params: Params = None,
+        *,
+        timeout: Duration | None = None,
+        idle: Duration | None = None,
+        text: Text = False,
     ) -> AsyncStream:
         """Rows in batches: `async with db.stream(sql) as rows:` and `async for batch in rows:`."""
-        return AsyncStream(self._database.stream(sql, params, timeout=timeout, text=text), self._home)
+        made = self._database.stream(sql, params, timeout=timeout, idle=idle, text=text)
+        return AsyncStream(made, self._home)
 
     @overload
     def transaction(

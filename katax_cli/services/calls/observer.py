@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -207,18 +208,33 @@ def timed(batches: Iterator[T], watch: Watch) -> Iterator[T]:
 class WatchedStream:
     """Rows whose batches are waited for on the watch; what their reader does between them is not."""
 
-    def __init__(self, rows: RowStream, watch: Watch) -> None:
+    def __init__(
+        self,
+        rows: RowStream,
+        watch: Watch,
+        waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
         self._rows = rows
         self._watch = watch
+        self._waiting = waiting
         self.columns = rows.columns
         self.affected = rows.affected
         watch.pause()
 
     def __iter__(self) -> Iterator[list[Row]]:
-        for batch in timed(iter(self._rows), self._watch):
+        for batch in timed(self._batches(), self._watch):
             self.affected = self._rows.affected
             yield batch
         self.affected = self._rows.affected
+
+    def _batches(self) -> Iterator[list[Row]]:
+        batches = iter(self._rows)
+        while True:
+            with self._waiting():
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
 
 
 def _shown(params: object) -> str:

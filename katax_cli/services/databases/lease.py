@@ -13,6 +13,7 @@ from katax_cli.core.pooling.pool import Leased, Pool
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.waiting import BlockLimit
 from katax_cli.engines.base import SqlEngine
+from katax_cli.errors import DeadlineExceeded
 from katax_cli.services.calls.left_behind import start
 from katax_cli.services.calls.watchdog import watchdog
 
@@ -146,3 +147,46 @@ def ending_overdue(engine: SqlEngine, connection: Any, deadline: Deadline) -> It
         left = deadline.within(None)
         with watchdog.limit(None if left is None else left + SERVER_FIRST, cancel):
             yield
+
+
+class IdleLimit:
+    """Ends a stream whose server sends nothing, or takes nothing, for so many seconds; None sets no limit.
+
+    Only waiting for the server counts, not what the program does between two batches. A connection that was cancelled
+    is closed, since its next statement could be met.
+    """
+
+    __slots__ = ("_connection", "_engine", "_seconds", "_what")
+
+    def __init__(self, engine: SqlEngine, connection: Any, seconds: float | None, what: str) -> None:
+        self._engine = engine
+        self._connection = connection
+        self._seconds = seconds
+        self._what = what
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Around each wait for the server. Raises DeadlineExceeded when it took too long."""
+        if self._seconds is None:
+            yield
+            return
+        failed: Exception | None = None
+        with (
+            ExitStack() as last_resort,
+            watchdog.limit(self._seconds, partial(self._end, last_resort)) as limit,
+        ):
+            try:
+                yield
+            except Exception as error:  # noqa: BLE001 - raised again, unless the limit led to it
+                failed = error
+        if limit.fired:
+            self._engine.close(self._connection)
+            name = self._engine.settings.name
+            raise DeadlineExceeded(name, doing=self._what, seconds=self._seconds) from None
+        if failed is not None:
+            raise failed
+
+    def _end(self, last_resort: ExitStack) -> None:
+        engine, connection = self._engine, self._connection
+        last_resort.enter_context(watchdog.limit(GRACE, lambda: engine.interrupt(connection)))
+        engine.cancel(connection, GRACE)

@@ -20,6 +20,7 @@ from tests.cli.processes import SECONDS, eventually
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target
 from tests.services.profiles import profile
 from tests.services.runtimes import QUICK, OpenRuntime
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -79,6 +80,47 @@ def test_a_stream_in_batches(db: SqlDatabase) -> None:
         assert rows.columns == ("n",)
         assert [row for batch in rows for row in batch] == [(1,), (2,), (3,)]
     assert db.pool_stats().active == 0
+
+
+SILENT = {
+    "postgresql": "select n, pg_sleep(case n when 3 then 600 else 0 end) from t order by n",
+    "mysql": "select n, sleep(case n when 3 then 600 else 0 end) from t order by n",
+    "sqlite": "with recursive c(n) as (select 1 union all select n + 1 from c) select n from c where n < 0",
+}
+
+
+def test_a_stream_whose_server_sends_nothing_is_ended(db: SqlDatabase) -> None:
+    for idle in (0.3, "200ms"):
+        with (
+            pytest.raises(DeadlineExceeded, match="waiting for rows took longer than 0"),
+            db.stream(SILENT[db.dialect], idle=idle) as rows,
+        ):
+            list(rows)
+        assert numbers(db) == [1, 2, 3]
+    assert db.pool_stats().active == 0
+    if db.dialect == "postgresql":
+        running = (
+            "select count(*) from pg_stat_activity where state = 'active' and query like '%pg_sleep(case%'"
+        )
+        until(lambda: db.scalar(f"{running} and pid <> pg_backend_pid()") == 0)
+
+
+@pytest.mark.parametrize("sql_engine", ["postgresql"], indirect=True)
+def test_a_stream_has_time_for_its_reader(sql_engine: Target, open_runtime: OpenRuntime) -> None:
+    runtime = open_runtime(main={"url": sql_engine.url, "statement_timeout": 2.0})
+    slow = runtime.sql(runtime.profile.connection("main"))
+    with slow.stream("select n from generate_series(1, 200000) n") as rows:
+        batches = iter(rows)
+        count = len(next(batches))
+        ends = time.monotonic() + 2.5
+        until(lambda: time.monotonic() > ends)
+        count += sum(map(len, batches))
+    assert count == 200_000
+    with (
+        pytest.raises(DeadlineExceeded, match="took longer than 2 s"),
+        slow.stream("select pg_sleep(600)"),
+    ):
+        pass
 
 
 def test_a_stream_that_is_left_early_gives_its_connection_back(db: SqlDatabase) -> None:
