@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import replace
 
 import typer
@@ -77,12 +78,11 @@ def run_import(
         raise ConfigError(f"{name!r} is a script; run it with 'katax db exec --file'")
     if plan.max_errors and plan.rejects is None:
         plan = replace(plan, rejects=f"{'stdin' if name == '-' else os.path.basename(name)}.rejects.csv")
-    with (
-        call.input_file(name) as stream,
-        seekable(stream) as file,
-        scope(call, target, seconds=None, named=True) as chosen,
-    ):
+    with call.input_file(name) as stream, seekable(stream) as file, ExitStack() as stack:
         source = RowFile("stdin" if name == "-" else name, file, kind, form, encoding, columns)
+        if not call.shared.dry_run:
+            source.begin_digest()
+        chosen = stack.enter_context(scope(call, target, seconds=None, named=True))
         call.diagnostics.note(how_it_is_read(source))
         chosen.one.refuse_read_only()
         if call.only_planned(table=plan.table, columns=list(source.columns), imported=0):

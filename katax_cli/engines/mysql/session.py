@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import date, datetime, time
 from io import BufferedReader
@@ -114,6 +114,7 @@ class MysqlSession(Connection):
     _force_close: Callable[[], None]
     _execute_command: Callable[[int, bytes], None]
     _read_ok_packet: Callable[[], object]
+    _read_query_result: Callable[[], int]
     autocommit_mode: bool
     init_command: str | None
     guarded = False
@@ -166,6 +167,27 @@ class MysqlSession(Connection):
                 note_place(error, statement.text)
             raise
         return cursor
+
+    def run_ahead(self, statements: Iterable[bytes]) -> None:
+        """Runs statements without rows; each is made while the server works at the one before. Raises as `query`."""
+        waits = False
+        try:
+            for sql in statements:
+                if waits:
+                    waits = False
+                    self._read_query_result()
+                self._execute_command(COMMAND.COM_QUERY, sql)
+                waits = True
+        except Exception:
+            if waits:
+                self._read_query_result()
+            raise
+        except BaseException:
+            # An answer that nobody has read would be the next statement's.
+            self.drop()
+            raise
+        if waits:
+            self._read_query_result()
 
     def note(self, statement: Statement) -> None:
         """Remembers what the statement, which is about to be sent, may leave in the session."""

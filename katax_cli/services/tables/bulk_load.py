@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,8 @@ from katax_cli.engines.registry import part
 from katax_cli.engines.sql import SeedSql, UpsertParts
 from katax_cli.engines.transfers import CopiesBytes, TransferSession
 from katax_cli.errors import ConfigError, QueryError, RolledBack
+from katax_cli.engines.transfers import CopiesBytes, InsertsCells, TransferSession
+from katax_cli.errors import ConfigError, QueryError
 from katax_cli.services.databases.transaction import Transaction
 
 Rows = Sequence[tuple[int, Sequence[Any]]]
@@ -61,6 +63,14 @@ class BulkLoad:
             if self.key:
                 self._merge(on)
         return count
+
+    def insert_cells(self, on: Transaction, pieces: Iterable[list[str]]) -> None:
+        """Gives MySQL rows as their cells; see InsertsCells. Raises QueryError or ValueError, after undoing it, for any
+        row that is refused."""
+        session: InsertsCells = part(on.engine, "transfer")
+        into = f"{self.destination.quoted} ({', '.join(self._quoted(on))})"
+        with on.transaction(), on.using("INSERT") as connection:
+            session.insert_cells(connection, into, pieces, len(self.columns))
 
     def _write(self, on: Transaction, rows: Rows, on_refused: OnRefused) -> int:
         if not rows:

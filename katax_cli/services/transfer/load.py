@@ -14,9 +14,11 @@ from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.tables.bulk_load import BulkLoad, Rows, check_key
+from katax_cli.services.transfer.ahead import ahead
 from katax_cli.services.transfer.checkpoint import CLAIMED, Checkpoints, ImportCheckpoint
 from katax_cli.services.transfer.formats.inference import inferred, json_text
 from katax_cli.services.transfer.formats.json_cells import as_texts
+from katax_cli.services.transfer.formats.plain import plain_cells
 from katax_cli.services.transfer.formats.readers import Numbered
 from katax_cli.services.transfer.formats.sources import Batch, RowFile
 from katax_cli.services.transfer.rejects import Rejects
@@ -31,8 +33,10 @@ from katax_cli.services.transfer.tables import (
 
 _FOREVER = float("inf")
 _COPIED = 2**23
-"""Bytes of a batch that PostgreSQL takes as they are; others are read row by row, in smaller ones."""
+"""Bytes of a batch that PostgreSQL takes as they are; others are read, in smaller ones."""
 _READ = 2**20
+_READ_AT_ONCE = 2**22
+"""Of CSV that MySQL takes: it is read row by row only where it has to be."""
 _AT_ONCE = 5_000
 """Rows that are held as such."""
 
@@ -204,15 +208,15 @@ class Import:
         columns = self.source.columns
         bulk = BulkLoad(table, columns, self.plan.key)
         rejects = Rejects(self.plan.rejects, self.now.reject_bytes, self.now.rejected)
-        copies = self.database.dialect == "postgresql" and self.source.kind.format == "csv"
+        sizes: dict[str, int] = {"postgresql": _COPIED, "mysql": _READ_AT_ONCE}
         batches = self.source.batches(
-            size=_COPIED if copies else _READ,
+            size=sizes.get(self.database.dialect, _READ) if self.source.kind.format == "csv" else _READ,
             position=self.now.position,
             line=self.now.line,
             as_texts=as_texts(sql_of(self.database.engine), table.types(columns), self.database.dialect),
         )
         try:
-            for batch in batches:
+            for batch in ahead(batches):
                 with session.transaction() as transaction:
                     after = self._batch(transaction, batch, bulk, rejects, checkpoints)
                 self.now = after
@@ -255,7 +259,25 @@ class Import:
                 raise
             except QueryError:
                 pass
+        elif (plain := self._plain(on, batch, bulk)) is not None:
+            rows, cells = plain
+            with suppress(QueryError, ValueError):
+                bulk.insert_cells(on, cells)
+                return rows
         return self._rows(on, batch, bulk, rejects)
+
+    def _plain(self, on: Transaction, batch: Batch, bulk: BulkLoad) -> tuple[int, Iterator[list[str]]] | None:
+        """The rows as MySQL takes them without a look at each; None where it needs one."""
+        if batch.data is None or on.dialect != "mysql" or bulk.key:
+            return None
+        sql, types = sql_of(on.engine), self._types(bulk)
+        if any(sql.kind_of(type).kind in ("bits", "binary") for type in types):
+            return None
+        return plain_cells(batch.data, [sql.bind(type) for type in types], self.source.csv)
+
+    def _types(self, bulk: BulkLoad) -> list[str]:
+        declared = {column.name: column.type for column in bulk.destination.description.columns}
+        return [declared[name] for name in bulk.columns]
 
     def _rows(self, on: Transaction, batch: Batch, bulk: BulkLoad, rejects: Rejects) -> int:
         def refuse(line: int, reason: str, row: str = "") -> None:
@@ -263,9 +285,8 @@ class Import:
             if rejects.count > self.plan.max_errors:
                 raise KataxError(self._stopped(line, reason, rejects))
 
-        declared = {column.name: column.type for column in bulk.destination.description.columns}
-        types = [sql_of(on.engine).bind(declared[name]) for name in bulk.columns]
-        binds = [(at, bind) for at, bind in enumerate(types) if bind is not None]
+        made = [sql_of(on.engine).bind(type) for type in self._types(bulk)]
+        binds = [(at, bind) for at, bind in enumerate(made) if bind is not None]
         keys = [list(bulk.columns).index(name) for name in bulk.key]
 
         def bound() -> Iterator[Numbered]:

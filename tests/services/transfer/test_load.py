@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,42 @@ def test_mysql_changes_no_row_by_another_key(mysql_url: str) -> None:
         assert imported(database, b"id,n\n1,5\n", ImportPlan("t", key=("id",))).imported == 1
 
 
+def test_mysql_takes_plain_rows_as_it_takes_them_one_by_one(mysql_url: str) -> None:
+    """One cell in quotes has all rows read one by one; a row that is refused has its line."""
+    data = "id,name,at,yes\n" + "".join(
+        f"{number},{name},{at},{yes}\n"
+        for number, (name, at, yes) in enumerate(
+            [
+                ("O'Brien", "2026-01-02 03:04:05.25+00", "t"),
+                ("a\\'b\\", "2026-01-02 03:04:05-05", "0"),
+                ("", "", ""),
+                ("😀 \t''", "2026-01-02T03:04:05Z", "false"),
+                ("\\N", "2026-01-02 03:04:05", "1"),
+            ]
+            * 3
+        )
+    )
+    columns = "(id bigint, name varchar(20), at timestamp(6) null, yes tinyint(1))"
+    for mode in ("STRICT_ALL_TABLES", "NO_BACKSLASH_ESCAPES"):
+        with open_sql(f"{mysql_url}?sql_mode={mode}") as database:
+            for name in ("plain", "slow"):
+                database.execute(f"drop table if exists {name}")
+                database.execute(f"create table {name} {columns}")
+            done = [
+                imported(database, text.encode(), ImportPlan(name, again=True)).imported
+                for name, text in (("plain", data), ("slow", data.replace("\n0,", '\n"0",')))
+            ]
+            assert done == [15, 15]
+            plain, slow = (
+                database.run(f"select * from {name} order by id").rows for name in ("plain", "slow")
+            )
+            assert plain == slow
+            assert plain[0] == (0, "O'Brien", datetime(2026, 1, 2, 3, 4, 5, 250000), 1)
+            assert plain[2] == (2, None, None, None)
+            with pytest.raises(KataxError, match="rows, line 9: Data truncated for column 'id'"):
+                imported(database, data.replace("\n7,", "\n7x,").encode(), ImportPlan("slow"))
+
+
 def test_a_table_without_transactions_needs_a_key(mysql_url: str) -> None:
     with open_sql(mysql_url) as database:
         database.execute("create table t (id bigint primary key) engine = myisam")
@@ -186,8 +223,8 @@ def test_another_file_is_kept_out_of_a_half_filled_table(
 
 
 def test_two_runs_of_one_import_do_each_row_once(sql_engine: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "_READ", 2000)
-    monkeypatch.setattr(load, "_COPIED", 2000)
+    for name in ("_READ", "_READ_AT_ONCE", "_COPIED"):
+        monkeypatch.setattr(load, name, 2000)
     data = b"id\n" + b"".join(b"%d\n" % number for number in range(5000))
     with open_sql(sql_engine.url) as database, open_sql(sql_engine.url) as other:
         database.execute("create table t (id bigint)")
@@ -210,7 +247,7 @@ from katax_cli.services.transfer import load
 from katax_cli.services.transfer.formats.files import FileKind
 from katax_cli.services.transfer.formats.sources import RowFile
 from tests.services.transfer.connections import open_sql
-load._READ = load._COPIED = 20_000
+load._READ = load._READ_AT_ONCE = load._COPIED = 20_000
 with open_sql(sys.argv[1]) as database, open(sys.argv[2], "rb") as file:
     source = RowFile("rows", file, FileKind("csv", None))
     load.Import(database, source, load.ImportPlan("t"), lambda count: print(count, flush=True)).run()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,10 +148,16 @@ def seekable(stream: BinaryIO) -> Iterator[BinaryIO]:
 
 
 def digest(file: BinaryIO) -> str:
-    """The SHA-256 of a file, which is read from its beginning and left there."""
-    file.seek(0)
+    """The SHA-256 of a file, whose position stays: others may read it meanwhile."""
     found = hashlib.sha256()
-    while chunk := file.read(_CHUNK):
-        found.update(chunk)
-    file.seek(0)
+    if isinstance(file, io.BytesIO):
+        found.update(file.getbuffer())
+        return found.hexdigest()
+    own, at = os.dup(file.fileno()), 0
+    try:
+        while chunk := os.pread(own, _CHUNK, at):
+            found.update(chunk)
+            at += len(chunk)
+    finally:
+        os.close(own)
     return found.hexdigest()

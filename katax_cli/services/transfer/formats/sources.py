@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, BinaryIO
 
 from katax_cli.errors import ConfigError, KataxError
+from katax_cli.services.transfer.ahead import Background
 from katax_cli.services.transfer.formats.chunks import LARGEST_ROW, Chunk, chunks, in_utf8
 from katax_cli.services.transfer.formats.files import FileKind, digest, opened
 from katax_cli.services.transfer.formats.readers import (
@@ -52,7 +53,15 @@ class RowFile:
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of the file as it is."""
-        return digest(self.file)
+        return self._hashing.result()
+
+    def begin_digest(self) -> None:
+        """Has the digest made from now on, in a thread, while modules are loaded and the server is asked."""
+        _ = self._hashing
+
+    @cached_property
+    def _hashing(self) -> Background[str]:
+        return Background(lambda: digest(self.file))
 
     @cached_property
     def columns(self) -> Sequence[str]:
