@@ -10,10 +10,8 @@ from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import TableDescription
 from katax_cli.engines.registry import part
 from katax_cli.engines.sql import SeedSql, UpsertParts
-from katax_cli.engines.transfers import CopiesBytes, TransferSession
-from katax_cli.errors import ConfigError, QueryError, RolledBack
 from katax_cli.engines.transfers import CopiesBytes, InsertsCells, TransferSession
-from katax_cli.errors import ConfigError, QueryError
+from katax_cli.errors import ConfigError, QueryError, RolledBack
 from katax_cli.services.databases.transaction import Transaction
 
 Rows = Sequence[tuple[int, Sequence[Any]]]

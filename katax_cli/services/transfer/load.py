@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -252,16 +252,11 @@ class Import:
         if batch.data is not None and on.copies_in:
             form = self.source.csv
             options = f"FORMAT csv, NULL {quoted_text(form.null)}, DELIMITER {quoted_text(form.delimiter)}"
-            # What the server refuses is read row by row, which finds the line and the reason.
-            try:
+            with _unless_refused():
                 return bulk.copy(on, [batch.data], options)
-            except RolledBack:
-                raise
-            except QueryError:
-                pass
         elif (plain := self._plain(on, batch, bulk)) is not None:
             rows, cells = plain
-            with suppress(QueryError, ValueError):
+            with _unless_refused():
                 bulk.insert_cells(on, cells)
                 return rows
         return self._rows(on, batch, bulk, rejects)
@@ -326,6 +321,17 @@ class Import:
             f"{where}; the rows up to line {self.now.line - 1} are in: repeat with "
             f"--max-errors {rejects.count} or more to go on behind them"
         )
+
+
+@contextmanager
+def _unless_refused() -> Iterator[None]:
+    """Goes on behind what the server refuses: reading it row by row finds the line and the reason."""
+    try:
+        yield
+    except RolledBack:
+        raise
+    except (QueryError, ValueError):
+        pass
 
 
 def _shown(cells: Sequence[object]) -> str:
