@@ -9,7 +9,7 @@ PEERS_STAMP := $(PEERS)/.installed
 # Tests wait more than they compute: four workers keep two processors busy.
 WORKERS ?= 4
 
-.PHONY: health test test-pure lint check format bench soak completions docs clean
+.PHONY: health test test-pure test-lowest test-highest lint check format package bench soak completions docs clean
 
 health: $(STAMP)  ## Install into .venv and show the health of the embedded default
 	$(BIN)/katax -p local health
@@ -20,6 +20,9 @@ test: $(STAMP)  ## Get the servers and run the whole suite
 
 test-pure: $(STAMP)  ## What needs no server
 	$(BIN)/python -m pytest -n $(WORKERS) tests/core tests/profiles tests/test_import_hygiene.py tests/test_docs.py $(ARGS)
+
+test-lowest test-highest: test-%: $(STAMP)  ## With the oldest, or newest, dependencies that pyproject.toml allows
+	$(BIN)/python -m tests.versions $* $(ARGS)
 
 lint: $(STAMP)  ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .
@@ -32,6 +35,9 @@ check: lint test  ## All that a change must pass
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+package: $(STAMP)  ## Build dist/, install the wheel with pipx on every Python here and use it: ARGS='3.12 3.13'
+	$(BIN)/python -m tests.package $(ARGS)
 
 bench: $(STAMP) $(PEERS_STAMP)  ## Side by side with peers, in one run
 	$(PEERS)/bin/python benchmarks/run.py $(ARGS)
@@ -47,7 +53,7 @@ docs: $(STAMP)  ## Write docs/commands.md and the manual pages from --help
 	$(BIN)/python -m katax_cli.cli.manual.pages man
 
 clean:
-	rm -rf $(VENV) .venv-3.* $(PEERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-3.* .venv-lowest .venv-highest $(PEERS) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -105,7 +105,7 @@ if TYPE_CHECKING:
     from katax_cli.testing import TestRedis as TestRedis
     from katax_cli.testing import create_test_database as create_test_database
 
-__version__ = "0.1.0"
+__version__ = "0.2.0a1"
 
 _PUBLIC: dict[str, str] = {
     "AuthenticationFailed": "katax_cli.errors",

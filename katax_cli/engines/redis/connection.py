@@ -160,6 +160,11 @@ class OneRoundTrip(AbstractConnection):
             self._changed = True
 
     @property
+    def is_connected(self) -> bool:
+        """True while there is a socket; redis-py has this since 8.0."""
+        return self._sock is not None
+
+    @property
     def is_soiled(self) -> bool:
         """True when the session keeps state for its next user: another database, an open transaction."""
         return self._changed or self._in_multi
