@@ -56,6 +56,16 @@ class LongOutput:
         self._kept.write(data)
         return True
 
+    def fit(self, height: int) -> None:
+        """The terminal has so many lines by now."""
+        self._height = height
+
+    def drop(self) -> None:
+        """Forgets what was kept."""
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+
     def show(self, *, page: bool = True) -> None:
         """Shows what was kept; without the pager when the command failed, or when it cannot be run."""
         kept, self._kept = self._kept, None

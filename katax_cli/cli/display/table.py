@@ -154,7 +154,7 @@ class _Layout:
 
     def _columns(self, cells: Cells) -> str:
         if self._look.width is not None:
-            cells = [shortened(cell, size) for cell, size in zip(cells, self._widths, strict=True)]
+            cells = self._cut(cells, self._look.width)
         padded = [
             _padded(cell, size, right=right)
             for cell, size, right in zip(cells, self._widths, self._look.right, strict=True)
@@ -162,6 +162,18 @@ class _Layout:
         if self._look.shades:
             padded = list(map(_shaded, padded, self._look.shades))
         return "  ".join(padded).rstrip() + "\n"
+
+    def _cut(self, cells: Cells, limit: int) -> Cells:
+        """Cells that are longer than measured: whole where their line still fits, else texts cut before numbers."""
+        if _fits([max(cell_width(c), width) for c, width in zip(cells, self._widths, strict=True)], limit):
+            return cells
+        columns = list(zip(cells, self._widths, self._look.rigid, strict=True))
+        texts_cut = [cell if is_rigid else shortened(cell, width) for cell, width, is_rigid in columns]
+        if _fits(
+            [max(cell_width(c), width) for c, width in zip(texts_cut, self._widths, strict=True)], limit
+        ):
+            return texts_cut
+        return [shortened(cell, width) for cell, width, _ in columns]
 
 
 class _LayoutWithSentences(_Layout):
@@ -172,10 +184,13 @@ class _LayoutWithSentences(_Layout):
         self._at = at
         room = self._limit - sum(widths) - 2 * len(widths)
         self._room = room if room >= cell_width(label) else 0
-        right, shades = (*_without(at, look.right), False), _without(at, look.shades)
         super().__init__(
             [*widths, self._room],
-            look._replace(right=right, shades=(*shades, {}) if shades else ()),
+            look._replace(
+                right=(*_without(at, look.right), False),
+                whole=(*_without(at, look.whole), False) if look.whole else (),
+                shades=(*_without(at, look.shades), {}) if look.shades else (),
+            ),
         )
 
     def line(self, cells: Cells) -> str:

@@ -21,7 +21,7 @@ _INDENT = "  "
 """Before what goes on in a further line, which is thereby no line of its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Diagnostics:
     """Narrates on stderr. With `json`, says nothing but one error object. `errors` are the lines of errors so far.
 

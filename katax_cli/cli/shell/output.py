@@ -174,6 +174,17 @@ class Output:
             with _saying_what_failed():
                 self.pager.show(page=page)
 
+    def drop(self) -> None:
+        """Forgets what was too long for the terminal: its reader wants no more of it."""
+        if self.pager is not None:
+            self.pager.drop()
+
+    def fit(self, columns: int, lines: int) -> None:
+        """The terminal has another size by now."""
+        self.width = columns
+        if self.pager is not None:
+            self.pager.fit(lines)
+
     def text(self, text: str) -> None:
         """Writes a line that is formatted already."""
         self.raw(text.encode("utf-8", "surrogateescape") + b"\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Literal, TypeVar
 
@@ -56,6 +56,7 @@ class SqlDialogue:
         self._session: Session | None = None
         self._used_at = clock.monotonic()
         self.state: TransactionState = "none"
+        self._is_cancelled = False
 
     def run(self, statement: Statement, take: Take, *, text: Text) -> int | None:
         """Runs one statement and hands its rows to `take`; returns the rows that it changed, None where nobody says.
@@ -68,13 +69,14 @@ class SqlDialogue:
             return None
         session = self._ready()
         before = self.state
+        self._is_cancelled = False
         try:
             with (
                 session.within(self._seconds) as limited,
                 limited.stream(statement, text=text) as rows,
             ):
                 if rows.columns:
-                    take(rows.columns, rows)
+                    take(rows.columns, self._wanted(rows))
                 for _ in rows:
                     pass
                 affected = rows.affected
@@ -99,7 +101,8 @@ class SqlDialogue:
         )
 
     def cancel(self) -> None:
-        """Ends the statement under way on the server, from another thread."""
+        """Ends the statement under way on the server, from another thread; rows that still arrive are dropped."""
+        self._is_cancelled = True
         if self._session is not None:
             self._engine.cancel(self._session.connection, CANCEL_SECONDS)
 
@@ -124,6 +127,13 @@ class SqlDialogue:
             self._drop()
             self.state = "none"
         return was_open
+
+    def _wanted(self, rows: Iterable[Sequence[Row]]) -> Iterator[Sequence[Row]]:
+        """Rows until they are cancelled: to show a million takes longer than to drop them."""
+        for batch in rows:
+            if self._is_cancelled:
+                return
+            yield batch
 
     def _close_lost(self, statement: Statement) -> None:
         if statement.ends_transaction and statement.effect.verb in ("ROLLBACK", "ABORT"):

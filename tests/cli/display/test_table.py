@@ -67,6 +67,15 @@ def test_a_table_on_a_terminal_never_wraps(rows: list[list[str]], width: int) ->
         assert max(map(cell_width, lines)) <= width
 
 
+def test_what_is_longer_than_measured_is_whole_where_its_line_fits() -> None:
+    look = Look(right=(True, False, True), width=20)
+    later = [["1000000", "ab", "2"], ["1", "x" * 30, "1000000"], ["1", "x" * 30, "10000000000000"]]
+
+    assert "".join(table(["id", "name", "n"], [["1", "ab", "3"]], [later], look)) == (
+        "id  name  n\n--  ----  -\n 1  ab    3\n1000000  ab    2\n 1  xxx…  1000000\n 1  xxx…  …\n"
+    )
+
+
 def test_sentences_stand_whole_in_their_line_or_below_it() -> None:
     labels = ["name", "reason", "size"]
     rows = [

@@ -82,12 +82,16 @@ class Shell:
         try:
             return self._perform_all(text.splitlines(keepends=True))
         except Cancelled:
+            self._call.out.drop()
             self._call.diagnostics.note("cancelled on the server")
         except KeyboardInterrupt:
+            self._call.out.drop()
             self._call.diagnostics.note("interrupted")
         except BrokenPipeError:
             raise
         except Exception as error:  # noqa: BLE001 - the boundary of one text: whatever it is, the next may be typed
+            if self._interrupted:
+                self._call.out.drop()
             self._call.out.show(page=False)
             self._call.diagnostics.failure(error)
         return False
@@ -246,7 +250,10 @@ class Shell:
         """The terminal may have another size by now."""
         if self._call.out.width is not None:
             with suppress(OSError):
-                self._call.out.width = os.get_terminal_size(sys.stdout.fileno()).columns
+                self._call.out.fit(*os.get_terminal_size(sys.stdout.fileno()))
+        if self._call.diagnostics.width is not None:
+            with suppress(OSError):
+                self._call.diagnostics.width = os.get_terminal_size(sys.stderr.fileno()).columns
 
     def _obey(self, line: str) -> None:
         """Runs a command that begins with a backslash."""

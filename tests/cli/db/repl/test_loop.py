@@ -22,12 +22,12 @@ _CODES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 @contextmanager
-def shell(*words: str, columns: int = 80) -> Iterator[Terminal]:
+def shell(*words: str, columns: int = 80, pager: str = "cat") -> Iterator[Terminal]:
     """The shell at its first prompt."""
     with pytest.MonkeyPatch.context() as patch:
         # No terminal is there that would answer where its cursor stands.
         patch.setenv("PROMPT_TOOLKIT_NO_CPR", "1")
-        patch.setenv("PAGER", "cat")
+        patch.setenv("PAGER", pager)
         terminal = Terminal("db", "shell", *words, columns=columns)
     try:
         terminal.read_until(1, b"=>")
@@ -104,6 +104,47 @@ def test_ctrl_c_ends_the_statement_on_the_server_and_nothing_else(
         terminal.answer(b"\x03", NEW_LINE, b"=>")
         terminal.type(b"\x04")
         assert terminal.exit_code() == 0
+
+
+@pytest.mark.parametrize(
+    ("engine", "rows"),
+    [
+        ("postgresql", b"select generate_series(1, 2000000000) as n;"),
+        (
+            "mysql",
+            b"select 1234 as n from "
+            + b", ".join(b"information_schema.columns %c" % c for c in b"abcd")
+            + b";",
+        ),
+        ("sqlite", b"with recursive r(n) as (select 1 union all select n + 1 from r) select n from r;"),
+    ],
+)
+def test_ctrl_c_ends_a_result_without_end(engine: str, rows: bytes, fresh: MakeFresh, tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": fresh(engine).url})
+    with shell() as terminal:
+        terminal.answer(rows + b"\r", b"1234\r\n")
+        terminal.answer(b"\x03", b"cancelled on the server", NEW_LINE, b"=>")
+        typed(terminal, b"select 'the next' as n;", b"(1 row)")
+        terminal.type(b"\x04")
+        assert terminal.exit_code() == 0
+
+
+def test_what_was_kept_for_the_pager_is_dropped_with_the_statement(fresh: MakeFresh, tmp_path: Path) -> None:
+    write_profile(tmp_path, {"main": fresh("postgresql").url})
+    asked = "select query from pg_stat_activity where state = 'active' and query like '%2000000001%'"
+
+    def runs() -> bool:
+        return len(katax("db", "query", asked, "-f", "csv").out.splitlines()) > 2
+
+    with shell(pager="sed 's/^/paged:/'") as terminal:
+        terminal.type(b"select generate_series(1, 2000000001) as n;\r")
+        until(runs)
+        terminal.answer(b"\x03", b"cancelled on the server", NEW_LINE, b"=>")
+        typed(terminal, b"select 'the next' as n;", b"(1 row)")
+        typed(terminal, b"select generate_series(1, 100) as n;", b"paged: 99\r\n")
+        terminal.type(b"\x04")
+        assert terminal.exit_code() == 0
+        assert "101" not in plain(terminal)
 
 
 def test_no_statement_of_a_lost_transaction_runs_outside_it(
