@@ -313,6 +313,7 @@ class Shell:
         while True:
             self._execute(request, page=False)
             SYSTEM.sleep(max(seconds, 0.1))
+            self._fit_terminal()
 
 
 def typed_lines(stream: Iterable[bytes]) -> Iterator[str]:
