@@ -241,6 +241,8 @@ def rows_of(data: bytes) -> list[Row]:
         document = json.loads(data)
     except ValueError as error:
         raise typer.BadParameter(f"--json is no JSON: {error}") from error
+    except RecursionError:
+        raise typer.BadParameter("--json is nested too deeply to be read") from None
     rows = document if isinstance(document, list) else [document]
     if not rows or not all(isinstance(row, dict) and row for row in rows):
         raise typer.BadParameter("--json takes an object with columns, or an array of such objects")

@@ -51,6 +51,8 @@ def parse(path: str, text: str) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         what, _, where = str(error).rpartition(" (at ")
         raise ConfigError(f"{path}:{_position(where, text)}: not valid TOML: {what.lower()}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: its values are nested too deeply to be read") from None
 
 
 def _position(where: str, text: str) -> str:

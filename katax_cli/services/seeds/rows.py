@@ -15,6 +15,8 @@ from katax_cli.services.seeds.values import PlainCsv, SeedFile, SeedRows
 
 _KEYS = {"table", "key", "rows"}
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
+_LARGEST_CELL = 2**31 - 1
+"""Bytes; Python's own limit of 128 KiB is met by texts and pictures that databases keep."""
 _NO_MARKS = bytes(set(range(256)) - set(b',\n\r"\0'))
 
 
@@ -30,6 +32,8 @@ def _json_rows(file: SeedFile, decode: Callable[[str], Any]) -> SeedRows:
         rows = decode(file.text)
     except (ValueError, TypeError) as error:
         raise SeedError(f"seed {file.name} is no JSON: {error}") from error
+    except RecursionError:
+        raise SeedError(f"seed {file.name} is nested too deeply to be read") from None
     whole: Mapping[str, Any] = rows if isinstance(rows, Mapping) else {"rows": rows}
     unknown = sorted(set(whole) - _KEYS)
     if unknown or "rows" not in whole:
@@ -65,6 +69,7 @@ def _objects(file: SeedFile, rows: Any) -> list[dict[str, Any]]:
 
 
 def _csv_rows(file: SeedFile) -> SeedRows:
+    csv.field_size_limit(_LARGEST_CELL)
     data, text = file.data.removeprefix(BOM_UTF8), file.text
     header, begins = _header(file, text)
     unquoted = _unquoted_lines(data, len(header))

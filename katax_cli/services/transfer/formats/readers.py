@@ -160,6 +160,13 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 def parsed_object(text: str) -> dict[str, tuple[Any, str]]:
     """The fields of a JSON object, each with its value and its own text. Raises ValueError for anything else."""
+    try:
+        return _parsed_object(text)
+    except RecursionError:
+        raise ValueError("nested too deeply to be read") from None
+
+
+def _parsed_object(text: str) -> dict[str, tuple[Any, str]]:
     at = _after_space(text, 0)
     if text[at : at + 1] != "{":
         raise ValueError("expected an object")
