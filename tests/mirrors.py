@@ -60,6 +60,15 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/backup/restore/kept.py",
         "services/backup/restore/server_database.py",
     ),
+    "services/backup/store/test_remote.py": (
+        "services/backup/spool.py",
+        "services/backup/store/base.py",
+        "services/backup/store/copying.py",
+        "services/backup/store/local.py",
+        "services/backup/store/objects.py",
+        "services/backup/store/place.py",
+        "services/backup/store/run_marker.py",
+    ),
     "services/backup/restore/test_load.py": ("engines/mongodb/backup/restore.py",),
     "services/backup/restore/test_marked.py": (
         "engines/mysql/backup/restore.py",

@@ -8,6 +8,7 @@
     │   ├── ConnectionConflict      a name is in use with another configuration
     │   ├── EmbeddedUnavailable     there is no redis-server to embed
     │   └── AuthenticationFailed    the server refused the user or password
+    │       ├── StoreRefused        a store of backups refused the keys, or what they may do
     │       └── TokenRefused        a Socket.IO server refused the token
     ├── Unavailable                 may work later
     │   ├── PoolTimeout
@@ -73,6 +74,7 @@ from katax_cli.errors.connections import (
     QueryError,
     RolledBack,
     SerializationFailure,
+    StoreRefused,
     TokenRefused,
     Unavailable,
     UniqueViolation,
@@ -142,6 +144,7 @@ __all__ = [
     "SerializationFailure",
     "SessionNotEnded",
     "StatementFailed",
+    "StoreRefused",
     "TokenRefused",
     "Unavailable",
     "Unfinished",

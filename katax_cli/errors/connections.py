@@ -93,6 +93,14 @@ class AuthenticationFailed(ConfigError):
         return f"{self.connection!r} refused the login: {self.reason}; check user and password of the profile"
 
 
+class StoreRefused(AuthenticationFailed):
+    """A store of backups does not take the keys, or they may not do that."""
+
+    def __str__(self) -> str:
+        how_to_go_on = "check the keys in the environment and their rights"
+        return f"{self.connection!r} refused the access: {self.reason}; {how_to_go_on}"
+
+
 class TokenRefused(AuthenticationFailed):
     """The server does not take the token."""
 

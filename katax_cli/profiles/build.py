@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from katax_cli.core.engine_names import SQL_ENGINES
-from katax_cli.core.settings import ConnectionSettings
+from katax_cli.core.settings import ConnectionSettings, Secret
 from katax_cli.profiles.model.breakers import breaker_of, inherited
 from katax_cli.profiles.model.connections import Around, Flaw, build_connection, variants_of
 from katax_cli.profiles.model.keys import CONNECTION
@@ -116,7 +116,19 @@ class _ProfileBuilder:
         made = self.make(("backup",), BackupSettings)
         directory = made.directory if "://" in made.directory else self._absolute(made.directory)
         tools = None if made.tools is None else self._absolute(made.tools)
-        return made._replace(directory=directory, tools=tools, smoke=tuple(made.smoke))
+        return made._replace(
+            directory=directory,
+            tools=tools,
+            smoke=tuple(made.smoke),
+            recipients=tuple(made.recipients),
+            identity=self._identity(),
+        )
+
+    def _identity(self) -> Secret | None:
+        said = self._table.get("backup", {}).get("identity")
+        if said is None:
+            return None
+        return token(said, SecretOrigin("[backup] identity", self._folder, environ=self._environ))
 
     def journal(self) -> JournalSettings:
         made = self.make(("journal",), JournalSettings)

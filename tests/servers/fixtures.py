@@ -14,6 +14,7 @@ from tests.servers import redis
 from tests.servers.certificates import Certificates, make_certificates
 from tests.servers.fleet import ENGINES, NO_SETTINGS, Fleet
 from tests.servers.fresh import fresh_database
+from tests.servers.object_store import ObjectServer, launch_object_store
 from tests.servers.proxy import Address, Proxy
 from tests.servers.rooms import free_port
 from tests.servers.server import Server, reroute
@@ -264,3 +265,19 @@ def unreachable_port() -> Iterator[int]:
             filler.settimeout(0)
             filler.connect_ex(listener.getsockname())
         yield listener.getsockname()[1]
+
+
+@pytest.fixture(scope="session")
+def object_server(fleet: Fleet) -> Iterator[ObjectServer]:
+    """An S3 server for the whole session."""
+    server = launch_object_store(fleet.room.folder("moto"))
+    yield server
+    server.process.discard()
+
+
+@pytest.fixture
+def bucket(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> ObjectServer:
+    """The same server, with its address and keys in the environment; take a prefix of the test's own."""
+    for name, value in object_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return object_server

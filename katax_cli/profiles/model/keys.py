@@ -170,6 +170,10 @@ TABLES = {
             "tools": Key("string", "folder of pg_dump, mariadb-dump, …, if not on PATH"),
             "max_age": Key("positive", "age from which the newest drilled backup is old"),
             "smoke": Key("strings", "SQL that must succeed on a drill's restored database"),
+            "recipients": Key("strings", "public keys of age for which backups are encrypted"),
+            "identity": Key(
+                "secret", "what decrypts them: file:PATH, env:NAME or keyring:service/user, read late"
+            ),
         },
         model="backup",
     ),

@@ -56,13 +56,15 @@ class BackupSettings(NamedTuple):
     """Settings of backups: their folder or URL, and that of the servers' own tools if it is not on PATH.
 
     `max_age` is the age in seconds from which `health` warns that the newest drilled backup is old; `smoke` is SQL that
-    must succeed in a drill.
+    must succeed in a drill. Backups are encrypted for `recipients`, public keys of age, and decrypted with `identity`.
     """
 
     directory: str = "backups"
     tools: str | None = None
     max_age: float | None = None
     smoke: tuple[str, ...] = ()
+    recipients: tuple[str, ...] = ()
+    identity: Secret | None = None
 
 
 class JournalSettings(NamedTuple):

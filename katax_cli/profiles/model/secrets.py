@@ -43,12 +43,14 @@ def secret_of(table: Mapping[str, Any], place: SecretOrigin) -> Secret | None:
 
 
 def token(value: str, place: SecretOrigin) -> Secret:
-    """A token of a server: `env:NAME` and `file:PATH` are read when it is needed."""
+    """A token or a key: `env:NAME`, `file:PATH` and `keyring:service/user` are read when it is needed."""
     kind, found, rest = value.partition(":")
     if found and kind == "env":
         return Secret(lambda: _from_variable(rest, place))
     if found and kind == "file":
         return Secret(lambda: from_file(rest, place))
+    if found and kind == "keyring":
+        return Secret(lambda: from_keyring(rest, place))
     return Secret.of(value)
 
 

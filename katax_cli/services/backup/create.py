@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import import_module
 from importlib.metadata import version
@@ -13,8 +14,9 @@ from typing import Any, NamedTuple
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import WrongEngine
 from katax_cli.services.backup.dumps.order import Order, ProvenDump
-from katax_cli.services.backup.folder import new_folder, publish
-from katax_cli.services.backup.manifest import Manifest, Omission, write_manifest
+from katax_cli.services.backup.manifest import ENCRYPTED_FORMAT, Manifest, Omission, write_manifest
+from katax_cli.services.backup.sealing import Recipients
+from katax_cli.services.backup.store.base import BackupStore
 from katax_cli.services.backup.work import StoppableWork
 
 _WAYS: Mapping[str, tuple[str, str]] = {
@@ -28,27 +30,29 @@ _MOST_JOBS = 4
 
 
 class BackupMade(NamedTuple):
-    """A whole backup: its folder and its manifest."""
+    """A whole backup: its folder or URL, and its manifest."""
 
-    path: Path
+    path: Path | str
     manifest: Manifest
 
 
 def create_backup(
     database: Any,
-    directory: Path,
+    store: BackupStore,
     *,
     work: StoppableWork,
+    recipients: Sequence[str] = (),
     jobs: int | None = None,
     allow_missing: bool = False,
     tools: str | None = None,
     told: Callable[[int], object] = lambda _: None,
 ) -> BackupMade:
-    """Backs a database up into a new folder of `directory`, which exists only if all of it was proven.
+    """Backs a database up into a store, which has a backup of that name only if all of it was proven.
 
-    `jobs` are parallel workers of PostgreSQL's tool (default: one for each processor, four at the most). Raises
-    BackupError when something cannot be read and `allow_missing` was not said, or when the end of the dump was not
-    proven; ConfigError for a tool that is missing or too old.
+    It is encrypted for `recipients`, the public keys of age, if there are any. `jobs` are parallel workers of
+    PostgreSQL's tool (default: one for each processor, four at the most). Raises BackupError when something cannot be
+    read and `allow_missing` was not said, or when the end of the dump was not proven; ConfigError for a tool that is
+    missing or too old.
     """
     engine = database.settings.type
     if engine not in _WAYS:
@@ -57,8 +61,9 @@ def create_backup(
     way: Callable[[Order], ProvenDump] = getattr(
         import_module(f"katax_cli.services.backup.dumps.{module}"), function
     )
+    sealer = Recipients(recipients) if recipients else None
     started = _now()
-    with work.active(), new_folder(directory, database.name) as folder:
+    with work.active(), store.new_folder(database.name) as folder:
         order = Order(
             database=database,
             folder=folder,
@@ -69,11 +74,15 @@ def create_backup(
             told=told,
         )
         dumped = way(order)
+        if sealer is not None:
+            dumped = replace(dumped, files=sealer.seal(folder, dumped.files, work))
         name = folder.name.removeprefix(".partial-")
         manifest = _manifest(name, order, dumped, started)
+        if sealer is not None:
+            manifest = replace(manifest, encryption=sealer.encryption, format=ENCRYPTED_FORMAT)
         write_manifest(folder, manifest)
         work.check()
-        return BackupMade(publish(folder), manifest)
+        return BackupMade(store.publish(folder, manifest), manifest)
 
 
 def _manifest(name: str, order: Order, dumped: ProvenDump, started: str) -> Manifest:

@@ -21,11 +21,16 @@ _UNSAFE = re.compile(r"[^\w.-]+")
 _NAME = re.compile(r"[^.].*-\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 
+def is_backup_name(name: str) -> bool:
+    """True for what `new_folder` gives its folders once they are whole."""
+    return _NAME.fullmatch(name) is not None
+
+
 def backup_folders(directory: Path) -> list[Path]:
     """The folders that have the name of a backup, the newest last; none where there is no such directory."""
     if not directory.is_dir():
         return []
-    named = [path for path in directory.iterdir() if _NAME.fullmatch(path.name) and path.is_dir()]
+    named = [path for path in directory.iterdir() if is_backup_name(path.name) and path.is_dir()]
     return sorted(named, key=lambda path: (path.name[-23:], path.name))
 
 

@@ -17,19 +17,43 @@ from katax_cli.core.engine_names import ENGINE_NAMES, EngineName
 from katax_cli.errors import BackupDamaged
 
 MANIFEST = "manifest.json"
+SEALED = ".age"
+"""The end of the name of an encrypted file."""
 FORMAT = 1
 """Raised when an older katax could not restore a backup of a newer one."""
+ENCRYPTED_FORMAT = 2
+"""The format of backups that are encrypted; all others are still written in the first."""
 _MAX_BYTES = 64 * 2**20
 _HEX = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True)
 class DumpFile:
-    """A file of a backup: its path in the folder with `/`, its size and the SHA-256 of its bytes as hex."""
+    """A file of a backup: its path in the folder with `/`, its size and the SHA-256 of its bytes as hex.
+
+    Of an encrypted one `plain_size_bytes` and `plain_sha256` are those of the bytes before.
+    """
 
     path: str
     size_bytes: int
     sha256: str
+    plain_size_bytes: int | None = None
+    plain_sha256: str | None = None
+
+    @property
+    def plain(self) -> DumpFile:
+        """The file as it was before it was encrypted; itself when it was not."""
+        if self.plain_size_bytes is None or self.plain_sha256 is None:
+            return self
+        return DumpFile(self.path.removesuffix(SEALED), self.plain_size_bytes, self.plain_sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Encryption:
+    """The format of the encrypted files, and the public keys for which they were encrypted."""
+
+    format: str
+    recipients: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +103,14 @@ class Manifest:
     left_out: tuple[Omission, ...] = ()
     not_held: tuple[Omission, ...] = ()
     drills: tuple[RestoreDrill, ...] = ()
+    encryption: Encryption | None = None
     format: int = FORMAT
+
+    @property
+    def as_plain(self) -> Manifest:
+        """That of the same backup once it is decrypted."""
+        files = tuple(file.plain for file in self.files)
+        return replace(self, files=files, encryption=None, format=FORMAT)
 
     @property
     def size_bytes(self) -> int:
@@ -94,14 +125,24 @@ class Manifest:
         return replace(self, drills=(*self.drills, drill))
 
 
+def manifest_text(manifest: Manifest) -> bytes:
+    """The bytes of a manifest's file, with the digest of all its values."""
+    values = asdict(manifest)
+    if manifest.encryption is None:
+        # So that an older katax reads it.
+        del values["encryption"]
+        for file in values["files"]:
+            del file["plain_size_bytes"], file["plain_sha256"]
+    text = json.dumps({**values, "digest": _digest(values)}, indent=2, ensure_ascii=False) + "\n"
+    return text.encode()
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes it into the folder of its backup in one piece: a temporary name, fsync, rename, fsync of the folder."""
-    values = asdict(manifest)
-    text = json.dumps({**values, "digest": _digest(values)}, indent=2, ensure_ascii=False) + "\n"
     temporary = folder / f".{MANIFEST}.{os.getpid()}"
     try:
         with temporary.open("wb") as file:
-            file.write(text.encode())
+            file.write(manifest_text(manifest))
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(folder / MANIFEST)
@@ -119,10 +160,15 @@ def read_manifest(folder: Path) -> Manifest:
         raise BackupDamaged(str(folder), [_without_manifest(folder)]) from None
     except OSError as error:
         raise BackupDamaged(str(folder), [f"{MANIFEST} cannot be read: {error.strerror}"]) from error
+    return parse_manifest(text, name=folder.resolve().name, where=str(folder))
+
+
+def parse_manifest(text: bytes, *, name: str, where: str) -> Manifest:
+    """The checked manifest of the backup of that name. Raises BackupDamaged, which says `where`."""
     try:
-        return _checked(folder.resolve().name, text)
+        return _checked(name, text)
     except _ManifestFlaw as flaw:
-        raise BackupDamaged(str(folder), [f"{MANIFEST} {flaw}"]) from None
+        raise BackupDamaged(where, [f"{MANIFEST} {flaw}"]) from None
 
 
 def sync_folder(folder: Path) -> None:
@@ -153,7 +199,7 @@ def _checked(name: str, text: bytes) -> Manifest:
         raise _ManifestFlaw("is no JSON") from None
     if not isinstance(values, dict):
         raise _ManifestFlaw("is no object")
-    if values.get("format") != FORMAT:
+    if values.get("format") != (ENCRYPTED_FORMAT if values.get("encryption") else FORMAT):
         raise _ManifestFlaw(
             f"has the format {values.get('format')!r}, expected {FORMAT}; use the katax that made it"
         )
@@ -173,10 +219,14 @@ def _built(values: dict[str, Any]) -> Manifest:
     if values["engine"] not in ENGINE_NAMES:
         raise ValueError(f"no engine named {values['engine']!r}")
     files = tuple(DumpFile(**file) for file in values.pop("files"))
+    encryption = _encryption(values.pop("encryption", None))
     for file in files:
         _refuse_path(file.path)
-        if set(file.sha256) - _HEX or len(file.sha256) != 64 or file.size_bytes < 0:
-            raise ValueError(f"digest or size of {file.path!r}")
+        if (file.plain is file) is not (encryption is None):
+            raise ValueError(f"{file.path!r} is encrypted, or is not, unlike the backup")
+        for one in (file, file.plain):
+            if set(one.sha256) - _HEX or len(one.sha256) != 64 or one.size_bytes < 0:
+                raise ValueError(f"digest or size of {file.path!r}")
     if not files or len({file.path for file in files}) < len(files):
         raise ValueError("its files are not named once each")
     rows, objects = _counts(values.pop("rows")), _counts(values.pop("objects"))
@@ -186,8 +236,23 @@ def _built(values: dict[str, Any]) -> Manifest:
         _refuse_other_than_text(values["schema_hash"])
     _refuse_other_than_text(*(value for key, value in values.items() if key not in ("format", "schema_hash")))
     return Manifest(
-        files=files, rows=rows, objects=objects, left_out=left_out, not_held=not_held, drills=drills, **values
+        files=files,
+        rows=rows,
+        objects=objects,
+        left_out=left_out,
+        not_held=not_held,
+        drills=drills,
+        encryption=encryption,
+        **values,
     )
+
+
+def _encryption(values: Mapping[str, Any] | None) -> Encryption | None:
+    if values is None:
+        return None
+    recipients = tuple(values["recipients"])
+    _refuse_other_than_text(values["format"], *recipients)
+    return Encryption(values["format"], recipients)
 
 
 def _refuse_other_than_text(*values: object) -> None:

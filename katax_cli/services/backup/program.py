@@ -7,27 +7,40 @@ from pathlib import Path
 from typing import Any
 
 from katax_cli.core.resilience.deadline import Deadline
+from katax_cli.core.settings import Secret
 from katax_cli.core.text.duration import Duration
-from katax_cli.services.backup.catalog import CatalogEntry, catalog
 from katax_cli.services.backup.create import BackupMade, create_backup
 from katax_cli.services.backup.manifest import Manifest, RestoreDrill
 from katax_cli.services.backup.restore.drill import drill_backup
 from katax_cli.services.backup.restore.run import Restored, prepare
-from katax_cli.services.backup.verify import find_backup, validated
+from katax_cli.services.backup.store.base import BackupStore, CatalogEntry
+from katax_cli.services.backup.store.place import is_url, open_store
 from katax_cli.services.backup.work import StoppableWork
 
 
 class Backup:
-    """Backups of one database in a folder. `tools` is the folder of the server's own tools (None: PATH).
+    """Backups of one database in a folder, or below a URL; `tools` is the folder of the server's tools (None: PATH).
 
+    They are encrypted for `recipients`, public keys of age, and decrypted with `identity`, the text of its file.
     `timeout` is for the whole of a call; without one it takes as long as it takes. `name` is that of a backup in the
-    folder, or a path.
+    folder, or a path or URL.
     """
 
-    def __init__(self, db: Any, directory: str | Path = "backups", *, tools: str | None = None) -> None:
+    def __init__(
+        self,
+        db: Any,
+        directory: str | Path = "backups",
+        *,
+        tools: str | None = None,
+        recipients: Sequence[str] = (),
+        identity: str | None = None,
+    ) -> None:
         self.db = db
-        self.directory = Path(directory).absolute()
+        location = str(directory)
+        self.directory: Path | str = location if is_url(location) else Path(location).absolute()
         self._tools = tools
+        self._recipients = tuple(recipients)
+        self._identity = None if identity is None else Secret.of(identity)
 
     def create(
         self, *, jobs: int | None = None, allow_missing: bool = False, timeout: Duration | None = None
@@ -36,22 +49,24 @@ class Backup:
 
         Raises BackupError, ConfigError, Unavailable.
         """
+        work = self._work(timeout)
         return create_backup(
             self.db,
-            self.directory,
-            work=self._work(timeout),
+            self._store(work),
+            work=work,
+            recipients=self._recipients,
             jobs=jobs,
             allow_missing=allow_missing,
             tools=self._tools,
         )
 
     def list(self) -> list[CatalogEntry]:
-        """All backups in the folder, the newest first; reads their manifests only."""
-        return catalog(self.directory)
+        """All backups, the newest first; reads their manifests only."""
+        return self._store(self._work(None)).entries()
 
     def verify(self, name: str, *, timeout: Duration | None = None) -> Manifest:
         """Reads every byte of a backup. Raises BackupDamaged with all reasons."""
-        return validated(find_backup(self.directory, name), self._work(timeout))
+        return self._store(self._work(timeout)).find(name).verified()
 
     def restore(
         self,
@@ -66,10 +81,19 @@ class Backup:
 
         Raises BackupDamaged, Refused and ConfigError before anything was touched; BackupError when it fails.
         """
-        folder = find_backup(self.directory, name)
-        return prepare(
-            folder, self.db, into, work=self._work(timeout), swap=swap, jobs=jobs, tools=self._tools
-        ).run()
+        work = self._work(timeout)
+        store = self._store(work)
+        with store.find(name).fetched() as folder:
+            return prepare(
+                folder,
+                self.db,
+                into,
+                work=work,
+                swap=swap,
+                jobs=jobs,
+                tools=self._tools,
+                note_kept=store.note_kept,
+            ).run()
 
     def drill(
         self,
@@ -81,11 +105,21 @@ class Backup:
         timeout: Duration | None = None,
     ) -> RestoreDrill:
         """Restores a backup into a throwaway database of the server of `on`; see `passed` and `problems`."""
-        folder = find_backup(self.directory, name)
         work = self._work(timeout)
-        return drill_backup(
-            folder, on, work=work, same_server=same_server, smoke=tuple(smoke), tools=self._tools
-        )
+        backup = self._store(work).find(name)
+        with backup.fetched() as folder:
+            return drill_backup(
+                folder,
+                on,
+                work=work,
+                same_server=same_server,
+                smoke=tuple(smoke),
+                tools=self._tools,
+                stamped=backup.stamp,
+            )
+
+    def _store(self, work: StoppableWork) -> BackupStore:
+        return open_store(str(self.directory), work=work, identity=self._identity)
 
     def _work(self, timeout: Duration | None) -> StoppableWork:
         return StoppableWork(self.db.name, Deadline(timeout))

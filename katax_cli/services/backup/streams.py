@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 
 from katax_cli.services.backup.manifest import DumpFile
 
@@ -85,10 +85,16 @@ def _gzip_library() -> Any:
         return zlib
 
 
-class _Digesting:
+class Readable(Protocol):
+    """Gives at most so many bytes, none at the end."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+class Digesting:
     """A file that is read from beginning to end, with the digest of what was read."""
 
-    def __init__(self, file: IO[bytes], before_each: Callable[[], object]) -> None:
+    def __init__(self, file: Readable, before_each: Callable[[], object]) -> None:
         self._file = file
         self._before_each = before_each
         self.digest = hashlib.sha256()
@@ -114,7 +120,7 @@ def digested(
     `before_each` piece of the file may raise, to end it. Raises ValueError for a stream that is damaged.
     """
     with (folder / path).open("rb") as file:
-        source = _Digesting(file, before_each)
+        source = Digesting(file, before_each)
         if take is not None:
             take(_decompressed(path, source))
         while source.read(CHUNK):

@@ -10,12 +10,11 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 from katax_cli.engines.dumps import Credentials
 from katax_cli.errors import BackupError, ConfigError
-from katax_cli.services.backup.folder import hold, remove_unheld
+from katax_cli.services.backup.spool import private_folder
 from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.calls.watchdog import watchdog
 from katax_cli.services.processes.supervised import Supervised
@@ -89,9 +88,8 @@ def secret_files(credentials: Credentials) -> Iterator[Credentials]:
 
     So are those of runs that were killed.
     """
-    remove_unheld(Path(tempfile.gettempdir()), f"{_SECRETS}*")
-    folder, held = _held_folder()
-    try:
+    with private_folder(_SECRETS) as home:
+        folder = str(home)
         for name, text in credentials.files.items():
             descriptor = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "w", encoding="utf-8") as file:
@@ -101,19 +99,6 @@ def secret_files(credentials: Credentials) -> Iterator[Credentials]:
             key: value.replace("{folder}", folder) for key, value in credentials.environment.items()
         }
         yield Credentials(words, {}, environment)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(held)
-
-
-def _held_folder() -> tuple[str, int]:
-    """A new folder and the lock on it. Another run may take it for a leftover until it is locked."""
-    while True:
-        folder = tempfile.mkdtemp(prefix=_SECRETS)
-        with suppress(FileNotFoundError):
-            held = hold(Path(folder))
-            if held is not None:
-                return folder, held
 
 
 def run_tool(

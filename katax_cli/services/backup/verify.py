@@ -7,7 +7,8 @@ from pathlib import Path
 
 from katax_cli.errors import BackupDamaged, ConfigError
 from katax_cli.services.backup.manifest import MANIFEST, DumpFile, Manifest, read_manifest
-from katax_cli.services.backup.streams import digested
+from katax_cli.services.backup.sealing import Identities
+from katax_cli.services.backup.store.copying import compared
 from katax_cli.services.backup.work import StoppableWork
 
 _MOST_REASONS = 20
@@ -21,19 +22,27 @@ def find_backup(directory: Path, word: str) -> Path:
     raise ConfigError(f"no backup {word!r} in {str(directory)!r}; see 'katax db backups list'")
 
 
-def validated(folder: Path, work: StoppableWork) -> Manifest:
-    """The manifest of a backup of which every byte was read. Raises BackupDamaged with all reasons."""
+def validated(folder: Path, work: StoppableWork, identities: Identities | None = None) -> Manifest:
+    """The manifest of a backup of which every byte was read, and decrypted where there are identities for it.
+
+    Raises BackupDamaged with all reasons, ConfigError for identities that do not fit.
+    """
     manifest = read_manifest(folder)
     reasons = [*_strangers(folder, manifest)]
     for file in manifest.files:
-        reason = _flaw(folder, file, work)
+        reason = _flaw(folder, file, work, identities)
         if reason is not None:
             reasons.append(reason)
+    refuse_flaws(str(folder), reasons)
+    return manifest
+
+
+def refuse_flaws(where: str, reasons: list[str]) -> None:
+    """Raises BackupDamaged when there are reasons, with the first of them."""
     if len(reasons) > _MOST_REASONS:
         reasons[_MOST_REASONS:] = [f"and {len(reasons) - _MOST_REASONS} more"]
     if reasons:
-        raise BackupDamaged(str(folder), reasons)
-    return manifest
+        raise BackupDamaged(where, reasons)
 
 
 def _strangers(folder: Path, manifest: Manifest) -> list[str]:
@@ -48,7 +57,7 @@ def _strangers(folder: Path, manifest: Manifest) -> list[str]:
     return [f"{path} is not in the manifest" for path in sorted(strangers)]
 
 
-def _flaw(folder: Path, file: DumpFile, work: StoppableWork) -> str | None:
+def _flaw(folder: Path, file: DumpFile, work: StoppableWork, identities: Identities | None) -> str | None:
     path = folder / file.path
     try:
         if path.is_symlink() or not path.is_file():
@@ -56,8 +65,7 @@ def _flaw(folder: Path, file: DumpFile, work: StoppableWork) -> str | None:
         size = path.stat().st_size
         if size != file.size_bytes:
             return f"{file.path} has {size:,} of {file.size_bytes:,} bytes"
-        with work.active():
-            found = digested(folder, file.path, before_each=work.check)
+        with work.active(), path.open("rb") as source:
+            return compared(file, source, work=work, identities=identities)
     except OSError as error:
         return f"{file.path} cannot be read: {error.strerror}"
-    return None if found == file else f"{file.path} was changed: its digest does not fit"

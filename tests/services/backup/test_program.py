@@ -17,22 +17,21 @@ def test_a_program_backs_up_verifies_drills_and_restores(tmp_path: Path) -> None
         backups = Backup(katax.db("main"), tmp_path / "kept")
 
         made = backups.create()
-        assert made.path.parent == tmp_path / "kept"
-        assert backups.verify(made.path.name) == made.manifest
-        assert [(entry.state, entry.path) for entry in backups.list()] == [("complete", made.path)]
+        path = Path(made.path)
+        assert path.parent == tmp_path / "kept"
+        assert backups.verify(path.name) == made.manifest
+        assert [(entry.state, entry.path) for entry in backups.list()] == [("complete", path)]
 
-        drill = backups.drill(
-            made.path.name, on=katax.db("scratch"), same_server=True, smoke=["select 1 from t"]
-        )
+        drill = backups.drill(path.name, on=katax.db("scratch"), same_server=True, smoke=["select 1 from t"])
         assert (drill.passed, drill.problems) == (True, ())
-        assert backups.verify(made.path.name).is_drilled
+        assert backups.verify(path.name).is_drilled
 
-        restored = backups.restore(made.path.name, into="other.db")
+        restored = backups.restore(path.name, into="other.db")
         assert restored.rows == 2
 
-        (made.path / made.manifest.files[0].path).write_bytes(b"")
+        (path / made.manifest.files[0].path).write_bytes(b"")
         with pytest.raises(BackupDamaged, match=r"has 0 of"):
-            backups.verify(made.path.name)
+            backups.verify(path.name)
         with pytest.raises(ConfigError, match="no backup 'nothing'"):
             backups.verify("nothing")
     finally:

@@ -14,7 +14,8 @@ from katax_cli.cli.shell.invocation import Invocation
 group = Group()
 
 Out = Annotated[
-    str | None, typer.Option("--out", metavar="DIR", help="Folder of the backups ([backup] directory).")
+    str | None,
+    typer.Option("--out", metavar="DIR|URL", help="Folder or URL of the backups ([backup] directory)."),
 ]
 
 

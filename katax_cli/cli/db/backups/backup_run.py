@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from katax_cli.cli.db.backups.run import backup_directory
+from katax_cli.cli.db.backups.run import backup_store
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.progress import Parts, Progress
@@ -21,19 +21,20 @@ BACKUP_HEADER = ("connection", "path", "size_bytes", "tables", "rows", "left_out
 def run_backup(call: Invocation, out: str | None, *, jobs: int | None, allow_missing: bool) -> ExitCode:
     """Makes a backup of each connection and prints a row for each."""
     with scope(call, BACKUPS, seconds=None) as chosen:
-        directory = backup_directory(chosen.profile, out)
         names = [settings.name for settings in chosen.settings]
-        if call.only_planned(directory=str(directory), connections=names):
-            return ExitCode.DONE
         work = StoppableWork(", ".join(names), chosen.runtime.deadline)
+        store = backup_store(chosen.profile, out, work)
+        if call.only_planned(directory=store.location, connections=names):
+            return ExitCode.DONE
         written = Parts(Progress(call.diagnostics, "written", "bytes", None))
 
         def back_up(database: Any) -> list[tuple[object, ...]]:
             began = SYSTEM.monotonic()
             made = create_backup(
                 database,
-                directory,
+                store,
                 work=work,
+                recipients=chosen.profile.backup.recipients,
                 jobs=jobs,
                 allow_missing=allow_missing,
                 tools=chosen.profile.backup.tools,

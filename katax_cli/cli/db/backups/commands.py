@@ -14,7 +14,8 @@ from katax_cli.cli.shell.invocation import Invocation
 group = Group()
 
 Out = Annotated[
-    str | None, typer.Option("--out", metavar="DIR", help="Folder of the backups ([backup] directory).")
+    str | None,
+    typer.Option("--out", metavar="DIR|URL", help="Folder or URL of the backups ([backup] directory)."),
 ]
 
 
@@ -30,7 +31,7 @@ def list_(call: Invocation, out: Out = None) -> None:
 def verify(
     call: Invocation,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[BACKUP]...", help="Names or paths; default: all.")
+        list[str] | None, typer.Argument(metavar="[BACKUP]...", help="Names, paths or URLs; default: all.")
     ] = None,
     out: Out = None,
 ) -> ExitCode:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from katax_cli.cli.shell.confirm import confirm
 from katax_cli.cli.shell.exits import ExitCode, worst
@@ -14,11 +13,11 @@ from katax_cli.core.roles import Tier
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import BackupDamaged, KataxError
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.backup.catalog import CatalogEntry, catalog, plan_removal, remove
-from katax_cli.services.backup.folder import backup_folders
-from katax_cli.services.backup.restore.kept import KeptDatabase, drop_kept, kept_databases
+from katax_cli.services.backup.catalog import plan_removal, remove
+from katax_cli.services.backup.restore.kept import drop_kept
 from katax_cli.services.backup.retention import Retention, RetentionVerdict
-from katax_cli.services.backup.verify import find_backup, validated
+from katax_cli.services.backup.store.base import BackupStore, CatalogEntry, KeptDatabase, StoredBackup
+from katax_cli.services.backup.store.place import is_url, open_store
 from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.tables.scratch import open_settings
 
@@ -35,19 +34,27 @@ LIST_HEADER = (
     "drilled_at",
     "reason",
 )
-VERIFY_HEADER = ("backup", "whole", "size_bytes", "reasons")
+VERIFY_HEADER = ("backup", "whole", "size_bytes", "read", "reasons")
 PRUNE_HEADER = ("backup", "database", "started_at", "drilled", "verdict", "reasons")
 
 
-def backup_directory(profile: Profile, out: str | None) -> Path:
-    """The folder of the backups: as the command says, else as the profile does."""
-    return Path(profile.backup.directory if out is None else out).absolute()
+def backup_store(profile: Profile, out: str | None, work: StoppableWork) -> BackupStore:
+    """The folder or URL of the backups: as the command says, else as the profile does."""
+    location = profile.backup.directory if out is None else out
+    return open_store(location, work=work, retry=profile.retry, identity=profile.backup.identity)
+
+
+def named_store(profile: Profile, out: str | None, backup: str, work: StoppableWork) -> BackupStore:
+    """That of one backup, which may be said by its URL."""
+    if is_url(backup):
+        out = backup.rstrip("/").rpartition("/")[0]
+    return backup_store(profile, out, work)
 
 
 def show_list(call: Invocation, out: str | None) -> None:
     """A row for each backup, whole or not."""
     with call.logged_profile() as profile:
-        entries = catalog(backup_directory(profile, out))
+        entries = backup_store(profile, out, _work(call)).entries()
     manner = Manner(
         brief=("backup", "state", "started_at", "size_bytes", "drilled_at", "reason"),
         ages=("started_at", "drilled_at"),
@@ -59,10 +66,13 @@ def show_list(call: Invocation, out: str | None) -> None:
 def verify_backups(call: Invocation, out: str | None, names: Sequence[str]) -> ExitCode:
     """A row for each backup; 1 when one of them is not whole."""
     with call.logged_profile() as profile:
-        directory = backup_directory(profile, out)
-        paths = [find_backup(directory, name) for name in names] or backup_folders(directory)[::-1]
-        work = StoppableWork("backups", Deadline(call.shared.timeout))
-        rows = [_verified(path, work) for path in paths]
+        work = _work(call)
+        store = backup_store(profile, out, work)
+        backups = [
+            *(named_store(profile, out, name, work).find(name) for name in names),
+            *(() if names else map(store.find, store.names())),
+        ]
+        rows = [_verified(backup, can_decrypt=profile.backup.identity is not None) for backup in backups]
     call.out.rows(VERIFY_HEADER, [rows], Manner(below="reasons", joined=("reasons",)))
     return ExitCode.DONE if all(whole for _, whole, *_ in rows) else ExitCode.NO
 
@@ -70,32 +80,40 @@ def verify_backups(call: Invocation, out: str | None, names: Sequence[str]) -> E
 def prune_backups(call: Invocation, out: str | None, retention: Retention) -> ExitCode:
     """Shows what becomes of each backup, asks, and removes."""
     with call.logged_profile() as profile:
-        directory = backup_directory(profile, out)
-        verdicts = plan_removal(directory, retention)
+        work = _work(call)
+        store = backup_store(profile, out, work)
+        verdicts = plan_removal(store, retention)
         doomed = [verdict for verdict in verdicts if not verdict.is_kept]
-        old = kept_databases(directory)
+        old = store.kept()
         code = ExitCode.DONE
         if (doomed or old) and not call.shared.dry_run:
             listed = [verdict.manifest.name for verdict in doomed] + [f"database {one.name}" for one in old]
-            call.diagnostics.note(f"to be removed from {directory}: {', '.join(listed)}")
+            call.diagnostics.note(f"to be removed from {store.location}: {', '.join(listed)}")
             place = ConnectionSettings(name="backups", type="sqlite")
             what = f"removing {len(doomed)} backups"
             if old:
                 what += f" and {len(old)} databases whose place was taken"
             confirm(call, profile, place, Tier.DESTRUCTIVE, what)
-            remove(directory, verdicts, StoppableWork("backups", Deadline(call.shared.timeout)))
-            code = _drop_kept(call, profile, old)
+            remove(store, verdicts, work)
+            code = _drop_kept(call, profile, store, old)
     manner = Manner(ages=("started_at",), below="reasons", joined=("reasons",))
     call.out.rows(PRUNE_HEADER, [[_prune_row(verdict, call.shared.dry_run) for verdict in verdicts]], manner)
     return code
 
 
-def _drop_kept(call: Invocation, profile: Profile, old: Sequence[KeptDatabase]) -> ExitCode:
+def _work(call: Invocation) -> StoppableWork:
+    return StoppableWork("backups", Deadline(call.shared.timeout))
+
+
+def _drop_kept(
+    call: Invocation, profile: Profile, store: BackupStore, old: Sequence[KeptDatabase]
+) -> ExitCode:
     """Drops the databases whose place restored ones took; one that cannot be dropped stays for the next prune."""
     codes = []
     for kept in old:
         try:
             drop_kept(kept, profile.connection(kept.connection), open_settings)
+            store.forget_kept(kept)
         except KataxError as error:
             codes.append(call.diagnostics.failure(error))
         else:
@@ -106,7 +124,7 @@ def _drop_kept(call: Invocation, profile: Profile, old: Sequence[KeptDatabase]) 
 def _list_row(entry: CatalogEntry) -> tuple[object, ...]:
     manifest = entry.manifest
     if manifest is None:
-        return (entry.path.name, entry.state, *[None] * 8, entry.reason)
+        return (entry.name, entry.state, *[None] * 8, entry.reason)
     return (
         manifest.name,
         entry.state,
@@ -122,11 +140,15 @@ def _list_row(entry: CatalogEntry) -> tuple[object, ...]:
     )
 
 
-def _verified(path: Path, work: StoppableWork) -> tuple[str, bool, int | None, list[str]]:
+def _verified(
+    backup: StoredBackup, *, can_decrypt: bool
+) -> tuple[str, bool, int | None, str | None, list[str]]:
     try:
-        return path.name, True, validated(path, work).size_bytes, []
+        manifest = backup.verified()
     except BackupDamaged as error:
-        return path.name, False, None, list(error.reasons)
+        return backup.name, False, None, None, list(error.reasons)
+    as_stored = manifest.encryption is not None and not can_decrypt
+    return backup.name, True, manifest.size_bytes, "stored bytes" if as_stored else "all", []
 
 
 def _prune_row(verdict: RetentionVerdict, is_plan: bool) -> tuple[object, ...]:

@@ -17,7 +17,10 @@ group, drills = Group(), Group()
 def restore(
     call: Invocation,
     backup: Annotated[
-        str, typer.Argument(metavar="BACKUP", help="Its name as 'db backups list' shows it, or its folder.")
+        str,
+        typer.Argument(
+            metavar="BACKUP", help="Its name as 'db backups list' shows it, or its folder or URL."
+        ),
     ],
     into: Annotated[
         str,
@@ -32,7 +35,8 @@ def restore(
         int | None, typer.Option("--jobs", min=1, help="Parallel workers (processors, at most 4).")
     ] = None,
     out: Annotated[
-        str | None, typer.Option("--out", metavar="DIR", help="Folder of the backups ([backup] directory).")
+        str | None,
+        typer.Option("--out", metavar="DIR|URL", help="Folder or URL of the backups ([backup] directory)."),
     ] = None,
 ) -> ExitCode:
     """Restore a backup into a new database; nothing is touched before the whole backup was validated."""
@@ -46,7 +50,9 @@ def drill(
     call: Invocation,
     backup: Annotated[
         str | None,
-        typer.Argument(metavar="BACKUP", help="Its name as 'db backups list' shows it, or its folder."),
+        typer.Argument(
+            metavar="BACKUP", help="Its name as 'db backups list' shows it, or its folder or URL."
+        ),
     ] = None,
     latest: Annotated[
         bool, typer.Option("--latest", help="The newest backup, with -c that of one connection.")
@@ -65,7 +71,8 @@ def drill(
         int | None, typer.Option("--jobs", min=1, help="Parallel workers (processors, at most 4).")
     ] = None,
     out: Annotated[
-        str | None, typer.Option("--out", metavar="DIR", help="Folder of the backups ([backup] directory).")
+        str | None,
+        typer.Option("--out", metavar="DIR|URL", help="Folder or URL of the backups ([backup] directory)."),
     ] = None,
 ) -> ExitCode:
     """Restore a backup into a throwaway database, compare, and stamp its manifest; exit 1 when it did not pass."""

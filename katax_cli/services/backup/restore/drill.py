@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,12 @@ def drill_backup(
     open_database: Open = open_settings,
     tell: Tell = lambda _: None,
     told: Callable[[int], object] = lambda _: None,
+    stamped: Callable[[RestoreDrill], object] | None = None,
 ) -> RestoreDrill:
     """Restores a backup into a throwaway database of the server of `database`; its manifest says how that ended.
 
-    Refused on the server that the backup is from unless `same_server`, and there without the free space for it
+    `stamped` adds the drill to the manifest (default: that in the folder). Refused on the server that the backup is
+    from unless `same_server`, and there without the free space for it
     (`unseen_space`: also where that cannot be seen). Raises what `prepare` raises; a drill that ended is returned,
     also when it found problems.
     """
@@ -84,7 +87,7 @@ def drill_backup(
         restore_seconds=round(seconds, 3),
         problems=tuple(problems[:_MOST_PROBLEMS]),
     )
-    stamp(folder, drill)
+    (stamped or partial(stamp, folder))(drill)
     return drill
 
 

@@ -12,7 +12,6 @@ from tempfile import gettempdir
 from katax_cli.core.engine_names import EMBEDDED_ENGINES
 from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
 from katax_cli.errors import WrongEngine
-from katax_cli.services.backup.manifest import read_manifest
 from katax_cli.services.redis import embedded
 from katax_cli.services.tables.scratch import is_abandoned, new_name
 
@@ -21,13 +20,12 @@ NAME = "embedded"
 
 
 @contextmanager
-def embedded_place(folder: Path) -> Iterator[ConnectionSettings]:
-    """Where the backup in `folder` can be restored to; ends with the block, and a Redis that serves it too.
+def embedded_place(engine: str) -> Iterator[ConnectionSettings]:
+    """Where a backup of `engine` can be restored to; ends with the block, and a Redis that serves it too.
 
     Removes those of killed drills first. Raises WrongEngine for an engine that has no such server,
     EmbeddedUnavailable without a redis-server.
     """
-    engine = read_manifest(folder).engine
     if engine not in EMBEDDED_ENGINES:
         wanted_by = "db backups drill --embedded"
         raise WrongEngine(engine, "embedded server", wanted_by=wanted_by, works_on=EMBEDDED_ENGINES)

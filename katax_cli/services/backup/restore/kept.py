@@ -7,25 +7,18 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import NamedTuple, cast
+from typing import cast
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
 from katax_cli.errors import BackupError
 from katax_cli.services.backup.manifest import sync_folder
 from katax_cli.services.backup.restore.destination import FOREVER, OLD, moment
+from katax_cli.services.backup.store.base import KeptDatabase
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.tables.scratch import Open, administrator, is_file, sql_of
 
 _NOTE = ".kept-"
-
-
-class KeptDatabase(NamedTuple):
-    """An old database: its name (SQLite: file) on the server of a connection, and the file that says so."""
-
-    note: Path
-    connection: str
-    name: str
 
 
 def note_kept(directory: Path, connection: str, name: str) -> None:
@@ -53,12 +46,12 @@ def kept_databases(directory: Path) -> list[KeptDatabase]:
             said = json.loads(note.read_text(encoding="utf-8"))
             connection, name = str(said["connection"]), str(said["name"])
             if OLD in name:
-                kept.append(KeptDatabase(note, connection, name))
+                kept.append(KeptDatabase(str(note), connection, name))
     return kept
 
 
 def drop_kept(kept: KeptDatabase, settings: ConnectionSettings, open_database: Open) -> None:
-    """Drops one and its note. What is not there any more is no error."""
+    """Drops one. What is not there any more is no error."""
     with open_database(settings) as database:
         if isinstance(database, SqlDatabase) and is_file(database):
             for end in ("", "-wal", "-shm", "-journal"):
@@ -69,4 +62,3 @@ def drop_kept(kept: KeptDatabase, settings: ConnectionSettings, open_database: O
                 sql = sql_of(cast("SqlDatabase", server))
                 quoted = quote_identifier(kept.name, cast("SqlDatabase", server).dialect)
                 cast("SqlDatabase", server).execute(sql.drop.format(name=quoted), timeout=FOREVER)
-    kept.note.unlink(missing_ok=True)

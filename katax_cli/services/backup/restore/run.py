@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from katax_cli.errors import BackupError, ConfigError, KataxError, Refused
 from katax_cli.profiles.sources.ownership import refuse_untrusted
 from katax_cli.services.backup.manifest import MANIFEST, Manifest
 from katax_cli.services.backup.restore.destination import RestoreTarget, Tell
-from katax_cli.services.backup.restore.kept import note_kept
+from katax_cli.services.backup.restore.kept import note_kept as note_beside
 from katax_cli.services.backup.restore.load import Loader, RestoreOrder
 from katax_cli.services.backup.verify import validated
 from katax_cli.services.backup.work import StoppableWork
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MOST_JOBS = 4
+NoteKept = Callable[[str, str], object]
+"""Told the connection, and the name of the old database that is kept."""
 
 
 class Restored(NamedTuple):
@@ -40,7 +43,13 @@ class Restore:
     """A restore that may begin: the backup is whole and fits the server, the target has no data or is to be swapped."""
 
     def __init__(
-        self, order: RestoreOrder, destination: RestoreTarget, loader: Loader, *, replaces: bool
+        self,
+        order: RestoreOrder,
+        destination: RestoreTarget,
+        loader: Loader,
+        *,
+        replaces: bool,
+        note_kept: NoteKept,
     ) -> None:
         self.manifest = order.manifest
         self.target = destination.target
@@ -48,6 +57,7 @@ class Restore:
         self._order = order
         self._destination = destination
         self._loader = loader
+        self._note_kept = note_kept
 
     def run(self) -> Restored:
         """Raises BackupError when it fails; the target is as it was then."""
@@ -63,7 +73,7 @@ class Restore:
                 )
             kept = destination.publish()
         if kept is not None:
-            note_kept(self._order.folder.parent, self._order.database.name, kept)
+            self._note_kept(self._order.database.name, kept)
         seconds = round(SYSTEM.monotonic() - started, 3)
         return Restored(self.target, kept, len(manifest.rows), sum(manifest.rows.values()), seconds)
 
@@ -80,10 +90,12 @@ def prepare(
     open_database: Open = open_settings,
     tell: Tell = lambda _: None,
     told: Callable[[int], object] = lambda _: None,
+    note_kept: NoteKept | None = None,
 ) -> Restore:
     """Reads the whole backup and looks at the server of `database`. Changes nothing.
 
-    With `swap` it will take the place of the database `into`. Raises BackupDamaged for a backup that is not whole,
+    With `swap` it will take the place of the database `into`, which is kept and noted by `note_kept` (default: beside
+    the folder). Raises BackupDamaged for a backup that is not whole,
     Refused for an older server and for a target with data, ConfigError for another engine and for a missing tool.
     """
     database.settings.refuse_read_only()
@@ -103,7 +115,13 @@ def prepare(
     refuse_unfit(order)
     destination = destination_for(order, into)
     replaces = destination.refuse(swap=swap)
-    return Restore(order, destination, loader_for(order), replaces=replaces)
+    return Restore(
+        order,
+        destination,
+        loader_for(order),
+        replaces=replaces,
+        note_kept=note_kept or partial(note_beside, folder.parent),
+    )
 
 
 def trusted(folder: Path, work: StoppableWork) -> Manifest:

@@ -1,0 +1,124 @@
+"""Backups in a folder of this machine."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from katax_cli.errors import BackupDamaged
+from katax_cli.profiles.sources.ownership import refuse_untrusted
+from katax_cli.services.backup.folder import (
+    backup_folders,
+    new_folder,
+    partial_folders,
+    publish,
+    withdrawn,
+)
+from katax_cli.services.backup.manifest import MANIFEST, Manifest, RestoreDrill, read_manifest
+from katax_cli.services.backup.restore import kept
+from katax_cli.services.backup.restore.drill import stamp
+from katax_cli.services.backup.sealing import Identities
+from katax_cli.services.backup.spool import SPOOL, private_folder
+from katax_cli.services.backup.store.base import CatalogEntry, KeptDatabase
+from katax_cli.services.backup.store.copying import copied
+from katax_cli.services.backup.verify import find_backup, validated
+from katax_cli.services.backup.work import StoppableWork
+
+
+class FolderStore:
+    """The backups in one folder; it need not be there."""
+
+    def __init__(self, directory: Path, *, work: StoppableWork, identities: Identities | None) -> None:
+        self._directory = directory
+        self._work = work
+        self._identities = identities
+
+    @property
+    def location(self) -> str:
+        return str(self._directory)
+
+    def new_folder(self, connection: str) -> AbstractContextManager[Path]:
+        return new_folder(self._directory, connection)
+
+    def publish(self, partial: Path, manifest: Manifest) -> Path:
+        return publish(partial)
+
+    def entries(self) -> list[CatalogEntry]:
+        entries = [_entry(path) for path in reversed(backup_folders(self._directory))]
+        # Names know seconds only.
+        entries.sort(key=lambda entry: entry.manifest.started_at if entry.manifest else "", reverse=True)
+        entries += [
+            CatalogEntry(path, "being made" if is_held else "leftover")
+            for path, is_held in partial_folders(self._directory)
+        ]
+        return entries
+
+    def names(self) -> list[str]:
+        return [path.name for path in backup_folders(self._directory)[::-1]]
+
+    def find(self, word: str) -> FolderBackup:
+        return FolderBackup(find_backup(self._directory, word), work=self._work, identities=self._identities)
+
+    def remove(self, name: str) -> None:
+        with withdrawn(self._directory / name) as path:
+            shutil.rmtree(path)
+
+    def note_kept(self, connection: str, database: str) -> None:
+        kept.note_kept(self._directory, connection, database)
+
+    def kept(self) -> list[KeptDatabase]:
+        return kept.kept_databases(self._directory)
+
+    def forget_kept(self, kept: KeptDatabase) -> None:
+        Path(kept.note).unlink(missing_ok=True)
+
+
+class FolderBackup:
+    """A backup in a folder of its own."""
+
+    def __init__(self, folder: Path, *, work: StoppableWork, identities: Identities | None) -> None:
+        self.path = folder
+        self._work = work
+        self._identities = identities
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def manifest(self) -> Manifest:
+        return read_manifest(self.path)
+
+    def verified(self) -> Manifest:
+        return validated(self.path, self._work, self._identities)
+
+    @contextmanager
+    def fetched(self) -> Iterator[Path]:
+        if self.manifest().encryption is None:
+            yield self.path
+            return
+        for path in (self.path, self.path / MANIFEST):
+            refuse_untrusted(str(path))
+        manifest = validated(self.path, self._work)
+        for file in manifest.files:
+            refuse_untrusted(str(self.path / file.path))
+        with private_folder(SPOOL) as home:
+            yield copied(
+                home,
+                manifest,
+                lambda file: (self.path / file.path).open("rb"),
+                where=str(self.path),
+                work=self._work,
+                identities=self._identities,
+            )
+
+    def stamp(self, drill: RestoreDrill) -> Manifest:
+        return stamp(self.path, drill)
+
+
+def _entry(path: Path) -> CatalogEntry:
+    try:
+        return CatalogEntry(path, "complete", read_manifest(path))
+    except BackupDamaged as error:
+        return CatalogEntry(path, "damaged", reason="; ".join(error.reasons))
