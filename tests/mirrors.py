@@ -284,7 +284,10 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/databases/models/names.py",
         "services/databases/models/objects.py",
     ),
-    "services/databases/test_sql.py": ("services/databases/statements.py",),
+    "services/databases/test_sql.py": (
+        "services/databases/streams.py",
+        "services/databases/statements.py",
+    ),
     "services/databases/test_transaction.py": ("services/databases/origin.py",),
     "services/health/test_deep_probe.py": (
         "core/measure/diagnosis.py",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
@@ -16,6 +16,8 @@ from katax_cli.core.sql import AnySql
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.awaited.calls import wait_for
 from katax_cli.engines.base import Params, Result, Row, RowStream, Table, TableDescription, Text
+from katax_cli.engines.transfers import CopiedOut
+from katax_cli.services.databases.postgresql.copying import CopyData, CopyFormat
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction, TransactionBlock
 
@@ -70,6 +72,54 @@ class AsyncStream:
             await asyncio.sleep(0)
 
 
+class AsyncCopy:
+    """The bytes of a query by COPY, in pieces as they arrive: `async with` and `async for`."""
+
+    def __init__(self, copy: AbstractContextManager[CopiedOut], home: OwnLoop) -> None:
+        self._copy = copy
+        self._home = home
+        self._pieces: CopiedOut | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows so far; at the end, what the server counted."""
+        return 0 if self._pieces is None else self._pieces.rows
+
+    async def __aenter__(self) -> Self:
+        self._pieces = await self._home.call(self._copy.__enter__)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._home.call(self._copy.__exit__, kind, error, trace)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        if self._pieces is None:
+            raise RuntimeError("copy_out() begins with `async with`")
+        pieces = iter(self._pieces)
+
+        def following() -> bytes | None:
+            return next(pieces, None)
+
+        while (piece := await self._home.call(following)) is not None:
+            yield piece
+            await asyncio.sleep(0)
+
+
+def _taken(data: CopyData | AsyncIterable[Any]) -> CopyData:
+    """The data of COPY, which may come from an async iterator."""
+    return _awaited(aiter(data)) if isinstance(data, AsyncIterable) else data
+
+
+def _awaited(pieces: AsyncIterator[Any]) -> Iterator[Any]:
+    while True:
+        try:
+            yield wait_for(anext(pieces))
+        except StopAsyncIteration:
+            return
+
+
 class AsyncTransaction:
     """An open transaction on one connection, whose statements run one after the other.
 
@@ -110,6 +160,21 @@ class AsyncTransaction:
     ) -> AsyncStream:
         """Rows in batches as they arrive; one stream at a time, and nothing else while it is open."""
         return AsyncStream(self._transaction.stream(sql, params, timeout=timeout, text=text), self._home)
+
+    async def copy_in(
+        self,
+        table: str,
+        columns: Sequence[str],
+        data: CopyData | AsyncIterable[Any],
+        *,
+        format: CopyFormat = "text",
+        idle: Duration | None = None,
+    ) -> int:
+        """The same as `AsyncSqlDatabase.copy_in`, in this transaction and its time."""
+        async with self._turn:
+            return await self._home.call(
+                self._transaction.copy_in, table, columns, _taken(data), format=format, idle=idle
+            )
 
     def transaction(self) -> AsyncTransaction:
         """A savepoint inside this transaction, for `async with`."""
@@ -216,6 +281,42 @@ class AsyncSqlDatabase(AsyncDatabase[SqlDatabase]):
         """Rows in batches: `async with db.stream(sql) as rows:` and `async for batch in rows:`."""
         made = self._database.stream(sql, params, timeout=timeout, idle=idle, text=text)
         return AsyncStream(made, self._home)
+
+    async def copy_in(
+        self,
+        table: str,
+        columns: Sequence[str],
+        data: CopyData | AsyncIterable[Any],
+        *,
+        format: CopyFormat = "text",
+        timeout: Duration | None = None,
+        idle: Duration | None = None,
+    ) -> int:
+        """Fills a table of PostgreSQL by COPY with rows, or with bytes; returns how many rows the server took.
+
+        `data` may be an async iterator too. All of it or nothing; see `SqlDatabase.copy_in`.
+        """
+        return await self._home.call(
+            self._database.copy_in,
+            table,
+            columns,
+            _taken(data),
+            format=format,
+            timeout=timeout,
+            idle=idle,
+        )
+
+    def copy_out(
+        self,
+        query: AnySql,
+        *,
+        format: CopyFormat = "text",
+        timeout: Duration | None = None,
+        idle: Duration | None = None,
+    ) -> AsyncCopy:
+        """The rows of a query as bytes: `async with db.copy_out(sql) as pieces:` and `async for piece in pieces:`."""
+        made = self._database.copy_out(query, format=format, timeout=timeout, idle=idle)
+        return AsyncCopy(made, self._home)
 
     @overload
     def transaction(

@@ -111,6 +111,12 @@ class CopiesOut(Protocol):
         """CSV without a header of a quoted table with columns, or of a query in brackets."""
         ...
 
+    def copied_as(
+        self, connection: Any, query: str, options: str, waiting: Callable[[], AbstractContextManager[object]]
+    ) -> AbstractContextManager[CopiedOut]:
+        """A query in whatever format; each wait for the server is inside `waiting()`."""
+        ...
+
 
 class CopiesBytes(Protocol):
     """Takes rows by COPY, as bytes."""

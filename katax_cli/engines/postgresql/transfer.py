@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
 
 import psycopg
 from psycopg import generators
@@ -25,6 +26,8 @@ _ONE_FORM = """SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle
     set_config('extra_float_digits', '1', true), set_config('lc_monetary', 'C', true)"""
 _PLACE = re.compile(r"COPY .*, line (\d+)")
 _CHUNK = 2**16
+_BYTES = (bytes, bytearray, memoryview)
+Waiting = Callable[[], AbstractContextManager[object]]
 
 
 def copy_rows(connection: PostgresConnection, sql: str, rows: Iterable[Sequence[object]]) -> int:
@@ -86,6 +89,29 @@ class Transfers:
     def refused_row(self, error: BaseException | None) -> int | None:
         return refused_row(error)
 
+    def copied_in(
+        self, connection: PostgresConnection, sql: str, data: Iterable[Any], waiting: Waiting
+    ) -> int:
+        """Rows or bytes, as the first of them is; returns the number of rows in the server's command tag.
+
+        Each wait for the server is inside `waiting()`. What `data` raises ends the COPY, of which nothing lasts.
+        """
+        with _cursor(connection, sql) as cursor:
+            copying = cursor.copy(sql.encode())
+            with waiting():
+                copy = copying.__enter__()
+            try:
+                for piece in data:
+                    with waiting():
+                        copy.write(piece) if isinstance(piece, _BYTES) else copy.write_row(piece)
+            except BaseException as error:
+                with waiting():
+                    copying.__exit__(type(error), error, error.__traceback__)
+                raise
+            with waiting():
+                copying.__exit__(None, None, None)
+            return cursor.rowcount
+
     @contextmanager
     def copied_out(
         self, connection: PostgresConnection, source: str, *, null: str, delimiter: str
@@ -93,20 +119,35 @@ class Transfers:
         """By the extended protocol, which takes one statement: a query cannot end the bracket that it stands in."""
         if source.startswith("("):
             check_guarded(connection, statement_of(source[1:-1], "postgresql"))
+        options = f"FORMAT csv, NULL {quoted_text(null)}, DELIMITER {quoted_text(delimiter)}"
+        with self._copied(connection, source, options, nullcontext) as copy:
+            yield copy
+
+    def copied_as(
+        self, connection: PostgresConnection, query: str, options: str, waiting: Waiting
+    ) -> AbstractContextManager[CopyOut]:
+        check_guarded(connection, statement_of(query, "postgresql"))
+        # A comment of one line may end the query.
+        return self._copied(connection, f"({query}\n)", options, waiting)
+
+    @contextmanager
+    def _copied(
+        self, connection: PostgresConnection, source: str, options: str, waiting: Waiting
+    ) -> Iterator[CopyOut]:
         check_alive(connection)
         apply_timeout(connection, None)
-        options = f"FORMAT csv, NULL {quoted_text(null)}, DELIMITER {quoted_text(delimiter)}"
         sql = f"COPY {source} TO STDOUT WITH ({options})"
         if "\0" in sql:
             raise psycopg.DataError("the statement holds a NUL character; PostgreSQL has no such text")
         connection.pgconn.send_query_params(sql.encode(), None)
-        connection.wait(generators.send(connection.pgconn))
-        result = connection.wait(generators.fetch(connection.pgconn))
+        with waiting():
+            connection.wait(generators.send(connection.pgconn))
+            result = connection.wait(generators.fetch(connection.pgconn))
         if result is not None and result.status == ExecStatus.FATAL_ERROR:
             while connection.wait(generators.fetch(connection.pgconn)) is not None:
                 pass
             raise refusal(connection, psycopg.errors.error_from_result(result))
-        copy = CopyOut(connection)
+        copy = CopyOut(connection, waiting)
         try:
             yield copy
         finally:
@@ -115,21 +156,29 @@ class Transfers:
 
 
 class CopyOut:
-    """CopiedOut."""
+    """CopiedOut; at the end `rows` is what the server's command tag says."""
 
-    def __init__(self, connection: PostgresConnection) -> None:
+    def __init__(self, connection: PostgresConnection, waiting: Waiting) -> None:
         self._connection = connection
+        self._waiting = waiting
         self._ended = False
         self.rows = 0
 
     def __iter__(self) -> Iterator[bytes]:
         pgconn = self._connection.pgconn
-        while lines := self._connection.wait(self._lines()):
+        while lines := self._arrived():
             self.rows += len(lines)
             yield b"".join(lines)
         while (result := self._connection.wait(generators.fetch(pgconn))) is not None:
             if result.status == ExecStatus.FATAL_ERROR:
                 raise refusal(self._connection, psycopg.errors.error_from_result(result))
+            if result.command_tuples is not None:
+                self.rows = result.command_tuples
+
+    def _arrived(self) -> list[bytes]:
+        with self._waiting():
+            lines: list[bytes] = self._connection.wait(self._lines())
+        return lines
 
     def _lines(self) -> PQGen[list[bytes]]:
         """Lines that have arrived, about 64 KiB of them; none at the end. Each is a message of its own, so that a

@@ -167,24 +167,34 @@ class IdleLimit:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Around each wait for the server. Raises DeadlineExceeded when it took too long."""
-        if self._seconds is None:
-            yield
-            return
-        failed: Exception | None = None
-        with (
-            ExitStack() as last_resort,
-            watchdog.limit(self._seconds, partial(self._end, last_resort)) as limit,
-        ):
+        with self._limited() as limit:
             try:
                 yield
-            except Exception as error:  # noqa: BLE001 - raised again, unless the limit led to it
-                failed = error
-        if limit.fired:
-            self._engine.close(self._connection)
+            except Exception:
+                if not limit.fired:
+                    raise
+        if limit.fired and self._seconds is not None:
             name = self._engine.settings.name
             raise DeadlineExceeded(name, doing=self._what, seconds=self._seconds) from None
-        if failed is not None:
-            raise failed
+
+    @contextmanager
+    def deciding(self) -> Iterator[None]:
+        """Around COMMIT and ROLLBACK, whose own end says what became of the transaction, also when it took too long."""
+        with self._limited():
+            yield
+
+    @contextmanager
+    def _limited(self) -> Iterator[BlockLimit]:
+        limit = None
+        try:
+            with (
+                ExitStack() as last_resort,
+                watchdog.limit(self._seconds, partial(self._end, last_resort)) as limit,
+            ):
+                yield limit
+        finally:
+            if limit is not None and limit.fired:
+                self._engine.close(self._connection)
 
     def _end(self, last_resort: ExitStack) -> None:
         engine, connection = self._engine, self._connection

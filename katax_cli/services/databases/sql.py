@@ -13,28 +13,26 @@ from katax_cli.core.engine_names import TABLE_ENGINES, Dialect
 from katax_cli.core.pooling.pool import Pool
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.sql import AnySql, Residue, Statement, fingerprint, redact, statement_of
-from katax_cli.core.text.duration import Duration, in_seconds
+from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import (
     Introspects,
     Params,
     Result,
-    RowStream,
     SqlEngine,
     Table,
     TableDescription,
-    Text,
     require,
 )
 from katax_cli.errors import ConfigError, PoolClosed, Refused
 from katax_cli.services.calls.guard import Guard, Safety, Sent
-from katax_cli.services.calls.observer import WatchedStream
 from katax_cli.services.calls.watchdog import watchdog
-from katax_cli.services.databases.database import Database, MakeDeadline, Work, end_tunnel
-from katax_cli.services.databases.lease import IdleLimit, Lease, Leases
+from katax_cli.services.databases.database import MakeDeadline, Work, end_tunnel
+from katax_cli.services.databases.lease import Lease, Leases
 from katax_cli.services.databases.origin import Isolation, TransactionMode, TransactionOrigin
 from katax_cli.services.databases.replicas import Replicas
 from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.statements import Queries
+from katax_cli.services.databases.streams import StreamingDatabase
 from katax_cli.services.databases.transaction import Transaction, TransactionBlock
 from katax_cli.snapshot import PoolStats
 
@@ -45,7 +43,7 @@ _CHECK_AT_LEAST = 0.1
 """Seconds for the answer of a connection that lay idle, also when the caller has none left."""
 
 
-class SqlDatabase(Database, Queries):
+class SqlDatabase(StreamingDatabase, Queries):
     """PostgreSQL, MySQL/MariaDB or SQLite, through katax's own pool."""
 
     engine: SqlEngine
@@ -130,52 +128,6 @@ class SqlDatabase(Database, Queries):
             rows,
             timeout=timeout,
         )
-
-    @contextmanager
-    def stream(
-        self,
-        sql: AnySql,
-        params: Params = None,
-        *,
-        timeout: Duration | None = None,
-        idle: Duration | None = None,
-        text: Text = False,
-    ) -> Iterator[RowStream]:
-        """Rows in batches as they arrive, in constant memory; leaving early ends the statement on the server.
-
-        A reader may take its time. `idle` is how many seconds the server may send nothing, by default as long as a
-        statement may take; `timeout` limits all of it, reading too, and then there is no other limit unless `idle` is
-        given. Raises DeadlineExceeded.
-        """
-        deadline, silence = self._stream_limits(timeout, idle)
-        statement = statement_of(sql, self.engine.dialect)
-        safety = self._safety(statement)
-        with self.observer.watch(statement.text, params) as watch, ExitStack() as stack:
-
-            def open_stream(sent: Sent) -> RowStream:
-                connection = stack.enter_context(self._lease(deadline))
-                stack.enter_context(self._origin.guarded(connection, statement))
-                sent.sent = True
-                opened = self.engine.stream(connection, statement, params, deadline.within(None), text=text)
-                limit = IdleLimit(self.engine, connection, silence, "waiting for rows")
-                with limit.waiting():
-                    rows = stack.enter_context(opened)
-                return WatchedStream(rows, watch, limit.waiting)
-
-            rows = self.guard.call(open_stream, deadline=deadline, safety=safety, doing="query")
-            with self.guard.translating(deadline=deadline, safety=safety, doing="query"):
-                yield rows
-
-    def _stream_limits(
-        self, timeout: Duration | None, idle: Duration | None
-    ) -> tuple[Deadline, float | None]:
-        """The deadline of all of a stream, and the seconds that its server may be silent; None for no limit."""
-        if timeout is not None:
-            return self._deadline(timeout), None if idle is None else in_seconds(idle)
-        deadline = self.callers_deadline()
-        if idle is not None:
-            return deadline, in_seconds(idle)
-        return deadline, self.settings.statement_timeout if deadline is NEVER else None
 
     @overload
     def transaction(

@@ -9,7 +9,7 @@ from typing import Any
 from katax_cli.core.engine_names import Dialect
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.sql import AnySql, Statement, statement_of
-from katax_cli.core.text.duration import Duration
+from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.engines.base import (
     CopiesIn,
     Introspects,
@@ -22,7 +22,9 @@ from katax_cli.engines.base import (
 from katax_cli.errors import KataxError, QueryError, RolledBack
 from katax_cli.services.calls.guard import Safety, Sent
 from katax_cli.services.calls.observer import Watch, WatchedStream
+from katax_cli.services.databases.lease import IdleLimit
 from katax_cli.services.databases.origin import TransactionOrigin
+from katax_cli.services.databases.postgresql.copying import CopyData, CopyFormat, copy_in
 from katax_cli.services.databases.statements import Queries
 
 
@@ -164,6 +166,25 @@ class Transaction(Queries):
             if number is None or number > len(rows):
                 raise
             raise RowRefused(number, error) from error
+
+    def copy_in(
+        self,
+        table: str,
+        columns: Sequence[str],
+        data: CopyData,
+        *,
+        format: CopyFormat = "text",
+        idle: Duration | None = None,
+    ) -> int:
+        """The same as `SqlDatabase.copy_in`, in this transaction and its time."""
+        seconds = None if idle is None else in_seconds(idle)
+        limit = IdleLimit(self._engine, self._connection, seconds, "COPY")
+        return copy_in(self, table, columns, data, format=format, waiting=limit.waiting)
+
+    def copied(self, sql: str, copying: Callable[[Any], int]) -> int:
+        """What `copying(connection)` returns, observed and guarded as this statement."""
+        with self._statement(statement_of(sql, self.dialect), None):
+            return copying(self._connection)
 
     @contextmanager
     def using(self, doing: str) -> Iterator[Any]:

@@ -1,0 +1,1 @@
+"""The abilities that only PostgreSQL has: COPY, and notifications."""
