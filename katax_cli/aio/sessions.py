@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from katax_cli.aio.clients import AsyncRedisDatabase
@@ -57,10 +57,16 @@ class AsyncSessionStore:
         return await self._home.call(self._sessions.get, id, timeout=timeout)
 
     async def update(
-        self, id: str, changes: Mapping[str, Any], *, timeout: Duration | None = None
+        self,
+        id: str,
+        changes: Mapping[str, Any],
+        *,
+        remove: Collection[str] = (),
+        timeout: Duration | None = None,
     ) -> dict[str, Any] | None:
-        """Merges fields into a session and keeps its lifetime; the whole, None when there is none."""
-        return await self._home.call(self._sessions.update, id, changes, timeout=timeout)
+        """Merges fields into a session, drops those of `remove` and keeps its lifetime; the whole, None when there is
+        none."""
+        return await self._home.call(self._sessions.update, id, changes, remove=remove, timeout=timeout)
 
     async def touch(self, id: str, ttl: Duration | None = None, *, timeout: Duration | None = None) -> bool:
         """Lets a session live for `ttl` more seconds from now; False when there is none."""

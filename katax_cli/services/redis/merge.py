@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from katax_cli.core.clock import SYSTEM, Clock
@@ -24,10 +24,12 @@ def merge(
     changes: Mapping[str, Any],
     *,
     ttl: Duration | None,
+    remove: Collection[str] = (),
     codec: Codec = JSON,
     clock: Clock = SYSTEM,
 ) -> dict[str, Any] | None:
-    """Merges top-level fields into the object at a full key; returns the whole, None when there is none.
+    """Merges top-level fields into the object at a full key, and drops those of `remove`; returns the whole, None
+    when there is none.
 
     Keeps the lifetime unless `ttl` is given. Merged here, since Lua's JSON turns empty lists into objects and
     rounds numbers; written only if unchanged meanwhile, else retried. Raises ValueError for a stored
@@ -43,7 +45,7 @@ def merge(
             raise ValueError(
                 f"the value at {key.decode('utf-8', 'replace')!r} is no object; replace it as a whole"
             )
-        whole = {**value, **changes}
+        whole = {key: kept for key, kept in value.items() if key not in remove} | dict(changes)
         if COMPARE_AND_SET(redis, [key], before, encoded(codec, whole), expiry):
             return whole
         longest = backoff.ceiling(attempt, initial=_FIRST_PAUSE, multiplier=1.5, max=_LONGEST_PAUSE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from secrets import token_urlsafe
@@ -96,11 +96,17 @@ class SessionStore:
         return None if data is None else self._codec.decode(data)
 
     def update(
-        self, id: str, changes: Mapping[str, Any], *, timeout: Duration | None = None
+        self,
+        id: str,
+        changes: Mapping[str, Any],
+        *,
+        remove: Collection[str] = (),
+        timeout: Duration | None = None,
     ) -> dict[str, Any] | None:
-        """Merges fields into a session and keeps its lifetime; the whole, None when there is none."""
+        """Merges fields into a session, drops those of `remove` and keeps its lifetime; the whole, None when there is
+        none."""
         redis, key = self._redis.within(timeout), self._key(id)
-        whole = merge(redis, key, changes, ttl=None, codec=self._codec)
+        whole = merge(redis, key, changes, ttl=None, remove=remove, codec=self._codec)
         if whole is not None and any(field in changes for field in _USER_FIELDS):
             left = redis.redis("PTTL", key, safety=Safety.READ)
             self._index(redis, whole, id, max(left, 1))

@@ -176,3 +176,9 @@ def test_a_lifetime_is_more_than_nothing(store: SessionStore, redis: RedisDataba
     for use in (lambda: store.touch("s", ttl), lambda: store.set("s", {}, ttl)):
         with pytest.raises(ValueError):
             use()
+
+
+def test_fields_are_dropped_in_the_same_step(store: SessionStore) -> None:
+    id = store.create({"a": 1, "b": 2, "user_id": "ann"})
+    assert store.update(id, {"c": 3}, remove=["a", "missing"]) == {"b": 2, "user_id": "ann", "c": 3}
+    assert store.get(id) == {"b": 2, "user_id": "ann", "c": 3}
