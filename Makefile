@@ -28,6 +28,7 @@ lint: $(STAMP)  ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy examples
 	$(BIN)/lint-imports
 
 check: lint test  ## All that a change must pass

@@ -240,6 +240,8 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     "services/backup/dumps/test_mongodump.py": ("engines/mongodb/backup/dump.py",),
     "services/backup/dumps/test_mysqldump.py": ("engines/mysql/backup/dump.py",),
     "services/backup/dumps/test_sqlite_copy.py": ("engines/sqlite/backup/dump.py",),
+    "integrations/pytest/test_plugin.py": ("integrations/pytest/targets.py",),
+    "servers/test_proxy.py": ("integrations/pytest/fault_proxy.py",),
     "integrations/starlette/test_sessions.py": ("integrations/starlette/errors.py",),
     "services/backup/test_verify.py": ("services/backup/streams.py",),
     "services/cache/test_cache.py": ("services/redis/info.py",),

@@ -85,7 +85,11 @@ class Started:
         self.cookies = httpx.Cookies()
 
     def __enter__(self) -> Self:
-        self._runner.run(self._start())
+        try:
+            self._runner.run(self._start())
+        except BaseException:
+            self._runner.close()
+            raise
         return self
 
     def __exit__(

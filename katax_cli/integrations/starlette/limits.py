@@ -43,7 +43,8 @@ class RateLimit:
     Limits of one `name` count together, also those of other processes. `key` is a function from the request to text,
     by default the client's address. Answers carry `RateLimit-Policy` and `RateLimit`; what is refused is 429 with
     `Retry-After`. `on_error` says what counts when the Redis connection `redis` cannot be asked: "open" allows,
-    "closed" refuses; without it Unavailable is raised, which `error_handlers` makes 503. Raises ValueError for a
+    "closed" refuses; without it Unavailable is raised, which `error_handlers` makes 503. `timeout`
+    is seconds for asking it; without it each answer is waited for 2 s at most. Raises ValueError for a
     maximum, window or algorithm that cannot be, at the first request.
     """
 
@@ -57,6 +58,7 @@ class RateLimit:
         algorithm: Algorithm = "fixed",
         on_error: OnError | None = None,
         redis: str = "redis",
+        timeout: Duration | None = None,
     ) -> None:
         self.name = name
         self._max = max
@@ -65,11 +67,14 @@ class RateLimit:
         self._algorithm = algorithm
         self._on_error = on_error
         self._redis = redis
+        self._timeout = None if timeout is None else in_seconds(timeout)
         self._limiters: WeakKeyDictionary[AsyncKatax, AsyncRateLimiter] = WeakKeyDictionary()
 
     async def __call__(self, request: Request, response: Response) -> Decision:
         """Takes one and writes the headers to `response`; raises HTTPException 429 when it does not fit."""
-        decision = await self._limiter(current_katax(request)).check(self._key(request))
+        decision = await self._limiter(current_katax(request)).check(
+            self._key(request), timeout=self._timeout
+        )
         headers = self.headers(decision)
         if not decision.allowed:
             raise HTTPException(

@@ -29,6 +29,7 @@ class SessionsMiddleware:
     The cookie holds an id of 256 random bits and nothing else. A changed session is stored before the first byte of the
     answer: when it cannot be, the client is told 503 instead of what the handler said. Requests that do not load it
     ask no Redis. `redis` is the connection, `ttl` seconds or "1h"; `secure=False` is for development without TLS.
+    `timeout` is seconds for each call of Redis; without it each answer is waited for 2 s at most.
     """
 
     def __init__(
@@ -43,12 +44,14 @@ class SessionsMiddleware:
         domain: str | None = None,
         same_site: Literal["lax", "strict", "none"] = "lax",
         secure: bool = True,
+        timeout: Duration | None = None,
     ) -> None:
         self._app = app
         self._redis = redis
         self._ttl = in_seconds(ttl)
         self._prefix = prefix
         self.cookie = cookie
+        self.timeout = None if timeout is None else in_seconds(timeout)
         where = f"; Path={path}{'' if domain is None else f'; Domain={domain}'}"
         self._attributes = f"{where}; HttpOnly; SameSite={same_site}{'; Secure' if secure else ''}"
 
@@ -112,7 +115,11 @@ class _Visit:
     async def load(self, connection: HTTPConnection) -> WebSession:
         if self._session is None:
             id = _id_of(connection, self._sessions.cookie)
-            data = None if id is None else await self._sessions.store(self._scope).get(id)
+            data = (
+                None
+                if id is None
+                else await self._sessions.store(self._scope).get(id, timeout=self._sessions.timeout)
+            )
             if isinstance(data, dict):
                 self._before = data
             self._session = WebSession(id if isinstance(data, dict) else None, deepcopy(self._before))
@@ -127,14 +134,14 @@ class _Visit:
         removed = self._before.keys() - session.keys()
         if not (changes or removed or session.renewed):
             return None
-        store, id = self._sessions.store(self._scope), session.id
+        store, id, timeout = self._sessions.store(self._scope), session.id, self._sessions.timeout
         if id is not None and session and not session.renewed:
-            alive = await store.update(id, changes, remove=removed)
+            alive = await store.update(id, changes, remove=removed, timeout=timeout)
             return None if alive is not None else no_cookie
         # What a logout or a revocation ended meanwhile is not revived, here as above.
-        if id is not None and (not await store.destroy(id) or not session):
+        if id is not None and (not await store.destroy(id, timeout=timeout) or not session):
             return no_cookie
-        session.id = await store.create(session) if session else None
+        session.id = await store.create(session, timeout=timeout) if session else None
         return None if session.id is None else self._sessions.set_cookie(session.id)
 
     def _changed(self, key: str, value: Any) -> bool:

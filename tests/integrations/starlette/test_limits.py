@@ -16,11 +16,15 @@ from katax_cli.services.redis.limits import Decision, OnError
 from tests.integrations.web import Started
 from tests.servers.fixtures import MakeProxy
 from tests.services.runtimes import QUICK, write_profile
+from tests.waiting import SECONDS
 
 
 def application(**options: Any) -> FastAPI:
     app = FastAPI(lifespan=Lifespan("test"), exception_handlers=error_handlers())
-    limit, other = RateLimit("api", window="1h", **options), RateLimit("other", max=1000, window="1h")
+    limit, other = (
+        RateLimit("api", window="1h", **options),
+        RateLimit("other", max=1000, window="1h", timeout=SECONDS),
+    )
 
     @app.get("/limited")
     async def limited(decision: Annotated[Decision, Depends(limit)]) -> int:
@@ -35,7 +39,7 @@ def application(**options: Any) -> FastAPI:
 
 def test_exactly_so_many_pass_and_all_are_told(tmp_path: Path, redis_url: str) -> None:
     write_profile(tmp_path, redis=redis_url)
-    with Started(application(max=40)) as web:
+    with Started(application(max=40, timeout=SECONDS)) as web:
         answers = web.together(*["/limited"] * 100)
         passed = [answer for answer in answers if answer.status_code == 200]
         assert sorted(answer.json() for answer in passed) == list(range(40))

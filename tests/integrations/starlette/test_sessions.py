@@ -23,6 +23,7 @@ from katax_cli.integrations.starlette import (
 from tests.integrations.web import Started
 from tests.servers.fixtures import MakeProxy
 from tests.services.runtimes import QUICK, write_profile
+from tests.waiting import SECONDS
 
 
 async def show(request: Request) -> Response:
@@ -139,7 +140,7 @@ def test_an_ended_session_is_not_revived(tmp_path: Path, redis_url: str) -> None
 
 def test_requests_side_by_side_do_not_lose_each_others_fields(tmp_path: Path, redis_url: str) -> None:
     write_profile(tmp_path, redis=redis_url)
-    with Started(application()) as web:
+    with Started(application(timeout=SECONDS)) as web:
         web.get("/put?first=1")
         web.together(*(f"/put?k{number}=1" for number in range(20)))
         assert len(web.get("/show").json()) == 21
