@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -132,6 +133,7 @@ def run_tool(
                 _write(process.stdin, feed)
             if read is not None:
                 with process.stdout as output:
+                    _widen(output)
                     read(output)
             while not process.ended:
                 work.wait(_POLL_SECONDS)
@@ -155,6 +157,14 @@ def _write(pipe: IO[bytes], feed: Iterable[bytes]) -> None:
     finally:
         with suppress(BrokenPipeError):
             pipe.close()
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    """Lets a tool write on while its output is worked at: a pipe of Linux holds 64 kB by default."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        # More than this user may have: it stays as it is.
+        with suppress(PermissionError):
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _CHUNK)
 
 
 def _environment() -> Mapping[str, str]:
