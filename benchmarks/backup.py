@@ -1,7 +1,8 @@
-"""Backups beside the server's own tool in the same run: `pg_dump -Fd -j`, compressed alike, `mariadb-dump | zstd`.
+"""Backups and restores beside the server's own tools in the same run: `pg_dump -Fd -j` (zstd where it was built with
+it, else gzip) and `pg_restore -j`; `mariadb-dump | zstd` and `zstd -dc | mariadb`.
 
-What katax adds is proof: every file read to its end, digested and counted. `ROWS=10000000` for the size that the
-documentation names; peak memory of katax is printed beside.
+What katax adds is proof: every byte digested, every row counted, before and after. `ROWS=10000000` for the size that
+the documentation names; peak memory of katax is printed beside.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +39,22 @@ MYSQL = (
 )
 
 
+@dataclass(frozen=True)
+class Peer:
+    """The tools of a server: into a file or folder, and from there into another, empty database; most of their time
+    that katax may take."""
+
+    dump: Callable[[Server, str, Path], None]
+    restore: Callable[[Server, str, Path], None]
+    dump_target: float
+    restore_target: float
+
+
 def main() -> int:
     fleet = Fleet()
     try:
-        for engine, make, peer, target in (
-            ("postgresql", POSTGRESQL, pg_dump, 1 / 0.95),
-            ("mysql", MYSQL, mariadb_dump, 1 / 0.9),
-        ):
-            measured(fleet.shared(engine), make, peer, target)
+        measured(fleet.shared("postgresql"), POSTGRESQL, Peer(pg_dump, pg_restore, 1 / 0.95, 1 / 0.95))
+        measured(fleet.shared("mysql"), MYSQL, Peer(mariadb_dump, mariadb, 1 / 0.9, 1 / 0.9))
     finally:
         fleet.close()
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -52,9 +62,7 @@ def main() -> int:
     return finish()
 
 
-def measured(
-    server: Server, make: tuple[str, ...], peer: Callable[[Server, str, Path], None], target: float
-) -> None:
+def measured(server: Server, make: tuple[str, ...], peer: Peer) -> None:
     tools = None if server.tools is None else str(server.tools)
     with tempfile.TemporaryDirectory() as folder, fresh_database(server) as url, Katax("local") as program:
         # The overloads want the engine's name to be known.
@@ -63,53 +71,99 @@ def measured(
         for sql in make:
             database.execute(sql, timeout=3600)
         backups = Backup(database, Path(folder, "katax"), tools=tools)
+        peers = Path(folder, "peer")
 
-        def katax() -> None:
+        def back_up() -> None:
             made = backups.create(jobs=JOBS)
             assert sum(made.manifest.rows.values()) == ROWS
             shutil.rmtree(made.path)
 
+        def dump() -> None:
+            peer.dump(server, url, peers)
+            remove(peers)
+
+        work = f"{server.engine}, {ROWS:,} rows"
         compare(
-            f"backup: {server.engine}, {ROWS:,} rows",
-            katax=katax,
-            peers={peer.__name__: lambda: peer(server, url, Path(folder, "peer"))},
-            target=target,
+            f"backup: {work}",
+            katax=back_up,
+            peers={peer.dump.__name__: dump},
+            target=peer.dump_target,
+            runs=RUNS,
+            warm_up=1,
+        )
+        made = backups.create(jobs=JOBS)
+        peer.dump(server, url, peers)
+        print(f"{made.manifest.size_bytes:,} bytes by katax, {size_of(peers):,} by {peer.dump.__name__}")
+        target = f"{url.rpartition('/')[2].partition('?')[0]}_restored"
+
+        def restore() -> None:
+            assert backups.restore(made.path.name, into=target, jobs=JOBS).rows == ROWS
+            database.execute(f"DROP DATABASE {target}", timeout=3600)
+
+        def restore_by_peer() -> None:
+            database.execute(f"CREATE DATABASE {target}", timeout=3600)
+            peer.restore(server, target, peers)
+            database.execute(f"DROP DATABASE {target}", timeout=3600)
+
+        compare(
+            f"restore: {work}",
+            katax=restore,
+            peers={peer.restore.__name__: restore_by_peer},
+            target=peer.restore_target,
             runs=RUNS,
             warm_up=1,
         )
 
 
+def remove(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def size_of(path: Path) -> int:
+    return sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path]))
+
+
+def tool(server: Server, name: str) -> str:
+    return str(server.tools / name) if server.tools else name
+
+
 def pg_dump(server: Server, url: str, target: Path) -> None:
-    program = server.tools / "pg_dump" if server.tools else Path("pg_dump")
+    program = tool(server, "pg_dump")
     compression = ["--compress=zstd"] if _knows_zstd(program) else ["--compress=1"]
-    words = [str(program), "-d", url, "-Fd", f"-j{JOBS}", *compression, "-f", str(target)]
+    words = [program, "-d", url, "-Fd", f"-j{JOBS}", *compression, "-f", str(target)]
     subprocess.run(words, check=True)
-    shutil.rmtree(target)
 
 
-def _knows_zstd(program: Path) -> bool:
-    words = [str(program), "--compress=zstd", "-d", "host=/nowhere"]
+def pg_restore(server: Server, target: str, dump: Path) -> None:
+    words = [tool(server, "pg_restore"), "-h", server.host, "-p", str(server.port), "-U", server.user]
+    environment = {**os.environ, "PGPASSWORD": server.password}
+    subprocess.run([*words, f"-j{JOBS}", "-d", target, str(dump)], check=True, env=environment)
+
+
+def _knows_zstd(program: str) -> bool:
+    words = [program, "--compress=zstd", "-d", "host=/nowhere"]
     said = subprocess.run(words, capture_output=True, check=False, text=True).stderr
     return "/nowhere" in said
 
 
 def mariadb_dump(server: Server, url: str, target: Path) -> None:
-    program = server.tools / "mariadb-dump" if server.tools else Path("mariadb-dump")
-    words = [str(program), "--no-defaults", "-h", server.host, "-P", str(server.port), f"-u{server.user}"]
-    words += [
-        f"-p{server.password}",
-        "--single-transaction",
-        "--quick",
-        "--routines",
-        "--events",
-        "--triggers",
-    ]
-    words += ["--hex-blob", url.rpartition("/")[2]]
+    words = [*_login(server, "mariadb-dump"), "--single-transaction", "--quick", "--routines", "--events"]
+    words += ["--triggers", "--hex-blob", url.rpartition("/")[2]]
     with target.open("wb") as file:
         dump = subprocess.Popen(words, stdout=subprocess.PIPE)
         subprocess.run(["zstd", "-q", "-3", "-c"], stdin=dump.stdout, stdout=file, check=True)
         assert dump.wait() == 0
-    target.unlink()
+
+
+def mariadb(server: Server, target: str, dump: Path) -> None:
+    reader = subprocess.Popen(["zstd", "-q", "-dc", str(dump)], stdout=subprocess.PIPE)
+    subprocess.run([*_login(server, "mariadb"), target], stdin=reader.stdout, check=True)
+    assert reader.wait() == 0
+
+
+def _login(server: Server, name: str) -> list[str]:
+    words = [tool(server, name), "--no-defaults", "-h", server.host, "-P", str(server.port)]
+    return [*words, f"-u{server.user}", f"-p{server.password}"]
 
 
 if __name__ == "__main__":
