@@ -63,7 +63,11 @@ def create_backup(
     )
     sealer = Recipients(recipients) if recipients else None
     started = _now()
-    with work.active(), store.new_folder(database.name) as folder:
+    with (
+        work.active(),
+        work.stopping(database.cancel_running),
+        store.new_folder(database.name) as folder,
+    ):
         order = Order(
             database=database,
             folder=folder,
