@@ -97,7 +97,7 @@ def measured(server: Server, make: tuple[str, ...], peer: Peer) -> None:
         target = f"{url.rpartition('/')[2].partition('?')[0]}_restored"
 
         def restore() -> None:
-            assert backups.restore(made.path.name, into=target, jobs=JOBS).rows == ROWS
+            assert backups.restore(made.manifest.name, into=target, jobs=JOBS).rows == ROWS
             database.execute(f"DROP DATABASE {target}", timeout=3600)
 
         def restore_by_peer() -> None:
