@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
-from functools import partial
+from functools import partial, wraps
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from katax_cli.core.engine_names import Dialect, EngineName
 from katax_cli.core.resilience.failure import Failure
@@ -45,7 +45,6 @@ from katax_cli.engines.base import (
 from katax_cli.engines.documents import (
     EVERYTHING,
     Batches,
-    Changed,
     Document,
     DocumentEngine,
     DocumentQuery,
@@ -54,6 +53,7 @@ from katax_cli.engines.documents import (
 from katax_cli.engines.registry import load
 from katax_cli.snapshot import PoolStats
 
+P = ParamSpec("P")
 T = TypeVar("T")
 _GRACE = 0.2
 """Seconds that a cancelled statement gets to come back, before its connection is broken from this side."""
@@ -274,22 +274,32 @@ class _ThreadedStream:
         self.affected = self._rows.affected
 
 
+def _threaded(
+    method: Callable[Concatenate[DocumentEngine, Any, P], T],
+) -> Callable[Concatenate[ThreadedDocumentEngine, Any, P], T]:
+    """A method of the engine behind a ThreadedDocumentEngine, run in a thread."""
+    name = method.__name__
+
+    @wraps(method)
+    def run(engine: ThreadedDocumentEngine, client: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        blocking: Callable[..., T] = getattr(engine._documents, name)
+        return engine._run(client, partial(blocking, client, *args, **kwargs))
+
+    return run
+
+
 class ThreadedDocumentEngine(_ThreadedEngine):
     """DocumentEngine and ReportsServer over an engine that blocks."""
+
+    command = _threaded(DocumentEngine.command)
+    count = _threaded(DocumentEngine.count)
+    insert = _threaded(DocumentEngine.insert)
+    update = _threaded(DocumentEngine.update)
+    delete = _threaded(DocumentEngine.delete)
 
     def __init__(self, engine: DocumentEngine) -> None:
         super().__init__(engine)
         self._documents = engine
-
-    def command(
-        self,
-        client: Any,
-        spec: Mapping[str, Any],
-        timeout: float | None = None,
-        *,
-        database: str | None = None,
-    ) -> Mapping[str, Any]:
-        return self._run(client, lambda: self._documents.command(client, spec, timeout, database=database))
 
     def only_reads(self, spec: Document) -> bool:
         return self._documents.only_reads(spec)
@@ -316,40 +326,6 @@ class ThreadedDocumentEngine(_ThreadedEngine):
                 yield batch
         finally:
             self._run(client, batches.close)
-
-    def count(self, client: Any, collection: str, filter: Document, timeout: float | None = None) -> int:
-        return self._run(client, lambda: self._documents.count(client, collection, filter, timeout))
-
-    def insert(
-        self, client: Any, collection: str, documents: Sequence[Document], timeout: float | None = None
-    ) -> list[Any]:
-        return self._run(client, lambda: self._documents.insert(client, collection, documents, timeout))
-
-    def update(
-        self,
-        client: Any,
-        collection: str,
-        filter: Document,
-        change: Document | Pipeline,
-        timeout: float | None = None,
-        *,
-        one: bool = False,
-    ) -> Changed:
-        return self._run(
-            client,
-            lambda: self._documents.update(client, collection, filter, change, timeout, one=one),
-        )
-
-    def delete(
-        self,
-        client: Any,
-        collection: str,
-        filter: Document,
-        timeout: float | None = None,
-        *,
-        one: bool = False,
-    ) -> int:
-        return self._run(client, lambda: self._documents.delete(client, collection, filter, timeout, one=one))
 
     def cancel(self, client: Any, timeout: float) -> None:
         self._documents.cancel(client, timeout)
