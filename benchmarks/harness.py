@@ -98,7 +98,7 @@ def compare(
             run()
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for number in range(runs):
-        for name in _rotated(list(contenders), number):
+        for name in rotated(list(contenders), number):
             times[name].append(_seconds(contenders[name]))
     wall = {name: median(seconds for seconds, _ in runs) for name, runs in times.items()}
     cpu = {name: median(seconds for _, seconds in runs) for name, runs in times.items()}
@@ -173,7 +173,8 @@ def _merge(rows: Sequence[Row]) -> None:
     RESULTS.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
-def _rotated(names: list[str], by: int) -> list[str]:
+def rotated(names: list[str], by: int) -> list[str]:
+    """The names in an order that turns round with every run."""
     start = by % len(names)
     return names[start:] + names[:start]
 
