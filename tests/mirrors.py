@@ -8,7 +8,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "aio/own_loop.py",
         "aio/runtime.py",
     ),
-    "aio/test_health.py": ("aio/shutdown.py",),
     "aio/test_redis_services.py": (
         "aio/limits.py",
         "aio/locks.py",
@@ -16,9 +15,9 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "aio/records.py",
         "aio/sessions.py",
     ),
-    "aio/test_promises.py": ("aio/guard.py",),
     "aio/test_sql.py": (
         "aio/database.py",
+        "aio/statements.py",
         "engines/awaited/postgresql.py",
         "engines/awaited/threads.py",
     ),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from katax_cli.aio.database import AsyncDatabase
 from katax_cli.aio.own_loop import OwnLoop
@@ -14,6 +14,9 @@ from katax_cli.engines.documents import Changed, Document
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import RedisDatabase, Word
 from katax_cli.services.databases.mongodb import MongoDatabase
+
+if TYPE_CHECKING:
+    from katax_cli.aio.builder import AsyncDocumentBuilder
 
 
 class AsyncRedisDatabase(AsyncDatabase[RedisDatabase]):
@@ -106,6 +109,12 @@ class AsyncMongoDatabase(AsyncDatabase[MongoDatabase]):
             collection, filter, projection=projection, sort=sort, skip=skip, limit=limit, timeout=timeout
         )
         return AsyncDocuments(batches, self._home)
+
+    def table(self, name: str, alias: str | None = None) -> AsyncDocumentBuilder:
+        """A query on a collection, built by calls; see `DocumentBuilder`. Raises ValueError for what is no name."""
+        from katax_cli.aio.builder import AsyncDocumentBuilder
+
+        return AsyncDocumentBuilder(self._database.table(name, alias), self._home)
 
     def aggregate(
         self, collection: str, pipeline: Sequence[Document], *, timeout: Duration | None = None

@@ -23,7 +23,7 @@ from katax_cli.core.callables import is_async
 from katax_cli.core.engine_names import EngineName
 from katax_cli.core.resilience.shutdown import ShutdownReport
 from katax_cli.core.text.duration import Duration
-from katax_cli.engines.awaited.calls import in_thread, wait_for
+from katax_cli.engines.awaited.calls import call, in_thread, wait_for
 from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.adhoc import PoolSource
 from katax_cli.services.cache.cache import Cache
@@ -36,6 +36,7 @@ from katax_cli.services.program.inventory import ContainerHealth, ContainerInfo
 from katax_cli.services.program.lifecycle import PROBE_SECONDS, WAIT_SECONDS
 from katax_cli.services.program.logger import Logger
 from katax_cli.services.program.redis_services import Closes
+from katax_cli.services.program.shutdown import TIMEOUT, Log, ShutdownController
 from katax_cli.services.redis.limits import DEFAULT_MAX, DEFAULT_WINDOW, Algorithm, OnError
 from katax_cli.services.redis.sessions import DEFAULT_TTL as SESSION_TTL
 from katax_cli.services.redis.sessions import PREFIX
@@ -328,3 +329,27 @@ def _kind_of(database: Database) -> Callable[[Any, OwnLoop], AsyncDatabase[Any]]
     if database.settings.type == "redis":
         return AsyncRedisDatabase
     return AsyncMongoDatabase if database.settings.type == "mongodb" else AsyncSqlDatabase
+
+
+AsyncTarget = AsyncKatax | AsyncDatabase[Any] | list[AsyncKatax | AsyncDatabase[Any]]
+
+
+async def graceful_shutdown(
+    target: AsyncTarget,
+    *,
+    timeout: Duration = TIMEOUT,
+    on_shutdown: AsyncHook | None = None,
+    logger: Log | None = None,
+) -> ShutdownReport:
+    """Calls the hook, a coroutine function or a plain one, waits for what is in use, closes.
+
+    Takes at most `timeout` seconds and raises no error of a step; what hangs is left behind and named.
+    """
+    targets = target if isinstance(target, list) else [target]
+    loop = asyncio.get_running_loop()
+    hook = None if on_shutdown is None else plain_hook(on_shutdown, lambda: loop)
+    controller = ShutdownController(
+        [each.wraps for each in targets], timeout=timeout, on_shutdown=hook, logger=logger
+    )
+    end: Callable[[], ShutdownReport] = controller.execute
+    return await call(partial(in_thread, "katax-shutdown", end))

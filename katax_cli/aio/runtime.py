@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from katax_cli.aio.guard import AwaitedGuard
+from katax_cli.aio.own_loop import AwaitedGuard
 from katax_cli.core.resilience.shutdown import Step
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.text.duration import Duration

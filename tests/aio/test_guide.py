@@ -43,7 +43,7 @@ async def test_the_examples(
     async with make_katax(main=postgresql_url, cache=redis_url) as katax:
         names = {"katax": katax, "asyncio": asyncio}
         for block in blocks()[1:]:
-            code = compile(block, str(GUIDE), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            code = compile(block, str(GUIDE), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
             answer = eval(code, names)
             if iscoroutine(answer):
                 await answer

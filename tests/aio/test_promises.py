@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from katax_cli.aio.guard import AwaitedGuard
+from katax_cli.aio.own_loop import AwaitedGuard
 from katax_cli.aio.runtime import AwaitedRuntime
 from katax_cli.services.databases.sql import SqlDatabase
 from tests.servers.fixtures import Target
