@@ -83,6 +83,15 @@ class TransferSession(Protocol):
         """Has the session read and write values in one form and times in UTC, and refuse what does not fit."""
         ...
 
+    def claim(self, connection: Any, name: str) -> bool:
+        """Takes a lock that ends with the session; False when another one has it. True without a lock where the
+        session is a pooler's."""
+        ...
+
+    def release(self, connection: Any, name: str) -> None:
+        """Gives the lock back, if it was taken."""
+        ...
+
     def insert(self, connection: Any, into: str, rows: Sequence[Sequence[Any]], tail: str) -> None:
         """Inserts rows `into` a quoted table with columns; `tail` says what conflicts lead to. Some of them may be in
         when it raises: the caller has a savepoint."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
 from typing import Any
 
 import pymysql
@@ -32,6 +33,18 @@ class Transfers:
         connection.give(None)
         connection.query(_ONE_FORM)
         connection.waits_for_readers = True
+
+    def claim(self, connection: MysqlSession, name: str) -> bool:
+        self._engine.mark(connection, Residue.RESETTABLE)
+        return bool(self._engine.execute(connection, "SELECT GET_LOCK(?, 0)", [self._lock(name)]).rows[0][0])
+
+    def release(self, connection: MysqlSession, name: str) -> None:
+        self._engine.execute(connection, "SELECT RELEASE_LOCK(?)", [self._lock(name)])
+
+    def _lock(self, name: str) -> str:
+        """Named locks are the server's, not the database's, and at most 64 characters long."""
+        whole = f"{self._engine.settings.database}.{name}"
+        return f"katax.{blake2b(whole.encode(), digest_size=16).hexdigest()}"
 
     def insert(self, connection: MysqlSession, into: str, rows: Sequence[Sequence[Any]], tail: str) -> None:
         connection.check_alive()

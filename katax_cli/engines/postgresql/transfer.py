@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
 
 import psycopg
 from psycopg import generators
@@ -24,6 +27,9 @@ from katax_cli.engines.transfers import quoted_text
 _ONE_FORM = """SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true),
     set_config('IntervalStyle', 'iso_8601', true), set_config('bytea_output', 'hex', true),
     set_config('extra_float_digits', '1', true), set_config('lc_monetary', 'C', true)"""
+# The process that the server named at the login is not the one that answers behind a pooler.
+_CLAIM = "SELECT CASE WHEN pg_backend_pid() = $1::int THEN pg_try_advisory_lock($2::bigint) END"
+_RELEASE = "SELECT CASE WHEN pg_backend_pid() = $1::int THEN pg_advisory_unlock($2::bigint) END"
 _PLACE = re.compile(r"COPY .*, line (\d+)")
 _CHUNK = 2**16
 _BYTES = (bytes, bytearray, memoryview)
@@ -69,6 +75,11 @@ def refused_row(error: BaseException | None) -> int | None:
     return int(place[1]) if place else None
 
 
+def lock_number(name: str) -> int:
+    """The number of an advisory lock, of 64 bits."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
+
+
 class Transfers:
     """TransferSession and CopiesOut."""
 
@@ -77,6 +88,13 @@ class Transfers:
 
     def prepare(self, connection: PostgresConnection) -> None:
         self._engine.execute(connection, _ONE_FORM)
+
+    def claim(self, connection: PostgresConnection, name: str) -> bool:
+        ours = [connection.pgconn.backend_pid, lock_number(name)]
+        return self._engine.execute(connection, _CLAIM, ours).rows[0][0] is not False
+
+    def release(self, connection: PostgresConnection, name: str) -> None:
+        self._engine.execute(connection, _RELEASE, [connection.pgconn.backend_pid, lock_number(name)])
 
     def insert(
         self, connection: PostgresConnection, into: str, rows: Sequence[Sequence[object]], tail: str

@@ -5,18 +5,24 @@ The row is found by the file's digest and the table. `position` is where the nex
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.sql import quote_identifier
-from katax_cli.errors import LockHeld, QueryError
-from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.engines.registry import part
+from katax_cli.engines.transfers import TransferSession
+from katax_cli.errors import KataxError, LockHeld, QueryError
+from katax_cli.services.calls.guard import Safety
+from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.statements import Queries
 
 IMPORTS_TABLE = "katax_imports"
 CLAIMED = -1
-_FOREVER = float("inf")
+_PATIENCE, _PAUSE = 5.0, 0.1
+"""Seconds in which a server may notice that the client of another run was killed, and between two looks."""
 _OTHERS = "target = ? AND id <> ? AND state = 'running'"
 _FIELDS = ("position", "line", "imported", "rejected", "reject_bytes", "state", "options", "updated_at")
 _CREATE = """CREATE TABLE IF NOT EXISTS {table} (id varchar(64) NOT NULL PRIMARY KEY, target varchar(255) NOT NULL,
@@ -43,26 +49,49 @@ class ImportCheckpoint:
 class Checkpoints:
     """The checkpoints of one import; see the module."""
 
-    def __init__(self, database: SqlDatabase, *, digest: str, table: str) -> None:
-        self._database = database
-        self._table = quote_identifier(IMPORTS_TABLE, database.dialect)
+    def __init__(self, session: Session, *, digest: str, table: str) -> None:
+        self._session = session
+        self._table = quote_identifier(IMPORTS_TABLE, session.dialect)
         self._target = table[:255]
         self._id = sha256(f"{digest}\n{table}".encode()).hexdigest()
 
+    @contextmanager
+    def leased(self) -> Iterator[None]:
+        """Keeps others from this import as long as the session lives. Raises LockHeld when one has it.
+
+        Behind a pooler, whose sessions are not ours, there is none: of two runs the slower one ends with the first
+        batch that is not its turn.
+        """
+        leases: TransferSession = part(self._session.engine, "transfer")
+        connection = self._session.connection
+        gives_up_at = SYSTEM.monotonic() + _PATIENCE
+        with self._session.translated("taking the lock of an import", Safety.PART):
+            while not leases.claim(connection, self._id):
+                if SYSTEM.monotonic() >= gives_up_at:
+                    raise self._held()
+                SYSTEM.sleep(_PAUSE)
+        try:
+            yield
+        finally:
+            # Without its connection the lock is gone as well.
+            with suppress(KataxError), self._session.translated("giving back the lock", Safety.PART):
+                if not self._session.engine.is_broken(connection):
+                    leases.release(connection, self._id)
+
     def find(self) -> ImportCheckpoint | None:
         """How far this import came; None when it was never begun."""
-        if self._database.describe(IMPORTS_TABLE, timeout=_FOREVER) is None:
+        if not self._is_there():
             return None
         sql = f"SELECT {', '.join(_FIELDS)} FROM {self._table} WHERE id = ?"
-        rows = self._database.run(sql, [self._id], timeout=_FOREVER).rows
+        rows = self._session.run(sql, [self._id]).rows
         return ImportCheckpoint(*rows[0]) if rows else None
 
     def unfinished(self) -> ImportCheckpoint | None:
         """How far another file came that went into the table in part; None when there is none."""
-        if self._database.describe(IMPORTS_TABLE, timeout=_FOREVER) is None:
+        if not self._is_there():
             return None
         sql = f"SELECT {', '.join(_FIELDS)} FROM {self._table} WHERE {_OTHERS} AND position > 0"
-        rows = self._database.run(sql, [self._target, self._id], timeout=_FOREVER).rows
+        rows = self._session.run(sql, [self._target, self._id]).rows
         return ImportCheckpoint(*rows[0]) if rows else None
 
     def claim(self, options: str) -> ImportCheckpoint:
@@ -71,21 +100,17 @@ class Checkpoints:
         Raises LockHeld when another one makes it meanwhile.
         """
         self._make_table()
-        self._database.execute(
-            f"DELETE FROM {self._table} WHERE {_OTHERS}", [self._target, self._id], timeout=_FOREVER
-        )
+        self._session.execute(f"DELETE FROM {self._table} WHERE {_OTHERS}", [self._target, self._id])
         fresh = ImportCheckpoint(options=options, updated_at=now_text())
         values = [getattr(fresh, name) for name in _FIELDS]
         sets = ", ".join(f"{name} = ?" for name in _FIELDS)
         if self.find() is not None:
-            self._database.execute(
-                f"UPDATE {self._table} SET {sets} WHERE id = ?", [*values, self._id], timeout=_FOREVER
-            )
+            self._session.execute(f"UPDATE {self._table} SET {sets} WHERE id = ?", [*values, self._id])
             return fresh
         names, marks = ", ".join(_FIELDS), ", ".join("?" * len(_FIELDS))
         sql = f"INSERT INTO {self._table} (id, target, {names}) VALUES (?, ?, {marks})"
         try:
-            self._database.execute(sql, [self._id, self._target, *values], timeout=_FOREVER)
+            self._session.execute(sql, [self._id, self._target, *values])
         except QueryError as error:
             if self.find() is None:
                 raise
@@ -112,14 +137,18 @@ class Checkpoints:
         return saved
 
     def _make_table(self) -> None:
-        if self._database.describe(IMPORTS_TABLE, timeout=_FOREVER) is not None:
+        if self._is_there():
             return
         try:
-            self._database.execute(_CREATE.format(table=self._table), timeout=_FOREVER)
+            self._session.execute(_CREATE.format(table=self._table))
         except QueryError:
             # In PostgreSQL two of them at once can collide in spite of IF NOT EXISTS.
-            if self._database.describe(IMPORTS_TABLE, timeout=_FOREVER) is None:
+            if not self._is_there():
                 raise
+
+    def _is_there(self) -> bool:
+        with self._session.transaction() as transaction:
+            return transaction.describe(IMPORTS_TABLE) is not None
 
     def _held(self) -> LockHeld:
         return LockHeld(f"import into {self._target}", holder="another run of the same import")

@@ -88,21 +88,25 @@ class Import:
         """
         settings = self.database.settings
         settings.refuse_read_only()
-        checkpoints = Checkpoints(self.database, digest=self.source.digest, table=self.plan.table)
+        with self.database.session(timeout=_FOREVER) as session:
+            checkpoints = Checkpoints(session, digest=self.source.digest, table=self.plan.table)
+            with checkpoints.leased():
+                return self._run(session, checkpoints)
+
+    def _run(self, session: Session, checkpoints: Checkpoints) -> LoadedRows:
         found = checkpoints.find()
         if found is not None and found.state == "done" and not (self.plan.again or self.plan.replace):
             return LoadedRows(self.plan.table, found.imported, found.rejected, finished_at=found.updated_at)
-        earlier = self._begun(checkpoints, found)
+        earlier = self._begun(session, checkpoints, found)
         before = self.now.imported
-        with self.database.session(timeout=_FOREVER) as session:
-            table = self._table(session)
-            self._check(session, table)
-            self._start(session, table, checkpoints)
-            self._load(session, table, checkpoints)
+        table = self._table(session)
+        self._check(session, table)
+        self._start(session, table, checkpoints)
+        self._load(session, table, checkpoints)
         written = self.now.imported - before
         return LoadedRows(self.plan.table, self.now.imported, self.now.rejected, earlier, written=written)
 
-    def _begun(self, checkpoints: Checkpoints, found: ImportCheckpoint | None) -> int:
+    def _begun(self, session: Session, checkpoints: Checkpoints, found: ImportCheckpoint | None) -> int:
         """Takes the checkpoint up, or makes it; returns how many rows an earlier run dealt with."""
         options = self._options()
         if found is not None and found.state == "running" and not self.plan.again:
@@ -120,13 +124,13 @@ class Import:
                 f"another file went into {self.plan.table!r} up to its line {other.line - 1}, {other.imported} rows; "
                 "finish it, or leave its rows there with --again"
             )
-        self._refuse_before_claim(found)
+        self._refuse_before_claim(session, found)
         self.now = checkpoints.claim(options)
         return 0
 
-    def _refuse_before_claim(self, found: ImportCheckpoint | None) -> None:
+    def _refuse_before_claim(self, session: Session, found: ImportCheckpoint | None) -> None:
         """Refusals that must not leave a claim behind: a table that is there, or not there."""
-        with self.database.transaction(timeout=_FOREVER) as transaction:
+        with session.transaction() as transaction:
             table = transfer_table(transaction, self.plan.table)
             if self.plan.create and table is not None and found is None:
                 raise ConfigError(f"{self.plan.table!r} exists; leave out --create")

@@ -55,10 +55,15 @@ def transfer_table(transaction: Transaction, name: str) -> TransferTable | None:
 
 
 def existing_table(transaction: Transaction, name: str, *, connection: str) -> TransferTable:
-    """The same. Raises KataxError when there is no such table."""
+    """The same. Raises KataxError when there is no such table, and for one without columns: it has nothing to move."""
     table = transfer_table(transaction, name)
     if table is None:
         raise KataxError(f"no table named {name!r} on {connection!r}; see 'katax db tables'")
+    if not table.columns:
+        computed = " but those that the server computes" if table.generated else ""
+        raise KataxError(
+            f"table {name!r} on {connection!r} has no columns{computed}: there is nothing to move; leave it out"
+        )
     return table
 
 

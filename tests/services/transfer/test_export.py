@@ -12,7 +12,7 @@ import pytest
 from katax_cli.errors import ConfigError, KataxError, QueryError, Refused
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.transfer.export import Wanted, export
-from katax_cli.services.transfer.formats.files import Format
+from katax_cli.services.transfer.formats.files import FORMATS, Format
 from katax_cli.services.transfer.formats.writers import CsvForm
 from tests.servers.fixtures import Target
 from tests.services.transfer.connections import open_sql
@@ -145,3 +145,15 @@ def test_parquet_has_the_types_of_the_table(postgresql_url: str) -> None:
     assert (str(rows[0]["n"]), rows[0]["free"], rows[0]["b"]) == ("1.50", "NaN", b"\0")
     assert rows[0]["ts"].isoformat() == "2020-01-01T10:00:00.500000+00:00"
     assert set(rows[1].values()) == {None}
+
+
+def test_a_table_without_columns_is_named(postgresql_url: str) -> None:
+    with open_sql(postgresql_url) as database:
+        database.execute("create table bare ()")
+        for format in FORMATS:
+            stream = io.BytesIO()
+            with pytest.raises(
+                KataxError, match="table 'bare' on 'main' has no columns: there is nothing to"
+            ):
+                export(database, Wanted("bare", None, format), stream)
+            assert stream.getvalue() == b""
