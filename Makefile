@@ -9,7 +9,7 @@ PEERS_STAMP := $(PEERS)/.installed
 # Tests wait more than they compute: four workers keep two processors busy.
 WORKERS ?= 4
 
-.PHONY: health test test-pure test-lowest test-highest lint check format package bench soak completions docs clean
+.PHONY: health test test-pure test-lowest test-highest test-engine lint lint-deploy check format package bench soak completions docs clean
 
 health: $(STAMP)  ## Install into .venv and show the health of the embedded default
 	$(BIN)/katax -p local health
@@ -24,12 +24,18 @@ test-pure: $(STAMP)  ## What needs no server
 test-lowest test-highest: test-%: $(STAMP)  ## With the oldest, or newest, dependencies that pyproject.toml allows
 	$(BIN)/python -m tests.versions $* $(ARGS)
 
+test-engine: $(STAMP)  ## What touches one engine: ENGINE=redis, on KATAX_TEST_REDIS_URL where that is set
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal tests/engines tests/services -k $(ENGINE) $(ARGS)
+
 lint: $(STAMP)  ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy examples
 	$(BIN)/lint-imports
+
+lint-deploy:  ## What tools from packages say of deploy/ and .github/
+	deploy/lint.sh
 
 check: lint test  ## All that a change must pass
 
@@ -54,7 +60,7 @@ docs: $(STAMP)  ## Write docs/commands.md and the manual pages from --help
 	$(BIN)/python -m katax_cli.cli.manual.pages man
 
 clean:
-	rm -rf $(VENV) .venv-3.* .venv-lowest .venv-highest $(PEERS) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-3.* .venv-lowest .venv-highest .venv-lint $(PEERS) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
