@@ -24,7 +24,7 @@ from katax_cli.services.cron.definition.jobs import Job
 from tests.waiting import until
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
-KILL_AFTER = float(Job.__dataclass_fields__["kill_after"].default)
+KILL_AFTER = float(str(Job.__dataclass_fields__["kill_after"].default))
 
 
 def units() -> dict[str, configparser.SectionProxy]:
@@ -52,7 +52,7 @@ def compose() -> dict[str, Any]:
 def instruction(name: str) -> str:
     """The value of the last such line of the Dockerfile, continued lines joined."""
     text = (DEPLOY / "Dockerfile").read_text().replace("\\\n", " ")
-    return re.findall(rf"^{name} (.*)$", text, flags=re.MULTILINE)[-1]
+    return str(re.findall(rf"^{name} (.*)$", text, flags=re.MULTILINE)[-1])
 
 
 def command_lines() -> Iterator[tuple[str, list[str]]]:
