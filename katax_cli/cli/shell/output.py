@@ -161,10 +161,13 @@ class Output:
         if self.format in ("json", "jsonl"):
             self.text(to_json(facts))
         elif self.format in ("table", "vertical"):
-            labels, cell = self._for_reader(tuple(facts), PLAIN)
+            lists = [name for name, value in facts.items() if _is_texts(value)]
+            labels, cell = self._for_reader(tuple(facts), Manner(joined=lists))
             size = max(map(len, labels), default=0)
             for name, shown, value in zip(facts, labels, facts.values(), strict=True):
-                self.text(f"{shown.ljust(size)}  {cell(name, value) if value is not None else 'null'}")
+                self.text(
+                    f"{shown.ljust(size)}  {cell(name, value) if value is not None else 'null'}".rstrip()
+                )
         else:
             self.rows(tuple(facts), [[tuple(facts.values())]])
 
@@ -372,6 +375,10 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
 
 
 def _text(value: object) -> str:

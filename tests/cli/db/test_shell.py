@@ -5,10 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from shutil import which
 
 from tests.cli.harness import katax, write_profile
 from tests.servers import Server
-from tests.servers.fixtures import Target
+from tests.servers.debian import unpacked
+from tests.servers.fixtures import MakeFresh, Target
 
 SECRET = "hush'\"\\ #word"
 
@@ -170,20 +172,39 @@ def test_what_a_shell_cannot_do_is_said(tmp_path: Path) -> None:
         assert (done.code, told in done.err) == (2, True), done.err
 
 
-def test_psql_reaches_the_same_server(postgresql: Server, postgresql_url: str, tmp_path: Path) -> None:
-    write_profile(tmp_path, {"main": postgresql_url})
-    path = f"{postgresql.tools}{os.pathsep}{os.environ['PATH']}"
-
-    done = subprocess.run(
+def native(typed: bytes, *tools: Path | None) -> subprocess.CompletedProcess[bytes]:
+    """The server's own client, with the tools of the servers before those of PATH."""
+    path = os.pathsep.join([*(str(folder) for folder in tools if folder is not None), os.environ["PATH"]])
+    return subprocess.run(
         [sys.executable, "-m", "katax_cli", "db", "shell", "--native"],
-        input=b"\\t\nselect current_database();\n",
+        input=typed,
         capture_output=True,
         env={**os.environ, "PATH": path},
         check=False,
     )
 
-    assert (done.returncode, done.stderr) == (0, b"")
-    assert postgresql_url.rpartition("/")[2].encode() in done.stdout
+
+def test_native_clients_reach_the_same_server(
+    fresh: MakeFresh, postgresql: Server, mysql: Server, redis7: Server, tmp_path: Path
+) -> None:
+    """psql, mariadb, redis-cli and sqlite3, each run for real."""
+    asked = {
+        "postgresql": b"\\t\nselect 'in ' || current_database();\n",
+        "mysql": b"select concat('in ', database());\n",
+        "redis": b"set here 'in it'\nget here\n",
+        "sqlite": b"select 'in ' || name from pragma_table_info('t');\n",
+    }
+    sqlite3 = None if which("sqlite3") else unpacked("sqlite3")
+    for server, tools in ((postgresql, None), (mysql, None), (redis7, None), ("sqlite", sqlite3)):
+        target = fresh(server)
+        write_profile(tmp_path, {"main": target.url})
+        if target.engine == "sqlite":
+            assert katax("db", "exec", "create table t (it int)").code == 0
+        done = native(asked[target.engine], target.server.tools if target.server else None, tools)
+
+        name = target.url.rpartition("/")[2] if target.engine in ("postgresql", "mysql") else "it"
+        assert (done.returncode, done.stderr) == (0, b""), target.engine
+        assert f"in {name}".encode() in done.stdout, target.engine
 
 
 def test_the_password_of_mariadbs_client_stands_in_a_file_without_a_name(tmp_path: Path) -> None:
