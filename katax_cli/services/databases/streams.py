@@ -83,7 +83,10 @@ class StreamingDatabase(Database):
         deadline = self.callers_deadline()
         if idle is not None:
             return deadline, in_seconds(idle)
-        return deadline, self.settings.statement_timeout if deadline is NEVER else None
+        if deadline is NEVER:
+            return deadline, self.settings.statement_timeout
+        # Whoever limits all of it, as a command does, waits for one statement no longer than the connection allows.
+        return self._deadline(None), None
 
     def copy_in(
         self,
