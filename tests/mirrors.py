@@ -67,6 +67,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/backup/store/objects.py",
         "services/backup/store/place.py",
         "services/backup/store/run_marker.py",
+        "services/backup/store/sftp.py",
     ),
     "services/backup/restore/test_load.py": ("engines/mongodb/backup/restore.py",),
     "services/backup/restore/test_marked.py": (

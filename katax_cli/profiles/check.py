@@ -162,6 +162,10 @@ def _secrets(merged: Mapping[str, Any]) -> Iterator[Path]:
                 text = table.get(key)
                 if isinstance(text, str) and _is_clear(key, text):
                     yield group, name, key
+    backup = merged.get("backup")
+    identity = backup.get("identity") if isinstance(backup, dict) else None
+    if isinstance(identity, str) and _is_clear("identity", identity):
+        yield "backup", "identity"
 
 
 def _is_clear(key: str, text: str) -> bool:

@@ -97,7 +97,7 @@ def masked(name: str, key: Key, value: Any) -> object:
 def is_reference(text: str) -> bool:
     """True if the text says where the secret is and holds none of it."""
     whole = text.startswith("${env:") and text.endswith("}") and text.count("}") == 1
-    return whole or text.startswith(("env:", "file:"))
+    return whole or text.startswith(("env:", "file:", "keyring:"))
 
 
 def _defaults(profile: Profile) -> Iterator[tuple[Path, object]]:

@@ -28,6 +28,7 @@ UsePAM yes
 StrictModes no
 PidFile none
 MaxStartups 100
+Subsystem sftp internal-sftp
 """
 _CLIENT = """
 Host jump

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, NamedTuple, TypeVar
 
 from katax_cli.core.clock import SYSTEM
@@ -22,13 +22,14 @@ from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.calls.left_behind import start
 
 T = TypeVar("T")
-SCHEMES: Mapping[str, str] = {"s3": "s3fs", "gs": "gcsfs", "sftp": "paramiko"}
-"""What may stand before `://`, and the package that each needs beside fsspec."""
+SCHEMES = ("s3", "gs", "sftp")
+"""What may stand before `://`."""
 _READ_BYTES = 8 * 2**20
 _PART_BYTES = 16 * 2**20
 _MOST_PARTS = 9_000
 """S3 takes 10,000 parts of one object."""
 _LOOK_EVERY = 0.5
+_PARTIAL = ".part"
 _LATER = {errno.EBUSY, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE, errno.ECONNREFUSED}
 _LOGIN_ERRORS = {
     "NoCredentialsError",
@@ -42,7 +43,16 @@ _LOGIN_ERRORS = {
     "BadHostKeyException",
 }
 """Classes of libraries that are there only with their scheme, so they are known by name."""
-_LATER_ERRORS = {"BotoCoreError", "ClientError", "SSHException", "HttpError", "FSTimeoutError"}
+_LATER_ERRORS = {
+    "BotoCoreError",
+    "ClientError",
+    "SSHException",
+    "NoValidConnectionsError",
+    "HttpError",
+    "FSTimeoutError",
+}
+_NO_KEY = "No authentication methods available"
+"""Paramiko's words, which has no class for it."""
 _S3: Mapping[str, Any] = {
     "config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"total_max_attempts": 1}}
 }
@@ -68,7 +78,7 @@ class ObjectStore:
         self.url = url.rstrip("/")
         self._work = work
         self._retry = retry
-        self._files = self._opened()
+        _refuse_without_packages(self.scheme)
 
     def within(self, work: StoppableWork, retry: RetryPolicy) -> ObjectStore:
         """The same objects for other work: clearing away goes on when the backup itself was stopped."""
@@ -113,8 +123,14 @@ class ObjectStore:
         """A small object, in one piece: it is there whole or not at all."""
 
         def write() -> None:
+            path = self._path(name)
+            if self.scheme != "sftp":
+                self._files.pipe_file(path, data)
+                return
+            # Files grow while they are written, and can be renamed.
             self._make_folder(name)
-            self._files.pipe_file(self._path(name), data)
+            self._files.pipe_file(f"{path}{_PARTIAL}", data)
+            self._files.mv(f"{path}{_PARTIAL}", path)
 
         self._ask(write, missing_is_config=True)
 
@@ -147,7 +163,10 @@ class ObjectStore:
 
     def modified(self, name: str) -> datetime:
         """When an object was put, by the clock of the store."""
-        moment: datetime = self._ask(lambda: self._files.modified(self._path(name)))
+        path = self._path(name)
+        moment: datetime = self._ask(
+            lambda: self._files.info(path)["mtime"] if self.scheme == "sftp" else self._files.modified(path)
+        )
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
     def end_uploads(self, below: str) -> None:
@@ -195,21 +214,17 @@ class ObjectStore:
     def _path(self, name: str) -> str:
         return "/".join(part for part in (self._base, name) if part)
 
-    def _opened(self) -> Any:
-        package = SCHEMES[self.scheme]
-        try:
-            import fsspec
+    @cached_property
+    def _files(self) -> Any:
+        """fsspec's file system, which connects at once to an sftp server."""
+        import fsspec
 
-            options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
-            if self.scheme == "s3":
-                options |= _S3
-            elif self.scheme == "sftp":
-                options |= self._host
-            files = fsspec.filesystem({"gs": "gcs"}.get(self.scheme, self.scheme), **options)
-        except ImportError as error:
-            raise ConfigError(_to_install(self.scheme, package)) from error
-        except Exception as error:  # the library's own classes, which are there only with their scheme
-            raise self._meaning(error, missing_is_config=True) from error
+        if self.scheme == "sftp":
+            from katax_cli.services.backup.store.sftp import known_host_files
+
+            return known_host_files(self._host)
+        options = _S3 if self.scheme == "s3" else {}
+        files = fsspec.filesystem(self.scheme, skip_instance_cache=True, use_listings_cache=False, **options)
         if self.scheme == "s3":
             files.retries = 2  # one part again, at once, instead of the whole object
         return files
@@ -245,7 +260,7 @@ class ObjectStore:
         """What an error of a library means to whoever asked."""
         names = {kind.__name__ for kind in type(error).__mro__}
         line = _line(error)
-        if isinstance(error, PermissionError) or names & _LOGIN_ERRORS:
+        if isinstance(error, PermissionError) or names & _LOGIN_ERRORS or _NO_KEY in line:
             return StoreRefused(self.url, line)
         if isinstance(error, TimeoutError | ConnectionError | EOFError) or names & _LATER_ERRORS:
             return Unavailable(self.url, line)
@@ -284,9 +299,16 @@ def _parsed(url: str) -> tuple[str, dict[str, Any], str]:
     return scheme, words, f"{slash}{path}".rstrip("/")
 
 
-def _to_install(scheme: str, package: str) -> str:
-    more = "" if scheme == "s3" else f" {package}"
-    return f"{scheme}:// needs packages that are not installed; pip install 'katax[remote]'{more}"
+def _refuse_without_packages(scheme: str) -> None:
+    try:
+        import fsspec
+
+        fsspec.get_filesystem_class(scheme)
+    except ImportError as error:
+        more = " gcsfs" if scheme == "gs" else ""
+        raise ConfigError(
+            f"{scheme}:// needs packages that are not installed; pip install 'katax[remote]'{more}"
+        ) from error
 
 
 def _line(error: Exception) -> str:

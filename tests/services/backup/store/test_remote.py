@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -21,17 +22,21 @@ from katax_cli.errors import BackupDamaged
 from katax_cli.services.backup.store.base import BackupStore
 from katax_cli.services.backup.store.objects import ObjectStore, StoredObject
 from katax_cli.services.backup.store.place import open_store
+from katax_cli.services.backup.store.run_marker import MARKER, RunMarker, is_dead
 from katax_cli.services.backup.work import StoppableWork
 from tests.cli.harness import Done, katax, write_profile
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh
+from tests.servers.fleet import Fleet
 from tests.servers.object_store import BUCKET, ObjectServer
+from tests.servers.ssh import ssh_server
 from tests.services.backup.server_of_backups import profile_for, run_sql
 
 DUMP = "dump.sqlite.zst"
 HOLDING = """
 import signal, sys
 from katax_cli.services.backup.store.place import open_store
+from katax_cli.services.backup.store.run_marker import MARKER, RunMarker, is_dead
 from katax_cli.services.backup.work import StoppableWork
 store = open_store(sys.argv[1], work=StoppableWork("main"))
 with store.new_folder("main") as folder:
@@ -273,6 +278,55 @@ def test_a_spool_without_room_and_objects_in_many_parts(
     assert bucket.keys(prefix) == []
     spool.unlink()
     spool.mkdir()
+
+
+def test_a_mark_is_of_the_dead_when_it_is_a_day_old_by_the_clock_of_the_store(
+    bucket: ObjectServer, prefix: str
+) -> None:
+    """A process of another machine cannot be asked, and its clock may be wrong."""
+    objects = ObjectStore(bucket.url(prefix), work=StoppableWork("main"), retry=RetryPolicy())
+    for mark in (b'{"boot": "another", "namespace": "x", "pid": 1, "started": "2"}', b"[]", b"no JSON"):
+        objects.put(f"main/{MARKER}", mark)
+        put_at = objects.modified(f"main/{MARKER}")
+        assert not is_dead(objects, "main", put_at + timedelta(hours=23))
+        assert is_dead(objects, "main", put_at + timedelta(hours=25))
+    RunMarker(objects, "main").put()
+    assert not is_dead(objects, "main", put_at), "this very process works on it"
+    assert not is_dead(objects, "another", put_at), "what has no mark is not ours"
+
+
+def test_an_sftp_server_is_used_only_when_its_key_is_known(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, home = tmp_path / "keys", tmp_path / "home"
+    keys.mkdir()
+    (home / ".ssh").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    folder = fleet.room.folder("sshd")
+    with ssh_server(folder, keys) as server:
+        user, port = (
+            re.search(rf"{key} (\S+)", (keys / "config").read_text())[1]  # type: ignore[index]
+            for key in ("User", "Port")
+        )
+        url = f"sftp://{user}@127.0.0.1:{port}{folder}/a b"
+        write_profile(
+            tmp_path, {"main": f"sqlite:///{tmp_path}/main.db"}, extra=f'[backup]\ndirectory = "{url}"\n'
+        )
+        run_sql("CREATE TABLE t (n int)", "INSERT INTO t VALUES (1), (2)")
+        assert "is not in ~/.ssh/known_hosts" in failed(2, "db", "backup")
+        shutil.copy(keys / "known", home / ".ssh" / "known_hosts")
+        assert "No authentication methods available" in failed(2, "db", "backup")
+        shutil.copy(keys / "user", home / ".ssh" / "id_ed25519")
+        first = back_up()
+        done("db", "backups", "drill", first, "--embedded")
+        second = back_up()
+        done("db", "backups", "drill", second, "--embedded")
+        done("db", "backups", "prune", "--keep-last", "1", "-y")
+        assert [path.name for path in (folder / "a b").iterdir()] == [second]
+        assert done("db", "backups", "verify", "-f", "json").json[0]["whole"] is True
+        server.server.kill()
+        assert "Unable to connect" in failed(3, "db", "backup")
 
 
 def test_the_commands_of_the_docs_run(bucket: ObjectServer, prefix: str) -> None:
