@@ -129,15 +129,20 @@ def run_tool(
             work.stopping(process.stop),
             watchdog.limit(work.deadline.remaining(), process.stop),
         ):
-            if feed is not None:
-                _write(process.stdin, feed)
-            if read is not None:
-                with process.stdout as output:
-                    _widen(output)
-                    read(output)
-            while not process.ended:
-                work.wait(_POLL_SECONDS)
-                each_moment()
+            try:
+                if feed is not None:
+                    _write(process.stdin, feed)
+                if read is not None:
+                    with process.stdout as output:
+                        _widen(output)
+                        read(output)
+                while not process.ended:
+                    work.wait(_POLL_SECONDS)
+                    each_moment()
+            except BaseException:
+                # Asked to end, pg_dump asks the server to cancel, and waits for one that is frozen.
+                process.stop()
+                raise
             status = process.status()
         work.check()
         said = _said(stderr)

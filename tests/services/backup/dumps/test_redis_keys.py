@@ -2,18 +2,26 @@
 
 import time
 from pathlib import Path
+from threading import Event, Thread
 from typing import cast
 
 import pytest
 import redis
 
+from katax_cli.errors import KataxError
+from katax_cli.profiles.load import load_profile
+from katax_cli.services.backup.create import create_backup
 from katax_cli.services.backup.dumps.key_stream import StoredKey, stored_keys
 from katax_cli.services.backup.dumps.redis_keys import DUMP
+from katax_cli.services.backup.store.place import open_store
 from katax_cli.services.backup.streams import opened
+from katax_cli.services.backup.work import StoppableWork
+from katax_cli.services.runtime.runtime import Runtime
 from tests.cli.harness import katax
 from tests.servers import Server
-from tests.servers.fixtures import MakeFresh, MakeProxy
+from tests.servers.fixtures import MakeFresh, MakeProxy, Throwaway
 from tests.services.backup.server_of_backups import back_up, left, profile_for, refused
+from tests.waiting import until
 
 
 def keys_of(folder: Path, name: str) -> dict[bytes | None, StoredKey]:
@@ -106,3 +114,42 @@ def test_a_cut_wire_leaves_no_backup(
     done = katax("db", "backup", "-f", "json")
     assert (done.code in (1, 3), left(tmp_path)) == (True, []), done
     assert back_up().rows == {"keys": 500}
+
+
+def test_an_end_beside_a_frozen_server_leaves_nothing(throwaway: Throwaway, tmp_path: Path) -> None:
+    """The read of its answer has no end of its own: the connection is dropped. The bad twin: it answers again."""
+    server = throwaway("redis")
+    profile_for(tmp_path, server.url)
+    with redis.Redis.from_url(server.url) as client:
+        client.mset({f"k{number}": "x" for number in range(200_000)})
+    with Runtime(load_profile()) as runtime:
+        database, work = runtime.database("main"), StoppableWork("main")
+        store = open_store(str(tmp_path / "backups"), work=work)
+        raised: list[Exception] = []
+
+        def back_up_frozen() -> None:
+            try:
+                create_backup(database, store, work=work, told=lambda _: freeze())
+            # Or what the driver says when its connection is closed under it.
+            except (KataxError, OSError, ValueError) as error:
+                raised.append(error)
+
+        frozen = Event()
+
+        def freeze() -> None:
+            if not frozen.is_set():
+                server.stop_signal()
+                frozen.set()
+
+        thread = Thread(target=back_up_frozen)
+        thread.start()
+        try:
+            until(frozen.is_set)
+            work.stop()
+            assert left(tmp_path) == []
+        finally:
+            server.resume()
+            thread.join()
+    assert len(raised) == 1
+    assert left(tmp_path) == []
+    assert back_up().rows == {"keys": 200_000}
