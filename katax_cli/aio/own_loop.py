@@ -33,8 +33,14 @@ class OwnLoop:
         return _told_of_doubt(call(fn, *args, **kwargs))
 
     def enter(self) -> asyncio.AbstractEventLoop:
-        """The event loop. Raises ConfigError on another one than the first."""
-        loop = asyncio.get_running_loop()
+        """The event loop. Raises ConfigError on another one than the first, and where none of asyncio runs."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigError(
+                "katax_cli.aio works on asyncio's event loop, and none runs here; await it in asyncio.run(), "
+                "on trio use Katax in threads"
+            ) from None
         if self._loop is not loop:
             if self._loop is not None:
                 raise ConfigError(

@@ -1,0 +1,208 @@
+"""Event loops that end, change or are interrupted, forks, hooks that block, and cancellation at every await point."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable
+from random import Random
+
+import pytest
+import uvloop
+
+from katax_cli.aio import AsyncKatax, AsyncSqlDatabase
+from katax_cli.errors import ConfigError, OutcomeUnknown
+from tests.aio.conftest import MakeKatax
+from tests.aio.tasks import eventually
+from tests.aio.test_sql import SLEEP, running
+from tests.servers.fixtures import MakeFresh
+
+ANOTHER = "these connections belong to the event loop that used them first; make an AsyncKatax on each loop"
+
+
+def test_no_event_loop_of_asyncio_is_said_in_a_sentence(make_katax: MakeKatax, sqlite_url: str) -> None:
+    """As under trio, which runs coroutines without one."""
+    db = make_katax(main=sqlite_url).database("main")
+    for call in (db.ping, lambda: db.query("select 1"), lambda: db.close()):
+        with pytest.raises(ConfigError) as error:
+            call().send(None)
+        assert str(error.value).startswith("katax_cli.aio works on asyncio's event loop, and none runs here;")
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+def test_a_loop_that_is_closed_with_calls_under_way(
+    make_katax: MakeKatax, fresh: MakeFresh, engine: str
+) -> None:
+    """What it left is in use for ever, is named, and ends on the server; another loop is refused as ever."""
+    url = fresh(engine).url
+    katax = make_katax(main={"url": url, "pool": {"max": 2}}, other=url)
+    db, other = katax.database("main"), katax.database("other")
+    loop = asyncio.new_event_loop()
+    left: list[asyncio.Future[object]] = []
+
+    async def begin() -> None:
+        left.extend(asyncio.ensure_future(db.query(SLEEP[engine])) for _ in range(4))
+
+        async def both_run() -> bool:
+            return await running(other, engine) == 2
+
+        await eventually(both_run)
+
+    loop.run_until_complete(begin())
+    loop.close()
+    with pytest.raises(ConfigError) as error:
+        asyncio.run(db.query("select 1"))
+    assert str(error.value) == ANOTHER
+    assert len(katax.wraps.shutdown(0.5).left) == 2
+
+    async def none_is_left() -> None:
+        async with AsyncKatax(katax.profile) as watching:
+
+            async def ended() -> bool:
+                return await running(watching.database("other"), engine) == 0
+
+            await eventually(ended)
+
+    asyncio.run(none_is_left())
+    left.clear()
+
+
+@pytest.mark.parametrize(
+    ("engine", "new_loop"),
+    [
+        ("postgresql", asyncio.new_event_loop),
+        ("postgresql", uvloop.new_event_loop),
+        ("mysql", asyncio.new_event_loop),
+    ],
+)
+def test_cancellation_at_every_await_point(
+    make_katax: MakeKatax, fresh: MakeFresh, engine: str, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """So many turns of the loop after its start, some twice; the ledger knows what was told."""
+    random = Random(11)
+
+    async def work(db: AsyncSqlDatabase, n: int) -> None:
+        async with db.transaction() as transaction:
+            await transaction.execute("insert into ledger values ($1)", [n])
+            async with transaction.transaction():
+                assert await transaction.scalar("select $1", [f"{n}"]) == f"{n}"
+        async with db.stream("select n from ledger") as rows:
+            async for _ in rows:
+                break
+        async with db.session() as session:
+            assert await session.scalar("select $1", [f"s{n}"]) == f"s{n}"
+
+    async def ended(db: AsyncSqlDatabase, n: int) -> str:
+        task = asyncio.create_task(work(db, n))
+        for _ in range(random.randrange(60)):
+            await asyncio.sleep(0)
+        task.cancel()
+        if n % 3 == 0:
+            await asyncio.sleep(0)
+            task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            return "cancelled"
+        except OutcomeUnknown:
+            return "unknown"
+        return "done"
+
+    async def attack() -> None:
+        async with make_katax(main={"url": fresh(engine).url, "pool": {"max": 3}}) as katax:
+            db = katax.database("main")
+            await db.execute("create table ledger (n integer primary key)")
+            ends: list[str] = []
+            for start in range(0, 240, 12):
+                ends += await asyncio.gather(*[ended(db, n) for n in range(start, start + 12)])
+            written = {row["n"] for row in await db.query("select n from ledger")}
+            assert {n for n, end in enumerate(ends) if end == "done"} <= written
+            assert db.pool_stats().active == db.pool_stats().waiting == 0
+            values = await asyncio.gather(*[db.scalar("select $1", [f"v{n}"]) for n in range(100)])
+            assert values == [f"v{n}" for n in range(100)]
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(attack())
+
+
+def test_an_interrupt_ends_the_statements(make_katax: MakeKatax, fresh: MakeFresh) -> None:
+    url = fresh("postgresql").url
+
+    async def interrupted() -> None:
+        async with make_katax(main={"url": url, "pool": {"max": 4}}, other=url) as katax:
+            db, other = katax.database("main"), katax.database("other")
+            calls = asyncio.gather(*[db.query(SLEEP["postgresql"]) for _ in range(8)])
+
+            async def all_run() -> bool:
+                return await running(other, "postgresql") == 4
+
+            await eventually(all_run)
+            os.kill(os.getpid(), signal.SIGINT)
+            await calls
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(interrupted())
+
+    async def none_is_left() -> None:
+        async with make_katax(other=url) as katax:
+
+            async def ended() -> bool:
+                return await running(katax.database("other"), "postgresql") == 0
+
+            await eventually(ended)
+
+    asyncio.run(none_is_left())
+
+
+async def test_a_hook_that_blocks_leaves_the_event_loop_its_turn(
+    make_katax: MakeKatax, sqlite_url: str
+) -> None:
+    katax = make_katax(main=sqlite_url)
+    await katax.database("main").ping()
+    began, release = threading.Event(), threading.Event()
+
+    @katax.on_shutdown
+    def blocks() -> None:
+        began.set()
+        assert release.wait(60), "the event loop had no turn"
+
+    ending = asyncio.create_task(katax.shutdown(60))
+    while not began.is_set():
+        await asyncio.sleep(0.01)
+    release.set()
+    assert (await ending).clean
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+def test_a_child_made_by_fork_makes_its_own(make_katax: MakeKatax, fresh: MakeFresh, engine: str) -> None:
+    """The parent's container refuses it, a new one works, and the parent's connections are untouched."""
+    url = fresh(engine).url
+    katax = make_katax(main=url)
+    db = katax.database("main")
+
+    async def in_child() -> bool:
+        try:
+            await db.query("select 1")
+        except ConfigError as error:
+            refused = str(error) == ANOTHER
+        async with AsyncKatax(katax.profile) as own:
+            return refused and await own.database("main").scalar("select 2") == 2
+
+    async def parent() -> None:
+        async with katax:
+            await asyncio.gather(*[db.query("select 1") for _ in range(9)])
+            pid = os.fork()
+            if pid == 0:
+                asyncio._set_running_loop(None)
+                status = 1
+                try:
+                    status = 0 if asyncio.run(in_child()) else 2
+                finally:
+                    os._exit(status)
+            _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+            assert os.waitstatus_to_exitcode(status) == 0
+            assert await asyncio.gather(*[db.scalar("select 3") for _ in range(9)]) == [3] * 9
+
+    asyncio.run(parent())
