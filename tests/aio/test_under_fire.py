@@ -83,3 +83,52 @@ async def test_redis_survives_a_killed_server(make_katax: MakeKatax, throwaway: 
         told = await through_fire(server, work)
         written = await redis.redis("LRANGE", "written", 0, -1, safety=Safety.READ)
         check(told, [int(each) for each in written])
+
+
+@pytest.mark.parametrize("name", ["postgresql", "redis"])
+async def test_all_are_served_again_at_default_settings(
+    make_katax: MakeKatax, throwaway: Throwaway, name: str
+) -> None:
+    """Breaker, retries and pool as they come: every task gets an answer again, and the ledger agrees."""
+    server, told, back, served = throwaway(name), Told(), asyncio.Event(), set[int]()
+    async with make_katax(main={"url": server.url}) as katax:
+        db = katax.database("main")
+        if name == "postgresql":
+            await db.execute("CREATE TABLE written (id INT)")
+
+        async def write(number: int) -> None:
+            if name == "postgresql":
+                await db.execute("INSERT INTO written VALUES ($1)", [number])
+            else:
+                await db.redis("RPUSH", "written", number)
+
+        async def client(first: int) -> None:
+            for number in range(first, 10**9, CLIENTS):
+                is_back = back.is_set()
+                try:
+                    await write(number)
+                except OutcomeUnknown:
+                    told.unknown.append(number)
+                except Unavailable:
+                    told.failed.append(number)
+                    await asyncio.sleep(0.01)
+                else:
+                    told.done.append(number)
+                    if is_back:
+                        served.add(first)
+                if len(served) == CLIENTS:
+                    return
+
+        clients = asyncio.gather(*[client(number) for number in range(CLIENTS)])
+        while len(told.done) < 2 * CLIENTS:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(server.kill)
+        await asyncio.to_thread(server.start)
+        back.set()
+        async with asyncio.timeout(60):
+            await clients
+        if name == "postgresql":
+            written = [row["id"] for row in await db.query("SELECT id FROM written")]
+        else:
+            written = [int(each) for each in await db.redis("LRANGE", "written", 0, -1)]
+        check(told, written)
