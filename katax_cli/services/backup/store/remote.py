@@ -79,9 +79,10 @@ class RemoteStore:
         for file in manifest.files:
             self._upload(partial, manifest.name, file, marker)
         backup = self._backup(manifest.name)
+        listing = self._objects.listing(manifest.name)
         for file in manifest.files:
             marker.renew()
-            reason = backup.flaw(file, self._objects.listing(manifest.name))
+            reason = backup.flaw(file, listing)
             if reason is not None:
                 raise BackupError(f"{self.location!r} does not hold what was sent: {reason}")
         self._named.add(manifest.name)
