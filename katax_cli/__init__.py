@@ -77,6 +77,8 @@ if TYPE_CHECKING:
     from katax_cli.services.databases.models.query import ModelQuery as ModelQuery
     from katax_cli.services.databases.models.repository import Repository as Repository
     from katax_cli.services.databases.mongodb import MongoDatabase as MongoDatabase
+    from katax_cli.services.databases.postgresql.notifications import Notification as Notification
+    from katax_cli.services.databases.postgresql.notifications import NotificationGap as NotificationGap
     from katax_cli.services.databases.sql import SqlDatabase as SqlDatabase
     from katax_cli.services.databases.transaction import Transaction as Transaction
     from katax_cli.services.locks.lock import Lock as Lock
@@ -196,6 +198,8 @@ _PUBLIC: dict[str, str] = {
     "is_metrics_pool": "katax_cli.pool",
     "is_transient_error": "katax_cli.resilience",
     "perform_health_check": "katax_cli.health",
+    "Notification": "katax_cli.services.databases.postgresql.notifications",
+    "NotificationGap": "katax_cli.services.databases.postgresql.notifications",
     "all_of": "katax_cli.services.databases.builder.selection",
     "any_of": "katax_cli.services.databases.builder.selection",
     "query": "katax_cli.services.program.default_database",

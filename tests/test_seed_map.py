@@ -23,7 +23,7 @@ AREAS: set[str] = set()
 """Areas that have a page or a map of their own."""
 OWN = {
     "Config", "Database", "MetricsPool", "MongoDatabase", "RedisDatabase", "SqlDatabase", "Transaction",
-    "ShutdownController", "ShutdownReport", "MetricsResult",
+    "ShutdownController", "ShutdownReport", "MetricsResult", "Notification", "NotificationGap",
 }  # fmt: skip
 """What the documents have as types only."""
 

@@ -11,7 +11,14 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from katax_cli.aio.database import AsyncDatabase
 from katax_cli.aio.own_loop import OwnLoop, note_doubt
-from katax_cli.aio.statements import AsyncCopy, AsyncQueries, AsyncStream, SharedConnection, taken
+from katax_cli.aio.statements import (
+    AsyncCopy,
+    AsyncNotifications,
+    AsyncQueries,
+    AsyncStream,
+    SharedConnection,
+    taken,
+)
 from katax_cli.core.sql import AnySql
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.awaited.calls import wait_for
@@ -199,6 +206,20 @@ class AsyncSqlDatabase(AsyncDatabase[SqlDatabase], AsyncQueries[SqlDatabase]):
             timeout=timeout,
             idle=idle,
         )
+
+    def listen(
+        self,
+        *channels: str,
+        timeout: Duration | None = None,
+        connect_timeout: Duration | None = None,
+    ) -> AsyncNotifications:
+        """The notifications of channels on PostgreSQL; `timeout`: the loop ends when nothing came for so long."""
+        made = self._database.listen(*channels, timeout=timeout, connect_timeout=connect_timeout)
+        return AsyncNotifications(made, self._home, timeout)
+
+    async def notify(self, channel: str, payload: str = "", *, timeout: Duration | None = None) -> None:
+        """Sends a notification, at once."""
+        await self._home.call(self._database.notify, channel, payload, timeout=timeout)
 
     def copy_out(
         self,

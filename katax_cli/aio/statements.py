@@ -16,6 +16,11 @@ from katax_cli.engines.awaited.calls import wait_for
 from katax_cli.engines.base import Params, Result, Row, RowStream
 from katax_cli.engines.transfers import CopiedOut
 from katax_cli.services.databases.postgresql.copying import CopyData
+from katax_cli.services.databases.postgresql.notifications import (
+    Notification,
+    NotificationGap,
+    Notifications,
+)
 from katax_cli.services.databases.statements import PreparedStatement, Queries
 
 if TYPE_CHECKING:
@@ -120,6 +125,44 @@ def _awaited(pieces: AsyncIterator[Any]) -> Iterator[Any]:
             yield wait_for(anext(pieces))
         except StopAsyncIteration:
             return
+
+
+class AsyncNotifications:
+    """The notifications of some channels: `async with db.listen("jobs") as events:` and `async for event in events:`.
+
+    See `Notifications`: a gap in them is told, and the end of the database is the loop's.
+    """
+
+    def __init__(self, notifications: Notifications, home: OwnLoop, timeout: Duration | None) -> None:
+        self._notifications = notifications
+        self._home = home
+        self._timeout = timeout
+
+    async def __aenter__(self) -> Self:
+        await self._home.call(self._notifications.__enter__)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends it; a loop over it ends within a second."""
+        await self._home.call(self._notifications.close)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Notification | NotificationGap:
+        event = await self.receive(self._timeout)
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def receive(self, timeout: Duration | None = None) -> Notification | NotificationGap | None:
+        """The next one; None when `timeout` seconds pass without any, and after `close`."""
+        return await self._home.call(self._notifications.receive, timeout)
 
 
 class AsyncQueries(ABC, Generic[Q]):

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
-
-if TYPE_CHECKING:
-    pass
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
 class Heard(NamedTuple):
@@ -42,4 +39,24 @@ class Subscribes(Protocol):
 
     def subscriber(self, timeout: float | None) -> Subscriber:
         """Connects within `timeout`; messages are waited for without limit."""
+        ...
+
+
+class Notified(NamedTuple):
+    """A notification of a SQL server: channel, payload, and the process that sent it."""
+
+    channel: str
+    payload: str
+    pid: int
+
+
+class ListensToNotifications(Protocol):
+    """Notifications on a connection that does nothing else; the engine's module `notifications`."""
+
+    def listen(self, connection: Any, channels: Sequence[str], timeout: float | None) -> None:
+        """From now on the connection hears of them."""
+        ...
+
+    def heard(self, connection: Any, seconds: float) -> list[Notified]:
+        """Those that have arrived, as soon as there are any; none after so many seconds."""
         ...

@@ -57,6 +57,15 @@ class AwaitedConnection(PostgresConnection):
                 self._end_statement(gen, cancelled)
             raise
 
+    def hear(self, gen: PQGen[Any], seconds: float) -> Any:
+        if not is_for_a_task():
+            return super().hear(gen, seconds)
+        try:
+            state = next(gen)
+        except StopIteration as end:
+            return end.value
+        return self._resume(gen, state, seconds)
+
     def _resume(self, gen: PQGen[Any], state: int, seconds: float | None = None) -> Any:
         """Waits for the end of a generator that waits for the socket; None when `seconds` pass."""
         if self._waiter is not None:

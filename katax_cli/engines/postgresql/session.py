@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 import select
+import time
 from functools import lru_cache
 from string import ascii_lowercase
 from sys import maxsize
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
 from psycopg.adapt import AdaptersMap
 from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
@@ -27,6 +29,9 @@ _SLACK = 1.2
 # What is longer sets no limits, and is not worth keeping.
 _LONGEST_SET = 16_384
 _IDLE, _INTRANS, _INERROR = TransactionStatus.IDLE, TransactionStatus.INTRANS, TransactionStatus.INERROR
+
+
+T = TypeVar("T")
 
 
 class Setting(NamedTuple):
@@ -76,6 +81,19 @@ class PostgresConnection(psycopg.Connection[TupleRow]):
         """Takes over what the session was started with."""
         self.pooled = settings.pooler is not None
         self._decimals = settings.decimals
+
+    def hear(self, gen: PQGen[T], seconds: float) -> T | None:
+        """The value of a generator that waits for what arrives; None when so many seconds pass before."""
+        ends = time.monotonic() + seconds
+        while True:
+            try:
+                next(gen)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            if not self.arrivals.poll(max(0.0, ends - time.monotonic()) * 1000):
+                gen.close()
+                return None
 
     def note(self, statement: Statement) -> None:
         """Remembers what the statement, which is about to be sent, may leave in the session."""

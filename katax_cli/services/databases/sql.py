@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, overload
+from weakref import WeakSet
 
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.engine_names import TABLE_ENGINES, Dialect
@@ -29,6 +30,11 @@ from katax_cli.services.calls.watchdog import watchdog
 from katax_cli.services.databases.database import MakeDeadline, Work, end_tunnel
 from katax_cli.services.databases.lease import Lease, Leases
 from katax_cli.services.databases.origin import Isolation, TransactionMode, TransactionOrigin
+from katax_cli.services.databases.postgresql.notifications import (
+    Notifications,
+    check_channels,
+    check_engine,
+)
 from katax_cli.services.databases.replicas import Replicas
 from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.statements import Queries
@@ -62,6 +68,7 @@ class SqlDatabase(StreamingDatabase, Queries):
         )
         self.leases = Leases(engine, self.pool)
         self.replicas: Replicas[SqlDatabase] | None = None
+        self._listening: WeakSet[Notifications] = WeakSet()
 
     def _check(self, connection: Any, seconds: float) -> None:
         """Asks whether an idle connection still lives; no answer in the time for connecting is an answer."""
@@ -193,6 +200,43 @@ class SqlDatabase(StreamingDatabase, Queries):
 
             yield self.guard.call(open_session, deadline=deadline, safety=Safety.READ, doing="connecting")
 
+    def listen(
+        self,
+        *channels: str,
+        timeout: Duration | None = None,
+        connect_timeout: Duration | None = None,
+    ) -> Notifications:
+        """Notifications of channels on PostgreSQL, on a connection of their own: `with db.listen("jobs") as events:`.
+
+        A loop over them gives a `Notification(channel, payload, pid)` for each, and a `NotificationGap(seconds)` when
+        the connection was lost and is back, since notifications of that time are lost. It waits without end, or until
+        nothing came for `timeout` seconds. Raises ConfigError behind a transaction pooler without direct_url.
+        """
+        check_channels(channels)
+        deadline = self._deadline(connect_timeout)
+        made = Notifications(self.engine, self.guard, channels, deadline=deadline, timeout=timeout)
+        self._listening.add(made)
+        return made
+
+    def notify(self, channel: str, payload: str = "", *, timeout: Duration | None = None) -> None:
+        """Sends a notification, at once; in a transaction, `transaction.execute("select pg_notify(…)")` at its end.
+
+        Raises QueryError for a payload of 8,000 bytes and more, Refused on a read-only connection.
+        """
+        check_channels([channel])
+        check_engine(self.engine, "notify()")
+        self.settings.refuse_read_only()
+        statement = statement_of("SELECT pg_notify($1, $2)", self.engine.dialect)
+        with self.observer.watch(statement.text, (channel, payload)):
+            self._on_connection(
+                lambda connection, seconds: self.engine.execute(
+                    connection, statement, (channel, payload), seconds
+                ),
+                safety=Safety.WRITE,
+                timeout=timeout,
+                doing="notify",
+            )
+
     def begin(
         self,
         *,
@@ -291,6 +335,8 @@ class SqlDatabase(StreamingDatabase, Queries):
     def close(self, *, timeout: Duration = 0.0) -> tuple[str, ...]:
         deadline = Deadline(timeout)
         self._end_upkeep()
+        for listening in tuple(self._listening):
+            listening.close()
         out = [str(leased) for leased in self.leases.close(deadline.remaining())]
         for replica in self._open_replicas():
             out += replica.close(timeout=deadline.remaining())
