@@ -420,4 +420,5 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "tui/circuit_tree.py",
         "tui/layout.py",
     ),
+    "services/databases/postgresql/test_notifications.py": ("engines/postgresql/streams/notifications.py",),
 }

@@ -51,7 +51,7 @@ class Notified(NamedTuple):
 
 
 class ListensToNotifications(Protocol):
-    """Notifications on a connection that does nothing else; the engine's module `notifications`."""
+    """Notifications on a connection that does nothing else; the engine's module `streams.notifications`."""
 
     def listen(self, connection: Any, channels: Sequence[str], timeout: float | None) -> None:
         """From now on the connection hears of them."""

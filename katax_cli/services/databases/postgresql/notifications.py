@@ -75,7 +75,7 @@ class Notifications:
     ) -> None:
         self.channels = tuple(channels)
         self._engine = past_pooler(engine)
-        self._listens: ListensToNotifications = part(engine, "notifications")
+        self._listens: ListensToNotifications = part(engine, "streams.notifications")
         self._guard = guard
         self._deadline = deadline
         self._timeout = None if timeout is None else in_seconds(timeout)

@@ -1,0 +1,1 @@
+"""Abilities of a PostgreSQL connection that does nothing else meanwhile."""
