@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
+from os import register_at_fork
+from threading import RLock
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
 from katax_cli.core.settings import ConnectionSettings
@@ -38,7 +41,7 @@ def load(settings: ConnectionSettings, table: Mapping[str, str] = ENGINES) -> En
     """
     if settings.type not in ENGINES:
         raise ConfigError(unknown_name("engine", settings.type, list(ENGINES), "engines"))
-    create = import_module(table[settings.type]).create
+    create = _imported(table[settings.type]).create
     if settings.ssh is not None:
         from katax_cli.engines.tunnel import through_tunnel
 
@@ -48,4 +51,23 @@ def load(settings: ConnectionSettings, table: Mapping[str, str] = ENGINES) -> En
 
 def part(engine: Engine, name: str) -> Any:
     """An ability that stands in a module of its own beside the engine, made for it; imported now."""
-    return import_module(f"{ENGINES[engine.name]}.{name}").create(engine)
+    return _imported(f"{ENGINES[engine.name]}.{name}").create(engine)
+
+
+def _imported(name: str) -> ModuleType:
+    """Imports in one thread at a time.
+
+    Packages whose modules import each other in circles, as redis-py's do, fail when two threads begin at two of them:
+    Python breaks the deadlock by handing out a module that is half done.
+    """
+    with _importing:
+        return import_module(name)
+
+
+def _renew_lock() -> None:
+    global _importing
+    _importing = RLock()
+
+
+_importing = RLock()
+register_at_fork(after_in_child=_renew_lock)
