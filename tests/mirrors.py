@@ -198,7 +198,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "engines/sqlite/sql/transfer.py",
         "engines/transfers.py",
     ),
-    "engines/test_sessions.py": ("engines/registry.py",),
     "profiles/model/test_connections.py": ("profiles/model/tls.py",),
     "profiles/model/test_lines.py": ("profiles/model/layer.py",),
     "profiles/model/test_schema.py": (
