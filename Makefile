@@ -46,8 +46,8 @@ format: $(STAMP)
 package: $(STAMP)  ## Build dist/, install the wheel with pipx on every Python here and use it: ARGS='3.12 3.13'
 	$(BIN)/python -m tests.package $(ARGS)
 
-bench: $(STAMP) $(PEERS_STAMP)  ## Side by side with peers, in one run
-	$(PEERS)/bin/python benchmarks/run.py $(ARGS)
+bench: $(STAMP) $(PEERS_STAMP)  ## Side by side with peers, in one run; writes docs/performance.md: ARGS='cache pool'
+	KATAX_BENCH_NODE=$(abspath $(PEERS))/node $(PEERS)/bin/python benchmarks/run.py $(ARGS)
 
 soak: $(STAMP)  ## Chaos for minutes: make soak ARGS='cron --seconds 60 sqlite'
 	$(BIN)/python -m tests.soak.$(ARGS)
@@ -72,4 +72,5 @@ $(PEERS_STAMP): pyproject.toml benchmarks/requirements.txt
 	$(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(PEERS)/bin/python -m pip install --quiet --editable . --group dev -r benchmarks/requirements.txt
+	if command -v npm >/dev/null; then npm install --silent --no-save --prefix $(PEERS)/node socket.io; fi
 	touch $@

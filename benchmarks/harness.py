@@ -20,6 +20,8 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 
+import machine
+
 # Processes that are timed find their modules compiled, as an installed program does.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
@@ -140,13 +142,14 @@ def recorded() -> list[Row]:
 
 def table(rows: Sequence[Row]) -> str:
     """Columns: work, katax, peer and its time, ratio of both times, target, whether it is met."""
-    cells = [HEADINGS, *(_cells(each) for each in rows)]
+    cells = [HEADINGS, *(as_cells(each) for each in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _cells(each: Row) -> tuple[str, ...]:
+def as_cells(each: Row) -> tuple[str, ...]:
+    """The row in words, in the order of HEADINGS."""
     target = "–" if each.target is None else f"≤ {each.target:g}"
     seconds = each.note or "absent" if each.seconds is None else _human(each.seconds)
     ratio = "–" if each.ratio is None else f"{each.ratio:.2f}"
@@ -166,6 +169,7 @@ def _merge(rows: Sequence[Row]) -> None:
     document = {
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "machine_facts": machine.facts(),
         "rows": [
             {**asdict(kept[key]), "ratio": kept[key].ratio, "met": kept[key].met} for key in sorted(kept)
         ],

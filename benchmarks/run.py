@@ -1,15 +1,20 @@
-"""Runs every benchmark script here in an interpreter of its own and prints one table of all results."""
+"""Runs every benchmark script here in an interpreter of its own and prints one table of all results.
+
+They are in benchmarks/results.json too, from which docs/performance.md and its chart are written anew.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from pathlib import Path
+from time import perf_counter
 
+import report
 from harness import RESULTS, recorded, table
 
 FOLDER = Path(__file__).parent
-NOT_SCRIPTS = {"harness.py", "run.py"}
+NOT_SCRIPTS = {"harness.py", "machine.py", "report.py", "run.py"}
 
 
 def main(names: list[str]) -> int:
@@ -18,8 +23,11 @@ def main(names: list[str]) -> int:
     chosen = [path for path in scripts if not names or path.stem in names]
     if not names:
         RESULTS.unlink(missing_ok=True)
+    started = perf_counter()
     failed = [path.stem for path in chosen if _run(path)]
     print(f"\n{table(recorded())}")
+    report.main()
+    print(f"{len(chosen)} scripts in {(perf_counter() - started) / 60:.1f} minutes")
     if failed:
         print(f"\nfailed or missed a target: {', '.join(failed)}")
     return int(bool(failed))
@@ -27,7 +35,10 @@ def main(names: list[str]) -> int:
 
 def _run(script: Path) -> int:
     print(f"\n== {script.stem}", flush=True)
-    return subprocess.run([sys.executable, str(script)], check=False).returncode
+    started = perf_counter()
+    code = subprocess.run([sys.executable, str(script)], check=False).returncode
+    print(f"{script.stem}: {perf_counter() - started:.0f} s", flush=True)
+    return code
 
 
 if __name__ == "__main__":
