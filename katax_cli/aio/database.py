@@ -71,8 +71,8 @@ class AsyncDatabase(Generic[D]):
         return self._database.pool_stats()
 
     def on(self, event: EventName, listener: Callable[..., Any]) -> Callable[[], None]:
-        """Calls `listener`, a plain function, at every `query`, `slow_query`, `connection_error` or change of the
-        `breaker`; returns what removes it."""
+        """Calls `listener`, a plain function, at every `query`, `slow_query`, `call`, `connection_error` or change
+        of the `breaker`; returns what removes it."""
         return self._database.on(event, plain(listener, f"on({event!r})"))
 
     def enable_query_logging(self, slow: bool = True, *, slow_ms: float = SLOW_MS, all: bool = False) -> None:

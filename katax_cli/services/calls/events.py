@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from katax_cli.core.callables import completed, plain
 from katax_cli.errors import unknown_name
 
-EventName = Literal["query", "slow_query", "connection_error", "breaker"]
+EventName = Literal["query", "slow_query", "call", "connection_error", "breaker"]
 EVENTS: tuple[EventName, ...] = get_args(EventName)
 
 _log = logging.getLogger("katax.events")

@@ -44,6 +44,18 @@ class QueryLogging:
     plain_params: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class ObservedCall:
+    """One guarded call that ended: its statement without values, its seconds, and its error, None when it succeeded.
+
+    Calls that were never sent are among them, with the error that says so.
+    """
+
+    statement: str
+    seconds: float
+    error: BaseException | None
+
+
 def query_logging(profile: Profile, *, one_shot: bool) -> QueryLogging:
     """The query logging of a profile. In a single command, what no file asks for is at debug level."""
     settings = profile.logging
@@ -102,6 +114,8 @@ class Observer:
         self, statement: Any, params: object, seconds: float, now: float, error: BaseException | None
     ) -> None:
         """Counts a call that ended `now`; one that never went out counts nowhere."""
+        if self._events.wants("call"):
+            self._events.emit("call", ObservedCall(self._redacted(statement), seconds, error))
         if error is not None and isinstance(error, _NEVER_SENT):
             return
         if self.metrics is not None:
