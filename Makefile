@@ -9,7 +9,7 @@ PEERS_STAMP := $(PEERS)/.installed
 # Tests wait more than they compute: four workers keep two processors busy.
 WORKERS ?= 4
 
-.PHONY: health test test-pure test-lowest test-highest test-engine lint lint-deploy check format package bench soak completions docs clean
+.PHONY: health test test-pure test-lowest test-highest test-engine lint lint-deploy check format package bench soak completions docs site types clean
 
 health: $(STAMP)  ## Install into .venv and show the health of the embedded default
 	$(BIN)/katax -p local health
@@ -59,8 +59,19 @@ docs: $(STAMP)  ## Write docs/commands.md and the manual pages from --help
 	$(BIN)/python -m tests.cli.reference docs/commands.md
 	$(BIN)/python -m katax_cli.cli.manual.pages man
 
+site: $(STAMP)  ## Build the site of the documentation into .site/
+	$(BIN)/python -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+types: $(STAMP)  ## mypy and pyright, both strict, on all examples; pyright comes from npm at its first run
+	$(BIN)/python -m pip install --quiet pyright
+	rm -rf .types && mkdir .types && $(BIN)/python -m tests.reference .types
+	$(BIN)/mypy examples
+	cd .types && ../$(BIN)/mypy --strict --python-version 3.11 .
+	$(BIN)/pyright --pythonpath $(BIN)/python examples .types/*.py
+
 clean:
-	rm -rf $(VENV) .venv-3.* .venv-lowest .venv-highest .venv-lint $(PEERS) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-3.* .venv-lowest .venv-highest .venv-lint $(PEERS) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .site .types
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
