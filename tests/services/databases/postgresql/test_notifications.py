@@ -30,8 +30,15 @@ def db(postgresql_url: str, tmp_path: Path) -> Iterator[SqlDatabase]:
         yield cast(SqlDatabase, runtime.database("main"))
 
 
+LISTENERS = (
+    "from pg_stat_activity where backend_type = 'client backend' and datname = current_database()"
+    " and (query like 'LISTEN %' or query = '')"
+)
+"""Sessions whose last statement was LISTEN, or the empty one that asks a silent server whether it lives."""
+
+
 def listeners(db: SqlDatabase) -> int:
-    return int(db.scalar("select count(*) from pg_stat_activity where query like 'LISTEN %'"))
+    return int(db.scalar(f"select count(*) {LISTENERS}"))
 
 
 def test_what_is_sent_is_heard_in_its_order(db: SqlDatabase) -> None:
@@ -113,7 +120,7 @@ def test_a_loss_is_told_and_mended(
             assert events.receive(0.2) is None
             wire.come_back()
             assert isinstance(events.receive(PATIENCE), NotificationGap)
-            db.execute("select pg_terminate_backend(pid) from pg_stat_activity where query like 'LISTEN %'")
+            db.execute(f"select pg_terminate_backend(pid) {LISTENERS}")
             assert isinstance(events.receive(PATIENCE), NotificationGap)
         wire.refuse()
         with pytest.raises(Unavailable), cut.listen("jobs"):
@@ -175,16 +182,12 @@ def test_the_same_for_tasks(postgresql_url: str, db: SqlDatabase, tmp_path: Path
                         break
                 assert heard == ["one", "two"]
                 waiting = asyncio.create_task(events.receive())
-                rows = await base.query(
-                    "select count(*) as n from pg_stat_activity where query like 'LISTEN %'"
-                )
+                rows = await base.query(f"select count(*) as n {LISTENERS}")
                 assert rows == [{"n": 1}]
                 waiting.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await waiting
-                await base.execute(
-                    "select pg_terminate_backend(pid) from pg_stat_activity where query like 'LISTEN %'"
-                )
+                await base.execute(f"select pg_terminate_backend(pid) {LISTENERS}")
                 assert isinstance(await events.receive(PATIENCE), NotificationGap)
                 assert await events.receive(0.01) is None
         until(lambda: listeners(db) == 0)
