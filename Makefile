@@ -9,7 +9,7 @@ PEERS_STAMP := $(PEERS)/.installed
 # Tests wait more than they compute: four workers keep two processors busy.
 WORKERS ?= 4
 
-.PHONY: health test test-pure test-lowest test-highest test-engine lint lint-deploy check format package bench soak completions docs site types clean
+.PHONY: health test test-pure test-lowest test-highest test-engine lint lint-deploy check format package bench soak completions docs site types pictures clean
 
 health: $(STAMP)  ## Install into .venv and show the health of the embedded default
 	$(BIN)/katax -p local health
@@ -69,6 +69,9 @@ types: $(STAMP)  ## mypy and pyright, both strict, on all examples; pyright come
 	$(BIN)/mypy examples
 	cd .types && ../$(BIN)/mypy --strict --python-version 3.11 .
 	$(BIN)/pyright --pythonpath $(BIN)/python examples .types/*.py
+
+pictures: $(STAMP)  ## Draw docs/tour.svg from the real output of its commands
+	$(BIN)/python -m tests.pictures
 
 clean:
 	rm -rf $(VENV) .venv-3.* .venv-lowest .venv-highest .venv-lint $(PEERS) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .site .types
