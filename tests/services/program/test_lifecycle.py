@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from katax_cli import ConfigError, Katax, Unavailable, UnknownConnection
+from katax_cli.services.redis import embedded
 from tests.servers.fixtures import Throwaway
 
 
@@ -98,13 +99,16 @@ def test_a_coroutine_function_is_refused(sqlite_url: str) -> None:
         katax.start()
 
 
-def test_the_examples_of_its_guide(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_of_its_guide(redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """docs/container.md, from its first line to its last."""
     monkeypatch.setenv("REDIS_URL", redis_url)
     guide = Path(__file__).parents[3] / "docs" / "container.md"
     names: dict[str, object] = {}
-    for block in re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL):
-        exec(compile(block, str(guide), "exec"), names)
+    try:
+        for block in re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL):
+            exec(compile(block, str(guide), "exec"), names)
+    finally:
+        embedded.stop(tmp_path / ".katax")
 
 
 def test_it_waits_for_a_server_that_comes_up(throwaway: Throwaway) -> None:
