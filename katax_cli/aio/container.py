@@ -242,7 +242,7 @@ class AsyncKatax:
         return await self._home.call(self._container.health_check, *names, timeout=timeout)
 
     def info(self) -> ContainerInfo:
-        """What is held at this moment, without asking a server: connections with pools and breakers, services."""
+        """The connections with pools and breakers and the services that are held now; asks no server."""
         return self._container.info()
 
     def on_start(self, hook: H) -> H:

@@ -25,7 +25,7 @@ class OwnLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
-        """What `fn` returns, to be awaited. Raises ConfigError on another event loop than the first.
+        """The result of `fn`, to be awaited. Raises ConfigError on another event loop than the first.
 
         A cancellation after which nobody can know whether a write was applied is raised as OutcomeUnknown.
         """

@@ -106,7 +106,7 @@ class AsyncTransactionBlock:
 
 
 def _committing(connection: str, commit: Callable[[], None]) -> Callable[[], None]:
-    """What is cancelled after a COMMIT was sent is in doubt, also while its connection is made like new."""
+    """A call cancelled after its COMMIT was sent is in doubt, also while its connection is made like new."""
 
     def run() -> None:
         try:

@@ -103,7 +103,7 @@ def mapping_rows(tables: Sequence[TableReport]) -> list[tuple[object, ...]]:
 
 
 def report_lines(tables: Sequence[TableReport]) -> Iterator[str]:
-    """What a person has to know before the first row: where types differ, what is left out."""
+    """Notes for a person before the first row: where types differ, what is left out."""
     for one in tables:
         name = one.table.table.name
         yield f"{name}: {'is there' if one.creation is None else 'is created, with its primary key only'}"

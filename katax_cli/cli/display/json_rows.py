@@ -33,7 +33,7 @@ def _in_one_line(encoded: str) -> str:
 
 
 def object_encoder(names: tuple[str, ...]) -> Callable[[Sequence[object]], str]:
-    """What writes a row as an object with these keys."""
+    """A writer of rows as objects with these keys."""
     keys = [to_json(name) + ": " for name in names]
 
     def encode(row: Sequence[object]) -> str:

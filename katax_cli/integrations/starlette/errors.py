@@ -1,4 +1,4 @@
-"""What clients of an application are told of katax's errors: what was seen, never by which server or statement."""
+"""Answers to clients of an application for katax's errors: what was seen, never by which server or statement."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ class Transaction(Queries):
         return copy_in(self, table, columns, data, format=format, waiting=limit.waiting)
 
     def copied(self, sql: str, copying: Callable[[Any], int]) -> int:
-        """What `copying(connection)` returns, observed and guarded as this statement."""
+        """The result of `copying(connection)`, observed and guarded as this statement."""
         with self._statement(statement_of(sql, self.dialect), None):
             return copying(self._connection)
 

@@ -59,7 +59,7 @@ class ConnectionInfo:
 
 @dataclass(frozen=True, slots=True)
 class ContainerInfo:
-    """What a container holds at this moment; no server was asked, and no address or secret is in it."""
+    """The contents of a container at one moment; no server was asked, and no address or secret is in it."""
 
     profile: str
     role: str

@@ -119,7 +119,7 @@ class Lifecycle(RedisServices):
         )
 
     def info(self) -> ContainerInfo:
-        """What is held at this moment, without asking a server: connections with pools and breakers, services, jobs."""
+        """The connections with pools and breakers, the services and the jobs that are held now; asks no server."""
         from katax_cli.services.program.inventory import ContainerInfo, name_of
 
         return ContainerInfo(

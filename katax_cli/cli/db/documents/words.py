@@ -120,6 +120,6 @@ def _is_json(word: str) -> bool:
 
 
 def words_of(chosen: Scope, param: Sequence[str] = ()) -> DocumentWords:
-    """What reads the words of a command on the one connection."""
+    """The reader of a command's words, on its one connection."""
     codec = part(chosen.documents.engine, "extended_json")
     return DocumentWords(chosen.call, codec, Binder(named_values(param)))

@@ -1,4 +1,4 @@
-"""What may stand at the cursor of `katax db shell`, for each language; names come from `RememberedNames`."""
+"""Words that may stand at the cursor of `katax db shell`, for each language; names come from `RememberedNames`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commands and programs ask of a place of backups, wherever it is."""
+"""The operations of a place of backups, wherever it is, for commands and programs."""
 
 from __future__ import annotations
 

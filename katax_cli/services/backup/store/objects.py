@@ -257,7 +257,7 @@ class ObjectStore:
         return outcome
 
     def _meaning(self, error: Exception, *, missing_is_config: bool) -> KataxError:
-        """What an error of a library means to whoever asked."""
+        """The error of katax that an error of a library means."""
         names = {kind.__name__ for kind in type(error).__mro__}
         line = _line(error)
         if isinstance(error, PermissionError) or names & _LOGIN_ERRORS or _NO_KEY in line:

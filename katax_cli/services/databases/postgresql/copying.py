@@ -32,7 +32,7 @@ class TakesCopies(Protocol):
     @property
     def engine(self) -> SqlEngine: ...
     def copied(self, sql: str, copying: Callable[[Any], int]) -> int:
-        """What `copying(connection)` returns, observed and guarded as this statement."""
+        """The result of `copying(connection)`, observed and guarded as this statement."""
         ...
 
 
