@@ -36,7 +36,7 @@ def table_size(call: Invocation, target: Target, name: str) -> ExitCode:
 
 
 def slow_queries(call: Invocation, target: Target, over_ms: float | None) -> ExitCode:
-    """Slow statements that the server remembers; else, and so said, those that processes of katax report of their own."""
+    """Slow statements that the server remembers; else, which is said, those of katax that its processes report."""
     notes: list[str] = []
     with scope(call, target) as chosen:
         least = chosen.profile.logging.slow_query_ms if over_ms is None else over_ms
