@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from katax_cli.errors import PoolTimeout as PoolTimeout
     from katax_cli.errors import QueryError as QueryError
     from katax_cli.errors import RateLimitExceeded as RateLimitExceeded
+    from katax_cli.errors import RecordChanged as RecordChanged
     from katax_cli.errors import RecordError as RecordError
     from katax_cli.errors import RecordExists as RecordExists
     from katax_cli.errors import Refused as Refused
@@ -161,6 +162,7 @@ _PUBLIC: dict[str, str] = {
     "QueryError": "katax_cli.errors",
     "RateLimitExceeded": "katax_cli.errors",
     "RateLimiter": "katax_cli.services.redis.limits",
+    "RecordChanged": "katax_cli.errors",
     "RecordError": "katax_cli.errors",
     "RecordExists": "katax_cli.errors",
     "RecordStore": "katax_cli.services.program.records",

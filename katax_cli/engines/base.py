@@ -63,11 +63,15 @@ class Engine(Protocol):
 
 
 class Result(NamedTuple):
-    """The result of a statement: column names (none: no rows), rows, rows affected (-1: not known)."""
+    """The result of a statement: column names (none: no rows), rows, rows affected (-1: not known).
+
+    `told`: what the server says of it in words, as MySQL does of an UPDATE: `Rows matched: 1  Changed: 0  Warnings: 0`.
+    """
 
     columns: tuple[str, ...]
     rows: list[Row]
     affected: int
+    told: bytes = b""
 
 
 class RowStream(Protocol):

@@ -42,6 +42,7 @@
     │   └── BackupDamaged           a folder is no whole backup
     ├── RecordError
     │   ├── UnknownRecord
+    │   ├── RecordChanged
     │   ├── RecordExists
     │   ├── MisshapedRecord
     │   └── UnsupportedArgument
@@ -93,6 +94,7 @@ from katax_cli.errors.work import (
     MisshapedRecord,
     ProgramFailed,
     RateLimitExceeded,
+    RecordChanged,
     RecordError,
     RecordExists,
     Refused,
@@ -134,6 +136,7 @@ __all__ = [
     "ProgramFailed",
     "QueryError",
     "RateLimitExceeded",
+    "RecordChanged",
     "RecordError",
     "RecordExists",
     "Refused",

@@ -189,6 +189,17 @@ class UnknownRecord(RecordError):
         return f"no record at {self.key!r}"
 
 
+class RecordChanged(RecordError):
+    """No record has this key and the version that was read: another changed or deleted it."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        super().__init__(key)
+
+    def __str__(self) -> str:
+        return f"the record at {self.key!r} was changed or deleted since it was read; read it again"
+
+
 class RecordExists(RecordError):
     """A record of this key exists already."""
 

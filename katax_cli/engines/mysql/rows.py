@@ -37,11 +37,12 @@ def fetched(
         columns = tuple(column[0] for column in cursor.description or ())
         rows = read_rows(session, maxsize) if columns else []
         affected = len(rows) if columns else cursor.rowcount
+        told = b"" if columns else bytes(session._result.message or b"")
         session.drain()
     except BaseException:
         session.drop_unread()
         raise
-    return Result(columns, rows, affected)
+    return Result(columns, rows, affected, told)
 
 
 def read_rows(session: MysqlSession, count: int) -> list[Row]:

@@ -57,12 +57,14 @@ class BridgeCursor:
         self._rows: list[Row] = []
         self.description: list[tuple[Any, ...]] | None = None
         self.rowcount = -1
+        self.told = b""
 
     def execute(self, sql: str, params: Sequence[object] = ()) -> None:
         on, deadline = self._origin
         result = on.run(sql, params, timeout=deadline.within(None))
         self._rows = result.rows
         self.rowcount = result.affected
+        self.told = result.told
         self.description = [(name, *_NO_TYPE) for name in result.columns] if result.columns else None
 
     def executemany(self, sql: str, rows: Sequence[Sequence[object]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -130,15 +131,25 @@ class PostgresDialect(_Bridged, PGDialect_psycopg):
     )
 
 
+def _found(told: bytes, *, changed: int) -> int:
+    """The rows that an UPDATE found: of the last three numbers, for the words are in the server's language."""
+    numbers = re.findall(rb"\d+", told)
+    return int(numbers[-3]) if len(numbers) >= 3 else changed
+
+
 class MysqlDialect(_Bridged, MySQLDialect_pymysql):
-    """Rows affected are rows changed here, so a row that is as it shall be counts for none."""
+    """Rows affected are rows changed here; of one UPDATE the server also tells how many it found, as others count."""
 
     supports_statement_cache = True
-    supports_sane_rowcount = False
     supports_sane_multi_rowcount = False
     # PyMySQL makes one INSERT of many rows itself, and knows how long the server lets it be.
     use_insertmanyvalues_wo_returning = False
     colspecs = _adapted(MySQLDialect_pymysql.colspecs, {sa.Uuid: _Uuid, mysql.BIT: _Bits})
+
+    def do_execute(self, cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+        cursor.execute(statement, parameters)
+        if context is not None and context.isupdate:
+            cursor.rowcount = _found(cursor.told, changed=cursor.rowcount)
 
     def initialize(self, connection: sa.Connection) -> None:
         super().initialize(connection)

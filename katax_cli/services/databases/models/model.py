@@ -94,13 +94,14 @@ class Model(DeclarativeBase):
     ) -> Self:
         """Writes these values, and what was assigned since, where the object comes from, or `on` another; returns it.
 
-        Raises UnknownRecord when the row is gone. After an error the object holds what it held.
+        Raises UnknownRecord when the row is gone; with a version column RecordChanged, also when another changed it.
+        After an error the object holds what it held.
         """
         change(self, {**(values or {}), **columns}, on=on or self._home(), timeout=timeout)
         return self
 
     def delete(self, *, on: RunsStatements | None = None, timeout: Duration | None = None) -> None:
-        """Deletes the row; one that is gone already is no error."""
+        """Deletes the row; one that is gone already is no error, but RecordChanged with a version column."""
         remove(self, on=on or self._home(), timeout=timeout)
 
     def load(
@@ -153,7 +154,7 @@ class _Loadable:
 def _configure(mapper: Mapper[Any], kind: type) -> None:
     """Has rows come back as the server has them, and names what was not loaded."""
     mapper.eager_defaults = True
-    mapper.confirm_deleted_rows = False
+    mapper.confirm_deleted_rows = mapper.version_id_col is not None
     later = [*mapper.relationships, *(each for each in mapper.column_attrs if each.deferred)]
     for attribute in later:
         name = attribute.key

@@ -13,7 +13,7 @@ from sqlalchemy.orm.attributes import flag_modified, set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 
 from katax_cli.core.text.duration import Duration
-from katax_cli.errors import ConfigError, UnknownRecord
+from katax_cli.errors import RecordChanged, UnknownRecord
 from katax_cli.services.databases.builder.selection import RunsStatements
 from katax_cli.services.databases.models.names import mapper_of, relationship_named, settable
 from katax_cli.services.databases.models.unit import unit
@@ -24,16 +24,13 @@ def change(
 ) -> None:
     """Writes these values, and what was assigned since, into the row of an object; on an error it is as before.
 
-    What the server makes of them is read back. Raises UnknownRecord when the row is gone.
+    What the server makes of them is read back. Raises UnknownRecord when the row is gone, and RecordChanged when it has
+    another version than the object.
     """
     state = _stored(row)
     mapper = mapper_of(type(row))
     given = settable(type(row), values, relationships=True)
     by_mysql = on.dialect == "mysql"
-    if by_mysql and mapper.version_id_col is not None:
-        raise ConfigError(
-            f"{mapper.class_.__name__} has a version column, which cannot be checked on MySQL; use SELECT … FOR UPDATE"
-        )
     several = by_mysql or len(mapper.tables) > 1 or _relates(state, given)
     with kept([row, *related(given)]), unit(on, timeout=timeout, whole=several) as session:
         session.add(row)
@@ -50,7 +47,10 @@ def change(
 
 
 def remove(row: DeclarativeBase, *, on: RunsStatements, timeout: Duration | None) -> None:
-    """Deletes the row of an object, and does to its relationships what they say; a row that is gone is no error."""
+    """Deletes the row of an object, and does to its relationships what they say; a row that is gone is no error.
+
+    Raises RecordChanged when the model has a version column, and no row the version of the object.
+    """
     _stored(row)
     with kept([row]), unit(on, timeout=timeout, whole=True) as session:
         session.delete(row)
@@ -83,7 +83,7 @@ def related(values: Mapping[str, Any]) -> list[DeclarativeBase]:
 def kept(rows: Iterable[DeclarativeBase]) -> Iterator[None]:
     """Gives objects back what they held when the block fails: SQLAlchemy would leave them empty.
 
-    Raises UnknownRecord for a row that was to be changed and is gone.
+    Raises UnknownRecord for a row that was to be changed and is gone, RecordChanged when one has versions.
     """
     before = [_Held(row) for row in rows]
     try:
@@ -92,7 +92,9 @@ def kept(rows: Iterable[DeclarativeBase]) -> Iterator[None]:
         for held in before:
             held.restore()
         if isinstance(error, StaleDataError):
-            raise UnknownRecord(" or ".join(shown(held.row) for held in before)) from error
+            versioned = any(mapper_of(type(held.row)).version_id_col is not None for held in before)
+            missed = RecordChanged if versioned else UnknownRecord
+            raise missed(" or ".join(shown(held.row) for held in before)) from error
         raise
 
 
