@@ -19,7 +19,6 @@ from pymysql.constants import COMMAND, CR, ER, FIELD_TYPE
 from pymysql.converters import conversions, escape_datetime, escape_float, escape_time
 from pymysql.cursors import Cursor, SSCursor
 
-from katax_cli.core.clock import SYSTEM
 from katax_cli.core.sql import AnySql, Residue, Statement, compile_query, statement_of
 from katax_cli.core.text.text import RawJson
 from katax_cli.engines.base import Params, SessionRemains, Text
@@ -29,7 +28,6 @@ from katax_cli.engines.mysql.tls import trusting
 # The server ends a statement at its timeout; when it does not, the socket gives up this much later.
 GRACE = 0.5
 _EXACT_UP_TO = 5.0
-_JUST_NOW = 0.0005
 CHARSET = "utf8mb4"
 _COM_RESET_CONNECTION = 0x1F
 # What the server's reset leaves as it is.
@@ -119,7 +117,6 @@ class MysqlSession(Connection):
     init_command: str | None
     guarded = False
     waits_for_readers = False
-    _alive_at = 0.0
     residue = Residue.NONE
     _limit_ms = 0
     _own_limit_ms: int | None = None
@@ -261,10 +258,7 @@ class MysqlSession(Connection):
             return False
         waiter = select.poll()
         waiter.register(self._sock, select.POLLIN)
-        if waiter.poll(0):
-            return True
-        self._alive_at = SYSTEM.monotonic()
-        return False
+        return bool(waiter.poll(0))
 
     def shut_down(self) -> None:
         """Makes a read under way fail, from another thread. TLS is left out: its state is that thread's."""
@@ -312,8 +306,7 @@ class MysqlSession(Connection):
         if self.is_streaming:
             reading = "rows of another statement are still to be read on this connection"
             raise pymysql.err.ProgrammingError(CR.CR_COMMANDS_OUT_OF_SYNC, reading)
-        # The pool has asked a moment ago, when it handed the connection out.
-        if SYSTEM.monotonic() - self._alive_at > _JUST_NOW and self.has_hung_up():
+        if self.has_hung_up():
             self.drop()
             raise pymysql.err.InterfaceError(0, "")
 
