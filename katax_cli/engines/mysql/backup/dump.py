@@ -44,11 +44,15 @@ _GRANT = re.compile(r"^GRANT (.+?) ON (?:(\*)|[`'\"](.+?)[`'\"])\.\* TO ", re.IG
 _TRANSACTIONAL = frozenset({"InnoDB", "RocksDB", "TokuDB", "ndbcluster", "SEQUENCE", "VIEW", ""})
 _VERSIONED = "SYSTEM VERSIONED"
 _WITH_ROWS = ("BASE TABLE", _VERSIONED)
+_PROC = re.compile(r"^GRANT (?:.*, )?SELECT ON [`'\"]mysql[`'\"]\.[`'\"]proc[`'\"] TO ", re.IGNORECASE)
+_SHOWS_ROUTINES = frozenset(
+    {"EXECUTE", "CREATE ROUTINE", "ALTER ROUTINE", "SHOW_ROUTINE", "SHOW CREATE ROUTINE", "ALL PRIVILEGES"}
+)
+_ROUTINES_REMEDY = "grant select on mysql.proc, or show_routine on *.*"
 _NEEDED = {"TRIGGER": "triggers", "EVENT": "events"}
 _NOT_HELD = {
     "default character set of the database": "tables have their own; make the database with it before a restore",
     "users, roles and grants": "they are of the whole server; use mariadb-dump --system=users, or SHOW GRANTS",
-    "routines and events that the user may not see": "grant select on mysql.proc, or show_routine on *.*",
 }
 _HISTORY = {"former rows of system-versioned tables": "use mariadb-dump --dump-history"}
 
@@ -114,19 +118,17 @@ class MysqlDump:
 
     def _unreadable(self, connection: Any, database: str) -> Iterator[tuple[str, str]]:
         """The tool says nothing of triggers and events that its user may not see."""
-        granted = {
-            privilege
-            for (text,) in self._run(connection, "SHOW GRANTS")
-            for privilege in _privileges(str(text), database)
-        }
+        grants = [str(text) for (text,) in self._run(connection, "SHOW GRANTS")]
+        granted = {privilege for text in grants for privilege in _privileges(text, database)}
         for privilege, what in _NEEDED.items():
             if not granted & {privilege, "ALL PRIVILEGES"}:
                 yield what, f"no right to see them; grant {privilege.lower()} on {database}.*"
         hidden = [str(name) for name, is_hidden in self._run(connection, _ROUTINES) if is_hidden]
         if hidden:
             named = ", ".join(hidden[:5]) + (" …" if len(hidden) > 5 else "")
-            remedy = "grant select on mysql.proc, or show_routine on *.*"
-            yield "routines", f"no right to see the body of {named}; {remedy}"
+            yield "routines", f"no right to see the body of {named}; {_ROUTINES_REMEDY}"
+        elif not (granted & _SHOWS_ROUTINES or any(map(_reads_routines, grants))):
+            yield "routines", f"no right to see whether there are any; {_ROUTINES_REMEDY}"
 
     def _run(self, connection: Any, sql: str) -> list[tuple[Any, ...]]:
         return self._engine.execute(connection, sql).rows
@@ -159,6 +161,11 @@ def client_options(settings: ConnectionSettings) -> str:
         options["loose-ssl-verify-server-cert"] = "1" if tls.mode == "verify-full" else "0"
     quoted = {key: value.replace("\\", "\\\\").replace('"', '\\"') for key, value in options.items()}
     return "[client]\n" + "".join(f'{key}="{value}"\n' for key, value in quoted.items())
+
+
+def _reads_routines(grant: str) -> bool:
+    """True for a right to read where routines are kept; without any right on them there seem to be none."""
+    return _PROC.match(grant) is not None or "SELECT" in _privileges(grant, "mysql")
 
 
 def _privileges(grant: str, database: str) -> list[str]:

@@ -50,7 +50,7 @@ def dump_redis(order: Order) -> ProvenDump:
             order.told(file.size_bytes)
         file.write(end_mark(reader.count))
         written = file.close()
-    if _identities(before) != _identities(server_infos(order.database)):
+    if identities(before) != identities(server_infos(order.database)):
         raise BackupError(
             f"{order.name!r}: the server was restarted or replaced while its keys were read; try again"
         )
@@ -77,7 +77,8 @@ def _inventory(order: Order, infos: Sequence[Any]) -> Inventory:
     )
 
 
-def _identities(infos: Sequence[Any]) -> list[tuple[str, str]]:
+def identities(infos: Sequence[Any]) -> list[tuple[str, str]]:
+    """Which processes answered, and in which role: others after a restart or a failover."""
     return sorted((info.get("run_id", ""), info.get("role", "")) for info in infos)
 
 

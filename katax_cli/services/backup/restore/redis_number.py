@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import cast
@@ -12,11 +12,13 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.restores import DumpHead
 from katax_cli.errors import BackupError, ConfigError, KataxError, QueryError, Refused
 from katax_cli.services.backup.dumps.key_stream import StoredKey, stored_keys
+from katax_cli.services.backup.dumps.redis_keys import identities
 from katax_cli.services.backup.restore.destination import MARKER
 from katax_cli.services.backup.restore.load import RestoreOrder
 from katax_cli.services.backup.streams import opened
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import RedisDatabase
+from katax_cli.services.redis.info import server_infos
 from katax_cli.services.tables.scratch import Purpose, is_abandoned, new_name
 
 _MOST_KEYS, _MOST_BYTES = 500, 2**20
@@ -105,7 +107,8 @@ class KeyLoader:
     def __init__(self, order: RestoreOrder) -> None:
         self._order = order
         [self._file] = order.manifest.files
-        self._restored = 0
+        self._restored = self._lasting = 0
+        self._losses: list[str] = []
 
     def head(self) -> DumpHead | None:
         return None
@@ -113,16 +116,18 @@ class KeyLoader:
     def load(self, settings: ConnectionSettings) -> None:
         path = self._order.folder / self._file.path
         with cast("RedisDatabase", self._order.open_database(settings)) as redis, opened(path) as pieces:
+            before = server_infos(redis)
             for batch in _batches(stored_keys(self._told(pieces))):
                 self._order.work.check()
                 self._put(redis, batch)
+            self._losses = list(_losses(redis, before, self._lasting))
 
     def problems(self, settings: ConnectionSettings) -> list[str]:
-        """The server answered for every key; those whose end has passed it dropped, as it does at its own start."""
+        """The server took every key and still has them; those whose end has passed it dropped, as at its own start."""
         expected = self._order.manifest.rows.get("keys", 0)
         if self._restored == expected:
-            return []
-        return [f"keys: {expected:,} in the backup, {self._restored:,} restored"]
+            return self._losses
+        return [f"keys: {expected:,} in the backup, {self._restored:,} restored", *self._losses]
 
     def _put(self, redis: RedisDatabase, batch: list[StoredKey]) -> None:
         keys = [key for key in batch if key.name is not None]
@@ -137,6 +142,7 @@ class KeyLoader:
                 name = cast("bytes", key.name).decode("utf-8", "backslashreplace")
                 raise BackupError(f"key {name!r} was refused: {reply.message}")
         self._restored += len(keys)
+        self._lasting += sum(key.expires_at_ms is None for key in keys)
 
     def _put_functions(self, redis: RedisDatabase, dump: bytes) -> None:
         """They are of the whole server: libraries that are there stay as they are, and a drill leaves them out."""
@@ -156,6 +162,24 @@ class KeyLoader:
             yield piece
             count += len(piece)
             self._order.told(count)
+
+
+def _losses(redis: RedisDatabase, before: Sequence[Mapping[str, str]], lasting: int) -> Iterator[str]:
+    """The ways in which a server loses keys that it took: each would leave a part of the backup without an error."""
+    after = server_infos(redis)
+    if identities(before) != identities(after):
+        yield "the server was restarted or replaced meanwhile, which may have lost keys"
+    elif evicted := _evicted(after) - _evicted(before):
+        yield f"the server evicted {evicted:,} key{'s' * (evicted != 1)} meanwhile; raise its maxmemory"
+    if redis.redis("GET", MARKER) is None:
+        yield "the database was emptied meanwhile"
+    size = sum(int(redis.redis("DBSIZE", shard=shard)) for shard in redis.shards())
+    if size < lasting:
+        yield f"keys without an end: {lasting:,} in the backup, {size:,} keys in the database"
+
+
+def _evicted(infos: Sequence[Mapping[str, str]]) -> int:
+    return sum(int(info.get("evicted_keys", 0)) for info in infos)
 
 
 def _batches(keys: Iterator[StoredKey]) -> Iterator[list[StoredKey]]:

@@ -12,7 +12,12 @@ import pytest
 import redis
 
 from katax_cli.core.sql import quote_identifier
+from katax_cli.errors import BackupError
+from katax_cli.profiles.load import load_profile
 from katax_cli.services.backup.restore.destination import MARKER
+from katax_cli.services.backup.restore.run import prepare
+from katax_cli.services.backup.work import StoppableWork
+from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.tables.scratch import new_name
 from tests.cli.harness import katax, write_profile
 from tests.cli.processes import spawn
@@ -239,6 +244,40 @@ def test_redis_is_empty_again_when_a_restore_fails(keys: redis.Redis, tmp_path: 
             assert target.dbsize() == 0
     finally:
         keys.execute_command("ACL", "DELUSER", "weak")  # type: ignore[no-untyped-call]
+
+
+def test_redis_that_loses_what_it_took_is_no_restore(keys: redis.Redis) -> None:
+    """By eviction, and by another who empties the number. The bad twin: the same server with room."""
+    with keys.pipeline() as pipe:
+        for number in range(3000):
+            pipe.set(f"k{number}", os.urandom(2000))
+        pipe.execute()
+    manifest = back_up()
+    room = int(keys.info("memory")["used_memory"]) + 2 * 2**20
+    with other(keys, 2) as target:
+        try:
+            keys.config_set("maxmemory-policy", "allkeys-lru")
+            keys.config_set("maxmemory", room)
+            code, said = restore(manifest.name, "2")
+        finally:
+            keys.config_set("maxmemory", 0)
+            keys.config_set("maxmemory-policy", "noeviction")
+        assert (code, "the server evicted " in said and "raise its maxmemory" in said) == (1, True), said
+        until(lambda: target.dbsize() == 0)
+
+        with Runtime(load_profile()) as runtime:
+            database, work = runtime.database("main"), StoppableWork("main")
+            emptied = prepare(
+                Path("backups", manifest.name).absolute(),
+                database,
+                "2",
+                work=work,
+                told=lambda _: target.flushdb(),
+            )
+            with pytest.raises(BackupError, match=r"the database was emptied meanwhile; keys without an end"):
+                emptied.run()
+        assert restore(manifest.name, "2")[0] == 0
+        assert target.dbsize() == 3000
 
 
 def test_redis_is_drilled_on_a_server_of_its_own(keys: redis.Redis, tmp_path: Path) -> None:
