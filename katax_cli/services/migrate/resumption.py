@@ -10,6 +10,7 @@ from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.jobs import Fingerprint, MigrationJob
 from katax_cli.services.migrate.ledger.intent import StatementFate, changed_lines, judge
 from katax_cli.services.migrate.ledger.ledger import Checkpoint, SqlLedger
+from katax_cli.services.migrate.ledger.lost_state import lost_state
 from katax_cli.services.migrate.values import LedgerEntry
 
 _SHOWN = 6
@@ -50,6 +51,16 @@ class Resumption:
                 "put them back as they ran, then resume"
             )
         return entry.done + self._judged(point, assume, entry), ()
+
+    def refuse_lost_state(self, start: int) -> None:
+        """Raises MigrationError when a unit from `start` on reads what only the lost session had."""
+        statements = self._job.statements
+        lost = lost_state(statements[:start], statements[start:], self._dialect)
+        if lost is not None:
+            raise MigrationError(
+                f"line {lost.line} of {self._job.name} reads {lost.name}, which was lost with the session of "
+                "the statements before it; make it again in a statement before that line, then resume"
+            )
 
     def _judged(self, point: Checkpoint, assume: str | None, entry: LedgerEntry) -> int:
         """1 if the statement under way ran, 0 if not."""

@@ -38,6 +38,7 @@ from katax_cli.services.migrate.ledger.intent import (
     unnamed_indexes,
 )
 from katax_cli.services.migrate.ledger.ledger import Checkpoint, SqlLedger
+from katax_cli.services.migrate.ledger.lost_state import repeats_as_setting
 from katax_cli.services.migrate.resumption import Resumption
 from katax_cli.services.migrate.values import Outcome
 
@@ -155,7 +156,7 @@ class Stepwise:
 
     def _repeat_setting(self, statement: Statement) -> None:
         """Repeats a setting that was lost with its session."""
-        if statement.kind == "session":
+        if repeats_as_setting(statement, self._dialect):
             self._session.run(statement)
 
     def _unit(self, statements: Sequence[Statement]) -> None:
@@ -393,4 +394,5 @@ class Stepwise:
         if self._job.function is None:
             # Decided once: a run that dies before its next unit must not have to ask again.
             self._keep(start)
+            stopped.refuse_lost_state(start)
         return start
