@@ -42,7 +42,7 @@ CASES: list[tuple[Dialect, str, str, str | None]] = [
 
 def test_what_is_read_and_cannot_be_repeated_is_named() -> None:
     for dialect, done, rest, wanted in CASES:
-        found = lost_state(split(done, dialect), split(rest, dialect), dialect)
+        found = lost_state(list(split(done, dialect)), list(split(rest, dialect)), dialect)
         assert (found and found.name) == wanted, (done, rest)
 
 
