@@ -32,6 +32,7 @@ PARSED_ONLY = (
     "localhost",
     "shutdown-test",
     "wait --applied",
+    "s3://",
 )
 # 1 is an answer; the rest is what the example is about.
 ALSO = {

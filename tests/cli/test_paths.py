@@ -89,7 +89,10 @@ def test_the_sql_of_db_query(sql_engine: Target, tmp_path: Path, monkeypatch: py
     sql = f"select '{tmp_path}' as text"  # of this test alone: what was read before is known
     paths = followed(sql, "db", "query", sql)
     assert (paths.calls["classify"], paths.calls["residue"]) == (1, 1)
-    assert paths.longest[:2] == ["cli/db/commands.py query", "services/databases/sql.py SqlDatabase.stream"]
+    assert paths.longest[:2] == [
+        "cli/db/commands.py query",
+        "services/databases/streams.py StreamingDatabase.stream",
+    ]
 
 
 def test_the_key_of_cache_get(redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

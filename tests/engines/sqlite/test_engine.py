@@ -201,7 +201,7 @@ class TestWaiting:
         )
         assert (kind, message) == (FailureKind.BUSY, "database is locked")
 
-    def test_an_outdated_snapshot_is_busy_at_once(self, tmp_path: Path, connect: Connect) -> None:
+    def test_an_outdated_snapshot_is_a_conflict_at_once(self, tmp_path: Path, connect: Connect) -> None:
         engine = engine_for(tmp_path / "wal.db")
         reader, writer = connect(engine), connect(engine)
         engine.execute(writer, "CREATE TABLE t (a)")
@@ -210,7 +210,7 @@ class TestWaiting:
         engine.execute(writer, "INSERT INTO t VALUES (1)")
         # Without a timeout: it would wait for a minute and the test would be ended.
         kind, _ = failure_of(engine, lambda: engine.execute(reader, "INSERT INTO t VALUES (2)"))
-        assert kind is FailureKind.BUSY
+        assert kind is FailureKind.ROLLED_BACK
 
     def test_interrupt_ends_waiting_for_a_lock(
         self, engine: SqliteEngine, session: SqliteSession, connect: Connect
