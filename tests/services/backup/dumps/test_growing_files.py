@@ -41,8 +41,9 @@ def test_files_are_compressed_while_they_grow_and_given_back(tmp_path: Path) -> 
         with GrowingFiles(folder, ending, StoppableWork("main"), 2) as growing:
             with (folder / "7.dat").open("wb", buffering=0) as raw:
                 for start in range(0, len(whole["7.dat"]), 2**22):
+                    seen = growing.written_bytes
                     raw.write(whole["7.dat"][start : start + 2**22])
-                    until(partial(has_written, growing, growing.written_bytes))
+                    until(partial(has_written, growing, seen))
                 for name in whole.keys() - {"7.dat"}:
                     (folder / name).write_bytes(whole[name])
                 (folder / "blob_1.dat").write_bytes(b"no rows\n" + END)
