@@ -152,7 +152,7 @@ def test_a_server_without_tls_where_tls_is_wanted(name: str, fresh: MakeFresh, t
 
     assert done.code in (2, 3), done.err
     assert "'main'" in done.err
-    assert any(word in done.err.lower() for word in ("tls", "ssl"))
+    assert any(word in done.err.lower() for word in ("tls", "ssl")), done.err
     assert PASSWORDS[name] not in done.err
 
 

@@ -338,7 +338,9 @@ def open_bounded(engine: Engine, timeout: float | None) -> Any:
             discard=engine.close,
         )
     except TookTooLong as error:
-        raise ConnectTimeout(f"no answer in {seconds:.3g} s") from error
+        encrypted = settings.tls is not None and settings.tls.mode != "disable"
+        hint = "; does the server speak TLS?" if encrypted else ""
+        raise ConnectTimeout(f"no answer in {seconds:.3g} s{hint}") from error
 
 
 def end_tunnel(engine: Engine) -> None:
