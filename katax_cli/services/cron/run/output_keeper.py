@@ -22,6 +22,8 @@ from contextlib import suppress
 
 LIMIT = 8 * 1024 * 1024
 """How large a file that nobody reads may become, in bytes, before its middle is dropped."""
+LARGEST = 256 * 1024 * 1024
+"""The same of a file that is read: its reader, which stops those who write too much, was itself kept from running."""
 KEPT = 64 * 1024
 """How many bytes of its beginning and of its end stay."""
 _SHORT, _LONG = 0.001, 0.25
@@ -132,10 +134,10 @@ def is_written(fd: int) -> bool:
     return False
 
 
-def trim(fd: int) -> bool:
+def trim(fd: int, limit: int = LIMIT) -> bool:
     """Drops the middle of a file that has become too large; True when there was something to drop."""
     status = os.fstat(fd)
-    if status.st_blocks * 512 <= LIMIT:
+    if status.st_blocks * 512 <= limit:
         return False
     writable = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
     try:
@@ -160,7 +162,7 @@ def keep_all(inbox: socket.socket) -> None:
         if ready and not is_open and files:
             with suppress(OSError):
                 inbox.send(_STAYS)
-        dropped = [trim(fd) for inode, fd in files.items() if inode not in is_read]
+        dropped = [trim(fd, LARGEST if inode in is_read else LIMIT) for inode, fd in files.items()]
         pause = _SHORT if ready or any(dropped) else min(2 * pause, _LONG)
 
 

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 
-from katax_cli.services.cron.run.output_keeper import keeper, punch
+from katax_cli.services.cron.run.output_keeper import KEPT, LARGEST, keeper, punch
 
 _CHUNK = 256 * 1024
 _BACKLOG = 4 * 1024 * 1024
@@ -57,6 +57,10 @@ class JobOutput:
         if size < self.at:
             self.at = self._freed = 0  # `> /dev/stdout` in a job truncates the file
         return size - self.at
+
+    def drop_middle(self) -> None:
+        """Gives back what was not read, but for its beginning and its end."""
+        punch(self.fd, self.at + KEPT, self.size - KEPT)
 
     def close(self) -> None:
         """Bounds all that is written from now on."""
@@ -105,6 +109,9 @@ def read_all(outputs: Sequence[JobOutput], sink: Sink, brake: Callable[[], None]
 
 def _read_backlog(output: JobOutput, sink: Sink, brake: Callable[[], None] | None) -> bool:
     some, braked = False, 0
+    if output.left > LARGEST:
+        # Looking for holes takes longer the more there is: it would never be read to its end.
+        output.drop_middle()
     end = output.left + output.at
     while output.at < end:
         if brake is not None and braked < 2:

@@ -14,6 +14,7 @@ import pytest
 
 from katax_cli.services.cron.run.output_keeper import (
     KEPT,
+    LARGEST,
     LIMIT,
     OutputKeeper,
     is_written,
@@ -150,3 +151,18 @@ def test_a_keeper_that_is_stopped_holds_nothing_up(keeper: OutputKeeper) -> None
     finally:
         output.close()
         os.kill(first, signal.SIGCONT)
+
+
+def test_what_came_while_the_reader_was_kept_from_running_is_bounded_too() -> None:
+    output = new_output("stdout")
+    block = b"x" * 2**20
+    with open(output.fd, "ab", buffering=0, closefd=False) as file:
+        file.write(b"a" * KEPT)
+        for _ in range(LARGEST // len(block) + 8):
+            file.write(block)
+        file.write(b"z" * KEPT)
+    until(lambda: os.fstat(output.fd).st_blocks * 512 <= LIMIT)
+    chunks: list[bytes] = []
+    read_all([output], lambda _name, data: chunks.append(data))
+    assert b"".join(chunks) == b"a" * KEPT + b"z" * KEPT
+    output.close()
