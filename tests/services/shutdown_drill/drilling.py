@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.shutdown_drill.drill import drill
 from katax_cli.services.shutdown_drill.values import DrillPlan, DrillReport, Verdict
 from tests.cli.harness import write_profile
+from tests.waiting import SECONDS
 
 ROOT = Path(__file__).parents[3]
 Drill = Callable[..., DrillReport]
@@ -33,6 +35,13 @@ class Ground:
     def drill(self, kind: str, *more: str, **plan: Any) -> DrillReport:
         """The report on one kind of target."""
         return self.run(command(kind, self.url, *more), **plan)
+
+    def drill_at_work(self, kind: str, **plan: Any) -> DrillReport:
+        """The report on one that the signal met in a transaction: drilled again when it came before its first."""
+        give_up = time.monotonic() + SECONDS
+        while verdicts(report := self.drill(kind, **plan))["in_flight_finished"].status == "skipped":
+            assert time.monotonic() < give_up, report
+        return report
 
     def run(self, words: tuple[str, ...], **plan: Any) -> DrillReport:
         """The report on any program."""

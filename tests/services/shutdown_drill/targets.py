@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,7 +26,7 @@ def main(kind: str, url: str, port: str = "0") -> int:
 
 
 def connect(url: str) -> Any:
-    """A connection in autocommit mode whose `execute` runs a statement."""
+    """A connection in autocommit mode whose `execute` runs a statement and returns a cursor."""
     if not url.startswith("postgresql"):
         return _Mysql(url)
     import psycopg
@@ -48,9 +48,10 @@ class _Mysql:
             autocommit=True,
         )
 
-    def execute(self, sql: str) -> None:
-        with self._connection.cursor() as cursor:
-            cursor.execute(sql.replace("pg_sleep", "sleep"))
+    def execute(self, sql: str) -> Any:
+        cursor = self._connection.cursor()
+        cursor.execute(sql.replace("pg_sleep", "sleep"))
+        return cursor
 
     def close(self) -> None:
         self._connection.close()
@@ -69,7 +70,7 @@ def good(url: str, _port: int) -> int:
     connection = connect(url)
     while not stop.is_set():
         with transaction(connection):
-            stop.wait(0.3)
+            stop.wait()
             time.sleep(0.1)
     connection.close()
     return 0
@@ -114,8 +115,22 @@ def _ends_while(url: str, *statements: str) -> int:
             connection.execute(statement)
 
     threading.Thread(target=run, daemon=True).start()
+    with closing(connect(url)) as watcher:
+        # A signal that comes early does not end it before the server has the last of them.
+        while not watcher.execute(_running(url)).fetchone()[0]:
+            time.sleep(0.01)
     stop.wait()
     os._exit(0)
+
+
+def _running(url: str) -> str:
+    """The number of sleeping statements in this database."""
+    if url.startswith("mysql"):
+        return "select count(*) from information_schema.processlist where db = database() and info like '%sleep(20)'"
+    return (
+        "select count(*) from pg_stat_activity where datname = current_database() and query like '%sleep(20)'"
+        " and state = 'active'"
+    )
 
 
 def leaks_session(url: str, _port: int) -> int:

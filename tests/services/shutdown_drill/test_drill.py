@@ -35,7 +35,7 @@ def watching(ground: Ground) -> Iterator[Ground]:
 
 
 def test_a_good_target_passes(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill("good")
+    report = postgresql_ground.drill_at_work("good")
 
     assert report.passed, report
     found = verdicts(report)
@@ -56,7 +56,7 @@ def test_a_leaked_session_fails(postgresql_ground: Ground) -> None:
 
 
 def test_a_transaction_that_stays_open_fails(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill("leaves-transaction")
+    report = postgresql_ground.drill_at_work("leaves-transaction")
 
     assert failed(report) == {
         "in_flight_finished",
@@ -69,7 +69,7 @@ def test_a_transaction_that_stays_open_fails(postgresql_ground: Ground) -> None:
 
 
 def test_work_that_is_rolled_back_fails(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill("drops-work")
+    report = postgresql_ground.drill_at_work("drops-work")
 
     assert failed(report) == {"in_flight_finished"}
     assert verdicts(report)["in_flight_finished"].detail.endswith(" on main is aborted")
@@ -131,11 +131,11 @@ def test_mysql_a_good_target_passes(mysql_ground: Ground) -> None:
 
 def test_mysql_work_that_is_rolled_back_is_not_called_finished(mysql_ground: Ground) -> None:
     """The server does not remember transactions; it counts rollbacks."""
-    found = verdicts(mysql_ground.drill("drops-work"))["in_flight_finished"]
+    found = verdicts(mysql_ground.drill_at_work("drops-work"))["in_flight_finished"]
 
     assert found.status == "unknown"
     assert found.detail.endswith("the server counted rollbacks since, and does not say of which transactions")
-    assert verdicts(mysql_ground.drill("good"))["in_flight_finished"].status == "ok"
+    assert verdicts(mysql_ground.drill_at_work("good"))["in_flight_finished"].status == "ok"
 
 
 def test_sessions_that_the_user_may_not_see_are_unknown(
@@ -161,7 +161,7 @@ def test_mysql_a_leaked_session_fails(mysql_ground: Ground) -> None:
 
 
 def test_mysql_a_transaction_that_stays_open_fails(mysql_ground: Ground) -> None:
-    report = mysql_ground.drill("leaves-transaction")
+    report = mysql_ground.drill_at_work("leaves-transaction")
 
     left = {"no_sessions_left", "no_transactions_left", "no_locks_left"}
     assert failed(report) == {"in_flight_finished", *left}
