@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from uuid import UUID
 
 import pytest
 
 from katax_cli.aio import AsyncKatax, AsyncLock, AsyncSubscription
 from katax_cli.aio.pubsub import MOST_WAITING
-from katax_cli.errors import LockHeld, LockLost, RateLimitExceeded, RecordExists, Unavailable, UnknownRecord
+from katax_cli.errors import (
+    LockHeld,
+    LockLost,
+    RateLimitExceeded,
+    RecordChanged,
+    RecordExists,
+    Unavailable,
+    UnknownRecord,
+)
 from tests.aio.conftest import MakeKatax
 from tests.aio.tasks import eventually
 from tests.servers.fixtures import MakeProxy
@@ -59,6 +68,13 @@ async def test_records(make_katax: MakeKatax, redis_url: str) -> None:
         async with users.subscribe("7") as events:
             assert await users.publish({"changed": "name"}, "7") == 1
             assert await anext(events) == {"changed": "name"}
+        seen = await users.get({"name": "Ada", "age": 36})
+        assert await users.compare_and_set(seen, {"id": 7, "name": "Ada"}) == {"id": 7, "name": "Ada"}
+        with pytest.raises(RecordChanged):
+            await users.compare_and_set(seen, {"id": 7})
+        assert UUID((await users.create({"name": "Eve"}, generate_id=True))["id"]).version == 7
+        assert (await users.count(), await users.count({"name": "Eve"})) == (2, 1)
+        assert (await users.purge({"name": "Eve"}), await users.count()) == (1, 1)
         assert (await users.pick(7))["name"] == "Ada"
         with pytest.raises(UnknownRecord):
             await users.get(7)

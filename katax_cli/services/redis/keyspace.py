@@ -70,18 +70,20 @@ class Keyspace:
         self._prefix = prefix.encode("utf-8", "surrogateescape")
         self._clock = clock
 
-    def scan(self, pattern: str = "*", *, count: int = _SCAN_COUNT) -> Iterator[list[bytes]]:
-        """Keys that match, in batches; SCAN may repeat keys and never blocks the server."""
+    def scan(
+        self, pattern: str = "*", *, count: int = _SCAN_COUNT, type: str | None = None
+    ) -> Iterator[list[bytes]]:
+        """Keys that match, in batches, all or those of a type; SCAN may repeat keys and never blocks the server."""
         match, skip = self._match(pattern), len(self._prefix)
         for shard in self._redis.shards():
-            for keys in self._pages(shard, match, count):
+            for keys in self._pages(shard, match, count, type):
                 if keys:
                     yield [key[skip:] for key in keys]
 
-    def distinct(self, pattern: str = "*") -> Iterator[list[bytes]]:
+    def distinct(self, pattern: str = "*", *, type: str | None = None) -> Iterator[list[bytes]]:
         """The same, each key once; holds all of them in memory."""
         seen: set[bytes] = set()
-        for batch in self.scan(pattern):
+        for batch in self.scan(pattern, type=type):
             fresh = [key for key in dict.fromkeys(batch) if key not in seen]
             seen.update(fresh)
             yield fresh
@@ -138,15 +140,18 @@ class Keyspace:
             raise ValueError("the pattern is empty; write '*' for all keys, or a glob such as 'temp:*'")
         return escape_glob(self._prefix) + pattern.encode("utf-8", "surrogateescape")
 
-    def _page(self, shard: Any, cursor: bytes, match: bytes, count: int) -> tuple[bytes, list[bytes]]:
-        cursor, keys = self._redis.redis(*_scan(cursor, match, count), safety=Safety.READ, shard=shard)
+    def _page(
+        self, shard: Any, cursor: bytes, match: bytes, count: int, type: str | None = None
+    ) -> tuple[bytes, list[bytes]]:
+        words = ("SCAN", cursor, "MATCH", match, "COUNT", count, *(() if type is None else ("TYPE", type)))
+        cursor, keys = self._redis.redis(*words, safety=Safety.READ, shard=shard)
         return cursor, keys
 
-    def _pages(self, shard: Any, match: bytes, count: int) -> Iterator[list[bytes]]:
+    def _pages(self, shard: Any, match: bytes, count: int, type: str | None = None) -> Iterator[list[bytes]]:
         """The pages of SCAN on one server, empty ones too."""
         cursor = b""
         while cursor != b"0":
-            cursor, keys = self._page(shard, cursor or b"0", match, count)
+            cursor, keys = self._page(shard, cursor or b"0", match, count, type)
             yield keys
 
     def _sample(self, sample: list[bytes], key: bytes, number: int) -> None:
@@ -205,10 +210,6 @@ class Keyspace:
         cursor, keys = self._page(shard, cursor, match, size)
         commands = [("UNLINK", key) for key in keys]
         return cursor, sum(self._redis.pipeline(commands, safety=Safety.IDEMPOTENT)) if commands else 0
-
-
-def _scan(cursor: bytes, match: bytes, count: int) -> tuple[bytes | str | int, ...]:
-    return ("SCAN", cursor, "MATCH", match, "COUNT", count)
 
 
 def next_batch(size: int, seconds: float) -> int:

@@ -38,6 +38,10 @@ class LuaScript:
                 raise
         return redis.redis("EVAL", self._source, *words, safety=safety)
 
+    def command(self, key: bytes, *args: Word) -> tuple[Word, ...]:
+        """The words of a call with one key, for a pipeline, whose servers may not know the script."""
+        return ("EVAL", self._source, 1, key, *args)
+
 
 _NOW = """
 local time = redis.call('TIME')
@@ -159,6 +163,15 @@ if ARGV[3] == '' then
 else
   redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
 end
+return 1
+""")
+
+# KEYS: a value. ARGV: its SHA-1 in hex, '' where there was none; a command, and its words after the key.
+# Runs the command and returns 1, or 0 when somebody changed the value meanwhile.
+IF_UNCHANGED = LuaScript("""
+local value = redis.call('GET', KEYS[1])
+if (value and redis.sha1hex(value) or '') ~= ARGV[1] then return 0 end
+redis.call(ARGV[2], KEYS[1], unpack(ARGV, 3))
 return 1
 """)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from katax_cli.core.clock import SYSTEM, Clock
@@ -26,17 +26,19 @@ def merge(
     ttl: Duration | None,
     remove: Collection[str] = (),
     codec: Codec = JSON,
+    owns: Callable[[Mapping[str, Any]], bool] = lambda _: True,
     clock: Clock = SYSTEM,
 ) -> dict[str, Any] | None:
     """Merges top-level fields into the object at a full key, and drops those of `remove`; returns the whole, None
-    when there is none.
+    when there is none, or `owns` says of what is stored that it is another's.
 
     Keeps the lifetime unless `ttl` is given. Merged here, since Lua's JSON turns empty lists into objects and
     rounds numbers; written only if unchanged meanwhile, else retried. Raises ValueError for a stored
     value that is no object, Unavailable when a hundred attempts were overtaken.
     """
     expiry = "" if ttl is None else positive_ms(ttl)
-    for attempt in range(1, _ATTEMPTS + 1):
+    overtaken = Overtaken(redis, key, clock)
+    while True:
         before = redis.redis("GET", key, safety=Safety.READ)
         if before is None:
             return None
@@ -45,11 +47,26 @@ def merge(
             raise ValueError(
                 f"the value at {key.decode('utf-8', 'replace')!r} is no object; replace it as a whole"
             )
+        if not owns(value):
+            return None
         whole = {key: kept for key, kept in value.items() if key not in remove} | dict(changes)
         if COMPARE_AND_SET(redis, [key], before, encoded(codec, whole), expiry):
             return whole
-        longest = backoff.ceiling(attempt, initial=_FIRST_PAUSE, multiplier=1.5, max=_LONGEST_PAUSE)
-        clock.sleep(backoff.full_jitter(longest, clock.random))
-    raise Unavailable(
-        redis.name, f"others changed {key.decode('utf-8', 'replace')!r} {_ATTEMPTS} times meanwhile"
-    )
+        overtaken.pause()
+
+
+class Overtaken:
+    """The attempts to change the value at a full key that others changed meanwhile."""
+
+    def __init__(self, redis: Commands, key: bytes, clock: Clock = SYSTEM) -> None:
+        self._redis, self._key, self._clock = redis, key, clock
+        self._attempts = 0
+
+    def pause(self) -> None:
+        """Waits for a moment of random length. Raises Unavailable after the hundredth attempt."""
+        self._attempts += 1
+        if self._attempts >= _ATTEMPTS:
+            key = self._key.decode("utf-8", "replace")
+            raise Unavailable(self._redis.name, f"others changed {key!r} {_ATTEMPTS} times meanwhile")
+        longest = backoff.ceiling(self._attempts, initial=_FIRST_PAUSE, multiplier=1.5, max=_LONGEST_PAUSE)
+        self._clock.sleep(backoff.full_jitter(longest, self._clock.random))

@@ -5,33 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from threading import Lock
 from typing import Any
 
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.text.duration import Duration, in_seconds
-from katax_cli.core.text.js_json import stringify
+from katax_cli.core.uuid7 import uuid7
 from katax_cli.errors import (
     MisshapedRecord,
+    RecordChanged,
     RecordExists,
     UnknownRecord,
     UnsupportedArgument,
 )
-from katax_cli.services.calls.guard import Safety
-from katax_cli.services.databases.clients import Commands, RedisDatabase
-from katax_cli.services.redis.keyspace import Keyspace
-from katax_cli.services.redis.merge import merge
+from katax_cli.services.databases.clients import RedisDatabase, Word
+from katax_cli.services.redis.merge import Overtaken, merge
 from katax_cli.services.redis.pubsub import PubSub
+from katax_cli.services.redis.record_keys import Record, ResourceKeys, is_equal
 from katax_cli.services.redis.values import JSON, Codec, encoded, positive_ms
 
 DEFAULT_PAGE_SIZE = 10
 DEFAULT_DB_ALIAS = "redis"
 
-Record = dict[str, Any]
 Ttl = Duration | datetime | None
-_GET_AT_ONCE = 1000
+IdOrCriteria = str | int | Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,27 +83,45 @@ class Records:
         """The key of a record on the server, or what all keys of the resource begin with."""
         return f"{self.prefix}{self.name}" + ("" if id is None else f":{id}")
 
-    def get(self, value: str | int, field: str = "id", *, timeout: Duration | None = None) -> Record:
-        """The record with this id, or the first one whose `field` has this value. Raises UnknownRecord."""
+    def get(self, value: IdOrCriteria, field: str = "id", *, timeout: Duration | None = None) -> Record:
+        """The record with this id, or the first one whose `field` has this value. Raises UnknownRecord.
+
+        A mapping is criteria, as of `list`: the first record, in the order of their keys, whose fields have these
+        values. All but a look by id reads the records up to that one.
+        """
         record = self.load(value, field, timeout=timeout)
         if record is None:
-            raise UnknownRecord(self.key(value) if field == "id" else f"{self.name}[{field}={value}]")
+            raise UnknownRecord(self._said(value, field))
         return record
 
-    def load(self, value: str | int, field: str = "id", *, timeout: Duration | None = None) -> Record | None:
+    def load(
+        self, value: IdOrCriteria, field: str = "id", *, timeout: Duration | None = None
+    ) -> Record | None:
         """The same; None when there is none."""
-        redis = self.client.within(timeout)
-        if field != "id":
-            return next(iter(self._matching(redis, {field: value})), None)
-        data = redis.redis("GET", self._full(value), safety=Safety.READ)
-        return None if data is None else self._record(data, value)
+        redis, criteria = self.client.within(timeout), criteria_of(value, field)
+        if criteria is not None:
+            return next(self._keys.matching(redis, criteria), None)
+        found = self._keys.get(redis, record_id({"id": value}))
+        return None if found is None else found[1]
 
     def create(
-        self, record: Mapping[str, Any], *, ttl: Ttl = None, timeout: Duration | None = None
+        self,
+        record: Mapping[str, Any],
+        *,
+        ttl: Ttl = None,
+        generate_id: bool = False,
+        timeout: Duration | None = None,
     ) -> Record:
-        """Stores a new record and returns it. Raises RecordExists."""
-        if not self._set(self.client.within(timeout), record, ttl, "NX"):
-            raise RecordExists(self.key(record["id"]))
+        """Stores a new record and returns it. Raises RecordExists.
+
+        With `generate_id` a record without an id gets a UUID of version 7 (RFC 9562), which sorts by its moment.
+        """
+        if generate_id and isinstance(record, Mapping) and record.get("id") is None:
+            record = {**record, "id": str(uuid7())}
+        id = record_id(record)
+        words = self._words(record, ttl)
+        if self.client.within(timeout).redis("SET", self._keys.full(id), *words, "NX") is None:
+            raise RecordExists(self.key(id))
         return dict(record)
 
     def update(
@@ -114,7 +131,14 @@ class Records:
         id = record_id(record)
         try:
             redis, seconds = self.client.within(timeout), seconds_of(ttl)
-            whole = merge(redis, self._full(id), record, ttl=seconds, codec=self.codec)
+            whole = merge(
+                redis,
+                self._keys.full(id),
+                record,
+                ttl=seconds,
+                codec=self.codec,
+                owns=partial(self._keys.owns, id),
+            )
         except ValueError as error:
             raise MisshapedRecord(str(error)) from error
         if whole is None:
@@ -123,13 +147,51 @@ class Records:
 
     def save(self, record: Mapping[str, Any], *, ttl: Ttl = None, timeout: Duration | None = None) -> Record:
         """Stores a record as a whole, new or not, and returns it."""
-        self._set(self.client.within(timeout), record, ttl)
+        id, redis = record_id(record), self.client.within(timeout)
+        words = self._words(record, ttl)
+        if self._keys.is_ambiguous(id):
+            self._keys.replace_owned(redis, id, *words)
+        else:
+            redis.redis("SET", self._keys.full(id), *words)
         return dict(record)
+
+    def compare_and_set(
+        self,
+        expected: Mapping[str, Any],
+        record: Mapping[str, Any],
+        *,
+        ttl: Ttl = None,
+        timeout: Duration | None = None,
+    ) -> Record:
+        """Replaces a record if it still is as `expected`, in one step, and returns the new one.
+
+        Keeps its lifetime unless given. Both have the same id; values are compared as JSON, keys in any order. One
+        that was changed and changed back is as expected: a field that counts versions tells. Raises RecordChanged,
+        UnknownRecord when there is none, OutcomeUnknown when the answer was lost: then the record says what is true.
+        """
+        id = record_id(record)
+        if str(record_id(expected)) != str(id):
+            raise UnsupportedArgument(
+                f"id {id!r} replaces id {expected['id']!r}; expected the same id in both records"
+            )
+        redis = self.client.within(timeout)
+        wanted = self.codec.decode(encoded(self.codec, dict(expected)))
+        words = self._words(record, ttl) if ttl is not None else (*self._words(record, ttl), "KEEPTTL")
+        overtaken = Overtaken(redis, self._keys.full(id))
+        while True:
+            found = self._keys.get(redis, id)
+            if found is None:
+                raise UnknownRecord(self.key(id))
+            before, stored = found
+            if not is_equal(stored, wanted):
+                raise RecordChanged(self.key(id))
+            if self._keys.if_unchanged(redis, id, before, "SET", *words):
+                return dict(record)
+            overtaken.pause()
 
     def delete(self, id: str | int, *, timeout: Duration | None = None) -> Record | None:
         """Deletes a record and returns it; None when there is none."""
-        data = self.client.within(timeout).redis("GETDEL", self._full(id))
-        return None if data is None else self._record(data, id)
+        return self._keys.delete(self.client.within(timeout), record_id({"id": id}))
 
     def pick(self, id: str | int, *, timeout: Duration | None = None) -> Record:
         """The same. Raises UnknownRecord when there is none."""
@@ -152,13 +214,44 @@ class Records:
                 f"page {page} of size {size} cannot be; expected page 0 or more, size 1 or more"
             )
         redis = self.client.within(timeout)
+        first, end = page * size, (page + 1) * size
         if not criteria:
-            ids = self._ids(redis)
-            return RecordPage(
-                self._at(redis, ids[page * size : (page + 1) * size]), Pager(page, size, len(ids))
-            )
-        matching = self._matching(redis, criteria)
-        return RecordPage(matching[page * size : (page + 1) * size], Pager(page, size, len(matching)))
+            ids = self._keys.ids(redis)
+            records = [record for _, _, record in self._keys.read(redis, ids[first:end])]
+            return RecordPage(records, Pager(page, size, len(ids)))
+        matching = [*self._keys.matching(redis, criteria)]
+        return RecordPage(matching[first:end], Pager(page, size, len(matching)))
+
+    def count(self, criteria: Mapping[str, Any] | None = None, *, timeout: Duration | None = None) -> int:
+        """The number of records, or of those whose fields have these values.
+
+        Without criteria keys are counted and only those read that may be another resource's (see `purge`).
+        """
+        redis = self.client.within(timeout)
+        if criteria:
+            return sum(1 for _ in self._keys.matching(redis, criteria))
+        return len(self._keys.ids(redis))
+
+    def purge(
+        self,
+        criteria: Mapping[str, Any] | None = None,
+        *,
+        on_batch: Callable[[int], object] = lambda _: None,
+        timeout: Duration | None = None,
+    ) -> int:
+        """Deletes all records, or those whose fields have these values; returns how many it deleted.
+
+        Every record is read first: what is none stays, and so does a record of a resource whose name begins with
+        this one's and a colon. One that is created meanwhile may stay. `on_batch` hears the number so far. Repeated
+        after a failure it deletes the rest; OutcomeUnknown says that the answer about a batch was lost.
+        """
+        if criteria is not None and not criteria:
+            raise UnsupportedArgument("the criteria are empty; None stands for all records")
+        deleted = 0
+        for gone in self._keys.purge(self.client.within(timeout), criteria or {}):
+            deleted += gone
+            on_batch(deleted)
+        return deleted
 
     def publish(self, value: Any, key: str | None = None, *, timeout: Duration | None = None) -> int:
         """Sends an event to the subscribers of the resource, or of one key of it; returns how many received it."""
@@ -201,49 +294,30 @@ class Records:
     def _pubsub(self) -> PubSub:
         return PubSub(self.client, codec=self.codec)
 
-    def _full(self, id: str | int) -> bytes:
-        return self.key(record_id({"id": id})).encode("utf-8", "surrogateescape")
-
-    def _set(self, redis: Commands, record: Mapping[str, Any], ttl: Ttl, *options: str) -> bool:
-        key = self._full(record_id(record))
+    def _words(self, record: Mapping[str, Any], ttl: Ttl) -> tuple[Word, ...]:
+        """The value and the lifetime, as SET takes them."""
         seconds = seconds_of(ttl)
-        expiry = () if seconds is None else ("PX", positive_ms(seconds))
-        return redis.redis("SET", key, encoded(self.codec, dict(record)), *expiry, *options) is not None
+        data = encoded(self.codec, dict(record))
+        return (data,) if seconds is None else (data, "PX", positive_ms(seconds))
 
-    def _record(self, data: bytes, id: str | int) -> Record:
-        value = self.codec.decode(data)
-        if not isinstance(value, dict):
-            raise MisshapedRecord(
-                f"the value at {self.key(id)!r} is no record; expected an object with an id"
-            )
-        return value
+    def _said(self, value: IdOrCriteria, field: str) -> str:
+        if isinstance(value, str | int) and field == "id":
+            return self.key(value)
+        criteria = value if isinstance(value, Mapping) else {field: value}
+        return f"{self.name}[{', '.join(f'{name}={wanted}' for name, wanted in criteria.items())}]"
 
-    def _ids(self, redis: Commands) -> Sequence[bytes]:
-        keyspace = Keyspace(redis, f"{self.key()}:")
-        return sorted(id for batch in keyspace.distinct() for id in batch)
-
-    def _at(self, redis: Commands, ids: Sequence[bytes]) -> Sequence[Record]:
-        """Records by their ids; one that ended meanwhile, or that is none, is left out."""
-        start = f"{self.key()}:".encode("utf-8", "surrogateescape")
-        values = []
-        for first in range(0, len(ids), _GET_AT_ONCE):
-            commands = [("GET", start + id) for id in ids[first : first + _GET_AT_ONCE]]
-            values += redis.pipeline(commands, safety=Safety.READ, tolerant=True)
-        decoded = (self.codec.decode(value) for value in values if isinstance(value, bytes))
-        return [value for value in decoded if isinstance(value, dict)]
-
-    def _matching(self, redis: Commands, criteria: Mapping[str, Any]) -> Sequence[Record]:
-        return [
-            record
-            for record in self._at(redis, self._ids(redis))
-            if all(field in record and is_same(record[field], value) for field, value in criteria.items())
-        ]
+    @cached_property
+    def _keys(self) -> ResourceKeys:
+        return ResourceKeys(self.prefix, self.name, self.codec)
 
 
-def is_same(stored: Any, wanted: Any) -> bool:
-    """True for equal JSON, and for text that spells it: a number is found by 5 and by "5"."""
-    spelled = stringify(stored)
-    return stringify(wanted) == spelled or (isinstance(wanted, str) and wanted == spelled)
+def criteria_of(value: IdOrCriteria, field: str) -> Mapping[str, Any] | None:
+    """The criteria that find one record; None where it is looked for by its id. Raises UnsupportedArgument."""
+    if not isinstance(value, Mapping):
+        return None if field == "id" else {field: value}
+    if field != "id" or not value:
+        raise UnsupportedArgument("criteria name one field or more, and no other field beside them")
+    return value
 
 
 def record_id(record: Mapping[str, Any]) -> str | int:

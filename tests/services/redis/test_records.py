@@ -22,11 +22,11 @@ from katax_cli.errors import (
 )
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.program.records import RecordStore
+from katax_cli.services.redis.record_keys import is_same
 from katax_cli.services.redis.records import (
     DEFAULT_DB_ALIAS,
     DEFAULT_PAGE_SIZE,
     Pager,
-    is_same,
     seconds_of,
 )
 from tests.cli.harness import write_profile

@@ -79,7 +79,10 @@ def works_in_full(redis: RedisDatabase, *, pattern: str = "p*") -> None:
     records = RecordStore("users", redis)
     for number in range(20):
         records.create({"id": number})
-    assert records.list(page=1, size=15).pager.total == 20
+    assert records.list(page=1, size=15).pager.total == records.count() == 20
+    RecordStore("users:archive", redis).create({"id": 1})
+    assert records.compare_and_set({"id": 4}, {"id": 4, "a": 1}) == records.load({"id": 4, "a": 1})
+    assert (records.purge({"a": 1}), records.count()) == (1, 19)
     assert (records.update({"id": 3, "a": 1}), records.pick(3)) == ({"id": 3, "a": 1}, {"id": 3, "a": 1})
 
     heard: Queue[Any] = Queue()
