@@ -10,7 +10,7 @@ from katax_cli.aio.clients import AsyncRedisDatabase
 from katax_cli.aio.pubsub import AsyncSubscription
 from katax_cli.core.text.duration import Duration
 from katax_cli.services.redis.record_keys import Record
-from katax_cli.services.redis.records import DEFAULT_PAGE_SIZE, RecordPage, Records, Ttl, IdOrCriteria
+from katax_cli.services.redis.records import DEFAULT_PAGE_SIZE, IdOrCriteria, RecordPage, Records, Ttl
 from katax_cli.services.redis.values import JSON, Codec
 
 
