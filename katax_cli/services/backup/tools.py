@@ -25,6 +25,7 @@ _POLL_SECONDS = 0.05
 _CHUNK = 2**20
 _SAID_BYTES = 64 * 2**10
 _SAID_LINES = 5
+_AFTER_ECHO = "\n--------------\n"
 # Of `pg_dump (PostgreSQL) 16.4 (Ubuntu 16.4-0ubuntu0.24.04.1)`, `mariadb-dump  Ver 10.19 Distrib 10.11.19-MariaDB`,
 # `mariadb-dump from 11.4.2-MariaDB, client 10.19`, `mysqldump  Ver 8.0.36 for Linux`, `mongodump version: 100.9.4`.
 _VERSIONS = tuple(
@@ -180,10 +181,13 @@ def _environment() -> Mapping[str, str]:
 
 
 def _said(stderr: IO[bytes]) -> str:
-    """The last lines of what it said, without its own name."""
+    """The last lines of what it said, without its own name.
+
+    MariaDB's client repeats the statement between two lines of dashes, before the server's words: it may hold rows.
+    """
     size = stderr.seek(0, os.SEEK_END)
     stderr.seek(max(0, size - _SAID_BYTES))
-    lines = stderr.read().decode(errors="replace").splitlines()
+    lines = stderr.read().decode(errors="replace").rpartition(_AFTER_ECHO)[2].splitlines()
     kept = [re.sub(r"^\S+: (error: |Error: )?", "", line).strip() for line in lines if line.strip()]
     return "; ".join(kept[:_SAID_LINES])
 

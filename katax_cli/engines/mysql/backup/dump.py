@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from katax_cli.core.settings import ConnectionSettings
@@ -37,6 +37,16 @@ WHERE routine_schema = database() ORDER BY 1, 2""",
     "event": """SELECT event_name, event_definition, interval_value, interval_field FROM information_schema.events
 WHERE event_schema = database() ORDER BY 1""",
 }
+_OF_TABLES = {
+    "table": 0,
+    "of tables": 0,
+    "index": 0,
+    "of indexes": 0,
+    "constraint": 0,
+    "view": 0,
+    "trigger": 2,
+}
+"""The column with the name of the table."""
 _ROUTINES = """SELECT concat(lower(routine_type), ' ', routine_name), routine_definition IS NULL
 FROM information_schema.routines WHERE routine_schema = database() ORDER BY 1"""
 _IDENTITY = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid')"
@@ -50,6 +60,12 @@ _SHOWS_ROUTINES = frozenset(
 )
 _ROUTINES_REMEDY = "grant select on mysql.proc, or show_routine on *.*"
 _NEEDED = {"TRIGGER": "triggers", "EVENT": "events"}
+_SHOWS_TABLES = frozenset(
+    {"SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "DROP", "REFERENCES", "INDEX", "ALTER", "CREATE VIEW"}
+    | {"SHOW VIEW", "TRIGGER", "DELETE HISTORY", "ALL PRIVILEGES"}
+)
+"""Rights on a whole database each of which shows all its tables; else those without a right of their own are hidden."""
+_HIDDEN_TABLES = "no right to see whether there are others; grant select, show view on {database}.*"
 _NOT_HELD = {
     "default character set of the database": "tables have their own; make the database with it before a restore",
     "users, roles and grants": "they are of the whole server; use mariadb-dump --system=users, or SHOW GRANTS",
@@ -68,6 +84,8 @@ class MysqlDump:
         [(version, database)] = self._run(connection, "SELECT version(), database()")
         tables = self._run(connection, _TABLES)
         others = [f"{name} ({kind})" for name, _, kind, _ in tables if kind not in _TRANSACTIONAL]
+        grants = [str(text) for (text,) in self._run(connection, "SHOW GRANTS")]
+        granted = {privilege for text in grants for privilege in _privileges(text, str(database))}
         moment = "all tables at one moment"
         if others:
             moment = f"all tables at one moment but {', '.join(others)}, each as it was when it was read"
@@ -77,7 +95,9 @@ class MysqlDump:
             database=str(database),
             consistency=moment,
             relations={str(name): str(name) for name, kind, _, _ in tables if kind in _WITH_ROWS},
-            unreadable=dict(self._unreadable(connection, str(database))),
+            unreadable=dict(self._unreadable(connection, str(database), grants, granted)),
+            # Tables of which not even the number is known cannot be left out knowingly.
+            required={} if granted & _SHOWS_TABLES else {"tables": _HIDDEN_TABLES.format(database=database)},
             not_held=_NOT_HELD | (_HISTORY if any(kind == _VERSIONED for _, kind, _, _ in tables) else {}),
         )
 
@@ -88,11 +108,16 @@ class MysqlDump:
             marks.setdefault(str(row[0]), []).append(repr(row))
         return {name: hashlib.sha256("".join(texts).encode()).hexdigest() for name, texts in marks.items()}
 
-    def schema(self, connection: Any, *, without: str = "") -> SchemaFacts:
-        """The definitions of everything but rows and one table; counters, times and definers do not count."""
+    def schema(
+        self, connection: Any, *, without: Collection[str] = (), left_out: Collection[str] = ()
+    ) -> SchemaFacts:
+        """The definitions of everything but rows, `without` some tables and the kinds (`triggers`) that are left out;
+        counters, times and definers do not count."""
         digest, objects = hashlib.sha256(), dict[str, int]()
         for kind, sql in _DEFINITIONS.items():
-            rows = [row for row in self._run(connection, sql) if row[0] != without]
+            found = [] if f"{kind}s" in left_out else self._run(connection, sql)
+            at = _OF_TABLES.get(kind)
+            rows = [row for row in found if at is None or row[at] not in without]
             if rows and not kind.startswith("of "):
                 objects[kind] = len(rows)
             digest.update(repr((kind, rows)).encode())
@@ -116,18 +141,18 @@ class MysqlDump:
         [(place,)] = self._run(connection, "SELECT concat_ws('\\n', @@hostname, @@port, @@datadir)")
         return hashlib.sha256(str(place).encode()).hexdigest()[:32]
 
-    def _unreadable(self, connection: Any, database: str) -> Iterator[tuple[str, str]]:
+    def _unreadable(
+        self, connection: Any, database: str, grants: Sequence[str], granted: Collection[str]
+    ) -> Iterator[tuple[str, str]]:
         """The tool says nothing of triggers and events that its user may not see."""
-        grants = [str(text) for (text,) in self._run(connection, "SHOW GRANTS")]
-        granted = {privilege for text in grants for privilege in _privileges(text, database)}
         for privilege, what in _NEEDED.items():
-            if not granted & {privilege, "ALL PRIVILEGES"}:
+            if privilege not in granted and "ALL PRIVILEGES" not in granted:
                 yield what, f"no right to see them; grant {privilege.lower()} on {database}.*"
         hidden = [str(name) for name, is_hidden in self._run(connection, _ROUTINES) if is_hidden]
         if hidden:
             named = ", ".join(hidden[:5]) + (" …" if len(hidden) > 5 else "")
             yield "routines", f"no right to see the body of {named}; {_ROUTINES_REMEDY}"
-        elif not (granted & _SHOWS_ROUTINES or any(map(_reads_routines, grants))):
+        elif not (_SHOWS_ROUTINES & set(granted) or any(map(_reads_routines, grants))):
             yield "routines", f"no right to see whether there are any; {_ROUTINES_REMEDY}"
 
     def _run(self, connection: Any, sql: str) -> list[tuple[Any, ...]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import IO, Any
 
 from katax_cli.engines.dumps import Inventory, SchemaFacts
@@ -10,7 +11,7 @@ from katax_cli.engines.registry import part
 from katax_cli.errors import BackupError
 from katax_cli.services.backup.dumps.order import Order, ProvenDump
 from katax_cli.services.backup.dumps.sql_rows import SqlRows
-from katax_cli.services.backup.streams import compressed_file
+from katax_cli.services.backup.streams import compressed_file, opened
 from katax_cli.services.backup.tools import Tool, chunks, find_tool, refuse_older, run_tool, secret_files
 from katax_cli.services.calls.guard import Safety
 
@@ -37,7 +38,7 @@ def dump_mysql(order: Order) -> ProvenDump:
     )
     tool = dump_tool(inventory, order.tools)
     left_out = order.omissions(inventory)
-    before = _marks(order, ability)
+    before, schema = _marks(order, ability), _schema(order, ability, inventory)
     rows = SqlRows(inventory.relations)
     with compressed_file(order.folder / DUMP) as file, secret_files(ability.credentials()) as credentials:
 
@@ -54,17 +55,21 @@ def dump_mysql(order: Order) -> ProvenDump:
         if not rows.is_complete:
             raise BackupError(f"{tool.name} ended without its end mark")
         written = file.close()
-    _refuse_changed(order, before, _marks(order, ability))
-    found: SchemaFacts = database.ask(
-        lambda connection, _: ability.schema(connection), safety=Safety.READ, doing="the backup"
-    )
+    after = _marks(order, ability)
+    _refuse_changed(order, before, after)
+    late = after.keys() - before.keys()
+    if _schema(order, ability, inventory, late) != schema or _names(order.folder / DUMP, late):
+        raise BackupError(
+            f"{order.name!r}: tables, triggers, routines or events were made or changed while it was dumped; "
+            "try again when no migration runs"
+        )
     return ProvenDump(
         inventory=inventory,
         tool=str(tool),
         files=(written,),
         rows=dict(sorted(rows.counts.items())),
-        objects=found.objects,
-        schema_hash=found.schema_hash,
+        objects=schema.objects,
+        schema_hash=schema.schema_hash,
         left_out=left_out,
     )
 
@@ -90,6 +95,29 @@ def _marks(order: Order, ability: Any) -> Mapping[str, str]:
         lambda connection, _: ability.marks(connection), safety=Safety.READ, doing="the backup"
     )
     return marks
+
+
+def _schema(order: Order, ability: Any, inventory: Inventory, without: Collection[str] = ()) -> SchemaFacts:
+    facts: SchemaFacts = order.database.ask(
+        lambda connection, _: ability.schema(connection, without=without, left_out=inventory.unreadable),
+        safety=Safety.READ,
+        doing="the backup",
+    )
+    return facts
+
+
+def _names(dump: Path, tables: Collection[str]) -> bool:
+    """True when the dump has a line that ends with one of these names, as the heading of each table does."""
+    endings = ["`{}`\n".format(name.replace("`", "``")).encode() for name in tables]
+    overlap = max(map(len, endings), default=0)
+    rest = b""
+    with opened(dump) as pieces:
+        for piece in pieces if endings else ():
+            text = rest + piece
+            if any(ending in text for ending in endings):
+                return True
+            rest = text[-overlap:]
+    return False
 
 
 def _refuse_changed(order: Order, before: Mapping[str, str], after: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""Redis by SCAN, PTTL and DUMP: every key that is there from beginning to end, each as it is when it is read.
+"""Redis by SCAN, DUMP and PTTL: every key that is there from beginning to end, each as it is when it is read.
 
 No right to replicate is needed, and values go back by RESTORE into any server that is not older. It is not the state of
 one moment; the manifest says so.
@@ -25,6 +25,8 @@ from katax_cli.services.redis.info import server_infos
 DUMP = "dump.redis.zst"
 _SCAN_COUNT = 500
 _FEWEST, _MOST = 1, 500
+_GONE = -2
+"""PTTL's answer for a key that is not there; -1: it has no end."""
 _BYTES_AT_ONCE = 4 * 2**20
 """Values of one round trip; it has fewer keys after one that had more bytes."""
 _CONSISTENCY = (
@@ -148,16 +150,17 @@ class _KeyReader:
                 return
 
     def _values(self, names: Sequence[bytes]) -> Iterator[StoredKey]:
-        commands = [command for name in names for command in (("PTTL", name), ("DUMP", name))]
+        # A key that ends between the two has no end to ask for: asked first, one made anew would seem to last for ever.
+        commands = [command for name in names for command in (("DUMP", name), ("PTTL", name))]
         [seconds, micros], *_ = self._order.database.pipeline([("TIME",)], safety=Safety.READ)
         now_ms = int(seconds) * 1000 + int(micros) // 1000
         replies = self._order.database.pipeline(commands, safety=Safety.READ, tolerant=True)
         size = 0
-        for name, ttl_ms, value in zip(names, replies[0::2], replies[1::2], strict=True):
-            refused = next((reply for reply in (ttl_ms, value) if isinstance(reply, Failure)), None)
+        for name, value, ttl_ms in zip(names, replies[0::2], replies[1::2], strict=True):
+            refused = next((reply for reply in (value, ttl_ms) if isinstance(reply, Failure)), None)
             if refused is not None:
                 self._refuse(name, refused)
-            elif value is not None:
+            elif value is not None and ttl_ms != _GONE:
                 size += len(value)
                 self.count += 1
                 yield StoredKey(name, None if ttl_ms < 0 else now_ms + ttl_ms, value)

@@ -195,6 +195,7 @@ class StreamLoader:
     def problems(self, settings: ConnectionSettings) -> list[str]:
         manifest, engine = self._order.manifest, self._order.database.engine
         dump = part(engine, "backup.dump") if engine.name == "mysql" else None
+        left_out = {omission.what for omission in manifest.left_out}
         with self._order.open_database(settings) as database:
             found = {
                 name: count for name, count in count_rows(database, manifest.rows).items() if name != MARKER
@@ -202,7 +203,7 @@ class StreamLoader:
             if dump is None:
                 return differences("rows of", manifest.rows, found)
             schema: SchemaFacts = database.ask(
-                lambda connection, _: dump.schema(connection, without=MARKER),
+                lambda connection, _: dump.schema(connection, without=(MARKER,), left_out=left_out),
                 safety=Safety.READ,
                 timeout=FOREVER,
                 doing="reading the schema",

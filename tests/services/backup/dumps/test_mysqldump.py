@@ -96,8 +96,23 @@ def test_a_change_of_a_table_fails_it(target: Target, tmp_path: Path) -> None:
             f"'main': changed while it was dumped: {table}; try again when no migration runs",
         )
         assert left(tmp_path) == []
-    change.write_text("CREATE TABLE late (n int)")
-    assert "late" not in back_up().rows, "what came meanwhile is in the next one"
+    change.write_text("DROP PROCEDURE p")
+    code, message = refused()
+    assert (code, "routines or events were made or changed while it was dumped" in message) == (1, True)
+    change.write_text("CREATE TABLE late (n int); CREATE INDEX i ON late (n)")
+    manifest = back_up()
+    assert ("late" in manifest.rows, manifest.objects["table"]) == (False, 2), "it is in the next one"
+
+    change.write_text("DO 0")
+    (tools / name).write_text(
+        f"#!/bin/sh\ncase $1 in --version) exec {real} --version;; esac\n"
+        f"{sys.executable} -m katax_cli db exec -y 'CREATE TABLE early (n int)' >/dev/null 2>&1\n"
+        f'exec {real} "$@"\n'
+    )
+    code, message = refused()
+    assert (code, "were made or changed while it was dumped" in message) == (1, True), (
+        "its definition is in the dump"
+    )
 
 
 def test_what_a_plain_user_may_not_see_is_named(target: Target, tmp_path: Path) -> None:
@@ -105,9 +120,16 @@ def test_what_a_plain_user_may_not_see_is_named(target: Target, tmp_path: Path) 
     with connect() as owner, owner.cursor() as cursor:
         cursor.execute(f"CREATE USER {user}@'%%' IDENTIFIED BY 'plain'")
         try:
-            cursor.execute(f"GRANT SELECT, SHOW VIEW ON `{database}`.* TO {user}@'%%'")
             url = target.url.replace(f"{target.server.user}:{target.server.password}@", f"{user}:plain@")
             profile_for(tmp_path, url, target.server)
+            cursor.execute(f"GRANT SELECT ON `{database}`.t TO {user}@'%%'")
+            hidden = (
+                f"tables: no right to see whether there are others; grant select, show view on {database}.*"
+            )
+            code, message = refused("--allow-missing")
+            assert (code, hidden in message, left(tmp_path)) == (1, True, [])
+
+            cursor.execute(f"GRANT SELECT, SHOW VIEW ON `{database}`.* TO {user}@'%%'")
             assert (
                 "routines: no right to see whether there are any; grant select on mysql.proc" in refused()[1]
             )
@@ -124,6 +146,9 @@ def test_what_a_plain_user_may_not_see_is_named(target: Target, tmp_path: Path) 
             manifest = back_up("--allow-missing")
             assert dict(manifest.rows) == ROWS
             assert [one.what for one in manifest.left_out] == ["routines"]
+            assert "routine" not in manifest.objects, (
+                "one that is seen and left out is not looked for after a restore"
+            )
             assert "create procedure" not in _created(tmp_path, manifest.name)
 
             cursor.execute(f"GRANT SELECT ON mysql.proc TO {user}@'%%'")

@@ -57,6 +57,30 @@ def test_every_key_comes_back_with_its_end(redis_url: str, tmp_path: Path) -> No
     ]
 
 
+def test_a_key_that_is_made_anew_meanwhile_keeps_an_end(redis_url: str, tmp_path: Path) -> None:
+    """Each has one at every moment that it is there; names as long as what the server reads at once, so that others
+    come between any two commands."""
+    profile_for(tmp_path, redis_url)
+    names, stop = [f"{number}" * 20_000 for number in range(8)], Event()
+
+    def renew() -> None:
+        with redis.Redis.from_url(redis_url) as client, client.pipeline(transaction=False) as pipe:
+            while not stop.is_set():
+                for name in names:
+                    pipe.unlink(name).set(name, "x", px=500_000)
+                pipe.execute()
+
+    thread = Thread(target=renew)
+    thread.start()
+    try:
+        for _ in range(10):
+            keys = keys_of(tmp_path, back_up().name)
+            assert [key for key in keys.values() if key.name and key.expires_at_ms is None] == []
+    finally:
+        stop.set()
+        thread.join()
+
+
 def test_functions_are_kept(redis7: Server, fresh: MakeFresh, tmp_path: Path) -> None:
     target = fresh(redis7)
     profile_for(tmp_path, target)

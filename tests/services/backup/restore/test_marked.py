@@ -115,6 +115,17 @@ def test_mysql_is_as_it_was_when_a_restore_fails(
         assert code == 1, said
         assert databases(mariadb) == before
 
+    write_profile(tmp_path, {"main": source.url}, extra=f'[backup]\ntools = "{mariadb.tools}"\n')
+    name = source.url.rpartition("/")[2]
+    for sql in ("CREATE USER gone@'%'", f"GRANT SELECT ON `{name}`.* TO gone@'%'"):
+        ask(mariadb, sql)
+    ask(mariadb, "CREATE DEFINER = gone@'%' VIEW of_gone AS SELECT * FROM users", name)
+    ask(mariadb, "DROP USER gone@'%'")
+    code, said = restore(back_up().name, copy)
+    assert (code, said.startswith("katax: mariadb failed: ERROR ")) == (1, True), said
+    assert "CREATE ALGORITHM" not in said, "the statement before the server's words may hold rows"
+    assert databases(mariadb) == before
+
 
 def test_mysql_is_emptied_after_a_killed_restore(
     source: Target, mariadb: Server, copy: str, tmp_path: Path
