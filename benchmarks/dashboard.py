@@ -56,7 +56,7 @@ with Runtime(load_profile("bench"), probing=True) as runtime:
             if looks == last:
                 app.call_from_thread(app.exit)
             return collector()
-        app = Dashboard(look, interval=0.001, run=None)
+        app = Dashboard(look, interval=0.001, run=None, read=None)
         app.run(headless=True, size=(120, 40))
 """
 

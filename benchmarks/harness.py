@@ -196,10 +196,10 @@ def _seconds_of_programs() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def cpu_seconds(pid: int) -> float:
-    """Processor time that a process has used so far, all of its threads together."""
+def cpu_seconds(pid: int, *, with_ended: bool = False) -> float:
+    """Processor time that a process has used so far, all of its threads together; its ended children's too."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, fields[11 : 15 if with_ended else 13])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

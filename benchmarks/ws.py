@@ -108,8 +108,9 @@ class Lost(Exception):
 class Contender:
     """One server and its clients."""
 
-    def __init__(self, name: str, command: list[str]) -> None:
+    def __init__(self, name: str, command: list[str], clients: int = CLIENTS) -> None:
         self.name = name
+        self.wanted = clients
         self.times: list[float] = []
         self.p99: list[float] = []
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -122,26 +123,42 @@ class Contender:
     async def connect(self) -> None:
         loop = asyncio.get_running_loop()
         self._done = loop.create_future()
-        for _ in range(CLIENTS // 50):
-            wanted = [loop.create_connection(lambda: Client(self), "127.0.0.1", self.port) for _ in range(50)]
-            await asyncio.gather(*wanted)
-        await self._wait(lambda: f"{len(self._clients)} of {CLIENTS} clients joined")
+        for first in range(0, self.wanted, 50):
+            number = min(50, self.wanted - first)
+            made = [
+                loop.create_connection(lambda: Client(self), "127.0.0.1", self.port) for _ in range(number)
+            ]
+            await asyncio.gather(*made)
+        await self._wait(lambda: f"{len(self._clients)} of {self.wanted} clients joined")
 
     async def run(self) -> None:
         """One run. Raises Lost when an event is missing or came twice."""
+        self.expect()
+        started = time.perf_counter()
+        self.broadcast()
+        await self.received()
+        self.times.append(time.perf_counter() - started)
+        self.p99.append(quantiles(self._latencies, n=100)[-1])
+
+    def expect(self) -> None:
+        """The events of one run are about to come."""
         self._latencies.clear()
         self._done = asyncio.get_running_loop().create_future()
-        started = time.perf_counter()
+        for each in self._clients:
+            each.events = 0
+
+    def broadcast(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
-        await self._wait(lambda: f"{len(self._latencies)} of {CLIENTS * BROADCASTS} events arrived")
-        self.times.append(time.perf_counter() - started)
-        self.p99.append(quantiles(self._latencies, n=100)[-1])
+
+    async def received(self) -> None:
+        """Until every client has every event. Raises Lost when one is missing or came twice."""
+        await self._wait(lambda: f"{len(self._latencies)} of {self.wanted * BROADCASTS} events arrived")
         uneven = sum(each.events != BROADCASTS for each in self._clients)
         if uneven:
             raise Lost(
-                f"{self.name}: {uneven} of {CLIENTS} clients got another number than {BROADCASTS} events"
+                f"{self.name}: {uneven} of {self.wanted} clients got another number than {BROADCASTS} events"
             )
 
     async def disconnect(self) -> None:
@@ -153,12 +170,12 @@ class Contender:
 
     def joined(self, client: Client) -> None:
         self._clients.append(client)
-        if len(self._clients) == CLIENTS:
+        if len(self._clients) == self.wanted:
             self._settle()
 
     def arrived(self, sent_at: float) -> None:
         self._latencies.append(time.time() - sent_at)
-        if len(self._latencies) == CLIENTS * BROADCASTS:
+        if len(self._latencies) == self.wanted * BROADCASTS:
             self._settle()
 
     def lost(self, client: Client, why: str) -> None:
