@@ -113,11 +113,15 @@ def table_of_rows(place: Place, size: int) -> None:
         )
 
 
+UNHURRIED = "[health]\ndegraded_ms = 60000\nunhealthy_ms = 60000\n"
+"""A busy machine is no failure of what is measured."""
+
+
 def connections(place: Place, size: int) -> None:
     """All on one server, as 'main' of that many."""
     (place.folder / "profiles").mkdir()
     tables = "".join(f'[connections.c{n}]\ntype = "redis"\nurl = "{place.url}"\n' for n in range(size))
-    (place.folder / "profiles" / "grow.toml").write_text(f'role = "dev"\n{tables}')
+    (place.folder / "profiles" / "grow.toml").write_text(f'role = "dev"\n{UNHURRIED}{tables}')
 
 
 TABLES = {
