@@ -17,6 +17,7 @@ from katax_cli.services.locks.lock import HeldLock, Lock, held_locks
 from katax_cli.services.program.records import RecordStore
 from katax_cli.services.redis.limits import Decision, RateLimiter
 from katax_cli.services.redis.pubsub import PubSub
+from katax_cli.services.redis.record_watch import RecordEvent
 from katax_cli.services.redis.records import DEFAULT_DB_ALIAS, DEFAULT_PAGE_SIZE, Pager
 from katax_cli.services.redis.records import RecordPage as Page
 from katax_cli.services.redis.sessions import SessionStore, UserSession
@@ -37,6 +38,7 @@ __all__ = [
     "PubSub",
     "RateLimitExceeded",
     "RateLimiter",
+    "RecordEvent",
     "RecordExists",
     "RecordStore",
     "RedisDatabase",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Event
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from katax_cli.aio.clients import AsyncRedisDatabase
 from katax_cli.core.text.duration import Duration
@@ -16,11 +16,82 @@ from katax_cli.engines.awaited.calls import in_thread, set_result, tell
 from katax_cli.services.redis.pubsub import Message, PubSub, Subscription
 from katax_cli.services.redis.values import JSON, Codec
 
+T = TypeVar("T")
 MOST_WAITING = 1000
 """Messages that wait for their reader; then the server keeps the others, and cuts a reader off that never comes."""
 
 
-class AsyncSubscription:
+class Arrivals(Generic[T]):
+    """What a thread receives, for a task: `async with` calls `start`, `async for` receives, the end calls `close`.
+
+    The thread tells by `_heard` and `_ended`. The loop raises what ended it for good, and ends when it is closed.
+    """
+
+    def __init__(
+        self, redis: AsyncRedisDatabase, *, start: Callable[[], object], close: Callable[[], object]
+    ) -> None:
+        self._home = redis.home
+        self._start, self._close = start, close
+        self._arrived: deque[T] = deque()
+        self._room = Event()
+        self._room.set()
+        self._waiter: asyncio.Future[None] | None = None
+        self._is_closed = False
+        self._ended_by: BaseException | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._home.call(in_thread, "katax-subscribe", self._start)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the subscription; a loop over its messages ends."""
+        self._is_closed = True
+        self._room.set()
+        self._wake()
+        await self._home.call(in_thread, "katax-unsubscribe", self._close)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> T:
+        self._home.enter()
+        while not self._arrived:
+            if self._ended_by is not None:
+                raise self._ended_by
+            if self._is_closed:
+                raise StopAsyncIteration
+            self._waiter = self._home.loop.create_future()
+            if not self._arrived and self._ended_by is None:
+                await self._waiter
+        arrived = self._arrived.popleft()
+        if len(self._arrived) < MOST_WAITING:
+            self._room.set()
+        return arrived
+
+    def _heard(self, arrived: T) -> None:
+        """In the thread that receives, which waits while its reader is far behind."""
+        if len(self._arrived) >= MOST_WAITING:
+            self._room.clear()
+            if len(self._arrived) >= MOST_WAITING and not self._is_closed:
+                self._room.wait()
+        self._arrived.append(arrived)
+        tell(self._home.loop, self._wake)
+
+    def _ended(self, error: BaseException) -> None:
+        self._ended_by = error
+        tell(self._home.loop, self._wake)
+
+    def _wake(self) -> None:
+        if self._waiter is not None:
+            set_result(self._waiter, None)
+
+
+class AsyncSubscription(Arrivals[Message]):
     """Messages of channels and patterns: `async with` subscribes, `async for` receives.
 
     A thread keeps the connection, comes back after a loss by itself and reports the gap to `on_gap(seconds)`, on the
@@ -36,74 +107,14 @@ class AsyncSubscription:
         on_gap: Callable[[float], object],
         timeout: Duration | None,
     ) -> None:
-        self._home = redis.home
-        self._names = channels, patterns
-        self._timeout = timeout
-        self._messages: deque[Message] = deque()
-        self._room = Event()
-        self._room.set()
-        self._waiter: asyncio.Future[None] | None = None
-        self._is_closed = False
-        self._ended_by: BaseException | None = None
-        self._subscription = Subscription(
+        subscription = Subscription(
             redis.wraps,
             on_message=self._heard,
             on_gap=lambda seconds: tell(self._home.loop, partial(on_gap, seconds)),
             on_end=self._ended,
         )
-
-    async def __aenter__(self) -> Self:
-        channels, patterns = self._names
-        start = partial(self._subscription.start, channels=channels, patterns=patterns, timeout=self._timeout)
-        await self._home.call(in_thread, "katax-subscribe", start)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Ends the subscription; a loop over its messages ends."""
-        self._is_closed = True
-        self._room.set()
-        self._wake()
-        await self._home.call(in_thread, "katax-unsubscribe", self._subscription.close)
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Message:
-        self._home.enter()
-        while not self._messages:
-            if self._ended_by is not None:
-                raise self._ended_by
-            if self._is_closed:
-                raise StopAsyncIteration
-            self._waiter = self._home.loop.create_future()
-            if not self._messages and self._ended_by is None:
-                await self._waiter
-        message = self._messages.popleft()
-        if len(self._messages) < MOST_WAITING:
-            self._room.set()
-        return message
-
-    def _heard(self, message: Message) -> None:
-        """In the thread of the subscription, which waits while its reader is far behind."""
-        if len(self._messages) >= MOST_WAITING:
-            self._room.clear()
-            if len(self._messages) >= MOST_WAITING and not self._is_closed:
-                self._room.wait()
-        self._messages.append(message)
-        tell(self._home.loop, self._wake)
-
-    def _ended(self, error: BaseException) -> None:
-        self._ended_by = error
-        tell(self._home.loop, self._wake)
-
-    def _wake(self) -> None:
-        if self._waiter is not None:
-            set_result(self._waiter, None)
+        start = partial(subscription.start, channels=channels, patterns=patterns, timeout=timeout)
+        super().__init__(redis, start=start, close=subscription.close)
 
 
 class AsyncPubSub:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from katax_cli.aio.clients import AsyncRedisDatabase
-from katax_cli.aio.pubsub import AsyncSubscription
+from katax_cli.aio.pubsub import Arrivals, AsyncSubscription
 from katax_cli.core.text.duration import Duration
 from katax_cli.services.redis.record_keys import Record
+from katax_cli.services.redis.record_watch import RecordEvent, RecordWatch
 from katax_cli.services.redis.records import DEFAULT_PAGE_SIZE, IdOrCriteria, RecordPage, Records, Ttl
 from katax_cli.services.redis.values import JSON, Codec
 
@@ -148,3 +150,20 @@ class AsyncRecords:
         messages = AsyncSubscription(self._redis, channels, (), on_gap=lambda _: None, timeout=timeout)
         async with messages:
             yield (decode(message.data) async for message in messages)
+
+    @asynccontextmanager
+    async def watch(self, *, timeout: Duration | None = None) -> AsyncIterator[AsyncIterator[RecordEvent]]:
+        """The changes of records, whoever makes them: `async with` begins, `async for` receives events.
+
+        The server tells by its keyspace events: raises ConfigError when its `notify-keyspace-events` lacks what is
+        needed, which is said and never changed here. An event of the kind `missed` follows a lost connection, since
+        the server keeps none meanwhile. The loop raises what ended it for good.
+        """
+        async with _WatchedRecords(self._redis, self.name, timeout) as events:
+            yield events
+
+
+class _WatchedRecords(Arrivals[RecordEvent]):
+    def __init__(self, redis: AsyncRedisDatabase, name: str, timeout: Duration | None) -> None:
+        watch = RecordWatch(redis.wraps, name, on_event=self._heard, on_end=self._ended)
+        super().__init__(redis, start=partial(watch.start, timeout), close=watch.close)

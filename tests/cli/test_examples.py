@@ -28,6 +28,7 @@ PARSED_ONLY = (
     "ws listen",
     "ws expect",
     "subscribe",
+    "record watch",
     "dashboard",
     "localhost",
     "shutdown-test",

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Full, Queue
+from threading import Event
+from typing import Generic, TypeVar
 
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.redis import cell
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.pubsub import Message, Subscription
 
-Arrival = Message | BaseException
+T = TypeVar("T")
+_MOST_UNPRINTED = 1000
+_LOOK_EVERY = 0.5
 
 
 def message_row(message: Message, text: bool) -> tuple[object, ...]:
@@ -24,6 +29,33 @@ def message_value(message: Message, text: bool) -> object:
     return message.value if isinstance(shown, str) else shown
 
 
+class Unprinted(Generic[T]):
+    """What arrived in a thread and is not printed yet: a thousand at the most, then the thread waits."""
+
+    def __init__(self) -> None:
+        self._queue: Queue[T | BaseException] = Queue(_MOST_UNPRINTED)
+        self._closed = Event()
+
+    def put(self, arrived: T | BaseException) -> None:
+        while not self._closed.is_set():
+            with suppress(Full):
+                self._queue.put(arrived, timeout=_LOOK_EVERY)
+                return
+
+    def close(self) -> None:
+        """Nobody prints any more: lets the thread go on, and end."""
+        self._closed.set()
+
+    def taken(self, count: int | None) -> Iterator[T]:
+        """Yields what arrives, up to `count`; raises an error that arrived."""
+        while count is None or count > 0:
+            arrived = self._queue.get()
+            if isinstance(arrived, BaseException):
+                raise arrived
+            yield arrived
+            count = None if count is None else count - 1
+
+
 def print_messages(
     call: Invocation,
     database: RedisDatabase,
@@ -35,7 +67,7 @@ def print_messages(
     count: int | None,
 ) -> None:
     """Prints messages until there are `count` of them, or until Ctrl-C; gaps are reported on stderr."""
-    arrivals = SimpleQueue[Arrival]()
+    arrivals = Unprinted[Message]()
     subscription = Subscription(
         database,
         on_message=arrivals.put,
@@ -47,25 +79,17 @@ def print_messages(
     subscription.start(channels=channels, patterns=patterns)
     call.diagnostics.note(f"subscribed to {', '.join([*channels, *patterns])}")
     try:
-        for message in _until(arrivals, count):
-            _write(call, header, row(message, call.out.wants_text))
+        for message in arrivals.taken(count):
+            write_arrival(call, header, row(message, call.out.wants_text))
     finally:
+        arrivals.close()
         subscription.close()
 
 
-def _write(call: Invocation, header: Sequence[str], cells: tuple[object, ...]) -> None:
+def write_arrival(call: Invocation, header: Sequence[str], cells: tuple[object, ...]) -> None:
     """One row at once: its reader waits for it. JSON is one object a line, as of everything that goes on."""
     if call.out.format in ("json", "jsonl"):
         call.out.action(dict(zip(header, cells, strict=True)))
         return
     call.out.rows(header, [[cells]])
     call.out.header = False
-
-
-def _until(arrivals: SimpleQueue[Arrival], count: int | None) -> Iterator[Message]:
-    while count is None or count > 0:
-        arrived = arrivals.get()
-        if isinstance(arrived, BaseException):
-            raise arrived
-        yield arrived
-        count = None if count is None else count - 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 group = Group()
 
 EVENT_HEADER = ("key", "value", "received_at")
+CHANGE_HEADER = ("id", "event", "received_at")
 
 Resource = Annotated[str, typer.Argument(help="Name of the resource, such as users.")]
 Data = Annotated[str, typer.Argument(metavar="JSON", help="An object with an id; - for stdin, @file.")]
@@ -28,6 +30,9 @@ Id = Annotated[str, typer.Argument(help="Id of the record.")]
 Field = Annotated[str, typer.Option("--field", metavar="F", help="Find by another field.")]
 Ttl = Annotated[
     str | None, typer.Option(metavar="DURATION|DATE", help="Lifetime: 30s, short, or 2030-01-01T00:00:00Z.")
+]
+Where = Annotated[
+    list[str] | None, typer.Option("--where", metavar="F=V", help="Field and value; repeated: and.")
 ]
 
 
@@ -41,9 +46,24 @@ def store(call: Invocation, resource: str) -> Iterator[Records]:
 
 
 @group.command("create")
-def create(call: Invocation, resource: Resource, data: Data, ttl: Ttl = None) -> None:
+def create(
+    call: Invocation,
+    resource: Resource,
+    data: Data,
+    ttl: Ttl = None,
+    generate_id: Annotated[
+        bool, typer.Option("--generate-id", help="Give it a UUID (version 7) if it has no id.")
+    ] = False,
+) -> None:
     """Store a new record and print it; exit 1 when its id is taken."""
-    _write(call, resource, data, ttl, lambda records: records.create)
+    _write(
+        call,
+        resource,
+        data,
+        ttl,
+        lambda records: partial(records.create, generate_id=generate_id),
+        needs_id=not generate_id,
+    )
 
 
 @group.command("update")
@@ -59,14 +79,21 @@ def save(call: Invocation, resource: Resource, data: Data, ttl: Ttl = None) -> N
 
 
 def _write(
-    call: Invocation, resource: str, data: str, ttl: str | None, method: Callable[[Records], Any]
+    call: Invocation,
+    resource: str,
+    data: str,
+    ttl: str | None,
+    method: Callable[[Records], Any],
+    *,
+    needs_id: bool = True,
 ) -> None:
     from katax_cli.cli.record.views import moment_or_lifetime
     from katax_cli.services.redis.records import record_id
 
     record = json_object(call, data)
     until = moment_or_lifetime(ttl)
-    if call.only_planned(resource=resource, id=record_id(record)):
+    id = record_id(record) if needs_id or record.get("id") is not None else None
+    if call.only_planned(resource=resource, id=id):
         return
     with store(call, resource) as records:
         call.out.scalar(method(records)(record, ttl=until))
@@ -108,9 +135,7 @@ def pick(call: Invocation, resource: Resource, id: Id) -> None:
 def list_(
     call: Invocation,
     resource: Resource,
-    where: Annotated[
-        list[str] | None, typer.Option("--where", metavar="F=V", help="Field and value; repeated: and.")
-    ] = None,
+    where: Where = None,
     page: Annotated[int, typer.Option("--page", min=0, help="From 0.")] = 0,
     size: Annotated[int, typer.Option("--size", min=1, help="Records per page.")] = 10,
 ) -> None:
@@ -125,6 +150,41 @@ def list_(
     else:
         call.out.rows(*record_rows(page_of_records.items))
         call.diagnostics.note(pager_text(page_of_records))
+
+
+@group.command("count")
+def count(call: Invocation, resource: Resource, where: Where = None) -> None:
+    """Print the number of records of a resource, or of those that have these values."""
+    from katax_cli.cli.record.views import criteria
+
+    wanted = criteria(where or [])
+    with store(call, resource) as records:
+        call.out.scalar(records.count(wanted))
+
+
+@group.command("purge")
+def purge(call: Invocation, resource: Resource, where: Where = None) -> None:
+    """Delete all records of a resource, or those that have these values.
+
+    Records of a resource whose name begins with this one's stay, as does what is no record.
+    """
+    from katax_cli.cli.record.views import criteria
+    from katax_cli.cli.shell.progress import Progress
+    from katax_cli.core.roles import Tier
+    from katax_cli.services.redis.records import Records
+
+    wanted = criteria(where or [])
+    with scope(call, REDIS, seconds=None) as chosen:
+        records = Records(resource, chosen.redis)
+        matching = records.count(wanted)
+        if call.only_planned(resource=resource, matching=matching, deleted=0):
+            return
+        what = f"delete {matching} records of {resource!r}" + (f" with {', '.join(where)}" if where else "")
+        call.diagnostics.note(what)
+        chosen.confirm(Tier.DESTRUCTIVE, what)
+        with Progress(call.diagnostics, "deleted", "records", matching, unsure=True) as progress:
+            deleted = records.purge(wanted or None, on_batch=progress)
+    call.out.action({"resource": resource, "matching": matching, "deleted": deleted})
 
 
 @group.command("key")
@@ -179,3 +239,19 @@ def subscribe(
             row=lambda message, text: event_row(key, message, text),
             count=count,
         )
+
+
+@group.command("watch")
+def watch(
+    call: Invocation,
+    resource: Resource,
+    count: Annotated[int | None, typer.Option("--count", min=1, help="Number of events; then end.")] = None,
+) -> None:
+    """Print changes of records as they happen: saved, deleted, expired, evicted; missed after a lost connection.
+
+    The server tells by its keyspace events, which 'notify-keyspace-events' turns on; exit 2 when it is off.
+    """
+    from katax_cli.cli.record.views import print_changes
+
+    with scope(call, REDIS, endless=True) as chosen:
+        print_changes(call, chosen.redis, resource, header=CHANGE_HEADER, count=count)

@@ -9,10 +9,14 @@ from typing import Any
 
 import typer
 
-from katax_cli.cli.pubsub.views import message_value
+from katax_cli.cli.pubsub.views import Unprinted, message_value, write_arrival
+from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import lifetime
+from katax_cli.cli.shell.redis import cell
 from katax_cli.core.sql.conditions import parse_value
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.pubsub import Message
+from katax_cli.services.redis.record_watch import RecordEvent, RecordWatch
 from katax_cli.services.redis.records import RecordPage
 
 
@@ -64,3 +68,26 @@ def pager_text(page: RecordPage) -> str:
 
 def event_row(key: str | None, message: Message, text: bool) -> tuple[object, ...]:
     return (key, message_value(message, text), message.received_at)
+
+
+def print_changes(
+    call: Invocation, database: RedisDatabase, resource: str, *, header: Sequence[str], count: int | None
+) -> None:
+    """Prints changes until there are `count` of them, or until Ctrl-C."""
+    arrivals = Unprinted[RecordEvent]()
+    watch = RecordWatch(database, resource, on_event=arrivals.put, on_end=arrivals.put)
+    watch.start()
+    call.diagnostics.note(f"watching the records of {resource!r}")
+    try:
+        for event in arrivals.taken(count):
+            if event.event == "missed":
+                call.diagnostics.note("the connection was lost; changes made meanwhile are missing")
+            id = (
+                None
+                if event.id is None
+                else cell(event.id.encode("utf-8", "surrogateescape"), text=call.out.wants_text)
+            )
+            write_arrival(call, header, (id, event.event, event.received_at))
+    finally:
+        arrivals.close()
+        watch.close()

@@ -58,7 +58,8 @@ class Subscription:
     It is opened by `start`, which raises what a first connect meets (Unavailable, AuthenticationFailed); later
     losses are repaired: exponential pauses with full jitter (see core.backoff) up to 10 s, subscribing again,
     then `on_gap(seconds)`. A silent wire is noticed after 25 s. `on_end(error)` is called when it cannot go
-    on: the login or the subscription is refused, or `on_message` failed.
+    on: the login or the subscription is refused, or `on_message` failed. `prefix` is what names of channels and
+    patterns begin with on the server, unless it is the connection's.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Subscription:
         on_message: Callable[[Message], object],
         on_gap: Callable[[float], object] = lambda _: None,
         on_end: Callable[[BaseException], object] = lambda _: None,
+        prefix: str | None = None,
         ping_every: float = _PING_EVERY,
         dead_after: float = _DEAD_AFTER,
         clock: Clock = SYSTEM,
@@ -76,8 +78,9 @@ class Subscription:
         self._engine = require(
             redis.engine, Subscribes, lacks="channels", wanted_by="subscribe", works_on=("redis",)
         )
-        prefix = redis.settings.prefix.encode("utf-8", "surrogateescape")
-        self._prefixes = {"SUBSCRIBE": prefix, "PSUBSCRIBE": escape_glob(prefix)}
+        start = redis.settings.prefix if prefix is None else prefix
+        full = start.encode("utf-8", "surrogateescape")
+        self._prefixes = {"SUBSCRIBE": full, "PSUBSCRIBE": escape_glob(full)}
         self._on_message, self._on_gap, self._on_end = on_message, on_gap, on_end
         self._ping_every, self._dead_after = ping_every, dead_after
         self._clock = clock

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, partial
+from logging import getLogger
 from threading import Lock
 from typing import Any
 
@@ -24,6 +25,7 @@ from katax_cli.services.databases.clients import RedisDatabase, Word
 from katax_cli.services.redis.merge import Overtaken, merge
 from katax_cli.services.redis.pubsub import PubSub
 from katax_cli.services.redis.record_keys import Record, ResourceKeys, is_equal
+from katax_cli.services.redis.record_watch import RecordEvent, RecordWatch
 from katax_cli.services.redis.values import JSON, Codec, encoded, positive_ms
 
 DEFAULT_PAGE_SIZE = 10
@@ -68,6 +70,7 @@ class Records:
         self.codec = codec
         self._db = db
         self._starting = Lock()
+        self._watches: set[RecordWatch] = set()
 
     @cached_property
     def client(self) -> RedisDatabase:
@@ -280,12 +283,45 @@ class Records:
         pubsub.subscribe(channel, heard, timeout=timeout)
         return lambda: pubsub.unsubscribe(channel, heard)
 
+    def watch(
+        self,
+        fn: Callable[[RecordEvent], object],
+        *,
+        on_end: Callable[[BaseException], object] = lambda _: None,
+        timeout: Duration | None = None,
+    ) -> Callable[[], None]:
+        """Calls `fn(event)` for each change of a record from now on, whoever makes it; returns what ends that.
+
+        The server tells by its keyspace events: raises ConfigError when its `notify-keyspace-events` lacks what is
+        needed, which is said and never changed here. An event of the kind `missed` follows a lost connection, since
+        the server keeps none meanwhile. What `fn` raises is logged; it is waited for, in the thread that receives.
+        """
+        plain(fn, "watch()")
+
+        def heard(event: RecordEvent) -> None:
+            try:
+                completed(fn(event), fn, "watch()")
+            except Exception:
+                getLogger("katax").exception("a watcher of the records %r failed", self.name)
+
+        watch = RecordWatch(self.client, self.name, on_event=heard, on_end=on_end)
+        watch.start(timeout)
+        self._watches.add(watch)
+
+        def stop() -> None:
+            self._watches.discard(watch)
+            watch.close()
+
+        return stop
+
     def channel(self, key: str | None = None) -> str:
         """The channel of events, without the connection's prefix."""
         return self.name if key is None else f"{self.name}:{key}"
 
     def close(self) -> None:
-        """Ends all subscriptions of this store; the database stays open."""
+        """Ends all subscriptions and watches of this store; the database stays open."""
+        while self._watches:
+            self._watches.pop().close()
         with self._starting:
             if "_pubsub" in self.__dict__:
                 self._pubsub.close()

@@ -6,12 +6,16 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 import redis as driver
 
 from tests.cli.harness import katax, write_profile
+from tests.servers.fixtures import Throwaway
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)
@@ -118,3 +122,60 @@ def test_events(tmp_path: Path) -> None:
     row = json.loads(out)
     assert list(row) == ["key", "value", "received_at"]
     assert (row["key"], row["value"]) == ("u1", {"a": 1})
+
+
+def test_count_and_purge(redis: driver.Redis) -> None:
+    for number in range(5):
+        katax("record", "save", "users", json.dumps({"id": number, "n": number % 2}))
+    redis.set("app:users:archive:7", '{"id":7}')
+    made = katax("record", "create", "users", '{"n": 7}', "--generate-id").json
+    assert UUID(made["id"]).version == 7
+    assert (
+        katax("record", "create", "users", "{}", "--generate-id", "--dry-run", "-f", "json").json["id"]
+        is None
+    )
+    assert katax("record", "create", "users", "{}").code == 2
+    assert katax("record", "count", "users").json == 6
+    assert katax("record", "count", "users", "--where", "n=0").json == 3
+    planned = katax("record", "purge", "users", "--dry-run", "-f", "json").json
+    assert (planned["matching"], planned["deleted"]) == (6, 0)
+    assert katax("record", "purge", "users").code == 4
+    done = katax("record", "purge", "users", "--where", "n=0", "-y", "-f", "json")
+    assert done.json == {"resource": "users", "matching": 3, "deleted": 3}
+    done = katax("record", "purge", "users", "-y")
+    assert done.err.splitlines()[0] == "delete 3 records of 'users'"
+    assert redis.keys("*") == [b"app:users:archive:7"]
+
+
+def test_a_server_that_tells_nothing_cannot_be_watched(redis: driver.Redis) -> None:
+    redis.config_set("notify-keyspace-events", "")
+    done = katax("record", "watch", "users")
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        "katax: 'cache' tells of no changes to records: its notify-keyspace-events is '' and lacks 'Kg$xe'; "
+        "set it on the server: CONFIG SET notify-keyspace-events Kg$xe\n"
+    )
+
+
+def test_watch_prints_changes_and_what_it_missed(tmp_path: Path, throwaway: Throwaway) -> None:
+    server = throwaway("redis", settings={"notify-keyspace-events": "KA"})
+    write_profile(tmp_path, {"cache": server.url})
+    words = [sys.executable, "-m", "katax_cli", "record", "watch", "users", "--count", "3", "-f", "jsonl"]
+    with (
+        driver.Redis.from_url(server.url) as direct,
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as watching,
+        ExitStack() as over,
+    ):
+        over.callback(watching.kill)
+        assert watching.stdout is not None
+        until(lambda: direct.pubsub_numpat() == 1)
+        direct.set("users:1", '{"id":1}')
+        first = json.loads(watching.stdout.readline())
+        assert (first["id"], first["event"]) == ("1", "saved")
+        direct.client_kill_filter(_type="pubsub")
+        missed = json.loads(watching.stdout.readline())
+        assert (missed["id"], missed["event"]) == (None, "missed")
+        direct.delete("users:1")
+        last = json.loads(watching.stdout.readline())
+        assert (last["id"], last["event"]) == ("1", "deleted")
+        assert watching.wait(60) == 0

@@ -11,7 +11,7 @@ import pytest
 from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import ConnectionSettings, Secret, TlsSettings
-from katax_cli.errors import LockHeld, QueryError
+from katax_cli.errors import ConfigError, LockHeld, QueryError
 from katax_cli.services.cache import copy
 from katax_cli.services.cache.cache import Cache
 from katax_cli.services.cache.doctor import examine
@@ -136,6 +136,10 @@ def test_a_cluster_of_three_masters(cluster: RedisDatabase, masters: list[Server
     tell(masters[0], "SET", _key_of(masters[0]), 1)  # not under the prefix
     assert Cache(cluster).flush() == 100
     assert sum(tell(server, "DBSIZE") for server in masters) == 1
+    with pytest.raises(
+        ConfigError, match="'cache' is a cluster, each server of which tells of its own keys only"
+    ):
+        RecordStore("users", cluster).watch(print)
     with pytest.raises(QueryError, match="all keys must map to the same key slot") as error:
         cluster.redis("MGET", "a", "b")
     assert error.value.code == "CROSSSLOT"
