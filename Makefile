@@ -8,6 +8,8 @@ PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.installed
 # Tests wait more than they compute: four workers keep two processors busy.
 WORKERS ?= 4
+# Each worker would compile pytest's plugins anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: health test test-pure test-lowest test-highest test-engine lint lint-deploy check format package bench soak completions docs site types pictures clean
 
@@ -16,6 +18,7 @@ health: $(STAMP)  ## Install into .venv and show the health of the embedded defa
 
 test: $(STAMP)  ## Get the servers and run the whole suite
 	$(BIN)/python -m tests.servers fetch
+	$(BIN)/python -m tests.compiled
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-pure: $(STAMP)  ## What needs no server
