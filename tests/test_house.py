@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -85,12 +86,8 @@ def test_a_circle_would_be_found() -> None:
 
 
 def test_no_room_is_crowded_and_no_file_is_long() -> None:
-    rooms = {file.parent for file in files()}
-    crowded = {
-        str(room): count
-        for room in rooms
-        if (count := sum(file.parent == room and file.stem != "__init__" for file in files())) > MAX_MODULES
-    }
+    modules = Counter(str(file.parent) for file in files() if file.stem != "__init__")
+    crowded = {room: count for room, count in modules.items() if count > MAX_MODULES}
     long = {str(file): lines for file in files() if (lines := file.read_bytes().count(b"\n")) > MAX_LINES}
 
     assert (crowded, long) == ({}, {})
@@ -110,11 +107,12 @@ def test_every_room_says_what_it_holds() -> None:
 def test_the_lists_of_engines_exist_once() -> None:
     """But for `assert settings.type in (…)`, which tells the type checker what is known."""
     names = set(ENGINE_NAMES)
+    sources = {file: file.read_text(encoding="utf-8") for file in files() if file.stem != "engine_names"}
     spelt = [
         f"{file.relative_to(ROOT)}:{node.lineno}"
-        for file in files()
-        if file.stem != "engine_names"
-        for statement in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for file, source in sources.items()
+        if sum(f'"{name}"' in source for name in names) > 1
+        for statement in ast.walk(ast.parse(source))
         if isinstance(statement, ast.Assign | ast.Call | ast.If | ast.Return)
         for node in ast.walk(statement)
         if isinstance(node, ast.Tuple) and len(node.elts) > 1
@@ -141,8 +139,10 @@ def alias_names(tree: ast.Module) -> Iterator[str]:
     """Names of types that are composed from others; not those of options, which belong to one file of commands."""
     for node in tree.body:
         if isinstance(node, ast.Assign) and isinstance(target := node.targets[0], ast.Name):
-            name, value = target.id.lstrip("_"), ast.unparse(node.value)
-            if name[:1].isupper() and not name.isupper() and not value.startswith("Annotated["):
+            name = target.id.lstrip("_")
+            if not name[:1].isupper() or name.isupper():
+                continue
+            if not ast.unparse(node.value).startswith("Annotated["):
                 yield name
 
 

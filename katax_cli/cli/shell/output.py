@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
@@ -324,7 +324,9 @@ def output_stream(path: str | None, stdout: BinaryIO) -> Iterator[BinaryIO]:
             os.replace(part, path)
     except BaseException:
         if not special:
-            os.unlink(part)
+            # Interrupted just after the rename, it has its name already.
+            with suppress(FileNotFoundError):
+                os.unlink(part)
         raise
 
 

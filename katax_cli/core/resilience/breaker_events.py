@@ -44,7 +44,7 @@ class BreakerEvents:
     def _call(self, listener: OnStateChange, new: BreakerState, old: BreakerState) -> None:
         try:
             listener(new, old)
-        except Exception:
+        except Exception:  # the program's function; it may not fail the call that it is told of
             from logging import getLogger
 
             getLogger("katax").exception("on_state_change of breaker %r failed", self._name)

@@ -159,7 +159,7 @@ class Remembering:
         started = self._clock.monotonic()
         try:
             return compute(), self._clock.monotonic() - started
-        except Exception as error:
+        except Exception as error:  # the program's function; the last value is better than none
             last = entry.data if entry.data is not None else entry.stale if self._keep_stale else None
             if last is None:
                 raise

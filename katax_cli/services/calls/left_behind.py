@@ -143,5 +143,5 @@ class _BoundedCall(Generic[T]):
     def _throw_away(self, value: T) -> None:
         try:
             self._discard(value)
-        except Exception:
+        except Exception:  # drivers have no common base, and nobody waits for it any more
             getLogger("katax").exception("discarding the late result of %s failed", self._name)

@@ -138,7 +138,7 @@ class Watchdog:
         limit.fired = True
         try:
             callback()
-        except Exception:
+        except Exception:  # whatever it is, those who wait for the end must hear of it
             getLogger("katax").exception("the watchdog's callback failed")
         finally:
             with self._lock:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from katax_cli.core.engine_names import Dialect
+from katax_cli.core.interrupts import if_interrupted
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.sql import AnySql
@@ -174,14 +175,11 @@ class HeldConnection(Queries):
         """Gives a driver's errors their meaning; an interrupt ends the statement on the server too."""
         own = timeout is not None and timeout < self.deadline.remaining()
         deadline = Deadline(timeout) if own else self.deadline
-        try:
-            with self.database.guard.translating(deadline=deadline, safety=safety, doing="migration"):
-                yield
-        except Exception:
-            raise
-        except BaseException:
-            self.engine.cancel(self.connection, _CANCEL_SECONDS)
-            raise
+        with (
+            if_interrupted(lambda: self.engine.cancel(self.connection, _CANCEL_SECONDS)),
+            self.database.guard.translating(deadline=deadline, safety=safety, doing="migration"),
+        ):
+            yield
 
     def is_lock_wait(self, error: BaseException) -> bool:
         """True if the error says that a lock was not granted in time; its statement was not applied."""

@@ -389,7 +389,7 @@ class PubSub:
 def _call(message: Message, fn: Callable[..., object], *args: object) -> None:
     try:
         completed(fn(*args), fn, "a subscription")
-    except Exception:
+    except Exception:  # the program's function; the other subscribers hear the message all the same
         getLogger("katax").exception("a subscriber of %r failed", message.channel)
 
 

@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from katax_cli.core.interrupts import if_interrupted
 from katax_cli.core.sql import Statement
 from katax_cli.engines.base import Row, Text
 from katax_cli.errors import ConfigError, KataxError, OutcomeUnknown, Refused
@@ -116,10 +117,9 @@ def run_script(
             except KataxError:
                 on_failure(statement, done, kept, _rolled_back(run))
                 raise
-            except Exception:
-                raise
-            except BaseException:
-                on_interrupt(statement, kept, session.in_transaction)
+            except BaseException as raised:
+                if not isinstance(raised, Exception):
+                    on_interrupt(statement, kept, session.in_transaction)
                 raise
             if not session.in_transaction:
                 kept = done + 1
@@ -131,13 +131,8 @@ def run_script(
         if isinstance(run, Transaction):
             if review is not None:
                 review(run, affected)
-            try:
+            with if_interrupted(lambda: on_interrupt(None, 0, session.in_transaction)):
                 _commit(run, len(statements), on_failure)
-            except Exception:
-                raise
-            except BaseException:
-                on_interrupt(None, 0, session.in_transaction)
-                raise
         if not single_transaction and session.in_transaction:
             raise KataxError(
                 f"the script left its transaction on {database.name!r} open, so it was rolled back; end it with COMMIT"

@@ -18,6 +18,7 @@ from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.journal import recorded
 from katax_cli.cli.shell.scope import Scope
+from katax_cli.core.interrupts import if_interrupted
 from katax_cli.core.roles import Tier
 from katax_cli.core.text.text import RawJson
 from katax_cli.errors import Refused
@@ -154,14 +155,9 @@ class _DocumentChange:
 @contextmanager
 def interrupted_is_unknown(call: Invocation, what: str) -> Iterator[None]:
     """Says of a write that a signal ended what is known of it: nothing, for MongoDB rolls nothing back."""
-    try:
+    said = f"interrupted: the {what} may or may not have been applied, check before repeating it"
+    with if_interrupted(lambda: call.diagnostics.note(said)):
         yield
-    except BaseException as error:
-        if not isinstance(error, Exception):
-            call.diagnostics.note(
-                f"interrupted: the {what} may or may not have been applied, check before repeating it"
-            )
-        raise
 
 
 def _inserted(words: DocumentWords, pairs: Sequence[str], document: str | None) -> list[Mapping[str, Any]]:

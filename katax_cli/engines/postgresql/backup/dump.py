@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from psycopg.errors import InvalidSchemaName, UndefinedTable
+
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.dumps import Credentials, Inventory
@@ -92,9 +94,7 @@ class PostgresDump:
             self._run(connection, "SAVEPOINT katax")
             try:
                 self._run(connection, f"LOCK TABLE ONLY {', ONLY '.join(missing)} IN ACCESS SHARE MODE")
-            except Exception as error:
-                if getattr(error, "sqlstate", None) not in ("42P01", "3F000"):
-                    raise
+            except (UndefinedTable, InvalidSchemaName):
                 self._run(connection, "ROLLBACK TO SAVEPOINT katax")  # dropped meanwhile
             else:
                 locked.update(missing)

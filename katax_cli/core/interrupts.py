@@ -1,0 +1,15 @@
+"""What Ctrl-C, a signal and a cancellation need that an error does not."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def if_interrupted(tidy: Callable[[], object]) -> Iterator[None]:
+    """Calls `tidy` when an interrupt ends the block: an exception that is no Exception. It goes on afterwards."""
+    try:
+        yield
+    except BaseException as raised:
+        if not isinstance(raised, Exception):
+            tidy()
+        raise
