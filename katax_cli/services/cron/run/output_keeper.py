@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from time import monotonic
 
 LIMIT = 8 * 1024 * 1024
 """How large a file that nobody reads may become, in bytes, before its middle is dropped."""
@@ -147,27 +148,39 @@ def trim(fd: int, limit: int = LIMIT) -> bool:
 
 
 def keep_all(inbox: socket.socket) -> None:
-    """Bounds the files that are not read, until the sender has ended and nobody writes any more."""
+    """Bounds the files that are not read, until the sender has ended and nobody writes any more.
+
+    A file that comes causes no look at all the others: it is read for now, and the job that gets it is starting.
+    """
     files: dict[bytes, int] = {}
     is_read: set[bytes] = set()
-    pause, is_open = _SHORT, True
+    pause, look_at, is_open = _SHORT, 0.0, True
     while is_open or files:
-        ready, _, _ = select.select([inbox] if is_open else [], [], [], pause if files else None)
+        left = max(0.0, look_at - monotonic()) if files else None
+        ready, _, _ = select.select([inbox] if is_open else [], [], [], left)
         if ready:
             inode, arrived, _, _ = socket.recv_fds(inbox, _INODE, 1)
-            is_open = bool(inode)
-            files |= dict.fromkeys([inode], arrived[0]) if arrived else {}
-            is_read = {*is_read, inode} if arrived else is_read - {inode} if is_open else set()
-        files = _still_written(files)
+            if arrived:
+                files[inode] = arrived[0]
+                is_read.add(inode)
+            else:
+                is_open = bool(inode)
+                is_read = is_read - {inode} if is_open else set()
+                pause, look_at = _SHORT, min(look_at, monotonic() + _SHORT)
+        if is_open and monotonic() < look_at:
+            continue
+        files = _still_written(files, is_read)
         if ready and not is_open and files:
             with suppress(OSError):
                 inbox.send(_STAYS)
         dropped = [trim(fd, LARGEST if inode in is_read else LIMIT) for inode, fd in files.items()]
-        pause = _SHORT if ready or any(dropped) else min(2 * pause, _LONG)
+        pause = _SHORT if any(dropped) else min(2 * pause, _LONG)
+        look_at = monotonic() + pause
 
 
-def _still_written(files: dict[bytes, int]) -> dict[bytes, int]:
-    written = {inode: fd for inode, fd in files.items() if is_written(fd)}
+def _still_written(files: dict[bytes, int], is_read: set[bytes]) -> dict[bytes, int]:
+    """Those without a writer are closed; the sender has those that it reads open for writing, too."""
+    written = {inode: fd for inode, fd in files.items() if inode in is_read or is_written(fd)}
     for inode in files.keys() - written.keys():
         os.close(files[inode])
     return written

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from katax_cli.services.cron.identity import daemon_id, live_pid
 from katax_cli.services.cron.run.process import HEAD_BYTES, TAIL_BYTES, Captured, Ended, JobProcess, children
 from katax_cli.services.processes.tree import Reaper, Tree, processes
 from tests.waiting import until
@@ -60,6 +61,19 @@ def test_exit_status(start: Start) -> None:
     assert start("exit 3").run(timeout=None, kill_after=1.0) == Ended(3)
     assert start(["true"]).run(timeout=10.0, kill_after=1.0) == Ended(0)
     assert start("kill -9 $$").run(timeout=None, kill_after=1.0) == Ended(128 + 9)
+
+
+def test_a_program_has_an_identity_whatever_its_name(start: Start, tmp_path: Path) -> None:
+    # Linux cuts names after 15 bytes, here within a character.
+    script = tmp_path / "fourteen-bytesä"
+    script.write_text("#!/bin/sh\necho ready > ready\nsleep 600\nexit 1\n")
+    script.chmod(0o755)
+    job = start([str(script)])
+    wait_for(tmp_path / "ready")
+
+    assert live_pid(daemon_id(job.pid)) == job.pid
+    job.stop("seen", force=True)
+    assert job.run(timeout=None, kill_after=1.0).stopped == "seen"
 
 
 def test_both_outputs_arrive_as_they_are(start: Start) -> None:
