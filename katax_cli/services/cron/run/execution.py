@@ -237,7 +237,6 @@ class Execution:
         )
 
     def _identify(self, activity: Activity | Ended | None) -> None:
-        """Says which process the run is; it is not reaped before its thread watches it."""
         if isinstance(activity, JobProcess):
             self.run = replace(self.run, process=daemon_id(activity.pid))
 
