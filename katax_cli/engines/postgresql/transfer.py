@@ -6,6 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hashlib import blake2b
+from io import BytesIO
+from itertools import repeat, takewhile
+from operator import itemgetter, length_hint
+from sys import maxsize
 from typing import Any
 
 import psycopg
@@ -13,6 +17,7 @@ from psycopg import generators
 from psycopg.abc import PQGen
 from psycopg.generators import WAIT_R
 from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 
 from katax_cli.core.sql import statement_of
 from katax_cli.engines.base import SqlEngine
@@ -30,6 +35,7 @@ _CLAIM = "SELECT CASE WHEN pg_backend_pid() = $1::int THEN pg_try_advisory_lock(
 _RELEASE = "SELECT CASE WHEN pg_backend_pid() = $1::int THEN pg_advisory_unlock($2::bigint) END"
 _PLACE = re.compile(r"COPY .*, line (\d+)")
 _CHUNK = 2**16
+_DATA = itemgetter(1)
 _BYTES = (bytes, bytearray, memoryview)
 Waiting = Callable[[], AbstractContextManager[object]]
 
@@ -178,43 +184,56 @@ class CopyOut:
         self._connection = connection
         self._waiting = waiting
         self._ended = False
+        self._first_result: PGresult | None = None
         self.rows = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        pgconn = self._connection.pgconn
-        while lines := self._arrived():
-            self.rows += len(lines)
-            yield b"".join(lines)
-        while (result := self._connection.wait(generators.fetch(pgconn))) is not None:
+        while data := self._arrived():
+            yield data
+        for result in self._results():
             if result.status == ExecStatus.FATAL_ERROR:
                 raise refusal(self._connection, psycopg.errors.error_from_result(result))
             if result.command_tuples is not None:
                 self.rows = result.command_tuples
 
-    def _arrived(self) -> list[bytes]:
-        with self._waiting():
-            lines: list[bytes] = self._connection.wait(self._lines())
-        return lines
+    def _results(self) -> Iterator[PGresult]:
+        if self._first_result is not None:
+            yield self._first_result
+        while (result := self._connection.wait(generators.fetch(self._connection.pgconn))) is not None:
+            yield result
 
-    def _lines(self) -> PQGen[list[bytes]]:
-        """Lines that have arrived, about 64 KiB of them; none at the end. Each is a message of its own, so that a
-        generator for each one would take longer than the server."""
-        lines: list[bytes] = []
-        size = 0
-        take = self._connection.pgconn.get_copy_data
-        while size < _CHUNK and not self._ended:
-            length, data = take(1)
-            if length > 0:
-                lines.append(bytes(data))
-                size += length
-            elif length < 0:
-                self._ended = True
-            elif lines:
+    def _arrived(self) -> bytes:
+        with self._waiting():
+            data: bytes = self._connection.wait(self._lines())
+        return data
+
+    def _lines(self) -> PQGen[bytes]:
+        """Lines that have arrived, about 64 KiB of them; none at the end."""
+        lines = BytesIO()
+        while not self._ended:
+            self._drain_into(lines)
+            size = lines.tell()
+            if size >= _CHUNK or (size and not self._connection.arrivals.poll(0)):
                 break
-            else:
-                yield WAIT_R
+            if not self._ended:
+                if not size:
+                    yield WAIT_R
                 self._connection.pgconn.consume_input()
-        return lines
+        return lines.getvalue()
+
+    def _drain_into(self, lines: BytesIO) -> None:
+        """Takes what libpq holds, which is little beside a line. Each line is a message of its own: Python code for
+        each of them would take longer than the server."""
+        pgconn = self._connection.pgconn
+        calls = repeat(1, maxsize)
+        lines.writelines(map(_DATA, takewhile(_DATA, map(pgconn.get_copy_data, calls))))
+        self.rows += maxsize - length_hint(calls) - 1
+        # At the end as at a pause there is no line; while a COPY lasts, libpq has this result of it and no other.
+        self._ended = bool(pgconn.is_busy())
+        if not self._ended:
+            result = pgconn.get_result()
+            if result is None or result.status != ExecStatus.COPY_OUT:
+                self._ended, self._first_result = True, result
 
     def abandon(self) -> None:
         """Ends it early and drops what it still sends; closes the connection when that does not work."""

@@ -53,6 +53,7 @@ class Checkpoints:
         self._session = session
         self._table = quote_identifier(IMPORTS_TABLE, session.dialect)
         self._target = table[:255]
+        self._seen = False
         self._id = sha256(f"{digest}\n{table}".encode()).hexdigest()
 
     @contextmanager
@@ -147,8 +148,10 @@ class Checkpoints:
                 raise
 
     def _is_there(self) -> bool:
-        with self._session.transaction() as transaction:
-            return transaction.describe(IMPORTS_TABLE) is not None
+        if not self._seen:
+            with self._session.transaction() as transaction:
+                self._seen = transaction.describe(IMPORTS_TABLE) is not None
+        return self._seen
 
     def _held(self) -> LockHeld:
         return LockHeld(f"import into {self._target}", holder="another run of the same import")

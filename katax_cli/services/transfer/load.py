@@ -131,12 +131,11 @@ class Import:
     def _refuse_before_claim(self, session: Session, found: ImportCheckpoint | None) -> None:
         """Refusals that must not leave a claim behind: a table that is there, or not there."""
         with session.transaction() as transaction:
-            table = transfer_table(transaction, self.plan.table)
-            if self.plan.create and table is not None and found is None:
-                raise ConfigError(f"{self.plan.table!r} exists; leave out --create")
             if not self.plan.create:
                 table = existing_table(transaction, self.plan.table, connection=self.database.name)
                 check_columns(table, self.source.columns, what=f"{self.source.name!r}")
+            elif found is None and transfer_table(transaction, self.plan.table) is not None:
+                raise ConfigError(f"{self.plan.table!r} exists; leave out --create")
 
     def _options(self) -> str:
         """The options by which rows would be read or written otherwise."""

@@ -10,9 +10,10 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pytest
 
@@ -21,7 +22,7 @@ from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.transfer import checkpoint, load
 from katax_cli.services.transfer.export import Wanted, export
 from katax_cli.services.transfer.formats.files import Compression, FileKind, Format
-from katax_cli.services.transfer.formats.sources import RowFile
+from katax_cli.services.transfer.formats.sources import Batch, RowFile
 from katax_cli.services.transfer.formats.writers import CsvForm
 from katax_cli.services.transfer.load import Import, ImportPlan
 from tests.servers.fixtures import Target
@@ -252,7 +253,7 @@ PROGRAM = """
 import sys
 from katax_cli.services.transfer import load
 from katax_cli.services.transfer.formats.files import FileKind
-from katax_cli.services.transfer.formats.sources import RowFile
+from katax_cli.services.transfer.formats.sources import Batch, RowFile
 from tests.services.transfer.connections import open_sql
 load._READ = load._READ_AT_ONCE = load._COPIED = 20_000
 with open_sql(sys.argv[1]) as database, open(sys.argv[2], "rb") as file:
@@ -305,3 +306,29 @@ def test_the_rows_of_a_file_are_estimated_by_those_that_were_read() -> None:
         assert estimates[-1] == count == 400_000
         assert 100_000 < (estimates[0] or 0) < 600_000, estimates
     assert RowFile("rows", io.BytesIO(), FileKind("parquet", None)).rows_estimate(1) is None
+
+
+class _ReadMeanwhile(io.FileIO):
+    """A file from which another thread reads just when somebody stands at its end to see how long it is."""
+
+    batches: Iterator[Batch]
+    rows = 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        place = super().seek(offset, whence)
+        if whence == io.SEEK_END:
+            self.rows += sum(1 for batch in self.batches for _ in batch.rows(lambda *_: None))
+        return place
+
+
+def test_an_estimate_takes_no_row_from_the_thread_that_reads_ahead(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"id\n" + b"".join(b"%09d\n" % number for number in range(300_000)))
+    with _ReadMeanwhile(path) as file:
+        read = RowFile("rows", cast(BinaryIO, file), FileKind("csv", None))
+        file.batches = read.batches(size=2**18, position=0, line=1)
+        first = sum(1 for _ in next(file.batches).rows(lambda *_: None))
+        assert read.rows_estimate(first) is not None
+        rest = sum(1 for batch in file.batches for _ in batch.rows(lambda *_: None))
+
+    assert first + file.rows + rest == 300_000

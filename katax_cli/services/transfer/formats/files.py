@@ -25,6 +25,8 @@ _FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
 }
 _CHUNK = 2**20
+_HASHED = 2**23
+"""Bytes that are hashed at once: each piece waits for the interpreter, which may be busy with another thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,7 @@ def digest(file: BinaryIO) -> str:
         return found.hexdigest()
     own, at = os.dup(file.fileno()), 0
     try:
-        while chunk := os.pread(own, _CHUNK, at):
+        while chunk := os.pread(own, _HASHED, at):
             found.update(chunk)
             at += len(chunk)
     finally:

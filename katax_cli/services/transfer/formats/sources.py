@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from io import SEEK_END
+from io import BytesIO
 from itertools import islice
 from typing import Any, BinaryIO
 
@@ -82,10 +83,10 @@ class RowFile:
 
     @cached_property
     def _size(self) -> int:
-        at = self.file.tell()
-        size = self.file.seek(0, SEEK_END)
-        self.file.seek(at)
-        return size
+        # Not by seeking to its end: a batch may be read from the file meanwhile, in another thread.
+        if isinstance(self.file, BytesIO):
+            return self.file.getbuffer().nbytes
+        return os.fstat(self.file.fileno()).st_size
 
     def _columns(self) -> Sequence[str]:
         if self.kind.format == "parquet":
