@@ -378,6 +378,11 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "engines/sqlite/sql/tables.py",
         "services/tables/reset.py",
     ),
+    "services/transfer/documents/test_export.py": ("engines/mongodb/transfer.py",),
+    "services/transfer/documents/test_load.py": (
+        "services/transfer/documents/checkpoint.py",
+        "services/transfer/documents/collections.py",
+    ),
     "services/ws/test_server.py": (
         "services/ws/admin.py",
         "services/ws/clients.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -17,13 +18,15 @@ Batches = Generator[list[dict[str, Any]], None, None]
 
 @dataclass(frozen=True, slots=True)
 class DocumentQuery:
-    """The documents that are asked for: `sort` is of fields and 1 or -1, `limit` 0 is none."""
+    """The documents that are asked for: `sort` is of fields and 1 or -1, `limit` 0 is none. With `raw` they are not
+    decoded: each has its BSON as `raw`."""
 
     filter: Document = field(default_factory=dict)
     projection: Document | None = None
     sort: Sequence[tuple[str, int]] = ()
     skip: int = 0
     limit: int = 0
+    raw: bool = False
 
 
 EVERYTHING = DocumentQuery()
@@ -114,3 +117,101 @@ class DocumentEngine(Engine, Protocol):
         ...
 
     def pool_stats(self, client: Any) -> PoolStats: ...
+
+
+class OutgoingDocument(NamedTuple):
+    """A document in BSON; `has_own_id` is False where its `_id` was made for it."""
+
+    raw: bytes
+    has_own_id: bool = True
+
+
+class CollectionFacts(NamedTuple):
+    """A collection: `kind` is collection, view or timeseries; the options that it was made with."""
+
+    name: str
+    kind: str
+    options: Document
+
+
+class MovesDocuments(Protocol):
+    """Whole collections in and out. Made by `create(engine)` of an engine's module `transfer`."""
+
+    def attempt(self, client: Any, timeout: float | None) -> AbstractContextManager[None]:
+        """Around every call that takes a client: its limit, and the meaning of its errors."""
+        ...
+
+    def line(self, raw: bytes) -> bytes:
+        """A document as a line of text that reads back as it was. Raises ValueError where there is none."""
+        ...
+
+    def parsed(self, text: str) -> Document:
+        """The document of a line. Raises ValueError."""
+        ...
+
+    def outgoing(self, document: Document, new_id: Any) -> OutgoingDocument:
+        """A document as it is sent, with `new_id` where it has none. Raises ValueError for one that is too large."""
+        ...
+
+    def new_id(self, start: bytes, number: int) -> Any:
+        """The `_id` of the document with this number, after 12 bytes of `start`: the same each time."""
+        ...
+
+    def write(
+        self, client: Any, collection: str, documents: Sequence[OutgoingDocument], key: Sequence[str]
+    ) -> list[tuple[int, str]]:
+        """Inserts documents, or replaces those whose `_id` or `key` is there; returns the places of those that the
+        server refused, with its reasons."""
+        ...
+
+    def start(self, client: Any, collection: str, document: Document) -> bool:
+        """Inserts one document, on disk of a majority when it returns; False when its `_id` is there."""
+        ...
+
+    def save(self, client: Any, collection: str, filter: Document, change: Document) -> bool:
+        """Changes one document, as `start`; False when none matched."""
+        ...
+
+    def fetch(self, client: Any, collection: str, filter: Document) -> Document | None:
+        """One document."""
+        ...
+
+    def missing_key(self, document: Document, key: Sequence[str]) -> str | None:
+        """The field of the key that a document does not have as one value; None when it has all."""
+        ...
+
+    def last_id(self, raw: bytes) -> Any:
+        """The `_id` of a document."""
+        ...
+
+    def shown(self, value: Any) -> str:
+        """A value for a message, with its type."""
+        ...
+
+    def fields(self, raw: bytes) -> Document:
+        """The fields of a document, their values as JSON has them, with their types."""
+        ...
+
+    def after(self, id: Any) -> Document:
+        """The filter of the documents behind `id` in the order of `_id`."""
+        ...
+
+    def up_to(self, id: Any) -> Document:
+        """The filter of the documents up to `id`."""
+        ...
+
+    def collections(self, client: Any) -> dict[str, CollectionFacts]:
+        """The collections and views of the database, by name; without those of the server."""
+        ...
+
+    def indexes(self, client: Any, collection: str) -> dict[str, Document]:
+        """The indexes of a collection: their fields as text, and the options of each."""
+        ...
+
+    def unique_keys(self, client: Any, collection: str) -> list[frozenset[str]]:
+        """The fields of the unique indexes that hold for every document."""
+        ...
+
+    def create(self, client: Any, collection: str, options: Document) -> None:
+        """Makes a collection with these options."""
+        ...

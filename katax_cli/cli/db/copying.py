@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
@@ -16,20 +16,28 @@ from katax_cli.cli.shell.journal import recorded
 from katax_cli.cli.shell.progress import Progress
 from katax_cli.cli.shell.scope import Scope, Target
 from katax_cli.errors import ConfigError, WrongEngine
-from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.transfer.copy import OWN_TABLES, CopiedTable, Copy, CopyPlan, TableReport
 from katax_cli.services.transfer.diff import Difference, DiffPlan, differences
 
+if TYPE_CHECKING:
+    from katax_cli.core.settings import ConnectionSettings
+    from katax_cli.services.transfer.documents.copy import CollectionReport
+
 MAPPING_HEADER = ("table", "column", "source_type", "target_type", "note")
+COLLECTIONS_HEADER = ("collection", "documents", "note")
 COPIED_HEADER = ("table", "source_rows", "target_rows", "source_checksum", "target_checksum", "same")
 
 
 class Pair(NamedTuple):
     """The source, whose server is told to refuse writes, and the target, which may be of another profile."""
 
-    source: SqlDatabase
-    target: SqlDatabase
+    source: Any
+    target: Any
     scope: Scope
+
+    @property
+    def of_documents(self) -> bool:
+        return bool(self.source.engine.name == "mongodb")
 
 
 @contextmanager
@@ -42,11 +50,20 @@ def pair(call: Invocation, target: Target, names: tuple[str, str], *, writes: bo
         source, destination = (scope.one for scope in scopes)
         if scopes[0].profile.name == scopes[1].profile.name and source.name == destination.name:
             raise ConfigError(f"{source.name!r} stands on both sides; name another connection")
+        _refuse_unlike(call, source, destination)
         settings = destination if writes else replace(destination, read_only=True)
         if writes:
             refuse_unnamed(call, scopes[1].profile)
-        yield Pair(
-            scopes[0].runtime.sql(replace(source, read_only=True)), scopes[1].runtime.sql(settings), scopes[1]
+        reading = scopes[0].runtime.open(replace(source, read_only=True))
+        yield Pair(reading, scopes[1].runtime.open(settings), scopes[1])
+
+
+def _refuse_unlike(call: Invocation, source: ConnectionSettings, target: ConnectionSettings) -> None:
+    sides = [f"{side.name!r} ({side.type})" for side in (source, target)]
+    if (source.type == "mongodb") != (target.type == "mongodb"):
+        raise ConfigError(
+            f"{call.command!r} does not work between {sides[0]} and {sides[1]}: documents are no rows, and which "
+            "fields would be columns is yours to say; 'katax db export' writes either side to jsonl"
         )
 
 
@@ -64,27 +81,69 @@ def run_copy(call: Invocation, target: Target, names: tuple[str, str], plan: Cop
     """Reports the types, copies, and prints a row for each table; 1 when the rows of both sides are not the same."""
     with pair(call, target, names, writes=True) as sides:
         sides.target.settings.refuse_read_only()
-        plan = replace(plan, skipped=plan.skipped | {sides.scope.profile.migrate.table})
-
-        def report(tables: Sequence[TableReport]) -> bool:
-            if call.shared.dry_run:
-                call.out.rows(MAPPING_HEADER, [mapping_rows(tables)])
-                return False
-            for line in report_lines(tables):
-                call.diagnostics.note(line)
-            progress.about(rows_in(tables))
-            return True
-
-        with recorded(sides.scope, sides.target.settings, f"copy from {sides.source.name}") as record:
-            further = "; --not-consistent goes on behind them, but a table without a key begins anew"
-            progress = Progress(call.diagnostics, "copied", "rows", None, further=further)
-            with progress:
-                work = Copy(sides.source, sides.target, plan, progress)
-                copied = work.run(report)
-            record.rows = work.copied
+        ledger = sides.scope.profile.migrate.table
+        plan = replace(plan, skipped=plan.skipped | {ledger, f"{ledger}_lock"})
+        copied = _copy_documents(call, sides, plan) if sides.of_documents else _copy_rows(call, sides, plan)
     if not call.shared.dry_run:
         call.out.rows(COPIED_HEADER, [[copied_row(table) for table in copied]])
     return ExitCode.DONE if all(table.same for table in copied) else ExitCode.NO
+
+
+def _copy_rows(call: Invocation, sides: Pair, plan: CopyPlan) -> list[CopiedTable]:
+    def report(tables: Sequence[TableReport]) -> bool:
+        if call.shared.dry_run:
+            call.out.rows(MAPPING_HEADER, [mapping_rows(tables)])
+            return False
+        for line in report_lines(tables):
+            call.diagnostics.note(line)
+        progress.about(rows_in(tables))
+        return True
+
+    with recorded(sides.scope, sides.target.settings, f"copy from {sides.source.name}") as record:
+        further = "; --not-consistent goes on behind them, but a table without a key begins anew"
+        with Progress(call.diagnostics, "copied", "rows", None, further=further) as progress:
+            work = Copy(sides.source, sides.target, plan, progress)
+            copied = work.run(report)
+        record.rows = work.copied
+    return copied
+
+
+def _copy_documents(call: Invocation, sides: Pair, plan: CopyPlan) -> list[CopiedTable]:
+    from katax_cli.services.transfer.documents.copy import DocumentCopy
+
+    def report(collections: Sequence[CollectionReport], left_out: Sequence[str]) -> bool:
+        if call.shared.dry_run:
+            call.out.rows(COLLECTIONS_HEADER, [[collection_row(one) for one in collections]])
+            return False
+        for one in collections:
+            call.diagnostics.note(f"{one.facts.name}: {collection_note(one)}")
+        if left_out:
+            call.diagnostics.note(f"left out: {', '.join(left_out)}")
+        estimates = [one.rows_estimate for one in collections]
+        known = [estimate for estimate in estimates if estimate is not None]
+        progress.about(sum(known) if len(known) == len(estimates) else None)
+        return True
+
+    with recorded(sides.scope, sides.target.settings, f"copy from {sides.source.name}") as record:
+        further = "; --not-consistent goes on behind them"
+        with Progress(call.diagnostics, "copied", "documents", None, further=further) as progress:
+            work = DocumentCopy(sides.source, sides.target, plan, progress)
+            copied = work.run(report)
+        record.rows = work.copied
+    return copied
+
+
+def collection_row(report: CollectionReport) -> tuple[object, ...]:
+    return report.facts.name, report.rows_estimate, collection_note(report)
+
+
+def collection_note(report: CollectionReport) -> str:
+    """What becomes of a collection: its own options, and the indexes that it does not take along."""
+    if report.is_there:
+        return "is there"
+    options = f" with {', '.join(report.facts.options)}" if report.facts.options else ""
+    behind = f"; left behind: the indexes {' '.join(report.indexes)}" if report.indexes else ""
+    return f"is created{options}{behind}"
 
 
 def rows_in(tables: Sequence[TableReport]) -> int | None:
@@ -131,7 +190,12 @@ def run_diff(call: Invocation, target: Target, names: tuple[str, str], plan: Dif
     with pair(call, target, names, writes=False) as sides:
         migrations = sides.scope.profile.migrate.table
         plan = replace(plan, skipped=OWN_TABLES | {f"{migrations}_lock"}, migrations=migrations)
-        found = differences(sides.source, sides.target, plan)
+        if sides.of_documents:
+            from katax_cli.services.transfer.documents.diff import document_differences
+
+            found = document_differences(sides.source, sides.target, plan)
+        else:
+            found = differences(sides.source, sides.target, plan)
         count = call.out.rows(Difference._fields, ([difference] for difference in found))
     if not count:
         call.diagnostics.note("no differences")

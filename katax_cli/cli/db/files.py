@@ -3,34 +3,55 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import typer
 
+from katax_cli.cli.db.documents.files import export_collection, how_documents_are_read, of_documents
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.journal import recorded
 from katax_cli.cli.shell.progress import Progress
-from katax_cli.cli.shell.scope import Target, scope
+from katax_cli.cli.shell.scope import Scope, Target, scope
 from katax_cli.core.roles import Tier
 from katax_cli.errors import ConfigError
 from katax_cli.services.transfer.export import Wanted, export
 from katax_cli.services.transfer.formats.files import FORMATS, FileKind, compressed, kind_of, seekable
 from katax_cli.services.transfer.formats.sources import RowFile
 from katax_cli.services.transfer.formats.writers import CsvForm
-from katax_cli.services.transfer.load import Import, ImportPlan
+from katax_cli.services.transfer.load import Import, ImportPlan, LoadedRows
+
+if TYPE_CHECKING:
+    from katax_cli.services.transfer.documents.load import DocumentImport
 
 
 def run_export(
-    call: Invocation, target: Target, table: str | None, query: str | None, *, delimiter: str
+    call: Invocation,
+    target: Target,
+    table: str | None,
+    query: str | None,
+    filter: str | None,
+    *,
+    delimiter: str,
 ) -> None:
     """Writes the rows to stdout or `-o FILE`, with a bar when they go to a file."""
     if (table is None) == (query is None):
         raise typer.BadParameter("name a table or give --query, one of the two")
+    if query is not None and filter is not None:
+        raise typer.BadParameter("--filter is for documents of a collection; a query has its own WHERE")
     text = None if query is None else call.input_bytes(query).decode("utf-8-sig")
     form = CsvForm(call.shared.null or "", delimiter_of(delimiter), header=not call.shared.no_header)
     kind = chosen_kind(call, call.shared.output, call.shared.format)
     with scope(call, target, seconds=None) as chosen:
+        if chosen.one.type == "mongodb":
+            export_collection(chosen, table, filter, kind)
+            return
+        if filter is not None:
+            raise ConfigError(
+                f"--filter is for MongoDB, not for {chosen.one.name!r}; use --query with a WHERE"
+            )
         # An export only reads: also where the profile may write, the server is told to refuse anything else.
         database = chosen.runtime.sql(replace(chosen.one, read_only=True))
         progress = Progress(call.diagnostics, "exported", "rows", None, bar=call.out.width is None)
@@ -83,22 +104,42 @@ def run_import(
         if not call.shared.dry_run:
             source.begin_digest()
         chosen = stack.enter_context(scope(call, target, seconds=None, named=True))
-        call.diagnostics.note(how_it_is_read(source))
+        documents = chosen.one.type == "mongodb"
+        if documents:
+            source = of_documents(source, is_named=kind_of(name).format is not None or format is not None)
+        call.diagnostics.note(how_documents_are_read(source) if documents else how_it_is_read(source))
         chosen.one.refuse_read_only()
-        if call.only_planned(table=plan.table, columns=list(source.columns), imported=0):
+        columns_of = {} if documents else {"columns": list(source.columns)}
+        if call.only_planned(table=plan.table, **columns_of, imported=0):
             return
         with recorded(chosen, chosen.one, f"import into {plan.table}") as record:
+            unit = "documents" if documents else "rows"
             if plan.replace:
-                chosen.confirm(Tier.DESTRUCTIVE, f"replacing all rows of {plan.table!r}")
+                chosen.confirm(Tier.DESTRUCTIVE, f"replacing all {unit} of {plan.table!r}")
             further = "; run it again to go on behind them"
-            with Progress(call.diagnostics, "imported", "rows", None, further=further) as progress:
+            with Progress(call.diagnostics, "imported", unit, None, further=further) as progress:
 
                 def told(count: int) -> None:
                     progress.about(source.rows_estimate(count))
                     progress(count)
 
-                done = Import(chosen.sql, source, plan, told, note=call.diagnostics.note).run()
+                done = _import(chosen, source, plan, told).run()
             record.rows = done.written
+    _tell(call, done, plan)
+
+
+def _import(
+    chosen: Scope, source: RowFile, plan: ImportPlan, told: Callable[[int], object]
+) -> Import | DocumentImport:
+    note = chosen.call.diagnostics.note
+    if chosen.one.type == "mongodb":
+        from katax_cli.services.transfer.documents.load import DocumentImport
+
+        return DocumentImport(chosen.documents, source, plan, told, note)
+    return Import(chosen.sql, source, plan, told, note)
+
+
+def _tell(call: Invocation, done: LoadedRows, plan: ImportPlan) -> None:
     if done.finished_at is not None:
         call.diagnostics.note(
             f"this file was imported into {plan.table!r} at {done.finished_at}; nothing was done (--again, --replace)"

@@ -32,16 +32,20 @@ def export(
     query: Annotated[
         str | None, typer.Option("--query", metavar="SQL|-|@FILE", help="Rows of a query, not of a table.")
     ] = None,
+    filter: Annotated[
+        str | None,
+        typer.Option("--filter", metavar="JSON|-|@FILE", help="MongoDB: the documents that match."),
+    ] = None,
     delimiter: Delimiter = ",",
 ) -> None:
     """Write the rows of a table or query as csv, jsonl, sql or parquet; -o rows.csv.gz says format and compression.
 
-    Times are in UTC, bytes hexadecimal, NULL an empty cell without quotes (an empty text has quotes). The file takes
-    its name when it is complete.
+    Times are in UTC, bytes hexadecimal, NULL an empty cell without quotes (an empty text has quotes). A collection
+    of MongoDB is jsonl, canonical Extended JSON. The file takes its name when it is complete.
     """
     from katax_cli.cli.db.files import run_export
 
-    run_export(call, SQL, table, query, delimiter=delimiter)
+    run_export(call, TABLES, table, query, filter, delimiter=delimiter)
 
 
 @group.command("import")
@@ -53,7 +57,9 @@ def import_(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="NAME or SCHEMA.NAME, or a collection.")],
     key: Annotated[
         str | None,
-        typer.Option("--key", metavar="COL[,COL]...", help="Change the rows that have this unique key."),
+        typer.Option(
+            "--key", metavar="COL[,COL]...", help="Change the rows that have this unique key; MongoDB: _id."
+        ),
     ] = None,
     create: Annotated[
         bool,
@@ -77,14 +83,14 @@ def import_(
     """Load the rows of a file into a table, in batches; what was killed goes on where it stands when it is run again.
 
     The first line of csv names the columns, or --columns does (with --no-header). An empty cell without quotes is NULL,
-    or what --null says. Without --max-errors the first bad row stops it.
+    or what --null says. Without --max-errors the first bad row stops it. Documents replace those with their _id.
     """
     from katax_cli.cli.db.files import run_import
     from katax_cli.services.transfer.load import ImportPlan
 
     names = tuple(name.strip() for name in (key or "").split(",") if name.strip())
     plan = ImportPlan(table, names, create, replace, again, max_errors, rejects)
-    run_import(call, SQL, file, plan, format=file_format, encoding=encoding, delimiter=delimiter)
+    run_import(call, TABLES, file, plan, format=file_format, encoding=encoding, delimiter=delimiter)
 
 
 Side = "NAME or PROFILE/NAME of a connection."
@@ -108,7 +114,7 @@ def copy(
         str, typer.Option("--zero-dates", metavar="refuse|null", help="MySQL's dates that are none.")
     ] = "refuse",
 ) -> ExitCode:
-    """Copy tables from one connection into another, of any two SQL engines; missing tables are created.
+    """Copy tables between any two SQL engines, or collections between two of MongoDB; missing ones are created.
 
     Says first how each type changes (--dry-run stops there), reads all tables in one snapshot, and counts the rows of
     both sides at the end; exit 1 when they are not the same.
@@ -121,7 +127,7 @@ def copy(
     plan = CopyPlan(
         tuple(tables or ()), checksums=checksums, not_consistent=not_consistent, zero_dates=zero_dates
     )
-    return run_copy(call, SQL, (source, destination), plan)
+    return run_copy(call, TABLES, (source, destination), plan)
 
 
 @group.command("diff")
@@ -133,14 +139,15 @@ def diff(
         list[str] | None, typer.Argument(metavar="[TABLE]...", help="Default: all but katax's own.")
     ] = None,
     rows: Annotated[
-        bool, typer.Option("--rows", help="Compare the rows, too, by their primary key.")
+        bool, typer.Option("--rows", help="Compare the rows, too, by their primary key or _id.")
     ] = False,
 ) -> ExitCode:
     """Show what differs between two databases: tables, columns, indexes, migrations, counts; exit 1 if anything.
 
-    Between two engines a column is the same when 'db copy' would give it such a type. Writes nothing on either side.
+    Between two engines a column is the same when 'db copy' would give it such a type. Of two of MongoDB: collections,
+    options, indexes, counts. Writes nothing on either side.
     """
     from katax_cli.cli.db.copying import run_diff
     from katax_cli.services.transfer.diff import DiffPlan
 
-    return run_diff(call, SQL, (source, destination), DiffPlan(tuple(tables or ()), rows=rows))
+    return run_diff(call, TABLES, (source, destination), DiffPlan(tuple(tables or ()), rows=rows))

@@ -38,7 +38,8 @@ _NOT_IN_MATCH = ("$where", "$near", "$nearsphere")
 _BATCH_BYTES = 8 * 1024 * 1024
 # Dates that Python does not have come as a number of milliseconds.
 _ANY_DATE = CodecOptions[dict[str, Any]](datetime_conversion=DatetimeConversion.DATETIME_AUTO)
-_AWARE = _ANY_DATE.with_options(tz_aware=True)
+ANY_TYPE = _ANY_DATE.with_options(tz_aware=True)
+"""Dates with the time zone UTC; of what Python has no date for, the number."""
 _RAW = CodecOptions(document_class=RawBSONDocument)
 
 # pymongo sends what remains as maxTimeMS, a 32-bit number: 23 days stand for "no limit".
@@ -118,6 +119,7 @@ class MongoEngine:
                 batch_size=self.batch_size,
             ),
             timeout,
+            raw=query.raw,
         )
 
     def aggregate(
@@ -277,6 +279,7 @@ class MongoEngine:
         timeout: float | None,
         *,
         writing: bool = False,
+        raw: bool = False,
     ) -> Batches:
         deadline = Deadline(timeout)
         limited = self._writing if writing else self.attempt
@@ -286,7 +289,10 @@ class MongoEngine:
             while True:
                 # Limited batch by batch: between them the caller's own code runs.
                 with self.attempt(client, deadline.within(None)):
-                    batch = [bson.decode(document.raw, _AWARE) for document in _some(cursor, self.batch_size)]
+                    batch = [
+                        document if raw else bson.decode(document.raw, ANY_TYPE)
+                        for document in _some(cursor, self.batch_size)
+                    ]
                 if not batch:
                     return
                 yield batch

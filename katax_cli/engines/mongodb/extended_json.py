@@ -5,6 +5,7 @@ https://www.mongodb.com/docs/manual/reference/mongodb-extended-json/
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import uuid
@@ -17,7 +18,7 @@ from bson import Binary, Decimal128, Int64, ObjectId
 from bson.binary import UUID_SUBTYPE
 from bson.codec_options import DatetimeConversion
 from bson.errors import BSONError
-from bson.json_util import CANONICAL_JSON_OPTIONS, RELAXED_JSON_OPTIONS, JSONOptions, dumps, loads
+from bson.json_util import CANONICAL_JSON_OPTIONS, RELAXED_JSON_OPTIONS, JSONOptions, dumps, object_pairs_hook
 
 from katax_cli.core.text.text import hex_text
 from katax_cli.engines.base import Engine
@@ -25,6 +26,9 @@ from katax_cli.engines.base import Engine
 _READ = JSONOptions(datetime_conversion=DatetimeConversion.DATETIME_AUTO)
 _NUMBER = r"-?(?:0|[1-9]\d*)(?P<fraction>\.\d+)?(?P<exponent>[eE][-+]?\d+)?"
 _DATE = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,6})?)?(?:Z|[-+]\d\d:?\d\d)?)?"
+_WHOLE = {"$numberInt": 2**31, "$numberLong": 2**63}
+_WHOLE_NUMBER = re.compile(r"-?[0-9]+").fullmatch
+_DOUBLE = re.compile(r"-?(?:[0-9]+(?:\.[0-9]*)?(?:[eE][-+]?[0-9]+)?|Infinity)|NaN").fullmatch
 _CONSTANTS = {"true": True, "false": False, "null": None}
 
 
@@ -34,7 +38,7 @@ class ExtendedJson:
     def read(self, text: str) -> Any:
         """The value of relaxed or canonical Extended JSON. Raises ValueError, also for what is no BSON."""
         try:
-            value = loads(text, json_options=_READ, parse_constant=_no_constant)
+            value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
             bson.encode({"": value})
         except RecursionError as error:
             raise ValueError("nested too deep") from error
@@ -73,6 +77,24 @@ class ExtendedJson:
         if isinstance(value, Mapping):
             raise ValueError(f"{word!r} is a document, not a value; quote it if the text is meant")
         return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Any:
+    """An object, or the value that it stands for. Raises ValueError for what Python would read and others would not."""
+    if len(pairs) == 1:
+        name, value = pairs[0]
+        if name in _WHOLE and not (isinstance(value, str) and _WHOLE_NUMBER(value)):
+            raise ValueError(f"{name} is {value!r}, expected digits in a string")
+        if name in _WHOLE and not -_WHOLE[name] <= int(value) < _WHOLE[name]:
+            raise ValueError(f"{name} is {value!r}, which does not fit")
+        if name == "$numberDouble" and not (isinstance(value, str) and _DOUBLE(value)):
+            raise ValueError(f"{name} is {value!r}, expected a number in a string")
+        if name == "$binary" and isinstance(value, dict):
+            base64.b64decode(value.get("base64", ""), validate=True)
+    elif len(dict(pairs)) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"has the field {max(names, key=names.count)!r} twice")
+    return object_pairs_hook(pairs, _READ)
 
 
 def _no_constant(name: str) -> Any:

@@ -78,6 +78,14 @@ class MongoDatabase(ClientDatabase):
         `sort` is of fields and 1 or -1, `limit` 0 is none.
         """
         query = DocumentQuery(filter or {}, projection, sort, skip, limit)
+        with self.answer(collection, query, timeout=timeout) as batches:
+            yield batches
+
+    @contextmanager
+    def answer(
+        self, collection: str, query: DocumentQuery, *, timeout: Duration | None = None
+    ) -> Iterator[Stream]:
+        """The documents that a query asks for, as `find`."""
         with self._streamed(
             {"find": collection, "filter": query.filter},
             lambda client, seconds: self.engine.find(client, collection, query, timeout=seconds),

@@ -121,6 +121,12 @@ class RowFile:
             for chunk in chunks(stream, size=size, quoted=quoted, offset=position, line=line, name=self.name):
                 yield self._batch(chunk, columns, as_texts)
 
+    def lines(self, *, size: int, position: int, line: int) -> Iterator[Chunk]:
+        """The lines from `position` on, which line `line` begins, as they are; see `chunks`."""
+        with self._lines() as stream:
+            _skip(stream, position)
+            yield from chunks(stream, size=size, quoted=False, offset=position, line=line, name=self.name)
+
     def _batch(self, chunk: Chunk, columns: Sequence[str], as_texts: Sequence[AsText]) -> Batch:
         if self.kind.format == "csv":
             width = len(columns)

@@ -1,0 +1,1 @@
+"""Documents between files and collections, and between collections of two connections."""
