@@ -378,7 +378,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "engines/sqlite/sql/tables.py",
         "services/tables/reset.py",
     ),
-    "services/transfer/documents/test_export.py": ("engines/mongodb/transfer.py",),
     "services/transfer/documents/test_load.py": (
         "services/transfer/documents/checkpoint.py",
         "services/transfer/documents/collections.py",

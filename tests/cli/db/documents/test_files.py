@@ -43,7 +43,9 @@ def test_a_collection_goes_out_and_in(docs: Path) -> None:
     assert again.json["already"] is True
     assert (plain.out, plain.err) == (PEOPLE, "exported 2 documents\n")
     assert named.err == "exported 1 documents\n"
-    assert gzip.decompress((docs / "bob.jsonl.gz").read_bytes()).decode() == "".join(PEOPLE.partition("}}\n")[2:])
+    assert gzip.decompress((docs / "bob.jsonl.gz").read_bytes()).decode() == "".join(
+        PEOPLE.partition("}}\n")[2:]
+    )
 
 
 def test_what_would_lose_types_is_refused_in_a_sentence(docs: Path) -> None:
