@@ -26,7 +26,7 @@ BY_ID = ("_id",)
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
+class _DocumentLine:
     line: int
     text: str
     document: OutgoingDocument
@@ -166,7 +166,7 @@ class DocumentImport:
         start: bytes,
         chunk: Chunk,
         refuse: Callable[[int, str, str], None],
-    ) -> Iterator[_Line]:
+    ) -> Iterator[_DocumentLine]:
         moves = collections.moves
         for line, data in enumerate(chunk.data.split(b"\n"), chunk.line):
             if not data.strip():
@@ -181,7 +181,7 @@ class DocumentImport:
             except ValueError as error:
                 refuse(line, f"is no document: {error}", data.decode("utf-8", "replace"))
                 continue
-            yield _Line(line, text if self.plan.max_errors else "", outgoing)
+            yield _DocumentLine(line, text if self.plan.max_errors else "", outgoing)
 
     def _stopped(self, line: int, reason: str, rejects: Rejects) -> str:
         where = f"{self.source.name}, line {line}: {reason}"
@@ -197,9 +197,9 @@ class DocumentImport:
         )
 
 
-def _parts(documents: Iterator[_Line]) -> Iterator[list[_Line]]:
+def _parts(documents: Iterator[_DocumentLine]) -> Iterator[list[_DocumentLine]]:
     """As many as are sent in one go."""
-    part: list[_Line] = []
+    part: list[_DocumentLine] = []
     size = 0
     for document in documents:
         part.append(document)
