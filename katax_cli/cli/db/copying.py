@@ -18,6 +18,7 @@ from katax_cli.cli.shell.scope import Scope, Target
 from katax_cli.errors import ConfigError, WrongEngine
 from katax_cli.services.transfer.copy import OWN_TABLES, CopiedTable, Copy, CopyPlan, TableReport
 from katax_cli.services.transfer.diff import Difference, DiffPlan, differences
+from katax_cli.services.transfer.silence import SilenceWatch
 
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings
@@ -102,8 +103,10 @@ def _copy_rows(call: Invocation, sides: Pair, plan: CopyPlan) -> list[CopiedTabl
     with recorded(sides.scope, sides.target.settings, f"copy from {sides.source.name}") as record:
         further = "; --not-consistent goes on behind them, but a table without a key begins anew"
         with Progress(call.diagnostics, "copied", "rows", None, further=further) as progress:
-            work = Copy(sides.source, sides.target, plan, progress)
-            copied = work.run(report)
+            watch = SilenceWatch(sides.source, sides.target, progress=progress, lasts=progress.what_lasts)
+            with watch as told:
+                work = Copy(sides.source, sides.target, plan, told)
+                copied = work.run(report)
         record.rows = work.copied
     return copied
 
@@ -196,7 +199,9 @@ def run_diff(call: Invocation, target: Target, names: tuple[str, str], plan: Dif
             found = document_differences(sides.source, sides.target, plan)
         else:
             found = differences(sides.source, sides.target, plan)
-        count = call.out.rows(Difference._fields, ([difference] for difference in found))
+        watched = () if sides.of_documents else (sides.source, sides.target)
+        with SilenceWatch(*watched, progress=lambda _: None, lasts=lambda: "nothing was changed"):
+            count = call.out.rows(Difference._fields, ([difference] for difference in found))
     if not count:
         call.diagnostics.note("no differences")
     return ExitCode.NO if count else ExitCode.DONE

@@ -22,6 +22,7 @@ from katax_cli.services.transfer.formats.files import FORMATS, FileKind, compres
 from katax_cli.services.transfer.formats.sources import RowFile
 from katax_cli.services.transfer.formats.writers import CsvForm
 from katax_cli.services.transfer.load import Import, ImportPlan, LoadedRows
+from katax_cli.services.transfer.silence import SilenceWatch
 
 if TYPE_CHECKING:
     from katax_cli.services.transfer.documents.load import DocumentImport
@@ -57,7 +58,9 @@ def run_export(
         progress = Progress(call.diagnostics, "exported", "rows", None, bar=call.out.width is None)
         with call.out.writing() as stream, compressed(stream, kind.compression) as packed, progress:
             wanted = Wanted(table, text, kind.format or "csv", form)
-            done = export(database, wanted, packed, on_rows=progress, on_estimate=progress.about)
+            whole = "what was written of it is not all"
+            with SilenceWatch(database, progress=progress, lasts=lambda: whole) as told:
+                done = export(database, wanted, packed, on_rows=told, on_estimate=progress.about)
     if done.left_out:
         call.diagnostics.note(f"left out, the server computes them: {', '.join(done.left_out)}")
     call.diagnostics.note(f"exported {done.rows:,} rows")
@@ -123,7 +126,9 @@ def run_import(
                     progress.about(source.rows_estimate(count))
                     progress(count)
 
-                done = _import(chosen, source, plan, told).run()
+                watched = () if documents else (chosen.sql,)
+                with SilenceWatch(*watched, progress=told, lasts=progress.what_lasts) as moved:
+                    done = _import(chosen, source, plan, moved).run()
             record.rows = done.written
     _tell(call, done, plan)
 

@@ -60,7 +60,7 @@ class Progress:
     ) -> None:
         self.hide()
         if error is not None and not isinstance(error, Exception):
-            self._diagnostics.note(self._what_lasts())
+            self._diagnostics.note(f"interrupted: {self.what_lasts()}")
 
     def __call__(self, count: int) -> None:
         self._count = count
@@ -109,11 +109,11 @@ class Progress:
         of = f"{self._count:,} of {self._about}{self._total:,} {self._unit}"
         return f"{self._done} {of}, {rate:,.0f}/s, {left:.0f} s left"
 
-    def _what_lasts(self) -> str:
-        """`interrupted: 78,000 of 300,000 keys imported`."""
+    def what_lasts(self) -> str:
+        """`78,000 of 300,000 keys imported`, and how to go on."""
         of = "" if self._total is None else f" of {self._about}{self._total:,}"
         least = "at least " if self._unsure else ""
-        return f"interrupted: {least}{self._count:,}{of} {self._unit} {self._done}{self._further}"
+        return f"{least}{self._count:,}{of} {self._unit} {self._done}{self._further}"
 
 
 class Parts:

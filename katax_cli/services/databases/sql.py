@@ -329,6 +329,11 @@ class SqlDatabase(StreamingDatabase, Queries):
         for replica in self._open_replicas():
             replica.cancel_running()
 
+    def interrupt_running(self) -> None:
+        """Breaks the connections that are in use, from another thread: their server answers nothing."""
+        for connection in tuple(self.leases.running):
+            self.engine.interrupt(connection)
+
     def _reopen(self) -> None:
         self.pool.open()
 
