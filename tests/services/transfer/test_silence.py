@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from threading import Event
 
 import pytest
 
@@ -16,6 +17,7 @@ from katax_cli.services.transfer.load import Import, ImportPlan
 from katax_cli.services.transfer.silence import SilenceWatch
 from tests.servers.fixtures import MakeFresh, Throwaway
 from tests.services.transfer.connections import open_sql
+from tests.waiting import until
 
 _DATA = b"id\n" + b"".join(b"%d\n" % number for number in range(3_000))
 
@@ -71,7 +73,7 @@ def test_a_server_that_is_slow_is_waited_for(
     """A statement waits until the server was asked twice whether it lives."""
     monkeypatch.setattr(silence, "_ASK_AFTER", 0.05)
     monkeypatch.setattr(silence, "_ANSWER_WITHIN", 3600.0)
-    answered, asked = silence._answered, 0
+    answered, asked, unlocked = silence._answered, 0, Event()
     lock, unlock = LOCKS[engine_name]
     url = fresh(engine_name).url
     with open_sql(url) as other, other.session() as session, open_sql(url) as database:
@@ -83,10 +85,13 @@ def test_a_server_that_is_slow_is_waited_for(
             asked += 1
             if asked == 2:
                 session.run(unlock)
+                unlocked.set()
             return lives
 
         monkeypatch.setattr(silence, "_answered", counted)
         with SilenceWatch(database, progress=lambda _: None, lasts=str) as told:
             wanted = Wanted(None, lock, "jsonl")
             assert export(database, wanted, io.BytesIO(), on_rows=told).rows == 1
+        # The other session answers the one that unlocked before it is closed.
+        until(unlocked.is_set)
     assert asked >= 2
