@@ -912,6 +912,7 @@ def test_one_changed_number_draws_its_panel_and_nothing_else() -> None:
 OBEYED = ("\x1b[31mred", "\x1b]0;", "\u202e", "\x9b", "\r\nline", "\t")
 
 
+@pytest.mark.begins_first
 @pytest.mark.parametrize("snapshot", [FULL, BROKEN, EMPTY], ids=["full", "broken", "empty"])
 def test_the_terminal_obeys_nothing_that_others_wrote(snapshot: Snapshot) -> None:
     app = dashboard(hostile(snapshot), run=Commands(CommandOutcome(1, HOSTILE)))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
 
 BUCKETS_PER_DECADE = 20
 _SHORTEST = 1e-5
 _DECADES = 8
-# Upper bounds (inclusive, as OpenMetrics' `le`) from 10 µs to 1000 s; one more bucket takes what is above.
+# Upper bounds, inclusive, from 10 µs to 1000 s; one more bucket takes what is above.
 BOUNDS: tuple[float, ...] = tuple(
     float(f"{_SHORTEST * 10 ** (step / BUCKETS_PER_DECADE):.4g}")
     for step in range(_DECADES * BUCKETS_PER_DECADE + 1)
@@ -69,18 +68,6 @@ class Histogram:
             return None
         return min(max(_middle(_bucket_of_rank(buckets, rank)), self.min), self.max)
 
-    @property
-    def p50(self) -> float | None:
-        return self.percentile(50)
-
-    @property
-    def p95(self) -> float | None:
-        return self.percentile(95)
-
-    @property
-    def p99(self) -> float | None:
-        return self.percentile(99)
-
     def merge(self, other: Histogram) -> None:
         """Adds what `other` has observed; `other` stays as it is."""
         self._buckets = [mine + theirs for mine, theirs in zip(self._buckets, other._buckets, strict=True)]
@@ -93,21 +80,6 @@ class Histogram:
         copied = Histogram()
         copied.merge(self)
         return copied
-
-    def cumulative(self, *, per_decade: int = 4) -> Iterator[tuple[float, int]]:
-        """(upper bound, observations up to it) as OpenMetrics counts them, ending with (inf, count).
-
-        Raises ValueError unless `per_decade` divides the histogram's own 20.
-        """
-        if per_decade < 1 or BUCKETS_PER_DECADE % per_decade:
-            raise ValueError(f"{per_decade} bounds per decade asked for, expected a divisor of 20")
-        step, seen = BUCKETS_PER_DECADE // per_decade, 0
-        buckets = list(self._buckets)
-        for index, bound in enumerate(BOUNDS):
-            seen += buckets[index]
-            if index % step == 0:
-                yield bound, seen
-        yield math.inf, sum(buckets)
 
 
 def _bucket_of_rank(buckets: list[int], rank: int) -> int:

@@ -27,12 +27,11 @@ class CompressedFile:
     def __init__(self, path: Path, compressor: Any) -> None:
         self._path = path
         self._digest = hashlib.sha256()
-        self.raw_bytes = self.size_bytes = 0
+        self.size_bytes = 0
         self._file = path.open("xb")
         self._stream = compressor
 
     def write(self, data: bytes) -> None:
-        self.raw_bytes += len(data)
         self._append(self._stream.compress(data))
 
     def close(self) -> DumpFile:

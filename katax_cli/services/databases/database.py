@@ -27,7 +27,7 @@ from katax_cli.services.databases.upkeep import Upkeep
 if TYPE_CHECKING:
     from katax_cli.core.resilience.breaker import CircuitBreaker
     from katax_cli.core.settings import ConnectionSettings
-    from katax_cli.engines.base import Engine, Serving, SlowQuery
+    from katax_cli.engines.base import Engine, ReportsMetrics, Serving, SlowQuery
     from katax_cli.snapshot import BreakerState, PoolStats
 
 T = TypeVar("T")
@@ -133,7 +133,7 @@ class Database(ABC):
 
     def metrics(self, *, timeout: Duration | None = None) -> Mapping[str, object]:
         """The server's load, with the keys of `katax db metrics`; None for what it does not report."""
-        reporter = part(self.engine, "metrics")
+        reporter: ReportsMetrics = part(self.engine, "metrics")
         return self._on_connection(
             reporter.metrics, safety=Safety.READ, timeout=timeout, doing="asking for metrics"
         )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.measure.health import ROLE_CAUSES, HealthPolicy, Hysteresis, role_check, worst
@@ -19,6 +20,9 @@ from katax_cli.services.calls.left_behind import Running, start
 from katax_cli.services.databases.database import Database
 from katax_cli.services.runtime.decisions import OperatorDecision
 from katax_cli.snapshot import Check, ConnectionHealth, Depth, HealthReport, HealthStatus, ServerStanding
+
+if TYPE_CHECKING:
+    from katax_cli.engines.headroom import ReportsHeadroom
 
 PROBE_SECONDS = 5.0
 GRACE = 0.3
@@ -181,7 +185,7 @@ def probe(
 
 def _role(database: Database, deadline: Deadline) -> Check:
     """The check `write_role`; skipped where this user may not ask."""
-    rooms = part(database.engine, "headroom")
+    rooms: ReportsHeadroom = part(database.engine, "headroom")
     try:
         standing: ServerStanding = database.examine(
             rooms.standing, timeout=deadline.within(None), doing="asking for its role"

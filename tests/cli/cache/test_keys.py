@@ -142,6 +142,7 @@ def test_every_key_of_production_is_refused_even_with_its_name(production: drive
     assert production.get("k") is None
 
 
+@pytest.mark.begins_first
 def test_a_clear_that_was_killed_is_finished_by_the_next(redis: driver.Redis, tmp_path: Path) -> None:
     pipe = redis.pipeline(transaction=False)
     for number in range(200_000):

@@ -574,6 +574,7 @@ def test_an_outage_of_the_state_database(
     assert missed == (set() if deadline == 60.0 else {"the state database was not available"})
 
 
+@pytest.mark.begins_first
 def test_a_busy_state_file_is_waited_for(start: Start, tmp_path: Path) -> None:
     """Somebody holds SQLite's write lock for longer than a call waits: three daemons start each occurrence once."""
     profile(tmp_path, occurrences(3))

@@ -176,6 +176,7 @@ def test_a_daemon_says_that_it_lives(tmp_path: Path) -> None:
         daemon.end()
 
 
+@pytest.mark.begins_first
 def test_a_state_database_that_hangs_keeps_no_daemon_from_its_end(
     postgresql_url: str, proxy: MakeProxy, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def state_of(database: SqlDatabase) -> dict[str, object]:
     return {**schema, **rows}
 
 
+@pytest.mark.begins_first
 @pytest.mark.parametrize("engine", ["postgresql", "mysql", "sqlite"])
 def test_after_a_kill_at_any_exchange_resume_reaches_the_state_of_a_clean_run(
     engine: str, fresh: MakeFresh, open_url: OpenUrl, folder: Path, runners: Callable[..., int]

@@ -103,6 +103,7 @@ def answered(migrator: Migrator, database: SqlDatabase, units: list[Unit]) -> st
     return None
 
 
+@pytest.mark.begins_first
 @pytest.mark.parametrize("engine", ["mysql", "postgresql"])
 def test_a_kill_between_any_two_statements_repeats_and_skips_none(
     engine: str, fresh: MakeFresh, open_url: OpenUrl, folder: Path, write: Write, runners: Callable[..., int]

@@ -8,6 +8,8 @@ from contextlib import closing, contextmanager
 from secrets import token_hex
 from urllib.parse import urlsplit
 
+import pytest
+
 from katax_cli.services.processes.tree import processes
 from tests.services.shutdown_drill.drilling import Ground, command, failed, verdicts
 from tests.services.shutdown_drill.targets import connect
@@ -138,6 +140,7 @@ def test_mysql_work_that_is_rolled_back_is_not_called_finished(mysql_ground: Gro
     assert verdicts(mysql_ground.drill_at_work("good"))["in_flight_finished"].status == "ok"
 
 
+@pytest.mark.begins_first
 def test_sessions_that_the_user_may_not_see_are_unknown(
     postgresql_ground: Ground, mysql_ground: Ground
 ) -> None:

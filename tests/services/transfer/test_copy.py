@@ -179,6 +179,7 @@ with open_sql(sys.argv[1], read_only=True) as source, open_sql(sys.argv[2]) as t
 """
 
 
+@pytest.mark.begins_first
 def test_a_killed_copy_has_each_row_once(urls: dict[str, tuple[str, str]]) -> None:
     chance = random.Random(3)
     with open_sql(urls["postgresql"][0]) as source:

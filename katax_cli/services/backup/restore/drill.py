@@ -23,10 +23,8 @@ from katax_cli.services.backup.restore.run import (
     asking,
     destination_for,
     discarding,
+    fit_order,
     loader_for,
-    refuse_unfit,
-    trusted,
-    usual_jobs,
 )
 from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.calls.guard import Safety
@@ -60,21 +58,7 @@ def drill_backup(
     (`unseen_space`: also where that cannot be seen). Raises what `prepare` raises; a drill that ended is returned,
     also when it found problems.
     """
-    database.settings.refuse_read_only()
-    manifest = trusted(folder, work)
-    order = RestoreOrder(
-        folder=folder,
-        manifest=manifest,
-        database=database,
-        open_database=open_database,
-        work=work,
-        jobs=jobs or usual_jobs(),
-        purpose="drill",
-        tools=tools,
-        tell=tell,
-        told=told,
-    )
-    refuse_unfit(order)
+    order = fit_order(folder, database, "drill", open_database, work, jobs, tools, tell, told)
     server_id = _checked_server(order, same_server=same_server, unseen_space=unseen_space)
     destination = destination_for(order, None)
     destination.refuse(swap=False)

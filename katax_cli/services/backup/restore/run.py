@@ -19,7 +19,7 @@ from katax_cli.services.backup.restore.kept import note_kept as note_beside
 from katax_cli.services.backup.restore.load import Loader, RestoreOrder
 from katax_cli.services.backup.verify import validated
 from katax_cli.services.backup.work import StoppableWork
-from katax_cli.services.tables.scratch import Open, administrator, open_settings
+from katax_cli.services.tables.scratch import Open, Purpose, administrator, open_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,21 +98,7 @@ def prepare(
     the folder). Raises BackupDamaged for a backup that is not whole,
     Refused for an older server and for a target with data, ConfigError for another engine and for a missing tool.
     """
-    database.settings.refuse_read_only()
-    manifest = trusted(folder, work)
-    order = RestoreOrder(
-        folder=folder,
-        manifest=manifest,
-        database=database,
-        open_database=open_database,
-        work=work,
-        jobs=jobs or usual_jobs(),
-        purpose="restore",
-        tools=tools,
-        tell=tell,
-        told=told,
-    )
-    refuse_unfit(order)
+    order = fit_order(folder, database, "restore", open_database, work, jobs, tools, tell, told)
     destination = destination_for(order, into)
     replaces = destination.refuse(swap=swap)
     return Restore(
@@ -124,7 +110,36 @@ def prepare(
     )
 
 
-def trusted(folder: Path, work: StoppableWork) -> Manifest:
+def fit_order(
+    folder: Path,
+    database: Any,
+    purpose: Purpose,
+    open_database: Open,
+    work: StoppableWork,
+    jobs: int | None,
+    tools: str | None,
+    tell: Tell,
+    told: Callable[[int], object],
+) -> RestoreOrder:
+    """The order to restore a backup that was read whole and fits the server. Raises what `prepare` raises of both."""
+    database.settings.refuse_read_only()
+    order = RestoreOrder(
+        folder=folder,
+        manifest=_trusted(folder, work),
+        database=database,
+        open_database=open_database,
+        work=work,
+        jobs=jobs or _usual_jobs(),
+        purpose=purpose,
+        tools=tools,
+        tell=tell,
+        told=told,
+    )
+    _refuse_unfit(order)
+    return order
+
+
+def _trusted(folder: Path, work: StoppableWork) -> Manifest:
     """The manifest of a backup all of whose files were read. Raises UntrustedFile for one that others could have
     written, BackupDamaged."""
     for path in (folder, folder / MANIFEST):
@@ -135,7 +150,7 @@ def trusted(folder: Path, work: StoppableWork) -> Manifest:
     return manifest
 
 
-def refuse_unfit(order: RestoreOrder) -> None:
+def _refuse_unfit(order: RestoreOrder) -> None:
     """Raises ConfigError for another engine, Refused for an older server."""
     manifest, database = order.manifest, order.database
     engine = database.settings.type
@@ -216,5 +231,5 @@ def discarding(destination: RestoreTarget, tell: Tell) -> Iterator[None]:
         raise
 
 
-def usual_jobs() -> int:
+def _usual_jobs() -> int:
     return min(_MOST_JOBS, os.cpu_count() or 1)
