@@ -137,8 +137,10 @@ def run_tool(
                     with process.stdout as output:
                         _widen(output)
                         read(output)
-                while not process.ended:
-                    work.wait(_POLL_SECONDS)
+                has_ended = False
+                while not has_ended:
+                    has_ended = process.ends_within(_POLL_SECONDS)
+                    work.check()
                     each_moment()
             except BaseException:
                 # Asked to end, pg_dump asks the server to cancel, and waits for one that is frozen.

@@ -123,10 +123,10 @@ class Supervised:
     def wait(self) -> int:
         """Waits for its end; the status as a shell gives it."""
         with _foreground(self._process.pid):
-            while True:
-                # In slices: a signal that meets us on the way into a wait does not end that wait.
-                with suppress(subprocess.TimeoutExpired):
-                    return shell_status(self._process.wait(_LOOK_EVERY))
+            # In slices: a signal that meets us on the way into a wait does not end that wait.
+            while not self.ends_within(_LOOK_EVERY):
+                pass
+        return self.status()
 
     @property
     def stdin(self) -> IO[bytes]:
@@ -140,10 +140,11 @@ class Supervised:
         assert self._process.stdout is not None
         return self._process.stdout
 
-    @property
-    def ended(self) -> bool:
-        """True when it has ended; never waits."""
-        return self._process.poll() is not None
+    def ends_within(self, seconds: float) -> bool:
+        """Waits for its end, at most so long; True when it has ended."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self._process.returncode is not None
 
     def status(self) -> int:
         """Waits for its end, without lending it the terminal; the status as a shell gives it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,7 @@ class PostgresLoader:
     def _options(self) -> list[str]:
         """Leaves out the parts that name roles which are not there, or not ours to act for."""
         database = self._order.database
-        mine, known = self._ask(self._part.roles), self._ask(self._part.known_roles) or frozenset()
+        mine, known = self._roles()
         options = []
         for dump_part in self._head.parts:
             usable = known if mine is None or dump_part.what == "grants" else mine
@@ -126,10 +127,13 @@ class PostgresLoader:
                 self._order.tell(f"{dump_part.what} are not restored: {why} on {database.name!r}")
         return options
 
-    def _ask(self, question: Callable[[Any], frozenset[str] | None]) -> frozenset[str] | None:
+    def _roles(self) -> tuple[frozenset[str] | None, frozenset[str]]:
+        """The roles that this session may act for (None: all), and those that there are."""
         with administrator(self._order.database, self._order.open_database) as server:
             return server.ask(
-                lambda connection, _: question(connection), safety=Safety.READ, doing="asking for the roles"
+                lambda connection, _: (self._part.roles(connection), self._part.known_roles(connection)),
+                safety=Safety.READ,
+                doing="asking for the roles",
             )
 
     def _finish(self, name: str) -> None:
@@ -160,9 +164,11 @@ class PostgresLoader:
             path = Path(folder) / "schema"
             words = [self._pg_dump.path, *secrets.words, "--format=custom", "--schema-only", f"--file={path}"]
             run_tool(work, words, secrets)
-            entries = pg_dump.toc(work, self._pg_restore, path)
+            with ThreadPoolExecutor(1, thread_name_prefix="katax-restore-schema") as beside:
+                hashing = beside.submit(pg_dump.schema_hash, work, self._pg_restore, path)
+                entries = pg_dump.toc(work, self._pg_restore, path)
             counted = Counter(entry.kind.lower() for entry in entries if entry.kind in pg_dump.COUNTED)
-            return dict(counted), pg_dump.schema_hash(work, self._pg_restore, path)
+            return dict(counted), hashing.result()
 
 
 class StreamLoader:
