@@ -79,9 +79,9 @@ class SilenceWatch:
                 return
 
     def _answers(self, database: SqlDatabase) -> bool:
-        gives_up_at = SYSTEM.monotonic() + _ANSWER_WITHIN
+        asked_at = SYSTEM.monotonic()
         while not _answered(database):
-            left = gives_up_at - SYSTEM.monotonic()
+            left = asked_at + _ANSWER_WITHIN - SYSTEM.monotonic()
             if left <= 0:
                 return False
             if self._ended.wait(min(_PAUSE, left)):
