@@ -10,12 +10,11 @@ from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.scope import Target
-from katax_cli.core.engine_names import SQL_ENGINES, TABLE_ENGINES
+from katax_cli.core.engine_names import TABLE_ENGINES
 
 group = Group()
 
 TABLES = Target(types=TABLE_ENGINES, preferred="main", lacks="tables")
-SQL = Target(types=SQL_ENGINES, preferred="main", lacks="tables of rows")
 MORE_FORMATS = ("sql", "parquet")
 
 Delimiter = Annotated[
