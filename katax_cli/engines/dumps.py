@@ -15,7 +15,8 @@ class Inventory:
 
     `server_id` stays with the server wherever it runs. `relations` are the names of tables by the server's own id,
     `unreadable` what the session's user may not read, with the reason and the remedy, `required` that of it which
-    cannot be left out, `not_held` what a dump of it never holds.
+    cannot be left out, `hidden` that which the tool itself leaves out for this user, `not_held` what a dump of it never
+    holds.
     """
 
     server_version: str
@@ -25,6 +26,7 @@ class Inventory:
     relations: Mapping[str, str] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     required: Mapping[str, str] = field(default_factory=dict)
+    hidden: Mapping[str, str] = field(default_factory=dict)
     not_held: Mapping[str, str] = field(default_factory=dict)
     snapshot: str | None = None
 

@@ -13,6 +13,7 @@ from katax_cli.errors import BackupDamaged
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.backup.folder import backup_folders
 from katax_cli.services.backup.manifest import MANIFEST, Manifest, read_manifest
+from katax_cli.services.backup.retention import CLOCKS_APART
 from katax_cli.snapshot import Check
 
 CHECK = "backup"
@@ -55,6 +56,9 @@ class _Ages:
             what = "no backup" if not manifests else "no backup that passed a drill"
             return Check(CHECK, "degraded", message=f"{what} in {str(self._directory)!r}")
         newest = max(datetime.fromisoformat(moment) for moment in drilled)
+        if newest.timestamp() > self._clock.now() + CLOCKS_APART.total_seconds():
+            message = "the newest drilled backup is from the future: a clock was wrong, its age is unknown"
+            return Check(CHECK, "degraded", message=message)
         age = max(self._clock.now() - newest.timestamp(), 0.0)
         message = f"the newest drilled backup is {format_duration(_rounded(age))} old"
         if age <= self._max_age:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
+from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import BackupDamaged, BackupError
 from katax_cli.services.backup.manifest import Manifest
 from katax_cli.services.backup.retention import Retention, RetentionVerdict, judge
@@ -13,13 +15,22 @@ from katax_cli.services.backup.work import StoppableWork
 
 def plan_removal(store: BackupStore, retention: Retention) -> list[RetentionVerdict]:
     """The verdict of retention on the backups of a store; those without a manifest are in no group, and stay."""
-    return judge((entry.manifest for entry in store.entries() if entry.manifest), retention)
+    now = datetime.fromtimestamp(SYSTEM.now(), UTC)
+    return judge((entry.manifest for entry in store.entries() if entry.manifest), retention, now=now)
+
+
+def still_planned(
+    store: BackupStore, retention: Retention, verdicts: Sequence[RetentionVerdict]
+) -> list[RetentionVerdict]:
+    """The verdicts of a plan without the removals that came to be wrong since: a newer backup is there, or a drill."""
+    later = {verdict.manifest.name: verdict for verdict in plan_removal(store, retention)}
+    return [one if one.is_kept else later.get(one.manifest.name, one) for one in verdicts]
 
 
 def remove(store: BackupStore, verdicts: Sequence[RetentionVerdict], work: StoppableWork) -> list[str]:
     """Removes what is not kept; returns the names. Before that the newest drilled backup of each group is read whole.
 
-    Raises BackupError, and removes nothing, when one of those is damaged.
+    Raises BackupError, and removes nothing, when one of those is damaged; and afterwards, when others use some.
     """
     anchors: dict[tuple[str, str], Manifest] = {}
     doomed = [verdict.manifest for verdict in verdicts if not verdict.is_kept]
@@ -34,7 +45,13 @@ def remove(store: BackupStore, verdicts: Sequence[RetentionVerdict], work: Stopp
             store.find(anchor.name).verified()
         except BackupDamaged as error:
             raise BackupError(f"nothing is removed: the newest drilled backup is damaged: {error}") from error
+    used = []
     for manifest in doomed:
         work.check()
-        store.remove(manifest.name)
+        if not store.remove(manifest.name):
+            used.append(manifest.name)
+    if used:
+        raise BackupError(
+            f"in use, so not removed: {', '.join(used)}; the other {len(doomed) - len(used)} were; prune again later"
+        )
     return [manifest.name for manifest in doomed]

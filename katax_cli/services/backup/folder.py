@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -18,7 +18,7 @@ from katax_cli.services.backup.manifest import MANIFEST, sync_folder
 
 _PARTIAL = ".partial-"
 _UNSAFE = re.compile(r"[^\w.-]+")
-_NAME = re.compile(r"[^.].*-\d{8}T\d{6}Z-[0-9a-f]{6}")
+_NAME = re.compile(r"[^./][^/]*-\d{8}T\d{6}Z-[0-9a-f]{6}")
 
 
 def is_backup_name(name: str) -> bool:
@@ -66,19 +66,37 @@ def publish(partial: Path) -> Path:
 
 
 @contextmanager
-def withdrawn(folder: Path) -> Iterator[Path]:
-    """A backup under a temporary name, to be removed: what an interrupted removal leaves has no backup's name."""
+def withdrawn(folder: Path) -> Iterator[Path | None]:
+    """A backup under a temporary name, to be removed: what an interrupted removal leaves has no backup's name.
+
+    None when somebody uses it, or it is gone.
+    """
     with _disk_errors(folder.parent):
         path = folder.with_name(f"{_PARTIAL}{folder.name}")
-        lock = hold(folder)
+        try:
+            lock = hold(folder)
+        except FileNotFoundError:
+            lock = None
         if lock is None:
-            raise BackupError(f"{folder.name!r} is in use by another katax")
+            yield None
+            return
         try:
             folder.rename(path)
             sync_folder(path.parent)
             yield path
         finally:
             os.close(lock)
+
+
+@contextmanager
+def kept_in_place(folder: Path) -> Iterator[None]:
+    """Keeps others from removing a backup while it is read, by a lock that its readers share."""
+    with ExitStack() as stack:
+        with suppress(OSError):  # gone, or a file system without locks: whoever reads it sees what is there
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
 
 
 def partial_folders(directory: Path) -> Iterator[tuple[Path, bool]]:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -216,6 +217,9 @@ def _checked(name: str, text: bytes) -> Manifest:
 
 def _built(values: dict[str, Any]) -> Manifest:
     """The value behind the JSON. Raises TypeError and ValueError for what no `write_manifest` wrote."""
+    json.dumps(values, ensure_ascii=False).encode()  # half of a pair of surrogates is no text
+    for key in ("started_at", "finished_at"):
+        _refuse_other_than_moment(values[key])
     if values["engine"] not in ENGINE_NAMES:
         raise ValueError(f"no engine named {values['engine']!r}")
     files = tuple(DumpFile(**file) for file in values.pop("files"))
@@ -261,6 +265,11 @@ def _refuse_other_than_text(*values: object) -> None:
             raise TypeError(f"{value!r} is no text")
 
 
+def _refuse_other_than_moment(text: str) -> None:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(f"{text!r} is no moment")
+
+
 def _omissions(values: Sequence[Mapping[str, str]]) -> tuple[Omission, ...]:
     omissions = tuple(Omission(**one) for one in values)
     _refuse_other_than_text(*(text for one in omissions for text in (one.what, one.why)))
@@ -282,7 +291,12 @@ def _counts(values: Mapping[str, int]) -> dict[str, int]:
 
 def _drill(values: dict[str, Any]) -> RestoreDrill:
     problems: Sequence[str] = values.pop("problems")
-    return RestoreDrill(**values, problems=tuple(problems))
+    drill = RestoreDrill(**values, problems=tuple(problems))
+    _refuse_other_than_text(drill.connection, drill.server_id, *drill.problems)
+    _refuse_other_than_moment(drill.drilled_at)
+    if not isinstance(drill.passed, bool) or not isinstance(drill.restore_seconds, int | float):
+        raise TypeError("a drill")
+    return drill
 
 
 def _digest(values: Mapping[str, Any]) -> str:

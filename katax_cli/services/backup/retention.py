@@ -2,17 +2,20 @@
 
 Backups are grouped by the identity of their server and the database; each group keeps its own. The rules count twice:
 backups that passed a drill alone, so that as many proven ones are kept as were asked for, and all of them. While the
-newest of a group is not drilled, nothing of it is removed.
+newest of a group is not drilled, or is from the future, nothing of it is removed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from katax_cli.services.backup.manifest import Manifest
+
+CLOCKS_APART = timedelta(minutes=5)
+"""By so much the clocks of two machines may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +43,12 @@ class RetentionVerdict(NamedTuple):
     reasons: tuple[str, ...]
 
 
-def judge(manifests: Iterable[Manifest], retention: Retention) -> list[RetentionVerdict]:
+def judge(manifests: Iterable[Manifest], retention: Retention, *, now: datetime) -> list[RetentionVerdict]:
     """A verdict for each backup, the newest first within its group."""
     groups: dict[tuple[str, str], list[Manifest]] = {}
     for manifest in sorted(manifests, key=started, reverse=True):
         groups.setdefault((manifest.server_id, manifest.database), []).append(manifest)
-    return [verdict for group in groups.values() for verdict in _judge_group(group, retention)]
+    return [verdict for group in groups.values() for verdict in _judge_group(group, retention, now)]
 
 
 def started(manifest: Manifest) -> datetime:
@@ -53,18 +56,18 @@ def started(manifest: Manifest) -> datetime:
     return datetime.fromisoformat(manifest.started_at).astimezone(UTC)
 
 
-def _judge_group(group: Sequence[Manifest], retention: Retention) -> list[RetentionVerdict]:
+def is_of_the_future(manifest: Manifest, now: datetime) -> bool:
+    """True when a clock was wrong, then or now: which backup is the newest cannot be told."""
+    return started(manifest) > now + CLOCKS_APART
+
+
+def _judge_group(group: Sequence[Manifest], retention: Retention, now: datetime) -> list[RetentionVerdict]:
     """Of one database, the newest first."""
-    if not group[0].is_drilled:
-        why = "newest, not drilled yet"
-        return [
-            RetentionVerdict(
-                one,
-                is_kept=True,
-                reasons=(why if one is group[0] else f"{group[0].name} is not drilled yet",),
-            )
-            for one in group
-        ]
+    newest = group[0]
+    if is_of_the_future(newest, now):
+        return _all_kept(group, "from the future, a clock was wrong", f"{newest.name} is from the future")
+    if not newest.is_drilled:
+        return _all_kept(group, "newest, not drilled yet", f"{newest.name} is not drilled yet")
     reasons: dict[str, list[str]] = {one.name: [] for one in group}
     drilled = [one for one in group if one.is_drilled]
     for kept, why in (*_kept(drilled, retention, " drilled"), *_kept(group, retention)):
@@ -73,6 +76,13 @@ def _judge_group(group: Sequence[Manifest], retention: Retention) -> list[Retent
         RetentionVerdict(
             one, is_kept=bool(reasons[one.name]), reasons=tuple(reasons[one.name]) or (_gone(one),)
         )
+        for one in group
+    ]
+
+
+def _all_kept(group: Sequence[Manifest], why_first: str, why_others: str) -> list[RetentionVerdict]:
+    return [
+        RetentionVerdict(one, is_kept=True, reasons=(why_first if one is group[0] else why_others,))
         for one in group
     ]
 

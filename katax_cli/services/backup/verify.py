@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from katax_cli.errors import BackupDamaged, ConfigError
 from katax_cli.services.backup.manifest import MANIFEST, DumpFile, Manifest, read_manifest
@@ -60,7 +60,8 @@ def _strangers(folder: Path, manifest: Manifest) -> list[str]:
 def _flaw(folder: Path, file: DumpFile, work: StoppableWork, identities: Identities | None) -> str | None:
     path = folder / file.path
     try:
-        if path.is_symlink() or not path.is_file():
+        within = [folder / parent for parent in PurePosixPath(file.path).parents]
+        if any(one.is_symlink() for one in (path, *within[:-1])) or not path.is_file():
             return f"{file.path} is missing" if not path.exists() else f"{file.path} is no plain file"
         size = path.stat().st_size
         if size != file.size_bytes:

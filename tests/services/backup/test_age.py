@@ -80,6 +80,9 @@ def test_only_a_backup_that_passed_a_drill_counts(folder: Path) -> None:
     assert check("other") == Check(
         "backup", "degraded", message="the newest drilled backup is 4d old, more than 2d"
     )
+    put(folder, 1, timedelta(days=-3), PASSED)
+    wrong = "the newest drilled backup is from the future: a clock was wrong, its age is unknown"
+    assert check("main") == Check("backup", "degraded", message=wrong)
     (path / "manifest.json").write_text("{}")
     assert check("main") == Check("backup", "degraded", message=f"no backup that passed a drill in {where}")
 

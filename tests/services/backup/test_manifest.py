@@ -139,6 +139,9 @@ def test_what_is_no_backup_is_refused_with_the_reason(folder: Path, tmp_path: Pa
         ({"server_id": 7}, "is misshaped: 7 is no text"),
         ({"left_out": [{"what": "x", "why": 1}]}, "is misshaped: 1 is no text"),
         ({"surprise": 1}, "is misshaped: "),
+        ({"started_at": "yesterday"}, "is misshaped: Invalid isoformat string: 'yesterday'"),
+        ({"started_at": "2026-11-22T00:00:00"}, "is misshaped: '2026-11-22T00:00:00' is no moment"),
+        ({"connection": "\ud800"}, "is misshaped: 'utf-8' codec can't encode"),
     ],
 )
 def test_a_misshaped_manifest_is_refused(folder: Path, changes: dict[str, Any], reason: str) -> None:

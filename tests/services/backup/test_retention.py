@@ -9,6 +9,7 @@ from katax_cli.services.backup.manifest import Manifest, RestoreDrill
 from katax_cli.services.backup.retention import Retention, judge
 from tests.services.backup.test_manifest import WHOLE
 
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 PASSED = RestoreDrill("2026-11-22T00:00:00+00:00", "scratch", "s", passed=True, restore_seconds=1.0)
 FAILED = replace(PASSED, passed=False)
@@ -28,7 +29,11 @@ def backup(days: float, *drills: RestoreDrill, server: str = "a", database: str 
 
 
 def removed(backups: list[Manifest], **rules: int) -> list[str]:
-    return [verdict.manifest.name for verdict in judge(backups, Retention(**rules)) if not verdict.is_kept]
+    return [
+        verdict.manifest.name
+        for verdict in judge(backups, Retention(**rules), now=NOW)
+        if not verdict.is_kept
+    ]
 
 
 def test_rules_keep_the_last_one_of_each_period() -> None:
@@ -36,7 +41,7 @@ def test_rules_keep_the_last_one_of_each_period() -> None:
 
     assert len(removed(backups, last=5)) == 115
     assert removed(backups, last=119) == ["a-59.5"]
-    kept = [v for v in judge(backups, Retention(daily=3, weekly=3, monthly=2)) if v.is_kept]
+    kept = [v for v in judge(backups, Retention(daily=3, weekly=3, monthly=2), now=NOW) if v.is_kept]
     # The newest is of noon, and midnight belongs to the day that it begins.
     assert [v.manifest.name for v in kept] == ["a-0", "a-1", "a-2", "a-6", "a-13", "a-21"]
     assert kept[0].reasons == (
@@ -84,3 +89,17 @@ def test_a_rule_is_needed() -> None:
     for rules in ({}, {"last": 0, "daily": 0}, {"last": -1}):
         with pytest.raises(ValueError, match="nothing is said to be kept"):
             Retention(**rules)
+
+
+def test_nothing_is_removed_while_the_newest_is_from_the_future() -> None:
+    """A clock was wrong, then or now: the one that seems to be the newest may be the oldest."""
+    backups = [backup(days, PASSED) for days in (-30, 1, 2, 3)] + [backup(1, PASSED, server="b")]
+    assert removed(backups, last=1) == []
+    [ahead, other, *_] = judge(backups, Retention(last=1), now=NOW)
+    assert ahead.reasons == ("from the future, a clock was wrong",)
+    assert other.reasons == ("a--30 is from the future",)
+
+    assert removed([backup(days, PASSED) for days in (0.4999, 1, 2)], last=1) == ["a-1", "a-2"]
+    soon = NOW - NOON + timedelta(minutes=4)
+    near = replace(backup(0, PASSED), started_at=(NOON + soon).isoformat())
+    assert removed([near, backup(1, PASSED)], last=1) == ["a-1"], "clocks of two machines are never the same"

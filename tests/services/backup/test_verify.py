@@ -2,18 +2,21 @@
 
 import random
 import shutil
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.errors import BackupDamaged, DeadlineExceeded
-from katax_cli.services.backup.manifest import MANIFEST
+from katax_cli.services.backup.manifest import MANIFEST, DumpFile, write_manifest
 from katax_cli.services.backup.verify import validated
 from katax_cli.services.backup.work import StoppableWork
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh
 from tests.services.backup.server_of_backups import back_up, profile_for, run_sql
+from tests.services.backup.test_manifest import WHOLE
 
 
 def reasons(folder: Path) -> list[str]:
@@ -79,6 +82,21 @@ def test_a_link_out_of_the_folder_is_no_file_of_it(tmp_path: Path) -> None:
     file.symlink_to(tmp_path / "elsewhere")
 
     assert reasons(file.parent) == [f"{file.name} is no plain file"]
+
+
+def test_nor_is_a_file_in_a_linked_folder(tmp_path: Path) -> None:
+    file = DumpFile("dump/toc.dat", 3, sha256(b"toc").hexdigest())
+    folder = tmp_path / WHOLE.name
+    folder.mkdir()
+    write_manifest(folder, replace(WHOLE, files=(file,)))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "toc.dat").write_bytes(b"toc")
+    (folder / "dump").symlink_to(tmp_path / "elsewhere")
+    assert reasons(folder) == ["dump/toc.dat is no plain file"]
+
+    (folder / "dump").unlink()
+    (tmp_path / "elsewhere").rename(folder / "dump")
+    validated(folder, StoppableWork("test"))
 
 
 def test_it_ends_when_its_time_is_up(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from katax_cli.core.roles import Tier
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import BackupDamaged, KataxError
 from katax_cli.profiles.model.model import Profile
-from katax_cli.services.backup.catalog import plan_removal, remove
+from katax_cli.services.backup.catalog import plan_removal, remove, still_planned
 from katax_cli.services.backup.restore.kept import drop_kept
 from katax_cli.services.backup.retention import Retention, RetentionVerdict
 from katax_cli.services.backup.store.base import BackupStore, CatalogEntry, KeptDatabase, StoredBackup
@@ -94,6 +94,7 @@ def prune_backups(call: Invocation, out: str | None, retention: Retention) -> Ex
             if old:
                 what += f" and {len(old)} databases whose place was taken"
             confirm(call, profile, place, Tier.DESTRUCTIVE, what)
+            verdicts = still_planned(store, retention, verdicts)
             remove(store, verdicts, work)
             code = _drop_kept(call, profile, store, old)
     manner = Manner(ages=("started_at",), below="reasons", joined=("reasons",))
@@ -112,12 +113,13 @@ def _drop_kept(
     codes = []
     for kept in old:
         try:
-            drop_kept(kept, profile.connection(kept.connection), open_settings)
+            was_there = drop_kept(kept, profile.connection(kept.connection), open_settings)
             store.forget_kept(kept)
         except KataxError as error:
             codes.append(call.diagnostics.failure(error))
         else:
-            call.diagnostics.note(f"dropped {kept.name!r} on {kept.connection!r}")
+            what = "dropped" if was_there else "there is no"
+            call.diagnostics.note(f"{what} {kept.name!r} on {kept.connection!r}")
     return worst(codes)
 
 

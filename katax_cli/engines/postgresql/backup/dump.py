@@ -35,6 +35,20 @@ SELECT 'large object ' || l.oid FROM pg_largeobject_metadata l WHERE current_set
     AND NOT EXISTS (SELECT 1 FROM aclexplode(coalesce(l.lomacl, acldefault('L', l.lomowner))) a
         WHERE a.privilege_type = 'SELECT' AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE')))
 ORDER BY l.oid"""
+# pg_dump leaves them out for all but superusers; of subscriptions it warns, of a mapping it writes no options.
+_HIDDEN = """
+SELECT 'subscription ' || subname FROM pg_subscription
+WHERE current_setting('is_superuser') <> 'on'
+    AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+UNION ALL
+SELECT format('options of the user mapping for %s on %s', usename, m.srvname)
+FROM pg_user_mappings m JOIN pg_foreign_server s ON s.oid = m.srvid
+WHERE current_setting('is_superuser') <> 'on' AND m.umoptions IS NULL AND NOT CASE
+    WHEN m.umuser = 0 THEN pg_has_role(s.srvowner, 'USAGE')
+    ELSE m.usename = current_user
+        AND (pg_has_role(s.srvowner, 'USAGE') OR has_server_privilege(s.oid, 'USAGE')) END
+ORDER BY 1"""
+_SUPERUSER = "only a superuser sees it; back up as one"
 _NO_RIGHT = "no right to read it; grant select on it"
 _LASTING = ("statement_timeout", "idle_in_transaction_session_timeout", "lock_timeout")
 _NOT_HELD = {
@@ -78,6 +92,7 @@ class PostgresDump:
             # pg_dump asks for the state of every sequence, also of those of tables that it leaves out.
             required={row[7]: reason for row in relations if row[3] == "S" and (reason := _unreadable(row))}
             | {name: _NO_RIGHT for (name,) in self._run(connection, _UNREADABLE_OBJECTS)},
+            hidden={name: _SUPERUSER for (name,) in self._run(connection, _HIDDEN)},
             not_held=_never_held(relations),
             snapshot=snapshot,
         )

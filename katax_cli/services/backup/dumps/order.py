@@ -36,7 +36,7 @@ class Order:
 
     def omissions(self, inventory: Inventory) -> tuple[Omission, ...]:
         """The parts that are left out. Raises BackupError unless that is allowed and possible."""
-        unreadable, required = inventory.unreadable, inventory.required
+        unreadable, required = {**inventory.unreadable, **inventory.hidden}, inventory.required
         if required or (unreadable and not self.allow_missing):
             named = [f"{what}: {why}" for what, why in {**required, **unreadable}.items()]
             more = f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else ""

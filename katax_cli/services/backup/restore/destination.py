@@ -40,8 +40,9 @@ class RestoreTarget(Protocol):
         """Makes the empty database; removes those of killed restores."""
         ...
 
-    def publish(self) -> str | None:
-        """Gives it the name that was asked for; returns the name under which the old one is kept, if there was one."""
+    def publish(self, note_kept: Callable[[str], object]) -> str | None:
+        """Gives it the name that was asked for; returns the name under which the old one is kept, if there was one, of
+        which `note_kept` is told before."""
         ...
 
     def discard(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -88,13 +89,13 @@ class FileDatabase:
             self._tell(f"removed {name!r}, which a killed {self._purpose} left")
         self._folder.mkdir(mode=0o700)
 
-    def publish(self) -> str | None:
+    def publish(self, note_kept: Callable[[str], object]) -> str | None:
         try:
-            return self._publish()
+            return self._publish(note_kept)
         except OSError as error:
             raise BackupError(f"{self.target!r} was not replaced: {error.strerror}") from error
 
-    def _publish(self) -> str | None:
+    def _publish(self, note_kept: Callable[[str], object]) -> str | None:
         with self.file.open("rb") as file:
             os.fsync(file.fileno())
         if not os.path.lexists(self.target):
@@ -102,11 +103,11 @@ class FileDatabase:
             sync_folder(self._beside)
             self.discard()
             return None
-        kept = self._exchange()
+        kept = self._exchange(note_kept)
         self.discard()
         return kept
 
-    def _exchange(self) -> str | None:
+    def _exchange(self, note_kept: Callable[[str], object]) -> str | None:
         """The old file gets a second name first: in no moment is there none of the name that was asked for."""
         kept = f"{self.target}{OLD}{moment()}"
         is_empty = os.path.getsize(self.target) == 0
@@ -120,6 +121,8 @@ class FileDatabase:
                     old.engine.execute(connection, "PRAGMA journal_mode = DELETE", None, _LOCK_SECONDS)
                     old.engine.execute(connection, "BEGIN EXCLUSIVE", None, _LOCK_SECONDS)
                 self._refuse_users()
+                if not is_empty:
+                    note_kept(kept)
                 os.link(self.target, kept)
                 status = os.stat(self.target)
                 os.chmod(self.file, stat.S_IMODE(status.st_mode))

@@ -22,7 +22,8 @@ _NOTE = ".kept-"
 
 
 def note_kept(directory: Path, connection: str, name: str) -> None:
-    """Notes that a database is kept until the next prune. Raises BackupError when it cannot be noted."""
+    """Notes that a database is kept until the next prune, before it loses its name: whatever ends the work then, there
+    is a note of it. Raises BackupError when it cannot be noted."""
     path = directory / f"{_NOTE}{moment()}-{token_hex(3)}.json"
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -33,8 +34,8 @@ def note_kept(directory: Path, connection: str, name: str) -> None:
         sync_folder(directory)
     except OSError as error:
         raise BackupError(
-            f"restored, and the old one is kept as {name!r}; that cannot be noted in {str(directory)!r} "
-            f"({error.strerror}), so no prune drops it"
+            f"nothing is replaced: that the old database is kept as {name!r} cannot be noted in {str(directory)!r}: "
+            f"{error.strerror}"
         ) from error
 
 
@@ -50,15 +51,18 @@ def kept_databases(directory: Path) -> list[KeptDatabase]:
     return kept
 
 
-def drop_kept(kept: KeptDatabase, settings: ConnectionSettings, open_database: Open) -> None:
-    """Drops one. What is not there any more is no error."""
+def drop_kept(kept: KeptDatabase, settings: ConnectionSettings, open_database: Open) -> bool:
+    """Drops one; False when there is none, as after a restore that was killed before it took the place."""
     with open_database(settings) as database:
         if isinstance(database, SqlDatabase) and is_file(database):
+            was_there = os.path.lexists(kept.name)
             for end in ("", "-wal", "-shm", "-journal"):
                 with suppress(FileNotFoundError):
                     os.remove(kept.name + end)
         else:
             with administrator(database, open_database) as server:
                 sql = sql_of(cast("SqlDatabase", server))
+                was_there = bool(cast("SqlDatabase", server).run(sql.exists, [kept.name]).rows)
                 quoted = quote_identifier(kept.name, cast("SqlDatabase", server).dialect)
                 cast("SqlDatabase", server).execute(sql.drop.format(name=quoted), timeout=FOREVER)
+    return was_there

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol, cast
 
 from katax_cli.core.clock import SYSTEM
@@ -22,6 +21,7 @@ from katax_cli.errors import BackupError, KataxError
 from katax_cli.services.backup.dumps import pg_dump
 from katax_cli.services.backup.manifest import Manifest
 from katax_cli.services.backup.restore.destination import FOREVER, MARKER, Tell
+from katax_cli.services.backup.spool import private_folder
 from katax_cli.services.backup.streams import opened
 from katax_cli.services.backup.tools import Tool, chunks, find_tool, run_tool, secret_files
 from katax_cli.services.backup.work import StoppableWork
@@ -31,6 +31,7 @@ from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.tables.scratch import AnyDatabase, Open, Purpose, administrator
 
 _ASK_SIZE_EVERY = 1.0
+_SCHEMA = "katax-schema-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +161,8 @@ class PostgresLoader:
     def _schema(self, settings: ConnectionSettings) -> tuple[dict[str, int], str]:
         """The things in the restored database, and the hash of its schema."""
         work = self._order.work
-        with TemporaryDirectory(prefix="katax-") as folder, secret_files(credentials(settings)) as secrets:
-            path = Path(folder) / "schema"
+        with private_folder(_SCHEMA) as folder, secret_files(credentials(settings)) as secrets:
+            path = folder / "schema"
             words = [self._pg_dump.path, *secrets.words, "--format=custom", "--schema-only", f"--file={path}"]
             run_tool(work, words, secrets)
             with ThreadPoolExecutor(1, thread_name_prefix="katax-restore-schema") as beside:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import cast
@@ -80,7 +80,7 @@ class RedisNumber:
                 )
             self._is_made = True
 
-    def publish(self) -> str | None:
+    def publish(self, note_kept: Callable[[str], object]) -> str | None:
         with self._open() as redis:
             redis.redis("DEL", MARKER)
         self._is_made = False

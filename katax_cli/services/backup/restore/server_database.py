@@ -7,7 +7,7 @@ MongoDB rename none: there a marker stands in the database until it is whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from threading import Event
 from typing import cast
@@ -128,20 +128,27 @@ class RenamedDatabase(_ServerDatabase):
         self._remove_abandoned()
         self._create(self._throwaway, *(() if head is None else (head.create,)))
 
-    def publish(self) -> str | None:
+    def publish(self, note_kept: Callable[[str], object]) -> str | None:
         kept = kept_name(self.target) if self._exists() else None
         names = {} if kept is None else {self.target: kept}
+        noted = kept is not None and not self._is_empty(self.target)
+        if noted and kept is not None:
+            note_kept(kept)
         with administrator(self._database, self._open) as server:
             self._rename(server, {**names, self._throwaway: self.target})
         self._is_made = False
         if kept is None:
             return None
-        with self._open(self._named(kept)) as old:
-            is_empty = not reset.objects(old)
-        if is_empty:
+        if not noted and self._is_empty(kept):
             self._drop(kept)
             return None
+        if not noted:  # filled in the last moment
+            note_kept(kept)
         return kept
+
+    def _is_empty(self, name: str) -> bool:
+        with self._open(self._named(name)) as database:
+            return not reset.objects(database)
 
     def discard(self) -> None:
         if self._is_made:
@@ -233,7 +240,7 @@ class MarkedDatabase(_ServerDatabase):
             else:
                 there.execute(f"CREATE TABLE {MARKER} AS SELECT '{self._throwaway}' AS maker")
 
-    def publish(self) -> str | None:
+    def publish(self, note_kept: Callable[[str], object]) -> str | None:
         with self._open(self.settings) as there:
             if isinstance(there, MongoDatabase):
                 there.command({"drop": MARKER})

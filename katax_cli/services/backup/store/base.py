@@ -87,8 +87,11 @@ class BackupStore(Protocol):
         """A backup by its name, or by its path or URL. Raises ConfigError when there is none."""
         ...
 
-    def remove(self, name: str) -> None:
-        """Removes a backup; what an interrupted removal leaves has no backup's name."""
+    def remove(self, name: str) -> bool:
+        """Removes a backup, or finds it gone; what an interrupted removal leaves has no backup's name.
+
+        False when another katax of this machine reads it or writes to it.
+        """
         ...
 
     def note_kept(self, connection: str, database: str) -> None:

@@ -11,6 +11,7 @@ from katax_cli.errors import BackupDamaged
 from katax_cli.profiles.sources.ownership import refuse_untrusted
 from katax_cli.services.backup.folder import (
     backup_folders,
+    kept_in_place,
     new_folder,
     partial_folders,
     publish,
@@ -61,9 +62,11 @@ class FolderStore:
     def find(self, word: str) -> FolderBackup:
         return FolderBackup(find_backup(self._directory, word), work=self._work, identities=self._identities)
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str) -> bool:
         with withdrawn(self._directory / name) as path:
-            shutil.rmtree(path)
+            if path is not None:
+                shutil.rmtree(path)
+        return path is not None or not (self._directory / name).exists()
 
     def note_kept(self, connection: str, database: str) -> None:
         kept.note_kept(self._directory, connection, database)
@@ -91,10 +94,16 @@ class FolderBackup:
         return read_manifest(self.path)
 
     def verified(self) -> Manifest:
-        return validated(self.path, self._work, self._identities)
+        with kept_in_place(self.path):
+            return validated(self.path, self._work, self._identities)
 
     @contextmanager
     def fetched(self) -> Iterator[Path]:
+        with kept_in_place(self.path), self._plain() as folder:
+            yield folder
+
+    @contextmanager
+    def _plain(self) -> Iterator[Path]:
         if self.manifest().encryption is None:
             yield self.path
             return

@@ -117,11 +117,12 @@ class RemoteStore:
             raise ConfigError(f"no backup {word!r} in {self.location!r}; see 'katax db backups list'")
         return self._backup(name)
 
-    def remove(self, name: str) -> None:
+    def remove(self, name: str) -> bool:
         marker = RunMarker(self._objects, name)
         marker.put()
         self._objects.remove(f"{name}/{MANIFEST}")
         self._remove_objects(self._objects, name)
+        return True
 
     def note_kept(self, connection: str, database: str) -> None:
         note = {"connection": connection, "name": database}
@@ -129,8 +130,7 @@ class RemoteStore:
             self._objects.put(f"{_NOTE}{moment()}-{token_hex(3)}.json", json.dumps(note).encode())
         except KataxError as error:
             raise BackupError(
-                f"restored, and the old one is kept as {database!r}; that cannot be noted ({error}), "
-                "so no prune drops it"
+                f"nothing is replaced: that the old database is kept as {database!r} cannot be noted: {error}"
             ) from error
 
     def kept(self) -> list[KeptDatabase]:

@@ -169,7 +169,20 @@ def test_what_a_plain_role_may_not_read_is_named(target: Target, tmp_path: Path)
             )
             owner.execute(f"GRANT SELECT ON secret TO {role}; DROP TABLE filtered")
             assert dict(back_up().rows) == ROWS | {"public.secret": 0}, "no superuser is needed"
+
+            owner.execute(
+                "CREATE SUBSCRIPTION s CONNECTION 'host=nowhere' PUBLICATION p WITH (connect = false)"
+            )
+            owner.execute("ALTER SUBSCRIPTION s SET (slot_name = NONE)")
+            owner.execute("CREATE FOREIGN DATA WRAPPER w; CREATE SERVER there FOREIGN DATA WRAPPER w")
+            owner.execute("CREATE USER MAPPING FOR public SERVER there OPTIONS (password 'hush')")
+            why = "only a superuser sees it; back up as one"
+            code, message = refused()
+            assert (code, f"options of the user mapping for public on there: {why}" in message) == (1, True)
+            assert f"subscription s: {why}" in message, "pg_dump warns of it and says that all went well"
+            assert len(back_up("--allow-missing").left_out) == 2
         finally:
+            owner.execute("DROP SUBSCRIPTION IF EXISTS s")
             owner.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
 
 

@@ -17,7 +17,13 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from katax_cli.errors import BackupError
+from katax_cli.profiles.load import load_profile
 from katax_cli.services.backup.manifest import Manifest, write_manifest
+from katax_cli.services.backup.restore.kept import kept_databases, note_kept
+from katax_cli.services.backup.restore.run import prepare
+from katax_cli.services.backup.work import StoppableWork
+from katax_cli.services.runtime.runtime import Runtime
 from tests.cli.harness import katax, write_profile
 from tests.cli.processes import spawn
 from tests.servers import Server
@@ -356,3 +362,37 @@ def test_a_plain_role_needs_createdb_and_nothing_else(
             for kept in [one for one in databases(postgresql) if one.startswith(into)]:
                 owner.execute(f'DROP DATABASE "{kept}" WITH (FORCE)'.encode())
             owner.execute(f"DROP ROLE {role}, {role}_2".encode())
+
+
+def test_the_old_database_is_noted_before_it_loses_its_name(
+    fresh: MakeFresh, postgresql: Server, tmp_path: Path
+) -> None:
+    """Whatever ends the work between the two, the next prune knows its name; without the note nothing is replaced."""
+    folder = tmp_path / "backups"
+
+    def fail(connection: str, kept: str) -> None:
+        note_kept(folder, connection, kept)
+        raise BackupError(f"ended at {kept}")
+
+    for target in (fresh("sqlite"), fresh(postgresql)):
+        profile_for(tmp_path, target)
+        assert katax("db", "exec", "CREATE TABLE t (n int)").code == 0
+        manifest, before = back_up(), databases(postgresql)
+        assert katax("db", "exec", "INSERT INTO t VALUES (1)").code == 0
+        with Runtime(load_profile()) as runtime, pytest.raises(BackupError, match=r"ended at .*_katax_old_"):
+            prepare(
+                folder / manifest.name,
+                runtime.database("main"),
+                name_of(target),
+                work=StoppableWork("main"),
+                swap=True,
+                tools=str(target.server.tools) if target.server.tools else None,
+                note_kept=fail,
+            ).run()
+        assert katax("db", "query", "SELECT n FROM t", "-f", "json").json == [{"n": 1}]
+        assert (databases(postgresql), list(tmp_path.glob("*_katax_*"))) == (before, [])
+        [kept] = kept_databases(folder)
+
+        done = katax("db", "backups", "prune", "--keep-last", "9", "-y")
+        assert (done.code, f"there is no {kept.name!r} on 'main'" in done.err) == (0, True), done.err
+        assert kept_databases(folder) == []
