@@ -26,6 +26,12 @@ def is_backup_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
+def may_be_of(name: str, connection: str) -> bool:
+    """True for the names that backups of a connection have; of connections whose names differ in odd characters alone
+    they are the same."""
+    return is_backup_name(name) and name[: -len("-20261122T005956Z-9f3c2a")] == _stem(connection)
+
+
 def backup_folders(directory: Path) -> list[Path]:
     """The folders that have the name of a backup, the newest last; none where there is no such directory."""
     if not directory.is_dir():
@@ -135,7 +141,7 @@ def _begun(directory: Path, connection: str) -> tuple[Path, int]:
     with _disk_errors(directory):
         while True:
             moment = datetime.fromtimestamp(SYSTEM.now(), UTC).strftime("%Y%m%dT%H%M%SZ")
-            name = f"{_UNSAFE.sub('_', connection).lstrip('.') or 'backup'}-{moment}-{token_hex(3)}"
+            name = f"{_stem(connection)}-{moment}-{token_hex(3)}"
             path = directory / f"{_PARTIAL}{name}"
             if (directory / name).exists():
                 continue
@@ -144,6 +150,10 @@ def _begun(directory: Path, connection: str) -> tuple[Path, int]:
                 lock = hold(path)
                 if lock is not None:
                     return path, lock
+
+
+def _stem(connection: str) -> str:
+    return _UNSAFE.sub("_", connection).lstrip(".") or "backup"
 
 
 def hold(path: Path) -> int | None:

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -17,6 +18,8 @@ from katax_cli.services.backup.age import backup_checker
 from katax_cli.services.backup.manifest import DumpFile, Manifest, RestoreDrill, write_manifest
 from katax_cli.snapshot import Check
 from tests.cli.harness import katax, write_profile
+from tests.servers.object_store import ObjectServer
+from tests.waiting import until
 
 PASSED = RestoreDrill("2026-11-21T19:00:00+00:00", "c", "s", passed=True, restore_seconds=1.0)
 CALM = "[health]\ndegraded_ms = 60000\nunhealthy_ms = 120000\n"
@@ -105,3 +108,41 @@ def test_health_and_the_dashboard_show_it(folder: Path) -> None:
     done = katax("health", "-f", "json")
     assert "backup" not in [check["name"] for check in done.json["connections"]["main"]["checks"]]
     assert os.path.exists(folder / "backups")
+
+
+def test_backups_in_a_store_are_looked_at_too(
+    folder: Path, bucket: ObjectServer, closed_port: int, deaf_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that is slow to answer, as on a busy machine, is asked until it did."""
+    url = bucket.url(f"ages/{uuid4().hex}")
+    urls = {name: f"sqlite:///{folder}/{name}.db" for name in ("main", "other")}
+    write_profile(folder, urls, extra=f'[backup]\ndirectory = "{url}"\nmax_age = "2d"\n{CALM}')
+    unknown = f"the age of the newest drilled backup in {url!r} is unknown: "
+
+    def check(name: str = "main") -> Check | None:
+        ask, answers = backup_checker(load_profile("test", cwd=str(folder))), list[Check | None]()
+
+        def answered() -> bool:
+            answers.append(ask(name))
+            return answers[-1] is None or "no answer within" not in str(answers[-1].message)
+
+        until(answered)
+        return answers[-1]
+
+    assert check() == Check("backup", "degraded", message=f"no backup in {url!r}")
+    assert check("other") is None
+    assert katax("db", "backup", "-c", "main").code == 0
+    assert katax("db", "backups", "drill", "--latest", "--embedded").code == 0
+    assert katax("db", "backup", "-c", "*").code == 0
+    drilled = check()
+    assert drilled is not None
+    assert (drilled.status, "the newest drilled backup is" in str(drilled.message)) == ("healthy", True)
+    assert check("other") == Check("backup", "degraded", message=f"no backup that passed a drill in {url!r}")
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed_port}")
+    refused = check()
+    assert refused is not None
+    assert (refused.status, str(refused.message).startswith(unknown)) == ("degraded", True)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{deaf_port}")
+    silent = backup_checker(load_profile("test", cwd=str(folder)))("main")
+    assert silent == Check("backup", "degraded", message=f"{unknown}no answer within 3s")
