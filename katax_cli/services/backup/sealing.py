@@ -120,6 +120,8 @@ class Identities:
                 f"{name!r} cannot be decrypted: the identity of [backup] is none of its recipients"
             ) from error
         except OSError as error:
+            if error is inside.error or error is outside.error:
+                raise  # of a disk, such as a full one: that says nothing of the file
             raise ValueError(f"it does not decrypt: {error}") from error
 
 

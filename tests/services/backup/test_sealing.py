@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import sys
@@ -12,8 +13,11 @@ import pytest
 import zstandard
 
 from katax_cli import Backup, Katax
+from katax_cli.core.settings import Secret
 from katax_cli.errors import BackupDamaged, ConfigError
 from katax_cli.services.backup.manifest import read_manifest
+from katax_cli.services.backup.sealing import Identities
+from katax_cli.services.backup.work import StoppableWork
 from tests.cli.harness import Done, katax, write_profile
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh
@@ -135,3 +139,13 @@ def test_a_folder_of_files_is_encrypted_file_by_file(
             reads.verify(Path(made.path).name)
     finally:
         program.shutdown()
+
+
+def test_a_full_disk_is_not_blamed_on_the_backup(sealed: Path) -> None:
+    class Full:
+        def write(self, data: bytes) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    identities = Identities(Secret.of(str(MINE)))
+    with (sealed / SEALED).open("rb") as source, pytest.raises(OSError, match="No space left on device"):
+        identities.unseal(source, Full(), StoppableWork("main"), name=SEALED)
