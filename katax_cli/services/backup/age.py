@@ -48,13 +48,9 @@ def backup_checker(profile: Profile, clock: Clock = SYSTEM) -> Callable[[str], C
     return _Ages(known, backup.directory, backup.max_age, profile.connections, clock).check
 
 
-class _AgeUnknown(Exception):
-    """The reason why nobody can tell."""
-
-
 class _KnownManifests(Protocol):
-    def of(self, connection: str) -> Sequence[Manifest]:
-        """Manifests of a connection, the newest drilled one among them. Raises _AgeUnknown."""
+    def of(self, connection: str) -> Sequence[Manifest] | str:
+        """Manifests of a connection, the newest drilled one among them; as text why nobody can tell."""
         ...
 
 
@@ -77,11 +73,10 @@ class _Ages:
 
     def check(self, name: str) -> Check | None:
         is_asked = name == _PREFERRED and name in self._connections
-        try:
-            manifests = self._known.of(name)
-        except _AgeUnknown as why:
+        manifests = self._known.of(name)
+        if isinstance(manifests, str):
             if is_asked or _PREFERRED not in self._connections:
-                message = f"the age of the newest drilled backup in {self._where!r} is unknown: {why}"
+                message = f"the age of the newest drilled backup in {self._where!r} is unknown: {manifests}"
                 return Check(CHECK, "degraded", message=message)
             return None
         if not manifests and not is_asked:
@@ -147,13 +142,13 @@ class _StoredManifests:
         self._answer: Mapping[str, Sequence[Manifest]] | BaseException | None = None
         self._stale_at = 0.0
 
-    def of(self, connection: str) -> Sequence[Manifest]:
+    def of(self, connection: str) -> Sequence[Manifest] | str:
         with self._lock:
             answer = self._answered()
         if answer is None:
-            raise _AgeUnknown(f"no answer within {format_duration(_PATIENCE_SECONDS)}")
+            return f"no answer within {format_duration(_PATIENCE_SECONDS)}"
         if isinstance(answer, BaseException):
-            raise _AgeUnknown(str(answer))
+            return str(answer)
         return answer.get(connection, ())
 
     def _answered(self) -> Mapping[str, Sequence[Manifest]] | BaseException | None:
