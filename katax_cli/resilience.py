@@ -1,7 +1,7 @@
 """Repeating calls and breaking circuits, for any function: the public face of the resilience core.
 
-Everything is synchronous and of this process. Durations are float seconds. No driver is imported here: a
-driver's error can only be met where its driver is loaded already.
+Everything is synchronous and of this process. No driver is imported here: a driver's error can only be met where its
+driver is loaded already.
 """
 
 from __future__ import annotations
@@ -12,15 +12,22 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from functools import cache, wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar
 
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.resilience import breaker as _core
-from katax_cli.core.resilience.breaker_events import OnStateChange
+from katax_cli.core.resilience.breaker_events import OnCallNotPermitted, OnStateChange
 from katax_cli.core.resilience.breaker_policy import BreakerPolicy
 from katax_cli.core.resilience.failure import Failure, FailureKind
-from katax_cli.core.resilience.retry import DelayFor, Repeats, RetryPolicy, set_waiting, sole_owner
+from katax_cli.core.resilience.retry import (
+    DelayFor,
+    Repeats,
+    RetryPolicy,
+    UnwantedResult,
+    set_waiting,
+    sole_owner,
+)
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import (
     AuthenticationFailed,
@@ -41,6 +48,7 @@ __all__ = [
     "BreakerOpen",
     "BreakerStats",
     "CircuitBreaker",
+    "UnwantedResult",
     "create_retry_wrapper",
     "is_transient_error",
     "retry",
@@ -101,18 +109,20 @@ def with_retry(
     total: Duration = _DEFAULT.total,
     delay: Duration | DelayFor | None = None,
     should_retry: ShouldRetry | None = None,
+    retry_on_result: Callable[[T], bool] | None = None,
     on_retry: OnRetry | None = None,
     clock: Clock = SYSTEM,
 ) -> T:
     """Calls `fn` until it returns, at most `attempts` times; its last error passes through unchanged.
 
     Calling it says that `fn` may run again. Repeated is what `should_retry(error)` says, by default
-    `is_transient_error`; never OutcomeUnknown, AuthenticationFailed or BreakerOpen. No attempt starts later
-    than `total` seconds after the first. Waits follow `core.backoff`: `initial` seconds, growing by
-    `multiplier` up to `max`; `backoff=False` keeps them equal; `delay` is another `initial`, or a function
-    from the number of the failed attempt to seconds, to which `jitter` is not applied.
-    `on_retry(attempt, error)` is called before each wait. Calls through katax inside make one attempt each,
-    and so does another `with_retry`. Raises ValueError for settings that make no sense.
+    `is_transient_error`; never OutcomeUnknown, AuthenticationFailed or BreakerOpen. So is a call for whose result
+    `retry_on_result(result)` is true; the last result is returned. No attempt starts later than `total` seconds
+    after the first. Waits follow `core.backoff`: `initial` seconds, growing by `multiplier` up to `max`;
+    `backoff=False` keeps them equal; `delay` is another `initial`, or a function from the number of the failed
+    attempt to seconds, to which `jitter` is not applied. `on_retry(attempt, error)` is called before each wait, after
+    a result with an UnwantedResult. Calls through katax inside make one attempt each, and so does another
+    `with_retry`. Raises ValueError for settings that make no sense.
     """
     repeated = retry(
         attempts,
@@ -124,6 +134,7 @@ def with_retry(
         total=total,
         delay=delay,
         should_retry=should_retry,
+        retry_on_result=retry_on_result,
         on_retry=on_retry,
         clock=clock,
     )
@@ -142,6 +153,7 @@ def create_retry_wrapper(
     total: Duration = _DEFAULT.total,
     delay: Duration | DelayFor | None = None,
     should_retry: ShouldRetry | None = None,
+    retry_on_result: Callable[[T], bool] | None = None,
     on_retry: OnRetry | None = None,
     clock: Clock = SYSTEM,
 ) -> Callable[P, T]:
@@ -156,6 +168,7 @@ def create_retry_wrapper(
         total=total,
         delay=delay,
         should_retry=should_retry,
+        retry_on_result=retry_on_result,
         on_retry=on_retry,
         clock=clock,
     )
@@ -173,6 +186,7 @@ def retry(
     total: Duration = _DEFAULT.total,
     delay: Duration | DelayFor | None = None,
     should_retry: ShouldRetry | None = None,
+    retry_on_result: Callable[[Any], bool] | None = None,
     on_retry: OnRetry | None = None,
     clock: Clock = SYSTEM,
 ) -> Callable[[Callable[P, T]], Callable[P, T]]:
@@ -189,6 +203,7 @@ def retry(
         policy,
         delay_for=delay if callable(delay) else None,
         should_retry=should_retry or is_transient_error,
+        retry_on_result=retry_on_result,
         on_retry=on_retry,
         clock=clock,
     )
@@ -205,7 +220,8 @@ class CircuitBreaker(_core.CircuitBreaker):
     `half_open_calls` calls through and closes when all were answered. By an answer such as a broken constraint, a
     lock wait or a wrong password the server shows that it works: they do not count as failures. Any other
     exception does, unless `ignore` (types, or a function from the exception to bool) names it.
-    `on_state_change(new, old)` is called outside the lock. Raises ValueError for values that make no sense.
+    `on_state_change(new, old)` is called outside the lock, and so is `on_call_not_permitted(error)` with each
+    BreakerOpen, on the thread whose call it refuses. Raises ValueError for values that make no sense.
     """
 
     def __init__(
@@ -222,6 +238,7 @@ class CircuitBreaker(_core.CircuitBreaker):
         slow_rate: float | None = None,
         slow_ms: float | None = None,
         ignore: Ignore | None = None,
+        on_call_not_permitted: OnCallNotPermitted | None = None,
         name: str = "calls",
         clock: Clock = SYSTEM,
     ) -> None:
@@ -240,6 +257,8 @@ class CircuitBreaker(_core.CircuitBreaker):
         )
         super().__init__(policy, on_state_change=on_state_change, by_event=False, name=name, clock=clock)
         self._ignores = _ignoring(ignore)
+        if on_call_not_permitted is not None:
+            self.on_call_not_permitted(on_call_not_permitted)
 
     def execute(self, fn: Callable[[], T]) -> T:
         """Runs `fn` and counts how it ended; raises BreakerOpen without running it, TypeError for a coroutine."""
@@ -311,12 +330,14 @@ class _Repeater:
         *,
         delay_for: DelayFor | None,
         should_retry: ShouldRetry,
+        retry_on_result: Callable[[Any], bool] | None,
         on_retry: OnRetry | None,
         clock: Clock,
     ) -> None:
         self._policy = policy
         self._delay_for = delay_for
         self._should_retry = should_retry
+        self._is_unwanted = plain(retry_on_result or (lambda _: False), "retry_on_result")
         self._on_retry = on_retry
         self._clock = clock
 
@@ -334,13 +355,18 @@ class _Repeater:
         while True:
             try:
                 with sole_owner():
-                    return completed(fn(), fn, "retry")
+                    value = completed(fn(), fn, "retry")
             except Exception as error:
-                pause = self._pause(error, repeats)
-                if pause is None:
+                if (pause := self._pause(error, repeats)) is None:
                     raise
-                if self._on_retry is not None:
-                    self._on_retry(repeats.failed, error)
+                failed: Exception = error
+            else:
+                if not self._is_unwanted(value) or (pause := repeats.pause()) is None:
+                    return value
+                failed = UnwantedResult(value)
+            if self._on_retry is not None:
+                self._on_retry(repeats.failed, failed)
+            del failed  # its traceback holds this frame
             self._clock.sleep(pause)
 
     def _pause(self, error: Exception, repeats: Repeats) -> float | None:

@@ -37,6 +37,7 @@ from katax_cli.errors import (
 from katax_cli.resilience import (
     BreakerOpen,
     CircuitBreaker,
+    UnwantedResult,
     create_retry_wrapper,
     is_transient_error,
     retry,
@@ -228,7 +229,7 @@ def test_the_decorator_takes_the_same_settings() -> None:
 
 def test_all_forms_take_the_same_settings_with_the_same_defaults() -> None:
     forms = [list(signature(form).parameters.values()) for form in (with_retry, create_retry_wrapper, retry)]
-    settings = [[(each.name, each.kind, each.default) for each in form[-11:]] for form in forms]
+    settings = [[(each.name, each.kind, each.default) for each in form[-12:]] for form in forms]
 
     assert settings[0] == settings[1] == settings[2]
     assert [(name, default) for name, _, default in settings[0]] == [
@@ -241,9 +242,79 @@ def test_all_forms_take_the_same_settings_with_the_same_defaults() -> None:
         ("total", 45.0),
         ("delay", None),
         ("should_retry", None),
+        ("retry_on_result", None),
         ("on_retry", None),
         ("clock", SYSTEM),
     ]
+
+
+def test_an_unwanted_result_is_repeated_and_the_last_is_returned() -> None:
+    clock, told = FakeClock(), list[tuple[int, Exception]]()
+    results: Iterator[int | Exception] = iter([0, ConnectionResetError(), 0, 7])
+
+    def fetch() -> int:
+        result = next(results)
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def note(attempt: int, error: Exception) -> None:
+        told.append((attempt, error))
+
+    assert (
+        with_retry(
+            fetch, 5, retry_on_result=lambda n: n == 0, on_retry=note, delay=1.0, jitter=False, clock=clock
+        )
+        == 7
+    )
+    assert [(attempt, type(error)) for attempt, error in told] == [
+        (1, UnwantedResult),
+        (2, ConnectionResetError),
+        (3, UnwantedResult),
+    ]
+    first = told[0][1]
+    assert isinstance(first, UnwantedResult)
+    assert (str(first), first.value) == ("the call returned int, which was not wanted", 0)
+    assert clock.sleeps == [1.0, 2.0, 4.0]
+
+    calls: list[int] = []
+    always = retry(3, retry_on_result=lambda result: result is None, clock=clock)(lambda: calls.append(1))
+    assert (always(), len(calls)) == (None, 3)
+
+    async def wants(_: object) -> bool:
+        return False
+
+    with pytest.raises(TypeError, match="coroutine function, which retry_on_result never runs"):
+        retry(retry_on_result=wants)  # type: ignore[arg-type]
+    with pytest.raises(ZeroDivisionError):
+        with_retry(lambda: 0, retry_on_result=lambda n: bool(1 / n), clock=clock)
+
+
+def test_a_call_that_is_not_permitted_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[BreakerOpen] = []
+    breaker = CircuitBreaker(1, on_call_not_permitted=told.append, clock=FakeClock())
+
+    def broken(_: BreakerOpen) -> None:
+        raise RuntimeError("of the listener")
+
+    remove = breaker.on_call_not_permitted(broken)
+    with pytest.raises(ConnectionResetError):
+        breaker.execute(Flaky(gone()))
+    assert told == []
+    refusing: tuple[Callable[[], object], ...] = (
+        lambda: breaker.execute(list),
+        breaker.before,
+        breaker.__enter__,
+    )
+    for use in refusing:
+        with pytest.raises(BreakerOpen) as refused:
+            use()
+        assert told.pop() is refused.value
+    assert caplog.messages == ["on_call_not_permitted of breaker 'calls' failed"] * 3
+    remove()
+    breaker.reset()
+    assert breaker.execute(lambda: 7) == 7
+    assert (told, len(caplog.messages)) == ([], 3)
 
 
 def test_wrong_settings_are_refused_before_anything_is_called() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from katax_cli import resilience
 from katax_cli.core.resilience.retry import DelayFor, RetryPolicy
@@ -29,6 +29,7 @@ async def with_retry(
     total: Duration = _DEFAULT.total,
     delay: Duration | DelayFor | None = None,
     should_retry: ShouldRetry | None = None,
+    retry_on_result: Callable[[T], bool] | None = None,
     on_retry: OnRetry | None = None,
 ) -> T:
     """Calls the coroutine function `fn` until it returns, at most `attempts` times; see `katax_cli.with_retry`.
@@ -45,6 +46,7 @@ async def with_retry(
         total=total,
         delay=delay,
         should_retry=should_retry,
+        retry_on_result=retry_on_result,
         on_retry=on_retry,
     )
     return await repeated(fn)()
@@ -61,6 +63,7 @@ def retry(
     total: Duration = _DEFAULT.total,
     delay: Duration | DelayFor | None = None,
     should_retry: ShouldRetry | None = None,
+    retry_on_result: Callable[[Any], bool] | None = None,
     on_retry: OnRetry | None = None,
 ) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
     """Decorator form of `with_retry`: `@retry(attempts=5)`. Raises ValueError for settings that make no sense."""
@@ -74,6 +77,7 @@ def retry(
         total=total,
         delay=delay,
         should_retry=should_retry,
+        retry_on_result=retry_on_result,
         on_retry=on_retry,
     )
 

@@ -9,7 +9,7 @@ import pytest
 from katax_cli import CircuitBreaker
 from katax_cli.aio import AsyncCircuitBreaker, retry, with_retry
 from katax_cli.errors import BreakerOpen, OutcomeUnknown, Unavailable
-from katax_cli.resilience import set_waiting
+from katax_cli.resilience import UnwantedResult, set_waiting
 from tests.aio.conftest import MakeKatax
 from tests.servers.fixtures import MakeProxy
 
@@ -33,6 +33,38 @@ async def test_a_coroutine_function_is_repeated() -> None:
             await with_retry(flaky, attempts=2)
     finally:
         set_waiting(True)
+
+
+async def test_an_unwanted_result_is_repeated() -> None:
+    results = iter([None, None, 7])
+    told: list[type[Exception]] = []
+
+    async def fetch() -> int | None:
+        await asyncio.sleep(0)
+        return next(results)
+
+    set_waiting(False)
+    try:
+        wanted = retry(
+            5,
+            retry_on_result=lambda result: result is None,
+            on_retry=lambda _, error: told.append(type(error)),
+        )
+        assert await wanted(fetch)() == 7
+        assert told == [UnwantedResult] * 2
+        results = iter([1, 2])
+        assert await with_retry(fetch, 2, retry_on_result=lambda result: True) == 2
+    finally:
+        set_waiting(True)
+
+
+async def test_a_call_that_is_not_permitted_is_told() -> None:
+    told: list[BreakerOpen] = []
+    breaker = AsyncCircuitBreaker(CircuitBreaker(on_call_not_permitted=told.append))
+    breaker.breaker.force_open()
+    with pytest.raises(BreakerOpen) as refused:
+        await breaker.execute(lambda: asyncio.sleep(0))
+    assert told == [refused.value]
 
 
 async def test_what_is_never_repeated() -> None:

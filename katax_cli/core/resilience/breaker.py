@@ -6,7 +6,8 @@
 
 An operator can put it into `forced_open` (for a while: then half_open) or `disabled`. There is no timer: a
 state expires when somebody asks. Each call takes a ticket along; the result of a call that was let out before
-the present state began is ignored. The lock guards decisions only, never the call and never a callback.
+the present state began is ignored. The lock guards decisions only, never the call and never a callback; what a
+callback raises is logged.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.forks import follow
-from katax_cli.core.resilience.breaker_events import BreakerEvents, OnStateChange
+from katax_cli.core.resilience.breaker_events import BreakerEvents, OnCallNotPermitted, OnStateChange
 from katax_cli.core.resilience.breaker_policy import BreakerPolicy, ProbePace
 from katax_cli.core.resilience.call_window import CallWindow
 from katax_cli.core.resilience.verdict import verdict
@@ -108,11 +109,12 @@ class CircuitBreaker:
                 self._until = due + self._patience()
 
     def on_state_change(self, listener: OnStateChange) -> Callable[[], None]:
-        """Calls `listener(new, old)` at every change, outside the lock, on the thread that caused or noticed it.
-
-        Returns what removes it. An exception in it is logged.
-        """
+        """Calls `listener(new, old)` at every change, on the thread that caused or saw it; returns what removes it."""
         return self._events.listen(listener)
+
+    def on_call_not_permitted(self, listener: OnCallNotPermitted) -> Callable[[], None]:
+        """Calls `listener(error)` for every call that is refused, on its thread; returns what removes it."""
+        return self._events.listen_to_refusals(listener)
 
     def execute(self, fn: Callable[[], T]) -> T:
         """Runs `fn` and counts how it ended; raises BreakerOpen without running it when not let through."""
@@ -248,6 +250,7 @@ class CircuitBreaker:
             ticket = self._ticket
         self._events.tell()
         if refusal is not None:
+            self._events.refused(refusal)
             raise refusal
         return ticket
 

@@ -1,4 +1,4 @@
-"""The changes of a breaker's state, noted under its lock and passed to listeners outside of it."""
+"""What becomes of a breaker's state and of its callers, passed to listeners outside of its lock."""
 
 from __future__ import annotations
 
@@ -7,19 +7,25 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from katax_cli.errors import BreakerOpen
     from katax_cli.snapshot import BreakerState
 
 OnStateChange = Callable[["BreakerState", "BreakerState"], None]
+OnCallNotPermitted = Callable[["BreakerOpen"], None]
 
 
 class BreakerEvents:
-    """Calls listeners with `(new, old)` in the order of the changes; logs an exception in one."""
+    """Calls listeners with `(new, old)` in the order of the changes, and with refusals; logs an exception in one.
 
-    __slots__ = ("_listeners", "_name", "_untold")
+    Changes are noted under the breaker's lock.
+    """
+
+    __slots__ = ("_listeners", "_name", "_of_refusals", "_untold")
 
     def __init__(self, name: str, listener: OnStateChange | None) -> None:
         self._name = name
         self._listeners: tuple[OnStateChange, ...] = () if listener is None else (listener,)
+        self._of_refusals: tuple[OnCallNotPermitted, ...] = ()
         self._untold: deque[tuple[BreakerState, BreakerState]] = deque()
 
     def listen(self, listener: OnStateChange) -> Callable[[], None]:
@@ -28,6 +34,18 @@ class BreakerEvents:
 
     def _remove(self, listener: OnStateChange) -> None:
         self._listeners = tuple(kept for kept in self._listeners if kept is not listener)
+
+    def listen_to_refusals(self, listener: OnCallNotPermitted) -> Callable[[], None]:
+        self._of_refusals = (*self._of_refusals, listener)
+
+        def remove() -> None:
+            self._of_refusals = tuple(kept for kept in self._of_refusals if kept is not listener)
+
+        return remove
+
+    def refused(self, error: BreakerOpen) -> None:
+        for listener in self._of_refusals:
+            self._call("on_call_not_permitted", listener, error)
 
     def note(self, new: BreakerState, old: BreakerState) -> None:
         self._untold.append((new, old))
@@ -39,12 +57,12 @@ class BreakerEvents:
             except IndexError:  # another thread tells it
                 return
             for listener in self._listeners:
-                self._call(listener, new, old)
+                self._call("on_state_change", listener, new, old)
 
-    def _call(self, listener: OnStateChange, new: BreakerState, old: BreakerState) -> None:
+    def _call(self, event: str, listener: Callable[..., None], *args: object) -> None:
         try:
-            listener(new, old)
+            listener(*args)
         except Exception:  # the program's function; it may not fail the call that it is told of
             from logging import getLogger
 
-            getLogger("katax").exception("on_state_change of breaker %r failed", self._name)
+            getLogger("katax").exception("%s of breaker %r failed", event, self._name)

@@ -44,6 +44,17 @@ class RetryPolicy:
         return spread(longest, random)
 
 
+class UnwantedResult(Exception):
+    """Stands for the error of an attempt that returned a `value` which is not wanted; it is told, never raised."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+        super().__init__(f"the call returned {type(value).__name__}, which was not wanted")
+
+    def __reduce__(self) -> tuple[type, tuple[object]]:
+        return type(self), (self.value,)
+
+
 ONCE = RetryPolicy(attempts=1)
 """The policy of one-shot commands and probes."""
 
