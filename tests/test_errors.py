@@ -28,6 +28,7 @@ _NUMBERS = (
 
 
 ELSEWHERE = {
+    "core.resilience.retry.UnwantedResult": "it is handed to on_retry and never raised",
     "cli.db.repl.loop.Cancelled": "ends a typed statement inside the shell, which goes on",
     "cli.app.Terminated": "the signal SIGTERM, which no `except Exception` may catch",
     "core.sql.placeholders.PlaceholderError": "a wrong argument of the program: a ValueError",
