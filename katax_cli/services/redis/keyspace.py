@@ -12,7 +12,7 @@ from typing import Any
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.resilience.failure import Failure
-from katax_cli.errors import QueryError
+from katax_cli.errors import QueryError, Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands
 from katax_cli.services.redis.lua import PURGE_PAGE
@@ -26,6 +26,7 @@ _COUNTING_SECONDS = 5.0
 _KNOWN_KEYS = 50_000
 """So many keys are told from those that SCAN repeats; of more, those that it repeats count again."""
 _MEASURED_KEYS = 200
+_PASSES = 5
 _TTL_BUCKETS: tuple[tuple[float, str], ...] = (
     (60_000, "under 1m"),
     (3_600_000, "under 1h"),
@@ -149,10 +150,32 @@ class Keyspace:
 
     def _pages(self, shard: Any, match: bytes, count: int, type: str | None = None) -> Iterator[list[bytes]]:
         """The pages of SCAN on one server, empty ones too."""
-        cursor = b""
-        while cursor != b"0":
-            cursor, keys = self._page(shard, cursor or b"0", match, count, type)
-            yield keys
+        for _ in self._passes(shard):
+            cursor = b""
+            while cursor != b"0":
+                cursor, keys = self._page(shard, cursor or b"0", match, count, type)
+                yield keys
+
+    def _passes(self, shard: Any) -> Iterator[None]:
+        """Once for each walk by SCAN, until one process answered all of it: a cursor means nothing to another.
+
+        Raises Unavailable after several in vain.
+        """
+        run = self._run(shard)
+        for _ in range(_PASSES):
+            yield
+            before, run = run, self._run(shard)
+            if run == before:
+                return
+        raise Unavailable(self._redis.name, "its server was another one again and again while keys were listed")
+
+    def _run(self, shard: Any) -> bytes:
+        """The process that answers; another one after a restart or a failover. Empty for a user who may not ask."""
+        try:
+            info: bytes = self._redis.redis("INFO", "server", safety=Safety.READ, shard=shard)
+        except QueryError:
+            return b""
+        return next((line for line in info.splitlines() if line.startswith(b"run_id:")), b"")
 
     def _sample(self, sample: list[bytes], key: bytes, number: int) -> None:
         """Keeps each of `number` keys with the same probability (Vitter's algorithm R)."""
@@ -176,30 +199,32 @@ class Keyspace:
     def _purge(self, match: bytes) -> Iterator[int]:
         if self._redis.settings.topology == "cluster":
             for shard in self._redis.shards():
-                yield from self._by_pages(lambda *page, shard=shard: self._unlink_page(shard, *page), match)
+                yield from self._by_pages(
+                    lambda *page, shard=shard: self._unlink_page(shard, *page), match, shard
+                )
             return
+        (shard,) = self._redis.shards()
         try:
-            yield from self._by_pages(self._purge_page, match)
+            yield from self._by_pages(self._purge_page, match, shard)
         except QueryError as error:
             if error.code != "NOPERM":
                 raise
             # A user who may not run scripts; the keys travel then.
-            (shard,) = self._redis.shards()
-            yield from self._by_pages(lambda *page: self._unlink_page(shard, *page), match)
+            yield from self._by_pages(lambda *page: self._unlink_page(shard, *page), match, shard)
 
     def _by_pages(
-        self, delete: Callable[[bytes, bytes, int], tuple[bytes, int]], match: bytes
+        self, delete: Callable[[bytes, bytes, int], tuple[bytes, int]], match: bytes, shard: Any
     ) -> Iterator[int]:
         """The number of deleted keys of each page, until the last; the next page is as large as this one was fast."""
-        cursor, size = b"0", _FIRST_BATCH
-        while True:
-            started = self._clock.monotonic()
-            cursor, gone = delete(cursor, match, size)
-            if gone:
-                yield gone
-            if cursor == b"0":
-                return
-            size = next_batch(size, self._clock.monotonic() - started)
+        size = _FIRST_BATCH
+        for _ in self._passes(shard):
+            cursor = b""
+            while cursor != b"0":
+                started = self._clock.monotonic()
+                cursor, gone = delete(cursor or b"0", match, size)
+                if gone:
+                    yield gone
+                size = next_batch(size, self._clock.monotonic() - started)
 
     def _purge_page(self, cursor: bytes, match: bytes, size: int) -> tuple[bytes, int]:
         cursor, gone = PURGE_PAGE(self._redis, [], cursor, match, size, safety=Safety.IDEMPOTENT)

@@ -235,6 +235,31 @@ def test_a_survey_counts_what_is_thinly_spread(redis_url: str) -> None:
         assert cache.clear("even:*") == 1200
 
 
+def test_a_server_that_began_anew_is_walked_from_the_start(throwaway: Throwaway) -> None:
+    """A cursor of SCAN means nothing to another process, which hashes keys otherwise."""
+    server, count = throwaway("redis"), 20_000
+    with opened(server.url) as database:
+        cache = Cache(database)
+        cache.mset({f"k:{number}": number for number in range(count)})
+        restarts: list[int] = []
+
+        def restart(done: int) -> None:
+            if not restarts:
+                restarts.append(done)
+                database.redis("SAVE")
+                server.restart()
+
+        listed: set[bytes] = set()
+        for batch in cache.keyspace.distinct():
+            listed.update(batch)
+            restart(len(listed))
+        assert len(listed) == count
+
+        restarts.clear()
+        assert cache.clear("k:*", on_batch=restart) == count
+        assert database.redis("DBSIZE") == 0
+
+
 def test_stats_have_the_documented_keys(cache: Cache) -> None:
     cache.set("k", 1)
     for _ in range(3):

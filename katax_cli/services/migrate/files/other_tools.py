@@ -18,11 +18,24 @@ UP_SUFFIX, DOWN_SUFFIX = ".up.sql", ".down.sql"
 _FLYWAY = re.compile(r"(?:[VUB]\d[\w.]*_|R__).*\.sql", re.IGNORECASE)
 """Also in other letters and with one underscore: Flyway passes such files over, and so would katax."""
 _PRISMA = re.compile(r"\d{14}_.*")
+_DIESEL = re.compile(r"\d.*")
+_ALEMBIC = re.compile(r"(?=\d*[a-f])[0-9a-f]{12}_.*\.py")
+_OTHER_LANGUAGE = re.compile(r"\d.*\.(rb|[cm]?[jt]s|php|go|cs|exs|java|kt)", re.IGNORECASE)
+_OTHER_LETTERS = re.compile(r"\d.*\.(sql|py)", re.IGNORECASE)
 _LEDGERS = {
     "flyway_schema_history": "Flyway",
     "_prisma_migrations": "Prisma",
     "alembic_version": "Alembic",
+    "django_migrations": "Django",
+    "knex_migrations": "Knex",
+    "SequelizeMeta": "Sequelize",
+    "goose_db_version": "goose",
+    "databasechangelog": "Liquibase",
+    "_sqlx_migrations": "sqlx",
+    "__diesel_schema_migrations": "Diesel",
 }
+_RAILS_TABLE = "ar_internal_metadata"
+"""Stands beside Rails' `schema_migrations`, which has dbmate's name and column."""
 _THEN = "then say 'katax migrate baseline VERSION' where they are applied"
 _CREATE_DBMATE = f"CREATE TABLE IF NOT EXISTS {DBMATE_TABLE} (version varchar(128) PRIMARY KEY)"
 
@@ -41,11 +54,33 @@ def refuse_folder(directory: str, names: Sequence[str]) -> None:
             f"{directory} holds folders of Prisma ({prisma}); copy each migration.sql to a file called after its "
             f"folder ({prisma}.sql), with '-- UP' above its statements, {_THEN}"
         )
-    if "versions" in names and ("env.py" in names or "script.py.mako" in names):
+    is_alembic = "versions" in names and ("env.py" in names or "script.py.mako" in names)
+    if is_alembic or any(_ALEMBIC.fullmatch(name) for name in names):
         raise ConfigError(
             f"{directory} is a folder of Alembic; write its SQL ('alembic upgrade head --sql') to "
             f"<version>_<name>.sql below '-- UP', {_THEN}"
         )
+    _refuse_unread(directory, sorted(names))
+
+
+def _refuse_unread(directory: str, names: Sequence[str]) -> None:
+    """Raises ConfigError for files that have a version, or are a plan of Sqitch, and would be passed over."""
+    for name in names:
+        if _OTHER_LANGUAGE.fullmatch(name) or name in ("sqitch.plan", "schema.rb"):
+            raise ConfigError(
+                f"{directory} holds {name} of another tool, and katax reads .sql and .py only; write its migrations "
+                f"to <version>_<name>.sql below '-- UP', {_THEN}"
+            )
+        if _DIESEL.fullmatch(name) and os.path.isfile(os.path.join(directory, name, "up.sql")):
+            raise ConfigError(
+                f"{directory} holds folders of Diesel ({name}); copy each up.sql and down.sql to "
+                f"<version>_<name>.up.sql and .down.sql, {_THEN}"
+            )
+        if _OTHER_LETTERS.fullmatch(name) and not name.endswith((".sql", ".py")):
+            lower = os.path.splitext(name)[1].lower()
+            raise ConfigError(
+                f"{os.path.join(directory, name)} would be passed over; let its name end in {lower}"
+            )
 
 
 def _is_prisma(directory: str, name: str) -> bool:
@@ -73,6 +108,8 @@ def refuse_ledger(database: SqlDatabase, table: str) -> None:
     description = database.describe(DBMATE_TABLE)
     if description is not None and _is_golang(database):
         raise ConfigError(_golang(database, table))
+    if description is not None and database.describe(_RAILS_TABLE) is not None:
+        raise ConfigError(_migrated_by("Rails", DBMATE_TABLE, database, table))
     if description is not None:
         raise ConfigError(
             f"{database.name!r} was migrated by dbmate ({DBMATE_TABLE}) and has no {table}; "
@@ -80,10 +117,14 @@ def refuse_ledger(database: SqlDatabase, table: str) -> None:
         )
     for name, tool in _LEDGERS.items():
         if database.describe(name) is not None:
-            raise ConfigError(
-                f"{database.name!r} was migrated by {tool} ({name}) and has no {table}; write its migrations as "
-                "katax's, then say with 'katax migrate baseline VERSION' which of them are applied"
-            )
+            raise ConfigError(_migrated_by(tool, name, database, table))
+
+
+def _migrated_by(tool: str, name: str, database: SqlDatabase, table: str) -> str:
+    return (
+        f"{database.name!r} was migrated by {tool} ({name}) and has no {table}; write its migrations as "
+        "katax's, then say with 'katax migrate baseline VERSION' which of them are applied"
+    )
 
 
 def _is_golang(database: SqlDatabase) -> bool:

@@ -67,6 +67,13 @@ def test_a_down_without_its_up_is_named(folder: Path) -> None:
         ("Flyway (v1.2__init.sql)", "v1.2__init.sql"),
         ("Prisma (20240101000000_init)", "20240101000000_init/migration.sql"),
         ("Alembic", "versions/1a2b_users.py"),
+        ("Alembic", "1975ea83b712_users.py"),
+        ("Diesel (2024-01-01-000000_a)", "2024-01-01-000000_a/up.sql"),
+        ("another tool", "20240101000000_a.rb"),
+        ("another tool", "20240101000000_a.Ts"),
+        ("another tool", "2014_10_12_000000_create_users_table.php"),
+        ("another tool", "sqitch.plan"),
+        ("another tool", "schema.rb"),
     ],
 )
 def test_files_that_would_be_passed_over_are_refused_by_their_tool(
@@ -84,13 +91,39 @@ def test_files_that_would_be_passed_over_are_refused_by_their_tool(
     assert "katax migrate baseline VERSION" in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["002_b.SQL", "002_b.UP.SQL", "002_b.Py"])
+def test_an_ending_in_other_letters_is_not_passed_over(folder: Path, write: Write, name: str) -> None:
+    write("001_a.sql")
+    (folder / name).write_text("SELECT 1")
+
+    with pytest.raises(ConfigError, match="would be passed over; let its name end in"):
+        files.scan(str(folder))
+
+
+def test_what_lies_beside_migrations_is_left_alone(folder: Path, write: Write) -> None:
+    write("001_a.sql")
+    for name in ("001_rows.json", "202401010000_.csv", "notes.sql", "helpers.py", "001_a.sql~", "seed.rb"):
+        (folder / name).write_text("")
+    (folder / "2024").mkdir()
+
+    assert [file.name for file in files.scan(str(folder))] == ["001_a.sql"]
+
+
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
         (["CREATE TABLE flyway_schema_history (installed_rank int)"], "by Flyway (flyway_schema_history)"),
         (["CREATE TABLE _prisma_migrations (id int)"], "by Prisma (_prisma_migrations)"),
         (["CREATE TABLE alembic_version (version_num varchar(32))"], "by Alembic (alembic_version)"),
+        (["CREATE TABLE django_migrations (id int)"], "by Django (django_migrations)"),
         (["CREATE TABLE schema_migrations (version varchar(128))"], "'katax migrate baseline --from dbmate'"),
+        (
+            [
+                "CREATE TABLE schema_migrations (version varchar(128))",
+                "CREATE TABLE ar_internal_metadata (name varchar(9))",
+            ],
+            "by Rails (schema_migrations)",
+        ),
         (
             [
                 "CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean)",
