@@ -167,7 +167,9 @@ class Keyspace:
             before, run = run, self._run(shard)
             if run == before:
                 return
-        raise Unavailable(self._redis.name, "its server was another one again and again while keys were listed")
+        raise Unavailable(
+            self._redis.name, "its server was another one again and again while keys were listed"
+        )
 
     def _run(self, shard: Any) -> bytes:
         """The process that answers; another one after a restart or a failover. Empty for a user who may not ask."""

@@ -69,6 +69,10 @@ REFUSED = {
     "SELECT lo_export(1, '/tmp/katax-leak')": "lo_export",
     "SELECT pg_catalog.\"lo_export\"(1, '/tmp/katax-leak')": "lo_export",
     "SELECT LO_EXPORT(1, '/tmp/katax-leak')": "lo_export",
+    "SELECT pg_create_physical_replication_slot('katax_leak')": "pg_create_physical_replication_slot",
+    "SELECT pg_catalog.pg_drop_replication_slot('katax_leak')": "pg_drop_replication_slot",
+    "SELECT 1 FROM t WHERE pg_terminate_backend(0)": "pg_terminate_backend",
+    "SELECT pg_stat_reset()": "pg_stat_reset",
 }
 
 
