@@ -19,6 +19,8 @@ from katax_cli.errors import LockHeld, LockLost
 from katax_cli.services.locks.runner_identity import RunnerIdentity, this_runner
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_ENDING_SECONDS = 5.0
+"""How long a session that was told to end may still hold its lock: servers end it when it looks."""
 _NOTE = re.compile(r"katax (?P<pid>\d+)@(?P<host>\S*) (?P<since>[0-9a-z]+) (?P<user>\S*) ?(?P<file>.*)")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -193,5 +195,11 @@ class RunnerLock:
         self._ask(self._locks.unlock, self._name)
 
     def end_holder(self, holder: Holder) -> bool:
-        """Ends the session of a holder that is gone."""
-        return bool(self._ask(self._locks.end_session, holder.session))
+        """Ends the session of a holder; True once the lock is no longer its own, whoever ended it."""
+        told = bool(self._ask(self._locks.end_session, holder.session))
+        ends = self._clock.monotonic() + _ENDING_SECONDS
+        while (present := self.holder()) is not None and present.session == holder.session:
+            if not told or self._clock.monotonic() >= ends:
+                return False
+            self._clock.sleep(_FIRST_PAUSE)
+        return True

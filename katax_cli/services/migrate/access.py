@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Note = Callable[[str], None]
 _NOT_GONE = "it may still run; end it there, or here with 'katax migrate unlock --force'"
+_NOT_ENDED = "its session does not end; end it on the server, or the process there"
 
 
 def migrates(database: SqlDatabase | MongoDatabase) -> Migrates:
@@ -76,14 +77,18 @@ class LedgerAccess:
         """Ends the session of a holder whose process is gone; None when the lock is free.
 
         Raises LockHeld when the holder lives, or when that cannot be known from here, unless it is the one that
-        `force` names.
+        `force` names; and when its session holds the lock in spite of that.
         """
         with self.session() as session:
             lock = self._lock(session)
             holder = lock.holder()
             forced = holder is not None and force is not None and holder.session == force.session
-            if holder is not None and not ((forced or holder.is_gone) and lock.end_holder(holder)):
+            if holder is None:
+                return None
+            if not (forced or holder.is_gone):
                 raise LockHeld(self.table, holder=f"{holder}; {_NOT_GONE}")
+            if not lock.end_holder(holder):
+                raise LockHeld(self.table, holder=f"{holder}; {_NOT_ENDED}")
             return holder
 
     @contextmanager

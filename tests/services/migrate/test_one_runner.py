@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,7 +22,8 @@ from katax_cli.services.locks.migration_lock import Holder
 from katax_cli.services.locks.runner_identity import this_runner
 from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.migrator import Migrator
-from tests.servers.fixtures import MakeFresh, Target
+from tests.fake_clock import FakeClock
+from tests.servers.fixtures import MakeFresh, Target, Throwaway
 from tests.services.crowd import crowd
 from tests.services.migrate.conftest import Write
 from tests.services.migrate.killable import CROWD
@@ -276,6 +278,24 @@ def test_a_living_runner_of_another_container_is_ended_only_with_force(
         with pytest.raises(KataxError):
             runner.session.run("SELECT 1")
     assert second.holder() is None
+
+
+def test_a_session_that_does_not_end_is_not_said_to_have_ended(
+    throwaway: Throwaway, open_url: OpenUrl, folder: Path
+) -> None:
+    server = throwaway("postgresql")
+    first = Migrator(open_url(server.url), str(folder))
+    second = Migrator(open_url(server.url), str(folder), clock=FakeClock())
+    with first.locked() as runner:
+        backend = runner.session.run("SELECT pg_backend_pid()").rows[0][0]
+        holder = second.holder()
+        os.kill(backend, signal.SIGSTOP)
+        try:
+            with pytest.raises(LockHeld, match="its session does not end"):
+                second.unlock(force=holder)
+        finally:
+            os.kill(backend, signal.SIGCONT)
+        until(lambda: second.holder() is None)
 
 
 @pytest.mark.parametrize("engine", ["postgresql", "mysql"])
