@@ -23,16 +23,41 @@ _READ_BACK = b"SELECT current_setting('transaction_read_only')"
 _INSIDE = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 # What a read-only transaction lets through: the server's files and programs.
 _SERVER_FILES = frozenset({"lo_export", "pg_file_write", "pg_file_rename", "pg_file_unlink", "pg_file_sync"})
-# And what takes effect at once, whatever becomes of the transaction: slots, WAL, statistics, other sessions, the server.
+# And what takes effect at once, whatever becomes of the transaction: slots, WAL, statistics, sessions, the server.
 _NOT_UNDONE = frozenset(
-    """pg_create_physical_replication_slot pg_create_logical_replication_slot pg_copy_physical_replication_slot
-    pg_copy_logical_replication_slot pg_drop_replication_slot pg_replication_slot_advance pg_logical_slot_get_changes
-    pg_logical_slot_get_binary_changes pg_replication_origin_advance pg_switch_wal
-    pg_create_restore_point pg_backup_start pg_backup_stop pg_start_backup pg_stop_backup pg_promote
-    pg_wal_replay_pause pg_wal_replay_resume pg_reload_conf pg_rotate_logfile pg_terminate_backend pg_cancel_backend
-    pg_stat_reset pg_stat_reset_shared pg_stat_reset_single_table_counters pg_stat_reset_single_function_counters
-    pg_stat_reset_slru pg_stat_reset_replication_slot pg_stat_reset_subscription_stats pg_stat_statements_reset
-    dblink_exec""".split()
+    [
+        "pg_create_physical_replication_slot",
+        "pg_create_logical_replication_slot",
+        "pg_copy_physical_replication_slot",
+        "pg_copy_logical_replication_slot",
+        "pg_drop_replication_slot",
+        "pg_replication_slot_advance",
+        "pg_logical_slot_get_changes",
+        "pg_logical_slot_get_binary_changes",
+        "pg_replication_origin_advance",
+        "pg_switch_wal",
+        "pg_create_restore_point",
+        "pg_backup_start",
+        "pg_backup_stop",
+        "pg_start_backup",
+        "pg_stop_backup",
+        "pg_promote",
+        "pg_wal_replay_pause",
+        "pg_wal_replay_resume",
+        "pg_reload_conf",
+        "pg_rotate_logfile",
+        "pg_terminate_backend",
+        "pg_cancel_backend",
+        "pg_stat_reset",
+        "pg_stat_reset_shared",
+        "pg_stat_reset_single_table_counters",
+        "pg_stat_reset_single_function_counters",
+        "pg_stat_reset_slru",
+        "pg_stat_reset_replication_slot",
+        "pg_stat_reset_subscription_stats",
+        "pg_stat_statements_reset",
+        "dblink_exec",
+    ]
 )
 
 
