@@ -11,10 +11,10 @@ from growing.programs import katax, profile, program
 
 Write = Callable[[Place, int], None]
 STEPS = (1, 2, 4, 8)
-TENFOLD = (10, 100, 1_000, 10_000)
-THOUSANDS = (250, 500, 1_000, 2_000, 4_000)
-MILLION = (10_000, 50_000, 250_000, 1_000_000)
-MILLIONS = (10_000, 100_000, 1_000_000, 10_000_000)
+TENFOLD = (10, 1_250, 2_500, 5_000, 10_000)
+THOUSANDS = (500, 1_000, 2_000, 4_000)
+MILLION = (10_000, 125_000, 250_000, 500_000, 1_000_000)
+MILLIONS = (10_000, 625_000, 1_250_000, 2_500_000, 5_000_000, 10_000_000)
 
 
 class Work(NamedTuple):

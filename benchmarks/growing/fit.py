@@ -79,8 +79,10 @@ class Measured:
 
     @property
     def fit(self) -> Fit | None:
-        """Over the sizes whose seconds are more than noise; None where fewer than three are."""
-        pairs = [pair for pair in zip(self.sizes, self.seconds, strict=True) if pair[1] >= NOISE]
+        """Over the sizes whose seconds are more than noise; None where fewer than three are. A start differs from the
+        next by a tenth or two."""
+        noise = max(NOISE, self.started / 4)
+        pairs = [pair for pair in zip(self.sizes, self.seconds, strict=True) if pair[1] >= noise]
         return (
             fitted([size for size, _ in pairs], [second for _, second in pairs]) if len(pairs) > 2 else None
         )
