@@ -94,7 +94,7 @@ def keys(place: Place, size: int) -> None:
     import redis
 
     script = "for n = ARGV[1], ARGV[2] do redis.call('SET', 'grown:' .. n, 'the value of ' .. n) end return 1"
-    with redis.Redis.from_url(place.url) as client:
+    with redis.Redis.from_url(place.url, socket_timeout=300.0) as client:
         client.flushdb()
         for first in range(0, size, 100_000):
             client.eval(script, 0, first, min(first + 100_000, size) - 1)

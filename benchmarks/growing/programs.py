@@ -39,7 +39,10 @@ def program(words: Sequence[str], place: Place) -> Cost:
     with (folder / "output").open("w+") as output, (folder / "errors").open("w+") as errors:
         process = subprocess.Popen(words, cwd=folder, stdout=output, stderr=errors)
         with memory_of(process.pid) as seen:
-            code = process.wait(PATIENCE)
+            try:
+                code = process.wait(PATIENCE)
+            finally:
+                process.kill()
         wall, seconds = perf_counter() - began, ended_seconds() + place.server_seconds() - before
         if code:
             errors.seek(0)
