@@ -70,6 +70,8 @@ _BY_LABEL = {
 }
 _UNAUTHORIZED = 13
 _TOLD = (FailureKind.REJECTED, FailureKind.UNKNOWN_OUTCOME)
+# What pymongo says where its monitor gave the server up: a question each 10 s on a connection of its own.
+_GIVEN_UP = "operation cancelled"
 # Where pymongo begins to describe its own state.
 _STATE_NOTES = (", Timeout: ", " (configured timeouts: ", ", full error: ", ", Topology Description: ")
 
@@ -186,6 +188,8 @@ def _message(error: BaseException) -> str:
     text = str(_answer(error).get("errmsg") or error)
     for note in _STATE_NOTES:
         text = text.partition(note)[0]
+    if text == _GIVEN_UP:
+        text = "no answer, nor to the driver's question whether it lives"
     return f"{' '.join(text.split())}{_done_before(error)}"
 
 

@@ -6,18 +6,27 @@ from katax_cli.engines.activity import ActivityList, SessionActivity
 from katax_cli.snapshot import RunningSession
 
 SHOWN = 200
-"""Sessions of one server; the busiest are kept."""
+"""Sessions of all servers together, as far as each has its share; the busiest are kept."""
+_LEAST = 5
+"""Sessions of one server, however many connections there are: all of them may be to one server that lists them all."""
 UNSEEN = "unseen"
 """The state of a row that stands for what this user cannot see."""
 
 
-def activity_rows(connection: str, listed: ActivityList, now: float) -> tuple[RunningSession, ...]:
+def share(connections: int) -> int:
+    """The number of sessions that are shown of each server."""
+    return max(_LEAST, SHOWN // max(1, connections))
+
+
+def activity_rows(
+    connection: str, listed: ActivityList, now: float, *, shown: int = SHOWN
+) -> tuple[RunningSession, ...]:
     """The busy sessions first, the longest on top, then those with a transaction; at the end what is not seen."""
     ordered = sorted(listed.sessions, key=_urgency)
-    rows = [_row(connection, session, now) for session in ordered[:SHOWN]]
+    rows = [_row(connection, session, now) for session in ordered[:shown]]
     notes = [*listed.unseen]
-    if len(ordered) > SHOWN:
-        notes.append(f"{len(ordered) - SHOWN} more sessions; katax db activity -c {connection} lists them")
+    if len(ordered) > shown:
+        notes.append(f"{len(ordered) - shown} more sessions; katax db activity -c {connection} lists them")
     return (*rows, *(_note(connection, note, now) for note in notes))
 
 

@@ -13,6 +13,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.engine_names import SERVER_ENGINES
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.services.backup.age import backup_checker
+from katax_cli.services.dashboard.activity_rows import share
 from katax_cli.services.dashboard.event_log import (
     of_decisions,
     of_health,
@@ -81,9 +82,10 @@ class Collector:
         self._backup = backup_checker(profile, clock)
         self._lock = Lock()
         deep = deep_prober(profile)
+        shown = share(sum(database.settings.type in SERVER_ENGINES for database in databases))
         self._watches = {
             database.name: ConnectionWatch(
-                database, profile.health, deep(database), seconds=seconds, clock=clock
+                database, profile.health, deep(database), seconds=seconds, clock=clock, shown=shown
             )
             for database in databases
         }

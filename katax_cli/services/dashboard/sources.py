@@ -13,7 +13,7 @@ from katax_cli.core.measure.health import HealthPolicy
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.engines.activity import ActivityList
 from katax_cli.errors import KataxError
-from katax_cli.services.dashboard.activity_rows import activity_rows
+from katax_cli.services.dashboard.activity_rows import SHOWN, activity_rows
 from katax_cli.services.databases.database import Database
 from katax_cli.services.health.deep_probe import DeepProbe
 from katax_cli.services.health.probe import GRACE, broken, probe, unseen
@@ -139,7 +139,14 @@ class ConnectionWatch:
     """One connection: a ping in each round, every layer while it is unhealthy, its server's sessions and counters."""
 
     def __init__(
-        self, database: Database, policy: HealthPolicy, deep: DeepProbe, *, seconds: float, clock: Clock
+        self,
+        database: Database,
+        policy: HealthPolicy,
+        deep: DeepProbe,
+        *,
+        seconds: float,
+        clock: Clock,
+        shown: int = SHOWN,
     ) -> None:
         self.seen: Seen | None = None
         self.traffic: Traffic | None = None
@@ -151,6 +158,7 @@ class ConnectionWatch:
         self._deep = deep
         self._seconds = seconds
         self._clock = clock
+        self._shown = shown
         self._latencies: tuple[float | None, ...] = ()
         self._known: Mapping[str, object] | None = None
         self._known_until = clock.monotonic()
@@ -208,7 +216,7 @@ class ConnectionWatch:
         began, name = self._clock.monotonic(), self._database.name
         try:
             listed = activity(self._database, timeout=deadline.within(_LOAD_SECONDS))
-            self.sessions = activity_rows(name, listed, self._clock.now())
+            self.sessions = activity_rows(name, listed, self._clock.now(), shown=self._shown)
         except KataxError as error:
             self.sessions = activity_rows(name, ActivityList((), None, (str(error),)), self._clock.now())
         finally:

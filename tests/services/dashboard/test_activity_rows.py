@@ -1,7 +1,7 @@
 """Sessions as a dashboard has them: the busiest are kept, and what is not seen is said."""
 
 from katax_cli.engines.activity import ActivityList, SessionActivity
-from katax_cli.services.dashboard.activity_rows import SHOWN, activity_rows
+from katax_cli.services.dashboard.activity_rows import SHOWN, activity_rows, share
 
 IDLE = SessionActivity(1, "app", "web", "shop", "idle", None, 900.0, None, None)
 
@@ -22,3 +22,14 @@ def test_the_busiest_are_kept_and_the_rest_is_counted() -> None:
         (None, "unseen", "3 more sessions; katax db activity -c main lists them"),
     ]
     assert {(row.connection, row.seen_at) for row in rows} == {("main", 50.0)}
+
+
+def test_many_connections_have_a_share_each() -> None:
+    """Two hundred that each list two hundred sessions would be 40,000 rows to draw."""
+    assert [share(servers) for servers in (0, 1, 4, 40, 200)] == [SHOWN, SHOWN, 50, 5, 5]
+    idle = tuple(IDLE._replace(pid=number) for number in range(8))
+
+    rows = activity_rows("a", ActivityList(idle, None, ()), 50.0, shown=5)
+
+    assert [row.pid for row in rows] == [0, 1, 2, 3, 4, None]
+    assert rows[-1].statement == "3 more sessions; katax db activity -c a lists them"

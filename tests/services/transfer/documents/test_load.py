@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from katax_cli.errors import ConfigError, KataxError, LockHeld, Refused
+from katax_cli.errors import ConfigError, KataxError, LockHeld, OutcomeUnknown, Refused, Unavailable
 from katax_cli.services.transfer.documents import checkpoint, load
 from katax_cli.services.transfer.documents.load import DocumentImport
 from katax_cli.services.transfer.load import ImportPlan
+from tests.servers.fixtures import Throwaway
 from tests.services.transfer.documents.connections import documents_in, imported, open_documents, source
 
 
@@ -161,6 +162,7 @@ from katax_cli.services.transfer.documents import load
 from katax_cli.services.transfer.formats.files import FileKind
 from katax_cli.services.transfer.formats.sources import RowFile
 from katax_cli.services.transfer.load import ImportPlan
+from tests.servers.fixtures import Throwaway
 from tests.services.transfer.documents.connections import open_documents
 load._READ = 300
 with open_documents(sys.argv[1]) as database, open(sys.argv[2], "rb") as file:
@@ -191,4 +193,29 @@ def test_a_killed_import_goes_on_where_it_stood(mongodb_url: str, tmp_path: Path
         ended(chance.randrange(4) + 1)
     assert ended(None) == 0
     with open_documents(mongodb_url) as database:
+        assert sorted(one["n"] for one in documents_in(database, "t")) == list(range(300))
+
+
+def test_a_frozen_server_ends_an_import_which_then_goes_on(
+    throwaway: Throwaway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver asks it whether it lives, on a connection of its own."""
+    monkeypatch.setattr(load, "_READ", 300)
+    server = throwaway("mongodb")
+    data = b"".join(b'{"n": %d}\n' % number for number in range(300))
+    frozen: list[int] = []
+
+    def freeze(count: int) -> None:
+        if not frozen:
+            frozen.append(count)
+            server.stop_signal()
+
+    with (
+        open_documents(f"{server.url}?heartbeatFrequencyMS=500") as database,
+        pytest.raises((Unavailable, OutcomeUnknown), match="no answer, nor to the driver's question"),
+    ):
+        DocumentImport(database, source(data), ImportPlan("t"), freeze).run()
+    server.resume()
+    with open_documents(server.url) as database:
+        imported(database, data, ImportPlan("t"))
         assert sorted(one["n"] for one in documents_in(database, "t")) == list(range(300))
