@@ -36,12 +36,12 @@ def greet(url: str) -> str:
 
 
 def drop_database(url: str, name: str) -> None:
-    with _client(url) as client:
+    with _client(url, patience=60.0) as client:
         client.drop_database(name)
 
 
-def _client(url: str) -> pymongo.MongoClient[dict[str, Any]]:
-    return pymongo.MongoClient(url, serverSelectionTimeoutMS=1000, directConnection=True)
+def _client(url: str, *, patience: float = 1.0) -> pymongo.MongoClient[dict[str, Any]]:
+    return pymongo.MongoClient(url, serverSelectionTimeoutMS=int(1000 * patience), directConnection=True)
 
 
 def _mongod(spec: Launch) -> list[str]:

@@ -90,6 +90,8 @@ class Subscription:
         self._closed = Event()
         self._confirmed = Event()
         self._ended_by: Exception | None = None
+        self._lost_at: float | None = None
+        self._unconfirmed = 0
         self._thread: Thread | None = None
         follow(self)
 
@@ -103,7 +105,8 @@ class Subscription:
             subscriber.abandon()
         if ran:
             self._closed, self._confirmed = Event(), Event()
-            self._start_thread(lost_at=self._clock.monotonic())
+            self._lost_at = self._clock.monotonic()
+            self._start_thread()
 
     def start(
         self,
@@ -128,9 +131,9 @@ class Subscription:
             waited = patience if deadline.seconds is None else deadline.seconds
             raise Unavailable(self._redis.name, f"no answer to the subscription in {waited:g} s")
 
-    def _start_thread(self, lost_at: float | None = None) -> None:
+    def _start_thread(self) -> None:
         name = f"katax-pubsub-{self._redis.name}"
-        self._thread = Thread(target=self._run, args=(lost_at,), name=name, daemon=True)
+        self._thread = Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def add(self, command: str, name: str) -> None:
@@ -181,35 +184,41 @@ class Subscription:
     def _open(self, deadline: Deadline = NEVER) -> None:
         subscriber = self._engine.subscriber(deadline.within(self._redis.settings.connect_timeout))
         with self._changing:
+            self._unconfirmed = sum(map(len, self._names.values()))
             for command, names in self._names.items():
                 if names:
                     subscriber.send(command, sorted(names))
             self._subscriber = subscriber
 
-    def _run(self, lost_at: float | None) -> None:
+    def _run(self) -> None:
         attempt = 0
         while not self._closed.is_set():
             try:
-                if lost_at is not None:
+                if self._lost_at is not None:
                     attempt += 1
                     self._clock.sleep(self._pause(attempt))
                     self._open()
-                    self._tell_gap(self._clock.monotonic() - lost_at)
-                    lost_at, attempt = None, 0
+                    self._tell_gap()
                 self._receive()
             except Exception as error:  # noqa: BLE001 - the boundary of this thread
                 if self._closed.is_set() or self._is_final(error):
                     return
-                lost_at = self._clock.monotonic() if lost_at is None else lost_at
+                if self._lost_at is None:
+                    self._lost_at, attempt = self._clock.monotonic(), 0
                 self._drop()
 
     def _pause(self, attempt: int) -> float:
         longest = backoff.ceiling(attempt, initial=_FIRST_PAUSE, multiplier=2.0, max=_LONGEST_PAUSE)
         return backoff.full_jitter(longest, self._clock.random)
 
-    def _tell_gap(self, seconds: float) -> None:
+    def _tell_gap(self) -> None:
+        """Tells of a loss once the server has confirmed all subscriptions: what comes from then on is heard."""
+        if self._lost_at is None or self._unconfirmed > 0:
+            return
+        seconds = self._clock.monotonic() - self._lost_at
         getLogger("katax").debug("pub/sub on %r was away for %.1f s", self._redis.name, seconds)
         self._on_gap(seconds)
+        self._lost_at = None
 
     def _is_final(self, error: Exception) -> bool:
         """Ends the subscription and returns True for errors that retrying cannot cure: ours, or a refusal for good."""
@@ -261,7 +270,9 @@ class Subscription:
 
     def _hand_on(self, heard: Heard) -> None:
         if heard.kind != "message":
+            self._unconfirmed -= 1
             self._confirmed.set()
+            self._tell_gap()
             return
         pattern = None if heard.pattern is None else self._short("PSUBSCRIBE", heard.pattern)
         channel = self._short("SUBSCRIBE", heard.channel)

@@ -30,6 +30,7 @@ def server(throwaway: Throwaway) -> Server:
 @pytest.fixture
 def redis(server: Server) -> Iterator[RedisDatabase]:
     with opened(server.url, prefix=PREFIX) as database:
+        database.patience = SECONDS
         yield database
 
 
@@ -85,6 +86,7 @@ def test_a_server_that_does_not_say_how_it_is_set_is_watched_with_a_warning(
     url = f"redis://shy:katax@{server.host}:{server.port}/0"
     events = Queue[RecordEvent]()
     with opened(url, prefix=PREFIX) as shy:
+        shy.patience = SECONDS
         users = Records("users", shy)
         users.watch(events.put)
         assert "'cache' does not say its notify-keyspace-events (NOPERM)" in caplog.text
@@ -100,6 +102,7 @@ def test_a_lost_connection_is_told_between_the_events_before_and_after(
     ended = Queue[BaseException]()
     direct = Records("users", redis)
     with opened(server.url, prefix=PREFIX, port=wire.port) as behind:
+        behind.patience = SECONDS
         watched = Records("users", behind)
         watched.watch(events.put, on_end=ended.put)
         direct.save({"id": 1})

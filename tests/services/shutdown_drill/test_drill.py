@@ -13,6 +13,7 @@ import pytest
 from katax_cli.services.processes.tree import processes
 from tests.services.shutdown_drill.drilling import Ground, command, failed, verdicts
 from tests.services.shutdown_drill.targets import connect
+from tests.waiting import SECONDS
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def watching(ground: Ground) -> Iterator[Ground]:
 
 
 def test_a_good_target_passes(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill_at_work("good")
+    report = postgresql_ground.drill_at_work("good", settle=SECONDS)
 
     assert report.passed, report
     found = verdicts(report)
@@ -71,7 +72,7 @@ def test_a_transaction_that_stays_open_fails(postgresql_ground: Ground) -> None:
 
 
 def test_work_that_is_rolled_back_fails(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill_at_work("drops-work")
+    report = postgresql_ground.drill_at_work("drops-work", settle=SECONDS)
 
     assert failed(report) == {"in_flight_finished"}
     assert verdicts(report)["in_flight_finished"].detail.endswith(" on main is aborted")
@@ -106,14 +107,14 @@ def test_connections_that_are_not_closed_fail(postgresql_ground: Ground) -> None
 
 
 def test_the_wrong_exit_code_fails(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill("wrong-code")
+    report = postgresql_ground.drill("wrong-code", settle=SECONDS)
 
     assert failed(report) == {"exit_code"}
     assert verdicts(report)["exit_code"].detail == "3, expected 0"
 
 
 def test_another_exit_code_may_be_expected(postgresql_ground: Ground) -> None:
-    assert postgresql_ground.drill("wrong-code", expected=(0, 3)).passed
+    assert postgresql_ground.drill("wrong-code", settle=SECONDS, expected=(0, 3)).passed
 
 
 def test_a_target_that_ignores_the_signal_fails(postgresql_ground: Ground) -> None:
@@ -125,7 +126,7 @@ def test_a_target_that_ignores_the_signal_fails(postgresql_ground: Ground) -> No
 
 
 def test_mysql_a_good_target_passes(mysql_ground: Ground) -> None:
-    report = mysql_ground.drill("good")
+    report = mysql_ground.drill("good", settle=SECONDS)
 
     assert report.passed, report
     assert verdicts(report)["no_sessions_left"].detail == "none on main"
@@ -133,11 +134,11 @@ def test_mysql_a_good_target_passes(mysql_ground: Ground) -> None:
 
 def test_mysql_work_that_is_rolled_back_is_not_called_finished(mysql_ground: Ground) -> None:
     """The server does not remember transactions; it counts rollbacks."""
-    found = verdicts(mysql_ground.drill_at_work("drops-work"))["in_flight_finished"]
+    found = verdicts(mysql_ground.drill_at_work("drops-work", settle=SECONDS))["in_flight_finished"]
 
     assert found.status == "unknown"
     assert found.detail.endswith("the server counted rollbacks since, and does not say of which transactions")
-    assert verdicts(mysql_ground.drill_at_work("good"))["in_flight_finished"].status == "ok"
+    assert verdicts(mysql_ground.drill_at_work("good", settle=SECONDS))["in_flight_finished"].status == "ok"
 
 
 @pytest.mark.begins_first

@@ -21,7 +21,7 @@ from tests.engines.connections import settings_for
 
 @contextmanager
 def open_documents(url: str, **changes: Any) -> Iterator[MongoDatabase]:
-    engine: Any = load(settings_for(url, **changes))
+    engine: Any = load(settings_for(url, **{"connect_timeout": 60.0, **changes}))
     with MongoDatabase(engine, Guard("main", classify_with(engine), retry=ONCE, breaker=None)) as database:
         yield database
 

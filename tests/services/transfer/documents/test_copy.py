@@ -84,13 +84,18 @@ def test_ids_of_all_types_are_gone_on_behind(fresh: MakeFresh) -> None:
 
 
 PROGRAM = """
-import sys
+import signal, sys
 from katax_cli.services.transfer.copy import CopyPlan
 from katax_cli.services.transfer.documents import copy
 from tests.services.transfer.documents.connections import open_documents
 with open_documents(sys.argv[1], read_only=True) as source, open_documents(sys.argv[2]) as target:
     source.engine.batch_size = 20
-    tell = lambda count: print(count, flush=True)
+    left = [int(sys.argv[3])]
+    def tell(count):
+        print(count, flush=True)
+        left[0] -= 1
+        if left[0] == 0:
+            signal.pause()  # until it is killed
     copy.DocumentCopy(source, target, CopyPlan(not_consistent="on" in sys.argv), tell).run(lambda *_: True)
 """
 
@@ -104,7 +109,10 @@ def test_a_killed_copy_goes_on_once_that_is_allowed(fresh: MakeFresh) -> None:
     def ended(*words: str, kill_after: int | None = None) -> int:
         root = Path(__file__).parents[4]
         with subprocess.Popen(
-            [*command, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=root
+            [*command, str(kill_after or 0), *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=root,
         ) as run:
             assert run.stdout is not None
             for _ in range(kill_after or 0):
