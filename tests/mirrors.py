@@ -344,7 +344,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/program/databases.py",
     ),
     "services/redis/test_limits.py": ("services/redis/lua.py",),
-    "services/redis/test_pubsub.py": ("engines/messages.py",),
+    "services/redis/test_pubsub.py": ("engines/messages.py", "services/redis/subscription.py"),
     "services/redis/test_records.py": ("services/redis/merge.py",),
     "services/redis/test_topologies.py": ("services/redis/acl.py",),
     "services/seeds/test_rows.py": ("services/seeds/values.py",),

@@ -13,7 +13,8 @@ from typing import Any, Generic, Self, TypeVar
 from katax_cli.aio.clients import AsyncRedisDatabase
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.awaited.calls import in_thread, set_result, tell
-from katax_cli.services.redis.pubsub import Message, PubSub, Subscription
+from katax_cli.services.redis.pubsub import PubSub
+from katax_cli.services.redis.subscription import Message, Subscription
 from katax_cli.services.redis.values import JSON, Codec
 
 T = TypeVar("T")

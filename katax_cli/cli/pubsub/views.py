@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.redis import cell
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.redis.pubsub import Message, Subscription
+from katax_cli.services.redis.subscription import Message, Subscription
 
 T = TypeVar("T")
 _MOST_UNPRINTED = 1000

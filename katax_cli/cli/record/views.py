@@ -15,9 +15,9 @@ from katax_cli.cli.shell.options import lifetime
 from katax_cli.cli.shell.redis import cell
 from katax_cli.core.sql.conditions import parse_value
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.redis.pubsub import Message
 from katax_cli.services.redis.record_watch import RecordEvent, RecordWatch
 from katax_cli.services.redis.records import RecordPage
+from katax_cli.services.redis.subscription import Message
 
 
 def moment_or_lifetime(word: str | None) -> float | datetime | None:

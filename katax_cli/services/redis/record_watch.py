@@ -12,7 +12,7 @@ from katax_cli.core.text.duration import Duration
 from katax_cli.errors import ConfigError, QueryError, Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.redis.pubsub import Message, Subscription
+from katax_cli.services.redis.subscription import Message, Subscription
 
 RecordChange = Literal["saved", "deleted", "expired", "evicted", "missed"]
 

@@ -33,7 +33,7 @@ from katax_cli.services.calls.guard import Guard, Safety
 from katax_cli.services.calls.left_behind import start
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.database import classify_with
-from katax_cli.services.redis.pubsub import Message, Subscription
+from katax_cli.services.redis.subscription import Message, Subscription
 from katax_cli.services.ws.cluster import Answer, Answerer, Poll, Worker, this_worker
 from katax_cli.services.ws.transport.socketio_server import LocalManager
 

@@ -12,7 +12,8 @@ import pytest
 
 from katax_cli.errors import OutcomeUnknown, Refused, Unavailable
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.redis.pubsub import Message, PubSub, Subscription
+from katax_cli.services.redis.pubsub import PubSub
+from katax_cli.services.redis.subscription import Message, Subscription
 from tests.engines.connections import settings_for
 from tests.fake_clock import AheadClock
 from tests.servers.fixtures import MakeProxy, Throwaway

@@ -16,7 +16,7 @@ import redis as driver
 from katax_cli.errors import Refused, Unavailable
 from katax_cli.resilience import CircuitBreaker
 from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.redis.pubsub import Message
+from katax_cli.services.redis.subscription import Message
 from katax_cli.services.ws.client import SocketClient
 from katax_cli.services.ws.cluster import this_worker
 from katax_cli.services.ws.server import Sockets
