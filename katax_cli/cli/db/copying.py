@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MAPPING_HEADER = ("table", "column", "source_type", "target_type", "note")
 COLLECTIONS_HEADER = ("collection", "documents", "note")
+_IS_IN = "was in already, not copied again"
 COPIED_HEADER = ("table", "source_rows", "target_rows", "source_checksum", "target_checksum", "same")
 
 
@@ -142,6 +143,8 @@ def collection_row(report: CollectionReport) -> tuple[object, ...]:
 
 def collection_note(report: CollectionReport) -> str:
     """What becomes of a collection: its own options, and the indexes that it does not take along."""
+    if report.is_in:
+        return _IS_IN
     if report.is_there:
         return "is there"
     options = f" with {', '.join(report.facts.options)}" if report.facts.options else ""
@@ -168,6 +171,9 @@ def report_lines(tables: Sequence[TableReport]) -> Iterator[str]:
     """Notes for a person before the first row: where types differ, what is left out."""
     for one in tables:
         name = one.table.table.name
+        if one.is_in:
+            yield f"{name}: {_IS_IN}"
+            continue
         yield f"{name}: {'is there' if one.creation is None else 'is created, with its primary key only'}"
         for column in one.columns:
             if column.source_type != column.target_type or column.note:

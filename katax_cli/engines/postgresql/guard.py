@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import pairwise
 
 import psycopg
 from psycopg import generators
@@ -23,7 +24,8 @@ _READ_BACK = b"SELECT current_setting('transaction_read_only')"
 _INSIDE = (TransactionStatus.INTRANS, TransactionStatus.INERROR)
 # What a read-only transaction lets through: the server's files and programs.
 _SERVER_FILES = frozenset({"lo_export", "pg_file_write", "pg_file_rename", "pg_file_unlink", "pg_file_sync"})
-# And what takes effect at once, whatever becomes of the transaction: slots, WAL, statistics, sessions, the server.
+# And what takes effect at once, whatever becomes of the transaction: slots, WAL, statistics, sessions, the server,
+# pages of a table or an index.
 _NOT_UNDONE = frozenset(
     [
         "pg_create_physical_replication_slot",
@@ -34,7 +36,11 @@ _NOT_UNDONE = frozenset(
         "pg_replication_slot_advance",
         "pg_logical_slot_get_changes",
         "pg_logical_slot_get_binary_changes",
+        "pg_sync_replication_slots",
         "pg_replication_origin_advance",
+        "pg_replication_origin_drop",
+        "pg_logical_emit_message",
+        "pg_log_standby_snapshot",
         "pg_switch_wal",
         "pg_create_restore_point",
         "pg_backup_start",
@@ -48,17 +54,19 @@ _NOT_UNDONE = frozenset(
         "pg_rotate_logfile",
         "pg_terminate_backend",
         "pg_cancel_backend",
-        "pg_stat_reset",
-        "pg_stat_reset_shared",
-        "pg_stat_reset_single_table_counters",
-        "pg_stat_reset_single_function_counters",
-        "pg_stat_reset_slru",
-        "pg_stat_reset_replication_slot",
-        "pg_stat_reset_subscription_stats",
         "pg_stat_statements_reset",
-        "dblink_exec",
+        "pg_truncate_visibility_map",
+        "heap_force_kill",
+        "heap_force_freeze",
+        "gin_clean_pending_list",
+        "brin_summarize_new_values",
+        "brin_summarize_range",
+        "brin_desummarize_range",
     ]
 )
+_NOT_UNDONE_FAMILIES = ("pg_stat_reset",)
+# What runs its text in another session, which is not read-only; all functions whose names begin so.
+_OTHER_SESSIONS = ("dblink", "pg_background_")
 
 
 @contextmanager
@@ -95,11 +103,18 @@ def _way_out(statement: Statement) -> str | None:
     effect = statement.effect
     if effect.kind == "copy" or effect.verb == "DO":
         return f"{effect.verb} on a read-only connection: it can reach the server's files and programs"
-    names = {token.text.strip('"').lower() for token in code_tokens(statement.text, "postgresql")}
+    words = [token.text.strip('"').lower() for token in code_tokens(statement.text, "postgresql")]
+    names = set(words)
     for name in sorted(names & _SERVER_FILES):
         return f"{name} on a read-only connection: it writes files of the server"
     for name in sorted(names & _NOT_UNDONE):
         return f"{name} on a read-only connection: it takes effect at once, and no rollback undoes it"
+    # A column may be called so too.
+    for name in (word for word, following in pairwise(words) if following == "("):
+        if name.startswith(_NOT_UNDONE_FAMILIES):
+            return f"{name} on a read-only connection: it takes effect at once, and no rollback undoes it"
+        if name.startswith(_OTHER_SESSIONS):
+            return f"{name} on a read-only connection: it works in another session, which may write"
     return None
 
 

@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Protocol
 
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.forks import follow
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.retry import ONCE
 from katax_cli.core.text.duration import format_duration
@@ -105,6 +106,11 @@ class _FolderManifests:
         self._directory = directory
         self._known: dict[Path, tuple[tuple[int, int], Manifest | None]] = {}
         self._lock = Lock()
+        follow(self)
+
+    def after_fork(self) -> None:
+        """Called in the child, where another thread of the parent may hold the lock for ever."""
+        self._lock = Lock()
 
     def of(self, connection: str) -> Sequence[Manifest]:
         with self._lock:
@@ -141,6 +147,12 @@ class _StoredManifests:
         self._patience = Deadline(None)
         self._answer: Mapping[str, Sequence[Manifest]] | BaseException | None = None
         self._stale_at = 0.0
+        follow(self)
+
+    def after_fork(self) -> None:
+        """Called in the child: the thread that reads is the parent's, so what it was to answer is read anew."""
+        self._lock = Lock()
+        self._running = None
 
     def of(self, connection: str) -> Sequence[Manifest] | str:
         with self._lock:

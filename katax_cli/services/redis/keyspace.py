@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import chain
 from string import ascii_letters, digits
@@ -98,19 +98,19 @@ class Keyspace:
     def survey(self, pattern: str, *, seconds: float = _COUNTING_SECONDS) -> Survey:
         """The keys that match a pattern, counted one by one; after `seconds` the count so far."""
         ends = self._clock.monotonic() + seconds
-        sample, known, matching, whole = list[bytes](), set[bytes](), 0, True
+        counted, whole = _SurveyCount(self._clock), True
         for shard in self._redis.shards():
-            for keys in self._pages(shard, self._match(pattern), _SCAN_COUNT):
-                fresh = [key for key in dict.fromkeys(keys) if key not in known]
-                if len(known) < _KNOWN_KEYS:
-                    known.update(fresh)
-                for key in fresh:
-                    matching += 1
-                    self._sample(sample, key, matching)
-                if self._clock.monotonic() >= ends:
-                    whole = False
+            before = counted
+            for walk in self._walks(shard, self._match(pattern), _SCAN_COUNT):
+                counted = before.copy()
+                for keys in walk:
+                    counted.add(keys)
+                    if self._clock.monotonic() >= ends:
+                        whole = False
+                        break
+                if not whole:
                     break
-        return self._measured(sample, matching, at_least=not whole)
+        return self._measured(counted.sample, counted.matching, at_least=not whole)
 
     def clear(self, pattern: str, *, on_batch: Callable[[int], object] = lambda _: None) -> int:
         """Deletes all keys that match; returns how many there were. Repeated after a failure it deletes the rest.
@@ -150,22 +150,33 @@ class Keyspace:
 
     def _pages(self, shard: Any, match: bytes, count: int, type: str | None = None) -> Iterator[list[bytes]]:
         """The pages of SCAN on one server, empty ones too."""
-        for _ in self._passes(shard):
-            cursor = b""
-            while cursor != b"0":
-                cursor, keys = self._page(shard, cursor or b"0", match, count, type)
-                yield keys
+        return chain.from_iterable(self._walks(shard, match, count, type))
+
+    def _walks(
+        self, shard: Any, match: bytes, count: int, type: str | None = None
+    ) -> Iterator[Iterator[list[bytes]]]:
+        """Walks by SCAN on one server, each to be taken to its end before the next; the last one gives all keys."""
+        return (self._walk(shard, match, count, type) for _ in self._passes(shard))
+
+    def _walk(self, shard: Any, match: bytes, count: int, type: str | None) -> Iterator[list[bytes]]:
+        cursor = b""
+        while cursor != b"0":
+            cursor, keys = self._page(shard, cursor or b"0", match, count, type)
+            yield keys
 
     def _passes(self, shard: Any) -> Iterator[None]:
         """Once for each walk by SCAN, until one process answered all of it: a cursor means nothing to another.
 
-        Raises Unavailable after several in vain.
+        Two answers in a row of different processes are a proxy's, which asks now this one and now that: nobody tells
+        then whose the cursors are, and one walk has to do. Raises Unavailable after several in vain.
         """
         run = self._run(shard)
+        if run != self._run(shard):
+            run = b""
         for _ in range(_PASSES):
             yield
-            before, run = run, self._run(shard)
-            if run == before:
+            before, run = run, run and self._run(shard)
+            if run == before or run != self._run(shard):
                 return
         raise Unavailable(
             self._redis.name, "its server was another one again and again while keys were listed"
@@ -178,13 +189,6 @@ class Keyspace:
         except QueryError:
             return b""
         return next((line for line in info.splitlines() if line.startswith(b"run_id:")), b"")
-
-    def _sample(self, sample: list[bytes], key: bytes, number: int) -> None:
-        """Keeps each of `number` keys with the same probability (Vitter's algorithm R)."""
-        if len(sample) < _MEASURED_KEYS:
-            sample.append(key)
-        elif (place := int(self._clock.random() * number)) < _MEASURED_KEYS:
-            sample[place] = key
 
     def _measured(self, sample: Sequence[bytes], matching: int, *, at_least: bool) -> Survey:
         facts = [fact for fact in self.facts(sample) if fact[0] != "none"] if sample else []
@@ -237,6 +241,34 @@ class Keyspace:
         cursor, keys = self._page(shard, cursor, match, size)
         commands = [("UNLINK", key) for key in keys]
         return cursor, sum(self._redis.pipeline(commands, safety=Safety.IDEMPOTENT)) if commands else 0
+
+
+@dataclass(slots=True)
+class _SurveyCount:
+    """Keys so far, those that SCAN repeated once, and a sample of them."""
+
+    clock: Clock
+    matching: int = 0
+    sample: list[bytes] = field(default_factory=list)
+    known: set[bytes] = field(default_factory=set)
+
+    def copy(self) -> _SurveyCount:
+        return _SurveyCount(self.clock, self.matching, self.sample.copy(), self.known.copy())
+
+    def add(self, keys: Sequence[bytes]) -> None:
+        fresh = [key for key in dict.fromkeys(keys) if key not in self.known]
+        if len(self.known) < _KNOWN_KEYS:
+            self.known.update(fresh)
+        for key in fresh:
+            self.matching += 1
+            self._keep(key)
+
+    def _keep(self, key: bytes) -> None:
+        """Keeps each of `matching` keys with the same probability (Vitter's algorithm R)."""
+        if len(self.sample) < _MEASURED_KEYS:
+            self.sample.append(key)
+        elif (place := int(self.clock.random() * self.matching)) < _MEASURED_KEYS:
+            self.sample[place] = key
 
 
 def next_batch(size: int, seconds: float) -> int:

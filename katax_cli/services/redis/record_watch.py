@@ -104,16 +104,20 @@ class RecordWatch:
     def _check_setting(self, timeout: Duration | None) -> None:
         redis = self._redis.within(timeout)
         try:
-            _, setting = redis.redis("CONFIG", "GET", _SETTING, safety=Safety.READ)
+            reply = redis.redis("CONFIG", "GET", _SETTING, safety=Safety.READ)
+            reason: object = "it knows no such setting"
         except QueryError as error:
+            reply, reason = [], error.code or error
+        if not reply:
             getLogger("katax").warning(
                 "%r does not say its %s (%s); without %s in it no event arrives",
                 redis.name,
                 _SETTING,
-                error.code or error,
+                reason,
                 _NEEDED,
             )
             return
+        _, setting = reply
         flags = setting.decode().replace("A", _ALL)
         missing = "".join(flag for flag in _NEEDED if flag not in flags)
         if missing:

@@ -320,8 +320,10 @@ class Records:
 
     def close(self) -> None:
         """Ends all subscriptions and watches of this store; the database stays open."""
-        while self._watches:
-            self._watches.pop().close()
+        # Of a copy: another thread may end a watch meanwhile.
+        for watch in list(self._watches):
+            self._watches.discard(watch)
+            watch.close()
         with self._starting:
             if "_pubsub" in self.__dict__:
                 self._pubsub.close()

@@ -50,11 +50,13 @@ class CopyPlan:
 
 @dataclass(frozen=True, slots=True)
 class TableReport:
-    """One table before its first row: its columns on both sides, and the CREATE TABLE where it is missing."""
+    """One table before its first row: its columns on both sides, the CREATE TABLE where it is missing, and whether
+    an earlier copy brought all of it."""
 
     table: TransferTable
     columns: tuple[MappedColumn, ...]
     creation: str | None
+    is_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,10 @@ class Copy:
             _prepare(snapshot)
             reports = self._reports(snapshot)
             positions = [self._position(one) for one in reports]
+            reports = [
+                replace(one, is_in=position is not None and position.state == "done")
+                for one, position in zip(reports, positions, strict=True)
+            ]
             if not report(reports):
                 return []
             with self.target.session(timeout=_FOREVER) as session:

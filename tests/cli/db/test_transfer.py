@@ -163,7 +163,7 @@ def test_copy_reports_types_and_counts(shop: Path, postgresql_url: str, sqlite_u
         "users,id,INTEGER,bigint,\nusers,name,TEXT,text,\nusers,born,TEXT,text,\n"
     )
     assert [(row["table"], row["target_rows"], row["same"]) for row in done.json] == [("users", 3, True)]
-    assert (told.code, "users: is there" in told.err) == (0, True)
+    assert (told.code, "users: was in already, not copied again" in told.err) == (0, True)
     assert (twice.code, "'main' stands on both sides" in twice.err) == (2, True)
     assert unknown.code == 2
 

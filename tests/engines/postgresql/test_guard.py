@@ -36,6 +36,7 @@ WRITES = (
     "SELECT sets()",
     "CALL commits()",
     "EXPLAIN ANALYZE INSERT INTO t VALUES (1)",
+    "SELECT query_to_xml('DELETE FROM t', true, false, '')",
     "SELECT * FROM t FOR UPDATE",
     "BEGIN READ WRITE",
     "SET TRANSACTION READ WRITE",
@@ -56,7 +57,6 @@ FIRST_STEPS = (
     "SET default_transaction_read_only = off",
     "PREPARE x AS INSERT INTO t VALUES (1)",
     "SELECT lo_create(4711)",
-    "SELECT pg_logical_emit_message(true, 'a', 'b')",
     "LISTEN somewhere",
 )
 REFUSED = {
@@ -73,6 +73,9 @@ REFUSED = {
     "SELECT pg_catalog.pg_drop_replication_slot('katax_leak')": "pg_drop_replication_slot",
     "SELECT 1 FROM t WHERE pg_terminate_backend(0)": "pg_terminate_backend",
     "SELECT pg_stat_reset()": "pg_stat_reset",
+    "SELECT pg_logical_emit_message(false, 'a', 'b')": "pg_logical_emit_message",
+    "SELECT * FROM dblink('', 'DELETE FROM t RETURNING 1') AS x(i int)": "dblink",
+    "SELECT ext . \"dblink_send_query\" /* x */ ('c', 'DELETE FROM t')": "dblink_send_query",
 }
 
 
@@ -167,7 +170,9 @@ def test_files_and_programs_of_the_server_are_refused(guarded: Pair, sql: str) -
             assert str(error.value).startswith(f"refused: {REFUSED[sql]} on a read-only connection")
 
 
-@pytest.mark.parametrize("sql", ["SELECT 'COPY', $$DO$$ AS lo", "SELECT 1 AS copy"])
+@pytest.mark.parametrize(
+    "sql", ["SELECT 'COPY', $$DO$$ AS lo", "SELECT 1 AS copy", "SELECT 1 AS dblink_name"]
+)
 def test_reading_is_not_in_the_way(guarded: Pair, sql: str) -> None:
     engine, connection = guarded
     with engine.read_only(connection):

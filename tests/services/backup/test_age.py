@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from uuid import uuid4
 
 import pytest
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.profiles.load import load_profile
-from katax_cli.services.backup.age import backup_checker
+from katax_cli.services.backup.age import _FolderManifests, _StoredManifests, backup_checker
 from katax_cli.services.backup.manifest import DumpFile, Manifest, RestoreDrill, write_manifest
+from katax_cli.services.calls.left_behind import start
 from katax_cli.snapshot import Check
 from tests.cli.harness import katax, write_profile
 from tests.servers.object_store import ObjectServer
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 PASSED = RestoreDrill("2026-11-21T19:00:00+00:00", "c", "s", passed=True, restore_seconds=1.0)
 CALM = "[health]\ndegraded_ms = 60000\nunhealthy_ms = 120000\n"
@@ -88,6 +91,30 @@ def test_only_a_backup_that_passed_a_drill_counts(folder: Path) -> None:
     assert check("main") == Check("backup", "degraded", message=wrong)
     (path / "manifest.json").write_text("{}")
     assert check("main") == Check("backup", "degraded", message=f"no backup that passed a drill in {where}")
+
+
+@pytest.mark.parametrize("is_stored", [True, False])
+def test_a_child_made_by_fork_reads_anew(tmp_path: Path, is_stored: bool) -> None:
+    """Whatever another thread of the parent was about: it holds the lock, or reads and never ends here."""
+    put(tmp_path, 1, timedelta(hours=5))
+    where, ends = str(tmp_path / "backups"), Event()
+    manifests = _StoredManifests(where, ("main",), SYSTEM) if is_stored else _FolderManifests(Path(where))
+    if isinstance(manifests, _StoredManifests):
+        manifests._running = start("katax-backup-age", ends.wait)
+    with manifests._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(int(SECONDS))
+            code = 1
+            try:
+                # A text says that there was no answer in time yet.
+                until(lambda: not isinstance(manifests.of("main"), str))
+                code = 0 if len(manifests.of("main")) == 1 else 1
+            finally:
+                os._exit(code)
+    ends.set()
+
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_health_and_the_dashboard_show_it(folder: Path) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from typing import Any, cast
 
 import pytest
 
+from katax_cli.core.clock import SYSTEM
 from katax_cli.core.settings import Secret
 from katax_cli.errors import QueryError, Refused
 from katax_cli.services.cache import copy as cache_copy
 from katax_cli.services.cache.cache import Cache
 from katax_cli.services.cache.doctor import examine
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.acl import least_rule
 from katax_cli.services.redis.keyspace import Keyspace, lifetime_bucket, next_batch
 from katax_cli.services.redis.values import decode, to_stored
@@ -256,8 +259,51 @@ def test_a_server_that_began_anew_is_walked_from_the_start(throwaway: Throwaway)
         assert len(listed) == count
 
         restarts.clear()
+        survey = Keyspace(database, clock=_Restarting(restart)).survey("k:*", seconds=float("inf"))
+        assert (survey.matching, survey.at_least, survey.measured, len(restarts)) == (count, False, 200, 1)
+
+        restarts.clear()
         assert cache.clear("k:*", on_batch=restart) == count
         assert database.redis("DBSIZE") == 0
+
+
+class _Restarting:
+    """A clock that is looked at after each page."""
+
+    now, sleep, random = SYSTEM.now, SYSTEM.sleep, SYSTEM.random
+
+    def __init__(self, page: Callable[[int], None]) -> None:
+        self._page = page
+        self._looks = 0
+
+    def monotonic(self) -> float:
+        self._looks += 1
+        if self._looks == 5:
+            self._page(self._looks)
+        return SYSTEM.monotonic()
+
+
+class _Balanced:
+    """A proxy of two servers: INFO is answered by each in turn, everything else by the first."""
+
+    def __init__(self, first: RedisDatabase, second: RedisDatabase) -> None:
+        self._first = first
+        self._turns = cycle((first, second))
+
+    def redis(self, *words: Any, **options: Any) -> Any:
+        return (next(self._turns) if words[0] == "INFO" else self._first).redis(*words, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._first, name)
+
+
+def test_a_proxy_whose_servers_answer_in_turn_is_walked_once(redis_url: str, redis7: Server) -> None:
+    with opened(redis_url) as first, opened(redis7.url) as second:
+        Cache(first).mset({f"k:{number}": number for number in range(3000)})
+        keyspace = Keyspace(cast("Any", _Balanced(first, second)))
+        assert sum(map(len, keyspace.distinct("k:*"))) == 3000
+        survey = keyspace.survey("k:*", seconds=float("inf"))
+        assert (survey.matching, survey.at_least) == (3000, False)
 
 
 def test_stats_have_the_documented_keys(cache: Cache) -> None:

@@ -95,6 +95,21 @@ def test_a_server_that_does_not_say_how_it_is_set_is_watched_with_a_warning(
         users.close()
 
 
+def test_a_compatible_server_without_the_setting_is_watched_with_a_warning(
+    throwaway: Throwaway, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The intersection of two sets that are not there is the empty list of a server that knows no such setting."""
+    renamed = {"rename-command CONFIG": "OLDCONFIG", "rename-command SINTER": "CONFIG"}
+    with opened(throwaway("redis", settings=TOLD | renamed).url, prefix=PREFIX) as redis:
+        assert redis.redis("CONFIG", "GET", "notify-keyspace-events") == []
+        users, events = Records("users", redis), Queue[RecordEvent]()
+        users.watch(events.put)
+        assert "does not say its notify-keyspace-events (it knows no such setting)" in caplog.text
+        users.save({"id": 1})
+        assert next_of(events) == ("1", "saved")
+        users.close()
+
+
 def test_a_lost_connection_is_told_between_the_events_before_and_after(
     redis: RedisDatabase, server: Server, proxy: MakeProxy
 ) -> None:

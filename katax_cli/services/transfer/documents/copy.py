@@ -19,13 +19,14 @@ from katax_cli.services.transfer.documents.collections import Collections
 
 @dataclass(frozen=True, slots=True)
 class CollectionReport:
-    """A collection before its first document: whether the target has it, about how many documents it has, and the
-    indexes that stay behind."""
+    """A collection before its first document: whether the target has it, about how many documents it has, the
+    indexes that stay behind, and whether an earlier copy brought all of it."""
 
     facts: CollectionFacts
     is_there: bool
     rows_estimate: int | None
     indexes: tuple[str, ...] = ()
+    is_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,10 @@ class DocumentCopy:
         reports, left_out = self._reports(here, there)
         ledgers = [_Ledger(there, self.source, one.facts.name) for one in reports]
         positions = [self._position(there, one, ledger) for one, ledger in zip(reports, ledgers, strict=True)]
+        reports = [
+            replace(one, is_in=position is not None and position.state == "done")
+            for one, position in zip(reports, positions, strict=True)
+        ]
         if not report(reports, left_out):
             return []
         for one, ledger, position in zip(reports, ledgers, positions, strict=True):

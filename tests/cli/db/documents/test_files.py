@@ -81,12 +81,14 @@ def test_a_copy_is_counted_and_compared(docs: Path) -> None:
     done("db", "import", "-c", "docs", "people.jsonl", "people")
     planned = done("db", "copy", "docs", "copy", "--dry-run", "-f", "json")
     copied = done("db", "copy", "docs", "copy", "--checksums", "-f", "json")
+    again = done("db", "copy", "docs", "copy")
     same = done("db", "diff", "docs", "copy", "--rows", "-f", "json")
     done("db", "update", "-c", "copy", "people", "age=37", "--where", "name = Ada")
     unlike = katax("db", "diff", "docs", "copy", "--rows", "-f", "json")
 
     assert planned.json[0]["note"] == "is created"
     assert [(row["table"], row["source_rows"], row["same"]) for row in copied.json] == [("people", 2, True)]
+    assert "people: was in already, not copied again\n" in again.err
     assert same.json == []
     assert unlike.code == 1
     assert [(row["kind"], row["source"], row["target"]) for row in unlike.json] == [
