@@ -247,6 +247,15 @@ class AsksForTls(Protocol):
 
 
 @runtime_checkable
+class GreetsAnew(Protocol):
+    """Says something to everybody who connects, before a login."""
+
+    def greets(self, connection: Any, seconds: float) -> bool:
+        """False when the server of an open connection, used by another thread, says nothing to a new one in time."""
+        ...
+
+
+@runtime_checkable
 class Introspects(Protocol):
     """Knows what tables there are."""
 

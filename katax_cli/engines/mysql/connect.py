@@ -15,6 +15,12 @@ from katax_cli.engines.mysql.session import CHARSET, VALUES, MysqlSession
 from katax_cli.engines.mysql.tls import verifying
 from katax_cli.errors import ConfigError
 
+# Seconds until the first question, between questions, and how many may stay without an answer.
+_KEEPALIVE = tuple(
+    (getattr(socket, name), value)
+    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, name)
+)
 _OPTIONS = frozenset({"collation", "sql_mode", "init_command", "bind_address"})
 
 
@@ -48,7 +54,16 @@ def open_session(settings: ConnectionSettings, timeout: float | None) -> MysqlSe
         failed = connect_failed(error)
         # An error that is its own cause would have no end for whoever follows its causes.
         raise failed from (error if failed is not error else error.__cause__)
+    _keep_alive(session)
     return session
+
+
+def _keep_alive(session: MysqlSession) -> None:
+    """PyMySQL has the kernel ask whether the peer is there, after two hours as the system's usual; a minute is soon."""
+    wire = session._sock
+    if wire is not None and wire.family != socket.AF_UNIX:
+        for option, value in _KEEPALIVE:
+            wire.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def session_settings(settings: ConnectionSettings) -> str:

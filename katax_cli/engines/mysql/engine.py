@@ -13,6 +13,7 @@ from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import AnySql, Residue, Statement, compile_query, statement_of
 from katax_cli.engines.base import Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
+from katax_cli.engines.greeting import greeted
 from katax_cli.engines.mysql import catalog
 from katax_cli.engines.mysql.connect import open_session, session_settings
 from katax_cli.engines.mysql.failures import classify
@@ -179,6 +180,11 @@ class MysqlEngine:
     def interrupt(self, connection: MysqlSession) -> None:
         with suppress(OSError):
             connection.shut_down()
+
+    def greets(self, connection: MysqlSession, seconds: float) -> bool:
+        """The server speaks first; that it is full, or blocks this host, is a word too."""
+        wire = connection._sock
+        return wire is None or greeted(wire.fileno(), b"", seconds)
 
     @contextmanager
     def read_only(self, connection: MysqlSession, characteristics: str = "") -> Iterator[None]:

@@ -33,7 +33,7 @@ _KEEPALIVE = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",
 }
-_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 # The server said no, for a reason that no other address of it changes.
 _FINAL = frozenset({FailureKind.AUTHENTICATION, FailureKind.CONFIGURATION})
 
@@ -58,7 +58,7 @@ def open_connection(
 
 def ask_for_tls(wire: socket.socket) -> None:
     """Raises OSError for a server without TLS."""
-    wire.sendall(_SSL_REQUEST)
+    wire.sendall(SSL_REQUEST)
     if wire.recv(1) != b"S":
         raise OSError("the server does not offer it")
 

@@ -15,8 +15,9 @@ from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import AnySql, Residue, statement_of
 from katax_cli.engines.base import Params, Result, RowStream, SqlFacts, Table, TableDescription, Text
+from katax_cli.engines.greeting import greeted
 from katax_cli.engines.postgresql import catalog
-from katax_cli.engines.postgresql.connect import ask_for_tls, open_connection, reset_session
+from katax_cli.engines.postgresql.connect import SSL_REQUEST, ask_for_tls, open_connection, reset_session
 from katax_cli.engines.postgresql.failures import StandbyRefused, classify, on_standby
 from katax_cli.engines.postgresql.guard import check_guarded, read_only_transaction
 from katax_cli.engines.postgresql.pipeline import many
@@ -164,6 +165,15 @@ class PostgresEngine:
             socket.socket(fileno=os.dup(connection.pgconn.socket)) as wire,
         ):
             wire.shutdown(socket.SHUT_RDWR)
+
+    def greets(self, connection: PostgresConnection, seconds: float) -> bool:
+        """A pooler answers for itself, be its pool full or the server behind it frozen."""
+        try:
+            wire = connection.pgconn.socket
+        except psycopg.Error:
+            # Closed meanwhile: whoever used it knows.
+            return True
+        return greeted(wire, SSL_REQUEST, seconds)
 
     def read_only(
         self, connection: PostgresConnection, characteristics: str = ""

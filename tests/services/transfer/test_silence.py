@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from contextlib import ExitStack
 from threading import Event
 
 import pytest
 
-from katax_cli.errors import Unavailable
+from katax_cli.errors import KataxError, OutcomeUnknown, Unavailable
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.transfer import load, silence
 from katax_cli.services.transfer.export import Wanted, export
@@ -15,7 +16,10 @@ from katax_cli.services.transfer.formats.files import FileKind
 from katax_cli.services.transfer.formats.sources import RowFile
 from katax_cli.services.transfer.load import Import, ImportPlan
 from katax_cli.services.transfer.silence import SilenceWatch
-from tests.servers.fixtures import MakeFresh, Throwaway
+from tests.servers import pgbouncer
+from tests.servers.fixtures import Throwaway
+from tests.servers.fleet import Fleet
+from tests.servers.server import Server, reroute
 from tests.services.transfer.connections import open_sql
 from tests.waiting import until
 
@@ -28,7 +32,9 @@ def test_a_frozen_server_ends_an_import_which_then_goes_on(
 ) -> None:
     """The server is frozen behind the first batch; nothing ends it before, however busy the machine is."""
     monkeypatch.setattr(silence, "_ASK_AFTER", 0.2)
-    monkeypatch.setattr(silence, "_ANSWER_WITHIN", 3600.0)
+    monkeypatch.setattr(silence, "_ANSWER_WITHIN", 0.5)
+    answered, stopped = silence._answered, Event()
+    monkeypatch.setattr(silence, "_answered", lambda of: not stopped.is_set() or answered(of))
     for name in ("_READ", "_READ_AT_ONCE", "_COPIED"):
         monkeypatch.setattr(load, name, 2_000)
     server = throwaway(engine_name)
@@ -40,7 +46,7 @@ def test_a_frozen_server_ends_an_import_which_then_goes_on(
             if not frozen:
                 frozen.append(count)
                 server.stop_signal()
-                monkeypatch.setattr(silence, "_ANSWER_WITHIN", 0.5)
+                stopped.set()
 
         def run() -> load.LoadedRows:
             watch = SilenceWatch(database, progress=freeze, lasts=lambda: f"{frozen[0]} rows are in")
@@ -51,7 +57,7 @@ def test_a_frozen_server_ends_an_import_which_then_goes_on(
         with pytest.raises(Unavailable) as error:
             run()
         server.resume()
-        monkeypatch.setattr(silence, "_ANSWER_WITHIN", 3600.0)
+        stopped.clear()
         assert "no answer for 0.5 s, not even to a new connection" in str(error.value)
         assert str(error.value).endswith(f"; {frozen[0]} rows are in")
     with open_sql(server.url) as database:
@@ -61,23 +67,51 @@ def test_a_frozen_server_ends_an_import_which_then_goes_on(
 
 
 LOCKS = {
-    "postgresql": ("select pg_advisory_lock(7)", "select pg_advisory_unlock(7)"),
-    "mysql": ("select get_lock('slow', 600)", "select release_lock('slow')"),
+    "postgresql": (
+        "select pg_advisory_lock(7)",
+        "select pg_advisory_xact_lock(7)",
+        "select pg_advisory_unlock(7)",
+    ),
+    "mysql": (
+        "select get_lock('slow', 600)",
+        "select get_lock('slow', 600)",
+        "select release_lock('slow')",
+    ),
 }
 
 
 @pytest.mark.parametrize("engine_name", LOCKS)
-def test_a_server_that_is_slow_is_waited_for(
-    engine_name: str, fresh: MakeFresh, monkeypatch: pytest.MonkeyPatch
+def test_a_server_without_a_place_is_waited_for(
+    engine_name: str, throwaway: Throwaway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A statement waits until the server was asked twice whether it lives."""
+    server = throwaway(engine_name, settings={"max_connections": "12"})
+    with open_sql(server.url) as other, open_sql(server.url) as database, ExitStack() as filling:
+        for mine in (other, database):
+            mine.connect()
+        with pytest.raises(KataxError, match=r"(?i)too many|slots"):  # noqa: PT012
+            for _ in range(50):
+                filling.enter_context(open_sql(server.url)).connect()
+        check_waited_for(database, other, monkeypatch)
+
+
+def test_a_pooler_whose_only_session_is_the_transfers_is_waited_for(
+    fleet: Fleet, postgresql: Server, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fleet.room.folder("narrow-bouncer")
+    pooler = fleet.adopt(pgbouncer.launch(postgresql, folder, pool_size=1))
+    through = reroute(postgresql_url, pooler.host, pooler.port)
+    with open_sql(postgresql_url) as other, open_sql(through, pooler="transaction") as database:
+        check_waited_for(database, other, monkeypatch)
+
+
+def check_waited_for(database: SqlDatabase, other: SqlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement waits for a lock of `other` until the server was asked twice whether it lives."""
     monkeypatch.setattr(silence, "_ASK_AFTER", 0.05)
     monkeypatch.setattr(silence, "_ANSWER_WITHIN", 3600.0)
     answered, asked, unlocked = silence._answered, 0, Event()
-    lock, unlock = LOCKS[engine_name]
-    url = fresh(engine_name).url
-    with open_sql(url) as other, other.session() as session, open_sql(url) as database:
-        session.run(lock)
+    hold, lock, unlock = LOCKS[database.engine.name]
+    with other.session() as session:
+        session.run(hold)
 
         def counted(of: SqlDatabase) -> bool:
             nonlocal asked
@@ -95,3 +129,16 @@ def test_a_server_that_is_slow_is_waited_for(
         # The other session answers the one that unlocked before it is closed.
         until(unlocked.is_set)
     assert asked >= 2
+
+
+def test_an_unknown_outcome_is_that_of_the_database_with_the_commit() -> None:
+    with open_sql("postgresql://127.0.0.1/source") as source:
+        watch = SilenceWatch(source, progress=lambda _: None, lasts=lambda: "7 rows are in")
+        watch._silent = source
+        with (
+            pytest.raises(
+                OutcomeUnknown, match=r"on 'target': 'main' gave no answer for 30 s.*7 rows are in"
+            ),
+            watch,
+        ):
+            raise OutcomeUnknown("target", "the connection was lost")

@@ -1,0 +1,29 @@
+"""Whether a server still says a word to somebody new: without a name lookup, a login, or a place in a pool."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+def greeted(connected: int, hello: bytes, seconds: float) -> bool:
+    """False when the peer of the socket `connected` (a descriptor) leaves a new connection without a word.
+
+    Connecting may take so many seconds, and the first byte after `hello` as many again. Whatever else ends the try (a
+    refusal, a socket file that was removed, no descriptor left here) says nothing against the server: if it is gone,
+    the open connection says so itself.
+    """
+    try:
+        with socket.socket(fileno=os.dup(connected)) as own:
+            family, peer = own.family, own.getpeername()
+        with socket.socket(family, socket.SOCK_STREAM) as wire:
+            wire.settimeout(seconds)
+            # The kernel connects for a frozen server too; only a byte is the server's own.
+            wire.connect(peer)
+            wire.sendall(hello)
+            wire.recv(1)
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+    return True
