@@ -72,7 +72,7 @@ class SilenceWatch:
                 continue
             moved_at = self._moved_at
             silent = next((database for database in self._databases if not self._answers(database)), None)
-            asked_at, pause = SYSTEM.monotonic(), min(2 * pause, max(_ASK_AGAIN, _ASK_AFTER))
+            asked_at, pause = SYSTEM.monotonic(), min(2 * pause, _ASK_AGAIN)
             if silent is not None and moved_at == self._moved_at and not self._ended.is_set():
                 self._silent = silent
                 # The others may be in a COMMIT, which they shall end.

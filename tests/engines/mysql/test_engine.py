@@ -1,4 +1,5 @@
 import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -873,3 +874,12 @@ def test_closing_in_the_middle_of_a_result_does_not_read_it(
         engine.close(session)
     engine.close(session)
     assert engine.is_broken(session)
+
+
+def test_a_peer_that_vanished_is_noticed_within_a_minute(session: MysqlSession) -> None:
+    wire = session._sock
+    assert wire is not None
+    assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    idle, between, count = (wire.getsockopt(socket.IPPROTO_TCP, name) for name in names)
+    assert idle + between * count == 60
