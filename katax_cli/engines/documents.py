@@ -19,7 +19,7 @@ Batches = Generator[list[dict[str, Any]], None, None]
 @dataclass(frozen=True, slots=True)
 class DocumentQuery:
     """The documents that are asked for: `sort` is of fields and 1 or -1, `limit` 0 is none. With `raw` they are not
-    decoded: each has its BSON as `raw`."""
+    decoded: each has its BSON as `raw`. With `primary` they come from there, whatever the URL prefers."""
 
     filter: Document = field(default_factory=dict)
     projection: Document | None = None
@@ -27,6 +27,7 @@ class DocumentQuery:
     skip: int = 0
     limit: int = 0
     raw: bool = False
+    primary: bool = False
 
 
 EVERYTHING = DocumentQuery()
@@ -172,8 +173,16 @@ class MovesDocuments(Protocol):
         """Changes one document, as `start`; False when none matched."""
         ...
 
-    def fetch(self, client: Any, collection: str, filter: Document) -> Document | None:
-        """One document."""
+    def remove(self, client: Any, collection: str, filter: Document) -> None:
+        """Deletes one document, as `start`, where one matches."""
+        ...
+
+    def fetch(self, client: Any, collection: str, filter: Document, most: int) -> list[Document]:
+        """Up to `most` documents of the primary, 0 is all; for few and small ones."""
+        ...
+
+    def count(self, client: Any, collection: str, *, most: int = 0) -> int:
+        """The number of documents that the primary has; `most` ends the count, 0 is none."""
         ...
 
     def missing_key(self, document: Document, key: Sequence[str]) -> str | None:
@@ -200,12 +209,16 @@ class MovesDocuments(Protocol):
         """The filter of the documents up to `id`."""
         ...
 
+    def between(self, low: Any, high: Any) -> Document:
+        """The filter of the documents behind `low` and up to `high`, in the order of `_id`."""
+        ...
+
     def collections(self, client: Any) -> dict[str, CollectionFacts]:
         """The collections and views of the database, by name; without those of the server."""
         ...
 
-    def indexes(self, client: Any, collection: str) -> dict[str, Document]:
-        """The indexes of a collection: their fields as text, and the options of each."""
+    def indexes(self, client: Any, collection: str) -> dict[str, list[Document]]:
+        """The indexes of a collection: their fields as text, and the options of each that has these fields."""
         ...
 
     def unique_keys(self, client: Any, collection: str) -> list[frozenset[str]]:

@@ -12,6 +12,7 @@ import pymongo
 from bson import ObjectId
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
+from pymongo import ReadPreference
 from pymongo.errors import (
     AutoReconnect,
     NotPrimaryError,
@@ -110,7 +111,7 @@ class MongoEngine:
         self._check({"find": collection, "filter": query.filter})
         return self._batches(
             client,
-            lambda database: database[collection].find(
+            lambda database: _place(database[collection], query).find(
                 query.filter,
                 projection=query.projection,
                 sort=list(query.sort) or None,
@@ -309,6 +310,10 @@ class MongoEngine:
         return PoolTimeout(
             self.settings.name, waited=waited, active=now.active, max=now.max, waiting=now.waiting
         )
+
+
+def _place(collection: Any, query: DocumentQuery) -> Any:
+    return collection.with_options(read_preference=ReadPreference.PRIMARY) if query.primary else collection
 
 
 def _some(cursor: Any, most: int) -> Iterator[Any]:

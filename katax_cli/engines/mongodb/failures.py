@@ -68,6 +68,23 @@ _BY_LABEL = {
     "UnknownTransactionCommitResult": FailureKind.UNKNOWN_OUTCOME,
     "TransientTransactionError": FailureKind.ROLLED_BACK,
 }
+# Also told by a mongos for each document that it did not get to a shard.
+_NOT_OF_THE_DOCUMENT = {
+    1,  # InternalError
+    8,  # UnknownError
+    63,  # StaleShardVersion
+    70,  # ShardNotFound
+    82,  # NoProgressMade
+    96,  # OperationFailed
+    133,  # FailedToSatisfyReadPreference
+    146,  # ExceededMemoryLimit
+    150,  # StaleEpoch
+    202,  # NetworkInterfaceExceededTimeLimit
+    249,  # StaleDbVersion
+    317,  # ConnectionPoolExpired
+    13388,  # StaleConfig
+    14031,  # OutOfDiskSpace
+}
 _UNAUTHORIZED = 13
 _TOLD = (FailureKind.REJECTED, FailureKind.UNKNOWN_OUTCOME)
 # What pymongo says where its monitor gave the server up: a question each 10 s on a connection of its own.
@@ -167,6 +184,11 @@ def check_writes(answer: Mapping[str, Any]) -> None:
         raise WriteError(str(refused[0].get("errmsg")), refused[0].get("code"), refused[0])
     if concern := answer.get("writeConcernError"):
         raise WriteConcernError(str(concern.get("errmsg")), concern.get("code"), concern)
+
+
+def is_about_document(code: int | None) -> bool:
+    """True where a document was refused for what it is; False where a server or a shard was in trouble."""
+    return code is not None and code not in _BY_CODE and code not in _NOT_OF_THE_DOCUMENT
 
 
 def may_be_partly_done(error: PyMongoError | PoolTimeout, *, sent: bool, answered: bool) -> bool:

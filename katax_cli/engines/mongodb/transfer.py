@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 import bson
-from bson import Binary, Decimal128, MaxKey, MinKey, ObjectId, Timestamp
+from bson import Binary, Code, Decimal128, MaxKey, MinKey, ObjectId, Regex, Timestamp
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
-from pymongo import ReplaceOne
-from pymongo.errors import BulkWriteError, WriteConcernError
+from pymongo import ReadPreference, ReplaceOne
+from pymongo.errors import BulkWriteError, ExecutionTimeout, WriteConcernError, WriteError
 from pymongo.write_concern import WriteConcern
 
 from katax_cli.engines.documents import CollectionFacts, Document, OutgoingDocument
@@ -21,7 +22,8 @@ from katax_cli.engines.mongodb import MongoEngine
 from katax_cli.engines.mongodb.connect import database_name
 from katax_cli.engines.mongodb.engine import ANY_TYPE
 from katax_cli.engines.mongodb.extended_json import ExtendedJson
-from katax_cli.engines.mongodb.failures import MAX_BSON_SIZE
+from katax_cli.engines.mongodb.failures import MAX_BSON_SIZE, PartlyDone, is_about_document
+from katax_cli.errors import KataxError
 
 _DUPLICATE = 11000
 # A batch that a new primary would forget is no batch that is in.
@@ -39,8 +41,13 @@ _BRACKETS: Sequence[tuple[str, tuple[type, ...]]] = (
     ("bool", (bool,)),
     ("date", (datetime, bson.DatetimeMS)),
     ("timestamp", (Timestamp,)),
+    ("regex", (Regex,)),
+    ("dbPointer", ()),
+    ("javascript", (Code,)),
+    ("javascriptWithScope", ()),
     ("maxKey", (MaxKey,)),
 )
+_NAMES = tuple(name for name, _ in _BRACKETS)
 _OF_ONE_VALUE = ("minKey", "null", "maxKey")
 
 
@@ -130,12 +137,24 @@ class DocumentTransfer:
     def start(self, client: Any, collection: str, document: Document) -> bool:
         """Inserts one document; False when its `_id` is there."""
         target = self._collection(client, collection, _ON_DISK)
-        return not list(_attempt(lambda: target.insert_many([dict(document)])))
+        for _, code, reason in _attempt(lambda: target.insert_many([dict(document)])):
+            if code != _DUPLICATE:
+                raise WriteError(reason, code)
+            return False
+        return True
 
-    def fetch(self, client: Any, collection: str, filter: Document) -> Document | None:
-        """One document."""
-        found: Document | None = self._collection(client, collection, _KEPT).find_one(dict(filter))
-        return found
+    def remove(self, client: Any, collection: str, filter: Document) -> None:
+        """Deletes one document, on disk of a majority when it returns."""
+        self._collection(client, collection, _ON_DISK).delete_one(filter)
+
+    def fetch(self, client: Any, collection: str, filter: Document, most: int) -> list[Document]:
+        """Up to `most` documents, 0 is all."""
+        return list(self._collection(client, collection, _KEPT).find(dict(filter), limit=most))
+
+    def count(self, client: Any, collection: str, *, most: int = 0) -> int:
+        """The number of documents, counted up to `most`."""
+        limit = {"limit": most} if most else {}
+        return int(self._collection(client, collection, _KEPT).count_documents({}, **limit))
 
     def missing_key(self, document: Document, key: Sequence[str]) -> str | None:
         """The field of the key that a document does not have as one value; None when it has all."""
@@ -160,25 +179,20 @@ class DocumentTransfer:
         MongoDB sorts over all types, and compares within one only.
         """
         at = _bracket(id)
-        name = _BRACKETS[at][0]
-        same: list[Document] = [] if name in _OF_ONE_VALUE else [{"_id": {"$gt": id}}]
-        if _is_nan(id):
-            same = [{"_id": {"$type": "number", "$ne": id}}]
-        return (
-            {"$or": [*same, *_of_types(_BRACKETS[at + 1 :])]}
-            if at + 1 < len(_BRACKETS)
-            else {"_id": {"$in": []}}
-        )
+        behind = [*_behind(id), *_of_types(_BRACKETS[at + 1 :])]
+        return {"$or": behind} if behind else {"_id": {"$in": []}}
 
     def up_to(self, id: Any) -> Document:
         """The documents up to `id`, as `after`."""
-        at = _bracket(id)
-        same = (
-            {"_id": {"$eq": id}}
-            if _is_nan(id) or _BRACKETS[at][0] in _OF_ONE_VALUE
-            else {"_id": {"$lte": id}}
-        )
-        return {"$or": [same, *_of_types(_BRACKETS[:at])]}
+        return {"$or": [*_up_to(id), *_of_types(_BRACKETS[: _bracket(id)])]}
+
+    def between(self, low: Any, high: Any) -> Document:
+        """The documents behind `low` and up to `high`; of one type a range that the index of `_id` has as one."""
+        at, end = _bracket(low), _bracket(high)
+        if at == end:
+            bound = {"$ne": low} if _is_nan(low) else {"$gt": low}
+            return {"_id": {**bound, "$lte": high}}
+        return {"$or": [*_behind(low), *_of_types(_BRACKETS[at + 1 : end]), *_up_to(high)]}
 
     def collections(self, client: Any) -> dict[str, CollectionFacts]:
         """The collections and views of the database, by name; without those of the server."""
@@ -194,13 +208,13 @@ class DocumentTransfer:
             if not info["name"].startswith("system.")
         }
 
-    def indexes(self, client: Any, collection: str) -> dict[str, Document]:
+    def indexes(self, client: Any, collection: str) -> dict[str, list[Document]]:
         """The indexes of a collection: their fields as text, and all that the server says but names and versions."""
-        found: dict[str, Document] = {}
+        found: dict[str, list[Document]] = {}
         for info in self._database(client)[collection].list_indexes():
             fields = ", ".join(f"{field}: {order}" for field, order in info["key"].items())
             options = {name: value for name, value in info.items() if name not in ("key", "name", "v", "ns")}
-            found[f"({fields})"] = options
+            found.setdefault(f"({fields})", []).append(options)
         return found
 
     def unique_keys(self, client: Any, collection: str) -> list[frozenset[str]]:
@@ -219,7 +233,10 @@ class DocumentTransfer:
         return client[database_name(self._engine.settings)]
 
     def _collection(self, client: Any, name: str, concern: WriteConcern) -> Any:
-        return self._database(client)[name].with_options(write_concern=concern, codec_options=ANY_TYPE)
+        """Read at the primary: a secondary that the URL prefers may not have yet what was written."""
+        return self._database(client)[name].with_options(
+            write_concern=concern, codec_options=ANY_TYPE, read_preference=ReadPreference.PRIMARY
+        )
 
 
 def _encoded(document: Document) -> bytes:
@@ -230,21 +247,32 @@ def _encoded(document: Document) -> bytes:
 
 
 def _attempt(write: Callable[[], object]) -> Iterable[tuple[int, int | None, str]]:
-    """Makes a write of many documents; returns the place, the code and the reason of each that was refused."""
+    """Makes a write of many documents; returns the place, the code and the reason of each that was refused.
+
+    Raises PartlyDone where a server could not take one for its own reasons, which a mongos tells per document.
+    """
     try:
         write()
+    except ExecutionTimeout as error:
+        raise PartlyDone(str(error)) from error
     except BulkWriteError as error:
         details: Mapping[str, Any] = error.details or {}
         if concerns := details.get("writeConcernErrors"):
             raise WriteConcernError(str(concerns[0].get("errmsg")), concerns[0].get("code")) from error
         refusals = details.get("writeErrors") or ()
+        for one in refusals:
+            if not is_about_document(one.get("code")):
+                raise PartlyDone(" ".join(str(one.get("errmsg")).split())) from error
         return [(one["index"], one.get("code"), " ".join(str(one.get("errmsg")).split())) for one in refusals]
     return []
 
 
 def _replacement(document: OutgoingDocument, key: Sequence[str]) -> ReplaceOne[Any]:
     fields = bson.decode(document.raw, ANY_TYPE)
-    filter = {name: {"$eq": _value(fields, name)} for name in key}
+    filter: dict[str, Any] = {name: {"$eq": _value(fields, name)} for name in key}
+    # An array that has the value among others is another key: the upsert then fails with a duplicate.
+    for path in (path for name in key if name != "_id" for path in _paths(name)):
+        filter[f"{path}.0"] = {"$exists": False}
     if not document.has_own_id and "_id" not in key:
         del fields["_id"]
     try:
@@ -263,16 +291,43 @@ def _value(document: Document, path: str) -> Any:
     return value
 
 
+def _paths(path: str) -> Iterator[str]:
+    """A path and those that lead to it."""
+    return accumulate(path.split("."), lambda above, name: f"{above}.{name}")
+
+
 def _is_single(value: Any) -> bool:
     return not isinstance(value, list)
 
 
 def _bracket(id: Any) -> int:
+    """The place of a type in the order. Raises KataxError for one whose place cannot be told by its value here."""
     kind = type(id)
+    if kind is Code:
+        return _NAMES.index("javascript" if id.scope is None else "javascriptWithScope")
     exact = next((at for at, (_, types) in enumerate(_BRACKETS) if kind in types), None)
-    if exact is not None:
-        return exact
-    return next((at for at, (_, types) in enumerate(_BRACKETS) if isinstance(id, types)), len(_BRACKETS) - 1)
+    if exact is None:
+        exact = next((at for at, (_, types) in enumerate(_BRACKETS) if isinstance(id, types)), None)
+    if exact is None:
+        raise KataxError(f"an _id of the type {kind.__name__} has no known place in the order; leave it out")
+    return exact
+
+
+def _behind(id: Any) -> list[Document]:
+    """The values of its own type behind `id`."""
+    if _BRACKETS[_bracket(id)][0] in _OF_ONE_VALUE:
+        return []
+    # NaN comes before all numbers, and compares with none of them.
+    return [{"_id": {"$type": "number", "$ne": id}}] if _is_nan(id) else [{"_id": {"$gt": id}}]
+
+
+def _up_to(id: Any) -> list[Document]:
+    """The values of its own type up to `id`."""
+    name = _BRACKETS[_bracket(id)][0]
+    if _is_nan(id) or name in _OF_ONE_VALUE:
+        return [{"_id": {"$eq": id}}]
+    nan: list[Document] = [{"_id": {"$eq": float("nan")}}] if name == "number" else []
+    return [*nan, {"_id": {"$lte": id}}]
 
 
 def _of_types(brackets: Sequence[tuple[str, tuple[type, ...]]]) -> list[Document]:

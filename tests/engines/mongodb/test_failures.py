@@ -1,10 +1,12 @@
 """What errors mean: the codes are the server's, the errors those that pymongo makes of them."""
 
+from typing import Any
+
 import pytest
 from pymongo import errors
 
 from katax_cli.core.resilience.failure import FailureKind
-from katax_cli.engines.mongodb import failures
+from katax_cli.engines.mongodb import failures, transfer
 
 
 @pytest.mark.parametrize(
@@ -55,3 +57,24 @@ def test_messages_quote_no_documents() -> None:
     assert failures.classify(errors.BulkWriteError(documents)).message == "bad value"
     reply = {"errmsg": "bad value", "code": 2, "echo": "pr1vate"}
     assert failures.classify(errors.OperationFailure("bad value", 2, reply)).message == "bad value"
+
+
+def test_trouble_of_a_shard_is_no_refusal_of_a_document() -> None:
+    about = [
+        code
+        for code in (6, 7, 13, 89, 91, 189, 9001, 10107, 11600, 11602, None)
+        if failures.is_about_document(code)
+    ]
+    assert about == []
+    assert all(failures.is_about_document(code) for code in (2, 66, 121, 10334, 11000))
+    for code, raises in ((91, True), (121, False)):
+        answer: dict[str, Any] = {"writeErrors": [{"index": 3, "code": code, "errmsg": "x"}]}
+
+        def refused(answer: dict[str, Any] = answer) -> None:
+            raise errors.BulkWriteError(answer)
+
+        if raises:
+            with pytest.raises(failures.PartlyDone):
+                transfer._attempt(refused)
+        else:
+            assert transfer._attempt(refused) == [(3, code, "x")]

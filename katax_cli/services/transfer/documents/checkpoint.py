@@ -20,10 +20,11 @@ from katax_cli.services.locks.runner_identity import RunnerIdentity, this_runner
 from katax_cli.services.transfer.checkpoint import IMPORTS_TABLE, ImportCheckpoint, now_text
 from katax_cli.services.transfer.documents.collections import Collections
 
-_FOREVER = float("inf")
 BEAT_SECONDS = 1.0
 _PATIENCE, _PAUSE = 10.0, 0.25
 """Seconds in which a runner that lives counts its beat up, and between two looks."""
+_GIVEN_BACK_WITHIN = 5.0
+"""Seconds for each of two writes on the way out: a majority that is away holds no one there."""
 _FIELDS = tuple(field.name for field in fields(ImportCheckpoint))
 
 
@@ -42,6 +43,7 @@ class DocumentCheckpoints:
         """Keeps others from this import. Raises LockHeld when another run of it lives."""
         while not self._taken():
             self._wait_for_its_end()
+            SYSTEM.sleep(_PAUSE)
         ended = Event()
         beating = Thread(target=self._beat, args=(ended,), name="katax-import-beat", daemon=True)
         beating.start()
@@ -67,8 +69,20 @@ class DocumentCheckpoints:
         return None if found is None else _checkpoint(found)
 
     def claim(self, options: str) -> ImportCheckpoint:
-        """Sets the checkpoint to the beginning; those of other files that stopped are gone."""
-        self._collections.database.delete(IMPORTS_TABLE, self._others, timeout=_FOREVER)
+        """Sets the checkpoint to the beginning; those of other files that stopped are gone.
+
+        Raises LockHeld while one of those may still be written.
+        """
+        for other in self._collections.fetch_all(IMPORTS_TABLE, self._others):
+            holder = other.get("runner")
+            if holder is not None and self._counts_on(other):
+                raise LockHeld(
+                    f"import into {self._target}",
+                    holder=f"an import of another file, by the process {holder['pid']} on {holder['host']}",
+                )
+            self._collections.remove(
+                IMPORTS_TABLE, {"_id": other["_id"], **_of(holder), "beat": other["beat"], "state": "running"}
+            )
         self.start = int(SYSTEM.now()).to_bytes(4, "big") + os.urandom(8)
         return self._saved(ImportCheckpoint(options=options), {"start": self.start})
 
@@ -108,16 +122,28 @@ class DocumentCheckpoints:
         return bool(holder["id"] == self._runner.id)
 
     def _take_from(self, holder: Mapping[str, Any] | None) -> bool:
-        seen = {"runner": None} if holder is None else {"runner.id": holder["id"]}
         change = {"$set": {"runner": self._runner._asdict()}}
-        return self._collections.save(IMPORTS_TABLE, {"_id": self._id, **seen}, change)
+        return self._collections.save(IMPORTS_TABLE, {"_id": self._id, **_of(holder)}, change)
 
     def _give_back(self) -> None:
-        if self.start:
-            self._collections.save(IMPORTS_TABLE, self._mine, {"$set": {"runner": None}})
-        else:
-            # Refused before it began.
-            self._collections.database.delete(IMPORTS_TABLE, self._mine, timeout=_FOREVER)
+        # What the server has decides: a run may end before it has read the checkpoint that it took over.
+        begun = {**self._mine, "start": {"$exists": True}}
+        change = {"$set": {"runner": None}}
+        if not self._collections.save(IMPORTS_TABLE, begun, change, timeout=_GIVEN_BACK_WITHIN):
+            fresh = {**self._mine, "start": {"$exists": False}}
+            self._collections.remove(IMPORTS_TABLE, fresh, timeout=_GIVEN_BACK_WITHIN)
+
+    def _counts_on(self, other: Mapping[str, Any]) -> bool:
+        """True once the runner of a checkpoint, or its next one, counts on; False when it is gone or stands still."""
+        gives_up_at = SYSTEM.monotonic() + _PATIENCE
+        while not RunnerIdentity(**other["runner"]).is_gone and SYSTEM.monotonic() < gives_up_at:
+            now = self._collections.fetch(IMPORTS_TABLE, {"_id": other["_id"]})
+            if now is None:
+                return False
+            if (now.get("runner"), now["beat"]) != (other["runner"], other["beat"]):
+                return True
+            SYSTEM.sleep(_PAUSE)
+        return False
 
     def _wait_for_its_end(self) -> None:
         """Returns once the holder has ended or stands still. Raises LockHeld when it counts on."""
@@ -144,6 +170,11 @@ class DocumentCheckpoints:
 
     def _held(self) -> LockHeld:
         return LockHeld(f"import into {self._target}", holder="another run of the same import")
+
+
+def _of(holder: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The filter of a checkpoint that has still this runner."""
+    return {"runner": None} if holder is None else {"runner.id": holder["id"]}
 
 
 def _checkpoint(found: Mapping[str, Any]) -> ImportCheckpoint:

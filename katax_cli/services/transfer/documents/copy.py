@@ -56,7 +56,7 @@ class DocumentCopy:
         KataxError for a document that the target refuses.
         """
         self.target.settings.refuse_read_only()
-        here, there = Collections(self.source), Collections(self.target)
+        here, there = Collections(self.source), Collections(self.target, primary=True)
         reports, left_out = self._reports(here, there)
         ledgers = [_Ledger(there, self.source, one.facts.name) for one in reports]
         positions = [self._position(there, one, ledger) for one, ledger in zip(reports, ledgers, strict=True)]
@@ -91,7 +91,10 @@ class DocumentCopy:
                 )
         reports = [
             CollectionReport(
-                found[name], name in existing, estimates.get(name), tuple(here.indexes(name))[1:]
+                found[name],
+                name in existing,
+                estimates.get(name),
+                tuple(fields for fields, all in here.indexes(name).items() for _ in all)[1:],
             )
             for name in chosen
         ]
@@ -106,7 +109,7 @@ class DocumentCopy:
     def _position(self, there: Collections, one: CollectionReport, ledger: _Ledger) -> _Position | None:
         """Where the copy of a collection goes on; None: from its beginning."""
         name, found = one.facts.name, ledger.find()
-        holds = one.is_there and _holds_any(there, name)
+        holds = one.is_there and there.holds_any(name)
         if not holds:
             return None
         if found is None:
@@ -189,11 +192,6 @@ class _Ledger:
             "run": self._run,
             "updated_at": now_text(),
         }
-
-
-def _holds_any(there: Collections, name: str) -> bool:
-    with there.read(name, limit=1) as batches:
-        return any(batches)
 
 
 def _checksum(side: Collections, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from katax_cli.engines.documents import CollectionFacts, Document, MovesDocuments
@@ -10,8 +10,8 @@ from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.transfer.diff import Difference, DiffPlan
 from katax_cli.services.transfer.documents.collections import Collections
 
-_RANGE = 1_000
-"""Documents of one range of `_id`, which are held of both sides."""
+_RANGE, _RANGE_BYTES = 1_000, 2**23
+"""Documents of one range of `_id`, and their bytes, of which the source's are held."""
 
 
 def document_differences(
@@ -63,8 +63,16 @@ def _definition(
         yield Difference("table", source.name, None, source.kind, target.kind)
     yield from _unlike("option", source.name, source.options, target.options, shown)
     if source.kind == target.kind == "collection":
-        indexes = [side.indexes(source.name) for side in sides]
+        indexes = [
+            {fields: _one_or_all(found, shown) for fields, found in side.indexes(source.name).items()}
+            for side in sides
+        ]
         yield from _unlike("index", source.name, indexes[0], indexes[1], shown)
+
+
+def _one_or_all(indexes: Sequence[Document], shown: Callable[[Any], str]) -> Any:
+    """The options of one index, or those of all that have the same fields, in an order of their own."""
+    return indexes[0] if len(indexes) == 1 else sorted(indexes, key=shown)
 
 
 def _unlike(kind: str, table: str, source: Document, target: Document, shown: Any) -> Iterator[Difference]:
@@ -81,21 +89,33 @@ def _contents(sides: Sequence[Collections], name: str, *, rows: bool) -> Iterato
     if not rows:
         return
     moves = sides[0].moves
-    behind: list[Document] = []
+    behind: list[Any] = []
     while True:
-        with sides[0].read(name, _all_of(behind), sorted=True, limit=_RANGE) as batches:
-            source = [document.raw for batch in batches for document in batch]
-        last = moves.last_id(source[-1]) if len(source) == _RANGE else None
-        upper = [moves.up_to(last)] if len(source) == _RANGE else []
-        with sides[1].read(name, _all_of(behind + upper), sorted=True) as batches:
+        rest = moves.after(behind[0]) if behind else {}
+        source, goes_on = _beginning(sides[0], name, rest)
+        filter = rest
+        if goes_on:
+            last = moves.last_id(source[-1])
+            filter = moves.between(behind[0], last) if behind else moves.up_to(last)
+            behind = [last]
+        with sides[1].read(name, filter, sorted=True) as batches:
             yield from _range(moves, name, source, (document.raw for batch in batches for document in batch))
-        if not upper:
+        if not goes_on:
             return
-        behind = [moves.after(last)]
 
 
-def _all_of(filters: Sequence[Document]) -> Document:
-    return {"$and": list(filters)} if filters else {}
+def _beginning(side: Collections, name: str, filter: Document) -> tuple[list[bytes], bool]:
+    """The documents of one range, and whether there may be others behind them."""
+    found: list[bytes] = []
+    size = 0
+    with side.read(name, filter, sorted=True, limit=_RANGE) as batches:
+        for batch in batches:
+            for document in batch:
+                found.append(document.raw)
+                size += len(document.raw)
+                if size >= _RANGE_BYTES:
+                    return found, True
+    return found, len(found) == _RANGE
 
 
 def _range(

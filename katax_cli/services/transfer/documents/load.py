@@ -50,7 +50,7 @@ class DocumentImport:
         way, KataxError for more bad lines than allowed: what was sent by then stays.
         """
         self.database.settings.refuse_read_only()
-        collections = Collections(self.database)
+        collections = Collections(self.database, primary=True)
         is_there = self._check(collections)
         checkpoints = DocumentCheckpoints(collections, digest=self.source.digest, target=self.plan.table)
         with checkpoints.leased():

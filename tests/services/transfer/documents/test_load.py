@@ -15,6 +15,7 @@ import pytest
 
 from katax_cli.errors import ConfigError, KataxError, LockHeld, OutcomeUnknown, Refused, Unavailable
 from katax_cli.services.transfer.documents import checkpoint, load
+from katax_cli.services.transfer.documents.collections import Collections
 from katax_cli.services.transfer.documents.load import DocumentImport
 from katax_cli.services.transfer.load import ImportPlan
 from tests.servers.fixtures import Throwaway
@@ -156,6 +157,53 @@ def test_a_run_that_stands_still_is_taken_over_and_ends_with_its_next_batch(
             DocumentImport(database, source(data), ImportPlan("t"), progress=meanwhile).run()
         assert taken == [40]
         assert sorted(one["n"] for one in documents_in(database, "t")) == list(range(40))
+
+
+def test_a_run_that_ends_before_it_has_read_its_checkpoint_leaves_it(
+    mongodb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "_READ", 40)
+    data = b"".join(b'{"n": %d}\n' % number for number in range(40))
+    with open_documents(mongodb_url) as database:
+
+        def stop(count: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            DocumentImport(database, source(data), ImportPlan("t"), progress=stop).run()
+        again = source(data)
+        checkpoints = checkpoint.DocumentCheckpoints(Collections(database), digest=again.digest, target="t")
+        with pytest.raises(KeyboardInterrupt), checkpoints.leased():
+            raise KeyboardInterrupt
+        imported(database, data, ImportPlan("t"))
+        assert sorted(one["n"] for one in documents_in(database, "t")) == list(range(40))
+        # One that was never begun is not left behind.
+        fresh = checkpoint.DocumentCheckpoints(Collections(database), digest="other", target="t")
+        with fresh.leased():
+            assert len(documents_in(database, "katax_imports")) == 2
+        assert len(documents_in(database, "katax_imports")) == 1
+
+
+def test_another_file_waits_for_an_import_that_lives(
+    mongodb_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "_READ", 40)
+    monkeypatch.setattr(checkpoint, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(checkpoint, "_PATIENCE", 60.0)
+    data = b"".join(b'{"n": %d}\n' % number for number in range(40))
+    told: list[str] = []
+    with open_documents(mongodb_url) as database, open_documents(mongodb_url) as other:
+
+        def meanwhile(count: int) -> None:
+            if not told:
+                with pytest.raises(LockHeld) as error:
+                    imported(other, b'{"other": 1}\n', ImportPlan("t", again=True))
+                told.append(str(error.value))
+
+        DocumentImport(database, source(data), ImportPlan("t"), progress=meanwhile).run()
+        assert "an import of another file, by the process" in told[0]
+        imported(other, b'{"other": 1}\n', ImportPlan("t"))
+        assert len(documents_in(database, "t")) == 41
 
 
 PROGRAM = """
