@@ -101,7 +101,8 @@ _NULLS = st.sampled_from(["a is null", "a is not null", "null", "a is true", "a 
 @settings(max_examples=100)
 @given(compared=_conditions(_COMPARED | _LISTED), with_null=_conditions(_ONE_COLUMN | _LISTED | _NULLS))
 def test_what_is_said_of_every_row_sqlite_says_too(compared: str, with_null: str) -> None:
-    values = [-1, 0, 0.5, 1, 1.5, 2, 3]
+    # Two between each pair of numbers that a condition names, and beyond them: one for `a`, another for `b`.
+    values = [-1, 0, 1, 1.2, 1.5, 2, 3, 4]
     assert _chosen(compared, values) == (
         classify(f"delete from t where {compared}", "sqlite").reason == EVERY
     )
