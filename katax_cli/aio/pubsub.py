@@ -23,7 +23,7 @@ MOST_WAITING = 1000
 
 
 class Arrivals(Generic[T]):
-    """What a thread receives, for a task: `async with` calls `start`, `async for` receives, the end calls `close`.
+    """The arrivals of a thread, for a task: `async with` calls `start`, `async for` receives, the end calls `close`.
 
     The thread tells by `_heard` and `_ended`. The loop raises what ended it for good, and ends when it is closed.
     """

@@ -1,4 +1,4 @@
-"""What Ctrl-C, a signal and a cancellation need that an error does not."""
+"""Cleaning up after Ctrl-C, a signal and a cancellation, where an error needs none."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

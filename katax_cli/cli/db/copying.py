@@ -142,7 +142,7 @@ def collection_row(report: CollectionReport) -> tuple[object, ...]:
 
 
 def collection_note(report: CollectionReport) -> str:
-    """What becomes of a collection: its own options, and the indexes that it does not take along."""
+    """A sentence on the fate of a collection: its own options, and the indexes that it does not take along."""
     if report.is_in:
         return _IS_IN
     if report.is_there:

@@ -30,7 +30,7 @@ def message_value(message: Message, text: bool) -> object:
 
 
 class Unprinted(Generic[T]):
-    """What arrived in a thread and is not printed yet: a thousand at the most, then the thread waits."""
+    """The arrivals of a thread that are not printed yet: a thousand at the most, then the thread waits."""
 
     def __init__(self) -> None:
         self._queue: Queue[T | BaseException] = Queue(_MOST_UNPRINTED)
@@ -43,7 +43,7 @@ class Unprinted(Generic[T]):
                 return
 
     def close(self) -> None:
-        """Nobody prints any more: lets the thread go on, and end."""
+        """Ends the printing: lets the thread go on, and end."""
         self._closed.set()
 
     def taken(self, count: int | None) -> Iterator[T]:

@@ -20,7 +20,7 @@ class Transfers:
         self._held: dict[str, int] = {}
 
     def prepare(self, connection: SqliteSession) -> None:
-        """Nothing: SQLite has values in one form only."""
+        """Leaves the session as it is: SQLite has values in one form only."""
 
     def claim(self, connection: SqliteSession, name: str) -> bool:
         """A lock of the kernel's on a file beside the database, which ends with its process."""

@@ -20,7 +20,7 @@ _SETTING = "notify-keyspace-events"
 _NEEDED = "Kg$xe"
 """Events by key, of commands for all types and for text, of expired and of evicted keys."""
 _ALL = "g$lshzxetd"
-"""What `A` in the setting stands for."""
+"""The classes that `A` in the setting stands for."""
 _CHANGES: dict[bytes, RecordChange] = {
     **dict.fromkeys(
         (b"set", b"append", b"setrange", b"restore", b"rename_to", b"copy_to", b"move_to"), "saved"
