@@ -55,7 +55,7 @@ def test_a_loop_that_is_closed_with_calls_under_way(
     with pytest.raises(ConfigError) as error:
         asyncio.run(db.query("select 1"))
     assert str(error.value) == ANOTHER
-    assert len(katax.wraps.shutdown(0.5).left) == 2
+    assert len(db.wraps.close(timeout=0.3)) == 2
 
     async def none_is_left() -> None:
         async with AsyncKatax(katax.profile) as watching:

@@ -56,6 +56,6 @@ async def test_what_does_not_end_is_cancelled_and_named(make_katax: MakeKatax, p
     running = asyncio.create_task(db.query("select pg_sleep(300)"))
     while not db.wraps.leases.running:
         await asyncio.sleep(0)
-    report = await graceful_shutdown([db], timeout=0.5)
+    report = await graceful_shutdown([db], timeout=4)
     assert not report.clean
     assert isinstance((await asyncio.gather(running, return_exceptions=True))[0], Exception)

@@ -18,8 +18,8 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.resilience.deadline import Deadline
 
 KEPT_FOR_LAST = 0.1
-_TO_SAY_WHAT_IS_LEFT, _SECONDS_TO_SAY = 0.05, 0.2
-_LAST_MOMENT = 0.1
+_TO_SAY_WHAT_IS_LEFT, _SECONDS_TO_SAY = 0.05, 1.0
+_LAST_MOMENT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Shutdown:
 
 
 def _for_the_step(seconds: float) -> float:
-    """Seconds for the step; the rest is for its report on unfinished work, which takes a busy machine a while."""
+    """Seconds for the step; the rest is for cutting off what is unfinished, on its server, and for naming it."""
     saying = max(seconds * _TO_SAY_WHAT_IS_LEFT, min(_SECONDS_TO_SAY, seconds / 2))
     return seconds - saying
 

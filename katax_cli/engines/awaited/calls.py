@@ -185,10 +185,11 @@ class _TaskGate:
         future = self._future
         if future is None:
             return
-        if get_ident() == self._thread:
+        loop = future.get_loop()
+        if get_ident() == self._thread and not loop.is_closed():
             set_result(future, None)
         else:
-            tell(future.get_loop(), partial(set_result, future, None))
+            tell(loop, partial(set_result, future, None))
 
 
 class _TaskLimit:

@@ -241,7 +241,7 @@ class _TaskCondition(Condition):
         super().notify(n)
         if not self.tasks:
             return
-        if get_ident() == self._owner:
+        if get_ident() == self._owner and not self.tasks[0].get_loop().is_closed():
             self._wake()
         else:
             with suppress(IndexError):

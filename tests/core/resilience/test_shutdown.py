@@ -74,8 +74,8 @@ def test_a_step_that_hangs_is_left_behind_and_the_last_stage_gets_its_tenth() ->
     report = scene.run([scene.step("flush")], [scene.step("pool")])
 
     assert report == ShutdownReport(9.5, done=("pool",), unfinished=("flush",))
-    assert scene.granted["flush"] == pytest.approx(9.0 * 0.95)
-    assert scene.granted["pool"] == pytest.approx(1.0 - 0.2)
+    assert scene.granted["flush"] == pytest.approx(9.0 - 1.0)
+    assert scene.granted["pool"] == pytest.approx(1.0 - 0.5)
     assert not report.clean
     assert str(report) == "shutdown incomplete after 9.5 s: flush did not finish"
 
@@ -104,7 +104,7 @@ def test_the_deadline_holds_for_everything_together() -> None:
 
     report = scene.run([scene.step("a")], [scene.step("b")], [scene.step("c"), scene.step("d")])
 
-    assert report.seconds == pytest.approx(10.0, abs=0.11)
+    assert report.seconds == pytest.approx(10.0, abs=0.51)
     assert report.unfinished == ("c", "d")
 
 

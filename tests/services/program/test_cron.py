@@ -155,7 +155,7 @@ def test_a_shutdown_says_that_a_job_does_not_end(katax: Katax, end: str) -> None
             katax._cron.close(timeout=0.0)
         assert str(error.value) == "jobs still run, and their threads go on: stuck"
     else:
-        report = katax.shutdown(0.5)
+        report = katax.shutdown(4)
         assert not report.clean
         assert "cron" in str(report)
     hanging.set()

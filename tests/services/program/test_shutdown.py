@@ -88,7 +88,7 @@ def test_what_stays_checked_out_is_named(postgresql_url: str) -> None:
     pool: Any = psycopg_pool.ConnectionPool(postgresql_url, min_size=1, max_size=2, open=True)
     connection = pool.getconn()
 
-    report = graceful_shutdown(pool, timeout=0.3)
+    report = graceful_shutdown(pool, timeout=4)
     pool.putconn(connection)
 
     assert report.left == ("ConnectionPool: 1 connections in use",)
@@ -138,7 +138,7 @@ def test_a_hook_that_hangs_is_left_behind(tmp_path: Path) -> None:
     never = threading.Event()
     began = time.monotonic()
 
-    report = graceful_shutdown(database, timeout=0.5, on_shutdown=never.wait)
+    report = graceful_shutdown(database, timeout=5, on_shutdown=never.wait)
     never.set()
 
     assert report.unfinished == ("hook Event.wait",)
@@ -208,7 +208,7 @@ def test_what_is_cut_off_has_ended_on_the_server(sql_engine: Target, tmp_path: P
     thread.start()
     assert eventually(is_under_way)
 
-    report = graceful_shutdown(database, timeout=0.5)
+    report = graceful_shutdown(database, timeout=4)
 
     assert not report.clean
     assert eventually(lambda: not is_under_way())
