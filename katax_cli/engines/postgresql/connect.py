@@ -26,12 +26,12 @@ from katax_cli.engines.postgresql.wire import check_alive, exchange
 from katax_cli.errors import Refused
 
 # A peer that vanished without a word is noticed within about a minute, also while a statement waits.
+# No tcp_user_timeout: it also ends the connection to a server that lives, but takes nothing for so long.
 _KEEPALIVE = {
     "keepalives": "1",
     "keepalives_idle": "30",
     "keepalives_interval": "10",
     "keepalives_count": "3",
-    "tcp_user_timeout": "30000",
 }
 SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 # The server said no, for a reason that no other address of it changes.

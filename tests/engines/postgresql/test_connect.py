@@ -1,7 +1,10 @@
 """Connecting to PostgreSQL: who is refused, how often it is tried, how long it takes, what the session is."""
 
+import os
 import re
+import socket
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +13,11 @@ import pytest
 
 from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.settings import ConnectionSettings, Secret, TlsSettings
+from katax_cli.engines.awaited.postgresql import create as create_awaited
 from katax_cli.engines.postgresql import PostgresEngine, create
+from katax_cli.engines.postgresql.backup.dump import credentials
 from katax_cli.engines.postgresql.failures import connect_failure
+from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.errors import Refused
 from tests.engines.connections import settings_for
 from tests.servers import PASSWORDS, Certificates, Server, make_certificates
@@ -239,6 +245,45 @@ def test_the_session_starts_with_what_the_profile_says(postgresql: Server) -> No
     assert engine.execute(connection, sql, names, 12.5).rows == [("12500ms", "7MB", "mine")]
     assert connection.autocommit
     engine.close(connection)
+
+
+@pytest.mark.parametrize("create", [create, create_awaited])
+def test_a_server_that_takes_nothing_is_waited_for_while_it_lives(
+    create: Callable[[ConnectionSettings], PostgresEngine], postgresql_url: str
+) -> None:
+    """TCP_USER_TIMEOUT ends a connection whose peer leaves no room for data, though it answers each probe."""
+    settings = settings_for(postgresql_url)
+    engine = create(settings)
+    connection = engine.connect(5.0)
+    engine.execute(connection, "CREATE TABLE t (id int)", None, 30.0)
+    seen: list[tuple[int, ...]] = []
+
+    def rows() -> Iterator[tuple[int]]:
+        for number in range(3):
+            seen.append(limits_of_the_wire(connection))
+            yield (number,)
+
+    assert engine.copy_rows(connection, "COPY t FROM stdin", rows()) == 3
+    engine.close(connection)
+    # A host that vanished is noticed by three questions without an answer.
+    assert seen == [(1, 30, 10, 3, 0)] * 3
+    # pg_restore sends as much.
+    assert "tcp_user_timeout" not in credentials(settings).files["pg_service.conf"]
+    own = create(replace(settings, options={"tcp_user_timeout": "7000"})).connect(5.0)
+    assert limits_of_the_wire(own) == (1, 30, 10, 3, 7000)
+    own.close()
+
+
+def limits_of_the_wire(connection: PostgresConnection) -> tuple[int, ...]:
+    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as wire:
+        names = (
+            socket.TCP_KEEPIDLE,
+            socket.TCP_KEEPINTVL,
+            socket.TCP_KEEPCNT,
+            socket.TCP_USER_TIMEOUT,
+        )
+        ours = [wire.getsockopt(socket.IPPROTO_TCP, name) for name in names]
+        return wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), *ours
 
 
 def test_a_read_only_session_refuses_writes_without_any_transaction(postgresql_url: str) -> None:
