@@ -45,7 +45,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "cli/db/backups/backup_run.py",
         "cli/db/backups/commands.py",
         "cli/db/backups/run.py",
-        "services/backup/work.py",
     ),
     "services/backup/restore/test_run.py": (
         "cli/db/restore/commands.py",

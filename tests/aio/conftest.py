@@ -15,16 +15,16 @@ from katax_cli.aio.runtime import AwaitedRuntime
 from katax_cli.engines.awaited import calls as awaiting
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.runtime.runtime import Runtime
-from tests.services.runtimes import Connection, OpenRuntime, write_profile
+from tests.services.runtimes import Connection, OpenRuntime, patient, write_profile
 
 MakeKatax = Callable[..., AsyncKatax]
-"""`make_katax(main=url, cache={"url": url})`: a container of these connections."""
+"""`make_katax(main=url, cache={"url": url})`: a container of these connections, which wait for a busy server."""
 
 
 @pytest.fixture
 def make_katax(tmp_path: Path) -> MakeKatax:
     def make(extra: str = "", /, **connections: Connection) -> AsyncKatax:
-        write_profile(tmp_path, extra, **connections)
+        write_profile(tmp_path, extra, **{name: patient(each) for name, each in connections.items()})
         return AsyncKatax(load_profile("test", cwd=str(tmp_path)))
 
     return make

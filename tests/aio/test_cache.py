@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -19,7 +20,7 @@ async def test_values(make_katax: MakeKatax, redis_url: str) -> None:
         cache = katax.cache()
         assert await cache.set("user:7", {"name": "Ada"}, ttl="1h")
         assert await cache.get("user:7") == {"name": "Ada"}
-        assert await cache.ttl("user:7") in (3599, 3600)
+        assert 3000 < await cache.ttl("user:7") <= 3600
         await cache.mset({f"n:{n}": n for n in range(3000)})
         assert await cache.mget([f"n:{n}" for n in range(3000)]) == list(range(3000))
         assert sum([len(batch) async for batch in cache.scan("n:*")]) >= 3000
@@ -91,17 +92,26 @@ async def test_time_limits(make_katax: MakeKatax, redis_url: str, proxy: MakePro
     wire = proxy(redis_url)
     async with make_katax(cache={"url": wire.url, "pool": {"max": 1, "timeout": 0.1}}) as katax:
         redis = katax.redis("cache")
+
+        async def answers() -> bool:
+            with suppress(Unavailable):
+                await redis.redis("PING", timeout=60)
+                return True
+            return False
+
+        await eventually(answers)
         blocking = asyncio.create_task(redis.redis("BLPOP", "queue", 0, timeout=60))
         await eventually(lambda: busy(redis))
         with pytest.raises(PoolTimeout):
             await redis.redis("GET", "key")
         blocking.cancel()
         await asyncio.gather(blocking, return_exceptions=True)
-        await redis.redis("PING", timeout=60)
+        await eventually(answers)
         wire.stall()
         with pytest.raises((DeadlineExceeded, Unavailable)):
             await redis.redis("GET", "key", timeout=0.2)
         wire.resume()
+        await eventually(answers)
         assert await redis.redis("GET", "key", timeout=60) is None
 
 

@@ -12,8 +12,9 @@ from katax_cli.aio import AsyncKatax
 from katax_cli.errors import ConfigError, ConnectionConflict, Unavailable, UnknownConnection, WrongEngine
 from tests.aio.conftest import MakeKatax
 from tests.servers.fixtures import MakeFresh
+from tests.services.runtimes import CALM
 
-CALM = {"health": {"degraded_ms": 60000, "unhealthy_ms": 60000}}
+CALM_SETTINGS = {"health": {"degraded_ms": 60000, "unhealthy_ms": 60000}}
 
 
 async def test_one_object_for_one_name(make_katax: MakeKatax, sqlite_url: str, redis_url: str) -> None:
@@ -70,7 +71,7 @@ def test_no_configuration_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 async def test_the_beginning_and_the_standing_of_a_container(sqlite_url: str, redis_url: str) -> None:
     connections = {"main": {"url": sqlite_url}, "cache": {"url": redis_url}}
-    katax, told = AsyncKatax(config={"connections": connections, **CALM}), list[object]()
+    katax, told = AsyncKatax(config={"connections": connections, **CALM_SETTINGS}), list[object]()
     db = katax.database("main")
 
     @katax.on_start
@@ -116,8 +117,7 @@ async def test_an_override_stands_for_its_name(make_katax: MakeKatax, fresh: Mak
         TestRedis() as test_redis,
     ):
         test_database.execute("create table only_here (n int)")
-        calm = "[health]\ndegraded_ms = 60000\nunhealthy_ms = 60000\n"
-        async with make_katax(calm, main=fresh("sqlite").url, cache=fresh("redis").url) as katax:
+        async with make_katax(CALM, main=fresh("sqlite").url, cache=fresh("redis").url) as katax:
             real = katax.database()
             await katax.cache().set("key", "real")
             with katax.override("main", test_database), katax.override("cache", test_redis):
@@ -144,7 +144,7 @@ async def test_the_same_time_for_the_end_as_in_threads(sqlite_url: str) -> None:
     """Positional or not, seconds or text; what is still in use is named by both."""
     config = {"connections": {"main": {"url": sqlite_url}}}
     reports = []
-    for timeout in (4, "4s"):
+    for timeout in (0.5, "500ms"):
         katax, plain = AsyncKatax(config=config), Katax(config=config)
         await katax.database("main").begin()
         reports.append(await katax.shutdown(timeout))

@@ -16,7 +16,7 @@ from tests.servers.fixtures import MakeFresh
 
 TASKS = 1000
 POOL = {"max": 10, "timeout": 300.0}
-PATIENT = {"pool": POOL, "statement_timeout": 300.0}
+PATIENT = {"pool": POOL, "statement_timeout": 300.0, "connect_timeout": 300.0}
 
 
 @pytest.mark.parametrize("engine", ["postgresql", "mysql"])

@@ -7,6 +7,7 @@ import asyncio
 from katax_cli.aio import check_database_health, get_metrics, graceful_shutdown, perform_health_check
 from tests.aio.conftest import MakeKatax
 from tests.servers.fixtures import MakeProxy
+from tests.services.runtimes import CALM
 
 
 async def test_health_and_metrics(
@@ -18,7 +19,8 @@ async def test_health_and_metrics(
     proxy: MakeProxy,
 ) -> None:
     wire = proxy(postgresql_url)
-    async with make_katax(main=wire.url, cache=redis_url, file=sqlite_url, documents=mongodb_url) as katax:
+    connections = {"main": wire.url, "cache": redis_url, "file": sqlite_url, "documents": mongodb_url}
+    async with make_katax(CALM, **connections) as katax:
         for name in ("main", "cache", "file", "documents"):
             db = katax.database(name)
             await db.connect()

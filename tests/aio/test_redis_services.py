@@ -21,6 +21,7 @@ from katax_cli.errors import (
     Unavailable,
     UnknownRecord,
 )
+from katax_cli.services.locks import lock as locks
 from tests.aio.conftest import MakeKatax
 from tests.aio.tasks import eventually
 from tests.servers.fixtures import MakeProxy, Throwaway
@@ -103,7 +104,9 @@ async def test_changes_of_records(make_katax: MakeKatax, throwaway: Throwaway, p
                 pass
 
 
-async def test_a_lock_is_held_by_one_and_renewed(make_katax: MakeKatax, redis_url: str) -> None:
+async def test_a_lock_is_held_by_one_and_renewed(
+    make_katax: MakeKatax, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with make_katax(cache=redis_url) as katax:
         inside: list[int] = []
         tokens: list[int] = []
@@ -120,7 +123,8 @@ async def test_a_lock_is_held_by_one_and_renewed(make_katax: MakeKatax, redis_ur
         assert sorted(tokens) == tokens
         assert len(set(tokens)) == 12
 
-        async with katax.lock("nightly", ttl=6) as lock:
+        monkeypatch.setattr(locks, "RENEWALS", 300)
+        async with katax.lock("nightly", ttl=60) as lock:
             seen: list[int] = []
 
             async def was_renewed() -> bool:
@@ -133,9 +137,12 @@ async def test_a_lock_is_held_by_one_and_renewed(make_katax: MakeKatax, redis_ur
             lock.check()
 
 
-async def test_a_lost_lock_is_told_on_the_event_loop(make_katax: MakeKatax, redis_url: str) -> None:
+async def test_a_lost_lock_is_told_on_the_event_loop(
+    make_katax: MakeKatax, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "RENEWALS", 300)
     async with make_katax(cache=redis_url) as katax:
-        lock: AsyncLock = katax.lock("nightly", ttl=0.3)
+        lock: AsyncLock = katax.lock("nightly", ttl=30)
         told: asyncio.Future[LockLost] = asyncio.get_running_loop().create_future()
         lock.on_lost(told.set_result)
 

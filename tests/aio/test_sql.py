@@ -24,9 +24,10 @@ SLEEP = {
     "sqlite": "with recursive c(x) as (select 1 union all select x + 1 from c) select count(*) from c",
 }
 RUNNING = {
-    "postgresql": "select count(*) as n from pg_stat_activity where query like '%pg_sleep(300)' and state = 'active'",
+    "postgresql": """select count(*) as n from pg_stat_activity
+        where query like '%pg_sleep(300)' and state = 'active' and datname = current_database()""",
     "mysql": """select count(*) as n from information_schema.processlist
-        where info like '%sleep(300)' and id <> connection_id()""",
+        where info like '%sleep(300)' and id <> connection_id() and db = database()""",
 }
 IN_TRANSACTION = """select count(*) as n from pg_stat_activity
 where datname = current_database() and pid <> pg_backend_pid() and state like 'idle in transaction%'"""
@@ -190,7 +191,8 @@ async def test_a_cancelled_commit_is_unknown(
             wire.on_client_bytes(None)
             wire.resume()
 
-        monkeypatch.setattr(awaited, "SETTLE_SECONDS", SECONDS)
+        for patience in ("SETTLE_SECONDS", "_CANCEL_SECONDS"):
+            monkeypatch.setattr(awaited, patience, SECONDS)
         async with direct.transaction() as locked:
             await locked.execute("insert into t values (3)")
             task = asyncio.create_task(db.execute("insert into t values (3)"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.integrations.web import WebServer, serving
-from tests.services.runtimes import write_profile
+from tests.services.runtimes import CALM, patient, write_profile
 from tests.waiting import until
 
 PRELOADED = """
@@ -76,7 +76,7 @@ def test_preloaded_workers_share_no_connection(
     route: str,
     words: list[str],
 ) -> None:
-    write_profile(tmp_path, main=postgresql_url, redis=redis_url)
+    write_profile(tmp_path, CALM, main=patient(postgresql_url), redis=patient(redis_url))
     (tmp_path / "preloaded.py").write_text(PRELOADED.format(example=example) + route)
 
     with gunicorn(tmp_path, closed_port, *words) as server:
@@ -84,7 +84,7 @@ def test_preloaded_workers_share_no_connection(
         assert set.intersection(*backends.values()) == set()
         orders = [server.web.post("/orders", json={"id": number, "item": "tea"}) for number in range(20)]
         assert [answer.status_code for answer in orders] == [201] * 20
-        assert server.web.get("/orders/7").json() == {"id": 7, "item": "tea"}
-        assert server.web.get("/orders/70").status_code == 404
+        assert server.look("/orders/7").json() == {"id": 7, "item": "tea"}
+        assert server.look("/orders/70").status_code == 404
         until(lambda: server.web.get("/ready").json()["ready"])
         assert server.terminate() == 0

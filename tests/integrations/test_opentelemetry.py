@@ -23,7 +23,7 @@ from katax_cli.errors import KataxError, Unavailable, UniqueViolation
 from katax_cli.integrations.opentelemetry import instrument, operation_of
 from katax_cli.profiles.load import load_profile
 from tests.servers.fixtures import MakeProxy, Target
-from tests.services.runtimes import QUICK, write_profile
+from tests.services.runtimes import QUICK, patient, write_profile
 
 SECRET = "s3cr3t-value"
 
@@ -74,7 +74,7 @@ def use(database: Any) -> None:
 
 
 def test_a_call_of_each_engine(tmp_path: Path, engine: Target, telemetry: Telemetry) -> None:
-    write_profile(tmp_path, main=engine.url)
+    write_profile(tmp_path, main=patient(engine.url))
     with Katax(load_profile("test", cwd=str(tmp_path))) as katax:
         end = instrument(katax, **telemetry.providers())
         with telemetry.tracers.get_tracer("test").start_as_current_span("request") as request:
@@ -109,7 +109,7 @@ def test_what_failed_and_what_was_never_sent(
     tmp_path: Path, postgresql_url: str, proxy: MakeProxy, telemetry: Telemetry
 ) -> None:
     wire = proxy(postgresql_url)
-    write_profile(tmp_path, QUICK, main=wire.url)
+    write_profile(tmp_path, QUICK, main=patient(wire.url))
     with Katax(load_profile("test", cwd=str(tmp_path))) as katax:
         main = katax.database("main", type="postgresql")
         main.execute("create table people (name text primary key)")
@@ -129,7 +129,7 @@ def test_what_failed_and_what_was_never_sent(
 
 
 def test_tasks_have_their_own_parents(tmp_path: Path, postgresql_url: str, telemetry: Telemetry) -> None:
-    write_profile(tmp_path, main=postgresql_url)
+    write_profile(tmp_path, main=patient(postgresql_url))
     tracer = telemetry.tracers.get_tracer("test")
 
     async def request(katax: AsyncKatax, number: int) -> None:

@@ -48,6 +48,17 @@ class WebServer:
             return self.web.get(path).status_code == 200
         return False
 
+    def look(self, path: str) -> httpx.Response:
+        """The answer of a server that is well: asked again while a busy machine is too slow for it (503)."""
+        answers: list[httpx.Response] = []
+
+        def is_told() -> bool:
+            answers.append(self.web.get(path))
+            return answers[-1].status_code != 503
+
+        until(is_told)
+        return answers[-1]
+
     def terminate(self) -> int:
         """SIGTERM, and the exit code."""
         self.process.send_signal(signal.SIGTERM)

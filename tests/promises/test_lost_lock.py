@@ -114,11 +114,12 @@ class Resource:
 
 @pytest.mark.parametrize(("fenced", "written"), [(True, ["second"]), (False, ["second", "late"])])
 def test_only_the_token_stops_a_holder_that_does_not_know_yet(
-    redis: RedisDatabase, fenced: bool, written: list[str]
+    redis: RedisDatabase, fenced: bool, written: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the loss and the next renewal the first holder believes that it holds the lock."""
+    monkeypatch.setattr(locks, "RENEWALS", 1)
     resource = Resource(fenced=fenced)
-    first = Lock(redis, "job", ttl=60)
+    first = Lock(redis, "job", ttl=3600)
     first.acquire()
     release_by_force(redis, "job")
     with Lock(redis, "job") as second:

@@ -28,6 +28,7 @@ from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, Target
 from tests.servers.fleet import Fleet
 from tests.servers.fresh import fresh_database
+from tests.services.runtimes import CALM
 
 SQL = ("postgresql", "mysql", "sqlite")
 ALL = ENGINE_NAMES
@@ -58,7 +59,7 @@ class Exempt:
 
 
 COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
-    "health check": Reads("health --verbose", ALL),
+    "health check": Reads("health --verbose --timeout 60s", ALL),
     "health serve": Exempt("serves for ever; its checks are those of health --verbose"),
     "db ping": Reads("db ping -c main", ALL),
     "db query": Writes("db query -c main|insert into kept values (2)", SQL),
@@ -204,7 +205,7 @@ COMMANDS: Mapping[str, Writes | Reads | Exempt] = {
     "migrate load": Reads("migrate load -y nothing", SQL, code=2),
     "migrate dump": Exempt("writes a file of the project from what it reads"),
     "migrate rehearse": Exempt("works on a database of its own, which it makes and drops"),
-    "migrate wait": Reads("migrate wait --timeout 100ms", SQL),
+    "migrate wait": Reads("migrate wait --timeout 60s", SQL),
     "migrate create": Exempt("writes a new file of the project, no server's data"),
     "completion show": Exempt("prints a script"),
     "completion values": Exempt("asks servers for names by reads alone"),
@@ -297,7 +298,10 @@ def profile(folder: Path, target: Target, protected: str) -> None:
     with closing(sqlite3.connect(folder / "beside.db")) as beside:
         beside.executescript("create table if not exists more (n integer); insert into more values (2)")
     file = write_profile(
-        folder, {"beside": "sqlite:///beside.db", "main": target.url}, role=ROLES.get(protected, "dev")
+        folder,
+        {"beside": "sqlite:///beside.db", "main": target.url},
+        role=ROLES.get(protected, "dev"),
+        extra=CALM,
     )
     if protected == "read_only":
         file.write_text(file.read_text() + "read_only = true\n")

@@ -337,19 +337,26 @@ def test_no_secret_is_an_argument_of_a_process(
     """
     recorded = tmp_path / "recorded"
     (tmp_path / "migrations").mkdir()
-    (tmp_path / "told").write_text(redis_server.password)
+    passwords = {"main": postgresql.password, "cache": redis_server.password}
+    for name, password in passwords.items():
+        (tmp_path / f"told-{name}").write_text(password)
     for name, then in {
-        "ask": f"cat {tmp_path}/told",
+        **{f"ask-{name}": f"cat {tmp_path}/told-{name}" for name in passwords},
         "pg_dump": "echo --",
         "mariadb-dump": "echo --",
     }.items():
         (tmp_path / name).write_text(RECORDING.format(seen=recorded, then=then))
         (tmp_path / name).chmod(0o755)
-    asked = f'password_command = ["{tmp_path}/ask"]'
     deaf = f"postgresql://app:{IN_URL}@127.0.0.1:{deaf_port}/x"
-    plain = redis_server.url.replace(f":{redis_server.password}", "")
-    file = write_profile(tmp_path, {"main": postgresql.url, "shop": mysql.url, "deaf": deaf, "cache": plain})
-    file.write_text(file.read_text().replace(f'url = "{plain}"', f'url = "{plain}"\n{asked}'))
+    plain = {
+        "main": postgresql.url.replace(f":{postgresql.password}", ""),
+        "cache": redis_server.url.replace(f":{redis_server.password}", ""),
+    }
+    file = write_profile(tmp_path, {**plain, "shop": mysql.url, "deaf": deaf})
+    text = file.read_text()
+    for name, url in plain.items():
+        text = text.replace(f'url = "{url}"', f'url = "{url}"\npassword_command = ["{tmp_path}/ask-{name}"]')
+    file.write_text(text)
     assert katax("profile", "trust", str(file)).code == 0
 
     codes, watched, said = watch(
@@ -369,7 +376,8 @@ def test_no_secret_is_an_argument_of_a_process(
         "migrate dump -c shop",
         "pg_dump --schema-only",
         "mariadb-dump --defaults",
-        "/ask",
+        "/ask-main",
+        "/ask-cache",
     ):
         assert told in recorded.read_text()
     assert [word for word in ("health", "db query", "migrate status") if word not in arguments] == []

@@ -25,7 +25,7 @@ URLS = {
 
 @functools.cache
 def running() -> bool:
-    """Whether a Docker engine with compose answers; asked once, given two seconds."""
+    """Whether a Docker engine with compose answers; asked once, given half a minute."""
     if not shutil.which("docker"):
         return False
     return all(_quietly("docker", *words) for words in (("info",), ("compose", "version")))
@@ -78,6 +78,6 @@ def _run_note() -> Path:
 
 def _quietly(*command: str) -> bool:
     try:
-        return subprocess.run(command, capture_output=True, check=False, timeout=2).returncode == 0
+        return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
     except (subprocess.TimeoutExpired, OSError):
         return False

@@ -97,8 +97,8 @@ def _connect(url: str, context: ssl.SSLContext | None) -> "Connection[pymysql.cu
         port=parts.port or 3306,
         user=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
-        connect_timeout=5,
-        read_timeout=30,
+        connect_timeout=60,
+        read_timeout=60,
         autocommit=True,
         ssl=context,
         # Else PyMySQL offers TLS with a context made anew, which costs more than the connection.

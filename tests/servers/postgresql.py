@@ -1,6 +1,7 @@
 """PostgreSQL of the tests: real passwords over TCP, quick settings, never as root."""
 
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -10,6 +11,7 @@ from tests.servers.launch import HOST, Launch, copy_of_template, own_copy, run
 from tests.servers.process import ServerProcess
 from tests.servers.rooms import Account, service_account
 from tests.servers.server import DATABASE, PASSWORDS, USER, Server
+from tests.waiting import until
 
 PASSWORD = PASSWORDS["postgresql"]
 # The tests kill processes, never the kernel: what was written at COMMIT is in the page cache: no fsync.
@@ -75,9 +77,16 @@ def create_database(url: str, name: str) -> None:
 
 
 def drop_database(url: str, name: str) -> None:
-    """Also with sessions in it."""
+    """Also with sessions in it: the server gives them five seconds to end, then it is asked again."""
+
+    def is_dropped() -> bool:
+        with suppress(psycopg.errors.ObjectInUse):
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+            return True
+        return False
+
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+        until(is_dropped)
 
 
 def _fill(spec: Launch, data: Path, account: Account | None) -> None:

@@ -38,7 +38,7 @@ class ServerProcess:
     stop_signal: signal.Signals = signal.SIGTERM
     # What the kernel sends when the tests die, and we when the data no longer matters.
     farewell: signal.Signals = signal.SIGKILL
-    start_timeout: float = 30.0
+    start_timeout: float = 120.0
     _popen: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -82,7 +82,7 @@ class ServerProcess:
         self._signal_all(signal.SIGCONT)
 
     def stop(self) -> None:
-        """An orderly stop that does not wait for clients; kills what is not gone after five seconds."""
+        """An orderly stop that does not wait for clients; kills what is not gone after thirty seconds."""
         if not self.alive:
             return
         # Children too: a PostgreSQL backend that is frozen would keep its postmaster waiting.
@@ -105,7 +105,7 @@ class ServerProcess:
     def _end(self, which: signal.Signals) -> None:
         _send(self.pid, which)
         try:
-            self._reap(5.0)
+            self._reap(30.0)
         except subprocess.TimeoutExpired:
             self.kill()
 

@@ -10,13 +10,13 @@ import pytest
 from tests.servers import Proxy, Server
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target
 from tests.test_servers import write_and_read
+from tests.waiting import SECONDS
 
 
 @pytest.fixture
 def echo() -> Iterator[tuple[str, int]]:
     """A server that answers each chunk with itself in capitals."""
     listener = socket.create_server(("127.0.0.1", 0))
-    listener.settimeout(10)
 
     def serve(client: socket.socket) -> None:
         with client:
@@ -41,7 +41,7 @@ def echo() -> Iterator[tuple[str, int]]:
 
 
 def connect(proxy: Proxy) -> socket.socket:
-    return socket.create_connection((proxy.host, proxy.port), timeout=5)
+    return socket.create_connection((proxy.host, proxy.port), timeout=SECONDS)
 
 
 def say(client: socket.socket, words: bytes) -> bytes:
@@ -56,7 +56,7 @@ def says_nothing(client: socket.socket) -> bool:
     except TimeoutError:
         return True
     finally:
-        client.settimeout(5)
+        client.settimeout(SECONDS)
     return False
 
 
@@ -177,7 +177,7 @@ def test_a_server_that_is_gone_looks_gone(proxy: MakeProxy, closed_port: int) ->
 
 
 def test_a_deaf_port_takes_the_connection_and_is_silent(deaf_port: int) -> None:
-    with socket.create_connection(("127.0.0.1", deaf_port), timeout=5) as client:
+    with socket.create_connection(("127.0.0.1", deaf_port), timeout=SECONDS) as client:
         client.sendall(b"anybody?")
         assert says_nothing(client)
 
@@ -214,6 +214,39 @@ def test_the_trap_springs_once(proxy: MakeProxy, echo: tuple[str, int]) -> None:
             say(client, b"go")
     with connect(between) as client:
         assert say(client, b"go") == b"GO"
+
+
+def test_a_cut_behind_the_answer_waits_until_the_server_has_done_all(proxy: MakeProxy) -> None:
+    """However long it takes for what comes after its first answer."""
+    done: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            server, _ = listener.accept()
+            with server:
+                server.sendall(server.recv(1024))
+                done.append(server.recv(1024))  # of a wire that is cut it raises
+                server.sendall(b"late")
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        between = proxy(listener.getsockname())
+        between.cut_after(b"go", forward=True)
+        with connect(between) as client:
+            with pytest.raises(ConnectionResetError):
+                say(client, b"go")
+            assert done == [b""]
+        serving.join()
+
+
+def test_nobody_else_gets_the_port_while_it_refuses(proxy: MakeProxy, echo: tuple[str, int]) -> None:
+    between = proxy(echo)
+    between.refuse()
+    with socket.socket() as stranger, pytest.raises(OSError, match="Address already in use"):
+        stranger.bind((between.host, between.port))
+    between.come_back()
+    with connect(between) as client:
+        assert say(client, b"back") == b"BACK"
 
 
 @pytest.mark.parametrize("which", ["postgresql", "mysql", "mongodb", "redis"])

@@ -9,10 +9,13 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from katax_cli.services.runtime.runtime import Runtime
+from tests.waiting import SECONDS
 
 Connection = str | Mapping[str, object]
 QUICK = "[retry]\ninitial = 0.01\nmax = 0.05\n"
 """Attempts as usual, without the waits that suit a real outage."""
+CALM = "[health]\ndegraded_ms = 60000\nunhealthy_ms = 60000\n"
+"""A busy machine is no slow server."""
 
 
 class OpenRuntime(Protocol):
@@ -21,6 +24,12 @@ class OpenRuntime(Protocol):
     def __call__(
         self, extra: str = "", /, *, one_shot: bool = False, **connections: Connection
     ) -> Runtime: ...
+
+
+def patient(connection: Connection) -> dict[str, Any]:
+    """The connection, for whose opening, place in the pool and answers a busy machine has a minute."""
+    keys: dict[str, Any] = {"url": connection} if isinstance(connection, str) else dict(connection)
+    return {"connect_timeout": SECONDS, **keys, "pool": {"timeout": SECONDS, **keys.get("pool", {})}}
 
 
 def write_profile(folder: Path, extra: str = "", /, **connections: Connection) -> None:

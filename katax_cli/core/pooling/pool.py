@@ -79,6 +79,7 @@ class Pool(Generic[C]):
         self._monotonic = clock.monotonic
         self._slots: Slots[C] = Slots(name, settings)
         self._counts = dict.fromkeys(COUNTERS, 0)
+        self._cut_off: tuple[Leased, ...] = ()
         follow(self)
 
     @property
@@ -172,13 +173,19 @@ class Pool(Generic[C]):
         if timeout > 0.0:
             if out and before_cut is not None:
                 self._slots.drained.wait(before_cut())
+            self._cut_off = out
             for member in self._slots.sever():
                 self._discard(member)
         return out
 
+    def left_open(self) -> tuple[Leased, ...]:
+        """What a `close` that is under way, or has ended, returns."""
+        return self._cut_off or self.leased()
+
     def open(self) -> None:
         """Lends connections again after `close`; nothing when it is open."""
         if self._slots.closed:
+            self._cut_off = ()
             self._slots.reopen()
 
     def stats(self) -> PoolStats:

@@ -24,10 +24,14 @@ _LAST_MOMENT = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to be ended: `call(seconds)` takes at most that long and returns what it had to leave open."""
+    """One thing to be ended: `call(seconds)` takes at most that long and returns what it had to leave open.
+
+    Of one that did not finish, `left` says at once what that is.
+    """
 
     name: str
     call: Callable[[float], Iterable[str]]
+    left: Callable[[], Iterable[str]] = tuple
 
 
 Stage = Callable[[], Sequence[Step]]
@@ -113,14 +117,18 @@ class Shutdown:
         self, steps: Sequence[Step], tally: _Tally, remaining: Callable[[], float], start: Start
     ) -> None:
         if remaining() == 0.0:
-            tally.unfinished += [step.name for step in steps]
+            for step in steps:
+                tally.leave(step)
             return
         self.running = tuple(step.name for step in steps)
         seconds = _for_the_step(remaining())
-        calls = [(step.name, start(f"katax-end-{step.name}", partial(step.call, seconds))) for step in steps]
-        for name, call in calls:
-            tally.add(name, call, ended=call.ended(remaining()))
-            self.running = tuple(each for each in self.running if each != name)
+        calls = [(step, start(f"katax-end-{step.name}", partial(step.call, seconds))) for step in steps]
+        for step, call in calls:
+            if call.ended(remaining()):
+                tally.add(step.name, call)
+            else:
+                tally.leave(step)
+            self.running = tuple(each for each in self.running if each != step.name)
 
 
 def _for_the_step(seconds: float) -> float:
@@ -143,10 +151,12 @@ class _Tally:
         self.unfinished: list[str] = []
         self.left: list[str] = []
 
-    def add(self, name: str, call: Call, *, ended: bool) -> None:
-        if not ended:
-            self.unfinished.append(name)
-        elif isinstance(call.outcome, BaseException):
+    def leave(self, step: Step) -> None:
+        self.unfinished.append(step.name)
+        self.left += step.left()
+
+    def add(self, name: str, call: Call) -> None:
+        if isinstance(call.outcome, BaseException):
             self.failed.append((name, call.outcome))
         else:
             self.done.append(name)

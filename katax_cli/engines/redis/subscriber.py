@@ -32,7 +32,11 @@ class RedisSubscriber:
         self._check()
         if not self._connection.can_read(timeout=timeout):
             return None
-        kind, *rest = self._connection.read_response(disconnect_on_error=False)
+        answer = self._connection.read_response(disconnect_on_error=False)
+        if isinstance(answer, bytes):
+            # A connection without any subscription answers PING as all others do.
+            return Heard(answer.decode("ascii").lower(), None, b"", b"")
+        kind, *rest = answer
         if kind not in _KINDS:
             return Heard(kind.decode("ascii"), None, rest[0] or b"", b"")
         *pattern, channel, message = rest

@@ -7,6 +7,7 @@ import os
 import select
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 CHUNK = 65_536
 QUIET = 0.25
-"""Seconds without a word after which a server has answered all that it was sent."""
+"""Seconds without a word after which a server is told that nothing more comes."""
 # Closing with zero linger sends RST instead of FIN: what a cut cable's far end or a crashed host looks like.
 NO_LINGER = struct.pack("ii", 1, 0)
 POLL = 0.005
@@ -53,6 +54,7 @@ class _Relay:
     cut: bool = False
     frozen: bool = False
     swallow_reply: bool = False
+    finishing: bool = False
     wake: tuple[int, int] = field(default_factory=os.pipe)
     open_pumps: int = 2
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -101,7 +103,9 @@ class FaultProxy:
         self._accepting = threading.Lock()
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
-        self.port = 0
+        # Never listens: as long as it is bound nobody else gets the port, which `refuse` leaves without a listener.
+        self._seat = _bound(self.host, 0)
+        self.port: int = self._seat.getsockname()[1]
         self.come_back()
 
     @classmethod
@@ -191,12 +195,11 @@ class FaultProxy:
         self._black_hole = False
         if self._listener is not None:
             return
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((self.host, self.port))
+        if sys.platform != "linux":  # elsewhere two sockets do not share a port
+            self._seat.close()
+        listener = _bound(self.host, self.port)
         listener.listen(128)
         listener.settimeout(0)
-        self.port = listener.getsockname()[1]
         self._listener = listener
         self._acceptor = _thread(f"proxy-{self.port}-accept", lambda: self._accept_from(listener))
 
@@ -218,6 +221,7 @@ class FaultProxy:
         self.refuse()
         self.resume()
         self.cut()
+        self._seat.close()
 
     def _accept_from(self, listener: socket.socket) -> None:
         try:
@@ -278,12 +282,15 @@ class FaultProxy:
     def _pass_on(self, link: _Relay, chunk: bytes, sink: socket.socket | None, *, up: bool) -> bool:
         """Forward `chunk` in the state the proxy is in; False when the link is to end."""
         if not up and link.swallow_reply:
-            # The first answer may be to what went before (a SET in the same round trip): the work is done when
-            # the server has no more to say.
+            # The first answer may be to what went before (a SET in the same round trip), and a busy server takes its
+            # time for the next one: the work is done when it has read to the end of what it was sent, and leaves.
             if self._says_more(link):
                 return True
+            self._let_finish(link)
             link.ask_to_cut()
             return False
+        if up and link.finishing:
+            return True
         self._hold(link, len(chunk))
         if up and not self._spring(link, chunk):
             link.ask_to_cut()
@@ -295,6 +302,15 @@ class FaultProxy:
     def _says_more(self, link: _Relay) -> bool:
         readable, _, _ = select.select([link.sockets[-1].fileno(), link.wake[0]], [], [], QUIET)
         return bool(readable) and not link.cut
+
+    def _let_finish(self, link: _Relay) -> None:
+        """Nothing more comes to the server; it does what it was sent, however long that takes, and hangs up."""
+        link.finishing = True
+        server = link.sockets[-1]
+        with contextlib.suppress(OSError):
+            server.shutdown(socket.SHUT_WR)
+            while self._receive(link, server):
+                pass
 
     def _spring(self, link: _Relay, chunk: bytes) -> bool:
         """Tell the hook and the trap; False when `chunk` must not be forwarded."""
@@ -356,6 +372,18 @@ def _connected(target: HostPort | str) -> socket.socket:
         end.close()
         raise
     return end
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket on this port, which others of ours may be bound to; 0 is a free one."""
+    made = socket.socket()
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((host, port))
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 def _by_way_of(url: str, host: str, port: int) -> str:

@@ -11,6 +11,8 @@ from katax_cli.errors import BackupError
 
 _END_SECONDS = 15.0
 """How long an interrupted backup may take to end its tool and remove its files."""
+_AGAIN_SECONDS = 0.5
+"""How long an end may take before what runs is ended once more: it may have begun a moment after it was ended."""
 
 
 class StoppableWork:
@@ -44,7 +46,7 @@ class StoppableWork:
 
     @contextmanager
     def stopping(self, stop: Callable[[], object]) -> Iterator[None]:
-        """While the block runs, `stop` is called from another thread when the work is stopped."""
+        """While the block runs, `stop` is called from another thread when the work is stopped, more than once."""
         with self._changed:
             self._stops.append(stop)
         try:
@@ -68,11 +70,16 @@ class StoppableWork:
 
     def stop(self) -> None:
         """Ends what runs and returns when that is cleared away, or after a while."""
+        patience = Deadline(_END_SECONDS)
         with self._changed:
             self._stopped = True
-            stops = list(self._stops)
             self._changed.notify_all()
-        for stop in stops:
-            stop()
-        with self._changed:
-            self._changed.wait_for(lambda: not self._active, _END_SECONDS)
+        is_over = False
+        while not is_over:
+            with self._changed:
+                stops = list(self._stops)
+            for stop in stops:
+                stop()
+            with self._changed:
+                self._changed.wait_for(lambda: not self._active, patience.within(_AGAIN_SECONDS))
+                is_over = not self._active or patience.expired

@@ -36,6 +36,7 @@ class _Calls:
         self._ended = Condition()
         self._awaited = False
         self._threads: dict[_ClientLease, Thread] = {}
+        self._left: tuple[str, ...] = ()
 
     def begin(self, call: _ClientLease) -> None:
         self._threads[call] = current_thread()
@@ -48,11 +49,19 @@ class _Calls:
                 self._ended.notify_all()
 
     def wait(self, seconds: float) -> tuple[str, ...]:
-        """Waits up to `seconds` until there are none; returns the threads of those still under way."""
+        """Waits up to `seconds` until there are none; names those still under way by their threads."""
         self._awaited = True
         with self._ended:
             self._ended.wait_for(lambda: not self._threads, min(seconds, TIMEOUT_MAX))
-            return tuple(thread.name for thread in list(self._threads.values()))
+        self._left = self._named()
+        return self._left
+
+    def left(self) -> tuple[str, ...]:
+        """What `wait` returned, or would return now."""
+        return self._left or self._named()
+
+    def _named(self) -> tuple[str, ...]:
+        return tuple(f"a call of thread {thread.name}" for thread in list(self._threads.values()))
 
 
 class _ClientLease:
@@ -141,7 +150,10 @@ class ClientDatabase(Database):
         if client is not None:
             self.engine.close(client)
         end_tunnel(self.engine)
-        return tuple(f"a call of thread {thread}" for thread in out)
+        return out
+
+    def left_open(self) -> tuple[str, ...]:
+        return self._calls.left()
 
     def _lease(self, deadline: Deadline) -> _ClientLease:
         return _ClientLease(self, self._calls, deadline)

@@ -272,6 +272,10 @@ class Database(ABC):
     def close(self, *, timeout: Duration = 0.0) -> tuple[str, ...]:
         """Closes everything; waits up to `timeout` seconds for what is in use and names what was not returned."""
 
+    @abstractmethod
+    def left_open(self) -> tuple[str, ...]:
+        """What a `close` that is under way will name; asks nobody and waits for nothing."""
+
     def __enter__(self) -> Self:
         return self
 

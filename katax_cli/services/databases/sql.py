@@ -348,6 +348,10 @@ class SqlDatabase(StreamingDatabase, Queries):
         end_tunnel(self.engine)
         return tuple(out)
 
+    def left_open(self) -> tuple[str, ...]:
+        pools = (self.pool, *(replica.pool for replica in self._open_replicas()))
+        return tuple(str(leased) for pool in pools for leased in pool.left_open())
+
     def _open_replicas(self) -> list[SqlDatabase]:
         return [] if self.replicas is None else self.replicas.opened()
 

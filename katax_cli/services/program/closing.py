@@ -43,6 +43,8 @@ def stages_of(target: object) -> list[Stage]:
 def step_for(target: object) -> Step:
     """The step that ends one thing after what is in use came back. Raises TypeError for what has no end."""
     name = getattr(target, "name", None)
+    if isinstance(target, Database):
+        return Step(target.name, closer_of(target), lambda: _of(target, target.left_open()))
     return Step(name if isinstance(name, str) else type(target).__name__, closer_of(target))
 
 
@@ -79,7 +81,11 @@ def _is_bound_to_a_thread(target: object) -> bool:
 
 
 def _close_database(database: Database, seconds: float) -> Iterable[str]:
-    return [f"{database.name}: {each}" for each in database.close(timeout=seconds)]
+    return _of(database, database.close(timeout=seconds))
+
+
+def _of(database: Database, left: Iterable[str]) -> list[str]:
+    return [f"{database.name}: {each}" for each in left]
 
 
 def _close_other(target: object, close: Callable[..., Any], seconds: float) -> Iterable[str]:

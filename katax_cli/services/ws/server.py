@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 CALL_SECONDS = 10.0
 """Longest time of a call from another thread."""
+_DRAIN_GRACE = 5.0
+"""Seconds that draining, which keeps its time itself, may need on top on a busy machine."""
 MAX_ROOM = 200
 MAX_ROOMS = 1_000
 SILENT_SECONDS = 15.0
@@ -171,7 +173,7 @@ class Sockets:
         self.closing = True
         deadline = Deadline(timeout)
         try:
-            return self._loop.call(self._drain(deadline), timeout + 1.0)
+            return self._loop.call(self._drain(deadline), timeout + _DRAIN_GRACE)
         finally:
             self.cluster.close(max(0.1, deadline.remaining() - 0.2))
             self.admin.close()

@@ -99,6 +99,15 @@ def test_no_time_at_all_still_closes() -> None:
     assert report.unfinished == ("hook",)
 
 
+def test_what_an_unfinished_step_leaves_open_is_named() -> None:
+    scene = Scene(pool=600.0)
+    step = Step("pool", lambda _seconds: (), lambda: ["a connection"])
+
+    report = scene.run([step])
+
+    assert str(report) == "shutdown incomplete after 10.0 s: pool did not finish; left open: a connection"
+
+
 def test_the_deadline_holds_for_everything_together() -> None:
     scene = Scene(a=4.0, b=4.0, c=600.0, d=600.0)
 

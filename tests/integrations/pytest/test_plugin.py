@@ -116,7 +116,9 @@ def test_a_database_behind_a_broken_wire(
     with Katax("local") as katax, TestDatabase.create("postgresql", url=postgresql.url) as own:
         wire = katax_fault_proxy(own)
         main = katax.database(
-            "main", type="postgresql", connection={"url": wire.url, "retry": {"attempts": 1}}
+            "main",
+            type="postgresql",
+            connection={"url": wire.url, "connect_timeout": 60, "retry": {"attempts": 1}},
         )
         assert main.scalar("select current_database()") == own.settings.database
         wire.refuse()

@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from katax_cli.integrations.starlette import Lifespan, health_routes
 from tests.integrations.web import Started
 from tests.servers.fixtures import MakeProxy
-from tests.services.runtimes import QUICK, write_profile
+from tests.services.runtimes import CALM, QUICK, patient, write_profile
 
 
 def application(*connections: str) -> Starlette:
@@ -20,7 +20,7 @@ def test_liveness_asks_nothing_and_readiness_all(
     tmp_path: Path, postgresql_url: str, redis_url: str, proxy: MakeProxy
 ) -> None:
     wire = proxy(postgresql_url)
-    write_profile(tmp_path, QUICK, main=wire.url, redis=redis_url)
+    write_profile(tmp_path, QUICK + CALM, main=patient(wire.url), redis=patient(redis_url))
     with Started(application()) as web:
         for _ in range(3):
             assert web.get("/live").text == "live\n"
@@ -45,7 +45,8 @@ def test_liveness_asks_nothing_and_readiness_all(
 def test_only_what_is_named_is_asked_and_the_end_is_told(
     tmp_path: Path, redis_url: str, proxy: MakeProxy, closed_port: int
 ) -> None:
-    write_profile(tmp_path, QUICK, main=f"postgresql://u:p@127.0.0.1:{closed_port}/d", redis=redis_url)
+    closed = f"postgresql://u:p@127.0.0.1:{closed_port}/d"
+    write_profile(tmp_path, QUICK + CALM, main=closed, redis=patient(redis_url))
     app = application("redis")
     with Started(app) as web:
         assert web.get("/ready").json()["ready"] is True

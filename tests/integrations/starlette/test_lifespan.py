@@ -23,7 +23,7 @@ from katax_cli.integrations.starlette import Lifespan, current_katax
 from katax_cli.profiles.load import load_profile
 from tests.integrations.web import Started, WebServer, uvicorn
 from tests.servers.fixtures import Throwaway
-from tests.services.runtimes import write_profile
+from tests.services.runtimes import CALM, patient, write_profile
 from tests.waiting import SECONDS, until
 
 APP = "fastapi_app:app"
@@ -45,14 +45,15 @@ def order_and_leave(port: int, number: int) -> None:
 
 
 def test_the_example_serves(tmp_path: Path, postgresql_url: str, redis_url: str, closed_port: int) -> None:
-    write_profile(tmp_path, main={"url": postgresql_url, "pool": {"max": 2}}, redis=redis_url)
+    main = patient({"url": postgresql_url, "pool": {"max": 2}})
+    write_profile(tmp_path, CALM, main=main, redis=patient(redis_url))
     with uvicorn(APP, tmp_path, closed_port) as server:
         web, order = server.web, {"id": 7, "item": "tea"}
         for number in range(100, 150):
             order_and_leave(closed_port, number)
         assert web.post("/orders", json=order).status_code == 201
-        assert web.get("/orders/7").json() == order
-        assert web.get("/orders/8").status_code == 404
+        assert server.look("/orders/7").json() == order
+        assert server.look("/orders/8").status_code == 404
         until(lambda: web.get("/ready").json() == {"ready": True, "connections": {"main": "healthy"}})
 
         assert web.get("/me").status_code == 401
@@ -74,7 +75,7 @@ def test_the_example_serves(tmp_path: Path, postgresql_url: str, redis_url: str,
 def test_sigterm_under_load_loses_nothing_that_was_confirmed(
     tmp_path: Path, postgresql_url: str, redis_url: str, closed_port: int
 ) -> None:
-    write_profile(tmp_path, main=postgresql_url, redis=redis_url)
+    write_profile(tmp_path, main=patient(postgresql_url), redis=patient(redis_url))
     confirmed: set[int] = set()
     ended = threading.Event()
     with uvicorn(APP, tmp_path, closed_port, "--workers", "2") as server, ThreadPoolExecutor(8) as pool:
@@ -125,7 +126,7 @@ def test_a_killed_database_is_503_and_comes_back(
         until(lambda: server.answers("/ready"))
         until(lambda: place(server, 1001) == 201)
         for number, status in statuses.items():
-            shown = server.web.get(f"/orders/{number}").status_code
+            shown = server.look(f"/orders/{number}").status_code
             assert shown == 200 if status == 201 else shown in (200, 404)
 
 

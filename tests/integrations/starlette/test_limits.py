@@ -15,7 +15,7 @@ from katax_cli.integrations.starlette.limits import client_address
 from katax_cli.services.redis.limits import Decision, OnError
 from tests.integrations.web import Started
 from tests.servers.fixtures import MakeProxy
-from tests.services.runtimes import QUICK, write_profile
+from tests.services.runtimes import QUICK, patient, write_profile
 from tests.waiting import SECONDS
 
 
@@ -38,7 +38,7 @@ def application(**options: Any) -> FastAPI:
 
 
 def test_exactly_so_many_pass_and_all_are_told(tmp_path: Path, redis_url: str) -> None:
-    write_profile(tmp_path, redis=redis_url)
+    write_profile(tmp_path, redis=patient(redis_url))
     with Started(application(max=40, timeout=SECONDS)) as web:
         answers = web.together(*["/limited"] * 100)
         passed = [answer for answer in answers if answer.status_code == 200]
@@ -60,7 +60,7 @@ def test_without_redis_it_is_as_was_said(
     tmp_path: Path, redis_url: str, proxy: MakeProxy, on_error: OnError | None, status: int
 ) -> None:
     wire = proxy(redis_url)
-    write_profile(tmp_path, QUICK, redis=wire.url)
+    write_profile(tmp_path, QUICK, redis=patient(wire.url))
     wire.refuse()
     with Started(application(on_error=on_error)) as web:
         answer = web.get("/limited")
@@ -69,7 +69,7 @@ def test_without_redis_it_is_as_was_said(
 
 
 def test_a_route_of_starlette(tmp_path: Path, redis_url: str) -> None:
-    write_profile(tmp_path, redis=redis_url)
+    write_profile(tmp_path, redis=patient(redis_url))
 
     async def hello(_request: Request) -> Response:
         return PlainTextResponse("hello")

@@ -22,7 +22,7 @@ from katax_cli.integrations.starlette import (
 )
 from tests.integrations.web import Started
 from tests.servers.fixtures import MakeProxy
-from tests.services.runtimes import QUICK, write_profile
+from tests.services.runtimes import QUICK, patient, write_profile
 from tests.waiting import SECONDS
 
 
@@ -101,7 +101,7 @@ def cookie_of(web: Started) -> str:
 
 
 def test_a_session_from_its_first_value_to_its_end(tmp_path: Path, redis_url: str) -> None:
-    write_profile(tmp_path, redis=redis_url)
+    write_profile(tmp_path, redis=patient(redis_url))
     with Started(application(ttl="1h")) as web:
         answer = web.get("/show")
         assert (answer.json(), answer.headers["vary"]) == ({}, "Cookie")
@@ -129,7 +129,7 @@ def test_a_session_from_its_first_value_to_its_end(tmp_path: Path, redis_url: st
 
 
 def test_an_ended_session_is_not_revived(tmp_path: Path, redis_url: str) -> None:
-    write_profile(tmp_path, redis=redis_url)
+    write_profile(tmp_path, redis=patient(redis_url))
     with Started(application()) as web:
         web.get("/login?user=ada")
         id = cookie_of(web)
@@ -139,7 +139,7 @@ def test_an_ended_session_is_not_revived(tmp_path: Path, redis_url: str) -> None
 
 
 def test_requests_side_by_side_do_not_lose_each_others_fields(tmp_path: Path, redis_url: str) -> None:
-    write_profile(tmp_path, redis=redis_url)
+    write_profile(tmp_path, redis=patient(redis_url))
     with Started(application(timeout=SECONDS)) as web:
         web.get("/put?first=1")
         web.together(*(f"/put?k{number}=1" for number in range(20)))
@@ -147,7 +147,7 @@ def test_requests_side_by_side_do_not_lose_each_others_fields(tmp_path: Path, re
 
 
 def test_hostile_cookies_are_nobody(tmp_path: Path, redis_url: str) -> None:
-    write_profile(tmp_path, redis=redis_url)
+    write_profile(tmp_path, redis=patient(redis_url))
     ids = [
         "user:ada",
         "x",
@@ -188,7 +188,7 @@ def test_an_answer_is_given_only_when_its_session_is_stored(
     tmp_path: Path, redis_url: str, proxy: MakeProxy
 ) -> None:
     wire = proxy(redis_url)
-    write_profile(tmp_path, QUICK, redis=wire.url)
+    write_profile(tmp_path, QUICK, redis=patient(wire.url))
     with Started(application()) as web:
         # The first change of a session brings the script to the server; the answer to that is no change.
         for theme in ("blue", "dark"):
@@ -210,13 +210,13 @@ def test_an_answer_is_given_only_when_its_session_is_stored(
 
 
 def test_what_json_cannot_hold_is_an_error_of_the_program(tmp_path: Path, redis_url: str) -> None:
-    write_profile(tmp_path, redis=redis_url)
+    write_profile(tmp_path, redis=patient(redis_url))
     with Started(application()) as web, pytest.raises((TypeError, ValueError)):
         web.get("/impossible")
 
 
 def test_a_websocket_has_the_session_too(tmp_path: Path, redis_url: str) -> None:
-    write_profile(tmp_path, redis=redis_url)
+    write_profile(tmp_path, redis=patient(redis_url))
     with Started(application()) as web:
         accepted = web.handshake("/talk")
         assert accepted["type"] == "websocket.accept"

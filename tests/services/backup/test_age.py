@@ -121,18 +121,18 @@ def test_health_and_the_dashboard_show_it(folder: Path) -> None:
     put(folder, 1, timedelta(days=3), PASSED)
     old = "the newest drilled backup is 3d old, more than 2d"
 
-    done = katax("health", "-f", "json")
+    done = katax("health", "--timeout", "60s", "-f", "json")
     assert (done.code, done.json["connections"]["main"]["status"]) == (1, "degraded")
     assert done.json["connections"]["main"]["errors"] == [old]
     assert done.json["connections"]["other"]["status"] == "healthy"
-    shown = katax("dashboard", "--once", "-f", "json")
+    shown = katax("dashboard", "--once", "--timeout", "60s", "-f", "json")
     assert shown.json["health"]["connections"]["main"]["errors"] == [old]
 
     put(folder, 2, timedelta(hours=3), PASSED)
-    assert katax("health").code == 0
+    assert katax("health", "--timeout", "60s").code == 0
 
     write_profile(folder, {"main": f"sqlite:///{folder}/main.db"}, extra=CALM)
-    done = katax("health", "-f", "json")
+    done = katax("health", "--timeout", "60s", "-f", "json")
     assert "backup" not in [check["name"] for check in done.json["connections"]["main"]["checks"]]
     assert os.path.exists(folder / "backups")
 

@@ -191,6 +191,28 @@ def test_silence_alone_is_no_gap(redis_url: str, proxy: MakeProxy) -> None:
         subscription.close()
 
 
+def test_a_subscription_to_nothing_lives_until_it_is_to_something(redis_url: str, proxy: MakeProxy) -> None:
+    """Without any subscription the server answers a ping in another form."""
+    way = proxy(redis_url)
+    heard: Queue[Message] = Queue()
+    ends: list[BaseException] = []
+    clock = AheadClock()
+    with opened(way.url) as behind, opened(redis_url) as redis:
+        subscription = Subscription(behind, on_message=heard.put, on_end=ends.append, clock=clock)
+        subscription.start(channels=["a"])
+        subscription.remove("UNSUBSCRIBE", "a")
+        until(lambda: PubSub(redis).publish("a", 0) == 0)
+        for _ in range(2):
+            before = way.bytes_down
+            clock.lead += 20
+            until(lambda before=before: way.bytes_down > before or ends)  # type: ignore[misc]
+        subscription.add("SUBSCRIBE", "a")
+        delivered(PubSub(redis), "a", 1)
+        until(lambda: heard.get(timeout=60).value == 1)
+        subscription.close()
+    assert ends == []
+
+
 def test_a_first_connect_that_fails_is_the_callers(closed_port: int) -> None:
     with opened(f"redis://127.0.0.1:{closed_port}/0") as redis:
         pubsub = PubSub(redis)

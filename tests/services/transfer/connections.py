@@ -16,6 +16,6 @@ from tests.engines.connections import settings_for
 
 @contextmanager
 def open_sql(url: str, **changes: Any) -> Iterator[SqlDatabase]:
-    engine: Any = load(settings_for(url, **changes))
+    engine: Any = load(settings_for(url, **{"connect_timeout": 60.0, **changes}))
     with SqlDatabase(engine, Guard("main", classify_with(engine), retry=ONCE, breaker=None)) as database:
         yield database

@@ -19,8 +19,8 @@ from katax_cli.services.ws.client import Event, SocketClient, Where
 from katax_cli.services.ws.server import Sockets
 from katax_cli.services.ws.tokens import known_admin_token
 from katax_cli.services.ws.values import NAMESPACE
+from tests.waiting import SECONDS
 
-SECONDS = 20.0
 HANDSHAKE = "/socket.io/?EIO=4&transport="
 MakeServer = Callable[..., Sockets]
 MakeClient = Callable[..., SocketClient]
@@ -93,10 +93,10 @@ class Raw:
 
     def __init__(self, socket: ClientConnection, *, joined: bool) -> None:
         self.socket = socket
-        self.hello = json.loads(str(socket.recv(timeout=20))[1:])
+        self.hello = json.loads(str(socket.recv(timeout=SECONDS))[1:])
         if joined:
             socket.send("40")
-            assert str(socket.recv(timeout=20)).startswith("40")
+            assert str(socket.recv(timeout=SECONDS)).startswith("40")
 
     @property
     def is_closed(self) -> bool:
@@ -116,7 +116,15 @@ def raw() -> Iterator[Any]:
         def make(server: Sockets, *, joined: bool = True, **options: Any) -> Raw:
             url = server.url.replace("http", "ws") + HANDSHAKE + "websocket"
             opened = sockets.enter_context(
-                connect(url, proxy=None, compression=None, close_timeout=0.1, **options)
+                connect(
+                    url,
+                    proxy=None,
+                    compression=None,
+                    open_timeout=SECONDS,
+                    ping_interval=None,
+                    close_timeout=0.1,
+                    **options,
+                )
             )
             return Raw(opened, joined=joined)
 

@@ -15,9 +15,10 @@ from katax_cli.errors import DeadlineExceeded, TokenRefused, Unavailable
 from katax_cli.services.ws.client import Event, SocketClient, Where
 from katax_cli.services.ws.server import Sockets
 from tests.fake_clock import FakeClock
+from tests.servers import free_port
 from tests.servers.fixtures import MakeProxy
-from tests.services.ws.conftest import SECONDS, MakeClient, MakeServer, next_event, soon
-from tests.waiting import until
+from tests.services.ws.conftest import MakeClient, MakeServer, next_event, soon
+from tests.waiting import SECONDS, until
 
 
 @contextmanager
@@ -55,7 +56,7 @@ def test_it_joins_its_rooms_again_when_the_wire_was_cut(
 
 
 def test_it_joins_its_rooms_again_when_the_server_restarted(serve: MakeServer, join: MakeClient) -> None:
-    first = serve(auth_token="hush")
+    first = serve(auth_token="hush", port=free_port())
     client = join(first, token="hush")
     client.join("r", deadline=soon())
 
@@ -94,7 +95,7 @@ def test_a_room_that_it_could_not_join_is_not_joined_again(
 
 
 def test_a_token_that_is_refused_now_ends_it(serve: MakeServer, join: MakeClient) -> None:
-    first = serve(auth_token="hush")
+    first = serve(auth_token="hush", port=free_port())
     client = join(first, token="hush")
     client.connect(deadline=soon())
 
@@ -139,12 +140,14 @@ def test_pauses_grow_with_full_jitter(
 
 
 def test_it_gives_up_at_the_deadline(serve: MakeServer, join: MakeClient) -> None:
-    server = serve()
-    client = join(server)
+    server, clock = serve(), FakeClock()
+    client = join(server, clock=clock)
     client.connect(deadline=soon())
     server.close()
 
-    assert [event.name for event in client.events(Deadline(1.0))] == ["server_closing"]
+    # On this clock only pauses take time.
+    assert [event.name for event in client.events(Deadline(1.0, clock=clock))] == ["server_closing"]
+    assert clock.at == pytest.approx(1.0)
 
 
 def test_who_is_kicked_does_not_come_back(serve: MakeServer, join: MakeClient) -> None:
@@ -162,8 +165,10 @@ def test_an_acknowledgement_that_does_not_come_is_told(serve: MakeServer, join: 
     held = threading.Event()
     server.on("wait", lambda _: held.wait(SECONDS))
 
+    client = join(server)
+    client.connect(deadline=soon())
     with pytest.raises(DeadlineExceeded, match="the acknowledgement of 'wait'"):
-        join(server).call("wait", deadline=Deadline(0.3))
+        client.call("wait", deadline=Deadline(0.3))
     held.set()
 
 

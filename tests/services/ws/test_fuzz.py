@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 
 from katax_cli.services.ws.server import Sockets
 from tests.services.ws.conftest import HANDSHAKE, MakeClient, MakeServer, soon
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 SEEDS: list[str | bytes] = [
     "40",
@@ -78,7 +78,8 @@ def mutated(message: str | bytes, dice: random.Random) -> str | bytes:
 def attack_by_websocket(server: Sockets, dice: random.Random) -> None:
     """One connection and some messages; most begin by joining."""
     url = server.url.replace("http", "ws") + HANDSHAKE + "websocket"
-    with connect(url, proxy=None, compression=None, close_timeout=0.1) as bad, suppress(ConnectionClosed):
+    opening = connect(url, proxy=None, compression=None, open_timeout=SECONDS, close_timeout=0.1)
+    with opening as bad, suppress(ConnectionClosed):
         if dice.random() < 0.8:
             bad.send("40")
         for _message in range(dice.randrange(1, 8)):
@@ -88,13 +89,13 @@ def attack_by_websocket(server: Sockets, dice: random.Random) -> None:
 def attack_by_polling(server: Sockets, dice: random.Random) -> None:
     """The same by requests."""
     url = server.url + HANDSHAKE + "polling"
-    with urllib.request.urlopen(url, timeout=20) as answer:
+    with urllib.request.urlopen(url, timeout=SECONDS) as answer:
         sid = answer.read().split(b'"')[3].decode()
     messages = [mutated(dice.choice(SEEDS), dice) for _message in range(dice.randrange(1, 8))]
     texts = ["40", *(one for one in messages if isinstance(one, str))]
     for body in ("\x1e".join(texts), "1"):
         request = urllib.request.Request(f"{url}&sid={sid}", data=body.encode())
-        with suppress(HTTPError, ConnectionError), urllib.request.urlopen(request, timeout=20) as answer:
+        with suppress(HTTPError, ConnectionError), urllib.request.urlopen(request, timeout=SECONDS) as answer:
             answer.read()
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from katax_cli.services.ws.server import Sockets
 from katax_cli.services.ws.transport import socketio_server as wire
-from tests.servers.rooms import cache_folder, locked
+from tests.servers.rooms import cache_folder, free_port, locked
 from tests.services.ws.conftest import MakeServer
 
 pytestmark = pytest.mark.needs_node
@@ -131,7 +131,7 @@ def test_it_comes_back_after_the_server_did(
     transports: list[str], serve: MakeServer, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wire, "AWAY_SECONDS", 60.0)  # a busy machine keeps nobody from the last poll
-    server = serve()
+    server = serve(port=free_port())
     script = start(server, transports=transports, reconnectionDelay=20, reconnectionDelayMax=50)
     script.says("connect")
 

@@ -18,8 +18,8 @@ from katax_cli.errors import ConfigError, Refused, TokenRefused, Unavailable
 from katax_cli.profiles.model.model import WsSettings
 from katax_cli.services.ws.clients import Client
 from katax_cli.services.ws.server import Sockets
-from tests.services.ws.conftest import SECONDS, MakeClient, MakeServer, next_event, soon
-from tests.waiting import until
+from tests.services.ws.conftest import MakeClient, MakeServer, next_event, soon
+from tests.waiting import SECONDS, until
 
 
 def test_what_a_handler_returns_is_the_acknowledgement(serve: MakeServer, join: MakeClient) -> None:
@@ -129,7 +129,7 @@ def test_events_of_one_client_keep_their_order(serve: MakeServer, join: MakeClie
 def test_a_handler_may_call_the_server_and_block(serve: MakeServer, join: MakeClient) -> None:
     server = serve()
     held = threading.Event()
-    server.on("wait", lambda _: held.wait(20))
+    server.on("wait", lambda _: held.wait(SECONDS))
     server.on("echo", lambda data: server.emit("echoed", data))
     slow, quick = join(server), join(server)
     slow.emit("wait", deadline=soon())
@@ -270,7 +270,7 @@ def test_closing_tells_the_clients_and_lets_handlers_finish(serve: MakeServer, j
     server.on("work", work)
     client = join(server)
     client.emit("work", deadline=soon())
-    entered.wait(20)
+    assert entered.wait(SECONDS)
 
     assert server.close() == 0
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from functools import partial
+from threading import Event
 
 import pytest
 import redis as driver
 
 from katax_cli.errors import Refused, Unavailable
 from katax_cli.resilience import CircuitBreaker
+from katax_cli.services.calls.left_behind import start
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.subscription import Message
+from katax_cli.services.ws import shared
 from katax_cli.services.ws.client import SocketClient
 from katax_cli.services.ws.cluster import this_worker
 from katax_cli.services.ws.server import Sockets
@@ -24,10 +26,27 @@ from katax_cli.services.ws.shared import ClusterMember
 from tests.servers.fixtures import MakeProxy, Throwaway
 from tests.services.redis_database import redis_database
 from tests.services.ws.conftest import MakeClient, MakeServer, ask, next_event, soon
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 Pair = tuple[Sockets, Sockets]
+TIMES = ("_CALL_SECONDS", "_CONFIRM_SECONDS", "DEAF_AFTER")
+USUAL = {name: getattr(shared, name) for name in TIMES}
 MakePair = Callable[..., Pair]
+Times = Callable[..., None]
+
+
+@pytest.fixture(autouse=True)
+def times(monkeypatch: pytest.MonkeyPatch) -> Iterator[Times]:
+    """`times(name, …)`: these are as in a program; all others so long that a busy machine loses nothing by them."""
+
+    def usual(*names: str) -> None:
+        for name in TIMES:
+            monkeypatch.setattr(shared, name, USUAL[name] if name in names else SECONDS)
+
+    usual()
+    yield usual
+    # Nobody at the end waits so long for a Redis that is gone.
+    usual(*TIMES)
 
 
 @pytest.fixture
@@ -89,8 +108,8 @@ def test_they_act_as_one(pair: MakePair, join: MakeClient, redis_url: str) -> No
     assert exchange(servers, clients, "x") == ["x"] * 4
     servers[1].emit_to_room("r", "room", [1, date(2026, 1, 2)])
     assert [next_event(client, "room").data for client in clients] == [[1, "2026-01-02"]] * 2
-    assert [server.clients_count() for server in servers] == [2, 2]
-    assert [server.room_clients_count("r") for server in servers] == [2, 2]
+    until(lambda: [server.clients_count() for server in servers] == [2, 2])
+    until(lambda: [server.room_clients_count("r") for server in servers] == [2, 2])
     assert not servers[0].has_room_listeners("other")
 
 
@@ -100,9 +119,9 @@ def test_the_admin_sees_and_reaches_all(pair: MakePair, join: MakeClient, redis_
     admin = join(servers[0], admin=True)
     ask(admin, "observe")
 
-    assert ask(admin, "rooms") == {"rooms": {"r": 2}, "deaf": []}
-    rows = ask(admin, "clients")["clients"]
-    assert {row["sid"] for row in rows} == {*servers[0].clients, *servers[1].clients}
+    until(lambda: ask(admin, "rooms") == {"rooms": {"r": 2}, "deaf": []})
+    everybody = {*servers[0].clients, *servers[1].clients}
+    until(lambda: {row["sid"] for row in ask(admin, "clients")["clients"]} == everybody)
     assert ask(admin, "emit", {"event": "e", "data": 1, "room": "r"})["clients"] == 2
     servers[1].emit("far", 2)
 
@@ -164,8 +183,9 @@ def test_killed_subscriptions_come_back(
 
 
 def test_redis_may_restart(
-    pair: MakePair, join: MakeClient, throwaway: Throwaway, caplog: pytest.LogCaptureFixture
+    pair: MakePair, join: MakeClient, throwaway: Throwaway, times: Times, caplog: pytest.LogCaptureFixture
 ) -> None:
+    times("DEAF_AFTER")
     redis = throwaway("redis")
     servers = pair(redis.url)
     clients = connected(servers, join)
@@ -177,20 +197,23 @@ def test_redis_may_restart(
     redis.start()
 
     until(lambda: hear(*servers))
+    times()
     assert [server.ready for server in servers] == [True, True]
     assert next_event(clients[0], "kept").data == 1
     assert exchange(servers, clients, "after") == ["after"] * 4
     assert caplog.text.count("what they sent meanwhile did not reach the clients here") >= 2
 
 
-def test_a_redis_that_hung_is_found_again(pair: MakePair, redis_url: str, proxy: MakeProxy) -> None:
+def test_a_redis_that_hung_is_found_again(
+    pair: MakePair, redis_url: str, proxy: MakeProxy, times: Times
+) -> None:
+    times(*TIMES)
     way = proxy(redis_url)
     servers = pair(redis_url, first=way.url)
 
     way.stall()
     way.black_hole()
-    until(lambda: not servers[0].ready)
-    assert servers[1].ready
+    until(lambda: not servers[0].ready and servers[1].ready)
     way.resume()
     way.freeze()
     way.come_back()
@@ -199,8 +222,9 @@ def test_a_redis_that_hung_is_found_again(pair: MakePair, redis_url: str, proxy:
 
 
 def test_a_wire_that_fell_silent_for_good_is_left(
-    pair: MakePair, join: MakeClient, redis_url: str, proxy: MakeProxy
+    pair: MakePair, join: MakeClient, redis_url: str, proxy: MakeProxy, times: Times
 ) -> None:
+    times(*TIMES)
     way = proxy(redis_url)
     servers = pair(redis_url, first=way.url)
     clients = connected(servers, join)
@@ -208,6 +232,7 @@ def test_a_wire_that_fell_silent_for_good_is_left(
     way.freeze()
 
     until(lambda: hear(*servers))
+    times()
     assert exchange(servers, clients, "after") == ["after"] * 4
 
 
@@ -227,13 +252,13 @@ def test_what_an_earlier_subscription_still_hears_does_not_arrive_twice(
     servers = pair(redis_url)
     client = join(servers[0])
     client.connect(deadline=soon())
-    shared = servers[0].cluster
-    assert isinstance(shared, ClusterMember)
-    earlier = shared._subscription
+    member = servers[0].cluster
+    assert isinstance(member, ClusterMember)
+    earlier = member._subscription
     assert earlier is not None
     late = {"method": "emit", "event": "late", "data": 1, "namespace": "/", "host_id": "another"}
 
-    shared._subscribe()
+    member._subscribe()
     earlier._on_message(Message("ws:test", None, json.dumps(late).encode(), datetime.now(UTC)))
     until(lambda: hear(*servers))
     servers[1].emit("next", 2)
@@ -242,11 +267,12 @@ def test_what_an_earlier_subscription_still_hears_does_not_arrive_twice(
 
 
 def test_who_cannot_keep_up_says_so_and_loses_nothing(
-    pair: MakePair, join: MakeClient, redis_url: str
+    pair: MakePair, join: MakeClient, redis_url: str, times: Times
 ) -> None:
+    times("DEAF_AFTER")
     servers = pair(redis_url)
     clients = connected(servers, join)
-    held = threading.Event()
+    held = Event()
     servers[0]._loop.soon(held.wait)
 
     for number in range(1_500):
@@ -270,7 +296,7 @@ def test_whom_redis_cuts_off_for_lagging_hears_again(
     servers = pair(redis.url)
     clients = connected(servers, join)
     subscribed = {each["id"] for each in admin.client_list(_type="pubsub")}
-    held = threading.Event()
+    held = Event()
     servers[0]._loop.soon(held.wait)
 
     while {each["id"] for each in admin.client_list(_type="pubsub")} >= subscribed:
@@ -278,14 +304,35 @@ def test_whom_redis_cuts_off_for_lagging_hears_again(
     held.set()
 
     until(lambda: hear(*servers))
-    servers[1].emit("after", 1)
+    heard = Event()
+
+    def emit() -> None:
+        # What waited for Redis meanwhile may have it cut off once more.
+        while not heard.wait(0.1):
+            servers[1].emit("after", 1)
+
+    emitting = start("emit", emit)
     assert next_event(clients[0], "after").data == 1
+    heard.set()
+    assert emitting.ended(SECONDS)
 
 
 @pytest.mark.parametrize("asked", [0, 1], ids=["of the deaf one", "of the other"])
-def test_the_doctor_names_the_deaf_one(asked: int, pair: MakePair, join: MakeClient, redis_url: str) -> None:
+def test_the_doctor_names_the_deaf_one(
+    asked: int,
+    pair: MakePair,
+    join: MakeClient,
+    redis_url: str,
+    times: Times,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    times("DEAF_AFTER")
+    # It stays deaf until it may try again.
+    monkeypatch.setattr(shared, "TRY_EVERY", 3600.0)
     servers = pair(redis_url)
     admin = join(servers[asked], admin=True)
+    ports = [server.port for server in servers]
+    until(lambda: listening(admin) == (dict.fromkeys(ports, True), 2))
     healthy = ask(admin, "doctor")
     deaf = servers[0].cluster
     assert isinstance(deaf, ClusterMember)
@@ -293,28 +340,27 @@ def test_the_doctor_names_the_deaf_one(asked: int, pair: MakePair, join: MakeCli
     # What brokers and bugs do to a subscriber: its connection lives, nothing arrives.
     assert deaf._subscription is not None
     deaf._subscription.remove("UNSUBSCRIBE", deaf.channel)
-    found = ask(admin, "doctor")
 
-    assert [(each["listening"], each["ack_ms"] is not None) for each in healthy["workers"]] == [
-        (True, True)
-    ] * 2
-    assert healthy["subscribers"] == 2
-    assert {each["port"]: each["listening"] for each in found["workers"]} == {
-        servers[0].port: False,
-        servers[1].port: True,
-    }
-    assert found["subscribers"] == 1
+    assert all((each["ack_ms"] is not None) == each["listening"] for each in healthy["workers"])
+    until(lambda: listening(admin) == ({ports[0]: False, ports[1]: True}, 1))
     until(lambda: not servers[0].ready)
+    monkeypatch.setattr(shared, "TRY_EVERY", 2.0)
     until(lambda: servers[0].ready)
-    assert all(each["listening"] for each in ask(admin, "doctor")["workers"])
+    until(lambda: listening(admin) == (dict.fromkeys(ports, True), 2))
+
+
+def listening(admin: SocketClient) -> tuple[dict[int, bool], int]:
+    """Which servers hear, by their ports, and how many subscribe."""
+    told = ask(admin, "doctor")
+    return {each["port"]: each["listening"] for each in told.get("workers", ())}, told.get("subscribers", 0)
 
 
 def test_a_server_that_ended_is_no_worker(pair: MakePair, join: MakeClient, redis_url: str) -> None:
     servers = pair(redis_url)
     servers[0].close()
 
-    (row,) = ask(join(servers[1], admin=True), "doctor")["workers"]
-    assert row["port"] == servers[1].port
+    admin = join(servers[1], admin=True)
+    until(lambda: listening(admin) == ({servers[1].port: True}, 1))
 
 
 def test_the_end_of_one_is_told_to_its_own_clients(pair: MakePair, join: MakeClient, redis_url: str) -> None:
@@ -332,19 +378,19 @@ def test_the_end_of_one_is_told_to_its_own_clients(pair: MakePair, join: MakeCli
 def test_who_hangs_is_named_for_long_and_who_is_gone_is_not(
     pair: MakePair, join: MakeClient, redis_url: str
 ) -> None:
-    admin, redis = join(pair(redis_url)[0], admin=True), driver.Redis.from_url(redis_url)
+    both = pair(redis_url)
+    admin, redis = join(both[0], admin=True), driver.Redis.from_url(redis_url)
     hanging = replace(this_worker(7), seen_at=redis.time()[0] - 60)
     forgotten = replace(this_worker(8), seen_at=redis.time()[0] - 3600)
     for each in (hanging, forgotten):
         redis.hset("app:ws:test:workers", each.id, json.dumps(asdict(each)))
 
-    assert 7 not in {each["port"] for each in ask(admin, "doctor")["workers"]}
+    assert 7 not in listening(admin)[0]
     with redis.pubsub() as its_subscription:  # type: ignore[no-untyped-call]
         its_subscription.subscribe("app:ws:test")
-        its_subscription.get_message(timeout=20)
-        found = {each["port"]: each["listening"] for each in ask(admin, "doctor")["workers"]}
-
-    assert (found[7], sorted(found.values())) == (False, [False, True, True])
+        its_subscription.get_message(timeout=SECONDS)
+        servers = {server.port: True for server in both}
+        until(lambda: listening(admin)[0] == {7: False, **servers})
     assert not redis.hexists("app:ws:test:workers", forgotten.id)
     assert redis.hexists("app:ws:test:workers", hanging.id)
 

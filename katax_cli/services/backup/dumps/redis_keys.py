@@ -127,6 +127,7 @@ class _KeyReader:
             for names in self._pages(shard):
                 fresh = self._known.fresh(names)
                 while fresh:
+                    self._order.work.check()
                     names, fresh = fresh[: self._batch], fresh[self._batch :]
                     yield from self._values(names)
 

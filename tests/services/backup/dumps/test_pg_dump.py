@@ -73,9 +73,9 @@ def test_tables_are_held_still_from_before_the_snapshot(target: Target, tmp_path
     changes = ("TRUNCATE parts", "ALTER TABLE t ADD COLUMN more int", "DROP TABLE empty")
     with Runtime(load_profile()) as runtime, psycopg.connect(target.url, autocommit=True) as other:
         engine = runtime.database("main").engine
-        connection = engine.connect(10.0)
+        connection = engine.connect(60.0)
         try:
-            with part(engine, "backup.dump").held(connection, 10.0) as inventory:
+            with part(engine, "backup.dump").held(connection, 60.0) as inventory:
                 other.execute("SET lock_timeout = '50ms'")
                 for change in changes:
                     with pytest.raises(psycopg.errors.LockNotAvailable):
@@ -88,6 +88,8 @@ def test_tables_are_held_still_from_before_the_snapshot(target: Target, tmp_path
                     assert dumping.execute("SELECT to_regclass('late')::oid::int").fetchall() != [(None,)]
         finally:
             engine.close(connection)
+        # The server takes a moment to notice that the session has ended.
+        other.execute("SET lock_timeout = 0")
         for change in changes:
             other.execute(change)
     assert set(inventory.relations.values()) >= ROWS.keys()

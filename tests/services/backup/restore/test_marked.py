@@ -132,11 +132,14 @@ def test_mysql_is_emptied_after_a_killed_restore(
 ) -> None:
     manifest = back_up()
     assert mariadb.tools is not None
-    slow = broken_client(tmp_path, mariadb.tools, "sleep 300")
+    # The killed program's own client has ended by then: it would go on filling the database.
+    half = tmp_path / "half"
+    slow = broken_client(tmp_path, mariadb.tools, f"touch {half}; sleep 300")
     write_profile(tmp_path, {"main": source.url}, extra=f'[backup]\ntools = "{slow}"\n')
 
     with spawn("db", "restore", manifest.name, "--into", copy, "-y", cwd=tmp_path) as process:
-        until(lambda: copy in databases(mariadb) and len(ask(mariadb, "SHOW TABLES", copy)) > 1)
+        until(half.exists)
+        assert len(ask(mariadb, "SHOW TABLES", copy)) > 1
         process.send_signal(signal.SIGSTOP)
         code, said = restore(manifest.name, copy)
         assert (code, "is being restored by katax_restore_" in said) == (4, True), said

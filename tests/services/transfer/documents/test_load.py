@@ -261,7 +261,7 @@ def test_a_frozen_server_ends_an_import_which_then_goes_on(
             server.stop_signal()
 
     with (
-        open_documents(server.url, connect_timeout=2.0) as database,
+        open_documents(server.url, connect_timeout=5.0) as database,
         pytest.raises((Unavailable, OutcomeUnknown), match="no answer, nor to the driver's question"),
     ):
         DocumentImport(database, source(data), ImportPlan("t"), freeze).run()

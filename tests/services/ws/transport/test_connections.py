@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import urllib.request
@@ -21,8 +22,8 @@ from katax_cli.services.ws import listener as listening
 from katax_cli.services.ws import server as server_module
 from katax_cli.services.ws.server import Sockets
 from katax_cli.services.ws.transport import connections, queues
-from tests.services.ws.conftest import HANDSHAKE, SECONDS, MakeClient, MakeServer, ask, next_event, soon
-from tests.waiting import until
+from tests.services.ws.conftest import HANDSHAKE, MakeClient, MakeServer, ask, next_event, soon
+from tests.waiting import SECONDS, until
 
 
 def frame(opcode: int, data: bytes, *, fin: bool = True) -> bytes:
@@ -240,7 +241,7 @@ def test_who_does_not_read_is_cut_off_and_nobody_waits(
         server.emit("bulk", [number, data])
         assert next_event(good, "bulk").data[0] == number
 
-    assert server.clients_count() == 1
+    until(lambda: server.clients_count() == 1)
     assert server.io.dropped == 1
     assert "it does not read its messages" in caplog.text
     until(lambda: slow.is_closed)
@@ -263,7 +264,7 @@ def test_an_unknown_namespace_is_refused(serve: MakeServer, raw: Any) -> None:
     bad = raw(serve())
     bad.socket.send("40/nowhere,")
 
-    assert str(bad.socket.recv(timeout=20)).startswith("44/nowhere,")
+    assert str(bad.socket.recv(timeout=SECONDS)).startswith("44/nowhere,")
 
 
 def test_browsers_of_other_origins_are_refused(serve: MakeServer) -> None:
@@ -287,9 +288,13 @@ def test_browsers_of_other_origins_are_refused(serve: MakeServer) -> None:
 def test_who_leaves_while_its_token_waits_leaves_nothing_behind(
     serve: MakeServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guesses, "FIRST_DELAY", 0.5)
-    monkeypatch.setattr(guesses, "LONGEST_DELAY", 0.5)
-    server = serve(auth_token="right")
+    server, goes_on = serve(auth_token="right"), Event()
+
+    async def held(_seconds: float) -> None:
+        while not goes_on.is_set():
+            await asyncio.sleep(0.01)
+
+    monkeypatch.setattr(server.guesses, "_sleep", held)
     wrong = start("wrong", lambda: post(server, polling(server), b'40{"token":"wrong"}'))
     until(lambda: [one.wrong for one in server.guesses._addresses.values()] == [1])
     for place in range(guesses.AT_ONCE - 1):
@@ -300,6 +305,7 @@ def test_who_leaves_while_its_token_waits_leaves_nothing_behind(
     until(lambda: [one.waiting for one in server.guesses._addresses.values()] == [guesses.AT_ONCE + 1])
 
     assert post(server, sid, b"1") == 200
+    goes_on.set()
 
     assert wrong.ended(SECONDS)
     assert right.ended(SECONDS)
@@ -416,16 +422,18 @@ def test_what_makes_the_protocol_below_keep_ever_more_ends_its_connection(
 
 
 def test_a_connection_that_asks_for_nothing_ends(serve: MakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.1)
     server = serve()
     address = ("127.0.0.1", server.port)
     request = b"GET /live HTTP/1.1\r\nHost: x\r\n"
     for words in ([], [request], [request + b"\r\n", request]):
+        # A request that is answered has the time that this takes.
+        monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.1 if len(words) < 2 else 600.0)
         with socket.create_connection(address, timeout=SECONDS) as silent:
             for word in words:
                 silent.sendall(word)
                 if word.endswith(b"\r\n\r\n"):
                     assert silent.recv(1000).startswith(b"HTTP/1.1 200")
+                    monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.1)
             with suppress(ConnectionError):
                 while silent.recv(1000):
                     pass

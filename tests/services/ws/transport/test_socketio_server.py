@@ -13,6 +13,7 @@ from katax_cli.services.ws.server import Sockets
 from katax_cli.services.ws.transport.queues import Outbox
 from katax_cli.services.ws.transport.socketio_server import Encoded
 from tests.services.ws.conftest import MakeServer
+from tests.waiting import SECONDS
 
 Slow = Callable[[Sockets], ClientConnection]
 
@@ -27,11 +28,20 @@ def slow() -> Iterator[Slow]:
             narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             narrow.connect(("127.0.0.1", server.port))
             url = f"ws://127.0.0.1:{server.port}/socket.io/?EIO=4&transport=websocket"
-            opening = connect(url, sock=narrow, max_queue=1, proxy=None, compression=None, close_timeout=0.1)
+            opening = connect(
+                url,
+                sock=narrow,
+                max_queue=1,
+                proxy=None,
+                compression=None,
+                open_timeout=SECONDS,
+                ping_interval=None,
+                close_timeout=0.1,
+            )
             made = sockets.enter_context(opening)
-            made.recv(timeout=20)
+            made.recv(timeout=SECONDS)
             made.send("40")
-            made.recv(timeout=20)
+            made.recv(timeout=SECONDS)
             return made
 
         yield make
@@ -69,10 +79,10 @@ def test_order_holds_when_a_client_falls_behind_and_catches_up(
         assert sent - begun > 20
 
         for number in range(begun, sent):
-            head = str(client.recv(timeout=20))
+            head = str(client.recv(timeout=SECONDS))
             if isinstance(data, bytes):
                 assert head.startswith(f'451-["n",[{number},')
-                assert client.recv(timeout=20) == data * 20_000
+                assert client.recv(timeout=SECONDS) == data * 20_000
             else:
                 assert head.startswith(f'42["n",[{number},')
 
@@ -93,7 +103,7 @@ def test_an_answer_does_not_overtake_what_was_sent_before(serve: MakeServer, slo
 
     client.send('420["ask"]')
 
-    heard = [str(client.recv(timeout=20))[:12] for _ in range(filled + 2)]
+    heard = [str(client.recv(timeout=SECONDS))[:12] for _ in range(filled + 2)]
     assert heard == ['42["bulk","x'] * filled + ['42["before"]', '430["answer"']
 
 
@@ -109,4 +119,4 @@ def test_a_packet_that_is_about_to_be_written_is_not_overtaken(serve: MakeServer
     for _ in range(5):
         server._loop.soon(send_both)
 
-    assert [client.recv(timeout=20) for _ in range(10)] == ['42["first"]', '42["second"]'] * 5
+    assert [client.recv(timeout=SECONDS) for _ in range(10)] == ['42["first"]', '42["second"]'] * 5
