@@ -17,12 +17,12 @@ from katax_cli.core.engine_names import Dialect, EngineName
 from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import WrongEngine
-from katax_cli.snapshot import HealthStatus, PoolStats
 
 if TYPE_CHECKING:
     from socket import socket
 
     from katax_cli.core.sql import AnySql, Residue
+    from katax_cli.snapshot import HealthStatus, PoolStats
 
 Text = bool | Literal["json"]
 """Which values come as the server writes them: none, all, or those of JSON columns (see `core.text.RawJson`)."""

@@ -6,11 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from katax_cli.snapshot import Check
-
 if TYPE_CHECKING:
     from katax_cli.core.settings import Expect
-    from katax_cli.snapshot import HealthStatus, ServerStanding
+    from katax_cli.snapshot import Check, HealthStatus, ServerStanding
 
 _BAD_TO_WORSE: tuple[HealthStatus, ...] = ("healthy", "degraded", "unhealthy")
 
@@ -52,6 +50,8 @@ ROLE_CAUSES: Mapping[Expect, str] = {
 
 def role_check(standing: ServerStanding, expected: Expect, spent_ms: float | None) -> Check:
     """Checks the server's role against the expected one: a primary takes writes, a standby does not."""
+    from katax_cli.snapshot import Check
+
     text = f"{standing.role}: {standing.why}" if standing.why else standing.role
     if expected == "primary" and not standing.writable:
         return Check("write_role", "unhealthy", spent_ms, f"takes no writes; {text}")

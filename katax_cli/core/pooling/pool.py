@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.forks import follow
@@ -20,7 +20,9 @@ from katax_cli.core.measure.histogram import Histogram
 from katax_cli.core.pooling.slots import Claim, Member, Slots
 from katax_cli.core.settings import PoolSettings
 from katax_cli.errors import PoolClosed, PoolTimeout
-from katax_cli.snapshot import PoolStats
+
+if TYPE_CHECKING:
+    from katax_cli.snapshot import PoolStats
 
 C = TypeVar("C")
 

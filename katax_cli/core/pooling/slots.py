@@ -15,12 +15,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from katax_cli.core.settings import PoolSettings
 from katax_cli.core.waiting import Gate, shut_gate
 from katax_cli.errors import PoolClosed
-from katax_cli.snapshot import PoolStats
+
+if TYPE_CHECKING:
+    from katax_cli.snapshot import PoolStats
 
 C = TypeVar("C")
 
@@ -287,6 +289,8 @@ class Slots(Generic[C]):
         return list(self._leased.values())
 
     def stats(self) -> PoolStats:
+        from katax_cli.snapshot import PoolStats
+
         with self._lock:
             total, idle, waiting = self._taken, len(self._idle), len(self._queue)
         return PoolStats(self.settings.max, total=total, active=total - idle, idle=idle, waiting=waiting)

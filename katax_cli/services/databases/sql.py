@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 from weakref import WeakSet
 
 from katax_cli.core.callables import completed, plain
@@ -40,7 +40,9 @@ from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.databases.streams import StreamingDatabase
 from katax_cli.services.databases.transaction import Transaction, TransactionBlock
-from katax_cli.snapshot import PoolStats
+
+if TYPE_CHECKING:
+    from katax_cli.snapshot import PoolStats
 
 T = TypeVar("T")
 
