@@ -16,8 +16,8 @@ _TAB = ["completion", "values", "--"]
 
 def main() -> Never:
     """Runs the command line of this process and exits with its code."""
-    # Imports make many objects and no garbage; at the default of 700 the collector looks dozens of times.
-    gc.set_threshold(50_000)
+    # Imports make many objects and no garbage: each look of the collector is in vain, dozens of them at the default.
+    gc.set_threshold(200_000)
     if sys.argv[1:4] == _TAB:
         from katax_cli.cli.completion.values import print_values
 

@@ -152,8 +152,7 @@ def change(
             table.listeners.append(progress)
             done = [(name, [outcome.name for outcome in outcomes]) for name, outcomes in table.each(work)]
         if call.out.format == "table" and not call.is_glob and not any(names for _, names in done):
-            applied = sum(migration.state == "applied" for migration in table.one.status())
-            call.out.text(f"nothing to do: {applied} applied")
+            call.out.text(f"nothing to do: {table.one.applied} applied")
         else:
             table.codes.append(_answer(call, done, "done"))
         keep_schema(table)

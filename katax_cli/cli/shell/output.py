@@ -14,13 +14,13 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, cast, get_args
 
 from katax_cli.cli.display.json_rows import array, lines, object_encoder
-from katax_cli.cli.display.table import Cells, Expanded, Look, markdown, records, table
 from katax_cli.core.text.js_json import parse
 from katax_cli.core.text.text import base64_text, is_utf8, plain, printable, to_json, unique_names
 from katax_cli.errors import ConfigError, KataxError, unknown_name
 
 if TYPE_CHECKING:
     from katax_cli.cli.display.pager import LongOutput
+    from katax_cli.cli.display.table import Cells, Expanded
 
 Format = Literal["table", "vertical", "markdown", "json", "jsonl", "csv", "tsv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -236,6 +236,8 @@ class Output:
 
     def _drawn(self, names: tuple[str, ...], batches: Batches, manner: Manner) -> Iterator[str]:
         """A table, records or Markdown: measured on the first rows, the others as they arrive."""
+        from katax_cli.cli.display.table import Look, markdown, records, table
+
         stream = iter(batches)
         first: list[Row] = []
         for batch in stream:

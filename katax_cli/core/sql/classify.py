@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from typing import Literal
 
-from katax_cli.core.sql.lexer import Dialect, code_tokens, keywords, skimmer
+from katax_cli.core.sql.lexer import Code, Dialect, code_tokens, keywords, skimmer
 from katax_cli.core.sql.split import pieces, routine_kind
-from katax_cli.core.sql.where import Code, why_every_row
 
 StatementKind = Literal["read", "write", "ddl", "transaction", "session", "copy", "unknown"]
 
@@ -173,10 +172,17 @@ def _with_changes(classification: Classification, code: list[Code], dialect: Dia
     if not classification.destructive:
         for index in changes:
             verb = code[index].text
-            every = why_every_row(code, index, dialect) if verb in ("UPDATE", "DELETE") else None
+            every = _why_every_row(code, index, dialect) if verb in ("UPDATE", "DELETE") else None
             if every:
                 return replace(classification, destructive=True, reason=f"{verb} {every}")
     return classification
+
+
+def _why_every_row(code: list[Code], index: int, dialect: Dialect) -> str | None:
+    # Most commands see no UPDATE or DELETE, and conditions are the larger part of this package.
+    from katax_cli.core.sql.where import why_every_row
+
+    return why_every_row(code, index, dialect)
 
 
 def _changes(code: list[Code]) -> list[int]:

@@ -20,6 +20,15 @@ Kind = Literal[
     "operator", "variable", "param", "word", "punct", "other",
 ]  # fmt: skip
 
+
+class Code(NamedTuple):
+    """A token that the server runs, words in upper case, with the depth of parentheses that it stands in."""
+
+    kind: str
+    text: str
+    depth: int
+
+
 SPACE = " \t\n\r\f\v\ufeff"
 # Characters of names: ASCII's, and all beyond ASCII. They are written as what they are not, because a class
 # that reaches to U+10FFFF takes milliseconds to compile.

@@ -6,9 +6,8 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import NamedTuple
 
-from katax_cli.core.sql.lexer import Dialect, keywords
+from katax_cli.core.sql.lexer import Code, Dialect, keywords
 from katax_cli.core.sql.truth import (
     ANY,
     COMPARE,
@@ -21,15 +20,6 @@ from katax_cli.core.sql.truth import (
     Test,
     holds_for_every_row,
 )
-
-
-class Code(NamedTuple):
-    """A token that the server runs, words in upper case, with the depth of parentheses that it stands in."""
-
-    kind: str
-    text: str
-    depth: int
-
 
 _NO_COLUMNS = keywords(
     """TRUE FALSE NULL UNKNOWN NOT AND OR XOR IS IN LIKE ILIKE RLIKE REGEXP GLOB MATCH SIMILAR TO BETWEEN EXISTS SELECT

@@ -24,7 +24,6 @@ from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.postgresql.guard import check_guarded
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.engines.postgresql.wire import abandon, apply_timeout, check_alive, refusal
-from katax_cli.engines.transfers import quoted_text
 
 # For the transaction only: a pooler's session is not ours. A function, since a read-only connection takes no SET.
 _ONE_FORM = """SELECT set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true),
@@ -139,6 +138,8 @@ class Transfers:
         self, connection: PostgresConnection, source: str, *, null: str, delimiter: str
     ) -> Iterator[CopyOut]:
         """By the extended protocol, which takes one statement: a query cannot end the bracket that it stands in."""
+        from katax_cli.engines.transfers import quoted_text
+
         if source.startswith("("):
             check_guarded(connection, statement_of(source[1:-1], "postgresql"))
         options = f"FORMAT csv, NULL {quoted_text(null)}, DELIMITER {quoted_text(delimiter)}"

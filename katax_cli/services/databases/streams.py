@@ -5,12 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.sql import AnySql, Statement, statement_of
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.engines.base import Params, RowStream, SqlEngine, Text
-from katax_cli.engines.transfers import CopiedOut
 from katax_cli.services.calls.guard import Safety, Sent
 from katax_cli.services.calls.observer import WatchedStream
 from katax_cli.services.databases.database import Database
@@ -24,6 +24,9 @@ from katax_cli.services.databases.postgresql.copying import (
     copy_in,
 )
 from katax_cli.services.databases.transaction import Transaction
+
+if TYPE_CHECKING:
+    from katax_cli.engines.transfers import CopiedOut
 
 
 class StreamingDatabase(Database):

@@ -64,6 +64,12 @@ class Migrator(LedgerAccess):
         self._on_done = on_done
         self._jobs: dict[tuple[str, str, Direction], MigrationJob] = {}
         self._asked: _AskedFolder | None = None
+        self._last_read: list[Standing] = []
+
+    @property
+    def applied(self) -> int:
+        """The number of applied migrations when the ledger was last read."""
+        return sum(migration.state == "applied" for migration in self._last_read)
 
     def status(self) -> list[Standing]:
         """The state of every migration, by version. Changes nothing, takes no lock."""
@@ -303,7 +309,8 @@ class Migrator(LedgerAccess):
         entries = self.ledger.entries(self.sql)
         if entries is None and not adopting:
             self._refuse_foreign()
-        return plan.standings(scanned, entries or [], self._same_meaning)
+        self._last_read = plan.standings(scanned, entries or [], self._same_meaning)
+        return self._last_read
 
     def _same_meaning(self, file: MigrationFile, entry: LedgerEntry) -> bool:
         from katax_cli.services.migrate.files.checksum import same_meaning

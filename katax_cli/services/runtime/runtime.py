@@ -22,12 +22,12 @@ from katax_cli.errors import DeadlineExceeded
 from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.home import CIRCUITS
 from katax_cli.services.calls.guard import Guard
-from katax_cli.services.calls.journal import Journal
 from katax_cli.services.calls.left_behind import Running, start
 from katax_cli.services.calls.observer import query_logging
 from katax_cli.services.databases.database import Database, MakeDeadline, classify_with
 
 if TYPE_CHECKING:
+    from katax_cli.services.calls.journal import Journal
     from katax_cli.services.databases.clients import RedisDatabase
     from katax_cli.services.databases.mongodb import MongoDatabase
     from katax_cli.services.databases.sql import SqlDatabase
@@ -84,6 +84,8 @@ class Runtime:
     @cached_property
     def journal(self) -> Journal:
         """The profile's journal of writes."""
+        from katax_cli.services.calls.journal import Journal
+
         home = self.profile.home
         return Journal(self.profile.journal.path(home), home=home)
 

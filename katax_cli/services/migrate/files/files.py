@@ -47,11 +47,12 @@ def scan(directory: str) -> list[MigrationFile]:
             f"no migrations folder at {directory}: {error.strerror}; "
             "make one with 'katax migrate create NAME' or set directory in [migrate]"
         ) from error
-    refuse_folder(directory, present)
-    names = sorted(name for name in present if _FILE.fullmatch(name))
+    names = {name for name in present if _FILE.fullmatch(name)}
+    # The files of Alembic have names that a migration may have.
+    refuse_folder(directory, [name for name in present if name not in names or name.endswith(".py")])
     refuse_lonely_down(names)
-    names = [name for name in names if not name.endswith(DOWN_SUFFIX)]
-    files = sorted((read(os.path.join(directory, name)) for name in names), key=lambda file: file.number)
+    paths = [os.path.join(directory, name) for name in sorted(names) if not name.endswith(DOWN_SUFFIX)]
+    files = sorted(map(read, paths), key=lambda file: file.number)
     _refuse_duplicates(files)
     return files
 

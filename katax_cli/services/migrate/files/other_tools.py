@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING
 
 from katax_cli.errors import ConfigError, MigrationError, QueryError, RolledBack
@@ -41,7 +41,10 @@ _CREATE_DBMATE = f"CREATE TABLE IF NOT EXISTS {DBMATE_TABLE} (version varchar(12
 
 
 def refuse_folder(directory: str, names: Sequence[str]) -> None:
-    """Raises ConfigError for a folder of a tool whose files katax does not read and would pass over."""
+    """Raises ConfigError for a folder of a tool whose files katax does not read and would pass over.
+
+    `names` are those in it that may be such a tool's.
+    """
     flyway = next((name for name in sorted(names) if _FLYWAY.fullmatch(name)), None)
     if flyway is not None:
         raise ConfigError(
@@ -95,11 +98,11 @@ def paired(up: bytes, down: bytes | None) -> bytes:
     return sections if down is None else sections + b"\n-- DOWN\n" + down
 
 
-def refuse_lonely_down(names: Sequence[str]) -> None:
+def refuse_lonely_down(names: Set[str]) -> None:
     """Raises MigrationError for a `.down.sql` without its `.up.sql`."""
-    for name in names:
+    for name in sorted(name for name in names if name.endswith(DOWN_SUFFIX)):
         up = name.removesuffix(DOWN_SUFFIX) + UP_SUFFIX
-        if name.endswith(DOWN_SUFFIX) and up not in names:
+        if up not in names:
             raise MigrationError(f"migration {name} reverts {up}, which is not there; bring it back")
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from json import dumps, loads
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.migrations import MigrationFacts
 from katax_cli.errors import ConfigError, QueryError, RolledBack
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.statements import Queries
-from katax_cli.services.locks.runner_identity import RunnerIdentity
 from katax_cli.services.migrate.ledger.packing import WHOLE, packed, parts, unpacked
 from katax_cli.services.migrate.values import Direction, LedgerEntry, MigrationFile, Recorded
+
+if TYPE_CHECKING:
+    from katax_cli.services.locks.runner_identity import RunnerIdentity
 
 _ENTRY = "version, name, state, direction, checksum, applied_at, duration_ms, done, runner, error"
 _PARTS = "katax:parts "
@@ -107,6 +109,8 @@ class SqlLedger:
 
     def runner(self, on: Queries) -> RunnerIdentity | None:
         """The present holder of the lock, or the one that died with it; None without either."""
+        from katax_cli.services.locks.runner_identity import RunnerIdentity
+
         rows = on.run(f"SELECT error FROM {self.table} WHERE state = 'runner'").rows
         return RunnerIdentity(**loads(rows[0][0])) if rows else None
 
