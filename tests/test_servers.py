@@ -200,7 +200,7 @@ def runs(pid: int) -> bool:
 
 
 def eventually(true: Callable[[], bool]) -> bool:
-    give_up = time.monotonic() + 15
+    give_up = time.monotonic() + 60
     while not true() and time.monotonic() < give_up:
         time.sleep(0.02)
     return true()

@@ -7,10 +7,11 @@ from urllib.parse import unquote, urlsplit
 from katax_cli.core.engine_names import EngineName
 from katax_cli.core.settings import ConnectionSettings, Secret
 from tests.servers.server import Server
+from tests.waiting import SECONDS
 
 
 def settings_for(url: str | Server, **changes: Any) -> ConnectionSettings:
-    """A connection `main` to `url`, otherwise with the defaults of a profile."""
+    """A connection `main` to `url`, otherwise with the defaults of a profile, but for more time to connect."""
     parts = urlsplit(url.url if isinstance(url, Server) else url)
     engine: EngineName = next(name for name in get_args(EngineName) if parts.scheme.startswith(name))
     if engine == "sqlite":
@@ -24,5 +25,6 @@ def settings_for(url: str | Server, **changes: Any) -> ConnectionSettings:
             user=unquote(parts.username or "") or None,
             password=Secret.of(unquote(parts.password or "")),
             database=parts.path.lstrip("/"),
+            connect_timeout=SECONDS,
         )
     return replace(settings, **changes)

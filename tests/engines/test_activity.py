@@ -86,7 +86,7 @@ def test_mysql_shows_cancels_and_terminates(mysql_url: str, tmp_path: Path, stac
     assert row["database"] == urlsplit(mysql_url).path[1:]
     assert told("cancel", client.id) == (0, "cancelled")
     result()
-    assert row_of(client.id)["state"] == "idle"
+    until(lambda: row_of(client.id)["state"] == "idle")
     code, message = told("cancel", client.id)
     assert code == 1
     assert "runs no statement (idle)" in message
@@ -105,6 +105,7 @@ def test_mysql_knows_who_waits_for_rows_and_says_where_it_does_not(
         assert holder.run(sql)() is None
     for sql in ("begin", "update t set n = 2"):
         assert holder.run(sql)() is None
+    assert second.run("set innodb_lock_wait_timeout = 3600")() is None
     waits = second.run("update t set n = 3")
 
     def tree() -> list[Row]:

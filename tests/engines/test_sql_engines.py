@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -12,6 +13,7 @@ from katax_cli.engines.registry import load
 from katax_cli.errors import Refused
 from tests.engines.connections import settings_for
 from tests.servers.fixtures import Target
+from tests.waiting import at_last
 
 # Rows enough to fill every buffer between a server and its client.
 MANY = """
@@ -32,7 +34,7 @@ def connect(engine: SqlEngine) -> Iterator[Callable[[], Any]]:
     opened = []
 
     def open_one() -> Any:
-        opened.append(engine.connect(5.0))
+        opened.append(engine.connect(60.0))
         return opened[-1]
 
     yield open_one
@@ -215,18 +217,32 @@ class TestFailures:
         assert engine.classify(ZeroDivisionError("x")).kind is FailureKind.UNKNOWN
 
     def test_cancel(self, engine: SqlEngine, connection: Any) -> None:
-        timer = threading.Timer(0.3, lambda: engine.cancel(connection, 5.0))
-        timer.start()
-        endless = f"SELECT count(*) FROM ({MANY}) a, ({MANY}) b"
-        assert kind_of(engine, lambda: engine.execute(connection, endless)) is FailureKind.TIMED_OUT
-        timer.join()
-        assert rows(engine, connection) == [(1, "one")]
+        ended = threading.Event()
 
-    def test_timeout(self, engine: SqlEngine, connection: Any) -> None:
+        def cancel() -> None:
+            """A statement that has not begun cannot be cancelled: then again."""
+            while not ended.wait(0.3):
+                engine.cancel(connection, 60.0)
+
+        canceller = threading.Thread(target=cancel)
+        canceller.start()
         endless = f"SELECT count(*) FROM ({MANY}) a, ({MANY}) b"
-        assert (
-            kind_of(engine, lambda: engine.execute(connection, endless, timeout=0.2)) is FailureKind.TIMED_OUT
-        )
+        try:
+            assert kind_of(engine, lambda: engine.execute(connection, endless)) is FailureKind.TIMED_OUT
+        finally:
+            ended.set()
+            canceller.join()
+        # One that comes late would meet the next statement.
+        assert at_last(lambda: rows(engine, connection)) == [(1, "one")]
+
+    def test_timeout(self, engine: SqlEngine, connection: Any, connect: Callable[[], Any]) -> None:
+        endless = f"SELECT count(*) FROM ({MANY}) a, ({MANY}) b"
+        # Where the server stands still for longer than the client's grace, the client is first.
+        while (
+            kind := kind_of(engine, partial(engine.execute, connection, endless, timeout=0.2))
+        ) is FailureKind.LOST:
+            connection = connect()
+        assert kind is FailureKind.TIMED_OUT
         assert rows(engine, connection) == [(1, "one")]
 
     def test_closed(self, engine: SqlEngine, connection: Any) -> None:
@@ -253,7 +269,7 @@ class TestReadOnly:
         ["INSERT INTO t VALUES (2, 'x')", "UPDATE t SET a = 'x'", "DROP TABLE t", "CREATE TABLE u (a INT)"],
     )
     def test_writes_are_refused(self, frozen: Any, engine: SqlEngine, connection: Any, sql: str) -> None:
-        own = frozen.connect(5.0)
+        own = frozen.connect(60.0)
         with pytest.raises(Exception) as caught, frozen.read_only(own):
             frozen.execute(own, sql)
         frozen.close(own)
@@ -262,7 +278,7 @@ class TestReadOnly:
         assert rows(engine, connection) == [(1, "one")]
 
     def test_reads_pass_and_end_rolled_back(self, frozen: Any, engine: SqlEngine, connection: Any) -> None:
-        own = frozen.connect(5.0)
+        own = frozen.connect(60.0)
         for _ in range(2):
             with frozen.read_only(own):
                 assert rows(frozen, own) == [(1, "one")]

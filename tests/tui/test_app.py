@@ -18,11 +18,13 @@ from textual.widgets import Input, OptionList, Static
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.snapshot import Part, Snapshot
+from katax_cli.tui import app as app_module
 from katax_cli.tui import pane as pane_module
 from katax_cli.tui.app import CommandOutcome, Dashboard
 from katax_cli.tui.dialogs import CommandDialog, Info, line
 from katax_cli.tui.layout import PANELS, SCREENS
 from katax_cli.tui.pane import Pane
+from tests.fake_clock import FakeClock
 from tests.tui.canned import AT, BROKEN, EMPTY, FULL, HOSTILE, hostile
 from tests.tui.driving import PATIENCE, Commands, Source, dashboard, drive, head, pane, until, visible
 
@@ -488,18 +490,39 @@ class TestNumbersThatChange:
         drive(app, body)
 
 
+class CountedWaits(Event):
+    """What a feed waits for between two rounds."""
+
+    waits = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits += 1
+        return super().wait(timeout)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """The dashboard's clock, which stands still."""
+    made = FakeClock()
+    monkeypatch.setattr(app_module, "SYSTEM", made)
+    return made
+
+
 class TestAsking:
     def test_a_paused_dashboard_asks_nobody(self) -> None:
         source = Source()
         app = dashboard(source, interval=0.05)
+        app.feed._wake = rounds = CountedWaits()
 
         async def body(pilot: Pilots) -> None:
             await until(pilot, lambda: source.asked > 3)
             await pilot.press("p")
-            await pilot.pause(0.1)
-            asked = source.asked
             assert "paused" in head(app)
-            await pilot.pause(0.2)
+            paused_at = rounds.waits
+            # The round under way and the one that has looked already may still ask.
+            await until(pilot, lambda: rounds.waits > paused_at + 2)
+            asked, rested_at = source.asked, rounds.waits
+            await until(pilot, lambda: rounds.waits > rested_at + 4)
             assert source.asked == asked
             await pilot.press("f5")
             await until(pilot, lambda: source.asked == asked + 1)
@@ -509,21 +532,20 @@ class TestAsking:
 
         drive(app, body)
 
-    def test_a_paused_dashboard_says_how_old_it_is(self) -> None:
+    def test_a_paused_dashboard_says_how_old_it_is(self, clock: FakeClock) -> None:
         app = dashboard()
 
         async def body(pilot: Pilots) -> None:
-            app._arrived_at -= 125.0
+            clock.at += 125.0
             await pilot.press("p")
             assert "paused, seen 2m ago" in head(app)
             assert not app.query_one("#panes").has_class("-stale")
             await pilot.press("f5")
-            await until(pilot, lambda: app._arrived_at > app._asked_at)
-            assert "paused, seen 0s ago" in head(app)
+            await until(pilot, lambda: "paused, seen 0s ago" in head(app))
 
         drive(app, body)
 
-    def test_what_nobody_asked_for_is_not_late(self) -> None:
+    def test_what_nobody_asked_for_is_not_late(self, clock: FakeClock) -> None:
         """After a pause, and after a long interval became a short one."""
         released, source = Event(), Source()
 
@@ -535,7 +557,7 @@ class TestAsking:
         app = dashboard(hanging, interval=10.0)
 
         async def body(pilot: Pilots) -> None:
-            app._arrived_at = app._asked_at = app._arrived_at - 40.0
+            clock.at += 40.0
             for keys in (["p", "p"], ["minus"]):
                 app._asked_at -= 40.0
                 await pilot.press(*keys)
@@ -593,13 +615,12 @@ class TestAsking:
 
         drive(app, body)
 
-    def test_keys_work_while_snapshots_hang_and_the_screen_says_so(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        released, source = Event(), Source()
+    def test_keys_work_while_snapshots_hang_and_the_screen_says_so(self, clock: FakeClock) -> None:
+        released, source, hangs = Event(), Source(), list[int]()
 
         def hanging() -> Snapshot:
             if source.asked:
+                hangs.append(1)
                 released.wait()
             return source()
 
@@ -610,7 +631,8 @@ class TestAsking:
             await pilot.pause()
             shown = visible(app)
             assert shown == ["circuits"]
-            app._arrived_at = app._asked_at = app._arrived_at - 34.0
+            await until(pilot, lambda: bool(hangs))
+            clock.at += 34.0
             await until(pilot, lambda: "no news for 30s" in head(app))
             assert app.query_one("#panes").has_class("-stale")
             released.set()
@@ -944,8 +966,12 @@ def test_the_palette_shows_a_name_as_it_is() -> None:
         await pilot.press("colon", *"run")
         await pilot.pause()
         shown = app.screen.query_one("CommandList", OptionList)
-        await until(pilot, lambda: shown.option_count > 0)
-        assert "Run cleanup[bold]b[/nope]" in str(shown.get_option_at_index(0).prompt)
+
+        def first() -> str:
+            return str(shown.get_option_at_index(0).prompt) if shown.option_count else ""
+
+        # All commands stand there until those with the word are found.
+        await until(pilot, lambda: "Run cleanup[bold]b[/nope]" in first())
 
     drive(app, body, size=(200, 60))
 

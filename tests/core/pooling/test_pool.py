@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from itertools import count
 from random import Random
 from types import FrameType
 from typing import Any
@@ -17,6 +18,7 @@ from katax_cli.core.pooling.slots import Claim
 from katax_cli.core.settings import PoolSettings
 from katax_cli.errors import PoolClosed, PoolTimeout
 from katax_cli.snapshot import PoolStats
+from tests.waiting import until
 
 
 class StillClock:
@@ -547,21 +549,26 @@ def test_acquire_times_have_every_success(make_pool: MakePool, driver: Driver, c
 
 
 @contextmanager
-def interrupted_soon() -> Iterator[None]:
+def interrupted_when(waits: Callable[[], bool]) -> Iterator[None]:
     """SIGINT to the main thread, from another one, as soon as that waits."""
     main = threading.main_thread().ident
     assert main is not None
-    timer = threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT))
-    timer.start()
+
+    def interrupt() -> None:
+        until(waits)
+        signal.pthread_kill(main, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
     with pytest.raises(KeyboardInterrupt):
         yield
-    timer.join()
+    thread.join()
 
 
 def test_an_interrupt_while_waiting_leaves_the_queue(make_pool: MakePool) -> None:
     pool = make_pool(maximum=1)
     wire = pool.acquire()
-    with interrupted_soon():
+    with interrupted_when(lambda: pool.stats().waiting == 1):
         pool.acquire()
     assert pool.stats().waiting == 0
     pool.release(wire)
@@ -570,8 +577,14 @@ def test_an_interrupt_while_waiting_leaves_the_queue(make_pool: MakePool) -> Non
 
 def test_an_interrupt_while_connecting_frees_the_slot(make_pool: MakePool, driver: Driver) -> None:
     pool = make_pool(maximum=1)
-    driver.on_connect = lambda: threading.Event().wait(30.0)
-    with interrupted_soon():
+    connecting = threading.Event()
+
+    def connect() -> None:
+        connecting.set()
+        threading.Event().wait()
+
+    driver.on_connect = connect
+    with interrupted_when(connecting.is_set):
         pool.acquire()
     assert pool.stats().total == 0
 
@@ -661,21 +674,30 @@ def child_of(pool: Pool[Wire], driver: Driver, parents: tuple[Wire, ...]) -> int
 @pytest.mark.parametrize("seed", range(3))
 def test_threads_in_a_crowd(seed: int) -> None:
     """Twelve threads, three slots, real time: breakages, refusals, timeouts that race with hand-overs."""
-    driver = Driver()
+    driver, together = Driver(), threading.Barrier(12)
+    attempts = count(1)
+
+    def refuse_every_fifth() -> None:
+        if next(attempts) % 5 == 0:
+            raise Refusal("no route")
+
+    driver.on_connect = refuse_every_fifth
     pool = Pool(
         "main",
         driver.connect,
         close=driver.close,
         check=driver.check,
-        settings=PoolSettings(max=3, timeout=30.0),
+        settings=PoolSettings(max=3, timeout=600.0),
     )
     ends: Counter[str] = Counter()
-    threads = [threading.Thread(target=lambda n=n: crowd(pool, driver, ends, Random(n))) for n in range(12)]
+    threads = [
+        threading.Thread(target=crowd, args=(pool, ends, Random(12 * seed + number), together))
+        for number in range(12)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60.0)
-    assert not any(thread.is_alive() for thread in threads)
+        thread.join()
     assert pool.stats().active == pool.stats().waiting == 0
     assert driver.most_open <= 3
     assert len(driver.open) == pool.stats().idle
@@ -683,9 +705,9 @@ def test_threads_in_a_crowd(seed: int) -> None:
     assert min(ends["used"], ends["PoolTimeout"], ends["Refusal"]) > 0
 
 
-def crowd(pool: Pool[Wire], driver: Driver, ends: "Counter[str]", dice: Random) -> None:
+def crowd(pool: Pool[Wire], ends: "Counter[str]", dice: Random, together: threading.Barrier) -> None:
+    together.wait()
     for _ in range(80):
-        driver.refuse = dice.random() < 0.1
         try:
             wire = pool.acquire(timeout=dice.choice([0.0, 0.0005, 0.002, None]))
         except (PoolTimeout, Refusal) as error:

@@ -329,6 +329,8 @@ def admitted_once(breaker: CircuitBreaker) -> bool:
     return True
 
 
+# Threads of tests before this one may still be ending.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_child_made_by_fork_probes_by_its_callers() -> None:
     clock = FakeClock()
     breaker = opened(clock)

@@ -150,8 +150,9 @@ def test_what_blocks_a_thread_lets_the_loop_go_on() -> None:
         threading.Thread(target=event.set).start()
         seen = event.wait(60)
         threading.Thread(target=gates[0].release).start()
-        with watchdog.limit(0.01, lambda: None) as limit:
-            SYSTEM.sleep(0.05)
+        passed = SharedEvent()
+        with watchdog.limit(0.01, passed.set) as limit:
+            passed.wait(60)
         return [timed_out, seen, gates[0].acquire(timeout=60), limit.fired, SharedEvent().wait(0.01)]
 
     async def tick() -> None:

@@ -41,7 +41,7 @@ def engine(postgresql_url: str) -> PostgresEngine:
 
 @pytest.fixture
 def connection(engine: PostgresEngine) -> Iterator[PostgresConnection]:
-    connection = engine.connect(5.0)
+    connection = engine.connect(60.0)
     for statement in SCHEMA:
         engine.execute(connection, statement)
     yield connection

@@ -22,6 +22,7 @@ from katax_cli.errors import ConfigError, PoolTimeout
 from tests.servers import Server
 from tests.servers.certificates import Certificates
 from tests.servers.fixtures import MakeProxy, Throwaway
+from tests.waiting import SECONDS, at_last, until
 
 Connect = Callable[[ConnectionSettings], tuple[RedisEngine, Any]]
 
@@ -36,6 +37,7 @@ def settings_of(url: str, **changes: Any) -> ConnectionSettings:
         user=parts.username or None,
         password=Secret.of(unquote(parts.password)) if parts.password else None,
         database=parts.path.lstrip("/") or None,
+        connect_timeout=SECONDS,
     )
     return replace(given, **changes)
 
@@ -46,7 +48,7 @@ def connect() -> Iterator[Connect]:
 
         def open_one(settings: ConnectionSettings) -> tuple[RedisEngine, Any]:
             engine = create(settings)
-            client = engine.connect(5.0)
+            client = engine.connect(60.0)
             clients.callback(engine.close, client)
             return engine, client
 
@@ -76,13 +78,13 @@ def test_the_registry_gives_an_engine_with_these_abilities(redis_url: str) -> No
 
 def test_replies_are_as_the_server_sent_them(connect: Connect, redis_url: str) -> None:
     engine, client = connect(settings_of(redis_url))
-    assert engine.command(client, "SET", "k", "v", timeout=5) == b"OK"
-    assert engine.command(client, b"get", "k", timeout=5) == b"v"
-    assert engine.command(client, "GET", "missing", timeout=5) is None
-    assert engine.command(client, "INCRBYFLOAT", "f", 1.5, timeout=5) == b"1.5"
-    assert engine.command(client, "HSET", "h", b"\xff", 1, timeout=5) == 1
-    assert engine.command(client, "HGETALL", "h", timeout=5) == [b"\xff", b"1"]
-    assert engine.command(client, "CONFIG GET", "databases", timeout=5) == [b"databases", b"64"]
+    assert engine.command(client, "SET", "k", "v", timeout=60.0) == b"OK"
+    assert engine.command(client, b"get", "k", timeout=60.0) == b"v"
+    assert engine.command(client, "GET", "missing", timeout=60.0) is None
+    assert engine.command(client, "INCRBYFLOAT", "f", 1.5, timeout=60.0) == b"1.5"
+    assert engine.command(client, "HSET", "h", b"\xff", 1, timeout=60.0) == 1
+    assert engine.command(client, "HGETALL", "h", timeout=60.0) == [b"\xff", b"1"]
+    assert engine.command(client, "CONFIG GET", "databases", timeout=60.0) == [b"databases", b"64"]
     # The client itself converts, as its users expect.
     assert client.set("k", "w") is True
     assert client.hgetall("h") == {b"\xff": b"1"}
@@ -159,7 +161,7 @@ def test_a_wrong_password_is_tried_once(proxy: MakeProxy, redis_url: str) -> Non
     proxied = proxy(redis_url)
     chunks = sent_chunks(proxied)
     engine = create(settings_of(proxied.url, password=Secret.of("wr0ng-s3cr3t")))
-    kind, message = failure_of(engine, lambda: engine.connect(5.0))
+    kind, message = failure_of(engine, lambda: engine.connect(60.0))
     assert kind is FailureKind.AUTHENTICATION
     assert b"".join(chunks).count(b"AUTH") == 1
     assert proxied.connections == 1
@@ -168,7 +170,7 @@ def test_a_wrong_password_is_tried_once(proxy: MakeProxy, redis_url: str) -> Non
 
 def test_no_password_is_an_authentication_failure(redis_server: Server) -> None:
     engine = create(settings_of(redis_server.url, password=None))
-    assert failure_of(engine, lambda: engine.connect(5.0))[0] is FailureKind.AUTHENTICATION
+    assert failure_of(engine, lambda: engine.connect(60.0))[0] is FailureKind.AUTHENTICATION
 
 
 def test_secrets_show_in_no_repr(connect: Connect, redis_server: Server) -> None:
@@ -199,7 +201,7 @@ def _default_password() -> str:
 
 def test_a_database_that_is_not_there_is_configuration(redis_server: Server) -> None:
     engine = create(settings_of(redis_server.url, database="64"))
-    kind, message = failure_of(engine, lambda: engine.connect(5.0))
+    kind, message = failure_of(engine, lambda: engine.connect(60.0))
     assert (kind, message) == (FailureKind.CONFIGURATION, "DB index is out of range")
 
 
@@ -213,21 +215,21 @@ def test_a_database_that_is_no_number_is_named() -> None:
 def test_a_unix_socket(connect: Connect, throwaway: Throwaway) -> None:
     server = throwaway("redis")
     engine, client = connect(settings_of(server.url, host=None, port=None, socket=str(server.socket)))
-    assert engine.command(client, "PING", timeout=5) == b"PONG"
+    assert engine.command(client, "PING", timeout=60.0) == b"PONG"
     missing = create(settings_of(server.url, socket=str(server.socket) + "-gone"))
-    assert failure_of(missing, lambda: missing.connect(5.0))[0] is FailureKind.UNREACHABLE
+    assert failure_of(missing, lambda: missing.connect(60.0))[0] is FailureKind.UNREACHABLE
 
 
 def test_nobody_there_is_unreachable(closed_port: int) -> None:
     engine = create(settings_of(f"redis://127.0.0.1:{closed_port}"))
-    kind, message = failure_of(engine, lambda: engine.connect(5.0))
+    kind, message = failure_of(engine, lambda: engine.connect(60.0))
     assert kind is FailureKind.UNREACHABLE
     assert "refused" in message
 
 
 def test_an_unknown_host_is_unreachable() -> None:
     engine = create(settings_of("redis://nowhere.invalid:6379"))
-    assert failure_of(engine, lambda: engine.connect(5.0))[0] is FailureKind.UNREACHABLE
+    assert failure_of(engine, lambda: engine.connect(60.0))[0] is FailureKind.UNREACHABLE
 
 
 @pytest.mark.parametrize("where", ["deaf_port", "unreachable_port"])
@@ -243,15 +245,16 @@ def test_an_answer_that_does_not_come_is_lost(proxy: MakeProxy, redis_url: str, 
     chunks: list[bytes] = []
 
     def stall_at_once(chunk: bytes) -> None:
-        chunks.append(chunk)
         if b"INCR" in chunk:
             proxied.stall()
+        chunks.append(chunk)
 
     proxied.on_client_bytes(stall_at_once)
     kind, _ = failure_of(engine, lambda: engine.command(client, "INCR", "n", timeout=0.2))
     assert kind is FailureKind.LOST
+    until(lambda: b"INCR" in b"".join(chunks))
     proxied.resume()
-    assert engine.command(client, "PING", timeout=5) == b"PONG"
+    assert engine.command(client, "PING", timeout=60.0) == b"PONG"
     # Sent once and never again: redis-py's own retries are off.
     assert b"".join(chunks).count(b"INCR") == 1
 
@@ -262,8 +265,10 @@ def test_a_cut_before_the_answer_is_lost_and_not_repeated(
     proxied = proxy(redis_url)
     engine, client = connect(settings_of(proxied.url))
     proxied.cut_after(b"INCR", forward=True)
-    assert failure_of(engine, lambda: engine.command(client, "INCR", "n", timeout=5))[0] is FailureKind.LOST
-    assert engine.command(client, "GET", "n", timeout=5) == b"1"
+    assert (
+        failure_of(engine, lambda: engine.command(client, "INCR", "n", timeout=60.0))[0] is FailureKind.LOST
+    )
+    assert engine.command(client, "GET", "n", timeout=60.0) == b"1"
 
 
 def test_a_connection_that_died_while_idle_is_replaced(
@@ -272,10 +277,10 @@ def test_a_connection_that_died_while_idle_is_replaced(
     proxied = proxy(redis_url)
     engine, client = connect(settings_of(proxied.url))
     proxied.cut()
-    assert engine.command(client, "INCR", "n", timeout=5) == 1
+    assert engine.command(client, "INCR", "n", timeout=60.0) == 1
     proxied.cut()
     proxied.refuse()
-    kind, _ = failure_of(engine, lambda: engine.command(client, "INCR", "n", timeout=5))
+    kind, _ = failure_of(engine, lambda: engine.command(client, "INCR", "n", timeout=60.0))
     assert kind is FailureKind.UNREACHABLE
 
 
@@ -290,16 +295,16 @@ def test_the_limit_holds_for_pipelines_and_only_within(
     assert kind is FailureKind.LOST
     proxied.resume()
     connection = client.connection_pool.get_connection()
-    assert connection._get_socket().gettimeout() == 5.0
+    assert connection._get_socket().gettimeout() == 60.0
     client.connection_pool.release(connection)
 
 
 def test_a_command_without_a_limit_waits_longer_than_the_client(connect: Connect, redis_url: str) -> None:
     engine = create(settings_of(redis_url))
-    client = engine.connect(0.3)
+    client = at_last(lambda: engine.connect(0.3))
     try:
         assert engine.command(client, "BLPOP", "empty", 1, timeout=None) is None
-        kind, _ = failure_of(engine, lambda: client.execute_command("BLPOP", "empty", 1))
+        kind, _ = failure_of(engine, lambda: client.execute_command("BLPOP", "empty", 0))
         assert kind is FailureKind.LOST
     finally:
         engine.close(client)
@@ -309,17 +314,17 @@ def test_a_full_pool_says_so(connect: Connect, redis_url: str) -> None:
     engine, client = connect(settings_of(redis_url, pool=PoolSettings(max=1, timeout=0.1)))
     held = client.connection_pool.get_connection()
     with pytest.raises(PoolTimeout) as error:
-        engine.command(client, "PING", timeout=5)
+        engine.command(client, "PING", timeout=60.0)
     waited = f"{error.value.waited:.1f}"
     assert (
         str(error.value) == f"couldn't get a connection to 'cache' after {waited} s: 1 of 1 in use, 0 waiting"
     )
     client.connection_pool.release(held)
-    assert engine.command(client, "PING", timeout=5) == b"PONG"
+    assert engine.command(client, "PING", timeout=60.0) == b"PONG"
 
 
 def test_pool_stats_count_what_is_open(connect: Connect, redis_url: str) -> None:
-    engine, client = connect(settings_of(redis_url, pool=PoolSettings(max=2, timeout=5.0)))
+    engine, client = connect(settings_of(redis_url, pool=PoolSettings(max=2, timeout=60.0)))
     assert _numbers(engine, client) == (2, 1, 0, 1, 0)
     held = [client.connection_pool.get_connection() for _ in range(2)]
     assert _numbers(engine, client) == (2, 2, 2, 0, 0)
@@ -340,7 +345,7 @@ def _numbers(engine: RedisEngine, client: Any) -> tuple[int, ...]:
 
 def test_closing_ends_the_sessions(redis_url: str, connect: Connect) -> None:
     engine = create(settings_of(redis_url))
-    client = engine.connect(5.0)
+    client = engine.connect(60.0)
     own_id = engine.command(client, "CLIENT", "ID")
     engine.close(client)
     engine.close(client)
@@ -363,7 +368,7 @@ def test_errors_are_told_by_the_servers_code(connect: Connect, throwaway: Throwa
     engine, client = connect(settings_of(server.url))
 
     def kind(*command: str) -> FailureKind:
-        return failure_of(engine, lambda: engine.command(client, *command, timeout=5))[0]
+        return failure_of(engine, lambda: engine.command(client, *command, timeout=60.0))[0]
 
     assert kind("NOSUCH") is FailureKind.REJECTED
     engine.command(client, "SET", "k", "text")
@@ -398,7 +403,7 @@ def _first_failure(engine: RedisEngine) -> tuple[FailureKind, str]:
     """Connects until the server is busy with the script."""
     while True:
         try:
-            engine.close(engine.connect(30.0))
+            engine.close(engine.connect(60.0))
         except Exception as error:  # noqa: BLE001
             failure = engine.classify(error)
             return failure.kind, failure.message
@@ -417,7 +422,7 @@ def test_too_many_clients_is_overload(connect: Connect, throwaway: Throwaway) ->
     admin, client = connect(settings_of(server.url))
     admin.command(client, "CONFIG", "SET", "maxclients", 1)
     engine = create(settings_of(server.url))
-    assert failure_of(engine, lambda: engine.connect(5.0))[0] is FailureKind.OVERLOADED
+    assert failure_of(engine, lambda: engine.connect(60.0))[0] is FailureKind.OVERLOADED
 
 
 def test_a_failing_pipeline_does_not_quote_its_values(connect: Connect, redis_url: str) -> None:
@@ -437,10 +442,15 @@ def test_a_foreign_error_is_unknown(redis_url: str) -> None:
 
 def test_subscribers_wait_without_limit_and_notice_silence(connect: Connect, redis_url: str) -> None:
     engine, client = connect(settings_of(redis_url))
-    subscriber = engine.connect_subscriber(0.2)
+    subscriber = at_last(lambda: engine.connect_subscriber(0.2))
     subscription = subscriber.pubsub(ignore_subscribe_messages=True)
     subscription.subscribe("news")
-    later = threading.Timer(0.5, engine.command, (client, "PUBLISH", "news", "hello"))
+
+    def publish() -> None:
+        until(lambda: engine.command(client, "PUBSUB", "NUMSUB", "news") == [b"news", 1])
+        engine.command(client, "PUBLISH", "news", "hello")
+
+    later = threading.Timer(0.5, publish)
     later.start()
     message = next(subscription.listen())
     later.join()
@@ -461,7 +471,7 @@ def tls(mode: Any, certificates: Certificates, **files: Path) -> TlsSettings:
 @pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
 def test_tls(mode: str, connect: Connect, tls_redis: Server, certificates: Certificates) -> None:
     engine, client = connect(settings_of(tls_redis.url, tls=tls(mode, certificates)))
-    assert engine.command(client, "PING", timeout=5) == b"PONG"
+    assert engine.command(client, "PING", timeout=60.0) == b"PONG"
 
 
 def test_tls_verifies_what_the_mode_says(throwaway: Throwaway, tmp_path: Path, connect: Connect) -> None:
@@ -481,7 +491,7 @@ def test_tls_verifies_what_the_mode_says(throwaway: Throwaway, tmp_path: Path, c
             connect(settings)
             continue
         engine = create(settings)
-        kind, message = failure_of(engine, lambda engine=engine: engine.connect(5.0))  # type: ignore[misc]
+        kind, message = failure_of(engine, lambda engine=engine: engine.connect(60.0))  # type: ignore[misc]
         assert kind is FailureKind.CONFIGURATION
         assert "CERTIFICATE_VERIFY_FAILED" in message
 
@@ -490,9 +500,9 @@ def test_a_client_certificate(throwaway: Throwaway, certificates: Certificates, 
     server = throwaway("redis", certificates=certificates, client_certificate=True)
     files = {"cert": certificates.client_cert, "key": certificates.client_key}
     engine, client = connect(settings_of(server.url, tls=tls("verify-full", certificates, **files)))
-    assert engine.command(client, "PING", timeout=5) == b"PONG"
+    assert engine.command(client, "PING", timeout=60.0) == b"PONG"
     without = create(settings_of(server.url, tls=tls("verify-full", certificates)))
-    assert failure_of(without, lambda: without.connect(5.0))[0] in (
+    assert failure_of(without, lambda: without.connect(60.0))[0] in (
         FailureKind.CONFIGURATION,
         FailureKind.UNREACHABLE,
     )
@@ -500,6 +510,6 @@ def test_a_client_certificate(throwaway: Throwaway, certificates: Certificates, 
 
 def test_a_plain_client_of_a_tls_server_gets_a_hint(tls_redis: Server) -> None:
     engine = create(settings_of(tls_redis.url, host="127.0.0.1"))
-    kind, message = failure_of(engine, lambda: engine.connect(5.0))
+    kind, message = failure_of(engine, lambda: engine.connect(60.0))
     assert kind is FailureKind.UNREACHABLE
     assert message.endswith("; does the server expect TLS?")

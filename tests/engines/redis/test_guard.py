@@ -21,7 +21,7 @@ def guarded(request: pytest.FixtureRequest, fresh: MakeFresh) -> Iterator[Guarde
     target = fresh("redis" if request.param == "shared" else request.getfixturevalue("redis7"))
     engine, writer = create(settings_of(target.url, read_only=True)), create(settings_of(target.url))
     with ExitStack() as clients:
-        client, admin = engine.connect(5.0), writer.connect(5.0)
+        client, admin = engine.connect(60.0), writer.connect(60.0)
         clients.callback(engine.close, client)
         clients.callback(writer.close, admin)
         admin.set("k", "v")
@@ -131,7 +131,7 @@ def test_reads_pass(guarded: Guarded) -> None:
     engine, client, admin = guarded
     prepare(admin)
     for command in READS:
-        engine.command(client, *command.split(), timeout=5)
+        engine.command(client, *command.split(), timeout=60.0)
 
 
 @pytest.mark.parametrize("command", WRITES)
@@ -139,17 +139,17 @@ def test_writes_are_refused(guarded: Guarded, command: str) -> None:
     engine, client, admin = guarded
     words = command.split() or [""]
     with pytest.raises(Refused) as error:
-        engine.command(client, *words, timeout=5)
+        engine.command(client, *words, timeout=60.0)
     assert (words[0].upper() or "an empty command") in str(error.value)
     assert (admin.get("k"), admin.ttl("k"), admin.dbsize()) == (b"v", -1, 1)
     assert engine.pool_stats(client).active == 0
-    assert engine.command(client, "GET", "k", timeout=5) == b"v"
+    assert engine.command(client, "GET", "k", timeout=60.0) == b"v"
 
 
 def test_the_message_names_connection_and_command(guarded: Guarded) -> None:
     engine, client, _ = guarded
     with pytest.raises(Refused) as error:
-        engine.command(client, "config", "set", "maxmemory", "s3cr3t", timeout=5)
+        engine.command(client, "config", "set", "maxmemory", "s3cr3t", timeout=60.0)
     assert str(error.value) == (
         "refused: 'cache' is read-only and CONFIG SET is not known to only read; "
         "use a connection that may write"
@@ -188,7 +188,7 @@ def test_a_pipeline_with_one_write_sends_nothing(guarded: Guarded, proxy: MakePr
     url = settings_url(client)
     proxied = proxy(url)
     engine = create(settings_of(proxied.url, read_only=True))
-    through = engine.connect(5.0)
+    through = engine.connect(60.0)
     through.get("k")
     chunks: list[bytes] = []
     proxied.on_client_bytes(chunks.append)
@@ -210,19 +210,19 @@ def test_reading_transactions_and_subscriptions_work(guarded: Guarded) -> None:
     assert client.pipeline().get("k").ttl("k").execute() == [b"v", -1]
     subscription = client.pubsub()
     subscription.subscribe("news")
-    assert subscription.get_message(timeout=5)["type"] == "subscribe"
+    assert subscription.get_message(timeout=60.0)["type"] == "subscribe"
     subscription.close()
 
 
 def test_the_server_is_asked_once_about_each_command(guarded: Guarded, proxy: MakeProxy) -> None:
     proxied = proxy(settings_url(guarded[1]))
     engine = create(settings_of(proxied.url, read_only=True))
-    client = engine.connect(5.0)
+    client = engine.connect(60.0)
     chunks: list[bytes] = []
     proxied.on_client_bytes(chunks.append)
     for _ in range(3):
-        engine.command(client, "GET", "k", timeout=5)
-        engine.command(client, "OBJECT", "ENCODING", "k", timeout=5)
+        engine.command(client, "GET", "k", timeout=60.0)
+        engine.command(client, "OBJECT", "ENCODING", "k", timeout=60.0)
     engine.close(client)
     assert b"".join(chunks).count(b"COMMAND") == 2
 
@@ -233,9 +233,9 @@ def test_a_user_who_may_not_ask_gets_the_careful_answer(guarded: Guarded) -> Non
     admin.acl_setuser("curious", enabled=True, passwords=[password], keys=["*"], commands=may)
     host = settings_url(client).rpartition("@")[2]
     engine = create(settings_of(f"redis://curious:curious-s3cr3t@{host}", read_only=True))
-    restricted = engine.connect(5.0)
+    restricted = engine.connect(60.0)
     with pytest.raises(Refused):
-        engine.command(restricted, "GET", "k", timeout=5)
+        engine.command(restricted, "GET", "k", timeout=60.0)
     engine.close(restricted)
     admin.acl_deluser("curious")
 

@@ -35,7 +35,7 @@ def connect() -> Iterator[Connect]:
     opened: list[tuple[SqliteEngine, SqliteSession]] = []
 
     def open_one(engine: SqliteEngine) -> SqliteSession:
-        opened.append((engine, engine.connect(5.0)))
+        opened.append((engine, engine.connect(60.0)))
         return opened[-1][1]
 
     yield open_one
@@ -216,8 +216,19 @@ class TestWaiting:
         self, engine: SqliteEngine, session: SqliteSession, connect: Connect
     ) -> None:
         engine.execute(connect(engine), "BEGIN IMMEDIATE")
-        threading.Timer(0.3, lambda: engine.interrupt(session)).start()
-        kind, _ = failure_of(engine, lambda: engine.execute(session, "INSERT INTO t VALUES (2, 'two')"))
+        ended = threading.Event()
+
+        def interrupt() -> None:
+            while not ended.wait(0.3):
+                engine.interrupt(session)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        try:
+            kind, _ = failure_of(engine, lambda: engine.execute(session, "INSERT INTO t VALUES (2, 'two')"))
+        finally:
+            ended.set()
+            thread.join()
         assert kind is FailureKind.BUSY
 
     def test_the_timeout_ends_work(self, engine: SqliteEngine, session: SqliteSession) -> None:
@@ -238,11 +249,18 @@ class TestWaiting:
         assert failure_of(engine, consume)[0] is FailureKind.TIMED_OUT
 
     def test_ctrl_c_ends_work(self, engine: SqliteEngine, session: SqliteSession) -> None:
-        timer = threading.Timer(0.2, lambda: signal.raise_signal(signal.SIGINT))
-        timer.start()
+        begun = threading.Event()
+        session.set_trace_callback(lambda _: begun.set())
+
+        def interrupt() -> None:
+            begun.wait()
+            signal.raise_signal(signal.SIGINT)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
         with pytest.raises(KeyboardInterrupt):
-            engine.execute(session, SLOW, timeout=60.0)
-        timer.join()
+            engine.execute(session, SLOW, timeout=600.0)
+        thread.join()
 
     def test_many_writers_all_get_through(self, tmp_path: Path, connect: Connect) -> None:
         engine = engine_for(tmp_path / "wal.db")
