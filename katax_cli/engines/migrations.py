@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from katax_cli.core.sql import AnySql
@@ -25,8 +25,6 @@ class MigrationFacts(NamedTuple):
     """Asks for the schema of the table `$1`, or the one where it would be made; empty where there are none."""
     elsewhere: str = ""
     """Asks for schemas with a table called `$1`, where the search path is of the database and not of the client."""
-    come_home: str = ""
-    """Takes back what a file set in its session; `{home}` stands for the schema."""
 
 
 class LockSession(NamedTuple):
@@ -111,6 +109,17 @@ class LimitsPackets(Protocol):
     """Takes no statement beyond a size, and drops the connection that sends one."""
 
     def packet_limit(self, connection: Any) -> int: ...
+
+
+@runtime_checkable
+class KeepsSettings(Protocol):
+    """Takes back what a file set in its session: settings, role, database. Its locks stay."""
+
+    def settings(self, connection: Any) -> Mapping[str, str | None]:
+        """What `take_back` needs to know of the session before a file; empty where the server knows it."""
+        ...
+
+    def take_back(self, connection: Any, settings: Mapping[str, str | None]) -> None: ...
 
 
 @runtime_checkable

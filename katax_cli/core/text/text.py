@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import os
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
@@ -30,6 +31,16 @@ def _harmless(c: str) -> bool:
 def _escape(c: str) -> str:
     named = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(c)
     return named or (f"\\x{ord(c):02x}" if ord(c) < 0x100 else f"\\u{ord(c):04x}")
+
+
+def undecodable(name: str) -> str | None:
+    """A file's name with its bytes escaped when it is not UTF-8, which no server's text takes; None when it is."""
+    data = os.fsencode(name)
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "backslashreplace")
+    return None
 
 
 def width(text: str) -> int:

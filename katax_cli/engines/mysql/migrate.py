@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 
@@ -55,6 +55,13 @@ UNION SELECT LOWER(routine_name) FROM information_schema.routines
 UNION SELECT LOWER(event_object_table) FROM information_schema.triggers"""
 _DEFINITION_COLUMN = {"table": 1, "view": 1, "procedure": 2, "function": 2, "trigger": 2, "event": 3}
 _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
+_OF_EACH_STATEMENT = frozenset(
+    {"timestamp", "last_insert_id", "identity", "insert_id", "rand_seed1", "rand_seed2", "pseudo_thread_id"}
+    | {"error_count", "warning_count", "in_transaction", "last_gtid"}
+)
+"""Variables of a session that no file has to set for them to change."""
+_NOT_OF_THE_SESSION = (ER.LOCAL_VARIABLE, ER.GLOBAL_VARIABLE, ER.INCORRECT_GLOBAL_LOCAL_VAR)
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _NO_ONLINE = (" MODIFY ", " CHANGE ", " ENGINE ", " CONVERT TO ", " DROP PRIMARY KEY ")
 
 # A shorter limit of the session's own stands.
@@ -74,11 +81,32 @@ class MysqlMigrations:
         set_lock_timeout=_SHORTER_LOCK_TIMEOUTS,
         reset_lock_timeout="SET SESSION lock_wait_timeout = DEFAULT, SESSION innodb_lock_wait_timeout = DEFAULT",
         home="SELECT DATABASE() FROM DUAL WHERE $1 IS NOT NULL",
-        come_home="USE {home}",
     )
 
     def __init__(self, engine: MysqlEngine) -> None:
         self._engine = engine
+
+    def settings(self, connection: MysqlSession) -> Mapping[str, str | None]:
+        """All variables of the session, its database and role; GET_LOCK's locks would not survive a reset of it."""
+        rows = connection.send("SHOW SESSION VARIABLES").fetchall()
+        settings = {_text(name).lower(): _text(value) for name, value in rows}
+        return settings | {"ROLE": _role(connection), "DATABASE": _answer(connection, "SELECT DATABASE()")}
+
+    def take_back(self, connection: MysqlSession, settings: Mapping[str, str | None]) -> None:
+        present = self.settings(connection)
+        changed = sorted(name for name, value in settings.items() if present.get(name, value) != value)
+        # One that stands still shows it by no difference.
+        statements = ["SET SESSION timestamp = DEFAULT"]
+        for name in changed:
+            if name not in _OF_EACH_STATEMENT and not name.startswith("gtid_"):
+                statements += _setting(connection, name, settings[name])
+        for sql in statements:
+            try:
+                connection.send(sql).fetchall()
+            except pymysql.err.MySQLError as error:
+                # A variable of the server, which the file meant to change.
+                if error.args[0] not in _NOT_OF_THE_SESSION:
+                    raise
 
     def lock(self, connection: MysqlSession, name: str, note: str) -> bool:
         taken = self._one(connection, "SELECT GET_LOCK(?, 0)", self._name(name)) == 1
@@ -197,6 +225,35 @@ def _indexes(connection: MysqlSession, index: ObjectName) -> Iterable[tuple[str,
     condition = "AND table_name = ? AND index_name = ?" if index.table else "AND index_name = ?"
     names = [index.table, index.name] if index.table else [index.name]
     return connection.send(_INDEXES.format(condition=condition), names).fetchall()
+
+
+def _role(connection: MysqlSession) -> str | None:
+    try:
+        return _answer(connection, "SELECT CURRENT_ROLE()")
+    except pymysql.err.MySQLError as error:
+        # MySQL before 8 has no roles.
+        if error.args[0] in (ER.SP_DOES_NOT_EXIST, ER.PARSE_ERROR):
+            return None
+        raise
+
+
+def _answer(connection: MysqlSession, sql: str) -> str | None:
+    row = connection.send(sql).fetchone()
+    return None if row is None or row[0] is None else _text(row[0])
+
+
+def _setting(connection: MysqlSession, name: str, value: str | None) -> list[str]:
+    """The statement that gives a session back what it had; none where it had no database."""
+    if name == "DATABASE":
+        return [] if value is None else [f"USE {quote_identifier(value, 'mysql')}"]
+    if name == "ROLE":
+        # MySQL quotes its roles, of which there may be several; MariaDB does not.
+        written = value is None or value == "NONE" or value.startswith("`")
+        return [
+            f"SET ROLE {(value or 'NONE') if written or value is None else quote_identifier(value, 'mysql')}"
+        ]
+    value = value or ""
+    return [f"SET SESSION {name} = {value if _NUMBER.fullmatch(value) else connection.escape(value)}"]
 
 
 def _text(value: object) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from itertools import pairwise
@@ -12,7 +13,7 @@ from psycopg import generators
 from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
 
-from katax_cli.core.sql import Statement, code_tokens
+from katax_cli.core.sql import Statement, Token, code_tokens
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.engines.postgresql.wire import check_alive, exchange
 from katax_cli.errors import Refused
@@ -62,11 +63,24 @@ _NOT_UNDONE = frozenset(
         "brin_summarize_new_values",
         "brin_summarize_range",
         "brin_desummarize_range",
+        "pg_restore_relation_stats",
+        "pg_clear_relation_stats",
+        "autoprewarm_dump_now",
+        "autoprewarm_start_worker",
     ]
 )
 _NOT_UNDONE_FAMILIES = ("pg_stat_reset",)
 # What runs its text in another session, which is not read-only; all functions whose names begin so.
-_OTHER_SESSIONS = ("dblink", "pg_background_")
+_OTHER_SESSIONS = ("dblink", "pg_background_", "run_command_on_", "master_run_on_worker")
+# What runs a text of its arguments as SQL. The server's read-only transaction lets that call all of the above, too.
+_RUN_TEXTS = frozenset(
+    {"query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "ts_stat", "ts_rewrite"}
+    | {"crosstab", "crosstab2", "crosstab3", "crosstab4", "connectby", "xpath_table"}
+)
+_CONSTANTS = frozenset({"true", "false", "null", "array"})
+# format() quotes what it puts in place of these; a name that is called would be a function of any name.
+_FORMAT = re.compile(r"%(?:\d+\$)?[IL]|%%")
+_CALLED = re.compile(r"%(?:\d+\$)?I\s*\(")
 
 
 @contextmanager
@@ -103,19 +117,101 @@ def _way_out(statement: Statement) -> str | None:
     effect = statement.effect
     if effect.kind == "copy" or effect.verb == "DO":
         return f"{effect.verb} on a read-only connection: it can reach the server's files and programs"
-    words = [token.text.strip('"').lower() for token in code_tokens(statement.text, "postgresql")]
+    return _way_out_of(statement.text)
+
+
+def _way_out_of(text: str) -> str | None:
+    """The reason to refuse SQL that a read-only transaction would run; None for what it holds."""
+    code = list(code_tokens(text, "postgresql"))
+    if any(token.text[:3].lower() == 'u&"' for token in code):
+        return 'U&"…" on a read-only connection: it spells a name with escapes; write the name as it is'
+    words = [token.text.strip('"').lower() for token in code]
     names = set(words)
     for name in sorted(names & _SERVER_FILES):
         return f"{name} on a read-only connection: it writes files of the server"
     for name in sorted(names & _NOT_UNDONE):
         return f"{name} on a read-only connection: it takes effect at once, and no rollback undoes it"
     # A column may be called so too.
-    for name in (word for word, following in pairwise(words) if following == "("):
+    for at, (name, following) in enumerate(pairwise(words)):
+        if following != "(":
+            continue
         if name.startswith(_NOT_UNDONE_FAMILIES):
             return f"{name} on a read-only connection: it takes effect at once, and no rollback undoes it"
         if name.startswith(_OTHER_SESSIONS):
             return f"{name} on a read-only connection: it works in another session, which may write"
+        if name in _RUN_TEXTS and (reason := _way_out_through(name, _arguments(code, at + 2))) is not None:
+            return reason
     return None
+
+
+def _arguments(code: Sequence[Token], start: int) -> list[Token]:
+    """The tokens from `start` on, behind an opening bracket, up to the one that closes it."""
+    depth, arguments = 1, []
+    for token in code[start:]:
+        depth += (token.text == "(") - (token.text == ")")
+        if depth == 0:
+            break
+        arguments.append(token)
+    return arguments
+
+
+def _way_out_through(name: str, arguments: Sequence[Token]) -> str | None:
+    """The reason to refuse a call that runs a text: what the text holds, or that it is not known beforehand."""
+    if name == "ts_rewrite" and len(_split_at_commas(arguments)) != 2:
+        return None
+    for argument in _split_at_commas(arguments):
+        text = _known_text(argument)
+        if text is None:
+            return (
+                f"{name} on a read-only connection: it runs a text that is not known beforehand; "
+                "write it as one literal, or as format('…', …) with %I and %L alone"
+            )
+        if (reason := _way_out_of(text)) is not None:
+            return reason
+    return None
+
+
+def _split_at_commas(arguments: Sequence[Token]) -> list[list[Token]]:
+    depth = 0
+    parts: list[list[Token]] = [[]]
+    for token in arguments:
+        depth += (token.text == "(") - (token.text == ")")
+        if token.text == "," and depth == 0:
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts
+
+
+def _known_text(argument: Sequence[Token]) -> str | None:
+    """The text of an argument, empty for one that is no text; None where only the server will know it."""
+    if len(argument) > 2 and argument[1].text in ("=>", ":="):
+        argument = argument[2:]
+    if len(argument) > 2 and argument[-2].text == "::":
+        argument = argument[:-2]
+    words = [token.text.lower() for token in argument]
+    if len(argument) == 1 and (argument[0].kind == "number" or words[0] in _CONSTANTS):
+        return ""
+    if len(argument) == 1 and argument[0].kind == "string":
+        return _content(argument[0].text)
+    if words[:2] == ["format", "("] and words[-1:] == [")"]:
+        return _known_format(_split_at_commas(argument[2:-1])[0])
+    return None
+
+
+def _known_format(template: Sequence[Token]) -> str | None:
+    text = _content(template[0].text) if len(template) == 1 and template[0].kind == "string" else None
+    if text is None or "%" in _FORMAT.sub("", text) or _CALLED.search(text):
+        return None
+    return _FORMAT.sub("x", text)
+
+
+def _content(literal: str) -> str | None:
+    """The content of a literal; None of one with escapes, or of bits."""
+    if literal.startswith("$"):
+        tag = literal[: literal.index("$", 1) + 1]
+        return literal.removeprefix(tag).removesuffix(tag)
+    return literal[1:-1].replace("''", "'") if literal.startswith("'") else None
 
 
 def _begin(connection: PostgresConnection, characteristics: str) -> bytes | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from hashlib import blake2b
 
 from katax_cli.core.sql import AnySql, code_tokens, statement_of
@@ -147,11 +147,18 @@ class PostgresMigrations:
         reset_lock_timeout="RESET lock_timeout",
         home=_HOME,
         elsewhere=_ELSEWHERE,
-        come_home="RESET ALL",
     )
 
     def __init__(self, engine: PostgresEngine) -> None:
         self._engine = engine
+
+    def settings(self, connection: PostgresConnection) -> Mapping[str, str | None]:
+        return {}
+
+    def take_back(self, connection: PostgresConnection, settings: Mapping[str, str | None]) -> None:
+        """RESET ALL leaves the role as it is; that of the session's start is known after its user only."""
+        for sql in ("RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"):
+            self._engine.execute(connection, sql, None, None)
 
     def lock(self, connection: PostgresConnection, name: str, note: str) -> bool:
         taken = self._one(connection, _TRY_LOCK, _keys(name)) is True

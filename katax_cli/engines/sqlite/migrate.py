@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from katax_cli.core.sql import AnySql, statement_of, tokens
@@ -28,7 +28,15 @@ class SqliteMigrations:
 
     def _path(self, name: str) -> str | None:
         path = self._engine.settings.path
-        return None if path in (None, "", ":memory:") else f"{os.path.abspath(str(path))}.{name}.lock"
+        return None if path in (None, "", ":memory:") else f"{os.path.realpath(str(path))}.{name}.lock"
+
+    def settings(self, connection: SqliteSession) -> Mapping[str, str | None]:
+        return {}
+
+    def take_back(self, connection: SqliteSession, settings: Mapping[str, str | None]) -> None:
+        """Opens the file anew; a database in memory would be gone, so it keeps its settings."""
+        if self._path("") is not None:
+            self._engine.reset(connection)
 
     def lock(self, connection: SqliteSession, name: str, note: str) -> bool:
         path = self._path(name)

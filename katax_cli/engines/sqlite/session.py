@@ -45,9 +45,12 @@ class SqliteSession(sqlite3.Connection):
 
     def reopen(self) -> None:
         """Starts over with a connection to the same file; `prepare` comes first again."""
+        attributes = vars(self).copy()
         address, options = self._opened_with
         super().close()
+        # Python's clears the attributes of an object that was initialised before.
         super().__init__(address, **options)
+        vars(self).update(attributes)
         self.residue = Residue.NONE
 
     def note_file(self, path: Path) -> None:

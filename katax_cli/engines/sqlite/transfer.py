@@ -46,7 +46,7 @@ class Transfers:
 
     def _path(self, name: str) -> str | None:
         path = self._engine.settings.path
-        return None if path in (None, "", ":memory:") else f"{os.path.abspath(str(path))}.{name[:16]}.lock"
+        return None if path in (None, "", ":memory:") else f"{os.path.realpath(str(path))}.{name[:16]}.lock"
 
     def insert(self, connection: SqliteSession, into: str, rows: Sequence[Sequence[Any]], tail: str) -> None:
         marks = ", ".join("?" * len(rows[0]))

@@ -16,7 +16,9 @@ from katax_cli.services.migrate.values import Direction, Directives, MigrationFi
 
 _ENDS_TRANSACTION = re.compile(r"(?i)\b(begin|start|commit|end|abort|rollback)\b")
 _RELEASES_LOCKS = re.compile(r"(?i)unlock|discard|\bdo\b|\bcall\b|\bselect\b|\bexecute\b")
-_SETS = re.compile(r"(?im)(?:^|;)[ \t]*(?:/\*M?!\d*)?\s*(?:set|use|reset)\b|\bset_config\b")
+_SETS = re.compile(
+    r"(?im)(?:^|;|\*/)[ \t]*(?:/\*M?!\d*)?\s*(?:set|use|reset|pragma|attach|call|do)\b|\bset_config\b"
+)
 _LOCKS_TABLES = re.compile(r"(?i)lock\s+table")
 
 
@@ -84,7 +86,7 @@ def make_job(file: MigrationFile, direction: Direction, dialect: Dialect | None)
         raise MigrationError(
             f"migration {file.name} is SQL, which mongodb does not run; write it as a .py file"
         )
-    script = parse(file.text, file.name, dialect)
+    script = parse(file.text, file.name, dialect, sections=file.sections)
     section = script.up if direction == "up" else script.down
     if section is None:
         raise MigrationError(

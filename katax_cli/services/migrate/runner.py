@@ -13,7 +13,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.resilience.retry import Repeats, RetryPolicy
 from katax_cli.core.sql import AnySql, Statement
 from katax_cli.engines.base import Params
-from katax_cli.engines.migrations import LimitsPackets, Migrates, SendsTogether
+from katax_cli.engines.migrations import KeepsSettings, LimitsPackets, Migrates, SendsTogether
 from katax_cli.errors import MigrationError, QueryError, RolledBack, StatementFailed, Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.locks.migration_lock import LedgerLock
@@ -153,29 +153,31 @@ class Runner:
                 f"{job.name}: LOCK TABLES at line {job.locks_tables_at} is not run; "
                 "changes and their record share a transaction instead"
             )
-        with self._lock_timeout(job):
+        with self.taking_back(job), self._lock_timeout(job):
             if self.in_transaction(job):
-                outcome = self._patiently(job, lambda: self._as_a_whole(job, runner))
-            else:
-                steps = self._stepwise(job)
-                self.ledger.begin(self.session, job.file, job.direction, runner)
-                outcome = steps.run(0)
-        self._come_home(job)
-        return outcome
+                return self._patiently(job, lambda: self._as_a_whole(job, runner))
+            steps = self._stepwise(job)
+            self.ledger.begin(self.session, job.file, job.direction, runner)
+            return steps.run(0)
 
-    def _come_home(self, job: MigrationJob) -> None:
-        """Resets the session: settings made by one file do not reach the next."""
-        if job.may_set_session:
-            self.ledger.come_home(self.session)
-            # The note for those who wait is a setting, too.
-            self._may_be_lost = True
+    @contextmanager
+    def taking_back(self, job: MigrationJob) -> Iterator[None]:
+        """Takes back what a job that succeeded set in the session: it does not reach the next."""
+        if not (job.may_set_session and isinstance(self.engine, KeepsSettings)):
+            yield
+            return
+        before = self.session.ask(self.engine.settings)
+        yield
+        self.session.ask(self.engine.take_back, before)
+        # The note for those who wait is a setting, too.
+        self._may_be_lost = True
 
     def revert_rest(self, job: MigrationJob) -> Outcome:
         """Runs the DOWN of a migration that stopped in its middle; it stays unfinished when that fails."""
         self._started = self._clock.monotonic()
         self._refuse_oversized(job)
         runner = self._lock.announce(job.name)
-        with self._lock_timeout(job):
+        with self.taking_back(job), self._lock_timeout(job):
             if self.in_transaction(job):
                 return self._patiently(job, lambda: self._as_a_whole(job, runner))
             steps = self._stepwise(job, of_a_part=True)
@@ -194,10 +196,11 @@ class Runner:
         steps = self._stepwise(job)
         if drop_invalid:
             steps.drop_invalid_index()
-        start = steps.where_to_go_on(assume)
-        self.ledger.reopen(self.session, job.file, runner)
-        with self._lock_timeout(job):
-            return steps.run(start)
+        with self.taking_back(job):
+            start = steps.where_to_go_on(assume)
+            self.ledger.reopen(self.session, job.file, runner)
+            with self._lock_timeout(job):
+                return steps.run(start)
 
     def _refuse_oversized(self, job: MigrationJob) -> None:
         """Raises MigrationError for a statement that the server would not take, before any is run."""

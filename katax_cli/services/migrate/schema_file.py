@@ -164,17 +164,17 @@ def load(migrator: Migrator, schema: SchemaFile) -> list[str]:
     _refuse_data(migrator)
     with migrator.locked() as runner:
         _refuse_data(migrator)
-        if runner.in_transaction(job):
-            with runner.session.transaction():
-                _build(runner, job, "nothing of it was applied")
-                _record(migrator, runner, recorded, schema)
-        else:
-            migrator.ledger.begin(runner.session, file, "up", LOADING)
-            _build(runner, job, "what stands before it lasts; empty the database with 'katax db reset'")
-            with runner.session.transaction():
-                migrator.ledger.remove(runner.session, file.version)
-                _record(migrator, runner, recorded, schema)
-        runner.ledger.come_home(runner.session)
+        with runner.taking_back(job):
+            if runner.in_transaction(job):
+                with runner.session.transaction():
+                    _build(runner, job, "nothing of it was applied")
+                    _record(migrator, runner, recorded, schema)
+            else:
+                migrator.ledger.begin(runner.session, file, "up", LOADING)
+                _build(runner, job, "what stands before it lasts; empty the database with 'katax db reset'")
+                with runner.session.transaction():
+                    migrator.ledger.remove(runner.session, file.version)
+                    _record(migrator, runner, recorded, schema)
     return [name for name, _ in recorded]
 
 

@@ -46,6 +46,8 @@ class MigrationFile(NamedTuple):
     path: str
     data: bytes
     checksum: str
+    sections: int | None = None
+    """The number of golang-migrate's files that it is made of, which have one section each; None: of one of ours."""
 
     @property
     def number(self) -> int:

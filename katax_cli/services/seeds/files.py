@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from hashlib import sha256
 
+from katax_cli.core.text.text import undecodable
 from katax_cli.errors import ConfigError, SeedError, unknown_name
 from katax_cli.services.seeds.values import SeedFile
 
@@ -54,6 +55,8 @@ def listed(directory: str) -> list[str]:
 def read(directory: str, name: str) -> SeedFile:
     """One seed. Raises SeedError when it cannot be read."""
     path = os.path.join(directory, name)
+    if (escaped := undecodable(name)) is not None:
+        raise SeedError(f"seed {escaped} has a name that is not UTF-8; rename the file")
     try:
         with open(path, "rb") as file:
             data = file.read()
@@ -92,6 +95,8 @@ def new_path(directory: str, name: str) -> str:
     """The path that `create` would write to. Raises ConfigError for a name that is no file name, or is taken."""
     if os.path.basename(name) != name or not _FILE.fullmatch(name if "." in name else f"{name}.sql"):
         raise ConfigError(f"{name!r} is no name for a seed; write NAME or NAME.{'|'.join(KINDS)}")
+    if (escaped := undecodable(name)) is not None:
+        raise ConfigError(f"{escaped} is not UTF-8; write another name for a seed")
     path = os.path.join(directory, name if "." in name else f"{name}.sql")
     if os.path.lexists(path):
         raise ConfigError(f"{path} exists; edit it or choose another name")

@@ -76,6 +76,28 @@ REFUSED = {
     "SELECT pg_logical_emit_message(false, 'a', 'b')": "pg_logical_emit_message",
     "SELECT * FROM dblink('', 'DELETE FROM t RETURNING 1') AS x(i int)": "dblink",
     "SELECT ext . \"dblink_send_query\" /* x */ ('c', 'DELETE FROM t')": "dblink_send_query",
+    "SELECT * FROM run_command_on_workers('DELETE FROM t')": "run_command_on_workers",
+    'SELECT U&"pg\\005fstat_reset"()': 'U&"…"',
+    "SELECT query_to_xml('SELECT pg_stat_reset()', true, false, '')": "pg_stat_reset",
+    "SELECT query_to_xml(query => $a$SELECT pg_stat_reset()$a$, nulls => true, tableforest => false, targetns => '')": (
+        "pg_stat_reset"
+    ),
+    "SELECT query_to_xml('SELECT query_to_xml(''SELECT pg_stat_reset()'', true, false, '''')', true, false, '')": (
+        "pg_stat_reset"
+    ),
+    "SELECT query_to_xml(format('SELECT pg_stat_reset(), %I FROM t', 'id'), true, false, '')": "pg_stat_reset",
+    "SELECT query_to_xml(format('SELECT %I()', 'pg_stat_reset'), true, false, '')": "query_to_xml",
+    "SELECT query_to_xml(format('SELECT %s', 'pg_stat_reset()'), true, false, '')": "query_to_xml",
+    "SELECT query_to_xml('SELECT pg_stat_'||'reset()', true, false, '')": "query_to_xml",
+    "SELECT query_to_xml(E'SELECT pg\\x5fstat_reset()', true, false, '')": "query_to_xml",
+    "SELECT query_to_xml('SELECT pg_stat_'\n'reset()', true, false, '')": "query_to_xml",
+    "SELECT query_to_xml_and_xmlschema(x, true, false, '') FROM (VALUES ('SELECT 1')) AS y(x)": (
+        "query_to_xml_and_xmlschema"
+    ),
+    "SELECT * FROM ts_stat('SELECT to_tsvector(pg_switch_wal()::text)')": "pg_switch_wal",
+    "SELECT ts_rewrite('a'::tsquery, 'SELECT ''a''::tsquery, (SELECT ''b''::tsquery FROM pg_switch_wal())')": (
+        "pg_switch_wal"
+    ),
 }
 
 
@@ -171,7 +193,17 @@ def test_files_and_programs_of_the_server_are_refused(guarded: Pair, sql: str) -
 
 
 @pytest.mark.parametrize(
-    "sql", ["SELECT 'COPY', $$DO$$ AS lo", "SELECT 1 AS copy", "SELECT 1 AS dblink_name"]
+    "sql",
+    [
+        "SELECT 'COPY', $$DO$$ AS lo",
+        "SELECT 1 AS copy",
+        "SELECT 1 AS dblink_name",
+        "SELECT 'a'::tsquery AS query_to_xml",
+        "SELECT query_to_xml('SELECT id FROM t'::text, true, false, 'a:b')",
+        "SELECT query_to_xml(format('SELECT count(*) FROM %I.%I', schemaname, tablename), false, true, '') "
+        "FROM pg_tables WHERE tablename = 't'",
+        "SELECT ts_rewrite(a, a, a) FROM (VALUES ('a'::tsquery)) AS b(a)",
+    ],
 )
 def test_reading_is_not_in_the_way(guarded: Pair, sql: str) -> None:
     engine, connection = guarded

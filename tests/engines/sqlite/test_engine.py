@@ -43,6 +43,22 @@ def connect() -> Iterator[Connect]:
         engine.close(session)
 
 
+def test_a_session_is_reset_any_number_of_times_and_still_knows_its_file(
+    tmp_path: Path, connect: Connect
+) -> None:
+    engine = engine_for(tmp_path / "a.db")
+    session = connect(engine)
+    for _ in range(3):
+        engine.execute(session, "PRAGMA recursive_triggers = ON")
+        engine.reset(session)
+        assert engine.execute(session, "PRAGMA recursive_triggers").rows == [(0,)]
+    assert not engine.is_broken(session)
+
+    (tmp_path / "a.db").unlink()
+
+    assert engine.is_broken(session)
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """A database that somebody else made, with one row."""

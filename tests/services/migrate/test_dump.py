@@ -12,7 +12,7 @@ import pytest
 from katax_cli.errors import MigrationError, StatementFailed
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.migrator import Migrator
-from tests.servers.fixtures import MakeFresh
+from tests.servers.fixtures import MakeFresh, Target
 from tests.servers.server import Server
 from tests.services.migrate.conftest import Write
 from tests.services.migrate.test_many_changes import OpenUrl
@@ -155,6 +155,42 @@ def test_a_search_path_of_a_file_loses_no_migration(
     assert len(again.up()) == 1
     assert tables(database, "katax_migrations") == ["public"]
     assert tables(database, "b") == ["public"]
+
+
+SET = {
+    "postgresql": "SET ROLE pg_monitor; SET work_mem = '9MB'; SET timezone = 'Asia/Tokyo'",
+    "mysql": "SET NAMES latin1; SET sql_mode = ''; SET foreign_key_checks = 0; SET timestamp = 7; "
+    "SET time_zone = '+5:00'",
+    "sqlite": "PRAGMA foreign_keys = OFF; PRAGMA recursive_triggers = ON",
+}
+SEEN = {
+    "postgresql": (
+        "SELECT CAST(current_user AS text) AS a, current_setting('work_mem') AS b, current_setting('timezone') AS c"
+    ),
+    "mysql": (
+        "SELECT @@character_set_client a, @@sql_mode b, @@foreign_key_checks c, @@timestamp = 7 d, @@time_zone e, "
+        "@@collation_connection f"
+    ),
+    "sqlite": "SELECT f.*, r.* FROM pragma_foreign_keys f, pragma_recursive_triggers r",
+}
+
+
+@pytest.mark.parametrize("directive", ["", "-- katax: no-transaction\n"])
+def test_what_a_file_sets_does_not_reach_the_next(
+    sql_engine: Target, open_url: OpenUrl, folder: Path, write: Write, directive: str
+) -> None:
+    """Applied in one run or in two, files are the same."""
+    database = open_url(sql_engine.url)
+    rights = "GRANT ALL ON katax_migrations TO pg_monitor; " if sql_engine.engine == "postgresql" else ""
+    write("001_seen.sql", f"{rights}CREATE TABLE before_it AS {SEEN[sql_engine.engine]}")
+    write("002_sets.sql", f"{directive}{SET[sql_engine.engine]}")
+    write("003_seen.sql", f"CREATE TABLE after_it AS {SEEN[sql_engine.engine]}")
+
+    Migrator(database, str(folder)).up()
+
+    before, after = (database.query(f"SELECT * FROM {name}") for name in ("before_it", "after_it"))
+    assert before == after
+    assert before
 
 
 def tables(database: SqlDatabase, name: str) -> list[str]:

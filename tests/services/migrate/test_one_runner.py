@@ -33,6 +33,21 @@ OpenUrl = Callable[..., SqlDatabase]
 RUNNERS, FILES = 8, 5
 
 
+def test_two_paths_to_a_sqlite_file_are_one_lock(
+    tmp_path: Path, open_url: OpenUrl, folder: Path, write: Write
+) -> None:
+    write("001_a.sql", "CREATE TABLE a (id integer)")
+    (tmp_path / "elsewhere").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "other.db").symlink_to("one.db")
+    one = Migrator(open_url(f"sqlite:///{tmp_path}/one.db"), str(folder), lock_timeout=0)
+
+    with one.locked():
+        for path in ("other.db", "elsewhere/one.db", "elsewhere/other.db"):
+            other = Migrator(open_url(f"sqlite:///{tmp_path}/{path}"), str(folder), lock_timeout=0)
+            with pytest.raises(LockHeld):
+                other.up()
+
+
 def test_eight_runners_apply_each_file_exactly_once(
     sql_engine: Target, open_url: OpenUrl, folder: Path, write: Write
 ) -> None:

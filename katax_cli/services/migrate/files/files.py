@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import pairwise
 
+from katax_cli.core.text.text import undecodable
 from katax_cli.errors import ConfigError, MigrationError, unknown_name
 from katax_cli.services.migrate.files.other_tools import (
     DOWN_SUFFIX,
@@ -63,13 +64,14 @@ def read(path: str) -> MigrationFile:
     match = _FILE.fullmatch(name)
     if match is None:
         raise MigrationError(f"{name} is no migration; name it <version>_<name>.sql or .py")
-    data = _bytes_of(path)
+    if (escaped := undecodable(name)) is not None:
+        raise MigrationError(f"migration {escaped} has a name that is not UTF-8; rename the file")
+    data, sections = _bytes_of(path), None
     if name.endswith(UP_SUFFIX):
         down = path.removesuffix(UP_SUFFIX) + DOWN_SUFFIX
-        data = paired(
-            data.removeprefix(BOM), _bytes_of(down).removeprefix(BOM) if os.path.exists(down) else None
-        )
-    return MigrationFile(match[1], name, path, data, sha256(data).hexdigest())
+        reverting = _bytes_of(down).removeprefix(BOM) if os.path.exists(down) else None
+        data, sections = paired(data.removeprefix(BOM), reverting), 1 if reverting is None else 2
+    return MigrationFile(match[1], name, path, data, sha256(data).hexdigest(), sections)
 
 
 def _bytes_of(path: str) -> bytes:

@@ -23,32 +23,40 @@ _NO_LINE_END = re.compile(r"[^\r\n]")
 _KNOWN = "no-transaction, lock-timeout=2s, statement-timeout=30s"
 
 
-def parse(text: str, name: str, dialect: Dialect) -> MigrationScript:
+def parse(text: str, name: str, dialect: Dialect, *, sections: int | None = None) -> MigrationScript:
     """The sections of a migration. Raises MigrationError that names the file when they make no sense.
 
-    A marker inside a literal, a block comment or the data of a COPY is none.
+    A marker inside a literal, a block comment or the data of a COPY is none. With `sections` there may be so many,
+    no more.
     """
     code = _without_data(text, dialect)
     markers = list(_markers(code, dialect))
+    if sections is not None and len(markers) > sections:
+        lines = [marker[0].strip() for marker in markers[1:]]
+        stray = next((line for line in lines if line != "-- DOWN"), "-- DOWN")
+        raise MigrationError(
+            f"migration {name} or its other half holds a line {stray!r}; each file of a pair is one "
+            "section, so remove that line, or write both sections to one file without .up or .down in its name"
+        )
     first = markers[0].start() if markers else len(text)
     _refuse_stray_statements(text[:first], name, dialect)
     general = _directives(code[:first], Directives(), name)
-    sections: dict[str, Section] = {}
+    found: dict[str, Section] = {}
     ends = [*(marker.start() for marker in markers[1:]), len(text)]
     for marker, end in zip(markers, ends, strict=False):
         kind = (marker["own"] or marker["dbmate"]).lower()
-        if kind in sections:
+        if kind in found:
             raise MigrationError(f"migration {name} has two {kind.upper()} sections; join them")
         body = text[marker.end() : end]
         options = _dbmate_options(marker["options"] or "", general, name)
         # Each of golang-migrate's two files begins with its first line; the markers stand in neither.
         line = 0 if name.endswith(UP_SUFFIX) else text.count("\n", 0, marker.end()) + 1
-        sections[kind] = Section(body, line, _directives(code[marker.end() : end], options, name))
-    if "up" not in sections:
+        found[kind] = Section(body, line, _directives(code[marker.end() : end], options, name))
+    if "up" not in found:
         raise MigrationError(
             f"migration {name} has no UP section; write '-- UP' or '-- migrate:up' above its statements"
         )
-    return MigrationScript(sections["up"], sections.get("down"), sections.get("verify"))
+    return MigrationScript(found["up"], found.get("down"), found.get("verify"))
 
 
 def statements(section: Section, dialect: Dialect) -> list[Statement]:

@@ -113,9 +113,6 @@ class DocumentLedger:
     def settle(self, on: object) -> None:
         """A collection is always that of the connection's database."""
 
-    def come_home(self, on: object) -> None:
-        """A command leaves nothing behind in its session."""
-
     def _find(self, query: Mapping[str, Any], projection: Mapping[str, int]) -> list[Mapping[str, Any]]:
         spec = {
             "find": self.name,

@@ -83,11 +83,6 @@ class SqlLedger:
             self._move(str(homes[0][0]))
         return len(homes) == 1
 
-    def come_home(self, on: Queries) -> None:
-        """Takes back what a file set in the session."""
-        if self._facts.come_home and self.home is not None:
-            on.run(self._facts.come_home.format(home=self._quoted(self.home)))
-
     def entries(self, on: Queries) -> list[LedgerEntry] | None:
         """All rows; None when there is no such table.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def test_two_files_of_one_version_are_refused(folder: Path, write: Write) -> Non
 
     assert "belongs to two migrations: " in str(error.value)
     assert "give one of them another version" in str(error.value)
+
+
+def test_a_name_that_is_not_utf8_is_refused_in_one_line(folder: Path, write: Write) -> None:
+    write(os.fsdecode(b"001_caf\xe9.sql"), "SELECT 1")
+
+    with pytest.raises(MigrationError) as error:
+        files.scan(str(folder))
+
+    assert str(error.value) == r"migration 001_caf\xe9.sql has a name that is not UTF-8; rename the file"
 
 
 def test_a_file_that_cannot_be_read_is_named(folder: Path) -> None:

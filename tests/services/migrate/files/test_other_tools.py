@@ -51,6 +51,33 @@ def test_lines_of_a_pair_are_those_of_its_files(migrator: Migrator, folder: Path
     assert lines == {"up": [1, 3], "down": [2, 3]}
 
 
+def test_a_marker_in_a_file_of_a_pair_hides_nothing(
+    migrator: Migrator, database: SqlDatabase, folder: Path
+) -> None:
+    """golang-migrate runs all of a file."""
+    for marker in ("-- DOWN", "-- UP", "-- VERIFY", "-- migrate:down"):
+        for down in (None, "SELECT 2"):
+            pair(folder, "1_a", f"CREATE TABLE a (id integer);\n{marker}\nCREATE TABLE b (id integer);", down)
+            with pytest.raises(
+                MigrationError, match=f"holds a line '{marker}'; each file of a pair is one section"
+            ):
+                migrator.up()
+        (folder / "1_a.down.sql").unlink()
+    assert table_names(database).isdisjoint({"a", "b"})
+
+    pair(folder, "1_a", "CREATE TABLE a (id integer);", "SELECT 1;\n-- UP\nDROP TABLE a")
+    with pytest.raises(MigrationError, match="holds a line '-- UP'"):
+        migrator.up()
+    pair(
+        folder,
+        "1_a",
+        "CREATE TABLE a (id integer);\nINSERT INTO a VALUES (length('\n-- DOWN\n'))",
+        "DROP TABLE a",
+    )
+    migrator.up()
+    assert [row["id"] for row in database.query("SELECT id FROM a")] == [9]
+
+
 def test_a_down_without_its_up_is_named(folder: Path) -> None:
     (folder / "1_a.down.sql").write_text("SELECT 1")
 
