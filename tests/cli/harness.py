@@ -39,13 +39,24 @@ def katax(*words: str, stdin: bytes = b"") -> Done:
 
 
 def write_profile(
-    folder: Path, connections: Mapping[str, str], *, name: str = "test", role: str = "dev", extra: str = ""
+    folder: Path,
+    connections: Mapping[str, str],
+    *,
+    name: str = "test",
+    role: str = "dev",
+    extra: str = "",
+    connect_timeout: float | None = None,
 ) -> Path:
-    """A profile file with a URL for each connection; `extra` is TOML that goes before them."""
+    """A profile file with a URL for each connection; `extra` is TOML that goes before them.
+
+    With a `connect_timeout` of a minute a busy server is no server that is down.
+    """
     file = folder / "profiles" / f"{name}.toml"
     file.parent.mkdir(exist_ok=True)
+    patience = "" if connect_timeout is None else f"connect_timeout = {connect_timeout}\n"
     tables = "".join(
-        f'\n[connections.{key}]\ntype = "{_type(url)}"\nurl = "{url}"\n' for key, url in connections.items()
+        f'\n[connections.{key}]\ntype = "{_type(url)}"\nurl = "{url}"\n' + patience
+        for key, url in connections.items()
     )
     file.write_text(f'role = "{role}"\n{extra}{tables}')
     return file

@@ -29,6 +29,7 @@ from tests.servers.fixtures import MakeFresh, Target
 from tests.servers.fleet import Fleet
 from tests.servers.fresh import fresh_database
 from tests.services.runtimes import CALM
+from tests.waiting import SECONDS
 
 SQL = ("postgresql", "mysql", "sqlite")
 ALL = ENGINE_NAMES
@@ -302,6 +303,7 @@ def profile(folder: Path, target: Target, protected: str) -> None:
         {"beside": "sqlite:///beside.db", "main": target.url},
         role=ROLES.get(protected, "dev"),
         extra=CALM,
+        connect_timeout=SECONDS,
     )
     if protected == "read_only":
         file.write_text(file.read_text() + "read_only = true\n")

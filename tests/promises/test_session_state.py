@@ -26,7 +26,7 @@ from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.program.container import Katax
 from katax_cli.services.runtime.runtime import Runtime
 from tests.servers.fixtures import MakeFresh, Target
-from tests.services.runtimes import write_profile
+from tests.services.runtimes import patient, write_profile
 
 STATES: dict[str, list[str | tuple[str, ...]]] = {
     "postgresql": [
@@ -263,7 +263,7 @@ def katax(tmp_path: Path) -> Iterator[Katax]:
 def pooled(sql_engine: Target, fresh: MakeFresh, tmp_path: Path) -> Iterator[Pooled]:
     other = "" if sql_engine.engine == "sqlite" else fresh(sql_engine.engine).url.rpartition("/")[2]
     connection = {"url": sql_engine.url, "pool": {"max": 1}}
-    write_profile(tmp_path, main=connection)
+    write_profile(tmp_path, main=patient(connection))
     with Runtime(load_profile("test", cwd=str(tmp_path))) as runtime:
         yield Pooled(runtime, sql_engine.engine, other)
 
@@ -419,7 +419,7 @@ def test_a_reset_session_is_still_read_only(sql_engine: Target, tmp_path: Path) 
     with closing(sqlite3.connect("there.db")) as file:
         file.execute("create table t (n int)")
     url = "sqlite:///there.db" if sql_engine.engine == "sqlite" else sql_engine.url
-    write_profile(tmp_path, main={"url": url, "read_only": True, "pool": {"max": 1}})
+    write_profile(tmp_path, main=patient({"url": url, "read_only": True, "pool": {"max": 1}}))
     with Runtime(load_profile("test", cwd=str(tmp_path))) as runtime:
         db = cast(SqlDatabase, runtime.database("main"))
         with db.session() as session:

@@ -9,6 +9,7 @@ from katax_cli.services.backup.manifest import Manifest, read_manifest
 from tests.cli.harness import Done, katax, write_profile
 from tests.servers import Server
 from tests.servers.fixtures import Target
+from tests.waiting import SECONDS
 
 
 def profile_for(
@@ -23,7 +24,8 @@ def profile_for(
     url = target if isinstance(target, str) else target.url
     owner = target.server if isinstance(target, Target) else server
     tools = tools or (owner.tools if owner is not None else None)
-    write_profile(folder, {"main": url, **more}, extra=f'[backup]\ntools = "{tools}"\n' if tools else "")
+    extra = f'[backup]\ntools = "{tools}"\n' if tools else ""
+    write_profile(folder, {"main": url, **more}, extra=extra, connect_timeout=SECONDS)
 
 
 def back_up(*words: str) -> Manifest:

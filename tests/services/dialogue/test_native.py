@@ -1,6 +1,7 @@
 """The servers' own clients: the right server, no secret among the arguments, and no way around read-only."""
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -38,7 +39,7 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def client(engine: str, folder: Path, **more: str) -> NativeClient:
+def client(engine: str, folder: Path, **more: Any) -> NativeClient:
     url = URLS[engine].format(quote(SECRET, safe="")) if engine in URLS else f"sqlite:///{folder}/a.db"
     write_profile(folder, {"main": url}, **more)
     return native_client(load_profile(None).connection("main"))

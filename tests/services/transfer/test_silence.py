@@ -10,7 +10,7 @@ import pytest
 
 from katax_cli.errors import KataxError, OutcomeUnknown, Unavailable
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.transfer import load, silence
+from katax_cli.services.transfer import checkpoint, load, silence
 from katax_cli.services.transfer.export import Wanted, export
 from katax_cli.services.transfer.formats.files import FileKind
 from katax_cli.services.transfer.formats.sources import RowFile
@@ -21,7 +21,7 @@ from tests.servers.fixtures import Throwaway
 from tests.servers.fleet import Fleet
 from tests.servers.server import Server, reroute
 from tests.services.transfer.connections import open_sql
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 _DATA = b"id\n" + b"".join(b"%d\n" % number for number in range(3_000))
 
@@ -33,6 +33,8 @@ def test_a_frozen_server_ends_an_import_which_then_goes_on(
     """The server is frozen behind the first batch; nothing ends it before, however busy the machine is."""
     monkeypatch.setattr(silence, "_ASK_AFTER", 0.2)
     monkeypatch.setattr(silence, "_ANSWER_WITHIN", 0.5)
+    # The lock of the run that was ended goes with its session, which a busy server ends in its own time.
+    monkeypatch.setattr(checkpoint, "_PATIENCE", SECONDS)
     answered, stopped = silence._answered, Event()
     monkeypatch.setattr(silence, "_answered", lambda of: not stopped.is_set() or answered(of))
     for name in ("_READ", "_READ_AT_ONCE", "_COPIED"):

@@ -20,14 +20,14 @@ from tests.servers.fixtures import MakeFresh, Target
 from tests.services.backup.restore.rich import fill
 from tests.services.backup.restore.test_run import broken_tools, databases
 from tests.services.backup.server_of_backups import back_up
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 SMOKE = '["SELECT count(*) FROM app.users", "SELECT 1 FROM orders LIMIT 1"]'
 
 
 def profile(folder: Path, target: Target, smoke: str = "[]", tools: Path | None = None) -> None:
     extra = f'[backup]\nsmoke = {smoke}\ntools = "{tools or target.server.tools}"\n'
-    write_profile(folder, {"main": target.url}, extra=extra)
+    write_profile(folder, {"main": target.url}, extra=extra, connect_timeout=SECONDS)
 
 
 @pytest.fixture

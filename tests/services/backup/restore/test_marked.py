@@ -25,7 +25,7 @@ from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.backup.restore.rich import content, fill, mysql_connection
 from tests.services.backup.server_of_backups import back_up, profile_for
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 ODD = "`'\" ü.x"
 
@@ -86,6 +86,10 @@ def test_mysql_fills_a_new_or_an_empty_database(source: Target, mariadb: Server,
     assert [name for name in databases(mariadb) if name.startswith("katax_drill")] == []
 
 
+def tools_in(folder: Path) -> str:
+    return f'[backup]\ntools = "{folder}"\n'
+
+
 def broken_client(folder: Path, tools: Path, ending: str) -> Path:
     """A client that reads half of the dump and then ends in some way."""
     broken = folder / f"broken-{len(ending)}"
@@ -110,12 +114,12 @@ def test_mysql_is_as_it_was_when_a_restore_fails(
     assert mariadb.tools is not None
     for ending in ("echo 'ERROR 3 (HY000): disk full' >&2; exit 1", "kill -9 $$"):
         tools = broken_client(tmp_path, mariadb.tools, ending)
-        write_profile(tmp_path, {"main": source.url}, extra=f'[backup]\ntools = "{tools}"\n')
+        write_profile(tmp_path, {"main": source.url}, extra=tools_in(tools), connect_timeout=SECONDS)
         code, said = restore(manifest.name, copy)
         assert code == 1, said
         assert databases(mariadb) == before
 
-    write_profile(tmp_path, {"main": source.url}, extra=f'[backup]\ntools = "{mariadb.tools}"\n')
+    write_profile(tmp_path, {"main": source.url}, extra=tools_in(mariadb.tools), connect_timeout=SECONDS)
     name = source.url.rpartition("/")[2]
     for sql in ("CREATE USER gone@'%'", f"GRANT SELECT ON `{name}`.* TO gone@'%'"):
         ask(mariadb, sql)
@@ -135,7 +139,7 @@ def test_mysql_is_emptied_after_a_killed_restore(
     # The killed program's own client has ended by then: it would go on filling the database.
     half = tmp_path / "half"
     slow = broken_client(tmp_path, mariadb.tools, f"touch {half}; sleep 300")
-    write_profile(tmp_path, {"main": source.url}, extra=f'[backup]\ntools = "{slow}"\n')
+    write_profile(tmp_path, {"main": source.url}, extra=tools_in(slow), connect_timeout=SECONDS)
 
     with spawn("db", "restore", manifest.name, "--into", copy, "-y", cwd=tmp_path) as process:
         until(half.exists)
@@ -184,7 +188,7 @@ def keys(fresh: MakeFresh, redis7: Server, tmp_path: Path) -> Iterator[redis.Red
     """A client of database 0, which the connection `main` names; its databases are empty before and after."""
     client = redis.Redis(host=redis7.host, port=redis7.port, password=redis7.password or None)
     client.flushall()
-    write_profile(tmp_path, {"main": redis7.database_url("0")})
+    write_profile(tmp_path, {"main": redis7.database_url("0")}, connect_timeout=SECONDS)
     yield client
     client.flushall()
     client.close()

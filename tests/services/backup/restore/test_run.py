@@ -30,7 +30,7 @@ from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.backup.restore.rich import content, fill, mysql_connection
 from tests.services.backup.server_of_backups import back_up, profile_for
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 
 def name_of(target: Target) -> str:
@@ -286,7 +286,8 @@ def test_a_restore_that_fails_leaves_nothing(fresh: MakeFresh, postgresql: Serve
 
 
 def profile_with_tools(folder: Path, target: Target, tools: Path) -> None:
-    write_profile(folder, {"main": target.url}, extra=f'[backup]\ntools = "{tools}"\n')
+    extra = f'[backup]\ntools = "{tools}"\n'
+    write_profile(folder, {"main": target.url}, extra=extra, connect_timeout=SECONDS)
 
 
 def test_what_a_killed_restore_left_is_removed_by_the_next(

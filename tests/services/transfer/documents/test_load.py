@@ -240,7 +240,8 @@ def test_a_killed_import_goes_on_where_it_stood(mongodb_url: str, tmp_path: Path
     chance = random.Random(7)
     for _ in range(2):
         ended(chance.randrange(4) + 1)
-    assert ended(None) == 0
+    # A busy server may still write for the killed one, which looks alive by that.
+    until(lambda: ended(None) == 0)
     with open_documents(mongodb_url) as database:
         assert sorted(one["n"] for one in documents_in(database, "t")) == list(range(300))
 
