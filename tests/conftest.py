@@ -11,9 +11,12 @@ import hypothesis
 import pytest
 
 from katax_cli.core import settings
+from katax_cli.services.state import schema, store
 
 pytest_plugins = ["tests.servers.plugin", "tests.servers.fixtures"]
 
+STATE_SECONDS = 30.0
+"""Longest time of one call on the state database, in this process."""
 FOREIGN = (
     "KATAX_",
     "PG",
@@ -65,6 +68,9 @@ def isolated(
     log.propagate = True
     log.handlers.clear()
     monkeypatch.setattr(settings, "_revealed", set())
+    # A disk that stands still for seconds is none of what tests of the state database are about.
+    monkeypatch.setattr(store, "SECONDS", STATE_SECONDS)
+    monkeypatch.setattr(schema, "_TIMEOUT", STATE_SECONDS)
     for name in list(os.environ):
         if name.startswith(FOREIGN) and not name.startswith("KATAX_TEST_"):
             monkeypatch.delenv(name)

@@ -359,10 +359,7 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/seeds/times.py",
         "services/seeds/upsert.py",
     ),
-    "services/shutdown_drill/test_drill.py": (
-        "services/shutdown_drill/proxy.py",
-        "services/shutdown_drill/servers.py",
-    ),
+    "services/shutdown_drill/test_drill.py": ("services/shutdown_drill/proxy.py",),
     "services/shutdown_drill/test_judge.py": ("services/shutdown_drill/values.py",),
     "services/tables/test_lifetime.py": (
         "engines/mysql/sql/databases.py",

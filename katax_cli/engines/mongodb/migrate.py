@@ -69,6 +69,9 @@ class MongoMigrations:
                 if not self._update(connection, name, {"$set": {"expires": _expiry()}}):
                     return
             except PyMongoError as error:
+                if stop.is_set():
+                    # Its client may be closed already.
+                    return
                 getLogger("katax").warning("renewing the lease %r failed: %s", name, type(error).__name__)
 
     def unlock(self, connection: Any, name: str) -> None:

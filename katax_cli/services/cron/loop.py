@@ -181,9 +181,9 @@ class Daemon:
         return max((job.kill_after for job in jobs if job is not None), default=0.0)
 
     def _await_runs(self, seconds: float) -> None:
-        end = self._clock.monotonic() + seconds
-        while self.scheduler.running() and self._clock.monotonic() < end:
+        while self.scheduler.running() and seconds > 0.0:
             self._clock.sleep(0.02)
+            seconds -= 0.02  # not by the clock: the machine may have stood still
 
     def _leave(self) -> None:
         self.scheduler.close(2.0)

@@ -164,13 +164,16 @@ class Server:
 def settled(servers: Iterable[Server], whose: Whose, *, seconds: float) -> dict[str, Left]:
     """The rest once servers have noticed that the program ended: as soon as it is empty, else after `seconds`.
 
-    So what others do for a moment, as to prepare a transaction and commit it, is not taken for the program's.
+    So what others do for a moment, as to prepare a transaction and commit it, is not taken for the program's. The last
+    look begins after `seconds`: a server that is slow to answer tells what was, and not what stays.
     """
     until = SYSTEM.monotonic() + seconds
     left = {server.name: server.left(whose) for server in servers}
     for server in servers:
-        while _has_something(left[server.name]) and SYSTEM.monotonic() < until:
+        is_last = False
+        while _has_something(left[server.name]) and not is_last:
             SYSTEM.sleep(AGAIN_SECONDS)
+            is_last = SYSTEM.monotonic() >= until
             left[server.name] = server.left(whose)
     return left
 

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from secrets import token_hex
+from signal import Signals
 from threading import Event, Thread
 from types import TracebackType
 from typing import IO, Self
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.services.processes.programs import refuse_unknown, shell_status
-from katax_cli.services.processes.tree import HAS_PROC, Tree, adopting
+from katax_cli.services.processes.tree import HAS_PROC, Tree, adopting, is_pending
 from katax_cli.services.shutdown_drill.ports import client_ports
 
 MARK = "KATAX_DRILL"
 _SAMPLE_SECONDS = 0.1
 _LINE_BYTES = 64 * 1024
 _LAST_WORDS_SECONDS = 1.0
+_TAKEN_TICK = 0.01
 Sink = Callable[[bytes], object]
 
 
@@ -60,9 +61,17 @@ class DrillTarget:
         """Seconds since its start."""
         return SYSTEM.monotonic() - self._started
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         """Signals the program itself, as Kubernetes signals a container's first process."""
         self._process.send_signal(number)
+
+    def taken(self, number: Signals, seconds: float) -> bool:
+        """Waits up to `seconds` until a signal has reached the program, as far as Linux shows it; True when it did."""
+        until = SYSTEM.monotonic() + seconds
+        while is_pending(self._process.pid, number) and not self.ended(_TAKEN_TICK):
+            if SYSTEM.monotonic() >= until:
+                return False
+        return True
 
     def ended(self, seconds: float) -> bool:
         """Waits up to `seconds` for its end; True when it came."""

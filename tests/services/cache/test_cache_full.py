@@ -84,7 +84,7 @@ def test_counters(cache: Cache) -> None:
     assert (cache.incr("n"), cache.incr_by("n", 10), cache.decr("n"), cache.decr("n", 4)) == (1, 11, 10, 6)
     cache.expire("n", 100)
     cache.incr("n")
-    assert cache.ttl("n") in (99, 100)
+    assert 0 < cache.ttl("n") <= 100
 
 
 def test_a_counter_that_is_no_number_is_refused(cache: Cache) -> None:
@@ -115,8 +115,9 @@ def test_a_lifetime_is_more_than_nothing(cache: Cache, ttl: float) -> None:
 
 
 def test_lifetimes_are_kept_and_lifted(cache: Cache) -> None:
-    cache.mset({"a": 1, "b": 2}, ttl=50)
-    assert {cache.ttl("a"), cache.ttl("b")} <= {49, 50}
+    cache.mset({"a": 1, "b": 2}, ttl=500)
+    assert 400 < cache.ttl("a") <= 500
+    assert 400 < cache.ttl("b") <= 500
     assert cache.persist("a")
     assert not cache.persist("a")
     assert cache.ttl("a") == -1
@@ -360,7 +361,7 @@ def test_export_and_import_keep_types_bytes_and_lifetimes(cache: Cache, redis_ur
         assert copy.get("text") == "older"
         assert cache_copy.load(copy, lines, replace=True) == cache_copy.Imported(imported=3, skipped=0)
         assert copy.get("text") == {"a": 1}
-        assert 490 < copy.ttl("text") <= 500
+        assert 400 < copy.ttl("text") <= 500
         assert copy.get_raw("\udcff\n*") == b"\x00\xff"
         assert other.redis("ZSCORE", "copy:scores", "m") == b"1.5"
     assert {next(iter(json.loads(line))) for line in lines} == {"key", "key_base64"}
@@ -465,10 +466,10 @@ def test_a_user_who_may_not_run_scripts_clears_all_the_same(redis7: Server) -> N
 
 
 def _do_everything(cache: Cache) -> None:
-    cache.set("k", 1, 10)
+    cache.set("k", 1, 1000)
     cache.mset({"a": 1, "left": 1})
     assert cache.mget(["a", "k"]) == [1, 1]
-    assert (cache.exists("a"), cache.expire("a", 5), cache.persist("a")) == (True, True, True)
+    assert (cache.exists("a"), cache.expire("a", 500), cache.persist("a")) == (True, True, True)
     assert (cache.ttl("a"), cache.incr("n")) == (-1, 1)
     assert cache.remember("r", 10, lambda: "v") == "v"
     assert cache.stats()["used_memory"] > 0

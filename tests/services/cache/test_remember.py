@@ -14,6 +14,7 @@ from katax_cli.services.cache.remember import Remembering, due, note_key
 from tests.fake_clock import FakeClock
 from tests.services.crowd import crowd
 from tests.services.redis_database import opened
+from tests.waiting import SECONDS
 
 
 @pytest.fixture
@@ -47,8 +48,8 @@ def test_a_value_is_computed_once_and_expires(cache: Cache) -> None:
 def test_none_and_false_are_values(cache: Cache) -> None:
     for value in (None, False, 0, ""):
         cache.forget("k")
-        assert cache.remember("k", 10, lambda value=value: value) == value  # type: ignore[misc]
-        assert cache.remember("k", 10, lambda: pytest.fail("computed again")) == value
+        assert cache.remember("k", 1000, lambda value=value: value) == value  # type: ignore[misc]
+        assert cache.remember("k", 1000, lambda: pytest.fail("computed again")) == value
 
 
 def test_an_error_of_the_computation_is_the_callers(cache: Cache) -> None:
@@ -88,12 +89,12 @@ def test_while_one_computes_early_the_others_take_the_old_value(cache: Cache) ->
 
     def slow() -> str:
         entered.set()
-        go.wait(10)
+        go.wait(SECONDS)
         return "new"
 
     early = Thread(target=lambda: cache.remember("k", 100, slow))
     early.start()
-    assert entered.wait(10)
+    assert entered.wait(SECONDS)
     assert cache.remember("k", 100, lambda: pytest.fail("two compute")) == "old"
     go.set()
     early.join()
@@ -161,6 +162,7 @@ def test_threads_share_one_computation(cache: Cache) -> None:
 ASK = """
 import time
 from tests.services.redis_database import opened
+from tests.waiting import SECONDS
 from katax_cli.services.cache.cache import Cache
 
 with opened(sys.argv[1], connect_timeout=60.0) as redis:

@@ -88,6 +88,6 @@ def profile(folder: Path, jobs: str, *, state: str = "", extra: str = "") -> Non
     file.parent.mkdir(exist_ok=True)
     told = f'[state]\nurl = "{state}"\n' if state else ""
     file.write_text(
-        f'role = "dev"\n[shutdown]\ntimeout = 10.0\n{told}[cron]\ntimezone = "UTC"\n{extra}\n{jobs}\n'
+        f'role = "dev"\n[shutdown]\ntimeout = {PATIENCE}\n{told}[cron]\ntimezone = "UTC"\n{extra}\n{jobs}\n'
         '[connections.main]\ntype = "sqlite"\nurl = "sqlite:///main.db"\n'
     )

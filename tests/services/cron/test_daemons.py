@@ -24,7 +24,7 @@ from katax_cli.services.processes.tree import processes
 from tests.cli.harness import katax
 from tests.servers.fixtures import MakeProxy, Target
 from tests.servers.rooms import free_port
-from tests.services.cron.daemons import DaemonProcess, history, profile, until
+from tests.services.cron.daemons import PATIENCE, DaemonProcess, history, profile, until
 
 Start = Callable[..., DaemonProcess]
 
@@ -163,7 +163,9 @@ def test_a_frozen_daemon_takes_its_job_back(start: Start, tmp_path: Path) -> Non
     first = start()
     until(lambda: lines(tmp_path / "started"))
     with closing(
-        sqlite3.connect(load_profile(None).state.connection.path or "", isolation_level=None)
+        sqlite3.connect(
+            load_profile(None).state.connection.path or "", timeout=PATIENCE, isolation_level=None
+        )
     ) as state:
         # Frozen while it held the file's lock, it would keep everyone from writing.
         state.execute("BEGIN IMMEDIATE")
@@ -221,7 +223,7 @@ def test_the_deadline_ends_what_does_not_end(start: Start, tmp_path: Path) -> No
     """It is named, its row says why, and the exit code is not 0."""
     profile(tmp_path, SLOW.format(seconds=600) + "kill_after = 0.2\n")
     file = tmp_path / "profiles" / "test.toml"
-    file.write_text(file.read_text().replace("timeout = 10.0", "timeout = 1.0"))
+    file.write_text(file.read_text().replace(f"timeout = {PATIENCE}", "timeout = 1.0"))
     daemon = start()
     until(lambda: lines(tmp_path / "started"))
 
@@ -351,15 +353,15 @@ def test_a_job_that_ends_with_0_after_its_timeout_has_failed(start: Start, tmp_p
     """It is tried again, and `on_failure` finds the run in its environment."""
     profile(
         tmp_path,
-        '[cron.jobs.slow]\nschedule = "@reboot"\ntimeout = 0.5\nretries = 1\n'
-        "command = \"exec 2>/dev/null; trap 'exit 0' TERM; echo $KATAX_ATTEMPT; while :; do sleep 0.02; done\"\n"
+        '[cron.jobs.slow]\nschedule = "@reboot"\ntimeout = 3.0\nretries = 1\n'
+        "command = \"exec 2>/dev/null; trap 'exit 0' TERM; echo $KATAX_ATTEMPT; while :; do sleep 0.1; done\"\n"
         'on_failure = "echo $KATAX_JOB $KATAX_STATE $KATAX_EXIT_STATUS $KATAX_REASON: $KATAX_OUTPUT >> told"\n',
     )
     daemon = start()
     until(lambda: lines(tmp_path / "told"))
 
     assert daemon.stop() == 0
-    assert lines(tmp_path / "told") == ["slow killed 0 timed out after 0.5 s: 1 2"]
+    assert lines(tmp_path / "told") == ["slow killed 0 timed out after 3 s: 1 2"]
     (run,) = history()
     assert (run.state, run.exit_status, run.attempt) == ("killed", 0, 2)
 
@@ -558,6 +560,8 @@ def test_an_outage_of_the_state_database(
     wire.refuse()
     wire.cut()
     daemon.says("nothing starts until it can")
+    # A job that was claimed before may still have to write its line.
+    until(lambda: len(lines(tmp_path / "started")) == daemon.log.count(" starts\n"))
     seen, began = len(lines(tmp_path / "started")), time.time()
     until(lambda: time.time() > began + 4)
     assert len(lines(tmp_path / "started")) == seen
@@ -571,7 +575,9 @@ def test_an_outage_of_the_state_database(
     assert planned == list(range(planned[0], planned[-1] + 1))
     assert len(lines(tmp_path / "started")) == sum(run.state == "ran" for run in rows)
     missed = {run.reason for run in rows if run.state == "missed"}
-    assert missed == (set() if deadline == 60.0 else {"the state database was not available"})
+    outage = "the state database was not available"
+    # A machine that stands still for a second misses such a deadline, too.
+    assert missed - {"no daemon was there in time"} == (set() if deadline == 60.0 else {outage})
 
 
 @pytest.mark.begins_first
@@ -582,7 +588,8 @@ def test_a_busy_state_file_is_waited_for(start: Start, tmp_path: Path) -> None:
     for daemon in daemons:
         daemon.says("cron runs")
     until(lambda: lines(tmp_path / "starts"))
-    holder = sqlite3.connect(load_profile(None).state.connection.path or "", isolation_level=None)
+    path = load_profile(None).state.connection.path or ""
+    holder = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     for daemon in daemons:
         daemon.says("nothing starts until it can")

@@ -17,12 +17,17 @@ from tests.fake_clock import FakeClock
 
 
 class SteppingClock(FakeClock):
-    """Its wall clock can be set, and a suspend stops only the other one."""
+    """Its wall clock can be set, a suspend stops only the other one, and a busy machine oversleeps."""
 
     step = 0.0
+    late = 0.0
+    """Seconds by which each sleep lasts longer."""
 
     def now(self) -> float:
         return super().now() + self.step
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds + self.late)
 
 
 @pytest.fixture
@@ -56,7 +61,22 @@ def test_jumps_of_the_clock_are_said_once(
     daemon._notice_jump()
     daemon._notice_jump()
 
-    assert [record.getMessage() for record in caplog.records] == ([said] if said else [])
+    assert [record.getMessage() for record in caplog.records if record.name == "katax.cron"] == (
+        [said] if said else []
+    )
+
+
+def test_a_machine_that_stood_still_has_given_killed_runs_no_time(
+    daemon: Daemon, clock: SteppingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They have their two seconds, in which their end is written, though many more have passed."""
+    clock.late = 10.0
+    answers = [["run"]] * 50 + [[]]
+    monkeypatch.setattr(daemon.scheduler, "running", lambda: answers.pop(0))
+
+    daemon._await_runs(2.0)
+
+    assert (answers, len(clock.sleeps)) == ([], 50)
 
 
 def test_metrics_of_an_idle_daemon(daemon: Daemon) -> None:

@@ -25,6 +25,7 @@ from katax_cli.services.state.circuits import decide
 from katax_cli.services.state.reporter import Reporter
 from katax_cli.services.state.store import ALIVE_SECONDS, Breaker, StateStore, Transition
 from katax_cli.snapshot import Happening, Process, Snapshot
+from tests import waiting
 from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeProxy, Target
 from tests.services.profiles import profile
@@ -69,18 +70,12 @@ def sources() -> list[str]:
 
 def gone() -> None:
     """Until no thread of a source is left."""
-    end = time.monotonic() + ENOUGH
-    while sources():
-        assert time.monotonic() < end, sources()
-        time.sleep(0.01)
+    waiting.until(lambda: not sources())
 
 
 def quiet(collector: Collector) -> None:
     """Until no source is asked any more."""
-    end = time.monotonic() + ENOUGH
-    while any(source.busy for source in collector.sources):
-        assert time.monotonic() < end, sources()
-        time.sleep(0.01)
+    waiting.until(lambda: not any(source.busy for source in collector.sources))
 
 
 def look(collector: Collector) -> Snapshot:
@@ -91,7 +86,7 @@ def look(collector: Collector) -> Snapshot:
 
 def until(collector: Collector, true: Callable[[Snapshot], bool]) -> Snapshot:
     """Looks again and again until it is so."""
-    end = time.monotonic() + ENOUGH
+    end = time.monotonic() + waiting.SECONDS
     while not true(seen := collector()):
         assert time.monotonic() < end, as_dict(seen)
     return seen
@@ -168,13 +163,15 @@ class TestConnections:
         ]
 
     def test_one_that_never_answered_has_no_health_yet(
-        self, watch: Watch, deaf_port: int, tmp_path: Path
+        self, watch: Watch, redis_url: str, proxy: MakeProxy, tmp_path: Path
     ) -> None:
         (tmp_path / "x.db").touch()
-        urls = {"main": "sqlite:///x.db", "deaf": f"redis://127.0.0.1:{deaf_port}/0"}
-        collector = watch(profile(tmp_path, urls), seconds=2.0)
+        wire = proxy(redis_url)
+        wire.stall()
+        collector = watch(profile(tmp_path, {"main": "sqlite:///x.db", "deaf": wire.url}))
 
         seen = until(collector, lambda seen: "main" in seen.health.connections)
+        wire.resume()
 
         assert list(seen.health.connections) == ["main"]
         assert list(seen.watched) == ["main", "deaf"]
@@ -282,14 +279,19 @@ class TestConnections:
         collector = watch(made)
         look(collector)
         quiet(collector)
-        before = (wire.connections, wire.bytes_up)
+        asked = [(0, 0)]
 
-        time.sleep(0.3)
-        assert (wire.connections, wire.bytes_up) == before
+        def is_quiet() -> bool:
+            """What was sent before may still be counted."""
+            asked.append((wire.connections, wire.bytes_up))
+            time.sleep(0.3)
+            return asked[-1] == (wire.connections, wire.bytes_up)
+
+        waiting.until(is_quiet)
 
         look(collector)
         quiet(collector)
-        assert wire.bytes_up > before[1]
+        assert wire.bytes_up > asked[-1][1]
 
     def test_one_round_at_a_time(self, watch: Watch, deaf_port: int, tmp_path: Path) -> None:
         collector = watch(profile(tmp_path, {"deaf": f"redis://127.0.0.1:{deaf_port}/0"}), seconds=2.0)
@@ -335,6 +337,7 @@ class TestWhatOthersTold:
         made = files(tmp_path)
         with Runtime(made) as runtime, Runtime(made) as other:
             main = cast(SqlDatabase, runtime.database("main"))
+            main.enable_query_logging(slow=False, slow_ms=1e6)
             other.database("other")
             first, second = reporting(runtime, "app"), reporting(other, "worker")
             for each in (first, second):

@@ -171,7 +171,7 @@ def test_a_daemon_says_that_it_lives(tmp_path: Path) -> None:
             assert (seen.kind, seen.pid) == ("cron run-daemon", daemon.pid)
 
             assert daemon.stop() == 0
-            assert store.processes() == []
+            until(lambda: not store.processes())
     finally:
         daemon.end()
 

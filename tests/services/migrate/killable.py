@@ -17,6 +17,9 @@ from typing import Any
 from katax_cli.services.migrate.migrator import Migrator
 from tests.services.migrate.conftest import open_database
 
+PATIENCE = 600.0
+"""Seconds that a runner waits for others: their number and the machine's load are not what tests are about."""
+
 
 class Counted:
     """An engine's `execute` that kills its own process before the n-th statement: after the one before."""
@@ -54,7 +57,7 @@ def run_on_mongodb(url: str, folder: str, kill_at: int, action: str) -> None:
 
     monitoring.register(Counting())
     with open_mongo(url) as database:
-        getattr(Migrator(database, folder), action)()
+        getattr(Migrator(database, folder, lock_timeout=PATIENCE), action)()
 
 
 def main(url: str, folder: str, kill_at: int, action: str) -> None:
@@ -64,7 +67,7 @@ def main(url: str, folder: str, kill_at: int, action: str) -> None:
     database = open_database(url)
     counted = Counted(database.engine.execute, kill_at)
     database.engine.execute = counted  # type: ignore[method-assign]
-    migrator = Migrator(database, folder)
+    migrator = Migrator(database, folder, lock_timeout=PATIENCE)
     getattr(migrator, action)()
     database.close()
 

@@ -21,6 +21,7 @@ from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.migrator import Migrator
 from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeFresh, Target
+from tests.services.migrate.killable import PATIENCE
 from tests.services.migrate.ledger.test_documents import open_mongo
 
 OpenUrl = Callable[..., SqlDatabase]
@@ -111,7 +112,7 @@ def test_after_a_kill_at_any_exchange_resume_reaches_the_state_of_a_clean_run(
         target = fresh(engine)
         status = runners(target.url, folder, number, "up")
         database = open_url(target.url)
-        migrator = Migrator(database, str(folder))
+        migrator = Migrator(database, str(folder), lock_timeout=PATIENCE)
         migrator.resume()
         migrator.up()
         found = state_of(database)

@@ -26,7 +26,7 @@ from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeFresh, Target, Throwaway
 from tests.services.crowd import crowd
 from tests.services.migrate.conftest import Write
-from tests.services.migrate.killable import CROWD
+from tests.services.migrate.killable import CROWD, PATIENCE
 from tests.waiting import until
 
 OpenUrl = Callable[..., SqlDatabase]
@@ -155,7 +155,7 @@ def test_a_waiter_says_for_whom_it_waits_and_then_goes_on(
         told.set()
 
     first = Migrator(open_url(sql_engine.url), str(folder))
-    second = Migrator(open_url(sql_engine.url), str(folder), on_note=note)
+    second = Migrator(open_url(sql_engine.url), str(folder), lock_timeout=PATIENCE, on_note=note)
     with first.locked():
         thread = threading.Thread(target=second.up)
         thread.start()
@@ -217,7 +217,7 @@ def test_an_index_that_is_built_concurrently_does_not_wait_for_those_who_wait_fo
     write("001_a.sql", "CREATE TABLE a (id integer)")
     Migrator(open_url(target.url), str(folder)).up()
     write("002_i.sql", "-- katax: no-transaction\nCREATE INDEX CONCURRENTLY i ON a (id)")
-    waiters = [Migrator(open_url(target.url), str(folder)) for _ in range(3)]
+    waiters = [Migrator(open_url(target.url), str(folder), lock_timeout=PATIENCE) for _ in range(3)]
     told = [threading.Event() for _ in waiters]
     for migrator, event in zip(waiters, told, strict=True):
         migrator._on_note = lambda _, event=event: event.set()  # type: ignore[misc]
@@ -323,8 +323,9 @@ def test_the_orphaned_session_of_a_runner_that_was_killed_is_ended(
     words = [sys.executable, "-m", "tests.services.migrate.killable", target.url, str(folder), "0", "up"]
     migrator = Migrator(open_url(target.url), str(folder))
     running = {
-        "postgresql": "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%SELECT pg_sl%' AND state = 'active'",
-        "mysql": "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'SELECT sl%'",
+        "postgresql": "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%SELECT pg_sl%' AND state = 'active' "
+        "AND datname = current_database()",
+        "mysql": "SELECT 1 FROM information_schema.processlist WHERE info LIKE 'SELECT sl%' AND db = DATABASE()",
     }[engine]
     with subprocess.Popen(words, cwd=Path(__file__).parents[3]) as process:
         until(lambda: len(migrator.sql.query(running)) > (engine == "postgresql"))

@@ -116,7 +116,8 @@ def test_what_hears_of_a_file_may_fail_and_the_next_one_is_undone(
 
     assert states(database, folder) == ["applied", "applied", "pending"]
     sleeping = (
-        "SELECT pid FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()"
+        "SELECT pid FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid() "
+        "AND datname = current_database()"
     )
     until(lambda: not database.query(sleeping))
     assert ids(database) == [2]

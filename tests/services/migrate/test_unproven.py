@@ -15,6 +15,7 @@ from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.migrator import Migrator
 from tests.servers.fixtures import MakeFresh
 from tests.services.migrate.conftest import Write
+from tests.services.migrate.killable import PATIENCE
 from tests.services.migrate.test_killed import runners as runners
 
 OpenUrl = Callable[..., SqlDatabase]
@@ -126,7 +127,7 @@ def test_a_kill_between_any_two_statements_repeats_and_skips_none(
             set_up(bare)
         status = runners(target.url, folder, number, "up")
         database = open_url(target.url)
-        migrator = Migrator(database, str(folder))
+        migrator = Migrator(database, str(folder), lock_timeout=PATIENCE)
         asked.add(answered(migrator, database, units))
         migrator.up()
         assert state_of(database) == wanted, f"killed at exchange {number}"

@@ -27,7 +27,7 @@ from katax_cli.services.state.circuits import decide
 from katax_cli.services.state.store import StateStore
 from tests.servers.fixtures import Target
 from tests.services.profiles import profile
-from tests.services.state.test_reporter import eventually
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -372,12 +372,12 @@ class TestReporting:
         katax.report("again")
 
         with StateStore(katax.profile) as store:
-            eventually(lambda: [each.kind for each in store.processes()] == ["app"])
-            eventually(lambda: [each.connection for each in store.pool_samples(since=0)] == ["x"])
+            until(lambda: [each.kind for each in store.processes()] == ["app"])
+            until(lambda: [each.connection for each in store.pool_samples(since=0)] == ["x"])
             assert [each.part for each in store.reports()] == ["traffic"]
             decide(store, "main", "trip", reason="new disks")
             katax.database("main")
-            eventually(lambda: katax.database("main").guard.breaker.is_open())
+            until(lambda: katax.database("main").guard.breaker.is_open())
 
             assert katax.shutdown().clean
             assert store.processes() == []
@@ -421,4 +421,4 @@ class TestReporting:
                     row["name"] for each in store.reports() if each.part == "sockets" for row in each.rows
                 ]
 
-            eventually(lambda: sockets() == ["news"])
+            until(lambda: sockets() == ["news"])

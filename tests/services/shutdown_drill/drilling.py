@@ -18,6 +18,10 @@ from tests.cli.harness import write_profile
 from tests.waiting import SECONDS
 
 ROOT = Path(__file__).parents[3]
+PATIENT: dict[str, Any] = {"ready_within": SECONDS, "grace": SECONDS, "settle": SECONDS, "drain": SECONDS}
+"""For what is expected to come."""
+LEFT = 1.0
+"""To settle where something stays, which is looked at for as long."""
 Drill = Callable[..., DrillReport]
 
 
@@ -46,7 +50,7 @@ class Ground:
     def run(self, words: tuple[str, ...], **plan: Any) -> DrillReport:
         """The report on any program."""
         write_profile(self.folder, {"main": self.url})
-        chosen: dict[str, Any] = {"grace": 10.0, "after": 0.2, "settle": 1.0, **plan}
+        chosen: dict[str, Any] = {**PATIENT, "after": 0.2, **plan}
         environ = {**os.environ, "PYTHONPATH": str(ROOT)}
         with Runtime(load_profile("test"), probing=True) as runtime:
             return drill(

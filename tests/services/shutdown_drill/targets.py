@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import itertools
 import os
 import select
 import signal
@@ -16,13 +17,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 stop = threading.Event()
+_woken, _waker = os.pipe()
 
 
 def main(kind: str, url: str, port: str = "0") -> int:
     if kind == "slow-to-start":
         time.sleep(600.0)
+    os.set_blocking(_waker, False)
+    signal.set_wakeup_fd(_waker)
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     return KINDS[kind](url, int(port))
+
+
+def until_stopped() -> None:
+    """Waits for the signal. One that another thread took, as it may after a stop, ends no wait for a lock."""
+    select.select([_woken], [], [])
 
 
 def connect(url: str) -> Any:
@@ -70,7 +79,7 @@ def good(url: str, _port: int) -> int:
     connection = connect(url)
     while not stop.is_set():
         with transaction(connection):
-            stop.wait()
+            until_stopped()
             time.sleep(0.1)
     connection.close()
     return 0
@@ -92,7 +101,7 @@ def drops_work(url: str, _port: int) -> int:
     connection = connect(url)
     connection.execute("begin")
     connection.execute("insert into work values (1)")
-    stop.wait()
+    until_stopped()
     connection.execute("rollback")
     connection.close()
     return 0
@@ -102,7 +111,7 @@ def rude(url: str, _port: int) -> int:
     """Ends without closing its connection."""
     connection = connect(url)
     connection.execute("select 1")
-    stop.wait()
+    until_stopped()
     os._exit(0)
 
 
@@ -119,7 +128,7 @@ def _ends_while(url: str, *statements: str) -> int:
         # A signal that comes early does not end it before the server has the last of them.
         while not watcher.execute(_running(url)).fetchone()[0]:
             time.sleep(0.01)
-    stop.wait()
+    until_stopped()
     os._exit(0)
 
 
@@ -148,11 +157,18 @@ def leaves_lock(url: str, _port: int) -> int:
 
 def leaves_child(url: str, _port: int) -> int:
     """Its child is in a session of its own and does not hear of the end."""
-    child = subprocess.Popen([sys.executable, "-m", __spec__.name, "holds", url], start_new_session=True)
+    words = [sys.executable, "-m", __spec__.name, "holds", url]
+    child = subprocess.Popen(words, start_new_session=True, stdout=subprocess.PIPE)
+    _until_it_holds(child)
     connection = connect(url)
-    stop.wait()
+    until_stopped()
     connection.close()
     return 0 if child.poll() is None else 1
+
+
+def _until_it_holds(child: subprocess.Popen[bytes]) -> None:
+    assert child.stdout is not None
+    child.stdout.readline()
 
 
 def loses_child(url: str, port: int) -> int:
@@ -160,14 +176,18 @@ def loses_child(url: str, port: int) -> int:
     leave = "import subprocess, sys; subprocess.Popen(sys.argv[1:], start_new_session=True)"
     holds = (sys.executable, "-m", __spec__.name, "holds", url)
     environ = {"PYTHONPATH": os.environ["PYTHONPATH"]}
-    subprocess.run((sys.executable, "-c", leave, *holds), env=environ, check=True)
+    leaver = subprocess.Popen((sys.executable, "-c", leave, *holds), env=environ, stdout=subprocess.PIPE)
+    leaver.wait()
+    _until_it_holds(leaver)
     return good(url, port)
 
 
 def holds(url: str, _port: int) -> int:
     connection = connect(url)
     connection.execute("select 1")
-    time.sleep(60)
+    sys.stdout.write("connected\n")
+    sys.stdout.flush()
+    time.sleep(300)
     connection.close()
     return 0
 
@@ -178,7 +198,7 @@ def migrates(url: str, _port: int) -> int:
     time.sleep(0.3)
     connection.execute("begin")
     connection.execute("alter table work add column more int")
-    stop.wait(20)
+    until_stopped()
     connection.execute("commit")
     connection.close()
     return 0
@@ -190,7 +210,19 @@ def deaf_in_queries(url: str, _port: int) -> int:
     while not stop.is_set():
         connection.execute("select 1")
         time.sleep(0.02)
+    connection.execute("select 'the last'")
     connection.close()
+    return 0
+
+
+def breaks(url: str, _port: int) -> int:
+    """Takes it for granted that its server is there."""
+    try:
+        connection = connect(url)
+    finally:
+        # Only then, also when that failed: it does not end before the signal.
+        until_stopped()
+    connection.execute("select 1")
     return 0
 
 
@@ -205,17 +237,22 @@ def gives_up(url: str, _port: int) -> int:
         connection.close()
 
     threading.Thread(target=run, daemon=True).start()
-    stop.wait()
+    until_stopped()
     time.sleep(0.2)
     return 0
 
 
 def slow(url: str, _port: int) -> int:
     """Drains for long; the second signal ends it."""
+
+    def drain(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, drain)
     connection = connect(url)
-    stop.wait()
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    time.sleep(20)
+    until_stopped()
+    time.sleep(600)
     connection.close()
     return 0
 
@@ -231,7 +268,7 @@ def clean_redis(url: str, _port: int) -> int:
     client = _redis(url)
     client.set("lock:job", "1")
     client.set("cache:answer", "42")
-    stop.wait()
+    until_stopped()
     client.delete("lock:job")
     client.close()
     return 0
@@ -241,7 +278,7 @@ def leaves_key(url: str, _port: int) -> int:
     client = _redis(url)
     client.set("lock:job", "1")
     client.set("cache:answer", "42")
-    stop.wait()
+    until_stopped()
     client.close()
     return 0
 
@@ -259,8 +296,31 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None: ...
 
 
-def _serve(port: int) -> http.server.ThreadingHTTPServer:
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), _Handler)
+class _Counting(_Handler):
+    """Counts its answers."""
+
+    answers = itertools.count(1)
+    answered = 0
+
+    def do_GET(self) -> None:
+        super().do_GET()
+        _Counting.answered = next(self.answers)
+
+
+class _Stopping(_Handler):
+    """Answers the first request and no other."""
+
+    first = threading.Lock()
+
+    def do_GET(self) -> None:
+        if self.first.acquire(blocking=False):
+            super().do_GET()
+        else:
+            threading.Event().wait()
+
+
+def _serve(port: int, handler: type[_Handler] = _Handler) -> http.server.ThreadingHTTPServer:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     return server
 
@@ -270,7 +330,7 @@ def serves(url: str, port: int) -> int:
     connection = connect(url)
     server = _serve(port)
     server.daemon_threads = False
-    stop.wait()
+    until_stopped()
     server.shutdown()
     # What the kernel has accepted is in flight too.
     while select.select([server], [], [], 0)[0]:
@@ -281,19 +341,24 @@ def serves(url: str, port: int) -> int:
 
 
 def drops_requests(url: str, port: int) -> int:
+    """Ends while requests wait for their answer."""
     connection = connect(url)
-    _serve(port)
-    stop.wait()
+    _serve(port, _Stopping)
+    until_stopped()
     connection.close()
     os._exit(0)
 
 
 def goes_on_serving(url: str, port: int) -> int:
-    """Takes work for a second and a half after it was told to stop."""
+    """Takes work for more than a second after it was told to stop, until some came so late."""
     connection = connect(url)
-    server = _serve(port)
-    stop.wait()
-    time.sleep(1.5)
+    server = _serve(port, _Counting)
+    until_stopped()
+    time.sleep(1.2)
+    # Three workers ask: of so many requests one was begun after the answer to another of these.
+    late = _Counting.answered + 4
+    while _Counting.answered < late:
+        time.sleep(0.02)
     server.shutdown()
     server.server_close()
     connection.close()
@@ -316,6 +381,7 @@ KINDS: dict[str, Callable[[str, int], int]] = {
         holds,
         migrates,
         deaf_in_queries,
+        breaks,
         gives_up,
         slow,
         clean_redis,

@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from katax_cli.services.processes.tree import processes
-from tests.services.shutdown_drill.drilling import Ground, command, failed, verdicts
+from tests.services.shutdown_drill.drilling import LEFT, Ground, command, failed, verdicts
 from tests.services.shutdown_drill.targets import connect
-from tests.waiting import SECONDS
 
 
 @contextmanager
@@ -38,7 +37,7 @@ def watching(ground: Ground) -> Iterator[Ground]:
 
 
 def test_a_good_target_passes(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill_at_work("good", settle=SECONDS)
+    report = postgresql_ground.drill_at_work("good")
 
     assert report.passed, report
     found = verdicts(report)
@@ -50,7 +49,7 @@ def test_a_good_target_passes(postgresql_ground: Ground) -> None:
 
 
 def test_a_leaked_session_fails(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill("leaks-session")
+    report = postgresql_ground.drill("leaks-session", settle=LEFT)
 
     assert failed(report) == {"no_sessions_left"}
     detail = verdicts(report)["no_sessions_left"].detail
@@ -59,7 +58,7 @@ def test_a_leaked_session_fails(postgresql_ground: Ground) -> None:
 
 
 def test_a_transaction_that_stays_open_fails(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill_at_work("leaves-transaction")
+    report = postgresql_ground.drill_at_work("leaves-transaction", settle=LEFT)
 
     assert failed(report) == {
         "in_flight_finished",
@@ -72,28 +71,28 @@ def test_a_transaction_that_stays_open_fails(postgresql_ground: Ground) -> None:
 
 
 def test_work_that_is_rolled_back_fails(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill_at_work("drops-work", settle=SECONDS)
+    report = postgresql_ground.drill_at_work("drops-work")
 
     assert failed(report) == {"in_flight_finished"}
     assert verdicts(report)["in_flight_finished"].detail.endswith(" on main is aborted")
 
 
 def test_a_lock_that_stays_fails(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill("leaves-lock")
+    report = postgresql_ground.drill("leaves-lock", settle=LEFT)
 
     assert failed(report) == {"no_sessions_left", "no_locks_left"}
     assert verdicts(report)["no_locks_left"].detail.startswith("advisory lock held by session ")
 
 
 def test_a_child_that_holds_a_session_fails(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill("leaves-child", after=1.0)
+    report = postgresql_ground.drill("leaves-child", settle=LEFT)
 
     assert failed(report) == {"no_sessions_left", "no_processes_left"}
 
 
 def test_a_child_that_left_all_traces_behind_is_found_with_its_session(postgresql_ground: Ground) -> None:
     children = {seen.pid for seen in processes() if seen.parent == os.getpid()}
-    report = postgresql_ground.drill("loses-child", after=1.0)
+    report = postgresql_ground.drill("loses-child", settle=LEFT)
 
     assert failed(report) == {"no_sessions_left", "no_processes_left"}
     assert {seen.pid for seen in processes() if seen.parent == os.getpid()} <= children
@@ -107,14 +106,14 @@ def test_connections_that_are_not_closed_fail(postgresql_ground: Ground) -> None
 
 
 def test_the_wrong_exit_code_fails(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill("wrong-code", settle=SECONDS)
+    report = postgresql_ground.drill("wrong-code")
 
     assert failed(report) == {"exit_code"}
     assert verdicts(report)["exit_code"].detail == "3, expected 0"
 
 
 def test_another_exit_code_may_be_expected(postgresql_ground: Ground) -> None:
-    assert postgresql_ground.drill("wrong-code", settle=SECONDS, expected=(0, 3)).passed
+    assert postgresql_ground.drill("wrong-code", expected=(0, 3)).passed
 
 
 def test_a_target_that_ignores_the_signal_fails(postgresql_ground: Ground) -> None:
@@ -126,7 +125,7 @@ def test_a_target_that_ignores_the_signal_fails(postgresql_ground: Ground) -> No
 
 
 def test_mysql_a_good_target_passes(mysql_ground: Ground) -> None:
-    report = mysql_ground.drill("good", settle=SECONDS)
+    report = mysql_ground.drill("good")
 
     assert report.passed, report
     assert verdicts(report)["no_sessions_left"].detail == "none on main"
@@ -134,11 +133,11 @@ def test_mysql_a_good_target_passes(mysql_ground: Ground) -> None:
 
 def test_mysql_work_that_is_rolled_back_is_not_called_finished(mysql_ground: Ground) -> None:
     """The server does not remember transactions; it counts rollbacks."""
-    found = verdicts(mysql_ground.drill_at_work("drops-work", settle=SECONDS))["in_flight_finished"]
+    found = verdicts(mysql_ground.drill_at_work("drops-work"))["in_flight_finished"]
 
     assert found.status == "unknown"
     assert found.detail.endswith("the server counted rollbacks since, and does not say of which transactions")
-    assert verdicts(mysql_ground.drill_at_work("good", settle=SECONDS))["in_flight_finished"].status == "ok"
+    assert verdicts(mysql_ground.drill_at_work("good"))["in_flight_finished"].status == "ok"
 
 
 @pytest.mark.begins_first
@@ -148,7 +147,7 @@ def test_sessions_that_the_user_may_not_see_are_unknown(
     for ground in (postgresql_ground, mysql_ground):
         with watching(ground) as watcher:
             url = f"{ground.url}?application_name=shop" if ground is postgresql_ground else ground.url
-            found = verdicts(watcher.run(command("leaves-child", url), after=1.0))
+            found = verdicts(watcher.run(command("leaves-child", url), ready_within=10.0, settle=LEFT))
 
             for check in ("no_sessions_left", "no_transactions_left", "no_locks_left"):
                 assert found[check][1:3] == ("unknown", "main does not show it to this user")
@@ -158,14 +157,14 @@ def test_sessions_that_the_user_may_not_see_are_unknown(
 
 
 def test_mysql_a_leaked_session_fails(mysql_ground: Ground) -> None:
-    report = mysql_ground.drill("leaks-session")
+    report = mysql_ground.drill("leaks-session", settle=LEFT)
 
     assert failed(report) == {"no_sessions_left"}
     assert verdicts(report)["no_sessions_left"].detail.endswith(" running SELECT on main")
 
 
 def test_mysql_a_transaction_that_stays_open_fails(mysql_ground: Ground) -> None:
-    report = mysql_ground.drill_at_work("leaves-transaction")
+    report = mysql_ground.drill_at_work("leaves-transaction", settle=LEFT)
 
     left = {"no_sessions_left", "no_transactions_left", "no_locks_left"}
     assert failed(report) == {"in_flight_finished", *left}
@@ -173,7 +172,10 @@ def test_mysql_a_transaction_that_stays_open_fails(mysql_ground: Ground) -> None
 
 
 def test_mysql_a_child_that_holds_a_session_fails(mysql_ground: Ground) -> None:
-    assert failed(mysql_ground.drill("leaves-child", after=1.0)) == {"no_sessions_left", "no_processes_left"}
+    assert failed(mysql_ground.drill("leaves-child", settle=LEFT)) == {
+        "no_sessions_left",
+        "no_processes_left",
+    }
 
 
 def test_redis_a_good_target_passes(redis_ground: Ground) -> None:
@@ -185,13 +187,13 @@ def test_redis_a_good_target_passes(redis_ground: Ground) -> None:
 
 
 def test_redis_a_lock_that_stays_fails(redis_ground: Ground) -> None:
-    report = redis_ground.drill("leaves-key")
+    report = redis_ground.drill("leaves-key", settle=LEFT)
 
     assert failed(report) == {"no_temporary_keys_left"}
     assert verdicts(report)["no_temporary_keys_left"].detail == "key 'lock:job' on main"
 
 
 def test_redis_other_keys_may_be_said_to_be_temporary(redis_ground: Ground) -> None:
-    report = redis_ground.drill("clean-redis", temporary=("cache:*",))
+    report = redis_ground.drill("clean-redis", temporary=("cache:*",), settle=LEFT)
 
     assert verdicts(report)["no_temporary_keys_left"].detail == "key 'cache:answer' on main"

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
+from katax_cli.services.shutdown_drill import drill
 from tests.services.shutdown_drill.drilling import Ground, failed, verdicts
+from tests.waiting import SECONDS
 
 
 @pytest.mark.parametrize("fault", ["hung-query", "dead-db", "full-pool"])
@@ -27,7 +29,7 @@ def test_one_that_waits_for_a_hung_statement_fails(postgresql_ground: Ground) ->
 
 
 def test_one_that_breaks_when_its_server_dies_fails(mysql_ground: Ground) -> None:
-    report = mysql_ground.drill("good", faults=("dead-db",))
+    report = mysql_ground.drill("breaks", faults=("dead-db",))
 
     assert failed(report) == {"exit_code"}
 
@@ -44,7 +46,8 @@ def test_a_program_that_goes_past_the_proxy_is_told(redis_ground: Ground) -> Non
     )
 
 
-def test_a_second_signal_forces(postgresql_ground: Ground) -> None:
+def test_a_second_signal_forces(postgresql_ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drill, "FORCED_SECONDS", SECONDS)
     report = postgresql_ground.drill("slow", faults=("second-signal",))
 
     assert failed(report) == {"pools_closed"}
@@ -69,7 +72,7 @@ def test_the_signal_comes_during_startup(postgresql_ground: Ground) -> None:
 
 
 def test_the_signal_comes_during_a_migration(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill("migrates", faults=("during-migration",))
+    report = postgresql_ground.drill_at_work("migrates", faults=("during-migration",))
 
     assert report.passed, report
     assert verdicts(report)["in_flight_finished"].detail == "all 1 in flight at the signal finished"

@@ -42,20 +42,20 @@ def test_work_taken_for_too_long_fails(postgresql_ground: Ground) -> None:
 
 
 def test_it_may_be_taken_while_the_drain_lasts(postgresql_ground: Ground) -> None:
-    assert drill(postgresql_ground, "goes-on-serving", drain=5.0)[0] == set()
+    assert drill(postgresql_ground, "goes-on-serving")[0] == set()
 
 
 def test_work_may_be_a_program(postgresql_ground: Ground) -> None:
     """It is in flight when the signal comes and ends well after it."""
     work = (sys.executable, "-c", "import time; time.sleep(0.3)")
-    report = postgresql_ground.drill("good", work=work, load=2, drain=5.0)
+    report = postgresql_ground.drill("good", work=work, load=2)
 
     assert failed(report) == set()
     assert verdicts(report)["in_flight_finished"].status == "ok"
 
 
 def test_work_that_never_succeeds_fails(postgresql_ground: Ground) -> None:
-    report = postgresql_ground.drill("good", work=(sys.executable, "-c", "exit(7)"), load=1, ready_within=2.0)
+    report = postgresql_ground.drill("good", work=("sh", "-c", "sleep 0.1; exit 7"), load=1, ready_within=3.0)
 
     assert verdicts(report)["no_new_work"].detail == "no work succeeded: status 7"
 

@@ -10,12 +10,15 @@ import pytest
 
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.runtime.runtime import Runtime
+from katax_cli.services.shutdown_drill import drill as drill_module
 from katax_cli.services.shutdown_drill.drill import drill
-from katax_cli.services.shutdown_drill.own import free_port, own_services
+from katax_cli.services.shutdown_drill.own import own_services
 from katax_cli.services.shutdown_drill.values import DrillPlan, DrillReport, Fault
 from tests.cli.harness import write_profile
 from tests.servers.fixtures import MakeFresh
-from tests.services.shutdown_drill.drilling import ROOT, verdicts
+from tests.servers.rooms import free_port
+from tests.services.shutdown_drill.drilling import PATIENT, ROOT, verdicts
+from tests.waiting import SECONDS
 
 EXTRA = """
 [state]
@@ -39,7 +42,8 @@ def drill_own(tmp_path: Path, fresh: MakeFresh) -> DrillOwn:
     def run(name: str, *faults: Fault) -> DrillReport:
         services = {each.name: each for each in own_services(profile, port=free_port)}
         service = services[name]
-        plan = DrillPlan(service.command, grace=20.0, after=1.5, url=service.url, load=1, faults=faults)
+        patient = {**PATIENT, "drain": 10.0}
+        plan = DrillPlan(service.command, after=1.5, url=service.url, load=1, faults=faults, **patient)
         with Runtime(profile, probing=True) as runtime:
             databases = [runtime.database(each) for each in ("main", "cache")]
             environ = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -61,8 +65,9 @@ def test_a_service_stops_cleanly(name: str, drill_own: DrillOwn) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_second_signal_forces_it(name: str, drill_own: DrillOwn) -> None:
+def test_a_second_signal_forces_it(name: str, drill_own: DrillOwn, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where it drains longer than half a second; one that does not had ended."""
+    monkeypatch.setattr(drill_module, "FORCED_SECONDS", SECONDS)
     found = verdicts(drill_own(name, "second-signal"))
 
     assert found["second_signal_forces"].status in ("ok", "skipped")

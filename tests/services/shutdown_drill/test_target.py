@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
+from katax_cli.services.processes.tree import processes
 from katax_cli.services.shutdown_drill.target import DrillTarget
+from tests.waiting import SECONDS, until
 
 LONG_LINE = "import os; [os.write(1, b'x' * 65536) for _ in range(160)]; os.write(1, b'\\nlast')"
 
@@ -17,5 +20,21 @@ def test_a_line_of_any_length_is_handed_on_in_parts() -> None:
     ) as target:
         assert target.ended(60.0)
 
+    until(lambda: sum(map(len, parts)) >= 160 * 65536 + 5)
     assert b"".join(parts) == b"x" * 160 * 65536 + b"\nlast"
     assert max(map(len, parts)) <= 65536
+
+
+def test_a_signal_is_pending_until_the_program_runs_again() -> None:
+    """Of two that are pending the kernel makes one."""
+    words = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with DrillTarget(words, environ=dict(os.environ), sink=lambda _part: None) as target:
+        pid = target._process.pid
+        target.signal(signal.SIGSTOP)
+        until(lambda: any(seen.pid == pid and seen.state == "T" for seen in processes()))
+        target.signal(signal.SIGTERM)
+        assert not target.taken(signal.SIGTERM, 0.05)
+        assert target.taken(signal.SIGUSR1, SECONDS)
+        target.signal(signal.SIGCONT)
+        assert target.taken(signal.SIGTERM, SECONDS)
+        assert target.ended(SECONDS)

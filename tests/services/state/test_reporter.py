@@ -6,8 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, cast
@@ -27,16 +26,19 @@ from katax_cli.snapshot import ConnectionHealth, HealthReport
 from tests.fake_clock import FakeClock
 from tests.servers.fixtures import MakeProxy
 from tests.services.profiles import profile
+from tests.waiting import until
 
-PATIENCE = 20.0
+
+def reporting() -> list[threading.Thread]:
+    """The threads that report for the profile of these tests."""
+    return [thread for thread in threading.enumerate() if thread.name == "katax-state-test"]
 
 
-def eventually(true: Callable[[], bool]) -> None:
-    """Waits for a process or a thread of somebody else's."""
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
+@pytest.fixture(autouse=True)
+def over() -> Iterator[None]:
+    """A thread that its runtime left behind has ended before the next test: it writes, and it logs."""
+    yield
+    until(lambda: not reporting())
 
 
 @pytest.fixture
@@ -82,17 +84,17 @@ class TestFollowing:
         report(runtime, "test")
         with StateStore(made) as store:
             decide(store, "main", "trip", seconds=60.0, reason="disk full")
-            eventually(lambda: breaker(runtime).is_open())
+            until(lambda: breaker(runtime).is_open())
             with pytest.raises(BreakerOpen) as error:
                 db.query("SELECT 1")
             assert ": disk full; next try in " in str(error.value)
 
             decide(store, "main", "reset")
-            eventually(lambda: breaker(runtime).is_closed())
+            until(lambda: breaker(runtime).is_closed())
             assert db.query("SELECT 1 AS a") == [{"a": 1}]
 
             decide(store, "main", "disable")
-            eventually(lambda: breaker(runtime).get_state().state == "disabled")
+            until(lambda: breaker(runtime).get_state().state == "disabled")
 
     def test_a_database_that_is_opened_later_follows_too(
         self, runtime: Runtime, made: Profile, reporter: MakeReporter
@@ -176,18 +178,19 @@ class TestReports:
         runtime.database("main")
         report(runtime, "test")
         with StateStore(made) as store:
-            eventually(lambda: len(store.processes()) == 1)
+            until(lambda: len(store.processes()) == 1)
             (_, _, *_rest) = found = circuits(store)
             assert [row.process is None for row in found] == [True, False, True]
             assert found[1].state == "closed"
             assert str(found[1].process).startswith("test ")
 
             breaker(runtime).force_open(60.0, "by hand")
-            eventually(lambda: circuits(store)[1].state == "forced_open")
+            until(lambda: circuits(store)[1].state == "forced_open")
             assert circuits(store)[1].reason == "by hand"
             assert [(each.old, each.new) for each in store.transitions()] == [("closed", "forced_open")]
 
             runtime.close()
+            until(lambda: not reporting())
             assert store.processes() == []
 
     def test_pools_are_sampled(self, runtime: Runtime, made: Profile, reporter: MakeReporter) -> None:
@@ -345,12 +348,12 @@ class TestNoHarm:
     def test_its_thread_is_a_daemon_with_a_name_and_ends(self, runtime: Runtime) -> None:
         report(runtime, "test")
         assert report(runtime, "test") is report(runtime, "again")
-        (thread,) = [each for each in threading.enumerate() if each.name == "katax-state-test"]
+        (thread,) = reporting()
         assert thread.daemon
 
         runtime.close()
 
-        assert not thread.is_alive()
+        until(lambda: not thread.is_alive())
 
 
 def test_a_runtime_that_was_not_asked_writes_and_reads_nothing(made: Profile, runtime: Runtime) -> None:

@@ -35,8 +35,9 @@ def test_a_claim_is_won_once(runs: Runs, open_tables: OpenTables) -> None:
     assert {run.daemon for run in runs.history()} == {"d1"}
 
 
-def test_ten_daemons_at_the_same_moment(open_tables: OpenTables) -> None:
+def test_ten_daemons_at_the_same_moment(open_tables: OpenTables, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty occurrences of three jobs, claimed by ten daemons at once: each is won by one of them."""
+    monkeypatch.setattr(tables_module, "_RETRY", replace(tables_module._RETRY, attempts=1000, total=60.0))
     stores = [Runs(open_tables()) for _ in range(10)]
     Definitions(open_tables()).note_schedules((job, "@daily", "x", AT - 1) for job in "abc")
 

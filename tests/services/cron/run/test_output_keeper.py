@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from katax_cli.services.cron.run import output_keeper
 from katax_cli.services.cron.run.output_keeper import (
     KEPT,
     LARGEST,
@@ -24,7 +25,7 @@ from katax_cli.services.cron.run.output_keeper import (
 from katax_cli.services.cron.run.outputs import new_output, read_all
 from katax_cli.services.cron.run.process import JobProcess
 from katax_cli.services.processes.tree import processes
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
 
@@ -122,8 +123,9 @@ def test_a_file_is_kept_until_its_last_writer_ended() -> None:
 
 
 def test_a_keeper_that_was_killed_is_replaced_and_ends_when_there_is_nothing_to_keep(
-    keeper: OutputKeeper,
+    keeper: OutputKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(output_keeper, "_ANSWER_SECONDS", SECONDS)
     output = new_output("stdout")
     keeper.keep(output.fd)
     first = keeper.pid

@@ -13,6 +13,7 @@ import pytest
 
 from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.cron.run.ping import Pinger
+from tests.waiting import SECONDS
 
 RUN = Run("j", 1, started_at=1)
 
@@ -58,7 +59,7 @@ def test_start_and_end(monitor: Monitor) -> None:
     pinger.ended(monitor.url, replace(RUN, exit_status=3, output_head="head", output_tail="tail"))
     pinger.ended(monitor.url + "/?a=1", replace(RUN, state="ran", exit_status=0, output_head="all"))
     pinger.ended(monitor.url, replace(RUN, state="killed", exit_status=0, reason="timed out"))
-    pinger.close(10.0)
+    pinger.close(SECONDS)
 
     assert monitor.asked == [
         (f"/hush-uuid/start?{rid}", b""),
@@ -73,7 +74,7 @@ def test_a_ping_is_repeated(monitor: Monitor) -> None:
     pinger = Pinger()
 
     pinger.started(monitor.url, RUN)
-    pinger.close(20.0)
+    pinger.close(SECONDS)
 
     assert len(monitor.asked) == 3
 
@@ -88,9 +89,9 @@ def test_a_ping_that_fails_is_said_without_its_url(
     pinger.started(monitor.url, RUN)
     pinger.started(f"http://127.0.0.1:{closed_port}/hush", RUN)
     pinger.started("ftp://hush/", RUN)
-    pinger.close(30.0)
+    pinger.close(SECONDS)
 
-    said = [record.getMessage() for record in caplog.records]
+    said = [record.getMessage() for record in caplog.records if record.name == "katax.cron"]
     assert said == [
         "ping of job 'j' failed 3 times: HTTP 404",
         "ping of job 'j' failed 3 times: ConnectionRefusedError",
@@ -99,9 +100,11 @@ def test_a_ping_that_fails_is_said_without_its_url(
 
 
 def test_nothing_is_sent_without_a_url() -> None:
+    others = threading.enumerate()
     pinger = Pinger()
     pinger.started(None, RUN)
     pinger.ended(None, RUN)
 
-    assert "katax-pings" not in {thread.name for thread in threading.enumerate()}
-    pinger.close(1.0)
+    begun = [thread for thread in threading.enumerate() if thread not in others]
+    assert "katax-pings" not in {thread.name for thread in begun}
+    pinger.close(SECONDS)

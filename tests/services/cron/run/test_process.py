@@ -99,15 +99,17 @@ def test_a_command_that_does_not_exist(start: Start) -> None:
     assert children() == set()
 
 
-def test_term_comes_first(start: Start) -> None:
+def test_term_comes_first(start: Start, tmp_path: Path) -> None:
     """A job that ends on TERM within its grace is not killed."""
-    job = start("trap 'exit 5' TERM; echo ready; while :; do sleep 0.05; done")
+    job = start("trap 'exit 5' TERM; echo ready > ready; while :; do sleep 0.05; done")
+    wait_for(tmp_path / "ready")
 
     assert job.run(timeout=0.3, kill_after=30.0) == Ended(5, "timed out after 0.3 s")
 
 
-def test_kill_comes_when_term_is_ignored(start: Start) -> None:
-    job = start("trap '' TERM; while :; do sleep 0.05; done")
+def test_kill_comes_when_term_is_ignored(start: Start, tmp_path: Path) -> None:
+    job = start("trap '' TERM; echo ready > ready; while :; do sleep 0.05; done")
+    wait_for(tmp_path / "ready")
 
     assert job.run(timeout=0.2, kill_after=0.2) == Ended(128 + signal.SIGKILL, "timed out after 0.2 s")
 
@@ -223,11 +225,12 @@ def test_nobody_writes_while_the_reader_is_slow(start: Start, tmp_path: Path, ma
 
 REAPING = """
 import os, subprocess, sys, time
-from katax_cli.services.processes.tree import Reaper, become_subreaper
+from katax_cli.services.processes.tree import Reaper, become_subreaper, processes
 assert become_subreaper()
 own = subprocess.Popen(["true"])
 subprocess.run(["sh", "-c", "(sleep 0.1; exit 4) & exit 0"], check=True)
-time.sleep(0.4)
+while [seen.state for seen in processes() if seen.parent == os.getpid()] != ["Z", "Z"]:
+    time.sleep(0.01)
 reaper = Reaper()
 print(reaper.reap({own.pid}), reaper.reap({own.pid}), reaper.reap({own.pid}), own.wait())
 """
