@@ -11,7 +11,9 @@ import hypothesis
 import pytest
 
 from katax_cli.core import settings
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.state import schema, store
+from tests.waiting import SECONDS
 
 pytest_plugins = ["tests.servers.plugin", "tests.servers.fixtures"]
 
@@ -61,7 +63,8 @@ def isolated(
     """An empty home, which it returns; `tmp_path` as working directory; no variable that katax or a driver reads.
 
     And no secret that another test revealed: it would be masked in this one's messages. And katax's logger as it is
-    in a program: commands that run beside each other in one process leave it as one of them found it.
+    in a program: commands that run beside each other in one process leave it as one of them found it. And time for
+    Redis to answer, which on a busy machine takes more than the usual two seconds.
     """
     log = logging.getLogger("katax")
     log.setLevel(logging.NOTSET)
@@ -71,6 +74,7 @@ def isolated(
     # A disk that stands still for seconds is none of what tests of the state database are about.
     monkeypatch.setattr(store, "SECONDS", STATE_SECONDS)
     monkeypatch.setattr(schema, "_TIMEOUT", STATE_SECONDS)
+    monkeypatch.setattr(RedisDatabase, "patience", SECONDS)
     for name in list(os.environ):
         if name.startswith(FOREIGN) and not name.startswith("KATAX_TEST_"):
             monkeypatch.delenv(name)

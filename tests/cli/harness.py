@@ -12,6 +12,7 @@ from typing import Any
 
 from katax_cli.cli import app
 from katax_cli.cli.shell.group import RegisteredCommand, Subgroup
+from tests.waiting import connecting
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +50,20 @@ def write_profile(
 ) -> Path:
     """A profile file with a URL for each connection; `extra` is TOML that goes before them.
 
-    With a `connect_timeout` of a minute a busy server is no server that is down.
+    Without a `connect_timeout` it has the time that a busy machine may take.
     """
     file = folder / "profiles" / f"{name}.toml"
     file.parent.mkdir(exist_ok=True)
-    patience = "" if connect_timeout is None else f"connect_timeout = {connect_timeout}\n"
     tables = "".join(
-        f'\n[connections.{key}]\ntype = "{_type(url)}"\nurl = "{url}"\n' + patience
+        f'\n[connections.{key}]\ntype = "{_type(url)}"\nurl = "{url}"\n{_connecting(url, connect_timeout)}'
         for key, url in connections.items()
     )
     file.write_text(f'role = "{role}"\n{extra}{tables}')
     return file
+
+
+def _connecting(url: str, seconds: float | None) -> str:
+    return "" if "connect_timeout=" in url else f"connect_timeout = {seconds or connecting(url)}\n"
 
 
 def _type(url: str) -> str:

@@ -14,6 +14,7 @@ from tests.cli.harness import write_profile
 from tests.cli.processes import eventually, spawn
 from tests.promises.witness import mysql_connection
 from tests.servers.fixtures import MakeFresh, Target
+from tests.waiting import CONNECTING
 
 FOREVER = {
     "postgresql": "select pg_sleep(600) /* forever */",
@@ -100,7 +101,9 @@ def test_a_signal_ends_waiting_for_a_server(deaf_port: int, tmp_path: Path) -> N
     """Nobody waits for a connect that cannot be interrupted."""
     write_profile(tmp_path, {"main": f"postgresql://a:b@127.0.0.1:{deaf_port}/x"}, extra="")
     profile = tmp_path / "profiles" / "test.toml"
-    profile.write_text(profile.read_text() + "connect_timeout = 600.0\n")
+    profile.write_text(
+        profile.read_text().replace(f"connect_timeout = {CONNECTING}", "connect_timeout = 600.0")
+    )
 
     with spawn("db", "ping", "--timeout", "10m") as process:
         assert eventually(lambda: _threads(process.pid) > 1)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.servers.rooms import Account
+from tests.waiting import until
 
 # The kernel's parent-death signal follows the *thread* that started the child, so one thread that lives as
 # long as the interpreter starts them all; a test may then restart a server from any thread.
@@ -69,9 +70,12 @@ class ServerProcess:
     def kill(self) -> None:
         """SIGKILL, as `kill -9` or the kernel's memory killer: the server and the processes it made."""
         # Frozen first: a dying parent would hide its children, a living one replace them.
-        for pid in self._signal_all(signal.SIGSTOP):
+        family = self._signal_all(signal.SIGSTOP)
+        for pid in family:
             _send(pid, signal.SIGKILL)
         self._reap()
+        # PostgreSQL does not start again while a child of its last run still holds the shared memory.
+        until(lambda: not any(map(_runs, family)))
 
     def freeze(self) -> None:
         """SIGSTOP: connections stay open, nothing answers."""
@@ -171,6 +175,14 @@ def _children(pid: int) -> list[int]:
     with contextlib.suppress(OSError):
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process still holds anything; one that nobody has waited for yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 def _environment() -> dict[str, str]:

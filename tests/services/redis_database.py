@@ -13,6 +13,7 @@ from katax_cli.services.calls.guard import Guard
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.database import classify_with
 from tests.engines.connections import settings_for
+from tests.waiting import SECONDS
 
 
 def redis_database(url: str, **changes: Any) -> RedisDatabase:
@@ -21,9 +22,12 @@ def redis_database(url: str, **changes: Any) -> RedisDatabase:
 
 
 def database_of(settings: ConnectionSettings, *, attempts: int = 1) -> RedisDatabase:
+    """A database that waits for its answers as long as a busy machine may take."""
     engine = create(settings)
     guard = Guard(settings.name, classify_with(engine), retry=RetryPolicy(attempts=attempts), breaker=None)
-    return RedisDatabase(engine, guard)
+    made = RedisDatabase(engine, guard)
+    made.patience = SECONDS
+    return made
 
 
 @contextmanager

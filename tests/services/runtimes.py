@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from katax_cli.services.runtime.runtime import Runtime
-from tests.waiting import SECONDS
+from tests.waiting import SECONDS, connecting
 
 Connection = str | Mapping[str, object]
 QUICK = "[retry]\ninitial = 0.01\nmax = 0.05\n"
@@ -44,7 +44,8 @@ def write_profile(folder: Path, extra: str = "", /, **connections: Connection) -
 
 def _table(name: str, keys: Mapping[str, Any]) -> str:
     engine = urlsplit(keys["url"]).scheme
-    lines = [f"{key} = {_toml(value)}" for key, value in {"type": engine, **keys}.items()]
+    given = {"type": engine, "connect_timeout": connecting(keys["url"]), **keys}
+    lines = [f"{key} = {_toml(value)}" for key, value in given.items()]
     return "\n".join([f"[connections.{name}]", *lines])
 
 

@@ -69,7 +69,8 @@ def test_a_sick_server(
     door = proxy(fresh(name))
     getattr(door, illness)()
 
-    code, found = examined(tmp_path, door.url, "--timeout", "1500ms")
+    url = f"{door.url}{'&' if '?' in door.url else '?'}connect_timeout=2"
+    code, found = examined(tmp_path, url, "--timeout", "1500ms")
 
     assert (code, found["first_failing_layer"]) == (3, layer)
     assert cause in found["likely_cause"]
@@ -235,7 +236,7 @@ def test_a_hundred_connections_one_dead(
     servers = (postgresql, mysql, mongodb, redis_server)
     urls = {f"{one.engine}{number}": one.url for one in servers for number in range(20)}
     urls |= {f"sqlite{number}": f"sqlite:///{number}.db" for number in range(19)}
-    file = write_profile(tmp_path, {**urls, "dead": f"redis://127.0.0.1:{deaf_port}/0"})
+    file = write_profile(tmp_path, {**urls, "dead": f"redis://127.0.0.1:{deaf_port}/0?connect_timeout=2"})
     file.write_text(file.read_text() + CALM)
 
     done = katax("health", "-v", "-f", "json", "--timeout", "20s")

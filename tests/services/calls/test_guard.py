@@ -33,7 +33,9 @@ from katax_cli.services.calls.guard import Guard, Safety, Sent, is_doubtful, may
 from katax_cli.services.calls.left_behind import TookTooLong
 from katax_cli.services.calls.watchdog import watchdog
 from tests.fake_clock import FakeClock
+from tests.servers import free_port
 from tests.services.line_server import Answered, HungUp, LineServer, Move, ask, classify, line_server
+from tests.waiting import until
 
 STEADY = RetryPolicy(attempts=3, initial=1.0, max=10.0, total=45.0, jitter=False)
 Attempt = Callable[[Sent], bytes]
@@ -50,11 +52,6 @@ def asking(server: LineServer, line: bytes = b"select 1") -> Attempt:
         return ask(server.port, line, sending=lambda: setattr(sent, "sent", True))
 
     return attempt
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def make(kind: FailureKind) -> Failure:
@@ -655,8 +652,7 @@ def test_a_probe_that_hangs_on_the_server_does_not_keep_it_half_open() -> None:
     with line_server("hang") as server:
         hung = Thread(target=lambda: guard.call(asking(server), deadline=NEVER, safety=Safety.READ))
         hung.start()
-        while not server.requests:
-            pass
+        until(lambda: server.requests)
         clock.at = 31.0
         assert breaker.is_open()
         clock.at = 91.0

@@ -27,7 +27,7 @@ def test_a_result_in_time_is_returned_from_a_named_daemon_thread() -> None:
         thread = threading.current_thread()
         return thread.name, thread.daemon
 
-    assert bounded(work, 5.0, name="katax-connect-main", discard=keep) == ("katax-connect-main", True)
+    assert bounded(work, 60.0, name="katax-connect-main", discard=keep) == ("katax-connect-main", True)
 
 
 def test_its_error_is_raised_as_it_is() -> None:
@@ -37,7 +37,7 @@ def test_its_error_is_raised_as_it_is() -> None:
         raise broken
 
     with pytest.raises(OSError) as error:
-        bounded(work, 5.0, name="connecting", discard=keep)
+        bounded(work, 60.0, name="connecting", discard=keep)
 
     assert error.value is broken
 
@@ -64,7 +64,7 @@ def test_a_late_result_is_thrown_away() -> None:
     assert str(error.value) == "connecting to 'main' took longer than 0.01 s"
     assert discarded == []
     release.set()
-    assert thrown.wait(30)
+    assert thrown.wait(60)
     assert discarded == ["connection"]
 
 
@@ -96,12 +96,13 @@ def test_what_goes_wrong_later_is_logged_without_its_text(
         release.set()
         threads[0].join()
 
-    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [(level, message)]
+    told = [record for record in caplog.records if record.threadName == "dialling"]
+    assert [(record.levelno, record.getMessage()) for record in told] == [(level, message)]
 
 
 def test_the_thread_knows_who_retries() -> None:
     with sole_owner():
-        assert bounded(is_retried, 5.0, name="connecting", discard=keep)
+        assert bounded(is_retried, 60.0, name="connecting", discard=keep)
 
 
 def test_a_result_that_came_just_before_the_interrupt_is_thrown_away_too() -> None:
@@ -169,11 +170,16 @@ def test_what_an_interrupted_call_still_makes_is_thrown_away() -> None:
 
 def test_what_was_left_behind_does_not_hold_up_the_exit() -> None:
     program = HANGING + (
-        "try: bounded(hang, 0.01, name='connecting', discard=print)\n"
-        "except TookTooLong as error: print(error)"
+        "hangs = threading.Event()\n"
+        "def reach():\n"
+        "    hangs.set()\n"
+        "    threading.Event().wait()\n"
+        "try: bounded(reach, 0.01, name='connecting', discard=print)\n"
+        "except TookTooLong as error: print(error)\n"
+        "hangs.wait()"
     )
     with run_python(program) as process:
         output, errors = process.communicate(timeout=60)
 
     assert (process.returncode, errors) == (0, "")
-    assert output == "hanging\nconnecting took longer than 0.01 s\n"
+    assert output == "connecting took longer than 0.01 s\n"

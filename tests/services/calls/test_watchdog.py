@@ -30,7 +30,7 @@ def test_a_limit_that_runs_out_fires_once_while_the_block_waits(dog: Watchdog) -
         fired.set()
 
     with dog.limit(0.01, stop) as limit:
-        assert fired.wait(30)
+        assert fired.wait(60)
 
     assert calls == [("katax-watchdog-stop", True)]
     assert limit.fired
@@ -43,7 +43,7 @@ def test_a_block_that_ends_in_time_is_left_alone() -> None:
         pass
     clock.at = 20.0
     with dog.limit(0.0, later.set):
-        assert later.wait(30)
+        assert later.wait(60)
 
     assert not limit.fired
 
@@ -52,7 +52,7 @@ def test_a_limit_does_not_fire_before_its_time() -> None:
     dog, now = Watchdog(FakeClock()), Event()
 
     with dog.limit(10.0, never) as limit, dog.limit(0.0, now.set):
-        assert now.wait(30)
+        assert now.wait(60)
 
     assert not limit.fired
 
@@ -61,14 +61,14 @@ def test_an_earlier_limit_set_later_fires_first(dog: Watchdog) -> None:
     fired = Event()
 
     with dog.limit(3600.0, never), dog.limit(0.01, fired.set):
-        assert fired.wait(30)
+        assert fired.wait(60)
 
 
 def test_limits_after_the_heap_ran_empty_fire_too(dog: Watchdog) -> None:
     for _ in range(3):
         fired = Event()
         with dog.limit(0.005, fired.set):
-            assert fired.wait(30)
+            assert fired.wait(60)
 
 
 def test_the_block_does_not_end_before_its_callback_did(dog: Watchdog) -> None:
@@ -98,7 +98,7 @@ def test_a_callback_that_blocks_does_not_hold_up_the_others(dog: Watchdog) -> No
     release, quick = Event(), Event()
 
     with dog.limit(0.02, quick.set), dog.limit(0.01, release.wait):
-        assert quick.wait(30)
+        assert quick.wait(60)
         release.set()
 
 
@@ -112,17 +112,18 @@ def test_an_error_in_a_callback_is_logged_and_the_next_limit_fires(
         raise OSError("gone")
 
     with caplog.at_level(logging.ERROR), dog.limit(0.005, broken):
-        assert fired.wait(30)
+        assert fired.wait(60)
     again = Event()
     with dog.limit(0.005, again.set):
-        assert again.wait(30)
+        assert again.wait(60)
 
-    assert caplog.messages == ["the watchdog's callback failed"]
+    told = [record.getMessage() for record in caplog.records if record.threadName == "katax-watchdog-stop"]
+    assert told == ["the watchdog's callback failed"]
 
 
 def test_without_a_limit_there_is_no_thread(dog: Watchdog) -> None:
     seen = []
-    for seconds in (None, 60.0, 60.0):
+    for seconds in (None, 3600.0, 3600.0):
         with dog.limit(seconds, never):
             seen.append(dog._thread)
 
@@ -148,7 +149,7 @@ def test_blocks_still_running_survive_the_clean_up(dog: Watchdog) -> None:
         for _ in range(2_000):
             with dog.limit(3600.0, never):
                 pass
-        assert fired.wait(30)
+        assert fired.wait(60)
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -158,7 +159,7 @@ def test_a_forked_child_has_a_watchdog_of_its_own(dog: Watchdog) -> None:
         if child == 0:
             fired = Event()
             with dog.limit(0.01, fired.set):
-                os._exit(0 if fired.wait(30) else 1)
+                os._exit(0 if fired.wait(60) else 1)
         _, status = os.waitpid(child, 0)
 
     assert os.waitstatus_to_exitcode(status) == 0

@@ -8,12 +8,14 @@ from threading import Thread, main_thread
 
 import pytest
 
-from katax_cli.core.clock import SYSTEM
 from katax_cli.core.pooling.pool import Leased
 from katax_cli.errors import DeadlineExceeded, Unavailable
+from katax_cli.services.databases import lease
+from katax_cli.services.databases.lease import Patience
 from katax_cli.services.databases.sql import SqlDatabase
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.runtimes import QUICK, OpenRuntime
+from tests.waiting import SECONDS, patiently, until
 
 MARK = "/* is under way */"
 # MariaDB ends SLEEP by itself when its client is gone; this it counts for hours.
@@ -41,10 +43,13 @@ def target(request: pytest.FixtureRequest, fresh: MakeFresh) -> Target:
 
 
 @pytest.fixture
-def database(target: Target, open_runtime: OpenRuntime) -> SqlDatabase:
+def database(target: Target, open_runtime: OpenRuntime, monkeypatch: pytest.MonkeyPatch) -> SqlDatabase:
+    """One whose server gets the time of a busy machine to cancel what runs."""
     runtime = open_runtime(QUICK, main=target.url)
     made = runtime.sql(runtime.profile.connection("main"))
     made.execute("CREATE TABLE written (id INT)")
+    made.leases.patience = Patience(grace=10.0)
+    monkeypatch.setattr(lease, "CANCEL_SECONDS", SECONDS)
     return made
 
 
@@ -54,8 +59,7 @@ def under_way(database: SqlDatabase, target: Target) -> int:
 
 def when_under_way(database: SqlDatabase, target: Target, act: Callable[[], object]) -> Thread:
     def wait() -> None:
-        while not under_way(database, target):
-            SYSTEM.sleep(0.01)
+        until(lambda: under_way(database, target))
         act()
 
     thread = Thread(target=wait)
@@ -70,13 +74,16 @@ def test_a_statement_that_the_server_does_not_limit_is_cancelled_there(
     """As with MySQL's writes or behind a pooler; here the engine is kept from setting the limit."""
     engine, limited = database.engine, database.engine.execute
     engine.execute = lambda connection, sql, params=None, timeout=None: limited(connection, sql, params, None)  # type: ignore[method-assign]
-    with pytest.raises(DeadlineExceeded):
-        database.execute(statements[target.engine], timeout=0.3)
+
+    def is_cancelled(seconds: float) -> bool:
+        with pytest.raises(DeadlineExceeded):
+            database.execute(statements[target.engine], timeout=seconds)
+        return database.pool.counters()["discarded"] == 1  # none when it was too late to begin
+
+    patiently(is_cancelled, shortest=0.3)
     # The server takes its time to end what was cancelled.
-    while under_way(database, target):
-        SYSTEM.sleep(0.01)
+    until(lambda: not under_way(database, target))
     assert database.query("SELECT * FROM written") == []
-    assert database.pool.counters()["discarded"] == 1
 
 
 def test_an_interrupted_call_leaves_nothing_running(database: SqlDatabase, target: Target) -> None:
@@ -87,8 +94,7 @@ def test_an_interrupted_call_leaves_nothing_running(database: SqlDatabase, targe
     with pytest.raises(KeyboardInterrupt):
         database.query(READ[target.engine], timeout=500.0)
     interrupt.join()
-    while under_way(database, target):
-        SYSTEM.sleep(0.01)
+    until(lambda: not under_way(database, target))
     assert database.pool_stats().active == 0
 
 

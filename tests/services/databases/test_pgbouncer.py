@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from katax_cli.errors import DeadlineExceeded, Refused
+from katax_cli.services.databases.lease import Patience
 from katax_cli.services.databases.sql import SqlDatabase
 from tests.servers.fixtures import MakeProxy
 from tests.services.runtimes import QUICK, OpenRuntime
+from tests.waiting import until
 
 
 class Pooled:
@@ -19,6 +21,7 @@ class Pooled:
         self.main, self.reader, self.direct = (
             self.runtime.sql(self.runtime.profile.connection(name)) for name in ("main", "reader", "direct")
         )
+        self.main.leases.patience = Patience(grace=10.0)
 
 
 @pytest.fixture
@@ -52,10 +55,10 @@ def test_a_transaction_and_its_savepoints(pooled: Pooled) -> None:
 
 
 def test_a_timeout_is_set_for_the_transaction_alone(pooled: Pooled) -> None:
-    with pooled.main.transaction(timeout=7.0) as transaction:
-        assert limit_in(transaction.query("SHOW statement_timeout")) == "7s"
+    with pooled.main.transaction(timeout=47.0) as transaction:
+        assert limit_in(transaction.query("SHOW statement_timeout")) == "47s"
     for _ in range(10):  # on whatever session of the pooler
-        assert limit_in(pooled.main.query("SHOW statement_timeout", timeout=5.0)) == "0"
+        assert limit_in(pooled.main.query("SHOW statement_timeout", timeout=60.0)) == "0"
     assert limit(pooled.direct) == "30s"
 
 
@@ -64,20 +67,24 @@ def limit_in(rows: list[dict[str, object]]) -> str:
 
 
 def test_the_deadline_ends_a_transaction_on_the_server(pooled: Pooled) -> None:
+    pooled.main.ping()
     with pytest.raises(DeadlineExceeded), pooled.main.transaction(timeout=0.3) as transaction:
-        transaction.query("SELECT pg_sleep(60)")
-    assert running(pooled) == 0
+        transaction.query("SELECT pg_sleep(600)")
+    until(lambda: running(pooled) == 0)
 
 
 def test_the_deadline_ends_a_write_that_has_no_limit_on_the_server(pooled: Pooled) -> None:
     pooled.main.execute("CREATE TABLE t (n INT)")
     with pytest.raises(DeadlineExceeded):
-        pooled.main.execute("INSERT INTO t SELECT 1 FROM pg_sleep(60)", timeout=0.3)
-    assert (running(pooled), pooled.direct.query("SELECT * FROM t")) == (0, [])
+        pooled.main.execute("INSERT INTO t SELECT 1 FROM pg_sleep(600)", timeout=0.3)
+    until(lambda: running(pooled) == 0)
+    assert pooled.direct.query("SELECT * FROM t") == []
 
 
 def running(pooled: Pooled) -> int:
-    sql = "SELECT count(*) AS n FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg\\_sleep(60)'"
+    sql = (
+        "SELECT count(*) AS n FROM pg_stat_activity WHERE state = 'active' AND query LIKE '%pg\\_sleep(600)'"
+    )
     return int(pooled.direct.query(sql)[0]["n"])
 
 

@@ -20,7 +20,7 @@ from tests.engines.connections import settings_for
 from tests.fake_clock import AheadClock
 from tests.servers.fixtures import MakeFresh, MakeProxy, Target, Throwaway
 
-TIMEOUT = 10.0
+TIMEOUT = 60.0
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def make_pool(clock: AheadClock) -> Iterator[MakePool]:
             settings.name,
             engine.connect,
             close=engine.close,
-            check=partial(engine.ping, timeout=2.0),
+            check=partial(engine.ping, timeout=TIMEOUT),
             is_broken=engine.is_broken,
             reset=engine.reset,
             settings=settings.pool,

@@ -203,7 +203,7 @@ def test_the_whole_callable_is_run_again_after_a_deadlock(fresh: MakeFresh, tmp_
         db.execute("create table t (n int primary key, touched int default 0)")
         add_row = "insert into t (n) values (?)"
         db.execute_many(add_row, [(1,), (2,)])
-        both = threading.Barrier(2, timeout=30)
+        both = threading.Barrier(2, timeout=60)
         starts: list[int] = []
 
         def crossing(first: int, second: int) -> None:

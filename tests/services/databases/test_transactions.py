@@ -9,6 +9,7 @@ import pytest
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import (
+    DeadlineExceeded,
     DeadlockDetected,
     KataxError,
     OutcomeUnknown,
@@ -21,13 +22,14 @@ from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
 from tests.servers.fixtures import MakeFresh
 from tests.services.runtimes import QUICK, OpenRuntime
+from tests.waiting import patiently, until
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture(params=["postgresql", "mysql"])
 def database(request: pytest.FixtureRequest, fresh: MakeFresh, open_runtime: OpenRuntime) -> SqlDatabase:
-    runtime = open_runtime(QUICK, main=fresh(request.param).url)
+    runtime = open_runtime(QUICK + "attempts = 20\n", main=fresh(request.param).url)
     made = runtime.sql(runtime.profile.connection("main"))
     made.execute("CREATE TABLE account (id INT PRIMARY KEY, balance INT)")
     made.execute("INSERT INTO account VALUES (1, 0), (2, 0)")
@@ -88,7 +90,9 @@ def test_a_deadlock_is_survived_by_running_the_whole_callable_again(database: Sq
         lambda: database.transaction(crossing.of(2, 1), timeout=PATIENCE),
     )
     assert outcomes == [None, None]
-    assert (balances(database), len(crossing.runs)) == ([2, 2], 3)
+    assert balances(database) == [2, 2]
+    # On a busy machine it may take its first row again before the other one is awake, for a second deadlock.
+    assert len(crossing.runs) >= 3
 
 
 def test_a_deadlock_in_a_block_raises_and_is_not_run_again(database: SqlDatabase) -> None:
@@ -192,7 +196,7 @@ class TestPool:
         self, request: pytest.FixtureRequest, fresh: MakeFresh, open_runtime: OpenRuntime
     ) -> SqlDatabase:
         runtime = open_runtime(
-            QUICK, main={"url": fresh(request.param).url, "pool": {"max": 1, "timeout": 30.0}}
+            QUICK, main={"url": fresh(request.param).url, "pool": {"max": 1, "timeout": PATIENCE}}
         )
         return runtime.sql(runtime.profile.connection("main"))
 
@@ -217,9 +221,17 @@ class TestPool:
         assert list(map(int, served)) == [0, 1, 2, 3, 4]
 
     def test_a_waiter_whose_time_is_over_loses_no_connection(self, single: SqlDatabase) -> None:
-        with single.session(), pytest.raises(PoolTimeout) as error:
-            single.query("SELECT 1", timeout=0.05)
-        assert "1 of 1 in use" in str(error.value)
+        def has_waited(seconds: float) -> bool:
+            try:
+                single.query("SELECT 1", timeout=seconds)
+            except PoolTimeout as error:
+                return "1 of 1 in use" in str(error)
+            except DeadlineExceeded:
+                return False  # a busy machine did not come so far
+            raise AssertionError("there was a connection")
+
+        with single.session():
+            patiently(has_waited, shortest=0.05)
         assert single.query("SELECT 1 AS n", timeout=PATIENCE) == [{"n": 1}]
         assert (single.pool_stats().total, single.pool.counters()["opened"]) == (1, 1)
 
@@ -255,7 +267,7 @@ def test_idle_connections_beyond_the_least_are_closed_and_old_ones_replaced(
     opened = database.pool.counters()["opened"]
     while database.pool.counters()["opened"] == opened:
         database.pool.maintain()
-    assert database.pool_stats().total == 1
+    until(lambda: database.pool_stats().total == 1)
     assert database.query("SELECT 1 AS n") == [{"n": 1}]
 
 

@@ -17,14 +17,14 @@ from tests.servers.server import Server
 from tests.services.runtimes import OpenRuntime
 
 CLIENTS = 50
-SECONDS = 40.0
+SECONDS = 120.0
 # So patient that only the deadline ends a call: the breaker would rightly keep the crowd off a server that is down.
 PATIENT = """
 [retry]
 attempts = 10000
 initial = 0.05
 max = 0.2
-total = 60.0
+total = 150.0
 [breaker]
 failures = 1000000
 """

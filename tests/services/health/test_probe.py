@@ -31,6 +31,12 @@ def runtime(door: Proxy, tmp_path: Path) -> Iterator[Runtime]:
         yield opened
 
 
+def held_to(port: int) -> int:
+    """Connections to a port of this host that their client holds; the proxy hears of their end a moment later."""
+    fields = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(remote == f"0100007F:{port:04X}" and state == "01" for _, _, remote, state, *_ in fields)
+
+
 def checker(runtime: Runtime, **more: Any) -> HealthChecker:
     databases = [runtime.database(name) for name in ("cache", "main")]
     return HealthChecker("test", databases, policy=CALM, **more)
@@ -38,7 +44,7 @@ def checker(runtime: Runtime, **more: Any) -> HealthChecker:
 
 def test_a_probe_of_each_engine(engine: Target, tmp_path: Path) -> None:
     with Runtime(profile(tmp_path, {"main": engine.url}), probing=True) as opened:
-        found = HealthChecker("test", [opened.database("main")], policy=CALM).check(seconds=30)
+        found = HealthChecker("test", [opened.database("main")], policy=CALM).check(seconds=60)
 
     health = found.connections["main"]
     assert (found.status, health.status, health.errors) == ("healthy", "healthy", ())
@@ -53,22 +59,22 @@ def test_the_next_check_uses_the_same_connection(runtime: Runtime, door: Proxy) 
     """Watching for an hour opens one connection, not one for each check."""
     checks = checker(runtime)
     for _ in range(5):
-        assert checks.check(seconds=30).status == "healthy"
+        assert checks.check(seconds=60).status == "healthy"
 
     assert door.connections == 1
 
 
 def test_it_comes_back_after_an_outage(runtime: Runtime, door: Proxy) -> None:
     checks = checker(runtime)
-    assert checks.check(seconds=30).status == "healthy"
+    assert checks.check(seconds=60).status == "healthy"
     door.refuse()
     door.cut()
-    sick = checks.check(seconds=30)
+    sick = checks.check(seconds=60)
     door.come_back()
 
     assert sick.status == "unhealthy"
     assert sick.connections["main"].status == "healthy"
-    assert checks.check(seconds=30).status == "healthy"
+    assert checks.check(seconds=60).status == "healthy"
 
 
 @pytest.mark.parametrize("name", ["postgresql", "mysql", "redis"])
@@ -83,10 +89,10 @@ def test_a_probe_that_hangs_is_not_joined_by_a_second_one(
         checks = HealthChecker("test", [opened.database("main")], policy=CALM)
         for _ in range(8):
             assert checks.check(seconds=0.05).status == "unhealthy"
-            at_once.append(door.open_connections)
+            at_once.append(held_to(door.port))
         door.come_back()
         door.cut()
-        assert eventually(lambda: checks.check(seconds=5).status == "healthy")
+        assert eventually(lambda: checks.check(seconds=60).status == "healthy")
 
     assert max(at_once) <= 1 < door.connections
 
@@ -94,14 +100,14 @@ def test_a_probe_that_hangs_is_not_joined_by_a_second_one(
 def test_watching_takes_its_time_to_change_its_mind(runtime: Runtime, door: Proxy) -> None:
     """One bad result is an accident, two in a row are not; what is shown of it says so meanwhile: never healthy."""
     steady, hasty = checker(runtime, steady=True), checker(runtime)
-    assert steady.check(seconds=30).status == "healthy"
+    assert steady.check(seconds=60).status == "healthy"
     door.refuse()
     door.cut()
 
-    first = steady.check(seconds=30)
+    first = steady.check(seconds=60)
     assert (first.status, bool(first.connections["cache"].errors)) == ("degraded", True)
-    assert hasty.check(seconds=30).status == "unhealthy"
-    assert steady.check(seconds=30).status == "unhealthy"
+    assert hasty.check(seconds=60).status == "unhealthy"
+    assert steady.check(seconds=60).status == "unhealthy"
 
 
 def test_a_defect_of_a_probe_is_no_illness_of_the_server(
@@ -114,7 +120,7 @@ def test_a_defect_of_a_probe_is_no_illness_of_the_server(
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(broken, "ping", fail)
-    found = checker(runtime).check(seconds=30)
+    found = checker(runtime).check(seconds=60)
 
     assert found.connections["cache"].errors == ("internal error of the probe: ZeroDivisionError: by zero",)
     assert found.connections["main"].status == "healthy"

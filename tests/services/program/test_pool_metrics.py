@@ -21,7 +21,7 @@ from redis.connection import BlockingConnectionPool
 from katax_cli import Katax, PoolStats, create_metrics_pool, is_metrics_pool
 from tests.servers.fixtures import MakeFresh, Target
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 class Case(NamedTuple):

@@ -18,7 +18,7 @@ def test_they_are_made_on_the_connection_that_is_meant(redis_url: str, sqlite_ur
         assert katax.redis().redis("EXISTS", f"s:{id}") == 1
         limiter = katax.limiter(max=2, window=60)
         assert [limiter.check("key").allowed for _ in range(3)] == [True, True, False]
-        with katax.lock("nightly", ttl=5), pytest.raises(LockHeld):
+        with katax.lock("nightly", ttl=600), pytest.raises(LockHeld):
             katax.lock("nightly").acquire()
         heard: SimpleQueue[Any] = SimpleQueue()
         assert katax.pubsub() is katax.pubsub("cache")

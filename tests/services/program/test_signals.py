@@ -20,7 +20,7 @@ from katax_cli import Database
 from katax_cli.services.program.container import Katax
 from tests.servers.fixtures import MakeFresh
 
-TIMEOUT = 30.0
+TIMEOUT = 60.0
 
 
 class Program(Protocol):
@@ -153,7 +153,9 @@ while True:
         rows = observer.database(connection=postgresql_url).query("select n from seen")
     assert code == 0
     assert "Traceback" not in err
-    assert len(rows) == out.count("written") >= 1
+    # The end may come between the COMMIT and the word of it.
+    assert len(rows) - out.count("written") in (0, 1)
+    assert rows
 
 
 def test_a_worker_finishes_its_work(program: Program, postgresql_url: str) -> None:

@@ -8,21 +8,23 @@ import pytest
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.redis import create, embedded
 from katax_cli.services.redis import embedded as local
+from tests.waiting import SECONDS
 
 Start = Callable[[str], Path]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Starts the embedded server of a project; returns its `.katax`."""
     homes: list[Path] = []
+    monkeypatch.setattr(local, "_ASK_TIMEOUT", SECONDS)
 
     def launch(project: str) -> Path:
         home = tmp_path / project / ".katax"
         homes.append(home)
         settings = ConnectionSettings("cache", "redis", embedded=True, path=str(home / "redis"))
         engine = create(settings)
-        engine.close(engine.connect(10.0))
+        engine.close(engine.connect(60.0))
         return home
 
     yield launch

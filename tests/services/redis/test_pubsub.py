@@ -18,7 +18,7 @@ from tests.engines.connections import settings_for
 from tests.fake_clock import AheadClock
 from tests.servers.fixtures import MakeProxy, Throwaway
 from tests.services.redis_database import database_of, opened
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 PREFIX = "app[1]:"
 
@@ -40,9 +40,9 @@ def test_messages_arrive_in_order_as_what_they_were(redis: RedisDatabase) -> Non
         pubsub.subscribe("news", heard.put)
         values = [{"a": 1.0}, "text", None, [1, "é"], 5]
         assert [pubsub.publish("news", value) for value in values] == [1] * 5
-        assert [heard.get(timeout=10) for _ in values] == [{"a": 1}, "text", None, [1, "é"], 5]
+        assert [heard.get(timeout=SECONDS) for _ in values] == [{"a": 1}, "text", None, [1, "é"], 5]
         redis.redis("PUBLISH", PREFIX + "news", b"not json")
-        assert heard.get(timeout=10) == "not json"
+        assert heard.get(timeout=SECONDS) == "not json"
         assert pubsub.publish("other", 1) == 0
 
 
@@ -52,7 +52,7 @@ def test_patterns_say_what_matched_without_the_prefix(redis: RedisDatabase) -> N
         pubsub.psubscribe("user:*", lambda *args: heard.put(args))
         redis.redis("PUBLISH", "app1:user:1", b"not under our prefix")
         pubsub.publish("user:7", {"x": 1})
-        assert heard.get(timeout=10) == ("user:*", "user:7", {"x": 1})
+        assert heard.get(timeout=SECONDS) == ("user:*", "user:7", {"x": 1})
         assert heard.empty()
 
 
@@ -64,10 +64,10 @@ def test_several_functions_and_leaving(redis: RedisDatabase) -> None:
         pubsub.subscribe("a", second.put)
         pubsub.subscribe("b", first.put)
         until(lambda: pubsub.publish("b", "b"))
-        assert first.get(timeout=10) == "b"
+        assert first.get(timeout=SECONDS) == "b"
         pubsub.unsubscribe("a", second.put)
         pubsub.publish("a", 1)
-        assert first.get(timeout=10) == 1
+        assert first.get(timeout=SECONDS) == 1
         pubsub.unsubscribe("a")
         until(lambda: pubsub.publish("a", 2) == 0)
         pubsub.psubscribe("p*", lambda *_args: None)
@@ -87,7 +87,7 @@ def test_a_function_that_fails_stops_nobody(redis: RedisDatabase, caplog: pytest
         pubsub.subscribe("a", heard.put)
         pubsub.publish("a", 1)
         pubsub.publish("a", 2)
-        assert [heard.get(timeout=10), heard.get(timeout=10)] == [1, 2]
+        assert [heard.get(timeout=SECONDS), heard.get(timeout=SECONDS)] == [1, 2]
     assert "a subscriber of 'a' failed" in caplog.text
 
 
@@ -100,19 +100,19 @@ def test_a_cut_wire_is_repaired_and_the_gap_told(redis_url: str, proxy: MakeProx
         pubsub.psubscribe("p*", lambda *args: heard.put(args))
         publisher = PubSub(direct)
         delivered(publisher, "pp", 0)
-        assert heard.get(timeout=10) == ("p*", "pp", 0)
+        assert heard.get(timeout=SECONDS) == ("p*", "pp", 0)
 
         way.refuse()
         way.cut()
         until(lambda: publisher.publish("a", "lost") == 0)
         way.come_back()
 
-        assert gaps.get(timeout=30) > 0
+        assert gaps.get(timeout=SECONDS) > 0
         while not heard.empty():
             heard.get()
         delivered(publisher, "a", "found")
         delivered(publisher, "pp", 1)
-        assert {str(heard.get(timeout=10)), str(heard.get(timeout=10))} >= {"found"}
+        assert {str(heard.get(timeout=SECONDS)), str(heard.get(timeout=SECONDS))} >= {"found"}
         assert gaps.empty()
 
 
@@ -132,7 +132,7 @@ def test_a_write_whose_answer_is_lost_is_unknown_and_not_made_again(redis_url: s
         way.cut_after(b"HGET", forward=True)
         assert behind.redis("HGET", "counts", "field") == b"1"
         delivered(PubSub(direct), "a", "after")
-        assert [heard.get(timeout=10) for _ in range(3)] == ["before", "in doubt", "after"]
+        assert [heard.get(timeout=SECONDS) for _ in range(3)] == ["before", "in doubt", "after"]
 
 
 def test_a_server_that_was_killed_is_found_again(throwaway: Throwaway) -> None:
@@ -144,10 +144,10 @@ def test_a_server_that_was_killed_is_found_again(throwaway: Throwaway) -> None:
         assert server.process is not None
         server.process.kill()
         server.process.start()
-        assert gaps.get(timeout=30) > 0
+        assert gaps.get(timeout=SECONDS) > 0
         with opened(server.url) as other:
             delivered(PubSub(other), "a", 1)
-        assert heard.get(timeout=10) == 1
+        assert heard.get(timeout=SECONDS) == 1
 
 
 def test_a_wire_that_goes_silent_is_noticed(redis_url: str, proxy: MakeProxy) -> None:
@@ -167,9 +167,9 @@ def test_a_wire_that_goes_silent_is_noticed(redis_url: str, proxy: MakeProxy) ->
         way.stall()
         until(is_noticed)
         way.resume()
-        assert gaps.get(timeout=30) > 0
+        assert gaps.get(timeout=SECONDS) > 0
         delivered(PubSub(direct), "a", 1)
-        assert heard.get(timeout=10).value == 1
+        assert heard.get(timeout=SECONDS).value == 1
         subscription.close()
 
 
@@ -179,14 +179,16 @@ def test_silence_alone_is_no_gap(redis_url: str, proxy: MakeProxy) -> None:
     heard: Queue[Message] = Queue()
     clock = AheadClock()
     with opened(way.url) as behind, opened(redis_url) as redis:
-        subscription = Subscription(behind, on_message=heard.put, on_gap=gaps.put, clock=clock)
+        subscription = Subscription(
+            behind, on_message=heard.put, on_gap=gaps.put, dead_after=SECONDS, clock=clock
+        )
         subscription.start(channels=["a"])
         for _ in range(2):
             before = way.bytes_down
             clock.lead += 20
             until(lambda before=before: way.bytes_down > before)  # type: ignore[misc]
         PubSub(redis).publish("a", 1)
-        assert heard.get(timeout=10).value == 1
+        assert heard.get(timeout=SECONDS).value == 1
         assert gaps.empty()
         subscription.close()
 
@@ -229,7 +231,7 @@ def test_close_ends_thread_and_connection(redis: RedisDatabase) -> None:
     until(lambda: publisher.publish("a", 1) == 0)
     closer = Thread(target=pubsub.close)
     closer.start()
-    closer.join(10)
+    closer.join(SECONDS)
     assert not closer.is_alive()
 
 
@@ -240,7 +242,7 @@ def test_a_read_only_connection_listens_and_sends_nothing(redis_url: str, redis:
         pubsub.psubscribe("b*", lambda *args: heard.put(args))
         delivered(PubSub(redis), "bb", 1)
         delivered(PubSub(redis), "a", 2)
-        assert [heard.get(timeout=10), heard.get(timeout=10)] == [("b*", "bb", 1), 2]
+        assert [heard.get(timeout=SECONDS), heard.get(timeout=SECONDS)] == [("b*", "bb", 1), 2]
         with pytest.raises(Refused):
             pubsub.publish("a", 1)
 

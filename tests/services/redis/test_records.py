@@ -31,6 +31,7 @@ from katax_cli.services.redis.records import (
 )
 from tests.cli.harness import write_profile
 from tests.services.redis_database import opened
+from tests.waiting import SECONDS, until
 
 
 @pytest.fixture
@@ -103,11 +104,11 @@ def test_update_does_not_make_a_record(users: RecordStore, redis: RedisDatabase)
 
 
 def test_lifetimes(users: RecordStore, redis: RedisDatabase) -> None:
-    users.create({"id": 1}, ttl=100)
+    users.create({"id": 1}, ttl=1000)
     users.update({"id": 1, "a": 1})
-    assert 98 <= redis.redis("TTL", "app:users:1") <= 100
-    users.update({"id": 1, "a": 2}, ttl=datetime.now(UTC) + timedelta(seconds=500))
-    assert 498 <= redis.redis("TTL", "app:users:1") <= 500
+    assert 900 <= redis.redis("TTL", "app:users:1") <= 1000
+    users.update({"id": 1, "a": 2}, ttl=datetime.now(UTC) + timedelta(seconds=5000))
+    assert 4900 <= redis.redis("TTL", "app:users:1") <= 5000
     users.save({"id": 1})
     assert redis.redis("TTL", "app:users:1") == -1
 
@@ -184,18 +185,16 @@ def test_events_reach_those_who_want_them(users: RecordStore, redis: RedisDataba
     users.subscribe(one.put, "u1")
     users.subscribe(once.put, once=True)
     publisher = RecordStore("users", redis)
-    while publisher.publish("warm", "u1") == 0:
-        time.sleep(0.01)
-    assert one.get(timeout=10) == "warm"
+    until(lambda: publisher.publish("warm", "u1"))
+    assert one.get(timeout=SECONDS) == "warm"
     publisher.publish({"id": "u1"})
-    assert (everything.get(timeout=10), once.get(timeout=10)) == ({"id": "u1"}, {"id": "u1"})
+    assert (everything.get(timeout=SECONDS), once.get(timeout=SECONDS)) == ({"id": "u1"}, {"id": "u1"})
     publisher.publish(2)
-    assert everything.get(timeout=10) == 2
+    assert everything.get(timeout=SECONDS) == 2
     stop()
-    while publisher.publish(3):
-        time.sleep(0.01)
+    until(lambda: not publisher.publish(3))
     publisher.publish("last", "u1")
-    assert one.get(timeout=10) == "last"
+    assert one.get(timeout=SECONDS) == "last"
     assert (everything.empty(), once.empty(), one.empty()) == (True, True, True)
 
 

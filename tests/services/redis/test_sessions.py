@@ -69,10 +69,10 @@ def test_a_user_may_be_said_beside_the_data(store: SessionStore) -> None:
 
 
 def test_update_merges_and_keeps_the_lifetime(store: SessionStore, redis: RedisDatabase) -> None:
-    store.set("s", {"a": 1, "list": []}, ttl=50)
+    store.set("s", {"a": 1, "list": []}, ttl=500)
     assert store.update("s", {"b": 12345678901234567890}) == {"a": 1, "list": [], "b": 12345678901234567890}
     assert store.get("s") == {"a": 1, "list": [], "b": 12345678901234567890}
-    assert 30 <= redis.redis("TTL", "app:session:s") <= 50
+    assert 400 <= redis.redis("TTL", "app:session:s") <= 500
     assert store.update("none", {"a": 1}) is None
     assert store.get("none") is None
 
@@ -96,9 +96,9 @@ def test_update_may_change_the_user(store: SessionStore) -> None:
 
 
 def test_touch_extends(store: SessionStore, redis: RedisDatabase) -> None:
-    store.set("s", {"user_id": 1}, ttl=5)
-    assert store.touch("s", 100)
-    assert 80 <= redis.redis("TTL", "app:session:s") <= 100
+    store.set("s", {"user_id": 1}, ttl=500)
+    assert store.touch("s", 5000)
+    assert 4000 <= redis.redis("TTL", "app:session:s") <= 5000
     assert store.extend("s")
     assert redis.redis("TTL", "app:session:s") > 86_000
     assert not store.touch("none")
@@ -121,20 +121,20 @@ def test_touch_keeps_the_time_of_creation(store: SessionStore) -> None:
     store.create({"user_id": 1}, id="s")
     created = store.list_for_user(1)[0].created_at
     time.sleep(0.01)
-    store.touch("s", 500)
+    store.touch("s", 5000)
     assert store.list_for_user(1)[0].created_at == created
-    assert 490 < (store.list_for_user(1)[0].expires_at - created).total_seconds() <= 501
+    assert 4990 < (store.list_for_user(1)[0].expires_at - created).total_seconds() <= 5100
 
 
 def test_the_index_forgets_what_has_ended_and_ends_itself(store: SessionStore, redis: RedisDatabase) -> None:
     store.set("old", {"user_id": 1}, ttl=0.05)
     time.sleep(0.06)
-    store.set("new", {"user_id": 1}, ttl=60)
+    store.set("new", {"user_id": 1}, ttl=600)
     assert redis.redis("HKEYS", "app:session:user:1") == [b"new"]
-    assert 40_000 < redis.redis("PTTL", "app:session:user:1") <= 60_000
-    store.set("longer", {"user_id": 1}, ttl=600)
-    store.set("shorter", {"user_id": 1}, ttl=6)
-    assert 580_000 < redis.redis("PTTL", "app:session:user:1") <= 600_000
+    assert 500_000 < redis.redis("PTTL", "app:session:user:1") <= 600_000
+    store.set("longer", {"user_id": 1}, ttl=6000)
+    store.set("shorter", {"user_id": 1}, ttl=60)
+    assert 5_900_000 < redis.redis("PTTL", "app:session:user:1") <= 6_000_000
 
 
 def test_revoke_ends_all_or_the_old_ones(store: SessionStore, redis: RedisDatabase) -> None:

@@ -145,7 +145,8 @@ def test_only_where_it_can_be(sqlite_url: str, postgresql_url: str, db: SqlDatab
 def test_a_wire_that_is_cut(db: SqlDatabase, postgresql_url: str, proxy: MakeProxy, tmp_path: Path) -> None:
     """Before the end nothing lasts; at the COMMIT it cannot be known, and nothing is sent again."""
     wire = proxy(postgresql_url)
-    with Runtime(profile(tmp_path, {"main": wire.url}, name="cut")) as runtime:
+    url = f"{wire.url}?connect_timeout=1"
+    with Runtime(profile(tmp_path, {"main": url}, name="cut")) as runtime:
         cut = cast(SqlDatabase, runtime.database("main"))
 
         def cutting() -> Iterator[tuple[int, str]]:
