@@ -30,7 +30,6 @@ _LAST_SECONDS = 1.0
 _UNNOTICED = 0.2
 """Seconds after which the main thread is taken not to have been woken by a signal: it began to wait for a lock then."""
 _CALL_AGAIN = 0.02
-_NO_ECHO = 0.1
 
 
 class _ErrorLog(Protocol):
@@ -66,7 +65,8 @@ class Terminator:
         self._arrived: SimpleQueue[int] = SimpleQueue()
         self._pipe: tuple[int, int] | None = None
         self._signalled = False
-        self._left_at: float | None = None
+        self._calling = threading.RLock()
+        self._left = self._leaving = False
         self._over = threading.Event()
         self._exit_code: int | None = None
 
@@ -94,7 +94,7 @@ class Terminator:
             self._servers[number] = before
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        # Takes no lock: the code that it interrupts may hold it. SimpleQueue is made for this.
+        # Takes no lock that the code which it interrupts may hold. SimpleQueue is made for this.
         server = self._servers.get(number)
         self._unnoticed()
         if os.getpid() != self._process:
@@ -158,8 +158,11 @@ class Terminator:
 
     def _call_main_away(self, number: int, deadline: Deadline) -> None:
         # A signal that meets the main thread in a handler does not wake it from the lock that it then waits for.
-        while self._left_at is None and not deadline.expired:
-            signal.pthread_kill(threading.main_thread().ident or 0, number)
+        while not deadline.expired:
+            with self._calling:
+                if self._left:
+                    return
+                signal.pthread_kill(threading.main_thread().ident or 0, number)
             SYSTEM.sleep(_CALL_AGAIN)
 
     def _executed(self) -> int:
@@ -171,12 +174,19 @@ class Terminator:
         return max([code, *(other._executed() for other in self._joined)])
 
     def _leave(self, number: int, code: int) -> None:
-        if self._left_at is not None:
-            # A call of ours that was under way when the first one arrived is no second signal.
-            if SYSTEM.monotonic() - self._left_at > _NO_ECHO:
-                self._force(number)
+        if self._leaving:
             return
-        self._left_at = SYSTEM.monotonic()
+        if self._left:
+            self._force(number)
+        self._leaving = True
+        with self._calling:
+            self._left = True
+        # A call of ours that came meanwhile is no second signal: the kernel delivers it now, and its handler runs
+        # within the loop, however long a busy machine takes over either.
+        os.getppid()
+        for _ in range(2):
+            pass
+        self._leaving = False
         if self._reraise:
             _die_of(number)
         elif threading.main_thread().is_alive():

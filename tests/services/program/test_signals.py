@@ -19,6 +19,7 @@ import pytest
 from katax_cli import Database
 from katax_cli.services.program.container import Katax
 from tests.servers.fixtures import MakeFresh
+from tests.waiting import patiently
 
 TIMEOUT = 60.0
 
@@ -197,12 +198,14 @@ threading.Event().wait()
 
 
 def test_a_hook_over_the_deadline_is_left_behind_and_named(program: Program, postgresql_url: str) -> None:
-    process = program(HANGING, postgresql_url, "1")
+    def is_named(seconds: float) -> bool:
+        code, out, err = ended(program(HANGING, postgresql_url, str(seconds)))
+        assert (code, out) == (1, "flushing\n")
+        assert re.search(r"shutdown incomplete after \d+\.\d s: hook flush did not finish", err)
+        # A busy machine may close no connection in what is left of so little time.
+        return err.endswith("hook flush did not finish\n")
 
-    code, out, err = ended(process)
-
-    assert (code, out) == (1, "flushing\n")
-    assert re.search(r"shutdown incomplete after \d+\.\d s: hook flush did not finish\n", err)
+    patiently(is_named, shortest=1.0)
     with Katax("local") as observer:
         database = observer.database(connection=postgresql_url)
         assert eventually(lambda: sessions(database) == 0)
@@ -293,12 +296,36 @@ finally:
     process.send_signal(signal.SIGTERM)
     assert process.stdout is not None
     assert process.stdout.readline() == "finally\n"
-    time.sleep(0.5)  # what comes at the same moment is taken for an echo
 
     code, _, err = ended(process)
 
     assert code == 143
     assert err == "forced by a second SIGTERM; left behind: nothing\n"
+
+
+def test_a_call_that_comes_late_is_no_second_signal(program: Program) -> None:
+    """The shutdown calls the main thread away until it leaves; on a busy machine its last call may take its time."""
+    process = program(
+        """
+import hashlib, signal, time
+from katax_cli import register_shutdown_handlers
+call = signal.pthread_kill
+def late(*words):
+    time.sleep(0.5)
+    call(*words)
+signal.pthread_kill = late
+register_shutdown_handlers([])
+print("ready", flush=True)
+try:
+    while True:
+        hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000)  # the main thread hears nothing meanwhile
+finally:
+    time.sleep(1)
+    print("finally", flush=True)
+"""
+    )
+
+    assert ended(process) == (0, "finally\n", "")
 
 
 def test_a_main_thread_that_ends_by_itself_waits_for_the_shutdown(program: Program) -> None:
