@@ -37,7 +37,12 @@ class Deadline:
         """The smaller of `seconds` and what remains; None when neither limits."""
         if seconds is not None:
             return min(in_seconds(seconds), self.remaining())
-        return None if self._ends == _FOREVER else self.remaining()
+        # As `remaining`, without its frame: each guarded call asks this three times.
+        ends = self._ends
+        if ends == _FOREVER:
+            return None
+        left = ends - self._monotonic()
+        return left if left > 0.0 else 0.0
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -54,7 +59,7 @@ class Deadline:
 
     def check(self, connection: str, doing: str) -> None:
         """Raises DeadlineExceeded when no time is left."""
-        if self.expired:
+        if self._ends <= self._monotonic():
             raise DeadlineExceeded(connection, doing=doing, seconds=self.seconds or 0.0)
 
 

@@ -121,6 +121,9 @@ class MysqlSession(Connection):
     _limit_ms = 0
     _own_limit_ms: int | None = None
     _place: tuple[Any, ...] | None = None
+    _polled: socket.socket | None = None
+    """The socket that `_arrivals` looks at: TLS and connecting anew make another one."""
+    _arrivals: select.poll
 
     def _create_ssl_ctx(self, given: ssl.SSLContext | dict[str, Any]) -> ssl.SSLContext:
         """PyMySQL's own reads all authorities of the system for each connection, and then trusts anybody."""
@@ -252,13 +255,15 @@ class MysqlSession(Connection):
 
     def has_hung_up(self) -> bool:
         """True when the connection is closed, or the server's farewell waits to be read; no round trip."""
-        if self._sock is None:
+        wire = self._sock
+        if wire is None:
             return True
         if self.is_streaming:
             return False
-        waiter = select.poll()
-        waiter.register(self._sock, select.POLLIN)
-        return bool(waiter.poll(0))
+        if wire is not self._polled:
+            self._polled, self._arrivals = wire, select.poll()
+            self._arrivals.register(wire, select.POLLIN)
+        return bool(self._arrivals.poll(0))
 
     def shut_down(self) -> None:
         """Makes a read under way fail, from another thread. TLS is left out: its state is that thread's."""

@@ -19,11 +19,13 @@ _log = logging.getLogger("katax.events")
 class Events:
     """Calls listeners in the order in which they were added; one that raises is logged and does no harm."""
 
-    __slots__ = ("_changing", "_listeners")
+    __slots__ = ("_changing", "_listeners", "are_heard")
 
     def __init__(self) -> None:
         self._changing = Lock()
         self._listeners: dict[str, tuple[Callable[..., Any], ...]] = {}
+        self.are_heard = False
+        """True while anybody listens to any of them."""
 
     def on(self, event: EventName, listener: Callable[..., Any]) -> Callable[[], None]:
         """Adds a listener; returns what removes it.
@@ -35,12 +37,14 @@ class Events:
         plain(listener, f"on({event!r})")
         with self._changing:
             self._listeners[event] = (*self._listeners.get(event, ()), listener)
+            self.are_heard = True
         return lambda: self._remove(event, listener)
 
     def _remove(self, event: EventName, listener: Callable[..., Any]) -> None:
         with self._changing:
             kept = tuple(one for one in self._listeners.get(event, ()) if one is not listener)
             self._listeners[event] = kept
+            self.are_heard = any(self._listeners.values())
 
     def wants(self, event: EventName) -> bool:
         return bool(self._listeners.get(event))

@@ -114,18 +114,17 @@ class Observer:
         self, statement: Any, params: object, seconds: float, now: float, error: BaseException | None
     ) -> None:
         """Counts a call that ended `now`; one that never went out counts nowhere."""
-        if self._events.wants("call"):
+        heard = self._events.are_heard
+        if heard and self._events.wants("call"):
             self._events.emit("call", ObservedCall(self._redacted(statement), seconds, error))
         if error is not None and isinstance(error, _NEVER_SENT):
             return
         if self.metrics is not None:
             self.metrics.add(seconds, ended=now, failed=error is not None)
-        if seconds >= self._slow_seconds or self._all_are_wanted():
-            self._tell(statement, params, seconds, error)
-
-    def _all_are_wanted(self) -> bool:
         every = self.log.all
-        return self._events.wants("query") or (every is not None and _log.isEnabledFor(every))
+        logged = every is not None and _log.isEnabledFor(every)
+        if logged or seconds >= self._slow_seconds or (heard and self._events.wants("query")):
+            self._tell(statement, params, seconds, error)
 
     def _tell(self, statement: Any, params: object, seconds: float, error: BaseException | None) -> None:
         slow = seconds >= self._slow_seconds

@@ -299,14 +299,11 @@ class Database(ABC):
         deadline = timeout if isinstance(timeout, Deadline) else self._deadline(timeout)
 
         def attempt(sent: Sent) -> T:
-            return self._attempt(work, sent, deadline)
+            with self._lease(deadline) as connection:
+                sent.sent = True
+                return work(connection, deadline.within(None))
 
         return self.guard.call(attempt, deadline=deadline, safety=safety, doing=doing)
-
-    def _attempt(self, work: Work[T], sent: Sent, deadline: Deadline) -> T:
-        with self._lease(deadline) as connection:
-            sent.sent = True
-            return work(connection, deadline.within(None))
 
     @abstractmethod
     def _redacted(self, statement: Any) -> str:
