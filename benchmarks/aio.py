@@ -22,7 +22,7 @@ from katax_cli.aio import AsyncKatax
 CONNECTIONS = 10
 TASKS = 64
 CALLS = 640
-RUNS = 25
+RUNS = 15
 TARGET = 1 / 0.9
 """The share of a peer's throughput that katax must reach."""
 Call = Callable[[], Awaitable[object]]

@@ -111,7 +111,7 @@ def measured(server: Server, make: tuple[str, ...], peer: Peer) -> None:
             peers={peer.restore.__name__: restore_by_peer},
             target=peer.restore_target,
             runs=RUNS,
-            warm_up=1,
+            warm_up=0,
         )
 
 

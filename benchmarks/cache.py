@@ -48,8 +48,11 @@ def full_server() -> Iterator[tuple[str, str]]:
 
 def fill(client: driver.Redis) -> None:
     client.flushdb()
+    script = (
+        "for n = ARGV[1], ARGV[2] do redis.call('SET', 'temp:' .. n, 'xxxxxxxxxxxxxxxxxxxx') end return 1"
+    )
     for start in range(0, KEYS, 10_000):
-        client.mset({f"temp:{number}": "x" * 20 for number in range(start, start + 10_000)})
+        client.eval(script, 0, start, start + 9_999)
     client.mset({f"kept:{number}": "x" for number in range(10_000)})
 
 

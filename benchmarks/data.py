@@ -91,6 +91,7 @@ def _postgresql(folder: Path, url: str) -> None:
             peers={"server cursor, csv": cursor},
             target=0.5,
             runs=RUNS,
+            warm_up=0,
         )
         peers: Peers = {"\\copy from": emptied(copy_in) if psql else None}
         compare(f"import {ROWS:,} rows, PostgreSQL", katax=emptied(load), peers=peers, target=1.05, runs=RUNS)
@@ -131,7 +132,14 @@ def _mysql(folder: Path, url: str) -> None:
             return run
 
         peers: Peers = {"mariadb-import --local": emptied(peer) if tool else None}
-        compare(f"import {ROWS:,} rows, MariaDB", katax=emptied(load), peers=peers, target=2.0, runs=RUNS)
+        compare(
+            f"import {ROWS:,} rows, MariaDB",
+            katax=emptied(load),
+            peers=peers,
+            target=2.0,
+            runs=RUNS,
+            warm_up=0,
+        )
 
 
 def _tool(name: str) -> str:

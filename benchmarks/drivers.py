@@ -160,7 +160,7 @@ def many_inserts(katax: Katax, urls: dict[str, str]) -> None:
             f"postgresql: execute_many of {INSERTED:,} rows",
             katax=ours,
             peers={"psycopg executemany": peer},
-            runs=9,
+            runs=7,
         )
     database.execute("drop table many")
 
@@ -250,7 +250,7 @@ def builder(katax: Katax, urls: dict[str, str]) -> None:
             katax=repeated(ours),
             peers={"SQLAlchemy Core": core(urls["postgresql"], stack)},
             target=1.2,
-            runs=31,
+            runs=15,
         )
 
 

@@ -1,4 +1,4 @@
-"""How the cost of what grows by a step grows: four sizes or more, and the exponent.
+"""How the cost of what grows by a step grows: three sizes or more, and the exponent.
 
 1.0 is linear, 2.0 quadratic. The cost is processor time, of katax and its server together, for other programs of the
 machine change that the least. What a start costs is measured at size 1 and taken off. The "peer" of a row is the same

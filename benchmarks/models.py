@@ -54,7 +54,7 @@ def models(name: str, peers: dict[str, sa.Engine]) -> None:
         ours: Callable[[], object],
         theirs: Callable[[Session], object],
         *,
-        runs: int = 31,
+        runs: int = 15,
         times: Callable[[Callable[[], object]], Work] = repeated,
     ) -> None:
         compare(
@@ -80,7 +80,7 @@ def models(name: str, peers: dict[str, sa.Engine]) -> None:
         f"create_many of {MANY:,} rows",
         lambda: Person.create_many([person() for _ in range(MANY)]),
         lambda session: session.execute(sa.insert(Person), [person() for _ in range(MANY)]),
-        runs=7,
+        runs=5,
         times=once,
     )
 

@@ -20,7 +20,7 @@ THREADS = 32
 QUERIES = 50
 CHECKOUTS = 5_000
 # Many short runs in turn: what else the machine does then meets all alike.
-RUNS = 31
+RUNS = 15
 PATIENCE = 60.0
 
 Connection = psycopg.Connection[Any]

@@ -12,7 +12,7 @@ from pathlib import Path
 from harness import compare, finish, server
 
 KATAX = str(Path(sys.executable).with_name("katax"))
-RUNS = 21
+RUNS = 11
 
 TYPER_APP = """
 import typer

@@ -24,7 +24,7 @@ from harness import cpu_seconds, finish, present, rotated, row, server
 
 CLIENTS = 64
 REQUESTS = 3200
-RUNS = 11
+RUNS = 7
 CONNECTIONS = 10
 COMPARED = (
     ("katax.aio", "psycopg_pool, async", 1 / 0.9),

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from harness import cpu_seconds
 
-TRIES = 3
-ENOUGH = 8.0
+TRIES = 2
+ENOUGH = 4.0
 """Seconds of one size after which it is not tried again."""
 NOISE = 0.03
 """Seconds of processor time below which a growth says nothing: one start differs from the next by as much."""

@@ -104,7 +104,7 @@ def refreshing(size: int, place: Place) -> Cost:
 
 
 def growths() -> list[Growth]:
-    small, large = (50, 100, 200, 400), (1, 125, 250, 500, 1_000)
+    small, large = (50, 150, 400), (1, 125, 250, 500, 1_000)
     return [
         *(
             Growth(f"{name}, processes", engine, small, large, reporting(what), start=None, tries=1)

@@ -86,11 +86,11 @@ def growths() -> list[Growth]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 16_384)), hard))
     return [
         Growth(
-            f"ws, {BROADCASTS} events to clients", "redis", (125, 250, 500, 1_000), (10, 100, 500, 1_000, 2_000),
+            f"ws, {BROADCASTS} events to clients", "redis", (125, 375, 1_000), (10, 100, 500, 1_000, 2_000),
             broadcasting, start=None, tries=1,
         ),
         Growth(
-            f"ws, {BROADCASTS} events to {CLIENTS} clients of workers", "redis", (1, 2, 3, 4), (1, 2, 4, 8),
+            f"ws, {BROADCASTS} events to {CLIENTS} clients of workers", "redis", (1, 2, 4), (1, 2, 4, 8),
             sharing, start=None, tries=1,
         ),
     ]  # fmt: skip
