@@ -58,7 +58,8 @@ class Survey:
 
 def matches_everything(pattern: str) -> bool:
     """True for a glob that nearly every key matches, such as `*`, `?*` or `[^_]*`, by trying it on made-up keys."""
-    glob = pattern.replace("[^", "[!")
+    # To Redis, `[^]` is any one character.
+    glob = pattern.replace("[^]", "?").replace("[^", "[!")
     keys = [letter * length for letter in ascii_letters + digits for length in _TRIED_LENGTHS]
     return sum(fnmatchcase(key, glob) for key in keys) > 0.9 * len(keys)
 

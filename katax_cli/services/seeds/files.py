@@ -9,6 +9,7 @@ from hashlib import sha256
 
 from katax_cli.core.text.text import undecodable
 from katax_cli.errors import ConfigError, SeedError, unknown_name
+from katax_cli.profiles.sources.new_file import write_new
 from katax_cli.services.seeds.values import SeedFile
 
 KINDS = ("sql", "py", "json", "csv")
@@ -112,6 +113,5 @@ def create(directory: str, name: str) -> str:
     seed = SeedFile(os.path.basename(path), "", b"", "")
     os.makedirs(directory, exist_ok=True)
     text = _STARTERS[seed.kind]
-    with open(path, "x", encoding="utf-8") as file:
-        file.write(text.format(table=seed.table) if seed.kind == "json" else text)
+    write_new(path, text.format(table=seed.table) if seed.kind == "json" else text)
     return path

@@ -132,7 +132,7 @@ def test_clear_shows_first_what_it_will_delete(redis: driver.Redis) -> None:
 
 def test_every_key_of_production_is_refused_even_with_its_name(production: driver.Redis) -> None:
     production.set("k", 1)
-    for pattern in ("*", "**", "?*", "*?", "[^_]*", "[!-~]*", "????*"):
+    for pattern in ("*", "**", "?*", "*?", "[^_]*", "[!-~]*", "????*", "[^]*"):
         done = katax("cache", "clear", pattern, "--confirm", "test/cache")
         assert done.code == 4
         assert "is every key of 'cache', a prod connection; name a narrower pattern" in done.err

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from katax_cli.core.text.text import undecodable
 from katax_cli.errors import ConfigError, MigrationError, unknown_name
+from katax_cli.profiles.sources.new_file import write_new
 from katax_cli.services.migrate.files.other_tools import (
     DOWN_SUFFIX,
     UP_SUFFIX,
@@ -123,11 +124,9 @@ def create(directory: str, title: str, *, python: bool = False, now: float) -> s
     os.makedirs(directory, exist_ok=True)
     if path.endswith(UP_SUFFIX):
         for made in (path, path.removesuffix(UP_SUFFIX) + DOWN_SUFFIX):
-            with open(made, "x", encoding="utf-8"):
-                pass
+            write_new(made, "")
         return path
-    with open(path, "x", encoding="utf-8") as file:
-        file.write(_PYTHON.format(title=title.replace('"', "'")) if python else _SQL)
+    write_new(path, _PYTHON.format(title=title.replace('"', "'")) if python else _SQL)
     return path
 
 
