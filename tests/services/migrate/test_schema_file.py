@@ -176,9 +176,9 @@ def test_a_tool_that_hangs_ends_with_the_time_that_was_given(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     write_profile(tmp_path, {"main": postgresql_url}, extra=KEPT)
 
-    up = katax("migrate", "up", "--timeout", "5s")
+    up = katax("migrate", "up", "--timeout", "8s")
 
-    assert (up.code, "pg_dump took longer than 5 s" in up.err) == (1, True)
+    assert (up.code, "pg_dump took longer than 8 s" in up.err) == (1, True)
 
 
 def test_mongodb_has_no_schema_file(mongodb_url: str, tmp_path: Path, folder: Path) -> None:

@@ -626,7 +626,7 @@ def test_outcomes_are_told_as_they_come(database: SqlDatabase, folder: Path) -> 
 
 
 def test_seeds_know_no_statement_timeout(fresh: MakeFresh, open_url: Open, folder: Path) -> None:
-    database = open_url(fresh("postgresql").url, statement_timeout=0.05)
-    (folder / "a.sql").write_text("SELECT pg_sleep(0.2)")
+    database = open_url(fresh("postgresql").url, statement_timeout=0.3)
+    (folder / "a.sql").write_text("SELECT pg_sleep(0.6)")
 
     assert [one.state for one in Seeder(database, str(folder)).run()] == ["applied"]
