@@ -13,6 +13,7 @@ from pathlib import Path
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.cron.ledger.values import Run
 from katax_cli.services.cron.manage import Cron
+from tests.waiting import connecting
 
 PATIENCE = 60.0
 
@@ -86,6 +87,8 @@ def profile(folder: Path, jobs: str, *, state: str = "", extra: str = "") -> Non
     """A profile whose jobs are TOML."""
     file = folder / "profiles" / "test.toml"
     file.parent.mkdir(exist_ok=True)
+    if state and not state.startswith("sqlite"):
+        state += f"?connect_timeout={connecting(state):.0f}"
     told = f'[state]\nurl = "{state}"\n' if state else ""
     file.write_text(
         f'role = "dev"\n[shutdown]\ntimeout = {PATIENCE}\n{told}[cron]\ntimezone = "UTC"\n{extra}\n{jobs}\n'
