@@ -5,13 +5,15 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import ConnectionSettings, TlsSettings
+from katax_cli.services.health import bare_connection
 from katax_cli.services.health.bare_connection import Wire, try_wire
-from tests.waiting import patiently
+from tests.waiting import SECONDS, patiently
 
 Serve = Callable[[Callable[[socket.socket], object]], int]
 
@@ -43,16 +45,18 @@ def serve() -> Iterator[Serve]:
 
 
 def settings(kind: str = "redis", port: int = 0, **more: object) -> ConnectionSettings:
-    return ConnectionSettings("main", kind, host="127.0.0.1", port=port, **more)  # type: ignore[arg-type]
+    made = ConnectionSettings("main", kind, host="127.0.0.1", port=port, **more)  # type: ignore[arg-type]
+    return replace(made, connect_timeout=SECONDS)
 
 
 def seen(wire: Wire) -> list[tuple[str, str]]:
     return [(check.name, check.status) for check in wire.checks]
 
 
-def test_the_way_is_given_back_before_anybody_logs_in(serve: Serve) -> None:
+def test_the_way_is_given_back_before_anybody_logs_in(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server has closed when the call returns, although it takes its time."""
     closed = threading.Event()
+    monkeypatch.setattr(bare_connection, "_GOODBYE_SECONDS", SECONDS)
 
     def talk(client: socket.socket) -> None:
         assert client.recv(1) == b""

@@ -23,6 +23,7 @@ from katax_cli import (
 )
 from katax_cli.core.settings import PoolSettings
 from katax_cli.services.calls.guard import Safety
+from katax_cli.services.state import reporter as reporter_module
 from katax_cli.services.state.circuits import decide
 from katax_cli.services.state.store import StateStore
 from tests.servers.fixtures import Target
@@ -376,15 +377,17 @@ class TestReporting:
         with StateStore(katax.profile) as store:
             until(lambda: [each.kind for each in store.processes()] == ["app"])
             until(lambda: [each.connection for each in store.pool_samples(since=0)] == ["x"])
-            assert [each.part for each in store.reports()] == ["traffic"]
+            # A busy machine has slow statements to tell of, too.
+            assert {"traffic"} <= {each.part for each in store.reports()} <= {"traffic", "slow"}
             decide(store, "main", "trip", reason="new disks")
             katax.database("main")
             until(lambda: katax.database("main").guard.breaker.is_open())
 
             assert katax.shutdown().clean
-            assert store.processes() == []
+            until(lambda: store.processes() == [])
 
-    def test_it_ends_before_the_databases_do(self, tmp_path: Path) -> None:
+    def test_it_ends_before_the_databases_do(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(reporter_module, "STOP_SECONDS", 60.0)
         katax = Katax("local")
         database = katax.database("x", connection="sqlite:///a.db")
         katax.report("app")

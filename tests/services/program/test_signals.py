@@ -75,7 +75,7 @@ import sys, threading
 from katax_cli import Katax, register_shutdown_handlers
 katax = Katax("local")
 for number, url in enumerate(sys.argv[1:]):
-    katax.database(f"db{number}", connection=url).connect()
+    katax.database(f"db{number}", connection={"url": url, "connect_timeout": 60}).connect()
 register_shutdown_handlers(katax)
 katax.on_shutdown(lambda: print("hook", flush=True))
 print("ready", flush=True)
@@ -136,7 +136,7 @@ def test_the_main_threads_query_ends_before_its_pool_is_closed(program: Program,
 import sys
 from katax_cli import Katax, register_shutdown_handlers
 katax = Katax("local")
-db = katax.database(connection=sys.argv[1])
+db = katax.database(connection={"url": sys.argv[1], "connect_timeout": 60})
 db.execute("create table seen (n int)")
 register_shutdown_handlers(katax)
 print("ready", flush=True)
@@ -165,7 +165,7 @@ def test_a_worker_finishes_its_work(program: Program, postgresql_url: str) -> No
 import sys, threading
 from katax_cli import Katax, register_shutdown_handlers
 katax = Katax("local")
-db = katax.database(connection=sys.argv[1])
+db = katax.database(connection={"url": sys.argv[1], "connect_timeout": 60})
 db.connect()
 register_shutdown_handlers(katax)
 def work():
@@ -186,7 +186,7 @@ HANGING = """
 import sys, threading
 from katax_cli import Katax, register_shutdown_handlers
 katax = Katax("local")
-katax.database(connection=sys.argv[1]).connect()
+katax.database(connection={"url": sys.argv[1], "connect_timeout": 60}).connect()
 @katax.on_shutdown
 def flush():
     print("flushing", flush=True)
