@@ -67,7 +67,10 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "services/backup/store/run_marker.py",
         "services/backup/store/sftp.py",
     ),
-    "services/backup/restore/test_load.py": ("engines/mongodb/backup/restore.py",),
+    "services/backup/restore/test_load.py": (
+        "engines/mongodb/backup/restore.py",
+        "engines/mysql/backup/events.py",
+    ),
     "services/backup/restore/test_marked.py": (
         "engines/mysql/backup/restore.py",
         "engines/redis/backup/restore.py",

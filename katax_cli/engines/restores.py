@@ -55,6 +55,16 @@ class ReadsDumpStream(Protocol):
 
 
 @runtime_checkable
+class HoldsBack(Protocol):
+    """Knows the things in a restored database that would act by themselves: they rest until it is whole, in a drill
+    for good."""
+
+    def let_go(self, connection: Any) -> list[str]:
+        """Lets them act as they did; returns a line for each that goes on resting."""
+        ...
+
+
+@runtime_checkable
 class ReadsDumpHead(Protocol):
     """Its dump says how the database itself was made."""
 
@@ -76,7 +86,7 @@ class ListsRelations(Protocol):
     """Knows more tables with rows than those that are shown to people."""
 
     def relations(self, connection: Any, names: Collection[str]) -> Mapping[str, str]:
-        """Tables that hold rows, as manifests name them and as SQL."""
+        """Tables that hold rows, as manifests name them, and what follows FROM in SQL to select those of a dump."""
         ...
 
 

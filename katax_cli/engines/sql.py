@@ -62,7 +62,8 @@ class DatabaseSql:
 
     `maintenance` is the database from which others are created and dropped, None for any. `own` are the server's.
     `exists` asks for a name; `idle` for the names LIKE a pattern in which nobody works. `create_copy` makes a database
-    {name} of {template}, `drop` removes {name}, with its sessions where the server would wait for their end.
+    {name} of {template}, `drop` removes {name}, with its sessions where the server would wait for their end. `unbind`
+    asks within a database for statements that remove what keeps it from being dropped, without a word to other servers.
     """
 
     maintenance: str | None
@@ -71,6 +72,7 @@ class DatabaseSql:
     idle: str
     drop: str
     create_copy: str | None = None
+    unbind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

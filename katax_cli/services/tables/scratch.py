@@ -114,12 +114,42 @@ def drop(server: AnyDatabase, name: str, open_database: Open) -> bool:
             cast("MongoDatabase", copy).command({"dropDatabase": 1})
         return True
     try:
-        server.execute(f"DROP DATABASE IF EXISTS {quote_identifier(name, server.engine.dialect)}")
+        drop_unbound(server, name, open_database, "DROP DATABASE IF EXISTS {name}")
     except RolledBack:
         raise
     except QueryError:
         return False
     return True
+
+
+def drop_unbound(
+    server: SqlDatabase, name: str, open_database: Open, statement: str, timeout: float | None = None
+) -> None:
+    """Drops a database by `statement`; of a throwaway one first what the server keeps it for, if it does.
+
+    A subscription in it is a copy of one that others use: its slot stays.
+    """
+    sql = statement.format(name=quote_identifier(name, server.engine.dialect))
+    try:
+        server.execute(sql, timeout=timeout)
+    except RolledBack:
+        raise
+    except QueryError:
+        if not (_NAME.fullmatch(name) and _unbound(server, name, open_database)):
+            raise
+        server.execute(sql, timeout=timeout)
+
+
+def _unbound(server: SqlDatabase, name: str, open_database: Open) -> bool:
+    """True when something that kept the database was removed from it."""
+    question = sql_of(server).unbind
+    if question is None:
+        return False
+    with open_database(elsewhere(server.settings, name)) as there:
+        statements = [str(row[0]) for row in cast("SqlDatabase", there).run(question).rows]
+        for statement in statements:
+            cast("SqlDatabase", there).execute(statement)
+    return bool(statements)
 
 
 def is_file(database: AnyDatabase) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.mysql.backup.dump import MysqlDump
+from katax_cli.engines.mysql.backup.events import SIGN, HeldEvents
 from katax_cli.engines.restores import Space, free_bytes
 
 _USED = """SELECT coalesce(sum(data_length + index_length), 0) FROM information_schema.tables
@@ -33,6 +34,7 @@ class MysqlRestore:
 
     def __init__(self, engine: SqlEngine) -> None:
         self._engine = engine
+        self._events = HeldEvents()
 
     def server_id(self, connection: Any) -> str:
         return MysqlDump(self._engine).server_id(connection)
@@ -56,7 +58,8 @@ class MysqlRestore:
         return (f"--database={target}",)
 
     def addressed(self, chunks: Iterable[bytes], *, source: str, target: str) -> Iterator[bytes]:
-        """Routines and triggers of another collation come between two ALTER DATABASE, which name the database."""
+        """Routines and triggers of another collation come between two ALTER DATABASE, which name the database. Events
+        are held until `let_go`."""
         old = _ALTER + quote_identifier(source, "mysql").encode() + b" "
         new = _ALTER + quote_identifier(target, "mysql").encode() + b" "
         at_line = re.compile(rb"^((?:/\*!\d+ )?)" + re.escape(old), re.MULTILINE)
@@ -65,9 +68,14 @@ class MysqlRestore:
             rest += chunk
             end = rest.rfind(b"\n") + 1
             if end:
-                yield at_line.sub(lambda match: match[1] + new, rest[:end]) if old in rest else rest[:end]
-                rest = rest[end:]
+                lines, rest = rest[:end], rest[end:]
+                if old in lines:
+                    lines = at_line.sub(lambda match: match[1] + new, lines)
+                yield self._events.hold(lines) if SIGN in lines else lines
         yield rest
+
+    def let_go(self, connection: Any) -> list[str]:
+        return self._events.let_go(self._engine, connection)
 
 
 def create(engine: SqlEngine) -> MysqlRestore:

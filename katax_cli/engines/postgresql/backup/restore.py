@@ -24,12 +24,16 @@ _MINE = """SELECT r.rolname, u.rolsuper FROM pg_roles r, pg_roles u
     WHERE u.rolname = current_user AND pg_has_role(r.oid, 'MEMBER')"""
 _SESSIONS = """SELECT pid, coalesce(usename, ''), coalesce(application_name, ''), pg_terminate_backend(pid)
     FROM pg_stat_activity WHERE datname = $1 AND pid <> pg_backend_pid()"""
-# A dump has the rows of a table without those of the tables that inherit from it.
-_RELATIONS = """SELECT n.nspname || '.' || c.relname, format('ONLY %I.%I', n.nspname, c.relname) FROM pg_class c
-    JOIN pg_namespace n ON n.oid = c.relnamespace
+# A dump has the rows of a table without those of the tables that inherit from it, and of a table of an extension those
+# that the extension's condition selects: the others come with the extension.
+_RELATIONS = """SELECT n.nspname || '.' || c.relname, format('ONLY %I.%I %s', n.nspname, c.relname, x.condition)
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    LEFT JOIN (SELECT unnest(extconfig) AS oid, unnest(extcondition) AS condition FROM pg_extension) x ON x.oid = c.oid
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
     AND (n.nspname || '.' || c.relname = ANY($1) OR NOT EXISTS (SELECT FROM pg_depend d
         WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'))"""
+_SUBSCRIPTIONS = """SELECT subname FROM pg_subscription WHERE NOT subenabled
+    AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1"""
 _IDENTITY = "SELECT system_identifier::text FROM pg_control_system()"
 _USED = "SELECT coalesce(max(pg_database_size(oid)), 0) FROM pg_database WHERE datname = $1"
 _FOLDER = "SELECT setting, pg_backend_pid() FROM pg_settings WHERE name = 'data_directory'"
@@ -78,6 +82,13 @@ class PostgresRestore:
     def relations(self, connection: Any, names: Collection[str]) -> Mapping[str, str]:
         """Partitions too, and tables of extensions only if they are among `names`."""
         return dict(self._engine.execute(connection, _RELATIONS, [list(names)]).rows)
+
+    def let_go(self, connection: Any) -> list[str]:
+        """pg_dump itself lets subscriptions be made disabled: two databases must not read from one slot."""
+        return [
+            f"subscription {name!r} is disabled; enable it when no other database uses its slot any more"
+            for (name,) in self._engine.execute(connection, _SUBSCRIPTIONS).rows
+        ]
 
     def server_id(self, connection: Any) -> str:
         return f"postgresql:{self._engine.execute(connection, _IDENTITY).rows[0][0]}"

@@ -16,7 +16,7 @@ from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.dumps import Credentials, SchemaFacts
 from katax_cli.engines.registry import load, part
-from katax_cli.engines.restores import DumpHead, ListsRelations, RestoresByProgram
+from katax_cli.engines.restores import DumpHead, HoldsBack, ListsRelations, RestoresByProgram
 from katax_cli.errors import BackupError, KataxError
 from katax_cli.services.backup.dumps import pg_dump
 from katax_cli.services.backup.manifest import Manifest
@@ -66,6 +66,10 @@ class Loader(Protocol):
 
     def problems(self, settings: ConnectionSettings) -> list[str]:
         """The differences between the manifest and what is in the database now, one line each."""
+        ...
+
+    def let_go(self, settings: ConnectionSettings) -> None:
+        """Lets things of the database act by themselves that rested until now."""
         ...
 
 
@@ -158,6 +162,9 @@ class PostgresLoader:
             problems.append("the schema differs from the one that was backed up")
         return problems
 
+    def let_go(self, settings: ConnectionSettings) -> None:
+        let_go(self._order, self._part, settings)
+
     def _schema(self, settings: ConnectionSettings) -> tuple[dict[str, int], str]:
         """The things in the restored database, and the hash of its schema."""
         work = self._order.work
@@ -221,6 +228,9 @@ class StreamLoader:
             problems.append("the schema differs from the one that was backed up")
         return problems
 
+    def let_go(self, settings: ConnectionSettings) -> None:
+        let_go(self._order, self._part, settings)
+
 
 class FileLoader:
     """SQLite's file as it was copied."""
@@ -262,6 +272,22 @@ class FileLoader:
         if not problems and found.schema_hash != manifest.schema_hash:
             problems.append("the schema differs from the one that was backed up")
         return problems
+
+    def let_go(self, settings: ConnectionSettings) -> None:
+        """A file does nothing by itself."""
+
+
+def let_go(order: RestoreOrder, ability: object, settings: ConnectionSettings) -> None:
+    """Lets act what the engine's part held back while the database was filled, and tells what goes on resting."""
+    if isinstance(ability, HoldsBack):
+        with cast("SqlDatabase", order.open_database(settings)) as database:
+            for line in database.ask(
+                lambda connection, _: ability.let_go(connection),
+                safety=Safety.WRITE,
+                timeout=FOREVER,
+                doing="the restore",
+            ):
+                order.tell(line)
 
 
 def credentials(settings: ConnectionSettings) -> Credentials:

@@ -129,6 +129,9 @@ class KeyLoader:
             return self._losses
         return [f"keys: {expected:,} in the backup, {self._restored:,} restored", *self._losses]
 
+    def let_go(self, settings: ConnectionSettings) -> None:
+        """Keys do nothing by themselves."""
+
     def _put(self, redis: RedisDatabase, batch: list[StoredKey]) -> None:
         keys = [key for key in batch if key.name is not None]
         for functions in (key.value for key in batch if key.name is None):

@@ -71,6 +71,7 @@ class Restore:
                 raise BackupError(
                     f"{manifest.name!r} was not restored as it was backed up: {'; '.join(problems[:5])}"
                 )
+            self._loader.let_go(destination.settings)
             kept = destination.publish(partial(self._note_kept, self._order.database.name))
         seconds = round(SYSTEM.monotonic() - started, 3)
         return Restored(self.target, kept, len(manifest.rows), sum(manifest.rows.values()), seconds)

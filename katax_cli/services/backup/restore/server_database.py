@@ -29,6 +29,7 @@ from katax_cli.services.tables.scratch import (
     Open,
     Purpose,
     administrator,
+    drop_unbound,
     elsewhere,
     is_abandoned,
     new_name,
@@ -106,8 +107,7 @@ class _ServerDatabase:
                     with self._open(self._named(name)) as there:
                         cast("MongoDatabase", there).command({"dropDatabase": 1})
                     return
-                quoted = quote_identifier(name, server.dialect)
-                server.execute(sql_of(server).drop.format(name=quoted), timeout=FOREVER)
+                drop_unbound(server, name, self._open, sql_of(server).drop, FOREVER)
         except KataxError as error:
             raise BackupError(f"{name!r} on {self._database.name!r} was not dropped: {error}") from error
 

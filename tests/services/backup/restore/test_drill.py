@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
+import psycopg
 import pytest
 
 from katax_cli.engines.postgresql.backup import restore as postgresql_restore
@@ -72,6 +73,26 @@ def test_a_drill_stamps_the_manifest_and_leaves_nothing(
     }
     assert databases(postgresql) == before
     assert katax("db", "backups", "verify").code == 0
+
+
+def test_a_drill_never_subscribes_and_drops_what_a_subscription_keeps(
+    fresh: MakeFresh, postgresql: Server, tmp_path: Path
+) -> None:
+    target, before = fresh(postgresql), databases(postgresql)
+    profile(tmp_path, target)
+    made = "CREATE SUBSCRIPTION \"a s\" CONNECTION 'host=192.0.2.1' PUBLICATION p WITH (connect = false, slot_name = s)"
+    dropped = ('ALTER SUBSCRIPTION "a s" SET (slot_name = NONE)', 'DROP SUBSCRIPTION "a s"')
+    with psycopg.connect(target.url, autocommit=True) as connection:
+        connection.execute(made.encode())
+        try:
+            manifest = back_up()
+            done = drill(manifest.name, "--on", "main", "--same-server", "-y")
+        finally:
+            for statement in dropped:
+                connection.execute(statement.encode())
+
+    assert (done.code, done.json["problems"]) == (0, []), done.err
+    assert databases(postgresql) == before
 
 
 def test_what_does_not_come_out_as_it_went_in_does_not_pass(

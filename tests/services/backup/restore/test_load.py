@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import random
+import re
+
+import psycopg
 
 from katax_cli.engines.mysql.backup.restore import MysqlRestore
 from katax_cli.engines.postgresql.backup.restore import PostgresRestore
-from katax_cli.services.backup.restore.load import differences
+from katax_cli.services.backup.restore.load import count_rows, differences
+from katax_cli.services.tables.scratch import open_settings
+from tests.engines.connections import settings_for
+from tests.servers import Server
+from tests.servers.fixtures import MakeFresh
 
 PRINTED = """
 CREATE DATABASE "a;b""c" WITH TEMPLATE = template0 ENCODING = 'UTF8' LOCALE = 'it''s;
@@ -56,6 +63,47 @@ def test_a_dump_of_mysql_names_the_database_that_it_goes_to() -> None:
         cuts = sorted(chance.randrange(len(text)) for _ in range(chance.randrange(12)))
         pieces = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
         assert b"".join(restore.addressed(pieces, source="s`rc", target="new")) == wanted
+
+
+def test_every_event_of_a_dump_is_made_disabled() -> None:
+    head = b"/*!50106 CREATE*/ /*!50117 DEFINER=`a*/ `` b`@`%`*/ /*!50106 EVENT `x``y` ON SCHEDULE "
+    schedules = [
+        b"AT '2026-01-01 00:00:00' ON COMPLETION NOT PRESERVE ENABLE DO DELETE FROM t */ ;;",
+        b"EVERY 1 SECOND ON COMPLETION PRESERVE DISABLE ON SLAVE COMMENT ' ON COMPLETION PRESERVE ENABLE DO ' DO a",
+        b"EVERY '1 1' DAY_HOUR STARTS '2026-01-01' ENDS '2027-01-01' ON COMPLETION NOT PRESERVE ENABLE DO b",
+    ]
+    row = b"('\\n" + head + schedules[0] + b"');"
+    text = b"\n".join([row, *(head + schedule for schedule in schedules), b""])
+
+    held = b"".join(MysqlRestore(None).addressed([text], source="a", target="b"))  # type: ignore[arg-type]
+
+    lines = held.splitlines()
+    assert lines[0] == row, "a row is as it was"
+    for line, schedule in zip(lines[1:], schedules, strict=True):
+        when, _, rest = schedule.partition(b" ON COMPLETION ")
+        action = rest[re.search(b" (?:DO|COMMENT) ", rest).start() :]  # type: ignore[union-attr]
+        assert line == head + when + b" ON COMPLETION PRESERVE DISABLE" + action
+
+
+def test_rows_of_a_table_of_an_extension_are_those_that_its_dump_has(
+    fresh: MakeFresh, postgresql: Server
+) -> None:
+    """What an extension brings itself comes with it, as the reference systems of PostGIS."""
+    target = fresh(postgresql)
+    with psycopg.connect(target.url, autocommit=True) as connection:
+        for statement in (
+            "CREATE TABLE systems (id int, is_own bool)",
+            "INSERT INTO systems SELECT g, g > 7 FROM generate_series(1, 9) g",
+            "CREATE TABLE hidden AS SELECT 1",
+            "ALTER EXTENSION plpgsql ADD TABLE systems",
+            "ALTER EXTENSION plpgsql ADD TABLE hidden",
+            "UPDATE pg_extension SET extconfig = ARRAY['systems'::regclass], extcondition = ARRAY['WHERE is_own']"
+            " WHERE extname = 'plpgsql'",
+        ):
+            connection.execute(statement.encode())
+
+    with open_settings(settings_for(target.url)) as database:
+        assert count_rows(database, ["public.systems"]) == {"public.systems": 2}
 
 
 def test_differences_are_one_line_each() -> None:

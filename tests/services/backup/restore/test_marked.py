@@ -64,6 +64,28 @@ def restore(name: str, into: str, *words: str) -> tuple[int, str]:
     return done.code, done.err.strip()
 
 
+def test_events_rest_until_all_is_restored(source: Target, mariadb: Server, copy: str) -> None:
+    """The server would run them while rows are compared, and drop one whose time has passed as soon as it is made."""
+    name = source.url.rpartition("/")[2]
+    ask(mariadb, "CREATE EVENT once ON SCHEDULE AT now() + INTERVAL 1 SECOND DO DELETE FROM orders", name)
+    odd = "CREATE DEFINER = 'no one'@'%' EVENT `a `` b` ON SCHEDULE EVERY '1 1' DAY_HOUR STARTS '2026-01-01' "
+    ask(mariadb, f"{odd} ON COMPLETION PRESERVE COMMENT 'it''s' DO DELETE FROM orders WHERE id < 0", name)
+    states = """SELECT event_name, definer, status, on_completion, starts, interval_value, event_comment, sql_mode
+        FROM information_schema.events WHERE event_schema = '{}' ORDER BY 1"""
+    before = ask(mariadb, states.format(name))
+    manifest = back_up()
+    has_passed = "SELECT execute_at < now() FROM information_schema.events WHERE event_name = 'once'"
+    until(lambda: bool(ask(mariadb, has_passed, name)[0][0]))
+
+    code, said = restore(manifest.name, copy)
+
+    assert (code, "event 'once' stays disabled: its time has passed" in said) == (0, True), said
+    after = ask(mariadb, states.format(copy))
+    assert {row[0]: row[2:4] for row in before}["once"] == ("ENABLED", "NOT PRESERVE")
+    assert {row[0]: row[2:4] for row in after}["once"] == ("DISABLED", "PRESERVE")
+    assert [row for row in after if row[0] != "once"] == [row for row in before if row[0] != "once"]
+
+
 def test_mysql_fills_a_new_or_an_empty_database(source: Target, mariadb: Server, copy: str) -> None:
     manifest = back_up()
 
