@@ -63,15 +63,18 @@ def create_backup(
     )
     sealer = Recipients(recipients) if recipients else None
     started = _now()
+    # Its server may fall silent while those of others go on.
+    mine = StoppableWork(database.name, work.deadline)
     with (
         work.active(),
         work.stopping(database.cancel_running),
+        work.stopping(mine.stop),
         store.new_folder(database.name) as folder,
     ):
         order = Order(
             database=database,
             folder=folder,
-            work=work,
+            work=mine,
             jobs=jobs or min(_MOST_JOBS, os.cpu_count() or 1),
             allow_missing=allow_missing,
             tools=tools,

@@ -24,6 +24,7 @@ class StoppableWork:
         self._changed = Condition()
         self._stopped = False
         self._stops: list[Callable[[], object]] = []
+        self._cuts: list[Callable[[], object]] = []
         self._active = 0
 
     @property
@@ -56,6 +57,11 @@ class StoppableWork:
             with self._changed:
                 self._stops.remove(stop)
 
+    def cut_by(self, cut: Callable[[], object]) -> None:
+        """From now on `cut` is called from another thread when the server answers nothing."""
+        with self._changed:
+            self._cuts.append(cut)
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """A part of the work that leaves nothing behind when it ends."""
@@ -67,6 +73,15 @@ class StoppableWork:
             with self._changed:
                 self._active -= 1
                 self._changed.notify_all()
+
+    def cut(self) -> None:
+        """Ends what runs without a word to the server, and waits for nothing."""
+        with self._changed:
+            self._stopped = True
+            ends = [*self._cuts, *self._stops]
+            self._changed.notify_all()
+        for end in ends:
+            end()
 
     def stop(self) -> None:
         """Ends what runs and returns when that is cleared away, or after a while."""

@@ -10,6 +10,7 @@ from typing import Any
 from katax_cli.engines.dumps import Inventory
 from katax_cli.errors import BackupError
 from katax_cli.services.backup.manifest import DumpFile, Omission
+from katax_cli.services.backup.silence import ServerSilence
 from katax_cli.services.backup.work import StoppableWork
 
 _NAMED = 10
@@ -29,6 +30,12 @@ class Order:
     allow_missing: bool
     tools: str | None = None
     told: Callable[[int], object] = lambda _: None
+    silence: ServerSilence = field(init=False)
+
+    def __post_init__(self) -> None:
+        silence = ServerSilence(self.name, self.work, after="nothing is left of the backup")
+        object.__setattr__(self, "silence", silence)
+        object.__setattr__(self, "told", silence.telling(self.told))
 
     @property
     def name(self) -> str:

@@ -136,6 +136,7 @@ def _held(order: Order) -> Iterator[tuple[Inventory, Credentials]]:
             watchdog.limit(work.deadline.remaining(), interrupt),
             ability.held(connection, _LOCK_SECONDS) as inventory,
             secret_files(ability.credentials()) as credentials,
+            order.silence.watching(lambda seconds: engine.greets(connection, seconds)),
         ):
             yield inventory, credentials
     finally:

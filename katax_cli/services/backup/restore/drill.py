@@ -59,10 +59,11 @@ def drill_backup(
     also when it found problems.
     """
     order = fit_order(folder, database, "drill", open_database, work, jobs, tools, tell, told)
-    server_id = _checked_server(order, same_server=same_server, unseen_space=unseen_space)
-    destination = destination_for(order, None)
-    destination.refuse(swap=False)
-    seconds, problems = _tried(order, destination, loader_for(order), smoke)
+    with order.watching():
+        server_id = _checked_server(order, same_server=same_server, unseen_space=unseen_space)
+        destination = destination_for(order, None)
+        destination.refuse(swap=False)
+        seconds, problems = _tried(order, destination, loader_for(order), smoke)
     drill = RestoreDrill(
         drilled_at=datetime.fromtimestamp(SYSTEM.now(), UTC).isoformat(timespec="milliseconds"),
         connection=database.name,
@@ -85,6 +86,8 @@ def _tried(
             destination.make(loader.head())
             loader.load(destination.settings)
         except BackupError as error:
+            if order.work.stopped:
+                raise
             problems = [str(error)]
             seconds = SYSTEM.monotonic() - started
         else:

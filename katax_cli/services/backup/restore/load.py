@@ -6,8 +6,8 @@ import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -21,6 +21,7 @@ from katax_cli.errors import BackupError, KataxError
 from katax_cli.services.backup.dumps import pg_dump
 from katax_cli.services.backup.manifest import Manifest
 from katax_cli.services.backup.restore.destination import FOREVER, MARKER, Tell
+from katax_cli.services.backup.silence import ServerSilence
 from katax_cli.services.backup.spool import private_folder
 from katax_cli.services.backup.streams import opened
 from katax_cli.services.backup.tools import Tool, chunks, find_tool, run_tool, secret_files
@@ -28,7 +29,7 @@ from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.tables.scratch import AnyDatabase, Open, Purpose, administrator
+from katax_cli.services.tables.scratch import AnyDatabase, Open, Purpose, administrator, is_file
 
 _ASK_SIZE_EVERY = 1.0
 _SCHEMA = "katax-schema-"
@@ -51,6 +52,26 @@ class RestoreOrder:
     tools: str | None = None
     tell: Tell = lambda _: None
     told: Callable[[int], object] = lambda _: None
+    silence: ServerSilence = field(init=False)
+
+    def __post_init__(self) -> None:
+        after = f"the next {self.purpose} removes what is left of this one"
+        silence = ServerSilence(self.database.name, self.work, after=after)
+        object.__setattr__(self, "silence", silence)
+        object.__setattr__(self, "told", silence.telling(self.told))
+        object.__setattr__(self, "open_database", silence.opening(self.open_database))
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Ends the work when the server answers nothing."""
+        if not isinstance(self.database, SqlDatabase) or is_file(self.database):
+            yield
+            return
+        with (
+            administrator(self.database, self.open_database) as server,
+            self.silence.watching_server(server),
+        ):
+            yield
 
 
 class Loader(Protocol):

@@ -63,7 +63,7 @@ class Restore:
         """Raises BackupError when it fails; the target is as it was then."""
         destination, manifest = self._destination, self.manifest
         started = SYSTEM.monotonic()
-        with discarding(destination, self._order.tell):
+        with self._order.watching(), discarding(destination, self._order.tell):
             destination.make(self._loader.head())
             self._loader.load(destination.settings)
             problems = self._loader.problems(destination.settings)
