@@ -134,9 +134,9 @@ def _held(order: Order) -> Iterator[tuple[Inventory, Credentials]]:
             translating(doing="the backup"),
             work.stopping(interrupt),
             watchdog.limit(work.deadline.remaining(), interrupt),
+            order.silence.watching(lambda seconds: engine.greets(connection, seconds)),
             ability.held(connection, _LOCK_SECONDS) as inventory,
             secret_files(ability.credentials()) as credentials,
-            order.silence.watching(lambda seconds: engine.greets(connection, seconds)),
         ):
             yield inventory, credentials
     finally:
