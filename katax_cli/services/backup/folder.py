@@ -36,8 +36,13 @@ def backup_folders(directory: Path) -> list[Path]:
     """The folders that have the name of a backup, the newest last; none where there is no such directory."""
     if not directory.is_dir():
         return []
-    named = [path for path in directory.iterdir() if is_backup_name(path.name) and path.is_dir()]
+    named = [path for path in directory.iterdir() if is_backup_name(path.name) and _is_own_folder(path)]
     return sorted(named, key=lambda path: (path.name[-23:], path.name))
+
+
+def _is_own_folder(path: Path) -> bool:
+    """False for another name of a backup, which would count it twice."""
+    return path.is_dir() and (not path.is_symlink() or path.resolve().name == path.name)
 
 
 @contextmanager
@@ -177,4 +182,4 @@ def _disk_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BackupError(f"cannot write to {str(directory)!r}: {error.strerror}") from error
+        raise BackupError(f"cannot write to {str(directory)!r}: {error.strerror or error}") from error

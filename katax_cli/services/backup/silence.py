@@ -112,9 +112,9 @@ class ServerSilence:
             lives = _lives(greets)
             asked_at, pause = SYSTEM.monotonic(), min(2 * pause, _ASK_AGAIN)
             if not lives and moved_at == self._moved_at and not self._ended.is_set():
-                self._is_silent = True
+                # Again, while it is silent: what began in this moment was not cut.
+                self._is_silent, pause = True, _ASK_AFTER
                 self._work.cut()
-                return
 
 
 def _lives(greets: Callable[[float], bool]) -> bool:

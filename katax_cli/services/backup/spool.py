@@ -22,8 +22,9 @@ def private_folder(prefix: str) -> Iterator[Path]:
     It is locked while the block runs, by which the next one knows that those without a lock are left over. Raises
     BackupError when it cannot be made.
     """
-    remove_unheld(Path(tempfile.gettempdir()), f"{prefix}*")
-    folder, held = _held_folder(prefix)
+    with temporary_errors():
+        remove_unheld(Path(tempfile.gettempdir()), f"{prefix}*")
+        folder, held = _held_folder(prefix)
     try:
         yield Path(folder)
     finally:
@@ -31,13 +32,21 @@ def private_folder(prefix: str) -> Iterator[Path]:
         os.close(held)
 
 
+@contextmanager
+def temporary_errors() -> Iterator[None]:
+    """Raises BackupError for a folder for temporary files that takes none."""
+    try:
+        yield
+    except OSError as error:
+        # Where none is found not even its name can be had.
+        where = os.environ.get("TMPDIR", tempfile.tempdir or "/tmp")
+        raise BackupError(f"cannot write temporary files to {where!r}: {error.strerror or error}") from error
+
+
 def _held_folder(prefix: str) -> tuple[str, int]:
     """A new folder and the lock on it. Another run may take it for a leftover until it is locked."""
     while True:
-        try:
-            folder = tempfile.mkdtemp(prefix=prefix)
-        except OSError as error:
-            raise BackupError(f"cannot write to {tempfile.gettempdir()!r}: {error.strerror}") from error
+        folder = tempfile.mkdtemp(prefix=prefix)
         with suppress(FileNotFoundError):
             held = hold(Path(folder))
             if held is not None:

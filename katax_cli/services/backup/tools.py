@@ -9,13 +9,13 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
 from katax_cli.engines.dumps import Credentials
 from katax_cli.errors import BackupError, ConfigError
-from katax_cli.services.backup.spool import private_folder
+from katax_cli.services.backup.spool import private_folder, temporary_errors
 from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.calls.watchdog import watchdog
 from katax_cli.services.processes.supervised import Supervised
@@ -92,10 +92,11 @@ def secret_files(credentials: Credentials) -> Iterator[Credentials]:
     """
     with private_folder(_SECRETS) as home:
         folder = str(home)
-        for name, text in credentials.files.items():
-            descriptor = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
+        with temporary_errors():
+            for name, text in credentials.files.items():
+                descriptor = os.open(os.path.join(folder, name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with open(descriptor, "w", encoding="utf-8") as file:
+                    file.write(text)
         words = tuple(word.replace("{folder}", folder) for word in credentials.words)
         environment = {
             key: value.replace("{folder}", folder) for key, value in credentials.environment.items()
@@ -116,7 +117,7 @@ def run_tool(
 
     Raises BackupError when it fails, DeadlineExceeded; whatever happens, nothing of it runs on.
     """
-    with tempfile.TemporaryFile() as stderr:
+    with _temporary_file() as stderr:
         process = Supervised(
             words,
             environment=credentials.environment,
@@ -152,6 +153,14 @@ def run_tool(
         if status:
             raise BackupError(f"{os.path.basename(words[0])} failed: {said or f'status {status}'}")
         return said
+
+
+@contextmanager
+def _temporary_file() -> Iterator[IO[bytes]]:
+    with ExitStack() as stack:
+        with temporary_errors():
+            file = stack.enter_context(tempfile.TemporaryFile())
+        yield file
 
 
 def _write(pipe: IO[bytes], feed: Iterable[bytes]) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from katax_cli.services.backup import silence
 from katax_cli.services.backup.manifest import read_manifest
+from katax_cli.services.backup.work import StoppableWork
 from tests.cli.harness import Done, katax
 from tests.servers.fixtures import Target, Throwaway
 from tests.services.backup.restore.rich import fill
@@ -47,16 +48,18 @@ def test_a_frozen_server_ends_backups_and_drills(
     """It is frozen behind the start of its tool, and thawed once it was found to be silent."""
     for name, seconds in (("_ASK_AFTER", 0.2), ("_ASK_AGAIN", 0.2), ("_ANSWER_WITHIN", 0.5)):
         monkeypatch.setattr(silence, name, seconds)
-    server, frozen, lives = throwaway(engine_name), Event(), silence._lives
+    server, frozen, lives, cut = throwaway(engine_name), Event(), silence._lives, StoppableWork.cut
 
     def answered(greets: Callable[[float], bool]) -> bool:
-        if not frozen.is_set() or lives(greets):
-            return True
+        return not frozen.is_set() or lives(greets)
+
+    def thawed(work: StoppableWork) -> None:
         frozen.clear()
         server.resume()
-        return False
+        cut(work)
 
     monkeypatch.setattr(silence, "_lives", answered)
+    monkeypatch.setattr(StoppableWork, "cut", thawed)
 
     def freeze() -> None:
         until((tmp_path / "begun").exists)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from typing import Any, Literal
 
 from katax_cli.core.resilience.failure import Failure
@@ -180,18 +180,28 @@ class _SeenNames:
     def __init__(self, order: Order) -> None:
         self._path = order.folder / "names"
         self._file = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        self._file.execute("PRAGMA journal_mode = OFF")
-        self._file.execute("PRAGMA synchronous = OFF")
-        self._file.execute("CREATE TABLE names (name blob PRIMARY KEY) WITHOUT ROWID")
+        with _disk_errors():
+            self._file.execute("PRAGMA journal_mode = OFF")
+            self._file.execute("PRAGMA synchronous = OFF")
+            self._file.execute("CREATE TABLE names (name blob PRIMARY KEY) WITHOUT ROWID")
 
     def fresh(self, names: Sequence[bytes]) -> list[bytes]:
         """Those that were not given before."""
-        self._file.execute("BEGIN")
         sql = "INSERT OR IGNORE INTO names VALUES (?)"
-        fresh = [name for name in names if self._file.execute(sql, (name,)).rowcount]
-        self._file.execute("COMMIT")
+        with _disk_errors():
+            self._file.execute("BEGIN")
+            fresh = [name for name in names if self._file.execute(sql, (name,)).rowcount]
+            self._file.execute("COMMIT")
         return fresh
 
     def close(self) -> None:
         self._file.close()
         self._path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise BackupError(f"cannot write the names of the keys: {error}") from error

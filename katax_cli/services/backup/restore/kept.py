@@ -33,6 +33,8 @@ def note_kept(directory: Path, connection: str, name: str) -> None:
             os.fsync(file.fileno())
         sync_folder(directory)
     except OSError as error:
+        with suppress(OSError):
+            path.unlink()
         raise BackupError(
             f"nothing is replaced: that the old database is kept as {name!r} cannot be noted in {str(directory)!r}: "
             f"{error.strerror}"

@@ -65,7 +65,8 @@ class FolderStore:
     def remove(self, name: str) -> bool:
         with withdrawn(self._directory / name) as path:
             if path is not None:
-                shutil.rmtree(path)
+                shutil.rmtree(path.resolve())
+                path.unlink(missing_ok=True)  # a link to a backup on another disk
         return path is not None or not (self._directory / name).exists()
 
     def note_kept(self, connection: str, database: str) -> None:
