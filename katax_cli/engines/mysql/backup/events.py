@@ -29,7 +29,7 @@ _STATE = """SELECT definer, time_zone, coalesce(execute_at, ends) FROM informati
 WHERE event_schema = database() AND event_name = ?"""
 
 
-class _Held(NamedTuple):
+class _EventState(NamedTuple):
     completion: str
     state: str
 
@@ -38,7 +38,7 @@ class HeldEvents:
     """The events of one dump, and the state that each had."""
 
     def __init__(self) -> None:
-        self._held: dict[str, _Held] = {}
+        self._held: dict[str, _EventState] = {}
 
     def hold(self, lines: bytes) -> bytes:
         """Whole lines of a dump, in which every event is made disabled, and stays when its time has passed."""
@@ -46,7 +46,7 @@ class HeldEvents:
 
     def _disabled(self, match: re.Match[bytes]) -> bytes:
         name = match[2][1:-1].replace(b"``", b"`").decode()
-        self._held[name] = _Held(match[3].decode(), match[4].decode())
+        self._held[name] = _EventState(match[3].decode(), match[4].decode())
         return match[1] + b"PRESERVE DISABLE"
 
     def let_go(self, engine: SqlEngine, connection: Any) -> list[str]:
@@ -56,7 +56,7 @@ class HeldEvents:
         ]
 
 
-def _let_go(engine: SqlEngine, connection: Any, name: str, held: _Held) -> str | None:
+def _let_go(engine: SqlEngine, connection: Any, name: str, held: _EventState) -> str | None:
     rows = engine.execute(connection, _STATE, [name]).rows
     if not rows:
         return None
