@@ -5,8 +5,14 @@ The module `backup.dump` of an engine gives an object for it by `create(engine)`
 
 from __future__ import annotations
 
+import hashlib
+import platform
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from katax_cli.core.settings import ConnectionSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +55,27 @@ class SchemaFacts:
 
     objects: Mapping[str, int]
     schema_hash: str
+
+
+def machine() -> str:
+    """The identity of this machine."""
+    try:
+        known = Path("/etc/machine-id").read_text(encoding="ascii").strip()
+    except OSError:
+        known = ""
+    return known or f"{platform.node()}-{uuid.getnode():x}"
+
+
+def address_id(settings: ConnectionSettings) -> str:
+    """The identity of a server that has none of its own: its address, on this machine with that of the machine.
+
+    Every machine has a `localhost`, and backups of many may come to one place.
+    """
+    hosts = [host for host, _ in settings.nodes] or [settings.host or ""]
+    is_here = settings.through is None and (
+        settings.embedded
+        or bool(settings.path or settings.socket)
+        or all(host in ("localhost", "::1") or host.startswith("127.") for host in hosts)
+    )
+    place = f"{machine()}\0{settings.address}" if is_here else settings.address
+    return f"{settings.type}:{hashlib.sha256(place.encode()).hexdigest()[:32]}"

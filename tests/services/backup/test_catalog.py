@@ -46,6 +46,25 @@ def doomed(verdicts: list[RetentionVerdict]) -> list[str]:
     return sorted(verdict.manifest.name for verdict in verdicts if not verdict.is_kept)
 
 
+def test_another_name_of_a_backup_counts_nothing(
+    names: list[str], store: BackupStore, tmp_path: Path
+) -> None:
+    """One that was moved to another disk, with a link in its place, is a backup as it was."""
+    folder = tmp_path / "backups"
+    (folder / "alias-20261122T005956Z-9f3c2a").symlink_to(folder / names[2])
+    (tmp_path / "disk").mkdir()
+    for name in names[:2]:
+        (folder / name).rename(tmp_path / "disk" / name)
+        (folder / name).symlink_to(tmp_path / "disk" / name)
+
+    plan = plan_removal(store, Retention(last=2))
+
+    assert doomed(plan) == names[:1]
+    assert remove(store, plan, WORK) == names[:1]
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == names[1:2]
+    assert store.names() == names[:0:-1]
+
+
 def test_a_backup_that_is_read_stays(names: list[str], store: BackupStore, tmp_path: Path) -> None:
     plan = plan_removal(store, ONE)
     assert doomed(plan) == sorted(names[:2])

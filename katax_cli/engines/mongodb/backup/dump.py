@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import Engine
-from katax_cli.engines.dumps import Credentials, Inventory
+from katax_cli.engines.dumps import Credentials, Inventory, address_id
 from katax_cli.engines.mongodb.connect import says
 
 _NOT_HELD = {
@@ -31,7 +30,7 @@ class MongoDump:
         return Inventory(
             server_version=str(client.server_info().get("version", "")),
             # A server says nothing of itself that would outlive it and that every user may see.
-            server_id=f"mongodb:{hashlib.sha256(settings.address.encode()).hexdigest()[:32]}",
+            server_id=address_id(settings),
             database=settings.database or "test",
             consistency="no single moment: each document as it was when it was read",
             relations={name: name for name in sorted(names)},

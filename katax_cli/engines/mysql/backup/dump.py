@@ -49,7 +49,7 @@ _OF_TABLES = {
 """The column with the name of the table."""
 _ROUTINES = """SELECT concat(lower(routine_type), ' ', routine_name), routine_definition IS NULL
 FROM information_schema.routines WHERE routine_schema = database() ORDER BY 1"""
-_IDENTITY = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid')"
+_IDENTITY = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_uuid', 'server_uid', 'hostname')"
 _GRANT = re.compile(r"^GRANT (.+?) ON (?:(\*)|[`'\"](.+?)[`'\"])\.\* TO ", re.IGNORECASE)
 _TRANSACTIONAL = frozenset({"InnoDB", "RocksDB", "TokuDB", "ndbcluster", "SEQUENCE", "VIEW", ""})
 _VERSIONED = "SYSTEM VERSIONED"
@@ -135,9 +135,11 @@ class MysqlDump:
 
     def _identity(self, connection: Any) -> str:
         named = {str(name): str(value) for name, value in self._run(connection, _IDENTITY)}
-        known = named.get("server_uuid") or named.get("server_uid")
-        if known:
+        if known := named.get("server_uuid"):
             return known
+        if known := named.get("server_uid"):
+            # Made of the network card's address and the port, which containers of different machines share.
+            return f"{known}:{hashlib.sha256(named['hostname'].encode()).hexdigest()[:8]}"
         [(place,)] = self._run(connection, "SELECT concat_ws('\\n', @@hostname, @@port, @@datadir)")
         return hashlib.sha256(str(place).encode()).hexdigest()[:32]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, cast
 
 from katax_cli.engines.base import KeyValueEngine
+from katax_cli.engines.dumps import address_id
 from katax_cli.engines.redis.engine import info_fields
 from katax_cli.engines.restores import Space
 
@@ -17,7 +17,7 @@ class RedisRestore:
         self._engine = engine
 
     def server_id(self, connection: Any) -> str:
-        return f"redis:{hashlib.sha256(self._engine.settings.address.encode()).hexdigest()[:32]}"
+        return address_id(self._engine.settings)
 
     def space(self, connection: Any, database: str) -> Space:
         memory = info_fields(cast("bytes", self._engine.command(connection, "INFO", "memory")))

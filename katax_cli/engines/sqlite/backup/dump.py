@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import sqlite3
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from katax_cli.engines.base import SqlEngine
-from katax_cli.engines.dumps import Inventory
+from katax_cli.engines.dumps import Inventory, machine
 from katax_cli.errors import BackupError, ConfigError
 
 _PAGES = 1024
@@ -132,9 +130,4 @@ def _count(database: sqlite3.Connection, table: str) -> int | None:
 
 def place_of(path: Path) -> str:
     """A file has no identity of its own that a copy would not share: the machine and the path stand for one."""
-    try:
-        machine = Path("/etc/machine-id").read_text(encoding="ascii").strip()
-    except OSError:
-        machine = ""
-    machine = machine or f"{platform.node()}-{uuid.getnode():x}"
-    return hashlib.sha256(f"{machine}\0{path.resolve()}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{machine()}\0{path.resolve()}".encode()).hexdigest()[:32]

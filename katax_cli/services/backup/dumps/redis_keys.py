@@ -6,14 +6,13 @@ one moment; the manifest says so.
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, Literal
 
 from katax_cli.core.resilience.failure import Failure
-from katax_cli.engines.dumps import Inventory
+from katax_cli.engines.dumps import Inventory, address_id
 from katax_cli.errors import BackupError, QueryError
 from katax_cli.services.backup.dumps.key_stream import HEAD, StoredKey, end_mark, packed
 from katax_cli.services.backup.dumps.order import Order, ProvenDump
@@ -72,7 +71,7 @@ def _inventory(order: Order, infos: Sequence[Any]) -> Inventory:
     return Inventory(
         server_version=str(infos[0].get("redis_version", "")),
         # A server has no identity that outlives a restart: its address stands for it.
-        server_id=f"redis:{hashlib.sha256(settings.address.encode()).hexdigest()[:32]}",
+        server_id=address_id(settings),
         database=number,
         consistency=_CONSISTENCY,
         not_held=_NOT_HELD,

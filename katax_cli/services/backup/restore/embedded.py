@@ -12,6 +12,7 @@ from tempfile import gettempdir
 from katax_cli.core.engine_names import EMBEDDED_ENGINES
 from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
 from katax_cli.errors import WrongEngine
+from katax_cli.services.backup.spool import temporary_errors
 from katax_cli.services.redis import embedded
 from katax_cli.services.tables.scratch import is_abandoned, new_name
 
@@ -29,9 +30,10 @@ def embedded_place(engine: str) -> Iterator[ConnectionSettings]:
     if engine not in EMBEDDED_ENGINES:
         wanted_by = "db backups drill --embedded"
         raise WrongEngine(engine, "embedded server", wanted_by=wanted_by, works_on=EMBEDDED_ENGINES)
-    remove_killed()
-    home = Path(gettempdir()) / new_name("drill")
-    home.mkdir(mode=0o700)
+    with temporary_errors():
+        remove_killed()
+        home = Path(gettempdir()) / new_name("drill")
+        home.mkdir(mode=0o700)
     try:
         if engine == "sqlite":
             yield ConnectionSettings(name=NAME, type="sqlite", path=str(home / "drill.db"))

@@ -1,6 +1,8 @@
 """Redis's backups: every key with its value and its end."""
 
+import resource
 import time
+from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
 from typing import cast
@@ -27,6 +29,21 @@ from tests.waiting import until
 def keys_of(folder: Path, name: str) -> dict[bytes | None, StoredKey]:
     with opened(folder / "backups" / name / DUMP) as pieces:
         return {key.name: key for key in stored_keys(pieces)}
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(redis_url: str, tmp_path: Path) -> None:
+    profile_for(tmp_path, redis_url)
+    with closing(redis.Redis.from_url(redis_url)) as client:
+        client.mset({f"key:{number}": "x" * 100 for number in range(500)})
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        code, said = refused()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    assert (code, "cannot write the names of the keys" in said) == (1, True), said
+    assert left(tmp_path) == []
 
 
 def test_every_key_comes_back_with_its_end(redis_url: str, tmp_path: Path) -> None:
