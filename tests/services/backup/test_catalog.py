@@ -62,7 +62,7 @@ def test_another_name_of_a_backup_counts_nothing(
     assert doomed(plan) == names[:1]
     assert remove(store, plan, WORK) == names[:1]
     assert [path.name for path in (tmp_path / "disk").iterdir()] == names[1:2]
-    assert store.names() == names[:0:-1]
+    assert sorted(store.names()) == sorted(names[1:])
 
 
 def test_a_backup_that_is_read_stays(names: list[str], store: BackupStore, tmp_path: Path) -> None:
