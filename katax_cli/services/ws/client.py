@@ -117,15 +117,14 @@ class _Connection:
             patience = min(deadline.remaining(), heard_by.remaining())
             try:
                 text = self._socket.recv(timeout=max(patience, 0.0))
+                heard_by = Deadline(self._silence)
+                made = self._decoded(text)
             except TimeoutError:
                 if heard_by.expired:
                     raise _Lost("no answer to a ping") from None
                 return None
             except ConnectionClosed as error:
                 raise _Lost from error
-            heard_by = Deadline(self._silence)
-            try:
-                made = self._decoded(text)
             except MALFORMED as error:
                 raise Unavailable(self.where.name, "it sent an invalid Socket.IO packet") from error
             if made is not None:
@@ -156,7 +155,7 @@ class _Connection:
             ) from error
         except TimeoutError as error:
             raise DeadlineExceeded(name, doing="connecting", seconds=seconds or 0.0) from error
-        except (OSError, ssl.SSLError, InvalidHandshake, EOFError) as error:
+        except (OSError, ssl.SSLError, InvalidHandshake, ConnectionClosed, EOFError) as error:
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
             raise Unavailable(name, reason) from error
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.errors import DeadlineExceeded, TokenRefused, Unavailable
+from katax_cli.integrations.pytest.fault_proxy import NO_LINGER
 from katax_cli.services.ws.client import Event, SocketClient, Where
 from katax_cli.services.ws.server import Sockets
 from tests.fake_clock import FakeClock
@@ -173,8 +175,13 @@ def test_an_acknowledgement_that_does_not_come_is_told(serve: MakeServer, join: 
 
 
 @contextmanager
-def silent_server() -> Iterator[tuple[str, list[ServerConnection]]]:
-    """Says hello, announces pings every 0.1 s, sends none on its first connection, and an event on the next."""
+def silent_server(
+    first: Callable[[ServerConnection], object] = lambda _: None,
+) -> Iterator[tuple[str, list[ServerConnection]]]:
+    """Says hello, announces pings every 0.1 s, sends none on its first connection, and an event on the next.
+
+    `first` is called with the first connection, once it has joined.
+    """
     seen: list[ServerConnection] = []
 
     def handle(connection: ServerConnection) -> None:
@@ -185,6 +192,8 @@ def silent_server() -> Iterator[tuple[str, list[ServerConnection]]]:
         connection.send('40{"sid":"x"}')
         if len(seen) > 1:
             connection.send('42["alive",1]')
+        else:
+            first(connection)
         for _ in connection:
             pass
 
@@ -200,3 +209,35 @@ def test_a_server_that_fell_silent_is_left() -> None:
     with silent_server() as (url, seen), SocketClient(Where(url)) as client:
         assert next(iter(client.events(soon()))) == Event("alive", 1)
         assert len(seen) > 1
+
+
+def test_a_ping_of_a_connection_that_has_ended_is_a_loss() -> None:
+    ended = threading.Event()
+
+    def ping_and_end(connection: ServerConnection) -> None:
+        connection.send("2")
+        connection.close()
+        ended.set()
+
+    with silent_server(ping_and_end) as (url, _), SocketClient(Where(url)) as client:
+        client.connect(deadline=soon())
+        assert ended.wait(SECONDS)
+        assert next(iter(client.events(soon()))) == Event("alive", 1)
+
+
+def test_a_connection_that_is_reset_as_it_begins_is_unavailable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def reset() -> None:
+            with suppress(OSError):
+                while True:
+                    accepted, _ = listener.accept()
+                    accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+                    accepted.close()
+
+        threading.Thread(target=reset, daemon=True).start()
+        for _ in range(200):
+            client = SocketClient(Where(f"http://127.0.0.1:{listener.getsockname()[1]}"))
+            with client, pytest.raises(Unavailable):
+                client.connect(deadline=soon())
+        listener.shutdown(socket.SHUT_RDWR)
