@@ -1,7 +1,8 @@
 """Three daemons under chaos: every planned occurrence exactly one row, at most one start for each.
 
 Daemons are killed with -9, frozen and thawed; their wires to the state database are cut, or SQLite's write lock is
-held. `python -m tests.soak.cron --seconds 60 sqlite postgresql`; exit 1 when something was lost or doubled.
+held; with `--clocks` their wall clocks jump by up to a minute, each for itself.
+`python -m tests.soak.cron --seconds 60 sqlite postgresql`; exit 1 when something was lost or doubled.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from tests.servers.debian import unpacked
 from tests.servers.fleet import Fleet
 from tests.servers.fresh import fresh_database
 from tests.servers.proxy import Proxy
@@ -44,10 +46,31 @@ class Place:
 
     folder: Path
     proxy: Proxy | None
+    faketime: Path | None
     daemon: DaemonProcess | None = None
 
     def start(self) -> None:
-        self.daemon = DaemonProcess(self.folder)
+        self.daemon = DaemonProcess(self.folder, environ=self.clock())
+
+    def clock(self) -> dict[str, str]:
+        """Variables for a wall clock of its own; the monotonic one stays true, as when somebody sets the time."""
+        if self.faketime is None:
+            return {}
+        offset = self.folder / "clock"
+        if not offset.exists():
+            self.set_clock(0)
+        return {
+            "LD_PRELOAD": str(self.faketime),
+            "FAKETIME_TIMESTAMP_FILE": str(offset),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
+
+    def set_clock(self, seconds: int) -> None:
+        """So many seconds ahead of the true time, or behind it."""
+        waiting = self.folder / "clock.new"
+        waiting.write_text(f"{seconds:+d}\n")
+        waiting.rename(self.folder / "clock")
 
     def end(self) -> None:
         if self.daemon is not None:
@@ -84,7 +107,10 @@ class Chaos:
 
     def step(self) -> None:
         """One act, on one of the daemons, and a pause."""
-        act: Callable[[Place], None] = self._chance.choice((self.kill, self.freeze, self.cut))
+        acts = [self.kill, self.freeze, self.cut]
+        if self._places[0].faketime is not None:
+            acts.append(self.jump)
+        act: Callable[[Place], None] = self._chance.choice(acts)
         act(self._chance.choice(self._places))
         self.happened[act.__name__] += 1
         time.sleep(self._chance.uniform(0.1, 1.5))
@@ -110,6 +136,9 @@ class Chaos:
         time.sleep(self._chance.uniform(0.0, 3.0))
         place.proxy.come_back()
 
+    def jump(self, place: Place) -> None:
+        place.set_clock(self._chance.choice((-60, -5, -1, 0, 1, 5, 60)))
+
     def _lock(self) -> None:
         assert self._file is not None
         with closing(sqlite3.connect(self._file, isolation_level=None, timeout=30.0)) as connection:
@@ -129,7 +158,7 @@ def state_of(engine: str, root: Path, fleet: Fleet) -> Iterator[tuple[str, Path 
         yield url, None
 
 
-def soak(engine: str, seconds: float, seed: int, fleet: Fleet) -> bool:
+def soak(engine: str, seconds: float, seed: int, fleet: Fleet, faketime: Path | None) -> bool:
     """Runs the chaos on one engine and counts; True when nothing was lost or doubled."""
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="katax-soak-")))
@@ -139,7 +168,7 @@ def soak(engine: str, seconds: float, seed: int, fleet: Fleet) -> bool:
         profile(root, url, starts)
         os.chdir(root)
         stack.callback(os.chdir, "/")
-        places = [made(root / f"d{number}", url, starts, stack) for number in range(DAEMONS)]
+        places = [made(root / f"d{number}", url, starts, stack, faketime) for number in range(DAEMONS)]
         for place in places:
             place.start()
         until(starts.exists)
@@ -154,13 +183,13 @@ def soak(engine: str, seconds: float, seed: int, fleet: Fleet) -> bool:
         return report(engine, seed, chaos, starts.read_text().splitlines())
 
 
-def made(folder: Path, url: str, starts: Path, stack: ExitStack) -> Place:
+def made(folder: Path, url: str, starts: Path, stack: ExitStack, faketime: Path | None) -> Place:
     proxy = None
     if not url.startswith("sqlite"):
         proxy = Proxy.for_url(url)
         stack.callback(proxy.close)
     profile(folder, url if proxy is None else proxy.url, starts)
-    place = Place(folder, proxy)
+    place = Place(folder, proxy, faketime)
     stack.callback(place.end)
     return place
 
@@ -206,14 +235,24 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def faketime_library() -> Path:
+    """Of the Debian package, for programs with threads. Raises PackageUnavailable."""
+    return next(unpacked("libfaketime").parent.rglob("libfaketimeMT.so.1"))
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak.cron", description=__doc__)
     parser.add_argument("engines", nargs="*", metavar="ENGINE", help=f"of {', '.join(ENGINES)}; none: all")
     parser.add_argument("--seconds", type=float, default=300.0, help="for each engine")
+    parser.add_argument("--clocks", action="store_true", help="clocks that jump, by libfaketime")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     options = parser.parse_args(arguments)
+    faketime = faketime_library() if options.clocks else None
     with closing(Fleet()) as fleet:
-        held = [soak(engine, options.seconds, options.seed, fleet) for engine in options.engines or ENGINES]
+        held = [
+            soak(engine, options.seconds, options.seed, fleet, faketime)
+            for engine in options.engines or ENGINES
+        ]
     return int(not all(held))
 
 
