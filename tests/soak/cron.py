@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from tests.servers.debian import unpacked
 from tests.servers.fleet import Fleet
 from tests.servers.fresh import fresh_database
 from tests.servers.proxy import Proxy
@@ -40,37 +39,46 @@ JOBS = {
 }
 
 
+WALL_CLOCK = """
+import time
+from pathlib import Path
+
+true = time.time
+offset = Path(__file__).with_name("offset")
+time.time = lambda: true() + float(offset.read_text())
+"""
+"""Loaded by every Python that finds it, before katax asks for the time."""
+
+
 @dataclass
 class Place:
     """Where one daemon lives: a folder of its own, a wire of its own."""
 
     folder: Path
     proxy: Proxy | None
-    faketime: Path | None
+    jumps: bool
     daemon: DaemonProcess | None = None
 
     def start(self) -> None:
-        self.daemon = DaemonProcess(self.folder, environ=self.clock())
+        self.daemon = DaemonProcess(self.folder, environ=self.clock() if self.jumps else {})
 
     def clock(self) -> dict[str, str]:
-        """Variables for a wall clock of its own; the monotonic one stays true, as when somebody sets the time."""
-        if self.faketime is None:
-            return {}
-        offset = self.folder / "clock"
-        if not offset.exists():
+        """Variables for a wall clock of its own; the monotonic one stays true, as when somebody sets the time.
+
+        Not by libfaketime: with a true monotonic clock it refuses every `time.sleep` of Python (EINVAL).
+        """
+        module = self.folder / "clock" / "sitecustomize.py"
+        if not module.exists():
+            module.parent.mkdir()
+            module.write_text(WALL_CLOCK)
             self.set_clock(0)
-        return {
-            "LD_PRELOAD": str(self.faketime),
-            "FAKETIME_TIMESTAMP_FILE": str(offset),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
+        return {"PYTHONPATH": str(module.parent)}
 
     def set_clock(self, seconds: int) -> None:
         """So many seconds ahead of the true time, or behind it."""
-        waiting = self.folder / "clock.new"
-        waiting.write_text(f"{seconds:+d}\n")
-        waiting.rename(self.folder / "clock")
+        written = self.folder / "clock" / "written"
+        written.write_text(str(seconds))
+        written.rename(self.folder / "clock" / "offset")
 
     def end(self) -> None:
         if self.daemon is not None:
@@ -108,7 +116,7 @@ class Chaos:
     def step(self) -> None:
         """One act, on one of the daemons, and a pause."""
         acts = [self.kill, self.freeze, self.cut]
-        if self._places[0].faketime is not None:
+        if self._places[0].jumps:
             acts.append(self.jump)
         act: Callable[[Place], None] = self._chance.choice(acts)
         act(self._chance.choice(self._places))
@@ -158,7 +166,7 @@ def state_of(engine: str, root: Path, fleet: Fleet) -> Iterator[tuple[str, Path 
         yield url, None
 
 
-def soak(engine: str, seconds: float, seed: int, fleet: Fleet, faketime: Path | None) -> bool:
+def soak(engine: str, seconds: float, seed: int, fleet: Fleet, *, jumps: bool) -> bool:
     """Runs the chaos on one engine and counts; True when nothing was lost or doubled."""
     with ExitStack() as stack:
         root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="katax-soak-")))
@@ -168,7 +176,7 @@ def soak(engine: str, seconds: float, seed: int, fleet: Fleet, faketime: Path | 
         profile(root, url, starts)
         os.chdir(root)
         stack.callback(os.chdir, "/")
-        places = [made(root / f"d{number}", url, starts, stack, faketime) for number in range(DAEMONS)]
+        places = [made(root / f"d{number}", url, starts, stack, jumps=jumps) for number in range(DAEMONS)]
         for place in places:
             place.start()
         until(starts.exists)
@@ -183,13 +191,13 @@ def soak(engine: str, seconds: float, seed: int, fleet: Fleet, faketime: Path | 
         return report(engine, seed, chaos, starts.read_text().splitlines())
 
 
-def made(folder: Path, url: str, starts: Path, stack: ExitStack, faketime: Path | None) -> Place:
+def made(folder: Path, url: str, starts: Path, stack: ExitStack, *, jumps: bool) -> Place:
     proxy = None
     if not url.startswith("sqlite"):
         proxy = Proxy.for_url(url)
         stack.callback(proxy.close)
     profile(folder, url if proxy is None else proxy.url, starts)
-    place = Place(folder, proxy, faketime)
+    place = Place(folder, proxy, jumps)
     stack.callback(place.end)
     return place
 
@@ -235,22 +243,16 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def faketime_library() -> Path:
-    """Of the Debian package, for programs with threads. Raises PackageUnavailable."""
-    return next(unpacked("libfaketime").parent.rglob("libfaketimeMT.so.1"))
-
-
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak.cron", description=__doc__)
     parser.add_argument("engines", nargs="*", metavar="ENGINE", help=f"of {', '.join(ENGINES)}; none: all")
     parser.add_argument("--seconds", type=float, default=300.0, help="for each engine")
-    parser.add_argument("--clocks", action="store_true", help="clocks that jump, by libfaketime")
+    parser.add_argument("--clocks", action="store_true", help="wall clocks that jump")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     options = parser.parse_args(arguments)
-    faketime = faketime_library() if options.clocks else None
     with closing(Fleet()) as fleet:
         held = [
-            soak(engine, options.seconds, options.seed, fleet, faketime)
+            soak(engine, options.seconds, options.seed, fleet, jumps=options.clocks)
             for engine in options.engines or ENGINES
         ]
     return int(not all(held))
