@@ -1,8 +1,9 @@
 """A program under chaos: what katax called done is there once, what it called not done is not there.
 
-Servers are killed with -9 and restarted, frozen and thawed; wires are cut, refused, slowed and swallowed; the program
-itself is killed with -9 and started again. `python -m tests.soak.program --seconds 120`; exit 1 when katax said
-something wrong of a write, handed a reply to the wrong caller, or was late.
+Servers are killed with -9 and restarted, frozen and thawed; wires are cut, refused, slowed and swallowed; the disk of
+its SQLite file is full for a while; the program itself is killed with -9 and started again.
+`python -m tests.soak.program --seconds 120`; exit 1 when katax said something wrong of a write, handed a reply to the
+wrong caller, or was late.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import resource
 import subprocess
 import sys
 import tempfile
@@ -31,6 +33,8 @@ from tests.soak.writer import SQL_ENGINES, TIMEOUT
 SERVERS = ("postgresql", "mysql", "redis")
 LATE = TIMEOUT + 2.0
 """Seconds after which an answer counts as late: the deadline, what katax gives a cancellation, and a busy machine."""
+SMALLEST, NO_LIMIT = 200_000, resource.RLIM_INFINITY
+"""Bytes of the smallest limit on files, which the program's notes stay below."""
 TABLE = "create table if not exists soak (id varchar(60) not null, part int not null)"
 
 
@@ -71,7 +75,15 @@ class Chaos:
         self.program.wait()
 
     def step(self) -> None:
-        acts = (self.kill_server, self.freeze_server, self.cut, self.refuse, self.swallow, self.slow)
+        acts = (
+            self.kill_server,
+            self.freeze_server,
+            self.cut,
+            self.refuse,
+            self.swallow,
+            self.slow,
+            self.fill_disk,
+        )
         act: Callable[[Place], None] = self._chance.choice(acts)
         if self._chance.random() < 0.1:
             self.end()
@@ -111,6 +123,13 @@ class Chaos:
         place.wire.slow(self._chance.uniform(0.01, 0.3))
         time.sleep(self._chance.uniform(0.5, 2.0))
         place.wire.slow(0.0)
+
+    def fill_disk(self, _place: Place) -> None:
+        """No file of the program grows beyond a size that its database or its log has."""
+        size = max((self._folder / "soak.db").stat().st_size, SMALLEST)
+        for limit in (self._chance.choice((SMALLEST, size)), NO_LIMIT):
+            resource.prlimit(self.program.pid, resource.RLIMIT_FSIZE, (limit, NO_LIMIT))
+            time.sleep(self._chance.uniform(0.1, 4.0))
 
 
 def profile(folder: Path, urls: dict[str, str]) -> None:
@@ -178,7 +197,10 @@ def report(seed: int, chaos: Chaos, folder: Path, rows: dict[str, Counter[tuple[
     slowest, problems = 0.0, []
     for word, engine, kind, id, *rest in notes(folder):
         attempt = Attempt(engine, kind, id)
-        said[attempt] = "killed" if word == "try" else word
+        if word == "try":
+            said.setdefault(attempt, "killed")
+        else:
+            said[attempt] = word
         if rest and (took := float(rest[0])) > LATE:
             problems.append(f"{attempt}: {word} after {took:.1f} s")
         slowest = max(slowest, float(rest[0]) if rest else 0.0)

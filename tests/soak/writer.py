@@ -24,27 +24,36 @@ SQL_ENGINES = ("postgresql", "mysql", "sqlite")
 THREADS = 2
 """For each engine, and as many tasks."""
 TIMEOUT = 3.0
+CALLS_IN_A_FILE = 1_000
 INSERT = "insert into soak (id, part) values (?, ?)"
 
 
 class Notes:
-    """What was tried and what came of it, in a file that survives the program."""
+    """What was tried and what came of it, in files that survive the program, none of which grows large."""
 
     def __init__(self, folder: Path, number: int) -> None:
-        self._file = os.open(folder / f"notes-{number}", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._folder = folder
         self._number = number
         self._counting = threading.Lock()
         self._count = 0
+        self._file = self._opened()
 
     def begin(self, engine: str, kind: str) -> str:
         with self._counting:
             self._count += 1
             mark = f"{self._number}-{self._count}"
+            if self._count % CALLS_IN_A_FILE == 0:
+                # The one before stays open: another thread may be about to write to it.
+                self._file = self._opened()
         self._write("try", engine, kind, mark)
         return mark
 
     def end(self, engine: str, kind: str, mark: str, said: str, seconds: float) -> None:
         self._write(said, engine, kind, mark, f"{seconds:.3f}")
+
+    def _opened(self) -> int:
+        path = self._folder / f"notes-{self._number}-{self._count}"
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def _write(self, *words: str) -> None:
         os.write(self._file, f"{' '.join(words)}\n".encode())

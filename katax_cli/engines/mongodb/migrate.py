@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from logging import getLogger
 from threading import Event, Thread
 from typing import Any
@@ -15,14 +15,14 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts, ObjectName
 from katax_cli.engines.mongodb import MongoEngine
 
-LEASE_SECONDS = 30.0
+LEASE = timedelta(seconds=30.0)
 _BEATS = 3
 
 
 class MongoMigrations:
     """SessionLocks and Definitions of MongoDB. A lease that was not renewed for 30 s is free for the next one.
 
-    Times are those of the runners' hosts: clocks that differ by more than the lease let two of them in.
+    Times are the server's, whatever the clocks of the runners' hosts say.
     """
 
     facts = MigrationFacts(transactional_ddl=False, long_text="")
@@ -42,7 +42,7 @@ class MongoMigrations:
         return taken
 
     def _insert(self, connection: Any, name: str, note: str) -> bool:
-        document = {"_id": name, "token": self._token, "note": note, "expires": _expiry()}
+        document = {"_id": name, "token": self._token, "note": note, "expires": self._expiry(connection)}
         try:
             self._leases(connection, name).insert_one(document)
         except DuplicateKeyError:
@@ -51,12 +51,13 @@ class MongoMigrations:
 
     def _take_over(self, connection: Any, name: str, note: str) -> bool:
         """Claims a lease that ran out; of two runners that try, one finds it renewed."""
-        expired = {"_id": name, "expires": {"$lt": datetime.now(UTC)}}
-        change = {"$set": {"token": self._token, "note": note, "expires": _expiry()}}
+        now = self._now(connection)
+        expired = {"_id": name, "expires": {"$lt": now}}
+        change = {"$set": {"token": self._token, "note": note, "expires": now + LEASE}}
         return bool(self._leases(connection, name).update_one(expired, change).modified_count)
 
     def renew(self, connection: Any, name: str, note: str) -> bool:
-        change = {"$set": {"note": note, "expires": _expiry()}}
+        change = {"$set": {"note": note, "expires": self._expiry(connection)}}
         return self._update(connection, name, change)
 
     def _update(self, connection: Any, name: str, change: dict[str, Any]) -> bool:
@@ -64,9 +65,9 @@ class MongoMigrations:
         return bool(self._leases(connection, name).update_one(mine, change).matched_count)
 
     def _beat(self, connection: Any, name: str, stop: Event) -> None:
-        while not stop.wait(LEASE_SECONDS / _BEATS):
+        while not stop.wait(LEASE.total_seconds() / _BEATS):
             try:
-                if not self._update(connection, name, {"$set": {"expires": _expiry()}}):
+                if not self._update(connection, name, {"$set": {"expires": self._expiry(connection)}}):
                     return
             except PyMongoError as error:
                 if stop.is_set():
@@ -80,7 +81,8 @@ class MongoMigrations:
         self._leases(connection, name).delete_one({"_id": name, "token": self._token})
 
     def holder(self, connection: Any, name: str) -> LockSession | None:
-        lease = self._leases(connection, name).find_one({"_id": name, "expires": {"$gte": datetime.now(UTC)}})
+        living = {"_id": name, "expires": {"$gte": self._now(connection)}}
+        lease = self._leases(connection, name).find_one(living)
         return None if lease is None else LockSession(lease["token"], lease["note"])
 
     def end_session(self, connection: Any, session: str) -> bool:
@@ -119,9 +121,13 @@ class MongoMigrations:
     def _leases(self, connection: Any, name: str) -> Any:
         return self._database(connection)[f"{name}_lock"]
 
+    def _now(self, connection: Any) -> datetime:
+        """The server's time (https://www.mongodb.com/docs/manual/reference/command/hello/, `localTime`)."""
+        now: datetime = self._database(connection).command("hello")["localTime"]
+        return now
 
-def _expiry() -> datetime:
-    return datetime.now(UTC) + timedelta(seconds=LEASE_SECONDS)
+    def _expiry(self, connection: Any) -> datetime:
+        return self._now(connection) + LEASE
 
 
 def create(engine: MongoEngine) -> MongoMigrations:

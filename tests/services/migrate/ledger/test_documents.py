@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, cast
 
@@ -186,6 +186,25 @@ def test_a_lease_that_ran_out_is_taken_over_and_one_that_is_kept_alive_is_not(
             leases.update_one({}, {"$set": {"expires": datetime.now(UTC) - timedelta(seconds=1)}})
         with other.locked(), pytest.raises(LockLost):
             runner._lock.announce("001_users.py")
+
+
+def test_a_lease_runs_by_the_clock_of_the_server(
+    migrator: Migrator, mongodb_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner whose own clock is an hour ahead takes over no lease that lives, and makes none that lasts."""
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return datetime.now(tz) + timedelta(hours=1)
+
+    with open_mongo(mongodb_url) as second, migrator.locked():
+        monkeypatch.setattr(migrate, "datetime", Ahead)
+        with pytest.raises(LockHeld), Migrator(second, str(folder), lock_timeout=0.1).locked():
+            pass
+    with open_mongo(mongodb_url) as second, migrator.locked():
+        (expires,) = documents(second, "katax_migrations_lock", "expires")
+        assert expires <= second.command({"hello": 1})["localTime"] + migrate.LEASE
 
 
 def test_a_rehearsal_runs_on_a_database_of_its_own(
