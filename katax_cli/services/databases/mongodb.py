@@ -23,10 +23,10 @@ from katax_cli.services.calls.guard import Safety, Sent
 from katax_cli.services.calls.observer import timed
 from katax_cli.services.databases.clients import ClientDatabase
 from katax_cli.services.databases.document_effects import redacted
-from katax_cli.snapshot import PoolStats
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.builder.documents import DocumentBuilder
+    from katax_cli.snapshot import PoolStats
 
 T = TypeVar("T")
 Stream = Iterator[list[dict[str, Any]]]
