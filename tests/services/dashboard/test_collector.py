@@ -256,7 +256,10 @@ class TestConnections:
             """The session that holds a transaction open."""
             return any(row.transaction_age_seconds is not None and not row.busy for row in seen.activity.rows)
 
-        with Runtime(made) as runtime, runtime.sql(made.connection("main")).session() as session:
+        with (
+            Runtime(made) as runtime,
+            runtime.sql(made.connection("main")).session(timeout=10 * waiting.SECONDS) as session,
+        ):
             session.run("create table t (word varchar(40))")
             session.run("begin")
             session.run("insert into t values ('hush-hush')")

@@ -17,6 +17,7 @@ from katax_cli.services.migrate.verify import verify
 from katax_cli.services.tables.scratch import open_settings
 from tests.servers.fixtures import MakeFresh
 from tests.services.migrate.conftest import Write
+from tests.waiting import SECONDS
 
 OpenUrl = Callable[..., SqlDatabase]
 
@@ -79,7 +80,7 @@ def test_a_lock_that_is_not_granted_in_time_is_tried_again(
     on_postgresql.up()
     write("002_b.sql", "-- katax: lock-timeout=50ms\nALTER TABLE a ADD COLUMN b text")
     notes: list[str] = []
-    blocker = on_postgresql.sql.begin()
+    blocker = on_postgresql.sql.begin(timeout=10 * SECONDS)
     blocker.query("SELECT * FROM a")
 
     def note(text: str) -> None:

@@ -13,6 +13,7 @@ from katax_cli.errors import StatementFailed
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.migrator import Migrator
 from tests.services.migrate.conftest import Write
+from tests.waiting import SECONDS
 
 OpenUrl = Callable[..., SqlDatabase]
 
@@ -52,7 +53,7 @@ def test_changes_that_waited_too_long_for_a_lock_are_made_once(
     database, other = open_url(mysql_url), open_url(mysql_url)
     database.execute("CREATE TABLE a (id int PRIMARY KEY, text varchar(50))")
     database.execute("INSERT INTO a VALUES (0, 'held')")
-    holder = other.begin()
+    holder = other.begin(timeout=10 * SECONDS)
     holder.execute("UPDATE a SET text = 'mine' WHERE id = 0")
     heard: list[str] = []
 

@@ -14,7 +14,7 @@ from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.values import Outcome
 from tests.servers.fixtures import MakeProxy
 from tests.services.migrate.conftest import Write
-from tests.waiting import until
+from tests.waiting import SECONDS, until
 
 OpenUrl = Callable[..., SqlDatabase]
 _DEFERRED = """CREATE TABLE a (id int PRIMARY KEY, next int REFERENCES a DEFERRABLE INITIALLY DEFERRED);
@@ -85,7 +85,7 @@ def test_a_file_is_told_as_applied_while_the_next_one_waits_and_the_wait_that_en
         except Unavailable as error:
             failures.append(error)
 
-    with other.transaction() as holder:
+    with other.transaction(timeout=10 * SECONDS) as holder:
         holder.execute("LOCK TABLE locked")
         runner = threading.Thread(target=run)
         runner.start()

@@ -10,6 +10,7 @@ import pytest
 from tests.cli.harness import Done, katax, write_profile
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.migrate.conftest import open_database
+from tests.waiting import SECONDS
 
 ODD = "katax_life%20%22%60%27%20x"
 
@@ -73,7 +74,7 @@ def test_of_many_that_create_at_once_none_fails(elsewhere: str, tmp_path: Path) 
 
 def test_what_is_in_use_is_not_dropped(fresh: MakeFresh, tmp_path: Path) -> None:
     for target in (fresh("postgresql"), fresh("sqlite")):
-        with open_database(target.url) as database, database.session() as session:
+        with open_database(target.url) as database, database.session(timeout=10 * SECONDS) as session:
             session.run("CREATE TABLE kept (id int)")
             write_profile(tmp_path, {"main": target.url})
             done = katax("db", "drop", "-y")
