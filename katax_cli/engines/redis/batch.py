@@ -8,6 +8,7 @@ from typing import Any
 
 from redis.client import Redis
 from redis.exceptions import AskError, MovedError, ResponseError
+from redis.sentinel import SentinelConnectionPool
 
 from katax_cli.engines.redis import failures
 from katax_cli.engines.redis.connection import CommandWords
@@ -29,8 +30,13 @@ def pipeline(client: Any, commands: Sequence[CommandWords], *, tolerant: bool) -
 
 
 def shards(client: Any) -> list[Redis]:
-    """One client for each server that owns keys."""
+    """One client for each server that owns keys.
+
+    Behind Sentinels they are asked anew: for a while after a failover the old primary takes writes, too.
+    """
     if isinstance(client, Redis):
+        if isinstance(client.connection_pool, SentinelConnectionPool):
+            client.connection_pool.get_master_address()
         return [client]
     return [client.get_redis_connection(node) for node in client.get_primaries()]
 

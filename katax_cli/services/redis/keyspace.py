@@ -176,6 +176,8 @@ class Keyspace:
             run = b""
         for _ in range(_PASSES):
             yield
+            # Behind Sentinels, this finds out whether they name another server by now.
+            self._redis.shards()
             before, run = run, run and self._run(shard)
             if run == before or run != self._run(shard):
                 return

@@ -213,6 +213,32 @@ def _key_of(server: Server) -> str:
     )
 
 
+def test_a_clear_begins_again_on_the_primary_that_the_sentinels_name_by_then(watched: Watched) -> None:
+    """After a failover the old primary goes on as one, until it is told: what is deleted there is not gone."""
+    database = database_of(watched.settings(prefix=PREFIX))
+    cache = Cache(database)
+    cache.mset({f"k{number}": number for number in range(3000)})
+    assert database.redis("WAIT", 1, 60_000) == 1
+    promoted = False
+
+    def promote(_deleted: int) -> None:
+        nonlocal promoted
+        if not promoted:
+            tell(watched.replica, "REPLICAOF", "NO", "ONE")
+            tell(watched.sentinel, "SENTINEL", "REMOVE", "mymaster")
+            replica = watched.replica
+            tell(watched.sentinel, "SENTINEL", "MONITOR", "mymaster", replica.host, replica.port, 1)
+            tell(watched.sentinel, "SENTINEL", "SET", "mymaster", "auth-pass", replica.password)
+            promoted = True
+
+    assert cache.clear("k*", on_batch=promote) > 3000
+
+    # The old one was emptied first; this asks the new one.
+    assert [key for batch in cache.scan("*") for key in batch] == []
+    assert b"db3" not in tell(watched.replica, "INFO", "keyspace")
+    database.close()
+
+
 def test_behind_sentinel(watched: Watched) -> None:
     database = database_of(watched.settings(prefix=PREFIX))
     works_in_full(database)
