@@ -40,7 +40,7 @@ def temporary_errors() -> Iterator[None]:
     except OSError as error:
         # Where none is found not even its name can be had.
         where = os.environ.get("TMPDIR", tempfile.tempdir or "/tmp")
-        raise BackupError(f"cannot write temporary files to {where!r}: {error.strerror or error}") from error
+        raise BackupError(f"cannot write to {where!r}: {error.strerror or error}") from error
 
 
 def _held_folder(prefix: str) -> tuple[str, int]:
