@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from katax_cli.aio import AsyncSqlDatabase, AsyncTransaction
+from katax_cli.aio import AsyncRedisDatabase, AsyncSqlDatabase, AsyncTransaction
 from katax_cli.engines.awaited import postgresql as awaited
 from katax_cli.errors import DeadlineExceeded, KataxError, OutcomeUnknown, QueryError, Refused
 from tests.aio.conftest import MakeKatax
@@ -204,6 +204,34 @@ async def test_a_cancelled_commit_is_unknown(
 
 async def waits_for_a_lock(db: AsyncSqlDatabase) -> bool:
     return bool(await db.query("select 1 from pg_locks where not granted"))
+
+
+async def test_a_call_whose_connection_is_closed_under_it_ends(
+    make_katax: MakeKatax, postgresql_url: str, redis_url: str
+) -> None:
+    """As by a shutdown that could not end it on its server: from a thread."""
+    async with make_katax(main=postgresql_url, cache=redis_url, other=redis_url) as katax:
+        db, redis, other = katax.database("main"), katax.redis("cache"), katax.redis("other")
+        statement = asyncio.create_task(db.query(SLEEP["postgresql"], timeout=3600))
+        await eventually(lambda: sleeps(db))
+        [connection] = db.wraps.leases.running
+        await asyncio.to_thread(db.wraps.engine.close, connection)
+        command = asyncio.create_task(redis.redis("BLPOP", "queue", 0, timeout=3600))
+        await eventually(lambda: is_blocked(other))
+        await asyncio.to_thread(redis.wraps.cancel_running)
+        async with asyncio.timeout(SECONDS):
+            ended = await asyncio.gather(statement, command, return_exceptions=True)
+        # redis-py says it in words of its own.
+        assert [isinstance(end, Exception) for end in ended] == [True, True], ended
+        assert isinstance(ended[0], KataxError)
+
+
+async def sleeps(db: AsyncSqlDatabase) -> bool:
+    return await running(db, "postgresql") == 1
+
+
+async def is_blocked(redis: AsyncRedisDatabase) -> bool:
+    return b"cmd=blpop" in await redis.redis("CLIENT", "LIST")
 
 
 async def test_a_deadline_is_one_budget(sql_engine: Target, make_katax: MakeKatax) -> None:

@@ -168,6 +168,9 @@ class AwaitedConnection(PostgresConnection):
         elif asyncio._get_running_loop() is loop:
             self._stop_watching()
             super().close()
+            if self._waiter is not None and not self._waiter.done():
+                # Closed under a statement: the socket, which nobody looks at any more, will not wake its task.
+                self._waiter.set_exception(psycopg.OperationalError("the connection was closed"))
         else:
             # The selector must forget the socket before its number is used again.
             tell(loop, self.close)

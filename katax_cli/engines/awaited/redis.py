@@ -160,6 +160,9 @@ class TaskSocket:
         elif asyncio._get_running_loop() is loop:
             self._stop_reading()
             self._wire.close()
+            if self._waiter is not None and not self._waiter.done():
+                # Closed under a call: the socket, which nobody looks at any more, will not wake its task.
+                self._waiter.set_exception(ConnectionError("the connection was closed"))
         else:
             # The selector must forget the socket before its number is used again.
             tell(loop, self.close)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import ServerConnection, serve
 
 from katax_cli.core.resilience.deadline import Deadline
@@ -187,15 +188,16 @@ def silent_server(
     def handle(connection: ServerConnection) -> None:
         seen.append(connection)
         hello = {"sid": "x", "upgrades": [], "pingInterval": 100, "pingTimeout": 100, "maxPayload": 1000}
-        connection.send(f"0{json.dumps(hello)}")
-        connection.recv()
-        connection.send('40{"sid":"x"}')
-        if len(seen) > 1:
-            connection.send('42["alive",1]')
-        else:
-            first(connection)
-        for _ in connection:
-            pass
+        with suppress(ConnectionClosed):  # by a client that was slow, and then found it silent
+            connection.send(f"0{json.dumps(hello)}")
+            connection.recv()
+            connection.send('40{"sid":"x"}')
+            if len(seen) > 1:
+                connection.send('42["alive",1]')
+            else:
+                first(connection)
+            for _ in connection:
+                pass
 
     with serve(handle, "127.0.0.1", 0) as server:
         thread = threading.Thread(target=server.serve_forever)

@@ -33,6 +33,7 @@ TIMES = ("_CALL_SECONDS", "_CONFIRM_SECONDS", "DEAF_AFTER")
 USUAL = {name: getattr(shared, name) for name in TIMES}
 MakePair = Callable[..., Pair]
 Times = Callable[..., None]
+Dial = Callable[[str], driver.Redis]
 
 
 @pytest.fixture(autouse=True)
@@ -64,6 +65,13 @@ def pair(serve: MakeServer) -> Iterator[MakePair]:
             return servers
 
         yield make
+
+
+@pytest.fixture
+def dial() -> Iterator[Dial]:
+    """Clients of Redis past katax, closed at the end."""
+    with ExitStack() as clients:
+        yield lambda url: clients.enter_context(driver.Redis.from_url(url))
 
 
 def _touchy(database: RedisDatabase) -> RedisDatabase:
@@ -166,11 +174,11 @@ def test_servers_of_other_names_and_prefixes_hear_nothing(
 
 
 def test_killed_subscriptions_come_back(
-    pair: MakePair, join: MakeClient, redis_url: str, caplog: pytest.LogCaptureFixture
+    pair: MakePair, join: MakeClient, redis_url: str, dial: Dial, caplog: pytest.LogCaptureFixture
 ) -> None:
     servers = pair(redis_url)
     clients = connected(servers, join)
-    admin = driver.Redis.from_url(redis_url)
+    admin = dial(redis_url)
 
     for number in range(3):
         assert admin.client_kill_filter(_type="pubsub") >= 2
@@ -238,7 +246,8 @@ def test_a_wire_that_fell_silent_for_good_is_left(
 
 def beat_of(url: str, server: Sockets) -> float:
     """When the server last signed the register."""
-    rows = [json.loads(row) for row in driver.Redis.from_url(url).hvals("app:ws:test:workers")]
+    with driver.Redis.from_url(url) as redis:
+        rows = [json.loads(row) for row in redis.hvals("app:ws:test:workers")]
     return float(next(row["seen_at"] for row in rows if row["port"] == server.port))
 
 
@@ -288,10 +297,10 @@ def test_who_cannot_keep_up_says_so_and_loses_nothing(
 
 
 def test_whom_redis_cuts_off_for_lagging_hears_again(
-    pair: MakePair, join: MakeClient, throwaway: Throwaway
+    pair: MakePair, join: MakeClient, throwaway: Throwaway, dial: Dial
 ) -> None:
     redis = throwaway("redis")
-    admin = driver.Redis.from_url(redis.url)
+    admin = dial(redis.url)
     admin.config_set("client-output-buffer-limit", "pubsub 2mb 1mb 1")
     servers = pair(redis.url)
     clients = connected(servers, join)
@@ -376,10 +385,10 @@ def test_the_end_of_one_is_told_to_its_own_clients(pair: MakePair, join: MakeCli
 
 
 def test_who_hangs_is_named_for_long_and_who_is_gone_is_not(
-    pair: MakePair, join: MakeClient, redis_url: str
+    pair: MakePair, join: MakeClient, redis_url: str, dial: Dial
 ) -> None:
     both = pair(redis_url)
-    admin, redis = join(both[0], admin=True), driver.Redis.from_url(redis_url)
+    admin, redis = join(both[0], admin=True), dial(redis_url)
     hanging = replace(this_worker(7), seen_at=redis.time()[0] - 60)
     forgotten = replace(this_worker(8), seen_at=redis.time()[0] - 3600)
     for each in (hanging, forgotten):
@@ -405,10 +414,12 @@ def test_a_read_only_redis_is_refused(serve: MakeServer, redis_url: str) -> None
         serve(redis=database)
 
 
-def test_what_others_publish_does_not_harm(pair: MakePair, join: MakeClient, redis_url: str) -> None:
+def test_what_others_publish_does_not_harm(
+    pair: MakePair, join: MakeClient, redis_url: str, dial: Dial
+) -> None:
     servers = pair(redis_url)
     clients = connected(servers, join)
-    admin = driver.Redis.from_url(redis_url)
+    admin = dial(redis_url)
 
     for junk in (b"\xff", b"no json", b"[1]", b"{}", b'{"method": "emit"}', b'{"method": "katax"}'):
         admin.publish("app:ws:test", junk)
