@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
 from threading import Thread
 
@@ -41,3 +42,13 @@ def test_only_silence_speaks_against_a_server(family: socket.AddressFamily, tmp_
         with accepted:
             assert greeted(connected.fileno(), b"hello", 60.0), "nobody listens, and the connection is open"
     assert greeted(connected.fileno(), b"hello", 60.0), "closed meanwhile"
+
+
+def test_a_host_without_a_way_to_it_is_silent_once_the_time_is_over() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connected:
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        # TCP finds no way to a broadcast address, as to a neighbour that is gone.
+        connected.connect(("127.255.255.255", 9))
+        started = time.monotonic()
+        assert not greeted(connected.fileno(), b"hello", 0.7)
+        assert time.monotonic() - started >= 0.7

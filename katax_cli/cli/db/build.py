@@ -20,6 +20,7 @@ from katax_cli.cli.shell.scope import Scope
 from katax_cli.core.sql import statement_of, with_values
 from katax_cli.core.sql.conditions import Condition, Value, parse_condition, parse_value
 from katax_cli.core.sql.terms import Term, parse_term
+from katax_cli.core.text.nesting import check_nesting
 from katax_cli.core.text.text import to_json
 from katax_cli.services.databases.builder.binding import Binder, TableSource, columns_of
 from katax_cli.services.databases.builder.builder import Builder
@@ -238,11 +239,11 @@ def given(pairs: Sequence[str]) -> dict[str, Value]:
 def rows_of(data: bytes) -> list[Row]:
     """The rows of a JSON object, or of an array of them; what is nested goes into the database as JSON text."""
     try:
-        document = json.loads(data)
+        text = data.decode(json.detect_encoding(data), "surrogatepass")
+        check_nesting(text)
+        document = json.loads(text)
     except ValueError as error:
         raise typer.BadParameter(f"--json is no JSON: {error}") from error
-    except RecursionError:
-        raise typer.BadParameter("--json is nested too deeply to be read") from None
     rows = document if isinstance(document, list) else [document]
     if not rows or not all(isinstance(row, dict) and row for row in rows):
         raise typer.BadParameter("--json takes an object with columns, or an array of such objects")

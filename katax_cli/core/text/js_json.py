@@ -13,6 +13,7 @@ from json import JSONDecoder
 from json.encoder import encode_basestring
 from typing import Any
 
+from katax_cli.core.text.nesting import check_nesting
 from katax_cli.core.text.text import base64_text
 
 
@@ -140,10 +141,8 @@ def jsonable(value: Any) -> Any:
 
 def parse(text: str) -> Any:
     """The value of a JSON text. Raises ValueError for anything else, NaN and Infinity included."""
-    try:
-        return _DECODER.decode(text)
-    except RecursionError:
-        raise ValueError("the text is nested too deeply to be read as JSON") from None
+    check_nesting(text)
+    return _DECODER.decode(text)
 
 
 def _refuse(name: str) -> Any:

@@ -6,6 +6,8 @@ import json
 import re
 from typing import NamedTuple
 
+from katax_cli.core.text.nesting import check_nesting
+
 _NAME = re.compile(r"\s*([A-Za-z_$][\w$]*(?:\.[\w$-]+)*)")
 _DECODER = json.JSONDecoder(strict=False)
 _SHOW = re.compile(r"show\s+(collections|tables|dbs|databases)", re.IGNORECASE)
@@ -32,6 +34,7 @@ def parse_call(text: str) -> MongoCall:
     if match := _SHOW.fullmatch(text):
         what = "collections" if match[1].lower() in ("collections", "tables") else "dbs"
         return MongoCall(None, (MethodCall("show", (json.dumps(what),)),))
+    check_nesting(text)
     return _CallReader(text).call()
 
 
@@ -108,8 +111,6 @@ class _CallReader:
         except json.JSONDecodeError as error:
             self._at = error.pos
             raise self._unexpected("JSON, with names in double quotes") from error
-        except RecursionError as error:
-            raise ValueError("the JSON is nested too deeply to be read") from error
         return self._text[start : self._at]
 
     def _next(self) -> str:

@@ -20,6 +20,7 @@ from bson.codec_options import DatetimeConversion
 from bson.errors import BSONError
 from bson.json_util import CANONICAL_JSON_OPTIONS, RELAXED_JSON_OPTIONS, JSONOptions, dumps, object_pairs_hook
 
+from katax_cli.core.text.nesting import check_nesting
 from katax_cli.core.text.text import hex_text
 from katax_cli.engines.base import Engine
 
@@ -38,6 +39,7 @@ class ExtendedJson:
     def read(self, text: str) -> Any:
         """The value of relaxed or canonical Extended JSON. Raises ValueError, also for what is no BSON."""
         try:
+            check_nesting(text)
             value = json.loads(text, object_pairs_hook=_object, parse_constant=_no_constant)
             bson.encode({"": value})
         except RecursionError as error:

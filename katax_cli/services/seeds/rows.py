@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from katax_cli.core.text.nesting import check_nesting
 from katax_cli.errors import SeedError
 from katax_cli.services.seeds.values import PlainCsv, SeedFile, SeedRows
 
@@ -29,11 +30,10 @@ def parse_rows(file: SeedFile, decode: Callable[[str], Any]) -> SeedRows:
 
 def _json_rows(file: SeedFile, decode: Callable[[str], Any]) -> SeedRows:
     try:
+        check_nesting(file.text)
         rows = decode(file.text)
     except (ValueError, TypeError) as error:
         raise SeedError(f"seed {file.name} is no JSON: {error}") from error
-    except RecursionError:
-        raise SeedError(f"seed {file.name} is nested too deeply to be read") from None
     whole: Mapping[str, Any] = rows if isinstance(rows, Mapping) else {"rows": rows}
     unknown = sorted(set(whole) - _KEYS)
     if unknown or "rows" not in whole:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import uuid4
 
+from katax_cli.core.text.nesting import check_nesting
 from katax_cli.core.text.text import to_json
 from katax_cli.services.transfer.formats.chunks import Chunk
 from katax_cli.services.transfer.formats.writers import CsvForm
@@ -160,13 +161,7 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 def parsed_object(text: str) -> dict[str, tuple[Any, str]]:
     """The fields of a JSON object, each with its value and its own text. Raises ValueError for anything else."""
-    try:
-        return _parsed_object(text)
-    except RecursionError:
-        raise ValueError("nested too deeply to be read") from None
-
-
-def _parsed_object(text: str) -> dict[str, tuple[Any, str]]:
+    check_nesting(text)
     at = _after_space(text, 0)
     if text[at : at + 1] != "{":
         raise ValueError("expected an object")

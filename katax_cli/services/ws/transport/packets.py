@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Any
 
 from socketio import packet
 
 from katax_cli.core.text.js_json import jsonable
+from katax_cli.core.text.nesting import check_nesting
 from katax_cli.services.ws.values import MAX_ATTACHMENTS, MAX_DEPTH, MAX_MESSAGE_BYTES
 
 MALFORMED = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
 """What Socket.IO's parsers raise for packets that are none."""
 BINARY = (packet.BINARY_EVENT, packet.BINARY_ACK)
-_OTHER_THAN_BRACKETS = re.compile(r'"(?:[^"\\]|\\.)*"|[^\[\]{}"]+')
 
 
 class StrictJson:
@@ -34,8 +33,8 @@ class StrictJson:
 
     @staticmethod
     def loads(text: str | bytes, **_options: Any) -> Any:
-        if isinstance(text, str) and _depth_exceeds(text, MAX_DEPTH):
-            raise ValueError(f"data nested deeper than {MAX_DEPTH}")
+        if isinstance(text, str):
+            check_nesting(text, MAX_DEPTH)
         return json.loads(text, parse_constant=_refuse, parse_float=_finite)
 
 
@@ -99,18 +98,6 @@ def _has_surrogates(text: str) -> bool:
     except UnicodeEncodeError:
         return True
     return False
-
-
-def _depth_exceeds(text: str, limit: int) -> bool:
-    """Without parsing: a parser that is too deep in it has spent its stack already."""
-    if text.count("[") + text.count("{") <= limit:
-        return False
-    brackets = _OTHER_THAN_BRACKETS.sub("", text)
-    for _level in range(limit):
-        brackets = brackets.replace("[]", "").replace("{}", "")
-        if not brackets:
-            return False
-    return bool(brackets)
 
 
 def _finite(text: str) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import operator
 import re
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
 
@@ -158,11 +159,11 @@ def holds(condition: Any, row: dict[str, Any]) -> bool | None:
 
 
 @pytest.fixture(scope="module")
-def table() -> sqlite3.Connection:
-    made = sqlite3.connect(":memory:")
-    made.execute("create table t (id integer primary key, n integer, s text)")
-    made.executemany("insert into t values (:id, :n, :s)", ROWS)
-    return made
+def table() -> Iterator[sqlite3.Connection]:
+    with closing(sqlite3.connect(":memory:")) as made:
+        made.execute("create table t (id integer primary key, n integer, s text)")
+        made.executemany("insert into t values (:id, :n, :s)", ROWS)
+        yield made
 
 
 @settings(max_examples=150, deadline=None)
