@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
+from weakref import finalize
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.forks import follow
@@ -53,7 +54,8 @@ class Pool(Generic[C]):
     second of idleness, and before when `hung_up(connection)`, a look without a round trip, says that the server may
     have ended it. `reset` makes a used connection like new or raises, then it is closed. `connect`, `close`,
     `check` and `reset` run on the thread that acquires, releases or maintains. `acquire_times` has one observation
-    for each success. A child made by fork starts empty and leaves its parent's connections alone.
+    for each success. A child made by fork starts empty and leaves its parent's connections alone. What is idle when
+    the pool becomes garbage, or the program ends, is closed.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Pool(Generic[C]):
         self._slots: Slots[C] = Slots(name, settings)
         self._counts = dict.fromkeys(COUNTERS, 0)
         self._cut_off: tuple[Leased, ...] = ()
+        finalize(self, _close_idle, name, self._slots, close)
         follow(self)
 
     @property
@@ -323,13 +326,22 @@ class Pool(Generic[C]):
 
     def _close_quietly(self, connection: C) -> None:
         self._counts["closed"] += 1
-        try:
-            self._close(connection)
-        except Exception:  # noqa: BLE001 - nothing can be done, and its slot must become free
-            _log.debug("%s: a connection could not be closed", self.name, exc_info=True)
+        _close_quietly(self.name, connection, self._close)
 
     def after_fork(self) -> None:
         self._slots.after_fork()
+
+
+def _close_idle(name: str, slots: Slots[C], close: Callable[[C], None]) -> None:
+    for member in slots.shut():
+        _close_quietly(name, member.connection, close)
+
+
+def _close_quietly(name: str, connection: C, close: Callable[[C], None]) -> None:
+    try:
+        close(connection)
+    except Exception:  # noqa: BLE001 - nothing can be done, and its slot must become free
+        _log.debug("%s: a connection could not be closed", name, exc_info=True)
 
 
 class _Loan(Generic[C]):

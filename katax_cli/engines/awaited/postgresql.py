@@ -40,7 +40,7 @@ class AwaitedConnection(PostgresConnection):
     _loop: asyncio.AbstractEventLoop | None = None
     _fd = -1
     _waiter: asyncio.Future[Any] | None = None
-    _reading = _writing = False
+    _reading = _writing = _is_given_up = False
     _cancelling: asyncio.Task[None] | None = None
 
     def wait(self, gen: PQGen[Any], *args: Any, **options: Any) -> Any:
@@ -173,7 +173,14 @@ class AwaitedConnection(PostgresConnection):
                 self._waiter.set_exception(psycopg.OperationalError("the connection was closed"))
         else:
             # The selector must forget the socket before its number is used again.
+            self._is_given_up = True
             tell(loop, self.close)
+
+    def __del__(self) -> None:
+        if self._is_given_up:
+            # Its loop ended before it came to that.
+            super().close()
+        super().__del__()
 
 
 class AwaitedEngine(PostgresEngine):

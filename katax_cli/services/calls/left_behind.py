@@ -75,10 +75,11 @@ def bounded(fn: Callable[[], T], timeout: float | None, *, name: str, discard: C
     try:
         Thread(target=copy_context().run, args=(call.run,), name=name, daemon=True).start()
         _await(call.ended, timeout)
+        is_left = call.leave_behind()
     except BaseException:
         call.abandon()
         raise
-    if call.leave_behind():
+    if is_left:
         raise TookTooLong(name, timeout or 0.0)
     return call.result()
 

@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 import sys
@@ -109,6 +110,15 @@ def clock() -> StillClock:
 
 
 MakePool = Callable[..., Pool[Wire]]
+
+
+def test_what_lies_idle_in_a_pool_that_nobody_holds_is_closed(driver: Driver) -> None:
+    pool = Pool("main", driver.connect, close=driver.close, check=driver.check)
+    lent, idle = pool.acquire(), pool.acquire()
+    pool.release(idle)
+    del pool
+    gc.collect()
+    assert driver.open == [lent]
 
 
 @pytest.fixture

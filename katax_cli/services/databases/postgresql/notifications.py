@@ -114,6 +114,10 @@ class Notifications:
     def close(self) -> None:
         """Ends it; a reader in another thread returns within a second."""
         self._closed.set()
+        self._drop_unread()
+
+    def _drop_unread(self) -> None:
+        """Closes the connection unless somebody reads, who does so afterwards."""
         if self._reading.acquire(blocking=False):
             try:
                 self._drop()
@@ -133,9 +137,10 @@ class Notifications:
         try:
             return self._next(Deadline(timeout, clock=self._clock))
         finally:
-            if self.closed:
-                self._drop()
             self._reading.release()
+            # Whoever closes it from now on finds nobody reading.
+            if self.closed:
+                self._drop_unread()
 
     def _next(self, deadline: Deadline) -> Notification | NotificationGap | None:
         while not self._waiting and not self.closed:

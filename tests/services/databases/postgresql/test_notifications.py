@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -63,6 +63,27 @@ def test_what_is_sent_is_heard_in_its_order(db: SqlDatabase) -> None:
     until(lambda: listeners(db) == 0)
     with db.listen("jobs", timeout=0.01) as silent:
         assert list(silent) == []
+
+
+def test_a_close_in_the_last_moment_of_a_reader_ends_the_connection(db: SqlDatabase) -> None:
+    events = db.listen("jobs").__enter__()
+
+    class LastMoment:
+        """The reader's lock, at whose release another thread has just found it taken."""
+
+        def acquire(self, blocking: bool = True) -> bool:
+            return lock.acquire(blocking)
+
+        def release(self) -> None:
+            closer = Thread(target=events.close)
+            closer.start()
+            closer.join()
+            lock.release()
+
+    lock, events._reading = events._reading, cast(Any, LastMoment())
+    assert events.receive(0.01) is None
+    assert (events.closed, events._connection) == (True, None)
+    until(lambda: listeners(db) == 0)
 
 
 def test_wrong_calls(db: SqlDatabase, sqlite_url: str, postgresql_url: str, tmp_path: Path) -> None:
