@@ -57,6 +57,7 @@ def test_a_loop_that_is_closed_with_calls_under_way(
         asyncio.run(db.query("select 1"))
     assert str(error.value) == ANOTHER
     assert len(db.wraps.close(timeout=0.3)) == 2
+    assert other.wraps.close() == ()
 
     async def none_is_left() -> None:
         async with AsyncKatax(katax.profile) as watching:

@@ -176,11 +176,11 @@ class AwaitedConnection(PostgresConnection):
             self._is_given_up = True
             tell(loop, self.close)
 
-    def __del__(self) -> None:
+    def __del__(self, *args: Any) -> None:
         if self._is_given_up:
             # Its loop ended before it came to that.
             super().close()
-        super().__del__()
+        super().__del__(*args)
 
 
 class AwaitedEngine(PostgresEngine):
