@@ -18,7 +18,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     "aio/test_sql.py": (
         "aio/database.py",
         "aio/statements.py",
-        "engines/awaited/postgresql.py",
         "engines/awaited/threads.py",
     ),
     "cli/cache/test_commands.py": (
