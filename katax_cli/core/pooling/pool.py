@@ -333,8 +333,10 @@ class Pool(Generic[C]):
 
 
 def _close_idle(name: str, slots: Slots[C], close: Callable[[C], None]) -> None:
-    for member in slots.shut():
+    # The pool stays open: exit handlers and daemon threads of the program may have a last word.
+    for member in slots.take_idle():
         _close_quietly(name, member.connection, close)
+        slots.free_slot()
 
 
 def _close_quietly(name: str, connection: C, close: Callable[[C], None]) -> None:

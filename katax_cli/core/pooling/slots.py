@@ -260,11 +260,17 @@ class Slots(Generic[C]):
             if self.closed and not self._taken:
                 self.drained.set()
 
+    def take_idle(self) -> list[Member[C]]:
+        """Takes out all idle connections, to be closed; their slots stay taken."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        return idle
+
     def shut(self) -> list[Member[C]]:
         """Ends the queue with nothing for anybody; returns the idle connections, to be closed."""
         with self._lock:
             self.closed = True
-            idle, self._idle = self._idle, []
+            idle = self.take_idle()
             queue, self._queue = self._queue, deque()
             if not self._taken:
                 self.drained.set()

@@ -1,6 +1,7 @@
 import gc
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections import Counter
@@ -119,6 +120,34 @@ def test_what_lies_idle_in_a_pool_that_nobody_holds_is_closed(driver: Driver) ->
     del pool
     gc.collect()
     assert driver.open == [lent]
+
+
+LAST_WORD = """
+import atexit
+
+def last_word():
+    with pool.connection() as connection:
+        print("lent", connection)
+
+atexit.register(last_word)
+
+from itertools import count
+from katax_cli.core.pooling.pool import Pool
+from katax_cli.core.settings import PoolSettings
+
+numbers = count(1)
+pool = Pool(
+    "main", lambda _: next(numbers), close=lambda number: print("closed", number), check=lambda *_: None,
+    settings=PoolSettings(max=1),
+)
+with pool.connection():
+    pass
+"""
+
+
+def test_an_exit_handler_of_the_program_may_use_a_pool_whose_idle_connections_the_end_closed() -> None:
+    done = subprocess.run([sys.executable, "-c", LAST_WORD], capture_output=True, text=True, check=True)
+    assert (done.stdout.splitlines(), done.stderr) == (["closed 1", "lent 2"], "")
 
 
 @pytest.fixture
