@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, date, datetime
 from functools import partial
 from threading import Event
+from typing import Any
 
 import pytest
 import redis as driver
