@@ -60,6 +60,8 @@ _OF_EACH_STATEMENT = frozenset(
     | {"error_count", "warning_count", "in_transaction", "last_gtid"}
 )
 """Variables of a session that no file has to set for them to change."""
+_OF_THE_DATABASE = frozenset({"DATABASE", "character_set_database", "collation_database"})
+"""What comes with USE; not every user may set the two variables, which ALTER DATABASE changes for good."""
 _NOT_OF_THE_SESSION = (ER.LOCAL_VARIABLE, ER.GLOBAL_VARIABLE, ER.INCORRECT_GLOBAL_LOCAL_VAR)
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _NO_ONLINE = (" MODIFY ", " CHANGE ", " ENGINE ", " CONVERT TO ", " DROP PRIMARY KEY ")
@@ -93,13 +95,17 @@ class MysqlMigrations:
         return settings | {"ROLE": _role(connection), "DATABASE": _answer(connection, "SELECT DATABASE()")}
 
     def take_back(self, connection: MysqlSession, settings: Mapping[str, str | None]) -> None:
+        # A limit of rows cuts the list of variables, too.
+        connection.send("SET SESSION sql_select_limit = DEFAULT").fetchall()
         present = self.settings(connection)
-        changed = sorted(name for name, value in settings.items() if present.get(name, value) != value)
+        changed = {name for name, value in settings.items() if present.get(name, value) != value}
         # One that stands still shows it by no difference.
         statements = ["SET SESSION timestamp = DEFAULT"]
-        for name in changed:
-            if name not in _OF_EACH_STATEMENT and not name.startswith("gtid_"):
-                statements += _setting(connection, name, settings[name])
+        for name in sorted(changed - _OF_THE_DATABASE - _OF_EACH_STATEMENT):
+            if not name.startswith("gtid_"):
+                statements.append(_setting(connection, name, settings[name]))
+        if changed & _OF_THE_DATABASE and (database := settings["DATABASE"]) is not None:
+            statements.append(f"USE {quote_identifier(database, 'mysql')}")
         for sql in statements:
             try:
                 connection.send(sql).fetchall()
@@ -242,18 +248,14 @@ def _answer(connection: MysqlSession, sql: str) -> str | None:
     return None if row is None or row[0] is None else _text(row[0])
 
 
-def _setting(connection: MysqlSession, name: str, value: str | None) -> list[str]:
-    """The statement that gives a session back what it had; none where it had no database."""
-    if name == "DATABASE":
-        return [] if value is None else [f"USE {quote_identifier(value, 'mysql')}"]
+def _setting(connection: MysqlSession, name: str, value: str | None) -> str:
+    """The statement that gives a session back what it had."""
     if name == "ROLE":
         # MySQL quotes its roles, of which there may be several; MariaDB does not.
-        written = value is None or value == "NONE" or value.startswith("`")
-        return [
-            f"SET ROLE {(value or 'NONE') if written or value is None else quote_identifier(value, 'mysql')}"
-        ]
+        is_written = value is None or value == "NONE" or value.startswith("`")
+        return f"SET ROLE {(value or 'NONE') if is_written or value is None else quote_identifier(value, 'mysql')}"
     value = value or ""
-    return [f"SET SESSION {name} = {value if _NUMBER.fullmatch(value) else connection.escape(value)}"]
+    return f"SET SESSION {name} = {value if _NUMBER.fullmatch(value) else connection.escape(value)}"
 
 
 def _text(value: object) -> str:

@@ -78,9 +78,9 @@ _RUN_TEXTS = frozenset(
     | {"crosstab", "crosstab2", "crosstab3", "crosstab4", "connectby", "xpath_table"}
 )
 _CONSTANTS = frozenset({"true", "false", "null", "array"})
-# format() quotes what it puts in place of these; a name that is called would be a function of any name.
+# format() quotes what it puts in place of these; a name that is called, or a part of one, may be any function's.
 _FORMAT = re.compile(r"%(?:\d+\$)?[IL]|%%")
-_CALLED = re.compile(r"%(?:\d+\$)?I\s*\(")
+_CALLED = re.compile(r"""[\w$"]%(?:\d+\$)?I|%(?:\d+\$)?I(?:[\w$"%]|\s*(?:\(|/\*|--))""")
 
 
 @contextmanager

@@ -160,7 +160,7 @@ def test_a_search_path_of_a_file_loses_no_migration(
 SET = {
     "postgresql": "SET ROLE pg_monitor; SET work_mem = '9MB'; SET timezone = 'Asia/Tokyo'",
     "mysql": "SET NAMES latin1; SET sql_mode = ''; SET foreign_key_checks = 0; SET timestamp = 7; "
-    "SET time_zone = '+5:00'",
+    "SET time_zone = '+5:00'; SET sql_select_limit = 1",
     "sqlite": "PRAGMA foreign_keys = OFF; PRAGMA recursive_triggers = ON",
 }
 SEEN = {
@@ -169,7 +169,7 @@ SEEN = {
     ),
     "mysql": (
         "SELECT @@character_set_client a, @@sql_mode b, @@foreign_key_checks c, @@timestamp = 7 d, @@time_zone e, "
-        "@@collation_connection f"
+        "@@collation_connection f, @@sql_select_limit g"
     ),
     "sqlite": "SELECT f.*, r.* FROM pragma_foreign_keys f, pragma_recursive_triggers r",
 }
@@ -191,6 +191,18 @@ def test_what_a_file_sets_does_not_reach_the_next(
     before, after = (database.query(f"SELECT * FROM {name}") for name in ("before_it", "after_it"))
     assert before == after
     assert before
+
+
+def test_a_character_set_that_a_file_gives_the_database_reaches_the_next(
+    fresh: MakeFresh, open_url: OpenUrl, folder: Path, write: Write
+) -> None:
+    database = open_url(fresh("mysql").url)
+    write("001_sets.sql", "SET foreign_key_checks = 0; ALTER DATABASE CHARACTER SET latin1")
+    write("002_seen.sql", "CREATE TABLE seen AS SELECT @@character_set_database a, @@foreign_key_checks b")
+
+    Migrator(database, str(folder)).up()
+
+    assert database.query("SELECT * FROM seen") == [{"a": "latin1", "b": 1}]
 
 
 def tables(database: SqlDatabase, name: str) -> list[str]:
