@@ -6,7 +6,6 @@ import logging
 import re
 import sqlite3
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -87,15 +86,21 @@ def test_a_sqlalchemy_engine_waits_for_what_is_checked_out(postgresql_url: str) 
 
 
 def test_what_stays_checked_out_is_named(postgresql_url: str) -> None:
-    pool: Any = psycopg_pool.ConnectionPool(postgresql_url, min_size=1, max_size=2, open=True)
-    connection = pool.getconn()
+    def is_named(seconds: float) -> bool:
+        pool: Any = psycopg_pool.ConnectionPool(
+            postgresql_url, min_size=1, max_size=2, timeout=SECONDS, open=True
+        )
+        connection = pool.getconn()
+        report = graceful_shutdown(pool, timeout=seconds)
+        pool.putconn(connection)
+        assert not report.clean
+        if report.unfinished:
+            return False  # a busy machine took as long as the moment in which it is said
+        assert report.left == ("ConnectionPool: 1 connections in use",)
+        assert pool.closed
+        return True
 
-    report = graceful_shutdown(pool, timeout=4)
-    pool.putconn(connection)
-
-    assert report.left == ("ConnectionPool: 1 connections in use",)
-    assert pool.closed
-    assert not report.clean
+    patiently(is_named, shortest=1.0)
 
 
 def test_what_cannot_be_ended_is_refused_at_once() -> None:
@@ -136,17 +141,21 @@ def test_it_is_shutting_down_while_a_hook_runs() -> None:
 
 
 def test_a_hook_that_hangs_is_left_behind(tmp_path: Path) -> None:
-    database = Katax("local").database("x", connection="sqlite:///a.db")
-    never = threading.Event()
-    began = time.monotonic()
+    def is_left_behind(seconds: float) -> bool:
+        database = Katax("local").database("x", connection="sqlite:///a.db")
+        never = threading.Event()
 
-    report = graceful_shutdown(database, timeout=5, on_shutdown=never.wait)
-    never.set()
+        report = graceful_shutdown(database, timeout=seconds, on_shutdown=never.wait)
+        never.set()
 
-    assert report.unfinished == ("hook Event.wait",)
-    assert report.done == ("x",)
-    assert database.closed
-    assert time.monotonic() - began < 20
+        assert report.unfinished[0] == "hook Event.wait"
+        if "x" in report.unfinished:
+            return False  # a busy machine took the last moment for itself
+        assert (report.unfinished[1:], report.done) == ((), ("x",))
+        assert database.closed
+        return True
+
+    patiently(is_left_behind, shortest=1.0)
 
 
 def test_both_kinds_of_logger_hear_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
