@@ -16,9 +16,9 @@ def greeted(connected: int, hello: bytes, seconds: float) -> bool:
     """False when the peer of the socket `connected` (a descriptor) leaves a new connection without a word.
 
     Connecting may take so many seconds, and the first byte after `hello` as many again. A host that cannot be reached
-    for so long is silent, too: so the neighbours of a host that vanished are told. Whatever else ends the try (a
-    refusal, a socket file that was removed, no descriptor left here) says nothing against the server: if it is gone,
-    the open connection says so itself.
+    for so long is silent, too: of one that vanished from the same network this machine learns no more. Whatever else
+    ends the try (a refusal, a socket file that was removed, no descriptor left here) says nothing against the server:
+    if it is gone, the open connection says so itself.
     """
     ends = SYSTEM.monotonic() + seconds
     while (answer := _first_answer(connected, hello, seconds)) is None:

@@ -94,6 +94,9 @@ def _tried(
             seconds = SYSTEM.monotonic() - started
             problems = loader.problems(destination.settings)
             problems += smoke_problems(order, destination.settings, smoke)
+            if problems and order.work.stopped:
+                # They may be the end of the work, and none of the backup.
+                order.work.check()
     destination.discard()
     return seconds, problems
 

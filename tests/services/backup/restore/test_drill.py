@@ -12,10 +12,14 @@ import psycopg
 import pytest
 
 from katax_cli.engines.postgresql.backup import restore as postgresql_restore
+from katax_cli.errors import BackupError
 from katax_cli.services.backup.manifest import Manifest, RestoreDrill, read_manifest, write_manifest
-from katax_cli.services.backup.restore.drill import stamp
+from katax_cli.services.backup.restore.drill import drill_backup, stamp
+from katax_cli.services.backup.work import StoppableWork
+from katax_cli.services.tables.scratch import open_settings
 from tests.cli.harness import Done, katax, write_profile
 from tests.cli.processes import spawn
+from tests.engines.connections import settings_for
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.backup.restore.rich import fill
@@ -48,6 +52,29 @@ def drill(*words: str) -> Done:
 
 def stamped(folder: Path, manifest: Manifest) -> tuple[RestoreDrill, ...]:
     return read_manifest(folder / "backups" / manifest.name).drills
+
+
+def test_a_statement_that_is_cut_says_nothing_of_the_backup(
+    manifest: Manifest, postgresql: Server, tmp_path: Path
+) -> None:
+    before, work = databases(postgresql), StoppableWork("main")
+    sleeps = f"SELECT pg_sleep(600), '{manifest.name}'"
+
+    def cut() -> None:
+        with psycopg.connect(postgresql.url, autocommit=True) as connection:
+            running = "SELECT FROM pg_stat_activity WHERE state = 'active' AND query = %s"
+            until(lambda: connection.execute(running, [sleeps]).rowcount)
+        work.cut()
+
+    cutting = Thread(target=cut)
+    cutting.start()
+    folder, tools = tmp_path / "backups" / manifest.name, str(postgresql.tools)
+    with open_settings(settings_for(postgresql)) as database, pytest.raises(BackupError, match="stopped"):
+        drill_backup(folder, database, work=work, smoke=[sleeps], tools=tools)
+    cutting.join()
+
+    assert stamped(tmp_path, manifest) == ()
+    assert databases(postgresql) == before
 
 
 def test_a_drill_stamps_the_manifest_and_leaves_nothing(
