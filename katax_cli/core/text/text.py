@@ -137,7 +137,7 @@ def _text(value: str) -> str:
 
 
 def _mapping(value: Mapping[Any, Any]) -> str:
-    return "{" + ", ".join(f"{_text(str(k))}: {to_json(v)}" for k, v in value.items()) + "}"
+    return "{" + ", ".join([f"{_text(str(k))}: {to_json(v)}" for k, v in value.items()]) + "}"
 
 
 def _sequence(value: Iterable[Any]) -> str:

@@ -36,7 +36,7 @@ def test_calls_are_read_with_their_arguments_as_they_stand() -> None:
         ("db.users", "expected '(' at the end"),
         ("db.", "expected a name at the end"),
         ("db[1].find()", "the name of a collection is a string"),
-        ("db.users.find(" + "[" * 100_000 + ")", "nested deeper than 500"),
+        ("db.users.find(" + "[" * 100_000 + ")", "nested deeper than 250"),
     ],
 )
 def test_what_nearly_parses_is_refused_where_it_stops(text: str, told: str) -> None:

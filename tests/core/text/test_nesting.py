@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from katax_cli.core.text.js_json import stringify
 from katax_cli.core.text.nesting import DEEPEST, check_nesting
+from katax_cli.core.text.text import to_json
 
 TEXTS = st.text(alphabet='[]{}"\\,:a')
 VALUES = st.recursive(
@@ -54,8 +56,14 @@ def test_what_a_parser_would_go_into_is_refused_also_when_it_is_never_closed(ope
 
 
 def test_the_bound_is_named() -> None:
-    with pytest.raises(ValueError, match=r"^nested deeper than 500$"):
-        check_nesting("[" * 501)
+    with pytest.raises(ValueError, match=r"^nested deeper than 250$"):
+        check_nesting("[" * 251)
+
+
+@pytest.mark.parametrize(("opened", "closed"), [("[", "]"), ('{"a":', "}")])
+def test_what_is_read_can_be_written_again(opened: str, closed: str) -> None:
+    value = json.loads(f"{opened * DEEPEST}1{closed * DEEPEST}")
+    assert json.loads(to_json(value)) == json.loads(stringify(value)) == value
 
 
 def test_a_long_text_may_be_flat() -> None:
