@@ -27,6 +27,8 @@ from tests.services.redis_database import redis_database
 from tests.waiting import SECONDS, until
 
 Call = Callable[..., object]
+USUAL = RedisDatabase.patience
+"""A program's; the other tests have more."""
 
 
 def reads(database: RedisDatabase) -> dict[str, Call]:
@@ -116,7 +118,7 @@ def frozen(throwaway: Throwaway) -> Iterator[RedisDatabase]:
     """A database with an open connection, on a server that stopped answering."""
     server = throwaway("redis")
     database = redis_database(server.url, connect_timeout=0.3)
-    database.patience = ANSWER_SECONDS
+    database.patience = USUAL
     try:
         until(database.health_check)
         server.stop_signal()
@@ -246,7 +248,7 @@ def count_openings(database: RedisDatabase) -> Callable[[], int]:
 def test_a_command_has_one_budget_instead(
     redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(RedisDatabase, "patience", ANSWER_SECONDS)
+    monkeypatch.setattr(RedisDatabase, "patience", USUAL)
     with Runtime(profile(tmp_path, {"main": redis_url}), one_shot=True) as command:
         assert command.redis(command.profile.connection("main")).answer_seconds is None
     with Runtime(profile(tmp_path, {"main": redis_url})) as program:
