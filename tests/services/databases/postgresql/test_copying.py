@@ -182,6 +182,7 @@ def test_a_wire_that_is_cut(db: SqlDatabase, postgresql_url: str, proxy: MakePro
 
         with pytest.raises(DeadlineExceeded, match=r"COPY took longer than 0\.5 s"):
             cut.copy_in("events", ["id", "name"], stalling(), idle=0.5)
+        wire.stall()  # also where a busy machine was idle for so long before
         with pytest.raises(Unavailable):
             cut.copy_in("events", ["id", "name"], [(2, "x")], idle=0.5)
         wire.resume()
