@@ -6,6 +6,8 @@ read is written again: katax's writers take three frames of Python's thousand fo
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 DEEPEST = 250
 """Arrays and objects within one another that are read from foreign JSON."""
 _OTHERS = bytes(set(range(256)) - set(b'[]{}"'))
@@ -25,10 +27,5 @@ def _is_deeper(text: str, deepest: int) -> bool:
     # Two strings side by side are as good as one, so most strings are gone before they are looked for.
     marks = data.translate(_AS_ARRAYS, _OTHERS).replace(b'""', b"")
     arrays = b"".join(marks.split(b'"')[::2])
-    for removed in range(deepest):
-        without_innermost = arrays.replace(b"[]", b"")
-        if len(without_innermost) == len(arrays):
-            # What was never closed is nested, too.
-            return removed + arrays.count(b"[") > deepest
-        arrays = without_innermost
-    return b"[" in arrays
+    # One step for each bracket, however deep: 1 up for "[" (0x5b), 1 down for "]" (0x5d).
+    return max(accumulate(map(0x5C.__sub__, arrays)), default=0) > deepest
