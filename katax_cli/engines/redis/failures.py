@@ -57,10 +57,14 @@ _PIPELINE_NOTE = " of pipeline caused error: "
 _IN_SCRIPT = re.compile(r"@user_script: ?\d+: (?:@user_script: ?\d+: )?-([A-Z]{2,}) ")
 # How it reads when a server takes the connection and ends it without a word.
 _HUNG_UP = ("Error while reading from", "Connection closed by server")
+# What Python says of the buffer of a connection that another thread closed while redis-py waited for the answer.
+_CLOSED_BUFFER = "I/O operation on closed file"
 
 
 def classify(error: BaseException) -> Failure:
     """The failure that `error` means for server and command; UNKNOWN for errors not raised by redis-py."""
+    if isinstance(error, ValueError) and str(error).startswith(_CLOSED_BUFFER):
+        return Failure(FailureKind.LOST, "its connection was closed meanwhile")
     if not isinstance(error, RedisError | RedisClusterException):
         return Failure(FailureKind.UNKNOWN, type(error).__name__)
     return Failure(_kind(error), _message(error), _code(error))

@@ -56,6 +56,10 @@ class _Calls:
         self._left = self._named()
         return self._left
 
+    def begin_anew(self) -> None:
+        """Those that the last `wait` named are no longer told."""
+        self._left = ()
+
     def left(self) -> tuple[str, ...]:
         """What `wait` returned, or would return now."""
         return self._left or self._named()
@@ -140,6 +144,7 @@ class ClientDatabase(Database):
     def _reopen(self) -> None:
         with self._changing:
             self._closed = False
+            self._calls.begin_anew()
 
     def close(self, *, timeout: Duration = 0.0) -> tuple[str, ...]:
         with self._changing:

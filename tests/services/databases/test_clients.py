@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+import redis
 
-from katax_cli.errors import PoolClosed, QueryError, Refused, Unavailable
+from katax_cli.errors import OutcomeUnknown, PoolClosed, QueryError, Refused, Unavailable
 from katax_cli.services.databases.clients import ClientDatabase, RedisDatabase
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.runtime.runtime import Runtime
 from tests.cli.processes import eventually
 from tests.servers.fixtures import MakeFresh, MakeProxy
 from tests.services.profiles import profile
+from tests.waiting import until
 
 BOTH = pytest.mark.parametrize("name", ["redis", "mongodb"])
 
@@ -45,6 +47,30 @@ def test_nothing_connects_before_it_must(name: str, tmp_path: Path) -> None:
         stats = client(runtime).pool_stats()
 
     assert (stats.max, stats.total, stats.active, stats.idle, stats.waiting) == (20, 0, 0, 0, 0)
+
+
+def test_a_call_whose_client_is_closed_is_unknown_and_told_until_it_opens_again(
+    fresh: MakeFresh, tmp_path: Path
+) -> None:
+    url, errors = fresh("redis").url, list[BaseException]()
+
+    def block() -> None:
+        try:
+            database.redis("BLPOP", "never", 0, timeout=600)
+        except Exception as error:  # noqa: BLE001 - which one it is, is the subject
+            errors.append(error)
+
+    with Runtime(profile(tmp_path, {"main": url})) as runtime, redis.from_url(url) as other:
+        database = cast(RedisDatabase, client(runtime))
+        mine = other.client_info()["db"]
+        blocked = threading.Thread(target=block)
+        blocked.start()
+        until(lambda: [one for one in other.client_list() if (one["cmd"], one["db"]) == ("blpop", str(mine))])
+        assert database.close(timeout=0.01) == database.left_open() != ()
+        blocked.join()
+        assert [type(error) for error in errors] == [OutcomeUnknown]
+        database.connect()
+        assert database.left_open() == ()
 
 
 @BOTH
