@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-SECONDS = 30.0
+SECONDS = 60.0
 """A test that waits longer for something to happen has failed."""
 
 

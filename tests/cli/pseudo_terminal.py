@@ -25,14 +25,23 @@ exec(program)
 
 
 class Terminal:
-    """A pseudo terminal with `katax WORDS…`, or another Python program, in its foreground; `seen`: what it was sent."""
+    """A pseudo terminal with `katax WORDS…`, or another Python program, in its foreground; `seen`: what it was sent.
+
+    `modes_before`: how the terminal treated what is typed before the program began.
+    """
 
     def __init__(self, *words: str, columns: int, lines: int = 24, program: str = KATAX) -> None:
         self.seen = b""
+        may_begin, begin = os.pipe()
         self.pid, self._end = pty.fork()
         if self.pid == 0:
+            os.read(may_begin, 1)
             command = [sys.executable, "-c", _SIZED, str(columns), str(lines), program, *words]
             os.execve(sys.executable, command, {**os.environ, "TERM": "xterm"})
+        self.modes_before = self.modes
+        os.write(begin, b"!")
+        os.close(begin)
+        os.close(may_begin)
 
     def resize(self, columns: int) -> None:
         fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))

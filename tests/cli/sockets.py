@@ -53,5 +53,5 @@ def next_row(process: Process) -> Any:
 
 def rows_of(process: Process) -> list[Any]:
     """What is on its stdout until it ends."""
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=120)
     return [json.loads(line) for line in out.splitlines()]

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -61,7 +62,7 @@ def test_a_signal_ends_the_query_on_the_server(
     with spawn("db", "query", "-c", connection, FOREVER[engine]) as process:
         assert eventually(lambda: statements() == 1)
         process.send_signal(sent)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
 
     assert (process.returncode, out, err) == (ENDS[sent], b"", b"")
     assert eventually(lambda: statements() == 0)
@@ -77,13 +78,14 @@ def test_a_signal_ends_a_query_of_sqlite(sent: signal.Signals, tmp_path: Path) -
     script = f"begin immediate; insert into t values (1); insert into t {ENDLESS}"
 
     with spawn("db", "exec", script) as process:
-        assert eventually(lambda: is_locked(file))
+        assert eventually(file.with_name("x.db-journal").exists)
         process.send_signal(sent)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
 
     assert (process.returncode, out) == (ENDS[sent], b""), err
     assert not is_locked(file)
-    assert sqlite3.connect(file).execute("select count(*) from t").fetchone() == (0,)
+    with closing(sqlite3.connect(file)) as database:
+        assert database.execute("select count(*) from t").fetchone() == (0,)
 
 
 def is_locked(file: Path) -> bool:
@@ -108,7 +110,7 @@ def test_a_signal_ends_waiting_for_a_server(deaf_port: int, tmp_path: Path) -> N
     with spawn("db", "ping", "--timeout", "10m") as process:
         assert eventually(lambda: _threads(process.pid) > 1)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
 
     assert (process.returncode, err) == (130, b"")
 
@@ -139,7 +141,7 @@ def test_a_reader_that_leaves_ends_the_command_quietly(
         first = process.stdout.readline()
         process.stdout.close()
         complaint = process.stderr.read()
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=120) == 0
 
     assert first.strip() in (b"n", b"[")
     assert complaint == b""

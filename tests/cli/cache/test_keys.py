@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import redis as driver
 
 from tests.cli.harness import katax, write_profile
+from tests.servers.fixtures import MakeProxy
 
 PREFIX = "app:"
 
@@ -143,23 +145,36 @@ def test_every_key_of_production_is_refused_even_with_its_name(production: drive
 
 
 @pytest.mark.begins_first
-def test_a_clear_that_was_killed_is_finished_by_the_next(redis: driver.Redis, tmp_path: Path) -> None:
+def test_a_clear_that_was_killed_is_finished_by_the_next(
+    redis: driver.Redis, redis_url: str, proxy: MakeProxy, tmp_path: Path
+) -> None:
     pipe = redis.pipeline(transaction=False)
-    for number in range(200_000):
+    for number in range(60_000):
         pipe.set(f"app:temp:{number}", "x")
     pipe.execute()
     redis.set("app:kept", 1)
     words = [sys.executable, "-m", "katax_cli", "cache", "clear", "temp:*", "-y", "-q"]
+    profile = tmp_path / "profiles" / "test.toml"
+    direct, wire, halfway = profile.read_text(), proxy(redis_url), threading.Event()
+
+    def hold(_: bytes) -> None:
+        if redis.dbsize() < 50_000 and not halfway.is_set():
+            wire.stall()
+            halfway.set()
+
+    wire.on_client_bytes(hold)
+    profile.write_text(direct.replace(redis_url, wire.url))
     running = subprocess.Popen(words, cwd=tmp_path)
-    while redis.dbsize() > 190_000:
-        pass
+    assert halfway.wait(60)
     running.kill()
     running.wait()
+    wire.cut()
+    profile.write_text(direct)
     left = redis.dbsize()
 
     done = katax("cache", "clear", "temp:*", "-y", "-q", "-f", "json")
 
-    assert 1 < left < 200_000
+    assert 1 < left < 60_000
     assert done.json["deleted"] == left - 1
     assert redis.keys("*") == [b"app:kept"]
 

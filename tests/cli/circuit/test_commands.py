@@ -112,6 +112,8 @@ def test_every_data_command_obeys(words: tuple[str, ...], files: Path) -> None:
 def test_those_who_find_out_whether_it_works_again_do_not_ask(files: Path) -> None:
     (files / "x.db").touch()
     (files / "y.db").touch()
+    profile = files / "profiles" / "test.toml"
+    profile.write_text(profile.read_text() + "[health]\ndegraded_ms = 20000\nunhealthy_ms = 30000\n")
     katax("circuit", "trip", "main")
 
     for words in (("db", "ping"), ("profile", "check", "--connect")):

@@ -48,8 +48,8 @@ def test_a_server_that_hangs_costs_what_was_seen_last_and_no_more(
     tmp_path: Path, throwaway: Throwaway
 ) -> None:
     server = throwaway("redis")
-    write_profile(tmp_path, {"cache": server.url})
-    assert katax("cache", "set", "user:1", "1").code == 0
+    write_profile(tmp_path, {"cache": server.url}, connect_timeout=2.0)
+    until(lambda: katax("cache", "set", "user:1", "1").code == 0)
     until(lambda: offered("cache", "get", "u") == ["user:1"])
     server.stop_signal()
     for file in cache_files(tmp_path):

@@ -73,7 +73,7 @@ def left_as_it_was(terminal: Terminal) -> bool:
 @pytest.mark.parametrize("key", [b"q", b"\x03"])
 def test_a_key_leaves_it(screen: Open, key: bytes) -> None:
     terminal = screen()
-    before = terminal.modes
+    before = terminal.modes_before
     terminal.read_until(1, b"healthy")
     assert terminal.modes != before
     terminal.type(key)
@@ -86,7 +86,7 @@ def test_a_key_leaves_it(screen: Open, key: bytes) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_leaves_the_terminal_as_it_was(screen: Open, number: signal.Signals) -> None:
     terminal = screen()
-    before = terminal.modes
+    before = terminal.modes_before
     terminal.read_until(1, b"healthy")
     os.kill(terminal.pid, number)
 
@@ -101,7 +101,7 @@ def test_a_dashboard_that_is_killed_leaves_the_terminal_as_it_was(
     screen: Open, number: signal.Signals
 ) -> None:
     terminal = screen()
-    before = terminal.modes
+    before = terminal.modes_before
     terminal.read_until(1, b"healthy")
     os.kill(terminal.pid, number)
     terminal.read_until(1, LEAVE)
@@ -116,7 +116,7 @@ def test_a_stopped_dashboard_leaves_the_terminal_and_draws_all_when_it_goes_on(
     screen: Open, *, by_key: bool
 ) -> None:
     terminal = screen()
-    before = terminal.modes
+    before = terminal.modes_before
     terminal.read_until(1, b"healthy")
     if by_key:
         terminal.type(b"\x1a")
@@ -135,7 +135,7 @@ def test_a_stopped_dashboard_leaves_the_terminal_and_draws_all_when_it_goes_on(
 
 def test_a_defect_leaves_the_terminal_as_it_was_and_one_line(screen: Open) -> None:
     terminal = screen(BROKEN)
-    before = terminal.modes
+    before = terminal.modes_before
     terminal.read_until(1, b"unhealthy")
 
     assert terminal.exit_code() == 1

@@ -262,7 +262,7 @@ def test_watching_gives_one_json_value_a_line_until_ctrl_c(clients: Clients) -> 
         assert process.stdout
         looks = [json.loads(process.stdout.readline()) for _ in range(3)]
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
 
     assert (process.returncode, err) == (130, b"")
     assert all(pid in [row["pid"] for row in look] for look in looks)

@@ -93,7 +93,9 @@ def test_slow_statements(postgresql_full: Server, fresh: MakeFresh, tmp_path: Pa
     katax("db", "query", f"select pg_sleep(0.12), '{SECRET}'")
 
     assert katax("db", "slow", "-f", "json").json == []
-    (row,) = katax("db", "slow", "--over", "100ms", "-f", "json").json
+    slow = katax("db", "slow", "--over", "100ms", "-f", "json").json
+    # What made the extension may have been slow as well.
+    (row,) = [each for each in slow if "pg_sleep" in each["query"]]
     assert tuple(row) == ("query", "calls", "avg_ms", "max_ms", "total_ms", "last_seen", "source")
     assert (row["query"], row["calls"], row["source"]) == ("select pg_sleep(?), ?", 1, "server")
 
@@ -159,7 +161,8 @@ class TestHistory:
 
     def test_what_was_watched_is_kept(self, closed_port: int, tmp_path: Path) -> None:
         (tmp_path / "x.db").touch()
-        write_profile(tmp_path, {"main": "sqlite:///x.db", "gone": f"postgresql://127.0.0.1:{closed_port}/x"})
+        urls = {"main": "sqlite:///x.db", "gone": f"postgresql://127.0.0.1:{closed_port}/x"}
+        write_profile(tmp_path, urls, extra="[health]\ndegraded_ms = 20000\nunhealthy_ms = 30000\n")
         watching = spawn("health", "--watch", "--interval", "100ms", "-f", "json")
         try:
             assert eventually(lambda: len(katax("health", "--history", "-f", "json").json) >= 4)
@@ -206,7 +209,7 @@ class TestWatch:
             while len(json.loads(process.stdout.readline())) < 2:
                 pass
             katax("db", "exec", "drop table t", "-y")
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=120)
 
         assert first == [{"n": 1}]
         assert process.returncode == 1, "what the server refuses is no loss of the server"

@@ -116,7 +116,7 @@ def test_an_interrupt_says_what_lasts(
             lambda: any(sleep in row for row in katax("db", "query", asked, "-f", "csv").out.splitlines()[1:])
         )
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
 
     rows = katax("db", "query", "select n from t", "-f", "json").json
     assert (process.returncode, err.decode()) == (130, told)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.cli.harness import katax, write_profile
+from tests.cli.harness import Done, katax, write_profile
 from tests.cli.processes import eventually
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, MakeProxy
 from tests.servers.proxy import Proxy
+from tests.waiting import until
 
 NETWORKED = ("postgresql", "mysql", "mongodb", "redis")
 Doors = Mapping[str, Proxy]
@@ -34,6 +35,19 @@ def statuses(report: Any) -> dict[str, str]:
 
 
 HEALTHY = dict.fromkeys((*NETWORKED, "sqlite"), "healthy")
+
+
+def once_the_others_answer(timeout: str, *sick: str) -> Done:
+    """All are asked again where one that is well had no time to answer: the machine may stand still for so long."""
+    answers: list[Done] = []
+
+    def asked() -> bool:
+        answers.append(katax("health", "-f", "json", "--timeout", timeout))
+        found = statuses(answers[-1].json)
+        return all(found[name] == "healthy" for name in HEALTHY if name not in sick)
+
+    until(asked)
+    return answers[-1]
 
 
 def calm(folder: Path) -> None:
@@ -80,7 +94,7 @@ def test_a_sick_server_costs_its_own_row_only(sick: str, illness: str, doors: Do
     calm(tmp_path)
     getattr(doors[sick], illness)()
 
-    done = katax("health", "-f", "json", "--timeout", "1500ms")
+    done = once_the_others_answer("1500ms", sick)
 
     assert (done.code, done.json["status"]) == (3, "unhealthy")
     assert statuses(done.json) == {**HEALTHY, sick: "unhealthy"}
@@ -91,12 +105,13 @@ def test_a_sick_server_costs_its_own_row_only(sick: str, illness: str, doors: Do
     assert repr(sick) in row["errors"][0] or "no answer for" in row["errors"][0]
 
 
-def test_all_are_sick_at_once(doors: Doors) -> None:
+def test_all_are_sick_at_once(doors: Doors, tmp_path: Path) -> None:
     """Four deadlines in parallel are one: with one after the other, --timeout would be broken fourfold."""
+    calm(tmp_path)
     for door in doors.values():
         door.black_hole()
 
-    done = katax("health", "-f", "json", "--timeout", "1s")
+    done = once_the_others_answer("1s", *NETWORKED)
 
     assert done.code == 3
     assert statuses(done.json) == {**dict.fromkeys(NETWORKED, "unhealthy"), "sqlite": "healthy"}

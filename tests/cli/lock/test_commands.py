@@ -184,7 +184,7 @@ def test_terminating_katax_ends_the_program_and_frees_the_lock(
 
 
 def test_the_maximum_ends_what_takes_too_long(redis: driver.Redis, tmp_path: Path) -> None:
-    done = katax("lock", "run", "job", "--ttl", "3s", "--max", "300ms", "--", "sh", "-c", WRITER)
+    done = katax("lock", "run", "job", "--ttl", "1m", "--max", "300ms", "--", "sh", "-c", WRITER)
     assert done.code == 6
     assert "it was held for its maximum of 0.3 s" in done.err
 

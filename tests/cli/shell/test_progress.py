@@ -14,6 +14,11 @@ from tests.cli.harness import katax, write_profile
 from tests.fake_clock import FakeClock
 
 
+@pytest.fixture
+def untold() -> None:
+    """Here progress is told as everywhere."""
+
+
 class Tty(io.StringIO):
     def isatty(self) -> bool:
         return True

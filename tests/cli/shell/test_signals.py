@@ -39,6 +39,6 @@ def test_the_first_signal_is_waited_for(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("second", ["SIGTERM", "SIGINT"])
 def test_the_second_one_leaves_at_once(second: str) -> None:
-    done = subprocess.run([sys.executable, "-c", TWICE, second], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", TWICE, second], capture_output=True, text=True, timeout=120)
 
     assert (done.stdout, done.returncode) == ("first\n", 128 + getattr(signal, second))

@@ -353,7 +353,7 @@ def test_a_write_that_is_interrupted_says_that_its_outcome_is_not_known(
         with spawn("db", *words) as process:
             assert sent.wait(60)
             process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=120)
         told = b"interrupted: the insert may or may not have been applied, check before repeating it\n"
         assert (process.returncode, err) == (130, told)
     assert katax("db", "journal", "-f", "json").json[0]["outcome"] == "unknown"
