@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from katax_cli.services.calls.guard import Safety
@@ -28,6 +28,11 @@ def stats(redis: Commands) -> dict[str, Any]:
 def server_infos(redis: Commands) -> list[Mapping[str, str]]:
     """INFO of each server that owns keys, by the server's names."""
     return [_fields(redis.redis("INFO", safety=Safety.READ, shard=shard)) for shard in redis.shards()]
+
+
+def evicted_keys(infos: Sequence[Mapping[str, str]]) -> list[int]:
+    """Keys that each server threw away since its start, because it was at its `maxmemory`."""
+    return [int(_number(info, "evicted_keys")) for info in infos]
 
 
 def hit_rate(infos: list[Mapping[str, str]]) -> float | None:

@@ -19,7 +19,7 @@ from katax_cli.services.backup.dumps.order import Order, ProvenDump
 from katax_cli.services.backup.manifest import Omission
 from katax_cli.services.backup.streams import CompressedFile, compressed_file
 from katax_cli.services.calls.guard import Safety
-from katax_cli.services.redis.info import server_infos
+from katax_cli.services.redis.info import evicted_keys, server_infos
 
 DUMP = "dump.redis.zst"
 _SCAN_COUNT = 500
@@ -51,17 +51,19 @@ def dump_redis(order: Order) -> ProvenDump:
             order.told(file.size_bytes)
         file.write(end_mark(reader.count))
         written = file.close()
-    if identities(before) != identities(server_infos(order.database)):
+    after = server_infos(order.database)
+    if identities(before) != identities(after):
         raise BackupError(
             f"{order.name!r}: the server was restarted or replaced while its keys were read; try again"
         )
+    hidden = _HIDDEN if functions == "hidden" else {}
     return ProvenDump(
         inventory=inventory,
         tool="DUMP",
         files=(written,),
         rows={"keys": reader.count},
         objects={"functions": 1} if functions == "written" else {},
-        left_out=_left_out(order, {**(_HIDDEN if functions == "hidden" else {}), **reader.refused()}),
+        left_out=_left_out(order, {**hidden, **reader.refused(), **_evicted(before, after)}),
     )
 
 
@@ -81,6 +83,15 @@ def _inventory(order: Order, infos: Sequence[Any]) -> Inventory:
 def identities(infos: Sequence[Any]) -> list[tuple[str, str]]:
     """Which processes answered, and in which role: others after a restart or a failover."""
     return sorted((info.get("run_id", ""), info.get("role", "")) for info in infos)
+
+
+def _evicted(before: Sequence[Any], after: Sequence[Any]) -> Mapping[str, str]:
+    """What the server threw away meanwhile, and why; a large value that is read takes its memory a second time."""
+    count = sum(evicted_keys(after)) - sum(evicted_keys(before))
+    if count <= 0:
+        return {}
+    why = "it is at its maxmemory, and values that are read take memory, too; raise it, or back up a replica"
+    return {f"{count} keys that the server evicted meanwhile": why}
 
 
 def _left_out(order: Order, refused: Mapping[str, str]) -> tuple[Omission, ...]:

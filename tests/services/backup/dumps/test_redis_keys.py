@@ -1,5 +1,6 @@
 """Redis's backups: every key with its value and its end."""
 
+import random
 import resource
 import time
 from contextlib import closing
@@ -96,6 +97,26 @@ def test_a_key_that_is_made_anew_meanwhile_keeps_an_end(redis_url: str, tmp_path
     finally:
         stop.set()
         thread.join()
+
+
+def test_keys_that_the_server_evicts_meanwhile_are_told(throwaway: Throwaway, tmp_path: Path) -> None:
+    """The dump of a large value takes its memory once more, at the cost of the others."""
+    server = throwaway("redis")
+    profile_for(tmp_path, server.url)
+    with redis.Redis.from_url(server.url) as client:
+        client.mset({f"k{number}": "x" * 1000 for number in range(5000)})
+        client.set("large", random.randbytes(30_000_000))
+    # Another one, since the server keeps the memory by which the value came.
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("maxmemory-policy", "allkeys-random")
+        client.config_set("maxmemory", client.info("memory")["used_memory"] + 1_000_000)
+
+        code, said = refused()
+        evicted = client.info("stats")["evicted_keys"]
+
+    assert (code, f"{evicted} keys that the server evicted meanwhile" in said) == (1, True), said
+    assert evicted > 0
+    assert left(tmp_path) == []
 
 
 def test_functions_are_kept(redis7: Server, fresh: MakeFresh, tmp_path: Path) -> None:
