@@ -93,6 +93,8 @@ async def _settled(app: Dashboard) -> None:
         await _turn()
         if _is_quiet(app):
             return
+        # What a timer would do in its time.
+        app._check_resize()
         app.screen._on_timer_update()
 
 
@@ -105,6 +107,7 @@ def _is_quiet(app: Dashboard) -> bool:
     screen = app.screen
     pumps = (app, *screen.walk_children(with_self=True))
     awaited = (
+        app._resize_event,
         screen._layout_required,
         screen._scroll_required,
         screen._repaint_required,

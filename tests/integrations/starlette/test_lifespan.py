@@ -89,7 +89,10 @@ def test_sigterm_under_load_loses_nothing_that_was_confirmed(
 
         clients = [pool.submit(load, client) for client in range(1, 9)]
         try:
-            until(lambda: len(confirmed) > 50)
+            # A worker that had not begun yet would end without a word.
+            until(lambda: server.log.read_text().count("Application startup complete") == 2)
+            begun = len(confirmed)
+            until(lambda: len(confirmed) > begun + 50)
             server.process.send_signal(signal.SIGTERM)
             until(lambda: server.log.read_text().count("INFO:     Shutting down") == 2)
         finally:

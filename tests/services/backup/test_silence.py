@@ -8,9 +8,9 @@ from threading import Event, Thread
 
 import pytest
 
-from katax_cli.services.backup import silence
 from katax_cli.services.backup.manifest import read_manifest
 from katax_cli.services.backup.work import StoppableWork
+from katax_cli.services.calls import silence
 from tests.cli.harness import Done, katax
 from tests.servers.fixtures import Target, Throwaway
 from tests.services.backup.restore.rich import fill
@@ -46,19 +46,19 @@ def test_a_frozen_server_ends_backups_and_drills(
     engine_name: str, throwaway: Throwaway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is frozen behind the start of its tool, and thawed once it was found to be silent."""
-    for name, seconds in (("_ASK_AFTER", 0.2), ("_ASK_AGAIN", 0.2), ("_ANSWER_WITHIN", 0.5)):
+    for name, seconds in (("ASK_AFTER", 0.2), ("ASK_AGAIN", 0.2), ("ANSWER_WITHIN", 0.5)):
         monkeypatch.setattr(silence, name, seconds)
-    server, frozen, lives, cut = throwaway(engine_name), Event(), silence._lives, StoppableWork.cut
+    server, frozen, lives, cut = throwaway(engine_name), Event(), silence.Silence.answered, StoppableWork.cut
 
-    def answered(greets: Callable[[float], bool]) -> bool:
-        return not frozen.is_set() or lives(greets)
+    def answered(watch: silence.Silence[bool], greets: Callable[[float], bool]) -> bool:
+        return not frozen.is_set() or lives(watch, greets)
 
     def thawed(work: StoppableWork) -> None:
         frozen.clear()
         server.resume()
         cut(work)
 
-    monkeypatch.setattr(silence, "_lives", answered)
+    monkeypatch.setattr(silence.Silence, "answered", answered)
     monkeypatch.setattr(StoppableWork, "cut", thawed)
 
     def freeze() -> None:

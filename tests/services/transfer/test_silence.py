@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Event
 
 import pytest
 
 from katax_cli.errors import KataxError, OutcomeUnknown, Unavailable
+from katax_cli.services.calls import silence
+from katax_cli.services.calls.silence import Silence
 from katax_cli.services.databases.sql import SqlDatabase
-from katax_cli.services.transfer import checkpoint, load, silence
+from katax_cli.services.transfer import checkpoint, load
 from katax_cli.services.transfer.export import Wanted, export
 from katax_cli.services.transfer.formats.files import FileKind
 from katax_cli.services.transfer.formats.sources import RowFile
@@ -31,12 +34,16 @@ def test_a_frozen_server_ends_an_import_which_then_goes_on(
     engine_name: str, throwaway: Throwaway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server is frozen behind the first batch; nothing ends it before, however busy the machine is."""
-    monkeypatch.setattr(silence, "_ASK_AFTER", 0.2)
-    monkeypatch.setattr(silence, "_ANSWER_WITHIN", 0.5)
+    monkeypatch.setattr(silence, "ASK_AFTER", 0.2)
+    monkeypatch.setattr(silence, "ANSWER_WITHIN", 0.5)
     # The lock of the run that was ended goes with its session, which a busy server ends in its own time.
     monkeypatch.setattr(checkpoint, "_PATIENCE", SECONDS)
-    answered, stopped = silence._answered, Event()
-    monkeypatch.setattr(silence, "_answered", lambda of: not stopped.is_set() or answered(of))
+    answered, stopped = Silence.answered, Event()
+
+    def answered_once_stopped(watch: Silence[SqlDatabase], greets: Callable[[float], bool]) -> bool:
+        return not stopped.is_set() or answered(watch, greets)
+
+    monkeypatch.setattr(Silence, "answered", answered_once_stopped)
     for name in ("_READ", "_READ_AT_ONCE", "_COPIED"):
         monkeypatch.setattr(load, name, 2_000)
     server = throwaway(engine_name)
@@ -108,23 +115,23 @@ def test_a_pooler_whose_only_session_is_the_transfers_is_waited_for(
 
 def check_waited_for(database: SqlDatabase, other: SqlDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
     """A statement waits for a lock of `other` until the server was asked twice whether it lives."""
-    monkeypatch.setattr(silence, "_ASK_AFTER", 0.05)
-    monkeypatch.setattr(silence, "_ANSWER_WITHIN", 3600.0)
-    answered, asked, unlocked = silence._answered, 0, Event()
+    monkeypatch.setattr(silence, "ASK_AFTER", 0.05)
+    monkeypatch.setattr(silence, "ANSWER_WITHIN", 3600.0)
+    answered, asked, unlocked = Silence.answered, 0, Event()
     hold, lock, unlock = LOCKS[database.engine.name]
     with other.session() as session:
         session.run(hold)
 
-        def counted(of: SqlDatabase) -> bool:
+        def counted(watch: Silence[SqlDatabase], greets: Callable[[float], bool]) -> bool:
             nonlocal asked
-            lives = answered(of)
+            lives = answered(watch, greets)
             asked += 1
             if asked == 2:
                 session.run(unlock)
                 unlocked.set()
             return lives
 
-        monkeypatch.setattr(silence, "_answered", counted)
+        monkeypatch.setattr(Silence, "answered", counted)
         with SilenceWatch(database, progress=lambda _: None, lasts=str) as told:
             wanted = Wanted(None, lock, "jsonl")
             assert export(database, wanted, io.BytesIO(), on_rows=told).rows == 1
