@@ -30,7 +30,12 @@ LOGINS = RateLimit("login", max=5, window="1m", algorithm="sliding", on_error="o
 async def prepared(app: FastAPI) -> AsyncIterator[None]:
     katax: AsyncKatax = app.state.katax
     main = katax.database("main", type="postgresql")
-    await main.execute("create table if not exists orders (id bigint primary key, item text not null)")
+    async with main.transaction() as transaction:
+        # Workers begin side by side, and PostgreSQL lets only one of them create a table "if not exists".
+        await transaction.execute("select pg_advisory_xact_lock(1)")
+        await transaction.execute(
+            "create table if not exists orders (id bigint primary key, item text not null)"
+        )
     yield
 
 

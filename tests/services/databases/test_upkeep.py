@@ -28,8 +28,20 @@ def use(database: Any) -> object:
     return database.query("select 1")
 
 
+EARLIER: set[threading.Thread] = set()
+"""What tests before this one left running."""
+
+
+@pytest.fixture(autouse=True)
+def earlier() -> None:
+    EARLIER.clear()
+    EARLIER.update(threading.enumerate())
+
+
 def upkeeps() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("katax-upkeep")]
+    """The names of the upkeep threads that began in this test."""
+    begun = [thread.name for thread in threading.enumerate() if thread not in EARLIER]
+    return [name for name in begun if name.startswith("katax-upkeep")]
 
 
 def test_from_the_first_use_on_a_pool_is_kept_and_close_leaves_no_thread(
@@ -37,7 +49,6 @@ def test_from_the_first_use_on_a_pool_is_kept_and_close_leaves_no_thread(
 ) -> None:
     runtime = open_runtime(main={"url": engine.url, "pool": {"min": 3}})
     database: Any = runtime.database("main")
-    until(lambda: upkeeps() == [])  # another test's may be about to end
     use(database)
 
     assert upkeeps() == ["katax-upkeep-main"]
