@@ -116,7 +116,7 @@ class KeepsSettings(Protocol):
     """Takes back what a file set in its session: settings, role, database. Its locks stay."""
 
     def settings(self, connection: Any) -> Mapping[str, str | None]:
-        """What `take_back` needs to know of the session before a file; empty where the server knows it."""
+        """The settings of the session before a file, for `take_back`; empty where the server knows them."""
         ...
 
     def take_back(self, connection: Any, settings: Mapping[str, str | None]) -> None: ...

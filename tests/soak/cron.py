@@ -7,7 +7,6 @@ held; with `--clocks` their wall clocks jump by up to a minute, each for itself.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
@@ -26,6 +25,7 @@ from tests.servers.fleet import Fleet
 from tests.servers.fresh import fresh_database
 from tests.servers.proxy import Proxy
 from tests.services.cron.daemons import DaemonProcess, history, until
+from tests.soak.acts import parser_of, tell
 
 ENGINES = ("sqlite", "postgresql", "mysql")
 DAEMONS = 3
@@ -229,26 +229,18 @@ def report(engine: str, seed: int, chaos: Chaos, starts: Sequence[str]) -> bool:
     states = Counter[str]()
     for run in rows:
         states[run.state] += run.count
-    say(
+    tell(
         f"{engine}: {occurrences} occurrences in {len(rows)} rows {dict(states)}, {len(starts)} starts; "
-        f"chaos {dict(chaos.happened)}, seed {seed}; {len(problems)} problems"
+        f"chaos {dict(chaos.happened)}, seed {seed}",
+        problems,
     )
-    for problem in problems[:20]:
-        say(f"  {problem}")
     return not problems
 
 
-def say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
 def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak.cron", description=__doc__)
+    parser = parser_of("cron", __doc__, 300.0)
     parser.add_argument("engines", nargs="*", metavar="ENGINE", help=f"of {', '.join(ENGINES)}; none: all")
-    parser.add_argument("--seconds", type=float, default=300.0, help="for each engine")
     parser.add_argument("--clocks", action="store_true", help="wall clocks that jump")
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     options = parser.parse_args(arguments)
     with closing(Fleet()) as fleet:
         held = [

@@ -8,7 +8,6 @@ wrong caller, or was late.
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import resource
@@ -18,16 +17,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from katax_cli import Katax
 from katax_cli.profiles.load import load_profile
 from tests.servers.fleet import Fleet
-from tests.servers.proxy import Proxy
-from tests.servers.server import Server
-from tests.soak.cron import say
+from tests.soak.acts import Place, freeze, kill, places_of, refuse, run, say, swallow
 from tests.soak.writer import SQL_ENGINES, TIMEOUT
 
 SERVERS = ("postgresql", "mysql", "redis")
@@ -36,13 +33,6 @@ LATE = TIMEOUT + 2.0
 SMALLEST, NO_LIMIT = 200_000, resource.RLIM_INFINITY
 """Bytes of the smallest limit on files, which the program's notes stay below."""
 TABLE = "create table if not exists soak (id varchar(60) not null, part int not null)"
-
-
-class Place(NamedTuple):
-    """A server and the wire by which the program reaches it."""
-
-    server: Server
-    wire: Proxy
 
 
 class Attempt(NamedTuple):
@@ -95,29 +85,19 @@ class Chaos:
         assert self.program.poll() is None, (self._folder / "program.log").read_text()[-4000:]
 
     def kill_server(self, place: Place) -> None:
-        place.server.kill()
-        time.sleep(self._chance.uniform(0.0, 2.0))
-        place.server.start()
+        kill(place.server, self._chance.uniform(0.0, 2.0))
 
     def freeze_server(self, place: Place) -> None:
-        place.server.stop_signal()
-        time.sleep(self._chance.choice((0.3, 1.0, 6.0)))
-        place.server.resume()
+        freeze(place.server, self._chance.choice((0.3, 1.0, 6.0)))
 
     def cut(self, place: Place) -> None:
         place.wire.cut()
 
     def refuse(self, place: Place) -> None:
-        place.wire.refuse()
-        place.wire.cut()
-        time.sleep(self._chance.uniform(0.1, 3.0))
-        place.wire.come_back()
+        refuse(place.wire, self._chance.uniform(0.1, 3.0))
 
     def swallow(self, place: Place) -> None:
-        """What is sent arrives, and the answer does not."""
-        place.wire.stall()
-        time.sleep(self._chance.uniform(0.1, 5.0))
-        place.wire.resume()
+        swallow(place.wire, self._chance.uniform(0.1, 5.0))
 
     def slow(self, place: Place) -> None:
         place.wire.slow(self._chance.uniform(0.01, 0.3))
@@ -144,14 +124,10 @@ def soak(seconds: float, seed: int, fleet: Fleet) -> bool:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="katax-soak-")))
         os.environ["HOME"] = str(folder)
-        places = []
-        urls = {"sqlite": f"sqlite:///{folder}/soak.db"}
-        for engine in SERVERS:
-            server = fleet.private(engine)
-            wire = Proxy.for_url(server.url)
-            stack.callback(wire.close)
-            places.append(Place(server, wire))
-            urls[engine] = wire.url
+        places = places_of(fleet, SERVERS, stack)
+        urls = {"sqlite": f"sqlite:///{folder}/soak.db"} | {
+            each.server.engine: each.wire.url for each in places
+        }
         profile(folder, urls)
         with Katax(load_profile("soak", cwd=str(folder))) as katax:
             for engine in SQL_ENGINES:
@@ -232,14 +208,5 @@ def wrong(attempt: Attempt, word: str, rows: Counter[tuple[str, int]]) -> Iterat
         yield f"{attempt}: katax said {word}, the server has {counts}"
 
 
-def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak.program", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
-    options = parser.parse_args(arguments)
-    with closing(Fleet()) as fleet:
-        return int(not soak(options.seconds, options.seed, fleet))
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run("program", __doc__, soak, seconds=600.0))

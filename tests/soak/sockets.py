@@ -8,7 +8,6 @@ that its own server had acknowledged; or when the servers do not act as one agai
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import signal
@@ -21,7 +20,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +35,7 @@ from tests.servers.fleet import Fleet
 from tests.servers.proxy import Proxy
 from tests.servers.rooms import free_port
 from tests.servers.server import Server
-from tests.soak.cron import say
+from tests.soak.acts import freeze, kill, refuse, run, swallow, tell
 
 SERVERS, LISTENERS = 3, 4
 """Servers, and listeners on each."""
@@ -220,26 +219,16 @@ class Chaos:
         place.clients.cut()
 
     def refuse(self, place: Place) -> None:
-        place.redis.refuse()
-        place.redis.cut()
-        time.sleep(self._chance.uniform(0.1, 5.0))
-        place.redis.come_back()
+        refuse(place.redis, self._chance.uniform(0.1, 5.0))
 
     def swallow(self, place: Place) -> None:
-        """What is sent arrives late, as does the answer."""
-        place.redis.stall()
-        time.sleep(self._chance.uniform(0.1, 6.0))
-        place.redis.resume()
+        swallow(place.redis, self._chance.uniform(0.1, 6.0))
 
     def harm_redis(self) -> None:
         if self._chance.random() < 0.5:
-            self._redis.kill()
-            time.sleep(self._chance.uniform(0.0, 3.0))
-            self._redis.start()
+            kill(self._redis, self._chance.uniform(0.0, 3.0))
         else:
-            self._redis.stop_signal()
-            time.sleep(self._chance.choice((0.5, 4.0)))
-            self._redis.resume()
+            freeze(self._redis, self._chance.choice((0.5, 4.0)))
         self.happened["redis"] += 1
 
 
@@ -387,23 +376,13 @@ def report(
     arrivals = sum(len(each.arrivals) for each in listeners)
     connections = sum(len(each.sessions) for each in listeners)
     megabytes = max(each.largest for each in places) / 1024
-    say(
+    tell(
         f"{len(sent)} events, {sum(each.done for each in sent)} acknowledged; {arrivals} arrivals in {connections} "
         f"connections; ready again after {recovered:.1f} s; at most {megabytes:.0f} MB; "
-        f"chaos {dict(chaos.happened)}, seed {seed}; {len(problems)} problems"
+        f"chaos {dict(chaos.happened)}, seed {seed}",
+        problems,
     )
-    for problem in problems[:20]:
-        say(f"  {problem}")
-
-
-def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak.sockets", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=300.0)
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
-    options = parser.parse_args(arguments)
-    with closing(Fleet()) as fleet:
-        return int(not soak(options.seconds, options.seed, fleet))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run("sockets", __doc__, soak, seconds=300.0))

@@ -8,7 +8,6 @@ than three intervals and a round; when /live failed or made its caller wait; or 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -22,17 +21,16 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from katax_cli.services.health.probe import PROBE_SECONDS
 from tests.servers.fleet import Fleet
-from tests.servers.proxy import Proxy
 from tests.servers.rooms import free_port
-from tests.soak.cron import say
-from tests.soak.program import SERVERS, Place
+from tests.soak.acts import Place, freeze, kill, places_of, refuse, run, swallow, tell
+from tests.soak.program import SERVERS
 
 INTERVAL = 1.0
 TOLD = 20.0
@@ -129,25 +127,16 @@ class Chaos:
         time.sleep(self._chance.choice((0.5, 5.0, TOLD + 8.0)))
 
     def kill(self, place: Place, seconds: float) -> None:
-        place.server.kill()
-        time.sleep(seconds)
-        place.server.start()
+        kill(place.server, seconds)
 
     def freeze(self, place: Place, seconds: float) -> None:
-        place.server.stop_signal()
-        time.sleep(seconds)
-        place.server.resume()
+        freeze(place.server, seconds)
 
     def refuse(self, place: Place, seconds: float) -> None:
-        place.wire.refuse()
-        place.wire.cut()
-        time.sleep(seconds)
-        place.wire.come_back()
+        refuse(place.wire, seconds)
 
     def swallow(self, place: Place, seconds: float) -> None:
-        place.wire.stall()
-        time.sleep(seconds)
-        place.wire.resume()
+        swallow(place.wire, seconds)
 
     def cut(self, place: Place, _seconds: float) -> None:
         place.wire.cut()
@@ -177,12 +166,7 @@ def soak(seconds: float, seed: int, fleet: Fleet) -> bool:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="katax-soak-")))
         os.environ["HOME"] = str(folder)
-        places = []
-        for engine in SERVERS:
-            server = fleet.private(engine)
-            wire = Proxy.for_url(server.url)
-            stack.callback(wire.close)
-            places.append(Place(server, wire))
+        places = places_of(fleet, SERVERS, stack)
         profile(folder, {place.server.engine: place.wire.url for place in places})
         watcher = Watcher(folder, free_port())
         watcher.start()
@@ -227,22 +211,11 @@ def grown(watcher: Watcher, places: Sequence[Place], before: int) -> Iterator[st
 
 def report(seed: int, chaos: Chaos, watcher: Watcher, problems: Sequence[str]) -> None:
     statuses = Counter(answer.status for answer in watcher.answers)
-    say(
-        f"{watcher.lives} times alive, ready {dict(statuses)}; chaos {dict(chaos.happened)}, seed {seed}; "
-        f"{len(problems)} problems"
+    summary = (
+        f"{watcher.lives} times alive, ready {dict(statuses)}; chaos {dict(chaos.happened)}, seed {seed}"
     )
-    for problem in problems[:20]:
-        say(f"  {problem}")
-
-
-def main(arguments: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.soak.watch", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=300.0)
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
-    options = parser.parse_args(arguments)
-    with closing(Fleet()) as fleet:
-        return int(not soak(options.seconds, options.seed, fleet))
+    tell(summary, problems)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run("watch", __doc__, soak, seconds=300.0))

@@ -184,7 +184,7 @@ class Pool(Generic[C]):
         return out
 
     def left_open(self) -> tuple[Leased, ...]:
-        """What a `close` that is under way, or has ended, returns."""
+        """The result of a `close` that is under way, or has ended."""
         return self._cut_off or self.leased()
 
     def open(self) -> None:

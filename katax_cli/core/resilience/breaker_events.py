@@ -1,4 +1,4 @@
-"""What becomes of a breaker's state and of its callers, passed to listeners outside of its lock."""
+"""Changes of a breaker's state and of its callers, passed to listeners outside of its lock."""
 
 from __future__ import annotations
 

@@ -304,7 +304,7 @@ class FaultProxy:
         return bool(readable) and not link.cut
 
     def _let_finish(self, link: _Relay) -> None:
-        """Nothing more comes to the server; it does what it was sent, however long that takes, and hangs up."""
+        """Sends the server nothing more; it does what it was sent, however long that takes, and hangs up."""
         link.finishing = True
         server = link.sockets[-1]
         with contextlib.suppress(OSError):

@@ -61,7 +61,7 @@ class _Calls:
         self._left = ()
 
     def left(self) -> tuple[str, ...]:
-        """What `wait` returned, or would return now."""
+        """The result of `wait`, or what it would return now."""
         return self._left or self._named()
 
     def _named(self) -> tuple[str, ...]:

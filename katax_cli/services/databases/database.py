@@ -274,7 +274,7 @@ class Database(ABC):
 
     @abstractmethod
     def left_open(self) -> tuple[str, ...]:
-        """What a `close` that is under way will name; asks nobody and waits for nothing."""
+        """The names that a `close` under way will return; asks nobody and waits for nothing."""
 
     def __enter__(self) -> Self:
         return self

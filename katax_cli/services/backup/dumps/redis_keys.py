@@ -86,7 +86,7 @@ def identities(infos: Sequence[Any]) -> list[tuple[str, str]]:
 
 
 def _evicted(before: Sequence[Any], after: Sequence[Any]) -> Mapping[str, str]:
-    """What the server threw away meanwhile, and why; a large value that is read takes its memory a second time."""
+    """The keys that the server threw away meanwhile; a large value that is read takes its memory a second time."""
     count = sum(evicted_keys(after)) - sum(evicted_keys(before))
     if count <= 0:
         return {}
