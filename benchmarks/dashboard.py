@@ -1,8 +1,8 @@
-"""`katax dashboard` on twenty connections beside pg_activity on one, each at one look a second; and 1,200 looks.
+"""`katax dashboard` on twenty connections beside pg_activity on one, each at one look a second; and 600 looks.
 
 Both run on terminals of the same size, in turn. What counts is processor time, for an operator leaves a dashboard
 open; katax may need no more for each connection than pg_activity for its one. The looks have nothing between them;
-memory after all of them is compared with that after the first 300.
+memory after all of them is compared with that after the first 150.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CONNECTIONS = 20
 SECONDS = 10.0
 WARM_UP = 4.0
 RUNS = 3
-FIRST_LOOKS, LOOKS = 300, 1200
+FIRST_LOOKS, LOOKS = 150, 600
 GROWTH_ALLOWED = 1.1
 LINES, COLUMNS = 40, 120
 

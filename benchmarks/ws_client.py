@@ -40,6 +40,7 @@ def main() -> int:
                 text=True,
             )
         )
+        stack.callback(server.communicate)  # closes its input, and reads what it says at its end
         assert server.stdout is not None
         url = f"http://127.0.0.1:{int(server.stdout.readline())}"
         client = stack.enter_context(SocketClient(Where(url)))

@@ -29,8 +29,12 @@ class Place(NamedTuple):
         """Processor time of the server so far, with those of its processes that ended."""
         if self.server is None:
             return 0.0
-        living = Path(f"/proc/{self.server}/task/{self.server}/children").read_text().split()
-        return sum(cpu_seconds(pid, with_ended=True) for pid in (self.server, *map(int, living)))
+        while True:
+            living = Path(f"/proc/{self.server}/task/{self.server}/children").read_text().split()
+            try:
+                return sum(cpu_seconds(pid, with_ended=True) for pid in (self.server, *map(int, living)))
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # one of them ended meanwhile; its time is the server's now
 
 
 class Cost(NamedTuple):
