@@ -1,17 +1,19 @@
-"""Many commands in one round trip, on one server or spread over the nodes of a cluster."""
+"""Commands in one round trip, on one server or spread over the nodes of a cluster."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.client import Redis
+from redis.connection import AbstractConnection
 from redis.exceptions import AskError, MovedError, ResponseError
 from redis.sentinel import SentinelConnectionPool
 
 from katax_cli.engines.redis import failures
 from katax_cli.engines.redis.connection import CommandWords
+from katax_cli.errors import Refused
 
 # Where the key stands; in all other commands that are sent in batches it comes first.
 _KEY_AT = {"EVAL": 3, "EVALSHA": 3, "MEMORY": 2, "OBJECT": 2}
@@ -29,6 +31,11 @@ def pipeline(client: Any, commands: Sequence[CommandWords], *, tolerant: bool) -
     return replies
 
 
+def command(client: Redis, words: CommandWords) -> Any:
+    """The reply to one command, as the server sent it."""
+    return _on_one(client, [words], AbstractConnection.read_response)[0]
+
+
 def shards(client: Any) -> list[Redis]:
     """One client for each server that owns keys.
 
@@ -41,25 +48,29 @@ def shards(client: Any) -> list[Redis]:
     return [client.get_redis_connection(node) for node in client.get_primaries()]
 
 
-def _on_one(client: Redis, commands: Sequence[CommandWords]) -> list[Any]:
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        return error
+
+
+def _on_one(
+    client: Redis, commands: Sequence[CommandWords], read: Callable[[Any], Any] = _reply
+) -> list[Any]:
     pool = client.connection_pool
     connection = pool.get_connection()
     try:
         connection.send_packed_command(connection.pack_commands(commands))
-        return [_reply(connection) for _ in commands]
+        return [read(connection) for _ in commands]
+    except (ResponseError, Refused):
+        raise
     except BaseException:
         # Replies that nobody read would answer the next command.
         connection.disconnect()
         raise
     finally:
         pool.release(connection)
-
-
-def _reply(connection: Any) -> Any:
-    try:
-        return connection.read_response()
-    except ResponseError as error:
-        return error
 
 
 def _on_cluster(client: Any, commands: Sequence[CommandWords]) -> list[Any]:

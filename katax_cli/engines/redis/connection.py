@@ -7,6 +7,7 @@ connection that could not be opened as for an answer that did not come, which is
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -76,6 +77,8 @@ class OneRoundTrip(AbstractConnection):
     opened_at = idle_since = 0.0
     """When it logged in and when it came back last, on the monotonic clock; for its pool."""
     logins = 0
+    _sock: Any
+    _arrivals: select.poll
 
     def connect_check_health(self, check_health: bool = True, retry_socket_connect: bool = False) -> None:
         try:
@@ -88,6 +91,25 @@ class OneRoundTrip(AbstractConnection):
                 raise NotSent(f"{error}; does the server speak TLS?" if waited else str(error)) from error
             raise
 
+    def make_ready(self) -> None:
+        """Opens it unless it is open and silent; from here on each answer gets the time that its caller has."""
+        if self._sock is not None and self.has_news():
+            self.disconnect()
+        if self._sock is None:
+            self.connect()
+        self._sock.settimeout(self.socket_timeout)
+
+    def has_news(self) -> bool:
+        """True when the server's farewell, or data that nobody asked for, waits to be read; no round trip."""
+        # redis-py's own look takes three calls to the system, and an exception where there is nothing.
+        unread = getattr(self._parser._buffer, "unread_bytes", None)
+        if unread is not None and not unread() and not self._arrivals.poll(0):
+            return False
+        try:
+            return bool(self.can_read(0))
+        except (RedisConnectionError, RedisTimeoutError, OSError):
+            return True
+
     def on_connect_check_health(self, check_health: bool = True) -> None:
         # The parser goes back to this time whenever it looked for data without waiting, so it is not the caller's.
         with unlimited():
@@ -97,6 +119,8 @@ class OneRoundTrip(AbstractConnection):
         for command in handshake:
             self._settle(command)
         self._changed = self._in_multi = False
+        self._arrivals = select.poll()
+        self._arrivals.register(self._sock, select.POLLIN)
         self.opened_at = self.idle_since = SYSTEM.monotonic()
         self.logins += 1
 

@@ -80,11 +80,7 @@ class RedisEngine:
     def command(self, client: Any, *args: bytes | str | int | float, timeout: float | None = None) -> Any:
         """The reply as the server sent it."""
         with limited(timeout):
-            if isinstance(client, Redis):
-                # redis-py turns replies into Python values by the command's name; it knows no names in bytes.
-                name = args[0].encode() if isinstance(args[0], str) else args[0]
-                return client.execute_command(name, *args[1:])
-            return client.raw(*args)
+            return batch.command(client, args) if isinstance(client, Redis) else client.raw(*args)
 
     def pipeline(
         self,

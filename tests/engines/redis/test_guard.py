@@ -144,6 +144,8 @@ def test_writes_are_refused(guarded: Guarded, command: str) -> None:
     assert (admin.get("k"), admin.ttl("k"), admin.dbsize()) == (b"v", -1, 1)
     assert engine.pool_stats(client).active == 0
     assert engine.command(client, "GET", "k", timeout=60.0) == b"v"
+    # Nothing of it was sent, so its connection is as good as before.
+    assert engine.opened(client) == 1
 
 
 def test_the_message_names_connection_and_command(guarded: Guarded) -> None:
