@@ -6,14 +6,12 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     "aio/test_cache.py": ("engines/awaited/redis.py",),
     "aio/test_container.py": (
         "aio/own_loop.py",
+        "aio/proxy.py",
         "aio/runtime.py",
     ),
     "aio/test_redis_services.py": (
-        "aio/limits.py",
-        "aio/locks.py",
         "aio/pubsub.py",
         "aio/records.py",
-        "aio/sessions.py",
     ),
     "aio/test_sql.py": (
         "aio/database.py",

@@ -6,18 +6,17 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial, wraps
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, overload
+from typing import Any, Self, TypeVar
 
 from katax_cli.aio.cache import AsyncCache
 from katax_cli.aio.clients import AsyncMongoDatabase, AsyncRedisDatabase
 from katax_cli.aio.database import AsyncDatabase
-from katax_cli.aio.limits import AsyncRateLimiter
-from katax_cli.aio.locks import AsyncLock
 from katax_cli.aio.own_loop import OwnLoop
+from katax_cli.aio.proxy import AsyncProxy, awaited
 from katax_cli.aio.pubsub import AsyncPubSub
 from katax_cli.aio.records import AsyncRecords
+from katax_cli.aio.redis_services import AsyncLock, AsyncRateLimiter, AsyncSessionStore
 from katax_cli.aio.runtime import AwaitedContainer
-from katax_cli.aio.sessions import AsyncSessionStore
 from katax_cli.aio.sql import AsyncSqlDatabase
 from katax_cli.core.callables import is_async
 from katax_cli.core.engine_names import EngineName
@@ -31,9 +30,8 @@ from katax_cli.services.databases.database import Database
 from katax_cli.services.locks.lock import DEFAULT_TTL as LOCK_TTL
 from katax_cli.services.locks.lock import MAX_HOLD
 from katax_cli.services.program.config import Config
-from katax_cli.services.program.databases import DEFAULT, ConnectionSource, Override
-from katax_cli.services.program.inventory import ContainerHealth, ContainerInfo
-from katax_cli.services.program.lifecycle import PROBE_SECONDS, WAIT_SECONDS
+from katax_cli.services.program.databases import ConnectionSource, NamedDatabases, Override
+from katax_cli.services.program.inventory import ContainerInfo
 from katax_cli.services.program.logger import Logger
 from katax_cli.services.program.redis_services import Closes
 from katax_cli.services.program.shutdown import TIMEOUT, Log, ShutdownController
@@ -47,7 +45,9 @@ S = TypeVar("S", bound=Closes)
 T = TypeVar("T")
 
 
-class AsyncKatax:
+class AsyncKatax(
+    AsyncProxy[AwaitedContainer], NamedDatabases[AsyncSqlDatabase, AsyncRedisDatabase, AsyncMongoDatabase]
+):
     """The services of one profile for the tasks of one event loop. Connects nowhere until a database is used.
 
     `profile` is a profile's name, or the profile that is meant without one (`katax profile list` shows it);
@@ -59,90 +59,40 @@ class AsyncKatax:
     def __init__(
         self, profile: str | Profile | None = None, *, config: Mapping[str, Any] | None = None
     ) -> None:
-        self._container = AwaitedContainer(profile, config=config)
-        self._home = OwnLoop()
+        super().__init__(AwaitedContainer(profile, config=config), OwnLoop())
         self._opened: dict[Database, AsyncDatabase[Any]] = {}
-
-    @property
-    def wraps(self) -> AwaitedContainer:
-        """The container behind it."""
-        return self._container
 
     @property
     def profile(self) -> Profile:
         """The profile whose connections these are."""
-        return self._container.profile
+        return self._wrapped.profile
 
     @property
     def config(self) -> Config:
         """`config.set` > environment > .env > [tool.katax] of pyproject.toml > default."""
-        return self._container.config
+        return self._wrapped.config
 
     @property
     def logger(self) -> Logger:
         """JSON lines on stdout, unless the program configured logging itself."""
-        return self._container.logger
+        return self._wrapped.logger
 
     def env(self, key: str, default: T | None = None) -> Any:
         """The value of `config`, where the environment comes first; as `config.get`."""
-        return self._container.env(key, default)
+        return self._wrapped.env(key, default)
 
     def env_required(self, key: str, type: type[T] = str) -> T:  # type: ignore[assignment]
         """The same, as a value of `type`. Raises ConfigError when it is not set, is empty, or is no such value."""
-        return self._container.env_required(key, type)
+        return self._wrapped.env_required(key, type)
 
-    @overload
-    def database(
+    def _database(
         self,
-        name: str = ...,
-        *,
-        type: Literal["postgresql", "mysql", "sqlite"],
-        connection: ConnectionSource | None = ...,
-        pool: PoolSource | None = ...,
-    ) -> AsyncSqlDatabase: ...
-    @overload
-    def database(
-        self,
-        name: str = ...,
-        *,
-        type: Literal["redis"],
-        connection: ConnectionSource | None = ...,
-        pool: PoolSource | None = ...,
-    ) -> AsyncRedisDatabase: ...
-    @overload
-    def database(
-        self,
-        name: str = ...,
-        *,
-        type: Literal["mongodb"],
-        connection: ConnectionSource | None = ...,
-        pool: PoolSource | None = ...,
-    ) -> AsyncMongoDatabase: ...
-    @overload
-    def database(
-        self,
-        name: str = ...,
-        *,
-        type: None = ...,
-        connection: ConnectionSource | None = ...,
-        pool: PoolSource | None = ...,
-    ) -> Any: ...
-    def database(
-        self,
-        name: str = DEFAULT,
-        *,
-        type: EngineName | None = None,
-        connection: ConnectionSource | None = None,
-        pool: PoolSource | None = None,
+        name: str,
+        type: EngineName | None,
+        connection: ConnectionSource | None,
+        pool: PoolSource | None,
     ) -> Any:
-        """The database of this name, the same object every time; connects when it is first used.
-
-        `connection` is a URL or the keys of a profile's connection, `pool` its `pool` table. Without them it is the
-        profile's connection. Raises UnknownConnection, ConfigError for a configuration that is wrong,
-        ConnectionConflict when the name is in use with another one, Unavailable after the shutdown.
-        """
-        find: Callable[..., Database] = self._container.database
-        return self._for_tasks(find(name, type=type, connection=connection, pool=pool))
+        return self._for_tasks(self._wrapped._database(name, type, connection, pool))
 
     def _for_tasks(self, database: Any) -> Any:
         """The same object every time for a database; what stands for one and is none, as it is."""
@@ -164,33 +114,29 @@ class AsyncKatax:
             self._opened[service.wraps] = service
             service = service.wraps
         elif isinstance(service, Database):
-            service = self._container.twin(name, service)
-        return self._container.override(name, service)
+            service = self._wrapped.twin(name, service)
+        return self._wrapped.override(name, service)
 
     def register(self, service: S) -> S:
         """Takes a service with a plain `close()` along: it is closed before the databases are. Returns it."""
-        return self._container.register(service)
+        return self._wrapped.register(service)
 
     def redis(self, name: str = "redis") -> AsyncRedisDatabase:
         """The Redis of this name; without a connection `redis`, that name means `cache`.
 
         Raises WrongEngine, UnknownConnection.
         """
-        redis = self._for_tasks(self._container.redis(name))
+        redis = self._for_tasks(self._wrapped.redis(name))
         found: AsyncRedisDatabase = redis.redis if isinstance(redis, AsyncCache) else redis
         return found
 
     def cache(self, name: str = "cache") -> AsyncCache:
         """The cache on a Redis connection. Raises WrongEngine when it is none, UnknownConnection."""
-        cache: Any = self._container.cache(name)
+        cache: Any = self._wrapped.cache(name)
         if isinstance(cache, Cache):
             return AsyncCache(self._for_tasks(cache.redis))
         override: AsyncCache = cache
         return override
-
-    def db(self, name: str) -> Any:
-        """The database of a name that is known. Raises UnknownConnection."""
-        return self.database(name)
 
     def sessions(
         self, name: str = "redis", *, prefix: str = PREFIX, ttl: Duration = SESSION_TTL
@@ -224,8 +170,8 @@ class AsyncKatax:
 
     def records(self, name: str, *, redis: str = "redis") -> AsyncRecords:
         """The records of a resource on a Redis connection."""
-        if self._container.is_overridden(name):
-            override: AsyncRecords = self._container.stand_in(name)
+        if self._wrapped.is_overridden(name):
+            override: AsyncRecords = self._wrapped.stand_in(name)
             return override
         return AsyncRecords(name, self.redis(redis))
 
@@ -233,24 +179,20 @@ class AsyncKatax:
         """Publishing and subscribing on a Redis connection."""
         return AsyncPubSub(self.redis(name))
 
-    async def health_check(self, *names: str, timeout: Duration = PROBE_SECONDS) -> ContainerHealth:
-        """Probes these connections, by default all of the profile and of the program, and the registered services.
-
-        All at the same time, within `timeout` seconds and a moment, past the breakers; failures are in the result.
-        Raises UnknownConnection, Unavailable after the shutdown.
-        """
-        return await self._home.call(self._container.health_check, *names, timeout=timeout)
+    health_check = awaited(AwaitedContainer.health_check)
+    start = awaited(AwaitedContainer.start)
+    wait = awaited(AwaitedContainer.wait)
 
     def info(self) -> ContainerInfo:
         """The connections with pools and breakers and the services that are held now; asks no server."""
-        return self._container.info()
+        return self._wrapped.info()
 
     def on_start(self, hook: H) -> H:
         """Calls `hook`, a coroutine function or a plain one, at the beginning of `async with`, or of `start`.
 
         Returns it. Raises ConfigError once the container has started.
         """
-        self._container.on_start(_awaiting(hook))
+        self._wrapped.on_start(_awaiting(hook))
         return hook
 
     def on_ready(self, hook: H) -> H:
@@ -258,24 +200,12 @@ class AsyncKatax:
 
         Returns it. Raises ConfigError when that was before.
         """
-        self._container.on_ready(_awaiting(hook))
+        self._wrapped.on_ready(_awaiting(hook))
         return hook
-
-    async def start(self) -> None:
-        """Calls the hooks of `on_start`, once, in their order; connects nowhere. Raises what a hook raises."""
-        await self._home.call(self._container.start)
-
-    async def wait(self, *names: str, timeout: Duration = WAIT_SECONDS) -> ContainerHealth:
-        """Starts, waits until all of `health_check(*names)` answer, calls the hooks of `on_ready`, once.
-
-        Servers may come up meanwhile; a degraded one has answered. Raises Unavailable with what is missing after
-        `timeout` seconds, UnknownConnection at once, and what a hook raises.
-        """
-        return await self._home.call(self._container.wait, *names, timeout=timeout)
 
     def on_shutdown(self, hook: H) -> H:
         """Calls `hook`, a coroutine function or a plain one, first of all when shutting down. Returns it."""
-        self._container.on_shutdown(plain_hook(hook, lambda: self._home.loop))
+        self._wrapped.on_shutdown(plain_hook(hook, lambda: self._home.loop))
         return hook
 
     async def shutdown(self, timeout: Duration | None = None) -> ShutdownReport:
@@ -284,7 +214,7 @@ class AsyncKatax:
         Waits for what is in use, leaves behind what hangs, and says so in the report. May be repeated: every caller
         gets the same report.
         """
-        end = partial(self._container.shutdown, timeout)
+        end = partial(self._wrapped.shutdown, timeout)
         return await self._home.call(in_thread, "katax-shutdown", end)
 
     async def __aenter__(self) -> Self:
@@ -301,7 +231,7 @@ class AsyncKatax:
         await self.shutdown()
 
     def __repr__(self) -> str:
-        return f"<AsyncKatax {self.profile.name!r} over {self._container!r}>"
+        return f"<AsyncKatax {self.profile.name!r} over {self._wrapped!r}>"
 
 
 def _awaiting(hook: AsyncHook) -> Callable[[], object]:

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from threading import Event
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from katax_cli.aio.clients import AsyncRedisDatabase
+from katax_cli.aio.proxy import AsyncProxy, awaited
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.awaited.calls import in_thread, set_result, tell
 from katax_cli.services.redis.pubsub import PubSub
@@ -118,16 +119,14 @@ class AsyncSubscription(Arrivals[Message]):
         super().__init__(redis, start=start, close=subscription.close)
 
 
-class AsyncPubSub:
+class AsyncPubSub(AsyncProxy[PubSub]):
     """Publishes values as JSON, unless a `codec` is given, and subscribes to channels and patterns."""
 
     def __init__(self, redis: AsyncRedisDatabase, *, codec: Codec = JSON) -> None:
+        super().__init__(PubSub(redis.wraps, codec=codec), redis.home)
         self._redis = redis
-        self._pubsub = PubSub(redis.wraps, codec=codec)
 
-    async def publish(self, channel: str, value: Any, *, timeout: Duration | None = None) -> int:
-        """Sends a value; returns how many received it (of a cluster: on the node that was asked)."""
-        return await self._redis.home.call(self._pubsub.publish, channel, value, timeout=timeout)
+    publish = awaited(PubSub.publish)
 
     def subscribe(
         self,

@@ -2,93 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from katax_cli import resilience
-from katax_cli.core.resilience.retry import DelayFor, RetryPolicy
-from katax_cli.core.text.duration import Duration
 from katax_cli.engines.awaited.calls import call, wait_for
-from katax_cli.resilience import OnRetry, ShouldRetry
 
 P = ParamSpec("P")
+Options = ParamSpec("Options")
 T = TypeVar("T")
-_DEFAULT = RetryPolicy()
 
 
-async def with_retry(
-    fn: Callable[[], Awaitable[T]],
-    attempts: int = _DEFAULT.attempts,
-    *,
-    initial: Duration = _DEFAULT.initial,
-    max: Duration = _DEFAULT.max,
-    multiplier: float = _DEFAULT.multiplier,
-    backoff: bool = True,
-    jitter: bool = _DEFAULT.jitter,
-    total: Duration = _DEFAULT.total,
-    delay: Duration | DelayFor | None = None,
-    should_retry: ShouldRetry | None = None,
-    retry_on_result: Callable[[T], bool] | None = None,
-    on_retry: OnRetry | None = None,
-) -> T:
-    """Calls the coroutine function `fn` until it returns, at most `attempts` times; see `katax_cli.with_retry`.
-
-    Calls through katax inside make one attempt each. A cancellation ends the wait and is not repeated.
-    """
-    repeated = retry(
-        attempts,
-        initial=initial,
-        max=max,
-        multiplier=multiplier,
-        backoff=backoff,
-        jitter=jitter,
-        total=total,
-        delay=delay,
-        should_retry=should_retry,
-        retry_on_result=retry_on_result,
-        on_retry=on_retry,
-    )
-    return await repeated(fn)()
+class _Decorator(Protocol):
+    def __call__(self, fn: Callable[P, Awaitable[T]], /) -> Callable[P, Coroutine[Any, Any, T]]: ...
 
 
-def retry(
-    attempts: int = _DEFAULT.attempts,
-    *,
-    initial: Duration = _DEFAULT.initial,
-    max: Duration = _DEFAULT.max,
-    multiplier: float = _DEFAULT.multiplier,
-    backoff: bool = True,
-    jitter: bool = _DEFAULT.jitter,
-    total: Duration = _DEFAULT.total,
-    delay: Duration | DelayFor | None = None,
-    should_retry: ShouldRetry | None = None,
-    retry_on_result: Callable[[Any], bool] | None = None,
-    on_retry: OnRetry | None = None,
-) -> Callable[[Callable[P, Awaitable[T]]], Callable[P, Awaitable[T]]]:
-    """Decorator form of `with_retry`: `@retry(attempts=5)`. Raises ValueError for settings that make no sense."""
-    repeated = resilience.retry(
-        attempts,
-        initial=initial,
-        max=max,
-        multiplier=multiplier,
-        backoff=backoff,
-        jitter=jitter,
-        total=total,
-        delay=delay,
-        should_retry=should_retry,
-        retry_on_result=retry_on_result,
-        on_retry=on_retry,
-    )
+def _of_coroutines(decorator: Callable[Options, Any]) -> Callable[Options, _Decorator]:
+    """A decorator with options, such as `resilience.retry`, for coroutine functions."""
 
-    def decorated(fn: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
-        @wraps(fn)
-        async def run(*args: P.args, **kwargs: P.kwargs) -> T:
-            return await call(repeated(lambda: wait_for(fn(*args, **kwargs))))
+    @wraps(decorator)
+    def with_options(*args: Options.args, **options: Options.kwargs) -> _Decorator:
+        decorate = decorator(*args, **options)
 
-        return run
+        def decorated(fn: Callable[P, Awaitable[T]], /) -> Callable[P, Coroutine[Any, Any, T]]:
+            @wraps(fn)
+            async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+                return await call(decorate(lambda: wait_for(fn(*args, **kwargs))))
 
-    return decorated
+            return run
+
+        return decorated
+
+    return with_options
+
+
+def _on_coroutines(
+    repeated: Callable[Concatenate[Callable[[], T], Options], T],
+) -> Callable[Concatenate[Callable[[], Awaitable[T]], Options], Coroutine[Any, Any, T]]:
+    """A function that calls another one, such as `resilience.with_retry`, for coroutine functions."""
+
+    @wraps(repeated)
+    async def run(fn: Callable[[], Awaitable[T]], *args: Options.args, **options: Options.kwargs) -> T:
+        return await call(repeated, lambda: wait_for(fn()), *args, **options)
+
+    return run  # type: ignore[return-value]  # Concatenate has no names, and `fn` may be given by its own
+
+
+with_retry = _on_coroutines(resilience.with_retry)
+"""`katax_cli.with_retry` of a coroutine function. A cancellation ends the wait and is not repeated."""
+
+retry = _of_coroutines(resilience.retry)
+"""`katax_cli.retry` of a coroutine function: `@retry(attempts=5)`."""
 
 
 class AsyncCircuitBreaker:

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from katax_cli.aio.database import AsyncDatabase
 from katax_cli.aio.own_loop import OwnLoop, note_doubt
+from katax_cli.aio.proxy import awaited
 from katax_cli.aio.statements import (
     AsyncCopy,
     AsyncNotifications,
@@ -22,13 +23,12 @@ from katax_cli.aio.statements import (
 from katax_cli.core.sql import AnySql
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.awaited.calls import wait_for
-from katax_cli.engines.base import Params, Table, TableDescription, Text
+from katax_cli.engines.base import Params, Text
 from katax_cli.services.databases.postgresql.copying import CopyData, CopyFormat
 from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction, TransactionBlock
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -42,7 +42,7 @@ class AsyncTransaction(SharedConnection[Transaction]):
         self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, text: Text = False
     ) -> AsyncStream:
         """Rows in batches as they arrive; one stream at a time, and nothing else while it is open."""
-        return AsyncStream(self._statements.stream(sql, params, timeout=timeout, text=text), self._home)
+        return AsyncStream(self._wrapped.stream(sql, params, timeout=timeout, text=text), self._home)
 
     async def copy_in(
         self,
@@ -56,33 +56,33 @@ class AsyncTransaction(SharedConnection[Transaction]):
         """The same as `AsyncSqlDatabase.copy_in`, in this transaction and its time."""
         async with self._turn:
             return await self._home.call(
-                self._statements.copy_in, table, columns, taken(data), format=format, idle=idle
+                self._wrapped.copy_in, table, columns, taken(data), format=format, idle=idle
             )
 
     def transaction(self) -> AsyncTransaction:
         """A savepoint inside this transaction, for `async with`."""
-        return AsyncTransaction(self._statements.transaction(), self._home, self._turn)
+        return AsyncTransaction(self._wrapped.transaction(), self._home, self._turn)
 
     async def commit(self) -> None:
         """Makes it last. Raises OutcomeUnknown when the answer does not come, or the task is cancelled meanwhile."""
-        transaction = self._statements
+        transaction = self._wrapped
         async with self._turn:
             await self._home.call(_committing(transaction.engine.settings.name, transaction.commit))
 
     async def rollback(self) -> None:
         """Undoes it; with a connection that is lost the server has done so already."""
         async with self._turn:
-            await self._home.call(self._statements.rollback)
+            await self._home.call(self._wrapped.rollback)
 
     async def __aenter__(self) -> Self:
         async with self._turn:
-            await self._home.call(self._statements.__enter__)
+            await self._home.call(self._wrapped.__enter__)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._home.call(self._statements.__exit__, kind, error, trace)
+        await self._home.call(self._wrapped.__exit__, kind, error, trace)
 
 
 class AsyncTransactionBlock:
@@ -127,17 +127,17 @@ class AsyncSession(SharedConnection[Session]):
     @property
     def in_transaction(self) -> bool:
         """True while a statement's own transaction is open."""
-        return self._statements.in_transaction
+        return self._wrapped.in_transaction
 
     def stream(
         self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, text: Text = False
     ) -> AsyncStream:
         """Rows in batches as they arrive; one stream at a time, and nothing else while it is open."""
-        return AsyncStream(self._statements.stream(sql, params, timeout=timeout, text=text), self._home)
+        return AsyncStream(self._wrapped.stream(sql, params, timeout=timeout, text=text), self._home)
 
     def transaction(self) -> AsyncTransaction:
         """A transaction on this connection, for `async with`; inside one that is open, a savepoint."""
-        return AsyncTransaction(self._statements.transaction(), self._home, self._turn)
+        return AsyncTransaction(self._wrapped.transaction(), self._home, self._turn)
 
 
 class AsyncSessionBlock:
@@ -164,11 +164,11 @@ class AsyncSqlDatabase(AsyncDatabase[SqlDatabase], AsyncQueries[SqlDatabase]):
 
     def __init__(self, database: SqlDatabase, home: OwnLoop) -> None:
         super().__init__(database, home)
-        self._statements = database
         self._replicas: dict[SqlDatabase, AsyncSqlDatabase] = {}
 
-    def _call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-        return self._home.call(fn, *args, **kwargs)
+    notify = awaited(SqlDatabase.notify)
+    tables = awaited(SqlDatabase.tables)
+    describe = awaited(SqlDatabase.describe)
 
     def stream(
         self,
@@ -180,7 +180,7 @@ class AsyncSqlDatabase(AsyncDatabase[SqlDatabase], AsyncQueries[SqlDatabase]):
         text: Text = False,
     ) -> AsyncStream:
         """Rows in batches: `async with db.stream(sql) as rows:` and `async for batch in rows:`."""
-        made = self._database.stream(sql, params, timeout=timeout, idle=idle, text=text)
+        made = self._wrapped.stream(sql, params, timeout=timeout, idle=idle, text=text)
         return AsyncStream(made, self._home)
 
     async def copy_in(
@@ -198,7 +198,7 @@ class AsyncSqlDatabase(AsyncDatabase[SqlDatabase], AsyncQueries[SqlDatabase]):
         `data` may be an async iterator too. All of it or nothing; see `SqlDatabase.copy_in`.
         """
         return await self._home.call(
-            self._database.copy_in,
+            self._wrapped.copy_in,
             table,
             columns,
             taken(data),
@@ -214,12 +214,8 @@ class AsyncSqlDatabase(AsyncDatabase[SqlDatabase], AsyncQueries[SqlDatabase]):
         connect_timeout: Duration | None = None,
     ) -> AsyncNotifications:
         """The notifications of channels on PostgreSQL; `timeout`: the loop ends when nothing came for so long."""
-        made = self._database.listen(*channels, timeout=timeout, connect_timeout=connect_timeout)
+        made = self._wrapped.listen(*channels, timeout=timeout, connect_timeout=connect_timeout)
         return AsyncNotifications(made, self._home, timeout)
-
-    async def notify(self, channel: str, payload: str = "", *, timeout: Duration | None = None) -> None:
-        """Sends a notification, at once."""
-        await self._home.call(self._database.notify, channel, payload, timeout=timeout)
 
     def copy_out(
         self,
@@ -230,7 +226,7 @@ class AsyncSqlDatabase(AsyncDatabase[SqlDatabase], AsyncQueries[SqlDatabase]):
         idle: Duration | None = None,
     ) -> AsyncCopy:
         """The rows of a query as bytes: `async with db.copy_out(sql) as pieces:` and `async for piece in pieces:`."""
-        made = self._database.copy_out(query, format=format, timeout=timeout, idle=idle)
+        made = self._wrapped.copy_out(query, format=format, timeout=timeout, idle=idle)
         return AsyncCopy(made, self._home)
 
     @overload
@@ -251,39 +247,31 @@ class AsyncSqlDatabase(AsyncDatabase[SqlDatabase], AsyncQueries[SqlDatabase]):
         a block raises.
         """
         if work is None:
-            return AsyncTransactionBlock(self._database.transaction(timeout=timeout), self._home)
+            return AsyncTransactionBlock(self._wrapped.transaction(timeout=timeout), self._home)
         wanted, home = work, self._home
 
         def run(transaction: Transaction) -> T:
             return wait_for(wanted(AsyncTransaction(transaction, home)))
 
-        return home.call(self._database.transaction, run, timeout=timeout)
+        return home.call(self._wrapped.transaction, run, timeout=timeout)
 
     async def begin(self, *, timeout: Duration | None = None) -> AsyncTransaction:
         """An open transaction, to be ended with `commit()` or `rollback()`."""
-        return AsyncTransaction(await self._home.call(self._database.begin, timeout=timeout), self._home)
+        return AsyncTransaction(await self._home.call(self._wrapped.begin, timeout=timeout), self._home)
 
     def session(self, *, timeout: Duration | None = None) -> AsyncSessionBlock:
         """One connection for statements that build on each other: `async with db.session() as session:`.
 
         `timeout` is seconds for all of it.
         """
-        return AsyncSessionBlock(self._database.session(timeout=timeout), self._home)
+        return AsyncSessionBlock(self._wrapped.session(timeout=timeout), self._home)
 
     async def replica(self, *, timeout: Duration | None = None) -> AsyncSqlDatabase:
         """One of the connection's replicas that can be reached, for reading; it is closed with this database.
 
         The primary never stands in. Raises ConfigError when there are none, Unavailable when none answers.
         """
-        chosen = await self._home.call(self._database.replica, timeout=timeout)
+        chosen = await self._home.call(self._wrapped.replica, timeout=timeout)
         if chosen not in self._replicas:
             self._replicas[chosen] = AsyncSqlDatabase(chosen, self._home)
         return self._replicas[chosen]
-
-    async def tables(self, *, timeout: Duration | None = None) -> list[Table]:
-        """User tables and views."""
-        return await self._home.call(self._database.tables, timeout=timeout)
-
-    async def describe(self, name: str, *, timeout: Duration | None = None) -> TableDescription | None:
-        """One table; None when there is none."""
-        return await self._home.call(self._database.describe, name, timeout=timeout)

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from katax_cli.aio.container import AsyncKatax
-from katax_cli.aio.limits import AsyncRateLimiter
+from katax_cli.aio.redis_services import AsyncRateLimiter
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.integrations.starlette.errors import whole_seconds

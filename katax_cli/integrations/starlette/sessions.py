@@ -10,7 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from katax_cli.aio.sessions import AsyncSessionStore
+from katax_cli.aio.redis_services import AsyncSessionStore
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.errors import ConfigError, KataxError, OutcomeUnknown, Unavailable
 from katax_cli.integrations.starlette.errors import unavailable

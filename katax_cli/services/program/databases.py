@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, overload
 
 from katax_cli.core.engine_names import EngineName
 from katax_cli.core.settings import ConnectionSettings, Secret
@@ -19,10 +20,14 @@ from katax_cli.services.databases.database import Database
 from katax_cli.services.runtime.runtime import Runtime
 
 if TYPE_CHECKING:
-    from katax_cli.services.databases.clients import RedisDatabase
-    from katax_cli.services.databases.mongodb import MongoDatabase
-    from katax_cli.services.databases.sql import SqlDatabase
+    # Named as text below, where the linter does not look.
+    from katax_cli.services.databases.clients import RedisDatabase  # noqa: F401
+    from katax_cli.services.databases.mongodb import MongoDatabase  # noqa: F401
+    from katax_cli.services.databases.sql import SqlDatabase  # noqa: F401
 
+SqlT = TypeVar("SqlT")
+RedisT = TypeVar("RedisT")
+MongoT = TypeVar("MongoT")
 ConnectionSource = str | Mapping[str, Any]
 DEFAULT = "default"
 """The default name: the profile's `main`, where it has no connection that is called so."""
@@ -49,21 +54,8 @@ class Override:
         self.restore()
 
 
-class Databases:
-    """Opens a database when it is first asked for, and gives the same object every time; thread-safe."""
-
-    runtime_class: ClassVar[type[Runtime]] = Runtime
-
-    def __init__(self, profile: Profile) -> None:
-        self.profile = profile
-        self._runtime = self.runtime_class(profile)
-        self._opened: dict[str, tuple[ConnectionSettings, Database]] = {}
-        self._overrides: dict[str, list[object]] = {}
-        self._closed = False
-        self._lock = threading.RLock()
-
-    def after_fork(self) -> None:
-        self._lock = threading.RLock()
+class NamedDatabases(ABC, Generic[SqlT, RedisT, MongoT]):
+    """Gives the databases of a program by their names: those for threads, or those for tasks."""
 
     @overload
     def database(
@@ -73,7 +65,7 @@ class Databases:
         type: Literal["postgresql", "mysql", "sqlite"],
         connection: ConnectionSource | None = ...,
         pool: PoolSource | None = ...,
-    ) -> SqlDatabase: ...
+    ) -> SqlT: ...
     @overload
     def database(
         self,
@@ -82,7 +74,7 @@ class Databases:
         type: Literal["redis"],
         connection: ConnectionSource | None = ...,
         pool: PoolSource | None = ...,
-    ) -> RedisDatabase: ...
+    ) -> RedisT: ...
     @overload
     def database(
         self,
@@ -91,7 +83,7 @@ class Databases:
         type: Literal["mongodb"],
         connection: ConnectionSource | None = ...,
         pool: PoolSource | None = ...,
-    ) -> MongoDatabase: ...
+    ) -> MongoT: ...
     @overload
     def database(
         self,
@@ -115,6 +107,46 @@ class Databases:
         the profile's connection. Raises UnknownConnection, ConfigError for a configuration that is wrong,
         ConnectionConflict when the name is in use with another one, Unavailable after the shutdown.
         """
+        return self._database(name, type, connection, pool)
+
+    @abstractmethod
+    def _database(
+        self,
+        name: str,
+        type: EngineName | None,
+        connection: ConnectionSource | None,
+        pool: PoolSource | None,
+    ) -> Any:
+        """See `database`."""
+
+    def db(self, name: str) -> Any:
+        """The database of a name that is known. Raises UnknownConnection."""
+        return self.database(name)
+
+
+class Databases(NamedDatabases["SqlDatabase", "RedisDatabase", "MongoDatabase"]):
+    """Opens a database when it is first asked for, and gives the same object every time; thread-safe."""
+
+    runtime_class: ClassVar[type[Runtime]] = Runtime
+
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
+        self._runtime = self.runtime_class(profile)
+        self._opened: dict[str, tuple[ConnectionSettings, Database]] = {}
+        self._overrides: dict[str, list[object]] = {}
+        self._closed = False
+        self._lock = threading.RLock()
+
+    def after_fork(self) -> None:
+        self._lock = threading.RLock()
+
+    def _database(
+        self,
+        name: str,
+        type: EngineName | None,
+        connection: ConnectionSource | None,
+        pool: PoolSource | None,
+    ) -> Any:
         with self._lock:
             if self._closed:
                 raise shut_down(name)
@@ -130,10 +162,6 @@ class Databases:
             elif not _same(settings, wanted):
                 raise ConnectionConflict(name)
             return database
-
-    def db(self, name: str) -> Any:
-        """The database of a name that is known. Raises UnknownConnection."""
-        return self.database(name)
 
     def meant(self, name: str) -> str:
         """The name of a connection: `default` is `main` where there is no connection that is called so."""

@@ -1,0 +1,89 @@
+"""Objects for tasks that stand before objects for threads: the same methods, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from contextlib import AbstractContextManager
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
+
+from katax_cli.aio.own_loop import OwnLoop
+
+P = ParamSpec("P")
+S = TypeVar("S")
+T = TypeVar("T")
+B = TypeVar("B", bound=Iterable[Any])
+
+
+class AsyncProxy(Generic[S]):
+    """An object for the tasks of one event loop, before the object for threads that does the work."""
+
+    def __init__(self, wrapped: S, home: OwnLoop) -> None:
+        self._wrapped = wrapped
+        self._home = home
+
+    @property
+    def wraps(self) -> S:
+        """The object behind it; calls of it block."""
+        return self._wrapped
+
+    def _call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        """Returns what `fn` returns."""
+        return self._home.call(fn, *args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {self._wrapped!r}>"
+
+
+def awaited(
+    method: Callable[Concatenate[Any, P], T],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, T]]:
+    """The method of this name of the object behind an AsyncProxy, with the same parameters, to be awaited."""
+    name = method.__name__
+
+    @wraps(method)
+    async def run(proxy: AsyncProxy[Any], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        fn: Callable[P, T] = getattr(proxy._wrapped, name)
+        return await proxy._call(fn, *args, **kwargs)
+
+    return run
+
+
+class AsyncBatches(Generic[B, T]):
+    """The batches of a stream as they arrive, in constant memory.
+
+    `async with` ends the stream on the server when the block is left early; `async for` alone does so once its
+    iterator is closed.
+    """
+
+    def __init__(self, stream: AbstractContextManager[B], home: OwnLoop) -> None:
+        self._stream = stream
+        self._home = home
+        self._batches: B | None = None
+
+    async def __aenter__(self) -> Self:
+        self._batches = await self._home.call(self._stream.__enter__)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._home.call(self._stream.__exit__, kind, error, trace)
+
+    async def __aiter__(self) -> AsyncIterator[T]:
+        if self._batches is None:
+            async with self:
+                async for batch in self:
+                    yield batch
+            return
+        batches = iter(self._batches)
+
+        def following() -> T | None:
+            return next(batches, None)
+
+        while (arrived := await self._home.call(following)) is not None:
+            yield arrived
+            # What arrives faster than it is read would leave no other task its turn.
+            await asyncio.sleep(0)
