@@ -1,10 +1,11 @@
 """Every test sees real servers when it asks for them, and nothing of the developer's configuration."""
 
+import gc
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import hypothesis
@@ -48,6 +49,17 @@ def pytest_configure() -> None:
         "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], database=None
     )
     hypothesis.settings.load_profile("patient")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Modules and tests stay until the end: the collector need not look at them while they are made, nor ever after."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)

@@ -2,6 +2,7 @@
 
 import os
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -60,10 +61,12 @@ def create_database(url: str, name: str) -> None:
 
 def drop_database(url: str, name: str) -> None:
     """Sessions that a test left in it are ended first: their locks would keep the drop waiting."""
-    rows = _ask_rows(url, f"SELECT id FROM information_schema.processlist WHERE db = '{name}'")
-    for (session,) in rows:
-        _ask(url, f"KILL {session}", ignore=1094)
-    _ask(url, f"DROP DATABASE IF EXISTS `{name}`")
+    with _connect(url, None) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM information_schema.processlist WHERE db = %s", [name])
+        for (session,) in cursor.fetchall():
+            with suppress(pymysql.err.OperationalError):  # it ended by itself
+                cursor.execute(f"KILL {session}")
+        cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
 
 
 def grant_all(url: str, *, root_password: str) -> None:
@@ -73,21 +76,12 @@ def grant_all(url: str, *, root_password: str) -> None:
     _ask(as_root, f"GRANT ALL ON *.* TO '{USER}'@'%' WITH GRANT OPTION")
 
 
-def _ask(url: str, sql: str, *, context: ssl.SSLContext | None = None, ignore: int = 0) -> str:
-    """The first value; the server's error number `ignore` counts as no answer."""
-    try:
-        rows = _ask_rows(url, sql, context=context)
-    except pymysql.MySQLError as error:
-        if not ignore or error.args[0] != ignore:
-            raise
-        return ""
-    return str(rows[0][0]) if rows else ""
-
-
-def _ask_rows(url: str, sql: str, *, context: ssl.SSLContext | None = None) -> list[tuple[object, ...]]:
+def _ask(url: str, sql: str, *, context: ssl.SSLContext | None = None) -> str:
+    """The first value."""
     with _connect(url, context) as connection, connection.cursor() as cursor:
         cursor.execute(sql)
-        return list(cursor.fetchall())
+        row = cursor.fetchone()
+    return str(row[0]) if row else ""
 
 
 def _connect(url: str, context: ssl.SSLContext | None) -> "Connection[pymysql.cursors.Cursor]":

@@ -1,7 +1,10 @@
 """PostgreSQL of the tests: real passwords over TCP, quick settings, never as root."""
 
+import hmac
 import signal
+from base64 import b64encode
 from contextlib import suppress
+from hashlib import pbkdf2_hmac, sha256
 from pathlib import Path
 
 import psycopg
@@ -91,11 +94,11 @@ def drop_database(url: str, name: str) -> None:
 
 def _fill(spec: Launch, data: Path, account: Account | None) -> None:
     version = run([spec.install.program("postgres"), "--version"])
-    recipe = f"{version} {spec.install.programs} {account} {PASSWORD} 1"
+    recipe = f"{version} {spec.install.programs} {account} {_verifier(PASSWORD)} 1"
 
     def make(target: Path) -> None:
         password_file = spec.folder / "password"
-        password_file.write_text(PASSWORD)
+        password_file.write_text(_verifier(PASSWORD))
         initdb = [spec.install.program("initdb"), "-D", str(target), "-U", USER, "-A", "scram-sha-256"]
         initdb += ["--encoding=UTF8", "--locale=C", "--no-sync", f"--pwfile={password_file}"]
         run(initdb, account=account, cwd=spec.folder)
@@ -111,6 +114,16 @@ def _fill(spec: Launch, data: Path, account: Account | None) -> None:
         run(single, stdin=f"CREATE DATABASE {DATABASE}\n", account=account, cwd=spec.folder)
 
     copy_of_template("postgresql", recipe, make, into=data)
+
+
+def _verifier(password: str) -> str:
+    """What the server stores of a password, of one iteration: 4,096, as usual, cost more than the connection itself."""
+    salt = b"katax"
+    salted = pbkdf2_hmac("sha256", password.encode(), salt, 1)
+    client = sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server = hmac.digest(salted, b"Server Key", "sha256")
+    salt64, client64, server64 = (b64encode(each).decode() for each in (salt, client, server))
+    return f"SCRAM-SHA-256$1:{salt64}${client64}:{server64}"
 
 
 def _host(spec: Launch) -> str:
