@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from katax_cli.errors import AuthenticationFailed as AuthenticationFailed
     from katax_cli.errors import BackupDamaged as BackupDamaged
     from katax_cli.errors import BackupError as BackupError
+    from katax_cli.errors import BackupHindered as BackupHindered
     from katax_cli.errors import BreakerOpen as BreakerOpen
     from katax_cli.errors import CheckViolation as CheckViolation
     from katax_cli.errors import ConfigError as ConfigError
@@ -116,6 +117,7 @@ _PUBLIC: dict[str, str] = {
     "Backup": "katax_cli.services.backup.program",
     "BackupDamaged": "katax_cli.errors",
     "BackupError": "katax_cli.errors",
+    "BackupHindered": "katax_cli.errors",
     "BreakerStats": "katax_cli.snapshot",
     "Builder": "katax_cli.services.databases.builder.builder",
     "Cache": "katax_cli.services.cache.cache",

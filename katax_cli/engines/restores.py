@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -34,6 +35,8 @@ class RestoresByProgram(Protocol):
     """The package that brings it, by system."""
     grants: Mapping[str, str]
     """The grant that is missing, by a part of the program's message."""
+    hindered: re.Pattern[str]
+    """Found in the program's messages when the server or its machine is at fault, and not the dump."""
 
     def words(self, dump: str, *, jobs: int, options: Iterable[str] = ()) -> tuple[str, ...]:
         """Its words, but for those that say where the server is and who asks. `dump` is the path of the dump, unless
@@ -85,7 +88,7 @@ class ReadsDumpHead(Protocol):
 class ListsRelations(Protocol):
     """Knows more tables with rows than those that are shown to people."""
 
-    def relations(self, connection: Any, names: Collection[str]) -> Mapping[str, str]:
+    def relations(self, connection: Any, names: Collection[str]) -> list[tuple[str, str]]:
         """Tables that hold rows, as manifests name them, and what follows FROM in SQL to select those of a dump."""
         ...
 
@@ -97,6 +100,10 @@ class RenamesDatabases(Protocol):
     def rename(self, connection: Any, names: Mapping[str, str]) -> None:
         """Old names → new ones, in order. Waits a few seconds for the sessions of others to end, and raises the
         driver's error when they do not. New sessions wait meanwhile."""
+        ...
+
+    def prepared(self, connection: Any, database: str) -> list[str]:
+        """The prepared transactions of a database, which no end of a session ends: it keeps its name with them."""
         ...
 
     def end_sessions(self, connection: Any, database: str) -> list[str]:

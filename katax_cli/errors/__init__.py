@@ -39,6 +39,7 @@
     │   └── MigrationsPending
     ├── SeedError
     ├── BackupError                 a backup or a restore did not succeed
+    │   ├── BackupHindered          a machine or server did not serve, which says nothing of the backup
     │   └── BackupDamaged           a folder is no whole backup
     ├── RecordError
     │   ├── UnknownRecord
@@ -86,6 +87,7 @@ from katax_cli.errors.connections import (
 from katax_cli.errors.work import (
     BackupDamaged,
     BackupError,
+    BackupHindered,
     ChangedAfterApply,
     LockHeld,
     LockLost,
@@ -113,6 +115,7 @@ __all__ = [
     "AuthenticationFailed",
     "BackupDamaged",
     "BackupError",
+    "BackupHindered",
     "BreakerOpen",
     "ChangedAfterApply",
     "CheckViolation",

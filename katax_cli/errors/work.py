@@ -162,6 +162,10 @@ class BackupError(KataxError):
     """A backup cannot be made, or a restore did not succeed."""
 
 
+class BackupHindered(BackupError):
+    """A machine or a server did not serve the work, which says nothing of the backup itself."""
+
+
 class BackupDamaged(BackupError):
     """A folder is no whole backup; `reasons` say why, each in one sentence."""
 

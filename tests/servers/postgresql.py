@@ -24,6 +24,7 @@ QUICK = {
     "full_page_writes": "off",
     "shared_buffers": "16MB",
     "max_connections": "200",
+    "max_prepared_transactions": "2",
     "max_wal_size": "128MB",
     "jit": "off",
     "timezone": "UTC",

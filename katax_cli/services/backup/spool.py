@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from katax_cli.errors import BackupError
+from katax_cli.errors import BackupHindered
 from katax_cli.services.backup.folder import hold, remove_unheld
 
 SPOOL = "katax-spool-"
@@ -20,7 +20,7 @@ def private_folder(prefix: str) -> Iterator[Path]:
     """A new folder below that for temporary files, which only we may enter; it is gone afterwards.
 
     It is locked while the block runs, by which the next one knows that those without a lock are left over. Raises
-    BackupError when it cannot be made.
+    BackupHindered when it cannot be made.
     """
     with temporary_errors():
         remove_unheld(Path(tempfile.gettempdir()), f"{prefix}*")
@@ -34,13 +34,13 @@ def private_folder(prefix: str) -> Iterator[Path]:
 
 @contextmanager
 def temporary_errors() -> Iterator[None]:
-    """Raises BackupError for a folder for temporary files that takes none."""
+    """Raises BackupHindered for a folder for temporary files that takes none."""
     try:
         yield
     except OSError as error:
         # Where none is found not even its name can be had.
         where = os.environ.get("TMPDIR", tempfile.tempdir or "/tmp")
-        raise BackupError(f"cannot write to {where!r}: {error.strerror or error}") from error
+        raise BackupHindered(f"cannot write to {where!r}: {error.strerror or error}") from error
 
 
 def _held_folder(prefix: str) -> tuple[str, int]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from katax_cli.engines.dumps import Credentials
-from katax_cli.errors import BackupError, ConfigError
+from katax_cli.errors import BackupError, BackupHindered, ConfigError
 from katax_cli.services.backup.spool import private_folder, temporary_errors
 from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.calls.watchdog import watchdog
@@ -25,6 +25,8 @@ _POLL_SECONDS = 0.05
 _CHUNK = 2**20
 _SAID_BYTES = 64 * 2**10
 _SAID_LINES = 5
+_SIGNALLED = 128
+"""Above it a status is that of a program which a signal ended."""
 _AFTER_ECHO = "\n--------------\n"
 # Of `pg_dump (PostgreSQL) 16.4 (Ubuntu 16.4-0ubuntu0.24.04.1)`, `mariadb-dump  Ver 10.19 Distrib 10.11.19-MariaDB`,
 # `mariadb-dump from 11.4.2-MariaDB, client 10.19`, `mysqldump  Ver 8.0.36 for Linux`, `mongodump version: 100.9.4`.
@@ -115,7 +117,8 @@ def run_tool(
 ) -> str:
     """Runs a tool to its end; returns what it said on stderr. `read` gets its output, it reads `feed` from stdin.
 
-    Raises BackupError when it fails, DeadlineExceeded; whatever happens, nothing of it runs on.
+    Raises BackupError when it fails, BackupHindered when it was killed, DeadlineExceeded; whatever happens, nothing of
+    it runs on.
     """
     with _temporary_file() as stderr:
         process = Supervised(
@@ -133,6 +136,7 @@ def run_tool(
         ):
             try:
                 if feed is not None:
+                    _widen(process.stdin)
                     _write(process.stdin, feed)
                 if read is not None:
                     with process.stdout as output:
@@ -151,7 +155,8 @@ def run_tool(
         work.check()
         said = _said(stderr)
         if status:
-            raise BackupError(f"{os.path.basename(words[0])} failed: {said or f'status {status}'}")
+            kind = BackupHindered if status > _SIGNALLED else BackupError
+            raise kind(f"{os.path.basename(words[0])} failed: {said or f'status {status}'}")
         return said
 
 
@@ -177,7 +182,7 @@ def _write(pipe: IO[bytes], feed: Iterable[bytes]) -> None:
 
 
 def _widen(pipe: IO[bytes]) -> None:
-    """Lets a tool write on while its output is worked at: a pipe of Linux holds 64 kB by default."""
+    """Lets a tool work on while we do, too: a pipe of Linux holds 64 kB by default."""
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         # More than this user may have: it stays as it is.
         with suppress(PermissionError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ class MongoRestore:
     grants: Mapping[str, str] = {
         "not authorized": "the user needs the role 'restore', or 'readWrite' and 'dbAdmin' on this database"
     }
+
+    hindered = re.compile("connect|reachable|EOF|OutOfDiskSpace|No space left")
 
     def words(self, dump: str, *, jobs: int, options: Iterable[str] = ()) -> tuple[str, ...]:
         return (

@@ -31,6 +31,11 @@ class MysqlRestore:
         "to database": "grant all on this database",
         "command denied": "grant all on this database",
     }
+    # Those of the client itself are from 2000 on: no connection, a lost one.
+    hindered = re.compile(
+        r"ERROR (?:2\d{3}|3|1021|1026|1037|1038|1040|1041|1053|1114|1153|1180|1205|1213|1290|1317|1836|1927) "
+        r"|Errcode: 28|error 28|No space left"
+    )
 
     def __init__(self, engine: SqlEngine) -> None:
         self._engine = engine

@@ -32,6 +32,7 @@ _RELATIONS = """SELECT n.nspname || '.' || c.relname, format('ONLY %I.%I %s', n.
     WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
     AND (n.nspname || '.' || c.relname = ANY($1) OR NOT EXISTS (SELECT FROM pg_depend d
         WHERE d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'))"""
+_PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = $1 ORDER BY prepared"
 _SUBSCRIPTIONS = """SELECT subname FROM pg_subscription WHERE NOT subenabled
     AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1"""
 _IDENTITY = "SELECT system_identifier::text FROM pg_control_system()"
@@ -52,6 +53,12 @@ class PostgresRestore:
         "permission denied for foreign-data wrapper": "the role needs USAGE on the foreign-data wrapper",
         "permission denied for tablespace": "the role needs CREATE on the tablespace",
     }
+    hindered = re.compile(
+        "No space left|could not (?:extend|write|connect|send|receive)|out of (?:shared )?memory|connection to server"
+        "|closed (?:the connection|unexpectedly)|no connection to|terminating connection|canceling statement"
+        "|database system is|too many clients|connection slots|read-only transaction|is not available"
+        "|could not access file"
+    )
 
     def __init__(self, engine: PostgresEngine) -> None:
         self._engine = engine
@@ -79,9 +86,9 @@ class PostgresRestore:
     def known_roles(self, connection: Any) -> frozenset[str]:
         return frozenset(name for (name,) in self._engine.execute(connection, _ROLES).rows)
 
-    def relations(self, connection: Any, names: Collection[str]) -> Mapping[str, str]:
+    def relations(self, connection: Any, names: Collection[str]) -> list[tuple[str, str]]:
         """Partitions too, and tables of extensions only if they are among `names`."""
-        return dict(self._engine.execute(connection, _RELATIONS, [list(names)]).rows)
+        return [(name, sql) for name, sql in self._engine.execute(connection, _RELATIONS, [list(names)]).rows]
 
     def let_go(self, connection: Any) -> list[str]:
         """pg_dump itself lets subscriptions be made disabled: two databases must not read from one slot."""
@@ -111,6 +118,9 @@ class PostgresRestore:
             self._engine.undo(connection)
             raise
         self._engine.execute(connection, "COMMIT")
+
+    def prepared(self, connection: Any, database: str) -> list[str]:
+        return [gid for (gid,) in self._engine.execute(connection, _PREPARED, [database]).rows]
 
     def end_sessions(self, connection: Any, database: str) -> list[str]:
         rows = self._engine.execute(connection, _SESSIONS, [database]).rows

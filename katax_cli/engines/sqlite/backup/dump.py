@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.dumps import Inventory, machine
-from katax_cli.errors import BackupError, ConfigError
+from katax_cli.errors import BackupError, BackupHindered, ConfigError
 
 _PAGES = 1024
 _BUSY_SECONDS = 60.0
@@ -80,7 +80,8 @@ def create(engine: SqlEngine) -> SqliteDump:
 
 
 def contents(path: Path, *, stopped: Callable[[], bool] = lambda: False) -> Contents:
-    """Reads a whole database file. Raises BackupError when SQLite finds that it is damaged."""
+    """Reads a whole database file. Raises BackupError when SQLite finds that it is damaged, BackupHindered for a
+    file that cannot be read."""
     raised: list[BaseException] = []
 
     def ask_stopped() -> int:
@@ -106,7 +107,9 @@ def contents(path: Path, *, stopped: Callable[[], bool] = lambda: False) -> Cont
         except sqlite3.DatabaseError as error:
             if raised:
                 raise raised[0] from error
-            raise BackupError(f"the database cannot be read: {error}") from error
+            # Damage is no operational error: that is a full disk, or a file that cannot be opened.
+            kind = BackupHindered if isinstance(error, sqlite3.OperationalError) else BackupError
+            raise kind(f"the database cannot be read: {error}") from error
     return Contents(
         rows=rows,
         objects=dict(sorted(Counter(str(row[0]) for row in schema).items())),

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Mapping
 _MAGIC = struct.pack("<I", 0x8199E26D)
 _TERMINATOR = b"\xff\xff\xff\xff"
 _LARGEST = 64 * 2**20
+_BUCKETS = "system.buckets."
+"""Begins the name of the collection that holds the documents of a time series; the prelude names the series."""
 _STRING, _BOOLEAN = 2, 8
 _SIZES: Mapping[int, int] = {1: 8, 8: 1, 9: 8, 16: 4, 17: 8, 18: 8, 10: 0}
 """Bytes of a value by its type in BSON, of those that heads have."""
@@ -78,13 +80,15 @@ class ArchiveDocuments:
         name = str(fields.get("collection"))
         if not self._after_prelude:
             # Views are in the prelude, too, and have no documents.
-            if fields.get("type") in ("collection", "timeseries"):
+            if fields.get("type") == "timeseries":
+                self._open.add(f"{_BUCKETS}{name}")
+            elif fields.get("type") == "collection":
                 self._open.add(name)
             return True
         self._expects_head, self._collection = False, name
         self.counts.setdefault(name, 0)
         if fields.get("EOF"):
-            self._open.discard(name)
+            self._open -= {name, f"{_BUCKETS}{name}"}  # servers since 8.3 name the series here, too
         else:
             self._open.add(name)
         return True

@@ -55,7 +55,7 @@ def _dumped(order: Order) -> ProvenDump:
                 order.told(file.size_bytes)
 
         # The option file has to come first.
-        words = [tool.path, *credentials.words, *_words(tool, inventory), inventory.database]
+        words = [tool.path, *credentials.words, *_words(tool, inventory), "--", inventory.database]
         run_tool(order.work, words, credentials, read=read)
         if not rows.is_complete:
             raise BackupError(f"{tool.name} ended without its end mark")

@@ -248,13 +248,14 @@ def _rows(
 ) -> dict[str, int]:
     """The rows by table. Raises BackupError for a table without a file, and for a file without a table."""
     counts = {one.file.path.split(".")[0]: one.rows for one in data if one.rows is not None}
-    rows = {}
+    rows = Counter[str]()
     for entry in entries:
         if entry.kind != "TABLE DATA":
             continue
         if entry.dump_id not in counts:
             raise BackupError(f"pg_dump wrote no file for {relations.get(entry.oid, entry.oid)}")
-        rows[relations.get(entry.oid, f"table {entry.oid}")] = counts.pop(entry.dump_id)
+        # "a.b"."c" and "a"."b.c" share a name.
+        rows[relations.get(entry.oid, f"table {entry.oid}")] += counts.pop(entry.dump_id)
     if counts:
         raise BackupError(f"pg_dump wrote {min(counts)}.dat, and its table of contents does not name it")
     return dict(sorted(rows.items()))

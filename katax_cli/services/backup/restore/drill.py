@@ -15,7 +15,7 @@ from katax_cli.core.clock import SYSTEM
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.registry import part
 from katax_cli.engines.restores import IdentifiesServer, Space
-from katax_cli.errors import BackupError, KataxError, Refused
+from katax_cli.errors import BackupError, BackupHindered, QueryError, Refused, Unavailable
 from katax_cli.services.backup.manifest import Manifest, RestoreDrill, read_manifest, write_manifest
 from katax_cli.services.backup.restore.destination import FOREVER, RestoreTarget, Tell
 from katax_cli.services.backup.restore.load import Loader, RestoreOrder
@@ -79,12 +79,18 @@ def drill_backup(
 def _tried(
     order: RestoreOrder, destination: RestoreTarget, loader: Loader, smoke: Sequence[str]
 ) -> tuple[float, list[str]]:
-    """The seconds that the restore took, and what is wrong with what came out. The database is dropped."""
+    """The seconds that the restore took, and what is wrong with what came out. The database is dropped.
+
+    Raises what says nothing of the backup, such as BackupHindered.
+    """
     started = SYSTEM.monotonic()
     with discarding(destination, order.tell):
+        destination.make(loader.head())
         try:
-            destination.make(loader.head())
             loader.load(destination.settings)
+        except BackupHindered as error:
+            name = order.manifest.name
+            raise BackupError(f"{name!r} was not drilled, which says nothing of it: {error}") from error
         except BackupError as error:
             if order.work.stopped:
                 raise
@@ -115,7 +121,9 @@ def smoke_problems(order: RestoreOrder, settings: ConnectionSettings, smoke: Seq
 def _smoke_failure(database: SqlDatabase, sql: str) -> str | None:
     try:
         result = database.run(sql, timeout=FOREVER)
-    except KataxError as error:
+    except QueryError as error:
+        if isinstance(error, Unavailable):
+            raise
         return str(error)
     if not result.columns:
         return None

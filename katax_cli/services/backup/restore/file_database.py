@@ -42,6 +42,7 @@ class FileDatabase:
         self._open = open_database
         self._purpose = purpose
         self._tell = tell
+        self._swap = False
         beside = os.path.join(os.path.dirname(str(database.settings.path)), f"katax_{purpose}")
         self.target = os.path.abspath(beside if target is None else target)
         self._beside = Path(self.target).parent
@@ -61,6 +62,7 @@ class FileDatabase:
     def refuse(self, *, swap: bool) -> bool:
         if not self._beside.is_dir():
             raise ConfigError(f"folder {str(self._beside)!r} does not exist; create it")
+        self._swap = swap
         if os.path.lexists(self.target):
             self._refuse_existing(swap=swap)
             return True
@@ -103,6 +105,7 @@ class FileDatabase:
             sync_folder(self._beside)
             self.discard()
             return None
+        self._refuse_existing(swap=self._swap)  # while it was filled others may have come
         kept = self._exchange(note_kept)
         self.discard()
         return kept

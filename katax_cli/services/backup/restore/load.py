@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.dumps import Credentials, SchemaFacts
 from katax_cli.engines.registry import load, part
 from katax_cli.engines.restores import DumpHead, HoldsBack, ListsRelations, RestoresByProgram
-from katax_cli.errors import BackupError, KataxError
+from katax_cli.errors import BackupError, BackupHindered, KataxError
 from katax_cli.services.backup.dumps import pg_dump
 from katax_cli.services.backup.manifest import Manifest
 from katax_cli.services.backup.restore.destination import FOREVER, MARKER, Tell
@@ -33,6 +33,7 @@ from katax_cli.services.tables.scratch import AnyDatabase, Open, Purpose, admini
 
 _ASK_SIZE_EVERY = 1.0
 _SCHEMA = "katax-schema-"
+_LARGE_OBJECTS = "SELECT count(*) FROM pg_largeobject_metadata"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,8 @@ class Loader(Protocol):
         ...
 
     def load(self, settings: ConnectionSettings) -> None:
-        """Fills the empty database. Raises BackupError with what the tool says."""
+        """Fills the empty database. Raises BackupError with what the tool says; BackupHindered when the server or this
+        machine is at fault."""
         ...
 
     def problems(self, settings: ConnectionSettings) -> list[str]:
@@ -171,11 +173,17 @@ class PostgresLoader:
 
     def problems(self, settings: ConnectionSettings) -> list[str]:
         order, manifest = self._order, self._order.manifest
-        with cast("SqlDatabase", order.open_database(settings)) as database:
-            found = count_rows(database, manifest.rows)
-            large = database.run("SELECT count(*) FROM pg_largeobject_metadata", timeout=FOREVER).rows[0][0]
+        with ThreadPoolExecutor(1, thread_name_prefix="katax-restore-schema") as beside:
+            reading = beside.submit(self._schema, settings)
+            try:
+                with cast("SqlDatabase", order.open_database(settings)) as database:
+                    found = count_rows(database, manifest.rows)
+                    [(large,)] = database.run(_LARGE_OBJECTS, timeout=FOREVER).rows
+                objects, schema_hash = reading.result()
+            except BaseException:
+                order.work.cut()  # nobody waits for the other one
+                raise
         problems = differences("rows of", manifest.rows, found)
-        objects, schema_hash = self._schema(settings)
         if large:
             objects["large object"] = int(large)
         problems += differences("number of", manifest.objects, objects)
@@ -278,7 +286,7 @@ class FileLoader:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise BackupError(f"cannot write {settings.path!r}: {error.strerror}") from error
+            raise BackupHindered(f"cannot write {settings.path!r}: {error.strerror}") from error
 
     def problems(self, settings: ConnectionSettings) -> list[str]:
         from katax_cli.engines.sqlite.backup.dump import contents
@@ -286,6 +294,8 @@ class FileLoader:
         manifest = self._order.manifest
         try:
             found = contents(Path(str(settings.path)), stopped=lambda: self._order.work.stopped)
+        except BackupHindered:
+            raise
         except BackupError as error:
             return [str(error)]
         problems = differences("rows of", manifest.rows, found.rows)
@@ -325,7 +335,8 @@ def run_restore(
     feed: Iterator[bytes] | None = None,
     each_moment: Callable[[], object] = lambda: None,
 ) -> None:
-    """Runs the engine's program to its end. Raises BackupError with what it said, and the grant that is missing."""
+    """Runs the engine's program to its end. Raises BackupError with what it said, and the grant that is missing;
+    BackupHindered when that is no fault of the dump."""
     restores: RestoresByProgram = part(order.database.engine, "backup.restore")
     with secret_files(credentials(settings)) as secrets:
         try:
@@ -333,7 +344,9 @@ def run_restore(
                 order.work, [tool.path, *secrets.words, *words], secrets, feed=feed, each_moment=each_moment
             )
         except BackupError as error:
-            raise BackupError(f"{error}{grant_hint(str(error), restores)}") from error
+            hint = grant_hint(str(error), restores)
+            kind = BackupHindered if hint or restores.hindered.search(str(error)) else type(error)
+            raise kind(f"{error}{hint}") from error
 
 
 def grant_hint(said: str, restores: RestoresByProgram) -> str:
@@ -352,14 +365,16 @@ def count_rows(database: AnyDatabase, names: Collection[str]) -> dict[str, int]:
     """The rows of these tables or collections, as far as they are there, and of all others that hold rows."""
     if isinstance(database, MongoDatabase):
         collections = [table.name for table in database.tables() if table.kind == "collection"]
+        # Those of the server's own kinds are not listed: the buckets of a time series.
+        collections += [name for name in names if name.startswith("system.")]
         return {name: int(database.command({"count": name}, timeout=FOREVER)["n"]) for name in collections}
-    return {
-        name: int(database.run(f"SELECT count(*) FROM {quoted}", timeout=FOREVER).rows[0][0])
-        for name, quoted in _relations(database, names).items()
-    }
+    counts = Counter[str]()
+    for name, sql in _relations(database, names):
+        counts[name] += int(database.run(f"SELECT count(*) FROM {sql}", timeout=FOREVER).rows[0][0])
+    return dict(counts)
 
 
-def _relations(database: SqlDatabase, names: Collection[str]) -> Mapping[str, str]:
+def _relations(database: SqlDatabase, names: Collection[str]) -> list[tuple[str, str]]:
     lists = part(database.engine, "backup.restore")
     if isinstance(lists, ListsRelations):
         return database.ask(
@@ -368,7 +383,7 @@ def _relations(database: SqlDatabase, names: Collection[str]) -> Mapping[str, st
             doing="listing tables",
         )
     tables = [table.name for table in database.tables() if table.kind == "table"]
-    return {name: quote_identifier(name, database.dialect) for name in tables}
+    return [(name, quote_identifier(name, database.dialect)) for name in tables]
 
 
 def differences(what: str, expected: Any, found: Any) -> list[str]:

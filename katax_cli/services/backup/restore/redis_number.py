@@ -10,7 +10,7 @@ from typing import cast
 from katax_cli.core.resilience.failure import Failure
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.restores import DumpHead
-from katax_cli.errors import BackupError, ConfigError, KataxError, QueryError, Refused
+from katax_cli.errors import BackupError, BackupHindered, ConfigError, KataxError, QueryError, Refused
 from katax_cli.services.backup.dumps.key_stream import StoredKey, stored_keys
 from katax_cli.services.backup.dumps.redis_keys import identities
 from katax_cli.services.backup.restore.destination import MARKER
@@ -60,14 +60,20 @@ class RedisNumber:
                     f"database {self.target} of {self._order.database.name!r} is being restored by "
                     f"{maker.decode('utf-8', 'replace')}, or that was killed elsewhere; flush it"
                 )
-        elif size:
+        else:
+            self._is_of_killed = False
+            self._refuse_keys(size)
+        return False
+
+    def _refuse_keys(self, size: int) -> None:
+        if size:
             raise Refused(
                 f"database {self.target} of {self._order.database.name!r} is not empty, it has {size:,} "
                 f"key{'s' * (size != 1)}; restore into another number"
             )
-        return False
 
     def make(self, head: DumpHead | None) -> None:
+        self.refuse(swap=False)  # while a confirmation was waited for others may have come
         with self._open() as redis:
             if self._is_of_killed:
                 redis.redis("FLUSHDB", "ASYNC")
@@ -78,6 +84,9 @@ class RedisNumber:
                 raise Refused(
                     f"database {self.target} is being restored by another process; name another number"
                 )
+            if size := int(redis.redis("DBSIZE")) - 1:
+                redis.redis("DEL", MARKER)
+                self._refuse_keys(size)
             self._is_made = True
 
     def publish(self, note_kept: Callable[[str], object]) -> str | None:
@@ -108,7 +117,6 @@ class KeyLoader:
         self._order = order
         [self._file] = order.manifest.files
         self._restored = self._lasting = 0
-        self._losses: list[str] = []
 
     def head(self) -> DumpHead | None:
         return None
@@ -120,14 +128,15 @@ class KeyLoader:
             for batch in _batches(stored_keys(self._told(pieces))):
                 self._order.work.check()
                 self._put(redis, batch)
-            self._losses = list(_losses(redis, before, self._lasting))
+            if losses := list(_losses(redis, before, self._lasting)):
+                raise BackupHindered("; ".join(losses))
 
     def problems(self, settings: ConnectionSettings) -> list[str]:
-        """The server took every key and still has them; those whose end has passed it dropped, as at its own start."""
+        """The server took every key; those whose end has passed it dropped, as at its own start."""
         expected = self._order.manifest.rows.get("keys", 0)
         if self._restored == expected:
-            return self._losses
-        return [f"keys: {expected:,} in the backup, {self._restored:,} restored", *self._losses]
+            return []
+        return [f"keys: {expected:,} in the backup, {self._restored:,} restored"]
 
     def let_go(self, settings: ConnectionSettings) -> None:
         """Keys do nothing by themselves."""
@@ -143,7 +152,9 @@ class KeyLoader:
         for key, reply in zip(keys, replies, strict=True):
             if isinstance(reply, Failure):
                 name = cast("bytes", key.name).decode("utf-8", "backslashreplace")
-                raise BackupError(f"key {name!r} was refused: {reply.message}")
+                # Of a value that it cannot read the server says ERR; all else is its own state, such as OOM.
+                kind = BackupError if reply.code == "ERR" else BackupHindered
+                raise kind(f"key {name!r} was refused: {reply.message}")
         self._restored += len(keys)
         self._lasting += sum(key.expires_at_ms is None for key in keys)
 

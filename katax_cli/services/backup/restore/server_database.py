@@ -116,20 +116,39 @@ class RenamedDatabase(_ServerDatabase):
     """A database that is made and filled under a throwaway name."""
 
     _database: SqlDatabase
+    _swap = False
 
     def refuse(self, *, swap: bool) -> bool:
         _refuse_own(self._database, self.target)
+        self._swap = swap
         exists = self._exists()
         if exists and not swap:
             self._refuse_objects(", or take its place with --swap")
+        elif exists:
+            self._refuse_prepared()
         return exists
+
+    def _refuse_prepared(self) -> None:
+        with administrator(self._database, self._open) as server:
+            renames: RenamesDatabases = part(server.engine, "backup.restore")
+            prepared = server.ask(
+                lambda connection, _: renames.prepared(connection, self.target),
+                safety=Safety.READ,
+                doing="asking for prepared transactions",
+            )
+        if prepared:
+            raise Refused(
+                f"{self.target!r} keeps its name as long as it has prepared transactions, {prepared[0]!r} first; "
+                "commit them or roll them back"
+            )
 
     def make(self, head: DumpHead | None) -> None:
         self._remove_abandoned()
         self._create(self._throwaway, *(() if head is None else (head.create,)))
 
     def publish(self, note_kept: Callable[[str], object]) -> str | None:
-        kept = kept_name(self.target) if self._exists() else None
+        # While it was filled others may have come, and what they made.
+        kept = kept_name(self.target) if self.refuse(swap=self._swap) else None
         names = {} if kept is None else {self.target: kept}
         noted = kept is not None and not self._is_empty(self.target)
         if noted and kept is not None:
@@ -231,14 +250,16 @@ class MarkedDatabase(_ServerDatabase):
         if self._was_there and self._is_of_killed():
             self._empty()
             self._tell(f"emptied {self.target!r}, which a killed restore left half full")
-        if not self._was_there and isinstance(self._database, SqlDatabase):
+        elif self._was_there:  # while a confirmation was waited for others may have come
+            self._refuse_objects("")
+        elif isinstance(self._database, SqlDatabase):
             self._create(self.target)
-        self._is_made = True
         with self._open(self.settings) as there:
             if isinstance(there, MongoDatabase):
                 there.command({"insert": MARKER, "documents": [{"_id": self._throwaway}]})
             else:
                 there.execute(f"CREATE TABLE {MARKER} AS SELECT '{self._throwaway}' AS maker")
+        self._is_made = True
 
     def publish(self, note_kept: Callable[[str], object]) -> str | None:
         with self._open(self.settings) as there:

@@ -24,10 +24,13 @@ ARCHIVE = b"".join(
         struct.pack("<I", 0x8199E26D),
         bytes(bson.encode({"concurrent_collections": 4, "version": "0.1", "server_version": "7.0.1"})),
         bytes(bson.encode({"db": "app", "collection": "users", "metadata": "{}", "size": 0, "type": "collection"})),
+        bytes(bson.encode({"db": "app", "collection": "heat", "metadata": "{}", "size": 0, "type": "timeseries"})),
         END,
         head("users") + documents("x" * 300, END) + END,
         head("orders") + documents(1.5) + END,
         head("users") + documents({"a": [1]}) + END,
+        head("system.buckets.heat") + documents("a") + END,
+        head("system.buckets.heat", ends=True) + END,
         head("orders", ends=True) + END,
         head("empty", ends=True) + END,
         head("users", ends=True) + END,
@@ -40,7 +43,7 @@ def test_documents_are_counted_wherever_the_archive_is_cut() -> None:
         archive = ArchiveDocuments()
         for at in range(0, len(ARCHIVE), size):
             archive.take(ARCHIVE[at : at + size])
-        assert archive.counts == {"users": 3, "orders": 1, "empty": 0}
+        assert archive.counts == {"users": 3, "orders": 1, "empty": 0, "system.buckets.heat": 1}
         assert archive.is_complete
 
 

@@ -40,6 +40,9 @@ POSTGRESQL = (
     "CREATE DOMAIN short AS text CHECK (length(VALUE) < 9)",
     "CREATE COLLATION german (provider = libc, locale = 'C')",
     "SELECT lo_from_bytea(4711, 'a large object')",
+    'CREATE SCHEMA "app.a"',
+    'CREATE TABLE "app.a".b AS SELECT 1 AS "-n"',
+    'CREATE TABLE app."a.b" AS SELECT generate_series(1, 2)',
 )
 MYSQL = (
     "CREATE TABLE users (id int AUTO_INCREMENT PRIMARY KEY, name varchar(40) CHARACTER SET utf8mb4 "

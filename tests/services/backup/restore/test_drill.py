@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from katax_cli.engines.postgresql.backup import restore as postgresql_restore
-from katax_cli.errors import BackupError
+from katax_cli.errors import Unavailable
 from katax_cli.services.backup.manifest import Manifest, RestoreDrill, read_manifest, write_manifest
 from katax_cli.services.backup.restore.drill import drill_backup, stamp
 from katax_cli.services.backup.work import StoppableWork
@@ -69,7 +69,7 @@ def test_a_statement_that_is_cut_says_nothing_of_the_backup(
     cutting = Thread(target=cut)
     cutting.start()
     folder, tools = tmp_path / "backups" / manifest.name, str(postgresql.tools)
-    with open_settings(settings_for(postgresql)) as database, pytest.raises(BackupError, match="stopped"):
+    with open_settings(settings_for(postgresql)) as database, pytest.raises(Unavailable):
         drill_backup(folder, database, work=work, smoke=[sleeps], tools=tools)
     cutting.join()
 
@@ -150,6 +150,30 @@ def test_what_does_not_come_out_as_it_went_in_does_not_pass(
     write_manifest(folder, replace(manifest, schema_hash="0" * 64))
     assert drill(manifest.name, "--on", "main").code == 1
     assert stamped(tmp_path, manifest)[-1].problems == ("the schema differs from the one that was backed up",)
+    assert databases(postgresql) == before
+
+
+def test_a_server_that_fails_says_nothing_of_the_backup(
+    manifest: Manifest, postgresql: Server, tmp_path: Path
+) -> None:
+    """The bad twin: a tool that fails because of the dump."""
+    file, before = tmp_path / "profiles" / "test.toml", databases(postgresql)
+    text, tools = file.read_text(), postgresql.tools
+    assert tools is not None
+    said = "echo 'pg_restore: error: {}' >&2; exit 1"
+    full, cut = said.format("could not extend file"), said.format("server closed the connection unexpectedly")
+    for ending in (full, cut, "kill -9 $$"):
+        file.write_text(text.replace(str(tools), str(broken_tools(tmp_path, tools, ending))))
+        done = drill(manifest.name, "--on", "main")
+        assert (done.code, "was not drilled, which says nothing of it: pg_restore failed" in done.err) == (
+            1,
+            True,
+        )
+        assert stamped(tmp_path, manifest) == ()
+    ending = said.format('relation "x" does not exist')
+    file.write_text(text.replace(str(tools), str(broken_tools(tmp_path, tools, ending))))
+    assert drill(manifest.name, "--on", "main").code == 1
+    assert stamped(tmp_path, manifest)[-1].problems == ('pg_restore failed: relation "x" does not exist',)
     assert databases(postgresql) == before
 
 

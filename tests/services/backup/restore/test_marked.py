@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 import redis
 
 from katax_cli.core.sql import quote_identifier
-from katax_cli.errors import BackupError
+from katax_cli.errors import BackupError, Refused
 from katax_cli.profiles.load import load_profile
+from katax_cli.services.backup.manifest import read_manifest, write_manifest
 from katax_cli.services.backup.restore.destination import MARKER
 from katax_cli.services.backup.restore.run import prepare
 from katax_cli.services.backup.work import StoppableWork
@@ -40,10 +42,10 @@ def source(fresh: MakeFresh, mariadb: Server, tmp_path: Path) -> Target:
 
 @pytest.fixture
 def copy(mariadb: Server, source: Target) -> Iterator[str]:
-    """The name of a database that is not there yet; nor is one with that name and `ODD` behind it."""
+    """The name of a database that is not there yet; nor is one with `ODD` behind that name, or a dash before it."""
     name = f"{source.url.rpartition('/')[2]}_copy"
     yield name
-    for made in (name, name + ODD):
+    for made in (name, name + ODD, f"-{name}"):
         ask(mariadb, f"DROP DATABASE IF EXISTS {quote_identifier(made, 'mysql')}")
 
 
@@ -86,7 +88,9 @@ def test_events_rest_until_all_is_restored(source: Target, mariadb: Server, copy
     assert [row for row in after if row[0] != "once"] == [row for row in before if row[0] != "once"]
 
 
-def test_mysql_fills_a_new_or_an_empty_database(source: Target, mariadb: Server, copy: str) -> None:
+def test_mysql_fills_a_new_or_an_empty_database(
+    source: Target, mariadb: Server, copy: str, tmp_path: Path
+) -> None:
     manifest = back_up()
 
     code, said = restore(manifest.name, copy, "--swap")
@@ -104,6 +108,11 @@ def test_mysql_fills_a_new_or_an_empty_database(source: Target, mariadb: Server,
     assert (code, "is not empty, it has" in said) == (4, True)
     code, said = restore(manifest.name, copy + ODD)
     assert code == 0, said
+    code, said = restore(manifest.name, f"-{copy}")
+    assert code == 0, said
+    profile_for(tmp_path, source.url.replace(copy.removesuffix("_copy"), f"-{copy}"), mariadb)
+    assert back_up().rows == manifest.rows, "a name that looks like an option"
+    profile_for(tmp_path, source)
     assert katax("db", "backups", "drill", manifest.name, "--on", "main", "--same-server", "-y").code == 0
     assert [name for name in databases(mariadb) if name.startswith("katax_drill")] == []
 
@@ -216,6 +225,11 @@ def keys(fresh: MakeFresh, redis7: Server, tmp_path: Path) -> Iterator[redis.Red
     client.close()
 
 
+def keys_url(client: redis.Redis, number: int) -> str:
+    options = client.connection_pool.connection_kwargs
+    return f"redis://:{options['password'] or ''}@{options['host']}:{options['port']}/{number}"
+
+
 def other(client: redis.Redis, number: int) -> redis.Redis:
     options = client.connection_pool.connection_kwargs
     return redis.Redis(host=options["host"], port=options["port"], password=options["password"], db=number)
@@ -316,6 +330,25 @@ def test_redis_that_loses_what_it_took_is_no_restore(keys: redis.Redis) -> None:
             )
             with pytest.raises(BackupError, match=r"the database was emptied meanwhile; keys without an end"):
                 emptied.run()
+            target.set("precious", 1)
+            with pytest.raises(Refused, match="is not empty, it has 1 key"):
+                emptied.run()
+            assert (target.keys(), target.flushdb()) == ([b"precious"], True)
+        folder = Path("backups", manifest.name)
+        write_manifest(folder, replace(manifest, server_id="redis:1"))
+        write_profile(Path(), {"second": keys_url(keys, 2)}, connect_timeout=SECONDS)
+        try:
+            keys.config_set("maxmemory", room)
+            done = katax("db", "backups", "drill", manifest.name, "--on", "second", "--out", "backups")
+        finally:
+            keys.config_set("maxmemory", 0)
+        assert (done.code, "says nothing of it: key" in done.err and "'maxmemory'" in done.err) == (
+            1,
+            True,
+        ), done.err
+        assert read_manifest(folder).drills == ()
+        write_manifest(folder, manifest)
+        write_profile(Path(), {"main": keys_url(keys, 0)}, connect_timeout=SECONDS)
         assert restore(manifest.name, "2")[0] == 0
         assert target.dbsize() == 3000
 

@@ -12,18 +12,20 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
-from katax_cli.errors import BackupError
+from katax_cli.errors import BackupError, Refused
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.backup.manifest import Manifest, write_manifest
 from katax_cli.services.backup.restore.kept import kept_databases, note_kept
 from katax_cli.services.backup.restore.run import prepare
 from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.runtime.runtime import Runtime
+from katax_cli.services.tables.scratch import open_settings
 from tests.cli.harness import katax, write_profile
 from tests.cli.processes import spawn
 from tests.servers import Server
@@ -178,6 +180,57 @@ def test_what_is_refused_touches_nothing(
     assert databases(postgresql) == before
 
 
+def test_what_came_while_a_restore_waited_or_worked_stays(
+    source: Target, tmp_path: Path, drop: Callable[[str], str]
+) -> None:
+    """A target that was free when the operator was asked; the bad twin is `--swap`, which says so."""
+    manifest, before = back_up(), databases(source.server) if source.engine == "postgresql" else set()
+    into = str(tmp_path / "late.db") if source.engine == "sqlite" else drop(f"{name_of(source)}_late")
+    with Runtime(load_profile()) as runtime:
+        database = runtime.database("main")
+        if source.engine == "mysql":
+            database.execute(f"CREATE DATABASE {into}")
+        restore = prepare(
+            tmp_path / "backups" / manifest.name,
+            database,
+            into,
+            work=StoppableWork("main"),
+            tools=str(source.server.tools) if source.server.tools else None,
+        )
+        if source.engine == "postgresql":
+            database.execute(f"CREATE DATABASE {into}")
+        with open_settings(replace(database.settings, **place_of(source, into))) as late:
+            late.execute("CREATE TABLE orders (precious int)")
+            with pytest.raises(Refused, match="is not empty, it has 1 object"):
+                restore.run()
+            assert late.run("SELECT precious FROM orders").rows == []
+    assert not [name for name in os.listdir(tmp_path) if "katax_" in name]
+    if before:
+        assert databases(source.server) == before | {into}
+
+
+def place_of(source: Target, into: str) -> dict[str, Any]:
+    return {"path": into} if source.engine == "sqlite" else {"database": into}
+
+
+def test_a_database_with_prepared_transactions_is_not_replaced(
+    fresh: MakeFresh, postgresql: Server, tmp_path: Path
+) -> None:
+    """No end of a session ends them, so its name could not be given away: that is said before anything is done."""
+    source = fresh(postgresql)
+    profile_for(tmp_path, source)
+    with psycopg.connect(source.url, autocommit=True) as session:
+        session.execute("CREATE TABLE t (n int)")
+        manifest = back_up()
+        session.execute("BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'it''s'")
+        try:
+            code, message = refusal(manifest.name, "--into", name_of(source), "--swap")
+        finally:
+            session.execute("ROLLBACK PREPARED 'it''s'")
+        assert (code, 'has prepared transactions, "it\'s" first' in message) == (4, True), message
+        session.execute("SELECT 1")
+
+
 def test_the_role_prod_types_the_name_of_its_connection(source: Target, tmp_path: Path) -> None:
     manifest = back_up()
     file = tmp_path / "profiles" / "test.toml"
@@ -264,7 +317,7 @@ def broken_tools(folder: Path, tools: Path, ending: str) -> Path:
 ENDINGS = {
     "echo 'pg_restore: error: no space left on device' >&2; exit 1": "no space left on device",
     "kill -9 $$": "status 137",
-    "exit 0": "was not restored as it was backed up: rows of app.users: 500 in the backup, 0 restored",
+    "exit 0": "was not restored as it was backed up: rows of app.a.b: 3 in the backup, 0 restored; rows of app.users",
 }
 
 
