@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import psycopg
@@ -24,6 +24,7 @@ from katax_cli.services.backup.manifest import Manifest, write_manifest
 from katax_cli.services.backup.restore.kept import kept_databases, note_kept
 from katax_cli.services.backup.restore.run import prepare
 from katax_cli.services.backup.work import StoppableWork
+from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.runtime.runtime import Runtime
 from katax_cli.services.tables.scratch import open_settings
 from tests.cli.harness import katax, write_profile
@@ -187,7 +188,7 @@ def test_what_came_while_a_restore_waited_or_worked_stays(
     manifest, before = back_up(), databases(source.server) if source.engine == "postgresql" else set()
     into = str(tmp_path / "late.db") if source.engine == "sqlite" else drop(f"{name_of(source)}_late")
     with Runtime(load_profile()) as runtime:
-        database = runtime.database("main")
+        database = cast("SqlDatabase", runtime.database("main"))
         if source.engine == "mysql":
             database.execute(f"CREATE DATABASE {into}")
         restore = prepare(
@@ -199,7 +200,8 @@ def test_what_came_while_a_restore_waited_or_worked_stays(
         )
         if source.engine == "postgresql":
             database.execute(f"CREATE DATABASE {into}")
-        with open_settings(replace(database.settings, **place_of(source, into))) as late:
+        with open_settings(replace(database.settings, **place_of(source, into))) as opened:
+            late = cast("SqlDatabase", opened)
             late.execute("CREATE TABLE orders (precious int)")
             with pytest.raises(Refused, match="is not empty, it has 1 object"):
                 restore.run()
