@@ -52,8 +52,8 @@ package: $(STAMP)  ## Build dist/, install the wheel with pipx on every Python h
 bench: $(STAMP) $(PEERS_STAMP)  ## Side by side with peers, in one run; writes docs/performance.md: ARGS='cache pool'
 	KATAX_BENCH_NODE=$(abspath $(PEERS))/node $(PEERS)/bin/python benchmarks/run.py $(ARGS)
 
-soak: $(STAMP)  ## Chaos for minutes: make soak ARGS='cron --seconds 60 sqlite'
-	$(BIN)/python -m tests.soak.$(ARGS)
+soak: $(STAMP)  ## 30 minutes of chaos, with a report in .soak/; or one soak: ARGS='cron --seconds 60 sqlite'
+	$(BIN)/python -m tests.soak$(if $(ARGS),.$(ARGS))
 
 completions: $(STAMP)  ## Write completions/ from the command tree
 	$(BIN)/python -m katax_cli.cli.completion.commands completions
@@ -77,7 +77,7 @@ pictures: $(STAMP)  ## Draw docs/tour.svg from the real output of its commands
 	$(BIN)/python -m tests.pictures
 
 clean:
-	rm -rf $(VENV) .venv-3.* .venv-lowest .venv-highest .venv-lint $(PEERS) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .site .types
+	rm -rf $(VENV) .venv-3.* .venv-lowest .venv-highest .venv-lint $(PEERS) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .site .soak .types
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

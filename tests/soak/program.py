@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from katax_cli import Katax
 from katax_cli.profiles.load import load_profile
 from tests.servers.fleet import Fleet
-from tests.soak.acts import Place, freeze, kill, places_of, refuse, run, say, swallow
+from tests.soak.acts import Place, freeze, kill, places_of, refuse, run, say, swallow, tell
 from tests.soak.writer import SQL_ENGINES, TIMEOUT
 
 SERVERS = ("postgresql", "mysql", "redis")
@@ -32,6 +32,11 @@ LATE = TIMEOUT + 2.0
 """Seconds after which an answer counts as late: the deadline, what katax gives a cancellation, and a busy machine."""
 SMALLEST, NO_LIMIT = 200_000, resource.RLIM_INFINITY
 """Bytes of the smallest limit on files, which the program's notes stay below."""
+LENGTHS = """
+local page, lengths = redis.call("SCAN", ARGV[1], "MATCH", "soak:*", "COUNT", 1000), {}
+for number, key in ipairs(page[2]) do lengths[number] = redis.call("LLEN", key) end
+return {page[1], page[2], lengths}
+"""
 TABLE = "create table if not exists soak (id varchar(60) not null, part int not null)"
 
 
@@ -154,11 +159,10 @@ def stored(katax: Katax, engine: str) -> Counter[tuple[str, int]]:
         return rows
     cursor = "0"
     while True:
-        answer = database.redis("SCAN", cursor, "MATCH", "soak:*", "COUNT", 1000)
-        for key in answer[1]:
-            rows[key.decode().removeprefix("soak:"), 0] = database.redis("LLEN", key)
-        cursor = answer[0].decode()
-        if cursor == "0":
+        cursor, keys, lengths = database.redis("EVAL", LENGTHS, 0, cursor, timeout=60.0)
+        for key, length in zip(keys, lengths, strict=True):
+            rows[key.decode().removeprefix("soak:"), 0] = length
+        if cursor == b"0":
             return rows
 
 
@@ -183,15 +187,11 @@ def report(seed: int, chaos: Chaos, folder: Path, rows: dict[str, Counter[tuple[
     for attempt, word in said.items():
         problems += wrong(attempt, word, rows[attempt.engine])
     words = Counter(said.values())
-    say(
-        f"{len(said)} calls {dict(words)}, the slowest {slowest:.1f} s; chaos {dict(chaos.happened)}, seed {seed}; "
-        f"{len(problems)} problems"
-    )
     for engine in rows:
         by_engine = Counter(word for attempt, word in said.items() if attempt.engine == engine)
         say(f"  {engine}: {dict(by_engine)}")
-    for problem in problems[:20]:
-        say(f"  {problem}")
+    summary = f"{len(said)} calls {dict(words)}, the slowest {slowest:.1f} s; chaos {dict(chaos.happened)}, seed {seed}"
+    tell(summary, problems)
     return not problems
 
 

@@ -156,7 +156,7 @@ TABLES = {
             "connection": Key("string", "connection that is migrated"),
             "directory": Key("string", "folder of the migrations"),
             "table": Key("string", "table of applied migrations"),
-            "lock_timeout": Key("positive", "longest wait for the lock of a table"),
+            "lock_timeout": Key("positive", "longest wait for another runner"),
             "schema_file": Key("string", "file that the schema is written to after migrations"),
         },
         model="migrate",
