@@ -189,7 +189,10 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "engines/sqlite/catalog.py",
         "engines/sqlite/session.py",
     ),
-    "engines/test_metrics.py": ("engines/base.py",),
+    "engines/test_metrics.py": (
+        "engines/base.py",
+        "engines/parts.py",
+    ),
     "engines/test_transfer.py": (
         "engines/mysql/sql/transfer.py",
         "engines/postgresql/sql/transfer.py",
@@ -253,11 +256,8 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     "services/cron/definition/test_jobs.py": ("services/cron/definition/catalog.py",),
     "services/cron/ledger/test_accounting.py": ("services/cron/ledger/values.py",),
     "services/cron/ledger/test_store.py": (
-        "engines/mysql/sql/clock.py",
         "engines/mysql/sql/state.py",
-        "engines/postgresql/sql/clock.py",
         "engines/postgresql/sql/state.py",
-        "engines/sqlite/sql/clock.py",
         "engines/sqlite/sql/state.py",
         "services/cron/definition/definitions.py",
         "services/state/schema.py",

@@ -18,13 +18,8 @@ MAX_LINES = 400
 SHARED_NAMES = {
     "Column": "programs import a model's by this name; the dashboard's stays within its tables",
     "CircuitBreaker": "the public one is the core's, with the knowledge of drivers' errors",
-    "Inspection": "the same ability of each engine",
-    "Metrics": "the same ability of each engine",
     "NotSent": "each driver's own error of connecting, told apart",
-    "Rooms": "the same ability of each engine",
-    "Sessions": "the same ability of each engine",
     "Statement": "a statement as it was split from a text, and as PostgreSQL's protocol sends it",
-    "Transfers": "the same ability of each SQL engine",
     "Stream": "the same ability of each SQL engine",
 }
 """Class names with several owners, with the reason."""

@@ -88,6 +88,10 @@ class SqlFacts(NamedTuple):
 
     begin: str
     begin_read_only: str
+    now_ms: str
+    """The server's clock as a whole number of milliseconds since the epoch."""
+    now_us: str
+    """The same of microseconds."""
     savepoint: str = "SAVEPOINT {name}"
     rollback_to: str = "ROLLBACK TO SAVEPOINT {name}"
     release: str = "RELEASE SAVEPOINT {name}"

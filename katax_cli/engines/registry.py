@@ -54,6 +54,11 @@ def part(engine: Engine, name: str) -> Any:
     return _imported(f"{ENGINES[engine.name]}.{name}").create(engine)
 
 
+def sql_part(engine: Engine, use: str) -> Any:
+    """The SQL of an engine for one use, a value of `engines.sql`, from the engine's module `sql.USE`; imported now."""
+    return _imported(f"{ENGINES[engine.name]}.sql.{use}").SQL
+
+
 def _imported(name: str) -> ModuleType:
     """Imports in one thread at a time.
 

@@ -1,6 +1,6 @@
 """SQL that differs from engine to engine, as frozen values: one for each use case. See the engines' folders `sql`.
 
-Made by `create(engine)` of the module of that name; what is the same on all of them stands where it is used.
+`SQL` of the module of that name, found by `registry.sql_part`; what is the same on all stands where it is used.
 """
 
 from __future__ import annotations
@@ -30,14 +30,6 @@ class TableSql:
     unchecked: tuple[str, str] | None = None
     short_wait: str | None = None
     default_schema: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ClockSql:
-    """The server's clock as whole numbers since the epoch: module `sql.clock`."""
-
-    milliseconds: str
-    microseconds: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Whole tables in and out of a server: what the engines have in common.
 
-Made by `create(engine)` of an engine's modules `transfer` (work on a connection) and `sql.transfer` (types as SQL).
+An engine has work on a connection in its module `transfer`, and types as SQL in `sql.transfer`.
 """
 
 from __future__ import annotations

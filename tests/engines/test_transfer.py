@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from katax_cli.engines.registry import load, part
+from katax_cli.engines.registry import load, sql_part
 from katax_cli.engines.transfers import ColumnKind, TransferSql, from_hex, in_utc, parsed_type
 from tests.engines.connections import settings_for
 
@@ -18,7 +18,7 @@ URLS = {
 
 
 def sql(engine: str) -> TransferSql:
-    made: TransferSql = part(load(settings_for(URLS[engine])), "sql.transfer")
+    made: TransferSql = sql_part(load(settings_for(URLS[engine])), "transfer")
     return made
 
 

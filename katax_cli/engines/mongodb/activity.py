@@ -13,6 +13,7 @@ from pymongo.errors import OperationFailure
 from katax_cli.engines.activity import ActivityList, Pid, SessionActivity
 from katax_cli.engines.documents import DocumentEngine
 from katax_cli.engines.mongodb.metrics import redacted
+from katax_cli.engines.parts import EnginePart
 from katax_cli.errors import ConfigError
 
 _UNSEEN = "operations of other users are hidden; the privilege inprog (role clusterMonitor) shows them"
@@ -24,11 +25,8 @@ _NO_SESSION = (
 )
 
 
-class Inspection:
+class MongoActivity(EnginePart[DocumentEngine]):
     """ListsActivity and EndsSessions."""
-
-    def __init__(self, engine: DocumentEngine) -> None:
-        self._engine = engine
 
     def activity(self, connection: Any, timeout: float | None = None) -> ActivityList:
         """Of the server that answers: operations by their opid, transactions between two statements by their session.
@@ -132,6 +130,4 @@ def _seconds(micros: Any) -> float | None:
     return None if micros is None else round(float(micros) / 1e6, 3)
 
 
-def create(engine: DocumentEngine) -> Inspection:
-    """The operations of one connection's server."""
-    return Inspection(engine)
+create = MongoActivity

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pymongo.errors import OperationFailure
 
+from katax_cli.engines.mongodb import MongoEngine
+from katax_cli.engines.parts import EnginePart
 from katax_cli.snapshot import Headroom, ServerStanding
-
-if TYPE_CHECKING:
-    from katax_cli.engines.mongodb import MongoEngine
 
 _PRIMARY = 1
 
 
-class Rooms:
+class MongoHeadroom(EnginePart[MongoEngine]):
     """ReportsHeadroom."""
-
-    def __init__(self, engine: MongoEngine) -> None:
-        self._engine = engine
 
     def standing(self, connection: Any, timeout: float | None = None) -> ServerStanding:
         """As `hello` says; the lag of a secondary where the user may ask for the state of the set."""
@@ -74,6 +70,4 @@ def _oplog_window(client: Any) -> float | None:
     return float(last["ts"].time - first["ts"].time) if first and last else None
 
 
-def create(engine: MongoEngine) -> Rooms:
-    """The role and the limits of one connection's server."""
-    return Rooms(engine)
+create = MongoHeadroom

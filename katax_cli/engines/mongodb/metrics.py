@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pymongo.errors import OperationFailure
 
 from katax_cli.engines.base import SlowQuery
-from katax_cli.engines.mongodb import connect
+from katax_cli.engines.mongodb import MongoEngine, connect
+from katax_cli.engines.parts import EnginePart
 from katax_cli.errors import ConfigError
-
-if TYPE_CHECKING:
-    from katax_cli.engines.mongodb import MongoEngine
 
 _ENTRIES = 1000
 _LATENCIES = ("reads", "writes", "commands")
 
 
-class Metrics:
+class MongoMetrics(EnginePart[MongoEngine]):
     """ReportsMetrics and SlowQueries."""
-
-    def __init__(self, engine: MongoEngine) -> None:
-        self._engine = engine
 
     def metrics(self, connection: Any, timeout: float | None = None) -> Mapping[str, object]:
         """Connections and operations of the server since its start, where the user may ask; this database's size."""
@@ -107,6 +102,4 @@ def _summary(text: str, runs: Sequence[tuple[float, datetime]]) -> SlowQuery:
     return SlowQuery(text, len(runs), round(total / len(runs), 3), max(times), total, last)
 
 
-def create(engine: MongoEngine) -> Metrics:
-    """The metrics of one connection's server."""
-    return Metrics(engine)
+create = MongoMetrics

@@ -130,6 +130,4 @@ class MongoMigrations:
         return self._now(connection) + LEASE
 
 
-def create(engine: MongoEngine) -> MongoMigrations:
-    """The methods that migrations need of this engine."""
-    return MongoMigrations(engine)
+create = MongoMigrations

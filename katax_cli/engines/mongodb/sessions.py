@@ -9,17 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from katax_cli.engines.documents import DocumentEngine
+from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.sessions import ServerLook, ServerSession
 from katax_cli.errors import ConfigError
 
 _WRITING = ("w", "W")
 
 
-class Sessions:
+class MongoSessions(EnginePart[DocumentEngine]):
     """ListsSessions."""
-
-    def __init__(self, engine: DocumentEngine) -> None:
-        self._engine = engine
 
     def look(self, connection: Any, timeout: float | None = None) -> ServerLook:
         """Of the server that answers: all connections, and transactions that wait for their next statement.
@@ -52,6 +50,4 @@ def _session(operation: Mapping[str, Any]) -> ServerSession:
     )
 
 
-def create(engine: DocumentEngine) -> Sessions:
-    """The sessions of one connection's server."""
-    return Sessions(engine)
+create = MongoSessions

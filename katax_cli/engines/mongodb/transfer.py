@@ -338,6 +338,4 @@ def _is_nan(id: Any) -> bool:
     return (isinstance(id, float) and id != id) or (isinstance(id, Decimal128) and id.to_decimal().is_nan())
 
 
-def create(engine: MongoEngine) -> DocumentTransfer:
-    """The transfers of one connection."""
-    return DocumentTransfer(engine)
+create = DocumentTransfer

@@ -14,6 +14,7 @@ from katax_cli.engines.base import Engine
 from katax_cli.engines.mysql.rows import fetched
 from katax_cli.engines.mysql.session import MysqlSession
 from katax_cli.engines.mysql.sessions import if_told
+from katax_cli.engines.parts import EnginePart
 from katax_cli.errors import ConfigError
 
 _SHOWN_SQL = 10_000
@@ -70,11 +71,8 @@ _NOT_ALLOWED = (1095, 1227, 1979)
 _NO_PROCEDURE = (1044, 1305, 1370)
 
 
-class Inspection:
+class MysqlActivity(EnginePart[Engine]):
     """ListsActivity, ListsLockWaits and EndsSessions."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     def activity(self, connection: MysqlSession, timeout: float | None = None) -> ActivityList:
         """Of the whole server with PROCESS, else of this user, with one row that stands for the others."""
@@ -213,6 +211,4 @@ def _rows(session: MysqlSession, sql: str, timeout: float | None) -> list[tuple[
     return fetched(session, sql, (), timeout).rows
 
 
-def create(engine: Engine) -> Inspection:
-    """The sessions of one connection's server."""
-    return Inspection(engine)
+create = MysqlActivity

@@ -47,6 +47,8 @@ class MysqlEngine:
     facts = SqlFacts(
         begin="START TRANSACTION",
         begin_read_only="START TRANSACTION READ ONLY",
+        now_ms="CAST(unix_timestamp(now(3)) * 1000 AS signed)",
+        now_us="CAST(unix_timestamp(now(6)) * 1000000 AS unsigned)",
         idle_limit=_IDLE_LIMIT,
         begin_as=("SET TRANSACTION {}", "START TRANSACTION"),
     )

@@ -10,6 +10,7 @@ import pymysql
 from katax_cli.engines.base import Engine
 from katax_cli.engines.mysql.rows import fetched
 from katax_cli.engines.mysql.session import MysqlSession
+from katax_cli.engines.parts import EnginePart
 from katax_cli.snapshot import Headroom, ServerStanding
 
 _CONNECTIONS = """
@@ -21,11 +22,8 @@ WHERE trx_mysql_thread_id <> connection_id()"""
 _NOT_ALLOWED = (1142, 1227)
 
 
-class Rooms:
+class MysqlHeadroom(EnginePart[Engine]):
     """ReportsHeadroom."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     def standing(self, connection: MysqlSession, timeout: float | None = None) -> ServerStanding:
         """A read-only server takes no writes of ordinary users; a replica that can be written to is one too."""
@@ -73,6 +71,4 @@ def _allowed(session: MysqlSession, sql: str, timeout: float | None) -> Any:
         raise
 
 
-def create(engine: Engine) -> Rooms:
-    """The role and the limits of one connection's server."""
-    return Rooms(engine)
+create = MysqlHeadroom

@@ -10,6 +10,7 @@ from katax_cli.core.sql import redact
 from katax_cli.engines.base import Engine, SlowQuery
 from katax_cli.engines.mysql.rows import fetched
 from katax_cli.engines.mysql.session import MysqlSession
+from katax_cli.engines.parts import EnginePart
 from katax_cli.errors import ConfigError
 
 _STATUS = """
@@ -35,11 +36,8 @@ WHERE time_to_sec(query_time) * 1000 >= ? AND (db = DATABASE() OR DATABASE() IS 
 ORDER BY query_time DESC LIMIT 1000"""
 
 
-class Metrics:
+class MysqlMetrics(EnginePart[Engine]):
     """ReportsMetrics and SlowQueries."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     def metrics(self, connection: MysqlSession, timeout: float | None = None) -> Mapping[str, object]:
         """Connections and statements of the whole server; an average only where performance_schema is on."""
@@ -119,6 +117,4 @@ def _rows(
     return fetched(session, sql, params, timeout).rows
 
 
-def create(engine: Engine) -> Metrics:
-    """The metrics of one connection's server."""
-    return Metrics(engine)
+create = MysqlMetrics

@@ -15,6 +15,7 @@ from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts,
 from katax_cli.engines.mysql.engine import MysqlEngine
 from katax_cli.engines.mysql.script import run_script
 from katax_cli.engines.mysql.session import MysqlSession
+from katax_cli.engines.parts import EnginePart
 
 _HOLDER = """
 SELECT id, user, host FROM information_schema.processlist WHERE id = IS_USED_LOCK(?)"""
@@ -73,7 +74,7 @@ _SHORTER_LOCK_TIMEOUTS = (
 )
 
 
-class MysqlMigrations:
+class MysqlMigrations(EnginePart[MysqlEngine]):
     """SessionLocks, Definitions and DdlImpacts of MySQL and MariaDB, where every DDL statement commits."""
 
     facts = MigrationFacts(
@@ -84,9 +85,6 @@ class MysqlMigrations:
         reset_lock_timeout="SET SESSION lock_wait_timeout = DEFAULT, SESSION innodb_lock_wait_timeout = DEFAULT",
         home="SELECT DATABASE() FROM DUAL WHERE $1 IS NOT NULL",
     )
-
-    def __init__(self, engine: MysqlEngine) -> None:
-        self._engine = engine
 
     def settings(self, connection: MysqlSession) -> Mapping[str, str | None]:
         """All variables of the session, its database and role; GET_LOCK's locks would not survive a reset of it."""
@@ -291,6 +289,4 @@ def impact(sql: AnySql) -> DdlImpact:
     return DdlImpact("metadata, exclusive", (table,), transactional=False, rewrites=rewrites, advice=advice)
 
 
-def create(engine: MysqlEngine) -> MysqlMigrations:
-    """The methods that migrations need of this engine."""
-    return MysqlMigrations(engine)
+create = MysqlMigrations

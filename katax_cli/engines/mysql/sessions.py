@@ -11,6 +11,7 @@ import pymysql
 from katax_cli.engines.base import Engine
 from katax_cli.engines.mysql.rows import fetched
 from katax_cli.engines.mysql.session import MysqlSession
+from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.sessions import OF_LOCKS, OF_TRANSACTIONS, Orphan, ServerLook, ServerSession
 
 # The first word only: a statement may hold secrets.
@@ -35,7 +36,7 @@ WHERE lock_type = 'User lock' OR lock_type = 'Table metadata lock'
     AND lock_mode NOT IN ('MDL_SHARED_READ', 'MDL_SHARED_HIGH_PRIO')"""
 
 
-class Sessions:
+class MysqlSessions(EnginePart[Engine]):
     """ListsSessions and TracesWork.
 
     The server does not remember transactions, but it counts rollbacks, those of readers and of lost sessions too: what
@@ -43,9 +44,6 @@ class Sessions:
     """
 
     why_unknown = "the server counted rollbacks since, and does not say of which transactions"
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
 
     def look(self, connection: MysqlSession, timeout: float | None = None) -> ServerLook:
         """Of the whole server, as far as this user may see it (PROCESS).
@@ -163,6 +161,4 @@ def _rows(session: MysqlSession, sql: str, timeout: float | None) -> list[tuple[
     return fetched(session, sql, (), timeout).rows
 
 
-def create(engine: Engine) -> Sessions:
-    """The sessions of one connection's server."""
-    return Sessions(engine)
+create = MysqlSessions

@@ -11,6 +11,7 @@ import pymysql
 from katax_cli.core.sql import Residue
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.mysql.session import MysqlSession
+from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.transfers import NULL_CELL
 
 _ONE_FORM = """SET SESSION time_zone = '+00:00', net_write_timeout = 3600, net_read_timeout = 3600,
@@ -22,11 +23,8 @@ _ROOM = 1024
 """Bytes of a packet that are left for what the protocol adds."""
 
 
-class Transfers:
+class MysqlTransfer(EnginePart[SqlEngine]):
     """TransferSession and InsertsCells."""
-
-    def __init__(self, engine: SqlEngine) -> None:
-        self._engine = engine
 
     def prepare(self, connection: MysqlSession) -> None:
         self._engine.mark(connection, Residue.RESETTABLE)
@@ -137,5 +135,4 @@ def _literal(value: bytes | int | str | None, backslash: bool) -> bytes:
     return b"'" + text.encode("utf-8", "surrogatepass") + b"'"
 
 
-def create(engine: SqlEngine) -> Transfers:
-    return Transfers(engine)
+create = MysqlTransfer

@@ -7,7 +7,7 @@ from typing import Any
 
 from katax_cli.core.sql import redact
 from katax_cli.engines.activity import HIDDEN, ActivityList, LockWait, Pid, SessionActivity
-from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.parts import SqlPart
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.engines.postgresql.sessions import IS_CLIENT
 
@@ -52,11 +52,8 @@ _CANCEL = f"SELECT pg_cancel_backend(pid) {_IS_SESSION} AND coalesce(query_start
 _TERMINATE = f"SELECT pg_terminate_backend(pid) {_IS_SESSION}"
 
 
-class Inspection:
+class PostgresActivity(SqlPart):
     """ListsActivity, ListsLockWaits and EndsSessions."""
-
-    def __init__(self, engine: SqlEngine) -> None:
-        self._engine = engine
 
     def activity(self, connection: PostgresConnection, timeout: float | None = None) -> ActivityList:
         """Of the whole server, those that do most first: clients, replication and autovacuum."""
@@ -85,11 +82,6 @@ class Inspection:
     ) -> bool:
         return self._rows(connection, _TERMINATE, timeout, (target.pid, target.session)) == [(True,)]
 
-    def _rows(
-        self, connection: PostgresConnection, sql: str, timeout: float | None, params: tuple[Any, ...] = ()
-    ) -> list[tuple[Any, ...]]:
-        return self._engine.execute(connection, sql, params, timeout).rows
-
 
 def _session(row: Sequence[Any]) -> SessionActivity:
     pid, user, host, database, state, wait, age, transaction_age, sql, session, work, _own = row
@@ -116,6 +108,4 @@ def _seconds(value: float | None) -> float | None:
     return None if value is None else round(max(0.0, value), 3)
 
 
-def create(engine: SqlEngine) -> Inspection:
-    """The sessions of one connection's server."""
-    return Inspection(engine)
+create = PostgresActivity

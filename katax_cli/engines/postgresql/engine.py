@@ -48,6 +48,8 @@ class PostgresEngine:
     facts = SqlFacts(
         begin="BEGIN",
         begin_read_only="BEGIN READ ONLY",
+        now_ms="CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
+        now_us="CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)",
         idle_limit=_IDLE_LIMIT,
         begin_as=("BEGIN {}",),
         deferrable=True,

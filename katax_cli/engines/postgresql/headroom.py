@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.parts import SqlPart
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.engines.postgresql.sessions import IS_CLIENT
 from katax_cli.snapshot import Headroom, ServerStanding
@@ -33,11 +31,8 @@ _WAL = "SELECT sum(size)::float8 FROM pg_ls_waldir()"
 _WRAPAROUND = 2.0**31 - 3_000_000
 
 
-class Rooms:
+class PostgresHeadroom(SqlPart):
     """ReportsHeadroom."""
-
-    def __init__(self, engine: SqlEngine) -> None:
-        self._engine = engine
 
     def standing(self, connection: PostgresConnection, timeout: float | None = None) -> ServerStanding:
         """A primary whose sessions are read-only by default takes no writes either."""
@@ -63,10 +58,5 @@ class Rooms:
             found.append(Headroom("wal", wal, None, "bytes"))
         return found
 
-    def _rows(self, connection: PostgresConnection, sql: str, timeout: float | None) -> list[tuple[Any, ...]]:
-        return self._engine.execute(connection, sql, None, timeout).rows
 
-
-def create(engine: SqlEngine) -> Rooms:
-    """The role and the limits of one connection's server."""
-    return Rooms(engine)
+create = PostgresHeadroom

@@ -8,7 +8,8 @@ from typing import Any
 import psycopg
 
 from katax_cli.core.sql import redact
-from katax_cli.engines.base import SlowQuery, SqlEngine
+from katax_cli.engines.base import SlowQuery
+from katax_cli.engines.parts import SqlPart
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.engines.postgresql.sessions import IS_CLIENT
 from katax_cli.errors import ConfigError
@@ -37,11 +38,8 @@ _MISSING = (
 )
 
 
-class Metrics:
+class PostgresMetrics(SqlPart):
     """ReportsMetrics and SlowQueries."""
-
-    def __init__(self, engine: SqlEngine) -> None:
-        self._engine = engine
 
     def metrics(self, connection: PostgresConnection, timeout: float | None = None) -> Mapping[str, object]:
         """Connections of the whole server, size and tables of this database; `queries` from the extension."""
@@ -83,11 +81,6 @@ class Metrics:
         found = self._rows(connection, _VIEW, timeout)
         return str(found[0][0]) if found else None
 
-    def _rows(
-        self, connection: PostgresConnection, sql: str, timeout: float | None, params: tuple[Any, ...] = ()
-    ) -> list[tuple[Any, ...]]:
-        return self._engine.execute(connection, sql, params, timeout).rows
-
     def _missing(self, why: str) -> ConfigError:
         return ConfigError(_MISSING.format(name=self._engine.settings.name, why=why))
 
@@ -96,6 +89,4 @@ def _rounded(number: Any) -> Any:
     return round(number, 3) if isinstance(number, float) else number
 
 
-def create(engine: SqlEngine) -> Metrics:
-    """The metrics of one connection's server."""
-    return Metrics(engine)
+create = PostgresMetrics

@@ -9,6 +9,7 @@ from hashlib import blake2b
 from katax_cli.core.sql import AnySql, code_tokens, statement_of
 from katax_cli.engines.base import Params
 from katax_cli.engines.migrations import CUT, DdlImpact, LockSession, MigrationFacts, ObjectName
+from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.postgresql import PostgresEngine
 from katax_cli.engines.postgresql.pipeline import in_turn, together
 from katax_cli.engines.postgresql.session import PostgresConnection
@@ -136,7 +137,7 @@ _SHORTER_LOCK_TIMEOUT = (
 )
 
 
-class PostgresMigrations:
+class PostgresMigrations(EnginePart[PostgresEngine]):
     """SessionLocks, Definitions, DdlImpacts and SendsTogether of PostgreSQL."""
 
     facts = MigrationFacts(
@@ -148,9 +149,6 @@ class PostgresMigrations:
         home=_HOME,
         elsewhere=_ELSEWHERE,
     )
-
-    def __init__(self, engine: PostgresEngine) -> None:
-        self._engine = engine
 
     def settings(self, connection: PostgresConnection) -> Mapping[str, str | None]:
         return {}
@@ -324,6 +322,4 @@ def _tables(sql: str, words: list[str]) -> tuple[str, ...]:
     return ("".join(name),) if name else ()
 
 
-def create(engine: PostgresEngine) -> PostgresMigrations:
-    """The methods that migrations need of this engine."""
-    return PostgresMigrations(engine)
+create = PostgresMigrations

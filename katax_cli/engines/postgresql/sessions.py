@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.parts import SqlPart
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.engines.sessions import Orphan, ServerLook, ServerSession
 
@@ -35,13 +35,10 @@ SELECT (to_jsonb(d) ->> 'sessions_abandoned')::bigint FROM pg_stat_database d
 WHERE datname = current_database()"""
 
 
-class Sessions:
+class PostgresSessions(SqlPart):
     """ListsSessions and TracesWork."""
 
     why_unknown = "the server has forgotten it"
-
-    def __init__(self, engine: SqlEngine) -> None:
-        self._engine = engine
 
     def look(self, connection: PostgresConnection, timeout: float | None = None) -> ServerLook:
         """Of the whole server; prepared transactions and dropped sessions are those of this database.
@@ -68,11 +65,6 @@ class Sessions:
                 found[work] = fate
         return found
 
-    def _rows(
-        self, connection: PostgresConnection, sql: str, timeout: float | None, params: tuple[Any, ...] = ()
-    ) -> list[tuple[Any, ...]]:
-        return self._engine.execute(connection, sql, params, timeout).rows
-
 
 def _session(row: Sequence[Any]) -> ServerSession:
     id, name, port, doing, busy, in_transaction, locks, work, _ = row
@@ -88,6 +80,4 @@ def _session(row: Sequence[Any]) -> ServerSession:
     )
 
 
-def create(engine: SqlEngine) -> Sessions:
-    """The sessions of one connection's server."""
-    return Sessions(engine)
+create = PostgresSessions

@@ -21,6 +21,7 @@ from psycopg.pq.abc import PGresult
 
 from katax_cli.core.sql import statement_of
 from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.postgresql.guard import check_guarded
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.engines.postgresql.wire import abandon, apply_timeout, check_alive, refusal
@@ -83,11 +84,8 @@ def lock_number(name: str) -> int:
     return int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big", signed=True)
 
 
-class Transfers:
+class PostgresTransfer(EnginePart[SqlEngine]):
     """TransferSession and CopiesOut."""
-
-    def __init__(self, engine: SqlEngine) -> None:
-        self._engine = engine
 
     def prepare(self, connection: PostgresConnection) -> None:
         self._engine.execute(connection, _ONE_FORM)
@@ -248,5 +246,4 @@ class CopyOut:
         abandon(self._connection)
 
 
-def create(engine: SqlEngine) -> Transfers:
-    return Transfers(engine)
+create = PostgresTransfer

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from katax_cli.engines.activity import ActivityList, SessionActivity
 from katax_cli.engines.base import KeyValueEngine
+from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.redis.sessions import client_fields
 
 _STATES = {
@@ -20,11 +21,8 @@ _STATES = {
 """Flags of a client, the most telling first; all others are idle, for only one command runs at a time: this one."""
 
 
-class Inspection:
+class RedisActivity(EnginePart[KeyValueEngine]):
     """ListsActivity and EndsSessions."""
-
-    def __init__(self, engine: KeyValueEngine) -> None:
-        self._engine = engine
 
     def activity(self, connection: Any, timeout: float | None = None) -> ActivityList:
         """Of every server that owns keys. A statement is the name of a client's last command, without its words."""
@@ -95,6 +93,4 @@ def _idleness(session: SessionActivity) -> tuple[bool, float]:
     return (session.state == "idle", -(session.age_seconds or 0))
 
 
-def create(engine: KeyValueEngine) -> Inspection:
-    """The clients of one connection's server."""
-    return Inspection(engine)
+create = RedisActivity

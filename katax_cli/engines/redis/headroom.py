@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from katax_cli.engines.base import KeyValueEngine
+from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.redis.engine import info_fields
 from katax_cli.snapshot import Headroom, ServerStanding
 
 
-class Rooms:
+class RedisHeadroom(EnginePart[KeyValueEngine]):
     """ReportsHeadroom."""
-
-    def __init__(self, engine: KeyValueEngine) -> None:
-        self._engine = engine
 
     def standing(self, connection: Any, timeout: float | None = None) -> ServerStanding:
         """The role as INFO gives it; the lag is the time since the primary's last message."""
@@ -47,6 +45,4 @@ def _room(name: str, info: Mapping[str, str], used: str, limit: str, unit: str) 
     return Headroom(name, float(info.get(used, 0)), most or None, unit)
 
 
-def create(engine: KeyValueEngine) -> Rooms:
-    """The role and the limits of one connection's server."""
-    return Rooms(engine)
+create = RedisHeadroom

@@ -7,16 +7,14 @@ from datetime import datetime
 from typing import Any, cast
 
 from katax_cli.engines.base import KeyValueEngine, SlowQuery
+from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.redis.engine import info_fields
 
 _ENTRIES = 1000
 
 
-class Metrics:
+class RedisMetrics(EnginePart[KeyValueEngine]):
     """ReportsMetrics and SlowQueries."""
-
-    def __init__(self, engine: KeyValueEngine) -> None:
-        self._engine = engine
 
     def metrics(self, connection: Any, timeout: float | None = None) -> Mapping[str, object]:
         """Since the server's start, but for memory and connections, which are those of now."""
@@ -67,6 +65,4 @@ def _number(info: Mapping[str, str], field: str) -> int | None:
     return int(info[field]) if field in info else None
 
 
-def create(engine: KeyValueEngine) -> Metrics:
-    """The metrics of one connection's server."""
-    return Metrics(engine)
+create = RedisMetrics

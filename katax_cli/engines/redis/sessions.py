@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 from katax_cli.engines.base import KeyValueEngine
+from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.sessions import Orphan, ServerLook, ServerSession
 from katax_cli.errors import ConfigError
 
@@ -14,11 +15,8 @@ MOST_KEYS = 200_000
 _PAGE = 1000
 
 
-class Sessions:
+class RedisSessions(EnginePart[KeyValueEngine]):
     """ListsSessions."""
-
-    def __init__(self, engine: KeyValueEngine) -> None:
-        self._engine = engine
 
     def look(self, connection: Any, timeout: float | None = None) -> ServerLook:
         """Of every server that owns keys: its clients, and all keys of this database, whatever they are for.
@@ -71,6 +69,4 @@ def _session(client: dict[str, str], number: int) -> ServerSession:
     )
 
 
-def create(engine: KeyValueEngine) -> Sessions:
-    """The sessions of one connection's server."""
-    return Sessions(engine)
+create = RedisSessions

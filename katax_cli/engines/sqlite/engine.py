@@ -69,7 +69,12 @@ class SqliteEngine:
     name: EngineName = "sqlite"
     dialect: Dialect = "sqlite"
     # A transaction that begins by reading cannot write any more when somebody else wrote meanwhile.
-    facts = SqlFacts(begin="BEGIN IMMEDIATE", begin_read_only="BEGIN")
+    facts = SqlFacts(
+        begin="BEGIN IMMEDIATE",
+        begin_read_only="BEGIN",
+        now_ms="CAST((julianday('now') - 2440587.5) * 86400000 AS integer)",
+        now_us="CAST((julianday('now') - 2440587.5) * 86400000000 AS integer)",
+    )
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings

@@ -6,15 +6,13 @@ import os
 import shutil
 
 from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.sqlite.session import SqliteSession
 from katax_cli.snapshot import Headroom, ServerStanding
 
 
-class Rooms:
+class SqliteHeadroom(EnginePart[SqlEngine]):
     """ReportsHeadroom. A database in memory has no known limits."""
-
-    def __init__(self, engine: SqlEngine) -> None:
-        self._engine = engine
 
     def standing(self, connection: SqliteSession, timeout: float | None = None) -> ServerStanding:
         """A file has no primary; SQLite writes beside it too, so the folder counts."""
@@ -44,6 +42,4 @@ class Rooms:
         return None if path is None or path == ":memory:" else os.path.abspath(path)
 
 
-def create(engine: SqlEngine) -> Rooms:
-    """The state of one file."""
-    return Rooms(engine)
+create = SqliteHeadroom

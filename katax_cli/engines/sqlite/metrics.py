@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.parts import SqlPart
 from katax_cli.engines.sqlite.session import SqliteSession
 
 _FACTS = r"""
@@ -13,15 +13,12 @@ SELECT page_count * page_size,
 FROM pragma_page_count, pragma_page_size"""
 
 
-class Metrics:
+class SqliteMetrics(SqlPart):
     """ReportsMetrics."""
-
-    def __init__(self, engine: SqlEngine) -> None:
-        self._engine = engine
 
     def metrics(self, connection: SqliteSession, timeout: float | None = None) -> Mapping[str, object]:
         """A file has no connections but this one, and no limit to their number."""
-        [(size, tables)] = self._engine.execute(connection, _FACTS, None, timeout).rows
+        [(size, tables)] = self._rows(connection, _FACTS, timeout)
         return {
             "connections": {"active": 1, "idle": 0, "total": 1, "max": None},
             "queries": {"count": None, "avg_ms": None},
@@ -30,6 +27,4 @@ class Metrics:
         }
 
 
-def create(engine: SqlEngine) -> Metrics:
-    """The metrics of one file."""
-    return Metrics(engine)
+create = SqliteMetrics

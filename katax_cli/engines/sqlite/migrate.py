@@ -133,6 +133,4 @@ def _is_the_file(file: int, path: str) -> bool:
         return False
 
 
-def create(engine: SqliteEngine) -> SqliteMigrations:
-    """The methods that migrations need of this engine."""
-    return SqliteMigrations(engine)
+create = SqliteMigrations

@@ -12,7 +12,7 @@ from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.sqlite.session import SqliteSession
 
 
-class Transfers:
+class SqliteTransfer:
     """TransferSession."""
 
     def __init__(self, engine: SqlEngine) -> None:
@@ -53,5 +53,4 @@ class Transfers:
         connection.run_many(f"INSERT INTO {into} VALUES ({marks}){tail}", rows, None)
 
 
-def create(engine: SqlEngine) -> Transfers:
-    return Transfers(engine)
+create = SqliteTransfer

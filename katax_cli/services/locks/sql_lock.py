@@ -13,8 +13,6 @@ from typing import Any, Protocol
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.engines.migrations import CUT, ListsNotes, LockSession, SessionLocks
-from katax_cli.engines.registry import part
-from katax_cli.engines.sql import ClockSql
 from katax_cli.errors import ConfigError, LockHeld, Unavailable
 from katax_cli.services.databases.held import HeldConnection
 from katax_cli.services.databases.sql import SqlDatabase
@@ -47,8 +45,7 @@ class SqlBackend:
             who = "a session that has just ended" if holder is None else holder_of(holder)._replace(file=None)
             raise LockHeld(name, holder=str(who))
         # Fencing tokens are the server's time: they grow from holder to holder while its clock does.
-        clock: ClockSql = part(self._database.engine, "sql.clock")
-        (row,) = self._session.run(f"SELECT {clock.microseconds}").rows
+        (row,) = self._session.run(f"SELECT {self._database.engine.facts.now_us}").rows
         # PostgreSQL shows the whole of a note in a session's last statement only.
         self.renew(ttl, ttl)
         return int(row[0])

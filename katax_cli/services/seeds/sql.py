@@ -9,7 +9,7 @@ from typing import Any
 
 from katax_cli.core.clock import Clock
 from katax_cli.core.sql import Statement, quote_identifier, split
-from katax_cli.engines.registry import part
+from katax_cli.engines.registry import sql_part
 from katax_cli.engines.sql import SeedSql
 from katax_cli.errors import QueryError, RolledBack, SeedError
 from katax_cli.services.databases.sql import SqlDatabase
@@ -48,7 +48,7 @@ class SqlSeeds:
         self._clock = clock
         self._name = table
         self._dialect = db.engine.dialect
-        self._sql: SeedSql = part(db.engine, "sql.seeds")
+        self._sql: SeedSql = sql_part(db.engine, "seeds")
         self._table = quote_identifier(table, self._dialect)
 
     def entries(self) -> dict[str, AppliedSeed]:

@@ -9,7 +9,7 @@ from typing import Any
 from katax_cli.core.sql import quote_identifier
 from katax_cli.core.text.text import to_json
 from katax_cli.engines.base import TableDescription
-from katax_cli.engines.registry import part
+from katax_cli.engines.registry import part, sql_part
 from katax_cli.engines.sql import SeedSql, UpsertParts
 from katax_cli.engines.transfers import CopiesBytes
 from katax_cli.errors import QueryError, RolledBack, SeedError
@@ -43,7 +43,7 @@ class Upsert:
     ) -> None:
         self._on = on
         self._dialect = on.dialect
-        self._sql: SeedSql = part(on.engine, "sql.seeds")
+        self._sql: SeedSql = sql_part(on.engine, "seeds")
         self._found = description
         self._seed = seed
         self._place = place

@@ -9,7 +9,7 @@ from dataclasses import replace
 from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import Result
-from katax_cli.engines.registry import part
+from katax_cli.engines.registry import sql_part
 from katax_cli.engines.sql import StateSql
 from katax_cli.errors import Refused, Unavailable
 from katax_cli.profiles.model.model import Profile
@@ -68,10 +68,10 @@ class Tables:
         self.database = database
         database.observer.set_log(QueryLogging())
         self.profile = profile
-        self._sql: StateSql = part(database.engine, "sql.state")
-        self.now: str = part(database.engine, "sql.clock").milliseconds
+        self._sql: StateSql = sql_part(database.engine, "state")
+        self.now = database.engine.facts.now_ms
         self.for_update = self._sql.for_update
-        self._shared = part(database.engine, "sql.databases") is not None
+        self._shared = sql_part(database.engine, "databases") is not None
         self._made = False
         self._path = database.settings.path
         self._file: FileId | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
-from katax_cli.engines.registry import part
+from katax_cli.engines.registry import sql_part
 from katax_cli.engines.sql import StateSql
 from katax_cli.errors import ConfigError, QueryError, RolledBack, UniqueViolation
 from katax_cli.services.databases.sql import SqlDatabase
@@ -65,7 +65,7 @@ def _upgrade(database: SqlDatabase, number: int, seconds: float) -> None:
     """Several processes may do so at once: the statements may be run again, and one of them writes the version."""
     for statement in (
         "CREATE TABLE IF NOT EXISTS katax_state (version INTEGER PRIMARY KEY)",
-        *statements(part(database.engine, "sql.state"))[number],
+        *statements(sql_part(database.engine, "state"))[number],
     ):
         try:
             database.execute(statement, timeout=seconds)

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import TableDescription
-from katax_cli.engines.registry import part
+from katax_cli.engines.registry import part, sql_part
 from katax_cli.engines.sql import SeedSql, UpsertParts
 from katax_cli.engines.transfers import CopiesBytes, InsertsCells, TransferSession
 from katax_cli.errors import ConfigError, QueryError, RolledBack
@@ -131,7 +131,7 @@ class BulkLoad:
         on.run(f"DROP TABLE {_GIVEN}")
 
     def _upsert(self, on: Transaction, source: str) -> str:
-        sql: SeedSql = part(on.engine, "sql.seeds")
+        sql: SeedSql = sql_part(on.engine, "seeds")
         key = [quote_identifier(name, on.dialect) for name in self.key]
         given = sql.identity if self._has_identity else ""
         return sql.upsert(UpsertParts(self.destination.quoted, self._quoted(on), key, source, given))
@@ -151,7 +151,7 @@ class BulkLoad:
 
     def advance_counters(self, on: Transaction) -> None:
         """Lets PostgreSQL's sequences go on behind the numbers that were given; the others do so themselves."""
-        sql: SeedSql = part(on.engine, "sql.seeds")
+        sql: SeedSql = sql_part(on.engine, "seeds")
         if sql.advance_counter is None:
             return
         table = self.destination.quoted

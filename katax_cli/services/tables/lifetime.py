@@ -14,7 +14,7 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import Engine
-from katax_cli.engines.registry import load, part
+from katax_cli.engines.registry import load, sql_part
 from katax_cli.engines.sql import DatabaseSql
 from katax_cli.errors import ConfigError, QueryError, Refused, Unavailable
 from katax_cli.services.calls.guard import Safety
@@ -81,7 +81,7 @@ def _maintenance(settings: ConnectionSettings) -> ConnectionSettings:
 
 def _sql_of(engine: Engine) -> DatabaseSql | None:
     """None where a database is a file."""
-    made: DatabaseSql | None = part(engine, "sql.databases")
+    made: DatabaseSql | None = sql_part(engine, "databases")
     return made
 
 

@@ -20,7 +20,7 @@ from typing import Literal, cast
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import KeyValueEngine, SqlEngine
-from katax_cli.engines.registry import load, part
+from katax_cli.engines.registry import load, sql_part
 from katax_cli.engines.sql import DatabaseSql
 from katax_cli.errors import QueryError, RolledBack
 from katax_cli.services.databases.mongodb import MongoDatabase
@@ -153,11 +153,11 @@ def _unbound(server: SqlDatabase, name: str, open_database: Open) -> bool:
 
 
 def is_file(database: AnyDatabase) -> bool:
-    return isinstance(database, SqlDatabase) and part(database.engine, "sql.databases") is None
+    return isinstance(database, SqlDatabase) and sql_part(database.engine, "databases") is None
 
 
 def sql_of(server: SqlDatabase) -> DatabaseSql:
-    made: DatabaseSql = part(server.engine, "sql.databases")
+    made: DatabaseSql = sql_part(server.engine, "databases")
     return made
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import Table
-from katax_cli.engines.registry import part
+from katax_cli.engines.registry import sql_part
 from katax_cli.engines.sql import TableSql
 from katax_cli.errors import ConfigError, KataxError, Refused, unknown_name
 from katax_cli.services.databases.mongodb import MongoDatabase
@@ -188,7 +188,7 @@ def _truncate_sql(database: SqlDatabase, doomed: Sequence[Doomed], on_done: OnDo
 
 
 def sql_of(database: SqlDatabase) -> TableSql:
-    made: TableSql = part(database.engine, "sql.tables")
+    made: TableSql = sql_part(database.engine, "tables")
     return made
 
 

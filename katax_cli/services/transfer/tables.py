@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import SqlEngine, Table, TableColumn, TableDescription
-from katax_cli.engines.registry import part
+from katax_cli.engines.registry import part, sql_part
 from katax_cli.engines.transfers import TransferSession, TransferSql
 from katax_cli.errors import ConfigError, KataxError, unknown_name
 from katax_cli.services.databases.transaction import Transaction
@@ -88,7 +88,7 @@ def check_columns(table: TransferTable, wanted: Sequence[str], *, what: str) -> 
 
 def sql_of(engine: SqlEngine) -> TransferSql:
     """Types and literals of an engine."""
-    made: TransferSql = part(engine, "sql.transfer")
+    made: TransferSql = sql_part(engine, "transfer")
     return made
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from katax_cli.engines.registry import part
+from katax_cli.engines.registry import sql_part
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.definition.definitions import Definitions
@@ -136,7 +136,7 @@ def test_an_older_database_is_brought_up_to_date_and_its_rows_stay(
 
 
 def test_every_table_that_grows_is_pruned(database: SqlDatabase) -> None:
-    versions = statements(part(database.engine, "sql.state"))
+    versions = statements(sql_part(database.engine, "state"))
     words = " ".join(sql for version in versions[:2] for sql in version).split()
 
     # Decisions are pruned unless they count, breakers and reports with their processes, runs by their history.

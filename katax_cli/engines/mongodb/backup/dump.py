@@ -43,8 +43,7 @@ class MongoDump:
         return Credentials(("--config={folder}/mongodump.yaml",), {"mongodump.yaml": text})
 
 
-def create(engine: Engine) -> MongoDump:
-    return MongoDump(engine)
+create = MongoDump
 
 
 def url(settings: ConnectionSettings) -> str:

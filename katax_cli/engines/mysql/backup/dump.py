@@ -10,6 +10,7 @@ from typing import Any
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.dumps import Credentials, Inventory, SchemaFacts
+from katax_cli.engines.parts import EnginePart
 
 _TABLES = """SELECT table_name, table_type, coalesce(engine, ''), coalesce(create_time, '')
 FROM information_schema.tables WHERE table_schema = database() ORDER BY 1"""
@@ -73,11 +74,8 @@ _NOT_HELD = {
 _HISTORY = {"former rows of system-versioned tables": "use mariadb-dump --dump-history"}
 
 
-class MysqlDump:
+class MysqlDump(EnginePart[SqlEngine]):
     """Backups of one database of MySQL or MariaDB."""
-
-    def __init__(self, engine: SqlEngine) -> None:
-        self._engine = engine
 
     def inventory(self, connection: Any) -> Inventory:
         """The things that the session sees."""
@@ -161,8 +159,7 @@ class MysqlDump:
         return self._engine.execute(connection, sql).rows
 
 
-def create(engine: SqlEngine) -> MysqlDump:
-    return MysqlDump(engine)
+create = MysqlDump
 
 
 def address(settings: ConnectionSettings) -> list[str]:

@@ -83,5 +83,4 @@ class MysqlRestore:
         return self._events.let_go(self._engine, connection)
 
 
-def create(engine: SqlEngine) -> MysqlRestore:
-    return MysqlRestore(engine)
+create = MysqlRestore

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.sql import StateSql
 
-
-def create(engine: SqlEngine) -> StateSql:
-    return StateSql(
-        long_text="MEDIUMTEXT",
-        for_update=" FOR UPDATE",
-        insert="INSERT IGNORE",
-        insert_end="",
-        index_in_table=True,
-    )
+SQL = StateSql(
+    long_text="MEDIUMTEXT",
+    for_update=" FOR UPDATE",
+    insert="INSERT IGNORE",
+    insert_end="",
+    index_in_table=True,
+)

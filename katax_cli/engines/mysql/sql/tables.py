@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.sql import TableSql
 
 _REFERENCES = """SELECT constraint_schema, table_name, unique_constraint_schema, referenced_table_name
@@ -21,15 +20,14 @@ SELECT kind, name, concat('DROP ', upper(kind), ' IF EXISTS `', replace(name, '`
 ) AS found ORDER BY place, kind = 'table', name"""
 
 
-def create(engine: SqlEngine) -> TableSql:
-    return TableSql(
-        references=_REFERENCES,
-        objects=_OBJECTS,
-        truncation=_truncation,
-        atomic=False,
-        unchecked=("SET FOREIGN_KEY_CHECKS = 0", "SET FOREIGN_KEY_CHECKS = 1"),
-    )
-
-
 def _truncation(tables: Sequence[str]) -> list[str]:
     return [f"TRUNCATE TABLE {table}" for table in tables]
+
+
+SQL = TableSql(
+    references=_REFERENCES,
+    objects=_OBJECTS,
+    truncation=_truncation,
+    atomic=False,
+    unchecked=("SET FOREIGN_KEY_CHECKS = 0", "SET FOREIGN_KEY_CHECKS = 1"),
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.transfers import (
     Bind,
     ColumnKind,
@@ -40,18 +39,6 @@ _PLAIN: dict[Kind, Mapped] = {
 }
 _TRANSACTIONAL = """SELECT e.transactions = 'YES' FROM information_schema.tables t
     JOIN information_schema.engines e ON e.engine = t.engine WHERE t.table_schema = ? AND t.table_name = ?"""
-
-
-def create(engine: SqlEngine) -> TransferSql:
-    return TransferSql(
-        kind_of=_kind_of,
-        type_of=_type_of,
-        bind=_bind,
-        literal=_literal,
-        lossless=_lossless,
-        prelude="SET NAMES utf8mb4;\nSET time_zone = '+00:00';\n",
-        transactional=_TRANSACTIONAL,
-    )
 
 
 def _kind_of(declared: str) -> ColumnKind:
@@ -122,3 +109,14 @@ def _literal(value: bytes | int | str) -> str:
     if isinstance(value, int):
         return str(value)
     return "'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
+SQL = TransferSql(
+    kind_of=_kind_of,
+    type_of=_type_of,
+    bind=_bind,
+    literal=_literal,
+    lossless=_lossless,
+    prelude="SET NAMES utf8mb4;\nSET time_zone = '+00:00';\n",
+    transactional=_TRANSACTIONAL,
+)

@@ -11,6 +11,7 @@ from psycopg.errors import InvalidSchemaName, UndefinedTable
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.dumps import Credentials, Inventory
+from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.postgresql.connect import parameters
 from katax_cli.engines.postgresql.session import PostgresConnection
 from katax_cli.errors import BackupError
@@ -58,11 +59,8 @@ _NOT_HELD = {
 }
 
 
-class PostgresDump:
+class PostgresDump(EnginePart[SqlEngine]):
     """Backups of one PostgreSQL database."""
-
-    def __init__(self, engine: SqlEngine) -> None:
-        self._engine = engine
 
     @contextmanager
     def held(self, connection: PostgresConnection, lock_seconds: float) -> Iterator[Inventory]:
@@ -129,8 +127,7 @@ class PostgresDump:
         return cursor.fetchall() if cursor.description else []
 
 
-def create(engine: SqlEngine) -> PostgresDump:
-    return PostgresDump(engine)
+create = PostgresDump
 
 
 def credentials(settings: ConnectionSettings) -> Credentials:

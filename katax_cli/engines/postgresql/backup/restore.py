@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from katax_cli.core.sql import quote_identifier
+from katax_cli.engines.parts import EnginePart
+from katax_cli.engines.postgresql.engine import PostgresEngine
 from katax_cli.engines.restores import DumpHead, DumpPart, Space, free_bytes
-
-if TYPE_CHECKING:
-    from katax_cli.engines.postgresql.engine import PostgresEngine
 
 _NAME = r'(?:"(?:[^"]|"")*"|[^\s";,]+)'
 _STRING = r"'(?:[^']|'')*'"
@@ -40,7 +39,7 @@ _USED = "SELECT coalesce(max(pg_database_size(oid)), 0) FROM pg_database WHERE d
 _FOLDER = "SELECT setting, pg_backend_pid() FROM pg_settings WHERE name = 'data_directory'"
 
 
-class PostgresRestore:
+class PostgresRestore(EnginePart[PostgresEngine]):
     """pg_restore reads a folder that pg_dump wrote, in parallel."""
 
     names = ("pg_restore",)
@@ -59,9 +58,6 @@ class PostgresRestore:
         "|database system is|too many clients|connection slots|read-only transaction|is not available"
         "|could not access file"
     )
-
-    def __init__(self, engine: PostgresEngine) -> None:
-        self._engine = engine
 
     def words(self, dump: str, *, jobs: int, options: Iterable[str] = ()) -> tuple[str, ...]:
         return ("--exit-on-error", "--no-tablespaces", f"--jobs={jobs}", *options, dump)
@@ -142,5 +138,4 @@ def _unquoted(names: Iterable[str]) -> frozenset[str]:
     return frozenset(name[1:-1].replace('""', '"') if name.startswith('"') else name for name in names)
 
 
-def create(engine: PostgresEngine) -> PostgresRestore:
-    return PostgresRestore(engine)
+create = PostgresRestore

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.sql import DatabaseSql
 
 _IDLE = """SELECT datname FROM pg_database d WHERE datname LIKE ?
@@ -14,14 +13,12 @@ _UNBIND = """SELECT format(statement, subname) FROM pg_subscription, unnest(ARRA
 ]) WITH ORDINALITY AS s (statement, place)
 WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY subname, place"""
 
-
-def create(engine: SqlEngine) -> DatabaseSql:
-    return DatabaseSql(
-        maintenance="postgres",
-        own=("postgres", "template0", "template1"),
-        exists="SELECT 1 FROM pg_database WHERE datname = ?",
-        idle=_IDLE,
-        drop="DROP DATABASE IF EXISTS {name} WITH (FORCE)",
-        create_copy="CREATE DATABASE {name} TEMPLATE {template}",
-        unbind=_UNBIND,
-    )
+SQL = DatabaseSql(
+    maintenance="postgres",
+    own=("postgres", "template0", "template1"),
+    exists="SELECT 1 FROM pg_database WHERE datname = ?",
+    idle=_IDLE,
+    drop="DROP DATABASE IF EXISTS {name} WITH (FORCE)",
+    create_copy="CREATE DATABASE {name} TEMPLATE {template}",
+    unbind=_UNBIND,
+)

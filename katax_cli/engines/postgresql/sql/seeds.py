@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.sql import SeedSql, UpsertParts, upsert_on_conflict
 
 # As text, because json and other types cannot be compared.
@@ -12,14 +11,13 @@ _ADVANCE = """SELECT setval(s, (SELECT max({column}) FROM {table}))
     WHERE s IS NOT NULL AND (SELECT max({column}) FROM {table}) > coalesce(pg_sequence_last_value(s), 0)"""
 
 
-def create(engine: SqlEngine) -> SeedSql:
-    return SeedSql(
-        upsert=_upsert,
-        keep_claim="ON CONFLICT (name) DO UPDATE SET name = excluded.name",
-        identity=" OVERRIDING SYSTEM VALUE",
-        advance_counter=_ADVANCE,
-    )
-
-
 def _upsert(parts: UpsertParts) -> str:
     return upsert_on_conflict(parts, _DIFFERS)
+
+
+SQL = SeedSql(
+    upsert=_upsert,
+    keep_claim="ON CONFLICT (name) DO UPDATE SET name = excluded.name",
+    identity=" OVERRIDING SYSTEM VALUE",
+    advance_counter=_ADVANCE,
+)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.sql import TableSql
 
 _REFERENCES = """SELECT n.nspname, c.relname, fn.nspname, f.relname FROM pg_constraint k
@@ -42,18 +41,17 @@ SELECT kind, name, format('DROP %s IF EXISTS %s CASCADE', upper(kind), name) FRO
 ) AS found ORDER BY place, name"""
 
 
-def create(engine: SqlEngine) -> TableSql:
-    return TableSql(
-        references=_REFERENCES,
-        objects=_OBJECTS,
-        truncation=_truncation,
-        atomic=True,
-        of_extensions=_OF_EXTENSIONS,
-        short_wait="SET LOCAL lock_timeout = '100ms'",
-        default_schema="public",
-    )
-
-
 def _truncation(tables: Sequence[str]) -> list[str]:
     """One statement, so that tables that refer to each other go together, and nothing but them."""
     return [f"TRUNCATE TABLE {', '.join(tables)} RESTART IDENTITY"]
+
+
+SQL = TableSql(
+    references=_REFERENCES,
+    objects=_OBJECTS,
+    truncation=_truncation,
+    atomic=True,
+    of_extensions=_OF_EXTENSIONS,
+    short_wait="SET LOCAL lock_timeout = '100ms'",
+    default_schema="public",
+)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.transfers import (
     Bind,
     ColumnKind,
@@ -57,17 +56,6 @@ _PLAIN: dict[Kind, str] = {
     "array": "text",
     "other": "text",
 }
-
-
-def create(engine: SqlEngine) -> TransferSql:
-    return TransferSql(
-        kind_of=_kind_of,
-        type_of=_type_of,
-        bind=_bind,
-        literal=_literal,
-        lossless=_lossless,
-        overriding=" OVERRIDING SYSTEM VALUE",
-    )
 
 
 def _kind_of(declared: str) -> ColumnKind:
@@ -128,3 +116,13 @@ def _literal(value: Any) -> str:
     text = quoted_text(value)
     # Whatever standard_conforming_strings is on the server that reads it.
     return "E" + text.replace("\\", "\\\\") if "\\" in text else text
+
+
+SQL = TransferSql(
+    kind_of=_kind_of,
+    type_of=_type_of,
+    bind=_bind,
+    literal=_literal,
+    lossless=_lossless,
+    overriding=" OVERRIDING SYSTEM VALUE",
+)

@@ -11,14 +11,12 @@ from psycopg.generators import WAIT_R
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.messages import Notified
+from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.postgresql.session import PostgresConnection
 
 
-class Listening:
+class Listening(EnginePart[SqlEngine]):
     """ListensToNotifications."""
-
-    def __init__(self, engine: SqlEngine) -> None:
-        self._engine = engine
 
     def listen(self, connection: PostgresConnection, channels: Sequence[str], timeout: float | None) -> None:
         for channel in channels:
@@ -47,5 +45,4 @@ def _arrived(connection: PostgresConnection) -> PQGen[list[psycopg.Notify]]:
         pgconn.consume_input()
 
 
-def create(engine: SqlEngine) -> Listening:
-    return Listening(engine)
+create = Listening

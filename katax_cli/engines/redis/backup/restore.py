@@ -6,15 +6,13 @@ from typing import Any, cast
 
 from katax_cli.engines.base import KeyValueEngine
 from katax_cli.engines.dumps import address_id
+from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.redis.engine import info_fields
 from katax_cli.engines.restores import Space
 
 
-class RedisRestore:
+class RedisRestore(EnginePart[KeyValueEngine]):
     """A server has no identity that outlives a restart: its address stands for it."""
-
-    def __init__(self, engine: KeyValueEngine) -> None:
-        self._engine = engine
 
     def server_id(self, connection: Any) -> str:
         return address_id(self._engine.settings)
@@ -26,5 +24,4 @@ class RedisRestore:
         return Space(most - used if most else None, used)
 
 
-def create(engine: KeyValueEngine) -> RedisRestore:
-    return RedisRestore(engine)
+create = RedisRestore

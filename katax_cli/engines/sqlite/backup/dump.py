@@ -75,8 +75,7 @@ class SqliteDump:
         return file
 
 
-def create(engine: SqlEngine) -> SqliteDump:
-    return SqliteDump(engine)
+create = SqliteDump
 
 
 def contents(path: Path, *, stopped: Callable[[], bool] = lambda: False) -> Contents:

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from katax_cli.engines.base import SqlEngine
+from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.restores import Space
 from katax_cli.engines.sqlite.backup.dump import place_of
 
 
-class SqliteRestore:
+class SqliteRestore(EnginePart[SqlEngine]):
     """A file is a server of its own."""
-
-    def __init__(self, engine: SqlEngine) -> None:
-        self._engine = engine
 
     def server_id(self, connection: Any) -> str:
         return f"sqlite:{place_of(Path(str(self._engine.settings.path)).absolute())}"
@@ -27,5 +25,4 @@ class SqliteRestore:
         return Space(found.f_bavail * found.f_frsize, used)
 
 
-def create(engine: SqlEngine) -> SqliteRestore:
-    return SqliteRestore(engine)
+create = SqliteRestore

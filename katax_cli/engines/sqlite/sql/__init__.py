@@ -1,1 +1,1 @@
-"""SQL of use cases, one module for each: `create(engine)` returns the value of `engines.sql`."""
+"""SQL of use cases, one module for each: `SQL` is a value of `engines.sql`."""

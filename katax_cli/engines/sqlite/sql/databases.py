@@ -2,8 +2,4 @@
 
 from __future__ import annotations
 
-from katax_cli.engines.base import SqlEngine
-
-
-def create(engine: SqlEngine) -> None:
-    return None
+SQL = None

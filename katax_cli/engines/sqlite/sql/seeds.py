@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.sql import SeedSql, UpsertParts, upsert_on_conflict
 
 _DIFFERS = "present.{c} IS NOT excluded.{c}"
 
 
-def create(engine: SqlEngine) -> SeedSql:
-    return SeedSql(
-        upsert=_upsert,
-        keep_claim="ON CONFLICT (name) DO UPDATE SET name = excluded.name",
-        exact_numbers=False,
-    )
-
-
 def _upsert(parts: UpsertParts) -> str:
     return upsert_on_conflict(parts, _DIFFERS)
+
+
+SQL = SeedSql(
+    upsert=_upsert,
+    keep_claim="ON CONFLICT (name) DO UPDATE SET name = excluded.name",
+    exact_numbers=False,
+)

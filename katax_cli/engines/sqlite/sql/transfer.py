@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from katax_cli.engines.base import SqlEngine
 from katax_cli.engines.transfers import (
     Bind,
     ColumnKind,
@@ -22,10 +21,6 @@ _PLAIN: dict[Kind, Mapped] = {
     "binary": Mapped("BLOB"),
     "text": Mapped("TEXT"),
 }
-
-
-def create(engine: SqlEngine) -> TransferSql:
-    return TransferSql(kind_of=_kind_of, type_of=_type_of, bind=_bind, literal=_literal, lossless=_lossless)
 
 
 def _kind_of(declared: str) -> ColumnKind:
@@ -101,3 +96,6 @@ def _literal(value: Any) -> str:
     if isinstance(value, float):
         return repr(value).replace("inf", "9e999")
     return quoted_text(value)
+
+
+SQL = TransferSql(kind_of=_kind_of, type_of=_type_of, bind=_bind, literal=_literal, lossless=_lossless)
