@@ -31,6 +31,8 @@ _MOST_PARTS = 9_000
 _LOOK_EVERY = 0.5
 _PARTIAL = ".part"
 _LATER = {errno.EBUSY, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE, errno.ECONNREFUSED}
+_GATEWAY = {502, 503, 504}
+"""Statuses of HTTP by which a proxy says that the store does not answer it."""
 _LOGIN_ERRORS = {
     "NoCredentialsError",
     "PartialCredentialsError",
@@ -265,9 +267,10 @@ class ObjectStore:
         if isinstance(error, TimeoutError | ConnectionError | EOFError) or names & _LATER_ERRORS:
             return Unavailable(self.url, line)
         if isinstance(error, OSError):
-            if error.errno in _LATER:
+            if error.errno in _LATER or _http_status(error) in _GATEWAY:
                 return Unavailable(self.url, line)
-            if missing_is_config:
+            # Of EIO, or of no number, is what a store says in its own words: that it is full, for one.
+            if missing_is_config and error.errno not in (errno.EIO, None):
                 return ConfigError(f"{self.url!r} cannot be used: {line}")
         return BackupError(f"{self.url!r}: {line}")
 
@@ -309,6 +312,13 @@ def _refuse_without_packages(scheme: str) -> None:
         raise ConfigError(
             f"{scheme}:// needs packages that are not installed; pip install 'katax[remote]'{more}"
         ) from error
+
+
+def _http_status(error: OSError) -> int | None:
+    """The status that a store answered with, where its library says so."""
+    response = getattr(error.__cause__, "response", None) or {}
+    status: int | None = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return status
 
 
 def _line(error: Exception) -> str:

@@ -15,10 +15,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from s3fs.errors import translate_boto_error  # type: ignore[import-untyped]
 
 from katax_cli import Backup, Katax
 from katax_cli.core.resilience.retry import RetryPolicy
-from katax_cli.errors import BackupDamaged
+from katax_cli.errors import BackupDamaged, BackupError, ConfigError, KataxError, Unavailable
 from katax_cli.services.backup.store.base import BackupStore
 from katax_cli.services.backup.store.objects import ObjectStore, StoredObject
 from katax_cli.services.backup.store.place import open_store
@@ -278,6 +280,21 @@ def test_a_spool_without_room_and_objects_in_many_parts(
     assert bucket.keys(prefix) == []
     spool.unlink()
     spool.mkdir()
+
+
+def test_a_store_that_is_full_is_no_wrong_configuration(bucket: ObjectServer, prefix: str) -> None:
+    """One that a proxy cannot reach is to be tried again; a region that is wrong is to be corrected."""
+    store = ObjectStore(bucket.url(prefix), work=StoppableWork("main"), retry=RetryPolicy())
+    answers: list[tuple[int, str, type[KataxError]]] = [
+        (507, "XMinioStorageFull", BackupError),
+        (403, "QuotaExceeded", BackupError),
+        (504, "GatewayTimeout", Unavailable),
+        (400, "AuthorizationHeaderMalformed", ConfigError),
+    ]
+    for status, code, expected in answers:
+        response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        error = translate_boto_error(ClientError(response, "PutObject"))
+        assert type(store._meaning(error, missing_is_config=True)) is expected, code
 
 
 def test_a_mark_is_of_the_dead_when_it_is_a_day_old_by_the_clock_of_the_store(
