@@ -92,9 +92,9 @@ class TransferSession(Protocol):
         """Gives the lock back, if it was taken."""
         ...
 
-    def insert(self, connection: Any, into: str, rows: Sequence[Sequence[Any]], tail: str) -> None:
-        """Inserts rows `into` a quoted table with columns; `tail` says what conflicts lead to. Some of them may be in
-        when it raises: the caller has a savepoint."""
+    def insert(self, connection: Any, into: str, rows: Sequence[Sequence[Any]], tail: str) -> int:
+        """Inserts rows `into` a quoted table with columns, and returns how many the server took: a trigger may drop
+        some. `tail` says what conflicts lead to. Some of them may be in when it raises: the caller has a savepoint."""
         ...
 
 

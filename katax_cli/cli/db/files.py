@@ -1,4 +1,8 @@
-"""The parts of `katax db export` and `import` that are about words, files and progress."""
+"""The parts of `katax db export` and `import` that are about words, files and progress.
+
+Modules of one of them, and those about documents, are imported where they are used: each costs time before the first
+row.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +14,20 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from katax_cli.cli.db.documents.files import export_collection, how_documents_are_read, of_documents
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.journal import recorded
 from katax_cli.cli.shell.progress import Progress
 from katax_cli.cli.shell.scope import Scope, Target, scope
 from katax_cli.core.roles import Tier
 from katax_cli.errors import ConfigError
-from katax_cli.services.transfer.export import Wanted, export
 from katax_cli.services.transfer.formats.files import FORMATS, FileKind, compressed, kind_of, seekable
-from katax_cli.services.transfer.formats.sources import RowFile
 from katax_cli.services.transfer.formats.writers import CsvForm
-from katax_cli.services.transfer.load import Import, ImportPlan, LoadedRows
 from katax_cli.services.transfer.silence import SilenceWatch
 
 if TYPE_CHECKING:
     from katax_cli.services.transfer.documents.load import DocumentImport
+    from katax_cli.services.transfer.formats.sources import RowFile
+    from katax_cli.services.transfer.load import Import, ImportPlan, LoadedRows
 
 
 def run_export(
@@ -38,6 +40,8 @@ def run_export(
     delimiter: str,
 ) -> None:
     """Writes the rows to stdout or `-o FILE`, with a bar when they go to a file."""
+    from katax_cli.services.transfer.export import Wanted, export
+
     if (table is None) == (query is None):
         raise typer.BadParameter("name a table or give --query, one of the two")
     if query is not None and filter is not None:
@@ -47,6 +51,8 @@ def run_export(
     kind = chosen_kind(call, call.shared.output, call.shared.format)
     with scope(call, target, seconds=None) as chosen:
         if chosen.one.type == "mongodb":
+            from katax_cli.cli.db.documents.files import export_collection
+
             export_collection(chosen, table, filter, kind)
             return
         if filter is not None:
@@ -95,6 +101,8 @@ def run_import(
     delimiter: str,
 ) -> None:
     """Says how the file is read, asks where rows would be lost, and imports it."""
+    from katax_cli.services.transfer.formats.sources import RowFile
+
     columns = tuple(filter(None, map(str.strip, (call.shared.columns or "").split(","))))
     form = CsvForm(call.shared.null or "", delimiter_of(delimiter), header=not call.shared.no_header)
     kind = chosen_kind(call, name, format)
@@ -109,6 +117,8 @@ def run_import(
         chosen = stack.enter_context(scope(call, target, seconds=None, named=True))
         documents = chosen.one.type == "mongodb"
         if documents:
+            from katax_cli.cli.db.documents.files import how_documents_are_read, of_documents
+
             source = of_documents(source, is_named=kind_of(name).format is not None or format is not None)
         call.diagnostics.note(how_documents_are_read(source) if documents else how_it_is_read(source))
         chosen.one.refuse_read_only()
@@ -141,6 +151,8 @@ def _import(
         from katax_cli.services.transfer.documents.load import DocumentImport
 
         return DocumentImport(chosen.documents, source, plan, told, note)
+    from katax_cli.services.transfer.load import Import
+
     return Import(chosen.sql, source, plan, told, note)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -12,8 +13,8 @@ import typer
 
 from katax_cli.cli.shell.diagnostics import Diagnostics
 from katax_cli.cli.shell.options import Shared, Streams
-from katax_cli.cli.shell.output import FORMATS, Output, output_stream
-from katax_cli.errors import ConfigError
+from katax_cli.cli.shell.output import FORMATS, Output, saying_what_failed
+from katax_cli.errors import ConfigError, LockHeld
 
 if TYPE_CHECKING:
     from katax_cli.cli.display.pager import LongOutput
@@ -174,6 +175,58 @@ def _opened(path: str) -> BinaryIO:
 
 
 @contextmanager
+def _output_stream(path: str | None, stdout: BinaryIO) -> Iterator[BinaryIO]:
+    """`stdout`, or the file at `path`, which takes its name only when the body succeeded.
+
+    Raises ConfigError when the file cannot be written, LockHeld while another process writes it.
+    """
+    if path is None or path == "-":
+        yield stdout
+        return
+    special = os.path.exists(path) and not os.path.isfile(path)
+    part = path if special else f"{path}.part"
+    try:
+        stream = open(part, "wb") if special else _opened_alone(part)  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise ConfigError(f"cannot write {path!r}: {error.strerror}; name another file with -o") from error
+    # Until it is closed the file is this process's, so it takes its name, or is removed, before.
+    with saying_what_failed(), stream:
+        try:
+            yield stream
+            if not special:
+                # A name that outlives a power cut must not stand on half a file.
+                stream.flush()
+                os.fsync(stream.fileno())
+                os.replace(part, path)
+        except BaseException:
+            if not special:
+                # Interrupted just after the rename, it has its name already.
+                with suppress(FileNotFoundError):
+                    os.unlink(part)
+            raise
+
+
+def _opened_alone(path: str) -> BinaryIO:
+    """A file to be written anew. Raises LockHeld while another process writes it: both would be in it."""
+    while True:
+        stream = open(path, "ab")  # noqa: SIM115 - the caller closes it
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.close()
+            raise LockHeld(path, holder="another process that writes it") from None
+        except OSError:
+            pass  # a file system without locks
+        # The one who wrote it may have given it its name, or removed it, meanwhile.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(stream.fileno()), os.stat(path)):
+                stream.seek(0)
+                stream.truncate()
+                return stream
+        stream.close()
+
+
+@contextmanager
 def invocation(
     command: str, shared: Shared, streams: Streams, extra_formats: tuple[str, ...]
 ) -> Iterator[Invocation]:
@@ -190,7 +243,7 @@ def invocation(
         width=streams.stderr_width,
     )
     on_terminal = shared.output in (None, "-")
-    with output_stream(shared.output, streams.stdout) as stream:
+    with _output_stream(shared.output, streams.stdout) as stream:
         out = Output(
             stream,
             format,

@@ -5,9 +5,8 @@ Rows are written as they arrive; a table measures its columns on the first 1,000
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
@@ -102,7 +101,7 @@ class Output:
             wanted = ([tuple(row[at] for at in picked) for row in batch] for batch in counted)
         chunks = (chunk.encode("utf-8", "surrogateescape") for chunk in self._chunks(names, wanted, manner))
         if self.pager is not None and self.format in ("table", "vertical", "markdown"):
-            with _saying_what_failed():
+            with saying_what_failed():
                 self.pager.take(chunks)
         else:
             for chunk in chunks:
@@ -174,7 +173,7 @@ class Output:
     def show(self, *, page: bool = True) -> None:
         """Shows what was too long for the terminal, in the pager unless the command failed (not `page`)."""
         if self.pager is not None:
-            with _saying_what_failed():
+            with saying_what_failed():
                 self.pager.show(page=page)
 
     def drop(self) -> None:
@@ -199,12 +198,12 @@ class Output:
     @contextmanager
     def writing(self) -> Iterator[BinaryIO]:
         """The stream itself, for bytes that a command makes as they come."""
-        with _saying_what_failed():
+        with saying_what_failed():
             yield self.stream
             self.stream.flush()
 
     def _write(self, data: bytes, *, flush: bool = False) -> None:
-        with _saying_what_failed():
+        with saying_what_failed():
             if self.pager is not None and self.pager.took(data):
                 return
             self.stream.write(data)
@@ -301,39 +300,7 @@ class Output:
 
 
 @contextmanager
-def output_stream(path: str | None, stdout: BinaryIO) -> Iterator[BinaryIO]:
-    """`stdout`, or the file at `path`, which takes its name only when the body succeeded.
-
-    Raises ConfigError when the file cannot be written.
-    """
-    if path is None or path == "-":
-        yield stdout
-        return
-    special = os.path.exists(path) and not os.path.isfile(path)
-    part = path if special else f"{path}.part"
-    try:
-        stream = open(part, "wb")  # noqa: SIM115 - closed below, before the rename
-    except OSError as error:
-        raise ConfigError(f"cannot write {path!r}: {error.strerror}; name another file with -o") from error
-    try:
-        with _saying_what_failed(), stream:
-            yield stream
-            if not special:
-                # A name that outlives a power cut must not stand on half a file.
-                stream.flush()
-                os.fsync(stream.fileno())
-        if not special:
-            os.replace(part, path)
-    except BaseException:
-        if not special:
-            # Interrupted just after the rename, it has its name already.
-            with suppress(FileNotFoundError):
-                os.unlink(part)
-        raise
-
-
-@contextmanager
-def _saying_what_failed() -> Iterator[None]:
+def saying_what_failed() -> Iterator[None]:
     """A full disk is an answer; a reader that left is the boundary's business."""
     try:
         yield

@@ -44,7 +44,7 @@ class MysqlTransfer(EnginePart[SqlEngine]):
         whole = f"{self._engine.settings.database}.{name}"
         return f"katax.{blake2b(whole.encode(), digest_size=16).hexdigest()}"
 
-    def insert(self, connection: MysqlSession, into: str, rows: Sequence[Sequence[Any]], tail: str) -> None:
+    def insert(self, connection: MysqlSession, into: str, rows: Sequence[Sequence[Any]], tail: str) -> int:
         connection.check_alive()
         connection.give(None)
         head, end = f"INSERT INTO {into} VALUES ".encode(), tail.encode()
@@ -61,6 +61,8 @@ class MysqlTransfer(EnginePart[SqlEngine]):
             size += len(text) + 1
         if batch:
             _send(connection, head + b",".join(batch) + end)
+        # No trigger of MySQL drops a row; the count of an upsert is another one.
+        return len(rows)
 
     def insert_cells(
         self, connection: MysqlSession, into: str, pieces: Iterable[list[str]], width: int

@@ -41,7 +41,7 @@ Waiting = Callable[[], AbstractContextManager[object]]
 
 
 def copy_rows(connection: PostgresConnection, sql: str, rows: Iterable[Sequence[object]]) -> int:
-    """Runs `COPY … FROM stdin` in its text format with these values; returns how many rows there were."""
+    """Runs `COPY … FROM stdin` in its text format with these values; returns how many the server took."""
     with _cursor(connection, sql) as cursor:
         with cursor.copy(sql.encode()) as copy:
             for row in rows:
@@ -99,8 +99,8 @@ class PostgresTransfer(EnginePart[SqlEngine]):
 
     def insert(
         self, connection: PostgresConnection, into: str, rows: Sequence[Sequence[object]], tail: str
-    ) -> None:
-        copy_rows(connection, f"COPY {into} FROM stdin", rows)
+    ) -> int:
+        return copy_rows(connection, f"COPY {into} FROM stdin", rows)
 
     def copy_in(self, connection: PostgresConnection, sql: str, data: Iterable[bytes]) -> int:
         return copy_bytes(connection, sql, data)

@@ -48,9 +48,9 @@ class SqliteTransfer:
         path = self._engine.settings.path
         return None if path in (None, "", ":memory:") else f"{os.path.realpath(str(path))}.{name[:16]}.lock"
 
-    def insert(self, connection: SqliteSession, into: str, rows: Sequence[Sequence[Any]], tail: str) -> None:
+    def insert(self, connection: SqliteSession, into: str, rows: Sequence[Sequence[Any]], tail: str) -> int:
         marks = ", ".join("?" * len(rows[0]))
-        connection.run_many(f"INSERT INTO {into} VALUES ({marks}){tail}", rows, None)
+        return connection.run_many(f"INSERT INTO {into} VALUES ({marks}){tail}", rows, None)
 
 
 create = SqliteTransfer

@@ -41,7 +41,8 @@ class BulkLoad:
     key: Sequence[str] = ()
 
     def write(self, on: Transaction, rows: Rows, on_refused: OnRefused) -> int:
-        """Writes the rows; returns the number of those that were not refused.
+        """Writes the rows; returns the number of those that were not refused, nor dropped by a trigger; with a key,
+        which leaves rows alone that are there as they are, a dropped one counts.
 
         A refused row is looked for in halves, unless the server names it. Raises what is not the fault of a row.
         """
@@ -50,8 +51,8 @@ class BulkLoad:
         return self._write(on, rows, on_refused)
 
     def copy(self, on: Transaction, data: Sequence[bytes], options: str) -> int:
-        """Gives PostgreSQL bytes as they are; returns the number of rows. Raises QueryError, after undoing it, for any
-        row that the server refuses."""
+        """Gives PostgreSQL bytes as they are; returns how many rows it took. Raises QueryError, after undoing it, for
+        any row that the server refuses."""
         with on.transaction():
             into = self._given(on) if self.key else self.destination.quoted
             sql = f"COPY {into} ({', '.join(self._quoted(on))}) FROM stdin WITH ({options})"
@@ -75,7 +76,7 @@ class BulkLoad:
             return 0
         try:
             with on.transaction():
-                self._insert(on, [values for _, values in rows])
+                return self._insert(on, [values for _, values in rows])
         except RolledBack:
             raise
         except (QueryError, ValueError, OverflowError) as error:
@@ -85,8 +86,6 @@ class BulkLoad:
                 on_refused(rows[0][0], error.reason if isinstance(error, QueryError) else str(error))
                 return 0
             at = self._refused(on, error, len(rows))
-        else:
-            return len(rows)
         return self._write(on, rows[:at], on_refused) + self._write(on, rows[at:], on_refused)
 
     def _refused(self, on: Transaction, error: Exception, count: int) -> int:
@@ -99,7 +98,7 @@ class BulkLoad:
             return count // 2
         return 1 if number == 1 else number - 1
 
-    def _insert(self, on: Transaction, rows: Sequence[Sequence[Any]]) -> None:
+    def _insert(self, on: Transaction, rows: Sequence[Sequence[Any]]) -> int:
         into, tail = f"{self.destination.quoted} ({', '.join(self._quoted(on))})", ""
         if self.key and on.copies_in:
             into = self._given(on)
@@ -108,9 +107,10 @@ class BulkLoad:
             into = head.removeprefix("INSERT INTO ").removesuffix(" VALUES ")
         session: TransferSession = part(on.engine, "transfer")
         with on.using("INSERT") as connection:
-            session.insert(connection, into, rows, tail)
+            taken = session.insert(connection, into, rows, tail)
         if self.key and on.copies_in:
             self._merge(on)
+        return len(rows) if self.key else taken
 
     def _given(self, on: Transaction) -> str:
         """A temporary table for rows on their way, because COPY knows no conflict."""

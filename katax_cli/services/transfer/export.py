@@ -96,9 +96,8 @@ class _Export:
         form = self._wanted.csv
         columns = self._columns()
         self._stream.write(csv_header(columns, form))
+        # COPY of the table itself is no faster, and would leave out the rows of tables that inherit from it.
         source = f"({self._select}\n)"
-        if self._table is not None and self._table.table.kind == "table":
-            source = f"{self._table.quoted} ({', '.join(self._table.names())})"
         engine = cast("CopiesOut", session_of(self._transaction.engine))
         with (
             self._transaction.using("export") as connection,

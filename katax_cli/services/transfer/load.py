@@ -252,7 +252,7 @@ class Import:
         )
 
     def _written(self, on: Transaction, batch: Batch, bulk: BulkLoad, rejects: Rejects) -> int:
-        if batch.data is not None and on.copies_in:
+        if batch.data is not None and on.copies_in and not _ends_copy(batch.data):
             form = self.source.csv
             options = f"FORMAT csv, NULL {quoted_text(form.null)}, DELIMITER {quoted_text(form.delimiter)}"
             with _unless_refused():
@@ -335,6 +335,11 @@ def _unless_refused() -> Iterator[None]:
         raise
     except (QueryError, ValueError):
         pass
+
+
+def _ends_copy(data: bytes) -> bool:
+    """True where a line may be the one at which PostgreSQL up to 17 ends a COPY: it drops what follows."""
+    return b"\n\\." in data or data.startswith(b"\\.")
 
 
 def _shown(cells: Sequence[object]) -> str:

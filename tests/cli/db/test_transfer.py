@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 from pathlib import Path
 
@@ -39,6 +40,23 @@ def test_a_half_export_has_no_name(shop: Path) -> None:
     )
 
     assert (failed.code, sorted(path.name for path in shop.glob("x.csv*"))) == (1, [])
+
+
+def test_two_exports_do_not_write_one_file(shop: Path) -> None:
+    with open("x.csv.part", "wb") as other:
+        other.write(b"half of another export, which goes on\n")
+        fcntl.flock(other, fcntl.LOCK_EX)
+        refused = katax("db", "export", "users", "-o", "x.csv")
+        assert [path.name for path in shop.glob("x.csv*")] == ["x.csv.part"]
+    # What a killed one left is written over.
+    written = katax("db", "export", "--query", "select 1 as one", "-o", "x.csv")
+
+    assert (refused.code, refused.err) == (
+        5,
+        "katax: lock 'x.csv.part' is held by another process that writes it\n",
+    )
+    assert (written.code, (shop / "x.csv").read_text()) == (0, "one\n1\n")
+    assert [path.name for path in shop.glob("x.csv*")] == ["x.csv"]
 
 
 def test_export_says_what_it_cannot(shop: Path) -> None:
@@ -106,6 +124,26 @@ def test_import_writes_refused_rows_beside(shop: Path) -> None:
         '3,UNIQUE constraint failed: users.id,"8,b"',
         '4,"has 1 cells, expected 2",9',
     ]
+
+
+def test_import_names_the_cause_of_what_it_cannot_read(shop: Path) -> None:
+    deep = '{"id": 9, "name": ' + "[" * 300 + "]" * 300 + "}\n"
+    (shop / "deep.jsonl").write_text("\n" + deep)
+    (shop / "long.jsonl").write_text('{"id": 9, "name": "' + "x" * 2**20 + '"}\n')
+    (shop / "mac.csv").write_bytes(b"id,name\r9,a\r")
+    (shop / "wide.csv").write_text("id," + "x" * 2**18 + "\n9,a\n")
+    (shop / "x.csv").write_text("id,name\n9,a\n")
+
+    names = ("deep.jsonl", "long.jsonl", "mac.csv", "wide.csv")
+    said = [katax("db", "import", name, "users") for name in names]
+    said += [katax("db", "import", "x.csv", "users", "--encoding", name) for name in ("hex", "rot13")]
+
+    assert [done.code for done in said] == [2, 0, 2, 2, 2, 2]
+    assert said[0].err == "katax: deep.jsonl, line 2: is no JSON object: nested deeper than 250\n"
+    assert said[2].err == "katax: mac.csv, line 1: is no CSV: a carriage return alone ends no line\n"
+    assert "'wide.csv': no column named 'xxx" in said[3].err
+    assert "no encoding named 'hex'" in said[4].err
+    assert "no encoding named 'rot13'" in said[5].err
 
 
 def test_replacing_asks(shop: Path) -> None:

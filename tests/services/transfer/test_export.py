@@ -157,3 +157,17 @@ def test_a_table_without_columns_is_named(postgresql_url: str) -> None:
             ):
                 export(database, Wanted("bare", None, format), stream)
             assert stream.getvalue() == b""
+
+
+def test_rows_of_tables_that_inherit_are_in_every_format(postgresql_url: str) -> None:
+    with open_sql(postgresql_url) as database:
+        for sql in (
+            "create table parent (id int)",
+            "create table child () inherits (parent)",
+            "insert into parent values (1)",
+            "insert into child values (2)",
+        ):
+            database.execute(sql)
+
+        assert exported(database, Wanted("parent", None, "csv")) == b"id\n1\n2\n"
+        assert exported(database, Wanted("parent", None, "jsonl")) == b'{"id": 1}\n{"id": 2}\n'

@@ -25,7 +25,7 @@ from katax_cli.services.transfer.formats.files import Compression, FileKind, For
 from katax_cli.services.transfer.formats.sources import Batch, RowFile
 from katax_cli.services.transfer.formats.writers import CsvForm
 from katax_cli.services.transfer.load import Import, ImportPlan
-from tests.servers.fixtures import Target
+from tests.servers.fixtures import MakeFresh, Target
 from tests.services.transfer.connections import open_sql
 from tests.services.transfer.values import create, fill
 from tests.waiting import until
@@ -93,6 +93,43 @@ def test_bad_rows_are_told_with_line_and_reason(sql_engine: Target, tmp_path: Pa
         (10, ",b"),
     ]
     assert all(reason for _, reason, _ in lines)
+
+
+def test_a_line_that_ends_a_copy_of_postgresql_ends_no_import(postgresql_url: str) -> None:
+    with open_sql(postgresql_url) as database:
+        database.execute("create table t (name text)")
+        done = imported(database, b"name\na\n\\.\nb\n", ImportPlan("t"))
+
+        assert database.run("select name from t").rows == [("a",), ("\\.",), ("b",)]
+        assert done.imported == 3
+        database.execute("create table pairs (id int, name text)")
+        with pytest.raises(KataxError, match="rows, line 3: has 1 cells, expected 2"):
+            imported(database, b"id,name\n1,a\n\\.\n2,b\n", ImportPlan("pairs"))
+
+
+DROPS_ODD_ROWS = {
+    "postgresql": """create function even() returns trigger language plpgsql as
+        $$ begin if new.id % 2 = 1 then return null; end if; return new; end $$;
+        create trigger even before insert on t for each row execute function even()""",
+    "sqlite": """create trigger even before insert on t when new.id % 2 = 1
+        begin select raise(ignore); end""",
+}
+
+
+@pytest.mark.parametrize("engine_name", DROPS_ODD_ROWS)
+def test_rows_that_a_trigger_drops_are_not_counted(engine_name: str, fresh: MakeFresh) -> None:
+    with open_sql(fresh(engine_name).url) as database:
+        database.execute("create table t (id bigint primary key, name text)")
+        for sql in DROPS_ODD_ROWS[engine_name].split(";\n"):
+            database.execute(sql)
+        lines = b"".join(b'{"id": %d, "name": "a"}\n' % number for number in range(10, 15))
+        counts = [
+            imported(database, b"id,name\n1,a\n2,b\n3,c\n4,d\n6,f\n", ImportPlan("t")).imported,
+            imported(database, lines, ImportPlan("t"), "jsonl").imported,
+        ]
+
+        assert counts == [3, 3]
+        assert database.run("select count(*) from t").rows == [(6,)]
 
 
 def test_a_key_changes_the_rows_that_are_there(sql_engine: Target) -> None:

@@ -73,6 +73,8 @@ def in_utf8(stream: BinaryIO, encoding: str) -> BinaryIO:
     """
     try:
         codec = codecs.lookup(encoding)
+        # Python's registry also has codecs of bytes, such as hex, and of texts, such as rot13.
+        "".encode(encoding)
     except LookupError as error:
         raise ConfigError(f"no encoding named {encoding!r}; expected one such as utf-8 or cp1252") from error
     buffered = stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(_Raw(stream), _PART)

@@ -138,8 +138,9 @@ class _Unpacked(io.RawIOBase):
 
 @contextmanager
 def seekable(stream: BinaryIO) -> Iterator[BinaryIO]:
-    """The stream, or a temporary file with all of it where it cannot go back, as a pipe cannot."""
-    if isinstance(stream, io.BytesIO) or stream.seekable():
+    """The stream, or a temporary file with the rest of it where it cannot go back, as a pipe cannot, or shall not,
+    because others read a part before."""
+    if isinstance(stream, io.BytesIO) or (stream.seekable() and stream.tell() == 0):
         yield stream
         return
     with tempfile.TemporaryFile() as copy:

@@ -45,7 +45,7 @@ def csv_rows(chunk: Chunk, columns: int, form: CsvForm, reject: Reject) -> Itera
         except StopIteration:
             return
         except csv.Error as error:
-            reject(line, f"is no CSV: {error}", lines.seen(form.null))
+            reject(line, f"is no CSV: {why_no_csv(error)}", lines.seen(form.null))
         else:
             if undecoded and _UNDECODED.search(lines.seen("")):
                 reject(line, "holds bytes that are not of the file's encoding", lines.seen(form.null))
@@ -107,8 +107,15 @@ def _marked(text: str, null: str) -> str:
     return _QUOTED.sub(lambda found: _QUOTED_NULL if found[0] == wanted else found[0], text)
 
 
+def why_no_csv(error: csv.Error) -> str:
+    """The reason, in words that are not about Python's way to open files."""
+    reason = str(error)
+    return "a carriage return alone ends no line" if reason.startswith("new-line character") else reason
+
+
 def csv_header(data: bytes, form: CsvForm) -> list[str]:
-    """The cells of a first line."""
+    """The cells of a first line. Raises csv.Error."""
+    csv.field_size_limit(2**31 - 1)
     return next(csv.reader([data.decode("utf-8", "replace")], delimiter=form.delimiter), [])
 
 
@@ -173,6 +180,8 @@ def parsed_object(text: str) -> dict[str, tuple[Any, str]]:
         name, at = _DECODER.raw_decode(text, at)
         if not isinstance(name, str):
             raise ValueError(f"expected the name of a field at character {at}")
+        if name in fields:
+            raise ValueError(f"has the field {name!r} twice")
         start = _after(text, _after_space(text, at), ":")
         value, end = _DECODER.raw_decode(text, start)
         fields[name] = (value, text[start:end])

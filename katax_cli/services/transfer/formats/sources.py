@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from katax_cli.services.transfer.formats.readers import (
     csv_rows,
     json_rows,
     parsed_object,
+    why_no_csv,
 )
 from katax_cli.services.transfer.formats.writers import CsvForm
 
@@ -95,13 +97,19 @@ class RowFile:
             return self.names
         with self._lines() as stream:
             if self.kind.format == "csv":
-                header = csv_header(first_row(stream, self.name), self.csv)
+                header = self._header(first_row(stream, self.name))
                 if self.names and len(self.names) != len(header):
                     raise ConfigError(
                         f"{self.name!r} has {len(header)} columns, and --columns names {len(self.names)}"
                     )
                 return self.names or header
-            return self.names or _fields(stream.read(_SAMPLE))
+            return self.names or _fields(stream.read(_SAMPLE) + stream.readline(LARGEST_ROW), self.name)
+
+    def _header(self, row: bytes) -> list[str]:
+        try:
+            return csv_header(row, self.csv)
+        except csv.Error as error:
+            raise ConfigError(f"{self.name}, line 1: is no CSV: {why_no_csv(error)}") from error
 
     def batches(
         self, *, size: int, position: int, line: int, as_texts: Sequence[AsText] = ()
@@ -181,13 +189,15 @@ def _skip(stream: BinaryIO, count: int) -> None:
         count -= len(part)
 
 
-def _fields(sample: bytes) -> list[str]:
-    """The fields of all whole lines, in the order in which they come."""
-    lines = sample.split(b"\n")
+def _fields(sample: bytes, name: str) -> list[str]:
+    """The fields of all lines, in the order in which they come. Raises ConfigError when none is an object."""
     fields: dict[str, None] = {}
-    for line in lines[:-1] if len(lines) > 1 else lines:
+    problem = None
+    for number, line in enumerate(sample.split(b"\n"), 1):
         try:
-            fields |= dict.fromkeys(parsed_object(line.decode()))
-        except ValueError:
-            continue
+            fields |= dict.fromkeys(parsed_object(line.decode())) if line.strip() else {}
+        except ValueError as error:
+            problem = problem or f"{name}, line {number}: is no JSON object: {error}"
+    if not fields and problem is not None:
+        raise ConfigError(problem)
     return list(fields)

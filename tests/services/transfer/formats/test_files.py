@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -85,3 +87,12 @@ def test_a_pipe_is_kept_until_its_digest_is_known() -> None:
     with seekable(cast("io.BytesIO", Pipe())) as file:
         assert digest(file) == "bef57ec7f53a6d40beb640a780a639c83bc29ac8a9816f1fc6c5c6dcd93c4721"
         assert file.read() == b"abcdef"
+
+
+def test_a_file_of_which_others_read_a_part_is_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_bytes(b"read by the shell\nid\n1\n")
+    with open(tmp_path / "rows.csv", "rb") as stdin:
+        stdin.readline()
+        with seekable(stdin) as file:
+            assert digest(file) == hashlib.sha256(b"id\n1\n").hexdigest()
+            assert file.read() == b"id\n1\n"

@@ -116,7 +116,9 @@ def test_any_object_is_read_with_the_text_of_its_fields(fields: dict[str, Any]) 
     assert {name: json.loads(raw) for name, (_, raw) in found.items()} == fields
 
 
-@pytest.mark.parametrize("text", ["", "1", "{", '{"a"}', '{"a":1,}', '{"a":1}}', "{1:2}", '{"a":1 "b":2}'])
+@pytest.mark.parametrize(
+    "text", ["", "1", "{", '{"a"}', '{"a":1,}', '{"a":1}}', "{1:2}", '{"a":1 "b":2}', '{"a":1,"a":1}']
+)
 def test_what_nearly_is_an_object(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parsed_object(text)
