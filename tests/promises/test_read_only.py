@@ -654,6 +654,9 @@ def test_the_drivers_own_client_is_not_handed_out(engine: Target, protected: str
         database = runtime.database("main")
         assert isinstance(database, SqlDatabase | RedisDatabase | MongoDatabase)
         assert is_refused(database.get_client)
+        if isinstance(database, SqlDatabase):
+            with database.session() as session:
+                assert is_refused(lambda: session.connection)
 
 
 class Kept(Model):

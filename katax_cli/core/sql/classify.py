@@ -64,13 +64,26 @@ _SERVER_WIDE = {
 }
 # Patterns as text are compiled at their first use, which keeps the import cheap.
 _LOSSY_WORD = r"(?i)\b(DROP|TRUNCATE|DELETE|(?<!KEY )(?<!DO )UPDATE)\b"
+# What MySQL 5.6 did not run yet. MariaDB runs none of it, nor does MySQL what is for MariaDB.
+_CONDITIONAL = r"(?s)/\*(?:M!|!(?=\d{6}|[6-9]\d{4}|5[1-9]\d{3}|50[7-9]\d\d)).*?\*/"
 _BULK = r"(?i)\s*(?:INSERT|REPLACE)\b"
 _BULK_LENGTH = 16_384
 _NOTHING = Code("other", "", 0)
 
 
 def classify(statement: str, dialect: Dialect) -> Classification:
-    """The effect of `statement`; of several statements in one text the gravest counts. Never raises."""
+    """The effect of `statement`; of several statements in one text the gravest counts. Never raises.
+
+    What only some servers run (`/*!80000 … */`) counts both ways.
+    """
+    effect = _effect(statement, dialect)
+    if dialect == "mysql" and "/*" in statement and re.search(_CONDITIONAL, statement):
+        elsewhere = _effect(re.sub(_CONDITIONAL, " ", statement), dialect)
+        return _gravest([effect, elsewhere]) if elsewhere.verb else effect
+    return effect
+
+
+def _effect(statement: str, dialect: Dialect) -> Classification:
     if ";" not in statement and len(statement) <= _BULK_LENGTH:
         return _classify(_code(statement, dialect), dialect)
     # Executable comments may hold `;` too, hence the second cut.

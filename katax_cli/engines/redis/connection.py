@@ -172,8 +172,10 @@ class OneRoundTrip(AbstractConnection):
         guard = type(self).guard
         if guard is not None:
             guard(self, command)
-        if command and _word(command[0]) in _SESSION_COMMANDS:
-            self._note([_word(part) for part in command[:2]])
+        # The driver sends a first word that holds blanks as several.
+        words = _word(command[0]).split() if command else []
+        if words and words[0] in _SESSION_COMMANDS:
+            self._note([*words, *map(_word, command[1:2])][:2])
 
     def _note(self, words: list[str]) -> None:
         if words[0] in ("MULTI", "WATCH"):
@@ -216,8 +218,10 @@ def guarded(
 
 
 def _word(part: object) -> str:
-    text = part.decode("latin-1") if isinstance(part, bytes) else str(part) if isinstance(part, str) else ""
-    return text.strip().upper() if len(text) < _LONGEST_WORD else ""
+    """The beginning of a word in upper case; no command, and no subcommand, is longer."""
+    if isinstance(part, bytes):
+        return part[:_LONGEST_WORD].decode("latin-1").strip().upper()
+    return part[:_LONGEST_WORD].strip().upper() if isinstance(part, str) else ""
 
 
 def ask(connection: AbstractConnection, *command: Any) -> Any:

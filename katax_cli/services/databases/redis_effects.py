@@ -29,5 +29,7 @@ def administers(words: Sequence[str]) -> bool:
 
 
 def _command(words: Sequence[str]) -> tuple[str, str]:
-    name, sub, *_ = [*(word.strip().upper() for word in words[:2]), "", ""]
+    # The driver sends a first word that holds blanks as several.
+    spelled = [*words[0].split(), *words[1:2]] if words else []
+    name, sub, *_ = [*(word.strip().upper() for word in spelled[:2]), "", ""]
     return name, sub

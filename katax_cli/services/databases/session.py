@@ -11,6 +11,7 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.sql import AnySql, Statement, statement_of
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import Params, Result, RowStream, Text
+from katax_cli.errors import Refused
 from katax_cli.services.calls.guard import Safety, Sent
 from katax_cli.services.calls.observer import Watch, WatchedStream
 from katax_cli.services.databases.lease import ending_overdue
@@ -37,7 +38,16 @@ class Session(Queries):
 
     @property
     def connection(self) -> Any:
-        """The driver's connection."""
+        """The driver's connection. Raises Refused when it is read-only, as nothing would keep the driver so."""
+        if self._origin.read_only:
+            raise Refused(
+                f"{self._engine.settings.name!r} is read-only, so its driver's connection is not handed out"
+            )
+        return self._connection
+
+    @property
+    def held(self) -> Any:
+        """The same for code of its engine, on a read-only connection too."""
         return self._connection
 
     @property

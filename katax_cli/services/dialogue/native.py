@@ -62,9 +62,14 @@ def run_native(client: NativeClient) -> int:
         name = f"/dev/fd/{_private_file(client.file)}"
         arguments = [argument.replace("{file}", name) for argument in arguments]
     try:
-        os.execvpe(client.program, arguments, {**os.environ, **client.environment})
+        os.execvpe(client.program, arguments, {**_inherited(), **client.environment})
     except OSError as error:
         raise ConfigError(f"cannot run {client.program}: {error.strerror}") from error
+
+
+def _inherited() -> dict[str, str]:
+    """The environment without what leads libpq to another server, or into another session, than the profile's."""
+    return {name: value for name, value in os.environ.items() if name in _LOGIN or not name.startswith("PG")}
 
 
 def _private_file(text: str, *, inheritable: bool = True) -> int:
@@ -106,6 +111,8 @@ def _psql(settings: ConnectionSettings, program: str) -> NativeClient:
     return NativeClient(program, environment={name: value for name, value in given.items() if name and value})
 
 
+_LOGIN = frozenset({"PGPASSWORD", "PGPASSFILE"})
+"""Of libpq's variables those that katax's own connections take, too, where a profile has no password."""
 _PG_NAMES = {
     "sslmode": "PGSSLMODE",
     "sslrootcert": "PGSSLROOTCERT",

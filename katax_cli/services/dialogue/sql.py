@@ -104,12 +104,12 @@ class SqlDialogue:
         """Ends the statement under way on the server, from another thread; rows that still arrive are dropped."""
         self._is_cancelled = True
         if self._session is not None:
-            self._engine.cancel(self._session.connection, CANCEL_SECONDS)
+            self._engine.cancel(self._session.held, CANCEL_SECONDS)
 
     def interrupt(self) -> None:
         """Breaks the connection under a statement that could not be cancelled, from another thread."""
         if self._session is not None:
-            self._engine.interrupt(self._session.connection)
+            self._engine.interrupt(self._session.held)
 
     @property
     def connected(self) -> bool:
@@ -159,7 +159,7 @@ class SqlDialogue:
                 session.within(self._database.settings.connect_timeout) as limited,
                 limited.translated("ping", Safety.READ) as seconds,
             ):
-                self._engine.ping(session.connection, seconds)
+                self._engine.ping(session.held, seconds)
         except KataxError as error:
             was_open = self.state in ("open", "failed")
             self._drop()
@@ -180,7 +180,7 @@ class SqlDialogue:
                 session.within(self._seconds) as limited,
                 limited.translated(doing, Safety.PART if session.in_transaction else Safety.READ) as seconds,
             ):
-                answer = question(session.connection, seconds)
+                answer = question(session.held, seconds)
         except BaseException as error:
             self._settle(None, error)
             raise
@@ -195,12 +195,12 @@ class SqlDialogue:
         self._used_at = self._clock.monotonic()
         was_open = before in ("open", "failed")
         ended = statement is not None and (statement.ends_transaction or statement.commits_by_itself)
-        if self._engine.is_broken(session.connection):
+        if self._engine.is_broken(session.held):
             self._drop()
             self.state = "lost" if was_open and not ended else "none"
         elif session.in_transaction:
             failed = isinstance(self._engine, FailsTransactions) and self._engine.transaction_failed(
-                session.connection
+                session.held
             )
             self.state = "failed" if failed else "open"
         else:

@@ -46,8 +46,8 @@ class MigrationFile(NamedTuple):
     path: str
     data: bytes
     checksum: str
-    sections: int | None = None
-    """The number of golang-migrate's files that it is made of, which have one section each; None: of one of ours."""
+    sections: tuple[int, ...] = ()
+    """The bytes at which golang-migrate's files begin, which have one section each; none: it is one of ours."""
 
     @property
     def number(self) -> int:

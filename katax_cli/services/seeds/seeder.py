@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.engine_names import TABLE_ENGINES
 from katax_cli.errors import WrongEngine
 from katax_cli.services.databases.database import Database
-from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.seeds import files
 from katax_cli.services.seeds.values import (
@@ -22,6 +22,9 @@ from katax_cli.services.seeds.values import (
     State,
     Store,
 )
+
+if TYPE_CHECKING:
+    from katax_cli.services.databases.mongodb import MongoDatabase
 
 
 class Seeder:
@@ -109,10 +112,10 @@ def _store(db: Database, clock: Clock) -> Store:
         from katax_cli.services.seeds.sql import SqlSeeds
 
         return SqlSeeds(db, SEEDS_TABLE, clock)
-    if isinstance(db, MongoDatabase):
+    if db.settings.type == "mongodb":
         from katax_cli.services.seeds.mongodb import MongoSeeds
 
-        return MongoSeeds(db, SEEDS_TABLE, clock)
+        return MongoSeeds(cast("MongoDatabase", db), SEEDS_TABLE, clock)
     raise WrongEngine(db.settings.type, "seeds", wanted_by="seed run", works_on=TABLE_ENGINES)
 
 

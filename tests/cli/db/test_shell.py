@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from shutil import which
 
@@ -172,14 +173,16 @@ def test_what_a_shell_cannot_do_is_said(tmp_path: Path) -> None:
         assert (done.code, told in done.err) == (2, True), done.err
 
 
-def native(typed: bytes, *tools: Path | None) -> subprocess.CompletedProcess[bytes]:
+def native(
+    typed: bytes, *tools: Path | None, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[bytes]:
     """The server's own client, with the tools of the servers before those of PATH."""
     path = os.pathsep.join([*(str(folder) for folder in tools if folder is not None), os.environ["PATH"]])
     return subprocess.run(
         [sys.executable, "-m", "katax_cli", "db", "shell", "--native"],
         input=typed,
         capture_output=True,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, **environment, "PATH": path},
         check=False,
     )
 
@@ -187,7 +190,10 @@ def native(typed: bytes, *tools: Path | None) -> subprocess.CompletedProcess[byt
 def test_native_clients_reach_the_same_server(
     fresh: MakeFresh, postgresql: Server, mysql: Server, redis7: Server, tmp_path: Path
 ) -> None:
-    """psql, mariadb, redis-cli and sqlite3, each run for real."""
+    """psql, mariadb, redis-cli and sqlite3, each run for real; psql also where libpq's variables mean another server."""
+    services = tmp_path / "services.conf"
+    services.write_text("[other]\nhost=other.invalid\ndbname=other\n")
+    elsewhere = {"PGSERVICE": "other", "PGSERVICEFILE": str(services), "PGHOSTADDR": "192.0.2.1"}
     asked = {
         "postgresql": b"\\t\nselect 'in ' || current_database();\n",
         "mysql": b"select concat('in ', database());\n",
@@ -200,7 +206,8 @@ def test_native_clients_reach_the_same_server(
         write_profile(tmp_path, {"main": target.url})
         if target.engine == "sqlite":
             assert katax("db", "exec", "create table t (it int)").code == 0
-        done = native(asked[target.engine], target.server.tools if target.server else None, tools)
+        of_server = target.server.tools if target.server else None
+        done = native(asked[target.engine], of_server, tools, environment=elsewhere)
 
         name = target.url.rpartition("/")[2] if target.engine in ("postgresql", "mysql") else "it"
         assert (done.returncode, done.stderr) == (0, b""), target.engine

@@ -48,6 +48,16 @@ def setting(engine: PostgresEngine, name: str) -> str:
         engine.close(connection)
 
 
+def test_an_address_in_the_environment_is_not_the_profiles(
+    postgresql: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGHOSTADDR", "192.0.2.1")
+    assert setting(create(settings_for(postgresql.url)), "port") == str(postgresql.port)
+    if postgresql.socket:
+        by_socket = replace(settings_for(postgresql.url), socket=str(postgresql.socket))
+        assert setting(create(by_socket), "port") == str(postgresql.port)
+
+
 def test_a_wrong_password_is_one_login_attempt(postgresql: Server, proxy: MakeProxy) -> None:
     gate = proxy(postgresql)
     failure = refused(settings_for(gate.url, password=WRONG))

@@ -114,7 +114,7 @@ def test_the_session_is_in_its_database_and_has_a_name(connect: Connect, redis_u
     "commands",
     [
         [("SELECT", 5)],
-        [(b"select", "5")],
+        [(b"select", "5"), (" select  5",), (b"client no-evict        on",)],
         [("MULTI",), ("SET", "k", "1")],
         [("WATCH", "k")],
         [("CLIENT", "SETNAME", "mine")],

@@ -67,11 +67,12 @@ def read(path: str) -> MigrationFile:
         raise MigrationError(f"{name} is no migration; name it <version>_<name>.sql or .py")
     if (escaped := undecodable(name)) is not None:
         raise MigrationError(f"migration {escaped} has a name that is not UTF-8; rename the file")
-    data, sections = _bytes_of(path), None
+    data = _bytes_of(path)
+    sections: tuple[int, ...] = ()
     if name.endswith(UP_SUFFIX):
         down = path.removesuffix(UP_SUFFIX) + DOWN_SUFFIX
         reverting = _bytes_of(down).removeprefix(BOM) if os.path.exists(down) else None
-        data, sections = paired(data.removeprefix(BOM), reverting), 1 if reverting is None else 2
+        data, sections = paired(data.removeprefix(BOM), reverting)
     return MigrationFile(match[1], name, path, data, sha256(data).hexdigest(), sections)
 
 

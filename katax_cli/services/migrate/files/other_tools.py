@@ -92,10 +92,12 @@ def _is_prisma(directory: str, name: str) -> bool:
     )
 
 
-def paired(up: bytes, down: bytes | None) -> bytes:
-    """golang-migrate's two files as the two sections of one."""
+def paired(up: bytes, down: bytes | None) -> tuple[bytes, tuple[int, ...]]:
+    """golang-migrate's two files as the two sections of one, and where those begin."""
     sections = b"-- UP\n" + up
-    return sections if down is None else sections + b"\n-- DOWN\n" + down
+    if down is None:
+        return sections, (0,)
+    return sections + b"\n-- DOWN\n" + down, (0, len(sections) + 1)
 
 
 def refuse_lonely_down(names: Set[str]) -> None:

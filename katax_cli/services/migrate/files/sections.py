@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from katax_cli.core.sql import Dialect, Statement, split, tokens
@@ -23,21 +23,16 @@ _NO_LINE_END = re.compile(r"[^\r\n]")
 _KNOWN = "no-transaction, lock-timeout=2s, statement-timeout=30s"
 
 
-def parse(text: str, name: str, dialect: Dialect, *, sections: int | None = None) -> MigrationScript:
+def parse(text: str, name: str, dialect: Dialect, *, sections: Sequence[int] = ()) -> MigrationScript:
     """The sections of a migration. Raises MigrationError that names the file when they make no sense.
 
-    A marker inside a literal, a block comment or the data of a COPY is none. With `sections` there may be so many,
-    no more.
+    A marker inside a literal, a block comment or the data of a COPY is none. With `sections` they begin at these
+    bytes, and nowhere else.
     """
     code = _without_data(text, dialect)
     markers = list(_markers(code, dialect))
-    if sections is not None and len(markers) > sections:
-        lines = [marker[0].strip() for marker in markers[1:]]
-        stray = next((line for line in lines if line != "-- DOWN"), "-- DOWN")
-        raise MigrationError(
-            f"migration {name} or its other half holds a line {stray!r}; each file of a pair is one "
-            "section, so remove that line, or write both sections to one file without .up or .down in its name"
-        )
+    if sections:
+        _refuse_other_sections(text, markers, sections, name)
     first = markers[0].start() if markers else len(text)
     _refuse_stray_statements(text[:first], name, dialect)
     general = _directives(code[:first], Directives(), name)
@@ -57,6 +52,23 @@ def parse(text: str, name: str, dialect: Dialect, *, sections: int | None = None
             f"migration {name} has no UP section; write '-- UP' or '-- migrate:up' above its statements"
         )
     return MigrationScript(found["up"], found.get("down"), found.get("verify"))
+
+
+def _refuse_other_sections(
+    text: str, markers: Sequence[re.Match[str]], sections: Sequence[int], name: str
+) -> None:
+    """Raises MigrationError for halves of a pair that are not one section each."""
+    if len(markers) > len(sections):
+        lines = [marker[0].strip() for marker in markers[1:]]
+        stray = next((line for line in lines if line != "-- DOWN"), "-- DOWN")
+        raise MigrationError(
+            f"migration {name} or its other half holds a line {stray!r}; each file of a pair is one "
+            "section, so remove that line, or write both sections to one file without .up or .down in its name"
+        )
+    if [len(text[: marker.start()].encode()) for marker in markers] != list(sections):
+        raise MigrationError(
+            f"migration {name} leaves a literal or a comment open, which would reach into its other half; close it"
+        )
 
 
 def statements(section: Section, dialect: Dialect) -> list[Statement]:

@@ -78,6 +78,28 @@ def test_a_marker_in_a_file_of_a_pair_hides_nothing(
     assert [row["id"] for row in database.query("SELECT id FROM a")] == [9]
 
 
+def test_a_half_that_is_left_open_does_not_reach_into_the_other(
+    migrator: Migrator, database: SqlDatabase, folder: Path
+) -> None:
+    """SQLite and MariaDB take a comment that is not closed, and PostgreSQL one that the other half closes."""
+    halves = [
+        ("CREATE TABLE a (id integer); /* note", "DROP TABLE x; /* y */ CREATE TABLE b (id integer)"),
+        ("CREATE TABLE a (id integer); /* note", "x */ CREATE TABLE b (id integer);\n-- DOWN\nDROP TABLE a"),
+        ("CREATE TABLE a (id integer); SELECT 'x", "DROP TABLE y; SELECT 'z'; CREATE TABLE b (id integer)"),
+        ('CREATE TABLE a (id integer); CREATE TABLE "é', 'DROP TABLE "x"; CREATE TABLE b (id integer)'),
+    ]
+    for up, down in halves:
+        pair(folder, "1_a", up, down)
+        with pytest.raises(MigrationError, match=r"1_a\.up\.sql leaves a literal or a comment open"):
+            migrator.up()
+    assert table_names(database).isdisjoint({"a", "b"})
+
+    pair(folder, "1_a", "CREATE TABLE a (id integer); -- é", "DROP TABLE a -- é")
+    migrator.up()
+    migrator.down()
+    assert "a" not in table_names(database)
+
+
 def test_a_down_without_its_up_is_named(folder: Path) -> None:
     (folder / "1_a.down.sql").write_text("SELECT 1")
 
