@@ -190,7 +190,7 @@ def native(
 def test_native_clients_reach_the_same_server(
     fresh: MakeFresh, postgresql: Server, mysql: Server, redis7: Server, tmp_path: Path
 ) -> None:
-    """psql, mariadb, redis-cli and sqlite3, each run for real; psql also where libpq's variables mean another server."""
+    """psql, mariadb, redis-cli and sqlite3, each run for real; libpq's variables mean another server."""
     services = tmp_path / "services.conf"
     services.write_text("[other]\nhost=other.invalid\ndbname=other\n")
     elsewhere = {"PGSERVICE": "other", "PGSERVICEFILE": str(services), "PGHOSTADDR": "192.0.2.1"}
