@@ -160,7 +160,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
         "engines/mysql/catalog.py",
         "engines/mysql/connect.py",
         "engines/mysql/failures.py",
-        "engines/mysql/rows.py",
         "engines/mysql/session.py",
         "engines/mysql/stream.py",
         "engines/mysql/tls.py",

@@ -10,7 +10,7 @@ from contextlib import suppress
 from datetime import date, datetime, time
 from io import BufferedReader
 from math import ceil, isfinite, log2
-from typing import Any
+from typing import Any, cast
 
 import pymysql
 from pymysql.charset import charset_by_name
@@ -23,6 +23,7 @@ from katax_cli.core.sql import AnySql, Residue, Statement, compile_query, statem
 from katax_cli.core.text.text import RawJson
 from katax_cli.engines.base import Params, SessionRemains, Text
 from katax_cli.engines.mysql.places import note_place
+from katax_cli.engines.mysql.rows import KnownColumns, RememberedResult
 from katax_cli.engines.mysql.tls import trusting
 
 # The server ends a statement at its timeout; when it does not, the socket gives up this much later.
@@ -112,18 +113,22 @@ class MysqlSession(Connection):
     _force_close: Callable[[], None]
     _execute_command: Callable[[int, bytes], None]
     _read_ok_packet: Callable[[], object]
-    _read_query_result: Callable[[], int]
     autocommit_mode: bool
     init_command: str | None
     guarded = False
     waits_for_readers = False
     residue = Residue.NONE
+    known_columns: dict[bytes, KnownColumns]
     _limit_ms = 0
     _own_limit_ms: int | None = None
     _place: tuple[Any, ...] | None = None
     _polled: socket.socket | None = None
     """The socket that `_arrivals` looks at: TLS and connecting anew make another one."""
     _arrivals: select.poll
+
+    def __init__(self, **options: Any) -> None:
+        self.known_columns = {}
+        super().__init__(**options)
 
     def _create_ssl_ctx(self, given: ssl.SSLContext | dict[str, Any]) -> ssl.SSLContext:
         """PyMySQL's own reads all authorities of the system for each connection, and then trusts anybody."""
@@ -147,18 +152,27 @@ class MysqlSession(Connection):
         return bool(self.server_status & _IN_READ_ONLY_TRANSACTION)
 
     def send(self, sql: AnySql, params: Params = None, timeout: float | None = None) -> Cursor:
-        """Runs one statement, on the server too for at most `timeout`; its rows are still to be read.
+        """As `start`; returns a cursor for the rows."""
+        self.start(sql, params, timeout)
+        cursor: Any = SSCursor(self)
+        cursor._executed = sql
+        cursor._do_get_result()
+        return cast("Cursor", cursor)
+
+    def start(self, sql: AnySql, params: Params = None, timeout: float | None = None) -> Any:
+        """Runs one statement, on the server too for at most `timeout`; returns its result, whose rows are to be read.
 
         An InterfaceError means that the statement was not sent, so that it is certain not to have run.
         """
         statement = statement_of(sql, "mysql")
         text, values = compile_query(statement.text, "mysql").bind(params)
         self.check_alive()
+        if values is not None:
+            text %= tuple(map(self.escape, values))
         text = self._limited(text, statement, timeout)
         self.give(timeout)
-        cursor = SSCursor(self)
         try:
-            cursor.execute(text, values)
+            self.query(text, unbuffered=True)
         except pymysql.err.OperationalError as error:
             self.note_rollback(error)
             raise
@@ -166,7 +180,20 @@ class MysqlSession(Connection):
             if params is None:
                 note_place(error, statement.text)
             raise
-        return cursor
+        return self._result
+
+    def _read_query_result(self, unbuffered: bool = False) -> int:
+        """As PyMySQL's, with results that know columns."""
+        self._result = None
+        result: Any = RememberedResult(self)
+        if unbuffered:
+            result.init_unbuffered_query()
+        else:
+            result.read()
+        self._result = result
+        if result.server_status is not None:
+            self.server_status = result.server_status
+        return int(result.affected_rows)
 
     def run_ahead(self, statements: Iterable[bytes]) -> None:
         """Runs statements without rows; each is made while the server works at the one before. Raises as `query`."""
