@@ -18,9 +18,6 @@ MAX_LINES = 400
 SHARED_NAMES = {
     "Column": "programs import a model's by this name; the dashboard's stays within its tables",
     "CircuitBreaker": "the public one is the core's, with the knowledge of drivers' errors",
-    "NotSent": "each driver's own error of connecting, told apart",
-    "Statement": "a statement as it was split from a text, and as PostgreSQL's protocol sends it",
-    "Stream": "the same ability of each SQL engine",
 }
 """Class names with several owners, with the reason."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from katax_cli.engines.base import Row, SqlEngine
+from katax_cli.engines.base import Row, SlowQuery, SqlEngine
 
 E = TypeVar("E")
 
@@ -24,3 +25,18 @@ class SqlPart(EnginePart[SqlEngine]):
         self, connection: Any, sql: str, timeout: float | None, params: Sequence[object] = ()
     ) -> list[Row]:
         return self._engine.execute(connection, sql, params, timeout).rows
+
+
+def slow_queries(runs: Iterable[tuple[str, float, datetime]]) -> list[SlowQuery]:
+    """One for each text, from the runs of statements: the text without values, milliseconds, and when it ran."""
+    by_text: dict[str, list[tuple[float, datetime]]] = {}
+    for text, took, at in runs:
+        by_text.setdefault(text, []).append((took, at))
+    return [_summary(text, runs) for text, runs in by_text.items()]
+
+
+def _summary(text: str, runs: Sequence[tuple[float, datetime]]) -> SlowQuery:
+    times = [took for took, _ in runs]
+    total, longest = round(sum(times), 3), round(max(times), 3)
+    last = max(at for _, at in runs)
+    return SlowQuery(text, len(runs), round(sum(times) / len(runs), 3), longest, total, last)

@@ -215,7 +215,7 @@ class MongoEngine:
     def attempt(self, client: Any, timeout: float | None) -> Iterator[None]:
         """Any calls on the client together take `timeout` at most, on the server too.
 
-        Raises PoolTimeout when no connection became free, NotSent when none could be opened.
+        Raises PoolTimeout when no connection became free, MongoNotSent when none could be opened.
         """
         with self._translated(client):
             if not client.topology_description.has_readable_server():
@@ -234,7 +234,7 @@ class MongoEngine:
         except AutoReconnect as error:
             if SendWatch.sent() or isinstance(error, NotPrimaryError | ServerSelectionTimeoutError):
                 raise
-            raise failures.NotSent(str(error)) from error
+            raise failures.MongoNotSent(str(error)) from error
 
     def _knock(self, client: Any, timeout: float | None) -> None:
         """A server that is gone is waited for as long as connecting may take, not for all the caller's time."""

@@ -28,7 +28,7 @@ MAX_BSON_SIZE = 16 * 1024 * 1024
 """https://www.mongodb.com/docs/manual/reference/limits/"""
 
 
-class NotSent(ConnectionFailure):
+class MongoNotSent(ConnectionFailure):
     """The connection could not be opened, so the command was not sent; the cause is chained."""
 
 
@@ -116,7 +116,7 @@ def _kind(error: BaseException, code: int | None) -> FailureKind:
 
 
 def _kind_of_class(error: BaseException) -> FailureKind:
-    if isinstance(error, NotSent | ServerSelectionTimeoutError):
+    if isinstance(error, MongoNotSent | ServerSelectionTimeoutError):
         return _why_not_sent(error)
     if isinstance(error, NotPrimaryError):
         return FailureKind.UNREACHABLE

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 from pymongo.errors import OperationFailure
 
 from katax_cli.engines.base import SlowQuery
 from katax_cli.engines.mongodb import MongoEngine, connect
-from katax_cli.engines.parts import EnginePart
+from katax_cli.engines.parts import EnginePart, slow_queries
 from katax_cli.errors import ConfigError
 
 _ENTRIES = 1000
@@ -82,10 +81,7 @@ def _operations(seen: Mapping[str, Any]) -> dict[str, float | None]:
 
 def summed(entries: Sequence[Mapping[str, Any]]) -> list[SlowQuery]:
     """The profiler's entries by the shape of what was asked."""
-    durations: dict[str, list[tuple[float, datetime]]] = {}
-    for entry in entries:
-        durations.setdefault(redacted(entry), []).append((float(entry["millis"]), entry["ts"]))
-    return [_summary(text, runs) for text, runs in durations.items()]
+    return slow_queries((redacted(entry), float(entry["millis"]), entry["ts"]) for entry in entries)
 
 
 def redacted(entry: Mapping[str, Any]) -> str:
@@ -93,13 +89,6 @@ def redacted(entry: Mapping[str, Any]) -> str:
     options = [key for key in entry.get("command", {}) if key not in ("lsid", "$db", "$clusterTime")][1:]
     text = f"{entry.get('op', 'command')} {entry.get('ns', '')}".rstrip()
     return f"{text} {{{', '.join(options)}}}" if options else text
-
-
-def _summary(text: str, runs: Sequence[tuple[float, datetime]]) -> SlowQuery:
-    times = [took for took, _ in runs]
-    total = sum(times)
-    last = max(at for _, at in runs)
-    return SlowQuery(text, len(runs), round(total / len(runs), 3), max(times), total, last)
 
 
 create = MongoMetrics

@@ -10,7 +10,7 @@ from katax_cli.core.sql import redact
 from katax_cli.engines.base import Engine, SlowQuery
 from katax_cli.engines.mysql.rows import fetched
 from katax_cli.engines.mysql.session import MysqlSession
-from katax_cli.engines.parts import EnginePart
+from katax_cli.engines.parts import EnginePart, slow_queries
 from katax_cli.errors import ConfigError
 
 _STATUS = """
@@ -64,7 +64,9 @@ class MysqlMetrics(EnginePart[Engine]):
         if has_schema:
             return [_digest(row) for row in _rows(connection, _DIGESTS, timeout, (over_ms,))]
         if logs and "TABLE" in str(output).upper():
-            return _grouped(_rows(connection, _LOGGED, timeout, (over_ms,)))
+            # A row for each run, with its values.
+            logged = _rows(connection, _LOGGED, timeout, (over_ms,))
+            return slow_queries((redact(sql, "mysql"), float(took), _aware(at)) for sql, took, at in logged)
         raise ConfigError(
             f"{self._engine.settings.name!r} keeps no slow queries: performance_schema is off and the slow query "
             "log is no table; start the server with performance_schema=ON, or run "
@@ -89,21 +91,6 @@ def _digest(row: Sequence[Any]) -> SlowQuery:
 
 def _ms(number: Any) -> float:
     return round(float(number), 3)
-
-
-def _grouped(rows: Sequence[Sequence[Any]]) -> list[SlowQuery]:
-    """The log has a row for each execution, with its values."""
-    durations: dict[str, list[tuple[float, datetime]]] = {}
-    for text, took, started in rows:
-        durations.setdefault(redact(text, "mysql"), []).append((float(took), started))
-    return [_summary(text, runs) for text, runs in durations.items()]
-
-
-def _summary(text: str, runs: Sequence[tuple[float, datetime]]) -> SlowQuery:
-    times = [took for took, _ in runs]
-    total = sum(times)
-    last = max(started for _, started in runs)
-    return SlowQuery(text, len(runs), _ms(total / len(runs)), _ms(max(times)), _ms(total), _aware(last))
 
 
 def _aware(moment: datetime) -> datetime:

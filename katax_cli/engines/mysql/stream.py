@@ -21,7 +21,7 @@ _PATIENCE = "SET SESSION net_write_timeout=3600"
 _KILLED = (ER.QUERY_INTERRUPTED, ER.QUERY_TIMEOUT, ER.STATEMENT_TIMEOUT)
 
 
-class Stream:
+class MysqlStream:
     """Rows of one statement in batches; holds one batch at a time."""
 
     def __init__(self, session: MysqlSession, cursor: Cursor) -> None:
@@ -43,7 +43,7 @@ def streamed(
     *,
     text: Text,
     kill: Callable[[], bool],
-) -> Iterator[Stream]:
+) -> Iterator[MysqlStream]:
     """Runs one statement; `kill` ends it on the server when not all of its rows were read."""
     if not session.waits_for_readers and not session.in_transaction:
         session.send(_PATIENCE, timeout=timeout)
@@ -54,7 +54,7 @@ def streamed(
     finally:
         session.hand_out_texts(text=False)
     try:
-        yield Stream(session, cursor)
+        yield MysqlStream(session, cursor)
     finally:
         _finish(session, kill)
 

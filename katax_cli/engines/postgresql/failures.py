@@ -106,7 +106,7 @@ class ConnectFailed(psycopg.OperationalError):
         self.failure = failure
 
 
-class NotSent(psycopg.OperationalError):
+class PostgresNotSent(psycopg.OperationalError):
     """The connection was found dead before the statement was sent."""
 
 
@@ -191,6 +191,6 @@ def _kind_of_code(code: str) -> FailureKind:
 
 
 def _kind_without_code(error: psycopg.Error, message: str) -> FailureKind:
-    if isinstance(error, NotSent) or message == "the connection is closed":
+    if isinstance(error, PostgresNotSent) or message == "the connection is closed":
         return FailureKind.UNREACHABLE
     return FailureKind.LOST if isinstance(error, psycopg.OperationalError) else FailureKind.REJECTED

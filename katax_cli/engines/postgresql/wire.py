@@ -19,7 +19,7 @@ from psycopg.pq.abc import PGconn, PGresult
 
 from katax_cli.core.sql import compile_query
 from katax_cli.engines.base import Params, Row, Text
-from katax_cli.engines.postgresql.failures import NotSent, StandbyRefused
+from katax_cli.engines.postgresql.failures import PostgresNotSent, StandbyRefused
 from katax_cli.engines.postgresql.prepared import StatementKey
 from katax_cli.engines.postgresql.session import PostgresConnection, Setting
 from katax_cli.engines.postgresql.values import Dumping, Values
@@ -33,7 +33,7 @@ _HAS_CHUNKS = version() >= 170000
 
 def run(connection: PostgresConnection, sql: str, params: Params, timeout: float | None) -> PGresult:
     """Runs one statement with at most `timeout` seconds on the server; raises psycopg's errors."""
-    statement = _Statement(connection, sql, params)
+    statement = _SentStatement(connection, sql, params)
     check_alive(connection)
     statement.prepare()
     try:
@@ -48,7 +48,7 @@ def run(connection: PostgresConnection, sql: str, params: Params, timeout: float
     return _run(connection, statement, timeout)
 
 
-def _run(connection: PostgresConnection, statement: _Statement, timeout: float | None) -> PGresult:
+def _run(connection: PostgresConnection, statement: _SentStatement, timeout: float | None) -> PGresult:
     if connection.asks_limit:
         ask_limit(connection)
     setting = connection.missing_setting(timeout)
@@ -64,9 +64,9 @@ def _run(connection: PostgresConnection, statement: _Statement, timeout: float |
 @contextmanager
 def streamed(
     connection: PostgresConnection, sql: str, params: Params, timeout: float | None, *, text: Text
-) -> Iterator[Stream]:
+) -> Iterator[PostgresStream]:
     """Runs one statement and hands out its rows as they arrive; what is left at the end is cancelled."""
-    statement = _Statement(connection, sql, params)
+    statement = _SentStatement(connection, sql, params)
     check_alive(connection)
     apply_timeout(connection, timeout)
     statement.send()
@@ -74,13 +74,13 @@ def streamed(
     pgconn.set_chunked_rows_mode(_BATCH) if _HAS_CHUNKS else pgconn.set_single_row_mode()
     try:
         connection.wait(generators.send(pgconn))
-        yield Stream(connection, text=text)
+        yield PostgresStream(connection, text=text)
     finally:
         if connection.status == TransactionStatus.ACTIVE:
             abandon(connection)
 
 
-class Stream:
+class PostgresStream:
     """Rows of one statement in batches; holds one batch at a time."""
 
     def __init__(self, connection: PostgresConnection, *, text: Text) -> None:
@@ -117,10 +117,10 @@ def affected(result: PGresult) -> int:
 
 
 def check_alive(connection: PostgresConnection) -> None:
-    """Raises NotSent if the server has hung up already: then the statement is certain not to have run."""
+    """Raises PostgresNotSent if the server has hung up already: then the statement is certain not to have run."""
     if connection.closed or hung_up(connection):
         connection.close()
-        raise NotSent("the server closed the connection before the statement was sent")
+        raise PostgresNotSent("the server closed the connection before the statement was sent")
 
 
 def hung_up(connection: PostgresConnection) -> bool:
@@ -155,7 +155,7 @@ def abandon(connection: PostgresConnection) -> None:
         connection.close()
 
 
-class _Statement:
+class _SentStatement:
     """A statement bound to its values, ready to be sent."""
 
     def __init__(self, connection: PostgresConnection, sql: str, params: Params) -> None:
@@ -244,7 +244,7 @@ def replied(pgconn: PGconn, count: int, answers: list[list[PGresult]]) -> PQGen[
             return
 
 
-def _run_after(connection: PostgresConnection, setting: Setting, statement: _Statement) -> list[PGresult]:
+def _run_after(connection: PostgresConnection, setting: Setting, statement: _SentStatement) -> list[PGresult]:
     """Sends SET and statement together, each with a Sync of its own: no transaction spans both."""
 
     def queue(pgconn: PGconn) -> None:

@@ -34,7 +34,7 @@ _SESSION_COMMANDS = frozenset(
 _CLIENT_STATE = frozenset({"REPLY", "TRACKING", "CACHING", "NO-EVICT", "NO-TOUCH", "SETNAME", "SETINFO"})
 
 
-class NotSent(RedisConnectionError):
+class RedisNotSent(RedisConnectionError):
     """The connection could not be opened, so the command was not sent; the cause is chained."""
 
 
@@ -88,7 +88,9 @@ class OneRoundTrip(AbstractConnection):
             if type(error) in (RedisConnectionError, RedisTimeoutError):
                 # A server without TLS waits for the rest of what it takes for a command.
                 waited = isinstance(self, SSLConnection) and isinstance(error, RedisTimeoutError)
-                raise NotSent(f"{error}; does the server speak TLS?" if waited else str(error)) from error
+                raise RedisNotSent(
+                    f"{error}; does the server speak TLS?" if waited else str(error)
+                ) from error
             raise
 
     def make_ready(self) -> None:

@@ -21,7 +21,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from katax_cli.core.resilience.failure import Failure, FailureKind
-from katax_cli.engines.redis.connection import NotSent
+from katax_cli.engines.redis.connection import RedisNotSent
 
 _BY_CODE = {
     "BUSY": FailureKind.BUSY,
@@ -81,7 +81,7 @@ def _kind(error: BaseException) -> FailureKind:
 def _kind_of_class(error: BaseException) -> FailureKind:
     if isinstance(error, AuthenticationError):
         return FailureKind.AUTHENTICATION
-    if isinstance(error, NotSent):
+    if isinstance(error, RedisNotSent):
         return _why_not_sent(error)
     if isinstance(error, WatchError):
         return FailureKind.ROLLED_BACK
@@ -94,7 +94,7 @@ def _kind_of_class(error: BaseException) -> FailureKind:
     return FailureKind.REJECTED
 
 
-def _why_not_sent(error: NotSent) -> FailureKind:
+def _why_not_sent(error: RedisNotSent) -> FailureKind:
     causes = list(_causes(error))
     if any(isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) for cause in causes):
         return FailureKind.UNREACHABLE
@@ -130,6 +130,6 @@ def _code(error: BaseException) -> str | None:
 def _message(error: BaseException) -> str:
     text = str(error)
     _, note, told = text.partition(_PIPELINE_NOTE)
-    hung_up = isinstance(error, NotSent) and text.startswith(_HUNG_UP)
+    hung_up = isinstance(error, RedisNotSent) and text.startswith(_HUNG_UP)
     hint = "; does the server expect TLS?" if hung_up else ""
     return " ".join((told if note else text).split()) + hint

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from katax_cli.engines.base import KeyValueEngine, SlowQuery
-from katax_cli.engines.parts import EnginePart
+from katax_cli.engines.parts import EnginePart, slow_queries
 from katax_cli.engines.redis.engine import info_fields
 
 _ENTRIES = 1000
@@ -29,25 +29,18 @@ class RedisMetrics(EnginePart[KeyValueEngine]):
     def slow_queries(self, connection: Any, over_ms: float, timeout: float | None = None) -> list[SlowQuery]:
         """Of the entries that SLOWLOG still has: the server's slowlog-log-slower-than decides what gets there."""
         entries = self._engine.command(connection, "SLOWLOG", "GET", _ENTRIES, timeout=timeout)
-        durations: dict[str, list[tuple[float, int]]] = {}
-        for _id, at, micros, command, *_client in entries:
-            if micros / 1000 >= over_ms:
-                durations.setdefault(_redacted(command), []).append((micros / 1000, at))
-        summed = [_summary(text, runs) for text, runs in durations.items()]
-        return sorted(summed, key=lambda one: one.max_ms, reverse=True)
+        found = slow_queries(
+            (_redacted(command), micros / 1000, datetime.fromtimestamp(at).astimezone())
+            for _id, at, micros, command, *_client in entries
+            if micros / 1000 >= over_ms
+        )
+        return sorted(found, key=lambda query: query.max_ms, reverse=True)
 
 
 def _redacted(command: Sequence[bytes]) -> str:
     """The command's name alone: keys may say as much as values."""
     name = bytes(command[0]).decode("utf-8", "replace").upper() if command else ""
     return f"{name} ?" if len(command) > 1 else name
-
-
-def _summary(text: str, runs: Sequence[tuple[float, int]]) -> SlowQuery:
-    times = [took for took, _ in runs]
-    total = sum(times)
-    last = datetime.fromtimestamp(max(at for _, at in runs)).astimezone()
-    return SlowQuery(text, len(runs), round(total / len(runs), 3), max(times), round(total, 3), last)
 
 
 def _calls(info: Mapping[str, str], command: str) -> int:

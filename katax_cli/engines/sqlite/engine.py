@@ -188,7 +188,7 @@ class SqliteEngine:
         connection.note(statement)
         cursor = connection.run(*_bind(compile_query(statement.text, "sqlite"), params), timeout)
         try:
-            yield _Stream(connection, cursor, text is True)
+            yield SqliteStream(connection, cursor, text is True)
         finally:
             if not connection.closed:
                 cursor.close()
@@ -294,7 +294,7 @@ def _without_the_value(message: str) -> str:
     return f"column {match[1]!r} holds text that is not UTF-8; cast it to blob"
 
 
-class _Stream:
+class SqliteStream:
     def __init__(self, session: SqliteSession, cursor: sqlite3.Cursor, text: bool) -> None:
         self._session = session
         self._cursor = cursor

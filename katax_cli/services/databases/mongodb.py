@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from katax_cli.snapshot import PoolStats
 
 T = TypeVar("T")
-Stream = Iterator[list[dict[str, Any]]]
+DocumentStream = Iterator[list[dict[str, Any]]]
 
 _CANCEL_SECONDS = 0.5
 
@@ -72,7 +72,7 @@ class MongoDatabase(ClientDatabase):
         skip: int = 0,
         limit: int = 0,
         timeout: Duration | None = None,
-    ) -> Iterator[Stream]:
+    ) -> Iterator[DocumentStream]:
         """Documents in batches as they arrive, in constant memory; leaving early ends the query on the server too.
 
         `sort` is of fields and 1 or -1, `limit` 0 is none.
@@ -84,7 +84,7 @@ class MongoDatabase(ClientDatabase):
     @contextmanager
     def answer(
         self, collection: str, query: DocumentQuery, *, timeout: Duration | None = None
-    ) -> Iterator[Stream]:
+    ) -> Iterator[DocumentStream]:
         """The documents that a query asks for, as `find`."""
         with self._streamed(
             {"find": collection, "filter": query.filter},
@@ -96,7 +96,7 @@ class MongoDatabase(ClientDatabase):
     @contextmanager
     def aggregate(
         self, collection: str, pipeline: Pipeline, *, timeout: Duration | None = None
-    ) -> Iterator[Stream]:
+    ) -> Iterator[DocumentStream]:
         """The result of a pipeline in batches, as `find`."""
         spec = {"aggregate": collection, "pipeline": list(pipeline)}
         with self._streamed(
@@ -229,12 +229,12 @@ class MongoDatabase(ClientDatabase):
     @contextmanager
     def _streamed(
         self, spec: Document, work: Callable[[Any, float | None], Batches], timeout: Duration | None
-    ) -> Iterator[Stream]:
+    ) -> Iterator[DocumentStream]:
         """The first batch within the guarded call, so that it may be repeated; the others as they are asked for."""
         deadline, safety, doing = self._deadline(timeout), self._safety(None, spec), str(next(iter(spec)))
         with self.observer.watch(spec) as watch, ExitStack() as stack:
 
-            def open_stream(sent: Sent) -> Stream:
+            def open_stream(sent: Sent) -> DocumentStream:
                 client = stack.enter_context(self._lease(deadline))
                 sent.sent = True
                 batches = stack.enter_context(closing(work(client, deadline.within(None))))

@@ -28,7 +28,7 @@ from katax_cli.engines.mongodb import failures, transfer
         (errors.WTimeoutError("timeout", 64), FailureKind.UNKNOWN_OUTCOME),
         (errors.NetworkTimeout("timed out"), FailureKind.LOST),
         (errors.AutoReconnect("connection closed"), FailureKind.LOST),
-        (failures.NotSent("connection refused"), FailureKind.UNREACHABLE),
+        (failures.MongoNotSent("connection refused"), FailureKind.UNREACHABLE),
         (errors.ServerSelectionTimeoutError("no servers"), FailureKind.UNREACHABLE),
         (errors.ConfigurationError("unknown option"), FailureKind.CONFIGURATION),
         (errors.InvalidName("bad name"), FailureKind.REJECTED),
