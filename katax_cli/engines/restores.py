@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 
@@ -44,15 +44,14 @@ class RestoresByProgram(Protocol):
         ...
 
 
-@runtime_checkable
-class ReadsDumpStream(Protocol):
+class ReadsDumpStream(RestoresByProgram, Protocol):
     """Its program reads the dump from stdin."""
 
     def into(self, source: str, target: str) -> tuple[str, ...]:
         """The words that lead it into another database than the dump came from."""
         ...
 
-    def addressed(self, chunks: Iterable[bytes], *, source: str, target: str) -> Iterable[bytes]:
+    def addressed(self, chunks: Iterator[bytes], *, source: str, target: str) -> Iterator[bytes]:
         """The dump, in which nothing names the database that it came from."""
         ...
 
@@ -67,8 +66,7 @@ class HoldsBack(Protocol):
         ...
 
 
-@runtime_checkable
-class ReadsDumpHead(Protocol):
+class ReadsDumpHead(RestoresByProgram, Protocol):
     """Its dump says how the database itself was made."""
 
     def head_words(self, dump: str) -> tuple[str, ...]:

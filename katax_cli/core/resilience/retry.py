@@ -117,7 +117,7 @@ class Repeats:
         A wait that would not end before `total` or before `remaining` seconds is not begun.
         """
         self.failed += 1
-        if self.failed >= self._policy.attempts or _retried.get():
+        if self.failed >= self._policy.attempts or is_retried():
             return None
         delay = self._next_delay(overloaded) if _waiting else 0.0
         left = self._started + self._policy.total - self._clock.monotonic()

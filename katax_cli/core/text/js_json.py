@@ -10,11 +10,10 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import Enum
 from json import JSONDecoder
-from json.encoder import encode_basestring
 from typing import Any
 
 from katax_cli.core.text.nesting import check_nesting
-from katax_cli.core.text.text import base64_text
+from katax_cli.core.text.text import base64_text, json_string
 
 
 def stringify(value: Any) -> str:
@@ -57,7 +56,9 @@ def _object(value: Mapping[Any, Any]) -> str:
     keys = [key if type(key) is str else _key(key) for key in value]
     if len(keys) != len(set(keys)):
         raise ValueError("two keys of an object are the same text in JSON; use distinct ones")
-    members = [f"{_string(key)}:{_written(member)}" for key, member in zip(keys, value.values(), strict=True)]
+    members = [
+        f"{json_string(key)}:{_written(member)}" for key, member in zip(keys, value.values(), strict=True)
+    ]
     return "{" + ",".join(members) + "}"
 
 
@@ -79,16 +80,6 @@ def _moment(value: datetime) -> str:
     except OverflowError as error:
         raise ValueError(f"{value} in UTC is beyond the years 1 to 9999 and has no JSON form") from error
     return f'"{moment.isoformat(timespec="milliseconds")}{"" if value.tzinfo is None else "Z"}"'
-
-
-def _string(value: str) -> str:
-    text = encode_basestring(value)
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        # A lone surrogate has no UTF-8 form; ECMAScript writes it as an escape.
-        return "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else c for c in text)
-    return text
 
 
 def _number(value: float) -> str:
@@ -116,7 +107,7 @@ def _bytes(value: bytes | bytearray | memoryview) -> str:
 
 
 _WRITERS: dict[type, Callable[[Any], str]] = {
-    str: _string,
+    str: json_string,
     bool: lambda value: "true" if value else "false",
     int: int.__repr__,
     float: _number,

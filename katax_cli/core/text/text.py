@@ -124,20 +124,20 @@ def _hex(value: bytes | bytearray | memoryview) -> str:
     return f'"\\\\x{bytes(value).hex()}"'
 
 
-def _text(value: str) -> str:
+def json_string(value: str) -> str:
+    """A text as JSON, in UTF-8 but for lone surrogates, which have no UTF-8 form and are written as escapes."""
     written = _string(value)
     if value.isascii():
         return written
     try:
         value.encode()
     except UnicodeEncodeError:
-        # What has no UTF-8 form is written as an escape, so that the whole stays JSON.
         return "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else c for c in written)
     return written
 
 
 def _mapping(value: Mapping[Any, Any]) -> str:
-    return "{" + ", ".join([f"{_text(str(k))}: {to_json(v)}" for k, v in value.items()]) + "}"
+    return "{" + ", ".join([f"{json_string(str(k))}: {to_json(v)}" for k, v in value.items()]) + "}"
 
 
 def _sequence(value: Iterable[Any]) -> str:
@@ -146,7 +146,7 @@ def _sequence(value: Iterable[Any]) -> str:
 
 _ENCODERS: dict[type, Callable[[Any], str]] = {
     RawJson: str,
-    str: _text,
+    str: json_string,
     bool: lambda v: "true" if v else "false",
     int: repr,
     float: _float,
@@ -179,7 +179,7 @@ def to_json(value: object) -> str:
     for kind, encode in _ENCODERS.items():
         if isinstance(value, kind):
             return encode(value)
-    return _mapping(value) if isinstance(value, Mapping) else _text(str(value))
+    return _mapping(value) if isinstance(value, Mapping) else json_string(str(value))
 
 
 def no_option(id: str) -> str:

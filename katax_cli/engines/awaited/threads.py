@@ -7,13 +7,13 @@ there are never more at work than connections, and those that cancel.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from functools import partial, wraps
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from katax_cli.core.engine_names import Dialect, EngineName
 from katax_cli.core.resilience.failure import Failure
@@ -33,13 +33,10 @@ from katax_cli.engines.base import (
     Params,
     ReadOnlyGuard,
     ReportsServer,
-    Result,
     Row,
     RowStream,
     SqlEngine,
     SqlFacts,
-    Table,
-    TableDescription,
     Text,
 )
 from katax_cli.engines.documents import (
@@ -55,6 +52,7 @@ from katax_cli.snapshot import PoolStats
 
 P = ParamSpec("P")
 T = TypeVar("T")
+E = TypeVar("E", bound=Engine)
 _GRACE = 0.2
 """Seconds that a cancelled statement gets to come back, before its connection is broken from this side."""
 _CANCEL_SECONDS = 2.0
@@ -99,10 +97,27 @@ class Workers:
             inbox.put(None)
 
 
-class _ThreadedEngine:
+def _threaded(
+    method: Callable[Concatenate[Any, Any, P], T],
+) -> Callable[Concatenate[_ThreadedEngine[Any], Any, P], T]:
+    """The method of this name of the engine that blocks, run in a thread."""
+    name = method.__name__
+
+    @wraps(method)
+    def run(engine: _ThreadedEngine[Any], connection: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        blocking: Callable[..., T] = getattr(engine._engine, name)
+        return engine._run(connection, partial(blocking, connection, *args, **kwargs))
+
+    return run
+
+
+class _ThreadedEngine(Generic[E]):
     """Engine, for tasks."""
 
-    def __init__(self, engine: Engine) -> None:
+    ping = _threaded(Engine.ping)
+    server = _threaded(ReportsServer.server)
+
+    def __init__(self, engine: E) -> None:
         self.name: EngineName = engine.name
         self.settings = engine.settings
         self._engine = engine
@@ -112,9 +127,6 @@ class _ThreadedEngine:
 
     def connect(self, timeout: float | None) -> Any:
         return self._engine.connect(timeout)
-
-    def ping(self, connection: Any, timeout: float | None) -> None:
-        self._run(connection, lambda: self._engine.ping(connection, timeout))
 
     def close(self, connection: Any) -> None:
         running = self._unsettled.pop(connection, None)
@@ -127,10 +139,6 @@ class _ThreadedEngine:
 
     def classify(self, error: BaseException) -> Failure:
         return self._engine.classify(error)
-
-    def server(self, connection: Any, timeout: float | None = None) -> Mapping[str, object]:
-        engine = cast("ReportsServer", self._engine)
-        return self._run(connection, lambda: engine.server(connection, timeout))
 
     def _run(self, connection: Any, fn: Callable[[], T]) -> T:
         if not is_for_a_task():
@@ -147,24 +155,20 @@ class _ThreadedEngine:
         """Leaves a call behind that nothing can interrupt."""
 
 
-class ThreadedSqlEngine(_ThreadedEngine):
+class ThreadedSqlEngine(_ThreadedEngine[SqlEngine]):
     """SqlEngine, ReadOnlyGuard, Introspects and ReportsServer over an engine that blocks."""
+
+    execute = _threaded(SqlEngine.execute)
+    execute_many = _threaded(SqlEngine.execute_many)
+    undo = _threaded(SqlEngine.undo)
+    reset = _threaded(SqlEngine.reset)
+    tables = _threaded(Introspects.tables)
+    describe = _threaded(Introspects.describe)
 
     def __init__(self, engine: SqlEngine) -> None:
         super().__init__(engine)
-        self._sql = engine
         self.dialect: Dialect = engine.dialect
         self.facts: SqlFacts = engine.facts
-
-    def execute(
-        self, connection: Any, sql: AnySql, params: Params = None, timeout: float | None = None
-    ) -> Result:
-        return self._run(connection, lambda: self._sql.execute(connection, sql, params, timeout))
-
-    def execute_many(
-        self, connection: Any, sql: AnySql, rows: Sequence[Params], timeout: float | None = None
-    ) -> int:
-        return self._run(connection, lambda: self._sql.execute_many(connection, sql, rows, timeout))
 
     @contextmanager
     def stream(
@@ -176,7 +180,7 @@ class ThreadedSqlEngine(_ThreadedEngine):
         *,
         text: Text = False,
     ) -> Iterator[RowStream]:
-        stream = self._sql.stream(connection, sql, params, timeout, text=text)
+        stream = self._engine.stream(connection, sql, params, timeout, text=text)
         with self._across(connection, stream) as rows:
             yield _ThreadedStream(rows, partial(self._run, connection))
 
@@ -194,42 +198,28 @@ class ThreadedSqlEngine(_ThreadedEngine):
             self._run(connection, lambda: context.__exit__(None, None, None))
 
     def in_transaction(self, connection: Any) -> bool:
-        return self._sql.in_transaction(connection)
-
-    def undo(self, connection: Any) -> None:
-        self._run(connection, lambda: self._sql.undo(connection))
+        return self._engine.in_transaction(connection)
 
     def mark(self, connection: Any, residue: Residue) -> None:
-        self._sql.mark(connection, residue)
+        self._engine.mark(connection, residue)
 
     def needs_reset(self, connection: Any) -> bool:
-        return self._sql.needs_reset(connection)
-
-    def reset(self, connection: Any) -> None:
-        self._run(connection, lambda: self._sql.reset(connection))
+        return self._engine.needs_reset(connection)
 
     def is_broken(self, connection: Any) -> bool:
-        return connection in self._unsettled or self._sql.is_broken(connection)
+        return connection in self._unsettled or self._engine.is_broken(connection)
 
     def cancel(self, connection: Any, timeout: float) -> None:
         # A task that was cancelled has ended its statement already.
         if not is_for_a_task():
-            self._sql.cancel(connection, timeout)
+            self._engine.cancel(connection, timeout)
 
     def interrupt(self, connection: Any) -> None:
-        self._sql.interrupt(connection)
+        self._engine.interrupt(connection)
 
     def read_only(self, connection: Any, characteristics: str = "") -> AbstractContextManager[None]:
-        guard = cast("ReadOnlyGuard", self._sql).read_only(connection, characteristics)
+        guard = cast("ReadOnlyGuard", self._engine).read_only(connection, characteristics)
         return self._across(connection, guard)
-
-    def tables(self, connection: Any, timeout: float | None = None) -> list[Table]:
-        engine = cast("Introspects", self._sql)
-        return self._run(connection, lambda: engine.tables(connection, timeout))
-
-    def describe(self, connection: Any, name: str, timeout: float | None = None) -> TableDescription | None:
-        engine = cast("Introspects", self._sql)
-        return self._run(connection, lambda: engine.describe(connection, name, timeout))
 
     def _end(self, connection: Any, running: asyncio.Future[Any], error: BaseException) -> None:
         """Cancels the statement on the server; breaks the connection when its reply does not come.
@@ -245,14 +235,14 @@ class ThreadedSqlEngine(_ThreadedEngine):
                 del self._unsettled[connection]
         finally:
             if connection in self._unsettled:
-                self._sql.interrupt(connection)
+                self._engine.interrupt(connection)
 
     def _is_cancelled(self, connection: Any, running: asyncio.Future[Any]) -> bool:
         """True when the statement, and what cancels it, came back in time: it would meet the next statement."""
-        cancel = partial(self._sql.cancel, connection, _CANCEL_SECONDS)
+        cancel = partial(self._engine.cancel, connection, _CANCEL_SECONDS)
         cancelling = started_in_thread("katax-cancel", cancel)
         if not settled_within(running, _GRACE):
-            self._sql.interrupt(connection)
+            self._engine.interrupt(connection)
             settled_within(running, _GRACE)
         return running.done() and settled_within(cancelling, _GRACE)
 
@@ -274,21 +264,7 @@ class _ThreadedStream:
         self.affected = self._rows.affected
 
 
-def _threaded(
-    method: Callable[Concatenate[DocumentEngine, Any, P], T],
-) -> Callable[Concatenate[ThreadedDocumentEngine, Any, P], T]:
-    """A method of the engine behind a ThreadedDocumentEngine, run in a thread."""
-    name = method.__name__
-
-    @wraps(method)
-    def run(engine: ThreadedDocumentEngine, client: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        blocking: Callable[..., T] = getattr(engine._documents, name)
-        return engine._run(client, partial(blocking, client, *args, **kwargs))
-
-    return run
-
-
-class ThreadedDocumentEngine(_ThreadedEngine):
+class ThreadedDocumentEngine(_ThreadedEngine[DocumentEngine]):
     """DocumentEngine and ReportsServer over an engine that blocks."""
 
     command = _threaded(DocumentEngine.command)
@@ -297,12 +273,8 @@ class ThreadedDocumentEngine(_ThreadedEngine):
     update = _threaded(DocumentEngine.update)
     delete = _threaded(DocumentEngine.delete)
 
-    def __init__(self, engine: DocumentEngine) -> None:
-        super().__init__(engine)
-        self._documents = engine
-
     def only_reads(self, spec: Document) -> bool:
-        return self._documents.only_reads(spec)
+        return self._engine.only_reads(spec)
 
     def find(
         self,
@@ -312,12 +284,12 @@ class ThreadedDocumentEngine(_ThreadedEngine):
         *,
         timeout: float | None = None,
     ) -> Batches:
-        return self._across(client, self._documents.find(client, collection, query, timeout=timeout))
+        return self._across(client, self._engine.find(client, collection, query, timeout=timeout))
 
     def aggregate(
         self, client: Any, collection: str, pipeline: Pipeline, *, timeout: float | None = None
     ) -> Batches:
-        return self._across(client, self._documents.aggregate(client, collection, pipeline, timeout=timeout))
+        return self._across(client, self._engine.aggregate(client, collection, pipeline, timeout=timeout))
 
     def _across(self, client: Any, batches: Batches) -> Batches:
         """Batches that are fetched, and their cursor closed, in threads."""
@@ -328,18 +300,18 @@ class ThreadedDocumentEngine(_ThreadedEngine):
             self._run(client, batches.close)
 
     def cancel(self, client: Any, timeout: float) -> None:
-        self._documents.cancel(client, timeout)
+        self._engine.cancel(client, timeout)
 
     def attempt(self, client: Any, timeout: float | None) -> AbstractContextManager[None]:
         """The driver's errors of a block as the engine classifies them; the engine's other modules ask by it."""
-        attempt: AbstractContextManager[None] = cast("Any", self._documents).attempt(client, timeout)
+        attempt: AbstractContextManager[None] = cast("Any", self._engine).attempt(client, timeout)
         return attempt
 
     def opened(self, client: Any) -> int:
-        return self._documents.opened(client)
+        return self._engine.opened(client)
 
     def pool_stats(self, client: Any) -> PoolStats:
-        return self._documents.pool_stats(client)
+        return self._engine.pool_stats(client)
 
 
 def create(settings: ConnectionSettings) -> Engine:

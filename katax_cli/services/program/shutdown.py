@@ -138,19 +138,8 @@ def register_shutdown_handlers(
     return controller
 
 
-def create_shutdown_controller(
-    target: object,
-    *,
-    timeout: Duration = TIMEOUT,
-    on_shutdown: Hook | None = None,
-    logger: Log | None = None,
-    signals: Iterable[signal.Signals] = SIGNALS,
-    reraise: bool = False,
-) -> ShutdownController:
-    """The same, to be set off by `execute()` or by `register_signals()`."""
-    return ShutdownController(
-        target, timeout=timeout, on_shutdown=on_shutdown, logger=logger, signals=signals, reraise=reraise
-    )
+create_shutdown_controller = ShutdownController
+"""The same, to be set off by `execute()` or by `register_signals()`."""
 
 
 def shutdown_database(database: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -30,7 +30,7 @@ class MongoRestore:
     def into(self, source: str, target: str) -> tuple[str, ...]:
         return (f"--nsInclude={source}.*", f"--nsFrom={source}.*", f"--nsTo={target}.*")
 
-    def addressed(self, chunks: Iterable[bytes], *, source: str, target: str) -> Iterable[bytes]:
+    def addressed(self, chunks: Iterator[bytes], *, source: str, target: str) -> Iterator[bytes]:
         return chunks
 
 

@@ -14,9 +14,9 @@ from typing import Any, Protocol, cast
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
+from katax_cli.engines import restores as abilities
 from katax_cli.engines.dumps import Credentials, SchemaFacts
 from katax_cli.engines.registry import load, part
-from katax_cli.engines.restores import DumpHead, HoldsBack, ListsRelations, RestoresByProgram
 from katax_cli.errors import BackupError, BackupHindered, KataxError
 from katax_cli.services.backup.dumps import pg_dump
 from katax_cli.services.backup.manifest import Manifest
@@ -78,7 +78,7 @@ class RestoreOrder:
 class Loader(Protocol):
     """The way of one engine. Making one checks its tool, and changes nothing."""
 
-    def head(self) -> DumpHead | None:
+    def head(self) -> abilities.DumpHead | None:
         """How the database itself is made; None: as any other."""
         ...
 
@@ -104,17 +104,17 @@ class PostgresLoader:
         self._dump = order.folder / pg_dump.DUMP
         self._pg_dump, self._pg_restore = pg_dump.tools(order.tools)
         refuse_older_than_dump(self._pg_restore, order.manifest, pg_dump.PACKAGE)
-        self._part = part(order.database.engine, "backup.restore")
+        self._part: abilities.ReadsDumpHead = part(order.database.engine, "backup.restore")
         self._head = self._read_head()
 
-    def head(self) -> DumpHead | None:
+    def head(self) -> abilities.DumpHead | None:
         return self._head
 
-    def _read_head(self) -> DumpHead:
+    def _read_head(self) -> abilities.DumpHead:
         printed: list[bytes] = []
         words = [self._pg_restore.path, *self._part.head_words(str(self._dump))]
         run_tool(self._order.work, words, Credentials(()), read=lambda output: printed.extend(chunks(output)))
-        head: DumpHead = self._part.head(b"".join(printed).decode(errors="surrogateescape"))
+        head: abilities.DumpHead = self._part.head(b"".join(printed).decode(errors="surrogateescape"))
         return head
 
     def load(self, settings: ConnectionSettings) -> None:
@@ -213,11 +213,11 @@ class StreamLoader:
 
     def __init__(self, order: RestoreOrder) -> None:
         self._order = order
-        self._part = part(order.database.engine, "backup.restore")
+        self._part: abilities.ReadsDumpStream = part(order.database.engine, "backup.restore")
         self._tool = find_tool(self._part.names, folder=order.tools, package=self._part.package)
         [self._file] = order.manifest.files
 
-    def head(self) -> DumpHead | None:
+    def head(self) -> abilities.DumpHead | None:
         return None
 
     def load(self, settings: ConnectionSettings) -> None:
@@ -268,7 +268,7 @@ class FileLoader:
         self._order = order
         [self._file] = order.manifest.files
 
-    def head(self) -> DumpHead | None:
+    def head(self) -> abilities.DumpHead | None:
         return None
 
     def load(self, settings: ConnectionSettings) -> None:
@@ -310,7 +310,7 @@ class FileLoader:
 
 def let_go(order: RestoreOrder, ability: object, settings: ConnectionSettings) -> None:
     """Lets act what the engine's part held back while the database was filled, and tells what goes on resting."""
-    if isinstance(ability, HoldsBack):
+    if isinstance(ability, abilities.HoldsBack):
         with cast("SqlDatabase", order.open_database(settings)) as database:
             for line in database.ask(
                 lambda connection, _: ability.let_go(connection),
@@ -337,7 +337,7 @@ def run_restore(
 ) -> None:
     """Runs the engine's program to its end. Raises BackupError with what it said, and the grant that is missing;
     BackupHindered when that is no fault of the dump."""
-    restores: RestoresByProgram = part(order.database.engine, "backup.restore")
+    restores: abilities.RestoresByProgram = part(order.database.engine, "backup.restore")
     with secret_files(credentials(settings)) as secrets:
         try:
             run_tool(
@@ -349,7 +349,7 @@ def run_restore(
             raise kind(f"{error}{hint}") from error
 
 
-def grant_hint(said: str, restores: RestoresByProgram) -> str:
+def grant_hint(said: str, restores: abilities.RestoresByProgram) -> str:
     """The grant that is missing, for the end of a message; empty when it is none that is known."""
     return next((f"; {grant}" for sign, grant in restores.grants.items() if sign in said), "")
 
@@ -376,7 +376,7 @@ def count_rows(database: AnyDatabase, names: Collection[str]) -> dict[str, int]:
 
 def _relations(database: SqlDatabase, names: Collection[str]) -> list[tuple[str, str]]:
     lists = part(database.engine, "backup.restore")
-    if isinstance(lists, ListsRelations):
+    if isinstance(lists, abilities.ListsRelations):
         return database.ask(
             lambda connection, _: lists.relations(connection, names),
             safety=Safety.READ,
