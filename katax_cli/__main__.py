@@ -18,6 +18,7 @@ def main() -> Never:
     """Runs the command line of this process and exits with its code."""
     # Imports make many objects and no garbage: each look of the collector is in vain, dozens of them at the default.
     gc.set_threshold(200_000)
+    _replace_closed_streams()
     if sys.argv[1:4] == _TAB:
         from katax_cli.cli.completion.values import print_values
 
@@ -30,6 +31,15 @@ def main() -> Never:
 
     signal.signal(signal.SIGTERM, terminate)
     _leave(app.main())
+
+
+def _replace_closed_streams() -> None:
+    """Opens /dev/null for a stream that the caller closed (`>&-`): the next file or socket would get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode)  # noqa: SIM115 - as long as the process
+            os.set_inheritable(stream.fileno(), True)  # noqa: FBT003 - it has no name
+            setattr(sys, name, stream)
 
 
 def _leave(code: int) -> Never:

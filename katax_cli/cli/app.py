@@ -96,6 +96,7 @@ def main(
         code = _usage(error, diagnostics)
     except (KeyboardInterrupt, typer.Abort):
         code = ExitCode.TERMINATED if Terminated.arrived else ExitCode.INTERRUPTED
+        diagnostics.end_line()
     except Terminated:
         code = ExitCode.TERMINATED
     except Exception as error:  # noqa: BLE001 - the boundary: whatever it is becomes one line and a code

@@ -155,3 +155,15 @@ def test_a_pipeline_of_a_shell(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
 
     assert (done.stdout, done.stderr) == ("n\n0 0\n", "")
+
+
+def test_a_stream_that_the_caller_closed_is_no_stream(tmp_path: Path) -> None:
+    """Neither a traceback, nor output in the database that would be opened under the stream's number."""
+    write_profile(tmp_path, {"main": "sqlite:///main.db"})
+    line = f"{sys.executable} -m katax_cli db exec 'create table t (n integer)' <&- >&-"
+
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    with closing(sqlite3.connect(tmp_path / "main.db")) as connection:
+        assert connection.execute("select count(*) from t").fetchone() == (0,)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from katax_cli.cli.display import people
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.output import GREEN, RED, YELLOW, Manner, Output
 from katax_cli.core.measure.health import HealthPolicy
@@ -86,12 +87,18 @@ def _deep(health: ConnectionHealth) -> Iterator[tuple[object, ...]]:
         )
         yield "layer", check.name, check.status, check.latency_ms, told
     for room in depth.headroom:
-        share = None if not room.limit else f"{room.used / room.limit:.1%} of {room.limit:.0f} {room.unit}"
-        yield "headroom", room.name, None, None, share or f"{room.used:.0f} {room.unit}"
+        of = f"{room.used / room.limit:.1%} of {_amount(room.limit, room.unit)}" if room.limit else None
+        yield "headroom", room.name, None, None, of or _amount(room.used, room.unit)
     for text in depth.recommendations:
         yield "recommendation", None, None, None, text
     if health.maintenance:
         yield "maintenance", None, None, None, health.maintenance
+
+
+def _amount(count: float, unit: str) -> str:
+    if unit == "bytes":
+        return people.size(round(count))
+    return people.duration(count) if unit == "seconds" else f"{count:,.0f} {unit}"
 
 
 def row(name: str, health: ConnectionHealth) -> tuple[object, ...]:

@@ -48,6 +48,11 @@ class Diagnostics:
         self.stream.write(self._fitted(printable(_hushed(question))))
         self.stream.flush()
 
+    def end_line(self) -> None:
+        """Ends the line in which a terminal echoed Ctrl-C, so that the shell's prompt has its own."""
+        if self.width is not None:
+            self._write("")
+
     def error(self, message: str, *, name: str, exit_code: int, refusal: QueryError | None = None) -> None:
         """One line that says what went wrong and how to go on; up to three with what the server said of a statement."""
         line = _one_line(message)

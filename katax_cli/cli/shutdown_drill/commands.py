@@ -44,7 +44,7 @@ def run(
         str | None, typer.Option("--work", metavar="CMD", help="Command to run as a piece of work.")
     ] = None,
     fault: Annotated[
-        list[str] | None, typer.Option("--fault", metavar=CHOOSABLE, help="Fault to inject.")
+        list[str] | None, typer.Option("--fault", metavar="FAULT", help=f"Fault to inject: {CHOOSABLE}.")
     ] = None,
     after: Annotated[str, typer.Option("--after", metavar="DURATION", help="Time before the signal.")] = "2s",
     drain: Annotated[

@@ -18,7 +18,7 @@ from katax_cli.core.roles import Tier
 from katax_cli.errors import ConfigError
 from katax_cli.services.shutdown_drill.values import FAULTS, DrillPlan, DrillReport, Fault
 
-CHOOSABLE = "|".join(FAULTS)
+CHOOSABLE = ", ".join(FAULTS)
 HEADER = ("check", "status", "detail", "at_ms")
 _MANNER = Manner(below="detail")
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import psycopg
 import pymysql
 import pytest
 
+from katax_cli.cli.health.views import deep_rows
+from katax_cli.snapshot import ConnectionHealth, Depth, Headroom, HealthReport
 from tests.cli.harness import katax, write_profile
 from tests.cli.processes import eventually
 from tests.servers import PASSWORDS, Server, make_certificates
@@ -274,3 +277,22 @@ def test_a_tripped_circuit_with_a_reason_is_maintenance(closed_port: int, tmp_pa
     assert "new disks" in katax("health", "-v").out
     assert json.loads(katax("circuit", "reset", "main", "-f", "json").out)["state"] == "closed"
     assert katax("health").code == 3
+
+
+def test_amounts_are_for_people() -> None:
+    said = [
+        Headroom("disk", 7.5e9, 1e10, "bytes"),
+        Headroom("wal", 0, None, "bytes"),
+        Headroom("oldest_transaction", 90.0, None, "seconds"),
+        Headroom("wraparound_age", 12_000, 2e9, "transactions"),
+    ]
+    health = ConnectionHealth("healthy", None, None, depth=Depth(headroom=tuple(said)))
+
+    rows = deep_rows(HealthReport("healthy", datetime.now(), "shop", {"main": health}))
+
+    assert [row[-1] for row in rows] == [
+        "75.0% of 10.0 GB",
+        "0 B",
+        "1 min 30 s",
+        "0.0% of 2,000,000,000 transactions",
+    ]

@@ -61,6 +61,13 @@ def test_at_a_terminal_what_is_longer_goes_on_at_a_blank() -> None:
     assert len(piped.getvalue().splitlines()) == 6
 
 
+def test_an_echoed_ctrl_c_does_not_share_its_line_with_the_prompt() -> None:
+    for width, said in ((80, "\n"), (None, "")):
+        stream = io.StringIO()
+        Diagnostics(stream, width=width).end_line()
+        assert stream.getvalue() == said
+
+
 def test_nor_does_a_traceback(revealed: str) -> None:
     said = io.StringIO()
     try:

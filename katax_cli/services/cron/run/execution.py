@@ -361,7 +361,7 @@ class JobStatement:
                 self._sink("stderr", f"katax: {error}\n".encode())
                 late = f"timed out after {timeout:g} s" if isinstance(error, DeadlineExceeded) else None
                 return Ended(_FAILED, self._reason or late)
-        count = len(result.rows) if result.columns else result.affected
+        count = len(result.rows) if result.columns else max(result.affected, 0)  # -1: not counted, as of DDL
         self._sink("stdout", f"{count} rows{'' if result.columns else ' affected'}\n".encode())
         return Ended(0)
 
