@@ -33,6 +33,13 @@ class ObjectServer:
         """S3 past katax."""
         return _client(self.environment, "s3")
 
+    @cached_property
+    def descriptions(self) -> Any:
+        """What a client reads of the services of AWS."""
+        from botocore.loaders import create_loader
+
+        return create_loader()
+
     def keys(self, prefix: str) -> list[str]:
         """The names of the objects below a prefix, without it."""
         listed = self.client.list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -89,18 +90,26 @@ class RegisteredCommand(NamedTuple):
         return (inspect.getdoc(self.body) or "").partition("\n")[0]
 
     def build(self) -> typer.core.TyperCommand:
-        """The Typer command for this function."""
-        app = typer.Typer(add_completion=False, rich_markup_mode=None)
-        made = app.command(
-            self.name, cls=_SharedOptionsCommand, hidden=self.hidden, context_settings=HELP_NAMES
-        )
-        made(_with_context(self.body))
-        built = typer_main.get_command(app)
-        assert isinstance(built, _SharedOptionsCommand)
-        built.formats = self.formats
-        built.registered = self
-        name_values(built.params)
-        return built
+        """The Typer command for this function, made once: a run looks it up twice."""
+        return _built(self)
+
+
+@cache
+def _built(registered: RegisteredCommand) -> _SharedOptionsCommand:
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    made = app.command(
+        registered.name,
+        cls=_SharedOptionsCommand,
+        hidden=registered.hidden,
+        context_settings=HELP_NAMES,
+    )
+    made(_with_context(registered.body))
+    built = typer_main.get_command(app)
+    assert isinstance(built, _SharedOptionsCommand)
+    built.formats = registered.formats
+    built.registered = registered
+    name_values(built.params)
+    return built
 
 
 def _with_context(body: Body) -> Body:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from typer import Context
-from typer.core import TyperCommand as Command
 
 from katax_cli.cli.app import COMMANDS
 from tests.cli.harness import katax, registered, write_profile
@@ -51,5 +50,6 @@ def test_no_argument_of_a_command_has_the_name_of_a_shared_option() -> None:
     """It would take the option's place: `health -c main` would check every connection."""
     for group in COMMANDS:
         for _, command in registered(group):
-            names = [param.name for param in command.build().get_params(Context(Command(None)))]
+            built = command.build()
+            names = [param.name for param in built.get_params(Context(built, **built.context_settings))]
             assert len(names) == len(set(names)), command.name
