@@ -32,9 +32,11 @@ async def test_one_object_for_one_name(make_katax: MakeKatax, sqlite_url: str, r
 def test_another_event_loop_is_refused_in_a_sentence(make_katax: MakeKatax, sqlite_url: str) -> None:
     katax = make_katax(main=sqlite_url)
     db = katax.database("main")
-    asyncio.run(db.ping())
-    with pytest.raises(ConfigError) as error:
-        asyncio.run(db.ping())
+    with asyncio.Runner() as runner:
+        runner.run(db.ping())
+        with pytest.raises(ConfigError) as error:
+            asyncio.run(db.ping())
+        runner.run(katax.shutdown())
     assert str(error.value) == (
         "these connections belong to the event loop that used them first; make an AsyncKatax on each loop"
     )

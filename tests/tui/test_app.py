@@ -943,7 +943,8 @@ def test_the_terminal_obeys_nothing_that_others_wrote(snapshot: Snapshot) -> Non
 
     async def body(pilot: Pilots) -> None:
         for screen in "1234567":
-            for keys in ([screen], ["enter"], ["escape", "escape"]):
+            # Without rows there is nothing to open.
+            for keys in ([screen], ["enter"], ["escape", "escape"])[: 1 if snapshot is EMPTY else None]:
                 await pilot.press(*keys)
                 await pilot.pause()
         for keys in (["3", "T"], ["enter"], ["5", "r"], ["escape"], ["3", "colon"], ["escape"]):

@@ -54,9 +54,12 @@ PICTURES = [
     Picture("trip", keys=("3", "T")),
     Picture("terminate", keys=("7", "k")),
     Picture("row", keys=("1", "enter")),
-    *(Picture(name, keys=(str(number),)) for number, name in enumerate(SCREENS, 1)),
-    *(Picture(name, LARGE, keys=(str(number),), theme=LIGHT) for number, name in enumerate(SCREENS, 1)),
 ]
+SCREENFULS = [
+    [Picture(name, keys=(str(number),)) for number, name in enumerate(SCREENS, 1)],
+    [Picture(name, LARGE, keys=(str(number),), theme=LIGHT) for number, name in enumerate(SCREENS, 1)],
+]
+"""One dashboard shows all of a list, one after the other."""
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +76,17 @@ def in_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_a_screen_looks_as_it_did(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     if not picture.colour:
         monkeypatch.setenv("NO_COLOR", "1")
-    drawn = draw(picture)
+    [drawn] = draw(picture)
+    compare(picture, drawn)
+
+
+@pytest.mark.parametrize("pictures", SCREENFULS, ids=["small", "large"])
+def test_the_screens_look_as_they_did(pictures: list[Picture]) -> None:
+    for picture, drawn in zip(pictures, draw(*pictures), strict=True):
+        compare(picture, drawn)
+
+
+def compare(picture: Picture, drawn: str) -> None:
     if os.environ.get("KATAX_TEST_DRAW"):
         GOLDEN.mkdir(exist_ok=True)
         picture.file.write_text(drawn, encoding="utf-8")
@@ -84,23 +97,27 @@ def test_a_screen_looks_as_it_did(picture: Picture, monkeypatch: pytest.MonkeyPa
 def test_the_readme_shows_what_is_drawn() -> None:
     picture = next(each for each in PICTURES if each.file.stem == "overview-120x40")
     if os.environ.get("KATAX_TEST_DRAW"):
-        SHOWN.write_text(draw(picture), encoding="utf-8")
+        [drawn] = draw(picture)
+        SHOWN.write_text(drawn, encoding="utf-8")
 
     assert SHOWN.read_text(encoding="utf-8") == picture.file.read_text(encoding="utf-8")
 
 
-def draw(picture: Picture) -> str:
-    app = dashboard(picture.snapshot)
+def draw(*pictures: Picture) -> list[str]:
+    """Of one dashboard, whose size, theme and Snapshot are the first one's."""
+    first = pictures[0]
+    app = dashboard(first.snapshot)
     drawn: list[str] = []
 
     async def body(pilot: Pilot[None]) -> None:
-        app.theme = picture.theme
-        for key in picture.keys:
-            await pilot.press(key)
+        app.theme = first.theme
+        for picture in pictures:
+            for key in picture.keys:
+                await pilot.press(key)
+                await pilot.pause()
+            await pilot.wait_for_scheduled_animations()
             await pilot.pause()
-        await pilot.wait_for_scheduled_animations()
-        await pilot.pause()
-        drawn.append(app.export_screenshot(title="katax dashboard"))
+            drawn.append(app.export_screenshot(title="katax dashboard"))
 
-    drive(app, body, size=picture.size)
-    return drawn[0]
+    drive(app, body, size=first.size)
+    return drawn
