@@ -15,7 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError
 from s3fs.errors import translate_boto_error  # type: ignore[import-untyped]
 
 from katax_cli import Backup, Katax
