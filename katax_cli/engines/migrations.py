@@ -113,13 +113,17 @@ class LimitsPackets(Protocol):
 
 @runtime_checkable
 class KeepsSettings(Protocol):
-    """Takes back what a file set in its session: settings, role, database. Its locks stay."""
+    """Takes back what a file left in its session: settings, role, database, temporary tables. Its locks stay."""
 
     def settings(self, connection: Any) -> Mapping[str, str | None]:
         """The settings of the session before a file, for `take_back`; empty where the server knows them."""
         ...
 
-    def take_back(self, connection: Any, settings: Mapping[str, str | None]) -> None: ...
+    def take_back(
+        self, connection: Any, settings: Mapping[str, str | None], temporary: Sequence[str]
+    ) -> None:
+        """`temporary`: the tables that its statements made for the session, for a server that keeps no list."""
+        ...
 
 
 @runtime_checkable

@@ -92,7 +92,12 @@ class MysqlMigrations(EnginePart[MysqlEngine]):
         settings = {_text(name).lower(): _text(value) for name, value in rows}
         return settings | {"ROLE": _role(connection), "DATABASE": _answer(connection, "SELECT DATABASE()")}
 
-    def take_back(self, connection: MysqlSession, settings: Mapping[str, str | None]) -> None:
+    def take_back(
+        self, connection: MysqlSession, settings: Mapping[str, str | None], temporary: Sequence[str]
+    ) -> None:
+        for table in temporary:
+            quoted = quote_identifier(table, "mysql")
+            connection.send(f"DROP TEMPORARY TABLE IF EXISTS {quoted}").fetchall()
         # A limit of rows cuts the list of variables, too.
         connection.send("SET SESSION sql_select_limit = DEFAULT").fetchall()
         present = self.settings(connection)

@@ -153,9 +153,11 @@ class PostgresMigrations(EnginePart[PostgresEngine]):
     def settings(self, connection: PostgresConnection) -> Mapping[str, str | None]:
         return {}
 
-    def take_back(self, connection: PostgresConnection, settings: Mapping[str, str | None]) -> None:
+    def take_back(
+        self, connection: PostgresConnection, settings: Mapping[str, str | None], temporary: Sequence[str]
+    ) -> None:
         """RESET ALL leaves the role as it is; that of the session's start is known after its user only."""
-        for sql in ("RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL"):
+        for sql in ("RESET SESSION AUTHORIZATION", "RESET ROLE", "RESET ALL", "DISCARD TEMP"):
             self._engine.execute(connection, sql, None, None)
 
     def lock(self, connection: PostgresConnection, name: str, note: str) -> bool:

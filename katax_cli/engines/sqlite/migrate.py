@@ -33,8 +33,10 @@ class SqliteMigrations:
     def settings(self, connection: SqliteSession) -> Mapping[str, str | None]:
         return {}
 
-    def take_back(self, connection: SqliteSession, settings: Mapping[str, str | None]) -> None:
-        """Opens the file anew; a database in memory would be gone, so it keeps its settings."""
+    def take_back(
+        self, connection: SqliteSession, settings: Mapping[str, str | None], temporary: Sequence[str]
+    ) -> None:
+        """Opens the file anew; a database in memory would be gone, so it keeps what was left."""
         if self._path("") is not None:
             self._engine.reset(connection)
 

@@ -7,18 +7,21 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from katax_cli.core.sql import Dialect, Statement, code_tokens, normalise
+from katax_cli.core.sql import Dialect, Statement, code_tokens, mentioned, normalise
 from katax_cli.errors import MigrationError
 from katax_cli.services.migrate.files import python
 from katax_cli.services.migrate.files.other_tools import UP_SUFFIX
 from katax_cli.services.migrate.files.sections import parse, statements
+from katax_cli.services.migrate.ledger.intent import changes
 from katax_cli.services.migrate.values import Direction, Directives, MigrationFile, Section
 
 _ENDS_TRANSACTION = re.compile(r"(?i)\b(begin|start|commit|end|abort|rollback)\b")
 _RELEASES_LOCKS = re.compile(r"(?i)unlock|discard|\bdo\b|\bcall\b|\bselect\b|\bexecute\b")
 _SETS = re.compile(
     r"(?im)(?:^|;|\*/)[ \t]*(?:/\*M?!\d*)?\s*(?:set|use|reset|pragma|attach|call|do)\b|\bset_config\b"
+    r"|temp(?:orary)?\b"
 )
+_TEMPORARY = re.compile(r"(?i)temporary")
 _LOCKS_TABLES = re.compile(r"(?i)lock\s+table")
 
 
@@ -48,8 +51,18 @@ class MigrationJob(NamedTuple):
 
     @property
     def may_set_session(self) -> bool:
-        """True for code, and for statements that could leave settings in their session."""
+        """True for code, and for statements that could leave settings or temporary tables in their session."""
         return self.function is not None or _SETS.search(self.file.text) is not None
+
+    def temporary_tables(self, dialect: Dialect) -> list[str]:
+        """The temporary tables that its statements make, as they are spelled there."""
+        return [
+            change.spelled
+            for statement in self.statements
+            if _TEMPORARY.search(statement.text) and "temporary" in mentioned(statement.text, dialect)
+            for change in changes(statement.text, dialect)
+            if (change.effect, change.kind) == ("create", "table")
+        ]
 
     @property
     def is_plain(self) -> bool:

@@ -162,13 +162,13 @@ class Runner:
 
     @contextmanager
     def taking_back(self, job: MigrationJob) -> Iterator[None]:
-        """Takes back what a job that succeeded set in the session: it does not reach the next."""
+        """Takes back what a job that succeeded left in the session: it does not reach the next."""
         if not (job.may_set_session and isinstance(self.engine, KeepsSettings)):
             yield
             return
         before = self.session.ask(self.engine.settings)
         yield
-        self.session.ask(self.engine.take_back, before)
+        self.session.ask(self.engine.take_back, before, job.temporary_tables(self.session.dialect))
         # The note for those who wait is a setting, too.
         self._may_be_lost = True
 

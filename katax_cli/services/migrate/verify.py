@@ -53,6 +53,9 @@ def _proofs(migrator: Migrator, session: MigrationConnection, standing: Standing
 
 def _proof(session: MigrationConnection, standing: Standing, statement: Statement) -> Proof:
     message: str | None = None
+    if statement.commits_by_itself or statement.begins_or_ends_transaction:
+        message = f"no transaction undoes {statement.effect.verb}, so it was not run"
+        return Proof(standing.version, standing.name, statement.line, ok=False, message=message)
     try:
         with session.transaction():
             message = _objection(session.run(statement.text).rows)

@@ -182,15 +182,20 @@ def test_what_a_file_sets_does_not_reach_the_next(
     """Applied in one run or in two, files are the same."""
     database = open_url(sql_engine.url)
     rights = "GRANT ALL ON katax_migrations TO pg_monitor; " if sql_engine.engine == "postgresql" else ""
-    write("001_seen.sql", f"{rights}CREATE TABLE before_it AS {SEEN[sql_engine.engine]}")
-    write("002_sets.sql", f"{directive}{SET[sql_engine.engine]}")
-    write("003_seen.sql", f"CREATE TABLE after_it AS {SEEN[sql_engine.engine]}")
+    hides = "CREATE TEMPORARY TABLE Kept (id int); INSERT INTO Kept VALUES (7)"
+    seen = SEEN[sql_engine.engine]
+    write("001_seen.sql", f"{rights}CREATE TABLE before_it AS {seen}; CREATE TABLE Kept (id int)")
+    write("002_sets.sql", f"{directive}{SET[sql_engine.engine]}; {hides}")
+    write("003_seen.sql", f"CREATE TABLE after_it AS {seen}; INSERT INTO Kept VALUES (1)")
+    write("004_hides.sql", f"{directive}{hides}")
+    write("005_keeps.sql", "INSERT INTO Kept VALUES (2)")
 
     Migrator(database, str(folder)).up()
 
     before, after = (database.query(f"SELECT * FROM {name}") for name in ("before_it", "after_it"))
     assert before == after
     assert before
+    assert database.query("SELECT id FROM Kept ORDER BY id") == [{"id": 1}, {"id": 2}]
 
 
 def test_a_character_set_that_a_file_gives_the_database_reaches_the_next(
