@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING
 
 from katax_cli.cli.completion.line import TypedLine, profile_of
 from katax_cli.cli.shell.target import REDIS, Target
@@ -151,18 +151,12 @@ def _names(profile: Profile, settings: ConnectionSettings | None, kind: str, abo
         return
     with Runtime(profile, deadline=Deadline(_ASKING_SECONDS), one_shot=True) as runtime:
         if kind == "keys":
-            yield from _keys(runtime.redis(settings), about)
+            from katax_cli.services.redis.keyspace import Keyspace
+
+            yield from Keyspace(runtime.redis(settings), settings.prefix).beginning_with(about)
         elif kind == "tables":
             yield from (table.name for table in runtime.tabular(settings).tables())
         else:
             described = runtime.tabular(settings).describe(about)
             ending = "=" if kind == "assignments" else ""
             yield from (column.name + ending for column in (described.columns if described else ()))
-
-
-def _keys(database: Any, beginning: str) -> Iterator[str]:
-    from katax_cli.services.redis.keyspace import Keyspace, escape_glob
-
-    pattern = escape_glob(beginning.encode()).decode() + "*"
-    batches = Keyspace(database, database.settings.prefix).scan(pattern)
-    return (key.decode("utf-8", "backslashreplace") for key in chain.from_iterable(batches))

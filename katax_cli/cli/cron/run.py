@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import typer
 from katax_cli.cli.shell.confirm import Tier, confirm, refuse_unnamed
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import duration, one_of
+from katax_cli.cli.shell.signals import handled
 from katax_cli.services.cron.manage import Cron
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 WORK_WORDS = "A program and its words, run without a shell."
 _REPORT_ENDS_WITHIN = 0.5
-SignalHandler = Callable[[int, FrameType | None], Any]
 
 
 @contextmanager
@@ -150,8 +150,7 @@ def _load(call: Invocation, crontab: str | None, user_column: bool | None) -> tu
     return profile, [*own, *more]
 
 
-@contextmanager
-def _signals(running: Daemon) -> Iterator[None]:
+def _signals(running: Daemon) -> AbstractContextManager[None]:
     """TERM and INT stop, HUP and USR2 reload; as before afterwards."""
     from katax_cli.services.cron.loop import LoopMessage
 
@@ -161,15 +160,5 @@ def _signals(running: Daemon) -> Iterator[None]:
     def reload(_number: int, _frame: FrameType | None) -> None:
         running.tell(LoopMessage("reload"))
 
-    handlers: dict[signal.Signals, SignalHandler] = {
-        signal.SIGTERM: stop,
-        signal.SIGINT: stop,
-        signal.SIGHUP: reload,
-        signal.SIGUSR2: reload,
-    }
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    stopping, reloading = (signal.SIGTERM, signal.SIGINT), (signal.SIGHUP, signal.SIGUSR2)
+    return handled({**dict.fromkeys(stopping, stop), **dict.fromkeys(reloading, reload)})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -98,7 +98,7 @@ def _copy_rows(call: Invocation, sides: Pair, plan: CopyPlan) -> list[CopiedTabl
             return False
         for line in report_lines(tables):
             call.diagnostics.note(line)
-        progress.about(rows_in(tables))
+        progress.about(_total(one.table.table.rows_estimate for one in tables))
         return True
 
     with recorded(sides.scope, sides.target.settings, f"copy from {sides.source.name}") as record:
@@ -123,9 +123,7 @@ def _copy_documents(call: Invocation, sides: Pair, plan: CopyPlan) -> list[Copie
             call.diagnostics.note(f"{one.facts.name}: {collection_note(one)}")
         if left_out:
             call.diagnostics.note(f"left out: {', '.join(left_out)}")
-        estimates = [one.rows_estimate for one in collections]
-        known = [estimate for estimate in estimates if estimate is not None]
-        progress.about(sum(known) if len(known) == len(estimates) else None)
+        progress.about(_total(one.rows_estimate for one in collections))
         return True
 
     with recorded(sides.scope, sides.target.settings, f"copy from {sides.source.name}") as record:
@@ -152,11 +150,10 @@ def collection_note(report: CollectionReport) -> str:
     return f"is created{options}{behind}"
 
 
-def rows_in(tables: Sequence[TableReport]) -> int | None:
-    """The source's estimate of the rows of all tables; None where it has none of one of them."""
-    estimates = [one.table.table.rows_estimate for one in tables]
-    known = [estimate for estimate in estimates if estimate is not None]
-    return sum(known) if len(known) == len(estimates) else None
+def _total(estimates: Iterable[int | None]) -> int | None:
+    """The sum; None where one of them is not known."""
+    known = list(estimates)
+    return None if None in known else sum(filter(None, known))
 
 
 def mapping_rows(tables: Sequence[TableReport]) -> list[tuple[object, ...]]:

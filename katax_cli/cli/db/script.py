@@ -54,7 +54,7 @@ def run_exec(chosen: Scope, text: str, *, single_transaction: bool, max_rows: in
                 on_interrupt=partial(_note_interrupt, call, database.name, len(statements)),
             )
             record.rows = result.affected
-        return (result.statements, result.executed, result.affected)
+        return (result.statements, result.statements, result.affected)
 
     if call.is_glob:
         answering = any(

@@ -160,32 +160,23 @@ def prometheus(report: HealthReport) -> str:
     return "".join(_metrics(report))
 
 
+_GAUGES: tuple[tuple[str, str, Gauge], ...] = (
+    ("katax_up", "1 when the connection is not unhealthy.", lambda one: float(one.status != "unhealthy")),
+    ("katax_degraded", "1 when the connection is degraded.", lambda one: float(one.status == "degraded")),
+    ("katax_ping_seconds", "Latency of a ping on an open connection.", lambda one: _seconds(one.latency_ms)),
+    ("katax_connect_seconds", "Time to open a connection.", lambda one: _seconds(one.connect_ms)),
+)
+
+
 def _metrics(report: HealthReport) -> Iterator[str]:
-    yield from _gauge("katax_up", "1 when the connection is not unhealthy.", report, _up)
-    yield from _gauge("katax_degraded", "1 when the connection is degraded.", report, _degraded)
-    yield from _gauge("katax_ping_seconds", "Latency of a ping on an open connection.", report, _ping)
-    yield from _gauge("katax_connect_seconds", "Time to open a connection.", report, _connect)
+    profile = escaped(report.profile)
+    for name, text, value in _GAUGES:
+        yield f"# HELP {name} {text}\n# TYPE {name} gauge\n"
+        for connection, health in report.connections.items():
+            number = value(health)
+            if number is not None:
+                yield f'{name}{{profile="{profile}",connection="{escaped(connection)}"}} {number:g}\n'
 
 
-def _gauge(name: str, text: str, report: HealthReport, value: Gauge) -> Iterator[str]:
-    yield f"# HELP {name} {text}\n# TYPE {name} gauge\n"
-    for connection, health in report.connections.items():
-        number = value(health)
-        if number is not None:
-            yield f'{name}{{profile="{escaped(report.profile)}",connection="{escaped(connection)}"}} {number:g}\n'
-
-
-def _up(health: ConnectionHealth) -> float:
-    return float(health.status != "unhealthy")
-
-
-def _degraded(health: ConnectionHealth) -> float:
-    return float(health.status == "degraded")
-
-
-def _ping(health: ConnectionHealth) -> float | None:
-    return None if health.latency_ms is None else health.latency_ms / 1000
-
-
-def _connect(health: ConnectionHealth) -> float | None:
-    return None if health.connect_ms is None else health.connect_ms / 1000
+def _seconds(ms: float | None) -> float | None:
+    return None if ms is None else ms / 1000

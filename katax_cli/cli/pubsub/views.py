@@ -80,16 +80,7 @@ def print_messages(
     call.diagnostics.note(f"subscribed to {', '.join([*channels, *patterns])}")
     try:
         for message in arrivals.taken(count):
-            write_arrival(call, header, row(message, call.out.wants_text))
+            call.out.arrival(header, row(message, call.out.wants_text))
     finally:
         arrivals.close()
         subscription.close()
-
-
-def write_arrival(call: Invocation, header: Sequence[str], cells: tuple[object, ...]) -> None:
-    """One row at once: its reader waits for it. JSON is one object a line, as of everything that goes on."""
-    if call.out.format in ("json", "jsonl"):
-        call.out.action(dict(zip(header, cells, strict=True)))
-        return
-    call.out.rows(header, [[cells]])
-    call.out.header = False

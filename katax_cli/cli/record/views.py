@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from katax_cli.cli.pubsub.views import Unprinted, message_value, write_arrival
+from katax_cli.cli.pubsub.views import Unprinted, message_value
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import lifetime
 from katax_cli.cli.shell.redis import cell
@@ -87,7 +87,7 @@ def print_changes(
                 if event.id is None
                 else cell(event.id.encode("utf-8", "surrogateescape"), text=call.out.wants_text)
             )
-            write_arrival(call, header, (id, event.event, event.received_at))
+            call.out.arrival(header, (id, event.event, event.received_at))
     finally:
         arrivals.close()
         watch.close()

@@ -112,8 +112,14 @@ class Output:
     def _chunks(self, names: tuple[str, ...], batches: Batches, manner: Manner) -> Iterator[str]:
         if self.format in ("table", "vertical", "markdown"):
             return self._drawn(names, batches, manner)
-        writers = {"json": self._json, "jsonl": self._jsonl, "csv": self._csv, "tsv": self._tsv}
-        return writers[self.format](names, batches)
+        if self.format in ("csv", "tsv"):
+            return (self._csv if self.format == "csv" else self._tsv)(names, batches)
+        return self._as_json(object_encoder(names), batches)
+
+    def _as_json(self, encode: Callable[[Any], str], batches: Iterable[Sequence[Any]]) -> Iterator[str]:
+        if self.format == "jsonl":
+            return lines(encode, batches)
+        return array(encode, batches, one_line=self.one_line)
 
     def _picked(self, names: tuple[str, ...], manner: Manner) -> list[int] | None:
         """The places of the columns to write; None for all."""
@@ -128,10 +134,7 @@ class Output:
 
     def documents(self, batches: Iterable[Sequence[str]]) -> None:
         """Writes JSON documents, which are written already, as they arrive: JSON or JSON lines."""
-        written = (
-            lines(str, batches) if self.format == "jsonl" else array(str, batches, one_line=self.one_line)
-        )
-        for chunk in written:
+        for chunk in self._as_json(str, batches):
             self._write(chunk.encode("utf-8", "surrogateescape"))
         self._write(b"", flush=True)
 
@@ -169,6 +172,14 @@ class Output:
                 )
         else:
             self.rows(tuple(facts), [[tuple(facts.values())]])
+
+    def arrival(self, columns: Sequence[str], row: Row) -> None:
+        """Writes one row at once, for a reader who waits for it: JSON as one object a line, one header for all rows."""
+        if self.format in ("json", "jsonl"):
+            self.action(dict(zip(columns, row, strict=True)))
+        else:
+            self.rows(columns, [[row]])
+            self.header = False
 
     def show(self, *, page: bool = True) -> None:
         """Shows what was too long for the terminal, in the pager unless the command failed (not `page`)."""
@@ -264,12 +275,6 @@ class Output:
         if self.format == "table":
             return table(labels, head, rest, look)
         return (records if self.format == "vertical" else markdown)(labels, chain([head], rest), look)
-
-    def _json(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
-        return array(object_encoder(names), batches, one_line=self.one_line)
-
-    def _jsonl(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
-        return lines(object_encoder(names), batches)
 
     def _csv(self, names: tuple[str, ...], batches: Batches) -> Iterator[str]:
         import csv

@@ -4,7 +4,6 @@ interrupted."""
 from __future__ import annotations
 
 import threading
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from katax_cli.core.clock import SYSTEM, Clock
@@ -55,9 +54,7 @@ class Progress:
             self._timer.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         self.hide()
         if error is not None and not isinstance(error, Exception):
             self._diagnostics.note(f"interrupted: {self.what_lasts()}")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from types import FrameType
+from typing import Any
 
 from katax_cli.core.resilience.deadline import Deadline
 
 _LOOK_EVERY = 0.5
+SignalHandler = Callable[[int, FrameType | None], Any]
 
 
 class Ending:
@@ -43,9 +45,16 @@ class Ending:
 def ended_by_signals() -> Iterator[Ending]:
     """Takes TERM and INT; as before afterwards."""
     ending = Ending()
-    before = {number: signal.signal(number, ending.take) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with handled({signal.SIGTERM: ending.take, signal.SIGINT: ending.take}):
         yield ending
+
+
+@contextmanager
+def handled(handlers: Mapping[signal.Signals, SignalHandler]) -> Iterator[None]:
+    """Sets handlers of signals; the earlier ones are back afterwards."""
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

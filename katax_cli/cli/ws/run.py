@@ -283,7 +283,7 @@ def print_events(
     for row in _rows(call, target, deadline, room=room, as_client=as_client, begin=_say_listening(call)):
         if event is not None and row[0] != event:
             continue
-        _write(call, row)
+        call.out.arrival(EVENT_HEADER, row)
         left = None if left is None else left - 1
         if left == 0:
             return
@@ -357,12 +357,3 @@ class Gaps:
         """The connection is back."""
         missed = "events sent meanwhile" if self._missed is None else f"{self._missed} events"
         self._note(f"reconnected after {seconds:.1f} s; {missed} are missing")
-
-
-def _write(call: Invocation, row: tuple[Any, ...]) -> None:
-    """One row at once: its reader waits for it."""
-    if call.out.format in ("json", "jsonl"):
-        call.out.action(dict(zip(EVENT_HEADER, row, strict=True)))
-        return
-    call.out.rows(EVENT_HEADER, [[row]])
-    call.out.header = False

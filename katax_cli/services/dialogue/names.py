@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import islice
 from threading import Lock
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.errors import KataxError
@@ -60,7 +60,13 @@ class RememberedNames:
 
     def keys(self, beginning: str) -> list[str]:
         """Some of the keys that begin so."""
-        return self._ask(("keys", beginning), lambda: _keys(self._database, beginning))
+        from katax_cli.services.redis.keyspace import Keyspace
+
+        database: RedisDatabase = self._database  # type: ignore[assignment]
+        return self._ask(
+            ("keys", beginning),
+            lambda: Keyspace(database.within(_ASKING_SECONDS)).beginning_with(beginning),
+        )
 
     def commands(self) -> list[str]:
         """The commands of a Redis server."""
@@ -105,13 +111,3 @@ class RememberedNames:
                     self._known.clear()
                 self._known[key] = _Known(sorted(set(names)), self._clock.monotonic())
                 self._asking.pop(key, None)
-
-
-def _keys(database: Any, beginning: str) -> Iterable[str]:
-    from katax_cli.services.redis.keyspace import Keyspace, escape_glob
-
-    pattern = (
-        escape_glob(beginning.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape") + "*"
-    )
-    batches = Keyspace(database.within(_ASKING_SECONDS)).scan(pattern)
-    return (key.decode("utf-8", "backslashreplace") for key in chain.from_iterable(batches))

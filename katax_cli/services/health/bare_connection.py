@@ -19,6 +19,7 @@ from katax_cli.core.settings import DEFAULT_PORTS, ConnectionSettings, TlsSettin
 from katax_cli.engines.base import AsksForTls
 from katax_cli.engines.registry import load
 from katax_cli.services.calls.left_behind import TookTooLong, bounded
+from katax_cli.services.health.probe import ms_since
 from katax_cli.snapshot import Check, CheckStatus
 
 EXPIRY_DAYS = 14.0
@@ -101,9 +102,9 @@ class _Trial:
         try:
             value, status, message = work()
         except _LayerFailed as error:
-            self._checks.append(Check(name, "unhealthy", _ms_since(began), str(error)))
+            self._checks.append(Check(name, "unhealthy", ms_since(began), str(error)))
             raise
-        spent = None if status == "skipped" else _ms_since(began)
+        spent = None if status == "skipped" else ms_since(began)
         self._checks.append(Check(name, status, spent, message))
         return value
 
@@ -240,7 +241,3 @@ def _why(error: Exception) -> str:
 
 
 def _nothing(_: object) -> None: ...
-
-
-def _ms_since(began: float) -> float:
-    return round((SYSTEM.monotonic() - began) * 1000, 3)

@@ -21,7 +21,7 @@ from katax_cli.engines.registry import part
 from katax_cli.errors import AuthenticationFailed, KataxError, QueryError, RolledBack
 from katax_cli.services.databases.database import Database
 from katax_cli.services.health.bare_connection import Wire, try_wire
-from katax_cli.services.health.probe import parts_check
+from katax_cli.services.health.probe import ms_since, parts_check
 from katax_cli.snapshot import (
     Check,
     ConnectionHealth,
@@ -136,7 +136,7 @@ class _Checkup:
         except KataxError as error:
             self._fail(layer, began, error)
             return False
-        spent = _ms_since(began)
+        spent = ms_since(began)
         is_read = layer == "read"
         status: HealthStatus = self._policy.verdict(spent) if is_read else "healthy"
         if status == "unhealthy":
@@ -162,9 +162,9 @@ class _Checkup:
                 rooms.standing, timeout=self._deadline.within(None), doing="asking for its role"
             )
         except KataxError as error:
-            self.checks.append(Check("write_role", "skipped", _ms_since(began), str(error)))
+            self.checks.append(Check("write_role", "skipped", ms_since(began), str(error)))
             return
-        self._judge(standing, _ms_since(began))
+        self._judge(standing, ms_since(began))
 
     def _ask_parts(self) -> None:
         try:
@@ -185,7 +185,7 @@ class _Checkup:
         self.checks.append(_lag(standing))
 
     def _fail(self, layer: LayerName, began: float | None, error: KataxError) -> None:
-        spent = None if began is None else _ms_since(began)
+        spent = None if began is None else ms_since(began)
         self.checks.append(Check(layer, "unhealthy", spent, str(error)))
         self.cause = likely_cause(
             layer, _kind(self._database, error), is_file=self._database.settings.path is not None
@@ -230,10 +230,6 @@ def _kind(database: Database, error: KataxError) -> FailureKind:
         return FailureKind.AUTHENTICATION
     cause = error.__cause__
     return FailureKind.UNKNOWN if cause is None else database.engine.classify(cause).kind
-
-
-def _ms_since(began: float) -> float:
-    return round((SYSTEM.monotonic() - began) * 1000, 3)
 
 
 def deep_prober(profile: Profile) -> Callable[[Database], DeepProbe]:

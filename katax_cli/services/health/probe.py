@@ -206,8 +206,7 @@ def parts_check(database: Database, deadline: Deadline) -> list[Check]:
         return [Check("cluster", "skipped", None, str(error))]  # a restricted user may not ask
     if serving is None:
         return []
-    spent = round((SYSTEM.monotonic() - began) * 1000, 3)
-    return [Check("cluster", serving.status, spent, serving.message)]
+    return [Check("cluster", serving.status, ms_since(began), serving.message)]
 
 
 def ping_ms(database: Database) -> float:
@@ -261,7 +260,12 @@ def unseen(database: Database, message: str) -> ConnectionHealth:
     return ConnectionHealth("unhealthy", None, None, (check,), database.pool_stats(), {}, (message,))
 
 
+def ms_since(began: float, clock: Clock = SYSTEM) -> float:
+    """Milliseconds since a moment of the monotonic clock."""
+    return round((clock.monotonic() - began) * 1000, 3)
+
+
 def _timed(call: Callable[[], object], clock: Clock) -> float:
     started = clock.monotonic()
     call()
-    return round((clock.monotonic() - started) * 1000, 3)
+    return ms_since(started, clock)

@@ -18,7 +18,6 @@ from logging import getLogger
 from secrets import token_hex
 from threading import Event, Thread
 from threading import Lock as Guarding
-from types import TracebackType
 from typing import Protocol, Self
 
 from katax_cli.core.clock import SYSTEM, Clock
@@ -227,9 +226,7 @@ class Lock:
         self.acquire()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is None:
             self.release()
         else:

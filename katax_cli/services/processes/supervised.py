@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from threading import Lock, current_thread, main_thread
-from types import TracebackType
 from typing import IO, Self
 
 from katax_cli.core.clock import SYSTEM
@@ -165,9 +164,7 @@ class Supervised:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is not None:
             first = signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM
             self.stop(first, patience=_ASKED_SECONDS)

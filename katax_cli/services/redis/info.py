@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from katax_cli.engines.redis.engine import info_fields
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands
 
@@ -27,7 +28,7 @@ def stats(redis: Commands) -> dict[str, Any]:
 
 def server_infos(redis: Commands) -> list[Mapping[str, str]]:
     """INFO of each server that owns keys, by the server's names."""
-    return [_fields(redis.redis("INFO", safety=Safety.READ, shard=shard)) for shard in redis.shards()]
+    return [info_fields(redis.redis("INFO", safety=Safety.READ, shard=shard)) for shard in redis.shards()]
 
 
 def evicted_keys(infos: Sequence[Mapping[str, str]]) -> list[int]:
@@ -49,11 +50,6 @@ def human_bytes(size: float) -> str:
             return f"{size:.0f}B" if unit == "B" else f"{size:.2f}{unit}"
         size /= 1024
     return f"{size:.2f}T"
-
-
-def _fields(info: bytes) -> dict[str, str]:
-    lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines())
-    return {name: value for name, colon, value in lines if colon}
 
 
 def _number(info: Mapping[str, str], name: str) -> int:

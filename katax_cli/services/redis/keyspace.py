@@ -78,7 +78,7 @@ class Keyspace:
         """Keys that match, in batches, all or those of a type; SCAN may repeat keys and never blocks the server."""
         match, skip = self._match(pattern), len(self._prefix)
         for shard in self._redis.shards():
-            for keys in self._pages(shard, match, count, type):
+            for keys in chain.from_iterable(self._walks(shard, match, count, type)):
                 if keys:
                     yield [key[skip:] for key in keys]
 
@@ -89,6 +89,13 @@ class Keyspace:
             fresh = [key for key in dict.fromkeys(batch) if key not in seen]
             seen.update(fresh)
             yield fresh
+
+    def beginning_with(self, text: str) -> Iterator[str]:
+        """Keys that begin with a text, for completion: what is not UTF-8 in them is escaped."""
+        batches = self.scan(
+            escape_glob(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape") + "*"
+        )
+        return (key.decode("utf-8", "backslashreplace") for key in chain.from_iterable(batches))
 
     def size(self) -> int:
         """The number of keys under any prefix."""
@@ -148,10 +155,6 @@ class Keyspace:
         words = ("SCAN", cursor, "MATCH", match, "COUNT", count, *(() if type is None else ("TYPE", type)))
         cursor, keys = self._redis.redis(*words, safety=Safety.READ, shard=shard)
         return cursor, keys
-
-    def _pages(self, shard: Any, match: bytes, count: int, type: str | None = None) -> Iterator[list[bytes]]:
-        """The pages of SCAN on one server, empty ones too."""
-        return chain.from_iterable(self._walks(shard, match, count, type))
 
     def _walks(
         self, shard: Any, match: bytes, count: int, type: str | None = None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from logging import getLogger
 from threading import Lock
-from types import TracebackType
 from typing import Any, Self
 
 from katax_cli.core.callables import completed, plain
@@ -94,9 +93,7 @@ class PubSub:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _listen(self, command: str, name: str, timeout: Duration | None) -> None:

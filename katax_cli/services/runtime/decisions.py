@@ -7,7 +7,7 @@ unreadable, no calls are refused.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,9 +43,6 @@ class OperatorDecision(NamedTuple):
         until = f"until {_moment(self.ends_at)}" if self.ends_at is not None else "until it is reset"
         why = f": {self.reason}" if self.reason else ""
         return f"tripped by {self.decided_by or 'an operator'} {until}{why}"
-
-
-Decisions = Mapping[str, OperatorDecision]
 
 
 def newest(*sources: Iterable[OperatorDecision]) -> dict[str, OperatorDecision]:

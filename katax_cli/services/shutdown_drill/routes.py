@@ -56,16 +56,13 @@ def rewritten(text: str, ways: Sequence[Route]) -> str:
         there = f"127.0.0.1:{way.proxy.port}"
         for host in _names(way.host):
             text = re.sub(rf"(?<![\w.-]){re.escape(host)}:{way.port}(?!\d)", there, text)
-        text = _URL.sub(partial(_replaced, way), text)
+        text = _URL.sub(partial(_with_port, way), text)
     return text
 
 
-def _replaced(way: Route, match: re.Match[str]) -> str:
-    return _with_port(match[0], way)
-
-
-def _with_port(url: str, way: Route) -> str:
-    """A URL that leaves out the usual port of its kind."""
+def _with_port(way: Route, match: re.Match[str]) -> str:
+    """The proxy's URL for one that leaves out the usual port of its kind; any other URL as it is."""
+    url = match[0]
     try:
         parts = urlsplit(url)
         bare = parts.port is None and parts.hostname in {name.strip("[]") for name in _names(way.host)}

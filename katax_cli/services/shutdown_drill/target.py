@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from secrets import token_hex
 from signal import Signals
 from threading import Event, Thread
-from types import TracebackType
 from typing import IO, Self
 
 from katax_cli.core.clock import SYSTEM
@@ -90,9 +89,7 @@ class DrillTarget:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._closed.set()
         self._sampler.join()
         self._tree.kill()

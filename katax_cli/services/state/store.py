@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.profiles.model.model import Profile
@@ -35,6 +34,9 @@ FileId = tuple[int, int]
 _OF_PROCESSES = ("katax_breakers", "katax_reports")
 """Tables whose rows go with their process."""
 _KEPT_DECISIONS = 90 * _DAY
+_DECISION = "id, connection, action, decided_at, ends_at, reason, decided_by"
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +121,12 @@ class StateStore:
 
     def decisions(self) -> dict[str, OperatorDecision]:
         """The last word about each connection."""
-        rows = self._read(
-            "SELECT id, connection, action, decided_at, ends_at, reason, decided_by FROM katax_decisions "
-            "WHERE profile = ?",
-            (self.profile.name,),
-        )
-        return newest([OperatorDecision(*row) for row in rows])
+        return newest(self._select(OperatorDecision, _DECISION, "katax_decisions"))
 
     def decided(self, *, limit: int = 100) -> list[OperatorDecision]:
         """The latest decisions, also expired ones; the newest first."""
-        rows = self._read(
-            "SELECT id, connection, action, decided_at, ends_at, reason, decided_by FROM katax_decisions "
-            f"WHERE profile = ? ORDER BY decided_at DESC LIMIT {int(limit)}",
-            (self.profile.name,),
-        )
-        return [OperatorDecision(*row) for row in rows]
+        latest = f"ORDER BY decided_at DESC LIMIT {int(limit)}"
+        return self._select(OperatorDecision, _DECISION, "katax_decisions", latest)
 
     def decide(self, decision: OperatorDecision) -> None:
         """Adds a decision; what was decided before stays as its history."""
@@ -142,40 +135,25 @@ class StateStore:
 
     def processes(self) -> list[Process]:
         """Those that said within `ALIVE_SECONDS` that they live."""
-        since = self._clock.now() - ALIVE_SECONDS
-        rows = self._read(
-            "SELECT id, kind, host, pid, started_at, seen_at FROM katax_processes "
-            "WHERE profile = ? AND seen_at >= ? ORDER BY started_at",
-            (self.profile.name, since),
-        )
-        return [Process(*row) for row in rows]
+        columns, alive = "id, kind, host, pid, started_at, seen_at", "AND seen_at >= ? ORDER BY started_at"
+        return self._select(Process, columns, "katax_processes", alive, self._clock.now() - ALIVE_SECONDS)
 
     def breakers(self) -> list[Breaker]:
         """The breakers that processes reported, dead ones too."""
-        rows = self._read(
-            "SELECT process, connection, state, failures, last_failure_at, next_probe_at, reason "
-            "FROM katax_breakers WHERE profile = ? ORDER BY connection",
-            (self.profile.name,),
-        )
-        return [Breaker(*row) for row in rows]
+        columns = "process, connection, state, failures, last_failure_at, next_probe_at, reason"
+        return self._select(Breaker, columns, "katax_breakers", "ORDER BY connection")
 
     def transitions(self, *, limit: int = 100) -> list[Transition]:
         """The last changes of breakers, newest first."""
-        rows = self._read(
-            "SELECT happened_at, connection, old_state, new_state FROM katax_transitions "
-            f"WHERE profile = ? ORDER BY happened_at DESC LIMIT {int(limit)}",
-            (self.profile.name,),
-        )
-        return [Transition(*row) for row in rows]
+        columns = "happened_at, connection, old_state, new_state"
+        latest = f"ORDER BY happened_at DESC LIMIT {int(limit)}"
+        return self._select(Transition, columns, "katax_transitions", latest)
 
     def pool_samples(self, *, since: float) -> list[PoolSample]:
         """Samples from that moment on, oldest first."""
-        rows = self._read(
-            "SELECT happened_at, connection, pool_max, total, active, idle, waiting, process FROM katax_pool_samples "
-            "WHERE profile = ? AND happened_at >= ? ORDER BY happened_at",
-            (self.profile.name, since),
-        )
-        return [PoolSample(*row) for row in rows]
+        columns = "happened_at, connection, pool_max, total, active, idle, waiting, process"
+        young = "AND happened_at >= ? ORDER BY happened_at"
+        return self._select(PoolSample, columns, "katax_pool_samples", young, since)
 
     def reports(self) -> list[Report]:
         """The reports of living processes."""
@@ -190,12 +168,9 @@ class StateStore:
 
     def health(self, *, limit: int = 100) -> list[HealthRecord]:
         """The last results of health checks, newest first."""
-        rows = self._read(
-            "SELECT happened_at, connection, status, latency_ms, connect_ms, message FROM katax_health "
-            f"WHERE profile = ? ORDER BY happened_at DESC, connection LIMIT {int(limit)}",
-            (self.profile.name,),
-        )
-        return [HealthRecord(*row) for row in rows]
+        columns = "happened_at, connection, status, latency_ms, connect_ms, message"
+        latest = f"ORDER BY happened_at DESC, connection LIMIT {int(limit)}"
+        return self._select(HealthRecord, columns, "katax_health", latest)
 
     def report(
         self,
@@ -260,10 +235,15 @@ class StateStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _select(
+        self, make: Callable[..., R], columns: str, table: str, rest: str = "", *params: object
+    ) -> list[R]:
+        """The profile's rows, each made of its columns; `rest` follows the condition on the profile."""
+        sql = f"SELECT {columns} FROM {table} WHERE profile = ? {rest}"
+        return [make(*row) for row in self._read(sql, (self.profile.name, *params))]
 
     def _read(self, sql: str, params: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         return self.database().run(sql, params, timeout=SECONDS).rows if self.exists else []

@@ -19,10 +19,9 @@ from katax_cli.services.databases.transaction import Transaction
 
 @dataclass(frozen=True, slots=True)
 class ScriptResult:
-    """The numbers of statements, of those that ran, and of the rows that they changed."""
+    """The number of statements, all of which ran, and of the rows that they changed."""
 
     statements: int
-    executed: int
     affected: int
 
 
@@ -137,7 +136,7 @@ def run_script(
             raise KataxError(
                 f"the script left its transaction on {database.name!r} open, so it was rolled back; end it with COMMIT"
             )
-    return ScriptResult(len(statements), len(statements), affected)
+    return ScriptResult(len(statements), affected)
 
 
 def _rolled_back(run: Session | Transaction) -> KataxError | None:

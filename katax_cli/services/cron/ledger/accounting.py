@@ -15,7 +15,6 @@ from katax_cli.services.cron.ledger.store import Runs
 from katax_cli.services.cron.ledger.values import Decide, Remaining, Run, unless_accounted
 
 _log = logging.getLogger("katax.cron")
-UNAVAILABLE = "the state database was not available"
 
 
 class Books:
@@ -26,11 +25,6 @@ class Books:
         self._late: dict[str, Run] = {}
         self._lock = threading.Lock()
         self._down = False
-
-    @property
-    def available(self) -> bool:
-        """False since the last call failed, until one succeeds."""
-        return not self._down
 
     @property
     def waiting(self) -> int:

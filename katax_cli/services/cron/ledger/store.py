@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any
 
 from katax_cli.errors import OutcomeUnknown
@@ -15,10 +16,22 @@ from katax_cli.services.cron.ledger.values import Decide, Remaining, Run, unless
 from katax_cli.services.databases.statements import Queries
 from katax_cli.services.state.schema import LEASE_SECONDS, Tables, marks, parts
 
-_FACTS = (
-    "run_id, trigger_kind, scheduled_at, until_at, occurrences, state, reason, started_at, finished_at, "
-    "exit_status, attempt, host, daemon, process, stop_reason, output_head, output_tail"
+_FIELDS = (
+    *(
+        "run_id",
+        "trigger",
+        "scheduled_at",
+        "until_at",
+        "count",
+        "state",
+        "reason",
+        "started_at",
+        "finished_at",
+    ),
+    *("exit_status", "attempt", "host", "daemon", "process", "stop_reason", "output_head", "output_tail"),
 )
+_OTHER_NAMES = {"trigger": "trigger_kind", "count": "occurrences"}
+_FACTS = ", ".join(_OTHER_NAMES.get(field, field) for field in _FIELDS)
 _READ = f"job, {_FACTS}"
 _BRIEF = _READ.replace("output_head, output_tail", "NULL, NULL")
 _COLUMNS = f"profile, job, claim, {_FACTS}"
@@ -113,32 +126,14 @@ class Runs:
         self._tables.transaction(work)
 
     def _insert_runs(self, on: Queries, runs: Sequence[Run]) -> None:
-        rows = [self._row(run) for run in runs]
-        lease = f"{self._tables.now} + {int(LEASE_SECONDS * 1000)}"
-        self._tables.insert(on, "katax_cron_runs", f"{_COLUMNS}, lease_until", rows, f", {lease}")
+        facts = attrgetter(*_FIELDS)
+        rows = [(self._tables.profile, run.job, run.claim, *facts(run)) for run in runs]
+        self._tables.insert(on, "katax_cron_runs", f"{_COLUMNS}, lease_until", rows, f", {self._lease}")
 
-    def _row(self, run: Run) -> tuple[object, ...]:
-        return (
-            *(
-                self._tables.profile,
-                run.job,
-                run.claim,
-                run.run_id,
-                run.trigger,
-                run.scheduled_at,
-                run.until_at,
-            ),
-            *(
-                run.count,
-                run.state,
-                run.reason,
-                run.started_at,
-                run.finished_at,
-                run.exit_status,
-                run.attempt,
-            ),
-            *(run.host, run.daemon, run.process, run.stop_reason, run.output_head, run.output_tail),
-        )
+    @property
+    def _lease(self) -> str:
+        """SQL for the moment at which a lease that is given now ends."""
+        return f"{self._tables.now} + {int(LEASE_SECONDS * 1000)}"
 
     def _advance(self, on: Queries, runs: Sequence[Run]) -> None:
         """Up to where each job is accounted for; never back."""
@@ -200,8 +195,7 @@ class Runs:
     def renew(self, daemon: str) -> None:
         """Prolongs the leases of a daemon's runs."""
         self._tables.run(
-            f"UPDATE katax_cron_runs SET lease_until = {self._tables.now} + {int(LEASE_SECONDS * 1000)} "
-            "WHERE state = 'running' AND daemon = ?",
+            f"UPDATE katax_cron_runs SET lease_until = {self._lease} WHERE state = 'running' AND daemon = ?",
             [daemon],
         )
 
@@ -237,16 +231,15 @@ class Runs:
 
     def take_over(self, run: Run, daemon: str, daemons: Iterable[str] = ()) -> bool:
         """Assigns an abandoned run to another daemon; False when a third one was quicker."""
-        lease = f"{self._tables.now} + {int(LEASE_SECONDS * 1000)}"
-        return self._seize(run, f"daemon = ?, lease_until = {lease}", daemon, daemons)
+        return self._seize(run, f"daemon = ?, lease_until = {self._lease}", daemon, daemons)
 
     def take_back(self, run_ids: Iterable[str], daemon: str, machine: str) -> list[str]:
         """Makes runs that were taken over by daemons of the same machine those of `daemon` again; returns which."""
         runs = []
         for run_id in run_ids:
             done = self._tables.run(
-                f"UPDATE katax_cron_runs SET daemon = ?, lease_until = {self._tables.now} + "
-                f"{int(LEASE_SECONDS * 1000)} WHERE run_id = ? AND state = 'running' AND daemon LIKE ?",
+                f"UPDATE katax_cron_runs SET daemon = ?, lease_until = {self._lease} "
+                "WHERE run_id = ? AND state = 'running' AND daemon LIKE ?",
                 [daemon, run_id, f"{machine}:%"],
             )
             runs += [run_id] * done.affected
@@ -299,25 +292,5 @@ class Runs:
 
 
 def _run_of(row: Sequence[Any]) -> Run:
-    job, run_id, trigger, scheduled_at, until_at, count, state, reason, *rest = row
-    started_at, finished_at, exit_status, attempt, host, daemon, process, stop_reason, head, tail = rest
-    return Run(
-        job=job,
-        scheduled_at=scheduled_at,
-        trigger=trigger,
-        state=state,
-        run_id=run_id,
-        reason=reason,
-        started_at=started_at,
-        finished_at=finished_at,
-        exit_status=exit_status,
-        attempt=attempt,
-        count=count,
-        until_at=until_at,
-        host=host,
-        daemon=daemon,
-        process=process,
-        stop_reason=stop_reason,
-        output_head=head,
-        output_tail=tail,
-    )
+    job, *facts = row
+    return Run(job, **dict(zip(_FIELDS, facts, strict=True)))

@@ -369,12 +369,12 @@ class Scheduler:
         with self._lock:
             return [*(execution.run for execution in self._running.values()), *self._waiting]
 
-    def stop_runs(self, reasons: Mapping[str, str], *, force: bool = False) -> None:
+    def stop_runs(self, reasons: Mapping[str, str]) -> None:
         """Stops runs by id."""
         with self._lock:
             executions = [each for run_id, each in self._running.items() if run_id in reasons]
         for execution in executions:
-            execution.stop(reasons[execution.run.run_id], force=force)
+            execution.stop(reasons[execution.run.run_id])
 
     def drain(self) -> None:
         """From now on nothing starts; what waits is given up."""
