@@ -11,8 +11,9 @@ from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import lifetime
 from katax_cli.cli.shell.output import Manner
-from katax_cli.cli.shell.redis import REDIS, answer_each, cache
+from katax_cli.cli.shell.redis import REDIS, answer_each, cache, harm_of_command
 from katax_cli.cli.shell.scope import scope
+from katax_cli.core.text.text import to_bytes
 
 if TYPE_CHECKING:
     from katax_cli.services.cache.cache import Cache
@@ -115,16 +116,13 @@ def cmd(
 ) -> ExitCode:
     """Run any Redis command and print its reply; exit 1 for nil."""
     from katax_cli.cli.cache.views import reply_value
-    from katax_cli.core.roles import Tier
-    from katax_cli.services.databases.redis_effects import administers, loses_data
 
     if call.only_planned(command=words):
         return ExitCode.DONE
     with scope(call, REDIS) as chosen:
-        if loses_data(words) or administers(words):
-            tier = Tier.DESTRUCTIVE if loses_data(words) else Tier.DISRUPTIVE
-            chosen.confirm(tier, f"run {words[0].upper()}")
-        reply = chosen.redis.redis(*(word.encode("utf-8", "surrogateescape") for word in words))
+        if (harm := harm_of_command(words)) is not None:
+            chosen.confirm(*harm)
+        reply = chosen.redis.redis(*(to_bytes(word) for word in words))
     if reply is None:
         return ExitCode.NO
     call.out.scalar(reply_value(reply, text=call.out.format not in ("json", "jsonl")))

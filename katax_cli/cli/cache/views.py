@@ -8,8 +8,9 @@ from typing import Any, BinaryIO
 import typer
 
 from katax_cli.cli.shell.invocation import Invocation
-from katax_cli.cli.shell.redis import cell, word
+from katax_cli.cli.shell.redis import cell
 from katax_cli.core.text.js_json import parse, stringify
+from katax_cli.core.text.text import to_bytes, to_text
 from katax_cli.services.redis.keyspace import Survey
 from katax_cli.services.redis.values import decode, to_stored
 
@@ -19,12 +20,12 @@ FINDING_HEADER = ("check", "subject", "message")
 
 def value_row(key: str, data: bytes | None, *, text: bool) -> tuple[object, object]:
     """A key and its value: strings bare, other JSON as it is stored."""
-    name = cell(key.encode("utf-8", "surrogateescape"), text=text)
+    name = cell(to_bytes(key), text=text)
     if data is None:
         return name, None
     shown = cell(data, text=text)
     value = decode(data) if isinstance(shown, str) else shown
-    return name, word(data) if text and not isinstance(value, str) else value
+    return name, to_text(data) if text and not isinstance(value, str) else value
 
 
 def pairs_to_store(call: Invocation, pairs: Sequence[str]) -> dict[str, bytes]:
@@ -35,7 +36,7 @@ def pairs_to_store(call: Invocation, pairs: Sequence[str]) -> dict[str, bytes]:
     for key, equals, _ in split:
         if not (key and equals):
             raise typer.BadParameter(f"{key!r} has no value; write KEY=VALUE")
-    return {key: to_stored(value.encode("utf-8", "surrogateescape")) for key, _, value in split}
+    return {key: to_stored(to_bytes(value)) for key, _, value in split}
 
 
 def _object_to_store(source: str, data: bytes) -> dict[str, bytes]:

@@ -15,6 +15,7 @@ from katax_cli.cli.completion.line import TypedLine, profile_of
 from katax_cli.cli.shell.target import REDIS, Target
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.engine_names import TABLE_ENGINES
+from katax_cli.core.text.text import to_bytes
 
 if TYPE_CHECKING:
     from katax_cli.core.settings import ConnectionSettings
@@ -76,7 +77,7 @@ def _file(profile: Profile, settings: ConnectionSettings | None, kind: str, abou
     place = (
         (settings.address, settings.database, settings.user, settings.prefix) if settings else profile.home
     )
-    key = repr((profile.folder, profile.name, place, kind, about)).encode("utf-8", "surrogateescape")
+    key = to_bytes(repr((profile.folder, profile.name, place, kind, about)))
     return os.path.join(_folder(), blake2b(key, digest_size=16).hexdigest())
 
 

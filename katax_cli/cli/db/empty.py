@@ -10,8 +10,9 @@ from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.journal import recorded
 from katax_cli.cli.shell.scope import Scope, Target, scope
 from katax_cli.core.roles import Tier
+from katax_cli.core.text.text import counted
 from katax_cli.services.tables import lifetime, reset
-from katax_cli.services.tables.truncate import Doomed, plan, truncate
+from katax_cli.services.tables.truncate import plan, truncate
 
 if TYPE_CHECKING:
     from katax_cli.cli.migrate.run import Desk
@@ -24,12 +25,15 @@ def empty_tables(call: Invocation, target: Target, names: Sequence[str], *, casc
     with scope(call, target, named=True) as chosen:
         database = chosen.tabular
         doomed = plan(database, names, keep=[chosen.profile.migrate.table], cascade=cascade)
-        facts = {"tables": [table.name for table in doomed], "rows_estimate": _sum(doomed)}
+        facts = {
+            "tables": [table.name for table in doomed],
+            "rows_estimate": sum(table.rows or 0 for table in doomed),
+        }
         _preview(call, [f"{table.name}  {_rows(table.rows)}" for table in doomed])
         if call.only_planned(**facts):
             return
         with recorded(chosen, chosen.one, f"truncate {', '.join(table.name for table in doomed)}"):
-            chosen.confirm(Tier.DESTRUCTIVE, f"emptying {_count(doomed, 'table')}")
+            chosen.confirm(Tier.DESTRUCTIVE, f"emptying {counted(len(doomed), 'table')}")
             truncate(database, doomed, on_done=lambda name: call.diagnostics.note(f"emptied {name}"))
     call.out.action(facts)
 
@@ -49,9 +53,9 @@ def reset_database(call: Invocation, target: Target, *, migrate: bool, seed: boo
         if call.only_planned(**facts):
             return
         with recorded(chosen, chosen.one, f"drop {', '.join(map(str, found))}"):
-            chosen.confirm(Tier.DESTRUCTIVE, f"dropping {_count(found, 'object')}")
+            chosen.confirm(Tier.DESTRUCTIVE, f"dropping {counted(len(found), 'object')}")
             reset.drop(database, found)
-        call.diagnostics.note(f"dropped {_count(found, 'object')} of {database.name!r}")
+        call.diagnostics.note(f"dropped {counted(len(found), 'object')} of {database.name!r}")
         if desk is not None:
             facts["migrated"] = [migration.name for migration in desk.one.up()]
         if seed:
@@ -120,12 +124,4 @@ def _preview(call: Invocation, lines: Sequence[str]) -> None:
 
 
 def _rows(number: int | None) -> str:
-    return "rows not known" if number is None else f"about {number} row{'' if number == 1 else 's'}"
-
-
-def _sum(doomed: Sequence[Doomed]) -> int:
-    return sum(table.rows or 0 for table in doomed)
-
-
-def _count(found: Sequence[object], what: str) -> str:
-    return f"{len(found)} {what}{'' if len(found) == 1 else 's'}"
+    return "rows not known" if number is None else f"about {counted(number, 'row')}"

@@ -12,6 +12,7 @@ from katax_cli.cli.shell.output import OF_A_SERVER
 from katax_cli.cli.shell.scope import Scope
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import AnySql, Statement
+from katax_cli.core.text.text import counted
 from katax_cli.engines.base import Params
 from katax_cli.errors import QueryError, Refused, RolledBack
 from katax_cli.services.databases.transaction import Transaction
@@ -146,6 +147,4 @@ def review_of(
 
 def counted_rows(count: int | None) -> str:
     """A number of rows, for people."""
-    return (
-        "rows that the server does not count" if count is None else f"{count} row{'' if count == 1 else 's'}"
-    )
+    return "rows that the server does not count" if count is None else counted(count, "row")

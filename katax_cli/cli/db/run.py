@@ -68,12 +68,17 @@ def redacted(statements: Sequence[Statement]) -> str:
 
 def confirm_script(chosen: Scope, settings: ConnectionSettings, statements: Sequence[Statement]) -> None:
     """Asks once when statements lose data that they do not name, or change rights or the server."""
-    if chosen.call.shared.dry_run:
-        return
+    harm = harm_of(statements)
+    if harm is not None and not chosen.call.shared.dry_run:
+        chosen.confirm(*harm, of=settings)
+
+
+def harm_of(statements: Sequence[Statement]) -> tuple[Tier, str] | None:
+    """What is asked about before statements run; None where nothing is."""
     destructive, disruptive = destructive_reasons(statements), disruptive_verbs(statements)
-    if destructive or disruptive:
-        tier = Tier.DESTRUCTIVE if destructive else Tier.DISRUPTIVE
-        chosen.confirm(tier, "; ".join(dict.fromkeys([*destructive, *disruptive])), of=settings)
+    tier = Tier.DESTRUCTIVE if destructive else Tier.DISRUPTIVE
+    reasons = dict.fromkeys([*destructive, *disruptive])
+    return (tier, "; ".join(reasons)) if reasons else None
 
 
 @dataclass(frozen=True)

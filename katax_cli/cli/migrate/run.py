@@ -114,12 +114,12 @@ class Desk:
 
 
 @contextmanager
-def desk(call: Invocation, *, only_files: bool = False) -> Iterator[Desk]:
+def desk(call: Invocation) -> Iterator[Desk]:
     """The connections of a command, without a deadline unless one is given.
 
     Raises Refused on a built-in profile unless it was named.
     """
-    with scope(call, _target, seconds=None, named=not only_files) as chosen:
+    with scope(call, _target, seconds=None, named=True) as chosen:
         yield desk_for(chosen)
 
 

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.redis import cell
+from katax_cli.core.text.text import to_bytes
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.subscription import Message, Subscription
 
@@ -20,7 +21,7 @@ _LOOK_EVERY = 0.5
 
 def message_row(message: Message, text: bool) -> tuple[object, ...]:
     """JSON as its value, else its text; what is none as base64 in JSON (not `text`)."""
-    channel = cell(message.channel.encode("utf-8", "surrogateescape"), text=text)
+    channel = cell(to_bytes(message.channel), text=text)
     return (channel, message.pattern, message_value(message, text), message.received_at)
 
 

@@ -14,6 +14,7 @@ from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.options import lifetime
 from katax_cli.cli.shell.redis import cell
 from katax_cli.core.sql.conditions import parse_value
+from katax_cli.core.text.text import to_bytes
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.record_watch import RecordEvent, RecordWatch
 from katax_cli.services.redis.records import RecordPage
@@ -82,11 +83,7 @@ def print_changes(
         for event in arrivals.taken(count):
             if event.event == "missed":
                 call.diagnostics.note("the connection was lost; changes made meanwhile are missing")
-            id = (
-                None
-                if event.id is None
-                else cell(event.id.encode("utf-8", "surrogateescape"), text=call.out.wants_text)
-            )
+            id = None if event.id is None else cell(to_bytes(event.id), text=call.out.wants_text)
             call.out.arrival(header, (id, event.event, event.received_at))
     finally:
         arrivals.close()

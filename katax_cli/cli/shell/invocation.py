@@ -14,6 +14,7 @@ import typer
 from katax_cli.cli.shell.diagnostics import Diagnostics
 from katax_cli.cli.shell.options import Shared, Streams
 from katax_cli.cli.shell.output import FORMATS, Output, saying_what_failed
+from katax_cli.core.text.text import to_bytes
 from katax_cli.errors import ConfigError, LockHeld
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class Invocation:
         if word == "-":
             return self.streams.stdin.read()
         if not word.startswith("@"):
-            return word.encode("utf-8", "surrogateescape")
+            return to_bytes(word)
         with _opened(word[1:]) as file:
             return file.read()
 

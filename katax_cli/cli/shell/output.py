@@ -14,7 +14,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple, cast, get_
 
 from katax_cli.cli.display.json_rows import array, lines, object_encoder
 from katax_cli.core.text.js_json import parse
-from katax_cli.core.text.text import base64_text, is_utf8, plain, printable, to_json, unique_names
+from katax_cli.core.text.text import (
+    base64_text,
+    is_utf8,
+    plain,
+    printable,
+    to_bytes,
+    to_json,
+    to_text,
+    unique_names,
+)
 from katax_cli.errors import ConfigError, KataxError, unknown_name
 
 if TYPE_CHECKING:
@@ -99,7 +108,7 @@ class Output:
         if picked is not None:
             names = tuple(names[at] for at in picked)
             wanted = ([tuple(row[at] for at in picked) for row in batch] for batch in counted)
-        chunks = (chunk.encode("utf-8", "surrogateescape") for chunk in self._chunks(names, wanted, manner))
+        chunks = (to_bytes(chunk) for chunk in self._chunks(names, wanted, manner))
         if self.pager is not None and self.format in ("table", "vertical", "markdown"):
             with saying_what_failed():
                 self.pager.take(chunks)
@@ -135,7 +144,7 @@ class Output:
     def documents(self, batches: Iterable[Sequence[str]]) -> None:
         """Writes JSON documents, which are written already, as they arrive: JSON or JSON lines."""
         for chunk in self._as_json(str, batches):
-            self._write(chunk.encode("utf-8", "surrogateescape"))
+            self._write(to_bytes(chunk))
         self._write(b"", flush=True)
 
     def scalar(self, value: object) -> None:
@@ -148,7 +157,7 @@ class Output:
         if raw:
             self.raw(data)
             return
-        text = data.decode("utf-8", "surrogateescape")
+        text = to_text(data)
         if self.format in ("json", "jsonl") and not is_utf8(data):
             self.scalar({"base64": base64_text(data)})
             return
@@ -200,7 +209,7 @@ class Output:
 
     def text(self, text: str) -> None:
         """Writes a line that is formatted already."""
-        self.raw(text.encode("utf-8", "surrogateescape") + b"\n")
+        self.raw(to_bytes(text) + b"\n")
 
     def raw(self, data: bytes) -> None:
         """Writes bytes as they are."""

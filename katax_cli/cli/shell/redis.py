@@ -11,7 +11,8 @@ from katax_cli.cli.shell.invocation import INTERACTIVE_SECONDS, Invocation
 from katax_cli.cli.shell.output import PLAIN, Manner
 from katax_cli.cli.shell.scope import scope
 from katax_cli.cli.shell.target import REDIS as REDIS
-from katax_cli.core.text.text import base64_text, is_utf8
+from katax_cli.core.roles import Tier
+from katax_cli.core.text.text import base64_text, is_utf8, to_text
 
 if TYPE_CHECKING:
     from katax_cli.services.cache.cache import Cache
@@ -41,11 +42,15 @@ def answer_each(
         return chosen.answer_each(header, lambda database: work(Cache(database)), manner=manner)
 
 
+def harm_of_command(words: Sequence[str]) -> tuple[Tier, str] | None:
+    """What is asked about before a Redis command runs; None where nothing is."""
+    from katax_cli.services.databases.redis_effects import administers, loses_data
+
+    if loses_data(words):
+        return Tier.DESTRUCTIVE, f"run {words[0].upper()}"
+    return (Tier.DISRUPTIVE, f"run {words[0].upper()}") if administers(words) else None
+
+
 def cell(data: bytes, *, text: bool) -> object:
     """Bytes of the server as they are shown: text; what is none as base64, where the format is JSON (not `text`)."""
-    return word(data) if text or is_utf8(data) else {"base64": base64_text(data)}
-
-
-def word(data: bytes) -> str:
-    """A key as it would be typed; bytes that are no text pass through unharmed."""
-    return data.decode("utf-8", "surrogateescape")
+    return to_text(data) if text or is_utf8(data) else {"base64": base64_text(data)}

@@ -200,3 +200,18 @@ def unique_names(names: Sequence[str]) -> tuple[str, ...]:
         taken.add(candidate)
         unique.append(candidate)
     return tuple(unique)
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 row`, `2 rows`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def to_bytes(text: str) -> bytes:
+    """UTF-8; `to_text` gives the same text again, whatever it was made of."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def to_text(data: bytes) -> str:
+    """The text of UTF-8; bytes that are none pass through it unharmed."""
+    return data.decode("utf-8", "surrogateescape")

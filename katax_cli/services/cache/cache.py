@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.text.duration import Duration
+from katax_cli.core.text.text import to_bytes, to_text
 from katax_cli.errors import QueryError
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands, RedisDatabase, RoundTrips
@@ -258,7 +259,7 @@ class Cache:
 
     def full(self, key: str) -> bytes:
         """The key on the server."""
-        return (self._prefix + key).encode("utf-8", "surrogateescape")
+        return to_bytes(self._prefix + key)
 
     def _within(self, timeout: Duration | None) -> RoundTrips:
         return self.redis.within(timeout)
@@ -300,7 +301,4 @@ def invalidation_pattern(resource: str, id: str | int | None = None) -> str:
     if not resource or id == "":
         raise ValueError("the resource or its id is empty; name one, as in 'user' or 'user' 123")
     parts = ["cache", resource, *([] if id is None else [str(id)])]
-    return (
-        escape_glob(":".join(parts).encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape")
-        + ":*"
-    )
+    return to_text(escape_glob(to_bytes(":".join(parts)))) + ":*"

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.text.text import to_text
 from katax_cli.services.cache.cache import Cache
 from katax_cli.services.redis.info import hit_rate, human_bytes, server_infos
 
@@ -70,7 +71,7 @@ def _sampled(cache: Cache, sample: int) -> list[_SampledKey]:
         chunk = wanted[start : start + _FACTS_AT_ONCE]
         facts = cache.keyspace.facts([prefix + name for name in chunk])
         keys += [
-            _SampledKey(name.decode("utf-8", "surrogateescape"), ttl, size)
+            _SampledKey(to_text(name), ttl, size)
             for name, (kind, ttl, size) in zip(chunk, facts, strict=True)
             if kind != "none"
         ]

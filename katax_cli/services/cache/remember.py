@@ -21,6 +21,7 @@ from katax_cli.core.resilience import backoff
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.core.text.js_json import parse, stringify
+from katax_cli.core.text.text import to_bytes, to_text
 from katax_cli.errors import LockHeld, OutcomeUnknown, Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import RedisDatabase, RoundTrips
@@ -171,7 +172,7 @@ class Remembering:
     def _store(self, data: bytes, seconds: float) -> None:
         note: dict[str, Any] = {"seconds": round(seconds, 6)}
         if self._keep_stale:
-            note["stale"] = data.decode("utf-8", "surrogateescape")
+            note["stale"] = to_text(data)
         life = self._ttl + (STALE_SECONDS if self._keep_stale else 0.0)
         try:
             self._cache.set_raw(note_key(self._key), stringify(note).encode(), life, timeout=self._timeout)
@@ -190,7 +191,7 @@ class Remembering:
             data,
             left=float("inf") if ttl_ms < 0 else ttl_ms / 1000,
             delta=float(facts.get("seconds", 0.0)),
-            stale=stale.encode("utf-8", "surrogateescape") if isinstance(stale, str) else None,
+            stale=to_bytes(stale) if isinstance(stale, str) else None,
         )
 
     def _pause(self, attempt: int) -> float:

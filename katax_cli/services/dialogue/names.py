@@ -8,7 +8,7 @@ from itertools import islice
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
-from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import KataxError
 from katax_cli.services.calls.left_behind import Running, start
 
@@ -34,9 +34,8 @@ class _Known(NamedTuple):
 class RememberedNames:
     """Names by what they are of; each kind is asked for by one thread at a time, on connections of its own."""
 
-    def __init__(self, database: Database, clock: Clock = SYSTEM) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._clock = clock
         self._lock = Lock()
         self._known: dict[tuple[str, ...], _Known] = {}
         self._asking: dict[tuple[str, ...], Running] = {}
@@ -86,7 +85,7 @@ class RememberedNames:
     def _ask(self, key: tuple[str, ...], question: Callable[[], Iterable[str]]) -> list[str]:
         with self._lock:
             known = self._known.get(key)
-            if known is not None and self._clock.monotonic() - known.at < _FRESH_SECONDS:
+            if known is not None and SYSTEM.monotonic() - known.at < _FRESH_SECONDS:
                 return known.names
             asking = self._asking.get(key)
             if asking is None:
@@ -109,5 +108,5 @@ class RememberedNames:
             with self._lock:
                 if len(self._known) >= _MOST_KINDS:
                     self._known.clear()
-                self._known[key] = _Known(sorted(set(names)), self._clock.monotonic())
+                self._known[key] = _Known(sorted(set(names)), SYSTEM.monotonic())
                 self._asking.pop(key, None)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from katax_cli.core.resilience.failure import Failure
+from katax_cli.core.text.text import to_bytes
 from katax_cli.errors import ConfigError, KataxError, QueryError
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.dialogue.client import ClientDialogue
@@ -112,7 +113,7 @@ def words_of(line: str) -> RedisWords:
 
     Raises ConfigError for a quote that is not closed, or does not end its word.
     """
-    text = line.strip().encode("utf-8", "surrogateescape")
+    text = to_bytes(line.strip())
     words = []
     at = 0
     while at < len(text):

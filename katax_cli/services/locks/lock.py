@@ -26,6 +26,7 @@ from katax_cli.core.resilience import backoff
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.core.text.js_json import parse, stringify
+from katax_cli.core.text.text import to_bytes
 from katax_cli.core.waiting import SharedEvent
 from katax_cli.errors import KataxError, LockHeld, LockLost, OutcomeUnknown
 from katax_cli.services.calls.guard import Safety
@@ -289,7 +290,7 @@ def held_locks(
     """The locks that are held now, by name; of `wanted` only, if there are any."""
     redis = database.within(timeout)
     prefix = redis.settings.prefix + PREFIX
-    names = sorted({name.encode("utf-8", "surrogateescape") for name in wanted}) or sorted(
+    names = sorted({to_bytes(name) for name in wanted}) or sorted(
         key for batch in Keyspace(redis, prefix).distinct() for key in batch
     )
     full = [prefix.encode() + name for name in names]
@@ -317,7 +318,7 @@ def lock_keys(redis: Commands, name: str) -> tuple[bytes, bytes]:
         raise ValueError(f"the lock's name {name!r} has an unmatched brace; remove it")
     else:
         fence = f"{prefix}fence:{{{key}}}"
-    return key.encode("utf-8", "surrogateescape"), fence.encode("utf-8", "surrogateescape")
+    return to_bytes(key), to_bytes(fence)
 
 
 def _about_us() -> str:

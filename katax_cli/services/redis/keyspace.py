@@ -12,6 +12,7 @@ from typing import Any
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.resilience.failure import Failure
+from katax_cli.core.text.text import to_bytes, to_text
 from katax_cli.errors import QueryError, Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands
@@ -69,7 +70,7 @@ class Keyspace:
 
     def __init__(self, redis: Commands, prefix: str = "", *, clock: Clock = SYSTEM) -> None:
         self._redis = redis
-        self._prefix = prefix.encode("utf-8", "surrogateescape")
+        self._prefix = to_bytes(prefix)
         self._clock = clock
 
     def scan(
@@ -92,9 +93,7 @@ class Keyspace:
 
     def beginning_with(self, text: str) -> Iterator[str]:
         """Keys that begin with a text, for completion: what is not UTF-8 in them is escaped."""
-        batches = self.scan(
-            escape_glob(text.encode("utf-8", "surrogateescape")).decode("utf-8", "surrogateescape") + "*"
-        )
+        batches = self.scan(to_text(escape_glob(to_bytes(text))) + "*")
         return (key.decode("utf-8", "backslashreplace") for key in chain.from_iterable(batches))
 
     def size(self) -> int:
@@ -147,7 +146,7 @@ class Keyspace:
     def _match(self, pattern: str) -> bytes:
         if not pattern:
             raise ValueError("the pattern is empty; write '*' for all keys, or a glob such as 'temp:*'")
-        return escape_glob(self._prefix) + pattern.encode("utf-8", "surrogateescape")
+        return escape_glob(self._prefix) + to_bytes(pattern)
 
     def _page(
         self, shard: Any, cursor: bytes, match: bytes, count: int, type: str | None = None

@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.text.duration import Duration, in_seconds
+from katax_cli.core.text.text import to_bytes
 from katax_cli.errors import OutcomeUnknown, RateLimitExceeded, Unavailable, unknown_name
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands, RedisDatabase
@@ -127,7 +128,7 @@ class RateLimiter:
         return round(self.window * 1e6)
 
     def _key(self, algorithm: Algorithm, key: str) -> bytes:
-        return f"{self._prefix}{algorithm}:{key}".encode("utf-8", "surrogateescape")
+        return to_bytes(f"{self._prefix}{algorithm}:{key}")
 
     def _decided(self, ask: Callable[[], Decision]) -> Decision:
         try:

@@ -10,6 +10,7 @@ from typing import Any, Self
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.forks import follow
 from katax_cli.core.text.duration import Duration
+from katax_cli.core.text.text import to_bytes
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.subscription import Message, Subscription
 from katax_cli.services.redis.values import JSON, Codec, encoded
@@ -140,5 +141,5 @@ def _call(message: Message, fn: Callable[..., object], *args: object) -> None:
 
 def publish_raw(redis: RedisDatabase, channel: str, data: bytes, *, timeout: Duration | None = None) -> int:
     """Sends bytes as they are; returns how many received them."""
-    full = (redis.settings.prefix + channel).encode("utf-8", "surrogateescape")
+    full = to_bytes(redis.settings.prefix + channel)
     return int(redis.within(timeout).redis("PUBLISH", full, data))

@@ -11,6 +11,7 @@ from hashlib import sha1
 from typing import Any
 
 from katax_cli.core.text.js_json import stringify
+from katax_cli.core.text.text import to_bytes, to_text
 from katax_cli.errors import MisshapedRecord
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands, Word
@@ -30,13 +31,13 @@ class ResourceKeys:
 
     def __init__(self, prefix: str, name: str, codec: Codec) -> None:
         self._start = f"{prefix}{name}:"
-        self._start_bytes = self._start.encode("utf-8", "surrogateescape")
+        self._start_bytes = to_bytes(self._start)
         self._is_nested = ":" in name
         self._codec = codec
 
     def full(self, id: str | int) -> bytes:
         """The full key of a record."""
-        return self._start_bytes + str(id).encode("utf-8", "surrogateescape")
+        return self._start_bytes + to_bytes(str(id))
 
     def is_ambiguous(self, id: str | int) -> bool:
         """True if only the record can say whose the key of this id is."""
@@ -69,7 +70,7 @@ class ResourceKeys:
     def ids(self, redis: Commands) -> Sequence[bytes]:
         """The ids of the resource, sorted; only where a key is ambiguous is its record read."""
         candidates = self._candidates(redis)
-        ambiguous = [id for id in candidates if self.is_ambiguous(_text(id))]
+        ambiguous = [id for id in candidates if self.is_ambiguous(to_text(id))]
         foreign = set(ambiguous).difference(id for id, _, _ in self.read(redis, ambiguous))
         return [id for id in candidates if id not in foreign]
 
@@ -81,7 +82,7 @@ class ResourceKeys:
             values = redis.pipeline(commands, safety=Safety.READ, tolerant=True)
             for id, data in zip(batch, values, strict=True):
                 record = self._codec.decode(data) if isinstance(data, bytes) else None
-                if isinstance(record, dict) and self.owns(_text(id), record):
+                if isinstance(record, dict) and self.owns(to_text(id), record):
                     yield id, data, record
 
     def matching(self, redis: Commands, criteria: Mapping[str, Any]) -> Iterator[Record]:
@@ -168,10 +169,6 @@ def is_equal(left: Any, right: Any) -> bool:
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(is_equal, left, right))
     return isinstance(left, bool) == isinstance(right, bool) and bool(left == right)
-
-
-def _text(id: bytes) -> str:
-    return id.decode("utf-8", "surrogateescape")
 
 
 def _digest(data: bytes | None) -> str:

@@ -9,7 +9,7 @@ from secrets import token_urlsafe
 from typing import Any
 
 from katax_cli.core.text.duration import Duration, in_seconds
-from katax_cli.core.text.text import no_option
+from katax_cli.core.text.text import no_option, to_bytes, to_text
 from katax_cli.errors import RecordExists
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands, RedisDatabase
@@ -172,10 +172,10 @@ class SessionStore:
             raise ValueError(
                 f"{id!r} is no id of a session; expected text that does not begin with {_INDEX!r}"
             )
-        return (self._prefix + id).encode("utf-8", "surrogateescape")
+        return to_bytes(self._prefix + id)
 
     def _index_key(self, user: str) -> bytes:
-        return f"{self._prefix}{_INDEX}{user}".encode("utf-8", "surrogateescape")
+        return to_bytes(f"{self._prefix}{_INDEX}{user}")
 
     def _index(self, redis: Commands, data: Any, id: str, milliseconds: int) -> None:
         user = _user(data)
@@ -189,7 +189,7 @@ class SessionStore:
         rows = []
         for id, times in zip(flat[0::2], flat[1::2], strict=True):
             created, expires = map(_moment, times.split())
-            rows.append((id.decode("utf-8", "surrogateescape"), created, expires))
+            rows.append((to_text(id), created, expires))
         return sorted(((id, made, ends) for id, made, ends in rows if ends > now), key=lambda row: row[1])
 
 

@@ -18,6 +18,7 @@ from katax_cli.core.resilience import backoff
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.resilience.failure import FailureKind
 from katax_cli.core.text.duration import Duration
+from katax_cli.core.text.text import to_bytes, to_text
 from katax_cli.engines.base import require
 from katax_cli.engines.messages import Heard, Subscriber, Subscribes
 from katax_cli.errors import Unavailable
@@ -77,7 +78,7 @@ class Subscription:
             redis.engine, Subscribes, lacks="channels", wanted_by="subscribe", works_on=("redis",)
         )
         start = redis.settings.prefix if prefix is None else prefix
-        full = start.encode("utf-8", "surrogateescape")
+        full = to_bytes(start)
         self._prefixes = {"SUBSCRIBE": full, "PSUBSCRIBE": escape_glob(full)}
         self._on_message, self._on_gap, self._on_end = on_message, on_gap, on_end
         self._ping_every, self._dead_after = ping_every, dead_after
@@ -159,10 +160,10 @@ class Subscription:
     def _full(self, command: str, name: str) -> bytes:
         if not name:
             raise ValueError("the channel is empty; give it a name")
-        return self._prefixes[command] + name.encode("utf-8", "surrogateescape")
+        return self._prefixes[command] + to_bytes(name)
 
     def _short(self, command: str, full: bytes) -> str:
-        return full[len(self._prefixes[command]) :].decode("utf-8", "surrogateescape")
+        return to_text(full[len(self._prefixes[command]) :])
 
     def _change(self, command: str, name: str, *, known: str, adding: bool) -> None:
         full = self._full(known, name)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.core.text.js_json import parse, stringify
+from katax_cli.core.text.text import to_text
 
 
 class Codec(Protocol):
@@ -55,7 +56,7 @@ def to_stored(data: bytes) -> bytes:
 
 def decode(data: bytes) -> Any:
     """A stored value: JSON where it is JSON, else its text."""
-    text = data.decode("utf-8", "surrogateescape")
+    text = to_text(data)
     try:
         return parse(text)
     except ValueError:

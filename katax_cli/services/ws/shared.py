@@ -28,6 +28,7 @@ from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.retry import RetryPolicy
 from katax_cli.core.text.js_json import jsonable
+from katax_cli.core.text.text import to_bytes
 from katax_cli.errors import KataxError, Refused, Unavailable
 from katax_cli.services.calls.guard import Guard, Safety
 from katax_cli.services.calls.left_behind import start
@@ -93,7 +94,7 @@ class ClusterMember:
         self.channel = f"ws:{name}"
         self._given, self._redis = redis, _always_tried(redis)
         self._answer, self._soon = answer, soon
-        self._full = (redis.settings.prefix + self.channel).encode("utf-8", "surrogateescape")
+        self._full = to_bytes(redis.settings.prefix + self.channel)
         self._register = self._full + b":workers"
         self._worker = this_worker(0)
         self._unsent = Queue[RedisCommand](UNSENT)

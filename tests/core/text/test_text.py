@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from katax_cli.core.text.text import duration_text, plain, printable, to_json, unique_names, width
+from katax_cli.core.text.text import (
+    counted,
+    duration_text,
+    plain,
+    printable,
+    to_bytes,
+    to_json,
+    to_text,
+    unique_names,
+    width,
+)
 
 
 @pytest.mark.parametrize(
@@ -138,3 +148,9 @@ def test_distinct_names_are_distinct(names: list[str]) -> None:
 
     assert len(set(found)) == len(found) == len(names)
     assert all(new == old or new.startswith(f"{old}_") for new, old in zip(found, names, strict=True))
+
+
+def test_text_of_any_bytes_and_counts() -> None:
+    assert to_bytes("é") == b"\xc3\xa9"
+    assert to_bytes(to_text(b"\xff\x00k")) == b"\xff\x00k"
+    assert [counted(number, "row") for number in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]

@@ -6,17 +6,13 @@ from typing import Annotated
 
 import typer
 
+from katax_cli.cli.db.restore.commands import Out
 from katax_cli.cli.db.restore.commands import group as restore_commands
 from katax_cli.cli.shell.exits import ExitCode
 from katax_cli.cli.shell.group import Group
 from katax_cli.cli.shell.invocation import Invocation
 
 group = Group()
-
-Out = Annotated[
-    str | None,
-    typer.Option("--out", metavar="DIR|URL", help="Folder or URL of the backups ([backup] directory)."),
-]
 
 
 @group.command("backup")

@@ -20,7 +20,7 @@ from katax_cli.cli.shell.journal import recorded
 from katax_cli.cli.shell.scope import Scope
 from katax_cli.core.interrupts import if_interrupted
 from katax_cli.core.roles import Tier
-from katax_cli.core.text.text import RawJson
+from katax_cli.core.text.text import RawJson, counted
 from katax_cli.errors import Refused
 from katax_cli.services.databases.builder.documents import change_of
 from katax_cli.services.databases.builder.filters import collection_name, holds_for_all
@@ -122,7 +122,7 @@ class _DocumentChange:
         refuse_unasked(chosen, chosen.one, max_rows=self.max_rows)
         if self.max_rows is not None and (rows := self._count(wanted)) > self.max_rows:
             raise Refused(
-                f"{self.verb} on {chosen.one.name!r} would change {_documents(rows)}, --max-rows-affected is "
+                f"{self.verb} on {chosen.one.name!r} would change {counted(rows, 'document')}, --max-rows-affected is "
                 f"{self.max_rows}; nothing was sent"
             )
         if not self.one and holds_for_all(wanted):
@@ -143,7 +143,7 @@ class _DocumentChange:
         what = f"{self.verb} on {chosen.profile.name}/{chosen.one.name}"
         if not agrees(
             chosen.call,
-            f"{what} changes {_documents(self._count(wanted))} and cannot be rolled back; send it?",
+            f"{what} changes {counted(self._count(wanted), 'document')} and cannot be rolled back; send it?",
         ):
             raise Refused(f"{what}: not confirmed; nothing was sent")
 
@@ -201,7 +201,3 @@ def _shown_ids(words: DocumentWords, ids: Sequence[Any]) -> dict[str, object]:
     if not words.call.out.wants_text:
         return {"ids": RawJson(words.codec.write(ids))}
     return {"ids": [words.codec.cell(id) for id in ids]} if len(ids) <= SHOWN_IDS else {}
-
-
-def _documents(count: int) -> str:
-    return f"{count} document{'' if count == 1 else 's'}"

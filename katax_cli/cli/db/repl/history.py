@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from katax_cli.core.settings import ConnectionSettings, revealed_secrets
 from katax_cli.core.text.redact import Redactor, is_secret_name
+from katax_cli.core.text.text import to_bytes
 from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.home import ensure_home
 
@@ -32,7 +33,7 @@ def history_file(profile: Profile, settings: ConnectionSettings) -> str:
     """The file of a connection in `.katax/`, for its owner alone; made, and its older half cut off when it is long."""
     folder = os.path.join(ensure_home(profile.home), FOLDER)
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    place = repr((settings.address, settings.database, settings.user)).encode("utf-8", "surrogateescape")
+    place = to_bytes(repr((settings.address, settings.database, settings.user)))
     name = quote(f"{profile.name}-{settings.name}", safe="")[:100]
     path = os.path.join(folder, f"{name}-{blake2b(place, digest_size=4).hexdigest()}")
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600))

@@ -11,24 +11,23 @@ from typing import Any, NamedTuple, Protocol
 
 from katax_cli.cli.db.repl.replies import as_cell, as_json, drawn, parts_of
 from katax_cli.cli.db.repl.suggestions import Suggest, of_mongodb, of_redis, of_sql
-from katax_cli.cli.db.run import may_write, redacted
+from katax_cli.cli.db.run import harm_of, may_write, redacted
 from katax_cli.cli.shell.output import OF_A_SERVER, Output
+from katax_cli.cli.shell.redis import harm_of_command
 from katax_cli.core.engine_names import TABLE_ENGINES
 from katax_cli.core.roles import Tier
 from katax_cli.core.sql import Statement, ends_statement, split, statement_of
 from katax_cli.core.text import mongo_call
-from katax_cli.core.text.text import printable
+from katax_cli.core.text.text import counted, printable
 from katax_cli.engines.base import Row, Table, TableDescription
 from katax_cli.errors import ConfigError, KataxError, WrongEngine
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.mongodb import MongoDatabase
-from katax_cli.services.databases.redis_effects import administers, loses_data
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.dialogue.mongodb import Document, MongoDialogue, MongoRequest
 from katax_cli.services.dialogue.names import RememberedNames
 from katax_cli.services.dialogue.redis import RedisDialogue, RedisWords, words_of
 from katax_cli.services.dialogue.sql import SqlDialogue, TransactionState
-from katax_cli.services.tables.scripts import destructive_reasons, disruptive_verbs
 
 _DRAWN_DOCUMENTS = 1000
 """Documents of a table, whose columns are the fields of all of them."""
@@ -154,7 +153,7 @@ class SqlLanguage(Language):
             yield Request(
                 statement.text,
                 partial(self._run, statement),
-                _harm_of(statement),
+                harm_of([statement]),
                 reads=statement.kind == "read",
                 journal=redacted([statement]) if may_write(statement) else None,
                 # What MySQL commits by itself commits what was open before it.
@@ -190,19 +189,12 @@ class SqlLanguage(Language):
             self.names.forget()
         changed = None if statement.effect.uncounted else affected
         if counts:
-            return StatementAnswer(_counted(counts[0], "row"), changed)
+            return StatementAnswer(counted(counts[0], "row"), changed)
         if out.format in ("table", "vertical", "markdown"):
             told = statement.kind == "write" and affected is not None
             text = f"{statement.effect.verb} {affected}" if told else statement.effect.verb
             return StatementAnswer(None, changed, partial(out.text, text))
         return StatementAnswer(None, changed, partial(out.action, {"rows_affected": affected}))
-
-
-def _harm_of(statement: Statement) -> tuple[Tier, str] | None:
-    destructive, disruptive = destructive_reasons([statement]), disruptive_verbs([statement])
-    if not destructive and not disruptive:
-        return None
-    return Tier.DESTRUCTIVE if destructive else Tier.DISRUPTIVE, "; ".join([*destructive, *disruptive])
 
 
 class RedisLanguage(Language):
@@ -225,12 +217,10 @@ class RedisLanguage(Language):
             if not words:
                 continue
             spelled = [word.decode("utf-8", "replace") for word in words[:2]]
-            tier = Tier.DESTRUCTIVE if loses_data(spelled) else Tier.DISRUPTIVE
-            harmful = loses_data(spelled) or administers(spelled)
             yield Request(
                 line,
                 partial(self._run, words),
-                (tier, f"run {spelled[0].upper()}") if harmful else None,
+                harm_of_command(spelled),
                 reads=self.dialogue.only_reads(words),
                 journal=_journal_of(words) if self.dialogue.writes(words) else None,
                 commits=spelled[0].upper() == "EXEC",
@@ -315,7 +305,7 @@ class MongoLanguage(Language):
         if request.writes:
             self.names.forget()
         if answer is None:
-            return StatementAnswer(None if request.one else _counted(counts[0], "document"))
+            return StatementAnswer(None if request.one else counted(counts[0], "document"))
         if out.format in ("json", "jsonl"):
             out.text(self.dialogue.written(answer))
         else:
@@ -351,7 +341,3 @@ class MongoLanguage(Language):
 
     def _cell(self, value: Any) -> object:
         return self.dialogue.cell(value)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from katax_cli.core.text.text import base64_text, is_utf8, printable
+from katax_cli.core.text.text import base64_text, is_utf8, printable, to_text
 
 
 def parts_of(reply: Any) -> Sequence[Any]:
@@ -26,7 +26,7 @@ def as_json(reply: Any) -> object:
 
 def as_cell(reply: Any) -> object:
     """An element for csv and tsv."""
-    return reply.decode("utf-8", "surrogateescape") if isinstance(reply, bytes) else as_json(reply)
+    return to_text(reply) if isinstance(reply, bytes) else as_json(reply)
 
 
 def drawn(reply: Any, indent: str = "") -> Iterator[str]:
@@ -50,7 +50,7 @@ def _drawn_one(reply: Any) -> str:
     if reply is None:
         return "(nil)"
     if isinstance(reply, bytes):
-        text = printable(reply.decode("utf-8", "surrogateescape"))
+        text = printable(to_text(reply))
         return '"' + text.replace('"', '\\"') + '"'
     if isinstance(reply, Exception):
         return f"(error) {printable(str(reply))}"

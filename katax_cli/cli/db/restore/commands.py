@@ -12,6 +12,12 @@ from katax_cli.cli.shell.invocation import Invocation
 
 group, drills = Group(), Group()
 
+Out = Annotated[
+    str | None,
+    typer.Option("--out", metavar="DIR|URL", help="Folder or URL of the backups ([backup] directory)."),
+]
+Jobs = Annotated[int | None, typer.Option("--jobs", min=1, help="Parallel workers (processors, at most 4).")]
+
 
 @group.command("restore")
 def restore(
@@ -31,13 +37,8 @@ def restore(
     swap: Annotated[
         bool, typer.Option("--swap", help="Take the place of NAME, which is kept until the next prune.")
     ] = False,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, help="Parallel workers (processors, at most 4).")
-    ] = None,
-    out: Annotated[
-        str | None,
-        typer.Option("--out", metavar="DIR|URL", help="Folder or URL of the backups ([backup] directory)."),
-    ] = None,
+    jobs: Jobs = None,
+    out: Out = None,
 ) -> ExitCode:
     """Restore a backup into a new database; nothing is touched before the whole backup was validated."""
     from katax_cli.cli.db.restore.run import run_restore
@@ -67,13 +68,8 @@ def drill(
     same_server: Annotated[
         bool, typer.Option("--same-server", help="Allow the server that the backup is from, if it has room.")
     ] = False,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, help="Parallel workers (processors, at most 4).")
-    ] = None,
-    out: Annotated[
-        str | None,
-        typer.Option("--out", metavar="DIR|URL", help="Folder or URL of the backups ([backup] directory)."),
-    ] = None,
+    jobs: Jobs = None,
+    out: Out = None,
 ) -> ExitCode:
     """Restore a backup into a throwaway database, compare, and stamp its manifest; exit 1 when it did not pass."""
     from katax_cli.cli.db.restore.run import run_drill
