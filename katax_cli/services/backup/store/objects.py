@@ -19,7 +19,7 @@ from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.retry import Repeats, RetryPolicy
 from katax_cli.errors import BackupError, ConfigError, KataxError, StoreRefused, Unavailable
 from katax_cli.services.backup.work import StoppableWork
-from katax_cli.services.calls.left_behind import start
+from katax_cli.services.calls.left_behind import Running, start
 
 T = TypeVar("T")
 SCHEMES = ("s3", "gs", "sftp")
@@ -29,6 +29,8 @@ _PART_BYTES = 16 * 2**20
 _MOST_PARTS = 9_000
 """S3 takes 10,000 parts of one object."""
 _LOOK_EVERY = 0.5
+_ASK_AFTER = 30.0
+"""Seconds that a call may take before the store is asked whether it lives; a slow one may take longer."""
 _PARTIAL = ".part"
 _LATER = {errno.EBUSY, errno.EREMOTEIO, errno.ETIMEDOUT, errno.ECONNRESET, errno.EPIPE, errno.ECONNREFUSED}
 _GATEWAY = {502, 503, 504}
@@ -251,12 +253,34 @@ class ObjectStore:
 
     def _awaited(self, call: Callable[[], T]) -> T:
         running = start("katax-remote", call)
+        asked_at = SYSTEM.monotonic()
         while not running.ended(_LOOK_EVERY):
             self._work.check()
+            if SYSTEM.monotonic() - asked_at >= _ASK_AFTER:
+                self._refuse_silence(running)
+                asked_at = SYSTEM.monotonic()
         if isinstance(running.outcome, BaseException):
             raise running.outcome
         outcome: T = running.outcome
         return outcome
+
+    def _refuse_silence(self, running: Running) -> None:
+        """Raises Unavailable when a frozen store answers no question either: what is sent has no limit of time."""
+        if self.scheme != "s3":
+            return
+        asking = start(
+            "katax-remote-ask",
+            partial(self._files.call_s3, "head_bucket", Bucket=self._base.partition("/")[0]),
+        )
+        while not asking.ended(_LOOK_EVERY):
+            self._work.check()
+            if running.ended(0.0):
+                return
+        error = asking.outcome
+        if isinstance(error, Exception):
+            meaning = self._meaning(error, missing_is_config=False)
+            if isinstance(meaning, Unavailable) and not running.ended(0.0):
+                raise meaning
 
     def _meaning(self, error: Exception, *, missing_is_config: bool) -> KataxError:
         """The error of katax that an error of a library means."""

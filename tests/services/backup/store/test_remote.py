@@ -19,8 +19,9 @@ from botocore.exceptions import ClientError
 from s3fs.errors import translate_boto_error  # type: ignore[import-untyped]
 
 from katax_cli import Backup, Katax
-from katax_cli.core.resilience.retry import RetryPolicy
+from katax_cli.core.resilience.retry import ONCE, RetryPolicy
 from katax_cli.errors import BackupDamaged, BackupError, ConfigError, KataxError, Unavailable
+from katax_cli.services.backup.store import objects as objects_module
 from katax_cli.services.backup.store.base import BackupStore
 from katax_cli.services.backup.store.objects import ObjectStore, StoredObject
 from katax_cli.services.backup.store.place import open_store
@@ -295,6 +296,20 @@ def test_a_store_that_is_full_is_no_wrong_configuration(bucket: ObjectServer, pr
         response = {"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
         error = translate_boto_error(ClientError(response, "PutObject"))
         assert type(store._meaning(error, missing_is_config=True)) is expected, code
+
+
+def test_a_store_that_takes_a_request_and_says_nothing_is_not_available(
+    bucket: ObjectServer, prefix: str, deaf_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library waits without a limit for leave to send. The bad twin: a store that lives, slower than the limit."""
+    monkeypatch.setattr(objects_module, "_ASK_AFTER", 0.0)
+    ObjectStore(bucket.url(prefix), work=StoppableWork("main"), retry=ONCE).put("small", b"xx")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{deaf_port}")
+    monkeypatch.setitem(objects_module._S3["config_kwargs"], "read_timeout", 0.5)
+    silent = ObjectStore(bucket.url(prefix), work=StoppableWork("main"), retry=ONCE)
+    with pytest.raises(Unavailable, match="Read timeout"):
+        silent.put("small", b"xx")
+    assert bucket.keys(prefix) == ["small"]
 
 
 def test_a_mark_is_of_the_dead_when_it_is_a_day_old_by_the_clock_of_the_store(
