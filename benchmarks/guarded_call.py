@@ -97,7 +97,7 @@ def select_1() -> None:
             f"guard: {QUERIES} × select 1 with a deadline",
             katax=through_katax(url, stack),
             peers={"psycopg_pool, no deadline": through_psycopg_pool(url, stack)},
-            target=1.15,
+            target=1.05,
             runs=75,
         )
 

@@ -74,7 +74,7 @@ def main() -> int:
         of_one = run([KATAX, "db", "query", "--help"])
         _compare("katax db query --help", of_one, "Typer app --help", run([*least, "--help"]), 1.3)
         _compare(
-            "katax cache get", run([KATAX, "cache", "get", "katax:startup"]), "redis-py script", run(get), 1.4
+            "katax cache get", run([KATAX, "cache", "get", "katax:startup"]), "redis-py script", run(get), 1.1
         )
         _compare(
             "katax db query 'select 1'",
