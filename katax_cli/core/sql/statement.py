@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 
 from katax_cli.core.sql.classify import Classification, StatementKind, classify, commits_by_itself
 from katax_cli.core.sql.lexer import Dialect, code_tokens
+from katax_cli.core.sql.placeholders import CompiledQuery, compile_query
 from katax_cli.core.sql.residue import Residue, residue
 from katax_cli.core.sql.split import pieces
 
@@ -38,6 +39,11 @@ class Statement:
     def effect(self) -> Classification:
         """The effect, by its syntax; of several statements in one text the gravest."""
         return classify(self.text, self.dialect)
+
+    @cached_property
+    def query(self) -> CompiledQuery:
+        """Its placeholders, to be bound. Raises PlaceholderError where styles are mixed."""
+        return compile_query(self.text, self.dialect)
 
     @property
     def kind(self) -> StatementKind:

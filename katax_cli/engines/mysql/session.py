@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import date, datetime, time
+from functools import cached_property
 from io import BufferedReader
 from math import ceil, isfinite, log2
 from typing import Any, cast
@@ -19,7 +20,7 @@ from pymysql.constants import COMMAND, CR, ER, FIELD_TYPE
 from pymysql.converters import conversions, escape_datetime, escape_float, escape_time
 from pymysql.cursors import Cursor, SSCursor
 
-from katax_cli.core.sql import AnySql, Residue, Statement, compile_query, statement_of
+from katax_cli.core.sql import AnySql, Residue, Statement, statement_of
 from katax_cli.core.text.text import RawJson
 from katax_cli.engines.base import Params, SessionRemains, Text
 from katax_cli.engines.mysql.places import note_place
@@ -134,7 +135,7 @@ class MysqlSession(Connection):
         """PyMySQL's own reads all authorities of the system for each connection, and then trusts anybody."""
         return given if isinstance(given, ssl.SSLContext) else trusting()
 
-    @property
+    @cached_property
     def is_mariadb(self) -> bool:
         return "mariadb" in self.server_version.lower()
 
@@ -165,7 +166,7 @@ class MysqlSession(Connection):
         An InterfaceError means that the statement was not sent, so that it is certain not to have run.
         """
         statement = statement_of(sql, "mysql")
-        text, values = compile_query(statement.text, "mysql").bind(params)
+        text, values = statement.query.bind(params)
         self.check_alive()
         if values is not None:
             text %= tuple(map(self.escape, values))

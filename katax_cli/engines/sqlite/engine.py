@@ -17,7 +17,7 @@ from weakref import finalize
 from katax_cli.core.engine_names import Dialect, EngineName
 from katax_cli.core.resilience.failure import ConstraintKind, Failure, FailureKind, Violation
 from katax_cli.core.settings import ConnectionSettings
-from katax_cli.core.sql import AnySql, CompiledQuery, Residue, compile_query, statement_of
+from katax_cli.core.sql import AnySql, CompiledQuery, Residue, statement_of
 from katax_cli.engines.base import Params, Result, Row, RowStream, SqlFacts, Table, TableDescription, Text
 from katax_cli.engines.refusals import not_read_only
 from katax_cli.engines.sqlite import catalog
@@ -152,7 +152,7 @@ class SqliteEngine:
         statement = statement_of(sql, "sqlite")
         connection.note(statement)
         changes_before = connection.total_changes
-        cursor = connection.run(*_bind(compile_query(statement.text, "sqlite"), params), timeout)
+        cursor = connection.run(*_bind(statement.query, params), timeout)
         columns = _columns(cursor)
         rows = connection.fetch(cursor, -1) if columns else []
         affected = cursor.rowcount
@@ -169,8 +169,7 @@ class SqliteEngine:
             return 0
         statement = statement_of(sql, "sqlite")
         connection.note(statement)
-        query = compile_query(statement.text, "sqlite")
-        bound = [_bind(query, row) for row in rows]
+        bound = [_bind(statement.query, row) for row in rows]
         return connection.run_many(bound[0][0], [values for _, values in bound], timeout)
 
     @contextmanager
@@ -186,7 +185,7 @@ class SqliteEngine:
         """As text a number has as many digits as it takes to read the same number back."""
         statement = statement_of(sql, "sqlite")
         connection.note(statement)
-        cursor = connection.run(*_bind(compile_query(statement.text, "sqlite"), params), timeout)
+        cursor = connection.run(*_bind(statement.query, params), timeout)
         try:
             yield SqliteStream(connection, cursor, text is True)
         finally:

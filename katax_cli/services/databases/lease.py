@@ -111,7 +111,12 @@ class Lease:
         try:
             if error is not None and not isinstance(error, Exception | GeneratorExit):
                 self._leases.engine.cancel(self._connection, CANCEL_SECONDS)
-            cancelled = self._limit is not None and self._end_limits(self._limit)
+            if (limit := self._limit) is not None:
+                # A cancellation that it started has ended then, and hits no other statement.
+                limit.__exit__(None, None, None)
+                if self._last_resort is not None:
+                    self._last_resort.__exit__(None, None, None)
+            cancelled = limit is not None and limit.fired
             broken = cancelled or (error is not None and self._leases.engine.is_broken(self._connection))
         finally:
             self._give_back(broken=broken)
@@ -119,13 +124,6 @@ class Lease:
     def _give_back(self, *, broken: bool) -> None:
         self._leases.running.discard(self._connection)
         self._leases.pool.release(self._connection, broken=broken)
-
-    def _end_limits(self, limit: BlockLimit) -> bool:
-        """True when the deadline passed; the cancellation it started has ended then, and hits no other statement."""
-        limit.__exit__(None, None, None)
-        if self._last_resort is not None:
-            self._last_resort.__exit__(None, None, None)
-        return limit.fired
 
     def _cancel(self) -> None:
         engine, connection = self._leases.engine, self._connection
