@@ -108,7 +108,7 @@ def _tuple_of(row: Sequence[Any], backslash: bool) -> bytes:
         return b"(" + b",".join([_literal(value, backslash) for value in row]) + b")"
     if "\\" in text or text.count("'") != 2 * (len(row) - 1):
         return b"(" + b",".join([_literal(value, backslash) for value in row]) + b")"
-    return b"('" + text.encode("utf-8", "surrogatepass") + b"')"
+    return b"('" + text.encode() + b"')"
 
 
 def _tuples_of(cells: list[str], width: int, backslash: bool) -> bytes:
@@ -134,7 +134,7 @@ def _literal(value: bytes | int | str | None, backslash: bool) -> bytes:
     text = value.replace("'", "''")
     if backslash:
         text = text.replace("\\", "\\\\")
-    return b"'" + text.encode("utf-8", "surrogatepass") + b"'"
+    return b"'" + text.encode() + b"'"
 
 
 create = MysqlTransfer

@@ -107,6 +107,17 @@ def test_a_line_that_ends_a_copy_of_postgresql_ends_no_import(postgresql_url: st
             imported(database, b"id,name\n1,a\n\\.\n2,b\n", ImportPlan("pairs"))
 
 
+def test_half_a_character_is_refused(sql_engine: Target) -> None:
+    """MariaDB would take it, and no one could read the row again."""
+    with open_sql(sql_engine.url) as database:
+        database.execute("create table t (id bigint, name varchar(20))")
+        line = rb'{"id": 1, "name": "\ud800"}'
+        with pytest.raises(
+            KataxError, match=r"rows, line 1: .* surrogates not allowed; nothing was imported"
+        ):
+            imported(database, line, ImportPlan("t"), "jsonl")
+
+
 DROPS_ODD_ROWS = {
     "postgresql": """create function even() returns trigger language plpgsql as
         $$ begin if new.id % 2 = 1 then return null; end if; return new; end $$;

@@ -144,9 +144,15 @@ def seekable(stream: BinaryIO) -> Iterator[BinaryIO]:
         yield stream
         return
     with tempfile.TemporaryFile() as copy:
-        while chunk := stream.read(_CHUNK):
-            copy.write(chunk)
-        copy.seek(0)
+        try:
+            while chunk := stream.read(_CHUNK):
+                copy.write(chunk)
+            copy.seek(0)
+        except OSError as error:
+            raise KataxError(
+                f"cannot keep the input in {tempfile.gettempdir()!r}: {error.strerror}; "
+                "set TMPDIR to a folder with room for it"
+            ) from error
         yield cast("BinaryIO", copy)
 
 
