@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 
 import pytest
 
-from katax_cli.errors import ConfigError, KataxError, LockHeld, Refused
+from katax_cli.errors import ConfigError, KataxError, LockHeld, QueryError, Refused
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.transfer import checkpoint, load
 from katax_cli.services.transfer.export import Wanted, export
@@ -116,6 +116,23 @@ def test_half_a_character_is_refused(sql_engine: Target) -> None:
             KataxError, match=r"rows, line 1: .* surrogates not allowed; nothing was imported"
         ):
             imported(database, line, ImportPlan("t"), "jsonl")
+
+
+def test_what_is_the_fault_of_no_row_refuses_none(fresh: MakeFresh, tmp_path: Path) -> None:
+    rejects = tmp_path / "rejects.csv"
+    with open_sql(fresh("postgresql").url) as database:
+        database.execute("create view t as select 1 as id")
+        with pytest.raises(QueryError, match="cannot copy to view"):
+            imported(database, b"id\n1\n2\n", ImportPlan("t", max_errors=9, rejects=str(rejects)))
+    assert not rejects.exists()
+    with open_sql(fresh("sqlite").url) as database:
+        database.execute("create table kept (id integer)")
+        database.execute("create view t as select id from kept")
+        database.execute(
+            "create trigger i instead of insert on t begin insert into kept values (new.id); end"
+        )
+
+        assert imported(database, b"id\n1\n2\n", ImportPlan("t")).imported == 2
 
 
 DROPS_ODD_ROWS = {
