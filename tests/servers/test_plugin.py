@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.servers.plugin import unavailable
 from tests.servers.rooms import REPOSITORY
 
@@ -46,33 +44,10 @@ def run_pytest(folder: Path, body: str, *options: str, ci: bool = False) -> subp
     return subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_a_skip_is_a_skip_at_home(tmp_path: Path) -> None:
-    done = run_pytest(tmp_path, SKIPPING)
-    assert done.returncode == 0, done.stdout
-
-
-@pytest.mark.parametrize("workers", [(), ("-p", "xdist", "-n", "2")])
-def test_a_skip_is_a_failure_in_ci(tmp_path: Path, workers: tuple[str, ...]) -> None:
-    done = run_pytest(tmp_path, SKIPPING, *workers, ci=True)
-    assert done.returncode == 1, done.stdout
-    named = done.stdout.partition("which CI counts as failed")[2]
-    assert "test_sample.py::test_unlucky" in named
-    assert "test_known" not in named.partition("=====")[0]
-
-
-def test_a_module_that_skips_itself_is_a_failure_in_ci(tmp_path: Path) -> None:
-    body = 'import pytest\npytest.importorskip("no_such_module")\n'
-    done = run_pytest(tmp_path, body, ci=True)
-    assert done.returncode == 1, done.stdout
-
-
-def test_no_skip_no_failure_in_ci(tmp_path: Path) -> None:
-    done = run_pytest(tmp_path, "def test_plain(): pass", ci=True)
-    assert done.returncode == 0, done.stdout
-
-
-def test_the_header_names_servers_and_marks_that_cannot_run(tmp_path: Path) -> None:
+def test_at_home_a_skip_is_a_skip_and_the_header_names_what_cannot_run(tmp_path: Path) -> None:
+    (tmp_path / "test_skips.py").write_text(SKIPPING)
     done = run_pytest(tmp_path, MARKED)
+    assert done.returncode == 0, done.stdout
     assert "soak (on demand: -m soak)" in done.stdout
     assert "PASSED test_sample.py::test_plain" in done.stdout
     assert "test_soak" not in done.stdout
@@ -81,6 +56,24 @@ def test_the_header_names_servers_and_marks_that_cannot_run(tmp_path: Path) -> N
         assert f"{engine}: " in done.stdout
 
 
-def test_soak_runs_on_demand(tmp_path: Path) -> None:
-    done = run_pytest(tmp_path, MARKED, "-m", "soak")
+def test_a_skip_is_a_failure_in_ci_on_workers_too(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, SKIPPING, "-p", "xdist", "-n", "2", ci=True)
+    assert done.returncode == 1, done.stdout
+    named = done.stdout.partition("which CI counts as failed")[2]
+    assert "test_sample.py::test_unlucky" in named
+    assert "test_known" not in named.partition("=====")[0]
+
+
+def test_a_test_and_a_module_that_skip_themselves_are_failures_in_ci(tmp_path: Path) -> None:
+    (tmp_path / "test_module.py").write_text('import pytest\npytest.importorskip("no_such_module")\n')
+    done = run_pytest(tmp_path, SKIPPING, ci=True)
+    assert done.returncode == 1, done.stdout
+    named = done.stdout.partition("which CI counts as failed")[2]
+    assert "test_sample.py::test_unlucky" in named
+    assert "test_module.py" in named
+
+
+def test_no_skip_no_failure_in_ci_and_soak_runs_on_demand(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, MARKED, "-m", "soak", ci=True)
+    assert done.returncode == 0, done.stdout
     assert "PASSED test_sample.py::test_soak" in done.stdout
