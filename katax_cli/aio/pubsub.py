@@ -136,7 +136,7 @@ class AsyncPubSub(AsyncProxy[PubSub]):
     ) -> AsyncSubscription:
         """Messages of channels: `async with pubsub.subscribe("news") as messages: async for message in messages:`.
 
-        Messages that are published while the connection is away are lost; `on_gap(seconds)` hears of it.
+        Messages that are published while the connection is away are lost; `on_gap(seconds)` is called then.
         """
         return AsyncSubscription(self._redis, channels, (), on_gap=on_gap, timeout=timeout)
 

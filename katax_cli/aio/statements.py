@@ -69,7 +69,7 @@ def _awaited(pieces: AsyncIterator[Any]) -> Iterator[Any]:
 class AsyncNotifications(AsyncProxy[Notifications]):
     """The notifications of some channels: `async with db.listen("jobs") as events:` and `async for event in events:`.
 
-    See `Notifications`: a gap in them is told, and the end of the database is the loop's.
+    See `Notifications`: a lost connection is reported as a gap, and the loop ends when the database is closed.
     """
 
     def __init__(self, notifications: Notifications, home: OwnLoop, timeout: Duration | None) -> None:

@@ -82,7 +82,7 @@ class SharedEvent(threading.Event):
 
 
 def shut_gate() -> Gate:
-    """A gate for whoever calls: a lock that is created held, or what a task can wait for."""
+    """A shut gate for the caller: a lock that is acquired already, or what a task can wait for."""
     waits = task_waits()
     if waits is not None:
         return waits.gate()

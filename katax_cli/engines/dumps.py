@@ -1,4 +1,4 @@
-"""Knowledge of engines about backups of their servers: what there is to back up, and how the server's tool is told.
+"""Knowledge of engines about backups of their servers: what there is to back up, and how the server's tool is called.
 
 The module `backup.dump` of an engine gives an object for it by `create(engine)`.
 """
@@ -39,7 +39,7 @@ class Inventory:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """How a tool is told where the server is and who asks: words without a secret, and files for its owner's eyes only.
+    """Address and login for a tool: arguments without a secret, and files that only their owner may read.
 
     `files` are texts by name; `{folder}` in words and in the environment's values is the folder that they are put into.
     """

@@ -1,4 +1,4 @@
-"""Whether a server still says a word to somebody new: without a name lookup, a login, or a place in a pool."""
+"""Whether a server still answers a new connection: without a name lookup, a login, or a place in a pool."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TRY_AGAIN = 0.5
 
 
 def greeted(connected: int, hello: bytes, seconds: float) -> bool:
-    """False when the peer of the socket `connected` (a descriptor) leaves a new connection without a word.
+    """False when the peer of the socket `connected` (a descriptor) sends nothing to a new connection.
 
     Connecting may take so many seconds, and the first byte after `hello` as many again. A host that cannot be reached
     for so long is silent, too: of one that vanished from the same network this machine learns no more. Whatever else

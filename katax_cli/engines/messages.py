@@ -29,7 +29,7 @@ class Subscriber(Protocol):
     def close(self) -> None: ...
 
     def abandon(self) -> None:
-        """In a forked child: lets go of the parent's connection without a word to the server."""
+        """In a forked child: closes its copy of the parent's socket and sends nothing."""
         ...
 
 
@@ -54,7 +54,7 @@ class ListensToNotifications(Protocol):
     """Notifications on a connection that does nothing else; the engine's module `streams.notifications`."""
 
     def listen(self, connection: Any, channels: Sequence[str], timeout: float | None) -> None:
-        """From now on the connection hears of them."""
+        """From now on the connection receives their notifications."""
         ...
 
     def heard(self, connection: Any, seconds: float) -> list[Notified]:

@@ -53,9 +53,9 @@ class DatabaseSql:
     """Databases of a server: module `sql.databases`; where a database is a file, that gives None.
 
     `maintenance` is the database from which others are created and dropped, None for any. `own` are the server's.
-    `exists` asks for a name; `idle` for the names LIKE a pattern in which nobody works. `create_copy` makes a database
+    `exists` asks for a name; `idle` for the names LIKE a pattern that have no session. `create_copy` makes a database
     {name} of {template}, `drop` removes {name}, with its sessions where the server would wait for their end. `unbind`
-    asks within a database for statements that remove what keeps it from being dropped, without a word to other servers.
+    asks within a database for statements that remove what keeps it from being dropped, contacting no other server.
     """
 
     maintenance: str | None

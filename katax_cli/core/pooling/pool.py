@@ -188,7 +188,7 @@ class Pool(Generic[C]):
         return self._cut_off or self.leased()
 
     def open(self) -> None:
-        """Lends connections again after `close`; nothing when it is open."""
+        """Leases connections again after `close`; does nothing when it is open."""
         if self._slots.closed:
             self._cut_off = ()
             self._slots.reopen()
@@ -333,7 +333,7 @@ class Pool(Generic[C]):
 
 
 def _close_idle(name: str, slots: Slots[C], close: Callable[[C], None]) -> None:
-    # The pool stays open: exit handlers and daemon threads of the program may have a last word.
+    # The pool stays open: exit handlers and daemon threads of the program may still use it.
     for member in slots.take_idle():
         _close_quietly(name, member.connection, close)
         slots.free_slot()

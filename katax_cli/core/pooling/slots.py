@@ -279,7 +279,7 @@ class Slots(Generic[C]):
         return idle
 
     def reopen(self) -> None:
-        """Lends again; what is still out from before counts as ever."""
+        """Leases again; connections that are still out count as before."""
         with self._lock:
             self.closed = False
             self.drained = threading.Event()

@@ -54,7 +54,7 @@ class BreakerEvents:
         while self._untold:
             try:
                 new, old = self._untold.popleft()
-            except IndexError:  # another thread tells it
+            except IndexError:  # another thread calls its listeners
                 return
             for listener in self._listeners:
                 self._call("on_state_change", listener, new, old)
@@ -62,7 +62,7 @@ class BreakerEvents:
     def _call(self, event: str, listener: Callable[..., None], *args: object) -> None:
         try:
             listener(*args)
-        except Exception:  # the program's function; it may not fail the call that it is told of
+        except Exception:  # the program's function; it may not fail the call that it is called for
             from logging import getLogger
 
             getLogger("katax").exception("%s of breaker %r failed", event, self._name)

@@ -45,7 +45,7 @@ class RetryPolicy:
 
 
 class UnwantedResult(Exception):
-    """Stands for the error of an attempt that returned a `value` which is not wanted; it is told, never raised."""
+    """The error of an attempt that returned an unwanted `value`; it is passed to `on_retry`, never raised."""
 
     def __init__(self, value: object) -> None:
         self.value = value

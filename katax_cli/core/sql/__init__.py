@@ -3,7 +3,6 @@
 from katax_cli.core.sql.classify import Classification, StatementKind, classify
 from katax_cli.core.sql.lexer import (
     Dialect,
-    Kind,
     Token,
     code_tokens,
     find_outside_literals,
@@ -13,10 +12,7 @@ from katax_cli.core.sql.lexer import (
 )
 from katax_cli.core.sql.placeholders import (
     CompiledQuery,
-    DriverParams,
-    Params,
     PlaceholderError,
-    Style,
     compile_query,
     with_values,
 )
@@ -30,14 +26,10 @@ __all__ = [
     "Classification",
     "CompiledQuery",
     "Dialect",
-    "DriverParams",
-    "Kind",
-    "Params",
     "PlaceholderError",
     "Residue",
     "Statement",
     "StatementKind",
-    "Style",
     "Token",
     "classify",
     "code_tokens",

@@ -34,7 +34,7 @@ def parse_duration(text: str) -> float:
 
 
 def _number(digits: str) -> float:
-    # float() also takes "1_0" and non-ASCII digits, which nobody means in a duration.
+    # float() also takes "1_0" and non-ASCII digits, which are no duration.
     if "_" in digits or not digits.isascii():
         raise ValueError(digits)
     value = float(digits)

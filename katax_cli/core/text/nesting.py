@@ -1,4 +1,4 @@
-"""How deep JSON is nested, told without parsing it.
+"""The depth of nesting of JSON, found without parsing it.
 
 How deep a parser goes, and what is left of the stack by then, depends on the Python that it is part of. And what was
 read is written again: katax's writers take three frames of Python's thousand for each level.

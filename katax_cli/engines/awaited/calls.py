@@ -127,7 +127,7 @@ def run_into(future: asyncio.Future[T], fn: Callable[[], T]) -> None:
 
 
 def tell(loop: asyncio.AbstractEventLoop, settle: Callable[[], object]) -> None:
-    """Calls `settle` on the loop's thread; nobody is left to be told when the loop was closed."""
+    """Calls `settle` on the loop's thread; does nothing once the loop was closed."""
     try:
         loop.call_soon_threadsafe(settle)
     except RuntimeError:
@@ -136,7 +136,7 @@ def tell(loop: asyncio.AbstractEventLoop, settle: Callable[[], object]) -> None:
 
 
 def set_result(future: asyncio.Future[T], value: T) -> None:
-    """Answers a future unless it is answered, or nobody waits any more."""
+    """Sets the result of a future unless it is done or cancelled."""
     if not future.done():
         future.set_result(value)
 
@@ -144,7 +144,7 @@ def set_result(future: asyncio.Future[T], value: T) -> None:
 def _set_error(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
-        # Nobody may be left to ask for it.
+        # Retrieved here: asyncio would log it when no task is left to.
         future.exception()
 
 

@@ -102,7 +102,7 @@ class AwaitedConnection(PostgresConnection):
         if ready == _WRITE:
             self._stop_writing()
         if waiter is None or waiter.done():
-            # Nobody waits: the server ended the session, or sends notices. Whoever waits next looks again.
+            # No statement waits: the server ended the session, or sends notices. The next statement reads them.
             self._stop_watching()
             return
         try:
@@ -169,7 +169,7 @@ class AwaitedConnection(PostgresConnection):
             self._stop_watching()
             super().close()
             if self._waiter is not None and not self._waiter.done():
-                # Closed under a statement: the socket, which nobody looks at any more, will not wake its task.
+                # Closed under a statement: the socket is no longer watched, so it will not wake its task.
                 self._waiter.set_exception(psycopg.OperationalError("the connection was closed"))
         else:
             # The selector must forget the socket before its number is used again.

@@ -122,7 +122,7 @@ class TaskSocket:
         """Called by the loop when something arrived."""
         waiter = self._waiter
         if waiter is None or waiter.done():
-            # The server's farewell: whoever reads next looks first.
+            # The server closed the connection: the next read finds that.
             self._stop_reading()
             return
         try:
@@ -161,7 +161,7 @@ class TaskSocket:
             self._stop_reading()
             self._wire.close()
             if self._waiter is not None and not self._waiter.done():
-                # Closed under a call: the socket, which nobody looks at any more, will not wake its task.
+                # Closed under a call: the socket is no longer watched, so it will not wake its task.
                 self._waiter.set_exception(ConnectionError("the connection was closed"))
         else:
             # The selector must forget the socket before its number is used again.

@@ -71,7 +71,7 @@ def _login(settings: ConnectionSettings) -> dict[str, Any]:
     if settings.user is None:
         return {}
     password = {"password": settings.password.reveal()} if settings.password else {}
-    # As in a URL: the user lives in the database named there, unless options say something else.
+    # As in a URL: the user is authenticated by the database named there, unless options name another.
     elsewhere = not settings.database or says(settings, "authsource", "authmechanism")
     source = {} if elsewhere else {"authSource": settings.database}
     return {"username": settings.user, **password, **source}

@@ -38,7 +38,7 @@ class PartlyDone(PyMongoError):
 
 # Names of https://github.com/mongodb/mongo/blob/master/src/mongo/base/error_codes.yml
 _BY_CODE: Mapping[int, FailureKind] = {
-    6: FailureKind.LOST,  # HostUnreachable: told by a mongos about a shard
+    6: FailureKind.LOST,  # HostUnreachable: reported by a mongos about a shard
     7: FailureKind.LOST,  # HostNotFound
     13: FailureKind.REJECTED,  # Unauthorized
     18: FailureKind.AUTHENTICATION,  # AuthenticationFailed
@@ -68,7 +68,7 @@ _BY_LABEL = {
     "UnknownTransactionCommitResult": FailureKind.UNKNOWN_OUTCOME,
     "TransientTransactionError": FailureKind.ROLLED_BACK,
 }
-# Also told by a mongos for each document that it did not get to a shard.
+# Also reported by a mongos for each document that it did not get to a shard.
 _NOT_OF_THE_DOCUMENT = {
     1,  # InternalError
     8,  # UnknownError
@@ -176,7 +176,7 @@ def refuse_large(sizes: Sequence[int]) -> None:
 
 
 def check_writes(answer: Mapping[str, Any]) -> None:
-    """Raises the errors of a write command, which the server tells beside `ok: 1`."""
+    """Raises the errors of a write command, which the server reports beside `ok: 1`."""
     refused = [*answer.get("writeErrors", ())]
     if answer.get("nErrors"):
         refused += [entry for entry in answer["cursor"]["firstBatch"] if not entry.get("ok", 1)]

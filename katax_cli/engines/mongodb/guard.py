@@ -29,7 +29,7 @@ READING_STAGES = frozenset(
     """.split()  # noqa: SIM905
 )
 _WRITING_STAGES = ("$out", "$merge")
-# Programs that the server runs: nobody knows what they do.
+# Programs that the server runs: their effect is not known beforehand.
 _PROGRAMS = ("$function", "$accumulator", "$where")
 
 

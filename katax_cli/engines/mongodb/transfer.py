@@ -301,7 +301,7 @@ def _is_single(value: Any) -> bool:
 
 
 def _bracket(id: Any) -> int:
-    """The place of a type in the order. Raises KataxError for one whose place cannot be told by its value here."""
+    """The place of a type in the order. Raises KataxError for one without a known place."""
     kind = type(id)
     if kind is Code:
         return _NAMES.index("javascript" if id.scope is None else "javascriptWithScope")

@@ -90,7 +90,7 @@ class MysqlActivity(EnginePart[Engine]):
         )
 
     def lock_waits(self, connection: MysqlSession, timeout: float | None = None) -> list[LockWait]:
-        """For rows as InnoDB tells; for definitions of tables MariaDB does not say who holds them."""
+        """Waits for rows as InnoDB reports them; MariaDB does not report the holders of metadata locks."""
         on_rows = if_told(connection, _MARIADB_ROWS if connection.is_mariadb else _MYSQL_ROWS, timeout)
         if on_rows is None:
             raise ConfigError(_CANNOT_SEE.format(name=self._engine.settings.name))
@@ -167,7 +167,7 @@ def _state(command: str, *, in_transaction: bool) -> str:
 
 
 def _work(row: _Listed, event: int | None) -> str:
-    """The number of the statement; where the server tells none, its text: the same one run again counts as running."""
+    """The number of the statement; where the server has none, a hash of its text, which a later run shares."""
     number = row.number if row.number is not None else event
     return str(number) if number is not None else blake2b((row.sql or "").encode(), digest_size=8).hexdigest()
 

@@ -184,7 +184,7 @@ class MysqlEngine:
             connection.shut_down()
 
     def greets(self, connection: MysqlSession, seconds: float) -> bool:
-        """The server speaks first; that it is full, or blocks this host, is a word too."""
+        """The server sends first; that it is full, or blocks this host, is an answer too."""
         wire = connection._sock
         return wire is None or greeted(wire.fileno(), b"", seconds)
 

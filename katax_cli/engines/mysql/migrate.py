@@ -136,7 +136,7 @@ class MysqlMigrations(EnginePart[MysqlEngine]):
         return None if number is None else LockSession(str(number), "")
 
     def noted(self, connection: MysqlSession) -> list[LockSession] | None:
-        """Of sessions that have let go of their lock, too: `holder` knows better."""
+        """Also of sessions that have released their lock: `holder` is exact."""
         row = connection.send("SELECT @@performance_schema").fetchone()
         if row and row[0]:
             with suppress(pymysql.err.MySQLError):  # not everybody may read it

@@ -60,7 +60,7 @@ def _day(text: str) -> date | str:
 
 
 def _zoneless(encode: Callable[[Any, Any], str]) -> Callable[[Any, Any], str]:
-    """PyMySQL would drop the zone without a word, and with it hours."""
+    """PyMySQL would silently drop the zone, and so change the moment."""
 
     def encoded(value: datetime | time, mapping: Any = None) -> str:
         if value.tzinfo is not None:
@@ -211,7 +211,7 @@ class MysqlSession(Connection):
                 self._read_query_result()
             raise
         except BaseException:
-            # An answer that nobody has read would be the next statement's.
+            # An unread answer would be taken for that of the next statement.
             self.drop()
             raise
         if waits:
@@ -277,12 +277,12 @@ class MysqlSession(Connection):
         """
         seconds = None if timeout is None else max(timeout, 0.0) + GRACE
         if seconds is not None and seconds > _EXACT_UP_TO:
-            # PyMySQL tells the socket of each limit that differs from the last one, a call to the system.
+            # PyMySQL sets each limit that differs from the last one on the socket, which is a system call.
             seconds = ceil(seconds)
         self._read_timeout = self._write_timeout = seconds
 
     def has_hung_up(self) -> bool:
-        """True when the connection is closed, or the server's farewell waits to be read; no round trip."""
+        """True when the connection is closed, by either side; no round trip."""
         wire = self._sock
         if wire is None:
             return True
@@ -318,8 +318,8 @@ class MysqlSession(Connection):
         self._read_packet()  # type: ignore[no-untyped-call]
 
     def drop(self) -> None:
-        """Closes without a word to the server, also in the middle of a result."""
-        # Nobody shall try to read the rest, a destructor least of all.
+        """Closes the socket without COM_QUIT, also in the middle of a result."""
+        # Nothing may read the rest, PyMySQL's destructor included.
         if self._result is not None:
             self._result.unbuffered_active = False
             self._result = None

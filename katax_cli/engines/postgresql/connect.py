@@ -25,7 +25,7 @@ from katax_cli.engines.postgresql.session import PostgresConnection, millisecond
 from katax_cli.engines.postgresql.wire import check_alive, exchange
 from katax_cli.errors import Refused
 
-# A peer that vanished without a word is noticed within about a minute, also while a statement waits.
+# A peer that vanished is noticed within about a minute, also while a statement waits.
 # No tcp_user_timeout: it also ends the connection to a server that lives, but takes nothing for so long.
 _KEEPALIVE = {
     "keepalives": "1",

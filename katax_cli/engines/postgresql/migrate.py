@@ -223,7 +223,7 @@ class PostgresMigrations(EnginePart[PostgresEngine]):
 
 
 def _head(note: str) -> str:
-    """Cheaper than an application_name, of which the server tells its client every time."""
+    """Cheaper than an application_name, which the server reports back to its client at each change."""
     return f"/* {note.replace('*/', '')} */ " if note else ""
 
 

@@ -124,7 +124,7 @@ def check_alive(connection: PostgresConnection) -> None:
 
 
 def hung_up(connection: PostgresConnection) -> bool:
-    """True when the server's farewell waits on an idle connection; no round trip."""
+    """True when the server has closed an idle connection; no round trip."""
     pgconn = connection.pgconn
     if pgconn.transaction_status in _QUIET and connection.arrivals.poll(0):
         _take_in(connection)
@@ -161,7 +161,7 @@ class _SentStatement:
     def __init__(self, connection: PostgresConnection, sql: str, params: Params) -> None:
         text, values = compile_query(sql, "postgresql").bind_raw(params)
         if "\0" in text:
-            # libpq would end the statement there without a word.
+            # libpq would silently end the statement there.
             raise psycopg.DataError("the statement holds a NUL character; PostgreSQL has no such text")
         self._connection = connection
         self._sql = text.encode()
@@ -240,7 +240,7 @@ def replied(pgconn: PGconn, count: int, answers: list[list[PGresult]]) -> PQGen[
         results: list[PGresult] = yield from generators.fetch_many(pgconn)
         answers.append(results)
         if results[0].status in _COPYING:
-            # Nothing follows until somebody speaks COPY.
+            # The server sends nothing more before it gets data of COPY.
             return
 
 

@@ -66,7 +66,7 @@ def _on_one(
     except (ResponseError, Refused):
         raise
     except BaseException:
-        # Replies that nobody read would answer the next command.
+        # Unread replies would be taken for those of the next command.
         connection.disconnect()
         raise
     finally:
@@ -87,7 +87,7 @@ def _on_cluster(client: Any, commands: Sequence[CommandWords]) -> list[Any]:
 
 
 def _again(client: Any, command: CommandWords) -> Any:
-    """A command whose slot moves: the cluster client follows it, and learns where it went."""
+    """A command whose slot moves: the cluster client follows it, and remembers its new node."""
     try:
         return client.raw(*command)
     except ResponseError as error:

@@ -102,7 +102,7 @@ class OneRoundTrip(AbstractConnection):
         self._sock.settimeout(self.socket_timeout)
 
     def has_news(self) -> bool:
-        """True when the server's farewell, or data that nobody asked for, waits to be read; no round trip."""
+        """True when the server closed the connection or sent data unasked; no round trip."""
         # redis-py's own look takes three calls to the system, and an exception where there is nothing.
         unread = getattr(self._parser._buffer, "unread_bytes", None)
         if unread is not None and not unread() and not self._arrivals.poll(0):

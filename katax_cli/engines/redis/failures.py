@@ -55,7 +55,7 @@ _PIPELINE_NOTE = " of pipeline caused error: "
 
 # What a command of a script met, as servers before Redis 7 wrap it.
 _IN_SCRIPT = re.compile(r"@user_script: ?\d+: (?:@user_script: ?\d+: )?-([A-Z]{2,}) ")
-# How it reads when a server takes the connection and ends it without a word.
+# The texts when a server accepts a connection and closes it.
 _HUNG_UP = ("Error while reading from", "Connection closed by server")
 # What Python says of the buffer of a connection that another thread closed while redis-py waited for the answer.
 _CLOSED_BUFFER = "I/O operation on closed file"

@@ -132,7 +132,7 @@ class WaitingPool(BlockingConnectionPool):
         return None
 
     def stats(self) -> PoolStats:
-        """Connections as they are now; reads the pool's own books, never the server."""
+        """Connections as they are now; reads the pool's own state, never the server."""
         with self.pool.mutex:
             free = list(self.pool.queue)
         idle = sum(1 for connection in free if connection is not None and connection.is_connected)

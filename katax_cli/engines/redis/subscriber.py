@@ -54,6 +54,6 @@ class RedisSubscriber:
             os.close(wire.detach())
 
     def _check(self) -> None:
-        # redis-py would connect anew without a word, and without the subscriptions.
+        # redis-py would silently connect anew, without the subscriptions.
         if not self._connection.is_connected:
             raise RedisConnectionError("the connection is closed")

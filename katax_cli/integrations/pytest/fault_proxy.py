@@ -18,7 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 CHUNK = 65_536
 QUIET = 0.25
-"""Seconds without a word after which a server is told that nothing more comes."""
+"""Seconds of silence after which the connection to a server is half-closed."""
 # Closing with zero linger sends RST instead of FIN: what a cut cable's far end or a crashed host looks like.
 NO_LINGER = struct.pack("ii", 1, 0)
 POLL = 0.005

@@ -126,7 +126,7 @@ class _Visit:
         return self._session
 
     async def save(self) -> str | None:
-        """Stores what changed; the Set-Cookie that the client has to be told, None when nothing."""
+        """Stores what changed; the Set-Cookie for the answer, None when the client's is right."""
         session, no_cookie = self._session, self._sessions.set_cookie(None)
         if session is None:
             return None

@@ -57,7 +57,7 @@ class _Calls:
         return self._left
 
     def begin_anew(self) -> None:
-        """Those that the last `wait` named are no longer told."""
+        """Forgets the calls that the last `wait` named."""
         self._left = ()
 
     def left(self) -> tuple[str, ...]:

@@ -102,7 +102,7 @@ class Database(ABC):
         return True
 
     def server(self, *, timeout: Duration | None = None) -> Mapping[str, object]:
-        """The server's version and state; empty when the engine cannot tell."""
+        """The server's version and state; empty for an engine without ReportsServer."""
         from katax_cli.engines.base import ReportsServer
 
         engine = self.engine
@@ -274,7 +274,7 @@ class Database(ABC):
 
     @abstractmethod
     def left_open(self) -> tuple[str, ...]:
-        """The names that a `close` under way will return; asks nobody and waits for nothing."""
+        """The names that a `close` under way will return; neither asks the server nor waits."""
 
     def __enter__(self) -> Self:
         return self

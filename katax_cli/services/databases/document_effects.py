@@ -1,4 +1,4 @@
-"""The harm that a MongoDB command can do, as far as its words tell: what loses data that it does not name."""
+"""The harm that a MongoDB command can do, by its words: what loses data that it does not name."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Replicas(Generic[D]):
         self._opened: dict[str, D] = {}
 
     def choose(self, timeout: Duration | None = None) -> D:
-        """A replica that can be reached: by lot, and the next one for each that cannot.
+        """A replica that can be reached: a random one, and the next one for each that cannot.
 
         Raises the last one's Unavailable when none can be.
         """

@@ -73,7 +73,7 @@ class SqlDatabase(StreamingDatabase, Queries):
         self._listening: WeakSet[Notifications] = WeakSet()
 
     def _check(self, connection: Any, seconds: float) -> None:
-        """Asks whether an idle connection still lives; no answer in the time for connecting is an answer."""
+        """Pings an idle connection. Raises TimeoutError without an answer in the time for connecting."""
         seconds = min(max(seconds, _CHECK_AT_LEAST), self.settings.connect_timeout)
         with watchdog.limit(seconds, partial(self.engine.interrupt, connection)) as late:
             self.engine.ping(connection, seconds)

@@ -75,7 +75,7 @@ def _is_bound_to_a_thread(target: object) -> bool:
         (kind.__module__, kind.__name__) == ("sqlite3", "Connection") for kind in type(target).__mro__
     ):
         return False
-    cursor = start("katax-ask-thread", getattr(target, "cursor"))  # noqa: B009 - told by its name
+    cursor = start("katax-ask-thread", getattr(target, "cursor"))  # noqa: B009 - known by its name only
     cursor.ended(None)
     return type(cursor.outcome).__name__ == "ProgrammingError" and "thread" in str(cursor.outcome)
 

@@ -1,7 +1,7 @@
 """The use of a pool, katax's own or a foreign one; no foreign library is imported to find out.
 
 A foreign pool can only be met where its library is loaded, so types are told by the modules of their classes.
-Counters that a library does not publish are read from its pool's own books, never from the server.
+Counters that a library does not publish are read from its pool's own state, never from the server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The things to back up in a MongoDB database; how mongodump is told where it is."""
+"""The things to back up in a MongoDB database; the configuration of mongodump."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Backups: what there is to back up, and how the tool is told where it is."""
+"""Backups: what there is to back up, and how the tool is called."""

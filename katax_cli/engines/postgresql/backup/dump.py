@@ -1,4 +1,4 @@
-"""The things to back up in a PostgreSQL database, held still by locks; how pg_dump is told where it is."""
+"""The things to back up in a PostgreSQL database, held still by locks; the configuration of pg_dump."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class PostgresDump(EnginePart[SqlEngine]):
         )
 
     def credentials(self) -> Credentials:
-        """How pg_dump is told where the server is."""
+        """Address and login for pg_dump."""
         return credentials(self._engine.settings)
 
     @staticmethod

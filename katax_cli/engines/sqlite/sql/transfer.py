@@ -63,7 +63,7 @@ def _bind(declared: str) -> Bind | None:
 
 
 def _whole(value: Any) -> Any:
-    """Raises ValueError for a number of more than 64 bits, which SQLite would round without a word."""
+    """Raises ValueError for a number of more than 64 bits, which SQLite would silently round."""
     if isinstance(value, str) and len(value) > 18 and value.lstrip("+-").isdecimal():
         if not -(2**63) <= int(value) < 2**63:
             raise ValueError(f"{value} has more than 64 bits")

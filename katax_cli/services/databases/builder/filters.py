@@ -81,7 +81,7 @@ def _like_part(part: str) -> str:
 
 
 def holds_for_all(filter: Mapping[str, Any]) -> bool:
-    """True for a filter that matches every document, whatever it holds, as far as its form tells."""
+    """True for a filter that matches every document, by its form alone."""
     return all(_always(key, value) for key, value in filter.items())
 
 
@@ -108,7 +108,7 @@ def _any_or_all(key: str, parts: Any) -> bool:
 
 
 def _never(filter: Mapping[str, Any]) -> bool:
-    """True for a filter that matches none, as far as its form tells."""
+    """True for a filter that matches no document, by its form alone."""
     return any(isinstance(value, Mapping) and value.get("$in") == [] for value in filter.values())
 
 

@@ -138,7 +138,7 @@ def _found(told: bytes, *, changed: int) -> int:
 
 
 class MysqlDialect(_Bridged, MySQLDialect_pymysql):
-    """Rows affected are rows changed here; of one UPDATE the server also tells how many it found, as others count."""
+    """Rows affected are rows changed here; of one UPDATE the server also reports the rows found, which others count."""
 
     supports_statement_cache = True
     supports_sane_multi_rowcount = False

@@ -37,7 +37,7 @@ _DEAD_AFTER = 10.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 10.0
 _FINAL = (FailureKind.AUTHENTICATION, FailureKind.CONFIGURATION, FailureKind.REJECTED, FailureKind.READ_ONLY)
 _MOST_BYTES = 63
-"""PostgreSQL cuts a longer name without a word, and two channels would be one."""
+"""PostgreSQL silently cuts a longer name, and two channels would be one."""
 
 
 class Notification(NamedTuple):
@@ -138,7 +138,7 @@ class Notifications:
             return self._next(Deadline(timeout, clock=self._clock))
         finally:
             self._reading.release()
-            # Whoever closes it from now on finds nobody reading.
+            # A `close` from now on finds no reader, and drops the connection itself.
             if self.closed:
                 self._drop_unread()
 
@@ -186,7 +186,7 @@ class Notifications:
         self._heard_at = self._clock.monotonic()
 
     def _come_back(self, deadline: Deadline) -> None:
-        """Connects again, with longer and longer pauses between the attempts, and tells the gap."""
+        """Connects again, with longer and longer pauses between the attempts, and reports the gap."""
         lost_at = self._clock.monotonic() if self._lost_at is None else self._lost_at
         attempt = 0
         while not self.closed:
