@@ -1,1 +1,1 @@
-"""Chaos that runs for minutes, on demand: `make soak ARGS=cron`."""
+"""Chaos that runs for minutes, on demand: `make soak` runs all, `make soak ARGS=cron` one."""

@@ -45,7 +45,7 @@ PARTS = (
     Part(("cron", "--clocks", "postgresql"), 2, 25.0),
     Part(("cron", "--clocks", "mysql"), 2, 25.0),
     Part(("sockets",), 3, 30.0),
-    Part(("watch",), 3, 60.0),
+    Part(("watch",), 3, 90.0),
 )
 
 
