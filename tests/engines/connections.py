@@ -23,7 +23,7 @@ def settings_for(url: str | Server, **changes: Any) -> ConnectionSettings:
             host=parts.hostname,
             port=parts.port,
             user=unquote(parts.username or "") or None,
-            password=Secret.of(unquote(parts.password or "")),
+            password=Secret.of(unquote(parts.password)) if parts.password else None,
             database=parts.path.lstrip("/"),
             connect_timeout=SECONDS,
         )

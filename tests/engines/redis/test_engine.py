@@ -168,8 +168,8 @@ def test_a_wrong_password_is_tried_once(proxy: MakeProxy, redis_url: str) -> Non
     assert "wr0ng-s3cr3t" not in message
 
 
-def test_no_password_is_an_authentication_failure(redis_server: Server) -> None:
-    engine = create(settings_of(redis_server.url, password=None))
+def test_no_password_is_an_authentication_failure(redis_acl: Server) -> None:
+    engine = create(settings_of(redis_acl.url, user=None, password=None))
     assert failure_of(engine, lambda: engine.connect(60.0))[0] is FailureKind.AUTHENTICATION
 
 
