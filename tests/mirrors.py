@@ -98,7 +98,6 @@ TESTED_THROUGH: dict[str, tuple[str, ...]] = {
     ),
     "cli/health/test_commands.py": ("cli/health/serve.py",),
     "cli/lock/test_commands.py": (
-        "cli/lock/views.py",
         "services/locks/run_under_lock.py",
         "services/locks/sql_lock.py",
         "services/processes/programs.py",

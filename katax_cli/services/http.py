@@ -41,7 +41,7 @@ class HttpServer:
 
     def __init__(self, routes: Routes, *, name: str, port: int, host: str = "127.0.0.1") -> None:
         try:
-            self._server = (_Six if ":" in host else _Four)((host, port), _handler(routes))
+            self._server = _Server((host, port), _handler(routes))
         except OSError as error:
             raise ConfigError(
                 f"port {port} cannot be listened on: {error.strerror}; choose another"
@@ -58,13 +58,13 @@ class HttpServer:
         self._server.server_close()
 
 
-class _Four(ThreadingHTTPServer):
-    address_family = AF_INET
+class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, *words: Any) -> None:
-        super().__init__(*words)
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.address_family = AF_INET6 if ":" in address[0] else AF_INET
+        super().__init__(address, handler)
         self._under_way = 0
         self._changed = threading.Condition()
 
@@ -100,10 +100,6 @@ class _Four(ThreadingHTTPServer):
     def server_bind(self) -> None:
         """Without HTTPServer's look for the name of this host, which may take long."""
         socketserver.TCPServer.server_bind(self)
-
-
-class _Six(_Four):
-    address_family = AF_INET6
 
 
 def _handler(routes: Routes) -> type[BaseHTTPRequestHandler]:

@@ -32,7 +32,7 @@ def scan(
     """List the matching keys, each once, in the order of SCAN."""
 
     def found(values: Cache) -> Iterator[list[tuple[object]]]:
-        batches = values.keyspace.distinct(pattern)
+        batches = values.keys().distinct(pattern)
         if limit is not None:
             batches = iter([list(islice(chain.from_iterable(batches), limit))])
         return ([(cell(key, text=call.out.wants_text),) for key in batch] for batch in batches)
@@ -101,7 +101,7 @@ def flush(call: Invocation) -> None:
             survey = values.survey("*")
             matching, what = survey.matching, f"delete {survey.count} keys under {prefix!r}"
         else:
-            matching = values.keyspace.size()
+            matching = values.keys().size()
             what = f"flush a database of {matching} keys"
         if call.only_planned(matching=matching, deleted=0):
             return

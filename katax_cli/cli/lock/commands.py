@@ -16,6 +16,7 @@ from katax_cli.core.engine_names import LOCK_ENGINES
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.database import Database
+    from katax_cli.services.locks.lock import HeldLock
 
 group = Group()
 
@@ -55,14 +56,19 @@ def ls(
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Default: all.")] = None,
 ) -> ExitCode:
     """List held locks and their holders, as far as the server knows."""
-    from katax_cli.cli.lock.views import lock_row
     from katax_cli.services.locks.run_under_lock import held_locks
 
     def work(database: Database) -> list[tuple[object, ...]]:
-        return [lock_row(held) for held in held_locks(database, names or ())]
+        return [_row(held) for held in held_locks(database, names or ())]
 
     with scope(call, LOCKING) as chosen:
         return chosen.answer_each(HEADER, work, manner=Manner(ages=("acquired_at",)))
+
+
+def _row(held: HeldLock) -> tuple[object, ...]:
+    """One row; what another program's lock does not say is empty."""
+    ttl = None if held.ttl is None else round(held.ttl, 3)
+    return (held.name, held.token, held.host, held.pid, held.acquired_at, ttl, held.session)
 
 
 @group.command("release")

@@ -11,7 +11,7 @@ from katax_cli.core.text.text import to_bytes, to_text
 from katax_cli.errors import QueryError
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import Commands, RedisDatabase, RoundTrips
-from katax_cli.services.redis.values import JSON, Codec, encoded, positive_ms
+from katax_cli.services.redis.values import JSON, Codec, chunks, encoded, positive_ms
 
 if TYPE_CHECKING:
     from katax_cli.services.redis.keyspace import Keyspace, Survey
@@ -59,15 +59,10 @@ class Cache:
         self._value_limit: int | None = None
 
     def keys(self, timeout: Duration | None = None) -> Keyspace:
-        """All keys under the connection's prefix, for work that takes `timeout` seconds at most."""
+        """All keys under the connection's prefix, for work that takes `timeout` seconds at most, if it is given."""
         from katax_cli.services.redis.keyspace import Keyspace
 
         return Keyspace(self._within(timeout), self._prefix)
-
-    @property
-    def keyspace(self) -> Keyspace:
-        """The same, without a limit for the whole."""
-        return self.keys()
 
     def get(self, key: str, *, timeout: Duration | None = None) -> Any:
         """The value, None when there is none. What was not stored as JSON comes back as its text."""
@@ -120,7 +115,7 @@ class Cache:
         """The bytes in the order of the keys; a key of another type than string counts as missing."""
         redis = self._within(timeout)
         values: list[bytes | None] = []
-        for full in _chunks([self.full(key) for key in keys]):
+        for full in chunks([self.full(key) for key in keys], _MANY):
             if self._is_cluster:
                 replies = redis.pipeline([("GET", key) for key in full], safety=Safety.READ, tolerant=True)
                 values += [reply if isinstance(reply, bytes) else None for reply in replies]
@@ -143,7 +138,7 @@ class Cache:
         for key, data in values.items():
             self._check_size(redis, key, data)
         expiry = () if ttl is None else ("PX", positive_ms(ttl))
-        for chunk in _chunks([(self.full(key), data) for key, data in values.items()]):
+        for chunk in chunks([(self.full(key), data) for key, data in values.items()], _MANY):
             if expiry or self._is_cluster:
                 commands = [("SET", key, data, *expiry) for key, data in chunk]
                 redis.pipeline(commands, safety=Safety.IDEMPOTENT)
@@ -287,11 +282,6 @@ class Cache:
             except (QueryError, ValueError):
                 self._value_limit = _USUAL_LIMIT  # a restricted user may not ask
         return self._value_limit
-
-
-def _chunks(items: list[T]) -> Iterator[list[T]]:
-    for start in range(0, len(items), _MANY):
-        yield items[start : start + _MANY]
 
 
 def invalidation_pattern(resource: str, id: str | int | None = None) -> str:

@@ -17,6 +17,7 @@ from katax_cli.core.text.js_json import parse, stringify
 from katax_cli.errors import KataxError
 from katax_cli.services.cache.cache import Cache
 from katax_cli.services.calls.guard import Safety
+from katax_cli.services.redis.values import chunks
 
 _AT_ONCE = 500
 _BYTES_AT_ONCE = 2**20
@@ -33,9 +34,8 @@ class Imported:
 def export(cache: Cache, pattern: str = "*") -> Iterator[list[str]]:
     """Lines for all keys that match, in batches; a key that ends meanwhile is left out."""
     prefix = cache.full("")
-    for batch in cache.keyspace.distinct(pattern):
-        for start in range(0, len(batch), _AT_ONCE):
-            names = batch[start : start + _AT_ONCE]
+    for batch in cache.keys().distinct(pattern):
+        for names in chunks(batch, _AT_ONCE):
             commands = [
                 command
                 for name in names
@@ -52,7 +52,7 @@ def estimate(cache: Cache, pattern: str = "*") -> int | None:
         return None
     # A user who may not ask for the size exports without a total.
     with suppress(KataxError):
-        return cache.keyspace.size()
+        return cache.keys().size()
     return None
 
 

@@ -10,6 +10,7 @@ from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.text.text import to_text
 from katax_cli.services.cache.cache import Cache
 from katax_cli.services.redis.info import hit_rate, human_bytes, server_infos
+from katax_cli.services.redis.values import chunks
 
 _BIG_BYTES = 1 << 20
 _CLIFF_SHARE, _CLIFF_KEYS = 0.1, 20
@@ -67,9 +68,8 @@ def _sampled(cache: Cache, sample: int) -> list[_SampledKey]:
             break
     wanted, keys = list(names)[:sample], []
     prefix = cache.full("")
-    for start in range(0, len(wanted), _FACTS_AT_ONCE):
-        chunk = wanted[start : start + _FACTS_AT_ONCE]
-        facts = cache.keyspace.facts([prefix + name for name in chunk])
+    for chunk in chunks(wanted, _FACTS_AT_ONCE):
+        facts = cache.keys().facts([prefix + name for name in chunk])
         keys += [
             _SampledKey(to_text(name), ttl, size)
             for name, (kind, ttl, size) in zip(chunk, facts, strict=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -80,7 +81,8 @@ class JobsWatch:
         return cron.active([job.name for job in jobs])
 
     def _seen(self, cron: Cron, jobs: Sequence[Job], active: Sequence[Run], now: float) -> Jobs:
-        rows = _statuses(jobs, cron.lookup, self._last, active, now)
+        lookup, running = cron.lookup, Counter(run.job for run in active)
+        rows = [_status(job, lookup, self._last.get(job.name), running[job.name], now) for job in jobs]
         return Jobs(now, tuple(rows), "; ".join(cron.notes) or None)
 
     def close(self) -> None:
@@ -96,15 +98,6 @@ class JobsWatch:
 
 def _ended(run: Run) -> tuple[int, int]:
     return run.finished_at or 0, run.scheduled_at
-
-
-def _statuses(
-    jobs: Sequence[Job], lookup: Lookup, last: Mapping[str, Run], active: Sequence[Run], now: float
-) -> list[JobStatus]:
-    return [
-        _status(job, lookup, last.get(job.name), sum(run.job == job.name for run in active), now)
-        for job in jobs
-    ]
 
 
 def _status(job: Job, lookup: Lookup, last: Run | None, running: int, now: float) -> JobStatus:

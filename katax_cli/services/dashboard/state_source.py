@@ -62,7 +62,9 @@ class StateWatch:
             tuple(self._pool_trails(samples, names, now)),
             tuple(circuits),
             tuple(self._traffic(reports, names)),
-            tuple(sorted(reported_rows(reports, names, "slow", slow_call), key=_newest_first)),
+            tuple(
+                sorted(reported_rows(reports, names, "slow", slow_call), key=lambda call: -call.happened_at)
+            ),
             tuple(reported_rows(reports, names, "sockets", socket_server)),
             tuple(store.transitions(limit=_HISTORY)),
             tuple(store.decided(limit=_HISTORY)),
@@ -105,7 +107,3 @@ class StateWatch:
 
 def _since(trail: Mapping[float, PoolStats], now: float) -> dict[float, PoolStats]:
     return {moment: stats for moment, stats in trail.items() if moment >= now - TRAIL_SECONDS}
-
-
-def _newest_first(call: SlowCall) -> float:
-    return -call.happened_at

@@ -213,13 +213,10 @@ class _Checkup:
 
 
 def _lag(standing: ServerStanding) -> Check:
-    if standing.role in ("primary", "file", "memory") or standing.lag_seconds is None:
-        why = (
-            standing.why
-            if standing.role not in ("primary", "file", "memory")
-            else "it replicates from no other server"
-        )
-        return Check("lag", "skipped", None, why)
+    if standing.role in ("primary", "file", "memory"):
+        return Check("lag", "skipped", None, "it replicates from no other server")
+    if standing.lag_seconds is None:
+        return Check("lag", "skipped", None, standing.why)
     behind = f"{standing.lag_seconds:.1f} s behind"
     return Check("lag", "degraded" if standing.lag_seconds > LAGGING_SECONDS else "healthy", None, behind)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.errors import KataxError, RolledBack
+from katax_cli.errors import KataxError, QueryError, RolledBack
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.cron.ledger.store import Runs
 from katax_cli.services.cron.ledger.values import Run
@@ -55,8 +55,6 @@ def others(profile: Profile, clock: Clock = SYSTEM) -> Others:
 
 def jobs(store: StateStore) -> tuple[Run, ...]:
     """The run of each job that ended last, of the last 500; none where cron never ran. Raises Unavailable."""
-    from katax_cli.errors import QueryError
-
     try:
         runs = Runs(Tables(store.database(), store.profile.name)).history(limit=_LAST_RUNS)
     except RolledBack:

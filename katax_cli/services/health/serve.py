@@ -165,12 +165,9 @@ class HealthService:
         return Response(200 if why is None else 503, JSON, to_json(facts) + "\n")
 
     def _startup(self) -> Response:
-        done = self._last is not None
-        return (
-            Response(200, TEXT, "started\n")
-            if done
-            else Response(503, TEXT, "the first checks are under way\n")
-        )
+        if self._last is None:
+            return Response(503, TEXT, "the first checks are under way\n")
+        return Response(200, TEXT, "started\n")
 
     def _metrics(self) -> Response:
         last = self._last

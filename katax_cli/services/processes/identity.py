@@ -34,10 +34,18 @@ def is_running(pid: int) -> bool:
 
 def started(pid: int) -> str | None:
     """The start time of the process; None when there is none, or only its exit status is left."""
-    fields = (read_proc(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
-    if len(fields) > 19:
+    fields = stat_fields(pid)
+    if fields:
         return None if fields[0] in "ZX" else fields[19]
     return "0" if is_running(pid) else None
+
+
+def stat_fields(pid: int) -> list[str]:
+    """The fields of /proc/PID/stat from its state on (Linux); empty for no such process.
+
+    The name before them may hold spaces and parentheses.
+    """
+    return (read_proc(f"/proc/{pid}/stat") or "").rpartition(")")[2].split()
 
 
 def read_proc(path: str) -> str | None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from katax_cli.core.clock import SYSTEM
+from katax_cli.services.processes.identity import stat_fields
 
 _PR_SET_CHILD_SUBREAPER = 36
 HAS_PROC = sys.platform == "linux" and os.path.exists("/proc/self/stat")
@@ -71,15 +72,10 @@ def processes() -> Iterator[SeenProcess]:
 
 
 def _seen(pid: int) -> SeenProcess | None:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name of a program may hold spaces and parentheses.
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
+    fields = stat_fields(pid)
+    if not fields:
         return None
-    return SeenProcess(
-        pid, int(fields[19]), int(fields[1]), int(fields[2]), int(fields[3]), fields[0].decode()
-    )
+    return SeenProcess(pid, int(fields[19]), int(fields[1]), int(fields[2]), int(fields[3]), fields[0])
 
 
 def carries(pid: int, mark: bytes) -> bool:

@@ -18,7 +18,7 @@ from katax_cli.services.databases.clients import Commands, Word
 from katax_cli.services.redis.keyspace import Keyspace
 from katax_cli.services.redis.lua import IF_UNCHANGED
 from katax_cli.services.redis.merge import Overtaken
-from katax_cli.services.redis.values import Codec
+from katax_cli.services.redis.values import Codec, chunks
 
 Record = dict[str, Any]
 StoredRecord = tuple[bytes, bytes, Record]
@@ -76,8 +76,7 @@ class ResourceKeys:
 
     def read(self, redis: Commands, ids: Sequence[bytes]) -> Iterator[StoredRecord]:
         """The records at these ids, a batch at a time; not those that ended, are none, or are another resource's."""
-        for first in range(0, len(ids), _GET_AT_ONCE):
-            batch = ids[first : first + _GET_AT_ONCE]
+        for batch in chunks(ids, _GET_AT_ONCE):
             commands = [("GET", self._start_bytes + id) for id in batch]
             values = redis.pipeline(commands, safety=Safety.READ, tolerant=True)
             for id, data in zip(batch, values, strict=True):

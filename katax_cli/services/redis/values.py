@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from json import JSONDecodeError
 from math import isfinite
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from katax_cli.core.text.duration import Duration, in_seconds
 from katax_cli.core.text.js_json import parse, stringify
 from katax_cli.core.text.text import to_text
+
+T = TypeVar("T")
 
 
 class Codec(Protocol):
@@ -61,6 +64,11 @@ def decode(data: bytes) -> Any:
         return parse(text)
     except ValueError:
         return text
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The items, so many at a time: of one round trip."""
+    return (items[start : start + size] for start in range(0, len(items), size))
 
 
 def positive_ms(ttl: Duration) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
@@ -29,13 +30,10 @@ def own_slow_queries(
         names = {process.id: process.label for process in store.processes()}
         calls = reported_rows(store.reports(), names, "slow", slow_call)
     slow = [call for call in calls if call.connection == connection and call.duration_ms >= over_ms]
-    slow.sort(key=_statement)
-    queries = [_summed(statement, list(same)) for statement, same in groupby(slow, _statement)]
+    statement_of = attrgetter("statement")
+    slow.sort(key=statement_of)
+    queries = [_summed(statement, list(same)) for statement, same in groupby(slow, statement_of)]
     return sorted(queries, key=lambda query: query.max_ms, reverse=True)
-
-
-def _statement(call: SlowCall) -> str:
-    return call.statement
 
 
 def _summed(statement: str, calls: Sequence[SlowCall]) -> SlowQuery:

@@ -270,11 +270,11 @@ class Sockets:
         for greeter in self._greeters:
             asyncio.get_running_loop().create_task(self._run("connection", sid, partial(greeter, client)))
 
-    async def _disconnect(self, sid: str, _reason: str) -> None:
+    async def _disconnect(self, sid: str, reason: str) -> None:
         client = self.clients.pop(sid, None)
         handler = None if client is None else client.handlers.get("disconnect")
         if handler is not None:
-            await self._run("disconnect", sid, partial(handler, _reason))
+            await self._run("disconnect", sid, partial(handler, reason))
 
     async def _dispatch(self, event: str, sid: str, *arguments: Any) -> Any:
         self.counters.received += 1

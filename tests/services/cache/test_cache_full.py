@@ -254,14 +254,14 @@ def test_a_server_that_began_anew_is_walked_from_the_start(throwaway: Throwaway)
                 server.restart()
 
         listed: set[bytes] = set()
-        for batch in cache.keyspace.distinct():
+        for batch in cache.keys().distinct():
             listed.update(batch)
             restart(len(listed))
         assert len(listed) == count
 
         def lose(done: int) -> None:
             restart(done)
-            assert cache.keyspace.size() == count  # a read, which may be repeated on a new connection
+            assert cache.keys().size() == count  # a read, which may be repeated on a new connection
             cache.delete(*(f"k:{number}" for number in range(count // 2)))
 
         restarts.clear()

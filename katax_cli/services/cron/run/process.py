@@ -12,7 +12,7 @@ import signal
 import subprocess
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from katax_cli.core.clock import SYSTEM
@@ -298,25 +298,19 @@ class JobProcess(WatchedProcess):
 _HAS_PIDFD = hasattr(os, "pidfd_open")
 
 
-class _pidfd:  # noqa: N801 - reads as a function
+@contextlib.contextmanager
+def _pidfd(pid: int, selector: selectors.BaseSelector) -> Iterator[None]:
     """Wakes the selector when the process ends; without pidfds the caller polls."""
-
-    def __init__(self, pid: int, selector: selectors.BaseSelector) -> None:
-        self._selector = selector
-        self._fd = _opened(pid)
-
-    def __enter__(self) -> None:
-        if self._fd is not None:
-            self._selector.register(self._fd, selectors.EVENT_READ)
-
-    def __exit__(self, *_: object) -> None:
-        if self._fd is not None:
-            self._selector.unregister(self._fd)
-            os.close(self._fd)
-
-
-def _opened(pid: int) -> int | None:
     try:
-        return os.pidfd_open(pid) if _HAS_PIDFD else None
+        fd = os.pidfd_open(pid) if _HAS_PIDFD else None
     except OSError:
-        return None  # it has ended already
+        fd = None  # it has ended already
+    if fd is None:
+        yield
+        return
+    selector.register(fd, selectors.EVENT_READ)
+    try:
+        yield
+    finally:
+        selector.unregister(fd)
+        os.close(fd)
