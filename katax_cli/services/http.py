@@ -41,7 +41,7 @@ class HttpServer:
 
     def __init__(self, routes: Routes, *, name: str, port: int, host: str = "127.0.0.1") -> None:
         try:
-            self._server = _Server((host, port), _handler(routes))
+            self._server = _DaemonServer((host, port), _handler(routes))
         except OSError as error:
             raise ConfigError(
                 f"port {port} cannot be listened on: {error.strerror}; choose another"
@@ -58,7 +58,7 @@ class HttpServer:
         self._server.server_close()
 
 
-class _Server(ThreadingHTTPServer):
+class _DaemonServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
