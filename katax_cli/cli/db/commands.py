@@ -111,7 +111,8 @@ def exec_(
 ) -> ExitCode:
     """Run a script statement by statement; stops at the first error.
 
-    On prod, a script with UPDATE or DELETE runs in one transaction, which commits after an answer.
+    All of it has 30 seconds unless --timeout says otherwise. On prod, a script with UPDATE or DELETE runs in one
+    transaction, which commits after an answer.
     """
     from katax_cli.cli.db.run import statement
     from katax_cli.cli.db.script import run_exec
