@@ -26,6 +26,7 @@ from tests.servers.fixtures import MakeFresh, Target, Throwaway
 from tests.servers.fleet import Fleet
 from tests.servers.fresh import fresh_database
 from tests.servers.rooms import REPOSITORY
+from tests.waiting import at_last
 
 
 def connect_mysql(url: str) -> "Connection[pymysql.cursors.Cursor]":
@@ -131,7 +132,7 @@ def test_a_server_of_a_test_is_killed_restarted_and_found_by_its_url(
     assert read_again(server) == 7
     monkeypatch.setenv(f"KATAX_TEST_{engine.upper()}_URL", server.url)
     with closing(Fleet()) as fleet:
-        found = fleet.shared(engine)
+        found = at_last(lambda: fleet.shared(engine))
         assert (found.url, found.version, found.source) == (server.url, server.version, "URL")
         with fresh_database(found) as url:
             assert write_and_read(Target(engine, url, found)) == 7

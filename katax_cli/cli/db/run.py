@@ -15,13 +15,12 @@ from katax_cli.cli.shell.invocation import Invocation
 from katax_cli.cli.shell.journal import MOST_TEXT, recorded
 from katax_cli.cli.shell.output import OF_A_SERVER
 from katax_cli.cli.shell.scope import Scope, Target
-from katax_cli.core.roles import Tier
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import AnySql, Statement, redact, split, statement_of, with_values
 from katax_cli.engines.base import Params, Row, RowStream
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
-from katax_cli.services.tables.scripts import destructive_reasons, disruptive_verbs, returns_rows
+from katax_cli.services.tables.scripts import harm_of, returns_rows
 
 Query = tuple[AnySql, Params]
 """A statement and its values."""
@@ -71,14 +70,6 @@ def confirm_script(chosen: Scope, settings: ConnectionSettings, statements: Sequ
     harm = harm_of(statements)
     if harm is not None and not chosen.call.shared.dry_run:
         chosen.confirm(*harm, of=settings)
-
-
-def harm_of(statements: Sequence[Statement]) -> tuple[Tier, str] | None:
-    """What is asked about before statements run; None where nothing is."""
-    destructive, disruptive = destructive_reasons(statements), disruptive_verbs(statements)
-    tier = Tier.DESTRUCTIVE if destructive else Tier.DISRUPTIVE
-    reasons = dict.fromkeys([*destructive, *disruptive])
-    return (tier, "; ".join(reasons)) if reasons else None
 
 
 @dataclass(frozen=True)

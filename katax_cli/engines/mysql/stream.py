@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pymysql
 from pymysql.constants import ER
-from pymysql.cursors import Cursor
 
 from katax_cli.core.sql import AnySql
 from katax_cli.engines.base import Params, Row, Text
@@ -24,10 +24,10 @@ _KILLED = (ER.QUERY_INTERRUPTED, ER.QUERY_TIMEOUT, ER.STATEMENT_TIMEOUT)
 class MysqlStream:
     """Rows of one statement in batches; holds one batch at a time."""
 
-    def __init__(self, session: MysqlSession, cursor: Cursor) -> None:
+    def __init__(self, session: MysqlSession, result: Any) -> None:
         self._session = session
-        self.columns = tuple(column[0] for column in cursor.description or ())
-        self.affected = -1 if self.columns else cursor.rowcount
+        self.columns = tuple(column[0] for column in result.description or ())
+        self.affected = -1 if self.columns else result.affected_rows
 
     def __iter__(self) -> Iterator[list[Row]]:
         while self.columns and (rows := read_rows(self._session, BATCH)):
@@ -50,11 +50,11 @@ def streamed(
         session.waits_for_readers = True
     session.hand_out_texts(text=text)
     try:
-        cursor = session.send(sql, params, timeout)
+        result = session.start(sql, params, timeout)
     finally:
         session.hand_out_texts(text=False)
     try:
-        yield MysqlStream(session, cursor)
+        yield MysqlStream(session, result)
     finally:
         _finish(session, kill)
 

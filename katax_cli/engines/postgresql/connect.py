@@ -130,8 +130,8 @@ def _first_that_answers(settings: ConnectionSettings, timeout: float | None) -> 
 
 def _attempts(settings: ConnectionSettings) -> list[dict[str, str]]:
     try:
-        # An address in the environment would be another one than the profile's.
-        attempts = conninfo_attempts({**parameters(settings), "hostaddr": ""})
+        # An address in the environment would be another one than the profile's; the near end of a tunnel is given.
+        attempts = conninfo_attempts({"hostaddr": "", **parameters(settings)})
     except psycopg.Error as error:
         raise ConnectFailed(Failure(FailureKind.UNREACHABLE, _unresolved(settings))) from error
     return [{name: str(value) for name, value in attempt.items()} for attempt in attempts]

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.client import Redis
 from redis.connection import AbstractConnection
-from redis.exceptions import AskError, MovedError, ResponseError
+from redis.exceptions import AskError, MovedError, ReadOnlyError, ResponseError
 from redis.sentinel import SentinelConnectionPool
 
 from katax_cli.engines.redis import failures
@@ -63,6 +63,10 @@ def _on_one(
     try:
         connection.send_packed_command(connection.pack_commands(commands))
         return [read(connection) for _ in commands]
+    except ReadOnlyError:
+        # The server was demoted. Who opens the next connection asks the Sentinels for the primary.
+        connection.disconnect()
+        raise
     except (ResponseError, Refused):
         raise
     except BaseException:

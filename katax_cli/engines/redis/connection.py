@@ -222,8 +222,8 @@ def guarded(
 def _word(part: object) -> str:
     """The beginning of a word in upper case; no command, and no subcommand, is longer."""
     if isinstance(part, bytes):
-        return part[:_LONGEST_WORD].decode("latin-1").strip().upper()
-    return part[:_LONGEST_WORD].strip().upper() if isinstance(part, str) else ""
+        return part.lstrip()[:_LONGEST_WORD].decode("latin-1").strip().upper()
+    return part.lstrip()[:_LONGEST_WORD].strip().upper() if isinstance(part, str) else ""
 
 
 def ask(connection: AbstractConnection, *command: Any) -> Any:

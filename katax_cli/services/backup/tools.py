@@ -205,7 +205,9 @@ def _said(stderr: IO[bytes]) -> str:
     stderr.seek(max(0, size - _SAID_BYTES))
     lines = stderr.read().decode(errors="replace").rpartition(_AFTER_ECHO)[2].splitlines()
     kept = [re.sub(r"^\S+: (error: |Error: )?", "", line).strip() for line in lines if line.strip()]
-    return "; ".join(kept[:_SAID_LINES])
+    # MongoDB's tools say much before the reason.
+    begin = next((at for at, line in enumerate(kept) if re.search(r"(?:^|\s)Failed: ", line)), 0)
+    return "; ".join(kept[begin : begin + _SAID_LINES])
 
 
 def chunks(stream: IO[bytes]) -> Iterator[bytes]:

@@ -165,8 +165,12 @@ class BulkLoad:
 
 
 def _is_of_no_row(error: Exception) -> bool:
-    """True for what the server says of any row: no such table, not permitted, not possible, no room."""
-    return isinstance(error, QueryError) and str(error.sqlstate)[:2] in ("0A", "42", "53", "55", "58")
+    """True for what the server says of any row: no such table, not permitted, not possible, no room.
+
+    An error of syntax is one of a value: tsvector, hstore, ltree and jsonpath have a syntax of their own.
+    """
+    state = str(error.sqlstate) if isinstance(error, QueryError) else ""
+    return state[:2] in ("0A", "42", "53", "55", "58") and state != "42601"
 
 
 def check_key(

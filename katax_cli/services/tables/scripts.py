@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from katax_cli.core.interrupts import if_interrupted
-from katax_cli.core.sql import Statement
+from katax_cli.core.roles import Tier
+from katax_cli.core.sql import Classification, Statement
 from katax_cli.engines.base import Row, Text
 from katax_cli.errors import ConfigError, KataxError, OutcomeUnknown, Refused
 from katax_cli.services.databases.session import Session
@@ -48,13 +49,20 @@ class Answers(NamedTuple):
 
 def destructive_reasons(statements: Sequence[Statement]) -> list[str]:
     """The reasons why statements lose data that they do not name, one each; empty when none does."""
-    effects = [statement.effect for statement in statements]
+    return _losses([statement.effect for statement in statements])
+
+
+def _losses(effects: Sequence[Classification]) -> list[str]:
     return [effect.reason or effect.verb for effect in effects if effect.destructive]
 
 
-def disruptive_verbs(statements: Sequence[Statement]) -> list[str]:
-    """The statements that change who may do what, or how the server runs."""
-    return [statement.effect.verb for statement in statements if statement.effect.disruptive]
+def harm_of(statements: Sequence[Statement]) -> tuple[Tier, str] | None:
+    """What is asked about before statements run: losses, and changes of rights or of the server; None without any."""
+    effects = [statement.effect for statement in statements]
+    losses = _losses(effects)
+    disruptive = [effect.verb for effect in effects if effect.disruptive]
+    reasons = dict.fromkeys([*losses, *disruptive])
+    return (Tier.DESTRUCTIVE if losses else Tier.DISRUPTIVE, "; ".join(reasons)) if reasons else None
 
 
 def may_answer(statement: Statement) -> bool:

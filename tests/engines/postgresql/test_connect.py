@@ -56,6 +56,9 @@ def test_an_address_in_the_environment_is_not_the_profiles(
     if postgresql.socket:
         by_socket = replace(settings_for(postgresql.url), socket=str(postgresql.socket))
         assert setting(create(by_socket), "port") == str(postgresql.port)
+    # As behind a tunnel: the name is for the certificate.
+    named = replace(settings_for(postgresql.url), host="name.invalid", options={"hostaddr": "127.0.0.1"})
+    assert setting(create(named), "port") == str(postgresql.port)
 
 
 def test_a_wrong_password_is_one_login_attempt(postgresql: Server, proxy: MakeProxy) -> None:

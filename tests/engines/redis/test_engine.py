@@ -377,8 +377,10 @@ def test_errors_are_told_by_the_servers_code(connect: Connect, throwaway: Throwa
     assert kind("SET", "other", "x") is FailureKind.FULL
     engine.command(client, "CONFIG", "SET", "maxmemory", "0")
     engine.command(client, "REPLICAOF", "127.0.0.1", "1")
+    opened = client.connection_pool.opened
     assert kind("SET", "k", "x") is FailureKind.UNREACHABLE
     engine.command(client, "CONFIG", "SET", "replica-serve-stale-data", "no")
+    assert client.connection_pool.opened == opened + 1  # by a new one Sentinels show the way to the primary
     assert kind("GET", "k") is FailureKind.UNREACHABLE
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -188,6 +189,12 @@ def test_what_a_file_sets_does_not_reach_the_next(
     write("002_sets.sql", f"{directive}{SET[sql_engine.engine]}; {hides}")
     write("003_seen.sql", f"CREATE TABLE after_it AS {seen}; INSERT INTO Kept VALUES (1)")
     write("004_hides.sql", f"{directive}{hides}")
+    if sql_engine.engine == "mysql":  # which has the table in its home, and ends without a database
+        elsewhere = f"{urlsplit(sql_engine.url).path[1:]}_gone"
+        write(
+            "004_hides.sql",
+            f"{hides}; CREATE DATABASE {elsewhere}; USE {elsewhere}; DROP DATABASE {elsewhere}",
+        )
     write("005_keeps.sql", "INSERT INTO Kept VALUES (2)")
 
     Migrator(database, str(folder)).up()

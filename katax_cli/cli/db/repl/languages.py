@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from katax_cli.cli.db.repl.replies import as_cell, as_json, drawn, parts_of
 from katax_cli.cli.db.repl.suggestions import Suggest, of_mongodb, of_redis, of_sql
-from katax_cli.cli.db.run import harm_of, may_write, redacted
+from katax_cli.cli.db.run import may_write, redacted
 from katax_cli.cli.shell.output import OF_A_SERVER, Output
 from katax_cli.cli.shell.redis import harm_of_command
 from katax_cli.core.engine_names import TABLE_ENGINES
@@ -28,6 +28,7 @@ from katax_cli.services.dialogue.mongodb import Document, MongoDialogue, MongoRe
 from katax_cli.services.dialogue.names import RememberedNames
 from katax_cli.services.dialogue.redis import RedisDialogue, RedisWords, words_of
 from katax_cli.services.dialogue.sql import SqlDialogue, TransactionState
+from katax_cli.services.tables.scripts import harm_of
 
 _DRAWN_DOCUMENTS = 1000
 """Documents of a table, whose columns are the fields of all of them."""

@@ -16,7 +16,11 @@ class MongoRestore:
         "not authorized": "the user needs the role 'restore', or 'readWrite' and 'dbAdmin' on this database"
     }
 
-    hindered = re.compile("connect|reachable|EOF|OutOfDiskSpace|No space left")
+    # No bare "connect" or "EOF": collections have such names, and a torn archive ends so.
+    hindered = re.compile(
+        r"server selection|connecting to host|could not connect|connection\(|connection pool for"
+        r"|connection (?:refused|reset|timed out)|no reachable|OutOfDiskSpace|No space left"
+    )
 
     def words(self, dump: str, *, jobs: int, options: Iterable[str] = ()) -> tuple[str, ...]:
         return (

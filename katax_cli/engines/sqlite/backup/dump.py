@@ -106,8 +106,10 @@ def contents(path: Path, *, stopped: Callable[[], bool] = lambda: False) -> Cont
         except sqlite3.DatabaseError as error:
             if raised:
                 raise raised[0] from error
-            # Damage is no operational error: that is a full disk, or a file that cannot be opened.
-            kind = BackupHindered if isinstance(error, sqlite3.OperationalError) else BackupError
+            # A full disk, or a file that cannot be opened; the general code is of the file's own format.
+            of_file = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_ERROR
+            of_machine = isinstance(error, sqlite3.OperationalError) and not of_file
+            kind = BackupHindered if of_machine else BackupError
             raise kind(f"the database cannot be read: {error}") from error
     return Contents(
         rows=rows,

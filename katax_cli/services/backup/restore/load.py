@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,8 @@ from katax_cli.services.tables.scratch import AnyDatabase, Open, Purpose, admini
 
 _ASK_SIZE_EVERY = 1.0
 _SCHEMA = "katax-schema-"
+_QUOTED_DUMP = re.compile(r"; (?:Command was: |COPY [^;]{1,300}?, line \d+|Failing row contains )")
+"""Before what pg_restore repeats of the dump: statements and rows, which may say anything."""
 _LARGE_OBJECTS = "SELECT count(*) FROM pg_largeobject_metadata"
 
 
@@ -344,8 +347,9 @@ def run_restore(
                 order.work, [tool.path, *secrets.words, *words], secrets, feed=feed, each_moment=each_moment
             )
         except BackupError as error:
-            hint = grant_hint(str(error), restores)
-            kind = BackupHindered if hint or restores.hindered.search(str(error)) else type(error)
+            said = _QUOTED_DUMP.split(str(error), maxsplit=1)[0]
+            hint = grant_hint(said, restores)
+            kind = BackupHindered if hint or restores.hindered.search(said) else type(error)
             raise kind(f"{error}{hint}") from error
 
 
