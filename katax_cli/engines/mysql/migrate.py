@@ -95,10 +95,10 @@ class MysqlMigrations(EnginePart[MysqlEngine]):
     def take_back(
         self, connection: MysqlSession, settings: Mapping[str, str | None], temporary: Sequence[str]
     ) -> None:
-        databases = {settings["DATABASE"], _answer(connection, "SELECT DATABASE()")} if temporary else set()
-        for database in filter(None, databases):
+        here = _answer(connection, "SELECT DATABASE()") if temporary else None
+        for place in filter(None, {settings["DATABASE"], here}):
             for table in temporary:
-                quoted = f"{quote_identifier(database, 'mysql')}.{quote_identifier(table, 'mysql')}"
+                quoted = f"{quote_identifier(place, 'mysql')}.{quote_identifier(table, 'mysql')}"
                 connection.send(f"DROP TEMPORARY TABLE IF EXISTS {quoted}").fetchall()
         # A limit of rows cuts the list of variables, too.
         connection.send("SET SESSION sql_select_limit = DEFAULT").fetchall()

@@ -37,7 +37,7 @@ def watching(ground: Ground) -> Iterator[tuple[Ground, Callable[[], bool]]]:
             owner.execute(statement)
 
         def is_empty() -> bool:
-            return owner.execute(OTHERS[at.scheme]).fetchone() == (0,)
+            return bool(owner.execute(OTHERS[at.scheme]).fetchone() == (0,))
 
         try:
             url = at._replace(netloc=f"{user}:w4tch@{at.hostname}:{at.port}").geturl()
