@@ -8,8 +8,8 @@ STAMP := $(VENV)/.installed
 USABLE := $(VENV)/.usable
 PEERS := .venv-peers
 PEERS_STAMP := $(PEERS)/.installed
-# Tests wait more than they compute: four workers keep two processors busy.
-WORKERS ?= 4
+# Tests wait more than they compute: five workers keep two processors busy.
+WORKERS ?= 5
 # Each worker would compile pytest's plugins anew.
 unexport PYTHONDONTWRITEBYTECODE
 
