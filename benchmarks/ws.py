@@ -115,7 +115,9 @@ class Contender:
         self.p99: list[float] = []
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
-        self.port = int(self.process.stdout.readline())
+        self.port = next(
+            int(line) for line in self.process.stdout if line.strip().isdigit()
+        )  # else it is its log
         self._clients: list[Client] = []
         self._latencies: list[float] = []
         self._done: asyncio.Future[None] | None = None
