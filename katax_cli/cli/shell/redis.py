@@ -43,7 +43,7 @@ def answer_each(
 
 
 def harm_of_command(words: Sequence[str]) -> tuple[Tier, str] | None:
-    """What is asked about before a Redis command runs; None where nothing is."""
+    """The tier and the words of the question before a Redis command runs; None where there is none."""
     from katax_cli.services.databases.redis_effects import administers, loses_data
 
     if loses_data(words):

@@ -33,7 +33,7 @@ _WIDTHS = {252: 2, 253: 3, 254: 8}
 
 
 class KnownColumns(NamedTuple):
-    """What PyMySQL made of a description, and what it took for that beside the bytes."""
+    """The columns that PyMySQL made of a description, and the settings of the session that it used beside the bytes."""
 
     decoders: Any
     encoding: str

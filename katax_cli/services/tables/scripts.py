@@ -57,7 +57,7 @@ def _losses(effects: Sequence[Classification]) -> list[str]:
 
 
 def harm_of(statements: Sequence[Statement]) -> tuple[Tier, str] | None:
-    """What is asked about before statements run: losses, and changes of rights or of the server; None without any."""
+    """The tier and the words of the question before statements lose data, or change rights or the server; else None."""
     effects = [statement.effect for statement in statements]
     losses = _losses(effects)
     disruptive = [effect.verb for effect in effects if effect.disruptive]
