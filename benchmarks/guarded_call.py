@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from harness import Work, compare, finish, present, server
 
-from katax_cli.core.resilience.breaker import CircuitBreaker
+from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.resilience.retry import RetryPolicy
@@ -43,7 +43,7 @@ def main() -> int:
 
 def new_guard(name: str) -> Guard:
     unknown = Failure(FailureKind.UNKNOWN, "")
-    return Guard(name, lambda _error: unknown, retry=RetryPolicy(), breaker=CircuitBreaker(name=name))
+    return Guard(name, lambda _error: unknown, retry=RetryPolicy(), breaker=CallBreaker(name=name))
 
 
 def guarded_nothing(*, watched: bool) -> Work:
@@ -70,7 +70,7 @@ def guard_must_not_fire() -> None:
 
 
 def tenacity_around_pybreaker() -> Work:
-    from pybreaker import CircuitBreaker as Peer
+    from pybreaker import CallBreaker as Peer
     from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay
     from tenacity.wait import wait_random_exponential
 
@@ -120,7 +120,7 @@ def through_katax(url: str, stack: ExitStack) -> Work:
         database=str(parts["dbname"]),
     )
     engine = create(settings)
-    guard = Guard("main", engine.classify, retry=RetryPolicy(), breaker=CircuitBreaker(name="main"))
+    guard = Guard("main", engine.classify, retry=RetryPolicy(), breaker=CallBreaker(name="main"))
     database = stack.enter_context(SqlDatabase(engine, guard))
 
     def run() -> None:

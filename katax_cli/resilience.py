@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, Self, TypeVar
 
 from katax_cli.core.callables import completed, plain
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.resilience import breaker as _core
+from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.core.resilience.breaker_events import OnCallNotPermitted, OnStateChange
 from katax_cli.core.resilience.breaker_policy import BreakerPolicy
 from katax_cli.core.resilience.failure import Failure, FailureKind
@@ -210,7 +210,7 @@ def retry(
     return repeater.wrap
 
 
-class CircuitBreaker(_core.CircuitBreaker):
+class CircuitBreaker(CallBreaker):
     """A breaker for any function, which knows what the drivers' errors say.
 
     `breaker.execute(fn)` runs a call under it, `@breaker` every call of a function, `with breaker:` a block.

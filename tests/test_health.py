@@ -11,7 +11,7 @@ import pytest
 
 from katax_cli import health
 from katax_cli.core.measure.health import HealthPolicy
-from katax_cli.core.resilience.breaker import CircuitBreaker
+from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.errors import ConfigError
 from katax_cli.health import (
     HealthCheckResult,
@@ -108,7 +108,7 @@ def test_a_server_that_is_gone(dead: Database) -> None:
 
 def test_health_is_asked_past_an_open_breaker(sqlite: SqlDatabase) -> None:
     breaker = sqlite.guard.breaker
-    assert isinstance(breaker, CircuitBreaker)
+    assert isinstance(breaker, CallBreaker)
     breaker.force_open()
 
     assert check_database_health(sqlite).healthy

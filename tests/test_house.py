@@ -17,7 +17,6 @@ MAX_LINES = 400
 
 SHARED_NAMES = {
     "Column": "programs import a model's by this name; the dashboard's stays within its tables",
-    "CircuitBreaker": "the public one is the core's, with the knowledge of drivers' errors",
 }
 """Class names with several owners, with the reason."""
 

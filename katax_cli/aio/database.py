@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from katax_cli.aio.own_loop import OwnLoop
 from katax_cli.aio.proxy import AsyncProxy, awaited
 from katax_cli.core.callables import plain
-from katax_cli.core.resilience.breaker import CircuitBreaker
+from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.awaited.calls import in_thread
@@ -44,7 +44,7 @@ class AsyncDatabase(AsyncProxy[D]):
         return self._wrapped.settings
 
     @property
-    def breaker(self) -> CircuitBreaker | None:
+    def breaker(self) -> CallBreaker | None:
         """The breaker that stops calls to a server that is gone."""
         return self._wrapped.breaker
 

@@ -37,7 +37,7 @@ _LAST_STEP = 4
 """The last step admits so many times the calls of the first; the next one admits all."""
 
 
-class CircuitBreaker:
+class CallBreaker:
     """Stops calling what keeps failing, and finds out with few calls when it works again.
 
     `execute` runs a call under it; `before` and `after` are its two halves. With `by_event` the failures of calls

@@ -15,7 +15,7 @@ from enum import Enum, auto
 from typing import TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.resilience.breaker import CircuitBreaker
+from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.failure import Failure, FailureKind
 from katax_cli.core.resilience.retry import Repeats, RetryPolicy, sole_owner
@@ -158,7 +158,7 @@ class Guard:
         classify: Callable[[BaseException], Failure],
         *,
         retry: RetryPolicy,
-        breaker: CircuitBreaker | None,
+        breaker: CallBreaker | None,
         on_retry: OnRetry | None = None,
         clock: Clock = SYSTEM,
     ) -> None:
@@ -208,7 +208,7 @@ class Guard:
                         breaker.after(ticket, ok=True)
                 return value
 
-    def _let_out(self, breaker: CircuitBreaker | _Joined, deadline: Deadline) -> int:
+    def _let_out(self, breaker: CallBreaker | _Joined, deadline: Deadline) -> int:
         """Asks the breaker; while a server that answered is admitted callers in steps, the others wait a moment."""
         try:
             return breaker.before()
@@ -274,7 +274,7 @@ class Guard:
         unreachable = failure is not None and failure.kind is FailureKind.UNREACHABLE
         return unreachable and call.deadline.expired and self._since(call) < self.connect_seconds
 
-    def _breaker_to_ask(self) -> CircuitBreaker | _Joined | None:
+    def _breaker_to_ask(self) -> CallBreaker | _Joined | None:
         if self.breaker is not None and self in _wholes.get():
             return _Joined(self.breaker)
         return self.breaker
@@ -313,9 +313,7 @@ class Guard:
         else:
             call.woken = self.wait_for_server(pause)
 
-    def _before_again(
-        self, breaker: CircuitBreaker | _Joined, call: _GuardedCall, error: BaseException
-    ) -> int:
+    def _before_again(self, breaker: CallBreaker | _Joined, call: _GuardedCall, error: BaseException) -> int:
         try:
             return self._let_out(breaker, call.deadline)
         except BreakerOpen as refused:
@@ -375,7 +373,7 @@ class _Joined:
 
     __slots__ = ("_breaker",)
 
-    def __init__(self, breaker: CircuitBreaker) -> None:
+    def __init__(self, breaker: CallBreaker) -> None:
         self._breaker = breaker
 
     times_calls = admits_in_steps = False

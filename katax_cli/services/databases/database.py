@@ -25,7 +25,7 @@ from katax_cli.services.calls.query_metrics import MAX_METRICS, SLOW_MS, QueryMe
 from katax_cli.services.databases.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from katax_cli.core.resilience.breaker import CircuitBreaker
+    from katax_cli.core.resilience.breaker import CallBreaker
     from katax_cli.core.settings import ConnectionSettings
     from katax_cli.engines.base import Engine, ReportsMetrics, Serving, SlowQuery
     from katax_cli.snapshot import BreakerState, PoolStats
@@ -180,7 +180,7 @@ class Database(ABC):
         self.observer.metrics = QueryMetrics(max_metrics) if max_metrics else None
 
     @property
-    def breaker(self) -> CircuitBreaker | None:
+    def breaker(self) -> CallBreaker | None:
         """The breaker that stops calls to a server that is gone; None in single commands and probes."""
         return self.guard.breaker
 
@@ -215,7 +215,7 @@ class Database(ABC):
     def opened(self) -> int:
         """Connections opened so far."""
 
-    def _watch_breaker(self, breaker: CircuitBreaker) -> None:
+    def _watch_breaker(self, breaker: CallBreaker) -> None:
         database = ref(self)
 
         def changed(new: BreakerState, old: BreakerState) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.forks import follow
-from katax_cli.core.resilience.breaker import CircuitBreaker
+from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.core.resilience.breaker_policy import BreakerPolicy, ProbePace
 from katax_cli.core.waiting import SharedEvent
 from katax_cli.errors import AuthenticationFailed, KataxError, PoolTimeout
@@ -32,7 +32,7 @@ class Kept(Protocol):
     name: str
 
     @property
-    def breaker(self) -> CircuitBreaker | None: ...
+    def breaker(self) -> CallBreaker | None: ...
 
     def maintain(self, *, fill: bool) -> None:
         """Closes idle connections past their limits; with `fill` opens the fewest that the pool shall hold."""
@@ -174,7 +174,7 @@ class Upkeep:
             _log.exception("%s: the upkeep of the pool failed", database.name)
         return self._until_next(breaker)
 
-    def _until_next(self, breaker: CircuitBreaker | None) -> float:
+    def _until_next(self, breaker: CallBreaker | None) -> float:
         due = None if breaker is None else breaker.probe_in()
         if due is None and self._is_awaited():
             due = self._look_at - self._clock.monotonic()
@@ -198,7 +198,7 @@ class Upkeep:
         else:
             self._back.set()
 
-    def _probe(self, database: Kept, breaker: CircuitBreaker) -> None:
+    def _probe(self, database: Kept, breaker: CallBreaker) -> None:
         ticket = breaker.take_probe()
         if ticket is None:
             return

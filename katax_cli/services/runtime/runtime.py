@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar, cast
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.forks import follow
-from katax_cli.core.resilience.breaker import CircuitBreaker
+from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.resilience.retry import ONCE, RetryPolicy
 from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
@@ -214,16 +214,16 @@ class Runtime:
     def _lives_on(self) -> bool:
         return not (self._one_shot or self._probing)
 
-    def _breaker(self, settings: ConnectionSettings) -> CircuitBreaker | None:
+    def _breaker(self, settings: ConnectionSettings) -> CallBreaker | None:
         name = settings.name
         if self._probing:
             return None
         if self._one_shot:
             return self._kept_off(name)
         policy = settings.breaker or self.profile.connection_breaker.get(name, self.profile.breaker)
-        return CircuitBreaker(policy, name=name, on_state_change=partial(self._breaker_changed, name))
+        return CallBreaker(policy, name=name, on_state_change=partial(self._breaker_changed, name))
 
-    def _kept_off(self, name: str) -> CircuitBreaker | None:
+    def _kept_off(self, name: str) -> CallBreaker | None:
         """A single command has a breaker only while an operator's trip refuses calls."""
         if not os.path.exists(os.path.join(self.profile.home, CIRCUITS)):
             return None
@@ -232,7 +232,7 @@ class Runtime:
         decision = HostCopy(self.profile.home, self.profile.name).refusal(name.partition("/")[0])
         if decision is None:
             return None
-        breaker = CircuitBreaker(name=name)
+        breaker = CallBreaker(name=name)
         seconds = None if decision.ends_at is None else decision.ends_at - SYSTEM.now()
         breaker.force_open(seconds, decision.sentence)
         return breaker

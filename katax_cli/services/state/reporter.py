@@ -16,7 +16,7 @@ from threading import Event, Lock, Thread, current_thread
 
 from katax_cli.core.clock import SYSTEM, Clock
 from katax_cli.core.forks import follow
-from katax_cli.core.resilience.breaker import CircuitBreaker
+from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.errors import KataxError
 from katax_cli.profiles.model.model import Profile
 from katax_cli.profiles.sources.home import ensure_home
@@ -83,7 +83,7 @@ class Reporter:
         self._databases = databases
         self._clock = clock
         self._store = StateStore(profile, clock=clock)
-        self._applied: dict[str, tuple[str, CircuitBreaker]] = {}
+        self._applied: dict[str, tuple[str, CallBreaker]] = {}
         self._transitions: deque[Transition] = deque(maxlen=_KEPT_UNWRITTEN)
         self._health: deque[HealthRecord] = deque(maxlen=_KEPT_UNWRITTEN)
         self._report_at = self._prune_at = clock.monotonic()
@@ -208,7 +208,7 @@ class Reporter:
             self._apply(decision, breaker, is_first=name not in self._applied)
             self._applied[name] = (decision.id, breaker)
 
-    def _apply(self, decision: OperatorDecision, breaker: CircuitBreaker, *, is_first: bool) -> None:
+    def _apply(self, decision: OperatorDecision, breaker: CallBreaker, *, is_first: bool) -> None:
         now = self._clock.now()
         if decision.keeps_off(now):
             seconds = None if decision.ends_at is None else decision.ends_at - now
@@ -221,7 +221,7 @@ class Reporter:
     def _opened(self) -> dict[str, Database]:
         return dict(self._databases())
 
-    def _breakers(self) -> Iterator[tuple[str, CircuitBreaker]]:
+    def _breakers(self) -> Iterator[tuple[str, CallBreaker]]:
         for name, database in self._opened().items():
             if database.guard.breaker is not None:
                 yield name, database.guard.breaker
@@ -270,7 +270,7 @@ class Reporter:
             now, name, pool.max, pool.total, pool.active, pool.idle, pool.waiting, self.process.id
         )
 
-    def _reported(self, name: str, breaker: CircuitBreaker) -> Breaker:
+    def _reported(self, name: str, breaker: CallBreaker) -> Breaker:
         seen = breaker.get_state()
         return Breaker(
             self.process.id,

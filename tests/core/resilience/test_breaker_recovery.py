@@ -7,49 +7,49 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from katax_cli.core.resilience.breaker import CircuitBreaker
+from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.core.resilience.breaker_policy import BreakerPolicy, ProbePace
 from katax_cli.errors import BreakerOpen
 from katax_cli.snapshot import BreakerState
 from tests.fake_clock import FakeClock
 
 
-def state(breaker: CircuitBreaker) -> BreakerState:
+def state(breaker: CallBreaker) -> BreakerState:
     return breaker.get_state().state
 
 
-def fail(breaker: CircuitBreaker, times: int = 1) -> None:
+def fail(breaker: CallBreaker, times: int = 1) -> None:
     for _ in range(times):
         breaker.after(breaker.before(), ok=False)
 
 
-def succeed(breaker: CircuitBreaker, times: int = 1) -> None:
+def succeed(breaker: CallBreaker, times: int = 1) -> None:
     for _ in range(times):
         breaker.after(breaker.before(), ok=True)
 
 
-def opened(clock: FakeClock, *, attended: bool = True) -> CircuitBreaker:
-    breaker = CircuitBreaker(clock=clock, name="main")
+def opened(clock: FakeClock, *, attended: bool = True) -> CallBreaker:
+    breaker = CallBreaker(clock=clock, name="main")
     breaker.attended = attended
     fail(breaker, 10)
     assert state(breaker) == "open"
     return breaker
 
 
-def half_open(clock: FakeClock) -> CircuitBreaker:
+def half_open(clock: FakeClock) -> CallBreaker:
     breaker = opened(clock)
     clock.at += 0.05
     probe(breaker, ok=True)
     return breaker
 
 
-def probe(breaker: CircuitBreaker, *, ok: bool | None, last: bool = False) -> None:
+def probe(breaker: CallBreaker, *, ok: bool | None, last: bool = False) -> None:
     ticket = breaker.take_probe()
     assert ticket is not None
     breaker.probed(ticket, ok, last=last)
 
 
-def admitted(breaker: CircuitBreaker) -> list[int]:
+def admitted(breaker: CallBreaker) -> list[int]:
     """As many calls as are let out now."""
     tickets: list[int] = []
     while True:
@@ -62,7 +62,7 @@ def admitted(breaker: CircuitBreaker) -> list[int]:
 
 
 def test_all_losses_of_one_cut_are_one_failure() -> None:
-    breaker = CircuitBreaker(clock=FakeClock())
+    breaker = CallBreaker(clock=FakeClock())
     for _ in range(2):
         tickets = [breaker.before() for _ in range(200)]
         for ticket in tickets:
@@ -74,7 +74,7 @@ def test_all_losses_of_one_cut_are_one_failure() -> None:
 
 
 def test_in_a_row_too_a_cut_is_one_failure() -> None:
-    breaker = CircuitBreaker(BreakerPolicy(failures=2), clock=FakeClock())
+    breaker = CallBreaker(BreakerPolicy(failures=2), clock=FakeClock())
     for ticket in [breaker.before() for _ in range(9)]:
         breaker.after(ticket, ok=False)
 
@@ -84,7 +84,7 @@ def test_in_a_row_too_a_cut_is_one_failure() -> None:
 
 
 def test_answers_among_the_losses_count_as_answers() -> None:
-    breaker = CircuitBreaker(clock=FakeClock())
+    breaker = CallBreaker(clock=FakeClock())
     early = [breaker.before() for _ in range(8)]
     fail(breaker, 4)
     for ticket in early:
@@ -97,7 +97,7 @@ def test_answers_among_the_losses_count_as_answers() -> None:
 
 def test_calls_that_left_the_window_count_no_more() -> None:
     clock = FakeClock()
-    breaker = CircuitBreaker(clock=clock)
+    breaker = CallBreaker(clock=clock)
     succeed(breaker, 1000)
     clock.at = 10.0
     fail(breaker, 9)
@@ -109,7 +109,7 @@ def test_calls_that_left_the_window_count_no_more() -> None:
 def test_silence_opens_it_whatever_was_answered_before() -> None:
     """Ten thousand answers of the last seconds do not keep callers on a server that is gone."""
     clock = FakeClock()
-    breaker = CircuitBreaker(clock=clock)
+    breaker = CallBreaker(clock=clock)
     succeed(breaker, 10_000)
     clock.at = 1.0
     fail(breaker, 20)
@@ -128,7 +128,7 @@ def test_silence_opens_it_whatever_was_answered_before() -> None:
 def test_connects_that_take_longer_than_the_window_open_it() -> None:
     """Of 20 callers who wait 12 s each for a server that is silent, those who failed together are one event."""
     clock = FakeClock()
-    breaker = CircuitBreaker(clock=clock)
+    breaker = CallBreaker(clock=clock)
     for _ in range(3):
         assert breaker.is_closed()
         tickets = [breaker.before() for _ in range(20)]
@@ -140,7 +140,7 @@ def test_connects_that_take_longer_than_the_window_open_it() -> None:
 
 def test_a_share_without_events_is_judged_as_a_share() -> None:
     clock = FakeClock()
-    breaker = CircuitBreaker(clock=clock, by_event=False)
+    breaker = CallBreaker(clock=clock, by_event=False)
     succeed(breaker, 1000)
     clock.at = 1.0
     fail(breaker, 20)
@@ -150,7 +150,7 @@ def test_a_share_without_events_is_judged_as_a_share() -> None:
 
 
 def test_slow_calls_open_it_by_their_share() -> None:
-    breaker = CircuitBreaker(BreakerPolicy(slow_rate=0.5, slow_ms=100), clock=FakeClock())
+    breaker = CallBreaker(BreakerPolicy(slow_rate=0.5, slow_ms=100), clock=FakeClock())
     assert breaker.times_calls
     for seconds in [0.1] * 6 + [0.2] * 5:
         breaker.after(breaker.before(), ok=True, seconds=seconds)
@@ -324,7 +324,7 @@ def test_an_operator_ends_probing_and_starts_it() -> None:
     assert (admitted_once(breaker), breaker.probe_in()) == (True, None)
 
 
-def admitted_once(breaker: CircuitBreaker) -> bool:
+def admitted_once(breaker: CallBreaker) -> bool:
     breaker.before()
     return True
 
@@ -351,7 +351,7 @@ class Recovery(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = FakeClock()
-        self.breaker = CircuitBreaker(BreakerPolicy(min_calls=3), clock=self.clock)
+        self.breaker = CallBreaker(BreakerPolicy(min_calls=3), clock=self.clock)
         self.out: list[int] = []
         self.probes: list[int] = []
         self.most = 0

@@ -13,7 +13,7 @@ from typing import Protocol, cast
 
 import pytest
 
-from katax_cli.core.resilience.breaker import CircuitBreaker
+from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.errors import BreakerOpen, Unavailable
 from katax_cli.profiles.model.model import Profile
 from katax_cli.services.databases.sql import SqlDatabase
@@ -52,7 +52,7 @@ def runtime(made: Profile) -> Iterator[Runtime]:
         yield opened
 
 
-def breaker(runtime: Runtime, name: str = "main") -> CircuitBreaker:
+def breaker(runtime: Runtime, name: str = "main") -> CallBreaker:
     found = runtime.database(name).guard.breaker
     assert found is not None
     return found
