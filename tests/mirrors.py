@@ -2,419 +2,169 @@
 
 from __future__ import annotations
 
+_TABLE = """
+aio/test_cache: engines/awaited/redis
+aio/test_container: aio/own_loop aio/proxy aio/runtime
+aio/test_redis_services: aio/pubsub aio/records
+aio/test_sql: aio/database aio/statements engines/awaited/threads
+cli/cache/test_commands: cli/cache/server cli/shell/redis
+cli/cache/test_keys: cli/cache/purge cli/shell/confirm
+cli/completion/test_values: cli/completion/line
+cli/cron/test_commands: cli/cron/run cli/cron/views services/cron/definition/export
+cli/dashboard/test_commands: cli/dashboard/collecting cli/dashboard/views
+cli/dashboard/test_run: tui/terminal_guard
+cli/db/documents/test_commands: cli/db/documents/changes cli/db/documents/output cli/db/documents/queries
+    cli/db/documents/words cli/db/changes
+cli/db/repl/test_loop: cli/db/repl/writes
+cli/db/repl/test_suggestions: cli/db/repl/keywords
+cli/db/test_backups: cli/db/backups/backup cli/db/backups/backup_run cli/db/backups/commands
+    cli/db/backups/run
+cli/db/test_build: services/databases/builder/binding
+cli/db/test_commands: cli/db/empty cli/db/views
+cli/db/test_shell: cli/db/repl/languages cli/db/repl/replies
+cli/db/test_transfer: cli/db/copying cli/db/files
+cli/health/test_commands: cli/health/serve
+cli/lock/test_commands: services/locks/run_under_lock services/locks/sql_lock services/processes/programs
+    services/processes/supervised
+cli/manual/test_help: cli/manual/options cli/manual/version cli/shell/help
+cli/migrate/test_commands: cli/migrate/run cli/migrate/views
+cli/profile/test_commands: cli/profile/views
+cli/pubsub/test_commands: cli/pubsub/views
+cli/record/test_commands: cli/record/views cli/shell/json_argument
+cli/seed/test_commands: cli/seed/run
+cli/shell/test_output: cli/display/json_rows
+cli/shell/test_scope: cli/shell/target
+cli/shell/test_watch: cli/shell/invocation
+cli/shutdown_drill/test_commands: cli/shutdown_drill/views
+cli/test_app: cli/shell/exits cli/shell/group cli/shell/options
+core/pooling/test_pool: core/clock core/forks
+core/resilience/test_breaker: core/resilience/breaker_events core/resilience/breaker_policy
+    core/resilience/call_window core/resilience/verdict
+core/schedule/test_schedule: core/schedule/cronfields core/schedule/zones
+core/sql/test_where: core/sql/truth
+core/test_roles: core/engine_names core/settings
+engines/awaited/test_calls: core/waiting
+engines/mongodb/test_engine: engines/mongodb/catalog engines/mongodb/connect engines/mongodb/pool_events
+    engines/documents
+engines/mongodb/test_guard: engines/refusals
+engines/mysql/test_engine: engines/mysql/catalog engines/mysql/connect engines/mysql/failures
+    engines/mysql/session engines/mysql/stream engines/mysql/tls
+engines/postgresql/test_catalog: engines/postgresql/session
+engines/postgresql/test_connect: engines/postgresql/failures engines/postgresql/prepared
+    engines/postgresql/wire
+engines/postgresql/test_engine: engines/postgresql/pipeline engines/postgresql/values
+engines/redis/test_engine: engines/redis/batch engines/redis/connect engines/redis/failures engines/redis/plan
+    engines/redis/subscriber engines/redis/time_limits
+engines/redis/test_guard: engines/redis/connection
+engines/redis/test_topologies: engines/redis/pool
+engines/sqlite/test_engine: engines/sqlite/catalog engines/sqlite/session
+engines/test_metrics: engines/base engines/parts
+engines/test_transfer: engines/mysql/sql/transfer engines/postgresql/sql/transfer engines/sqlite/sql/transfer
+    engines/transfers
+integrations/pytest/test_plugin: integrations/pytest/targets
+integrations/starlette/test_sessions: integrations/starlette/errors
+profiles/model/test_connections: profiles/model/tls
+profiles/model/test_lines: profiles/model/layer
+profiles/model/test_schema: profiles/model/keys profiles/model/model
+profiles/sources/test_adhoc: profiles/model/breakers
+profiles/sources/test_environment: profiles/sources/document
+profiles/sources/test_trust: profiles/sources/ownership
+profiles/test_check: profiles/model/problems
+profiles/test_load: profiles/build profiles/sources/builtin
+profiles/test_template: profiles/model/validate
+promises/test_session_state: core/sql/residue
+servers/test_proxy: integrations/pytest/fault_proxy
+services/backup/dumps/test_mongodump: engines/mongodb/backup/dump
+services/backup/dumps/test_mysqldump: engines/mysql/backup/dump
+services/backup/dumps/test_pg_dump: engines/dumps engines/postgresql/backup/dump services/backup/create
+    services/backup/dumps/order services/backup/tools
+services/backup/dumps/test_sqlite_copy: engines/sqlite/backup/dump
+services/backup/restore/test_drill: services/backup/restore/embedded
+services/backup/restore/test_load: engines/mongodb/backup/restore engines/mysql/backup/events
+services/backup/restore/test_marked: engines/mysql/backup/restore engines/redis/backup/restore
+    services/backup/restore/redis_number
+services/backup/restore/test_run: cli/db/restore/commands cli/db/restore/run engines/postgresql/backup/restore
+    engines/restores engines/sqlite/backup/restore services/backup/restore/destination
+    services/backup/restore/file_database services/backup/restore/kept services/backup/restore/server_database
+services/backup/store/test_remote: services/backup/spool services/backup/store/base
+    services/backup/store/copying services/backup/store/local services/backup/store/objects
+    services/backup/store/place services/backup/store/run_marker services/backup/store/sftp
+services/backup/test_verify: services/backup/streams
+services/cache/test_cache: services/redis/info
+services/cache/test_cache_full: services/cache/copy services/cache/doctor services/redis/keyspace
+services/cache/test_node_interop: services/program/records
+services/calls/test_guard: services/calls/event_loop
+services/calls/test_observer: services/calls/events
+services/cron/definition/test_jobs: services/cron/definition/catalog
+services/cron/ledger/test_accounting: services/cron/ledger/values
+services/cron/ledger/test_store: engines/mysql/sql/state engines/postgresql/sql/state engines/sqlite/sql/state
+    services/cron/definition/definitions services/state/schema
+services/cron/run/test_plan: services/cron/run/execution services/cron/run/scheduler
+services/cron/run/test_process: services/cron/run/outputs
+services/cron/test_daemons: services/cron/manage services/processes/tree
+services/cron/test_loop: services/cron/identity services/cron/run/logins services/cron/run/orphans
+    services/cron/serve services/processes/identity
+services/databases/builder/test_builder: services/databases/builder/compile
+services/databases/models/test_model: services/databases/models/bridge services/databases/models/names
+    services/databases/models/objects
+services/databases/postgresql/test_notifications: engines/postgresql/streams/notifications
+services/databases/test_sql: services/databases/streams services/databases/statements
+services/databases/test_transaction: services/databases/origin
+services/dialogue/test_redis: services/dialogue/client
+services/dialogue/test_sql: services/databases/session
+services/health/test_deep_probe: core/measure/diagnosis engines/headroom engines/mongodb/headroom
+    engines/mysql/headroom engines/postgresql/headroom engines/redis/headroom engines/sqlite/headroom
+services/health/test_serve: services/health/metrics services/health/rounds services/http
+services/migrate/files/test_sections: services/migrate/files/checksum
+services/migrate/ledger/test_documents: services/migrate/files/python services/migrate/ledger/ledger
+    services/migrate/ledger/packing
+services/migrate/test_dump: services/migrate/values
+services/migrate/test_forecast: services/databases/held services/migrate/jobs services/migrate/verify
+services/migrate/test_killed: services/migrate/connection
+services/migrate/test_many_changes: engines/mysql/script
+services/migrate/test_migrator: engines/mongodb/migrate engines/mysql/migrate engines/postgresql/migrate
+    engines/sqlite/migrate services/migrate/abandon services/migrate/runner
+services/migrate/test_one_runner: services/locks/migration_lock services/locks/runner_identity
+    services/migrate/access
+services/migrate/test_plan: services/migrate/ledger/intent
+services/migrate/test_stepwise: engines/migrations services/migrate/files/python_errors
+    services/migrate/resumption
+services/program/test_container: services/program/closing services/program/databases
+services/redis/test_limits: services/redis/lua
+services/redis/test_pubsub: engines/messages services/redis/subscription
+services/redis/test_records: services/redis/merge
+services/redis/test_topologies: services/redis/acl
+services/seeds/test_rows: services/seeds/values
+services/seeds/test_seeder: engines/mysql/sql/seeds engines/postgresql/sql/seeds engines/sqlite/sql/seeds
+    services/seeds/database services/seeds/files services/seeds/mongodb services/seeds/python
+    services/seeds/sql services/seeds/times services/seeds/upsert
+services/shutdown_drill/test_drill: services/shutdown_drill/proxy
+services/shutdown_drill/test_judge: services/shutdown_drill/values
+services/tables/test_lifetime: engines/mysql/sql/databases engines/postgresql/sql/databases
+    engines/sqlite/sql/databases
+services/tables/test_truncate: engines/mysql/sql/tables engines/postgresql/sql/tables engines/sql
+    engines/sqlite/sql/tables services/tables/reset
+services/transfer/documents/test_load: services/transfer/documents/checkpoint
+    services/transfer/documents/collections
+services/transfer/test_copy: services/transfer/copy_ledger services/transfer/mapping
+services/transfer/test_export: services/transfer/formats/parquet services/transfer/tables
+services/transfer/test_load: services/tables/bulk_load services/transfer/checkpoint
+    services/transfer/formats/json_cells services/transfer/rejects services/transfer/formats/sources
+services/ws/test_server: services/ws/admin services/ws/clients services/ws/loop services/ws/metrics
+    services/ws/values
+services/ws/test_shared: services/ws/cluster
+services/ws/transport/test_connections: services/ws/listener
+services/ws/transport/test_socketio_server: services/ws/transport/packets services/ws/transport/queues
+test_coroutines: core/callables services/cron/run/call
+test_docs: cli/completion/tree
+test_errors: errors/base errors/connections errors/work
+test_public_api: migrations pool redis seeds services/program/default_database shutdown
+tui/test_app: tui/dialogs tui/pane tui/terminal_guard
+tui/test_panels: snapshot tui/circuit_tree tui/layout
+"""
+_LINES = _TABLE.strip().replace("\n    ", " ").splitlines()
+
 TESTED_THROUGH: dict[str, tuple[str, ...]] = {
-    "aio/test_cache.py": ("engines/awaited/redis.py",),
-    "aio/test_container.py": (
-        "aio/own_loop.py",
-        "aio/proxy.py",
-        "aio/runtime.py",
-    ),
-    "aio/test_redis_services.py": (
-        "aio/pubsub.py",
-        "aio/records.py",
-    ),
-    "aio/test_sql.py": (
-        "aio/database.py",
-        "aio/statements.py",
-        "engines/awaited/threads.py",
-    ),
-    "cli/cache/test_commands.py": (
-        "cli/cache/server.py",
-        "cli/shell/redis.py",
-    ),
-    "cli/cache/test_keys.py": (
-        "cli/cache/purge.py",
-        "cli/shell/confirm.py",
-    ),
-    "cli/completion/test_values.py": ("cli/completion/line.py",),
-    "cli/cron/test_commands.py": (
-        "cli/cron/run.py",
-        "cli/cron/views.py",
-        "services/cron/definition/export.py",
-    ),
-    "cli/dashboard/test_commands.py": (
-        "cli/dashboard/collecting.py",
-        "cli/dashboard/views.py",
-    ),
-    "cli/dashboard/test_run.py": ("tui/terminal_guard.py",),
-    "cli/db/test_backups.py": (
-        "cli/db/backups/backup.py",
-        "cli/db/backups/backup_run.py",
-        "cli/db/backups/commands.py",
-        "cli/db/backups/run.py",
-    ),
-    "services/backup/restore/test_run.py": (
-        "cli/db/restore/commands.py",
-        "cli/db/restore/run.py",
-        "engines/postgresql/backup/restore.py",
-        "engines/restores.py",
-        "engines/sqlite/backup/restore.py",
-        "services/backup/restore/destination.py",
-        "services/backup/restore/file_database.py",
-        "services/backup/restore/kept.py",
-        "services/backup/restore/server_database.py",
-    ),
-    "services/backup/store/test_remote.py": (
-        "services/backup/spool.py",
-        "services/backup/store/base.py",
-        "services/backup/store/copying.py",
-        "services/backup/store/local.py",
-        "services/backup/store/objects.py",
-        "services/backup/store/place.py",
-        "services/backup/store/run_marker.py",
-        "services/backup/store/sftp.py",
-    ),
-    "services/backup/restore/test_load.py": (
-        "engines/mongodb/backup/restore.py",
-        "engines/mysql/backup/events.py",
-    ),
-    "services/backup/restore/test_marked.py": (
-        "engines/mysql/backup/restore.py",
-        "engines/redis/backup/restore.py",
-        "services/backup/restore/redis_number.py",
-    ),
-    "services/backup/restore/test_drill.py": ("services/backup/restore/embedded.py",),
-    "cli/db/test_build.py": ("services/databases/builder/binding.py",),
-    "cli/db/documents/test_commands.py": (
-        "cli/db/documents/changes.py",
-        "cli/db/documents/output.py",
-        "cli/db/documents/queries.py",
-        "cli/db/documents/words.py",
-        "cli/db/changes.py",
-    ),
-    "cli/db/test_commands.py": (
-        "cli/db/empty.py",
-        "cli/db/views.py",
-    ),
-    "cli/db/test_transfer.py": (
-        "cli/db/copying.py",
-        "cli/db/files.py",
-    ),
-    "cli/db/repl/test_suggestions.py": ("cli/db/repl/keywords.py",),
-    "cli/db/repl/test_loop.py": ("cli/db/repl/writes.py",),
-    "cli/db/test_shell.py": (
-        "cli/db/repl/languages.py",
-        "cli/db/repl/replies.py",
-    ),
-    "cli/health/test_commands.py": ("cli/health/serve.py",),
-    "cli/lock/test_commands.py": (
-        "services/locks/run_under_lock.py",
-        "services/locks/sql_lock.py",
-        "services/processes/programs.py",
-        "services/processes/supervised.py",
-    ),
-    "cli/manual/test_help.py": (
-        "cli/manual/options.py",
-        "cli/manual/version.py",
-        "cli/shell/help.py",
-    ),
-    "cli/migrate/test_commands.py": (
-        "cli/migrate/run.py",
-        "cli/migrate/views.py",
-    ),
-    "cli/profile/test_commands.py": ("cli/profile/views.py",),
-    "cli/pubsub/test_commands.py": ("cli/pubsub/views.py",),
-    "cli/record/test_commands.py": (
-        "cli/record/views.py",
-        "cli/shell/json_argument.py",
-    ),
-    "cli/seed/test_commands.py": ("cli/seed/run.py",),
-    "cli/shell/test_output.py": ("cli/display/json_rows.py",),
-    "cli/shell/test_scope.py": ("cli/shell/target.py",),
-    "cli/shell/test_watch.py": ("cli/shell/invocation.py",),
-    "cli/shutdown_drill/test_commands.py": ("cli/shutdown_drill/views.py",),
-    "engines/awaited/test_calls.py": ("core/waiting.py",),
-    "cli/test_app.py": (
-        "cli/shell/exits.py",
-        "cli/shell/group.py",
-        "cli/shell/options.py",
-    ),
-    "core/pooling/test_pool.py": (
-        "core/clock.py",
-        "core/forks.py",
-    ),
-    "core/resilience/test_breaker.py": (
-        "core/resilience/breaker_events.py",
-        "core/resilience/breaker_policy.py",
-        "core/resilience/call_window.py",
-        "core/resilience/verdict.py",
-    ),
-    "core/schedule/test_schedule.py": (
-        "core/schedule/cronfields.py",
-        "core/schedule/zones.py",
-    ),
-    "core/sql/test_where.py": ("core/sql/truth.py",),
-    "core/test_roles.py": (
-        "core/engine_names.py",
-        "core/settings.py",
-    ),
-    "engines/mongodb/test_guard.py": ("engines/refusals.py",),
-    "engines/mongodb/test_engine.py": (
-        "engines/mongodb/catalog.py",
-        "engines/mongodb/connect.py",
-        "engines/mongodb/pool_events.py",
-        "engines/documents.py",
-    ),
-    "engines/mysql/test_engine.py": (
-        "engines/mysql/catalog.py",
-        "engines/mysql/connect.py",
-        "engines/mysql/failures.py",
-        "engines/mysql/session.py",
-        "engines/mysql/stream.py",
-        "engines/mysql/tls.py",
-    ),
-    "engines/postgresql/test_catalog.py": ("engines/postgresql/session.py",),
-    "engines/postgresql/test_connect.py": (
-        "engines/postgresql/failures.py",
-        "engines/postgresql/prepared.py",
-        "engines/postgresql/wire.py",
-    ),
-    "engines/postgresql/test_engine.py": (
-        "engines/postgresql/pipeline.py",
-        "engines/postgresql/values.py",
-    ),
-    "engines/redis/test_engine.py": (
-        "engines/redis/batch.py",
-        "engines/redis/connect.py",
-        "engines/redis/failures.py",
-        "engines/redis/plan.py",
-        "engines/redis/subscriber.py",
-        "engines/redis/time_limits.py",
-    ),
-    "engines/redis/test_guard.py": ("engines/redis/connection.py",),
-    "engines/redis/test_topologies.py": ("engines/redis/pool.py",),
-    "engines/sqlite/test_engine.py": (
-        "engines/sqlite/catalog.py",
-        "engines/sqlite/session.py",
-    ),
-    "engines/test_metrics.py": (
-        "engines/base.py",
-        "engines/parts.py",
-    ),
-    "engines/test_transfer.py": (
-        "engines/mysql/sql/transfer.py",
-        "engines/postgresql/sql/transfer.py",
-        "engines/sqlite/sql/transfer.py",
-        "engines/transfers.py",
-    ),
-    "profiles/model/test_connections.py": ("profiles/model/tls.py",),
-    "profiles/model/test_lines.py": ("profiles/model/layer.py",),
-    "profiles/model/test_schema.py": (
-        "profiles/model/keys.py",
-        "profiles/model/model.py",
-    ),
-    "profiles/sources/test_adhoc.py": ("profiles/model/breakers.py",),
-    "profiles/sources/test_environment.py": ("profiles/sources/document.py",),
-    "profiles/sources/test_trust.py": ("profiles/sources/ownership.py",),
-    "profiles/test_check.py": ("profiles/model/problems.py",),
-    "profiles/test_load.py": (
-        "profiles/build.py",
-        "profiles/sources/builtin.py",
-    ),
-    "profiles/test_template.py": ("profiles/model/validate.py",),
-    "promises/test_session_state.py": ("core/sql/residue.py",),
-    "services/transfer/test_load.py": (
-        "services/tables/bulk_load.py",
-        "services/transfer/checkpoint.py",
-        "services/transfer/formats/json_cells.py",
-        "services/transfer/rejects.py",
-        "services/transfer/formats/sources.py",
-    ),
-    "services/transfer/test_copy.py": (
-        "services/transfer/copy_ledger.py",
-        "services/transfer/mapping.py",
-    ),
-    "services/transfer/test_export.py": (
-        "services/transfer/formats/parquet.py",
-        "services/transfer/tables.py",
-    ),
-    "services/backup/dumps/test_pg_dump.py": (
-        "engines/dumps.py",
-        "engines/postgresql/backup/dump.py",
-        "services/backup/create.py",
-        "services/backup/dumps/order.py",
-        "services/backup/tools.py",
-    ),
-    "services/backup/dumps/test_mongodump.py": ("engines/mongodb/backup/dump.py",),
-    "services/backup/dumps/test_mysqldump.py": ("engines/mysql/backup/dump.py",),
-    "services/backup/dumps/test_sqlite_copy.py": ("engines/sqlite/backup/dump.py",),
-    "integrations/pytest/test_plugin.py": ("integrations/pytest/targets.py",),
-    "servers/test_proxy.py": ("integrations/pytest/fault_proxy.py",),
-    "integrations/starlette/test_sessions.py": ("integrations/starlette/errors.py",),
-    "services/backup/test_verify.py": ("services/backup/streams.py",),
-    "services/cache/test_cache.py": ("services/redis/info.py",),
-    "services/cache/test_cache_full.py": (
-        "services/cache/copy.py",
-        "services/cache/doctor.py",
-        "services/redis/keyspace.py",
-    ),
-    "services/cache/test_node_interop.py": ("services/program/records.py",),
-    "services/calls/test_guard.py": ("services/calls/event_loop.py",),
-    "services/calls/test_observer.py": ("services/calls/events.py",),
-    "services/cron/definition/test_jobs.py": ("services/cron/definition/catalog.py",),
-    "services/cron/ledger/test_accounting.py": ("services/cron/ledger/values.py",),
-    "services/cron/ledger/test_store.py": (
-        "engines/mysql/sql/state.py",
-        "engines/postgresql/sql/state.py",
-        "engines/sqlite/sql/state.py",
-        "services/cron/definition/definitions.py",
-        "services/state/schema.py",
-    ),
-    "services/cron/run/test_plan.py": (
-        "services/cron/run/execution.py",
-        "services/cron/run/scheduler.py",
-    ),
-    "services/cron/run/test_process.py": ("services/cron/run/outputs.py",),
-    "services/cron/test_daemons.py": (
-        "services/cron/manage.py",
-        "services/processes/tree.py",
-    ),
-    "services/cron/test_loop.py": (
-        "services/cron/identity.py",
-        "services/cron/run/logins.py",
-        "services/cron/run/orphans.py",
-        "services/cron/serve.py",
-        "services/processes/identity.py",
-    ),
-    "services/databases/builder/test_builder.py": ("services/databases/builder/compile.py",),
-    "services/databases/models/test_model.py": (
-        "services/databases/models/bridge.py",
-        "services/databases/models/names.py",
-        "services/databases/models/objects.py",
-    ),
-    "services/databases/test_sql.py": (
-        "services/databases/streams.py",
-        "services/databases/statements.py",
-    ),
-    "services/databases/test_transaction.py": ("services/databases/origin.py",),
-    "services/health/test_deep_probe.py": (
-        "core/measure/diagnosis.py",
-        "engines/headroom.py",
-        "engines/mongodb/headroom.py",
-        "engines/mysql/headroom.py",
-        "engines/postgresql/headroom.py",
-        "engines/redis/headroom.py",
-        "engines/sqlite/headroom.py",
-    ),
-    "services/health/test_serve.py": (
-        "services/health/metrics.py",
-        "services/health/rounds.py",
-        "services/http.py",
-    ),
-    "services/migrate/files/test_sections.py": ("services/migrate/files/checksum.py",),
-    "services/migrate/ledger/test_documents.py": (
-        "services/migrate/files/python.py",
-        "services/migrate/ledger/ledger.py",
-        "services/migrate/ledger/packing.py",
-    ),
-    "services/migrate/test_dump.py": ("services/migrate/values.py",),
-    "services/migrate/test_forecast.py": (
-        "services/databases/held.py",
-        "services/migrate/jobs.py",
-        "services/migrate/verify.py",
-    ),
-    "services/migrate/test_killed.py": ("services/migrate/connection.py",),
-    "services/migrate/test_many_changes.py": ("engines/mysql/script.py",),
-    "services/migrate/test_migrator.py": (
-        "engines/mongodb/migrate.py",
-        "engines/mysql/migrate.py",
-        "engines/postgresql/migrate.py",
-        "engines/sqlite/migrate.py",
-        "services/migrate/abandon.py",
-        "services/migrate/runner.py",
-    ),
-    "services/migrate/test_one_runner.py": (
-        "services/locks/migration_lock.py",
-        "services/locks/runner_identity.py",
-        "services/migrate/access.py",
-    ),
-    "services/migrate/test_plan.py": ("services/migrate/ledger/intent.py",),
-    "services/migrate/test_stepwise.py": (
-        "engines/migrations.py",
-        "services/migrate/files/python_errors.py",
-        "services/migrate/resumption.py",
-    ),
-    "services/dialogue/test_sql.py": ("services/databases/session.py",),
-    "services/dialogue/test_redis.py": ("services/dialogue/client.py",),
-    "services/program/test_container.py": (
-        "services/program/closing.py",
-        "services/program/databases.py",
-    ),
-    "services/redis/test_limits.py": ("services/redis/lua.py",),
-    "services/redis/test_pubsub.py": ("engines/messages.py", "services/redis/subscription.py"),
-    "services/redis/test_records.py": ("services/redis/merge.py",),
-    "services/redis/test_topologies.py": ("services/redis/acl.py",),
-    "services/seeds/test_rows.py": ("services/seeds/values.py",),
-    "services/seeds/test_seeder.py": (
-        "engines/mysql/sql/seeds.py",
-        "engines/postgresql/sql/seeds.py",
-        "engines/sqlite/sql/seeds.py",
-        "services/seeds/database.py",
-        "services/seeds/files.py",
-        "services/seeds/mongodb.py",
-        "services/seeds/python.py",
-        "services/seeds/sql.py",
-        "services/seeds/times.py",
-        "services/seeds/upsert.py",
-    ),
-    "services/shutdown_drill/test_drill.py": ("services/shutdown_drill/proxy.py",),
-    "services/shutdown_drill/test_judge.py": ("services/shutdown_drill/values.py",),
-    "services/tables/test_lifetime.py": (
-        "engines/mysql/sql/databases.py",
-        "engines/postgresql/sql/databases.py",
-        "engines/sqlite/sql/databases.py",
-    ),
-    "services/tables/test_truncate.py": (
-        "engines/mysql/sql/tables.py",
-        "engines/postgresql/sql/tables.py",
-        "engines/sql.py",
-        "engines/sqlite/sql/tables.py",
-        "services/tables/reset.py",
-    ),
-    "services/transfer/documents/test_load.py": (
-        "services/transfer/documents/checkpoint.py",
-        "services/transfer/documents/collections.py",
-    ),
-    "services/ws/test_server.py": (
-        "services/ws/admin.py",
-        "services/ws/clients.py",
-        "services/ws/loop.py",
-        "services/ws/metrics.py",
-        "services/ws/values.py",
-    ),
-    "services/ws/test_shared.py": ("services/ws/cluster.py",),
-    "services/ws/transport/test_connections.py": ("services/ws/listener.py",),
-    "services/ws/transport/test_socketio_server.py": (
-        "services/ws/transport/packets.py",
-        "services/ws/transport/queues.py",
-    ),
-    "test_coroutines.py": (
-        "core/callables.py",
-        "services/cron/run/call.py",
-    ),
-    "test_docs.py": ("cli/completion/tree.py",),
-    "test_errors.py": (
-        "errors/base.py",
-        "errors/connections.py",
-        "errors/work.py",
-    ),
-    "test_public_api.py": (
-        "migrations.py",
-        "pool.py",
-        "redis.py",
-        "seeds.py",
-        "services/program/default_database.py",
-        "shutdown.py",
-    ),
-    "tui/test_app.py": (
-        "tui/dialogs.py",
-        "tui/pane.py",
-        "tui/terminal_guard.py",
-    ),
-    "tui/test_panels.py": (
-        "snapshot.py",
-        "tui/circuit_tree.py",
-        "tui/layout.py",
-    ),
-    "services/databases/postgresql/test_notifications.py": ("engines/postgresql/streams/notifications.py",),
+    f"{test}.py": tuple(f"{module}.py" for module in modules.split())
+    for test, modules in (line.split(":") for line in _LINES)
 }
