@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from logging import getLogger
 from threading import Lock
 from typing import Any, Self
@@ -20,8 +21,8 @@ class PubSub:
     """Publishes values as JSON and calls functions for those that arrive, in one thread, in their order.
 
     `subscribe(channel, fn)` calls `fn(message)`, `psubscribe(pattern, fn)` calls `fn(pattern, channel,
-    message)`; a message is JSON where it is JSON, else its text, unless a `codec` is given. What a function
-    raises is logged and the others go on. `on_gap(seconds)` hears of every time that messages may have been
+    message)`; a message is JSON where it is JSON, else its text, unless a `codec` is given. What a function or
+    the codec raises is logged and the others go on. `on_gap(seconds)` hears of every time that messages may have been
     lost. `timeout` is seconds for a whole call; without it each answer is waited for 2 s at most.
     """
 
@@ -101,7 +102,8 @@ class PubSub:
         if self._subscription is not None:
             self._subscription.add(command, name)
             return
-        subscription = Subscription(self._redis, on_message=self._dispatch, on_gap=self._on_gap)
+        on_gap = partial(_call, "on_gap()", self._on_gap)
+        subscription = Subscription(self._redis, on_message=self._dispatch, on_gap=on_gap)
         patterns = command == "PSUBSCRIBE"
         try:
             subscription.start(
@@ -123,20 +125,25 @@ class PubSub:
         return known.pop(name, None) is not None
 
     def _dispatch(self, message: Message) -> None:
-        value = self._codec.decode(message.data)
+        try:
+            value = self._codec.decode(message.data)
+        except Exception:  # the program's codec, and anybody may publish: the next message may be readable
+            getLogger("katax").exception("a message of %r could not be decoded", message.channel)
+            return
+        subscriber = f"a subscriber of {message.channel!r}"
         if message.pattern is None:
             for fn in list(self._channels.get(message.channel, ())):
-                _call(message, fn, value)
+                _call(subscriber, fn, value)
         else:
             for heard in list(self._patterns.get(message.pattern, ())):
-                _call(message, heard, message.pattern, message.channel, value)
+                _call(subscriber, heard, message.pattern, message.channel, value)
 
 
-def _call(message: Message, fn: Callable[..., object], *args: object) -> None:
+def _call(name: str, fn: Callable[..., object], *args: object) -> None:
     try:
         completed(fn(*args), fn, "a subscription")
     except Exception:  # the program's function; the other subscribers hear the message all the same
-        getLogger("katax").exception("a subscriber of %r failed", message.channel)
+        getLogger("katax").exception("%s failed", name)
 
 
 def publish_raw(redis: RedisDatabase, channel: str, data: bytes, *, timeout: Duration | None = None) -> int:

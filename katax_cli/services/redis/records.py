@@ -301,7 +301,7 @@ class Records:
         def heard(event: RecordEvent) -> None:
             try:
                 completed(fn(event), fn, "watch()")
-            except Exception:
+            except Exception:  # the program's function; the next event may go better
                 getLogger("katax").exception("a watcher of the records %r failed", self.name)
 
         watch = RecordWatch(self.client, self.name, on_event=heard, on_end=on_end)

@@ -91,11 +91,40 @@ def test_a_function_that_fails_stops_nobody(redis: RedisDatabase, caplog: pytest
     assert "a subscriber of 'a' failed" in caplog.text
 
 
-def test_a_cut_wire_is_repaired_and_the_gap_told(redis_url: str, proxy: MakeProxy) -> None:
+class Strict:
+    """A codec that reads nothing but digits."""
+
+    def encode(self, value: int) -> str:
+        return str(value)
+
+    def decode(self, data: bytes) -> int:
+        return int(data)
+
+
+def test_a_message_that_the_codec_cannot_read_stops_nobody(
+    redis: RedisDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: Queue[int] = Queue()
+    with PubSub(redis, codec=Strict()) as pubsub:
+        pubsub.subscribe("a", heard.put)
+        PubSub(redis).publish("a", "no digits")
+        pubsub.publish("a", 2)
+        assert heard.get(timeout=SECONDS) == 2
+    assert "a message of 'a' could not be decoded" in caplog.text
+
+
+def test_a_cut_wire_is_repaired_and_the_gap_told_to_a_function_that_fails(
+    redis_url: str, proxy: MakeProxy
+) -> None:
     way = proxy(redis_url)
     heard: Queue[Any] = Queue()
     gaps: Queue[float] = Queue()
-    with opened(way.url) as behind, opened(redis_url) as direct, PubSub(behind, on_gap=gaps.put) as pubsub:
+
+    def tell(seconds: float) -> None:
+        gaps.put(seconds)
+        raise ZeroDivisionError
+
+    with opened(way.url) as behind, opened(redis_url) as direct, PubSub(behind, on_gap=tell) as pubsub:
         pubsub.subscribe("a", heard.put)
         pubsub.psubscribe("p*", lambda *args: heard.put(args))
         publisher = PubSub(direct)
