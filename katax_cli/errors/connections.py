@@ -90,7 +90,7 @@ class AuthenticationFailed(ConfigError):
         super().__init__(connection)
 
     def __str__(self) -> str:
-        return f"{self.connection!r} refused the login: {self.reason}; check user and password of the profile"
+        return f"{self.connection!r} refused the login: {self.reason}; check its user and password"
 
 
 class StoreRefused(AuthenticationFailed):

@@ -107,7 +107,7 @@ def test_a_wrong_password_is_tried_once(
 
     assert done.code == 2
     assert "'main' refused the login" in done.err + done.out
-    assert "check user and password of the profile" in done.err + done.out
+    assert "check its user and password" in done.err + done.out
     assert "wr0ng-s3cret" not in done.err + done.out
     assert door.connections == 1
     assert b"".join(said).count(b"wr0ng-s3cret") <= 1

@@ -120,7 +120,8 @@ def cmd(
     if call.only_planned(command=words):
         return ExitCode.DONE
     with scope(call, REDIS) as chosen:
-        if (harm := harm_of_command(words)) is not None:
+        reads = chosen.redis.engine.only_reads(words)
+        if (harm := harm_of_command(words, reads=reads)) is not None:
             chosen.confirm(*harm)
         reply = chosen.redis.redis(*(to_bytes(word) for word in words))
     if reply is None:

@@ -42,10 +42,12 @@ def answer_each(
         return chosen.answer_each(header, lambda database: work(Cache(database)), manner=manner)
 
 
-def harm_of_command(words: Sequence[str]) -> tuple[Tier, str] | None:
-    """The tier and the words of the question before a Redis command runs; None where there is none."""
+def harm_of_command(words: Sequence[str], *, reads: bool) -> tuple[Tier, str] | None:
+    """The tier and the words of the question before a Redis command runs; None without one, as for what only reads."""
     from katax_cli.services.databases.redis_effects import administers, loses_data
 
+    if reads:
+        return None
     if loses_data(words):
         return Tier.DESTRUCTIVE, f"run {words[0].upper()}"
     return (Tier.DISRUPTIVE, f"run {words[0].upper()}") if administers(words) else None

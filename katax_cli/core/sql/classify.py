@@ -320,11 +320,14 @@ def _create(code: list[Code], dialect: Dialect) -> Classification:
 
 
 def _do(code: list[Code], dialect: Dialect) -> Classification:
-    for item in code:
-        lossy = re.search(_LOSSY_WORD, item.text) if item.kind == "string" else None
-        if lossy:
-            return _destructive("DO", "write", f"DO block with {lossy[1].upper()}")
-    return Classification("DO", "write")
+    return _block(Classification("DO", "write"), "DO block", [item for item in code if item.kind == "string"])
+
+
+def _block(classification: Classification, what: str, code: list[Code]) -> Classification:
+    lossy = re.search(_LOSSY_WORD, " ".join(item.text for item in code))
+    if lossy is None:
+        return classification
+    return replace(classification, destructive=True, reason=f"{what} with {lossy[1].upper()}")
 
 
 def _copy(code: list[Code], dialect: Dialect) -> Classification:
@@ -343,11 +346,23 @@ def _pragma(code: list[Code], dialect: Dialect) -> Classification:
 
 def _set(code: list[Code], dialect: Dialect) -> Classification:
     second = _at(code, 1).text.upper()
+    if second == "STATEMENT" and dialect == "mysql":
+        return _set_for_one(code, dialect)
     if second == "TRANSACTION":
         return Classification("SET", "transaction")
     changes_server = second in ("PASSWORD", "GLOBAL", "PERSIST", "PERSIST_ONLY")
     changes_server |= second.startswith(("@@GLOBAL.", "@@PERSIST"))
     return Classification("SET", "ddl" if changes_server and dialect == "mysql" else "session")
+
+
+def _set_for_one(code: list[Code], dialect: Dialect) -> Classification:
+    """MariaDB's `SET STATEMENT variable = value FOR …` does what follows; it may make a session writable for that."""
+    depth = code[0].depth
+    start = next(
+        (i for i, item in enumerate(code, 1) if item.text == "FOR" and item.depth == depth), len(code)
+    )
+    one = _classify(code[start:], dialect)
+    return Classification("SET", "session") if one.kind == "read" else one
 
 
 def _load(code: list[Code], dialect: Dialect) -> Classification:
@@ -358,7 +373,7 @@ def _begin(code: list[Code], dialect: Dialect) -> Classification:
     """MariaDB's `BEGIN NOT ATOMIC … END` runs anything; START REPLICA is no transaction."""
     verb, second = code[0].text, _at(code, 1).text
     if second == "NOT" or (verb == "START" and second != "TRANSACTION"):
-        return Classification(verb, "unknown")
+        return _block(Classification(verb, "unknown"), "block", code)
     return Classification(verb, "transaction")
 
 

@@ -31,7 +31,7 @@ _OPERAND = r"[-+@$:~!]*+(?:\w*+'[^']*+'|\"[^\"]*+\"|`[^`]*+`|\[[^]]*+\]|[\w.]++(
 _CALCULATED = rf"{_OPERAND}(?:\s*+[-+*/%&]\s*+{_OPERAND})*"
 _CONNECTED = (
     r"(?<!\w)(?:and|or|xor|where|having|(?<=\s)&&|(?<=\s)\|\|)(?!\w)[(\s]*+(?:not\b[(\s]*+)?"
-    r"(?:exists\s*\(|select\s|case\s+when\b|(?:true|false|null|[\d.]+)\s*\Z"
+    r"(?:exists\s*\(|select\s|case\s+when\b|(?:true|false|null|[\d.]+)[\s)]*+\Z"
     rf"|{_CALCULATED}[\s)]*+{_COMPARED})"
 )
 _NEXT_PAIR = rf"[,;]\s*+{_OPERAND}\s*+[=!<>]"
@@ -40,6 +40,9 @@ _CLAUSE = (
     r"|(?:and|or|xor|not|\|\||&&)\s*\Z|(?:\|\||&&)\s|--(?:\s|\Z))|;\s*\Z"
 )
 _MORE = rf"{_CONNECTED}|{_NEXT_PAIR}"
+# Conditions of other shapes: `and data->>'a' = 'b'`, `and (n + 1) * 2 > 5`, `and starts_with(name, 'A')`.
+_CONNECTS = r"(?<!\w)(?:and|or|xor|where|having)(?=[\s(/\"`\[!~+-])|\|\||&&"
+_COMPUTES = r"[=<>~^|]|!\w|::|\w[(\[]"
 
 # What SQL would compute.
 _TYPES = (
@@ -55,10 +58,7 @@ _COMPUTED = (
 # Names that are columns only where the table has such a column: alone, calculated or compared with, behind `and`.
 _ALONE = r"\A(?P<alone>[^\W\d][\w.]*)\s*(?=\Z|[-+*/%|])"
 _COMPARED_NAME = r"(?:\A|(?<=\s))(?P<compared>[^\W\d][\w.]*)\s*(?=[=!<>])"
-_CONNECTED_NAME = (
-    r"(?<!\w)(?:and|or|xor)[\s(]+(?:not[\s(]+)?(?P<connected>[^\W\d][\w.]*)"
-    r"(?=[\s)]*(?:\Z|(?:and|or|xor)\s))"
-)
+_CONNECTED_NAME = r"(?<!\w)(?:and|or|xor)[\s(]+(?:not[\s(]+)?(?P<connected>[^\W\d][\w.]*)"
 _NAMES = rf"{_ALONE}|{_COMPARED_NAME}|{_CONNECTED_NAME}"
 _FLAGS = re.IGNORECASE | re.DOTALL
 
@@ -114,11 +114,16 @@ def parse_value(text: str, *, compared: bool = False) -> Value:
         return Value(bound[1], "bound")
     if re.match(r"\s*[=!<>~^|&]", text):
         raise ValueError(f"{text!r} begins with an operator; {_quote_it(text)}")
-    if re.search(_MORE, text, _FLAGS) or (compared and _has_clause(text)):
+    if re.search(_MORE, text, _FLAGS) or (compared and (_goes_on(text) or _has_clause(text))):
         raise ValueError(f"{text!r} has SQL after the value; {_quote_it(text)}, or write two conditions")
     if compared and re.fullmatch(_COMPUTED, text, _FLAGS):
         raise ValueError(f"{text!r} would be bound as text, not evaluated as SQL; {_quote_it(text)}")
     return Value(text)
+
+
+def _goes_on(text: str) -> bool:
+    connector = re.search(_CONNECTS, text, _FLAGS)
+    return connector is not None and bool(re.compile(_COMPUTES).search(text, connector.end()))
 
 
 def _has_clause(text: str) -> bool:

@@ -24,7 +24,7 @@ HARMLESS = _words(
 )
 # The same by subcommand: what these containers can do besides is why they are not in the list above.
 HARMLESS_SUBCOMMANDS: dict[str, frozenset[str]] = {
-    "ACL": _words("CAT DRYRUN GETUSER LIST USERS WHOAMI"),
+    "ACL": _words("CAT DRYRUN GENPASS GETUSER LIST USERS WHOAMI"),
     "CLIENT": _words("GETNAME ID INFO LIST SETINFO SETNAME TRACKINGINFO"),
     "CLUSTER": _words(
         "COUNTKEYSINSLOT GETKEYSINSLOT INFO KEYSLOT LINKS MYID MYSHARDID NODES REPLICAS SHARDS SLOTS"
@@ -32,7 +32,7 @@ HARMLESS_SUBCOMMANDS: dict[str, frozenset[str]] = {
     "CONFIG": frozenset({"GET"}),
     "FUNCTION": _words("DUMP LIST STATS"),
     "LATENCY": _words("DOCTOR GRAPH HISTOGRAM HISTORY LATEST"),
-    "MEMORY": _words("DOCTOR STATS USAGE"),
+    "MEMORY": _words("DOCTOR MALLOC-STATS STATS USAGE"),
     "MODULE": frozenset({"LIST"}),
     "PUBSUB": _words("CHANNELS NUMPAT NUMSUB SHARDCHANNELS SHARDNUMSUB"),
     "SCRIPT": frozenset({"EXISTS"}),
@@ -70,9 +70,8 @@ class ReadOnly:
         name, subcommand = _upper(words[0]), _upper(words[1]) if len(words) > 1 else ""
         if name in NEVER:
             return False
-        if name in HARMLESS_SUBCOMMANDS:
-            return subcommand in HARMLESS_SUBCOMMANDS[name]
-        return name in HARMLESS or _reads_with(name, command) or self._flagged(connection, name, subcommand)
+        by_server = name not in HARMLESS_SUBCOMMANDS
+        return _is_harmless(command) or (by_server and self._flagged(connection, name, subcommand))
 
     def _flagged(self, connection: AbstractConnection, name: str, subcommand: str) -> bool:
         known = self._reads
@@ -86,10 +85,7 @@ class ReadOnly:
 def only_reads(command: CommandWords) -> bool:
     """True for a command that is known to change nothing, without asking a server."""
     words = spelled(command[:2])
-    name = _upper(words[0]) if words else ""
-    if name in HARMLESS_SUBCOMMANDS:
-        return len(words) > 1 and _upper(words[1]) in HARMLESS_SUBCOMMANDS[name]
-    return name in READS or name in HARMLESS or _reads_with(name, command)
+    return bool(words) and (_upper(words[0]) in READS or _is_harmless(command))
 
 
 def spelled(command: CommandWords) -> list[bytes]:
@@ -101,11 +97,15 @@ def spelled(command: CommandWords) -> list[bytes]:
     return [*(first.split() if split else [first]), *rest]
 
 
-def _reads_with(name: str, command: CommandWords) -> bool:
-    """The two commands that the server flags as writing because of what some of their options do."""
+def _is_harmless(command: CommandWords) -> bool:
+    """True by name, by subcommand, or where only an option that is not there would write."""
+    name, *rest = map(_upper, spelled(command))
+    if name in HARMLESS_SUBCOMMANDS and rest:
+        reads = HARMLESS_SUBCOMMANDS[name] | {"HELP"}
+        return rest[0] in reads or (name == "ACL" and rest[0] == "LOG" and "RESET" not in rest)
     if name == "SORT":
-        return all(_upper(word) != "STORE" for word in spelled(command))
-    return name == "GETEX" and len(spelled(command)) == 2
+        return "STORE" not in rest
+    return name in HARMLESS or (name == "GETEX" and len(rest) == 1)
 
 
 def _flags_of(connection: AbstractConnection, name: str) -> dict[str, bool]:

@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_LOSE_DATA = frozenset(
-    {"FLUSHALL", "FLUSHDB", "SWAPDB", "SHUTDOWN", "DEBUG", "REPLICAOF", "SLAVEOF", "FAILOVER"}
+from katax_cli.core.sql.lexer import keywords
+
+_LOSE_DATA = keywords("FLUSHALL FLUSHDB SWAPDB SHUTDOWN DEBUG REPLICAOF SLAVEOF FAILOVER")
+# What changes the server, its clients or its replicas, or runs a script that may do anything. Of some of them a few
+# subcommands only look: the engine's `only_reads` tells them.
+_ADMINISTER = keywords(
+    """ACL BGREWRITEAOF BGSAVE CLIENT CLUSTER CONFIG EVAL EVALSHA FCALL FUNCTION LATENCY MEMORY MIGRATE MODULE MONITOR
+    PFDEBUG PFSELFTEST PSYNC REPLCONF RESTORE-ASKING SAVE SCRIPT SLOWLOG SYNC"""
 )
-_ADMINISTER = frozenset({"EVAL", "EVALSHA", "FCALL", "MODULE", "CLUSTER", "MIGRATE"})
-_ADMINISTER_BY = {
-    "CONFIG": frozenset({"SET", "REWRITE", "RESETSTAT"}),
-    "ACL": frozenset({"SETUSER", "DELUSER", "LOAD", "SAVE"}),
-    "CLIENT": frozenset({"KILL", "PAUSE"}),
-    "SCRIPT": frozenset({"FLUSH", "KILL"}),
-    "FUNCTION": frozenset({"DELETE", "FLUSH", "KILL", "LOAD", "RESTORE"}),
-}
 
 
 def loses_data(words: Sequence[str]) -> bool:
     """True for a command that loses more than the keys that it names."""
-    return _command(words)[0] in _LOSE_DATA
+    return _name(words) in _LOSE_DATA
 
 
 def administers(words: Sequence[str]) -> bool:
-    """True for a command that changes the server or its clients, or runs a script that may do anything."""
-    name, sub = _command(words)
-    return name in _ADMINISTER or sub in _ADMINISTER_BY.get(name, ())
+    """True for a command that, unless it only reads, changes the server or its clients, or runs a script."""
+    return _name(words) in _ADMINISTER
 
 
-def _command(words: Sequence[str]) -> tuple[str, str]:
+def _name(words: Sequence[str]) -> str:
     # The driver sends a first word that holds blanks as several.
-    spelled = [*words[0].split(), *words[1:2]] if words else []
-    name, sub, *_ = [*(word.strip().upper() for word in spelled[:2]), "", ""]
-    return name, sub
+    return (words[0].split() or [""])[0].upper() if words else ""

@@ -62,6 +62,9 @@ def test_a_word_that_sql_would_read_as_more_than_a_value_is_refused() -> None:
         "or `n`=`n`", "or (n)=(n)", ", b = 2", "where id = 1", "order by n", "limit 1", "union select 1",
         "collate nocase",
         "-- no", "/* no */", ";", "or\n1 =\t1", "or b between 1 and 2",
+        "and data->>'a' = 'b'", "and (n + 1) * 2 > 5", "and starts_with(n, 'A')", "and (a, b) = (1, 2)",
+        "and n::int > 5", "&& n->1", "or match(n) against ('x')",
+        "and coalesce(lower(n), '') = 'b'", "and tags[1] = 'x'", "or (1)", "and !done",
     ):  # fmt: skip
         assert "has SQL after the value" in refusal(f"Ada {tail}")
     for quoted in ("'x' or 'a'='a'", "'a", "'a'b", '"n" = 1', "'Ada'::text"):
@@ -87,6 +90,7 @@ def test_a_word_is_taken_as_it_stands_where_nothing_speaks_against_it() -> None:
         "it's or isn't", "R&B and r&b", "black and white-ish", "100%", "a=b", "fe80::1", "user@host", "-5",
         "+49 30", "*",
         "", " padded ", "$5", "#tag", "a--b", '{"a": 1}', ":)", "limit", "the order", "and then", "x < y",
+        "Tom and Jerry (1940)", "war & peace: a review", "and/or", "in or out - or both?",
     ):  # fmt: skip
         assert parse_value(word, compared=True) == Value(word)
     for stored in ("it's; --", "f(x)", "order by n"):

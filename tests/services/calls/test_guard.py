@@ -130,7 +130,7 @@ def test_doubt_of_an_earlier_attempt_stays_until_the_server_answers() -> None:
         (
             FailureKind.AUTHENTICATION,
             AuthenticationFailed,
-            "'main' refused the login: it broke (X1); check user and password of the profile",
+            "'main' refused the login: it broke (X1); check its user and password",
         ),
         (FailureKind.CONFIGURATION, ConfigError, "'main' cannot be used as configured: it broke (X1)"),
         (FailureKind.READ_ONLY, Refused, "refused: 'main' is read-only: it broke (X1)"),

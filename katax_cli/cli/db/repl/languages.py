@@ -218,11 +218,12 @@ class RedisLanguage(Language):
             if not words:
                 continue
             spelled = [word.decode("utf-8", "replace") for word in words[:2]]
+            reads = self.dialogue.only_reads(words)
             yield Request(
                 line,
                 partial(self._run, words),
-                harm_of_command(spelled),
-                reads=self.dialogue.only_reads(words),
+                harm_of_command(spelled, reads=reads),
+                reads=reads,
                 journal=_journal_of(words) if self.dialogue.writes(words) else None,
                 commits=spelled[0].upper() == "EXEC",
             )

@@ -30,12 +30,12 @@ def parse(text: str, name: str, dialect: Dialect, *, sections: Sequence[int] = (
     bytes, and nowhere else.
     """
     code = _without_data(text, dialect)
-    markers = list(_markers(code, dialect))
+    markers = list(_comments(_MARKER, code, dialect))
     if sections:
         _refuse_other_sections(text, markers, sections, name)
     first = markers[0].start() if markers else len(text)
     _refuse_stray_statements(text[:first], name, dialect)
-    general = _directives(code[:first], Directives(), name)
+    general = _directives(code[:first], Directives(), name, dialect)
     found: dict[str, Section] = {}
     ends = [*(marker.start() for marker in markers[1:]), len(text)]
     for marker, end in zip(markers, ends, strict=False):
@@ -46,7 +46,7 @@ def parse(text: str, name: str, dialect: Dialect, *, sections: Sequence[int] = (
         options = _dbmate_options(marker["options"] or "", general, name)
         # Each of golang-migrate's two files begins with its first line; the markers stand in neither.
         line = 0 if name.endswith(UP_SUFFIX) else text.count("\n", 0, marker.end()) + 1
-        found[kind] = Section(body, line, _directives(code[marker.end() : end], options, name))
+        found[kind] = Section(body, line, _directives(code[marker.end() : end], options, name, dialect))
     if "up" not in found:
         raise MigrationError(
             f"migration {name} has no UP section; write '-- UP' or '-- migrate:up' above its statements"
@@ -89,13 +89,14 @@ def _without_data(text: str, dialect: Dialect) -> str:
     return "".join([*parts, text[done:]])
 
 
-def _markers(text: str, dialect: Dialect) -> Iterator[re.Match[str]]:
-    markers = list(_MARKER.finditer(text))
-    if markers and not _may_span_lines(text):
-        yield from markers
-    elif markers:
+def _comments(pattern: re.Pattern[str], text: str, dialect: Dialect) -> Iterator[re.Match[str]]:
+    """The matches that are comments, not lines of a literal."""
+    lines = list(pattern.finditer(text))
+    if lines and not _may_span_lines(text):
+        yield from lines
+    elif lines:
         comments = {token.start for token in tokens(text, dialect) if token.kind == "comment"}
-        yield from (marker for marker in markers if marker.start() in comments)
+        yield from (line for line in lines if line.start() in comments)
 
 
 def _may_span_lines(text: str) -> bool:
@@ -135,8 +136,8 @@ def _dbmate_options(options: str, general: Directives, name: str) -> Directives:
     return general
 
 
-def _directives(text: str, given: Directives, name: str) -> Directives:
-    for line in _DIRECTIVE.finditer(text):
+def _directives(text: str, given: Directives, name: str, dialect: Dialect) -> Directives:
+    for line in _comments(_DIRECTIVE, text, dialect):
         for word in re.split(r"[,\s]+", line[1].strip()):
             given = _with_directive(given, word, name)
     return given

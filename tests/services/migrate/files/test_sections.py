@@ -87,6 +87,8 @@ def test_directives_are_for_their_section_or_for_all() -> None:
     assert script.down is not None
     assert script.down.directives == Directives(statement_timeout=60.0)
     assert not parse("-- migrate:up transaction:false\n", "001_a.sql", "mysql").up.directives.transaction
+    in_data = "-- UP\nINSERT INTO notes VALUES ('\n-- katax: no-transaction\n-- katax: x');\n"
+    assert parse(in_data, "001_a.sql", "sqlite").up.directives == Directives()
 
 
 @pytest.mark.parametrize(
