@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
-from contextlib import suppress
-from types import FrameType
-from typing import Never
+
+# What is imported before `main` runs leaves Ctrl-C time to print a traceback, so all else is imported in it.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Never
 
 _TAB = ["completion", "values", "--"]
 """What the completions of shells ask, at every TAB."""
+_INTERRUPTED = 130
 
 
 def main() -> Never:
     """Runs the command line of this process and exits with its code."""
+    try:
+        _leave(_run())
+    except KeyboardInterrupt:
+        os._exit(_INTERRUPTED)
+
+
+def _run() -> int:
     # Imports make many objects and no garbage: each look of the collector is in vain, dozens of them at the default.
     gc.set_threshold(200_000)
     _replace_closed_streams()
+    import signal
+
+    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if interruptible:
+        # Nothing has begun yet; raised in an import, KeyboardInterrupt can become another error, or be dropped.
+        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
     if sys.argv[1:4] == _TAB:
         from katax_cli.cli.completion.values import print_values
 
-        _leave(print_values(sys.argv[4:]))
+        return print_values(sys.argv[4:])
     from katax_cli.cli import app
 
     def terminate(_signal: int, _frame: FrameType | None) -> None:
@@ -30,7 +46,9 @@ def main() -> Never:
         raise app.Terminated
 
     signal.signal(signal.SIGTERM, terminate)
-    _leave(app.main())
+    if interruptible:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return app.main()
 
 
 def _replace_closed_streams() -> None:
@@ -48,8 +66,10 @@ def _leave(code: int) -> Never:
     Taking the interpreter apart would cost a short command a fifth of its time.
     """
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
+        try:
             stream.flush()
+        except (OSError, ValueError):
+            continue
     os._exit(code)
 
 

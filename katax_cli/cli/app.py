@@ -79,8 +79,15 @@ def main(
     stderr: TextIO | None = None,
 ) -> int:
     """Runs one command in this process and returns its exit code. Streams default to the process's own."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    streams = _streams(words, stdin, stdout, stderr)
+    try:
+        words = list(sys.argv[1:] if argv is None else argv)
+        return _main(words, _streams(words, stdin, stdout, stderr))
+    except (KeyboardInterrupt, Terminated):
+        # While an error was told, or for the second time.
+        return ExitCode.TERMINATED if Terminated.arrived else ExitCode.INTERRUPTED
+
+
+def _main(words: list[str], streams: Streams) -> int:
     format = _format(words)
     diagnostics = Diagnostics(
         streams.stderr, json=format == "json", debug="--debug" in words, width=streams.stderr_width

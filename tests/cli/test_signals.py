@@ -169,6 +169,37 @@ def test_a_pipeline_of_a_shell(tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("n\n0 0\n", "")
 
 
+LOADING = """
+import signal, sys
+_, module, number, *words = sys.argv
+
+class Finder:
+    def find_spec(name, path, target=None):
+        if name == module:
+            signal.raise_signal(int(number))
+
+sys.meta_path.insert(0, Finder)
+from katax_cli.__main__ import main
+sys.argv[1:] = words
+main()
+"""
+
+
+def test_a_signal_while_the_program_is_being_loaded(tmp_path: Path) -> None:
+    """When a library, a command or its engine is imported, and while the error of another is told."""
+    write_profile(tmp_path, {"main": "sqlite:///x.db"})
+    for module, sent, words in (
+        ("typer", signal.SIGINT, ("--help",)),
+        ("katax_cli.cli.db.commands", signal.SIGINT, ("db", "ping")),
+        ("katax_cli.engines.sqlite", signal.SIGTERM, ("db", "ping")),
+        ("katax_cli.core.text.redact", signal.SIGINT, ("nope",)),
+        ("katax_cli.core.text.redact", signal.SIGTERM, ("nope",)),
+    ):
+        line = [sys.executable, "-c", LOADING, module, str(int(sent)), *words]
+        done = subprocess.run(line, capture_output=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (ENDS[sent], b"", b""), (module, sent)
+
+
 def test_a_stream_that_the_caller_closed_is_no_stream(tmp_path: Path) -> None:
     """Neither a traceback, nor output in the database that would be opened under the stream's number."""
     write_profile(tmp_path, {"main": "sqlite:///main.db"})

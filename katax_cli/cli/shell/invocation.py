@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from katax_cli.services.runtime.runtime import Runtime
 
 INTERACTIVE_SECONDS = 30.0
+_OPENINGS = 100
+"""How often others may take an output file away between its opening and the look at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +211,9 @@ def _output_stream(path: str | None, stdout: BinaryIO) -> Iterator[BinaryIO]:
 
 def _opened_alone(path: str) -> BinaryIO:
     """A file to be written anew. Raises LockHeld while another process writes it: both would be in it."""
+    left = _OPENINGS
     while True:
+        left -= 1
         stream = open(path, "ab")  # noqa: SIM115 - the caller closes it
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -218,9 +222,10 @@ def _opened_alone(path: str) -> BinaryIO:
             raise LockHeld(path, holder="another process that writes it") from None
         except OSError:
             pass  # a file system without locks
-        # The one who wrote it may have given it its name, or removed it, meanwhile.
+        # The one who wrote it may have given it its name, or removed it, meanwhile; a file system that numbers its
+        # files anew each time, as some of FUSE do, cannot tell.
         with suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(stream.fileno()), os.stat(path)):
+            if left == 0 or os.path.samestat(os.fstat(stream.fileno()), os.stat(path)):
                 stream.seek(0)
                 stream.truncate()
                 return stream

@@ -35,18 +35,18 @@ _WIDTHS = {252: 2, 253: 3, 254: 8}
 class KnownColumns(NamedTuple):
     """The columns that PyMySQL made of a description, and the settings of the session that it used beside the bytes."""
 
-    decoders: Any
-    encoding: str
+    settings: tuple[Any, str, bool]
     fields: list[Any]
     converters: list[Any]
     description: tuple[Any, ...]
 
 
 class ReadSession(Protocol):
-    """The part of a session whose results are read; the first two are its user's to change."""
+    """The part of a session whose results are read; the first three are its user's to change."""
 
     decoders: Any
     encoding: str
+    use_unicode: bool
     known_columns: dict[bytes, KnownColumns]
     _rfile: BufferedReader
     _next_seq_id: int
@@ -81,11 +81,10 @@ class RememberedResult(MySQLResult):
         session, packets = cast("ReadSession", self.connection), self.field_count + 1
         described = _first(packets, _buffered(session))
         known = session.known_columns.get(described)
-        if known is None or known.decoders is not session.decoders or known.encoding != session.encoding:
+        settings = (session.decoders, session.encoding, session.use_unicode)
+        if known is None or known.settings != settings:
             super()._get_descriptions()  # type: ignore[misc]
-            known = KnownColumns(
-                session.decoders, session.encoding, self.fields, self.converters, self.description
-            )
+            known = KnownColumns(settings, self.fields, self.converters, self.description)
             if len(session.known_columns) >= _KEPT:
                 session.known_columns.clear()
             if described:
@@ -93,7 +92,7 @@ class RememberedResult(MySQLResult):
             return
         session._rfile.read(len(described))
         session._next_seq_id = (session._next_seq_id + packets) % 256
-        self.fields, self.converters, self.description = known[2:]
+        self.fields, self.converters, self.description = known[1:]
 
 
 def _first(packets: int, data: bytes) -> bytes:

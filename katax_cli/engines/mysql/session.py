@@ -254,7 +254,7 @@ class MysqlSession(Connection):
         """Resets settings of PyMySQL that a caller may have changed on the connection."""
         self.cursorclass = Cursor
         self.autocommit_mode = True
-        self.charset, self.encoding = CHARSET, charset_by_name(CHARSET).encoding
+        self.charset, self.encoding, self.use_unicode = CHARSET, charset_by_name(CHARSET).encoding, True
         self.encoders = {kind: encode for kind, encode in VALUES.items() if not isinstance(kind, int)}
         self.hand_out_texts(text=False)
 

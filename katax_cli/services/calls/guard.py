@@ -149,6 +149,7 @@ class Guard:
     driver's error. `on_connection_error(error)` is called when a call fails for good because the server was
     not reached, lost, full, or refused the login; `on_loss()` whenever it was lost or not reached.
     `wait_for_server(seconds)` waits for a lost server no longer than that and says whether it is back.
+    `is_closed()` is true once this program closed the connection: what is cut off then says nothing of the server.
     `connect_seconds` is what connecting may take: a caller who gave it less cannot tell that the server is gone.
     """
 
@@ -167,6 +168,7 @@ class Guard:
         self.on_connection_error: OnConnectionError | None = None
         self.on_loss: Callable[[], None] | None = None
         self.wait_for_server: Callable[[float], bool] | None = None
+        self.is_closed: Callable[[], bool] = lambda: False
         self.connect_seconds = 0.0
         self._classify = classify
         self._retry = retry
@@ -239,7 +241,7 @@ class Guard:
             if failure is None:
                 raise
             if breaker is not None:
-                breaker.after(ticket, ok=not failure.counts)
+                breaker.after(ticket, ok=self._health_by(failure))
             sent = Sent()
             sent.sent = safety is not Safety.WHOLE
             raise self._translated(failure, safety, sent, doing, deadline) from error
@@ -267,7 +269,11 @@ class Guard:
             # From the server if it has a cause; then a part of this call has told the breaker of a failure.
             from_server = self._is_ours(error) and error.__cause__ is not None
             return (verdict(error) or None) if from_server else None
-        return None if failure is None else not failure.counts
+        return None if failure is None else self._health_by(failure)
+
+    def _health_by(self, failure: Failure) -> bool | None:
+        """The server's health; None for a call that closing the connection, not the server, may have cut off."""
+        return None if failure.counts and self.is_closed() else not failure.counts
 
     def _cut_short(self, failure: Failure | None, call: _GuardedCall) -> bool:
         """True if connecting ended with its caller's time, which was less than the server may take."""

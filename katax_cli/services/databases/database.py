@@ -65,6 +65,7 @@ class Database(ABC):
         self.upkeep: Upkeep | None = None
         guard.on_connection_error = partial(self.events.emit, "connection_error")
         guard.on_loss = self._lost
+        guard.is_closed = lambda: self.closed
         guard.connect_seconds = connect_limit(engine.settings)
         if guard.breaker is not None:
             self._watch_breaker(guard.breaker)

@@ -6,6 +6,7 @@ from datetime import date
 
 import pytest
 
+from katax_cli.core.sql import Residue
 from katax_cli.engines.mysql import create
 from katax_cli.engines.mysql.engine import MysqlEngine
 from tests.engines.connections import settings_for
@@ -38,6 +39,12 @@ def test_columns_are_those_of_this_result(engine: MysqlEngine) -> None:
         # What a program's own hand on the connection makes of values is not remembered for others.
         session.decoders = {**session.decoders, 3: lambda _text: "an int"}
         assert engine.execute(session, "SELECT * FROM t").rows == [("an int", "2026-01-02")]
+
+        session.mark(Residue.RESETTABLE)
+        session.use_unicode = False
+        assert engine.execute(session, "SELECT * FROM t").rows == [("an int", b"2026-01-02")]
+        engine.reset(session)
+        assert engine.execute(session, "SELECT * FROM t").rows == [(1, "2026-01-02")]
 
         for number in range(300):
             engine.execute(session, f"SELECT 1 AS a{number}")

@@ -84,7 +84,8 @@ def test_replies_are_as_the_server_sent_them(connect: Connect, redis_url: str) -
     assert engine.command(client, "INCRBYFLOAT", "f", 1.5, timeout=60.0) == b"1.5"
     assert engine.command(client, "HSET", "h", b"\xff", 1, timeout=60.0) == 1
     assert engine.command(client, "HGETALL", "h", timeout=60.0) == [b"\xff", b"1"]
-    assert engine.command(client, "CONFIG GET", "databases", timeout=60.0) == [b"databases", b"64"]
+    name, number = engine.command(client, "CONFIG GET", "databases", timeout=60.0)
+    assert (name, number.isdigit()) == (b"databases", True)
     # The client itself converts, as its users expect.
     assert client.set("k", "w") is True
     assert client.hgetall("h") == {b"\xff": b"1"}
@@ -95,12 +96,9 @@ def test_connecting_takes_one_round_trip(proxy: MakeProxy, redis_url: str, conne
     chunks = sent_chunks(proxied)
     connect(settings_of(proxied.url))
     assert len(chunks) == 1
-    assert [word for word in (b"AUTH", b"SELECT", b"SETNAME", b"PING") if word in chunks[0]] == [
-        b"AUTH",
-        b"SELECT",
-        b"SETNAME",
-        b"PING",
-    ]
+    login = [b"AUTH"] if urlsplit(redis_url).password else []
+    words = (b"AUTH", b"SELECT", b"SETNAME", b"PING")
+    assert [word for word in words if word in chunks[0]] == [*login, b"SELECT", b"SETNAME", b"PING"]
 
 
 def test_the_session_is_in_its_database_and_has_a_name(connect: Connect, redis_url: str) -> None:
@@ -173,11 +171,11 @@ def test_no_password_is_an_authentication_failure(redis_acl: Server) -> None:
     assert failure_of(engine, lambda: engine.connect(60.0))[0] is FailureKind.AUTHENTICATION
 
 
-def test_secrets_show_in_no_repr(connect: Connect, redis_server: Server) -> None:
-    _, client = connect(settings_of(redis_server.url))
+def test_secrets_show_in_no_repr(connect: Connect, redis_acl: Server) -> None:
+    _, client = connect(settings_of(redis_acl.url))
     shown = repr(client) + repr(client.connection_pool) + repr(client.connection_pool.connection_kwargs)
-    assert redis_server.password
-    assert redis_server.password not in shown
+    assert redis_acl.password
+    assert redis_acl.password not in shown
 
 
 def test_a_restricted_user_connects(connect: Connect, redis_acl: Server) -> None:

@@ -203,8 +203,9 @@ def test_a_pipeline_with_one_write_sends_nothing(guarded: Guarded, proxy: MakePr
 
 def settings_url(client: Any) -> str:
     options = client.connection_pool.connection_kwargs
-    (password,) = options["credential_provider"].get_credentials()
-    return f"redis://:{password}@{options['host']}:{options['port']}/{options['db']}"
+    provider = options["credential_provider"]
+    login = "" if provider is None else f":{provider.get_credentials()[0]}@"
+    return f"redis://{login}{options['host']}:{options['port']}/{options['db']}"
 
 
 def test_reading_transactions_and_subscriptions_work(guarded: Guarded) -> None:

@@ -72,7 +72,7 @@ def cluster_settings(nodes: list[Server], **changes: Any) -> ConnectionSettings:
     return ConnectionSettings(
         "cache",
         "redis",
-        password=Secret.of(nodes[0].password),
+        password=Secret.of(nodes[0].password) if nodes[0].password else None,
         topology="cluster",
         nodes=tuple((node.host, node.port) for node in nodes),
         **changes,

@@ -69,6 +69,9 @@ def test_a_call_whose_client_is_closed_is_unknown_and_told_until_it_opens_again(
         assert database.close(timeout=0.01) == database.left_open() != ()
         blocked.join()
         assert [type(error) for error in errors] == [OutcomeUnknown]
+        # This program cut it off: the server did nothing wrong.
+        assert database.breaker is not None
+        assert database.breaker.get_state().failures == 0
         database.connect()
         assert database.left_open() == ()
 
