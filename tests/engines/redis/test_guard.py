@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from katax_cli.core.settings import Secret
 from katax_cli.engines.redis import RedisEngine, create
 from katax_cli.engines.redis.guard import spelled
 from katax_cli.errors import Refused
@@ -234,8 +235,9 @@ def test_a_user_who_may_not_ask_gets_the_careful_answer(guarded: Guarded) -> Non
     _, client, admin = guarded
     password, may = "+curious-s3cr3t", ["+get", "+select"]
     admin.acl_setuser("curious", enabled=True, passwords=[password], keys=["*"], commands=may)
-    host = settings_url(client).rpartition("@")[2]
-    engine = create(settings_of(f"redis://curious:curious-s3cr3t@{host}", read_only=True))
+    url = settings_url(client)
+    login = {"user": "curious", "password": Secret.of("curious-s3cr3t")}
+    engine = create(settings_of(url, read_only=True, **login))
     restricted = engine.connect(60.0)
     with pytest.raises(Refused):
         engine.command(restricted, "GET", "k", timeout=60.0)
