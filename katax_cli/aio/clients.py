@@ -72,7 +72,7 @@ class AsyncMongoDatabase(AsyncDatabase[MongoDatabase]):
         batches = self._wrapped.find(
             collection, filter, projection=projection, sort=sort, skip=skip, limit=limit, timeout=timeout
         )
-        return AsyncDocuments(batches, self._home)
+        return AsyncDocuments(batches, self)
 
     def table(self, name: str, alias: str | None = None) -> AsyncDocumentBuilder:
         """A query on a collection, built by calls; see `DocumentBuilder`. Raises ValueError for what is no name."""
@@ -84,4 +84,4 @@ class AsyncMongoDatabase(AsyncDatabase[MongoDatabase]):
         self, collection: str, pipeline: Sequence[Document], *, timeout: Duration | None = None
     ) -> AsyncDocuments:
         """The result of a pipeline in batches, as `find`."""
-        return AsyncDocuments(self._wrapped.aggregate(collection, pipeline, timeout=timeout), self._home)
+        return AsyncDocuments(self._wrapped.aggregate(collection, pipeline, timeout=timeout), self)

@@ -17,6 +17,11 @@ T = TypeVar("T")
 B = TypeVar("B", bound=Iterable[Any])
 
 
+def exit_of(error: BaseException | None) -> tuple[Any, BaseException | None, Any]:
+    """The arguments of `__exit__` for a block that ended with this error, or none."""
+    return (None, None, None) if error is None else (type(error), error, error.__traceback__)
+
+
 class AsyncProxy(Generic[S]):
     """An object for the tasks of one event loop, before the object for threads that does the work."""
 
@@ -32,6 +37,12 @@ class AsyncProxy(Generic[S]):
     def _call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
         """Returns what `fn` returns."""
         return self._home.call(fn, *args, **kwargs)
+
+    async def _leave(
+        self, leave: Callable[[Any, BaseException | None, Any], T], error: BaseException | None
+    ) -> T:
+        """Leaves a block of the object behind it, with the error that ended the block."""
+        return await self._call(leave, *exit_of(error))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {self._wrapped!r}>"
@@ -58,19 +69,19 @@ class AsyncBatches(Generic[B, T]):
     iterator is closed.
     """
 
-    def __init__(self, stream: AbstractContextManager[B], home: OwnLoop) -> None:
+    def __init__(self, stream: AbstractContextManager[B], on: AsyncProxy[Any]) -> None:
         self._stream = stream
-        self._home = home
+        self._on = on
         self._batches: B | None = None
 
     async def __aenter__(self) -> Self:
-        self._batches = await self._home.call(self._stream.__enter__)
+        self._batches = await self._on._call(self._stream.__enter__)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._home.call(self._stream.__exit__, kind, error, trace)
+        await self._on._leave(self._stream.__exit__, error)
 
     async def __aiter__(self) -> AsyncIterator[T]:
         if self._batches is None:
@@ -83,7 +94,7 @@ class AsyncBatches(Generic[B, T]):
         def following() -> T | None:
             return next(batches, None)
 
-        while (arrived := await self._home.call(following)) is not None:
+        while (arrived := await self._on._call(following)) is not None:
             yield arrived
             # What arrives faster than it is read would leave no other task its turn.
             await asyncio.sleep(0)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeVar, overload
 
 from katax_cli.aio.database import AsyncDatabase
 from katax_cli.aio.own_loop import OwnLoop, note_doubt
@@ -29,6 +28,7 @@ from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction, TransactionBlock
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -37,12 +37,6 @@ class AsyncTransaction(SharedConnection[Transaction]):
 
     As a savepoint of another one, a context: released at the end, rolled back on an error.
     """
-
-    def stream(
-        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, text: Text = False
-    ) -> AsyncStream:
-        """Rows in batches as they arrive; one stream at a time, and nothing else while it is open."""
-        return AsyncStream(self._wrapped.stream(sql, params, timeout=timeout, text=text), self._home)
 
     async def copy_in(
         self,
@@ -54,10 +48,7 @@ class AsyncTransaction(SharedConnection[Transaction]):
         idle: Duration | None = None,
     ) -> int:
         """The same as `AsyncSqlDatabase.copy_in`, in this transaction and its time."""
-        async with self._turn:
-            return await self._home.call(
-                self._wrapped.copy_in, table, columns, taken(data), format=format, idle=idle
-            )
+        return await self._call(self._wrapped.copy_in, table, columns, taken(data), format=format, idle=idle)
 
     def transaction(self) -> AsyncTransaction:
         """A savepoint inside this transaction, for `async with`."""
@@ -65,24 +56,32 @@ class AsyncTransaction(SharedConnection[Transaction]):
 
     async def commit(self) -> None:
         """Makes it last. Raises OutcomeUnknown when the answer does not come, or the task is cancelled meanwhile."""
-        transaction = self._wrapped
-        async with self._turn:
-            await self._home.call(_committing(transaction.engine.settings.name, transaction.commit))
+        await self._call(_committing(self._wrapped.engine.settings.name, self._wrapped.commit))
 
-    async def rollback(self) -> None:
-        """Undoes it; with a connection that is lost the server has done so already."""
-        async with self._turn:
-            await self._home.call(self._wrapped.rollback)
+    rollback = awaited(Transaction.rollback)
 
     async def __aenter__(self) -> Self:
-        async with self._turn:
-            await self._home.call(self._wrapped.__enter__)
+        await self._call(self._wrapped.__enter__)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._home.call(self._wrapped.__exit__, kind, error, trace)
+        await self._leave(self._wrapped.__exit__, error)
+
+    async def whole(self, work: Callable[[AsyncTransaction], Awaitable[T]]) -> T:
+        """The result of `work`, once no other task's statement is under way."""
+        try:
+            result = await work(self)
+        except BaseException as error:
+            await self._leave(_nothing, error)
+            raise
+        await self._leave(_nothing, None)
+        return result
+
+
+def _nothing(*_exit: object) -> None:
+    """The end of a block whose transaction is ended by its caller."""
 
 
 class AsyncTransactionBlock:
@@ -93,26 +92,25 @@ class AsyncTransactionBlock:
         self._home = home
 
     async def __aenter__(self) -> AsyncTransaction:
-        return AsyncTransaction(await self._home.call(self._block.begin), self._home)
+        self._transaction = AsyncTransaction(await self._home.call(self._block.begin), self._home)
+        return self._transaction
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            await self._home.call(self._block.__exit__, kind, error, trace)
-            return
-        end = partial(self._block.__exit__, None, None, None)
-        await self._home.call(_committing(self._block.connection, end))
+        await self._transaction._leave(_committing(self._block.connection, self._block.__exit__), error)
 
 
-def _committing(connection: str, commit: Callable[[], None]) -> Callable[[], None]:
+def _committing(connection: str, commit: Callable[P, None]) -> Callable[P, None]:
     """A call cancelled after its COMMIT was sent is in doubt, also while its connection is made like new."""
 
-    def run() -> None:
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            commit()
+            commit(*args, **kwargs)
         except asyncio.CancelledError as cancelled:
-            note_doubt(cancelled, connection, "commit")
+            # The end of a block that failed commits nothing.
+            if not any(args):
+                note_doubt(cancelled, connection, "commit")
             raise
 
     return run
@@ -129,12 +127,6 @@ class AsyncSession(SharedConnection[Session]):
         """True while a statement's own transaction is open."""
         return self._wrapped.in_transaction
 
-    def stream(
-        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, text: Text = False
-    ) -> AsyncStream:
-        """Rows in batches as they arrive; one stream at a time, and nothing else while it is open."""
-        return AsyncStream(self._wrapped.stream(sql, params, timeout=timeout, text=text), self._home)
-
     def transaction(self) -> AsyncTransaction:
         """A transaction on this connection, for `async with`; inside one that is open, a savepoint."""
         return AsyncTransaction(self._wrapped.transaction(), self._home, self._turn)
@@ -148,12 +140,13 @@ class AsyncSessionBlock:
         self._home = home
 
     async def __aenter__(self) -> AsyncSession:
-        return AsyncSession(await self._home.call(self._block.__enter__), self._home)
+        self._session = AsyncSession(await self._home.call(self._block.__enter__), self._home)
+        return self._session
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._home.call(self._block.__exit__, kind, error, trace)
+        await self._session._leave(self._block.__exit__, error)
 
 
 class AsyncSqlDatabase(AsyncDatabase[SqlDatabase], AsyncQueries[SqlDatabase]):
@@ -181,7 +174,7 @@ class AsyncSqlDatabase(AsyncDatabase[SqlDatabase], AsyncQueries[SqlDatabase]):
     ) -> AsyncStream:
         """Rows in batches: `async with db.stream(sql) as rows:` and `async for batch in rows:`."""
         made = self._wrapped.stream(sql, params, timeout=timeout, idle=idle, text=text)
-        return AsyncStream(made, self._home)
+        return AsyncStream(made, self)
 
     async def copy_in(
         self,
@@ -227,7 +220,7 @@ class AsyncSqlDatabase(AsyncDatabase[SqlDatabase], AsyncQueries[SqlDatabase]):
     ) -> AsyncCopy:
         """The rows of a query as bytes: `async with db.copy_out(sql) as pieces:` and `async for piece in pieces:`."""
         made = self._wrapped.copy_out(query, format=format, timeout=timeout, idle=idle)
-        return AsyncCopy(made, self._home)
+        return AsyncCopy(made, self)
 
     @overload
     def transaction(
@@ -251,7 +244,7 @@ class AsyncSqlDatabase(AsyncDatabase[SqlDatabase], AsyncQueries[SqlDatabase]):
         wanted, home = work, self._home
 
         def run(transaction: Transaction) -> T:
-            return wait_for(wanted(AsyncTransaction(transaction, home)))
+            return wait_for(AsyncTransaction(transaction, home).whole(wanted))
 
         return home.call(self._wrapped.transaction, run, timeout=timeout)
 

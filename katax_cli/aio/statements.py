@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from katax_cli.aio.own_loop import OwnLoop
-from katax_cli.aio.proxy import AsyncBatches, AsyncProxy, awaited
+from katax_cli.aio.proxy import AsyncBatches, AsyncProxy, awaited, exit_of
 from katax_cli.core.sql import AnySql
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.awaited.calls import wait_for
-from katax_cli.engines.base import Params, Row, RowStream
+from katax_cli.engines.base import Params, Row, RowStream, Text
 from katax_cli.engines.transfers import CopiedOut
 from katax_cli.services.databases.postgresql.copying import CopyData
 from katax_cli.services.databases.postgresql.notifications import (
@@ -20,7 +20,9 @@ from katax_cli.services.databases.postgresql.notifications import (
     NotificationGap,
     Notifications,
 )
+from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.statements import PreparedStatement, Queries
+from katax_cli.services.databases.transaction import Transaction
 
 if TYPE_CHECKING:
     from katax_cli.aio.builder import AsyncBuilder
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 Q = TypeVar("Q", bound=Queries)
+C = TypeVar("C", bound=Session | Transaction)
 
 
 class AsyncStream(AsyncBatches[RowStream, list[Row]]):
@@ -139,16 +142,45 @@ class AsyncQueries(AsyncProxy[Q]):
         return await self._call(work, self._wrapped)
 
 
-class SharedConnection(AsyncQueries[Q]):
+class SharedConnection(AsyncQueries[C]):
     """Statements on one connection, which run one after the other."""
 
-    def __init__(self, statements: Q, home: OwnLoop, turn: asyncio.Lock | None = None) -> None:
+    def __init__(self, statements: C, home: OwnLoop, turn: asyncio.Lock | None = None) -> None:
         super().__init__(statements, home)
         self._turn: asyncio.Lock = asyncio.Lock() if turn is None else turn
 
     async def _call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._turn:
             return await self._home.call(fn, *args, **kwargs)
+
+    async def _leave(
+        self, leave: Callable[[Any, BaseException | None, Any], T], error: BaseException | None
+    ) -> T:
+        """Waits for the statement of another task; cancelled meanwhile, it breaks the connection under that one.
+
+        The connection has to come back, and a COMMIT may not go out then.
+        """
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            try:
+                await self._turn.acquire()
+                break
+            except asyncio.CancelledError as again:
+                cancelled = again
+                self._wrapped.interrupt()
+        try:
+            left = await self._home.call(leave, *exit_of(cancelled or error))
+        finally:
+            self._turn.release()
+        if cancelled is not None:
+            raise cancelled
+        return left
+
+    def stream(
+        self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, text: Text = False
+    ) -> AsyncStream:
+        """Rows in batches as they arrive; one stream at a time, and nothing else while it is open."""
+        return AsyncStream(self._wrapped.stream(sql, params, timeout=timeout, text=text), self)
 
 
 class AsyncPreparedStatement:

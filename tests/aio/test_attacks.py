@@ -13,12 +13,15 @@ from random import Random
 import pytest
 import uvloop
 
+from katax_cli import Katax
 from katax_cli.aio import AsyncKatax, AsyncSqlDatabase
 from katax_cli.errors import ConfigError, OutcomeUnknown
+from katax_cli.services.databases.postgresql.notifications import Notification
 from tests.aio.conftest import MakeKatax
 from tests.aio.tasks import eventually
 from tests.aio.test_sql import SLEEP, running
 from tests.servers.fixtures import MakeFresh
+from tests.waiting import SECONDS, until
 
 ANOTHER = "these connections belong to the event loop that used them first; make an AsyncKatax on each loop"
 
@@ -129,6 +132,75 @@ def test_cancellation_at_every_await_point(
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(attack())
+
+
+async def test_a_stream_that_a_thread_opens_as_its_task_is_cancelled(
+    make_katax: MakeKatax, fresh: MakeFresh
+) -> None:
+    """Its rows would be left unread on the connection, and refuse the next caller's statement."""
+    async with make_katax(main={"url": fresh("mysql").url, "pool": {"max": 1}}) as katax:
+        db = katax.database("main")
+
+        async def read() -> None:
+            async with db.stream("select 1 as n") as rows:
+                async for _ in rows:
+                    pass
+
+        for _ in range(5):
+            await db.ping()
+            task = asyncio.create_task(read())
+            while not db.wraps.leases.running:
+                await asyncio.sleep(0)
+            [connection] = db.wraps.leases.running
+            # The event loop stands still until the thread has got that far.
+            until(lambda: connection.is_streaming)  # noqa: B023
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert await db.query("select 7 as n", timeout=SECONDS) == [{"n": 7}]
+
+
+async def test_what_was_answered_as_its_task_was_cancelled(
+    make_katax: MakeKatax, postgresql_url: str
+) -> None:
+    """A notification goes to the next call, and a limit that the server took is not the next statement's."""
+    loop = asyncio.get_running_loop()
+    async with make_katax(main={"url": postgresql_url, "pool": {"max": 1}}) as katax:
+        db = katax.database("main")
+        with Katax(katax.profile) as threads:
+            async with db.listen("news") as events:
+                [connection] = [events.wraps._connection]
+
+                def arrives_with_the_cancellation() -> None:
+                    threads.database("main").notify("news", "kept", timeout=SECONDS)
+                    until(lambda: connection.arrivals.poll(0))
+                    loop.call_later(0, task.cancel)
+
+                task = asyncio.create_task(events.receive())
+                while connection._waiter is None:
+                    await asyncio.sleep(0)
+                loop.call_soon(arrives_with_the_cancellation)
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                event = await events.receive(SECONDS)
+                assert isinstance(event, Notification)
+                assert event.payload == "kept"
+
+        async def read() -> None:
+            async with db.stream("select 1", timeout=60):
+                raise AssertionError("the stream was opened")
+
+        await db.ping()
+        assert await db.scalar("show statement_timeout", timeout=300) == "5min"
+        task = asyncio.create_task(read())
+        while not db.wraps.leases.running:
+            await asyncio.sleep(0)
+        [connection] = db.wraps.leases.running
+        until(lambda: connection.arrivals.poll(0))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await db.scalar("show statement_timeout", timeout=300) == "5min"
 
 
 def test_an_interrupt_ends_the_statements(make_katax: MakeKatax, fresh: MakeFresh) -> None:

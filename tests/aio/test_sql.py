@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import pytest
@@ -267,6 +268,72 @@ async def test_statements_of_one_transaction_take_turns(sql_engine: Target, make
         async with db.transaction() as transaction:
             rows = await asyncio.gather(*[transaction.query("select $1 as n", [n]) for n in range(20)])
         assert [int(row[0]["n"]) for row in rows] == list(range(20))
+
+
+HOLD = {
+    "postgresql": ("select pg_advisory_lock(7)", "select pg_advisory_unlock(7)"),
+    "mysql": ("select get_lock('seven', 300)", "select release_lock('seven')"),
+}
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+async def test_an_end_waits_for_the_statement_of_another_task(
+    make_katax: MakeKatax, fresh: MakeFresh, engine: str
+) -> None:
+    """As a `gather` leaves it whose other statement failed. Cancelled while it waits, the end commits nothing."""
+    url = fresh(engine).url
+    lock, unlock = HOLD[engine]
+    async with make_katax(main={"url": url, "pool": {"max": 1}}, other=url) as katax:
+        db, other = katax.database("main"), katax.database("other")
+        await db.execute("create table t (n integer)")
+        left: list[asyncio.Task[object]] = []
+
+        def leave(statements: Any) -> None:
+            left.append(asyncio.create_task(statements.query(lock, timeout=300)))
+
+        async def block() -> None:
+            async with db.transaction(timeout=300) as transaction:
+                await transaction.execute("insert into t values (1)")
+                leave(transaction)
+                await asyncio.sleep(0)
+
+        async def work(transaction: AsyncTransaction) -> None:
+            await transaction.execute("insert into t values (1)")
+            leave(transaction)
+            await asyncio.sleep(0)
+
+        async def session() -> None:
+            async with db.session(timeout=300) as statements:
+                async with statements.transaction() as transaction:
+                    await transaction.execute("insert into t values (1)")
+                leave(statements)
+                await asyncio.sleep(0)
+
+        for number, end in enumerate((block, lambda: db.transaction(work, timeout=300), session), 1):
+            async with other.session() as holder:
+                await holder.query(lock)
+                task = asyncio.ensure_future(end())
+                await eventually(partial(waits_its_turn, task, left, number))
+                await holder.query(unlock)
+                await task
+                assert len(await left[-1]) == 1  # type: ignore[arg-type]
+            assert await db.scalar("select count(*) from t") == number
+        async with other.session() as holder:
+            await holder.query(lock)
+            task = asyncio.ensure_future(block())
+            await eventually(partial(waits_its_turn, task, left, 4))
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert isinstance((await asyncio.gather(left[-1], return_exceptions=True))[0], KataxError)
+            await holder.query(unlock)
+        assert await db.scalar("select count(*) from t", timeout=SECONDS) == 3
+        assert db.pool_stats().active == 0
+
+
+async def waits_its_turn(task: asyncio.Future[Any], left: list[asyncio.Task[object]], number: int) -> bool:
+    await asyncio.sleep(0.02)
+    return len(left) == number and not task.done() and not left[-1].done()
 
 
 async def test_a_read_only_connection(sql_engine: Target, make_katax: MakeKatax) -> None:

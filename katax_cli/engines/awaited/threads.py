@@ -186,13 +186,13 @@ class ThreadedSqlEngine(_ThreadedEngine[SqlEngine]):
 
     @contextmanager
     def _across(self, connection: Any, context: AbstractContextManager[T]) -> Iterator[T]:
-        """A context that is entered and left in threads."""
-        value = self._run(connection, context.__enter__)
+        """A context that is entered and left in threads; also when its task is cancelled as its thread enters it."""
         try:
-            yield value
+            yield self._run(connection, context.__enter__)
         except BaseException as error:
             leave = partial(context.__exit__, type(error), error, error.__traceback__)
-            if not self._run(connection, leave):
+            # Under a thread that still runs it cannot be left; the connection is closed after that.
+            if connection in self._unsettled or not self._run(connection, leave):
                 raise
         else:
             self._run(connection, lambda: context.__exit__(None, None, None))

@@ -180,6 +180,12 @@ class PostgresConnection(psycopg.Connection[TupleRow]):
             limit = min(_rounded_up(wanted), own or maxsize)
         return Setting(f"SET {'LOCAL ' if local else ''}statement_timeout = {limit}", limit, local)
 
+    def setting_sent(self, setting: Setting) -> None:
+        """Forgets the limit until the server answers: who waits may be interrupted before."""
+        self._in_transaction = None
+        if not setting.local:
+            self._in_session = None
+
     def setting_taken(self, setting: Setting) -> None:
         """Remembers a SET that the server accepted."""
         self._in_transaction = setting.limit

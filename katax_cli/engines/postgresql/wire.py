@@ -266,6 +266,7 @@ def apply_timeout(connection: PostgresConnection, timeout: float | None) -> None
     setting = connection.missing_setting(timeout)
     if setting is None:
         return
+    connection.setting_sent(setting)
     connection.pgconn.send_query_params(setting.sql.encode(), None)
     result = connection.wait(generators.execute(connection.pgconn))[-1]
     if result.status == ExecStatus.COMMAND_OK:

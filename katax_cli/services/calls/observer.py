@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.errors import BreakerOpen, PoolClosed, PoolTimeout, Refused
+from katax_cli.errors import BreakerOpen, KataxError, PoolClosed, PoolTimeout, Refused
 from katax_cli.services.calls.events import EventName, Events
 from katax_cli.services.calls.query_metrics import MAX_METRICS, SLOW_MS, QueryMetrics
 
@@ -219,7 +219,10 @@ def timed(batches: Iterator[T], watch: Watch) -> Iterator[T]:
 
 
 class WatchedStream:
-    """Rows whose batches are waited for on the watch; what their reader does between them is not."""
+    """Rows whose batches are waited for on the watch; what their reader does between them is not.
+
+    A context: after its end the rows are those of another caller, and reading them raises KataxError.
+    """
 
     def __init__(
         self,
@@ -232,7 +235,16 @@ class WatchedStream:
         self._waiting = waiting
         self.columns = rows.columns
         self.affected = rows.affected
+        self._has_ended = False
         watch.pause()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._has_ended = True
 
     def __iter__(self) -> Iterator[list[Row]]:
         for batch in timed(self._batches(), self._watch):
@@ -243,6 +255,8 @@ class WatchedStream:
     def _batches(self) -> Iterator[list[Row]]:
         batches = iter(self._rows)
         while True:
+            if self._has_ended:
+                raise KataxError("this stream has ended; read it within its block")
             with self._waiting():
                 batch = next(batches, None)
             if batch is None:

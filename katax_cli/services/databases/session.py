@@ -11,7 +11,7 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.sql import AnySql, Statement, statement_of
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.base import Params, Result, RowStream, Text
-from katax_cli.errors import Refused
+from katax_cli.errors import KataxError, Refused
 from katax_cli.services.calls.guard import Safety, Sent
 from katax_cli.services.calls.observer import Watch, WatchedStream
 from katax_cli.services.databases.lease import ending_overdue
@@ -31,6 +31,20 @@ class Session(Queries):
         self.engine = self._engine = origin.engine
         self._connection = connection
         self._deadline = deadline
+        self._has_ended = False
+
+    @property
+    def ended(self) -> bool:
+        """True after its block; the connection is somebody else's then."""
+        return self._has_ended
+
+    def end(self) -> None:
+        """From now on every call raises KataxError."""
+        self._has_ended = True
+
+    def interrupt(self) -> None:
+        """Breaks its connection, so that what another thread or task runs on it fails."""
+        self._engine.interrupt(self._connection)
 
     @property
     def dialect(self) -> Dialect:
@@ -84,8 +98,11 @@ class Session(Queries):
         statement = statement_of(sql, self.dialect)
         with self._guarded(statement, params) as watch:
             seconds = self._deadline.within(timeout)
-            with self._engine.stream(self._connection, statement, params, seconds, text=text) as rows:
-                yield WatchedStream(rows, watch)
+            with (
+                self._engine.stream(self._connection, statement, params, seconds, text=text) as rows,
+                WatchedStream(rows, watch) as watched,
+            ):
+                yield watched
 
     @contextmanager
     def translated(self, doing: str, safety: Safety) -> Iterator[float | None]:
@@ -101,11 +118,18 @@ class Session(Queries):
 
     def transaction(self) -> Transaction:
         """A transaction on this connection, as a `with` block; inside one that is open, a savepoint."""
+        self._refuse_after_end()
         level = 1 if self.in_transaction else 0
-        return Transaction(self._origin, self._connection, self._deadline, Sent(), level)
+        return Transaction(self._origin, self._connection, self._deadline, Sent(), level, outer=self)
+
+    def _refuse_after_end(self) -> None:
+        if self.ended:
+            name = self._engine.settings.name
+            raise KataxError(f"the session on {name!r} has ended; open another, or ask the database")
 
     @contextmanager
     def _guarded(self, statement: Statement, params: object) -> Iterator[Watch]:
+        self._refuse_after_end()
         lasts = not self.in_transaction or statement.ends_transaction or statement.commits_by_itself
         safety = Safety.WRITE if lasts else Safety.PART
         if self._origin.read_only:

@@ -198,7 +198,9 @@ class SqlDatabase(StreamingDatabase, Queries):
             def open_session(_sent: Sent) -> Session:
                 connection = stack.enter_context(self._lease(deadline))
                 self.engine.mark(connection, Residue.RESETTABLE)
-                return Session(self._origin, connection, deadline)
+                session = Session(self._origin, connection, deadline)
+                stack.callback(session.end)
+                return session
 
             yield self.guard.call(open_session, deadline=deadline, safety=Safety.READ, doing="connecting")
 

@@ -70,8 +70,9 @@ class StreamingDatabase(Database):
                         seconds = deadline.within(None)
                         opened = self.engine.stream(connection, statement, params, seconds, text=text)
                         rows = opening.enter_context(opened)
+                    watched = opening.enter_context(WatchedStream(rows, watch, limit.waiting))
                     stack.enter_context(opening.pop_all())
-                    return WatchedStream(rows, watch, limit.waiting)
+                    return watched
 
             rows = self.guard.call(open_stream, deadline=deadline, safety=safety, doing="query")
             with self.guard.translating(deadline=deadline, safety=safety, doing="query"):

@@ -62,9 +62,10 @@ class Transaction(Queries):
         deadline: Deadline,
         sent: Sent,
         level: int = 0,
-        fate: _TransactionFate | None = None,
+        outer: Queries | None = None,
     ) -> None:
-        self._fate = _TransactionFate() if fate is None else fate
+        self._outer = outer
+        self._fate: _TransactionFate = outer._fate if isinstance(outer, Transaction) else _TransactionFate()
         self._origin = origin
         self.engine = self._engine = origin.engine
         self._connection = connection
@@ -85,8 +86,12 @@ class Transaction(Queries):
 
     @property
     def ended(self) -> bool:
-        """True after its end; the connection is somebody else's then."""
-        return not self.open
+        """True after its end, and that of what it is in; the connection is somebody else's then."""
+        return not self.open or (self._outer is not None and self._outer.ended)
+
+    def interrupt(self) -> None:
+        """Breaks its connection, so that what another thread or task runs in it fails."""
+        self._engine.interrupt(self._connection)
 
     @property
     def is_lost(self) -> bool:
@@ -145,8 +150,11 @@ class Transaction(Queries):
         statement = statement_of(sql, self.dialect)
         with self._statement(statement, params) as watch:
             seconds = self._deadline.within(timeout)
-            with self._engine.stream(self._connection, statement, params, seconds, text=text) as rows:
-                yield WatchedStream(rows, watch)
+            with (
+                self._engine.stream(self._connection, statement, params, seconds, text=text) as rows,
+                WatchedStream(rows, watch) as watched,
+            ):
+                yield watched
 
     @property
     def copies_in(self) -> bool:
@@ -202,8 +210,9 @@ class Transaction(Queries):
     def transaction(self) -> Transaction:
         """A savepoint inside this transaction, as a `with` block."""
         self._refuse_after_end()
-        level, fate = self._level + 1, self._fate
-        return Transaction(self._origin, self._connection, self._deadline, self._sent, level, fate)
+        return Transaction(
+            self._origin, self._connection, self._deadline, self._sent, self._level + 1, outer=self
+        )
 
     def commit(self) -> None:
         """Makes it last. Raises OutcomeUnknown when the answer does not come, KataxError after its end."""
@@ -215,7 +224,7 @@ class Transaction(Queries):
 
         Raises QueryError for changes that the server kept: those of MySQL's tables without transactions.
         """
-        if not self.open:
+        if self.ended:
             return
         if self._fate.ended_by is not None or self._engine.is_broken(self._connection):
             self._end("")
@@ -229,7 +238,7 @@ class Transaction(Queries):
 
     def _refuse_after_end(self) -> None:
         """The connection may be another caller's by now."""
-        if not self.open:
+        if self.ended:
             name = self._engine.settings.name
             raise KataxError(f"the transaction on {name!r} has ended; begin another, or ask the database")
 

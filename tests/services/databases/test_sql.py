@@ -137,6 +137,23 @@ def test_a_stream_that_is_left_early_gives_its_connection_back(db: SqlDatabase) 
     assert numbers(db) == [1, 2, 3]
 
 
+def test_what_has_ended_touches_its_connection_no_more(db: SqlDatabase) -> None:
+    """It is another caller's by then, and so are the rows and the transaction on it."""
+    with db.stream("select n from t") as rows:
+        batches = iter(rows)
+    with db.session() as session, session.transaction():
+        transaction = session.transaction().__enter__()
+
+    with pytest.raises(KataxError, match="has ended"):
+        next(batches)
+    for ended in (session, transaction):
+        with pytest.raises(KataxError, match="has ended"):
+            ended.query("select 1")
+    with pytest.raises(KataxError, match="has ended"):
+        session.transaction()
+    assert numbers(db) == [1, 2, 3]
+
+
 def test_many_rows_are_all_or_none(db: SqlDatabase) -> None:
     with pytest.raises(QueryError):
         db.execute_many("insert into t values (?, ?)", [(4, "d"), (1, "again")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import psycopg
@@ -25,22 +26,22 @@ class Listening(EnginePart[SqlEngine]):
             )
 
     def heard(self, connection: PostgresConnection, seconds: float) -> list[Notified]:
-        arrived = connection.hear(_arrived(connection), seconds)
-        return [Notified(each.channel, each.payload, each.pid) for each in arrived or ()]
+        kept = connection._notifies_backlog
+        assert kept is not None  # as it is until a handler of psycopg's is added
+        connection.hear(_arrival(connection, kept), seconds)
+        arrived = [Notified(each.channel, each.payload, each.pid) for each in kept]
+        kept.clear()
+        return arrived
 
 
-def _arrived(connection: PostgresConnection) -> PQGen[list[psycopg.Notify]]:
-    """psycopg keeps those that came with the replies to other statements."""
+def _arrival(connection: PostgresConnection, kept: deque[psycopg.Notify]) -> PQGen[None]:
+    """Keeps what arrives where psycopg keeps what came with replies: who is interrupted now gets it later."""
     pgconn = connection.pgconn
-    found: list[psycopg.Notify] = []
-    kept = connection._notifies_backlog
     while True:
-        while kept:
-            found.append(kept.popleft())
         while (notice := pgconn.notifies()) is not None:
-            found.append(psycopg.Notify(notice.relname.decode(), notice.extra.decode(), notice.be_pid))
-        if found:
-            return found
+            kept.append(psycopg.Notify(notice.relname.decode(), notice.extra.decode(), notice.be_pid))
+        if kept:
+            return
         yield WAIT_R
         pgconn.consume_input()
 
