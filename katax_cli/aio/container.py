@@ -59,7 +59,8 @@ class AsyncKatax(
     def __init__(
         self, profile: str | Profile | None = None, *, config: Mapping[str, Any] | None = None
     ) -> None:
-        super().__init__(AwaitedContainer(profile, config=config), OwnLoop())
+        container = AwaitedContainer(profile, config=config)
+        super().__init__(container, container.home)
         self._opened: dict[Database, AsyncDatabase[Any]] = {}
 
     @property

@@ -6,7 +6,8 @@ import asyncio
 from asyncio import CancelledError
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
+from weakref import WeakSet
 
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.engines.awaited.calls import call
@@ -18,11 +19,19 @@ T = TypeVar("T")
 _WRITES = (Safety.WRITE, Safety.IDEMPOTENT)
 
 
+class Ends(Protocol):
+    """What a task waits for, and any thread may end."""
+
+    def end(self) -> None: ...
+
+
 class OwnLoop:
     """The first event loop that makes a call owns the connections; waiters of another one could not be answered."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.subscriptions: WeakSet[Ends] = WeakSet()
+        """Those that end with the container, in any thread."""
 
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         """The result of `fn`, to be awaited. Raises ConfigError on another event loop than the first.

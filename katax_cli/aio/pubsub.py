@@ -13,7 +13,8 @@ from typing import Generic, Self, TypeVar
 from katax_cli.aio.clients import AsyncRedisDatabase
 from katax_cli.aio.proxy import AsyncProxy, awaited
 from katax_cli.core.text.duration import Duration
-from katax_cli.engines.awaited.calls import in_thread, set_result, tell
+from katax_cli.engines.awaited.calls import in_thread, set_result, started_in_thread, tell
+from katax_cli.errors import KataxError
 from katax_cli.services.redis.pubsub import PubSub
 from katax_cli.services.redis.subscription import Message, Subscription
 from katax_cli.services.redis.values import JSON, Codec
@@ -42,7 +43,15 @@ class Arrivals(Generic[T]):
         self._ended_by: BaseException | None = None
 
     async def __aenter__(self) -> Self:
-        await self._home.call(in_thread, "katax-subscribe", self._start)
+        self._home.enter()
+        starting = started_in_thread("katax-subscribe", self._start)
+        try:
+            await asyncio.shield(starting)
+        except BaseException:
+            # Cancelled or not, what the thread still begins ends after it.
+            starting.add_done_callback(lambda _: started_in_thread("katax-unsubscribe", self.end))
+            raise
+        self._home.subscriptions.add(self)
         return self
 
     async def __aexit__(
@@ -52,23 +61,29 @@ class Arrivals(Generic[T]):
 
     async def close(self) -> None:
         """Ends the subscription; a loop over its messages ends."""
+        await self._home.call(in_thread, "katax-unsubscribe", self.end)
+
+    def end(self) -> None:
+        """The same from any thread, which it blocks."""
         self._is_closed = True
         self._room.set()
-        self._wake()
-        await self._home.call(in_thread, "katax-unsubscribe", self._close)
+        tell(self._home.loop, self._wake)
+        self._close()
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> T:
         self._home.enter()
+        if self._waiter is not None and not self._waiter.done():
+            raise KataxError("another task reads these messages; give each a subscription of its own")
         while not self._arrived:
             if self._ended_by is not None:
                 raise self._ended_by
             if self._is_closed:
                 raise StopAsyncIteration
             self._waiter = self._home.loop.create_future()
-            if not self._arrived and self._ended_by is None:
+            if not self._arrived and self._ended_by is None and not self._is_closed:
                 await self._waiter
         arrived = self._arrived.popleft()
         if len(self._arrived) < MOST_WAITING:

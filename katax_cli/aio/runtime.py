@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from katax_cli.aio.own_loop import AwaitedGuard
+from katax_cli.aio.own_loop import AwaitedGuard, Ends, OwnLoop
 from katax_cli.core.resilience.shutdown import Step
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.text.duration import Duration
@@ -49,6 +49,7 @@ class AwaitedContainer(Katax):
         self, profile: str | Profile | None = None, *, config: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__(profile, config=config)
+        self.home = OwnLoop()
         self._twins: dict[tuple[str, Database], Database] = {}
 
     def twin(self, name: str, database: Database) -> Database:
@@ -64,5 +65,14 @@ class AwaitedContainer(Katax):
         # In a thread: it asks what drivers can only be asked by blocking, and a busy event loop is no server's fault.
         return in_thread("katax-health", check) if is_for_a_task() else check()
 
+    def _end_services(self) -> list[Step]:
+        ends = [partial(_ended, subscription) for subscription in tuple(self.home.subscriptions)]
+        return [*super()._end_services(), *(Step("subscription", end) for end in ends)]
+
     def _end_databases(self) -> list[Step]:
         return [*super()._end_databases(), *(step_for(twin) for twin in self._twins.values())]
+
+
+def _ended(subscription: Ends, _seconds: float) -> tuple[str, ...]:
+    subscription.end()
+    return ()

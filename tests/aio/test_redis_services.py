@@ -8,10 +8,12 @@ from uuid import UUID
 
 import pytest
 
+from katax_cli import Katax
 from katax_cli.aio import AsyncKatax, AsyncLock, AsyncSubscription
 from katax_cli.aio.pubsub import MOST_WAITING
 from katax_cli.errors import (
     ConfigError,
+    KataxError,
     LockHeld,
     LockLost,
     OutcomeUnknown,
@@ -25,6 +27,7 @@ from katax_cli.services.locks import lock as locks
 from tests.aio.conftest import MakeKatax
 from tests.aio.tasks import eventually
 from tests.servers.fixtures import MakeProxy, Throwaway
+from tests.waiting import SECONDS, until
 
 
 async def test_sessions(make_katax: MakeKatax, redis_url: str) -> None:
@@ -231,3 +234,47 @@ async def test_a_subscription_comes_back_and_says_what_it_missed(
 
             await eventually(reached)
             assert (await received).value == "again"
+
+
+async def test_a_subscription_ends_with_its_task_and_with_the_container(
+    make_katax: MakeKatax, redis_url: str
+) -> None:
+    katax = make_katax(cache=redis_url)
+    heard, subscribed = list[object](), asyncio.Event()
+
+    async def listen() -> None:
+        async with katax.pubsub().subscribe("news") as messages:
+            subscribed.set()
+            async for message in messages:
+                heard.append(message.value)
+        heard.append("the end")
+
+    with Katax(katax.profile) as threads:
+        redis = threads.redis()
+
+        def listeners() -> int:
+            return int(redis.redis("PUBSUB", "NUMSUB", redis.settings.prefix + "news")[1])
+
+        task = asyncio.create_task(listen())
+        await asyncio.sleep(0)
+        # The event loop stands still while a thread subscribes.
+        until(lambda: listeners() == 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not subscribed.is_set()
+        await eventually(lambda: asyncio.to_thread(lambda: listeners() == 0))
+
+        task = asyncio.create_task(listen())
+        await subscribed.wait()
+        async with katax.pubsub().subscribe("other") as messages:
+            first = asyncio.create_task(anext(messages))
+            await asyncio.sleep(0)
+            with pytest.raises(KataxError, match="another task reads these messages"):
+                await anext(messages)
+            first.cancel()
+        assert (await katax.shutdown(SECONDS)).clean
+        async with asyncio.timeout(SECONDS):
+            await task
+        assert heard == ["the end"]
+        await eventually(lambda: asyncio.to_thread(lambda: listeners() == 0))

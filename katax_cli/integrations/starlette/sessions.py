@@ -120,9 +120,11 @@ class _Visit:
                 if id is None
                 else await self._sessions.store(self._scope).get(id, timeout=self._sessions.timeout)
             )
-            if isinstance(data, dict):
-                self._before = data
-            self._session = WebSession(id if isinstance(data, dict) else None, deepcopy(self._before))
+            # Another task of the request may have loaded it meanwhile.
+            if self._session is None:
+                if isinstance(data, dict):
+                    self._before = data
+                self._session = WebSession(id if isinstance(data, dict) else None, deepcopy(self._before))
         return self._session
 
     async def save(self) -> str | None:

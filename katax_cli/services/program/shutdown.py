@@ -62,10 +62,10 @@ class ShutdownController:
             report = self._shutdown.wait()
             assert report is not None
             return report
-        self._log.info(f"shutting down, at most {self._timeout:g} s")
+        _tell(self._log.info, f"shutting down, at most {self._timeout:g} s")
         stages = [*hook_stages(self._hooks), *stages_of(self._target)]
         report = self._shutdown.run(stages, self._timeout, left_behind.start)
-        (self._log.info if report.clean else self._log.error)(str(report))
+        _tell(self._log.info if report.clean else self._log.error, str(report))
         return report
 
     def is_shutting_down(self) -> bool:
@@ -86,6 +86,13 @@ class ShutdownController:
             reraise=self._reraise,
             log=self._log,
         ).register(self._signals)
+
+
+def _tell(log: Callable[[str], object], message: str) -> None:
+    try:
+        log(message)
+    except Exception:  # noqa: BLE001 - the program's logger; others wait for the report
+        _log.exception("the logger of a shutdown failed")
 
 
 def hook_stages(hooks: Iterable[Hook]) -> list[Stage]:

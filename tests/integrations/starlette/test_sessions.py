@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import gather
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ async def show(request: Request) -> Response:
 
 
 async def put(request: Request) -> Response:
-    (await load_session(request)).update(request.query_params)
+    first, second = await gather(load_session(request), load_session(request))
+    assert first is second
+    first.update(request.query_params)
     return JSONResponse({"stored": True})
 
 

@@ -158,6 +158,23 @@ def test_a_hook_that_hangs_is_left_behind(tmp_path: Path) -> None:
     patiently(is_left_behind, shortest=1.0)
 
 
+def test_a_logger_that_fails_keeps_nothing_open(tmp_path: Path) -> None:
+    """Nor those who ask for the shutdown too."""
+
+    class Failing:
+        def info(self, message: str) -> None:
+            raise OSError(message)
+
+        error = info
+
+    katax = Katax("local")
+    database = katax.database("main")
+    database.ping()
+    report = graceful_shutdown(katax, logger=Failing())
+    assert database.closed
+    assert katax.shutdown() is report
+
+
 def test_both_kinds_of_logger_hear_of_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "katax")
     plain = logging.getLogger("mine")
