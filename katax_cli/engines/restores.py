@@ -75,6 +75,11 @@ class ReadsDumpHead(RestoresByProgram, Protocol):
 
     def head(self, printed: str) -> DumpHead: ...
 
+    def in_english(self, connection: Any) -> tuple[str, bool]:
+        """The option of a session by which the server's messages are those that `hindered` knows (empty: this role may
+        not say so), and whether they are, with it."""
+        ...
+
     def roles(self, connection: Any) -> frozenset[str] | None:
         """The roles that this session may act for; None: for all that there are."""
         ...

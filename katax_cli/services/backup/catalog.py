@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.errors import BackupDamaged, BackupError
+from katax_cli.errors import BackupDamaged, BackupError, ConfigError
+from katax_cli.services.backup.folder import may_be_of
 from katax_cli.services.backup.manifest import Manifest
-from katax_cli.services.backup.retention import Retention, RetentionVerdict, judge
+from katax_cli.services.backup.retention import Retention, RetentionVerdict, group_of, judge, order
 from katax_cli.services.backup.store.base import BackupStore
 from katax_cli.services.backup.work import StoppableWork
 
@@ -27,6 +29,18 @@ def still_planned(
     return [one if one.is_kept else later.get(one.manifest.name, one) for one in verdicts]
 
 
+def newest_moments(store: BackupStore, connection: str) -> dict[tuple[str, str], datetime]:
+    """The place of the newest backup of each database, of those that have the name of a connection."""
+    newest: dict[tuple[str, str], datetime] = {}
+    for name in store.names():
+        if may_be_of(name, connection):
+            with suppress(BackupDamaged, ConfigError):  # `db backups list` names it, or it was pruned since
+                manifest = store.find(name).manifest()
+                group, moment = group_of(manifest), order(manifest)[0]
+                newest[group] = max(moment, newest.get(group, moment))
+    return newest
+
+
 def remove(store: BackupStore, verdicts: Sequence[RetentionVerdict], work: StoppableWork) -> list[str]:
     """Removes what is not kept; returns the names. Before that the newest drilled backup of each group is read whole.
 
@@ -34,12 +48,11 @@ def remove(store: BackupStore, verdicts: Sequence[RetentionVerdict], work: Stopp
     """
     anchors: dict[tuple[str, str], Manifest] = {}
     doomed = [verdict.manifest for verdict in verdicts if not verdict.is_kept]
-    groups = {(one.server_id, one.database) for one in doomed}
+    groups = set(map(group_of, doomed))
     for verdict in verdicts:
-        manifest = verdict.manifest
-        group = (manifest.server_id, manifest.database)
-        if group in groups and verdict.is_kept and manifest.is_drilled:
-            anchors.setdefault(group, manifest)
+        group = group_of(verdict.manifest)
+        if group in groups and verdict.is_kept and verdict.manifest.is_drilled:
+            anchors.setdefault(group, verdict.manifest)
     for anchor in anchors.values():
         try:
             store.find(anchor.name).verified()

@@ -17,6 +17,8 @@ from katax_cli.errors import BackupError
 from katax_cli.services.backup.manifest import MANIFEST, sync_folder
 
 _PARTIAL = ".partial-"
+_PARTIALS = f"{_PARTIAL}*-????????T??????Z-??????"
+"""Finds what has such a name; other programs have folders of partial files, too."""
 _UNSAFE = re.compile(r"[^\w.-]+")
 _NAME = re.compile(r"[^./][^/]*-\d{8}T\d{6}Z-[0-9a-f]{6}")
 
@@ -112,7 +114,7 @@ def kept_in_place(folder: Path) -> Iterator[None]:
 
 def partial_folders(directory: Path) -> Iterator[tuple[Path, bool]]:
     """A backup that is being made, or was left behind, and whether somebody holds it."""
-    for path in sorted(directory.glob(f"{_PARTIAL}*")):
+    for path in sorted(directory.glob(_PARTIALS)):
         with suppress(OSError):
             lock = hold(path)
             if lock is not None:
@@ -122,7 +124,7 @@ def partial_folders(directory: Path) -> Iterator[tuple[Path, bool]]:
 
 def remove_leftovers(directory: Path) -> list[str]:
     """Removes what runs left behind that were killed; returns the names. What is locked is being made."""
-    return remove_unheld(directory, f"{_PARTIAL}*")
+    return remove_unheld(directory, _PARTIALS)
 
 
 def remove_unheld(directory: Path, pattern: str) -> list[str]:

@@ -23,7 +23,9 @@ SEALED = ".age"
 FORMAT = 1
 """Raised when an older katax could not restore a backup of a newer one."""
 ENCRYPTED_FORMAT = 2
-"""The format of backups that are encrypted; all others are still written in the first."""
+"""The format of backups that are encrypted; others are written in the first, so that an older katax reads them."""
+ORDERED_FORMAT = 3
+"""The format of those that were made while a clock was behind."""
 _MAX_BYTES = 64 * 2**20
 _HEX = frozenset("0123456789abcdef")
 
@@ -84,6 +86,7 @@ class Manifest:
     `server_id` is what stays the same of a server wherever it runs (PostgreSQL: the system identifier). `rows` are
     counted from the dumped stream, by table (Redis: `keys`; MongoDB: collections), `objects` other things that are
     counted, such as large objects. `left_out` should have been in it (`--allow-missing`), `not_held` is never in it.
+    `ordered_at` is there when others began later by their clock and were there before: it comes after them.
     """
 
     name: str
@@ -105,13 +108,18 @@ class Manifest:
     not_held: tuple[Omission, ...] = ()
     drills: tuple[RestoreDrill, ...] = ()
     encryption: Encryption | None = None
-    format: int = FORMAT
+    ordered_at: str | None = None
+
+    @property
+    def format(self) -> int:
+        """The number by which an older katax knows whether it can restore it."""
+        return _format_of(self.encryption, self.ordered_at)
 
     @property
     def as_plain(self) -> Manifest:
         """That of the same backup once it is decrypted."""
         files = tuple(file.plain for file in self.files)
-        return replace(self, files=files, encryption=None, format=FORMAT)
+        return replace(self, files=files, encryption=None)
 
     @property
     def size_bytes(self) -> int:
@@ -128,9 +136,10 @@ class Manifest:
 
 def manifest_text(manifest: Manifest) -> bytes:
     """The bytes of a manifest's file, with the digest of all its values."""
-    values = asdict(manifest)
+    values = {"format": manifest.format, **asdict(manifest)}
+    if manifest.ordered_at is None:
+        del values["ordered_at"]
     if manifest.encryption is None:
-        # So that an older katax reads it.
         del values["encryption"]
         for file in values["files"]:
             del file["plain_size_bytes"], file["plain_sha256"]
@@ -200,9 +209,10 @@ def _checked(name: str, text: bytes) -> Manifest:
         raise _ManifestFlaw("is no JSON") from None
     if not isinstance(values, dict):
         raise _ManifestFlaw("is no object")
-    if values.get("format") != (ENCRYPTED_FORMAT if values.get("encryption") else FORMAT):
+    expected = _format_of(values.get("encryption"), values.get("ordered_at"))
+    if values.get("format") != expected:
         raise _ManifestFlaw(
-            f"has the format {values.get('format')!r}, expected {FORMAT}; use the katax that made it"
+            f"has the format {values.get('format')!r}, expected {expected}; use the katax that made it"
         )
     digest = values.pop("digest", None)
     if digest != _digest(values):
@@ -215,11 +225,19 @@ def _checked(name: str, text: bytes) -> Manifest:
         raise _ManifestFlaw(f"is misshaped: {error}") from None
 
 
+def _format_of(encryption: object, ordered_at: object) -> int:
+    if ordered_at:
+        return ORDERED_FORMAT
+    return ENCRYPTED_FORMAT if encryption else FORMAT
+
+
 def _built(values: dict[str, Any]) -> Manifest:
     """The value behind the JSON. Raises TypeError and ValueError for what no `write_manifest` wrote."""
     json.dumps(values, ensure_ascii=False).encode()  # half of a pair of surrogates is no text
-    for key in ("started_at", "finished_at"):
-        _refuse_other_than_moment(values[key])
+    del values["format"]
+    ordered_at = values.pop("ordered_at", None)
+    for moment in (values["started_at"], values["finished_at"], *([ordered_at] if ordered_at else ())):
+        _refuse_other_than_moment(moment)
     if values["engine"] not in ENGINE_NAMES:
         raise ValueError(f"no engine named {values['engine']!r}")
     files = tuple(DumpFile(**file) for file in values.pop("files"))
@@ -238,7 +256,7 @@ def _built(values: dict[str, Any]) -> Manifest:
     drills = tuple(_drill(drill) for drill in values.pop("drills"))
     if values["schema_hash"] is not None:
         _refuse_other_than_text(values["schema_hash"])
-    _refuse_other_than_text(*(value for key, value in values.items() if key not in ("format", "schema_hash")))
+    _refuse_other_than_text(*(value for key, value in values.items() if key != "schema_hash"))
     return Manifest(
         files=files,
         rows=rows,
@@ -247,6 +265,7 @@ def _built(values: dict[str, Any]) -> Manifest:
         not_held=not_held,
         drills=drills,
         encryption=encryption,
+        ordered_at=ordered_at,
         **values,
     )
 
@@ -266,7 +285,8 @@ def _refuse_other_than_text(*values: object) -> None:
 
 
 def _refuse_other_than_moment(text: str) -> None:
-    if datetime.fromisoformat(text).tzinfo is None:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None or not 1970 <= moment.year < 9000:
         raise ValueError(f"{text!r} is no moment")
 
 

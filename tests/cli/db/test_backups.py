@@ -60,7 +60,7 @@ def test_several_are_backed_up_side_by_side(backups: Path, tmp_path: Path) -> No
 def test_backups_are_listed_and_verified(backups: Path) -> None:
     assert katax("db", "backups", "list", "-f", "json").json == []
     first, second, third = make(backups), make(backups, PASSED), make(backups)
-    (backups / ".partial-x").mkdir()
+    (backups / ".partial-x-20261122T005956Z-9f3c2a").mkdir()
     shutil.rmtree(backups / third)
     (backups / third).mkdir()
 
@@ -69,7 +69,7 @@ def test_backups_are_listed_and_verified(backups: Path) -> None:
         (second, "complete", PASSED.drilled_at, None),
         (first, "complete", None, None),
         (third, "damaged", None, "the folder is empty"),
-        (".partial-x", "leftover", None, None),
+        (".partial-x-20261122T005956Z-9f3c2a", "leftover", None, None),
     ]
     assert (rows[0]["connection"], rows[0]["engine"], rows[0]["rows"]) == ("main", "sqlite", 1)
 

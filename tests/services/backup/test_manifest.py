@@ -67,7 +67,7 @@ def reasons(folder: Path) -> str:
 
 def written(folder: Path, **changes: Any) -> Path:
     """With other values, whose digest is right."""
-    values = {**asdict(WHOLE), **changes}
+    values = {"format": 1, **asdict(WHOLE), **changes}
     (folder / "manifest.json").write_text(json.dumps({**values, "digest": _digest(values)}))
     return folder
 
@@ -82,6 +82,10 @@ def test_a_manifest_is_read_as_it_was_written(folder: Path) -> None:
 
     assert read_manifest(folder).drills == (WHOLE.drills[0], drill)
     assert read_manifest(folder).is_drilled
+
+    late = replace(WHOLE, ordered_at="2026-11-21T18:03:05.001+00:00")
+    write_manifest(folder, late)
+    assert (read_manifest(folder), late.format, WHOLE.format) == (late, 3, 1)
 
 
 def test_a_manifest_in_which_any_bit_flipped_is_refused(folder: Path) -> None:
@@ -140,6 +144,11 @@ def test_what_is_no_backup_is_refused_with_the_reason(folder: Path, tmp_path: Pa
         ({"left_out": [{"what": "x", "why": 1}]}, "is misshaped: 1 is no text"),
         ({"surprise": 1}, "is misshaped: "),
         ({"started_at": "yesterday"}, "is misshaped: Invalid isoformat string: 'yesterday'"),
+        (
+            {"started_at": "0001-01-01T00:00:00+23:59"},
+            "is misshaped: '0001-01-01T00:00:00+23:59' is no moment",
+        ),
+        ({"ordered_at": "2026-11-22T00:00:00+00:00"}, "has the format 1, expected 3"),
         ({"started_at": "2026-11-22T00:00:00"}, "is misshaped: '2026-11-22T00:00:00' is no moment"),
         ({"connection": "\ud800"}, "is misshaped: 'utf-8' codec can't encode"),
     ],

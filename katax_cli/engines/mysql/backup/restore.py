@@ -31,9 +31,11 @@ class MysqlRestore:
         "to database": "grant all on this database",
         "command denied": "grant all on this database",
     }
-    # Those of the client itself are from 2000 on: no connection, a lost one.
+    # By numbers, for the words are in the server's language. Those of the client itself are from 2000 on: no
+    # connection, a lost one; the second line has those of a missing right.
     hindered = re.compile(
-        r"ERROR (?:2\d{3}|3|1021|1026|1037|1038|1040|1041|1053|1114|1153|1180|1205|1213|1290|1317|1836|1927) "
+        r"ERROR (?:2\d{3}|3|1021|1026|1037|1038|1040|1041|1053|1114|1153|1180|1205|1213|1290|1317|1836|1927"
+        r"|1044|1142|1143|1227|1370|1419) "
         r"|Errcode: 28|error 28|No space left"
     )
 

@@ -6,6 +6,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from psycopg.errors import InsufficientPrivilege
+
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.postgresql.engine import PostgresEngine
@@ -34,6 +36,7 @@ _RELATIONS = """SELECT n.nspname || '.' || c.relname, format('ONLY %I.%I %s', n.
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = $1 ORDER BY prepared"
 _SUBSCRIPTIONS = """SELECT subname FROM pg_subscription WHERE NOT subenabled
     AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1"""
+_ENGLISH = re.compile(r"(?:C|POSIX|en)\b|en_")
 _IDENTITY = "SELECT system_identifier::text FROM pg_control_system()"
 _USED = "SELECT coalesce(max(pg_database_size(oid)), 0) FROM pg_database WHERE datname = $1"
 _FOLDER = "SELECT setting, pg_backend_pid() FROM pg_settings WHERE name = 'data_directory'"
@@ -56,7 +59,7 @@ class PostgresRestore(EnginePart[PostgresEngine]):
         "No space left|could not (?:extend|write|connect|send|receive)|out of (?:shared )?memory|connection to server"
         "|closed (?:the connection|unexpectedly)|no connection to|terminating connection|canceling statement"
         "|database system is|too many clients|connection slots|read-only transaction|is not available"
-        "|could not access file"
+        r"|could not access file|ERROR (?:53|57P|58)\w+ "
     )
 
     def words(self, dump: str, *, jobs: int, options: Iterable[str] = ()) -> tuple[str, ...]:
@@ -74,6 +77,16 @@ class PostgresRestore(EnginePart[PostgresEngine]):
             DumpPart("grants", _unquoted(_GRANTEE.findall(printed)) - {"PUBLIC"}, "--no-privileges"),
         )
         return DumpHead("CREATE DATABASE {name}" + create, tuple(finish), parts)
+
+    def in_english(self, connection: Any) -> tuple[str, bool]:
+        """The option of a session by which its messages are in English, where this role may say so; and whether they
+        are, with it."""
+        try:
+            self._engine.execute(connection, "SET lc_messages = 'C'")
+        except InsufficientPrivilege:
+            [(language,)] = self._engine.execute(connection, "SHOW lc_messages").rows
+            return "", _ENGLISH.match(language) is not None
+        return "-c lc_messages=C", True
 
     def roles(self, connection: Any) -> frozenset[str] | None:
         rows = self._engine.execute(connection, _MINE).rows

@@ -63,7 +63,11 @@ def drill_backup(
         server_id = _checked_server(order, same_server=same_server, unseen_space=unseen_space)
         destination = destination_for(order, None)
         destination.refuse(swap=False)
-        seconds, problems = _tried(order, destination, loader_for(order), smoke)
+        try:
+            seconds, problems = _tried(order, destination, loader_for(order), smoke)
+        except BackupHindered as error:
+            name = order.manifest.name
+            raise BackupError(f"{name!r} was not drilled, which says nothing of it: {error}") from error
     drill = RestoreDrill(
         drilled_at=datetime.fromtimestamp(SYSTEM.now(), UTC).isoformat(timespec="milliseconds"),
         connection=database.name,
@@ -88,11 +92,8 @@ def _tried(
         destination.make(loader.head())
         try:
             loader.load(destination.settings)
-        except BackupHindered as error:
-            name = order.manifest.name
-            raise BackupError(f"{name!r} was not drilled, which says nothing of it: {error}") from error
         except BackupError as error:
-            if order.work.stopped:
+            if order.work.stopped or isinstance(error, BackupHindered):
                 raise
             problems = [str(error)]
             seconds = SYSTEM.monotonic() - started
@@ -124,6 +125,9 @@ def _smoke_failure(database: SqlDatabase, sql: str) -> str | None:
     except QueryError as error:
         if isinstance(error, Unavailable):
             raise
+        hindered = getattr(part(database.engine, "backup.restore"), "hindered", None)
+        if hindered is not None and hindered.search(f"ERROR {error.code} "):
+            raise BackupHindered(f"smoke {sql!r}: {error}") from error
         return str(error)
     if not result.columns:
         return None

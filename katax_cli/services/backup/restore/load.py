@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.settings import ConnectionSettings
@@ -25,13 +25,14 @@ from katax_cli.services.backup.restore.destination import FOREVER, MARKER, Tell
 from katax_cli.services.backup.silence import ServerSilence
 from katax_cli.services.backup.spool import private_folder
 from katax_cli.services.backup.streams import opened
-from katax_cli.services.backup.tools import Tool, chunks, find_tool, run_tool, secret_files
+from katax_cli.services.backup.tools import Tool, chunks, find_tool, refuse_older, run_tool, secret_files
 from katax_cli.services.backup.work import StoppableWork
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.tables.scratch import AnyDatabase, Open, Purpose, administrator, is_file
 
+T = TypeVar("T")
 _ASK_SIZE_EVERY = 1.0
 _SCHEMA = "katax-schema-"
 _QUOTED_DUMP = re.compile(r"; (?:Command was: |COPY [^;]{1,300}?, line \d+|Failing row contains )")
@@ -106,7 +107,8 @@ class PostgresLoader:
         self._order = order
         self._dump = order.folder / pg_dump.DUMP
         self._pg_dump, self._pg_restore = pg_dump.tools(order.tools)
-        refuse_older_than_dump(self._pg_restore, order.manifest, pg_dump.PACKAGE)
+        wrote = order.manifest.tool.rpartition(" ")[2]
+        refuse_older(self._pg_restore, wrote, parts=1, package=pg_dump.PACKAGE)
         self._part: abilities.ReadsDumpHead = part(order.database.engine, "backup.restore")
         self._head = self._read_head()
 
@@ -117,14 +119,22 @@ class PostgresLoader:
         printed: list[bytes] = []
         words = [self._pg_restore.path, *self._part.head_words(str(self._dump))]
         run_tool(self._order.work, words, Credentials(()), read=lambda output: printed.extend(chunks(output)))
-        head: abilities.DumpHead = self._part.head(b"".join(printed).decode(errors="surrogateescape"))
-        return head
+        return self._part.head(b"".join(printed).decode(errors="surrogateescape"))
 
     def load(self, settings: ConnectionSettings) -> None:
         words = self._part.words(str(self._dump), jobs=self._order.jobs, options=self._options())
         with administrator(self._order.database, self._order.open_database) as server:
+            option, is_english = self._asked(server, self._part.in_english)
+            options = {**settings.options, "options": f"{settings.options.get('options', '')} {option}"}
+            spoken = replace(settings, options=options)
             tell_size = self._growth(cast("SqlDatabase", server), str(settings.database))
-            run_restore(self._order, self._pg_restore, settings, words, each_moment=tell_size)
+            try:
+                run_restore(self._order, self._pg_restore, spoken, words, each_moment=tell_size)
+            except BackupError as error:
+                if is_english:
+                    raise
+                why = "whether the dump is at fault cannot be told, for the server's messages are not in English"
+                raise BackupHindered(f"{error}; {why} (lc_messages)") from error
         self._finish(str(settings.database))
 
     def _growth(self, server: SqlDatabase, name: str) -> Callable[[], None]:
@@ -161,11 +171,10 @@ class PostgresLoader:
     def _roles(self) -> tuple[frozenset[str] | None, frozenset[str]]:
         """The roles that this session may act for (None: all), and those that there are."""
         with administrator(self._order.database, self._order.open_database) as server:
-            return server.ask(
-                lambda connection, _: (self._part.roles(connection), self._part.known_roles(connection)),
-                safety=Safety.READ,
-                doing="asking for the roles",
-            )
+            return self._asked(server, self._part.roles), self._asked(server, self._part.known_roles)
+
+    def _asked(self, server: AnyDatabase, question: Callable[[Any], T]) -> T:
+        return server.ask(lambda connection, _: question(connection), safety=Safety.READ, doing="the restore")
 
     def _finish(self, name: str) -> None:
         """Sets what the database itself was set to."""
@@ -275,7 +284,6 @@ class FileLoader:
         return None
 
     def load(self, settings: ConnectionSettings) -> None:
-        count = 0
         try:
             with (
                 opened(self._order.folder / self._file.path) as pieces,
@@ -284,8 +292,7 @@ class FileLoader:
                 for piece in pieces:
                     self._order.work.check()
                     file.write(piece)
-                    count += len(piece)
-                    self._order.told(count)
+                    self._order.told(file.tell())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -356,13 +363,6 @@ def run_restore(
 def grant_hint(said: str, restores: abilities.RestoresByProgram) -> str:
     """The grant that is missing, for the end of a message; empty when it is none that is known."""
     return next((f"; {grant}" for sign, grant in restores.grants.items() if sign in said), "")
-
-
-def refuse_older_than_dump(tool: Tool, manifest: Manifest, package: str) -> None:
-    """Raises ConfigError for a program that is older than the one that wrote the dump."""
-    from katax_cli.services.backup.tools import refuse_older
-
-    refuse_older(tool, manifest.tool.rpartition(" ")[2], parts=1, package=package)
 
 
 def count_rows(database: AnyDatabase, names: Collection[str]) -> dict[str, int]:

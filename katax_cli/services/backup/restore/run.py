@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.errors import BackupError, ConfigError, KataxError, Refused
+from katax_cli.errors import BackupError, BackupHindered, ConfigError, KataxError, Refused
 from katax_cli.profiles.sources.ownership import refuse_untrusted
 from katax_cli.services.backup.manifest import MANIFEST, Manifest
 from katax_cli.services.backup.restore.destination import RestoreTarget, Tell
@@ -225,7 +225,8 @@ def discarding(destination: RestoreTarget, tell: Tell) -> Iterator[None]:
             destination.discard()
         except KataxError as left:
             if isinstance(error, Exception):
-                raise BackupError(f"{error}; {left}") from error
+                kind = BackupHindered if isinstance(error, BackupHindered) else BackupError
+                raise kind(f"{error}; {left}") from error
             tell(str(left))
         raise
 

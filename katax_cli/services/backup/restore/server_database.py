@@ -39,7 +39,8 @@ from katax_cli.services.tables.scratch import (
 
 _END_SESSIONS_EVERY = 0.2
 _RENAME_ATTEMPTS = 12
-_IN_USE = "is being accessed by other users"
+_IN_USE = "55006"
+"""The SQLSTATE of a database with sessions."""
 
 
 class _ServerDatabase:
@@ -213,7 +214,7 @@ class RenamedDatabase(_ServerDatabase):
                     raise
                 except QueryError as error:
                     # The server waits five seconds for sessions to end, which a busy one may exceed.
-                    if left and not failures and _IN_USE in str(error):
+                    if left and not failures and error.sqlstate == _IN_USE:
                         continue
                     why = failures[0] if failures else error
                     raise BackupError(f"{self.target!r} was not replaced: {why}") from error

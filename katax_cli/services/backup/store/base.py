@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from math import inf
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from katax_cli.services.backup.manifest import Manifest, RestoreDrill
+from katax_cli.services.backup.retention import order
 
 
 class CatalogEntry(NamedTuple):
@@ -20,6 +22,11 @@ class CatalogEntry(NamedTuple):
     @property
     def name(self) -> str:
         return str(self.path).rpartition("/")[2]
+
+
+def newest_first(entry: CatalogEntry) -> tuple[float, ...]:
+    """Sorts backups, those without a manifest last."""
+    return tuple(-moment.timestamp() for moment in order(entry.manifest)) if entry.manifest else (inf,)
 
 
 class KeptDatabase(NamedTuple):

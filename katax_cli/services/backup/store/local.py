@@ -22,7 +22,7 @@ from katax_cli.services.backup.restore import kept
 from katax_cli.services.backup.restore.drill import stamp
 from katax_cli.services.backup.sealing import Identities
 from katax_cli.services.backup.spool import SPOOL, private_folder
-from katax_cli.services.backup.store.base import CatalogEntry, KeptDatabase
+from katax_cli.services.backup.store.base import CatalogEntry, KeptDatabase, newest_first
 from katax_cli.services.backup.store.copying import copied
 from katax_cli.services.backup.verify import find_backup, validated
 from katax_cli.services.backup.work import StoppableWork
@@ -49,7 +49,7 @@ class FolderStore:
     def entries(self) -> list[CatalogEntry]:
         entries = [_entry(path) for path in reversed(backup_folders(self._directory))]
         # Names know seconds only.
-        entries.sort(key=lambda entry: entry.manifest.started_at if entry.manifest else "", reverse=True)
+        entries.sort(key=newest_first)
         entries += [
             CatalogEntry(path, "being made" if is_held else "leftover")
             for path, is_held in partial_folders(self._directory)

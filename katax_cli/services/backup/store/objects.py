@@ -120,8 +120,13 @@ class ObjectStore:
         """An object, piece by piece; each is asked for by itself."""
         path = self._path(stored.name)
         for at in range(0, stored.size_bytes, _READ_BYTES):
-            end = min(at + _READ_BYTES, stored.size_bytes)
-            yield self._ask(partial(self._files.cat_file, path, start=at, end=end))
+            yield self._ask(partial(self._piece, path, at, min(at + _READ_BYTES, stored.size_bytes)))
+
+    def _piece(self, path: str, start: int, end: int) -> bytes:
+        data: bytes = self._files.cat_file(path, start=start, end=end)
+        if len(data) != end - start:
+            raise EOFError(f"{path} came as {len(data):,} of {end - start:,} bytes")
+        return data
 
     def put(self, name: str, data: bytes) -> None:
         """A small object, in one piece: it is there whole or not at all."""
@@ -164,6 +169,14 @@ class ObjectStore:
                 self._files.rm_file(self._path(name))
 
         self._ask(remove)
+
+    def has(self, name: str) -> bool:
+        """True when an object is there, whatever a listing says."""
+        try:
+            self.modified(name)
+        except FileNotFoundError:
+            return False
+        return True
 
     def modified(self, name: str) -> datetime:
         """When an object was put, by the clock of the store."""

@@ -16,7 +16,7 @@ from secrets import token_hex
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.retry import ONCE
-from katax_cli.errors import BackupDamaged, BackupError, ConfigError, KataxError, OutcomeUnknown, Unavailable
+from katax_cli.errors import BackupDamaged, BackupError, ConfigError, KataxError, OutcomeUnknown
 from katax_cli.services.backup.folder import is_backup_name, new_folder
 from katax_cli.services.backup.manifest import (
     MANIFEST,
@@ -29,7 +29,7 @@ from katax_cli.services.backup.manifest import (
 from katax_cli.services.backup.restore.destination import OLD, moment
 from katax_cli.services.backup.sealing import Identities
 from katax_cli.services.backup.spool import SPOOL, private_folder
-from katax_cli.services.backup.store.base import CatalogEntry, KeptDatabase
+from katax_cli.services.backup.store.base import CatalogEntry, KeptDatabase, newest_first
 from katax_cli.services.backup.store.copying import compared, copied
 from katax_cli.services.backup.store.objects import ObjectStore, StoredObject
 from katax_cli.services.backup.store.run_marker import MARKER, RunMarker, is_dead
@@ -95,7 +95,7 @@ class RemoteStore:
         listing = self._objects.listing()
         groups = _groups(listing)
         complete = [self._entry(name, objects) for name, objects in groups.items() if MANIFEST in objects]
-        complete.sort(key=lambda entry: entry.manifest.started_at if entry.manifest else "", reverse=True)
+        complete.sort(key=newest_first)
         now = datetime.fromtimestamp(SYSTEM.now()).astimezone()
         for name in sorted(name for name, objects in groups.items() if MANIFEST not in objects):
             path = f"{self.location}/{name}"
@@ -172,7 +172,7 @@ class RemoteStore:
         """Removes what runs left behind that died, and the marks that they left on whole backups."""
         for name, objects in _groups(self._objects.listing()).items():
             if MARKER in objects and is_dead(self._objects, name, now):
-                if MANIFEST in objects:
+                if MANIFEST in objects or self._objects.has(f"{name}/{MANIFEST}"):  # a listing may be behind
                     self._objects.remove(f"{name}/{MARKER}")
                 else:
                     self._remove_objects(self._objects, name)
@@ -264,28 +264,34 @@ class RemoteBackup:
 
         Raises OutcomeUnknown when the store does not say whether it took it; nothing is removed then.
         """
-        self._refuse_incomplete(manifest)
+        self._refuse_incomplete(self._lost(manifest))
         text = manifest_text(manifest)
         self._work.check()
         try:
             self._objects.put(f"{self.name}/{MANIFEST}", text)
             is_there = self._objects.read(f"{self.name}/{MANIFEST}") == text
-        except (Unavailable, BackupError) as error:
+            lost = self._lost(manifest)
+            if lost:
+                self._objects.remove(f"{self.name}/{MANIFEST}")
+        except (KataxError, FileNotFoundError) as error:
             raise OutcomeUnknown(
                 self._objects.url, f"{self.name} got its manifest, or did not: {error}"
             ) from error
+        self._refuse_incomplete(lost)
         if not is_there:
             raise BackupError(f"{self.url!r} has another manifest than was sent; another katax changed it")
-        try:
-            self._refuse_incomplete(manifest)
-        except BackupError:
-            self._objects.remove(f"{self.name}/{MANIFEST}")
-            raise
 
-    def _refuse_incomplete(self, manifest: Manifest) -> None:
-        missing = list(_missing(manifest, _below(self.name, self._objects.listing(self.name))))
-        if missing:
-            raise BackupError(f"{self.url!r} lost objects while it was written: {'; '.join(missing[:5])}")
+    def _refuse_incomplete(self, lost: list[str]) -> None:
+        if lost:
+            raise BackupError(f"{self.url!r} lost objects while it was written: {'; '.join(lost[:5])}")
+
+    def _lost(self, manifest: Manifest) -> list[str]:
+        """The reasons why it is not whole. A listing may be behind; an object that is asked for by its name is not."""
+        listing = _below(self.name, self._objects.listing(self.name))
+        for file in manifest.files:
+            if file.path not in listing and self._objects.has(f"{self.name}/{file.path}"):
+                listing[file.path] = StoredObject(file.path, file.size_bytes)
+        return list(_missing(manifest, listing))
 
     @contextmanager
     def _reading(self, stored: StoredObject) -> Iterator[Readable]:
@@ -321,7 +327,7 @@ def _groups(listing: Listing) -> dict[str, dict[str, StoredObject]]:
     return groups
 
 
-def _below(name: str, listing: Listing) -> Listing:
+def _below(name: str, listing: Listing) -> dict[str, StoredObject]:
     return {path.removeprefix(f"{name}/"): stored for path, stored in listing.items()}
 
 

@@ -20,6 +20,7 @@ from katax_cli.services.tables.scratch import open_settings
 from tests.cli.harness import Done, katax, write_profile
 from tests.cli.processes import spawn
 from tests.engines.connections import settings_for
+from tests.promises.test_backup import lying_tool
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.backup.restore.rich import fill
@@ -170,6 +171,16 @@ def test_a_server_that_fails_says_nothing_of_the_backup(
             True,
         )
         assert stamped(tmp_path, manifest) == ()
+    killed = tmp_path / "killed"  # after all is restored, while it is compared
+    killed.mkdir()
+    (killed / "pg_restore").symlink_to(tools / "pg_restore")
+    lying_tool(killed, tools / "pg_dump", "kill -9 $$")
+    file.write_text(text.replace(str(tools), str(killed)))
+    done = drill(manifest.name, "--on", "main")
+    assert (done.code, "was not drilled, which says nothing of it: pg_dump failed" in done.err) == (1, True)
+    file.write_text(text.replace(SMOKE, """["DO $$ BEGIN RAISE SQLSTATE '53100'; END $$"]"""))
+    assert "was not drilled, which says nothing of it: smoke" in drill(manifest.name, "--on", "main").err
+    assert stamped(tmp_path, manifest) == ()
     ending = said.format('relation "x" does not exist')
     file.write_text(text.replace(str(tools), str(broken_tools(tmp_path, tools, ending))))
     assert drill(manifest.name, "--on", "main").code == 1

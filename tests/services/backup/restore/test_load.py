@@ -65,6 +65,13 @@ def test_a_dump_of_mysql_names_the_database_that_it_goes_to() -> None:
         assert b"".join(restore.addressed(pieces, source="s`rc", target="new")) == wanted
 
 
+def test_a_right_that_is_missing_is_known_in_every_language() -> None:
+    """Other words of MariaDB are of the dump itself."""
+    said = "mariadb failed: ERROR {} (42000) at line 22: Vous n'êtes pas autorisé à utiliser la base"
+    for number, is_hindered in ((1044, True), (1142, True), (1227, True), (1064, False), (1062, False)):
+        assert bool(MysqlRestore.hindered.search(said.format(number))) is is_hindered, number
+
+
 def test_every_event_of_a_dump_is_made_disabled() -> None:
     head = b"/*!50106 CREATE*/ /*!50117 DEFINER=`a*/ `` b`@`%`*/ /*!50106 EVENT `x``y` ON SCHEDULE "
     schedules = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from katax_cli.engines.postgresql.backup import restore as postgresql_restore
 from katax_cli.errors import BackupError, Refused
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.backup.manifest import Manifest, write_manifest
@@ -376,7 +378,11 @@ def test_what_a_killed_restore_left_is_removed_by_the_next(
 
 
 def test_a_plain_role_needs_createdb_and_nothing_else(
-    fresh: MakeFresh, postgresql: Server, tmp_path: Path, drop: Callable[[str], str]
+    fresh: MakeFresh,
+    postgresql: Server,
+    tmp_path: Path,
+    drop: Callable[[str], str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = fresh(postgresql)
     fill(source)
@@ -411,6 +417,19 @@ def test_a_plain_role_needs_createdb_and_nothing_else(
             done = katax("db", "restore", by_owner.name, "--into", into, "--swap", "-y", "-f", "json")
             assert done.code == 0, done.err
             drop(done.json["kept"])
+
+            # In a language that katax does not know nobody tells a broken dump from a full disk.
+            monkeypatch.setattr(postgresql_restore, "_ENGLISH", re.compile("de_"))
+            assert postgresql.tools is not None
+            broken = broken_tools(
+                tmp_path, postgresql.tools, "echo 'Relation »x« existiert nicht' >&2; exit 1"
+            )
+            profile_for(tmp_path, url, postgresql, tools=broken)
+            code, message = refusal(by_owner.name, "--into", f"{into}_2")
+            assert (code, "cannot be told, for the server's messages are not in English" in message) == (
+                1,
+                True,
+            )
         finally:
             owner.execute(
                 f"ALTER TABLE parts OWNER TO CURRENT_USER; REVOKE ALL ON orders FROM {role}_2".encode()

@@ -12,6 +12,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from threading import Event, Semaphore
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -20,25 +22,37 @@ from s3fs.errors import translate_boto_error  # type: ignore[import-untyped]
 
 from katax_cli import Backup, Katax
 from katax_cli.core.resilience.retry import ONCE, RetryPolicy
-from katax_cli.errors import BackupDamaged, BackupError, ConfigError, KataxError, Unavailable
+from katax_cli.errors import (
+    BackupDamaged,
+    BackupError,
+    ConfigError,
+    KataxError,
+    OutcomeUnknown,
+    Unavailable,
+)
+from katax_cli.services.backup.manifest import RestoreDrill
 from katax_cli.services.backup.store import objects as objects_module
 from katax_cli.services.backup.store.base import BackupStore
 from katax_cli.services.backup.store.objects import ObjectStore, StoredObject
 from katax_cli.services.backup.store.place import open_store
+from katax_cli.services.backup.store.remote import RemoteStore
 from katax_cli.services.backup.store.run_marker import MARKER, RunMarker, is_dead
 from katax_cli.services.backup.work import StoppableWork
 from tests.cli.harness import Done, katax, write_profile
 from tests.servers import Server
-from tests.servers.fixtures import MakeFresh
+from tests.servers.fixtures import MakeFresh, MakeProxy
 from tests.servers.fleet import Fleet
 from tests.servers.object_store import BUCKET, ObjectServer
 from tests.servers.ssh import ssh_server
 from tests.services.backup.server_of_backups import profile_for, run_sql
+from tests.waiting import SECONDS
 
 DUMP = "dump.sqlite.zst"
+DRILL = RestoreDrill("2026-11-22T00:00:00+00:00", "s", "s", passed=True, restore_seconds=1.0)
 HOLDING = """
 import signal, sys
 from katax_cli.services.backup.store.place import open_store
+from katax_cli.services.backup.store.remote import RemoteStore
 from katax_cli.services.backup.store.run_marker import MARKER, RunMarker, is_dead
 from katax_cli.services.backup.work import StoppableWork
 store = open_store(sys.argv[1], work=StoppableWork("main"))
@@ -299,17 +313,69 @@ def test_a_store_that_is_full_is_no_wrong_configuration(bucket: ObjectServer, pr
 
 
 def test_a_store_that_takes_a_request_and_says_nothing_is_not_available(
-    bucket: ObjectServer, prefix: str, deaf_port: int, monkeypatch: pytest.MonkeyPatch
+    bucket: ObjectServer, prefix: str, deaf_port: int, proxy: MakeProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The library waits without a limit for leave to send. The bad twin: a store that lives, slower than the limit."""
     monkeypatch.setattr(objects_module, "_ASK_AFTER", 0.0)
-    ObjectStore(bucket.url(prefix), work=StoppableWork("main"), retry=ONCE).put("small", b"xx")
+    monkeypatch.setattr(objects_module, "_LOOK_EVERY", 0.01)
+    living, asked = proxy(bucket.environment["AWS_ENDPOINT_URL"]), Semaphore(0)
+    living.on_client_bytes(lambda sent: asked.release() if sent.startswith(b"HEAD ") else None)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{living.host}:{living.port}")
+
+    def slow() -> Iterator[bytes]:
+        for _ in range(2):  # the second question comes after the first was answered
+            assert asked.acquire(timeout=SECONDS)
+        yield b"xx"
+
+    ObjectStore(bucket.url(prefix), work=StoppableWork("main"), retry=ONCE).upload("small", 2, slow)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{deaf_port}")
     monkeypatch.setitem(objects_module._S3["config_kwargs"], "read_timeout", 0.5)
     silent = ObjectStore(bucket.url(prefix), work=StoppableWork("main"), retry=ONCE)
     with pytest.raises(Unavailable, match="Read timeout"):
         silent.put("small", b"xx")
     assert bucket.keys(prefix) == ["small"]
+
+
+def test_a_listing_that_is_behind_costs_no_backup_its_name(
+    bucket: ObjectServer, prefix: str, store: BackupStore
+) -> None:
+    """The bad twin: an object that is gone by its name, too, as after a prune beside the drill."""
+    name, files = back_up(), cast("RemoteStore", store)._objects._files
+
+    def hide(parsed: dict[str, Any], **_: object) -> None:
+        parsed["Contents"] = [one for one in parsed.get("Contents", ()) if not one["Key"].endswith(DUMP)]
+
+    backup = store.find(name)
+    files.connect()
+    files._s3.meta.events.register("after-call.s3.ListObjectsV2", hide)
+    assert backup.stamp(DRILL).is_drilled
+    bucket.delete(f"{prefix}/{name}/{DUMP}")
+    with pytest.raises(BackupError, match=f"lost objects while it was written: {DUMP} is missing"):
+        backup.stamp(DRILL)
+
+
+def test_what_fails_after_the_manifest_was_sent_is_unknown(
+    bucket: ObjectServer, prefix: str, store: BackupStore
+) -> None:
+    """It may be there, and is: neither "not available" nor "refused" would be true of it."""
+    backup, files = store.find(back_up()), cast("RemoteStore", store)._objects._files
+    files.connect()
+    sent = Event()
+    files._s3.meta.events.register("after-call.s3.PutObject", lambda **_: sent.set())
+    for operation, error in (
+        ("GetObject", PermissionError("expired")), ("ListObjectsV2", FileNotFoundError("behind")),
+    ):  # fmt: skip
+        sent.clear()
+
+        def fail(error: Exception = error, **_: object) -> None:
+            if sent.is_set():
+                raise error
+
+        files._s3.meta.events.register(f"before-call.s3.{operation}", fail)
+        with pytest.raises(OutcomeUnknown, match="got its manifest, or did not"):
+            backup.stamp(DRILL)
+        files._s3.meta.events.unregister(f"before-call.s3.{operation}", fail)
+    assert len(backup.manifest().drills) == 2
 
 
 def test_a_mark_is_of_the_dead_when_it_is_a_day_old_by_the_clock_of_the_store(
