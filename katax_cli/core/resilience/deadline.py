@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from katax_cli.core.clock import SYSTEM, Clock
-from katax_cli.core.text.duration import Duration, in_seconds
+from katax_cli.core.text.duration import LONGEST, Duration, in_seconds
 from katax_cli.errors import DeadlineExceeded
 
 _FOREVER = float("inf")
@@ -15,7 +15,7 @@ _FOREVER = float("inf")
 class Deadline:
     """A moment after which an operation is over; each layer takes what remains.
 
-    `seconds=None` never ends. Cheap: one clock reading to make, one to ask. It moves only while `paused`.
+    `seconds=None` never ends, and more than timers can hold neither. Cheap: one clock reading to make, one to ask. It moves only while `paused`.
     """
 
     __slots__ = ("_ends", "_monotonic", "seconds")
@@ -23,7 +23,10 @@ class Deadline:
     def __init__(self, seconds: Duration | None, *, clock: Clock = SYSTEM) -> None:
         self.seconds = None if seconds is None else in_seconds(seconds)
         self._monotonic = clock.monotonic
-        self._ends = _FOREVER if self.seconds is None else clock.monotonic() + self.seconds
+        if self.seconds is None or self.seconds > LONGEST:
+            self._ends = _FOREVER
+        else:
+            self._ends = clock.monotonic() + self.seconds
 
     def remaining(self) -> float:
         """Seconds left, never negative; infinite when there is no limit."""

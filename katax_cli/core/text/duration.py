@@ -7,6 +7,8 @@ from math import isfinite
 Duration = float | str
 """What the Python API takes for a time span: seconds, or `"250ms"`, `"30s"`, `"5m"`, `"2h"`, `"7d"`."""
 
+LONGEST = 36500 * 86400.0
+"""Seconds: what timers of the system, and dates, can still hold."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -22,7 +24,7 @@ def in_seconds(value: Duration) -> float:
 
 
 def parse_duration(text: str) -> float:
-    """Returns seconds. Raises ValueError for anything that is not a finite, non-negative duration."""
+    """Returns seconds. Raises ValueError for anything that is not a duration from 0 to 36500 days."""
     written = text.strip()
     digits = written.rstrip("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZµ")
     unit = written[len(digits) :] or "s"
@@ -30,6 +32,8 @@ def parse_duration(text: str) -> float:
         seconds = _number(digits.rstrip()) * _UNITS[unit]
     except (KeyError, ValueError):
         raise ValueError(f"{text!r} is no duration; write seconds or 250ms, 30s, 5m, 2h, 7d") from None
+    if seconds > LONGEST:
+        raise ValueError(f"{text!r} is too long; a duration is 36500d at most")
     return seconds
 
 

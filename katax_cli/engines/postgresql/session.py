@@ -26,6 +26,7 @@ from katax_cli.engines.postgresql.values import ADAPTERS
 # A session's limit may be this much longer than what a statement has left; the caller's watchdog is exact,
 # the server's limit is what ends the statement when the client is gone.
 _SLACK = 1.2
+_MOST_MS = 2**31 - 1
 # What is longer sets no limits, and is not worth keeping.
 _LONGEST_SET = 16_384
 _IDLE, _INTRANS, _INERROR = TransactionStatus.IDLE, TransactionStatus.INTRANS, TransactionStatus.INERROR
@@ -234,8 +235,8 @@ def _parsed_limit(text: str) -> int:
 
 
 def milliseconds(seconds: float) -> int:
-    """For statement_timeout, where 0 means no limit: at least 1."""
-    return max(1, math.ceil(seconds * 1000))
+    """For statement_timeout, where 0 means no limit: at least 1, and no more than the server takes."""
+    return min(max(1, math.ceil(seconds * 1000)), _MOST_MS)
 
 
 def _serves(current: int | None, wanted: int) -> bool:

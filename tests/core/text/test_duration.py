@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from katax_cli.core.text.duration import format_duration, in_seconds, parse_duration
+from katax_cli.core.text.duration import LONGEST, format_duration, in_seconds, parse_duration
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,13 @@ def test_anything_else_is_refused_in_one_line(text: str) -> None:
     with pytest.raises(ValueError) as error:
         parse_duration(text)
     assert str(error.value) == f"{text!r} is no duration; write seconds or 250ms, 30s, 5m, 2h, 7d"
+
+
+@pytest.mark.parametrize("text", ["36501d", "1e300", "999999999d"])
+def test_what_no_timer_holds_is_refused(text: str) -> None:
+    assert parse_duration("36500d") == LONGEST
+    with pytest.raises(ValueError, match="is too long; a duration is 36500d at most"):
+        parse_duration(text)
 
 
 @pytest.mark.parametrize(
