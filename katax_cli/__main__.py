@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 _TAB = ["completion", "values", "--"]
 """What the completions of shells ask, at every TAB."""
 _INTERRUPTED = 130
+_MOMENT = 0.01
+"""Seconds after which a finalizer has ended."""
 
 
 def main() -> Never:
@@ -45,7 +47,18 @@ def _run() -> int:
         app.Terminated.arrived = True
         raise app.Terminated
 
+    def raise_again(dropped: sys.UnraisableHookArgs) -> None:
+        handlers = {KeyboardInterrupt: signal.default_int_handler, app.Terminated: terminate}
+        handler = handlers.get(dropped.exc_type)
+        if handler is None:
+            sys.__unraisablehook__(dropped)
+        else:
+            signal.signal(signal.SIGALRM, handler)
+            signal.setitimer(signal.ITIMER_REAL, _MOMENT)
+
     signal.signal(signal.SIGTERM, terminate)
+    # What a signal's handler raises in a finalizer, as each import has one, Python prints and drops.
+    sys.unraisablehook = raise_again
     if interruptible:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     return app.main()

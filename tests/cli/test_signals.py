@@ -173,10 +173,15 @@ LOADING = """
 import signal, sys
 _, module, number, *words = sys.argv
 
+class Raises:
+    def __del__(self):
+        signal.raise_signal(abs(int(number)))
+
 class Finder:
     def find_spec(name, path, target=None):
         if name == module:
-            signal.raise_signal(int(number))
+            # Below 0 it is raised in a finalizer, which drops it.
+            Raises() if int(number) < 0 else signal.raise_signal(int(number))
 
 sys.meta_path.insert(0, Finder)
 from katax_cli.__main__ import main
@@ -186,18 +191,18 @@ main()
 
 
 def test_a_signal_while_the_program_is_being_loaded(tmp_path: Path) -> None:
-    """When a library, a command or its engine is imported, and while the error of another is told."""
+    """When a library, a command or its engine is imported, in a finalizer, and while the error of another is told."""
     write_profile(tmp_path, {"main": "sqlite:///x.db"})
-    for module, sent, words in (
+    for module, number, words in (
         ("typer", signal.SIGINT, ("--help",)),
         ("katax_cli.cli.db.commands", signal.SIGINT, ("db", "ping")),
-        ("katax_cli.engines.sqlite", signal.SIGTERM, ("db", "ping")),
-        ("katax_cli.core.text.redact", signal.SIGINT, ("nope",)),
+        ("katax_cli.engines.sqlite", -signal.SIGINT, ("db", "query", ENDLESS)),
+        ("katax_cli.engines.sqlite", -signal.SIGTERM, ("db", "query", ENDLESS)),
         ("katax_cli.core.text.redact", signal.SIGTERM, ("nope",)),
     ):
-        line = [sys.executable, "-c", LOADING, module, str(int(sent)), *words]
-        done = subprocess.run(line, capture_output=True, check=False)
-        assert (done.returncode, done.stdout, done.stderr) == (ENDS[sent], b"", b""), (module, sent)
+        line = [sys.executable, "-c", LOADING, module, str(int(number)), *words]
+        done = subprocess.run(line, capture_output=True, check=False, timeout=120)
+        assert (done.returncode, done.stdout, done.stderr) == (128 + abs(number), b"", b""), (module, number)
 
 
 def test_a_stream_that_the_caller_closed_is_no_stream(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ _FOREVER = float("inf")
 class Deadline:
     """A moment after which an operation is over; each layer takes what remains.
 
-    `seconds=None` never ends, and more than timers can hold neither. Cheap: one clock reading to make, one to ask. It moves only while `paused`.
+    `seconds=None` never ends, and more than timers can hold neither. Cheap: one clock reading to make, one to ask. It
+    moves only while `paused`.
     """
 
     __slots__ = ("_ends", "_monotonic", "seconds")
