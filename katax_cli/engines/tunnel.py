@@ -147,10 +147,9 @@ class Tunnel:
 
     def _forwards(self) -> list[str]:
         target = self._target
-        far = (
-            target.socket
-            or f"{_bracketed(target.host or 'localhost')}:{target.port or DEFAULT_PORTS[target.type]}"
-        )
+        host = target.host or "localhost"
+        host = f"[{host}]" if ":" in host else host
+        far = target.socket or f"{host}:{target.port or DEFAULT_PORTS[target.type]}"
         near = self._path if self._port is None else f"127.0.0.1:{self._port}"
         return ["-L", f"{near}:{far}", "-L", f"{self._ready}:{far}"]
 
@@ -170,10 +169,6 @@ def _let_end(process: subprocess.Popen[str]) -> None:
     assert process.stdin is not None
     process.stdin.close()
     process.wait()
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _free_port() -> int:

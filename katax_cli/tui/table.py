@@ -71,11 +71,8 @@ def alike(cell: Text, other: Text) -> bool:
 def found(rows: Sequence[TableRow], words: str) -> tuple[TableRow, ...]:
     """The rows in which each of the words is somewhere, upper or lower case."""
     wanted = words.lower().split()
-    return tuple(row for row in rows if all(word in _text_of(row) for word in wanted))
-
-
-def _text_of(row: TableRow) -> str:
-    return " ".join(cell.plain for cell in row.cells).lower()
+    texts = (" ".join(cell.plain for cell in row.cells).lower() for row in rows)
+    return tuple(row for row, text in zip(rows, texts, strict=True) if all(word in text for word in wanted))
 
 
 def fitted(columns: Sequence[Column], rows: Sequence[TableRow], width: int) -> tuple[tuple[int, int], ...]:

@@ -117,7 +117,8 @@ def _copy_documents(call: Invocation, sides: Pair, plan: CopyPlan) -> list[Copie
 
     def report(collections: Sequence[CollectionReport], left_out: Sequence[str]) -> bool:
         if call.shared.dry_run:
-            call.out.rows(COLLECTIONS_HEADER, [[collection_row(one) for one in collections]])
+            rows = [(one.facts.name, one.rows_estimate, collection_note(one)) for one in collections]
+            call.out.rows(COLLECTIONS_HEADER, [rows])
             return False
         for one in collections:
             call.diagnostics.note(f"{one.facts.name}: {collection_note(one)}")
@@ -133,10 +134,6 @@ def _copy_documents(call: Invocation, sides: Pair, plan: CopyPlan) -> list[Copie
             copied = work.run(report)
         record.rows = work.copied
     return copied
-
-
-def collection_row(report: CollectionReport) -> tuple[object, ...]:
-    return report.facts.name, report.rows_estimate, collection_note(report)
 
 
 def collection_note(report: CollectionReport) -> str:

@@ -280,7 +280,11 @@ def print_events(
     """Prints events until there are `count` of them, the deadline or Ctrl-C."""
     deadline = target.deadline(None)
     left = count
-    for row in _rows(call, target, deadline, room=room, as_client=as_client, begin=_say_listening(call)):
+
+    def begin(client: Any) -> None:
+        call.diagnostics.note(f"listening at {client.where.name}")
+
+    for row in _rows(call, target, deadline, room=room, as_client=as_client, begin=begin):
         if event is not None and row[0] != event:
             continue
         call.out.arrival(EVENT_HEADER, row)
@@ -290,10 +294,6 @@ def print_events(
     if left is not None:
         doing = f"listening for {count} events"
         raise DeadlineExceeded(target.settings.name, doing=doing, seconds=deadline.seconds or 0.0)
-
-
-def _say_listening(call: Invocation) -> Callable[[Any], None]:
-    return lambda client: call.diagnostics.note(f"listening at {client.where.name}")
 
 
 def _rows(

@@ -140,17 +140,11 @@ def _shell(command: str, settings: dict[str, str]) -> str:
         made = f"{quote(shell)} -c {quote(made)}"
     if lines:
         text = "\n".join(lines).replace("\\%", "%")
-        made = (
-            f"printf '%s\\n' {quote(text)} | {made}"
-            if not _compound(own)
-            else (f"printf '%s\\n' {quote(text)} | {{ {made}; }}")
-        )
+        if any(mark in own for mark in ";|&"):
+            made = f"{{ {made}; }}"
+        made = f"printf '%s\\n' {quote(text)} | {made}"
     exports = [f"{name}={quote(value)}" for name, value in settings.items() if _exported(name)]
     return f"export {' '.join(exports)}; {made}" if exports else made
-
-
-def _compound(command: str) -> bool:
-    return any(mark in command for mark in ";|&")
 
 
 def _exported(name: str) -> bool:

@@ -109,12 +109,10 @@ def _pid(operation: Mapping[str, Any]) -> Pid | None:
     """The opid (with a shard's name on a mongos); of an idle transaction its session; None of an idle connection."""
     if "opid" in operation and operation.get("active"):
         return operation["opid"] if isinstance(operation["opid"], int) else str(operation["opid"])
-    lsid = operation.get("lsid")
-    return None if lsid is None else str(_uuid(lsid["id"]))
-
-
-def _uuid(id: Any) -> Any:
-    return id.as_uuid() if hasattr(id, "as_uuid") else id
+    if operation.get("lsid") is None:
+        return None
+    id = operation["lsid"]["id"]
+    return str(id.as_uuid() if hasattr(id, "as_uuid") else id)
 
 
 def _idleness(session: SessionActivity) -> tuple[bool, bool, float, float]:

@@ -133,12 +133,10 @@ def _attempts(settings: ConnectionSettings) -> list[dict[str, str]]:
         # An address in the environment would be another one than the profile's; the near end of a tunnel is given.
         attempts = conninfo_attempts({"hostaddr": "", **parameters(settings)})
     except psycopg.Error as error:
-        raise ConnectFailed(Failure(FailureKind.UNREACHABLE, _unresolved(settings))) from error
+        host = settings.host or settings.address
+        why = f"host name {host!r} could not be resolved"
+        raise ConnectFailed(Failure(FailureKind.UNREACHABLE, why)) from error
     return [{name: str(value) for name, value in attempt.items()} for attempt in attempts]
-
-
-def _unresolved(settings: ConnectionSettings) -> str:
-    return f"host name {settings.host or settings.address!r} could not be resolved"
 
 
 def _handshake(attempt: dict[str, str], seconds: float) -> PGconn:

@@ -122,7 +122,8 @@ def classify(error: BaseException) -> Failure:
         return Failure(FailureKind.UNKNOWN, one_line(str(error)))
     message = error.diag.message_primary or one_line(str(error))
     if error.sqlstate is not None:
-        kind = _kind_of_code(error.sqlstate)
+        code = error.sqlstate
+        kind = _BY_CODE.get(code) or _BY_CLASS.get(code[:2], FailureKind.REJECTED)
         if kind is FailureKind.LOST and _is_about_another_server(error):
             kind = FailureKind.REJECTED
         return Failure(kind, message, error.sqlstate, _words(error), _violation(error))
@@ -184,10 +185,6 @@ def _is_about_another_server(error: psycopg.Error) -> bool:
     PgBouncer's own errors (08P01) say either.
     """
     return error.diag.severity_nonlocalized == "ERROR" and error.sqlstate != "08P01"
-
-
-def _kind_of_code(code: str) -> FailureKind:
-    return _BY_CODE.get(code) or _BY_CLASS.get(code[:2], FailureKind.REJECTED)
 
 
 def _kind_without_code(error: psycopg.Error, message: str) -> FailureKind:

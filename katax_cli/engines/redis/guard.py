@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from redis.connection import AbstractConnection
 from redis.exceptions import ResponseError
@@ -118,11 +117,10 @@ def _flags_of(connection: AbstractConnection, name: str) -> dict[str, bool]:
     if entry is None:
         return {name: False}
     subcommands = entry[_SUBCOMMANDS] if len(entry) > _SUBCOMMANDS else ()
-    return {_upper(subcommand[0]): _is_readonly(subcommand) for subcommand in subcommands or (entry,)}
-
-
-def _is_readonly(entry: Sequence[Any]) -> bool:
-    return any(bytes(flag) == b"readonly" for flag in entry[2])
+    return {
+        _upper(name): any(bytes(flag) == b"readonly" for flag in flags)
+        for name, _, flags, *_ in subcommands or (entry,)
+    }
 
 
 def _encoded(word: object) -> bytes:

@@ -27,7 +27,7 @@ from katax_cli.services.health.rounds import Round, others
 from katax_cli.services.http import JSON, TEXT, Response, Routes
 from katax_cli.services.runtime.decisions import HostCopy
 from katax_cli.services.state.reporter import Reporter
-from katax_cli.snapshot import ConnectionHealth, HealthReport
+from katax_cli.snapshot import ConnectionHealth
 
 LINGER_SECONDS = 2.0
 """Seconds for which /ready fails before anything else ends, so that load balancers notice."""
@@ -115,7 +115,8 @@ class HealthService:
         report = self._checker.check(seconds=self._seconds)
         if self._reporter is not None:
             self._reporter.checked(report)
-        loads = {name: load for name, load in self._loads.copy().items() if _well(report, name)}
+        well = {name for name, one in report.connections.items() if one.status != "unhealthy"}
+        loads = {name: load for name, load in self._loads.copy().items() if name in well}
         number = 1 if self._last is None else self._last.number + 1
         self._last = Round(number, self._clock.monotonic(), report, loads, others(self.profile, self._clock))
         return self._last
@@ -176,7 +177,3 @@ class HealthService:
         return Response(
             200, CONTENT_TYPE, exposition(families(self.profile.name, last, age=age, ready=ready))
         )
-
-
-def _well(report: HealthReport, name: str) -> bool:
-    return report.connections[name].status != "unhealthy"

@@ -50,7 +50,7 @@ def step_for(target: object) -> Step:
 
 def closer_of(target: object) -> Callable[[float], Iterable[str]]:
     if isinstance(target, Database):
-        return partial(_close_database, target)
+        return lambda seconds: _of(target, target.close(timeout=seconds))
     for way in _WAYS:
         close = getattr(target, way, None)
         if not callable(close):
@@ -78,10 +78,6 @@ def _is_bound_to_a_thread(target: object) -> bool:
     cursor = start("katax-ask-thread", getattr(target, "cursor"))  # noqa: B009 - known by its name only
     cursor.ended(None)
     return type(cursor.outcome).__name__ == "ProgrammingError" and "thread" in str(cursor.outcome)
-
-
-def _close_database(database: Database, seconds: float) -> Iterable[str]:
-    return _of(database, database.close(timeout=seconds))
 
 
 def _of(database: Database, left: Iterable[str]) -> list[str]:

@@ -86,20 +86,12 @@ def _sqlalchemy_engine(engine: Any) -> PoolStats:
     return reader_of(engine.pool)(engine.pool)
 
 
-def _sqlalchemy_async_engine(engine: Any) -> PoolStats:
-    return _sqlalchemy_engine(engine.sync_engine)
-
-
 def _sqlalchemy_queue(pool: Any) -> PoolStats:
     """`max` is 0 for a pool without a limit, as in psycopg_pool."""
     idle, active = pool.checkedin(), pool.checkedout()
     limit = 0 if pool._max_overflow < 0 else pool.size() + pool._max_overflow
-    return PoolStats(limit, total=idle + active, active=active, idle=idle, waiting=_sqlalchemy_waiting(pool))
-
-
-def _sqlalchemy_waiting(pool: Any) -> int:
-    condition = getattr(getattr(pool, "_pool", None), "not_empty", None)
-    return len(getattr(condition, "_waiters", ()))
+    waiting = _waiters(getattr(getattr(pool, "_pool", None), "not_empty", None))
+    return PoolStats(limit, total=idle + active, active=active, idle=idle, waiting=waiting)
 
 
 def _redis_client(client: Any) -> PoolStats:
@@ -124,8 +116,9 @@ def _redis_pool(pool: Any) -> PoolStats:
     idle, active = len(pool._get_free_connections()), len(pool._get_in_use_connections())
     # The second is that of redis.asyncio.
     condition = getattr(getattr(pool, "pool", None), "not_empty", getattr(pool, "_condition", None))
-    waiting = len(getattr(condition, "_waiters", ()))
-    return PoolStats(pool.max_connections, total=idle + active, active=active, idle=idle, waiting=waiting)
+    return PoolStats(
+        pool.max_connections, total=idle + active, active=active, idle=idle, waiting=_waiters(condition)
+    )
 
 
 def _pymongo_client(client: Any) -> PoolStats:
@@ -137,8 +130,12 @@ def _pymongo_client(client: Any) -> PoolStats:
 def _pymongo_pool(pool: Any) -> PoolStats:
     idle, active = len(pool.conns), pool.active_sockets
     limit = 0 if pool.max_pool_size == float("inf") else int(pool.max_pool_size)
-    waiting = len(getattr(pool.size_cond, "_waiters", ()))
+    waiting = _waiters(pool.size_cond)
     return PoolStats(limit, total=idle + active, active=active, idle=idle, waiting=waiting)
+
+
+def _waiters(condition: object) -> int:
+    return len(getattr(condition, "_waiters", ()))
 
 
 def _sqlite_connection(_connection: object) -> PoolStats:
@@ -159,7 +156,7 @@ def _sum(pools: list[PoolStats]) -> PoolStats:
 _READERS: dict[tuple[str, str], Callable[[Any], PoolStats]] = {
     ("psycopg_pool", "BasePool"): _psycopg_pool,
     ("sqlalchemy", "Engine"): _sqlalchemy_engine,
-    ("sqlalchemy", "AsyncEngine"): _sqlalchemy_async_engine,
+    ("sqlalchemy", "AsyncEngine"): lambda engine: _sqlalchemy_engine(engine.sync_engine),
     ("sqlalchemy", "QueuePool"): _sqlalchemy_queue,
     ("redis", "Redis"): _redis_client,
     ("redis", "RedisCluster"): _redis_cluster,

@@ -69,7 +69,7 @@ class SessionStore:
         A `user` that the data does not name is added to it as `user_id`. Raises RecordExists for an id in use.
         """
         stored = dict(data) if user is None or _user(data) == user else {**data, "user_id": user}
-        redis, chosen = self._redis.within(timeout), _new_id() if id is None else id
+        redis, chosen = self._redis.within(timeout), no_option(token_urlsafe(32)) if id is None else id
         key, written, milliseconds = self._key(chosen), encoded(self._codec, stored), self._lifetime(ttl)
         self._index(redis, stored, chosen, milliseconds)
         if redis.redis("SET", key, written, "NX", "PX", milliseconds) is None:
@@ -196,10 +196,6 @@ class SessionStore:
 def _now(redis: Commands) -> datetime:
     seconds, microseconds = redis.redis("TIME", safety=Safety.READ)
     return datetime.fromtimestamp(int(seconds) + int(microseconds) / 1e6, UTC)
-
-
-def _new_id() -> str:
-    return no_option(token_urlsafe(32))
 
 
 def _moment(milliseconds: bytes) -> datetime:

@@ -32,12 +32,9 @@ def routes(connections: Iterable[ConnectionSettings]) -> list[Route]:
     return [
         Route(connection.name, connection.host, connection.port, Proxy((connection.host, connection.port)))
         for connection in connections
-        if connection.host is not None and connection.port is not None and _has_one_address(connection)
+        if connection.host is not None and connection.port is not None
+        if connection.topology == "single" and len(connection.nodes) <= 1 and not connection.srv
     ]
-
-
-def _has_one_address(settings: ConnectionSettings) -> bool:
-    return settings.topology == "single" and len(settings.nodes) <= 1 and not settings.srv
 
 
 def led(environ: Mapping[str, str], ways: Sequence[Route]) -> dict[str, str]:

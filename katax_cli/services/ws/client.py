@@ -247,7 +247,7 @@ class SocketClient:
                     doing=f"the acknowledgement of {event!r}",
                     seconds=deadline.seconds or 0.0,
                 )
-            if _is_ack(answer) and answer.id == self._acks:
+            if answer.packet_type in (packet.ACK, packet.BINARY_ACK) and answer.id == self._acks:
                 return answer.data[0] if len(answer.data) == 1 else answer.data or None
             self._keep(answer)
 
@@ -340,10 +340,6 @@ class SocketClient:
 
 def _arguments(event: str, data: Any) -> list[Any]:
     return [event] if data is None else [event, data]
-
-
-def _is_ack(received: packet.Packet) -> bool:
-    return received.packet_type in (packet.ACK, packet.BINARY_ACK)
 
 
 def _reason(data: Any) -> str:

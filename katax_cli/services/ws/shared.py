@@ -148,7 +148,7 @@ class ClusterMember:
                 worker, value = json.loads(row)
                 answers[worker] = Answer(worker, value, (SYSTEM.monotonic() - started) * 1000)
             SYSTEM.sleep(_ASK_EVERY)
-        subscribers = self._subscribers()
+        subscribers = int(self._call("PUBSUB", "NUMSUB", self._full)[1])
         # Who was killed has no subscription either; who hangs still has.
         workers = [*alive, *silent] if subscribers > len(alive) else alive
         deaf = [each for each in workers if each.id not in answers]
@@ -196,9 +196,6 @@ class ClusterMember:
     def _now(self) -> float:
         seconds, microseconds = self._call("TIME")
         return int(seconds) + int(microseconds) / 1e6
-
-    def _subscribers(self) -> int:
-        return int(self._call("PUBSUB", "NUMSUB", self._full)[1])
 
     def _send(self, *command: bytes | str | int | float) -> None:
         try:

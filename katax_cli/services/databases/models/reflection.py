@@ -25,7 +25,8 @@ def reflected(on: RunsStatements, name: str, *, timeout: Duration | None = None)
         raise ConfigError(
             f"table {name!r} has no primary key, by which a model tells its rows apart; use table()"
         )
-    kind = type(_class_name(table.name), (Model,), {"__abstract__": True, "_katax_binding": on})
+    class_name = "".join(word.capitalize() for word in table.name.split("_")) or "Reflected"
+    kind = type(class_name, (Model,), {"__abstract__": True, "_katax_binding": on})
     renamed = {f"{column.name}_": column for column in table.columns if column.name in _TAKEN}
     registry(metadata=table.metadata).map_imperatively(kind, table, properties=renamed)
     return kind
@@ -58,7 +59,3 @@ def _alone(column: sa.Column[Any]) -> sa.Column[Any]:
         autoincrement=column.autoincrement,
         server_default=None if column.server_default is None else sa.FetchedValue(),
     )
-
-
-def _class_name(table: str) -> str:
-    return "".join(word.capitalize() for word in table.split("_")) or "Reflected"
