@@ -108,6 +108,7 @@ services/databases/builder/test_builder: services/databases/builder/compile
 services/databases/models/test_model: services/databases/models/bridge services/databases/models/names
     services/databases/models/objects
 services/databases/postgresql/test_notifications: engines/postgresql/streams/notifications
+services/databases/test_clients: services/databases/client_database
 services/databases/test_sql: services/databases/streams services/databases/statements
 services/databases/test_transaction: services/databases/origin
 services/dialogue/test_redis: services/dialogue/client

@@ -21,7 +21,7 @@ from katax_cli.engines.documents import (
 )
 from katax_cli.services.calls.guard import Safety, Sent
 from katax_cli.services.calls.observer import timed
-from katax_cli.services.databases.clients import ClientDatabase
+from katax_cli.services.databases.client_database import ClientDatabase
 from katax_cli.services.databases.document_effects import redacted
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from katax_cli.errors import OutcomeUnknown, Unavailable
-from katax_cli.services.databases.clients import ClientDatabase
+from katax_cli.services.databases.client_database import ClientDatabase
 
 T = TypeVar("T")
 

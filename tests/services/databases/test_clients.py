@@ -9,7 +9,8 @@ import pytest
 import redis
 
 from katax_cli.errors import OutcomeUnknown, PoolClosed, QueryError, Refused, Unavailable
-from katax_cli.services.databases.clients import ClientDatabase, RedisDatabase
+from katax_cli.services.databases.client_database import ClientDatabase
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.runtime.runtime import Runtime
 from tests.cli.processes import eventually
