@@ -138,7 +138,7 @@ services/redis/test_topologies: services/redis/acl
 services/seeds/test_rows: services/seeds/values
 services/seeds/test_seeder: engines/mysql/sql/seeds engines/postgresql/sql/seeds engines/sqlite/sql/seeds
     services/seeds/database services/seeds/files services/seeds/mongodb services/seeds/python
-    services/seeds/sql services/seeds/times services/seeds/upsert
+    services/seeds/sql services/seeds/upsert
 services/shutdown_drill/test_drill: services/shutdown_drill/proxy
 services/shutdown_drill/test_judge: services/shutdown_drill/values
 services/tables/test_lifetime: engines/mysql/sql/databases engines/postgresql/sql/databases

@@ -78,8 +78,8 @@ def clock(moment: float) -> str:
     return datetime.fromtimestamp(moment).strftime("%H:%M:%S")
 
 
-def is_fresh(moment: float | None, now: float, *, within: float = 3 * _FRESH) -> bool:
-    return moment is not None and now - moment < within
+def is_fresh(moment: float | None, now: float) -> bool:
+    return moment is not None and now - moment < 3 * _FRESH
 
 
 def number(value: float | None) -> Text:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from logging import getLogger
 
-from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.clock import SYSTEM
 from katax_cli.core.forks import follow
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.schedule.schedule import Never
@@ -33,9 +33,8 @@ class ProgramCron:
 
     name = "cron"
 
-    def __init__(self, profile: Profile, *, clock: Clock = SYSTEM) -> None:
+    def __init__(self, profile: Profile) -> None:
         self.zone = timezone_of(profile)
-        self._clock = clock
         self._lock = threading.RLock()
         self._changed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -63,7 +62,7 @@ class ProgramCron:
 
     def _new_scheduler(self) -> Scheduler:
         return Scheduler(
-            JobContext(self._profile, self._clock),
+            JobContext(self._profile, SYSTEM),
             Memory(),
             host=host_name(),
             daemon=daemon_id(),
@@ -79,7 +78,7 @@ class ProgramCron:
             if self._scheduler.draining:
                 raise ConfigError(f"job {job.name!r} comes too late: cron was shut down")
             self._conditions[job.name] = job.enabled
-            self._scheduler.put(job, self._clock.now())
+            self._scheduler.put(job, SYSTEM.now())
             if (run_on_init or isinstance(job.schedule, Never)) and job.is_enabled():
                 self._scheduler.trigger([job.name], "init")
         self._wake()
@@ -100,7 +99,7 @@ class ProgramCron:
         with self._lock:
             job = self._job(name)
             own = self._conditions[name] or True
-            self._scheduler.put(replace(job, enabled=own if on else False), self._clock.now())
+            self._scheduler.put(replace(job, enabled=own if on else False), SYSTEM.now())
         self._wake()
 
     def run(self, name: str) -> None:
@@ -116,7 +115,7 @@ class ProgramCron:
             self._scheduler.drain()
         self._changed.set()
         while self._scheduler.running() and not deadline.expired:
-            self._clock.sleep(min(_POLL, deadline.remaining()))
+            SYSTEM.sleep(min(_POLL, deadline.remaining()))
         left = self._scheduler.stop_all(SHUT_DOWN)
         if left:
             raise KataxError(f"jobs still run, and their threads go on: {', '.join(left)}")
@@ -132,7 +131,7 @@ class ProgramCron:
     def _status(self, job: Job) -> JobStatus:
         last = self._last.get(job.name)
         on = job.is_enabled()
-        next_at = job.schedule.after(self._clock.now()) if on else None
+        next_at = job.schedule.after(SYSTEM.now()) if on else None
         return JobStatus(
             name=job.name,
             schedule=job.schedule.text,
@@ -162,9 +161,7 @@ class ProgramCron:
             with self._lock:
                 self._scheduler.tick()
                 next_at = self._scheduler.next_at
-            self._changed.wait(
-                _BEAT if next_at is None else min(_BEAT, max(0.0, next_at - self._clock.now()))
-            )
+            self._changed.wait(_BEAT if next_at is None else min(_BEAT, max(0.0, next_at - SYSTEM.now())))
 
 
 def _moment(run: Run | None, job: Job) -> datetime | None:

@@ -15,8 +15,16 @@ from katax_cli.errors import ConfigError, QueryError, RolledBack, SeedError
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.seeds.rows import check_keys, parse_rows
-from katax_cli.services.seeds.times import finished, timestamp
-from katax_cli.services.seeds.values import AppliedSeed, Counts, SeedFile, SeedOutcome, SeedRows, SeedWork
+from katax_cli.services.seeds.values import (
+    AppliedSeed,
+    Counts,
+    SeedFile,
+    SeedOutcome,
+    SeedRows,
+    SeedWork,
+    finished,
+    timestamp,
+)
 
 if TYPE_CHECKING:
     from random import Random

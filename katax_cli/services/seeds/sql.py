@@ -16,8 +16,15 @@ from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.seeds.database import SeedDb, refuse_ending
 from katax_cli.services.seeds.rows import parse_rows
-from katax_cli.services.seeds.times import finished, timestamp
-from katax_cli.services.seeds.values import AppliedSeed, Counts, SeedFile, SeedOutcome, SeedWork
+from katax_cli.services.seeds.values import (
+    AppliedSeed,
+    Counts,
+    SeedFile,
+    SeedOutcome,
+    SeedWork,
+    finished,
+    timestamp,
+)
 from katax_cli.services.tables.scripts import destructive_reasons
 
 _FOREVER = float("inf")

@@ -12,7 +12,7 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.clock import SYSTEM
 from katax_cli.core.forks import follow
 from katax_cli.core.resilience import backoff
 from katax_cli.core.resilience.deadline import NEVER, Deadline
@@ -71,7 +71,6 @@ class Notifications:
         *,
         deadline: Deadline,
         timeout: Duration | None,
-        clock: Clock = SYSTEM,
     ) -> None:
         self.channels = tuple(channels)
         self._engine = past_pooler(engine)
@@ -79,7 +78,6 @@ class Notifications:
         self._guard = guard
         self._deadline = deadline
         self._timeout = None if timeout is None else in_seconds(timeout)
-        self._clock = clock
         self._waiting: deque[Notification | NotificationGap] = deque()
         self._connection: Any = None
         self._lost_at: float | None = None
@@ -93,7 +91,7 @@ class Notifications:
         self._reading = Lock()
         if self._connection is not None:
             self._connection = None
-            self._lost_at = self._clock.monotonic()
+            self._lost_at = SYSTEM.monotonic()
 
     @property
     def closed(self) -> bool:
@@ -135,7 +133,7 @@ class Notifications:
                 "another thread or task reads these notifications; give each a listen() of its own"
             )
         try:
-            return self._next(Deadline(timeout, clock=self._clock))
+            return self._next(Deadline(timeout))
         finally:
             self._reading.release()
             # A `close` from now on finds no reader, and drops the connection itself.
@@ -159,18 +157,18 @@ class Notifications:
         heard = self._listens.heard(self._connection, seconds)
         if not heard:
             return False
-        self._heard_at = self._clock.monotonic()
+        self._heard_at = SYSTEM.monotonic()
         self._waiting.extend(Notification(*each) for each in heard)
         return True
 
     def _ask_for_life(self) -> None:
         """Silence may be that of a dead wire."""
-        if self._clock.monotonic() - self._heard_at <= _PING_EVERY:
+        if SYSTEM.monotonic() - self._heard_at <= _PING_EVERY:
             return
         connection = self._connection
         with watchdog.limit(_DEAD_AFTER, lambda: self._engine.interrupt(connection)):
             self._engine.ping(connection, _DEAD_AFTER)
-        self._heard_at = self._clock.monotonic()
+        self._heard_at = SYSTEM.monotonic()
 
     def _open(self, deadline: Deadline) -> None:
         settings = self._engine.settings
@@ -183,11 +181,11 @@ class Notifications:
             self._engine.close(connection)
             raise
         self._connection = connection
-        self._heard_at = self._clock.monotonic()
+        self._heard_at = SYSTEM.monotonic()
 
     def _come_back(self, deadline: Deadline) -> None:
         """Connects again, with longer and longer pauses between the attempts, and reports the gap."""
-        lost_at = self._clock.monotonic() if self._lost_at is None else self._lost_at
+        lost_at = SYSTEM.monotonic() if self._lost_at is None else self._lost_at
         attempt = 0
         while not self.closed:
             try:
@@ -196,12 +194,12 @@ class Notifications:
                 self._lose(error)
                 attempt += 1
                 longest = backoff.ceiling(attempt, initial=_FIRST_PAUSE, multiplier=2.0, max=_LONGEST_PAUSE)
-                pause = backoff.full_jitter(longest, self._clock.random)
+                pause = backoff.full_jitter(longest, SYSTEM.random)
                 self._closed.wait(min(pause, deadline.remaining()))
                 if deadline.expired:
                     return
             else:
-                gap = NotificationGap(self._clock.monotonic() - lost_at)
+                gap = NotificationGap(SYSTEM.monotonic() - lost_at)
                 getLogger("katax").debug(
                     "listening on %r was away for %.1f s", self._guard.connection, gap.seconds
                 )
@@ -214,7 +212,7 @@ class Notifications:
         failure = self._engine.classify(error)
         self._drop()
         if isinstance(error, OSError) or failure.kind not in (FailureKind.UNKNOWN, *_FINAL):
-            self._lost_at = self._clock.monotonic() if self._lost_at is None else self._lost_at
+            self._lost_at = SYSTEM.monotonic() if self._lost_at is None else self._lost_at
             return
         self._closed.set()
         with self._guard.translating(deadline=NEVER, safety=Safety.READ, doing="listening"):
