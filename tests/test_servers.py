@@ -19,26 +19,14 @@ import pymongo
 import pymysql
 import pytest
 import redis
-from pymysql.connections import Connection
 
+from tests.promises.witness import mysql_connection
 from tests.servers import PASSWORDS, Server
 from tests.servers.fixtures import MakeFresh, Target, Throwaway
 from tests.servers.fleet import Fleet
 from tests.servers.fresh import fresh_database
 from tests.servers.rooms import REPOSITORY
 from tests.waiting import at_last
-
-
-def connect_mysql(url: str) -> "Connection[pymysql.cursors.Cursor]":
-    server = Server(engine="mysql", url=url, version="", source="")
-    return pymysql.connect(
-        host=server.host,
-        port=server.port,
-        user=server.user,
-        password=server.password,
-        database=server.database,
-        autocommit=True,
-    )
 
 
 def write_and_read(target: Target) -> object:
@@ -49,7 +37,7 @@ def write_and_read(target: Target) -> object:
             row = connection.execute("SELECT n FROM seven").fetchone()
             return row and row[0]
     if target.engine == "mysql":
-        with connect_mysql(target.url) as maria, maria.cursor() as cursor:
+        with mysql_connection(target.url) as maria, maria.cursor() as cursor:
             cursor.execute("CREATE TABLE seven AS SELECT 7 AS n")
             cursor.execute("SELECT n FROM seven")
             found = cursor.fetchone()
@@ -147,7 +135,7 @@ def read_again(server: Server) -> int:
         with pymongo.MongoClient[dict[str, int]](server.url) as client:
             return (client.get_default_database().seven.find_one() or {"n": 0})["n"]
     if server.engine == "mysql":
-        with connect_mysql(server.url) as maria, maria.cursor() as cursor:
+        with mysql_connection(server.url) as maria, maria.cursor() as cursor:
             cursor.execute("SELECT n FROM seven")
             return int((cursor.fetchone() or (0,))[0])
     with psycopg.connect(server.url) as connection:

@@ -24,7 +24,7 @@ def settings_for(url: str | Server, **changes: Any) -> ConnectionSettings:
             port=parts.port,
             user=unquote(parts.username or "") or None,
             password=Secret.of(unquote(parts.password)) if parts.password else None,
-            database=parts.path.lstrip("/"),
+            database=parts.path.lstrip("/") or None,
             connect_timeout=SECONDS,
         )
     return replace(settings, **changes)

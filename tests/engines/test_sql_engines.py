@@ -1,7 +1,7 @@
 """What every SQL engine does alike: one body, run on each of them."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -30,21 +30,8 @@ def engine(sql_engine: Target) -> SqlEngine:
 
 
 @pytest.fixture
-def connect(engine: SqlEngine) -> Iterator[Callable[[], Any]]:
-    opened = []
-
-    def open_one() -> Any:
-        opened.append(engine.connect(60.0))
-        return opened[-1]
-
-    yield open_one
-    for connection in opened:
-        engine.close(connection)
-
-
-@pytest.fixture
-def connection(engine: SqlEngine, connect: Callable[[], Any]) -> Any:
-    connection = connect()
+def connection(engine: SqlEngine, connect: Callable[[Any], Any]) -> Any:
+    connection = connect(engine)
     engine.execute(connection, "CREATE TABLE t (id INTEGER PRIMARY KEY, a VARCHAR(40))")
     engine.execute(connection, "INSERT INTO t VALUES (1, 'one')")
     return connection
@@ -94,10 +81,10 @@ def test_results(engine: SqlEngine, connection: Any) -> None:
 
 class TestTransactions:
     def test_autocommit_unless_a_statement_begins(
-        self, engine: SqlEngine, connection: Any, connect: Callable[[], Any]
+        self, engine: SqlEngine, connection: Any, connect: Callable[[Any], Any]
     ) -> None:
         assert not engine.in_transaction(connection)
-        assert rows(engine, connect()) == [(1, "one")]
+        assert rows(engine, connect(engine)) == [(1, "one")]
 
     def test_savepoints(self, engine: SqlEngine, connection: Any) -> None:
         facts = engine.facts
@@ -235,13 +222,13 @@ class TestFailures:
         # One that comes late would meet the next statement.
         assert at_last(lambda: rows(engine, connection)) == [(1, "one")]
 
-    def test_timeout(self, engine: SqlEngine, connection: Any, connect: Callable[[], Any]) -> None:
+    def test_timeout(self, engine: SqlEngine, connection: Any, connect: Callable[[Any], Any]) -> None:
         endless = f"SELECT count(*) FROM ({MANY}) a, ({MANY}) b"
         # Where the server stands still for longer than the client's grace, the client is first.
         while (
             kind := kind_of(engine, partial(engine.execute, connection, endless, timeout=0.2))
         ) is FailureKind.LOST:
-            connection = connect()
+            connection = connect(engine)
         assert kind is FailureKind.TIMED_OUT
         assert rows(engine, connection) == [(1, "one")]
 

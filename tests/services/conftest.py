@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from katax_cli.profiles.load import load_profile
 from katax_cli.services.runtime.runtime import Runtime
+from tests.services.connections import open_database
 from tests.services.runtimes import Connection, OpenRuntime, write_profile
 
 
@@ -20,5 +22,16 @@ def open_runtime(tmp_path: Path) -> Iterator[OpenRuntime]:
         def make(extra: str = "", /, *, one_shot: bool = False, **connections: Connection) -> Runtime:
             write_profile(tmp_path, extra, **connections)
             return opened.enter_context(Runtime(load_profile("test", cwd=str(tmp_path)), one_shot=one_shot))
+
+        yield make
+
+
+@pytest.fixture
+def open_url() -> Iterator[Callable[..., Any]]:
+    """`open_url(url, **settings)` as `open_database`, closed after the test."""
+    with ExitStack() as opened:
+
+        def make(url: str, **changes: Any) -> Any:
+            return opened.enter_context(open_database(url, **changes))
 
         yield make

@@ -24,7 +24,7 @@ from katax_cli.services.migrate.migrator import Migrator
 from tests.cli.harness import katax, write_profile
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, Target, Throwaway
-from tests.services.migrate.conftest import open_database
+from tests.services.connections import open_database
 from tests.waiting import until
 
 Start = Callable[..., "subprocess.Popen[str]"]

@@ -12,7 +12,7 @@ import pytest
 from katax_cli.services.migrate.migrator import Migrator
 from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeFresh, Target
-from tests.services.migrate.conftest import open_database
+from tests.services.connections import open_database
 from tests.waiting import until
 
 A, B = "CREATE TABLE a (id integer)", "CREATE TABLE b (id integer)"

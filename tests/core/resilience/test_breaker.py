@@ -26,21 +26,8 @@ from katax_cli.errors import (
 )
 from katax_cli.resilience import CircuitBreaker
 from katax_cli.snapshot import BreakerState, BreakerStats
+from tests.core.resilience.breakers import fail, state, succeed
 from tests.fake_clock import FakeClock
-
-
-def fail(breaker: CircuitBreaker, times: int = 1) -> None:
-    for _ in range(times):
-        breaker.after(breaker.before(), ok=False)
-
-
-def succeed(breaker: CircuitBreaker, times: int = 1) -> None:
-    for _ in range(times):
-        breaker.after(breaker.before(), ok=True)
-
-
-def state(breaker: CircuitBreaker) -> BreakerState:
-    return breaker.get_state().state
 
 
 def boom() -> None:

@@ -10,22 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.core.resilience.breaker_policy import BreakerPolicy, ProbePace
 from katax_cli.errors import BreakerOpen
-from katax_cli.snapshot import BreakerState
+from tests.core.resilience.breakers import fail, state, succeed
 from tests.fake_clock import FakeClock
-
-
-def state(breaker: CallBreaker) -> BreakerState:
-    return breaker.get_state().state
-
-
-def fail(breaker: CallBreaker, times: int = 1) -> None:
-    for _ in range(times):
-        breaker.after(breaker.before(), ok=False)
-
-
-def succeed(breaker: CallBreaker, times: int = 1) -> None:
-    for _ in range(times):
-        breaker.after(breaker.before(), ok=True)
 
 
 def opened(clock: FakeClock, *, attended: bool = True) -> CallBreaker:

@@ -3,11 +3,11 @@
 import datetime
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import pymongo
 import pytest
@@ -20,40 +20,23 @@ from katax_cli.engines.base import Index, Introspects, ReportsServer, TableColum
 from katax_cli.engines.documents import DocumentEngine, DocumentQuery
 from katax_cli.engines.mongodb import MongoEngine, catalog, connect, create
 from katax_cli.errors import PoolTimeout, Refused
+from tests.engines.connections import settings_for
 from tests.servers import Server
 from tests.servers.certificates import Certificates, make_certificates
 from tests.servers.fixtures import MakeProxy, Throwaway
-from tests.waiting import SECONDS, at_last, until
+from tests.waiting import at_last, until
 
 Open = Callable[[ConnectionSettings], tuple[MongoEngine, Any]]
-
-
-def settings_of(url: str, **changes: Any) -> ConnectionSettings:
-    parts = urlsplit(url)
-    given = ConnectionSettings(
-        "docs",
-        "mongodb",
-        host=parts.hostname,
-        port=parts.port,
-        user=parts.username or None,
-        password=Secret.of(unquote(parts.password)) if parts.password else None,
-        database=parts.path.lstrip("/") or None,
-        connect_timeout=SECONDS,
-    )
-    return replace(given, **changes)
+settings_of = partial(settings_for, name="docs")
 
 
 @pytest.fixture
-def open_client() -> Iterator[Open]:
-    with ExitStack() as clients:
+def open_client(connect: Callable[[MongoEngine], Any]) -> Open:
+    def open_one(settings: ConnectionSettings) -> tuple[MongoEngine, Any]:
+        engine = create(settings)
+        return engine, connect(engine)
 
-        def open_one(settings: ConnectionSettings) -> tuple[MongoEngine, Any]:
-            engine = create(settings)
-            client = engine.connect(60.0)
-            clients.callback(engine.close, client)
-            return engine, client
-
-        yield open_one
+    return open_one
 
 
 def failure_of(engine: MongoEngine, call: Callable[[], object]) -> tuple[FailureKind, str]:

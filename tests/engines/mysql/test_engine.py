@@ -29,19 +29,6 @@ Connect = Callable[[MysqlEngine], MysqlSession]
 
 
 @pytest.fixture
-def connect() -> Iterator[Connect]:
-    opened: list[tuple[MysqlEngine, MysqlSession]] = []
-
-    def open_one(engine: MysqlEngine) -> MysqlSession:
-        opened.append((engine, engine.connect(60.0)))
-        return opened[-1][1]
-
-    yield open_one
-    for engine, session in opened:
-        engine.close(session)
-
-
-@pytest.fixture
 def engine(mysql_url: str) -> MysqlEngine:
     return create(settings_for(mysql_url))
 

@@ -32,19 +32,6 @@ Connect = Callable[[PostgresEngine], PostgresConnection]
 
 
 @pytest.fixture
-def connect() -> Iterator[Connect]:
-    opened: list[tuple[PostgresEngine, PostgresConnection]] = []
-
-    def open_one(engine: PostgresEngine) -> PostgresConnection:
-        opened.append((engine, engine.connect(60.0)))
-        return opened[-1][1]
-
-    yield open_one
-    for engine, connection in opened:
-        engine.close(connection)
-
-
-@pytest.fixture
 def engine(postgresql_url: str) -> PostgresEngine:
     return create(settings_for(postgresql_url))
 

@@ -3,12 +3,11 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 from redis.exceptions import RedisError
@@ -19,40 +18,23 @@ from katax_cli.engines import registry
 from katax_cli.engines.base import KeyValueEngine, ReportsServer
 from katax_cli.engines.redis import RedisEngine, create
 from katax_cli.errors import ConfigError, PoolTimeout
+from tests.engines.connections import settings_for
 from tests.servers import Server
 from tests.servers.certificates import Certificates
 from tests.servers.fixtures import MakeProxy, Throwaway
-from tests.waiting import SECONDS, at_last, until
+from tests.waiting import at_last, until
 
 Connect = Callable[[ConnectionSettings], tuple[RedisEngine, Any]]
-
-
-def settings_of(url: str, **changes: Any) -> ConnectionSettings:
-    parts = urlsplit(url)
-    given = ConnectionSettings(
-        "cache",
-        "redis",
-        host=parts.hostname,
-        port=parts.port,
-        user=parts.username or None,
-        password=Secret.of(unquote(parts.password)) if parts.password else None,
-        database=parts.path.lstrip("/") or None,
-        connect_timeout=SECONDS,
-    )
-    return replace(given, **changes)
+settings_of = partial(settings_for, name="cache")
 
 
 @pytest.fixture
-def connect() -> Iterator[Connect]:
-    with ExitStack() as clients:
+def connect(connect: Callable[[RedisEngine], Any]) -> Connect:
+    def open_one(settings: ConnectionSettings) -> tuple[RedisEngine, Any]:
+        engine = create(settings)
+        return engine, connect(engine)
 
-        def open_one(settings: ConnectionSettings) -> tuple[RedisEngine, Any]:
-            engine = create(settings)
-            client = engine.connect(60.0)
-            clients.callback(engine.close, client)
-            return engine, client
-
-        yield open_one
+    return open_one
 
 
 def failure_of(engine: RedisEngine, call: Callable[[], object]) -> tuple[FailureKind, str]:

@@ -1,7 +1,6 @@
 """What a read-only Redis connection lets through, on every surface of the client, on old and new servers."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,16 +16,15 @@ Guarded = tuple[RedisEngine, Any, Any]
 
 
 @pytest.fixture(params=["shared", "redis7"])
-def guarded(request: pytest.FixtureRequest, fresh: MakeFresh) -> Iterator[Guarded]:
+def guarded(
+    request: pytest.FixtureRequest, fresh: MakeFresh, connect: Callable[[RedisEngine], Any]
+) -> Guarded:
     """An engine, its read-only client, and a client that may write, of one database with `k` = `v` in it."""
     target = fresh("redis" if request.param == "shared" else request.getfixturevalue("redis7"))
     engine, writer = create(settings_of(target.url, read_only=True)), create(settings_of(target.url))
-    with ExitStack() as clients:
-        client, admin = engine.connect(60.0), writer.connect(60.0)
-        clients.callback(engine.close, client)
-        clients.callback(writer.close, admin)
-        admin.set("k", "v")
-        yield engine, client, admin
+    client, admin = connect(engine), connect(writer)
+    admin.set("k", "v")
+    return engine, client, admin
 
 
 READS = (

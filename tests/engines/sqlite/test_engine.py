@@ -2,7 +2,7 @@ import contextlib
 import signal
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from datetime import time as clock_time
@@ -28,19 +28,6 @@ def engine_for(path: Path | str, *, read_only: bool = False, embedded: bool = Fa
     return create(
         ConnectionSettings(name="main", type="sqlite", path=str(path), read_only=read_only, embedded=embedded)
     )
-
-
-@pytest.fixture
-def connect() -> Iterator[Connect]:
-    opened: list[tuple[SqliteEngine, SqliteSession]] = []
-
-    def open_one(engine: SqliteEngine) -> SqliteSession:
-        opened.append((engine, engine.connect(60.0)))
-        return opened[-1][1]
-
-    yield open_one
-    for engine, session in opened:
-        engine.close(session)
 
 
 def test_a_session_is_reset_any_number_of_times_and_still_knows_its_file(

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
-from katax_cli.core.resilience.retry import ONCE
-from katax_cli.engines.base import SqlEngine
-from katax_cli.engines.registry import load
-from katax_cli.services.calls.guard import Guard
-from katax_cli.services.databases.database import classify_with
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.migrate.migrator import Migrator
-from tests.engines.connections import settings_for
 from tests.servers.fixtures import Target
 
 MakeMigrator = Callable[..., Migrator]
 Write = Callable[..., Path]
-
-
-def open_database(url: str, **changes: Any) -> SqlDatabase:
-    engine = cast(SqlEngine, load(settings_for(url, **changes)))
-    return SqlDatabase(engine, Guard("main", classify_with(engine), retry=ONCE, breaker=None))
 
 
 @pytest.fixture
@@ -45,19 +33,6 @@ def write(folder: Path) -> Write:
         return path
 
     return make
-
-
-@pytest.fixture
-def open_url() -> Iterator[Callable[..., SqlDatabase]]:
-    opened: list[SqlDatabase] = []
-
-    def make(url: str, **changes: Any) -> SqlDatabase:
-        opened.append(open_database(url, **changes))
-        return opened[-1]
-
-    yield make
-    for database in opened:
-        database.close()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from katax_cli.services.migrate.migrator import Migrator
-from tests.services.migrate.conftest import open_database
+from tests.services.connections import open_database
 
 PATIENCE = 600.0
 """Seconds that a runner waits for others: their number and the machine's load are not what tests are about."""
@@ -39,7 +39,7 @@ class Counted:
 def run_on_mongodb(url: str, folder: str, kill_at: int, action: str) -> None:
     from pymongo import monitoring
 
-    from tests.services.migrate.ledger.test_documents import open_mongo
+    from tests.services.connections import open_database
 
     class Counting(monitoring.CommandListener):
         """The driver tells it of every command before it is sent."""
@@ -56,7 +56,7 @@ def run_on_mongodb(url: str, folder: str, kill_at: int, action: str) -> None:
         def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
 
     monitoring.register(Counting())
-    with open_mongo(url) as database:
+    with open_database(url) as database:
         getattr(Migrator(database, folder, lock_timeout=PATIENCE), action)()
 
 
@@ -66,7 +66,7 @@ def main(url: str, folder: str, kill_at: int, action: str) -> None:
         return
     database = open_database(url)
     counted = Counted(database.engine.execute, kill_at)
-    database.engine.execute = counted  # type: ignore[method-assign]
+    database.engine.execute = counted
     migrator = Migrator(database, folder, lock_timeout=PATIENCE)
     getattr(migrator, action)()
     database.close()

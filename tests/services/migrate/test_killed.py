@@ -21,8 +21,8 @@ from katax_cli.services.migrate.connection import MigrationConnection
 from katax_cli.services.migrate.migrator import Migrator
 from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeFresh, Target
+from tests.services.connections import open_database
 from tests.services.migrate.killable import PATIENCE
-from tests.services.migrate.ledger.test_documents import open_mongo
 
 OpenUrl = Callable[..., SqlDatabase]
 ROOT = Path(__file__).parents[3]
@@ -170,7 +170,7 @@ def test_on_mongodb_a_kill_at_any_command_is_resumed_or_asked_about(
         number += 1
         target = fresh("mongodb")
         status = runners(target.url, folder, number, "up")
-        with open_mongo(target.url) as database, closing(pymongo.MongoClient[Any](target.url)) as client:
+        with open_database(target.url) as database, closing(pymongo.MongoClient[Any](target.url)) as client:
             mongo = client.get_default_database()
             migrator = Migrator(database, str(folder), lock_timeout=0.0)
             if mongo.katax_migrations_lock.find_one({}):

@@ -24,7 +24,7 @@ import sys
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.rehearse import rehearse
 from katax_cli.services.tables.scratch import open_settings
-from tests.services.migrate.conftest import open_database
+from tests.services.connections import open_database
 rehearse(Migrator(open_database(sys.argv[1]), sys.argv[2]), open_settings)
 """
 

@@ -22,9 +22,9 @@ from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.seeds.rows import parse_rows
 from katax_cli.services.seeds.values import SeedFile
 from tests.servers.fixtures import Target
-from tests.services.seeds.test_seeder import Open, database, folder, open_url, outcomes, seeder
+from tests.services.seeds.test_seeder import Open, database, folder, outcomes, seeder
 
-__all__ = ["database", "folder", "open_url", "seeder"]
+__all__ = ["database", "folder", "seeder"]
 NOTES = "CREATE TABLE notes (id integer PRIMARY KEY, text text, flag boolean)"
 ODD = (
     "plain",
@@ -40,7 +40,7 @@ KILLED = """
 import os, signal, sys
 from katax_cli.engines.postgresql import PostgresEngine
 from katax_cli.seeds import Seeder
-from tests.services.migrate.conftest import open_database
+from tests.services.connections import open_database
 
 copy = PostgresEngine.copy_rows
 

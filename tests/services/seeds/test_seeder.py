@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from katax_cli.core.resilience.retry import ONCE
-from katax_cli.engines.registry import load
 from katax_cli.errors import ConfigError, Refused, SeedError, UntrustedFile, WrongEngine
 from katax_cli.seeds import Counts, Seeder
-from katax_cli.services.calls.guard import Guard
-from katax_cli.services.databases.clients import RedisDatabase
-from katax_cli.services.databases.database import classify_with
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
-from tests.engines.connections import settings_for
 from tests.servers.fixtures import MakeFresh, Target
 
 Open = Callable[..., Any]
 USERS = "CREATE TABLE users (id integer PRIMARY KEY, email varchar(80) UNIQUE, score integer)"
 ADA = {"id": 1, "email": "ada@example.com", "score": 1}
 BOB = {"id": 2, "email": "bob@example.com", "score": 2}
-
-
-@pytest.fixture
-def open_url() -> Iterator[Open]:
-    """A database of the services for a URL, closed after the test."""
-    opened: list[Any] = []
-    kinds: dict[str, Any] = {"mongodb": MongoDatabase, "redis": RedisDatabase}
-
-    def make(url: str, **changes: Any) -> Any:
-        engine: Any = load(settings_for(url, **changes))
-        guard = Guard("main", classify_with(engine), retry=ONCE, breaker=None)
-        opened.append(kinds.get(engine.name, SqlDatabase)(engine, guard))
-        return opened[-1]
-
-    yield make
-    for database in opened:
-        database.close()
 
 
 @pytest.fixture

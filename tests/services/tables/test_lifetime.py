@@ -9,7 +9,7 @@ import pytest
 
 from tests.cli.harness import Done, katax, write_profile
 from tests.servers.fixtures import MakeFresh, Target
-from tests.services.migrate.conftest import open_database
+from tests.services.connections import open_database
 from tests.waiting import SECONDS
 
 ODD = "katax_life%20%22%60%27%20x"

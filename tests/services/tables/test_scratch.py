@@ -8,7 +8,7 @@ import sys
 from contextlib import closing
 
 from katax_cli.services.tables.scratch import is_abandoned, new_name, open_settings, remove_abandoned
-from tests.services.migrate.conftest import open_database
+from tests.services.connections import open_database
 from tests.waiting import until
 
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from katax_cli.core.resilience.retry import ONCE
 from katax_cli.core.settings import PoolSettings
-from katax_cli.engines.registry import load
 from katax_cli.errors import ConfigError, KataxError, Refused
-from katax_cli.services.calls.guard import Guard
-from katax_cli.services.databases.database import classify_with
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.tables import reset
 from katax_cli.services.tables.truncate import plan, truncate
-from tests.engines.connections import settings_for
 from tests.servers.fixtures import Target
 
 Open = Callable[..., Any]
@@ -26,21 +21,6 @@ AUTO = {
     "mysql": "integer PRIMARY KEY AUTO_INCREMENT",
     "sqlite": "integer PRIMARY KEY AUTOINCREMENT",
 }
-
-
-@pytest.fixture
-def open_url() -> Iterator[Open]:
-    opened: list[Any] = []
-
-    def make(url: str, **changes: Any) -> Any:
-        engine: Any = load(settings_for(url, **changes))
-        guard = Guard("main", classify_with(engine), retry=ONCE, breaker=None)
-        opened.append((MongoDatabase if engine.name == "mongodb" else SqlDatabase)(engine, guard))
-        return opened[-1]
-
-    yield make
-    for database in opened:
-        database.close()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, cast
@@ -12,18 +12,13 @@ from typing import Any, cast
 import pytest
 from pymongo import MongoClient
 
-from katax_cli.core.resilience.retry import ONCE
-from katax_cli.engines.documents import DocumentEngine
 from katax_cli.engines.mongodb import migrate
-from katax_cli.engines.registry import load
 from katax_cli.errors import LockHeld, LockLost, MigrationError, OutcomeUnknown, StatementFailed
-from katax_cli.services.calls.guard import Guard
-from katax_cli.services.databases.database import classify_with
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.migrate.migrator import Migrator
 from katax_cli.services.migrate.rehearse import rehearse
 from katax_cli.services.tables.scratch import open_settings
-from tests.engines.connections import settings_for
+from tests.services.connections import open_database
 from tests.services.crowd import crowd
 from tests.services.migrate.killable import CROWD
 from tests.services.migrate.test_migrator import states
@@ -35,15 +30,9 @@ ONE = (
 )
 
 
-def open_mongo(url: str) -> MongoDatabase:
-    engine = cast(DocumentEngine, load(settings_for(url)))
-    return MongoDatabase(engine, Guard("main", classify_with(engine), retry=ONCE, breaker=None))
-
-
 @pytest.fixture
-def mongo(mongodb_url: str) -> Iterator[MongoDatabase]:
-    with open_mongo(mongodb_url) as database:
-        yield database
+def mongo(mongodb_url: str, open_url: Callable[..., MongoDatabase]) -> MongoDatabase:
+    return open_url(mongodb_url)
 
 
 @pytest.fixture
@@ -147,7 +136,7 @@ def test_a_lease_names_its_holder_and_a_lost_one_stops_the_run(
     migrator: Migrator, mongo: MongoDatabase, mongodb_url: str, folder: Path
 ) -> None:
     (folder / "001_users.py").write_text(ONE)
-    with open_mongo(mongodb_url) as second, migrator.locked() as runner:
+    with open_database(mongodb_url) as second, migrator.locked() as runner:
         other = Migrator(second, str(folder), lock_timeout=0.1)
         runner._lock.announce("001_users.py")
         with pytest.raises(LockHeld) as error:
@@ -165,7 +154,7 @@ def test_a_lease_that_ran_out_is_taken_over_and_one_that_is_kept_alive_is_not(
 ) -> None:
     monkeypatch.setattr(migrate, "_BEATS", 1000)
     others = threading.enumerate()
-    with open_mongo(mongodb_url) as second, migrator.locked() as runner:
+    with open_database(mongodb_url) as second, migrator.locked() as runner:
         other = Migrator(second, str(folder), lock_timeout=0.1)
         (first,) = documents(second, "katax_migrations_lock", "expires")
         until(lambda: documents(second, "katax_migrations_lock", "expires") != [first])
@@ -198,11 +187,11 @@ def test_a_lease_runs_by_the_clock_of_the_server(
         def now(cls, tz: tzinfo | None = None) -> Any:
             return datetime.now(tz) + timedelta(hours=1)
 
-    with open_mongo(mongodb_url) as second, migrator.locked():
+    with open_database(mongodb_url) as second, migrator.locked():
         monkeypatch.setattr(migrate, "datetime", Ahead)
         with pytest.raises(LockHeld), Migrator(second, str(folder), lock_timeout=0.1).locked():
             pass
-    with open_mongo(mongodb_url) as second, migrator.locked():
+    with open_database(mongodb_url) as second, migrator.locked():
         (expires,) = documents(second, "katax_migrations_lock", "expires")
         assert expires <= second.command({"hello": 1})["localTime"] + migrate.LEASE
 

@@ -7,22 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from katax_cli.core.resilience.retry import ONCE
-from katax_cli.engines.registry import load
-from katax_cli.services.calls.guard import Guard
-from katax_cli.services.databases.database import classify_with
 from katax_cli.services.databases.mongodb import MongoDatabase
 from katax_cli.services.transfer.documents.load import DocumentImport
 from katax_cli.services.transfer.formats.files import FileKind
 from katax_cli.services.transfer.formats.sources import RowFile
 from katax_cli.services.transfer.load import ImportPlan, LoadedRows
-from tests.engines.connections import settings_for
+from tests.services.connections import open_database
 
 
 @contextmanager
 def open_documents(url: str, **changes: Any) -> Iterator[MongoDatabase]:
-    engine: Any = load(settings_for(url, **{"connect_timeout": 60.0, **changes}))
-    with MongoDatabase(engine, Guard("main", classify_with(engine), retry=ONCE, breaker=None)) as database:
+    with open_database(url, **{"connect_timeout": 60.0, **changes}) as database:
         yield database
 
 

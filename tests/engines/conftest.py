@@ -1,0 +1,22 @@
+"""Sessions that tests open on engines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[Any], Any]]:
+    """`connect(engine)` is a session of it, closed after the test."""
+    with ExitStack() as opened:
+
+        def open_one(engine: Any) -> Any:
+            session = engine.connect(60.0)
+            opened.callback(engine.close, session)
+            return session
+
+        yield open_one
