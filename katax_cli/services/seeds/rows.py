@@ -13,6 +13,7 @@ from typing import Any
 from katax_cli.core.text.nesting import check_nesting
 from katax_cli.errors import SeedError
 from katax_cli.services.seeds.values import PlainCsv, SeedFile, SeedRows
+from katax_cli.services.tables.bulk_load import has_stray_quotes
 
 _KEYS = {"table", "key", "rows"}
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
@@ -123,8 +124,9 @@ def _quoted_lines(file: SeedFile, text: str, width: int) -> list[int]:
 
 
 def _is_read_otherwise(data: bytes) -> bool:
-    """True for what PostgreSQL reads otherwise: line ends of other systems, empty lines, the end mark of COPY."""
-    return any(mark in data for mark in (b"\r", b"\n\n", b"\n\\.", b"\0"))
+    """True for what PostgreSQL reads otherwise: line ends of other systems, empty lines, quotes, COPY's end mark."""
+    marks = (b"\r", b"\n\n", b"\n\\.", b"\0")
+    return any(mark in data for mark in marks) or has_stray_quotes(data)
 
 
 def _plain(

@@ -24,6 +24,11 @@ _REFUSALS = (QueryError, ValueError)
 _AS_TEXT = frozenset({str, int, bool, type(None)})
 
 
+def _is_full(error: Exception) -> bool:
+    """True for a server without room or memory, whatever the row."""
+    return isinstance(error, QueryError) and str(error.sqlstate)[:2] in ("53", "58")
+
+
 class _ReadOtherwise(Exception):
     """The server made other rows of a text than were in it, or rows without their key."""
 
@@ -177,7 +182,7 @@ class Upsert:
             with self._on.transaction():
                 return self._written(columns, values)
         except _REFUSALS as error:
-            if self._on.is_lost:
+            if self._on.is_lost or _is_full(error):
                 raise
             if len(values) == 1:
                 raise self._refused(first + 1, error) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -162,6 +163,15 @@ class BulkLoad:
             if column.name in self.columns and (default.startswith("nextval(") or "as identity" in default):
                 quoted = quote_identifier(column.name, on.dialect)
                 on.run(sql.advance_counter.format(table=table, column=quoted), [table, column.name])
+
+
+def has_stray_quotes(data: bytes, delimiter: str = ",") -> bool:
+    """True for CSV with quotes within a cell that does not begin with one, `5"x10"`: COPY drops them."""
+    if b'"' not in data:
+        return False
+    around = rf"[^{re.escape(delimiter)}\r\n]".encode()
+    in_quotes = rb'(?<!%b)"[^"]*+(?:""[^"]*+)*+"(?!%b)' % (around, around)
+    return b'"' in re.sub(in_quotes, b"", data)
 
 
 def _is_of_no_row(error: Exception) -> bool:

@@ -13,7 +13,7 @@ from katax_cli.errors import ConfigError, KataxError, QueryError, Refused, Rolle
 from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
-from katax_cli.services.tables.bulk_load import BulkLoad, Rows, check_key
+from katax_cli.services.tables.bulk_load import BulkLoad, Rows, check_key, has_stray_quotes
 from katax_cli.services.transfer.ahead import ahead
 from katax_cli.services.transfer.checkpoint import CLAIMED, Checkpoints, ImportCheckpoint
 from katax_cli.services.transfer.formats.inference import inferred, json_text
@@ -252,8 +252,8 @@ class Import:
         )
 
     def _written(self, on: Transaction, batch: Batch, bulk: BulkLoad, rejects: Rejects) -> int:
-        if batch.data is not None and on.copies_in and not _ends_copy(batch.data):
-            form = self.source.csv
+        form = self.source.csv
+        if batch.data is not None and on.copies_in and not _is_read_otherwise(batch.data, form.delimiter):
             options = f"FORMAT csv, NULL {quoted_text(form.null)}, DELIMITER {quoted_text(form.delimiter)}"
             with _unless_refused():
                 return bulk.copy(on, [batch.data], options)
@@ -337,9 +337,10 @@ def _unless_refused() -> Iterator[None]:
         pass
 
 
-def _ends_copy(data: bytes) -> bool:
-    """True where a line may be the one at which PostgreSQL up to 17 ends a COPY: it drops what follows."""
-    return b"\n\\." in data or data.startswith(b"\\.")
+def _is_read_otherwise(data: bytes, delimiter: str) -> bool:
+    """True where a line may be the one at which PostgreSQL up to 17 ends a COPY, dropping what follows, or where it
+    would drop quotes."""
+    return b"\n\\." in data or data.startswith(b"\\.") or has_stray_quotes(data, delimiter)
 
 
 def _shown(cells: Sequence[object]) -> str:

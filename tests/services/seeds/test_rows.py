@@ -188,7 +188,17 @@ def test_two_seeders_at_once_and_a_writer_between_them(
 
 
 @pytest.mark.parametrize(
-    "odd", ["", '5001,"",\n', "5001,a,\n\n", "5001,\\.,\n", '5001,"x\ny",\n', '5001,"""q""",']
+    "odd",
+    [
+        "",
+        '5001,"",\n',
+        "5001,a,\n\n",
+        "5001,\\.,\n",
+        '5001,"x\ny",\n',
+        '5001,"""q""",',
+        '5001,5"x10",',
+        '5001,a""b,',
+    ],
 )
 def test_a_plain_text_is_copied_as_it_stands_and_means_the_same(
     postgresql_url: str, open_url: Open, folder: Path, odd: str

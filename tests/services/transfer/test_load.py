@@ -107,6 +107,15 @@ def test_a_line_that_ends_a_copy_of_postgresql_ends_no_import(postgresql_url: st
             imported(database, b"id,name\n1,a\n\\.\n2,b\n", ImportPlan("pairs"))
 
 
+def test_quotes_within_a_cell_are_part_of_it(sql_engine: Target) -> None:
+    with open_sql(sql_engine.url) as database:
+        database.execute("create table t (id int, name varchar(9), note varchar(9))")
+        imported(database, b'id,name,note\n1,5"x10","a""b"\n2,c""d,""\n3,,"x,\ny"\n', ImportPlan("t"))
+
+        found = database.run("select name, note from t order by id").rows
+        assert found == [('5"x10"', 'a"b'), ('c""d', ""), (None, "x,\ny")]
+
+
 def test_half_a_character_is_refused(sql_engine: Target) -> None:
     """MariaDB would take it, and no one could read the row again."""
     with open_sql(sql_engine.url) as database:

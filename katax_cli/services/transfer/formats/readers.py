@@ -22,7 +22,6 @@ Numbered = tuple[int, list[Any]]
 
 _QUOTED_NULL = f"\ue000{uuid4().hex}"
 """Stands for a cell that is NULL's token in quotes while the csv module, which forgets quotes, reads the row."""
-_QUOTED = re.compile('"(?:[^"]|"")*"')
 _UNDECODED = re.compile("[\udc80-\udcff]")
 
 
@@ -34,7 +33,7 @@ def csv_rows(chunk: Chunk, columns: int, form: CsvForm, reject: Reject) -> Itera
     if not undecoded and '"' not in text and "\r" not in text:
         yield from _unquoted_rows(text, chunk.line, columns, form, reject)
         return
-    text = _marked(text, form.null)
+    text = _marked(text, form)
     lines = _RowLines(text)
     reader = csv.reader(lines, delimiter=form.delimiter, strict=True)
     null, line = form.null, chunk.line
@@ -99,12 +98,14 @@ class _RowLines:
         return "".join(self._row).rstrip("\r\n").replace(_QUOTED_NULL, f'"{null}"')
 
 
-def _marked(text: str, null: str) -> str:
+def _marked(text: str, form: CsvForm) -> str:
     """The text with cells in quotes that say NULL's token marked: those are no NULL."""
-    wanted = '"' + null.replace('"', '""') + '"'
+    wanted = '"' + form.null.replace('"', '""') + '"'
     if wanted not in text:
         return text
-    return _QUOTED.sub(lambda found: _QUOTED_NULL if found[0] == wanted else found[0], text)
+    within = rf"[^{re.escape(form.delimiter)}\r\n]"
+    in_quotes = rf'(?<!{within})"(?:[^"]|"")*"(?!{within})'
+    return re.sub(in_quotes, lambda found: _QUOTED_NULL if found[0] == wanted else found[0], text)
 
 
 def why_no_csv(error: csv.Error) -> str:
