@@ -52,15 +52,13 @@ def load_profile(
     return loaded.profile
 
 
-def profile_of(
-    config: Mapping[str, Any], *, cwd: str | None = None, environ: Mapping[str, str] | None = None
-) -> Profile:
+def profile_of(config: Mapping[str, Any]) -> Profile:
     """Returns the profile `program` of a mapping with the keys of a profile's file; reads no configuration file.
 
     Its role is KATAX_ROLE, else `prod`, unless it says one. `.env` of the folder feeds `${env:…}`. Raises
     ConfigError with the first mistake and the number of others.
     """
-    search = search_from(cwd, environ, files=False)
+    search = search_from(None, None, files=False)
     layers = (Layer(_as_toml(config)), Layer({"role": env_role(search)}))
     loaded = _loaded(search, FoundProfile("program", None, explicit=True), layers)
     if loaded.profile is None:

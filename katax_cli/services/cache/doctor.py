@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.clock import SYSTEM
 from katax_cli.core.text.text import to_text
 from katax_cli.services.cache.cache import Cache
 from katax_cli.services.redis.info import hit_rate, human_bytes, server_infos
@@ -46,13 +46,13 @@ class _SampledKey:
         return f"{head}:*" if colon else _NAMELESS
 
 
-def examine(cache: Cache, *, sample: int = 10_000, clock: Clock = SYSTEM) -> tuple[list[Finding], int]:
+def examine(cache: Cache, *, sample: int = 10_000) -> tuple[list[Finding], int]:
     """Findings, and how many keys were looked at: at most about `sample`."""
     keys = _sampled(cache, sample)
     infos = server_infos(cache.redis)
     findings = [
         *_without_ttl(keys),
-        *_cliffs(keys, clock.now()),
+        *_cliffs(keys, SYSTEM.now()),
         *_big(keys),
         *(finding for info in infos for finding in _server(info)),
         *_hits(infos),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from katax_cli.core.clock import SYSTEM, Clock
+from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience import backoff
 from katax_cli.core.text.duration import Duration
 from katax_cli.errors import Unavailable
@@ -27,7 +27,6 @@ def merge(
     remove: Collection[str] = (),
     codec: Codec = JSON,
     owns: Callable[[Mapping[str, Any]], bool] = lambda _: True,
-    clock: Clock = SYSTEM,
 ) -> dict[str, Any] | None:
     """Merges top-level fields into the object at a full key, and drops those of `remove`; returns the whole, None
     when there is none, or `owns` says of what is stored that it is another's.
@@ -37,7 +36,7 @@ def merge(
     value that is no object, Unavailable when a hundred attempts were overtaken.
     """
     expiry = "" if ttl is None else positive_ms(ttl)
-    overtaken = Overtaken(redis, key, clock)
+    overtaken = Overtaken(redis, key)
     while True:
         before = redis.redis("GET", key, safety=Safety.READ)
         if before is None:
@@ -58,8 +57,8 @@ def merge(
 class Overtaken:
     """The attempts to change the value at a full key that others changed meanwhile."""
 
-    def __init__(self, redis: Commands, key: bytes, clock: Clock = SYSTEM) -> None:
-        self._redis, self._key, self._clock = redis, key, clock
+    def __init__(self, redis: Commands, key: bytes) -> None:
+        self._redis, self._key = redis, key
         self._attempts = 0
 
     def pause(self) -> None:
@@ -69,4 +68,4 @@ class Overtaken:
             key = self._key.decode("utf-8", "replace")
             raise Unavailable(self._redis.name, f"others changed {key!r} {_ATTEMPTS} times meanwhile")
         longest = backoff.ceiling(self._attempts, initial=_FIRST_PAUSE, multiplier=1.5, max=_LONGEST_PAUSE)
-        self._clock.sleep(backoff.full_jitter(longest, self._clock.random))
+        SYSTEM.sleep(backoff.full_jitter(longest, SYSTEM.random))

@@ -26,7 +26,7 @@ from socketio.async_pubsub_manager import AsyncPubSubManager
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.deadline import Deadline
-from katax_cli.core.resilience.retry import RetryPolicy
+from katax_cli.core.resilience.retry import ONCE
 from katax_cli.core.text.js_json import jsonable
 from katax_cli.core.text.text import to_bytes
 from katax_cli.errors import KataxError, Refused, Unavailable
@@ -333,5 +333,5 @@ class ClusterMember:
 
 def _always_tried(redis: RedisDatabase) -> RedisDatabase:
     """The same server by connections of its own: a breaker would keep it deaf for a minute after an outage."""
-    guard = Guard(redis.name, classify_with(redis.engine), retry=RetryPolicy(attempts=1), breaker=None)
+    guard = Guard(redis.name, classify_with(redis.engine), retry=ONCE, breaker=None)
     return RedisDatabase(redis.engine, guard)
