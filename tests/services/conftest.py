@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 from katax_cli.profiles.load import load_profile
+from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.runtime.runtime import Runtime
+from tests.fake_clock import FakeClock
 from tests.services.connections import open_database
+from tests.services.redis_database import opened
 from tests.services.runtimes import Connection, OpenRuntime, write_profile
 
 
@@ -35,3 +38,15 @@ def open_url() -> Iterator[Callable[..., Any]]:
             return opened.enter_context(open_database(url, **changes))
 
         yield make
+
+
+@pytest.fixture
+def redis(redis_url: str) -> Iterator[RedisDatabase]:
+    """Of a connection whose keys begin with `app:`."""
+    with opened(redis_url, prefix="app:") as database:
+        yield database
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()

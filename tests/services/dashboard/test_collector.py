@@ -42,11 +42,6 @@ class Watch(Protocol):
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def watch(clock: FakeClock) -> Iterator[Watch]:
     with ExitStack() as stack:
 

@@ -160,11 +160,6 @@ class Watch(Protocol):
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def watch(clock: FakeClock, tmp_path: Path) -> Iterator[Watch]:
     with ExitStack() as stack:
 

@@ -36,11 +36,6 @@ def made(tmp_path: Path) -> Profile:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def store(made: Profile, clock: FakeClock) -> Iterator[StateStore]:
     with StateStore(made, clock=clock) as opened:
         yield opened

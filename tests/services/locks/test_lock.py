@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from threading import Event, Thread
 
 import pytest
@@ -21,12 +20,6 @@ from tests.services.redis_database import opened
 from tests.waiting import until
 
 NOT_RENEWED = "lock 'job' could not be renewed"
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[RedisDatabase]:
-    with opened(redis_url, prefix="app:") as database:
-        yield database
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -15,12 +14,6 @@ from tests.services.crowd import crowd
 from tests.services.redis_database import opened
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[RedisDatabase]:
-    with opened(redis_url, prefix="app:") as database:
-        yield database
 
 
 @every_algorithm

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from threading import Thread
 from typing import Any
 from uuid import UUID
@@ -27,13 +27,6 @@ from tests.waiting import SECONDS
 
 AWKWARD_IDS = ("a:b", ":", "a*", "[x]", "?", "a b", "line\nbreak", "👍", "\\", "{tag}", "-1", 7)
 AWKWARD_NAMES = ("users", "users:archive", "u*", "u?[a-z]", "u\\", "ü👍", "a b", "users:")
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[RedisDatabase]:
-    with opened(redis_url, prefix="app:") as database:
-        database.patience = SECONDS
-        yield database
 
 
 @pytest.fixture

@@ -30,14 +30,7 @@ from katax_cli.services.redis.records import (
     seconds_of,
 )
 from tests.cli.harness import write_profile
-from tests.services.redis_database import opened
 from tests.waiting import SECONDS, until
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[RedisDatabase]:
-    with opened(redis_url, prefix="app:") as database:
-        yield database
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from threading import Thread
 
 import pytest
@@ -12,12 +11,6 @@ from katax_cli.errors import RecordExists, Refused
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.sessions import SessionStore
 from tests.services.redis_database import opened
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[RedisDatabase]:
-    with opened(redis_url, prefix="app:") as database:
-        yield database
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -30,7 +29,6 @@ from katax_cli.services.program.records import RecordStore
 from katax_cli.services.redis.pubsub import PubSub
 from katax_cli.services.redis.sessions import SessionStore
 from tests.services.profiles import profile
-from tests.services.redis_database import opened
 
 ROW = {
     "id": UUID("12345678-1234-5678-1234-567812345678"),
@@ -44,12 +42,6 @@ STORED = {
     "price": "1.10",
     "data": "AP8=",
 }
-
-
-@pytest.fixture
-def redis(redis_url: str) -> Iterator[RedisDatabase]:
-    with opened(redis_url, prefix="app:") as database:
-        yield database
 
 
 def test_a_row_of_a_database_goes_everywhere(redis: RedisDatabase) -> None:

@@ -56,11 +56,6 @@ def main(runtime: Runtime) -> SqlDatabase:
     return cast(SqlDatabase, runtime.database("main"))
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 def test_calls_are_counted(main: SqlDatabase, clock: FakeClock) -> None:
     watch = CallWatch(clock=clock)
     main.enable_query_logging(slow=False, slow_ms=1e6)

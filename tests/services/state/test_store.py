@@ -43,11 +43,6 @@ def stored(sql_engine: Target, tmp_path: Path) -> Profile:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def store(stored: Profile, clock: FakeClock) -> Iterator[StateStore]:
     with StateStore(stored, clock=clock) as opened:
         yield opened
