@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from pathlib import Path
 
@@ -146,6 +147,23 @@ def test_a_defect_says_that_it_is_one() -> None:
     assert stream.getvalue() == (
         "katax: internal error: RuntimeError: boom; repeat with --debug and report it\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "[Errno 24] Too many open files"),
+        (RuntimeError("can't start new thread"), "can't start new thread"),
+        (MemoryError(), "memory"),
+    ],
+)
+def test_a_limit_of_the_machine_is_no_defect(error: Exception, what: str) -> None:
+    stream = io.StringIO()
+
+    code = Diagnostics(stream).failure(error)
+
+    said = f"katax: this process gets no more of the machine: {what}; raise its limits (ulimit -a)\n"
+    assert (code, stream.getvalue()) == (1, said)
 
 
 def test_a_traceback_only_with_debug_and_never_with_locals() -> None:

@@ -201,6 +201,7 @@ def _hushed(text: str) -> str:
 
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_AT_A_LIMIT = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def _sentence(error: BaseException) -> str:
@@ -210,7 +211,14 @@ def _sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in _NO_ROOM:
         what = "the output" if error.filename is None else repr(error.filename)
         return f"cannot write {what}: {error.strerror}; the output is incomplete"
+    if _is_at_a_limit(error):
+        return f"this process gets no more of the machine: {str(error) or 'memory'}; raise its limits (ulimit -a)"
     return f"internal error: {type(error).__name__}: {error}; repeat with --debug and report it"
+
+
+def _is_at_a_limit(error: BaseException) -> bool:
+    no_thread = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+    return isinstance(error, MemoryError) or no_thread or getattr(error, "errno", None) in _AT_A_LIMIT
 
 
 def snake_case(name: str) -> str:
