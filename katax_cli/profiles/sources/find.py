@@ -32,6 +32,9 @@ class ConfigFolder(NamedTuple):
         tables = self.katax.table.get("profiles", {}) if self.katax else {}
         return tables if isinstance(tables, dict) else {}
 
+    def has(self, name: str) -> bool:
+        return name in self.files or name in self.tables()
+
     def names(self) -> list[str]:
         return sorted({*self.tables(), *self.files} - {"local"})
 
@@ -145,7 +148,7 @@ class Search:
     def _place_of(self, name: str) -> ConfigFolder | None:
         if name == "local":
             return None
-        return next((place for place in self.places if name in place.names()), None)
+        return next((place for place in self.places if place.has(name)), None)
 
     def _refuse(self, name: str) -> NoReturn:
         """Says why a profile that was asked for is not there: an untrusted file beats an unknown name."""
