@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -235,6 +235,8 @@ def _built(values: dict[str, Any]) -> Manifest:
     """The value behind the JSON. Raises TypeError and ValueError for what no `write_manifest` wrote."""
     json.dumps(values, ensure_ascii=False).encode()  # half of a pair of surrogates is no text
     del values["format"]
+    if unknown := values.keys() - {known.name for known in fields(Manifest)}:
+        raise ValueError(f"{min(unknown)!r} is no key that this katax knows; use the one that made it")
     ordered_at = values.pop("ordered_at", None)
     for moment in (values["started_at"], values["finished_at"], *([ordered_at] if ordered_at else ())):
         _refuse_other_than_moment(moment)
@@ -251,6 +253,8 @@ def _built(values: dict[str, Any]) -> Manifest:
                 raise ValueError(f"digest or size of {file.path!r}")
     if not files or len({file.path for file in files}) < len(files):
         raise ValueError("its files are not named once each")
+    if values["engine"] != "postgresql" and len(files) > 1:
+        raise ValueError(f"it has {len(files)} files, and one of {values['engine']} has one")
     rows, objects = _counts(values.pop("rows")), _counts(values.pop("objects"))
     left_out, not_held = _omissions(values.pop("left_out")), _omissions(values.pop("not_held"))
     drills = tuple(_drill(drill) for drill in values.pop("drills"))

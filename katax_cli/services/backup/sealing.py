@@ -106,7 +106,7 @@ class Identities:
         self._keys: list[Any] | None = None
 
     def unseal(self, source: Readable, target: Writer, work: StoppableWork, *, name: str) -> None:
-        """Decrypts one file. Raises ConfigError when it is not for these keys, ValueError when it is damaged."""
+        """Decrypts a file of the backup `name`. Raises ConfigError for other keys, ValueError for damage."""
         pyrage = _pyrage()
         if self._keys is None:
             self._keys = _private_keys(pyrage, self._secret)

@@ -67,6 +67,6 @@ def _flaw(folder: Path, file: DumpFile, work: StoppableWork, identities: Identit
         if size != file.size_bytes:
             return f"{file.path} has {size:,} of {file.size_bytes:,} bytes"
         with work.active(), path.open("rb") as source:
-            return compared(file, source, work=work, identities=identities)
+            return compared(file, source, backup=folder.name, work=work, identities=identities)
     except OSError as error:
         return f"{file.path} cannot be read: {error.strerror}"

@@ -142,7 +142,11 @@ def test_what_is_no_backup_is_refused_with_the_reason(folder: Path, tmp_path: Pa
         ({"rows": None}, "is misshaped: "),
         ({"server_id": 7}, "is misshaped: 7 is no text"),
         ({"left_out": [{"what": "x", "why": 1}]}, "is misshaped: 1 is no text"),
-        ({"surprise": 1}, "is misshaped: "),
+        (
+            {"surprise": 1},
+            "is misshaped: 'surprise' is no key that this katax knows; use the one that made it",
+        ),
+        ({"engine": "mysql"}, "is misshaped: it has 2 files, and one of mysql has one"),
         ({"started_at": "yesterday"}, "is misshaped: Invalid isoformat string: 'yesterday'"),
         (
             {"started_at": "0001-01-01T00:00:00+23:59"},

@@ -88,7 +88,8 @@ def test_a_key_that_does_not_fit_and_bytes_that_changed_are_refused(
     for words in (["backups", "verify"], ["restore", sealed.name, "--into", "copy.db", "-y"]):
         message = failed(2, "db", *words)
         assert (
-            message == f"{SEALED!r} cannot be decrypted: the identity of [backup] is none of its recipients"
+            message
+            == f"{sealed.name!r} cannot be decrypted: the identity of [backup] is none of its recipients"
         )
     monkeypatch.setenv("OF_SOMEBODY", "a secret that is no key")
     message = failed(2, "db", "backups", "verify")

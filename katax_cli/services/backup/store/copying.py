@@ -19,6 +19,7 @@ def compared(
     file: DumpFile,
     source: Readable,
     *,
+    backup: str,
     work: StoppableWork,
     identities: Identities | None,
     target: Writer | None = None,
@@ -31,7 +32,7 @@ def compared(
     plain = DigestWriter(target)
     if file.plain is not file and identities is not None:
         try:
-            identities.unseal(stored, plain, work, name=file.path)
+            identities.unseal(stored, plain, work, name=backup)
         except ValueError as error:
             problem = str(error)
     while data := stored.read(CHUNK):
@@ -71,7 +72,9 @@ def copied(
             path = folder / file.plain.path
             path.parent.mkdir(parents=True, exist_ok=True)
             with open_file(file) as source, path.open("xb") as target:
-                reason = compared(file, source, work=work, identities=identities, target=target)
+                reason = compared(
+                    file, source, backup=manifest.name, work=work, identities=identities, target=target
+                )
             if reason is not None:
                 raise BackupDamaged(where, [reason])
         write_manifest(folder, manifest.as_plain)

@@ -255,7 +255,7 @@ class RemoteBackup:
             return _sizes(file, stored)
         try:
             with self._work.active(), self._reading(stored) as source:
-                return compared(file, source, work=self._work, identities=self._identities)
+                return compared(file, source, backup=self.name, work=self._work, identities=self._identities)
         except FileNotFoundError:
             return f"{file.path} is missing"
 
