@@ -21,15 +21,32 @@ Bind = Callable[[Any], Any]
 """Makes of a text, or of bytes, the value that a driver is given."""
 
 
+TIMES: frozenset[Kind] = frozenset({"time", "timestamp", "timestamptz", "interval"})
+_WIDER: frozenset[tuple[Kind, Kind]] = frozenset({
+    ("boolean", "integer"), ("integer", "decimal"), ("integer", "bits"), ("bits", "integer"), ("bits", "decimal"),
+    ("date", "timestamp"), ("date", "timestamptz"),
+})  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class ColumnKind:
-    """A kind of column. `size`: bits of an integer, digits of a decimal, characters of a text, None where there is no
-    bound; `scale`: digits behind the point."""
+    """A kind of column. `size`: bits of a number, digits of a decimal, characters of a text, None where there is no
+    bound; `scale`: digits behind the point, None for as many as there are."""
 
     kind: Kind
     size: int | None = None
     scale: int | None = None
     unsigned: bool = False
+
+    def keeps(self, other: ColumnKind) -> bool:
+        """False where a server may round or cut a value of the other kind without refusing it."""
+        if (self.kind, self.size) == ("text", None) or (other.kind, self.kind) in _WIDER:
+            return True
+        if self.kind in TIMES or self.kind == other.kind == "decimal":
+            alike = other.kind == "decimal" or other.kind in TIMES
+            return alike and (self.scale is None or (other.scale is not None and other.scale <= self.scale))
+        fits = self.size is None or (other.size is not None and other.size <= self.size)
+        return self.kind == other.kind and (fits or self.kind == "integer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,13 @@ class TransferSql:
     """Statements before INSERTs in a file."""
     overriding: str = ""
     """Stands before the values of a column whose numbers the server gives."""
+    exact: Callable[[str], str] = lambda _declared: "{}"
+    """An expression of a column, in place of `{}`, of a declared type: its whole value, which the server orders as it
+    compares it."""
+    constant: Callable[[str], Bind | None] = lambda _declared: None
+    """Makes of such a value, as it was read, one that the server compares with the expression without rounding."""
+    typed_values: bool = False
+    """Each value has a type of its own, whatever its column's is."""
     transactional: str | None = None
     """Asks whether a table (schema, name) has transactions; None: all have."""
 

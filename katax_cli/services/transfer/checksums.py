@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
@@ -21,7 +22,10 @@ class RowSum:
     """The sum of the digests of rows, of 64 bits, and their number."""
 
     def __init__(self, kinds: Sequence[ColumnKind]) -> None:
-        self._canonical = [_CANONICAL.get(kind.kind, _text) for kind in kinds]
+        self._canonical = [
+            _single if (kind.kind, kind.size) == ("float", 32) else _CANONICAL.get(kind.kind, _text)
+            for kind in kinds
+        ]
         self.rows = 0
         self._sum = 0
 
@@ -66,6 +70,14 @@ def _float(value: Any) -> str:
     return (
         repr(number) if math.isfinite(number) and number != 0 else str(abs(number) if number == 0 else number)
     )
+
+
+def _single(value: Any) -> str:
+    """Of a float of 32 bits, which may be written with the digits of 64."""
+    try:
+        return _float(array("f", [float(value)])[0])
+    except ValueError:
+        return str(value)
 
 
 def _moment(value: Any) -> str:

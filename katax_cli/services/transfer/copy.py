@@ -142,25 +142,24 @@ class Copy:
         return CopyLedger(self.target, source=source, table=one.table.table.name)
 
     def _position(self, one: TableReport) -> CopyPosition | None:
-        """Where the copy of a table goes on; None: from its beginning."""
+        """Where the copy of a table goes on; None: from its beginning, as into one that was emptied."""
         name, found = one.table.table.name, self._ledger(one).find()
-        rows = 0 if one.creation is not None else self._has_rows(name)
-        if found is None or (found.copied and not rows):
-            if rows:
-                raise Refused(
-                    f"{name!r} of {self.target.name!r} holds rows already; empty it, or name other tables"
-                )
+        if one.creation is not None or not self._has_rows(name):
             return None
-        if found.state == "running" and found.copied and not self.plan.not_consistent:
+        if found is None or (found.state == "running" and not found.copied):
+            raise Refused(
+                f"{name!r} of {self.target.name!r} holds rows already; empty it, or name other tables"
+            )
+        if found.state == "running" and not self.plan.not_consistent:
             raise Refused(
                 f"the copy of {name!r} stopped behind {found.copied:,} rows, and its snapshot is gone: what changed "
                 "since would be missed; go on with --not-consistent, or empty the table and copy it anew"
             )
         return found
 
-    def _has_rows(self, name: str) -> int:
+    def _has_rows(self, name: str) -> bool:
         quoted = quote_identifier(name, self.target.dialect)
-        return len(self.target.run(f"SELECT 1 FROM {quoted} LIMIT 1", timeout=_FOREVER).rows)
+        return bool(self.target.run(f"SELECT 1 FROM {quoted} LIMIT 1", timeout=_FOREVER).rows)
 
     def _copy(
         self, snapshot: Transaction, session: Session, one: TableReport, at: CopyPosition | None
@@ -217,29 +216,38 @@ class Copy:
 
     def _binds(self, target: TransferTable, one: TableReport) -> list[Bind | None]:
         sql = sql_of(self.target.engine)
+        if self._as_they_are:
+            return [None] * len(one.columns)
         drop_zeros = self.plan.zero_dates == "null" and self.source.dialect == "mysql"
         binds = []
-        for column, type in zip(
-            one.columns, target.types([column.name for column in one.columns]), strict=True
-        ):
+        declared = target.types([column.name for column in one.columns])
+        for column, made in zip(one.columns, declared, strict=True):
             zeros = drop_zeros and column.kind.kind in ("date", "timestamp", "timestamptz")
-            holds_bytes = sql.kind_of(type).kind in ("binary", "other")
-            binds.append(_bind(sql.bind(type), column.name, zeros=zeros, holds_bytes=holds_bytes))
+            kind = sql.kind_of(made).kind
+            # Only where values have types of their own is a text among bytes no text of bytes.
+            texts = kind == "binary" and sql_of(self.source.engine).typed_values
+            refused = (str,) if texts else () if kind in ("binary", "other") else (bytes,)
+            binds.append(_bind(sql.bind(made), column.name, zeros=zeros, refused=refused))
         return binds
+
+    @property
+    def _as_they_are(self) -> bool:
+        """Between two whose values have types of their own, which a text would lose."""
+        return all(sql_of(side.engine).typed_values for side in (self.source, self.target))
 
     def _batches(
         self, snapshot: Transaction, one: TableReport, at: CopyPosition
     ) -> Iterator[list[tuple[Any, ...]]]:
-        sql = f"SELECT {', '.join(one.table.names())} FROM {one.table.quoted}"
+        sql = one.table.select([column.name for column in one.columns])
         params: list[Any] = []
         if one.table.primary:
-            key = ", ".join(one.table.names(one.table.primary))
             if at.last_key is not None:
-                params = [_key_value(value) for value in json.loads(at.last_key)]
-                sql += f" WHERE ({key}) > ({', '.join('?' * len(params))})"
-            sql += f" ORDER BY {key}"
+                last = [_key_value(value) for value in json.loads(at.last_key)]
+                condition, params = one.table.by_key(">", last)
+                sql += f" WHERE {condition}"
+            sql += f" ORDER BY {', '.join(one.table.exact(one.table.primary))}"
         rows: list[tuple[Any, ...]] = []
-        with snapshot.stream(sql, params or None, text=True) as stream:
+        with snapshot.stream(sql, params or None, text=not self._as_they_are) as stream:
             for batch in stream:
                 rows += batch
                 if len(rows) >= _BATCH:
@@ -290,12 +298,13 @@ def _prepare(transaction: Transaction) -> None:
         session_of(transaction.engine).prepare(connection)
 
 
-def _bind(bind: Bind | None, name: str, *, zeros: bool, holds_bytes: bool) -> Bind | None:
+def _bind(bind: Bind | None, name: str, *, zeros: bool, refused: tuple[type, ...]) -> Bind | None:
     def checked(value: Any) -> Any:
         if zeros and _ZERO_DATE.match(value):
             return None
-        if isinstance(value, bytes) and not holds_bytes:
-            raise ValueError(f"column {name!r} holds bytes, and its type in the target does not")
+        if isinstance(value, refused):
+            what = "bytes" if isinstance(value, bytes) else "text"
+            raise ValueError(f"column {name!r} holds {what}, and its type in the target does not")
         return value if bind is None else bind(value)
 
     return checked
@@ -304,17 +313,15 @@ def _bind(bind: Bind | None, name: str, *, zeros: bool, holds_bytes: bool) -> Bi
 def _checksum(on: Transaction, table: TransferTable, one: TableReport) -> str:
     """By the kinds of the source on both sides: they say what the values are."""
     found = RowSum([column.kind for column in one.columns])
-    names = table.names([column.name for column in one.columns])
-    with on.stream(f"SELECT {', '.join(names)} FROM {table.quoted}", text=True) as rows:
+    with on.stream(table.select([column.name for column in one.columns]), text=True) as rows:
         for batch in rows:
             found.add(batch)
     return str(found)
 
 
 def _key_text(one: TableReport, row: Sequence[Any]) -> str:
-    places = [number for number, column in enumerate(one.columns) if column.name in one.table.primary]
-    by_name = {one.columns[at].name: row[at] for at in places}
-    values = [by_name[name] for name in one.table.primary]
+    names = [column.name for column in one.columns]
+    values = [row[names.index(name)] for name in one.table.primary]
     return json.dumps(
         [{"bytes": hex_text(v)} if isinstance(v, bytes) else v for v in values], ensure_ascii=False
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from katax_cli.core.sql import quote_identifier
 from katax_cli.core.text.text import hex_text
-from katax_cli.engines.base import TableColumn
+from katax_cli.engines.base import Row, TableColumn
 from katax_cli.errors import ConfigError
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
@@ -161,11 +161,12 @@ def _contents(
             raise ConfigError(
                 f"{source.table.name!r} has no primary key on both sides to compare its rows by"
             )
-        yield from _RowComparison(here, there, source, target).compared()
+        yield from _RowComparison(here, there, source, target).compared(target_rows=counts[1])
 
 
 class _RowComparison:
-    """The rows of two tables, range after range of their keys, which the servers order: no collation is guessed."""
+    """The rows of two tables, range after range of the keys of one. Each server orders its own: the other one may order
+    the same texts otherwise."""
 
     def __init__(
         self, here: Transaction, there: Transaction, source: TransferTable, target: TransferTable
@@ -173,56 +174,84 @@ class _RowComparison:
         self._sides = ((here, source), (there, target))
         known = {column.name for column in target.columns}
         self._columns = [column.name for column in source.columns if column.name in known]
-        self._key = source.primary
-        self._places = [self._columns.index(name) for name in self._key]
+        self._places = [self._columns.index(name) for name in source.primary]
         self._table = source.table.name
+        self._text = not sql_of(source.engine).typed_values
 
-    def compared(self) -> Iterator[Difference]:
-        last: list[Any] | None = None
+    def compared(self, *, target_rows: int) -> Iterator[Difference]:
+        matched = 0
+        for here, there in self._pairs(0):
+            matched += there is not None
+            if there is None or not all(map(_same, here, there)):
+                yield self._difference(here, there)
+        if matched < target_rows:
+            yield from (self._difference(None, row) for row, found in self._pairs(1) if found is None)
+
+    def _pairs(self, side: int) -> Iterator[tuple[Row, Row | None]]:
+        """The rows of one side, each with that of the same key on the other."""
+        (on, table), (on_other, other) = self._sides[side], self._sides[1 - side]
+        last: tuple[Any, ...] | None = None
         while True:
-            rows = self._read(0, last, None, _RANGE)
-            end = self._key_of(rows[-1]) if len(rows) == _RANGE else None
-            yield from self._range(rows, self._read(1, last, end, None))
+            behind = [] if last is None else [table.by_key(">", last)]
+            left = {self._key_of(row): row for row in self._read(on, table, behind, limit=_RANGE)}
+            end = None if len(left) < _RANGE else next(reversed(left))
+            bounds = [other.by_key(sign, key) for sign, key in ((">", last), ("<=", end)) if key is not None]
+            yield from self._found(left, self._read(on_other, other, bounds))
+            if left:
+                yield from self._found(left, self._read(on_other, other, [other.by_key("IN", *left)]))
+            yield from ((row, None) for row in left.values())
             if end is None:
                 return
             last = end
 
-    def _range(self, source: Sequence[Any], target: Sequence[Any]) -> Iterator[Difference]:
-        sides = [{tuple(self._key_of(row)): row for row in rows} for rows in (source, target)]
-        for key in [*sides[0], *(key for key in sides[1] if key not in sides[0])]:
-            here, there = sides[0].get(key), sides[1].get(key)
-            if here != there:
-                name = json.dumps([_shown(value) for value in key], ensure_ascii=False)
-                yield Difference(
-                    "row", self._table, name, self._values(here, there), self._values(there, here)
-                )
+    def _found(self, left: dict[tuple[Any, ...], Row], others: Iterable[Row]) -> Iterator[tuple[Row, Row]]:
+        """The rows that are left, with those of the other side as they come."""
+        for other in others:
+            row = left.pop(self._key_of(other), None)
+            if row is not None:
+                yield row, other
 
-    def _values(self, row: Sequence[Any] | None, other: Sequence[Any] | None) -> Mapping[str, Any] | None:
+    def _read(
+        self,
+        on: Transaction,
+        table: TransferTable,
+        conditions: Sequence[tuple[str, list[Any]]],
+        limit: int | None = None,
+    ) -> Iterator[Row]:
+        where = " AND ".join(condition for condition, _ in conditions)
+        sql = f"{table.select(self._columns)}{' WHERE ' + where if where else ''}"
+        if limit is not None:
+            sql += f" ORDER BY {', '.join(table.exact(table.primary))} LIMIT {limit}"
+        params = [value for _, values in conditions for value in values]
+        with on.stream(sql, params or None, text=self._text) as stream:
+            for batch in stream:
+                yield from batch
+
+    def _key_of(self, row: Row) -> tuple[Any, ...]:
+        key = tuple([row[at] for at in self._places])
+        if None in key:
+            self._sides[0][1].refuse_null(key)
+        return key
+
+    def _difference(self, here: Row | None, there: Row | None) -> Difference:
+        key = self._key_of(here or there or ())
+        name = json.dumps([_shown(value) for value in key], ensure_ascii=False)
+        return Difference("row", self._table, name, self._values(here, there), self._values(there, here))
+
+    def _values(self, row: Row | None, other: Row | None) -> Mapping[str, Any] | None:
         """The values that the other row has not; all of a row that has no other."""
         if row is None:
             return None
         return {
             name: _shown(row[at])
             for at, name in enumerate(self._columns)
-            if other is None or row[at] != other[at]
+            if other is None or not _same(row[at], other[at])
         }
 
-    def _read(
-        self, side: int, after: Sequence[Any] | None, to: Sequence[Any] | None, limit: int | None
-    ) -> list[Any]:
-        on, table = self._sides[side]
-        key = ", ".join(table.names(self._key))
-        marks = ", ".join("?" * len(self._key))
-        limits = [(sign, values) for sign, values in ((">", after), ("<=", to)) if values is not None]
-        where = " AND ".join(f"({key}) {sign} ({marks})" for sign, _ in limits)
-        sql = f"SELECT {', '.join(table.names(self._columns))} FROM {table.quoted}"
-        sql += f"{' WHERE ' + where if where else ''} ORDER BY {key}{f' LIMIT {limit}' if limit else ''}"
-        params = [value for _, values in limits for value in values]
-        with on.stream(sql, params or None, text=True) as stream:
-            return [row for batch in stream for row in batch]
 
-    def _key_of(self, row: Sequence[Any]) -> list[Any]:
-        return [row[at] for at in self._places]
+def _same(value: Any, other: Any) -> bool:
+    """True for two of one type: 1 is not 1.0."""
+    return value == other and type(value) is type(other)
 
 
 def _shown(value: Any) -> Any:

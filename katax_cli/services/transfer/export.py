@@ -89,7 +89,7 @@ class _Export:
     def _select(self) -> str:
         if self._table is None:
             return str(self._wanted.query).strip().rstrip(";")
-        return f"SELECT {', '.join(self._table.names())} FROM {self._table.quoted}"
+        return self._table.select([column.name for column in self._table.columns])
 
     def copied(self) -> int:
         """By COPY: the server's bytes as they are."""
@@ -144,8 +144,12 @@ class _Export:
         """The values that the writer wants as the server writes them."""
         if self._wanted.format == "jsonl":
             return "json"
-        # SQLite's values have types of their own, which INSERTs keep.
-        return not (self._wanted.format == "sql" and self._transaction.dialect == "sqlite")
+        # INSERTs keep the type that a value has of its own.
+        return not (self._wanted.format == "sql" and self._typed)
+
+    @property
+    def _typed(self) -> bool:
+        return sql_of(self._transaction.engine).typed_values
 
     def _writer(self, columns: Sequence[str]) -> Callable[[Sequence[Row]], bytes]:
         if self._wanted.format == "csv":
@@ -161,4 +165,5 @@ class _Export:
         )
         head = f"INSERT INTO {name} ({', '.join(table.names())}){sql.overriding if identity else ''}"
         self._stream.write(sql.prelude.encode())
-        return inserts(head, sql.literal, [sql.bind(column.type) for column in table.columns])
+        binds = [None if self._typed else sql.bind(column.type) for column in table.columns]
+        return inserts(head, sql.literal, binds)

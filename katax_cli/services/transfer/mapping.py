@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import SqlEngine, TableColumn
-from katax_cli.engines.transfers import ColumnKind
+from katax_cli.engines.transfers import ColumnKind, Mapped
 from katax_cli.services.transfer.tables import TransferTable, sql_of
 
 _ZERO_DATES = "zero dates are {what}"
+_ROUNDS = "may round or cut; --checksums compares"
 _MOMENTS = ("date", "timestamp", "timestamptz")
 
 
@@ -39,16 +40,17 @@ def _mapped(
     existing: TransferTable | None,
     zero_dates: str,
 ) -> MappedColumn:
-    kind = sql_of(table.engine).kind_of(column.type)
-    notes = []
+    kind, sql = sql_of(table.engine).kind_of(column.type), sql_of(target)
+    made = Mapped(column.type)
+    if table.engine.name != target.name:
+        made = sql.type_of(kind, key=column.name in table.primary)
+    declared, notes = made.type, [made.note]
     if existing is not None:
         declared = {other.name: other.type for other in existing.columns}[column.name]
-    elif table.engine.name == target.name:
-        declared = column.type
-    else:
-        made = sql_of(target).type_of(kind, key=column.name in table.primary)
-        declared = made.type
-        notes.append(made.note)
+        there = sql.kind_of(declared)
+        # SQLite makes floats of decimals.
+        exact = there.keeps(kind) and not (there.kind == "decimal" and sql.typed_values)
+        notes = [] if exact or there == sql.kind_of(made.type) else [_ROUNDS]
     if table.engine.name == "mysql" and kind.kind in _MOMENTS:
         what = "made NULL" if zero_dates == "null" else "refused (--zero-dates null makes them NULL)"
         notes.append(_ZERO_DATES.format(what=what))

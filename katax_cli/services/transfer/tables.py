@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.base import SqlEngine, Table, TableColumn, TableDescription
@@ -34,9 +35,46 @@ class TransferTable:
         wanted = [column.name for column in self.columns] if columns is None else columns
         return [quote_identifier(name, self.engine.dialect) for name in wanted]
 
+    def exact(self, columns: Sequence[str]) -> list[str]:
+        """Expressions of the whole values of columns; see TransferSql."""
+        sql = sql_of(self.engine)
+        pairs = zip(self.types(columns), self.names(columns), strict=True)
+        return [sql.exact(declared).format(name) for declared, name in pairs]
+
+    def select(self, columns: Sequence[str]) -> str:
+        """A SELECT of the whole values of columns, under their names."""
+        pairs = zip(self.exact(columns), self.names(columns), strict=True)
+        values = [value if value == name else f"{value} AS {name}" for value, name in pairs]
+        return f"SELECT {', '.join(values)} FROM {self.quoted}"
+
     @property
     def primary(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.columns if column.key == "primary")
+
+    def refuse_null(self, key: Sequence[Any]) -> None:
+        """Raises KataxError for a primary key that holds NULL, which SQLite allows."""
+        if None in key:
+            raise KataxError(
+                f"table {self.table.name!r} has a row whose primary key is NULL, by which no row is found; give it one"
+            )
+
+    def by_key(self, sign: str, *keys: Sequence[Any]) -> tuple[str, list[Any]]:
+        """A condition on the primary key, `>` or `<=` one of them or `IN` several, and its parameters.
+
+        Their values are as `select` gave them. Raises as `refuse_null`.
+        """
+        for key in keys:
+            self.refuse_null(key)
+        makers = [sql_of(self.engine).constant(declared) for declared in self.types(self.primary)]
+        params = [
+            value if make is None else make(value)
+            for key in keys
+            for make, value in zip(makers, key, strict=True)
+        ]
+        marks = ", ".join([f"({', '.join('?' * len(makers))})"] * len(keys))
+        if sign == "IN":
+            marks = f"({'VALUES ' if self.engine.dialect == 'sqlite' else ''}{marks})"
+        return f"({', '.join(self.exact(self.primary))}) {sign} {marks}", params
 
     def types(self, columns: Sequence[str]) -> list[str]:
         """The declared types of columns."""

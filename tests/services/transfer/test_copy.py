@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import signal
@@ -13,10 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from katax_cli.core.sql import split
 from katax_cli.errors import KataxError, Refused
 from katax_cli.services.databases.sql import SqlDatabase
+from katax_cli.services.tables.scripts import run_script
 from katax_cli.services.transfer import copy as copying
 from katax_cli.services.transfer.copy import CopiedTable, Copy, CopyPlan, TableReport
+from katax_cli.services.transfer.export import Wanted, export
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh
 from tests.services.transfer.connections import open_sql
@@ -168,6 +172,79 @@ def test_other_rows_are_not_mixed_with(urls: dict[str, tuple[str, str]]) -> None
         target.execute("alter table t rename column id to other")
         with pytest.raises(KataxError, match="table 't' of 'main': no column named 'id'"):
             copied(urls["sqlite"][0], target, CopyPlan())
+
+
+def test_what_may_be_rounded_is_said_beforehand(urls: dict[str, tuple[str, str]]) -> None:
+    columns = {
+        "postgresql": "n numeric, m timestamp, a varchar(3), i int",
+        "mysql": "n decimal(20, 9), m datetime(6), a varchar(3), i int",
+        "sqlite": "n text, m text, a text, i integer",
+    }
+    narrower = {
+        "postgresql": "n numeric(10,2), m timestamp(0), a text, i bigint",
+        "mysql": "n decimal(10,2), m datetime, a longtext, i bigint",
+        "sqlite": "n numeric, m integer, a text, i integer",
+    }
+    for engine in ENGINES:
+        with open_sql(urls[engine][0]) as source:
+            source.execute(f"create table t (id int primary key, {columns[engine]})")
+        for table, there in ((columns, False), (narrower, True)):
+            with open_sql(urls[engine][1]) as target:
+                target.execute(f"create table t (id int primary key, {table[engine]})")
+                _, [report] = copied(urls[engine][0], target, CopyPlan(("t",)))
+                target.execute("drop table t")
+            noted = [column.name for column in report.columns if "may round or cut" in column.note]
+            assert noted == (["n", "m"] if there else []), engine
+
+
+def test_values_of_sqlite_keep_their_types(
+    urls: dict[str, tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also as keys, behind which a copy goes on; text among bytes is refused elsewhere."""
+    monkeypatch.setattr(copying, "_BATCH", 2)
+    monkeypatch.setattr("katax_cli.engines.sqlite.engine.BATCH", 2)
+    here, there = urls["sqlite"]
+    values = ["1", "2", "10", "1.5", "'1'", "'b'", "x'00'", "'\\x31'", "'t'", "9e999"]
+    with open_sql(here) as source:
+        source.execute("create table t (k primary key, n integer, b blob)")
+        for value in values:
+            source.execute(f"insert into t values ({value}, {value}, {value})")
+    wanted = "select quote(k), typeof(n), quote(n), quote(b) from t order by k"
+
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    for _ in range(len(values) // 2):
+        with (
+            open_sql(here, read_only=True) as source,
+            open_sql(there) as target,
+            pytest.raises(KeyboardInterrupt),
+        ):
+            Copy(source, target, CopyPlan(("t",), not_consistent=True), stop).run(lambda _: True)
+    with open_sql(there) as target, open_sql(here, read_only=True) as source:
+        copied(here, target, CopyPlan(("t",), not_consistent=True))
+        assert target.run(wanted).rows == source.run(wanted).rows
+        script = io.BytesIO()
+        export(source, Wanted("t", None, "sql"), script)
+        target.execute("delete from t")
+        run_script(target, list(split(script.getvalue().decode(), "sqlite")))
+        assert target.run(wanted).rows == source.run(wanted).rows
+    with open_sql(here) as source:
+        source.execute("create table bytes (id integer primary key, b blob)")
+        source.execute("insert into bytes values (1, x'00'), (2, '\\x31')")
+    with open_sql(urls["postgresql"][1]) as target, pytest.raises(KataxError, match="column 'b' holds text"):
+        copied(here, target, CopyPlan(("bytes",)))
+
+
+def test_a_table_that_was_emptied_is_copied_anew(urls: dict[str, tuple[str, str]]) -> None:
+    with open_sql(urls["sqlite"][0]) as source:
+        source.execute("create table keyless (n integer)")
+        source.execute("insert into keyless values (1), (2)")
+    with open_sql(urls["sqlite"][1]) as target:
+        for _ in range(2):
+            [done], _ = copied(urls["sqlite"][0], target, CopyPlan())
+            assert (done.target_rows, done.same) == (2, True)
+            target.execute("delete from keyless")
 
 
 PROGRAM = """

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.services.transfer import diff
 from katax_cli.services.transfer.diff import Difference, DiffPlan, differences
+from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.transfer.connections import open_sql
 from tests.services.transfer.values import fill
@@ -59,6 +62,8 @@ def test_each_difference_is_found(
         difference[:3]: difference[3:] for difference in found(sql_engine.url, other_url, DiffPlan(rows=True))
     }
 
+    # Values of SQLite have types of their own.
+    four, seven, most = ("4", "7", "99") if sql_engine.engine == "sqlite" else ('"4"', '"7"', '"99"')
     assert set(seen) == {
         ("migration", "katax_migrations", "002"),
         ("table", "only_here", None),
@@ -66,13 +71,13 @@ def test_each_difference_is_found(
         ("column", "t", "name"),
         ("index", "t", "unique (name)"),
         ("rows", "t", None),
-        ("row", "t", '["k1", "4"]'),
-        ("row", "t", '["k1", "7"]'),
-        ("row", "t", '["z", "99"]'),
+        ("row", "t", f'["k1", {four}]'),
+        ("row", "t", f'["k1", {seven}]'),
+        ("row", "t", f'["z", {most}]'),
     }
     assert seen["rows", "t", None] == (9, 11)
-    assert seen["row", "t", '["k1", "7"]'] == ({"name": "n7"}, {"name": "other"})
-    assert seen["row", "t", '["k1", "4"]'] == (None, {"a": "k1", "b": "4", "name": "n4"})
+    assert seen["row", "t", f'["k1", {seven}]'] == ({"name": "n7"}, {"name": "other"})
+    assert seen["row", "t", f'["k1", {four}]'] == (None, {"a": "k1", "b": json.loads(four), "name": "n4"})
     assert seen["migration", "katax_migrations", "002"] == ("applied", None)
     assert seen["table", "only_here", None] == ("there", None)
 
@@ -92,3 +97,71 @@ def test_between_engines_schema_and_counts(sqlite_url: str, postgresql_url: str)
         found(sqlite_url, postgresql_url, DiffPlan(rows=True))
     with pytest.raises(KataxError, match="no table named 'nothing'"):
         found(sqlite_url, postgresql_url, DiffPlan(("nothing",)))
+
+
+def test_rows_are_found_whatever_order_their_keys_have(
+    fresh: MakeFresh, mysql: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Collations order the same texts otherwise; an ENUM is ordered by its number, and compared by its text."""
+    monkeypatch.setattr(diff, "_RANGE", 2)
+    keys = ["B", "a", "_", "c", "Z", "d"]
+    kinds = {
+        "sqlite": ("text collate nocase", "text"),
+        "mysql": ("varchar(9) collate utf8mb4_general_ci", "varchar(9) collate utf8mb4_bin"),
+        "enum": ("enum('_', 'a', 'd', 'B', 'Z', 'c')", "enum('_', 'a', 'd', 'B', 'Z', 'c')"),
+    }
+    for name, types in kinds.items():
+        server = "sqlite" if name == "sqlite" else mysql
+        urls = [fresh(server).url for _ in types]
+        for url, type in zip(urls, types, strict=True):
+            with open_sql(url) as database:
+                database.execute(
+                    f"create table t (k {type} not null, g int not null, n int, primary key (g, k))"
+                )
+                database.execute_many(
+                    "insert into t values (?, ?, ?)", [[k, g, 1] for k in keys for g in (1, 2)]
+                )
+        assert found(*urls, DiffPlan(rows=True)) == [], name
+        with open_sql(urls[0]) as database:
+            database.execute("delete from t where k = 'c'")
+        with open_sql(urls[1]) as database:
+            database.execute("update t set n = 2 where k = 'a' and g = 1")
+            database.execute("delete from t where k = 'Z' and g = 2")
+
+        seen = [json.loads(one.name) for one in found(*urls, DiffPlan(rows=True)) if one.name]
+        assert sorted((k, int(g)) for k, g in seen) == [("Z", 2), ("a", 1), ("c", 1), ("c", 2)], name
+
+
+def test_values_that_a_server_writes_alike_differ(sqlite_url: str, fresh: MakeFresh, mysql: Server) -> None:
+    """SQLite's 1, 1.0 and '1'; floats of MySQL, of which it writes six digits, as keys too."""
+    pairs = {
+        "sqlite": (sqlite_url, fresh("sqlite").url, "c", "1, '1', 2, 2.0, x'31', '1', 1.5, 1.5"),
+        "mysql": (
+            fresh(mysql).url,
+            fresh(mysql).url,
+            "c float",
+            "1, 1.0000001, 16777216, 16777218, 0.1, 0.1",
+        ),
+    }
+    for name, (here, there, column, values) in pairs.items():
+        literals = values.split(", ")
+        for url, mine in ((here, literals[::2]), (there, literals[1::2])):
+            with open_sql(url) as database:
+                database.execute(
+                    f"create table t (id {column.partition(' ')[2] or 'text'} primary key, {column})"
+                )
+                for number, value in enumerate(mine):
+                    database.execute(f"insert into t values ({number}.1, {value})")
+        differences = found(here, there, DiffPlan(rows=True))
+        assert len(differences) == len(literals) // 2 - 1, (name, differences)
+
+
+def test_a_key_that_is_null_ends_the_comparison(sqlite_url: str, fresh: MakeFresh) -> None:
+    other = fresh("sqlite").url
+    for url in (sqlite_url, other):
+        with open_sql(url) as database:
+            database.execute("create table t (k text primary key)")
+            database.execute("insert into t values (null), (null), ('a')")
+
+    with pytest.raises(KataxError, match="has a row whose primary key is NULL"):
+        found(sqlite_url, other, DiffPlan(rows=True))

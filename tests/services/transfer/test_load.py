@@ -67,6 +67,25 @@ def test_what_was_exported_is_imported_as_it_was(format: Format, sql_engine: Tar
         assert (done.imported, done.rejected, again.imported) == (3, 0, 3)
 
 
+def test_arrays_of_json_and_odd_scales_come_back(postgresql_url: str) -> None:
+    with open_sql(postgresql_url) as database:
+        for name in ("things", "copies"):
+            database.execute(f"create table {name} (a jsonb[], j json[], n numeric(3, 5), m numeric(5, -2))")
+        database.execute(
+            "insert into things values (array['\"null\"'::jsonb, '1', '\"1\"', '[1, {\"a\": null}]', null], "
+            "array['{\"b\": 1.0}'::json], 0.00123, 12300)"
+        )
+        for format in ("jsonl", "parquet"):
+            imported(
+                database,
+                exported(database, "things", cast(Format, format)),
+                ImportPlan("copies"),
+                cast(Format, format),
+            )
+            assert exported(database, "copies") == exported(database, "things"), format
+            database.execute("delete from copies")
+
+
 def test_bad_rows_are_told_with_line_and_reason(sql_engine: Target, tmp_path: Path) -> None:
     data = b'id,name\n1,a\n2,\n3,"x\ny"\n4\n5,\xff\n6,toolongtoolong\n1,dup\n,b\n8,h\n'
     rejects = str(tmp_path / "rejects.csv")

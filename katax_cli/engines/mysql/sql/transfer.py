@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from katax_cli.engines.transfers import (
+    TIMES,
     Bind,
     ColumnKind,
     Kind,
@@ -57,7 +60,7 @@ def _kind_of(declared: str) -> ColumnKind:
     if name == "year":
         return ColumnKind("integer", 16)
     kind = _NAMES.get(name, "binary" if name in _SPATIAL else "other")
-    return ColumnKind(kind, size if kind == "text" else None)
+    return ColumnKind(kind, size if kind == "text" else None, (size or 0) if kind in TIMES else None)
 
 
 _SPATIAL = frozenset({
@@ -100,7 +103,24 @@ def _bind(declared: str) -> Bind | None:
         return from_hex
     if column.kind in ("timestamp", "timestamptz"):
         return in_utc
+    if declared.startswith("year"):
+        # The text 0 is the year 2000, the number 0 that a file has is 0000.
+        return lambda value: "0000" if value == "0" else value
     return one_or_zero if column.kind == "integer" and column.size == 8 else None
+
+
+def _exact(declared: str) -> str:
+    """A FLOAT is written with six digits, an ENUM is ordered by its number and compared by its text."""
+    if declared.startswith("float"):
+        return "({} + 0e0)"
+    return "CONCAT({})" if declared.startswith(("enum", "set(")) else "{}"
+
+
+_CONSTANTS: dict[Kind, Bind] = {"integer": int, "bits": int, "decimal": Decimal, "float": float}
+
+
+def _constant(declared: str) -> Bind | None:
+    return _CONSTANTS.get(_kind_of(declared).kind)
 
 
 def _literal(value: bytes | int | str) -> str:
@@ -117,6 +137,8 @@ SQL = TransferSql(
     bind=_bind,
     literal=_literal,
     lossless=_lossless,
+    exact=_exact,
+    constant=_constant,
     prelude="SET NAMES utf8mb4;\nSET time_zone = '+00:00';\n",
     transactional=_TRANSACTIONAL,
 )

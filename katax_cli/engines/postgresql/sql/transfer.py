@@ -40,7 +40,6 @@ _SIZED: dict[str, Kind] = {
     "bpchar": "text",
     "numeric": "decimal",
     "decimal": "decimal",
-    "interval": "interval",
 }
 _PLAIN: dict[Kind, str] = {
     "boolean": "boolean",
@@ -62,14 +61,17 @@ def _kind_of(declared: str) -> ColumnKind:
     if declared.endswith("[]"):
         return ColumnKind("array")
     name, size, scale, rest = parsed_type(declared)
+    finest = 6 if size is None else size
     if name.startswith(("timestamp", "time")):
         zoned = "with time zone" in f"{name} {rest}"
         if name.startswith("timestamp"):
-            return ColumnKind("timestamptz" if zoned else "timestamp")
-        return ColumnKind("other" if zoned else "time")
+            return ColumnKind("timestamptz" if zoned else "timestamp", scale=finest)
+        return ColumnKind("other") if zoned else ColumnKind("time", scale=finest)
+    if name.startswith("interval"):
+        return ColumnKind("interval", scale=finest)
     if name in _SIZED:
         return ColumnKind(_SIZED[name], size, (scale or 0) if size is not None else None)
-    return _KINDS.get(name, ColumnKind("interval" if name.startswith("interval") else "other"))
+    return _KINDS.get(name, ColumnKind("other"))
 
 
 def _type_of(column: ColumnKind, *, key: bool) -> Mapped:

@@ -98,4 +98,6 @@ def _literal(value: Any) -> str:
     return quoted_text(value)
 
 
-SQL = TransferSql(kind_of=_kind_of, type_of=_type_of, bind=_bind, literal=_literal, lossless=_lossless)
+SQL = TransferSql(
+    kind_of=_kind_of, type_of=_type_of, bind=_bind, literal=_literal, lossless=_lossless, typed_values=True
+)

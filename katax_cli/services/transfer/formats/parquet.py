@@ -85,7 +85,7 @@ def _type(arrow: Any, column: ColumnKind) -> Any:
     if column.kind == "integer":
         name = _INTEGERS.get(column.size or 64, "int64")
         return getattr(arrow, f"u{name}" if column.unsigned else name)()
-    if column.kind == "decimal" and column.size is not None and column.size <= _MAX_DIGITS:
+    if _is_decimal(column):
         return arrow.decimal128(column.size, column.scale or 0)
     if column.kind == "float":
         return arrow.float32() if column.size == 32 else arrow.float64()
@@ -97,6 +97,12 @@ def _type(arrow: Any, column: ColumnKind) -> Any:
         "binary": arrow.binary(),
     }
     return plain.get(column.kind, arrow.string())
+
+
+def _is_decimal(column: ColumnKind) -> bool:
+    """True for digits that Parquet has room for; PostgreSQL's scale may be negative, or more than the digits."""
+    digits = column.size or 0
+    return column.kind == "decimal" and 0 < digits <= _MAX_DIGITS and 0 <= (column.scale or 0) <= digits
 
 
 def _array(arrow: Any, name: str, values: list[Any], column: ColumnKind, type: Any) -> Any:
@@ -120,7 +126,7 @@ def _value(value: Any, column: ColumnKind) -> Any:
         return float(value)
     if kind == "boolean":
         return value in ("t", "true", "1")
-    if kind == "decimal" and column.size is not None and column.size <= _MAX_DIGITS:
+    if _is_decimal(column):
         from decimal import Decimal
 
         return Decimal(value)
