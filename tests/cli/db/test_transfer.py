@@ -227,7 +227,7 @@ def test_diff_prints_what_differs(shop: Path, sqlite_url: str) -> None:
             {
                 "kind": "row",
                 "table": "users",
-                "name": '["1"]',
+                "name": "[1]",
                 "source": {"name": "Ada"},
                 "target": {"name": "other"},
             }
