@@ -78,9 +78,9 @@ def test_arrays_of_json_and_odd_scales_come_back(postgresql_url: str) -> None:
         for format in ("jsonl", "parquet"):
             imported(
                 database,
-                exported(database, "things", cast(Format, format)),
+                exported(database, "things", format),
                 ImportPlan("copies"),
-                cast(Format, format),
+                format,
             )
             assert exported(database, "copies") == exported(database, "things"), format
             database.execute("delete from copies")
