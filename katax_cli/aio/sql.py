@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 
@@ -23,6 +24,7 @@ from katax_cli.core.sql import AnySql
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.awaited.calls import wait_for
 from katax_cli.engines.base import Params, Text
+from katax_cli.services.databases.origin import Isolation
 from katax_cli.services.databases.postgresql.copying import CopyData, CopyFormat
 from katax_cli.services.databases.session import Session
 from katax_cli.services.databases.sql import SqlDatabase
@@ -224,33 +226,71 @@ class AsyncSqlDatabase(AsyncDatabase[SqlDatabase], AsyncQueries[SqlDatabase]):
 
     @overload
     def transaction(
-        self, work: Callable[[AsyncTransaction], Awaitable[T]], *, timeout: Duration | None = None
+        self,
+        work: Callable[[AsyncTransaction], Awaitable[T]],
+        *,
+        timeout: Duration | None = None,
+        isolation: Isolation | None = None,
+        read_only: bool = False,
+        deferrable: bool = False,
     ) -> Awaitable[T]: ...
     @overload
-    def transaction(self, work: None = None, *, timeout: Duration | None = None) -> AsyncTransactionBlock: ...
+    def transaction(
+        self,
+        work: None = None,
+        *,
+        timeout: Duration | None = None,
+        isolation: Isolation | None = None,
+        read_only: bool = False,
+        deferrable: bool = False,
+    ) -> AsyncTransactionBlock: ...
     def transaction(
         self,
         work: Callable[[AsyncTransaction], Awaitable[T]] | None = None,
         *,
         timeout: Duration | None = None,
+        isolation: Isolation | None = None,
+        read_only: bool = False,
+        deferrable: bool = False,
     ) -> Awaitable[T] | AsyncTransactionBlock:
         """A transaction: for `async with`, or of a coroutine function.
 
         A coroutine function is run again as a whole when the server rolled it back (serialization failure, deadlock);
-        a block raises.
+        a block raises. The parameters are those of `SqlDatabase.transaction`.
         """
+        begun = partial(
+            self._wrapped.transaction,
+            timeout=timeout,
+            isolation=isolation,
+            read_only=read_only,
+            deferrable=deferrable,
+        )
         if work is None:
-            return AsyncTransactionBlock(self._wrapped.transaction(timeout=timeout), self._home)
+            return AsyncTransactionBlock(begun(), self._home)
         wanted, home = work, self._home
 
         def run(transaction: Transaction) -> T:
             return wait_for(AsyncTransaction(transaction, home).whole(wanted))
 
-        return home.call(self._wrapped.transaction, run, timeout=timeout)
+        return home.call(begun, run)
 
-    async def begin(self, *, timeout: Duration | None = None) -> AsyncTransaction:
-        """An open transaction, to be ended with `commit()` or `rollback()`."""
-        return AsyncTransaction(await self._home.call(self._wrapped.begin, timeout=timeout), self._home)
+    async def begin(
+        self,
+        *,
+        timeout: Duration | None = None,
+        isolation: Isolation | None = None,
+        read_only: bool = False,
+        deferrable: bool = False,
+    ) -> AsyncTransaction:
+        """An open transaction, to be ended with `commit()` or `rollback()`; see `transaction`."""
+        begin = partial(
+            self._wrapped.begin,
+            timeout=timeout,
+            isolation=isolation,
+            read_only=read_only,
+            deferrable=deferrable,
+        )
+        return AsyncTransaction(await self._home.call(begin), self._home)
 
     def session(self, *, timeout: Duration | None = None) -> AsyncSessionBlock:
         """One connection for statements that build on each other: `async with db.session() as session:`.

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.aio.conftest import MakeKatax
+from tests.servers.fixtures import MakeProxy
+from tests.waiting import SECONDS
 
 
 async def test_documents(make_katax: MakeKatax, mongodb_url: str) -> None:
@@ -22,3 +26,37 @@ async def test_documents(make_katax: MakeKatax, mongodb_url: str) -> None:
         assert await db.delete("people", {"age": 8}) == 8
         counts = await asyncio.gather(*[db.count("people", {"age": age}) for age in range(60)])
         assert sum(counts) == len([one for one in people if one["age"] < 60 and one["age"] not in (7, 8)])
+
+
+async def test_a_cancelled_query_on_documents_ends_as_asyncio_says(
+    make_katax: MakeKatax, mongodb_url: str, proxy: MakeProxy
+) -> None:
+    """Its thread waits for the server still, and closes the cursor when it is answered."""
+    wire = proxy(mongodb_url)
+    async with make_katax(main={"url": wire.url, "pool": {"max": 2}}) as katax:
+        db = katax.database("main", type="mongodb")
+        await db.insert("people", [{"_id": n} for n in range(3000)])
+        for number in (0, 1):
+            stalled = asyncio.Event()
+
+            async def read(number: int, stalled: asyncio.Event) -> None:
+                def stall_at(batches: int) -> None:
+                    if batches == number:
+                        wire.stall()
+                        stalled.set()
+
+                stall_at(0)
+                async with db.find("people") as found:
+                    batches = 0
+                    async for _ in found:
+                        stall_at(batches := batches + 1)
+
+            task = asyncio.create_task(read(number, stalled))
+            await stalled.wait()
+            while db.pool_stats().active == 0:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            wire.resume()
+            assert await db.count("people", {}, timeout=SECONDS) == 3000

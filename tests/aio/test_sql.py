@@ -344,9 +344,14 @@ async def test_a_read_only_connection(sql_engine: Target, make_katax: MakeKatax)
         for write in ("insert into t values (1)", "drop table t"):
             with pytest.raises(Refused):
                 await readers.execute(write)
-        async with readers.transaction() as transaction:
-            with pytest.raises(KataxError):
-                await transaction.execute("insert into t values (1)")
+        for transaction_of in (readers.transaction, lambda: db.transaction(read_only=True)):
+            async with transaction_of() as transaction:
+                with pytest.raises(KataxError):
+                    await transaction.execute("insert into t values (1)")
+        transaction = await db.begin(isolation="serializable")
+        await transaction.rollback()
+        with pytest.raises(ValueError, match="isolation level"):
+            db.transaction(isolation="none")
         assert await db.query("select count(*) as n from t") == [{"n": 0}]
 
 

@@ -143,6 +143,9 @@ def set_result(future: asyncio.Future[T], value: T) -> None:
 
 def _set_error(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
+        if isinstance(error, StopIteration):
+            # No future takes one, as no coroutine raises one.
+            error = RuntimeError(f"a call in a thread raised {error!r}")
         future.set_exception(error)
         # Retrieved here: asyncio would log it when no task is left to.
         future.exception()

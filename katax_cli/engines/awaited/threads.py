@@ -1,7 +1,8 @@
 """Engines whose drivers can only block, for tasks: each call runs in a thread, each connection in one at a time.
 
 Threads run statements only. Waiting for a connection takes none, so those that would free one always find a thread:
-there are never more at work than connections, and those that cancel.
+there are never more at work than connections, and those that cancel. MongoDB's driver has a pool of its own: there a
+thread is each call's, and waits in that pool's queue.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import copy_context
 from functools import partial, wraps
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, cast
 
 from katax_cli.core.engine_names import Dialect, EngineName
@@ -292,12 +293,26 @@ class ThreadedDocumentEngine(_ThreadedEngine[DocumentEngine]):
         return self._across(client, self._engine.aggregate(client, collection, pipeline, timeout=timeout))
 
     def _across(self, client: Any, batches: Batches) -> Batches:
-        """Batches that are fetched, and their cursor closed, in threads."""
+        """Batches that are fetched, and their cursor closed, in threads; a task that is cancelled waits for neither."""
+        turn = Lock()
+
+        def following() -> list[Any] | None:
+            with turn:
+                return next(batches, None)
+
+        def close() -> None:
+            with turn:
+                batches.close()
+
         try:
-            while (batch := self._run(client, lambda: next(batches, None))) is not None:
+            while (batch := self._run(client, following)) is not None:
                 yield batch
-        finally:
-            self._run(client, batches.close)
+        except asyncio.CancelledError:
+            self._workers.start(close)
+            raise
+        except BaseException:
+            self._run(client, close)
+            raise
 
     def cancel(self, client: Any, timeout: float) -> None:
         self._engine.cancel(client, timeout)

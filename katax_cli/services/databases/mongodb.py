@@ -53,7 +53,10 @@ class MongoDatabase(ClientDatabase):
         """Runs one database command, on another `database` of the server if it says so.
 
         Without `safety`, a command that is known to only read is repeated when it was lost, and any other is a write.
+        Raises ValueError for an empty one.
         """
+        if not spec:
+            raise ValueError('an empty document is no command; expected one such as {"ping": 1}')
         return self._watched(
             spec,
             lambda client, seconds: self.engine.command(client, spec, seconds, database=database),

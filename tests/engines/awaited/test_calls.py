@@ -35,6 +35,16 @@ def test_it_returns_what_the_function_returns_and_raises_what_it_raises() -> Non
     run(main)
 
 
+def test_stop_iteration_in_a_thread_is_an_error_as_in_a_coroutine() -> None:
+    """asyncio takes it for no result at all, and its task would wait for ever."""
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match="StopIteration"):
+            await call(in_thread, "katax-test", lambda: next(iter(())))
+
+    run(main)
+
+
 def test_an_error_of_what_is_awaited_is_raised_in_the_call() -> None:
     async def fails() -> None:
         raise KeyError("it")
