@@ -4,8 +4,8 @@ import fcntl
 import os
 import pty
 import select
-import signal
 import struct
+import subprocess
 import sys
 import termios
 import time
@@ -13,13 +13,12 @@ import time
 from tests.cli.processes import SECONDS
 
 KATAX = "from katax_cli.__main__ import main; main()"
-# Sets the size before anybody looks at it. Not what C holds: GNU readline, which the test run has loaded, puts a
-# size of its own there.
-_SIZED = """
-import fcntl, struct, sys, termios
-fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", int(sys.argv[2]), int(sys.argv[1]), 0, 0))
-program = sys.argv[3]
-sys.argv[:4] = ["katax"]
+# Its output is of a session of its own, whose terminal it becomes before anybody looks.
+_IN_FRONT = """
+import fcntl, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+program = sys.argv[1]
+sys.argv[:2] = ["katax"]
 exec(program)
 """
 
@@ -32,16 +31,20 @@ class Terminal:
 
     def __init__(self, *words: str, columns: int, lines: int = 24, program: str = KATAX) -> None:
         self.seen = b""
-        may_begin, begin = os.pipe()
-        self.pid, self._end = pty.fork()
-        if self.pid == 0:
-            os.read(may_begin, 1)
-            command = [sys.executable, "-c", _SIZED, str(columns), str(lines), program, *words]
-            os.execve(sys.executable, command, {**os.environ, "TERM": "xterm"})
+        # No pty.fork: the threads of other tests may hold locks that a copy of this process would wait for.
+        self._end, inner = pty.openpty()
+        fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.modes_before = self.modes
-        os.write(begin, b"!")
-        os.close(begin)
-        os.close(may_begin)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _IN_FRONT, program, *words],
+            stdin=inner,
+            stdout=inner,
+            stderr=inner,
+            start_new_session=True,
+            env={**os.environ, "TERM": "xterm"},
+        )
+        self.pid = self._process.pid
+        os.close(inner)
 
     def resize(self, columns: int) -> None:
         fcntl.ioctl(self._end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -87,12 +90,9 @@ class Terminal:
             if not chunk:
                 break
             self.seen += chunk
-        _, status = os.waitpid(self.pid, 0)
-        self.pid = 0
-        return os.waitstatus_to_exitcode(status)
+        return self._process.wait()
 
     def close(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+        self._process.kill()
+        self._process.wait()
         os.close(self._end)
