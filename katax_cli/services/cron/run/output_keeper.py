@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 
@@ -31,7 +32,9 @@ _SHORT, _LONG = 0.001, 0.25
 """Seconds between two looks; the pauses grow while nothing is dropped."""
 _STAYS = b"s"
 _INODE = 8
-"""Bytes of a message: the number of a file, with the file while it is read, and alone when it no longer is."""
+"""Bytes of a message for each file: its number, with the file while it is read, and alone when it no longer is."""
+_MOST_FILES = 2
+"""In one message: the streams of a job."""
 _ANSWER_SECONDS = 1.0
 _PUNCH_HOLE, _KEEP_SIZE = 2, 1
 
@@ -60,22 +63,25 @@ class OutputKeeper:
         """The number of the process; None before the first file."""
         return self._processes[-1].pid if self._processes else None
 
-    def keep(self, fd: int) -> None:
-        """The file is bounded from `let_go`, or the end of this process, until nobody writes it. Raises OSError."""
-        readable = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY)
+    def keep(self, *fds: int) -> None:
+        """The files are bounded from `let_go`, or the end of this process, until nobody writes them. Raises OSError."""
+        readable: list[int] = []
         try:
+            for fd in fds:
+                readable.append(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY))
             with self._lock:
                 # One that was killed, or is stopped and takes nothing any more, is replaced.
-                if not self._sent(fd, [readable]):
+                if not self._sent(fds, readable):
                     self._inbox = self._start()
-                    self._sent(fd, [readable])
+                    self._sent(fds, readable)
         finally:
-            os.close(readable)
+            for fd in readable:
+                os.close(fd)
 
     def let_go(self, fd: int) -> None:
         """The file is no longer read by this process."""
         with self._lock:
-            self._sent(fd, [])
+            self._sent([fd], [])
 
     def close(self) -> None:
         """Lets the process end; it stays while files are still written."""
@@ -89,11 +95,11 @@ class OutputKeeper:
             if not inbox.recv(1):
                 self._processes[-1].wait()
 
-    def _sent(self, fd: int, files: list[int]) -> bool:
+    def _sent(self, fds: Sequence[int], files: Sequence[int]) -> bool:
         if self._inbox is None:
             return False
         try:
-            socket.send_fds(self._inbox, [os.fstat(fd).st_ino.to_bytes(_INODE, "big")], files)
+            socket.send_fds(self._inbox, [os.fstat(fd).st_ino.to_bytes(_INODE, "big") for fd in fds], files)
         except OSError:
             # At the end of this socket it bounds what it has.
             self._inbox.close()
@@ -159,13 +165,14 @@ def keep_all(inbox: socket.socket) -> None:
         left = max(0.0, look_at - monotonic()) if files else None
         ready, _, _ = select.select([inbox] if is_open else [], [], [], left)
         if ready:
-            inode, arrived, _, _ = socket.recv_fds(inbox, _INODE, 1)
+            message, arrived, _, _ = socket.recv_fds(inbox, _MOST_FILES * _INODE, _MOST_FILES)
+            inodes = [message[at : at + _INODE] for at in range(0, len(message), _INODE)]
             if arrived:
-                files[inode] = arrived[0]
-                is_read.add(inode)
+                files.update(zip(inodes, arrived, strict=False))  # fewer came where no more may be open
+                is_read.update(inodes)
             else:
-                is_open = bool(inode)
-                is_read = is_read - {inode} if is_open else set()
+                is_open = bool(message)
+                is_read = is_read.difference(inodes) if is_open else set()
                 pause, look_at = _SHORT, min(look_at, monotonic() + _SHORT)
         if is_open and monotonic() < look_at:
             continue

@@ -68,23 +68,31 @@ class JobOutput:
         os.close(self.fd)
 
 
-def new_output(name: str) -> JobOutput:
-    """A file without a name. Raises OSError."""
+def new_outputs(*names: str) -> list[JobOutput]:
+    """Files without a name. Raises OSError."""
+    outputs: list[JobOutput] = []
+    try:
+        for name in names:
+            outputs.append(JobOutput(name, _new_file(name)))
+        if sys.platform == "linux":
+            keeper.keep(*(output.fd for output in outputs))
+    except BaseException:
+        for output in outputs:
+            os.close(output.fd)
+        raise
+    return outputs
+
+
+def _new_file(name: str) -> int:
     if sys.platform != "linux":
         with tempfile.TemporaryFile("a+b", buffering=0) as file:
-            return JobOutput(name, os.dup(file.fileno()))
+            return os.dup(file.fileno())
     made = os.memfd_create(f"katax-{name}")
     try:
         # Opened by its path: the kernel does not count those as writers who have what memfd_create returned.
-        fd = os.open(f"/proc/self/fd/{made}", os.O_RDWR | os.O_APPEND)
+        return os.open(f"/proc/self/fd/{made}", os.O_RDWR | os.O_APPEND)
     finally:
         os.close(made)
-    try:
-        keeper.keep(fd)
-    except BaseException:
-        os.close(fd)
-        raise
-    return JobOutput(name, fd)
 
 
 def outputs_of(pid: int) -> list[JobOutput]:

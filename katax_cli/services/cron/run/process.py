@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.services.calls.watchdog import watchdog
-from katax_cli.services.cron.run.outputs import JobOutput, Sink, new_output, read_all
+from katax_cli.services.cron.run.outputs import JobOutput, Sink, new_outputs, read_all
 from katax_cli.services.processes.tree import Tree, to_group
 
 HEAD_BYTES = TAIL_BYTES = 16 * 1024
@@ -242,7 +242,7 @@ class JobProcess(WatchedProcess):
         sink: Sink,
         account: Account | None = None,
     ) -> None:
-        outputs = (new_output("stdout"), new_output("stderr"))
+        outputs = new_outputs("stdout", "stderr")
         try:
             self._popen = self._start(words, folder, environ, outputs, account)
         except BaseException:
@@ -256,7 +256,7 @@ class JobProcess(WatchedProcess):
         words: str | Sequence[str],
         folder: str,
         environ: Mapping[str, str],
-        outputs: tuple[JobOutput, JobOutput],
+        outputs: Sequence[JobOutput],
         account: Account | None,
     ) -> subprocess.Popen[bytes]:
         with _starting:

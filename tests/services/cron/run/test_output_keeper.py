@@ -22,7 +22,7 @@ from katax_cli.services.cron.run.output_keeper import (
     keep_all,
     trim,
 )
-from katax_cli.services.cron.run.outputs import new_output, read_all
+from katax_cli.services.cron.run.outputs import new_outputs, read_all
 from katax_cli.services.cron.run.process import JobProcess
 from katax_cli.services.processes.tree import processes
 from tests.waiting import SECONDS, until
@@ -83,7 +83,7 @@ def test_a_job_whose_daemon_was_killed_may_write_without_end_and_nothing_stays(t
 
 
 def test_what_was_dropped_is_left_out_of_what_is_read() -> None:
-    output = new_output("stdout")
+    [output] = new_outputs("stdout")
     readable = os.open(f"/proc/self/fd/{output.fd}", os.O_RDONLY)
     wrote = b"a" * KEPT + b"x" * (LIMIT + KEPT) + b"z" * KEPT
     with open(output.fd, "ab", buffering=0, closefd=False) as file:
@@ -105,7 +105,7 @@ def test_what_was_dropped_is_left_out_of_what_is_read() -> None:
 
 def test_a_file_is_kept_until_its_last_writer_ended() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    output = new_output("stdout")
+    [output] = new_outputs("stdout")
     readable = os.open(f"/proc/self/fd/{output.fd}", os.O_RDONLY)
     with theirs:
         thread = threading.Thread(target=keep_all, args=(theirs,))
@@ -126,7 +126,7 @@ def test_a_keeper_that_was_killed_is_replaced_and_ends_when_there_is_nothing_to_
     keeper: OutputKeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(output_keeper, "_ANSWER_SECONDS", SECONDS)
-    output = new_output("stdout")
+    [output] = new_outputs("stdout")
     keeper.keep(output.fd)
     first = keeper.pid
     assert first is not None
@@ -142,7 +142,7 @@ def test_a_keeper_that_was_killed_is_replaced_and_ends_when_there_is_nothing_to_
 
 
 def test_a_keeper_that_is_stopped_holds_nothing_up(keeper: OutputKeeper) -> None:
-    output = new_output("stdout")
+    [output] = new_outputs("stdout")
     keeper.keep(output.fd)
     first = keeper.pid
     assert first is not None
@@ -156,7 +156,7 @@ def test_a_keeper_that_is_stopped_holds_nothing_up(keeper: OutputKeeper) -> None
 
 
 def test_what_came_while_the_reader_was_kept_from_running_is_bounded_too() -> None:
-    output = new_output("stdout")
+    [output] = new_outputs("stdout")
     block = b"x" * 2**20
     with open(output.fd, "ab", buffering=0, closefd=False) as file:
         file.write(b"a" * KEPT)
