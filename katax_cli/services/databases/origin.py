@@ -11,7 +11,7 @@ from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.sql import Statement
 from katax_cli.engines.base import ReadOnlyGuard, SqlEngine
 from katax_cli.errors import Refused, WrongEngine, unknown_name
-from katax_cli.services.calls.guard import Guard
+from katax_cli.services.calls.guard import Guard, Safety
 from katax_cli.services.calls.observer import Observer
 
 _NO_GUARD = nullcontext()
@@ -57,6 +57,13 @@ class TransactionOrigin:
     @property
     def read_only(self) -> bool:
         return self.engine.settings.read_only or self.mode.read_only
+
+    def safety(self, statement: Statement) -> Safety:
+        """The safety of a statement that lasts: READ only when the server enforces it; what merely looks like a read is
+        not repeated."""
+        if self.read_only:
+            return Safety.READ
+        return Safety.LOOKUP if statement.kind == "read" else Safety.WRITE
 
     @property
     def begin(self) -> tuple[str, ...]:

@@ -131,9 +131,7 @@ class Session(Queries):
     def _guarded(self, statement: Statement, params: object) -> Iterator[Watch]:
         self._refuse_after_end()
         lasts = not self.in_transaction or statement.ends_transaction or statement.commits_by_itself
-        safety = Safety.WRITE if lasts else Safety.PART
-        if self._origin.read_only:
-            safety = Safety.READ
+        safety = self._origin.safety(statement) if lasts else Safety.PART
         self._deadline.check(self._origin.engine.settings.name, "query")
         with (
             self._origin.observer.watch(statement.text, params) as watch,

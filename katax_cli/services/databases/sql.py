@@ -388,10 +388,7 @@ class SqlDatabase(StreamingDatabase, Queries):
         return fingerprint(statement, self.engine.dialect)
 
     def _safety(self, statement: Statement) -> Safety:
-        """READ only when the server enforces it; a statement that merely looks like a read is not repeated."""
-        if self.settings.read_only:
-            return Safety.READ
-        return Safety.LOOKUP if statement.kind == "read" else Safety.WRITE
+        return self._origin.safety(statement)
 
     def _lease(self, deadline: Deadline) -> Lease:
         return Lease(self.leases, deadline)

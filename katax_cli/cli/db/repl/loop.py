@@ -23,7 +23,7 @@ from katax_cli.services.calls.left_behind import Running, start
 
 T = TypeVar("T")
 _LEAVING = ("exit", "quit", "\\q")
-_CANCEL_SECONDS = 2.0
+_CANCEL_SECONDS = 5.0
 """How long a cancelled statement may take to come back before its connection is broken, and again before it is left."""
 _WATCH_SECONDS = 2.0
 _HELP = """\\d [TABLE]          tables, or the columns of one
