@@ -42,9 +42,6 @@ def _run() -> int:
 
         return print_values(sys.argv[4:])
     from katax_cli.cli import app
-    from katax_cli.core.deferred import defer
-
-    defer()
 
     def terminate(_signal: int, _frame: FrameType | None) -> None:
         app.Terminated.arrived = True

@@ -16,7 +16,7 @@ def warn_of_blocking(connection: str) -> None:
     global _warned
     # The variant that raises costs more than the rest of a guarded call. No loop runs here while another thread
     # still imports asyncio, which lacks the function then.
-    running_loop = getattr(sys.modules.get("asyncio.events"), "_get_running_loop", None)
+    running_loop = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
     if running_loop is None or _warned or running_loop() is None or task_waits() is not None:
         return
     _warned = True

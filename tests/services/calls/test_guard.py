@@ -689,5 +689,5 @@ def test_the_watchdog_ends_a_call_that_hangs_on_the_server() -> None:
 
 
 def test_asyncio_that_another_thread_is_importing_is_no_running_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "asyncio.events", ModuleType("asyncio.events"))
+    monkeypatch.setitem(sys.modules, "asyncio", ModuleType("asyncio"))
     warn_of_blocking("main")
