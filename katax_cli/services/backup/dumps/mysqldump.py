@@ -21,6 +21,7 @@ PACKAGE = "mariadb-client or default-mysql-client (Debian, Ubuntu), mysql-client
 _WORDS = (
     "--single-transaction",
     "--quick",
+    "--skip-add-locks",  # between them no row gets its number from a sequence
     "--hex-blob",
     "--no-tablespaces",
     "--default-character-set=utf8mb4",
