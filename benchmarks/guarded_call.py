@@ -70,7 +70,7 @@ def guard_must_not_fire() -> None:
 
 
 def tenacity_around_pybreaker() -> Work:
-    from pybreaker import CallBreaker as Peer
+    from pybreaker import CircuitBreaker as Peer
     from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, stop_after_delay
     from tenacity.wait import wait_random_exponential
 
