@@ -348,7 +348,11 @@ class MysqlSession(Connection):
         if statement.kind in _UNTIMED:
             return text
         if self.is_mariadb:
-            return text if timeout is None else f"{self._for_seconds(_floor(timeout))} FOR {text}"
+            return (
+                text
+                if timeout is None
+                else f"SET STATEMENT max_statement_time={_SHORTER.format(_floor(timeout))} FOR {text}"
+            )
         if self._own_limit_ms is None:
             [seen] = map(int, self._ask("SELECT @@SESSION.max_execution_time"))
             self._own_limit_ms = 0 if seen == self._limit_ms else seen
@@ -360,15 +364,6 @@ class MysqlSession(Connection):
             self.query(f"SET SESSION max_execution_time={limit}")
             self._limit_ms = limit
         return text
-
-    def _for_seconds(self, seconds: float) -> str:
-        """MariaDB's limit of a statement, where that of its session is not shorter."""
-        limit = _SHORTER.format(seconds)
-        if not self.residue:  # else what was run may have set another one: the server looks, each time
-            if self._own_limit_ms is None:
-                self._own_limit_ms = int(*self._ask("SELECT CEIL(@@SESSION.max_statement_time * 1000)"))
-            limit = f"{min(seconds, self._own_limit_ms / 1000 or seconds):f}"
-        return f"SET STATEMENT max_statement_time={limit}"
 
     def note_rollback(self, error: pymysql.err.OperationalError) -> None:
         """Knows of a transaction that the error ended."""

@@ -70,7 +70,7 @@ class ReadOnly:
         if name in NEVER:
             return False
         by_server = name not in HARMLESS_SUBCOMMANDS
-        return _is_harmless(command) or (by_server and self._flagged(connection, name, subcommand))
+        return _is_harmless(words, command) or (by_server and self._flagged(connection, name, subcommand))
 
     def _flagged(self, connection: AbstractConnection, name: str, subcommand: str) -> bool:
         known = self._reads
@@ -84,7 +84,7 @@ class ReadOnly:
 def only_reads(command: CommandWords) -> bool:
     """True for a command that is known to change nothing, without asking a server."""
     words = spelled(command[:2])
-    return bool(words) and (_upper(words[0]) in READS or _is_harmless(command))
+    return bool(words) and (_upper(words[0]) in READS or _is_harmless(words, command))
 
 
 def spelled(command: CommandWords) -> list[bytes]:
@@ -96,15 +96,19 @@ def spelled(command: CommandWords) -> list[bytes]:
     return [*(first.split() if split else [first]), *rest]
 
 
-def _is_harmless(command: CommandWords) -> bool:
-    """True by name, by subcommand, or where only an option that is not there would write."""
-    name, *rest = map(_upper, spelled(command))
-    if name in HARMLESS_SUBCOMMANDS and rest:
+def _is_harmless(words: Sequence[bytes], command: CommandWords) -> bool:
+    """True by name, by subcommand, or where only an option that is not there would write; `words` begin the command."""
+    name, subcommand = _upper(words[0]), _upper(words[1]) if len(words) > 1 else ""
+    if name in HARMLESS_SUBCOMMANDS:
         reads = HARMLESS_SUBCOMMANDS[name] | {"HELP"}
-        return rest[0] in reads or (name == "ACL" and rest[0] == "LOG" and "RESET" not in rest)
+        return subcommand in reads or (name == "ACL" and subcommand == "LOG" and not _says("RESET", command))
     if name == "SORT":
-        return "STORE" not in rest
-    return name in HARMLESS or (name == "GETEX" and len(rest) == 1)
+        return not _says("STORE", command)
+    return name in HARMLESS or (name == "GETEX" and len(spelled(command)) == 2)
+
+
+def _says(option: str, command: CommandWords) -> bool:
+    return option in map(_upper, spelled(command))
 
 
 def _flags_of(connection: AbstractConnection, name: str) -> dict[str, bool]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 
 from katax_cli.core.clock import SYSTEM
-from katax_cli.errors import BackupDamaged, BackupError, ConfigError
-from katax_cli.services.backup.folder import may_be_of
+from katax_cli.errors import BackupDamaged, BackupError
 from katax_cli.services.backup.manifest import Manifest
-from katax_cli.services.backup.retention import Retention, RetentionVerdict, group_of, judge, order
+from katax_cli.services.backup.retention import Retention, RetentionVerdict, group_of, judge
 from katax_cli.services.backup.store.base import BackupStore
 from katax_cli.services.backup.work import StoppableWork
 
@@ -27,18 +25,6 @@ def still_planned(
     """The verdicts of a plan without the removals that came to be wrong since: a newer backup is there, or a drill."""
     later = {verdict.manifest.name: verdict for verdict in plan_removal(store, retention)}
     return [one if one.is_kept else later.get(one.manifest.name, one) for one in verdicts]
-
-
-def newest_moments(store: BackupStore, connection: str) -> dict[tuple[str, str], datetime]:
-    """The place of the newest backup of each database, of those that have the name of a connection."""
-    newest: dict[tuple[str, str], datetime] = {}
-    for name in store.names():
-        if may_be_of(name, connection):
-            with suppress(BackupDamaged, ConfigError):  # `db backups list` names it, or it was pruned since
-                manifest = store.find(name).manifest()
-                group, moment = group_of(manifest), order(manifest)[0]
-                newest[group] = max(moment, newest.get(group, moment))
-    return newest
 
 
 def remove(store: BackupStore, verdicts: Sequence[RetentionVerdict], work: StoppableWork) -> list[str]:

@@ -13,10 +13,8 @@ from typing import Any, NamedTuple
 
 from katax_cli.core.clock import SYSTEM
 from katax_cli.errors import WrongEngine
-from katax_cli.services.backup.catalog import newest_moments
 from katax_cli.services.backup.dumps.order import Order, ProvenDump
 from katax_cli.services.backup.manifest import Manifest, Omission, write_manifest
-from katax_cli.services.backup.retention import after, group_of
 from katax_cli.services.backup.sealing import Recipients
 from katax_cli.services.backup.store.base import BackupStore
 from katax_cli.services.backup.work import StoppableWork
@@ -64,6 +62,7 @@ def create_backup(
         import_module(f"katax_cli.services.backup.dumps.{module}"), function
     )
     sealer = Recipients(recipients) if recipients else None
+    started = _now()
     # Its server may fall silent while those of others go on.
     mine = StoppableWork(database.name, work.deadline)
     with (
@@ -72,8 +71,6 @@ def create_backup(
         work.stopping(mine.stop),
         store.new_folder(database.name) as folder,
     ):
-        newest = newest_moments(store, database.name)
-        started = _now()
         order = Order(
             database=database,
             folder=folder,
@@ -88,7 +85,6 @@ def create_backup(
             dumped = replace(dumped, files=sealer.seal(folder, dumped.files, work))
         name = folder.name.removeprefix(".partial-")
         manifest = _manifest(name, order, dumped, started)
-        manifest = after(manifest, newest.get(group_of(manifest)))
         if sealer is not None:
             manifest = replace(manifest, encryption=sealer.encryption)
         write_manifest(folder, manifest)

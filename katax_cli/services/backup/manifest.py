@@ -24,8 +24,6 @@ FORMAT = 1
 """Raised when an older katax could not restore a backup of a newer one."""
 ENCRYPTED_FORMAT = 2
 """The format of backups that are encrypted; others are written in the first, so that an older katax reads them."""
-ORDERED_FORMAT = 3
-"""The format of those that were made while a clock was behind."""
 _MAX_BYTES = 64 * 2**20
 _HEX = frozenset("0123456789abcdef")
 
@@ -86,7 +84,6 @@ class Manifest:
     `server_id` is what stays the same of a server wherever it runs (PostgreSQL: the system identifier). `rows` are
     counted from the dumped stream, by table (Redis: `keys`; MongoDB: collections), `objects` other things that are
     counted, such as large objects. `left_out` should have been in it (`--allow-missing`), `not_held` is never in it.
-    `ordered_at` is there when others began later by their clock and were there before: it comes after them.
     """
 
     name: str
@@ -108,12 +105,11 @@ class Manifest:
     not_held: tuple[Omission, ...] = ()
     drills: tuple[RestoreDrill, ...] = ()
     encryption: Encryption | None = None
-    ordered_at: str | None = None
 
     @property
     def format(self) -> int:
         """The number by which an older katax knows whether it can restore it."""
-        return _format_of(self.encryption, self.ordered_at)
+        return _format_of(self.encryption)
 
     @property
     def as_plain(self) -> Manifest:
@@ -137,8 +133,6 @@ class Manifest:
 def manifest_text(manifest: Manifest) -> bytes:
     """The bytes of a manifest's file, with the digest of all its values."""
     values = {"format": manifest.format, **asdict(manifest)}
-    if manifest.ordered_at is None:
-        del values["ordered_at"]
     if manifest.encryption is None:
         del values["encryption"]
         for file in values["files"]:
@@ -209,7 +203,7 @@ def _checked(name: str, text: bytes) -> Manifest:
         raise _ManifestFlaw("is no JSON") from None
     if not isinstance(values, dict):
         raise _ManifestFlaw("is no object")
-    expected = _format_of(values.get("encryption"), values.get("ordered_at"))
+    expected = _format_of(values.get("encryption"))
     if values.get("format") != expected:
         raise _ManifestFlaw(
             f"has the format {values.get('format')!r}, expected {expected}; use the katax that made it"
@@ -225,9 +219,7 @@ def _checked(name: str, text: bytes) -> Manifest:
         raise _ManifestFlaw(f"is misshaped: {error}") from None
 
 
-def _format_of(encryption: object, ordered_at: object) -> int:
-    if ordered_at:
-        return ORDERED_FORMAT
+def _format_of(encryption: object) -> int:
     return ENCRYPTED_FORMAT if encryption else FORMAT
 
 
@@ -237,9 +229,8 @@ def _built(values: dict[str, Any]) -> Manifest:
     del values["format"]
     if unknown := values.keys() - {known.name for known in fields(Manifest)}:
         raise ValueError(f"{min(unknown)!r} is no key that this katax knows; use the one that made it")
-    ordered_at = values.pop("ordered_at", None)
-    for moment in (values["started_at"], values["finished_at"], *([ordered_at] if ordered_at else ())):
-        _refuse_other_than_moment(moment)
+    for key in ("started_at", "finished_at"):
+        _refuse_other_than_moment(values[key])
     if values["engine"] not in ENGINE_NAMES:
         raise ValueError(f"no engine named {values['engine']!r}")
     files = tuple(DumpFile(**file) for file in values.pop("files"))
@@ -269,7 +260,6 @@ def _built(values: dict[str, Any]) -> Manifest:
         not_held=not_held,
         drills=drills,
         encryption=encryption,
-        ordered_at=ordered_at,
         **values,
     )
 

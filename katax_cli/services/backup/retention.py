@@ -8,7 +8,7 @@ newest of a group is not drilled, or is from the future, nothing of it is remove
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -16,7 +16,6 @@ from katax_cli.services.backup.manifest import Manifest
 
 CLOCKS_APART = timedelta(minutes=5)
 """By so much the clocks of two machines may differ."""
-_NEXT = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class RetentionVerdict(NamedTuple):
 def judge(manifests: Iterable[Manifest], retention: Retention, *, now: datetime) -> list[RetentionVerdict]:
     """A verdict for each backup, the newest first within its group."""
     groups: dict[tuple[str, str], list[Manifest]] = {}
-    for manifest in sorted(manifests, key=order, reverse=True):
+    for manifest in sorted(manifests, key=started, reverse=True):
         groups.setdefault(group_of(manifest), []).append(manifest)
     return [verdict for group in groups.values() for verdict in _judge_group(group, retention, now)]
 
@@ -60,19 +59,6 @@ def group_of(manifest: Manifest) -> tuple[str, str]:
 def started(manifest: Manifest) -> datetime:
     """The moment from which a backup is."""
     return datetime.fromisoformat(manifest.started_at).astimezone(UTC)
-
-
-def order(manifest: Manifest) -> tuple[datetime, datetime]:
-    """The place of a backup among others, the newest last: that of its beginning, unless a clock was behind."""
-    moment = started(manifest)
-    return datetime.fromisoformat(manifest.ordered_at or manifest.started_at).astimezone(UTC), moment
-
-
-def after(manifest: Manifest, newest: datetime | None) -> Manifest:
-    """The manifest of a new backup, which says so if it comes after one that was there and says to be newer."""
-    if newest is None or newest <= started(manifest):
-        return manifest
-    return replace(manifest, ordered_at=(newest + _NEXT).isoformat(timespec="milliseconds"))
 
 
 def is_of_the_future(manifest: Manifest, now: datetime) -> bool:

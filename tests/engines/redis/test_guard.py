@@ -7,7 +7,7 @@ import pytest
 
 from katax_cli.core.settings import Secret
 from katax_cli.engines.redis import RedisEngine, create
-from katax_cli.engines.redis.guard import spelled
+from katax_cli.engines.redis.guard import only_reads, spelled
 from katax_cli.errors import Refused
 from tests.engines.redis.test_engine import settings_of
 from tests.servers.fixtures import MakeFresh, MakeProxy
@@ -248,3 +248,14 @@ def test_words_are_split_as_the_driver_splits_them() -> None:
     assert spelled((b"CONFIG GET", 1)) == [b"CONFIG", b"GET", b"1"]
     assert spelled(("\tSET\n",)) == [b"SET"]
     assert spelled(()) == []
+
+
+def test_values_are_not_looked_at() -> None:
+    """A megabyte of them would take longer than the call."""
+
+    class Unread:
+        def __str__(self) -> str:
+            raise AssertionError("read")
+
+    assert not only_reads(["SET", "key", Unread()])
+    assert not only_reads(["MSET", "key", Unread(), "other", Unread()])

@@ -80,19 +80,6 @@ def test_a_backup_that_is_read_stays(names: list[str], store: BackupStore, tmp_p
     assert left(tmp_path) == [names[2]]
 
 
-def test_a_backup_of_a_clock_that_is_behind_is_the_newest(
-    names: list[str], store: BackupStore, tmp_path: Path
-) -> None:
-    stamp(tmp_path, names[2], PASSED, hours=-0.05)  # by the clock of now it began in three minutes
-    made = [back_up(), back_up()]
-
-    assert [one.ordered_at is not None for one in made] == [True, True]
-    assert [entry.name for entry in store.entries()] == [made[1].name, made[0].name, *names[::-1]]
-    assert doomed(plan_removal(store, ONE)) == []
-    stamp(tmp_path, made[1].name, PASSED, hours=0)
-    assert doomed(plan_removal(store, ONE)) == sorted([*names, made[0].name])
-
-
 def test_a_plan_that_was_overtaken_removes_nothing(
     names: list[str], store: BackupStore, tmp_path: Path
 ) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from katax_cli.services.backup.manifest import Manifest, RestoreDrill
-from katax_cli.services.backup.retention import Retention, after, judge, order
+from katax_cli.services.backup.retention import Retention, judge
 from tests.services.backup.test_manifest import WHOLE
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
@@ -83,21 +83,6 @@ def test_time_zones_do_not_matter() -> None:
     late = replace(backup(0, PASSED), name="late", started_at="2026-11-22T01:00:00+05:00")
 
     assert removed([late, backup(0, PASSED)], last=1) == ["a-0"]
-
-
-def test_one_that_a_clock_calls_older_than_those_that_were_there_is_the_newest() -> None:
-    """The bad twin: the same backup without a word of that."""
-    there = [backup(days, PASSED) for days in (1, 2)]
-    behind = backup(30)
-    newest = max(order(one)[0] for one in there)
-    told = after(behind, newest)
-
-    assert removed([behind, *there], last=1) == ["a-2", "a-30"]
-    assert removed([told, *there], last=1) == []
-    told = told.with_drill(PASSED)
-    next_one = after(backup(29, PASSED), order(told)[0])
-    assert removed([told, next_one, *there], last=1) == ["a-30", "a-1", "a-2"]
-    assert after(backup(0), newest) == backup(0)
 
 
 def test_a_rule_is_needed() -> None:

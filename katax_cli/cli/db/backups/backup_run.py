@@ -69,11 +69,6 @@ def _answer(chosen: Scope, back_up: Any, written: Parts) -> ExitCode:
 
 
 def _note_left_out(call: Invocation, made: BackupMade) -> None:
-    if made.manifest.ordered_at is not None:
-        said = (
-            "a backup that was there before began later, so a clock was wrong; this one counts as the newer"
-        )
-        call.diagnostics.note(f"{made.manifest.connection}: {said}")
     for omission in made.manifest.left_out:
         call.diagnostics.note(f"{made.manifest.connection}: left out {omission.what}: {omission.why}")
 

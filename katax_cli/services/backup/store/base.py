@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 from katax_cli.services.backup.manifest import Manifest, RestoreDrill
-from katax_cli.services.backup.retention import order
+from katax_cli.services.backup.retention import started
 
 
 class CatalogEntry(NamedTuple):
@@ -24,9 +24,9 @@ class CatalogEntry(NamedTuple):
         return str(self.path).rpartition("/")[2]
 
 
-def newest_first(entry: CatalogEntry) -> tuple[float, ...]:
+def newest_first(entry: CatalogEntry) -> float:
     """Sorts backups, those without a manifest last."""
-    return tuple(-moment.timestamp() for moment in order(entry.manifest)) if entry.manifest else (inf,)
+    return -started(entry.manifest).timestamp() if entry.manifest else inf
 
 
 class KeptDatabase(NamedTuple):
