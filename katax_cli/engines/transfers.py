@@ -88,6 +88,9 @@ class TransferSql:
     """Makes of such a value, as it was read, one that the server compares with the expression without rounding."""
     typed_values: bool = False
     """Each value has a type of its own, whatever its column's is."""
+    kept: Callable[[str], Bind | None] = lambda _declared: None
+    """For such a value on its way into a column of a declared type: gives it back. Raises ValueError where it would be
+    rounded."""
     transactional: str | None = None
     """Asks whether a table (schema, name) has transactions; None: all have."""
 

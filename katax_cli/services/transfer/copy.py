@@ -10,6 +10,7 @@ from typing import Any
 
 from katax_cli.core.sql import quote_identifier
 from katax_cli.core.text.text import hex_text
+from katax_cli.engines.base import TableDescription
 from katax_cli.engines.transfers import Bind, from_hex
 from katax_cli.errors import ConfigError, KataxError, Refused
 from katax_cli.services.databases.session import Session
@@ -146,7 +147,8 @@ class Copy:
         name, found = one.table.table.name, self._ledger(one).find()
         if one.creation is not None or not self._has_rows(name):
             return None
-        if found is None or (found.state == "running" and not found.copied):
+        begun = found is not None and (found.state == "done" or found.copied > 0)
+        if found is None or not (begun or self._keeps_parts(self.target.describe(name, timeout=_FOREVER))):
             raise Refused(
                 f"{name!r} of {self.target.name!r} holds rows already; empty it, or name other tables"
             )
@@ -155,7 +157,23 @@ class Copy:
                 f"the copy of {name!r} stopped behind {found.copied:,} rows, and its snapshot is gone: what changed "
                 "since would be missed; go on with --not-consistent, or empty the table and copy it anew"
             )
+        if found.state == "running" and self._is_ambiguous(one, found):
+            raise Refused(
+                f"the copy of {name!r} stopped behind the key {found.last_key}, which may be a text or a number: the "
+                "column has no type that says so; empty the table and copy it anew"
+            )
         return found
+
+    def _is_ambiguous(self, one: TableReport, at: CopyPosition) -> bool:
+        """True for a key of values with types of their own that went as texts, and whose columns have none."""
+        sql = sql_of(self.source.engine)
+        if self._as_they_are or not sql.typed_values or at.last_key is None:
+            return False
+        kinds = [sql.kind_of(declared).kind for declared in one.table.types(one.table.primary)]
+        return any(
+            isinstance(value, str) and kind in ("binary", "other")
+            for value, kind in zip(json.loads(at.last_key), kinds, strict=True)
+        )
 
     def _has_rows(self, name: str) -> bool:
         quoted = quote_identifier(name, self.target.dialect)
@@ -172,7 +190,7 @@ class Copy:
             session.execute(one.creation)
         with session.transaction() as transaction:
             target = existing_table(transaction, one.table.table.name, connection=self.target.name)
-        key = self._upsert_key(session, target)
+        key = self._upsert_key(target)
         loading = _Loading(
             one, BulkLoad(target, [column.name for column in one.columns], key), self._binds(target, one)
         )
@@ -200,13 +218,17 @@ class Copy:
         self.copied += rows
         self.progress(self.copied)
 
-    def _upsert_key(self, session: Session, target: TransferTable) -> tuple[str, ...]:
-        """The key by which rows may come twice, of a table without transactions; none where there are some."""
+    def _keeps_parts(self, target: TableDescription | None) -> bool:
+        """True for a table without transactions: it keeps the rows of a batch that was not finished."""
         asks = sql_of(self.target.engine).transactional
-        if asks is None:
-            return ()
-        rows = session.run(asks, [target.table.schema, target.table.name]).rows
-        if not rows or rows[0][0]:
+        if asks is None or target is None:
+            return False
+        rows = self.target.run(asks, [target.table.schema, target.table.name], timeout=_FOREVER).rows
+        return bool(rows) and not rows[0][0]
+
+    def _upsert_key(self, target: TransferTable) -> tuple[str, ...]:
+        """The key by which rows may come twice, of a table without transactions; none where there are some."""
+        if not self._keeps_parts(target.description):
             return ()
         if not target.primary:
             raise ConfigError(
@@ -216,16 +238,16 @@ class Copy:
 
     def _binds(self, target: TransferTable, one: TableReport) -> list[Bind | None]:
         sql = sql_of(self.target.engine)
+        declared = target.types([column.name for column in one.columns])
         if self._as_they_are:
-            return [None] * len(one.columns)
+            return [sql.kept(made) for made in declared]
         drop_zeros = self.plan.zero_dates == "null" and self.source.dialect == "mysql"
         binds = []
-        declared = target.types([column.name for column in one.columns])
         for column, made in zip(one.columns, declared, strict=True):
             zeros = drop_zeros and column.kind.kind in ("date", "timestamp", "timestamptz")
             kind = sql.kind_of(made).kind
             # Only where values have types of their own is a text among bytes no text of bytes.
-            texts = kind == "binary" and sql_of(self.source.engine).typed_values
+            texts = kind == column.kind.kind == "binary" and sql_of(self.source.engine).typed_values
             refused = (str,) if texts else () if kind in ("binary", "other") else (bytes,)
             binds.append(_bind(sql.bind(made), column.name, zeros=zeros, refused=refused))
         return binds
@@ -303,7 +325,7 @@ def _bind(bind: Bind | None, name: str, *, zeros: bool, refused: tuple[type, ...
         if zeros and _ZERO_DATE.match(value):
             return None
         if isinstance(value, refused):
-            what = "bytes" if isinstance(value, bytes) else "text"
+            what = "bytes" if isinstance(value, bytes) else "text or numbers"
             raise ValueError(f"column {name!r} holds {what}, and its type in the target does not")
         return value if bind is None else bind(value)
 

@@ -196,9 +196,12 @@ class _RowComparison:
             left = {self._key_of(row): row for row in self._read(on, table, behind, limit=_RANGE)}
             end = None if len(left) < _RANGE else next(reversed(left))
             bounds = [other.by_key(sign, key) for sign, key in ((">", last), ("<=", end)) if key is not None]
-            yield from self._found(left, self._read(on_other, other, bounds))
+            # Of another order may be between these bounds what is in all of the table: no more than some ranges.
+            yield from self._found(left, self._read(on_other, other, bounds, limit=4 * _RANGE))
             if left:
-                yield from self._found(left, self._read(on_other, other, [other.by_key("IN", *left)]))
+                yield from self._found(
+                    left, self._streamed(on_other, *other.select_keys(self._columns, list(left)))
+                )
             yield from ((row, None) for row in left.values())
             if end is None:
                 return
@@ -216,13 +219,15 @@ class _RowComparison:
         on: Transaction,
         table: TransferTable,
         conditions: Sequence[tuple[str, list[Any]]],
-        limit: int | None = None,
+        *,
+        limit: int,
     ) -> Iterator[Row]:
         where = " AND ".join(condition for condition, _ in conditions)
         sql = f"{table.select(self._columns)}{' WHERE ' + where if where else ''}"
-        if limit is not None:
-            sql += f" ORDER BY {', '.join(table.exact(table.primary))} LIMIT {limit}"
-        params = [value for _, values in conditions for value in values]
+        sql += f" ORDER BY {', '.join(table.exact(table.primary))} LIMIT {limit}"
+        return self._streamed(on, sql, [value for _, values in conditions for value in values])
+
+    def _streamed(self, on: Transaction, sql: str, params: list[Any]) -> Iterator[Row]:
         with on.stream(sql, params or None, text=self._text) as stream:
             for batch in stream:
                 yield from batch

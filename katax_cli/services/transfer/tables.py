@@ -41,11 +41,11 @@ class TransferTable:
         pairs = zip(self.types(columns), self.names(columns), strict=True)
         return [sql.exact(declared).format(name) for declared, name in pairs]
 
-    def select(self, columns: Sequence[str]) -> str:
-        """A SELECT of the whole values of columns, under their names."""
+    def select(self, columns: Sequence[str], source: str | None = None) -> str:
+        """A SELECT of the whole values of columns, under their names; from a `source` in place of the table alone."""
         pairs = zip(self.exact(columns), self.names(columns), strict=True)
         values = [value if value == name else f"{value} AS {name}" for value, name in pairs]
-        return f"SELECT {', '.join(values)} FROM {self.quoted}"
+        return f"SELECT {', '.join(values)} FROM {source or self.quoted}"
 
     @property
     def primary(self) -> tuple[str, ...]:
@@ -58,11 +58,31 @@ class TransferTable:
                 f"table {self.table.name!r} has a row whose primary key is NULL, by which no row is found; give it one"
             )
 
-    def by_key(self, sign: str, *keys: Sequence[Any]) -> tuple[str, list[Any]]:
-        """A condition on the primary key, `>` or `<=` one of them or `IN` several, and its parameters.
+    def by_key(self, sign: str, key: Sequence[Any]) -> tuple[str, list[Any]]:
+        """A condition on the primary key, `>` or `<=` one of them, and its parameters.
 
         Their values are as `select` gave them. Raises as `refuse_null`.
         """
+        marks, params = self._marks([key])
+        return f"({', '.join(self.exact(self.primary))}) {sign} {marks}", params
+
+    def select_keys(self, columns: Sequence[str], keys: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
+        """A SELECT of the rows with these primary keys, and its parameters. Raises as `refuse_null`.
+
+        A row may come twice from SQLite, where two of the keys are equal to it.
+        """
+        marks, params = self._marks(keys)
+        if self.engine.dialect != "sqlite":
+            condition = f"({', '.join(self.exact(self.primary))}) IN ({marks})"
+            return f"{self.select(columns)} WHERE {condition}", params
+        # For an IN of rows SQLite reads the whole table.
+        given = [f"katax_key_{number}" for number in range(len(self.primary))]
+        pairs = zip(self.names(self.primary), given, strict=True)
+        same = " AND ".join(f"{name} = {other}" for name, other in pairs)
+        select = self.select(columns, f"katax_keys CROSS JOIN {self.quoted} ON {same}")
+        return f"WITH katax_keys ({', '.join(given)}) AS (VALUES {marks}) {select}", params
+
+    def _marks(self, keys: Sequence[Sequence[Any]]) -> tuple[str, list[Any]]:
         for key in keys:
             self.refuse_null(key)
         makers = [sql_of(self.engine).constant(declared) for declared in self.types(self.primary)]
@@ -72,9 +92,7 @@ class TransferTable:
             for make, value in zip(makers, key, strict=True)
         ]
         marks = ", ".join([f"({', '.join('?' * len(makers))})"] * len(keys))
-        if sign == "IN":
-            marks = f"({'VALUES ' if self.engine.dialect == 'sqlite' else ''}{marks})"
-        return f"({', '.join(self.exact(self.primary))}) {sign} {marks}", params
+        return marks, params
 
     def types(self, columns: Sequence[str]) -> list[str]:
         """The declared types of columns."""

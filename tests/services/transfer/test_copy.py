@@ -231,9 +231,25 @@ def test_values_of_sqlite_keep_their_types(
         assert target.run(wanted).rows == source.run(wanted).rows
     with open_sql(here) as source:
         source.execute("create table bytes (id integer primary key, b blob)")
-        source.execute("insert into bytes values (1, x'00'), (2, '\\x31')")
-    with open_sql(urls["postgresql"][1]) as target, pytest.raises(KataxError, match="column 'b' holds text"):
-        copied(here, target, CopyPlan(("bytes",)))
+        source.execute("create table texts (id integer primary key, b text)")
+        source.execute("insert into texts values (1, 'a'), (2, '\\x31')")
+        source.execute("create table numbers (id integer primary key, n text)")
+        source.execute("insert into numbers values (1, '99999999999999999999')")
+    for engine, type in (("postgresql", "bytea"), ("mysql", "longblob")):
+        with open_sql(urls[engine][1]) as target:
+            target.execute(f"create table texts (id int primary key, b {type})")
+            copied(here, target, CopyPlan(("texts",)))
+            assert target.run("select b from texts order by id").rows == [(b"a",), (b"1",)]
+            for value in ("5", "'\\x31'"):
+                with open_sql(here) as source:
+                    source.execute(f"replace into bytes values (1, {value})")
+                with pytest.raises(KataxError, match="column 'b' holds text or numbers"):
+                    copied(here, target, CopyPlan(("bytes",)))
+    with open_sql(there) as target:
+        target.execute("create table numbers (id integer primary key, n integer)")
+        with pytest.raises(KataxError, match="99999999999999999999 has more than 64 bits"):
+            copied(here, target, CopyPlan(("numbers",)))
+        assert target.run("select count(*) from numbers").rows == [(0,)]
 
 
 def test_a_table_that_was_emptied_is_copied_anew(urls: dict[str, tuple[str, str]]) -> None:
@@ -245,6 +261,48 @@ def test_a_table_that_was_emptied_is_copied_anew(urls: dict[str, tuple[str, str]
             [done], _ = copied(urls["sqlite"][0], target, CopyPlan())
             assert (done.target_rows, done.same) == (2, True)
             target.execute("delete from keyless")
+
+
+def test_a_table_without_transactions_keeps_a_part_of_its_first_batch(
+    urls: dict[str, tuple[str, str]],
+) -> None:
+    with open_sql(urls["sqlite"][0]) as source:
+        source.execute("create table t (id integer primary key, name text)")
+        source.execute_many("insert into t values (?, ?)", [[n, "longer"[: n // 16]] for n in range(100)])
+    with open_sql(urls["mysql"][1]) as target:
+        target.execute("create table t (id int primary key, name varchar(5)) engine = myisam")
+        with pytest.raises(KataxError, match=r"the row \[\"96\"\]"):
+            copied(urls["sqlite"][0], target, CopyPlan())
+        assert target.run("select count(*) > 0 from t").rows == [(1,)]
+        target.execute("alter table t modify name varchar(6)")
+        with pytest.raises(Refused, match=r"stopped behind 0 rows, .* go on with --not-consistent"):
+            copied(urls["sqlite"][0], target, CopyPlan())
+        [table], _ = copied(urls["sqlite"][0], target, CopyPlan(not_consistent=True, checksums=True))
+        assert (table.target_rows, table.same) == (100, True)
+
+
+def test_no_copy_goes_on_behind_a_key_of_unknown_type(
+    urls: dict[str, tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's 10 and '10' are one text, and behind one of them is not behind the other."""
+    monkeypatch.setattr(copying, "_BATCH", 2)
+    monkeypatch.setattr("katax_cli.engines.sqlite.engine.BATCH", 2)
+    with open_sql(urls["sqlite"][0]) as source:
+        source.execute("create table t (k primary key)")
+        source.execute_many("insert into t values (?)", [[n] for n in range(5)])
+
+    def stop(_: int) -> None:
+        raise KeyboardInterrupt
+
+    with open_sql(urls["sqlite"][0], read_only=True) as source, open_sql(urls["postgresql"][1]) as target:
+        with pytest.raises(KeyboardInterrupt):
+            Copy(source, target, CopyPlan(), stop).run(lambda _: True)
+        plan = CopyPlan(not_consistent=True)
+        with pytest.raises(Refused, match=r'behind the key \["1"\], which may be a text or a number'):
+            Copy(source, target, plan).run(lambda _: True)
+        target.execute("delete from t")
+        [table] = Copy(source, target, plan).run(lambda _: True)
+        assert (table.target_rows, table.same) == (5, True)
 
 
 PROGRAM = """

@@ -9,6 +9,7 @@ import pytest
 from katax_cli.errors import ConfigError, KataxError
 from katax_cli.services.transfer import diff
 from katax_cli.services.transfer.diff import Difference, DiffPlan, differences
+from katax_cli.services.transfer.tables import existing_table
 from tests.servers import Server
 from tests.servers.fixtures import MakeFresh, Target
 from tests.services.transfer.connections import open_sql
@@ -103,7 +104,7 @@ def test_rows_are_found_whatever_order_their_keys_have(
     fresh: MakeFresh, mysql: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Collations order the same texts otherwise; an ENUM is ordered by its number, and compared by its text."""
-    monkeypatch.setattr(diff, "_RANGE", 2)
+    monkeypatch.setattr(diff, "_RANGE", 1)
     keys = ["B", "a", "_", "c", "Z", "d"]
     kinds = {
         "sqlite": ("text collate nocase", "text"),
@@ -154,6 +155,44 @@ def test_values_that_a_server_writes_alike_differ(sqlite_url: str, fresh: MakeFr
                     database.execute(f"insert into t values ({number}.1, {value})")
         differences = found(here, there, DiffPlan(rows=True))
         assert len(differences) == len(literals) // 2 - 1, (name, differences)
+
+
+def test_keys_of_two_types_are_compared_as_texts(
+    fresh: MakeFresh, mysql: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diff, "_RANGE", 2)
+    here, there = fresh(mysql).url, fresh(mysql).url
+    sides = (
+        ("decimal(10,2)", "1, 2.5, 3", "int", "1, 2, 3, 4", 7),
+        ("varchar(9)", "'1', 'x', 'NaN'", "decimal(4)", "1, 2", 3),
+        ("varchar(9)", "'1', '1e999', 'inf'", "double", "1, 2", 3),
+        ("varbinary(9)", "'1', '2'", "decimal(4)", "1, 2", 4),
+    )
+    for mine, values, other, others, rows in sides:
+        for url, type, given in ((here, mine, values), (there, other, others)):
+            with open_sql(url) as database:
+                database.execute(f"create table t (k {type} primary key)")
+                database.execute_many(
+                    "insert into t values (?)", [[value.strip("'")] for value in given.split(", ")]
+                )
+        for one, two in ((here, there), (there, here)):
+            seen = [each for each in found(one, two, DiffPlan(rows=True)) if each.kind == "row"]
+            assert len(seen) == rows, (mine, other, seen)
+        for url in (here, there):
+            with open_sql(url) as database:
+                database.execute("drop table t")
+
+
+def test_rows_are_searched_by_their_keys(sqlite_url: str) -> None:
+    with open_sql(sqlite_url) as database, database.transaction() as transaction:
+        transaction.execute('create table "a FROM b" (n int, k text collate nocase, g, primary key (g, k))')
+        transaction.execute("""insert into "a FROM b" values (1, 'A', 1), (2, 'b', 1), (3, 'a', 2)""")
+        table = existing_table(transaction, "a FROM b", connection="main")
+        sql, params = table.select_keys(["n", "g"], [("a", 1), ("B", 1), ("b", 2), ("b", "1")])
+
+        assert sorted(transaction.run(sql, params).rows) == [(1, 1), (2, 1)]
+        plan = str(transaction.run(f"explain query plan {sql}", params).rows)
+        assert "(g=? AND k=?)" in plan, plan
 
 
 def test_a_key_that_is_null_ends_the_comparison(sqlite_url: str, fresh: MakeFresh) -> None:

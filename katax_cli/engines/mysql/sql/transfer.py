@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
+from typing import Any
 
 from katax_cli.engines.transfers import (
     TIMES,
@@ -116,11 +120,21 @@ def _exact(declared: str) -> str:
     return "CONCAT({})" if declared.startswith(("enum", "set(")) else "{}"
 
 
-_CONSTANTS: dict[Kind, Bind] = {"integer": int, "bits": int, "decimal": Decimal, "float": float}
+_NUMBERS: dict[Kind, Callable[[Any], Any]] = {"integer": int, "bits": int, "decimal": Decimal, "float": float}
 
 
 def _constant(declared: str) -> Bind | None:
-    return _CONSTANTS.get(_kind_of(declared).kind)
+    made = _NUMBERS.get(_kind_of(declared).kind)
+    return made and partial(_number, made)
+
+
+def _number(made: Callable[[Any], Any], value: Any) -> Any:
+    """A value that is none, as the other side's key may have, stays as it is: the server compares it."""
+    try:
+        number = made(value)
+        return number if math.isfinite(number) else value
+    except (ValueError, ArithmeticError, TypeError):
+        return value
 
 
 def _literal(value: bytes | int | str) -> str:

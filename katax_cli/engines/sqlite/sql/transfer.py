@@ -62,13 +62,20 @@ def _bind(declared: str) -> Bind | None:
     return _whole if column.kind == "integer" else None
 
 
-def _whole(value: Any) -> Any:
+def _kept(declared: str) -> Bind | None:
+    return _checked if _kind_of(declared).kind == "integer" else None
+
+
+def _checked(value: Any) -> Any:
     """Raises ValueError for a number of more than 64 bits, which SQLite would silently round."""
-    if isinstance(value, str) and len(value) > 18 and value.lstrip("+-").isdecimal():
-        if not -(2**63) <= int(value) < 2**63:
-            raise ValueError(f"{value} has more than 64 bits")
-        return value
-    return one_or_zero(value)
+    is_long = isinstance(value, str) and len(value) > 18 and value.lstrip("+-").isdecimal()
+    if is_long and not -(2**63) <= int(value) < 2**63:
+        raise ValueError(f"{value} has more than 64 bits")
+    return value
+
+
+def _whole(value: Any) -> Any:
+    return one_or_zero(_checked(value))
 
 
 def _blob(value: Any) -> Any:
@@ -99,5 +106,11 @@ def _literal(value: Any) -> str:
 
 
 SQL = TransferSql(
-    kind_of=_kind_of, type_of=_type_of, bind=_bind, literal=_literal, lossless=_lossless, typed_values=True
+    kind_of=_kind_of,
+    type_of=_type_of,
+    bind=_bind,
+    literal=_literal,
+    lossless=_lossless,
+    typed_values=True,
+    kept=_kept,
 )
