@@ -260,7 +260,7 @@ READERS = {
     "seed json": Reader(
         seed("001_t.json"), ('{"table":"t","key":["id"],"rows":[{"id":1,"a":null}]}', '[{"id":1}]')
     ),
-    "manifest": Reader(manifest, (json.dumps(asdict(WHOLE), default=str),)),
+    "manifest": Reader(manifest, (json.dumps({"format": WHOLE.format, **asdict(WHOLE)}, default=str),)),
     "frame": Reader(
         frame, ('2["chat",{"a":[1,2]}]', '51-7["x",{"_placeholder":true,"num":0}]', "0/admin,"), MALFORMED
     ),

@@ -120,10 +120,11 @@ def cmd(
     if call.only_planned(command=words):
         return ExitCode.DONE
     with scope(call, REDIS) as chosen:
-        reads = chosen.redis.engine.only_reads(words)
+        command = [to_bytes(word) for word in words]
+        reads = chosen.redis.engine.only_reads(command)
         if (harm := harm_of_command(words, reads=reads)) is not None:
             chosen.confirm(*harm)
-        reply = chosen.redis.redis(*(to_bytes(word) for word in words))
+        reply = chosen.redis.redis(*command)
     if reply is None:
         return ExitCode.NO
     call.out.scalar(reply_value(reply, text=call.out.format not in ("json", "jsonl")))
