@@ -16,7 +16,7 @@ from secrets import token_hex
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.resilience.retry import ONCE
-from katax_cli.errors import BackupDamaged, BackupError, ConfigError, KataxError, OutcomeUnknown
+from katax_cli.errors import BackupDamaged, BackupError, ConfigError, KataxError, OutcomeUnknown, Unavailable
 from katax_cli.services.backup.folder import is_backup_name, new_folder
 from katax_cli.services.backup.manifest import (
     MANIFEST,
@@ -86,7 +86,11 @@ class RemoteStore:
             if reason is not None:
                 raise BackupError(f"{self.location!r} does not hold what was sent: {reason}")
         self._named.add(manifest.name)
-        backup.put_manifest(manifest)
+        try:
+            backup.put_manifest(manifest)
+        except ConfigError:
+            self._named.discard(manifest.name)  # the store did not take it
+            raise
         with suppress(KataxError):  # on a whole backup the mark means nothing, and the next run removes it
             marker.remove()
         return backup.url
@@ -262,13 +266,17 @@ class RemoteBackup:
     def put_manifest(self, manifest: Manifest) -> None:
         """Gives the backup its name: all objects are there before, and afterwards still.
 
-        Raises OutcomeUnknown when the store does not say whether it took it; nothing is removed then.
+        Raises ConfigError when the store refuses it, OutcomeUnknown when nobody knows whether the store took it;
+        nothing is removed then.
         """
         self._refuse_incomplete(self._lost(manifest))
         text = manifest_text(manifest)
         self._work.check()
+        is_taken = self._is_taken_at_once(text)
         try:
-            self._objects.put(f"{self.name}/{MANIFEST}", text)
+            if not is_taken:
+                self._work.check()
+                self._objects.put(f"{self.name}/{MANIFEST}", text)
             is_there = self._objects.read(f"{self.name}/{MANIFEST}") == text
             lost = self._lost(manifest)
             if lost:
@@ -280,6 +288,15 @@ class RemoteBackup:
         self._refuse_incomplete(lost)
         if not is_there:
             raise BackupError(f"{self.url!r} has another manifest than was sent; another katax changed it")
+
+    def _is_taken_at_once(self, text: bytes) -> bool:
+        """Raises ConfigError when the store refuses the manifest. Only of the first attempt is that the whole truth: an
+        earlier one may have been taken when a later one is refused."""
+        try:
+            self._objects.within(self._work, ONCE).put(f"{self.name}/{MANIFEST}", text)
+        except (Unavailable, BackupError):
+            return False
+        return True
 
     def _refuse_incomplete(self, lost: list[str]) -> None:
         if lost:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from threading import Event, Semaphore
@@ -28,9 +29,10 @@ from katax_cli.errors import (
     ConfigError,
     KataxError,
     OutcomeUnknown,
+    StoreRefused,
     Unavailable,
 )
-from katax_cli.services.backup.manifest import RestoreDrill
+from katax_cli.services.backup.manifest import MANIFEST, RestoreDrill
 from katax_cli.services.backup.store import objects as objects_module
 from katax_cli.services.backup.store.base import BackupStore
 from katax_cli.services.backup.store.objects import ObjectStore, StoredObject
@@ -376,6 +378,40 @@ def test_what_fails_after_the_manifest_was_sent_is_unknown(
             backup.stamp(DRILL)
         files._s3.meta.events.unregister(f"before-call.s3.{operation}", fail)
     assert len(backup.manifest().drills) == 2
+
+
+def test_a_manifest_that_the_store_refuses_is_refused(
+    bucket: ObjectServer, prefix: str, store: BackupStore
+) -> None:
+    """Unknown only where an attempt before it was not answered: that one may have been taken."""
+    name, remote = back_up(), cast("RemoteStore", store)
+    files = remote._objects._files
+    files.connect()
+    answers: list[Exception] = []
+
+    def answer(params: dict[str, Any], **_: object) -> None:
+        if params["url_path"].endswith(MANIFEST) and answers:
+            raise answers.pop(0)
+
+    files._s3.meta.events.register("before-call.s3.PutObject", answer)
+    for said, error in (
+        ([PermissionError("denied")], StoreRefused),
+        ([FileNotFoundError("no bucket")], ConfigError),
+        ([ConnectionError("cut"), PermissionError("expired")], OutcomeUnknown),
+        ([OSError("full"), OSError("full")], OutcomeUnknown),
+    ):
+        answers[:] = said
+        with pytest.raises(error):
+            store.find(name).stamp(DRILL)
+        assert answers == []
+    answers.append(ConnectionError("cut"))
+    assert store.find(name).stamp(DRILL).is_drilled
+
+    manifest = replace(store.find(name).manifest(), files=())
+    answers.append(PermissionError("denied"))
+    with pytest.raises(StoreRefused), store.new_folder("main") as partial:
+        store.publish(partial, replace(manifest, name=partial.name.removeprefix(".partial-")))
+    assert states(store) == {name: "complete"}, "what is known to have no manifest is removed at once"
 
 
 def test_a_mark_is_of_the_dead_when_it_is_a_day_old_by_the_clock_of_the_store(
