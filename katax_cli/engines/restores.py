@@ -75,9 +75,13 @@ class ReadsDumpHead(RestoresByProgram, Protocol):
 
     def head(self, printed: str) -> DumpHead: ...
 
-    def in_english(self, connection: Any) -> tuple[str, bool]:
-        """The option of a session by which the server's messages are those that `hindered` knows (empty: this role may
-        not say so), and whether they are, with it."""
+    def english(self, connection: Any) -> str:
+        """The option of a session by which the server's messages are those that `hindered` knows; empty: this role may
+        not say so."""
+        ...
+
+    def is_english(self, connection: Any) -> bool:
+        """True when they are in this session."""
         ...
 
     def roles(self, connection: Any) -> frozenset[str] | None:

@@ -1,4 +1,4 @@
-"""PgBouncer in transaction mode, in front of a PostgreSQL of the tests."""
+"""PgBouncer in front of a PostgreSQL of the tests."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from tests.servers.rooms import free_port, service_account
 from tests.servers.server import Server, reroute
 
 
-def launch(upstream: Server, folder: Path, *, pool_size: int = 5) -> Server:
+def launch(upstream: Server, folder: Path, *, pool_size: int = 5, mode: str = "transaction") -> Server:
     """Start one; the caller stops it. Sessions that a test leaves idle in a transaction block `pool_size` slots."""
     found, account, port = install("pgbouncer"), service_account(), free_port()
     files = {"users.txt": f'"{upstream.user}" "{upstream.password}"\n'}
-    files["pgbouncer.ini"] = _configuration(upstream, folder, port=port, pool_size=pool_size)
+    files["pgbouncer.ini"] = _configuration(upstream, folder, port=port, pool_size=pool_size, mode=mode)
     for name, text in files.items():
         (folder / name).write_text(text)
     if account:
@@ -38,7 +38,7 @@ def launch(upstream: Server, folder: Path, *, pool_size: int = 5) -> Server:
     )
 
 
-def _configuration(upstream: Server, folder: Path, *, port: int, pool_size: int) -> str:
+def _configuration(upstream: Server, folder: Path, *, port: int, pool_size: int, mode: str) -> str:
     return f"""[databases]
 * = host={upstream.host} port={upstream.port}
 [pgbouncer]
@@ -48,7 +48,7 @@ unix_socket_dir = {folder}
 auth_type = scram-sha-256
 auth_file = {folder / "users.txt"}
 admin_users = {upstream.user}
-pool_mode = transaction
+pool_mode = {mode}
 default_pool_size = {pool_size}
 server_round_robin = 1
 ignore_startup_parameters = extra_float_digits

@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from psycopg.errors import InsufficientPrivilege
+from psycopg.errors import DivisionByZero, InsufficientPrivilege
 
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.parts import EnginePart
@@ -36,7 +36,7 @@ _RELATIONS = """SELECT n.nspname || '.' || c.relname, format('ONLY %I.%I %s', n.
 _PREPARED = "SELECT gid FROM pg_prepared_xacts WHERE database = $1 ORDER BY prepared"
 _SUBSCRIPTIONS = """SELECT subname FROM pg_subscription WHERE NOT subenabled
     AND subdbid = (SELECT oid FROM pg_database WHERE datname = current_database()) ORDER BY 1"""
-_ENGLISH = re.compile(r"(?:C|POSIX|en)\b|en_")
+_ENGLISH = "division by zero"
 _IDENTITY = "SELECT system_identifier::text FROM pg_control_system()"
 _USED = "SELECT coalesce(max(pg_database_size(oid)), 0) FROM pg_database WHERE datname = $1"
 _FOLDER = "SELECT setting, pg_backend_pid() FROM pg_settings WHERE name = 'data_directory'"
@@ -78,15 +78,21 @@ class PostgresRestore(EnginePart[PostgresEngine]):
         )
         return DumpHead("CREATE DATABASE {name}" + create, tuple(finish), parts)
 
-    def in_english(self, connection: Any) -> tuple[str, bool]:
-        """The option of a session by which its messages are in English, where this role may say so; and whether they
-        are, with it."""
+    def english(self, connection: Any) -> str:
+        # Outside a transaction LOCAL asks for the right alone: behind a pooler the session is somebody else's next.
         try:
-            self._engine.execute(connection, "SET lc_messages = 'C'")
+            self._engine.execute(connection, "SET LOCAL lc_messages = 'C'")
         except InsufficientPrivilege:
-            [(language,)] = self._engine.execute(connection, "SHOW lc_messages").rows
-            return "", _ENGLISH.match(language) is not None
-        return "-c lc_messages=C", True
+            return ""
+        return "-c lc_messages=C"
+
+    def is_english(self, connection: Any) -> bool:
+        # The names of languages are those of the server's operating system.
+        try:
+            self._engine.execute(connection, "SELECT 1/0")
+        except DivisionByZero as error:
+            return error.diag.message_primary == _ENGLISH
+        return False
 
     def roles(self, connection: Any) -> frozenset[str] | None:
         rows = self._engine.execute(connection, _MINE).rows

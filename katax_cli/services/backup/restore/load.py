@@ -18,7 +18,7 @@ from katax_cli.core.sql import quote_identifier
 from katax_cli.engines import restores as abilities
 from katax_cli.engines.dumps import Credentials, SchemaFacts
 from katax_cli.engines.registry import load, part
-from katax_cli.errors import BackupError, BackupHindered, KataxError
+from katax_cli.errors import BackupError, BackupHindered, ConfigError, KataxError
 from katax_cli.services.backup.dumps import pg_dump
 from katax_cli.services.backup.manifest import Manifest
 from katax_cli.services.backup.restore.destination import FOREVER, MARKER, Tell
@@ -124,9 +124,7 @@ class PostgresLoader:
     def load(self, settings: ConnectionSettings) -> None:
         words = self._part.words(str(self._dump), jobs=self._order.jobs, options=self._options())
         with administrator(self._order.database, self._order.open_database) as server:
-            option, is_english = self._asked(server, self._part.in_english)
-            options = {**settings.options, "options": f"{settings.options.get('options', '')} {option}"}
-            spoken = replace(settings, options=options)
+            spoken, is_english = self._english(server, settings)
             tell_size = self._growth(cast("SqlDatabase", server), str(settings.database))
             try:
                 run_restore(self._order, self._pg_restore, spoken, words, each_moment=tell_size)
@@ -136,6 +134,20 @@ class PostgresLoader:
                 why = "whether the dump is at fault cannot be told, for the server's messages are not in English"
                 raise BackupHindered(f"{error}; {why} (lc_messages)") from error
         self._finish(str(settings.database))
+
+    def _english(self, server: AnyDatabase, settings: ConnectionSettings) -> tuple[ConnectionSettings, bool]:
+        """The settings of sessions whose messages are in English where that can be, and whether they are."""
+        option = self._asked(server, self._part.english)
+        if option:
+            options = {
+                **settings.options,
+                "options": f"{settings.options.get('options', '')} {option}".strip(),
+            }
+            spoken = replace(settings, options=options)
+            # A pooler that the profile does not name refuses such options.
+            with suppress(ConfigError), self._order.open_database(spoken) as database:
+                return spoken, self._asked(database, self._part.is_english)
+        return settings, self._asked(server, self._part.is_english)
 
     def _growth(self, server: SqlDatabase, name: str) -> Callable[[], None]:
         """Tells now and then how large the database is by now."""

@@ -21,8 +21,9 @@ from tests.cli.harness import Done, katax, write_profile
 from tests.cli.processes import spawn
 from tests.engines.connections import settings_for
 from tests.promises.test_backup import lying_tool
-from tests.servers import Server
+from tests.servers import Server, pgbouncer
 from tests.servers.fixtures import MakeFresh, Target
+from tests.servers.fleet import Fleet
 from tests.services.backup.restore.rich import fill
 from tests.services.backup.restore.test_run import broken_tools, databases
 from tests.services.backup.server_of_backups import back_up
@@ -101,6 +102,19 @@ def test_a_drill_stamps_the_manifest_and_leaves_nothing(
     }
     assert databases(postgresql) == before
     assert katax("db", "backups", "verify").code == 0
+
+
+def test_a_pooler_that_the_profile_does_not_name_costs_no_drill(
+    manifest: Manifest, postgresql: Server, tmp_path: Path, fleet: Fleet
+) -> None:
+    """PgBouncer refuses the options by which pg_restore asks for messages in English."""
+    bouncer = pgbouncer.launch(postgresql, fleet.room.folder("session-bouncer"), mode="session")
+    try:
+        profile(tmp_path, Target("postgresql", bouncer.url, postgresql))
+        done = drill(manifest.name, "--on", "main")
+        assert (done.code, stamped(tmp_path, manifest)[-1].passed) == (0, True), done.err
+    finally:
+        bouncer.stop()
 
 
 def test_a_drill_never_subscribes_and_drops_what_a_subscription_keeps(
