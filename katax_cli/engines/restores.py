@@ -8,6 +8,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+from katax_cli.core.settings import ConnectionSettings
+
 
 class DumpPart(NamedTuple):
     """A part of a dump that only some roles can restore: the roles that it names, and the option that leaves it out."""
@@ -44,6 +46,11 @@ class RestoresByProgram(Protocol):
         ...
 
 
+def grant_hint(said: str, restores: RestoresByProgram) -> str:
+    """The grant that is missing, for the end of a message; empty when it is none that is known."""
+    return next((f"; {grant}" for sign, grant in restores.grants.items() if sign in said), "")
+
+
 class ReadsDumpStream(RestoresByProgram, Protocol):
     """Its program reads the dump from stdin."""
 
@@ -75,9 +82,9 @@ class ReadsDumpHead(RestoresByProgram, Protocol):
 
     def head(self, printed: str) -> DumpHead: ...
 
-    def english(self, connection: Any) -> str:
-        """The option of a session by which the server's messages are those that `hindered` knows; empty: this role may
-        not say so."""
+    def english(self, connection: Any, settings: ConnectionSettings) -> ConnectionSettings:
+        """Settings of sessions in which the server's messages are those that `hindered` knows; the same where this role
+        may not say so."""
         ...
 
     def is_english(self, connection: Any) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from psycopg.errors import DivisionByZero, InsufficientPrivilege
 
+from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.parts import EnginePart
 from katax_cli.engines.postgresql.engine import PostgresEngine
@@ -78,13 +80,14 @@ class PostgresRestore(EnginePart[PostgresEngine]):
         )
         return DumpHead("CREATE DATABASE {name}" + create, tuple(finish), parts)
 
-    def english(self, connection: Any) -> str:
+    def english(self, connection: Any, settings: ConnectionSettings) -> ConnectionSettings:
         # Outside a transaction LOCAL asks for the right alone: behind a pooler the session is somebody else's next.
         try:
             self._engine.execute(connection, "SET LOCAL lc_messages = 'C'")
         except InsufficientPrivilege:
-            return ""
-        return "-c lc_messages=C"
+            return settings
+        options = f"{settings.options.get('options', '')} -c lc_messages=C".strip()
+        return replace(settings, options={**settings.options, "options": options})
 
     def is_english(self, connection: Any) -> bool:
         # The names of languages are those of the server's operating system.

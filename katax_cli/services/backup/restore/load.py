@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
 
@@ -137,16 +137,10 @@ class PostgresLoader:
 
     def _english(self, server: AnyDatabase, settings: ConnectionSettings) -> tuple[ConnectionSettings, bool]:
         """The settings of sessions whose messages are in English where that can be, and whether they are."""
-        option = self._asked(server, self._part.english)
-        if option:
-            options = {
-                **settings.options,
-                "options": f"{settings.options.get('options', '')} {option}".strip(),
-            }
-            spoken = replace(settings, options=options)
-            # A pooler that the profile does not name refuses such options.
-            with suppress(ConfigError), self._order.open_database(spoken) as database:
-                return spoken, self._asked(database, self._part.is_english)
+        spoken = self._asked(server, lambda connection: self._part.english(connection, settings))
+        # A pooler that the profile does not name refuses such options.
+        with suppress(ConfigError), self._order.open_database(spoken) as database:
+            return spoken, self._asked(database, self._part.is_english)
         return settings, self._asked(server, self._part.is_english)
 
     def _growth(self, server: SqlDatabase, name: str) -> Callable[[], None]:
@@ -367,14 +361,9 @@ def run_restore(
             )
         except BackupError as error:
             said = _QUOTED_DUMP.split(str(error), maxsplit=1)[0]
-            hint = grant_hint(said, restores)
+            hint = abilities.grant_hint(said, restores)
             kind = BackupHindered if hint or restores.hindered.search(said) else type(error)
             raise kind(f"{error}{hint}") from error
-
-
-def grant_hint(said: str, restores: abilities.RestoresByProgram) -> str:
-    """The grant that is missing, for the end of a message; empty when it is none that is known."""
-    return next((f"; {grant}" for sign, grant in restores.grants.items() if sign in said), "")
 
 
 def count_rows(database: AnyDatabase, names: Collection[str]) -> dict[str, int]:

@@ -15,10 +15,9 @@ from typing import cast
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.core.sql import quote_identifier
 from katax_cli.engines.registry import part
-from katax_cli.engines.restores import DumpHead, RenamesDatabases
+from katax_cli.engines.restores import DumpHead, RenamesDatabases, grant_hint
 from katax_cli.errors import BackupError, ConfigError, KataxError, QueryError, Refused, RolledBack
 from katax_cli.services.backup.restore.destination import FOREVER, LONGEST_NAME, MARKER, Tell, kept_name
-from katax_cli.services.backup.restore.load import grant_hint
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.calls.left_behind import start
 from katax_cli.services.databases.mongodb import MongoDatabase
