@@ -28,7 +28,7 @@ _COMPARED = (
     r"(?:[=!<>~^|]|(?:not\s+)?(?:like|ilike|rlike|regexp|glob|match|in|between)\b|is(?:null)?\b|notnull\b)"
 )
 _OPERAND = r"[-+@$:~!]*+(?:\w*+'[^']*+'|\"[^\"]*+\"|`[^`]*+`|\[[^]]*+\]|[\w.]++(?:\s*+\([^()]*+\))?)"
-_CALCULATED = rf"{_OPERAND}(?:\s*+[-+*/%&]\s*+{_OPERAND})*"
+_CALCULATED = rf"{_OPERAND}(?:\s*+[-+*/%&]\s*+{_OPERAND}){{0,16}}+"
 _CONNECTED = (
     r"(?<!\w)(?:and|or|xor|where|having|(?<=\s)&&|(?<=\s)\|\|)(?!\w)[(\s]*+(?:not\b[(\s]*+)?"
     r"(?:exists\s*\(|select\s|case\s+when\b|(?:true|false|null|[\d.]+)[\s)]*+\Z"
@@ -41,8 +41,8 @@ _CLAUSE = (
 )
 _MORE = rf"{_CONNECTED}|{_NEXT_PAIR}"
 # Conditions of other shapes: `and data->>'a' = 'b'`, `and (n + 1) * 2 > 5`, `and starts_with(name, 'A')`.
-_CONNECTS = r"(?<!\w)(?:and|or|xor|where|having)(?=[\s(/\"`\[!~+-])|\|\||&&"
-_COMPUTES = r"[=<>~^|]|!\w|::|\w[(\[]"
+_CONNECTS = r"(?<!\w)(?:and|or|xor|where|having)(?=[\s(/\"`\[!~+-])|(?<=\s)(?:\|\||&&)"
+_COMPUTES = r"[=<>~^]|(?<=\s)\||!\w|::|\w[(\[]"
 
 # What SQL would compute.
 _TYPES = (
@@ -58,8 +58,16 @@ _COMPUTED = (
 # Names that are columns only where the table has such a column: alone, calculated or compared with, behind `and`.
 _ALONE = r"\A(?P<alone>[^\W\d][\w.]*)\s*(?=\Z|[-+*/%|])"
 _COMPARED_NAME = r"(?:\A|(?<=\s))(?P<compared>[^\W\d][\w.]*)\s*(?=[=!<>])"
-_CONNECTED_NAME = r"(?<!\w)(?:and|or|xor)[\s(]+(?:not[\s(]+)?(?P<connected>[^\W\d][\w.]*)"
+_CONNECTOR = r"(?:(?<!\w)(?:and|or|xor|where|having)(?!\w)|(?<=\s)(?:\|\||&&))"
+_QUOTED_NAME = r"\"[^\"]{1,128}+\"|`[^`]{1,128}+`|\[[^]]{1,128}+\]"
+_NAME = rf"(?:[^\W\d][\w.]*+|{_QUOTED_NAME})(?:\.(?:\w++|{_QUOTED_NAME}))*+"
+_WORDS = "and|or|xor|is|isnull|notnull|not|in|i?like|rlike|regexp|glob|match|between"
+_ENDS = rf"(?=\s*+(?:\Z|[^\w\s,.;:?'\"]|(?:{_WORDS})\b))"
+_CONNECTED_NAME = rf"{_CONNECTOR}[\s(!~+-]*+(?:not\b[\s(!~+-]*+)*+(?P<connected>{_NAME}){_ENDS}"
+# What a function gets: `and starts_with (name, 'A')`.
+_GIVEN_NAME = rf"[(,][\s~+-]*+(?P<given>{_NAME})(?=\s*+[^\w\s.;:?'\"])"
 _NAMES = rf"{_ALONE}|{_COMPARED_NAME}|{_CONNECTED_NAME}"
+_URL = r"(?<!\w)\w++://[^\s'\"`]++"
 _FLAGS = re.IGNORECASE | re.DOTALL
 
 
@@ -114,7 +122,8 @@ def parse_value(text: str, *, compared: bool = False) -> Value:
         return Value(bound[1], "bound")
     if re.match(r"\s*[=!<>~^|&]", text):
         raise ValueError(f"{text!r} begins with an operator; {_quote_it(text)}")
-    if re.search(_MORE, text, _FLAGS) or (compared and (_goes_on(text) or _has_clause(text))):
+    seen = _without_urls(text)
+    if re.search(_MORE, seen, _FLAGS) or (compared and (_goes_on(seen) or _has_clause(seen))):
         raise ValueError(f"{text!r} has SQL after the value; {_quote_it(text)}, or write two conditions")
     if compared and re.fullmatch(_COMPUTED, text, _FLAGS):
         raise ValueError(f"{text!r} would be bound as text, not evaluated as SQL; {_quote_it(text)}")
@@ -132,7 +141,17 @@ def _has_clause(text: str) -> bool:
 
 def named_in(word: str) -> list[str]:
     """Names in a word that SQL would read as columns, if there are such columns."""
-    return [match[str(match.lastgroup)] for match in re.finditer(_NAMES, word.strip(), _FLAGS)]
+    text = _without_urls(word.strip())
+    found = list(re.finditer(_NAMES, text, _FLAGS))
+    connector = re.search(_CONNECTOR, text, _FLAGS)
+    if connector is not None:
+        found += re.compile(_GIVEN_NAME, _FLAGS).finditer(text, connector.end())
+    return [re.sub(r"[\"`\[\]]", "", match[str(match.lastgroup)]) for match in found]
+
+
+def _without_urls(text: str) -> str:
+    """The same with `_` for what in an address looks like SQL."""
+    return re.sub(_URL, lambda url: re.sub(r"[=|&]", "_", url[0]), text)
 
 
 def _elements(text: str, value: str) -> Iterator[Value]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from katax_cli.core.sql.conditions import Condition, Value, parse_condition, parse_value
+from katax_cli.core.sql.conditions import Condition, Value, named_in, parse_condition, parse_value
 
 
 @pytest.mark.parametrize(
@@ -90,11 +90,28 @@ def test_a_word_is_taken_as_it_stands_where_nothing_speaks_against_it() -> None:
         "it's or isn't", "R&B and r&b", "black and white-ish", "100%", "a=b", "fe80::1", "user@host", "-5",
         "+49 30", "*",
         "", " padded ", "$5", "#tag", "a--b", '{"a": 1}', ":)", "limit", "the order", "and then", "x < y",
+        "https://x.y/?next=a||b=1", "https://x.y/a||b=c", "Terms and conditions: https://x.y/?a=b", "a||b|c",
+        "where is a|b",
         "Tom and Jerry (1940)", "war & peace: a review", "and/or", "in or out - or both?",
     ):  # fmt: skip
         assert parse_value(word, compared=True) == Value(word)
     for stored in ("it's; --", "f(x)", "order by n"):
         assert parse_value(stored) == Value(stored)
+
+
+def test_names_that_sql_would_read_as_columns() -> None:
+    """Only such columns are looked for in the table: a value that names none of it stays one."""
+    for word, names in (
+        ("x and starts_with (name, 'A')", ["starts_with", "name"]),
+        ("x or coalesce (-t.n, name) and ok", ["coalesce", "ok", "t.n", "name"]),
+        ("x or `active`", ["active"]), ('x or "active"', ["active"]), ("x or [active]", ["active"]),
+        ("x or -n", ["n"]), ("x or t.n", ["t.n"]), ('x or "t"."n"', ["t.n"]), ("x or not n", ["n"]),
+        ("x having n", ["n"]), ("x && n", ["n"]), ("foo and id", ["id"]), ("foo and id is null", ["id"]),
+        ("rock and roll (live)", ["roll", "live"]),
+        ("foo and id card", []), ("foo and name, bar", []), ("Tom and Jerry (the name)", ["Jerry"]),
+        ("https://x.y/?a=1&or=n", []), ("sand or'n", []), ("a||n", ["a"]), ("orn", []),
+    ):  # fmt: skip
+        assert [name for name in named_in(word) if name not in ("x", "orn")] == names, word
 
 
 @given(st.text())
@@ -117,8 +134,16 @@ def test_long_input_costs_no_more_than_its_length() -> None:
         "::",
         "a,",
         "or a - ",
+        "w",
+        "w://",
+        "(a.",
+        "([",
+        "or -",
+        '"',
     ):
         try:
+            named_in(piece * 20_000)
+            named_in("x or " + piece * 20_000)
             parse_condition("n = a" + piece * 20_000)
         except ValueError:
             continue
