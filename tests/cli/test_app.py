@@ -162,7 +162,10 @@ def test_a_limit_of_the_machine_is_no_defect(error: Exception, what: str) -> Non
 
     code = Diagnostics(stream).failure(error)
 
-    said = f"katax: this process gets no more of the machine: {what}; raise its limits (ulimit -a)\n"
+    said = (
+        f"katax: this process gets no more of the machine: {what}; raise its limits (ulimit -a); "
+        "if they are high, repeat with --debug and report it\n"
+    )
     assert (code, stream.getvalue()) == (1, said)
 
 

@@ -212,7 +212,8 @@ def _sentence(error: BaseException) -> str:
         what = "the output" if error.filename is None else repr(error.filename)
         return f"cannot write {what}: {error.strerror}; the output is incomplete"
     if _is_at_a_limit(error):
-        return f"this process gets no more of the machine: {str(error) or 'memory'}; raise its limits (ulimit -a)"
+        said = f"this process gets no more of the machine: {str(error) or 'memory'}; raise its limits (ulimit -a)"
+        return f"{said}; if they are high, repeat with --debug and report it"
     return f"internal error: {type(error).__name__}: {error}; repeat with --debug and report it"
 
 
