@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from katax_cli.aio.own_loop import OwnLoop
+from katax_cli.aio.own_loop import OwnLoop, Turn
 from katax_cli.aio.proxy import AsyncProxy, awaited
 from katax_cli.services.databases.builder.builder import Builder
 from katax_cli.services.databases.builder.documents import DocumentBuilder
@@ -33,7 +32,7 @@ def _grown(method: Callable[Concatenate[Any, P], object]) -> Callable[Concatenat
 class _AsyncQuery(AsyncProxy[B]):
     """A query that grows by calls, each of which returns a new one; its last call is awaited."""
 
-    def __init__(self, builder: B, home: OwnLoop, turn: asyncio.Lock | None = None) -> None:
+    def __init__(self, builder: B, home: OwnLoop, turn: Turn | None = None) -> None:
         super().__init__(builder, home)
         self._turn = turn
 

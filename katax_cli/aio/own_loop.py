@@ -6,12 +6,11 @@ import asyncio
 from asyncio import CancelledError
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, ParamSpec, Protocol, TypeVar
-from weakref import WeakSet
+from typing import Any, Literal, ParamSpec, Protocol, TypeVar
 
 from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.engines.awaited.calls import call
-from katax_cli.errors import ConfigError, OutcomeUnknown
+from katax_cli.errors import ConfigError, KataxError, OutcomeUnknown
 from katax_cli.services.calls.guard import Guard, Safety, Sent
 
 P = ParamSpec("P")
@@ -25,13 +24,36 @@ class Ends(Protocol):
     def end(self) -> None: ...
 
 
+class Turn(asyncio.Lock):
+    """Statements that share a connection take turns.
+
+    Raises KataxError to the task whose own statement has the turn, as one that reads what it sends: both would wait.
+    """
+
+    _task: asyncio.Task[Any] | None = None
+
+    async def acquire(self) -> Literal[True]:
+        task = asyncio.current_task()
+        if self._task is task:
+            raise KataxError(
+                "this connection waits for data that the same task reads from it; read the data on another connection"
+            )
+        await super().acquire()
+        self._task = task
+        return True
+
+    def release(self) -> None:
+        self._task = None
+        super().release()
+
+
 class OwnLoop:
     """The first event loop that makes a call owns the connections; waiters of another one could not be answered."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.subscriptions: WeakSet[Ends] = WeakSet()
-        """Those that end with the container, in any thread."""
+        self.subscriptions: set[Ends] = set()
+        """Those that end with the container, in any thread; copied whole where one looks at all, as others add."""
 
     def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
         """The result of `fn`, to be awaited. Raises ConfigError on another event loop than the first.

@@ -48,8 +48,9 @@ class Arrivals(Generic[T]):
         try:
             await asyncio.shield(starting)
         except BaseException:
-            # Cancelled or not, what the thread still begins ends after it.
-            starting.add_done_callback(lambda _: started_in_thread("katax-unsubscribe", self.end))
+            if not starting.done() or starting.exception() is None:
+                # Cut off: what the thread begins, or has begun, ends after it.
+                starting.add_done_callback(lambda _: started_in_thread("katax-unsubscribe", self.end))
             raise
         self._home.subscriptions.add(self)
         return self
@@ -66,6 +67,7 @@ class Arrivals(Generic[T]):
     def end(self) -> None:
         """The same from any thread, which it blocks."""
         self._is_closed = True
+        self._home.subscriptions.discard(self)
         self._room.set()
         tell(self._home.loop, self._wake)
         self._close()
@@ -75,16 +77,19 @@ class Arrivals(Generic[T]):
 
     async def __anext__(self) -> T:
         self._home.enter()
-        if self._waiter is not None and not self._waiter.done():
-            raise KataxError("another task reads these messages; give each a subscription of its own")
         while not self._arrived:
             if self._ended_by is not None:
                 raise self._ended_by
             if self._is_closed:
                 raise StopAsyncIteration
+            if self._waiter is not None and not self._waiter.done():
+                raise KataxError("another task reads these messages; give each a subscription of its own")
+            # First the future, then the look: the thread does it the other way around.
             self._waiter = self._home.loop.create_future()
             if not self._arrived and self._ended_by is None and not self._is_closed:
                 await self._waiter
+            else:
+                self._waiter = None
         arrived = self._arrived.popleft()
         if len(self._arrived) < MOST_WAITING:
             self._room.set()

@@ -66,7 +66,7 @@ class AwaitedContainer(Katax):
         return in_thread("katax-health", check) if is_for_a_task() else check()
 
     def _end_services(self) -> list[Step]:
-        ends = [partial(_ended, subscription) for subscription in tuple(self.home.subscriptions)]
+        ends = [partial(_ended, subscription) for subscription in self.home.subscriptions.copy()]
         return [*super()._end_services(), *(Step("subscription", end) for end in ends)]
 
     def _end_databases(self) -> list[Step]:

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
-from katax_cli.aio.own_loop import OwnLoop
+from katax_cli.aio.own_loop import OwnLoop, Turn
 from katax_cli.aio.proxy import AsyncBatches, AsyncProxy, awaited, exit_of
 from katax_cli.core.sql import AnySql
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.awaited.calls import wait_for
 from katax_cli.engines.base import Params, Row, RowStream, Text
 from katax_cli.engines.transfers import CopiedOut
+from katax_cli.errors import KataxError, OutcomeUnknown
 from katax_cli.services.databases.postgresql.copying import CopyData
 from katax_cli.services.databases.postgresql.notifications import (
     Notification,
@@ -112,8 +113,7 @@ class AsyncQueries(AsyncProxy[Q]):
     Placeholders are `$1`, `?` or `:name`, on every engine. `timeout` is seconds for the whole call.
     """
 
-    _turn: asyncio.Lock | None = None
-    """Statements that share a connection take turns."""
+    _turn: Turn | None = None
 
     run = awaited(Queries.run)
     query = awaited(Queries.query)
@@ -145,9 +145,9 @@ class AsyncQueries(AsyncProxy[Q]):
 class SharedConnection(AsyncQueries[C]):
     """Statements on one connection, which run one after the other."""
 
-    def __init__(self, statements: C, home: OwnLoop, turn: asyncio.Lock | None = None) -> None:
+    def __init__(self, statements: C, home: OwnLoop, turn: Turn | None = None) -> None:
         super().__init__(statements, home)
-        self._turn: asyncio.Lock = asyncio.Lock() if turn is None else turn
+        self._turn: Turn = Turn() if turn is None else turn
 
     async def _call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._turn:
@@ -156,11 +156,14 @@ class SharedConnection(AsyncQueries[C]):
     async def _leave(
         self, leave: Callable[[Any, BaseException | None, Any], T], error: BaseException | None
     ) -> T:
-        """Waits for the statement of another task; cancelled meanwhile, it breaks the connection under that one.
+        """Waits for the statement of another task; cancelled, it breaks the connection under that one.
 
-        The connection has to come back, and a COMMIT may not go out then.
+        The connection has to come back, and a COMMIT may not go out then. What fails after a cancellation is its cause:
+        `asyncio.timeout` and `TaskGroup` have to see their own.
         """
-        cancelled: asyncio.CancelledError | None = None
+        cancelled = error if isinstance(error, asyncio.CancelledError) else None
+        if cancelled is not None and self._turn.locked():
+            self._wrapped.interrupt()
         while True:
             try:
                 await self._turn.acquire()
@@ -170,9 +173,13 @@ class SharedConnection(AsyncQueries[C]):
                 self._wrapped.interrupt()
         try:
             left = await self._home.call(leave, *exit_of(cancelled or error))
+        except KataxError as failed:
+            if cancelled is None or isinstance(failed, OutcomeUnknown):
+                raise
+            raise cancelled from failed
         finally:
             self._turn.release()
-        if cancelled is not None:
+        if cancelled is not error and cancelled is not None:
             raise cancelled
         return left
 

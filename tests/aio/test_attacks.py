@@ -7,19 +7,20 @@ import gc
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from random import Random
 
 import pytest
 import uvloop
 
 from katax_cli import Katax
-from katax_cli.aio import AsyncKatax, AsyncSqlDatabase
-from katax_cli.errors import ConfigError, OutcomeUnknown
+from katax_cli.aio import AsyncKatax, AsyncSession, AsyncSqlDatabase, AsyncTransaction
+from katax_cli.errors import ConfigError, KataxError, OutcomeUnknown
 from katax_cli.services.databases.postgresql.notifications import Notification
 from tests.aio.conftest import MakeKatax
 from tests.aio.tasks import eventually
-from tests.aio.test_sql import SLEEP, running
+from tests.aio.test_sql import RUNNING, SLEEP, running
 from tests.servers.fixtures import MakeFresh
 from tests.waiting import SECONDS, until
 
@@ -282,3 +283,80 @@ def test_a_child_made_by_fork_makes_its_own(make_katax: MakeKatax, fresh: MakeFr
             assert await asyncio.gather(*[db.scalar("select 3") for _ in range(9)]) == [3] * 9
 
     asyncio.run(parent())
+
+
+@pytest.mark.parametrize("engine", ["postgresql", "mysql"])
+async def test_a_cancelled_block_breaks_the_statement_of_another_task(
+    make_katax: MakeKatax, fresh: MakeFresh, engine: str
+) -> None:
+    """Its end would wait for that one. Whoever cancelled it sees the cancellation, whatever its end meets."""
+    url = fresh(engine).url
+    async with make_katax(main={"url": url, "pool": {"max": 1}}, other=url) as katax:
+        db, other = katax.database("main"), katax.database("other")
+        await db.execute("create table t (n integer)")
+        left: list[asyncio.Task[object]] = []
+
+        async def work(statements: AsyncTransaction | AsyncSession) -> None:
+            async with statements.transaction() as inner:
+                await inner.execute("insert into t values (1)")
+                sleep = statements.query(f"/* {number} */ {SLEEP[engine]}", timeout=3600)
+                left.append(asyncio.create_task(sleep))
+                await asyncio.Event().wait()
+
+        async def block() -> None:
+            async with db.transaction(timeout=3600) as transaction:
+                await work(transaction)
+
+        async def session() -> None:
+            async with db.session(timeout=3600) as statements:
+                await work(statements)
+
+        for number, end in enumerate((block, lambda: db.transaction(work, timeout=3600), session)):
+            # PostgreSQL goes on with those of broken connections.
+            this = RUNNING[engine].replace("like '%", f"like '%/* {number} */%")
+            task = asyncio.ensure_future(end())
+            await eventually(partial(other.scalar, this))
+            task.cancel()
+            done, _ = await asyncio.wait([task], timeout=SECONDS)
+            assert done, "it waits for the statement of the other task"
+            assert task.cancelled(), task.exception()
+            [ended] = await asyncio.gather(left.pop(), return_exceptions=True)
+            assert isinstance(ended, KataxError)
+            assert await db.scalar("select count(*) from t", timeout=SECONDS) == 0
+        assert db.pool_stats().active == 0
+
+
+async def test_a_statement_that_waits_for_one_of_its_own_task(
+    make_katax: MakeKatax, fresh: MakeFresh
+) -> None:
+    """COPY of rows that are read from its own transaction would wait for itself."""
+    async with make_katax(main={"url": fresh("postgresql").url, "pool": {"max": 1}}) as katax:
+        db = katax.database("main")
+        await db.execute("create table t (n integer)")
+
+        async def streamed(transaction: AsyncTransaction) -> AsyncIterator[object]:
+            async for batch in transaction.stream("select generate_series(1, 3)"):
+                for row in batch:
+                    yield row
+
+        async def built(transaction: AsyncTransaction) -> AsyncIterator[object]:
+            yield (await transaction.table("t").count(),)
+
+        async def in_savepoint(transaction: AsyncTransaction) -> AsyncIterator[object]:
+            async with transaction.transaction():
+                yield (1,)
+
+        for rows in (streamed, built, in_savepoint):
+            with pytest.raises(KataxError, match="this connection waits for data that the same task reads"):
+                async with asyncio.timeout(SECONDS), db.transaction(timeout=3600) as transaction:
+                    await transaction.copy_in("t", ["n"], rows(transaction))
+            assert await db.scalar("select count(*) from t", timeout=SECONDS) == 0
+        with pytest.raises(KataxError):
+            async with (
+                asyncio.timeout(SECONDS),
+                db.transaction(timeout=3600) as transaction,
+                transaction.stream("select generate_series(1, 3)") as batches,
+            ):
+                await transaction.copy_in("t", ["n"], (row async for batch in batches for row in batch))
+        assert await db.scalar("select count(*) from t", timeout=SECONDS) == 0
+        assert db.pool_stats().active == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -234,6 +235,68 @@ async def test_a_subscription_comes_back_and_says_what_it_missed(
 
             await eventually(reached)
             assert (await received).value == "again"
+
+
+async def test_a_message_between_two_looks_leaves_its_reader_alone(
+    make_katax: MakeKatax, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread hears it after the first look and before the second, so nobody waits for the wake-up."""
+    loop = asyncio.get_running_loop()
+    make = loop.create_future
+    async with make_katax(cache=redis_url) as katax:
+        with Katax(katax.profile) as threads:
+            async with katax.pubsub().subscribe("news", timeout=60) as messages:
+
+                def heard_meanwhile() -> asyncio.Future[object]:
+                    monkeypatch.setattr(loop, "create_future", make)
+                    threads.pubsub().publish("news", 1, timeout=SECONDS)
+                    until(lambda: messages._arrived)
+                    return make()
+
+                monkeypatch.setattr(loop, "create_future", heard_meanwhile)
+                assert (await anext(messages)).value == 1
+                loop.call_soon(partial(threads.pubsub().publish, "news", 2, timeout=SECONDS))
+                async with asyncio.timeout(SECONDS):
+                    assert (await anext(messages)).value == 2
+
+
+async def test_a_subscription_whose_connect_was_refused_begins_again_and_an_ended_one_says_so(
+    make_katax: MakeKatax, redis_url: str, proxy: MakeProxy
+) -> None:
+    wire = proxy(redis_url)
+    async with make_katax(cache=wire.url, direct=redis_url) as katax:
+        messages = katax.pubsub("cache").subscribe("news", timeout=SECONDS)
+        wire.refuse()
+        with pytest.raises(Unavailable):
+            async with messages:
+                raise AssertionError("the connect was refused")
+        wire.come_back()
+        async with messages:
+            await katax.pubsub("direct").publish("news", "heard", timeout=SECONDS)
+            async with asyncio.timeout(SECONDS):
+                assert (await anext(messages)).value == "heard"
+        with pytest.raises(KataxError, match="this subscription has ended; make another one"):
+            await messages.__aenter__()
+
+
+async def test_subscriptions_that_begin_during_a_shutdown(make_katax: MakeKatax, redis_url: str) -> None:
+    """The thread that shuts down looks at them while the event loop adds others."""
+    katax = make_katax(cache=redis_url)
+    home = katax.wraps.home
+    made = [katax.pubsub().subscribe("news") for _ in range(2000)]
+    home.subscriptions.update(made[:1000])
+    looking = asyncio.get_running_loop().run_in_executor(
+        None, lambda: [katax.wraps._end_services() for _ in range(100)]
+    )
+    while not looking.done():
+        home.subscriptions.update(made)
+        await asyncio.sleep(0)
+        home.subscriptions.difference_update(made[1000:])
+        await asyncio.sleep(0)
+    looks = await looking
+    assert all(1000 <= len(steps) <= 2000 for steps in looks)
+    home.subscriptions.clear()
+    assert (await katax.shutdown(SECONDS)).clean
 
 
 async def test_a_subscription_ends_with_its_task_and_with_the_container(

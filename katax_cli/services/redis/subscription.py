@@ -21,7 +21,7 @@ from katax_cli.core.text.duration import Duration
 from katax_cli.core.text.text import to_bytes, to_text
 from katax_cli.engines.base import require
 from katax_cli.engines.messages import Heard, Subscriber, Subscribes
-from katax_cli.errors import Unavailable
+from katax_cli.errors import KataxError, Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.keyspace import escape_glob
@@ -114,7 +114,12 @@ class Subscription:
         patterns: Sequence[str] = (),
         timeout: Duration | None = None,
     ) -> None:
-        """Connects, subscribes, and returns once the server has confirmed it, within `timeout` seconds."""
+        """Connects, subscribes, and returns once the server has confirmed it, within `timeout` seconds.
+
+        Raises KataxError, or what ended it for good, once it has ended.
+        """
+        if self._closed.is_set():
+            raise self._ended_by or KataxError("this subscription has ended; make another one")
         self._names["SUBSCRIBE"] |= {self._full("SUBSCRIBE", name) for name in channels}
         self._names["PSUBSCRIBE"] |= {self._full("PSUBSCRIBE", name) for name in patterns}
         deadline = Deadline(timeout)
