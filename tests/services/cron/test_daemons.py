@@ -188,14 +188,15 @@ def test_a_frozen_daemon_takes_its_job_back(start: Start, tmp_path: Path) -> Non
     assert {run.state for run in history()} == {"ran", "skipped"}
 
 
-def test_a_missing_hour_is_one_row(start: Start, tmp_path: Path) -> None:
+def test_what_nobody_ran_is_one_row(start: Start, tmp_path: Path) -> None:
     """What was due while no daemon ran is accounted for at the start: one run, and one row for the others."""
-    profile(tmp_path, '[cron.jobs.tick]\nschedule = "@every 1m"\ncommand = "true"\n')
+    # Nothing becomes due meanwhile: a minute can end in any second of a test.
+    week = 7 * 24 * 3_600_000
+    profile(tmp_path, '[cron.jobs.tick]\nschedule = "@every 7d"\ncommand = "true"\n')
     with Cron(load_profile(None)) as cron:
         cron.tables.prepare()
-        now = int(cron.clock.now())
-        before = (now - 3600) * 1000
-        cron.definitions.note_schedules([("tick", "@every 1m", "@every 60s", before)])
+        before = int(cron.clock.now()) * 1000 - 60 * week
+        cron.definitions.note_schedules([("tick", "@every 7d", f"@every {week // 1000}s", before)])
 
     daemon = start()
     until(lambda: len(history()) >= 2 and "running" not in {run.state for run in history()})
@@ -204,9 +205,10 @@ def test_a_missing_hour_is_one_row(start: Start, tmp_path: Path) -> None:
     missed, *others = history()
     assert (missed.state, missed.reason) == ("missed", "no daemon was there in time")
     assert {run.state for run in others} == {"ran"}
-    planned = [missed.scheduled_at + 60_000 * number for number in range(missed.count)]
+    planned = [missed.scheduled_at + week * number for number in range(missed.count)]
     planned += [run.scheduled_at for run in others]
-    assert planned == list(range(before // 60_000 * 60_000 + 60_000, planned[-1] + 1, 60_000))
+    assert planned == list(range(before // week * week + week, planned[-1] + 1, week))
+    assert len(planned) == 60
     assert missed.until_at == planned[missed.count - 1]
 
 
@@ -465,11 +467,12 @@ def test_what_waits_is_given_up_when_its_job_is_removed(start: Start, tmp_path: 
 def test_what_was_missed_runs_one_after_the_other_under_allow(start: Start, tmp_path: Path) -> None:
     work = "echo begin >> started; sleep 0.2; echo end >> started"
     policy = 'on_overlap = "allow"\non_miss = "all"'
-    profile(tmp_path, f'[cron.jobs.tick]\nschedule = "@every 1m"\ncommand = "{work}"\n{policy}\n')
+    profile(tmp_path, f'[cron.jobs.tick]\nschedule = "@every 7d"\ncommand = "{work}"\n{policy}\n')
     with Cron(load_profile(None)) as cron:
         cron.tables.prepare()
-        before = (int(cron.clock.now()) - 300) * 1000
-        cron.definitions.note_schedules([("tick", "@every 1m", "@every 60s", before)])
+        week = 7 * 24 * 3600
+        before = (int(cron.clock.now()) - 5 * week) * 1000
+        cron.definitions.note_schedules([("tick", "@every 7d", f"@every {week}s", before)])
 
     daemon = start()
     until(lambda: len(lines(tmp_path / "started")) >= 10)
