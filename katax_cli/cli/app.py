@@ -66,8 +66,11 @@ PANELS: dict[str, tuple[str, ...]] = {
 _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 
 
-class Terminated(BaseException):
-    """SIGTERM arrived. `arrived` also tells when sqlite3, which drops what a handler raises, made another of it."""
+class Terminated(SystemExit):
+    """SIGTERM arrived. `arrived` also tells when sqlite3, which drops what a handler raises, made another of it.
+
+    A SystemExit, which event loops let through: what else a handler raises in one of their callbacks, they log and drop.
+    """
 
     arrived = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 from pathlib import Path
@@ -197,3 +198,17 @@ def test_signals(raised: BaseException, code: int, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(app, "_run", run)
 
     assert katax("--version").code == code
+
+
+def test_an_event_loop_lets_a_termination_through() -> None:
+    """As that of a prompt, in whose callbacks the signal may arrive."""
+
+    def terminate() -> None:
+        raise app.Terminated
+
+    async def waiting() -> None:
+        asyncio.get_running_loop().call_soon(terminate)
+        await asyncio.sleep(60)
+
+    with pytest.raises(app.Terminated):
+        asyncio.run(waiting())
