@@ -69,7 +69,7 @@ _CLICK_ERROR: type[Exception] = typer.BadParameter.__mro__[2]
 class Terminated(SystemExit):
     """SIGTERM arrived. `arrived` also tells when sqlite3, which drops what a handler raises, made another of it.
 
-    A SystemExit, which event loops let through: what else a handler raises in one of their callbacks, they log and drop.
+    A SystemExit, which event loops let through: what else a handler raises in a callback of theirs, they log and drop.
     """
 
     arrived = False

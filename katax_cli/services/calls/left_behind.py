@@ -33,6 +33,10 @@ class Running:
         self.outcome: Any = None
         self._ended = SharedEvent()
 
+    def start(self, name: str, call: Callable[[], Any]) -> None:
+        """Starts `call` in a daemon thread called `name`; interrupted meanwhile, it is under way all the same."""
+        Thread(target=self.run, args=(call,), name=name, daemon=True).start()
+
     def ended(self, seconds: float | None) -> bool:
         """Waits up to `seconds` for the end; True when it came."""
         return _await(self._ended, seconds)
@@ -48,7 +52,7 @@ class Running:
 def start(name: str, call: Callable[[], Any]) -> Running:
     """Starts `call` in a daemon thread called `name`."""
     running = Running()
-    Thread(target=running.run, args=(call,), name=name, daemon=True).start()
+    running.start(name, call)
     return running
 
 

@@ -19,7 +19,7 @@ from katax_cli.cli.shell.scope import Scope
 from katax_cli.core.clock import SYSTEM
 from katax_cli.core.text.duration import parse_duration
 from katax_cli.errors import ConfigError, KataxError, OutcomeUnknown, unknown_name
-from katax_cli.services.calls.left_behind import Running, start
+from katax_cli.services.calls.left_behind import Running
 
 T = TypeVar("T")
 _LEAVING = ("exit", "quit", "\\q")
@@ -190,8 +190,9 @@ class Shell:
     def _awaited(self, work: Callable[[], T]) -> T:
         """Runs `work` in a thread of its own, so that Ctrl-C can end it on the server. Raises Cancelled then."""
         self._interrupted = False
-        running = start("katax-statement", work)
+        running = Running()
         try:
+            running.start("katax-statement", work)
             running.ended(None)
         except KeyboardInterrupt:
             self._interrupted = True
