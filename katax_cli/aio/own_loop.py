@@ -19,7 +19,7 @@ _WRITES = (Safety.WRITE, Safety.IDEMPOTENT)
 
 
 class Ends(Protocol):
-    """What a task waits for, and any thread may end."""
+    """A thing that tasks wait for, and that any thread may end."""
 
     def end(self) -> None: ...
 
