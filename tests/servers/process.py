@@ -21,6 +21,9 @@ from tests.waiting import until
 _STARTER = ThreadPoolExecutor(1, "test-servers")
 _started: list["ServerProcess"] = []
 _starting = threading.Lock()
+# Process states of /proc: one that nobody has waited for yet (Z) holds nothing any more.
+ENDED = "ZX"
+STILL = "T" + ENDED
 
 
 class NotReady(Exception):
@@ -75,7 +78,8 @@ class ServerProcess:
             _send(pid, signal.SIGKILL)
         self._reap()
         # PostgreSQL does not start again while a child of its last run still holds the shared memory.
-        until(lambda: not any(map(_runs, family)))
+        for pid in family:
+            _wait(pid, ENDED)
 
     def freeze(self) -> None:
         """SIGSTOP: connections stay open, nothing answers."""
@@ -158,6 +162,9 @@ class ServerProcess:
         family = [self.pid]
         for pid in family:
             _send(pid, which)
+            if which is signal.SIGSTOP:
+                # Until it stands still it may fork a child that is not in the list.
+                _wait(pid, STILL)
             family += _children(pid)
         return family
 
@@ -177,12 +184,16 @@ def _children(pid: int) -> list[int]:
     return []
 
 
-def _runs(pid: int) -> bool:
-    """Whether a process still holds anything; one that nobody has waited for yet does not."""
+def _wait(pid: int, states: str) -> None:
+    until(lambda: _state(pid) in states)
+
+
+def _state(pid: int) -> str:
+    """The kernel's letter for what a process does; X, as for a dead one, where there is none."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return False
+        return "X"
 
 
 def _environment() -> dict[str, str]:
