@@ -8,6 +8,7 @@ from katax_cli.core.sql.lexer import (
     find_outside_literals,
     mentioned,
     quote_identifier,
+    statement_code,
     tokens,
 )
 from katax_cli.core.sql.placeholders import (
@@ -42,6 +43,7 @@ __all__ = [
     "quote_identifier",
     "redact",
     "split",
+    "statement_code",
     "statement_of",
     "tokens",
     "with_values",

@@ -264,6 +264,18 @@ def code_tokens(text: str, dialect: Dialect) -> Iterator[Token]:
     return (token for token in opened_tokens(text, dialect) if token.kind not in LAYOUT)
 
 
+def statement_code(sql: str, dialect: Dialect) -> list[Token]:
+    """The tokens that the server runs; of MariaDB's `SET STATEMENT … FOR` those of the statement that follows."""
+    code = list(code_tokens(sql, dialect))
+    while dialect == "mysql" and [token.text.upper() for token in code[:2]] == ["SET", "STATEMENT"]:
+        depth = at = 0
+        while at < len(code) and (depth or code[at].text.upper() != "FOR"):
+            depth += (code[at].text == "(") - (code[at].text == ")")
+            at += 1
+        code = code[at + 1 :]
+    return code
+
+
 def mentioned(sql: str, dialect: Dialect) -> set[str]:
     """Every word and name of a statement, in lower case and without quotes."""
     return {token.text.lower().strip('"`[]') for token in code_tokens(sql, dialect)}

@@ -66,7 +66,7 @@ _HARMLESS = keywords(
     to_tsvector total total_changes transaction_timestamp translate trim trunc truncate ts_headline ts_rank typeof
     ucase uncompress unhex unicode unistr unix_timestamp unixepoch unnest upper user utc_date utc_time
     utc_timestamp uuid uuid_short uuid_to_bin bin_to_uuid value var_pop var_samp variance version
-    websearch_to_tsquery week weekday weekofyear width_bucket xmlagg year yearweek zeroblob"""
+    password websearch_to_tsquery week weekday weekofyear width_bucket xmlagg year yearweek zeroblob"""
 )
 
 
@@ -97,8 +97,17 @@ def residue(statement: str, dialect: Dialect, seen: Classification) -> Residue:
     if seen.verb in _OF_SCHEMAS and not any(token.text.upper() == "SELECT" for token in code):
         # What looks like a call is a table, a type or a default.
         return Residue.NONE
-    harmless = all(name in _HARMLESS or _is_local(name, code, at) for name, at in calls)
-    return Residue.NONE if harmless else Residue.RESETTABLE
+    return Residue.NONE if _are_harmless(calls, code) else Residue.RESETTABLE
+
+
+def calls_others(statement: str, dialect: Dialect) -> bool:
+    """True when it calls a function that is not known to change nothing."""
+    code = list(code_tokens(statement, dialect))
+    return not _are_harmless(list(_calls(code)), code)
+
+
+def _are_harmless(calls: Sequence[tuple[str, int]], code: Sequence[Token]) -> bool:
+    return all(name in _HARMLESS or _is_local(name, code, at) for name, at in calls)
 
 
 def _leaves_nothing(seen: Classification, code: Sequence[Token]) -> bool:

@@ -9,7 +9,7 @@ from functools import cached_property, lru_cache
 from katax_cli.core.sql.classify import Classification, StatementKind, classify, commits_by_itself
 from katax_cli.core.sql.lexer import Dialect, code_tokens
 from katax_cli.core.sql.placeholders import CompiledQuery, compile_query
-from katax_cli.core.sql.residue import Residue, residue
+from katax_cli.core.sql.residue import Residue, calls_others, residue
 from katax_cli.core.sql.split import pieces
 
 _KEPT_LENGTH = 16_384
@@ -53,6 +53,11 @@ class Statement:
     def residue(self) -> Residue:
         """The part of its session that it may change."""
         return residue(self.text, self.dialect, self.effect)
+
+    @cached_property
+    def calls_others(self) -> bool:
+        """True when it calls a function that is not known to change nothing."""
+        return calls_others(self.text, self.dialect)
 
     @cached_property
     def commits_by_itself(self) -> bool:

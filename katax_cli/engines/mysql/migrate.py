@@ -10,7 +10,7 @@ from hashlib import blake2b
 import pymysql
 from pymysql.constants import ER
 
-from katax_cli.core.sql import AnySql, code_tokens, quote_identifier, statement_of
+from katax_cli.core.sql import AnySql, quote_identifier, statement_code, statement_of
 from katax_cli.engines.migrations import DdlImpact, LockSession, MigrationFacts, ObjectName
 from katax_cli.engines.mysql.engine import MysqlEngine
 from katax_cli.engines.mysql.script import run_script
@@ -281,7 +281,7 @@ def impact(sql: AnySql) -> DdlImpact:
     """The locks of a statement, by its syntax; https://dev.mysql.com/doc/refman/8.0/en/innodb-online-ddl.html."""
     statement = statement_of(sql, "mysql")
     effect = statement.effect
-    texts = [token.text for token in code_tokens(statement.text, "mysql")]
+    texts = [token.text for token in statement_code(statement.text, "mysql")]
     words = [text.upper() for text in texts]
     if effect.kind == "write":
         return DdlImpact("rows")

@@ -82,7 +82,7 @@ def _statements(
     point: Checkpoint,
 ) -> Iterator[Lasting]:
     for statement in job.statements[: entry.done]:
-        if statement.kind not in _CHANGE_NOTHING:
+        if statement.kind not in _CHANGE_NOTHING or statement.calls_others:
             yield Lasting(statement.line, _short(statement.text, session.dialect))
     if point.unit is None:
         return

@@ -38,7 +38,7 @@ from katax_cli.services.migrate.ledger.intent import (
     unnamed_indexes,
 )
 from katax_cli.services.migrate.ledger.ledger import Checkpoint, SqlLedger
-from katax_cli.services.migrate.ledger.lost_state import repeats_as_setting
+from katax_cli.services.migrate.ledger.lost_state import only_sets, repeats_as_setting
 from katax_cli.services.migrate.resumption import Resumption
 from katax_cli.services.migrate.values import Outcome
 
@@ -168,7 +168,7 @@ class Stepwise:
     def _statement(self, statement: Statement) -> None:
         if self._session.in_transaction:
             self._in_own_transaction(statement)
-        elif statement.kind in ("session", "transaction"):
+        elif only_sets(statement):
             self._close_intent()
             self._run(statement)
         elif self._can_be_rolled_back(statement):
@@ -198,10 +198,11 @@ class Stepwise:
         return not (self._engine.facts.transactional_ddl or changes_rows or control)
 
     def _can_be_rolled_back(self, statement: Statement) -> bool:
-        if statement.kind in ("read", "write", "copy") and statement.effect.verb in _CHANGES_ROWS:
-            return self._is_protected(statement.text)
-        if statement.kind in ("session", "transaction"):
+        if only_sets(statement):
             return True
+        changes_rows = statement.kind in ("read", "write", "copy") and statement.effect.verb in _CHANGES_ROWS
+        if changes_rows or statement.kind == "session":
+            return self._is_protected(statement.text)
         return self._engine.facts.transactional_ddl and self._engine.impact(statement).transactional
 
     def _is_protected(self, sql: str) -> bool:

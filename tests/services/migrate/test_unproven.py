@@ -28,6 +28,9 @@ SETUP = {
         "CREATE TABLE guests (id int PRIMARY KEY)",
         "INSERT INTO guests VALUES (1), (2)",
         "CREATE TABLE log_b (id int) ENGINE=MyISAM",
+        "CREATE TABLE noted (id int) ENGINE=MyISAM",
+        "CREATE FUNCTION note(n int) RETURNS int DETERMINISTIC MODIFIES SQL DATA "
+        "BEGIN INSERT INTO noted VALUES (n); RETURN n; END",
     ],
     "postgresql": [
         "CREATE TABLE base (id int, day int)",
@@ -55,6 +58,11 @@ STATEMENTS: dict[str, list[Unit]] = {
         ("COMMIT", None),
         ("TRUNCATE TABLE log_b", "SELECT count(*) = 0 FROM log_b"),
         ("RENAME TABLE guests TO visitors", None),
+        ("SET @x = note(1)", "SELECT count(*) FROM noted WHERE id = 1"),
+        ("SET GLOBAL max_error_count = note(64)", "SELECT count(*) FROM noted WHERE id = 64"),
+        ("/*M! SET STATEMENT max_statement_time = 60 FOR */ INSERT INTO noted VALUES (2)",
+         "SELECT count(*) FROM noted WHERE id = 2"),
+        ("/*M! ANALYZE */ INSERT INTO noted VALUES (3)", "SELECT count(*) FROM noted WHERE id = 3"),
     ],
     "postgresql": [
         ("ALTER TABLE child INHERIT base", None),
@@ -136,3 +144,28 @@ def test_a_kill_between_any_two_statements_repeats_and_skips_none(
     assert status == 0
     assert number > len(units)
     assert asked == {None, *(sql for sql, probe in units if probe)}
+
+
+def test_a_set_whose_function_writes_runs_it_once(
+    fresh: MakeFresh, open_url: OpenUrl, folder: Path, write: Write, runners: Callable[..., int]
+) -> None:
+    write(
+        "001_a.sql",
+        "CREATE TABLE noted (id int);\nCREATE FUNCTION note(n int) RETURNS int DETERMINISTIC MODIFIES SQL DATA "
+        "BEGIN INSERT INTO noted VALUES (n); RETURN n; END;\nSET @x = note(1);\nSET @y = (SELECT id FROM noted);\n"
+        "CREATE TABLE a (id int);\nCREATE TABLE b (id int)",
+    )
+    target = fresh("mysql")
+    number, status = 0, -9
+    while status == -9:
+        number += 1
+        status = runners(target.url, folder, number, "up")
+        database = open_url(target.url)
+        migrator = Migrator(database, str(folder), lock_timeout=PATIENCE)
+        migrator.resume()
+        migrator.up()
+        assert database.query("SELECT id FROM noted") == [{"id": 1}], f"killed at exchange {number}"
+        empty(database)
+        database.close()
+    assert status == 0
+    assert number > 15

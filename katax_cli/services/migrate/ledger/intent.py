@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum, auto
 from typing import Literal, NamedTuple
 
-from katax_cli.core.sql import Dialect, Token, code_tokens, mentioned
+from katax_cli.core.sql import Dialect, Token, mentioned, statement_code, statement_of
 from katax_cli.engines.migrations import ObjectName
 
 Effect = Literal["create", "drop", "alter", "rename"]
@@ -222,7 +222,7 @@ class _Words:
 
 
 def _words(sql: str, dialect: Dialect) -> _Words:
-    return _Words([token for token in code_tokens(sql, dialect) if token.kind != "hint"])
+    return _Words(statement_code(sql, dialect))
 
 
 def _bare(word: str) -> str:
@@ -231,8 +231,10 @@ def _bare(word: str) -> str:
 
 def is_repeatable(sql: str, dialect: Dialect) -> bool:
     """True if running the statement once more does no harm whether or not it ran before."""
-    first = next((token.text.lower() for token in code_tokens(sql, dialect)), "")
-    return first in _REPEATABLE
+    first, statement = _words(sql, dialect).next(), statement_of(sql, dialect)
+    # MariaDB's ANALYZE may run a statement that follows, and a SET a function that writes.
+    harmful = {"analyze": statement.kind != "ddl", "set": statement.calls_others}
+    return first in _REPEATABLE and not harmful.get(first, False)
 
 
 def judge(
