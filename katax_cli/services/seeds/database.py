@@ -120,7 +120,9 @@ class SeedDb(Queries):
 
     def write(self, rows: SeedRows) -> None:
         """Writes the rows of a data file."""
-        self._written(self._upsert(rows.table, rows.key, rows.place), rows.rows, rows.csv)
+        upsert = self._upsert(rows.table, rows.key, rows.place)
+        upsert.check_columns(rows.columns)
+        self._written(upsert, rows.rows, rows.csv)
 
 
 def refuse_ending(file: SeedFile, statement: Statement, *, line: int | None = None) -> None:

@@ -79,7 +79,7 @@ def _csv_rows(file: SeedFile) -> SeedRows:
     if unquoted is not None or not _is_read_otherwise(data):
         plain = _plain(header, data, begins, len(lines), has_quotes=unquoted is None)
     cells = _CsvCells(header, text, len(lines), quoted=unquoted is None)
-    return SeedRows(file.table, (), cells, lines, plain)
+    return SeedRows(file.table, (), cells, lines, plain, header)
 
 
 def _header(file: SeedFile, text: str) -> tuple[list[str], int]:
@@ -90,6 +90,8 @@ def _header(file: SeedFile, text: str) -> tuple[list[str], int]:
         header = next(reader, [])
     except csv.Error as error:
         raise SeedError(f"seed {file.name}, line {reader.line_num}: {error}") from error
+    if not header:
+        raise SeedError(f"seed {file.name} has no first line that names its columns")
     if len(set(header)) < len(header):
         raise SeedError(f"seed {file.name} names a column twice in its first line")
     return header, reader.line_num

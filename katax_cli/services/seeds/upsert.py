@@ -60,7 +60,7 @@ class Upsert:
     def write(self, rows: Sequence[Mapping[str, Any]]) -> Counts:
         """Inserts or changes them. Raises SeedError that names the row which makes no sense or is refused."""
         check_keys(self._seed, rows, self._key, self._place)
-        self._check_columns(rows)
+        self.check_columns({name for row in rows for name in row})
         inserted = affected = first = 0
         for columns, same in groupby(rows, key=tuple):
             values = [[self._value(name, row[name]) for name in columns] for row in same]
@@ -75,7 +75,6 @@ class Upsert:
         """
         if csv.rows <= _BATCH or not self._takes_copies:
             return None
-        self._check_columns([dict.fromkeys(csv.columns)])
         copies: CopiesBytes = part(self._on.engine, "transfer")
         names = ", ".join(map(self._quoted, csv.columns))
         try:
@@ -260,9 +259,9 @@ class Upsert:
     def _primary(self) -> tuple[str, ...]:
         return tuple(column.name for column in self._found.columns if column.key == "primary")
 
-    def _check_columns(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        unknown = {name for row in rows for name in row if name not in self._columns}
-        if unknown:
+    def check_columns(self, names: Iterable[str]) -> None:
+        """Raises SeedError for a column that the table does not have."""
+        if unknown := set(names) - self._columns.keys():
             known = ", ".join(self._columns)
             raise SeedError(
                 f"{self._seed}: no column named {min(unknown)!r} in {self._found.table.name!r}; columns: {known}"

@@ -127,6 +127,8 @@ class SeedRows:
     """Where each row of a `.csv` ends in its file."""
     csv: PlainCsv | None = None
     """The rows of a `.csv` that COPY reads as it stands."""
+    columns: Sequence[str] = ()
+    """Those that the first line of a `.csv` names."""
 
     def place(self, number: int) -> str:
         """The place of a row, by its number from 1 on."""
