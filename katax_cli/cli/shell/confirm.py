@@ -9,6 +9,7 @@ from select import select
 from typing import BinaryIO
 
 from katax_cli.cli.shell.invocation import Invocation
+from katax_cli.core.resilience.deadline import Deadline
 from katax_cli.core.roles import YES_CONFIRMS, Tier, needed
 from katax_cli.core.settings import ConnectionSettings
 from katax_cli.errors import Refused
@@ -16,6 +17,7 @@ from katax_cli.profiles.model.model import Profile
 
 __all__ = ["Tier", "agreed", "agrees", "confirm", "refuse_unnamed"]
 
+_MOST_READ = 4096
 _BUILT_IN = {"local": "the built-in profile", "env": "the profile of the URLs in .env"}
 
 
@@ -93,10 +95,13 @@ def _answer(call: Invocation, question: str, *, within: float | None = None) -> 
     if within is not None:
         _forget_typed(call.streams.stdin)
     call.diagnostics.ask(question)
-    if within is not None and not _readable(call.streams.stdin, within):
+    stdin = call.streams.stdin
+    line = stdin.readline() if within is None else line_within(stdin, within)
+    if line is None:
         call.diagnostics.ask("\n")
         return None
-    return call.streams.stdin.readline().decode("utf-8", "replace").strip()
+    # What was not ended by the person may be less than what was meant.
+    return line.decode("utf-8", "replace").strip() if line.endswith(b"\n") else ""
 
 
 def _forget_typed(stream: BinaryIO) -> None:
@@ -107,9 +112,22 @@ def _forget_typed(stream: BinaryIO) -> None:
         termios.tcflush(stream, termios.TCIFLUSH)
 
 
-def _readable(stream: BinaryIO, seconds: float) -> bool:
-    """True once a line can be read, or the end of the input; a stream without a descriptor never waits."""
+def line_within(stream: BinaryIO, seconds: float) -> bytes | None:
+    """A line, or what stands before the end of the input; None when neither came in time.
+
+    A terminal hands out what was typed before Ctrl-D, and another program's mode of it each key: no line yet. A stream
+    without a descriptor never waits.
+    """
     try:
-        return bool(select([stream], [], [], seconds)[0])
+        descriptor = stream.fileno()
     except UnsupportedOperation:
-        return True
+        return stream.readline()
+    deadline, line = Deadline(seconds), b""
+    while not line.endswith(b"\n"):
+        if not select([descriptor], [], [], deadline.remaining())[0]:
+            return None
+        part = os.read(descriptor, _MOST_READ)
+        if not part:
+            break
+        line += part
+    return line

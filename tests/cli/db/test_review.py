@@ -72,6 +72,15 @@ def test_a_person_sees_the_rows_and_decides(main: Target) -> None:
     assert journal()[2:] == [("db update", "rolled back", 6), ("db exec", "done", 3)]
 
 
+def test_an_answer_without_its_enter_is_none(main: Target) -> None:
+    with typing("db", "query", "delete from people where id = 1", program=IMPATIENT) as half:
+        half.read_until(1, b"commit within")
+        half.type(b"y\x04")
+        half.read_until(1, b"no answer in 0.3 s; rolled back")
+        assert half.exit_code() == 4
+    assert "Ada" in names()
+
+
 def test_no_answer_rolls_back_and_lets_go_of_the_locks(main: Target) -> None:
     with typing("db", "query", "delete from people where id = 1", program=IMPATIENT) as silent:
         assert silent.exit_code() == 4
