@@ -7,20 +7,21 @@ import re
 from collections.abc import Sequence, Set
 from typing import TYPE_CHECKING
 
-from katax_cli.errors import ConfigError, MigrationError, QueryError, RolledBack
+from katax_cli.errors import ConfigError, MigrationError
 
 if TYPE_CHECKING:
     from katax_cli.services.databases.sql import SqlDatabase
     from katax_cli.services.databases.statements import Queries
 
 DBMATE_TABLE = "schema_migrations"
+_DBMATE, _GOLANG, _OTHER = "dbmate", "golang-migrate", "another tool"
 UP_SUFFIX, DOWN_SUFFIX = ".up.sql", ".down.sql"
-_FLYWAY = re.compile(r"(?:[VUB]\d[\w.]*_|R__).*\.sql", re.IGNORECASE)
+_FLYWAY = re.compile(r"(?:[VUB]\d[\w.]*_|R__).*\.(sql|java|kt|rs)", re.IGNORECASE)
 """Also in other letters and with one underscore: Flyway passes such files over, and so would katax."""
 _PRISMA = re.compile(r"\d{14}_.*")
 _DIESEL = re.compile(r"\d.*")
 _ALEMBIC = re.compile(r"(?=\d*[a-f])[0-9a-f]{12}_.*\.py")
-_OTHER_LANGUAGE = re.compile(r"\d.*\.(rb|[cm]?[jt]s|php|go|cs|exs|java|kt)", re.IGNORECASE)
+_OTHER_LANGUAGE = re.compile(r"\d.*\.(rb|[cm]?[jt]s|php|go|cs|exs|java|kt|rs|xml|up\.json)", re.IGNORECASE)
 _OTHER_LETTERS = re.compile(r"\d.*\.(sql|py)", re.IGNORECASE)
 _LEDGERS = {
     "flyway_schema_history": "Flyway",
@@ -31,6 +32,7 @@ _LEDGERS = {
     "SequelizeMeta": "Sequelize",
     "goose_db_version": "goose",
     "databasechangelog": "Liquibase",
+    "DATABASECHANGELOG": "Liquibase",
     "_sqlx_migrations": "sqlx",
     "__diesel_schema_migrations": "Diesel",
 }
@@ -110,16 +112,16 @@ def refuse_lonely_down(names: Set[str]) -> None:
 
 def refuse_ledger(database: SqlDatabase, table: str) -> None:
     """Raises ConfigError when another tool has migrated the database, so that nothing of it is run again."""
-    description = database.describe(DBMATE_TABLE)
-    if description is not None and _is_golang(database):
+    owner = _owner(database)
+    if owner == _GOLANG:
         raise ConfigError(_golang(database, table))
-    if description is not None and database.describe(_RAILS_TABLE) is not None:
-        raise ConfigError(_migrated_by("Rails", DBMATE_TABLE, database, table))
-    if description is not None:
+    if owner == _DBMATE:
         raise ConfigError(
             f"{database.name!r} was migrated by dbmate ({DBMATE_TABLE}) and has no {table}; "
             "adopt it with 'katax migrate baseline --from dbmate'"
         )
+    if owner is not None:
+        raise ConfigError(_migrated_by(owner, DBMATE_TABLE, database, table))
     for name, tool in _LEDGERS.items():
         if database.describe(name) is not None:
             raise ConfigError(_migrated_by(tool, name, database, table))
@@ -132,15 +134,22 @@ def _migrated_by(tool: str, name: str, database: SqlDatabase, table: str) -> str
     )
 
 
-def _is_golang(database: SqlDatabase) -> bool:
-    """golang-migrate keeps one row under dbmate's and Rails' name; it alone has a column `dirty`."""
+def _owner(database: SqlDatabase) -> str | None:
+    """The tool that has the table `schema_migrations`; None without one."""
     description = database.describe(DBMATE_TABLE)
-    return description is not None and any(column.name == "dirty" for column in description.columns)
+    if description is None:
+        return None
+    columns = {column.name for column in description.columns}
+    if "dirty" in columns:
+        return _GOLANG
+    if columns != {"version"}:
+        return _OTHER
+    return _DBMATE if database.describe(_RAILS_TABLE) is None else "Rails"
 
 
 def _golang(database: SqlDatabase, table: str) -> str:
     rows = database.run(f"SELECT version, dirty FROM {DBMATE_TABLE}").rows
-    known = f"{database.name!r} was migrated by golang-migrate ({DBMATE_TABLE}) and has no {table}"
+    known = f"{database.name!r} was migrated by {_GOLANG} ({DBMATE_TABLE}) and has no {table}"
     if not rows:
         return f"{known}; nothing is applied, so drop {DBMATE_TABLE} and go on"
     version, dirty = rows[0]
@@ -150,20 +159,19 @@ def _golang(database: SqlDatabase, table: str) -> str:
 
 
 def dbmate_versions(database: SqlDatabase, on: Queries) -> list[str]:
-    """The versions that dbmate has applied. Raises ConfigError when it has no table here."""
-    if _is_golang(database):
-        raise ConfigError(
-            f"{DBMATE_TABLE} on {database.name!r} is golang-migrate's; use 'katax migrate baseline VERSION'"
-        )
-    try:
+    """The versions that dbmate has applied. Raises ConfigError when it has no table here, or another tool has it."""
+    owner = _owner(database)
+    if owner is None:
+        raise ConfigError(f"{database.name!r} has no table {DBMATE_TABLE}; dbmate did not migrate it")
+    if owner == _DBMATE:
         rows = on.run(f"SELECT version FROM {DBMATE_TABLE} ORDER BY version").rows
-    except RolledBack:
-        raise
-    except QueryError as error:
-        raise ConfigError(
-            f"{database.name!r} has no table {DBMATE_TABLE}; dbmate did not migrate it"
-        ) from error
-    return [str(row[0]) for row in rows]
+        versions = [str(row[0]) for row in rows]
+        if all(version.isdecimal() for version in versions):
+            return versions
+        owner = _OTHER
+    raise ConfigError(
+        f"{DBMATE_TABLE} on {database.name!r} is {owner}'s; use 'katax migrate baseline VERSION'"
+    )
 
 
 def write_dbmate(database: SqlDatabase, on: Queries, versions: Sequence[str]) -> list[str]:

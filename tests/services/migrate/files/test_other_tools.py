@@ -123,6 +123,9 @@ def test_a_down_without_its_up_is_named(folder: Path) -> None:
         ("another tool", "2014_10_12_000000_create_users_table.php"),
         ("another tool", "sqitch.plan"),
         ("another tool", "schema.rb"),
+        ("Flyway (V1__init.java)", "V1__init.java"),
+        ("another tool", "1_init.up.json"),
+        ("another tool", "001-init.xml"),
     ],
 )
 def test_files_that_would_be_passed_over_are_refused_by_their_tool(
@@ -199,17 +202,42 @@ def test_a_database_of_another_tool_is_not_migrated_again(
     assert migrator.up() == []
 
 
-def test_golang_migrates_table_is_not_taken_for_dbmates(
-    migrator: Migrator, database: SqlDatabase, write: Write
+@pytest.mark.parametrize(
+    ("sql", "owner"),
+    [
+        (["CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean)"], "golang-migrate"),
+        (["CREATE TABLE schema_migrations (version bigint, inserted_at timestamp)"], "another tool"),
+        (["CREATE TABLE schema_migrations (id int)"], "another tool"),
+        (
+            [
+                "CREATE TABLE schema_migrations (version varchar(128))",
+                "INSERT INTO schema_migrations VALUES ('1'), ('2_b')",
+            ],
+            "another tool",
+        ),
+        (
+            [
+                "CREATE TABLE schema_migrations (version varchar(128))",
+                "CREATE TABLE ar_internal_metadata (name varchar(9))",
+            ],
+            "Rails",
+        ),
+    ],
+)
+def test_the_table_of_others_is_not_taken_for_dbmates(
+    migrator: Migrator, database: SqlDatabase, write: Write, sql: list[str], owner: str
 ) -> None:
     write("001_a.sql", "CREATE TABLE a (id integer)")
-    database.execute("CREATE TABLE schema_migrations (version bigint PRIMARY KEY, dirty boolean)")
+    for statement in sql:
+        database.execute(statement)
+    before = database.query("SELECT * FROM schema_migrations")
 
-    with pytest.raises(ConfigError, match="is golang-migrate's"):
+    with pytest.raises(ConfigError, match=f"is {owner}'s"):
         migrator.adopt_dbmate()
     migrator.baseline("001")
-    with pytest.raises(ConfigError, match="is golang-migrate's"):
+    with pytest.raises(ConfigError, match=f"is {owner}'s"):
         migrator.tell_dbmate()
+    assert database.query("SELECT * FROM schema_migrations") == before
 
 
 def test_dbmate_is_told_what_is_applied_and_hears_it_once(
