@@ -76,6 +76,7 @@ def invalidate(
     id: Annotated[str | None, typer.Argument(help="As in cache:RESOURCE:ID:*.")] = None,
 ) -> ExitCode:
     """Delete the cached entries of a resource: cache:RESOURCE:*, or cache:RESOURCE:ID:*."""
+    from katax_cli.cli.shell.progress import Progress
     from katax_cli.services.cache.cache import invalidation_pattern
 
     pattern = invalidation_pattern(resource, id)
@@ -84,14 +85,17 @@ def invalidate(
     if call.is_glob:
         header = ("pattern", "deleted")
         return answer_each(call, header, lambda values: [(pattern, values.clear(pattern))], seconds=None)
-    with cache(call, seconds=None) as values:
-        call.out.action({"pattern": pattern, "deleted": values.clear(pattern)})
+    progress = Progress(call.diagnostics, "deleted", "keys", None, unsure=True)
+    with cache(call, seconds=None) as values, progress:
+        deleted = values.clear(pattern, on_batch=progress)
+    call.out.action({"pattern": pattern, "deleted": deleted})
     return ExitCode.DONE
 
 
 @group.command("flush")
 def flush(call: Invocation) -> None:
     """Delete every key under the connection's prefix; without a prefix, the whole database."""
+    from katax_cli.cli.shell.progress import Progress
     from katax_cli.core.roles import Tier
     from katax_cli.services.cache.cache import Cache
 
@@ -107,7 +111,8 @@ def flush(call: Invocation) -> None:
             return
         call.diagnostics.note(what)
         chosen.confirm(Tier.DESTRUCTIVE, what)
-        deleted = values.flush()
+        with Progress(call.diagnostics, "deleted", "keys", matching, unsure=True) as progress:
+            deleted = values.clear("*", on_batch=progress) if prefix else values.flush()
     call.out.action({"matching": matching, "deleted": matching if deleted is None else deleted})
 
 

@@ -6,12 +6,14 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis as driver
 
+from katax_cli.services.cache.cache import Cache
 from tests.cli.harness import katax, write_profile
 from tests.servers.fixtures import MakeProxy
 
@@ -209,6 +211,22 @@ def test_flush_asks_and_keeps_what_is_not_ours(redis: driver.Redis) -> None:
     assert katax("cache", "flush").code == 4
     assert katax("cache", "flush", "-y", "-f", "json").json == {"matching": 3, "deleted": 3}
     assert redis.keys("*") == [b"other"]
+
+
+@pytest.mark.parametrize("words", [("clear", "k*", "-y"), ("flush", "-y"), ("invalidate", "user")])
+def test_what_an_interrupt_left_deleted_is_told(
+    redis: driver.Redis, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    def interrupted(_cache: Cache, _pattern: str, *, on_batch: Callable[[int], object]) -> int:
+        on_batch(1200)
+        raise KeyboardInterrupt
+
+    fill(redis, 3)
+    monkeypatch.setattr(Cache, "clear", interrupted)
+    done = katax("cache", *words)
+
+    assert done.code == 130
+    assert "interrupted: at least 1,200" in done.err
 
 
 def test_export_and_import(redis: driver.Redis, tmp_path: Path) -> None:
