@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
 from hashlib import blake2b
 
-from katax_cli.core.sql import AnySql, code_tokens, statement_of
+from katax_cli.core.sql import AnySql, Token, code_tokens, statement_of
 from katax_cli.engines.base import Params
 from katax_cli.engines.migrations import CUT, DdlImpact, LockSession, MigrationFacts, ObjectName
 from katax_cli.engines.parts import EnginePart
@@ -234,13 +234,16 @@ def _keys(name: str) -> list[int]:
 
 def impact(sql: str) -> DdlImpact:
     """The lock of a statement by its syntax; https://www.postgresql.org/docs/current/explicit-locking.html."""
-    words = [
-        token.text.upper() if token.kind == "word" else token.text for token in code_tokens(sql, "postgresql")
-    ]
+    words = [_plain(token) for token in code_tokens(sql, "postgresql")]
     text = f" {' '.join(words)} "
     lock, rewrites, advice = _rule(words[:1], text)
     apart = " CONCURRENTLY " in text or any(text.startswith(f" {verb} ") for verb in _NO_TRANSACTION)
     return DdlImpact(lock, _tables(sql, words), not apart, rewrites, advice)
+
+
+def _plain(token: Token) -> str:
+    """A word in upper case, and of a literal, which may read like SQL, nothing."""
+    return token.text.upper() if token.kind == "word" else "''" if token.kind == "string" else token.text
 
 
 def _rule(verb: list[str], text: str) -> tuple[str | None, bool | None, str | None]:
