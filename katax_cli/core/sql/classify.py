@@ -68,6 +68,9 @@ _LOSSY_WORD = r"(?i)\b(DROP|TRUNCATE|DELETE|(?<!KEY )(?<!DO )UPDATE)\b"
 _CONDITIONAL = r"(?s)/\*(?:M!|!(?=\d{6}|[6-9]\d{4}|5[1-9]\d{3}|50[7-9]\d\d)).*?\*/"
 _BULK = r"(?i)\s*(?:INSERT|REPLACE)\b"
 _BULK_LENGTH = 16_384
+_VALUES = frozenset({"string", "number", "param"})
+_MOST_LISTED = 5_000
+"""Values and commas of one list that are looked at: millions of them would say no more, and need gigabytes."""
 _NOTHING = Code("other", "", 0)
 
 
@@ -143,10 +146,16 @@ def _cut(text: str, dialect: Dialect) -> list[list[Code]]:
 def _code(text: str, dialect: Dialect) -> list[Code]:
     """Words in upper case with the depth of parentheses they stand in, from the first word on."""
     code = []
-    depth = 0
+    depth = listed = 0
     for token in code_tokens(text, dialect):
         if token.text == ")" and token.kind == "punct":
             depth -= 1
+        if token.kind in _VALUES or token.text == ",":
+            listed += 1
+            if listed > _MOST_LISTED:
+                continue
+        elif token.text not in ("(", ")"):
+            listed = 0
         text_or_word = token.text.upper() if token.kind == "word" else token.text
         code.append(Code(token.kind, text_or_word, depth))
         if token.text == "(" and token.kind == "punct":

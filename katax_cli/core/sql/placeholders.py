@@ -13,6 +13,7 @@ Which style a statement uses:
   placeholder when values are given and no other style is used, else left alone.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -203,8 +204,18 @@ def _may_hold_placeholders(sql: str, dialect: Dialect) -> bool:
     signs = [sign for sign in "?$:@" if sign in sql]
     if len(sql) <= _CACHED_LENGTH:
         return bool(signs)
-    # A bulk INSERT holds megabytes of literals, which need no tokens.
-    return any(find_outside_literals(sql, sign, dialect) < len(sql) for sign in signs)
+    # A bulk INSERT holds megabytes of literals and casts, which need no tokens.
+    if dialect != "sqlite":
+        signs = [sign for sign in signs if sign in "?:" or (sign == "$" and re.search(r"\$[0-9]", sql))]
+    return any(_stands_outside_literals(sql, sign, dialect) for sign in signs)
+
+
+def _stands_outside_literals(sql: str, sign: str, dialect: Dialect) -> bool:
+    """True for a sign that is not of a cast `::`, nor of `:=`."""
+    at = find_outside_literals(sql, sign, dialect)
+    while sign == ":" and sql[at + 1 : at + 2] in (":", "="):
+        at = find_outside_literals(sql, sign, dialect, at + 2)
+    return at < len(sql)
 
 
 def _refuse_text(params: object) -> None:

@@ -23,6 +23,9 @@ _SETS = re.compile(
 )
 _TEMPORARY = re.compile(r"(?i)temporary")
 _LOCKS_TABLES = re.compile(r"(?i)lock\s+table")
+_SEARCHED = 262_144
+"""Bytes of a file up to which it is searched for such words; of a longer one the worst is assumed, at a few round
+trips."""
 
 
 class MigrationJob(NamedTuple):
@@ -47,12 +50,16 @@ class MigrationJob(NamedTuple):
     @property
     def may_release_locks(self) -> bool:
         """True for code, and for statements that could release the session's locks."""
-        return self.function is not None or _RELEASES_LOCKS.search(self.file.text) is not None
+        return self._is_long_or_code or _RELEASES_LOCKS.search(self.file.text) is not None
 
     @property
     def may_set_session(self) -> bool:
         """True for code, and for statements that could leave settings or temporary tables in their session."""
-        return self.function is not None or _SETS.search(self.file.text) is not None
+        return self._is_long_or_code or _SETS.search(self.file.text) is not None
+
+    @property
+    def _is_long_or_code(self) -> bool:
+        return self.function is not None or len(self.file.data) > _SEARCHED
 
     def temporary_tables(self, dialect: Dialect) -> list[str]:
         """The temporary tables that its statements make, as they are spelled there."""

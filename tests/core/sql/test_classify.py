@@ -1,5 +1,7 @@
 """What a statement would do: never "read" unless that is certain, and destructive with its reason."""
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -227,6 +229,19 @@ def test_a_bulk_insert_is_a_write_and_hides_nothing(dialect: Dialect) -> None:
     assert classify(bulk + " /*! ; drop table t */", dialect).destructive == (dialect == "mysql")
     hidden = f"insert into t select '{'x' * 20_000}' from (delete from u returning *) v"
     assert classify(hidden, dialect).reason == "DELETE without WHERE"
+
+
+def test_a_long_list_of_values_hides_nothing_and_is_not_held() -> None:
+    values = ", ".join(["'a', 12345"] * 50_000)
+    tracemalloc.start()
+    chosen = classify(f"DELETE FROM t WHERE (a IN ({values}))", "postgresql")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (chosen.kind, chosen.destructive) == ("write", False)
+    assert peak < 10_000_000
+    for sql in (f"a IN ({values}) OR 1=1", f"(1=1 OR a IN ({values}))", f"NOT (a NOT IN ({values}) AND 1=2)"):
+        assert classify(f"DELETE FROM t WHERE {sql}", "mysql").destructive, sql[-20:]
+    assert classify(f"WITH v AS (VALUES ({values})) DELETE FROM t", "postgresql").destructive
 
 
 def test_copy_program_is_flagged() -> None:
