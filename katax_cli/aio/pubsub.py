@@ -12,6 +12,7 @@ from typing import Generic, Self, TypeVar
 
 from katax_cli.aio.clients import AsyncRedisDatabase
 from katax_cli.aio.proxy import AsyncProxy, awaited
+from katax_cli.core.callables import plain
 from katax_cli.core.text.duration import Duration
 from katax_cli.engines.awaited.calls import in_thread, set_result, started_in_thread, tell
 from katax_cli.errors import KataxError
@@ -44,15 +45,17 @@ class Arrivals(Generic[T]):
 
     async def __aenter__(self) -> Self:
         self._home.enter()
+        # From now on the end of the container ends it: what is opened after that would live on.
+        self._home.subscriptions.add(self)
         starting = started_in_thread("katax-subscribe", self._start)
         try:
             await asyncio.shield(starting)
         except BaseException:
+            self._home.subscriptions.discard(self)
             if not starting.done() or starting.exception() is None:
                 # Cut off: what the thread begins, or has begun, ends after it.
                 starting.add_done_callback(lambda _: started_in_thread("katax-unsubscribe", self.end))
             raise
-        self._home.subscriptions.add(self)
         return self
 
     async def __aexit__(
@@ -117,7 +120,8 @@ class AsyncSubscription(Arrivals[Message]):
     """Messages of channels and patterns: `async with` subscribes, `async for` receives.
 
     A thread keeps the connection, comes back after a loss by itself and reports the gap to `on_gap(seconds)`, on the
-    event loop. The loop over messages raises what ended the subscription for good, and ends when it is closed.
+    event loop. The loop over messages raises what ended the subscription for good, and ends when it is closed. A
+    message that the codec cannot decode is logged and left out.
     """
 
     def __init__(
@@ -126,17 +130,25 @@ class AsyncSubscription(Arrivals[Message]):
         channels: Sequence[str],
         patterns: Sequence[str],
         *,
-        on_gap: Callable[[float], object],
-        timeout: Duration | None,
+        on_gap: Callable[[float], object] = lambda _: None,
+        codec: Codec = JSON,
+        timeout: Duration | None = None,
     ) -> None:
+        plain(on_gap, "on_gap()")
         subscription = Subscription(
             redis.wraps,
             on_message=self._heard,
             on_gap=lambda seconds: tell(self._home.loop, partial(on_gap, seconds)),
             on_end=self._ended,
+            codec=codec,
         )
         start = partial(subscription.start, channels=channels, patterns=patterns, timeout=timeout)
         super().__init__(redis, start=start, close=subscription.close)
+
+    async def __anext__(self) -> Message:
+        while not (message := await super().__anext__()).is_readable():
+            pass
+        return message
 
 
 class AsyncPubSub(AsyncProxy[PubSub]):
@@ -144,7 +156,7 @@ class AsyncPubSub(AsyncProxy[PubSub]):
 
     def __init__(self, redis: AsyncRedisDatabase, *, codec: Codec = JSON) -> None:
         super().__init__(PubSub(redis.wraps, codec=codec), redis.home)
-        self._redis = redis
+        self._subscription = partial(AsyncSubscription, redis, codec=codec)
 
     publish = awaited(PubSub.publish)
 
@@ -158,7 +170,7 @@ class AsyncPubSub(AsyncProxy[PubSub]):
 
         Messages that are published while the connection is away are lost; `on_gap(seconds)` is called then.
         """
-        return AsyncSubscription(self._redis, channels, (), on_gap=on_gap, timeout=timeout)
+        return self._subscription(channels, (), on_gap=on_gap, timeout=timeout)
 
     def psubscribe(
         self,
@@ -167,4 +179,4 @@ class AsyncPubSub(AsyncProxy[PubSub]):
         timeout: Duration | None = None,
     ) -> AsyncSubscription:
         """The same for channels that match globs."""
-        return AsyncSubscription(self._redis, (), patterns, on_gap=on_gap, timeout=timeout)
+        return self._subscription((), patterns, on_gap=on_gap, timeout=timeout)

@@ -51,10 +51,9 @@ class AsyncRecords(AsyncProxy[Records]):
     ) -> AsyncIterator[AsyncIterator[Any]]:
         """The events of the resource, or of one key of it: `async with` subscribes, `async for` receives values."""
         channels = (self._wrapped.channel(key),)
-        decode = self._wrapped.codec.decode
-        messages = AsyncSubscription(self._redis, channels, (), on_gap=lambda _: None, timeout=timeout)
+        messages = AsyncSubscription(self._redis, channels, (), codec=self._wrapped.codec, timeout=timeout)
         async with messages:
-            yield (decode(message.data) async for message in messages)
+            yield (message.value async for message in messages)
 
     @asynccontextmanager
     async def watch(self, *, timeout: Duration | None = None) -> AsyncIterator[AsyncIterator[RecordEvent]]:

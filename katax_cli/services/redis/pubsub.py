@@ -35,7 +35,7 @@ class PubSub:
     ) -> None:
         self._redis = redis
         self._codec = codec
-        self._on_gap = on_gap
+        self._on_gap = plain(on_gap, "on_gap()")
         self._channels: dict[str, list[Callable[[Any], object]]] = {}
         self._patterns: dict[str, list[Callable[[str, str, Any], object]]] = {}
         self._subscription: Subscription | None = None
@@ -103,7 +103,7 @@ class PubSub:
             self._subscription.add(command, name)
             return
         on_gap = partial(_call, "on_gap()", self._on_gap)
-        subscription = Subscription(self._redis, on_message=self._dispatch, on_gap=on_gap)
+        subscription = Subscription(self._redis, on_message=self._dispatch, on_gap=on_gap, codec=self._codec)
         patterns = command == "PSUBSCRIBE"
         try:
             subscription.start(
@@ -125,18 +125,15 @@ class PubSub:
         return known.pop(name, None) is not None
 
     def _dispatch(self, message: Message) -> None:
-        try:
-            value = self._codec.decode(message.data)
-        except Exception:  # the program's codec, and anybody may publish: the next message may be readable
-            getLogger("katax").exception("a message of %r could not be decoded", message.channel)
+        if not message.is_readable():
             return
         subscriber = f"a subscriber of {message.channel!r}"
         if message.pattern is None:
             for fn in list(self._channels.get(message.channel, ())):
-                _call(subscriber, fn, value)
+                _call(subscriber, fn, message.value)
         else:
             for heard in list(self._patterns.get(message.pattern, ())):
-                _call(subscriber, heard, message.pattern, message.channel, value)
+                _call(subscriber, heard, message.pattern, message.channel, message.value)
 
 
 def _call(name: str, fn: Callable[..., object], *args: object) -> None:

@@ -6,8 +6,9 @@ Redis keeps no message for a subscriber that is away: messages published meanwhi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from logging import getLogger
 from threading import Event, Lock, Thread, current_thread
 from typing import Any
@@ -21,11 +22,11 @@ from katax_cli.core.text.duration import Duration
 from katax_cli.core.text.text import to_bytes, to_text
 from katax_cli.engines.base import require
 from katax_cli.engines.messages import Heard, Subscriber, Subscribes
-from katax_cli.errors import KataxError, Unavailable
+from katax_cli.errors import KataxError, PoolClosed, Unavailable
 from katax_cli.services.calls.guard import Safety
 from katax_cli.services.databases.clients import RedisDatabase
 from katax_cli.services.redis.keyspace import escape_glob
-from katax_cli.services.redis.values import decode
+from katax_cli.services.redis.values import JSON, Codec
 
 _PING_EVERY = 15.0
 """Seconds of silence after which the server is asked for a sign of life."""
@@ -36,7 +37,7 @@ _FINAL = (FailureKind.AUTHENTICATION, FailureKind.CONFIGURATION, FailureKind.REJ
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Message:
     """A received message; `channel` and `pattern` are without the connection's prefix."""
 
@@ -44,11 +45,21 @@ class Message:
     pattern: str | None
     data: bytes
     received_at: datetime
+    codec: Codec = field(default=JSON, repr=False, compare=False)
 
-    @property
+    @cached_property
     def value(self) -> Any:
-        """JSON where it is JSON, else its text."""
-        return decode(self.data)
+        """JSON where it is JSON, else its text, unless a codec was given."""
+        return self.codec.decode(self.data)
+
+    def is_readable(self) -> bool:
+        """False when the codec raises, which is logged: anybody may publish, and the next message may be readable."""
+        try:
+            _ = self.value
+        except Exception:
+            getLogger("katax").exception("a message of %r could not be decoded", self.channel)
+            return False
+        return True
 
 
 class Subscription:
@@ -69,6 +80,7 @@ class Subscription:
         on_gap: Callable[[float], object] = lambda _: None,
         on_end: Callable[[BaseException], object] = lambda _: None,
         prefix: str | None = None,
+        codec: Codec = JSON,
         ping_every: float = _PING_EVERY,
         dead_after: float = _DEAD_AFTER,
         clock: Clock = SYSTEM,
@@ -81,6 +93,7 @@ class Subscription:
         full = to_bytes(start)
         self._prefixes = {"SUBSCRIBE": full, "PSUBSCRIBE": escape_glob(full)}
         self._on_message, self._on_gap, self._on_end = on_message, on_gap, on_end
+        self._codec = codec
         self._ping_every, self._dead_after = ping_every, dead_after
         self._clock = clock
         self._names: dict[str, set[bytes]] = {"SUBSCRIBE": set(), "PSUBSCRIBE": set()}
@@ -116,10 +129,11 @@ class Subscription:
     ) -> None:
         """Connects, subscribes, and returns once the server has confirmed it, within `timeout` seconds.
 
-        Raises KataxError, or what ended it for good, once it has ended.
+        Raises KataxError, or what ended it for good, once it has ended; PoolClosed when the database is closed.
         """
-        if self._closed.is_set():
-            raise self._ended_by or KataxError("this subscription has ended; make another one")
+        self._raise_its_end()
+        if self._redis.closed:
+            raise PoolClosed(self._redis.name)
         self._names["SUBSCRIBE"] |= {self._full("SUBSCRIBE", name) for name in channels}
         self._names["PSUBSCRIBE"] |= {self._full("PSUBSCRIBE", name) for name in patterns}
         deadline = Deadline(timeout)
@@ -128,12 +142,15 @@ class Subscription:
         self._start_thread()
         patience = self._redis.patience or self._dead_after
         confirmed = self._confirmed.wait(deadline.within(patience if timeout is None else None))
-        if self._ended_by is not None:
-            raise self._ended_by
+        self._raise_its_end()
         if not confirmed:
             self.close()
             waited = patience if deadline.seconds is None else deadline.seconds
             raise Unavailable(self._redis.name, f"no answer to the subscription in {waited:g} s")
+
+    def _raise_its_end(self) -> None:
+        if self._closed.is_set():
+            raise self._ended_by or KataxError("this subscription has ended; make another one")
 
     def _start_thread(self) -> None:
         name = f"katax-pubsub-{self._redis.name}"
@@ -151,6 +168,7 @@ class Subscription:
     def close(self) -> None:
         """Ends the connection and the thread."""
         self._closed.set()
+        self._confirmed.set()
         with self._changing:
             subscriber = self._subscriber
         if subscriber is not None:
@@ -230,9 +248,9 @@ class Subscription:
         broken = isinstance(error, OSError) or kind not in (FailureKind.UNKNOWN, *_FINAL)
         if broken:
             return False
+        self._ended_by = self._meaning(error)
         self._closed.set()
         self._drop()
-        self._ended_by = self._meaning(error)
         getLogger("katax").error("pub/sub on %r ended: %s", self._redis.name, self._ended_by)
         self._on_end(self._ended_by)
         self._confirmed.set()
@@ -280,4 +298,4 @@ class Subscription:
             return
         pattern = None if heard.pattern is None else self._short("PSUBSCRIBE", heard.pattern)
         channel = self._short("SUBSCRIBE", heard.channel)
-        self._on_message(Message(channel, pattern, heard.message, datetime.now(UTC)))
+        self._on_message(Message(channel, pattern, heard.message, datetime.now(UTC), self._codec))
