@@ -201,7 +201,7 @@ def retry(
     )
     repeater = _Repeater(
         policy,
-        delay_for=delay if callable(delay) else None,
+        delay_for=plain(delay, "delay") if callable(delay) else None,
         should_retry=should_retry or is_transient_error,
         retry_on_result=retry_on_result,
         on_retry=on_retry,
@@ -318,7 +318,7 @@ def _ignoring(ignore: Ignore | None) -> Callable[[Exception], bool]:
     if isinstance(ignore, type | tuple):
         types = ignore
         return lambda error: isinstance(error, types)
-    return ignore
+    return plain(ignore, "ignore")
 
 
 class _Repeater:
@@ -336,9 +336,9 @@ class _Repeater:
     ) -> None:
         self._policy = policy
         self._delay_for = delay_for
-        self._should_retry = should_retry
+        self._should_retry = plain(should_retry, "should_retry")
         self._is_unwanted = plain(retry_on_result or (lambda _: False), "retry_on_result")
-        self._on_retry = on_retry
+        self._on_retry = plain(on_retry or (lambda *_: None), "on_retry")
         self._clock = clock
 
     def wrap(self, fn: Callable[P, T]) -> Callable[P, T]:
@@ -364,8 +364,7 @@ class _Repeater:
                 if not self._is_unwanted(value) or (pause := repeats.pause()) is None:
                     return value
                 failed = UnwantedResult(value)
-            if self._on_retry is not None:
-                self._on_retry(repeats.failed, failed)
+            self._on_retry(repeats.failed, failed)
             del failed  # its traceback holds this frame
             self._clock.sleep(pause)
 

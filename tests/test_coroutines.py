@@ -19,6 +19,7 @@ from katax_cli import (
     CircuitBreaker,
     HealthMonitor,
     Katax,
+    Lock,
     Migrator,
     PubSub,
     RecordStore,
@@ -91,6 +92,13 @@ def test_every_function_of_the_container_and_the_core(katax: Katax) -> None:
     refused(lambda: CircuitBreaker()(work), "a breaker")
     refused(lambda: with_retry(work), "retry")
     refused(lambda: create_retry_wrapper(work), "retry")
+    refused(lambda: with_retry(print, should_retry=work), "should_retry")  # type: ignore[arg-type]
+    refused(lambda: with_retry(print, on_retry=work), "on_retry")
+    refused(lambda: with_retry(print, retry_on_result=work), "retry_on_result")  # type: ignore[arg-type]
+    refused(lambda: with_retry(print, delay=work), "delay")  # type: ignore[arg-type]
+    refused(lambda: CircuitBreaker(ignore=work), "ignore")  # type: ignore[arg-type]
+    refused(lambda: CircuitBreaker(on_state_change=work), "on_state_change()")  # type: ignore[arg-type]
+    refused(lambda: CircuitBreaker(on_call_not_permitted=work), "on_call_not_permitted()")  # type: ignore[arg-type]
     assert katax.cron_jobs() == []
 
 
@@ -100,6 +108,8 @@ def test_every_function_of_the_services_on_redis(redis_url: str) -> None:
         refused(lambda: pubsub.subscribe("c", work), "subscribe()")
         refused(lambda: pubsub.psubscribe("c*", work), "psubscribe()")
         refused(lambda: store.subscribe(work), "subscribe()")
+        refused(lambda: PubSub(redis, on_gap=work), "on_gap()")
+        refused(lambda: Lock(redis, "job").on_lost(work), "on_lost()")
 
 
 def test_a_lambda_around_a_coroutine_is_found_out_when_it_returns_one(katax: Katax) -> None:

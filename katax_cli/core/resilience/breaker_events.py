@@ -6,6 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from katax_cli.core.callables import plain
+
 if TYPE_CHECKING:
     from katax_cli.errors import BreakerOpen
     from katax_cli.snapshot import BreakerState
@@ -24,19 +26,21 @@ class BreakerEvents:
 
     def __init__(self, name: str, listener: OnStateChange | None) -> None:
         self._name = name
-        self._listeners: tuple[OnStateChange, ...] = () if listener is None else (listener,)
+        self._listeners: tuple[OnStateChange, ...] = ()
         self._of_refusals: tuple[OnCallNotPermitted, ...] = ()
         self._untold: deque[tuple[BreakerState, BreakerState]] = deque()
+        if listener is not None:
+            self.listen(listener)
 
     def listen(self, listener: OnStateChange) -> Callable[[], None]:
-        self._listeners = (*self._listeners, listener)
+        self._listeners = (*self._listeners, plain(listener, "on_state_change()"))
         return lambda: self._remove(listener)
 
     def _remove(self, listener: OnStateChange) -> None:
         self._listeners = tuple(kept for kept in self._listeners if kept is not listener)
 
     def listen_to_refusals(self, listener: OnCallNotPermitted) -> Callable[[], None]:
-        self._of_refusals = (*self._of_refusals, listener)
+        self._of_refusals = (*self._of_refusals, plain(listener, "on_call_not_permitted()"))
 
         def remove() -> None:
             self._of_refusals = tuple(kept for kept in self._of_refusals if kept is not listener)
