@@ -166,7 +166,8 @@ class DeadlineExceeded(Unavailable):
     def __init__(self, connection: str, *, doing: str, seconds: float) -> None:
         self.doing = doing
         self.seconds = seconds
-        super().__init__(connection, f"{doing} took longer than {seconds:g} s")
+        late = f"took longer than {seconds:g} s" if seconds else "was not begun, as no time was left"
+        super().__init__(connection, f"{doing} {late}")
 
 
 class OutcomeUnknown(KataxError):

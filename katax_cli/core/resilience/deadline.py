@@ -19,10 +19,11 @@ class Deadline:
     moves only while `paused`.
     """
 
-    __slots__ = ("_ends", "_monotonic", "seconds")
+    __slots__ = ("_clock", "_ends", "_monotonic", "seconds")
 
     def __init__(self, seconds: Duration | None, *, clock: Clock = SYSTEM) -> None:
         self.seconds = None if seconds is None else in_seconds(seconds)
+        self._clock = clock
         self._monotonic = clock.monotonic
         if self.seconds is None or self.seconds > LONGEST:
             self._ends = _FOREVER
@@ -47,6 +48,12 @@ class Deadline:
             return None
         left = ends - self._monotonic()
         return left if left > 0.0 else 0.0
+
+    def shorter(self, seconds: Duration | None) -> Deadline:
+        """One so many seconds from now, or this one where it ends first: an error names the seconds that counted."""
+        if seconds is None or in_seconds(seconds) >= self.remaining():
+            return self
+        return Deadline(seconds, clock=self._clock)
 
     @contextmanager
     def paused(self) -> Iterator[None]:

@@ -173,8 +173,7 @@ class HeldConnection(Queries):
     @contextmanager
     def translating(self, safety: Safety, timeout: float | None = None) -> Iterator[None]:
         """Gives a driver's errors their meaning; an interrupt ends the statement on the server too."""
-        own = timeout is not None and timeout < self.deadline.remaining()
-        deadline = Deadline(timeout) if own else self.deadline
+        deadline = self.deadline.shorter(timeout)
         with (
             if_interrupted(lambda: self.engine.cancel(self.connection, _CANCEL_SECONDS)),
             self.database.guard.translating(deadline=deadline, safety=safety, doing="migration"),

@@ -80,15 +80,13 @@ class Session(Queries):
         self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
         statement = statement_of(sql, self.dialect)
-        with self._guarded(statement, params):
-            return self._engine.execute(self._connection, statement, params, self._deadline.within(timeout))
+        with self._guarded(statement, params, timeout) as (_, seconds):
+            return self._engine.execute(self._connection, statement, params, seconds)
 
     def execute_many(self, sql: AnySql, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
         statement = statement_of(sql, self.dialect)
-        with self._guarded(statement, rows):
-            return self._engine.execute_many(
-                self._connection, statement, rows, self._deadline.within(timeout)
-            )
+        with self._guarded(statement, rows, timeout) as (_, seconds):
+            return self._engine.execute_many(self._connection, statement, rows, seconds)
 
     @contextmanager
     def stream(
@@ -96,13 +94,12 @@ class Session(Queries):
     ) -> Iterator[RowStream]:
         """Rows in batches as they arrive; one stream at a time."""
         statement = statement_of(sql, self.dialect)
-        with self._guarded(statement, params) as watch:
-            seconds = self._deadline.within(timeout)
-            with (
-                self._engine.stream(self._connection, statement, params, seconds, text=text) as rows,
-                WatchedStream(rows, watch) as watched,
-            ):
-                yield watched
+        with (
+            self._guarded(statement, params, timeout) as (watch, seconds),
+            self._engine.stream(self._connection, statement, params, seconds, text=text) as rows,
+            WatchedStream(rows, watch) as watched,
+        ):
+            yield watched
 
     @contextmanager
     def translated(self, doing: str, safety: Safety) -> Iterator[float | None]:
@@ -128,14 +125,18 @@ class Session(Queries):
             raise KataxError(f"the session on {name!r} has ended; open another, or ask the database")
 
     @contextmanager
-    def _guarded(self, statement: Statement, params: object) -> Iterator[Watch]:
+    def _guarded(
+        self, statement: Statement, params: object, timeout: Duration | None
+    ) -> Iterator[tuple[Watch, float | None]]:
+        """Guards and observes a statement; gives its watch and the seconds that it may take."""
         self._refuse_after_end()
         lasts = not self.in_transaction or statement.ends_transaction or statement.commits_by_itself
         safety = self._origin.safety(statement) if lasts else Safety.PART
-        self._deadline.check(self._origin.engine.settings.name, "query")
+        deadline = self._deadline.shorter(timeout)
+        deadline.check(self._origin.engine.settings.name, "query")
         with (
             self._origin.observer.watch(statement.text, params) as watch,
-            self._origin.guard.translating(deadline=self._deadline, safety=safety),
+            self._origin.guard.translating(deadline=deadline, safety=safety),
             self._origin.guarded(self._connection, statement),
         ):
-            yield watch
+            yield watch, deadline.within(None)

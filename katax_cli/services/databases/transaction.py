@@ -132,14 +132,12 @@ class Transaction(Queries):
         self, sql: AnySql, params: Params = None, *, timeout: Duration | None = None, idempotent: bool = False
     ) -> Result:
         statement = statement_of(sql, self.dialect)
-        with self._statement(statement, params):
-            seconds = self._deadline.within(timeout)
+        with self._statement(statement, params, timeout) as (_, seconds):
             return self._engine.execute(self._connection, statement, params, seconds)
 
     def execute_many(self, sql: AnySql, rows: Sequence[Params], *, timeout: Duration | None = None) -> int:
         statement = statement_of(sql, self.dialect)
-        with self._statement(statement, rows):
-            seconds = self._deadline.within(timeout)
+        with self._statement(statement, rows, timeout) as (_, seconds):
             return self._engine.execute_many(self._connection, statement, rows, seconds)
 
     @contextmanager
@@ -148,13 +146,12 @@ class Transaction(Queries):
     ) -> Iterator[RowStream]:
         """Rows in batches as they arrive; one stream at a time."""
         statement = statement_of(sql, self.dialect)
-        with self._statement(statement, params) as watch:
-            seconds = self._deadline.within(timeout)
-            with (
-                self._engine.stream(self._connection, statement, params, seconds, text=text) as rows,
-                WatchedStream(rows, watch) as watched,
-            ):
-                yield watched
+        with (
+            self._statement(statement, params, timeout) as (watch, seconds),
+            self._engine.stream(self._connection, statement, params, seconds, text=text) as rows,
+            WatchedStream(rows, watch) as watched,
+        ):
+            yield watched
 
     @property
     def copies_in(self) -> bool:
@@ -265,21 +262,32 @@ class Transaction(Queries):
             error.add_note(f"and rolling back failed: {second}")
 
     @contextmanager
-    def _statement(self, statement: Statement, params: object) -> Iterator[Watch]:
+    def _statement(
+        self, statement: Statement, params: object, timeout: Duration | None = None
+    ) -> Iterator[tuple[Watch, float | None]]:
+        """Guards and observes a statement; gives its watch and the seconds that it may take."""
         self._refuse_after_end()
         self._origin.refuse_unless_reading(statement)
-        with self._origin.observer.watch(statement.text, params) as watch, self._translating("query"):
-            yield watch
+        deadline = self._deadline.shorter(timeout)
+        deadline.check(self._engine.settings.name, "query")
+        with (
+            self._origin.observer.watch(statement.text, params) as watch,
+            self._translating("query", deadline=deadline),
+        ):
+            yield watch, deadline.within(None)
 
     @contextmanager
-    def _translating(self, doing: str, *, committing: bool = False) -> Iterator[None]:
+    def _translating(
+        self, doing: str, *, deadline: Deadline | None = None, committing: bool = False
+    ) -> Iterator[None]:
         """Translates errors: before COMMIT the server rolled back; only COMMIT itself can be unknown."""
         refuse_rolled_back(self._engine.settings.name, self._fate.ended_by)
         self._sent.sent = committing
         safety = Safety.WRITE if committing else Safety.PART
         was_open = self.open and self._engine.in_transaction(self._connection)
         try:
-            with self._origin.guard.translating(deadline=self._deadline, safety=safety, doing=doing):
+            ends = deadline or self._deadline
+            with self._origin.guard.translating(deadline=ends, safety=safety, doing=doing):
                 yield
         except Exception as error:
             if was_open and not self._engine.in_transaction(self._connection):

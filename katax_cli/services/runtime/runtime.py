@@ -15,7 +15,7 @@ from katax_cli.core.resilience.breaker import CallBreaker
 from katax_cli.core.resilience.deadline import NEVER, Deadline
 from katax_cli.core.resilience.retry import ONCE, RetryPolicy
 from katax_cli.core.settings import EMBEDDED_FOLDER, ConnectionSettings
-from katax_cli.core.text.duration import Duration, in_seconds
+from katax_cli.core.text.duration import Duration
 from katax_cli.engines import registry
 from katax_cli.errors import DeadlineExceeded
 from katax_cli.profiles.model.model import Profile
@@ -56,7 +56,6 @@ class Runtime:
     """
 
     engines: ClassVar[Mapping[str, str]] = registry.ENGINES
-    guard_class: ClassVar[type[Guard]] = Guard
 
     def __init__(
         self,
@@ -167,7 +166,7 @@ class Runtime:
             most = 1 if self._probing else settings.pool.max
             settings = replace(settings, pool=replace(settings.pool, min=0, max=most))
         engine = registry.load(settings, self.engines)
-        guard = self.guard_class(
+        guard = Guard(
             settings.name,
             classify_with(engine),
             retry=self._retry(settings),
@@ -255,10 +254,7 @@ class Runtime:
         usual = settings.statement_timeout if self._statement_timeouts else None
 
         def make(seconds: Duration | None) -> Deadline:
-            limit = usual if seconds is None else in_seconds(seconds)
-            # The deadline itself where it ends first: an error names the seconds that the caller gave.
-            tighter = limit is not None and limit < self.deadline.remaining()
-            return Deadline(limit) if tighter else self.deadline
+            return self.deadline.shorter(usual if seconds is None else seconds)
 
         return make
 

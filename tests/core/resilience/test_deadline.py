@@ -59,7 +59,23 @@ def test_check_names_the_connection_the_work_and_the_time_given() -> None:
 
 
 def test_no_time_at_all_is_over_at_once() -> None:
-    assert Deadline(0.0, clock=FakeClock()).expired
+    deadline = Deadline(0.0, clock=FakeClock())
+
+    assert deadline.expired
+    with pytest.raises(DeadlineExceeded) as error:
+        deadline.check("main", "query")
+    assert str(error.value) == "'main' is not available: query was not begun, as no time was left"
+
+
+def test_the_shorter_of_two_ends_first() -> None:
+    clock = FakeClock()
+    deadline = Deadline(5.0, clock=clock)
+
+    assert deadline.shorter(None) is deadline.shorter(5.0) is deadline.shorter("1m") is deadline
+    shorter = deadline.shorter("2s")
+    clock.at = 1.5
+    assert (shorter.seconds, shorter.remaining(), deadline.remaining()) == (2.0, 0.5, 3.5)
+    assert NEVER.shorter(None) is NEVER.shorter(math.inf) is NEVER
 
 
 def test_the_time_of_a_pause_does_not_count() -> None:

@@ -181,6 +181,21 @@ def test_a_timeout_of_the_callers_own_is_no_failure_of_the_server(database: SqlD
     assert breaker.get_state().failures == 0
 
 
+@pytest.mark.parametrize("begin", ["transaction", "session"])
+def test_the_limit_of_one_statement_is_named_and_not_the_time_since_the_beginning(
+    database: SqlDatabase, begin: str
+) -> None:
+    pause, asleep = (
+        ("SELECT pg_sleep(0.3)", "SELECT pg_sleep(60)")
+        if database.dialect == "postgresql"
+        else ("SELECT sleep(0.3)", "SELECT sleep(60) FROM account")
+    )
+    with pytest.raises(DeadlineExceeded) as error, getattr(database, begin)(timeout=PATIENCE) as statements:  # noqa: PT012
+        statements.query(pause)
+        statements.query(asleep, timeout=0.2)
+    assert str(error.value) == "'main' is not available: query took longer than 0.2 s"
+
+
 def test_an_error_of_the_server_rolls_back_and_keeps_the_connection(database: SqlDatabase) -> None:
     with pytest.raises(QueryError), database.transaction() as transaction:  # noqa: PT012
         add(transaction, 1)

@@ -121,7 +121,7 @@ class Builder(Selection):
         if self.on.dialect != "mysql":
             insert = self._compiler.insert(self.name, values, returning=True)
             return self.on.query(*insert, timeout=timeout)[0]
-        with self.on.together() as connection:
+        with self.on.together(timeout=timeout) as connection:
             connection.run(*self.insert_statement(values), timeout=timeout)
             made = values.get(key)
             if made is None:
@@ -168,7 +168,7 @@ class Builder(Selection):
     def _create_each(self, rows: Sequence[Mapping[str, Any]], timeout: Duration | None) -> None:
         sql, params = self.insert_statement(rows[0])
         values = [dict(zip(params, (row[column] for column in rows[0]), strict=True)) for row in rows]
-        with self.on.together() as connection:
+        with self.on.together(timeout=timeout) as connection:
             connection.execute_many(sql, values, timeout=timeout)
 
     def _create_together(
@@ -176,7 +176,7 @@ class Builder(Selection):
     ) -> None:
         """One INSERT for so many rows: a trigger of the statement runs once for all of them."""
         parts = [rows[start : start + at_once] for start in range(0, len(rows), at_once)]
-        with self.on.together() if len(parts) > 1 else nullcontext(self.on) as connection:
+        with self.on.together(timeout=timeout) if len(parts) > 1 else nullcontext(self.on) as connection:
             for part in parts:
                 sql = self._compiler.insert_many(self.name, rows[0], len(part))
                 connection.run(sql, [row[column] for row in part for column in rows[0]], timeout=timeout)

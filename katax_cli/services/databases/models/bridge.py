@@ -23,6 +23,11 @@ class Origin(NamedTuple):
     on: RunsStatements
     deadline: Deadline = NEVER
 
+    def seconds(self) -> float | None:
+        """The time that is left for the next statement. Raises DeadlineExceeded when there is none."""
+        self.deadline.check(self.on.engine.settings.name, "the call")
+        return self.deadline.within(None)
+
 
 origin: ContextVar[Origin] = ContextVar("katax_models_origin")
 """The origin of the connections that SQLAlchemy opens in this context."""
@@ -60,22 +65,19 @@ class BridgeCursor:
         self.told = b""
 
     def execute(self, sql: str, params: Sequence[object] = ()) -> None:
-        on, deadline = self._origin
-        result = on.run(sql, params, timeout=deadline.within(None))
+        result = self._origin.on.run(sql, params, timeout=self._origin.seconds())
         self._rows = result.rows
         self.rowcount = result.affected
         self.told = result.told
         self.description = [(name, *_NO_TYPE) for name in result.columns] if result.columns else None
 
     def executemany(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
-        on, deadline = self._origin
-        self.rowcount = on.execute_many(sql, rows, timeout=deadline.within(None))
+        self.rowcount = self._origin.on.execute_many(sql, rows, timeout=self._origin.seconds())
 
     @property
     def lastrowid(self) -> int:
         """The number that the server gave the last row; only where it cannot return the row itself."""
-        on, deadline = self._origin
-        [(number,)] = on.run("SELECT last_insert_id()", timeout=deadline.within(None)).rows
+        [(number,)] = self._origin.on.run("SELECT last_insert_id()", timeout=self._origin.seconds()).rows
         return int(number)
 
     def fetchone(self) -> Row | None:

@@ -12,12 +12,15 @@ from katax_cli import query, transaction
 from katax_cli.errors import QueryError, Refused
 from katax_cli.services.databases.builder.builder import Builder
 from katax_cli.services.databases.builder.selection import Page
+from katax_cli.services.databases.builder.upsert import MOST_VALUES
 from katax_cli.services.databases.sql import SqlDatabase
 from katax_cli.services.databases.transaction import Transaction
 from katax_cli.services.program.container import Katax
 from katax_cli.services.runtime.runtime import Runtime
-from tests.servers.fixtures import Target
+from tests.servers.fixtures import MakeFresh, Target
 from tests.services.profiles import profile
+from tests.services.runtimes import OpenRuntime
+from tests.waiting import SECONDS
 
 KEY = {
     "postgresql": "serial primary key",
@@ -346,3 +349,20 @@ def test_statements_of_one_shape_share_their_text_and_never_their_values(db: Sql
     assert db.table("people").where("age", "is", None).all() == []
     with pytest.raises(ValueError, match="write IS with None, True or False"):
         db.table("people").where("age", "is", 0).all()
+
+
+def test_rows_in_several_statements_have_the_time_of_their_call(
+    fresh: MakeFresh, open_runtime: OpenRuntime
+) -> None:
+    """Not that of one statement of the connection."""
+    runtime = open_runtime(main={"url": fresh("postgresql").url, "statement_timeout": 0.5})
+    db = cast(SqlDatabase, runtime.database("main"))
+    for sql in (
+        "create table t (n int)",
+        "create function late() returns trigger language plpgsql as "
+        "'begin perform pg_sleep(0.3); return null; end'",
+        "create trigger late before insert on t for each statement execute function late()",
+    ):
+        db.execute(sql, timeout=SECONDS)
+    assert db.table("t").create_many([{"n": n} for n in range(3 * MOST_VALUES)], timeout=SECONDS)
+    assert db.table("t").count(timeout=SECONDS) == 3 * MOST_VALUES

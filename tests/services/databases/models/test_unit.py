@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from sqlalchemy import event
 
 from katax_cli import (
     ConfigError,
@@ -24,6 +25,7 @@ from katax_cli import (
     SqlDatabase,
     Unavailable,
 )
+from katax_cli.core.clock import SYSTEM
 from katax_cli.services.databases.models import unit
 from katax_cli.services.runtime.runtime import Runtime
 from tests.servers.fixtures import MakeFresh, MakeProxy
@@ -203,6 +205,22 @@ def test_a_full_pool_and_a_deadline_hold(fresh: MakeFresh, tmp_path: Path) -> No
                 Organization.on(db).create(name="x", timeout=0.2)
         assert Organization.on(db).count() == 0
         assert db.pool_stats().active == 0
+
+
+def test_a_time_that_is_over_before_a_statement_is_named_as_it_was_given(db: SqlDatabase) -> None:
+    """The time is that of all statements of a call; here what looks at the object before it is written takes it."""
+    organization = Organization.on(db).create(name="x")
+
+    def late(*_: object) -> None:
+        SYSTEM.sleep(0.3)
+
+    event.listen(Organization, "before_update", late)
+    try:
+        with pytest.raises(DeadlineExceeded) as error:
+            organization.update(name="y", timeout=0.2)
+    finally:
+        event.remove(Organization, "before_update", late)
+    assert str(error.value) == "'main' is not available: the call took longer than 0.2 s"
 
 
 def test_threads_share_a_model(db: SqlDatabase) -> None:
