@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -40,6 +39,10 @@ class _AsyncQuery(AsyncProxy[B]):
     where = _grown(Builder.where)
     where_any = _grown(Builder.where_any)
     where_in = _grown(Builder.where_in)
+    join = _grown(Builder.join)
+    left_join = _grown(Builder.left_join)
+    group_by = _grown(Builder.group_by)
+    having = _grown(Builder.having)
     order_by = _grown(Builder.order_by)
     limit = _grown(Builder.limit)
     offset = _grown(Builder.offset)
@@ -54,8 +57,9 @@ class _AsyncQuery(AsyncProxy[B]):
 
     async def _call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Runs the last call; in a transaction when its turn has come."""
-        async with self._turn or nullcontext():
+        if self._turn is None:
             return await self._home.call(fn, *args, **kwargs)
+        return await self._turn.call(self._home, fn, *args, **kwargs)
 
 
 class AsyncBuilder(_AsyncQuery[Builder]):
@@ -65,10 +69,6 @@ class AsyncBuilder(_AsyncQuery[Builder]):
     raises.
     """
 
-    join = _grown(Builder.join)
-    left_join = _grown(Builder.left_join)
-    group_by = _grown(Builder.group_by)
-    having = _grown(Builder.having)
     find_by_id = awaited(Builder.find_by_id)
     create = awaited(Builder.create)
     upsert = awaited(Builder.upsert)

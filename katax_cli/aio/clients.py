@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from katax_cli.aio.database import AsyncDatabase
@@ -56,6 +57,8 @@ class AsyncMongoDatabase(AsyncDatabase[MongoDatabase]):
     insert = awaited(MongoDatabase.insert)
     update = awaited(MongoDatabase.update)
     delete = awaited(MongoDatabase.delete)
+    tables = awaited(MongoDatabase.tables)
+    describe = awaited(MongoDatabase.describe)
 
     def find(
         self,
@@ -69,10 +72,10 @@ class AsyncMongoDatabase(AsyncDatabase[MongoDatabase]):
         timeout: Duration | None = None,
     ) -> AsyncDocuments:
         """Documents in batches: `async with db.find("people") as found:` and `async for batch in found:`."""
-        batches = self._wrapped.find(
-            collection, filter, projection=projection, sort=sort, skip=skip, limit=limit, timeout=timeout
+        found = partial(
+            self._wrapped.find, collection, filter, projection=projection, sort=sort, skip=skip, limit=limit
         )
-        return AsyncDocuments(batches, self)
+        return AsyncDocuments(found, self, timeout)
 
     def table(self, name: str, alias: str | None = None) -> AsyncDocumentBuilder:
         """A query on a collection, built by calls; see `DocumentBuilder`. Raises ValueError for what is no name."""
@@ -84,4 +87,4 @@ class AsyncMongoDatabase(AsyncDatabase[MongoDatabase]):
         self, collection: str, pipeline: Sequence[Document], *, timeout: Duration | None = None
     ) -> AsyncDocuments:
         """The result of a pipeline in batches, as `find`."""
-        return AsyncDocuments(self._wrapped.aggregate(collection, pipeline, timeout=timeout), self)
+        return AsyncDocuments(partial(self._wrapped.aggregate, collection, pipeline), self, timeout)

@@ -262,11 +262,8 @@ def _kind_of(database: Database) -> Callable[[Any, OwnLoop], AsyncDatabase[Any]]
     return AsyncMongoDatabase if database.settings.type == "mongodb" else AsyncSqlDatabase
 
 
-AsyncTarget = AsyncKatax | AsyncDatabase[Any] | list[AsyncKatax | AsyncDatabase[Any]]
-
-
 async def graceful_shutdown(
-    target: AsyncTarget,
+    target: object,
     *,
     timeout: Duration = TIMEOUT,
     on_shutdown: AsyncHook | None = None,
@@ -274,13 +271,18 @@ async def graceful_shutdown(
 ) -> ShutdownReport:
     """Calls the hook, a coroutine function or a plain one, waits for what is in use, closes.
 
-    Takes at most `timeout` seconds and raises no error of a step; what hangs is left behind and named.
+    Takes at most `timeout` seconds and raises no error of a step; what hangs is left behind and named. The target is an
+    AsyncKatax, a database, what `katax_cli.graceful_shutdown` ends, or a list of them. Raises TypeError for anything
+    else.
     """
-    targets = target if isinstance(target, list) else [target]
+    targets = list(target) if isinstance(target, list | tuple | set | frozenset) else [target]
     loop = asyncio.get_running_loop()
     hook = None if on_shutdown is None else plain_hook(on_shutdown, lambda: loop)
     controller = ShutdownController(
-        [each.wraps for each in targets], timeout=timeout, on_shutdown=hook, logger=logger
+        [each.wraps if isinstance(each, AsyncProxy) else each for each in targets],
+        timeout=timeout,
+        on_shutdown=hook,
+        logger=logger,
     )
     end: Callable[[], ShutdownReport] = controller.execute
     return await call(partial(in_thread, "katax-shutdown", end))

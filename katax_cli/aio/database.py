@@ -64,8 +64,8 @@ class AsyncDatabase(AsyncProxy[D]):
 
     def on(self, event: EventName, listener: Callable[..., Any]) -> Callable[[], None]:
         """Calls `listener`, a plain function, at every `query`, `slow_query`, `call`, `connection_error` or change
-        of the `breaker`; returns what removes it."""
-        return self._wrapped.on(event, plain(listener, f"on({event!r})"))
+        of the `breaker`, on the event loop; returns what removes it."""
+        return self._wrapped.on(event, self._home.told(plain(listener, f"on({event!r})")))
 
     def enable_query_logging(self, slow: bool = True, *, slow_ms: float = SLOW_MS, all: bool = False) -> None:
         """Logs slow statements, and with `all` every statement, to the logger `katax.query`."""

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from katax_cli.errors import WrongEngine
 from tests.aio.conftest import MakeKatax
 from tests.servers.fixtures import MakeProxy
 from tests.waiting import SECONDS
@@ -22,6 +23,12 @@ async def test_documents(make_katax: MakeKatax, mongodb_url: str) -> None:
         assert sorted(ids) == [start + n for start in (0, 90, 180, 270) for n in range(3)]
         async for batch in db.aggregate("people", [{"$match": {"age": 7}}, {"$count": "n"}]):
             assert batch == [{"n": 4}]
+        assert [table.name for table in await db.tables(timeout=SECONDS)] == ["people"]
+        described = await db.describe("people", timeout=SECONDS)
+        assert described is not None
+        assert {column.name for column in described.columns} == {"_id", "age"}
+        with pytest.raises(WrongEngine, match="mongodb has no joins in a builder"):
+            db.table("people").join("orders", "a = b")
         await db.update("people", {"age": 7}, {"$set": {"age": 8}})
         assert await db.delete("people", {"age": 8}) == 8
         counts = await asyncio.gather(*[db.count("people", {"age": age}) for age in range(60)])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from threading import get_ident
 
 import pytest
 
 from katax_cli import Katax, TestDatabase, TestRedis
-from katax_cli.aio import AsyncKatax
+from katax_cli.aio import AsyncKatax, perform_health_check
 from katax_cli.errors import ConfigError, ConnectionConflict, Unavailable, UnknownConnection, WrongEngine
 from tests.aio.conftest import MakeKatax
-from tests.servers.fixtures import MakeFresh
+from tests.aio.tasks import eventually
+from tests.servers.fixtures import MakeFresh, MakeProxy
 from tests.services.runtimes import CALM
 
 CALM_SETTINGS = {"health": {"degraded_ms": 60000, "unhealthy_ms": 60000}}
@@ -154,3 +156,34 @@ async def test_the_same_time_for_the_end_as_in_threads(sqlite_url: str) -> None:
         reports.append(await asyncio.to_thread(plain.shutdown, timeout))
     left = "main: a connection held by thread MainThread"
     assert [report.left for report in reports] == [(left,)] * 4
+
+
+async def test_what_other_threads_notice_is_told_on_the_event_loop(
+    make_katax: MakeKatax, postgresql_url: str, proxy: MakeProxy
+) -> None:
+    """As an operator's decision, and what a health check meets."""
+    wire = proxy(postgresql_url)
+    async with make_katax(main=wire.url) as katax:
+        db, told, threads = katax.database("main"), set[str](), set[int]()
+
+        def listener(*facts: object) -> None:
+            told.add(str(facts[0]))
+            threads.add(get_ident())
+
+        forget = [db.on("breaker", listener), db.on("connection_error", listener), db.on("query", listener)]
+        await db.query("select 1")
+        wire.refuse()
+        wire.cut()
+        assert not (await perform_health_check(db)).healthy
+        await asyncio.to_thread(db.wraps.breaker.force_open)
+
+        async def all_is_told() -> bool:
+            return "forced_open" in told and len(told) == 3
+
+        await eventually(all_is_told)
+        assert threads == {get_ident()}
+        for each in forget:
+            each()
+        told.clear()
+        db.wraps.breaker.reset()
+        assert told == set()

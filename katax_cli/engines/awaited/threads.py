@@ -113,10 +113,12 @@ def _threaded(
 
 
 class _ThreadedEngine(Generic[E]):
-    """Engine, for tasks."""
+    """Engine, Introspects and ReportsServer, for tasks."""
 
     ping = _threaded(Engine.ping)
     server = _threaded(ReportsServer.server)
+    tables = _threaded(Introspects.tables)
+    describe = _threaded(Introspects.describe)
 
     def __init__(self, engine: E) -> None:
         self.name: EngineName = engine.name
@@ -157,14 +159,12 @@ class _ThreadedEngine(Generic[E]):
 
 
 class ThreadedSqlEngine(_ThreadedEngine[SqlEngine]):
-    """SqlEngine, ReadOnlyGuard, Introspects and ReportsServer over an engine that blocks."""
+    """SqlEngine and ReadOnlyGuard over an engine that blocks."""
 
     execute = _threaded(SqlEngine.execute)
     execute_many = _threaded(SqlEngine.execute_many)
     undo = _threaded(SqlEngine.undo)
     reset = _threaded(SqlEngine.reset)
-    tables = _threaded(Introspects.tables)
-    describe = _threaded(Introspects.describe)
 
     def __init__(self, engine: SqlEngine) -> None:
         super().__init__(engine)
@@ -266,7 +266,7 @@ class _ThreadedStream:
 
 
 class ThreadedDocumentEngine(_ThreadedEngine[DocumentEngine]):
-    """DocumentEngine and ReportsServer over an engine that blocks."""
+    """DocumentEngine over an engine that blocks."""
 
     command = _threaded(DocumentEngine.command)
     count = _threaded(DocumentEngine.count)

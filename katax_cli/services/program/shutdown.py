@@ -45,6 +45,9 @@ class ShutdownController:
         reraise: bool = False,
     ) -> None:
         stages_of(target)  # what cannot be shut down is found out now
+        if isinstance(target, list | tuple) and len(target) == 1:
+            # A container ends once for all callers, in a list of its own too.
+            [target] = target
         self._target = target
         self._hooks = [] if on_shutdown is None else [plain(on_shutdown, "on_shutdown")]
         self._timeout = in_seconds(timeout)
